@@ -1,0 +1,3 @@
+//! The `uarr` command.
+
+fn main() {}

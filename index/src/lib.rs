@@ -1,0 +1,1 @@
+//! An ALEX-style learned ordered index with readers that never wait.

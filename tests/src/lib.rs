@@ -1,0 +1,1 @@
+//! The proof: model, damage, kill and refusal tests over the whole engine.

@@ -1,1 +1,94 @@
-//! Bytes of the uarr storage engine: UArr values and the structures on disk.
+//! Bytes of the uarr storage engine: the structures on disk, and UArr values.
+//!
+//! Everything here is a function of bytes: no I/O, no clock, no unsafe code. Bytes from outside are
+//! guests: each `load` checks length, magic, checksum, identity and position, in this order, and answers
+//! with the content or a [`Defect`] that says what is wrong. What the structures mean together is told in
+//! `docs/FORMAT.md`.
+//!
+//! All integers are little-endian. Structures have no implicit padding, and their sizes are asserted.
+
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod frame;
+pub mod geometry;
+pub mod group;
+pub mod image;
+pub mod record;
+pub mod superblock;
+
+use std::fmt;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Identity of a database: random, made once, part of every structure.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(transparent)]
+pub struct DatabaseId(pub [u8; 16]);
+
+impl fmt::Display for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What is wrong with bytes that should be a structure of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Fewer bytes than the structure has.
+    Short,
+    /// Something else stands there.
+    Magic,
+    /// The bytes were changed.
+    Checksum {
+        /// Computed from the bytes.
+        expected: u32,
+        /// Stored in them.
+        found: u32,
+    },
+    /// Written by a newer version of the format.
+    Version {
+        /// Major version.
+        major: u16,
+        /// Minor version.
+        minor: u16,
+    },
+    /// Belongs to another database.
+    Database,
+    /// Valid, but belongs elsewhere: a misdirected or stale write.
+    Position {
+        /// Where it was looked for.
+        expected: u64,
+        /// Where it says it belongs.
+        found: u64,
+    },
+    /// Lengths contradict each other.
+    Length,
+    /// A kind or flag that this version does not know.
+    Kind(u8),
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => write!(f, "cut short"),
+            Self::Magic => write!(f, "no such structure here (wrong magic bytes)"),
+            Self::Checksum { expected, found } => {
+                write!(f, "checksum mismatch: computed {expected:08x}, stored {found:08x}")
+            }
+            Self::Version { major, minor } => {
+                write!(f, "format version {major}.{minor} is newer than this program knows")
+            }
+            Self::Database => write!(f, "belongs to another database"),
+            Self::Position { expected, found } => {
+                write!(f, "belongs elsewhere: expected position {expected}, found {found}")
+            }
+            Self::Length => write!(f, "lengths contradict each other"),
+            Self::Kind(kind) => write!(f, "unknown kind {kind}"),
+        }
+    }
+}
+
+impl std::error::Error for Defect {}

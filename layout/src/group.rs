@@ -1,0 +1,244 @@
+//! The log on disk: segments of groups.
+//!
+//! ```text
+//! segment   block 0                  block 1 ..
+//!           SegmentHeader, zeros     group  group  group ...   (rest: zeros, or groups of earlier lives)
+//! group     GroupHeader  frame  frame ...  zeros to the end of the block
+//! ```
+//! The segment header is written together with the segment's first group, in one write. A group is one
+//! write; its first byte lies on a block boundary, and no block of it is ever written again in the same life.
+//!
+//! Invariants a reader checks, in this order: magic, checksum (which covers everything below), database,
+//! segment and offset (misdirected blocks), life (stale blocks), `previous_lsn` (nothing is missing between
+//! two groups). `durable_lsn` tells how far the log was known durable when the group was written: a hole
+//! before it is damage, a hole after it is a torn tail.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::crc32c;
+use crate::frame::FrameHeader;
+use crate::superblock::FORMAT_VERSION;
+use crate::{DatabaseId, Defect};
+
+const SEGMENT_MAGIC: [u8; 8] = *b"UARRWAL1";
+const GROUP_MAGIC: [u8; 4] = *b"UGRP";
+
+/// First bytes of a segment that has been begun.
+#[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SegmentHeader {
+    magic: [u8; 8],
+    crc: U32,
+    major: U16,
+    minor: U16,
+    /// Identity of the database.
+    pub database: DatabaseId,
+    /// Number of the segment, as in its file name.
+    pub segment: U64,
+    /// Life number of the log when the segment was begun.
+    pub life: U64,
+    /// LSN of the segment's first record.
+    pub first_lsn: U64,
+    /// Length of the file.
+    pub segment_bytes: U64,
+    /// Unit of writes.
+    pub block_bytes: U32,
+    reserved: U32,
+    /// Wall-clock time, nanoseconds since 1970.
+    pub wall_ns: U64,
+}
+
+/// First bytes of a group.
+#[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct GroupHeader {
+    magic: [u8; 4],
+    crc: U32,
+    /// Identity of the database.
+    pub database: DatabaseId,
+    /// Segment the group was written to.
+    pub segment: U64,
+    /// Life number of the log.
+    pub life: U64,
+    /// Offset in the segment.
+    pub offset: U64,
+    /// LSN of the first record; the others follow without a gap.
+    pub first_lsn: U64,
+    /// LSN of the last record of the group before this one; 0 before the first of all.
+    pub previous_lsn: U64,
+    /// Everything up to this LSN was durable when the group was written.
+    pub durable_lsn: U64,
+    /// Wall-clock time, nanoseconds since 1970.
+    pub wall_ns: U64,
+    /// Records in the group.
+    pub record_count: U32,
+    /// CRC-32C of all frame headers of the group, which carry the checksums of their payloads.
+    pub frames_crc: U32,
+    /// Bytes of header and frames, without the padding.
+    pub group_bytes: U64,
+}
+
+const _: () = assert!(size_of::<SegmentHeader>() == 80);
+const _: () = assert!(size_of::<GroupHeader>() == 96);
+// Frames start 8-aligned, so that values in the log are 8-aligned too.
+const _: () = assert!(size_of::<GroupHeader>().is_multiple_of(8));
+
+/// Bytes of a [`GroupHeader`].
+pub const GROUP_HEADER_BYTES: usize = size_of::<GroupHeader>();
+
+impl SegmentHeader {
+    /// A header for segment `segment`; the caller sets the remaining fields.
+    pub fn new(database: DatabaseId, segment: u64) -> Self {
+        let mut header = Self::new_zeroed();
+        header.magic = SEGMENT_MAGIC;
+        (header.major, header.minor) = (FORMAT_VERSION.0.into(), FORMAT_VERSION.1.into());
+        header.database = database;
+        header.segment = segment.into();
+        header
+    }
+
+    /// Writes the header with its checksum to the start of `block`.
+    pub fn store(&self, block: &mut [u8]) {
+        let mut header = self.clone();
+        header.crc = crc32c(&[&header.as_bytes()[12..]]).into();
+        block[..size_of::<Self>()].copy_from_slice(header.as_bytes());
+    }
+
+    /// Reads a header and checks that it is that of `segment` of `database`.
+    pub fn load(block: &[u8], database: &DatabaseId, segment: u64) -> Result<Self, Defect> {
+        let header = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
+        if header.magic != SEGMENT_MAGIC {
+            return Err(Defect::Magic);
+        }
+        let expected = crc32c(&[&header.as_bytes()[12..]]);
+        if header.crc.get() != expected {
+            return Err(Defect::Checksum { expected, found: header.crc.get() });
+        }
+        let version = (header.major.get(), header.minor.get());
+        if version > FORMAT_VERSION || version.0 == 0 {
+            return Err(Defect::Version { major: version.0, minor: version.1 });
+        }
+        if header.database != *database {
+            return Err(Defect::Database);
+        }
+        if header.segment.get() != segment {
+            return Err(Defect::Position { expected: segment, found: header.segment.get() });
+        }
+        Ok(header.clone())
+    }
+}
+
+impl GroupHeader {
+    /// A header of `database`; the caller sets the remaining fields.
+    pub fn new(database: DatabaseId) -> Self {
+        let mut header = Self::new_zeroed();
+        header.magic = GROUP_MAGIC;
+        header.database = database;
+        header
+    }
+
+    /// LSN of the group's last record.
+    pub fn last_lsn(&self) -> u64 {
+        (self.first_lsn.get() + u64::from(self.record_count.get())).saturating_sub(1)
+    }
+
+    /// Writes the header with its checksum to the start of `block`.
+    pub fn store(&self, block: &mut [u8]) {
+        let mut header = self.clone();
+        header.crc = crc32c(&[&header.as_bytes()[8..]]).into();
+        block[..size_of::<Self>()].copy_from_slice(header.as_bytes());
+    }
+
+    /// Reads a header and checks that it belongs to `segment` of `database` at `offset`.
+    /// Life and LSNs are for the caller to judge.
+    pub fn load(
+        block: &[u8],
+        database: &DatabaseId,
+        segment: u64,
+        offset: u64,
+    ) -> Result<Self, Defect> {
+        let header = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
+        if header.magic != GROUP_MAGIC {
+            return Err(Defect::Magic);
+        }
+        let expected = crc32c(&[&header.as_bytes()[8..]]);
+        if header.crc.get() != expected {
+            return Err(Defect::Checksum { expected, found: header.crc.get() });
+        }
+        if header.database != *database {
+            return Err(Defect::Database);
+        }
+        if header.segment.get() != segment {
+            return Err(Defect::Position { expected: segment, found: header.segment.get() });
+        }
+        if header.offset.get() != offset {
+            return Err(Defect::Position { expected: offset, found: header.offset.get() });
+        }
+        let smallest = (GROUP_HEADER_BYTES + size_of::<FrameHeader>()) as u64;
+        let span = header.first_lsn.get().checked_add(u64::from(header.record_count.get()));
+        if header.record_count.get() == 0 || header.group_bytes.get() < smallest || span.is_none() {
+            return Err(Defect::Length);
+        }
+        Ok(header.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATABASE: DatabaseId = DatabaseId([3; 16]);
+
+    fn sample() -> GroupHeader {
+        let mut header = GroupHeader::new(DATABASE);
+        header.segment = 5.into();
+        header.offset = 8192.into();
+        header.first_lsn = 10.into();
+        header.record_count = 4.into();
+        header.group_bytes = 1000.into();
+        header
+    }
+
+    #[test]
+    fn a_group_is_valid_only_in_its_place() {
+        let mut block = [0; 512];
+        sample().store(&mut block);
+        let header = GroupHeader::load(&block, &DATABASE, 5, 8192).unwrap();
+        assert_eq!(header.last_lsn(), 13);
+        assert_eq!(
+            GroupHeader::load(&block, &DATABASE, 6, 8192),
+            Err(Defect::Position { expected: 6, found: 5 })
+        );
+        assert_eq!(
+            GroupHeader::load(&block, &DATABASE, 5, 4096),
+            Err(Defect::Position { expected: 4096, found: 8192 })
+        );
+        assert_eq!(GroupHeader::load(&block, &DatabaseId([4; 16]), 5, 8192), Err(Defect::Database));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_headers_is_seen() {
+        let mut block = [0; 512];
+        sample().store(&mut block);
+        for bit in 0..GROUP_HEADER_BYTES * 8 {
+            let mut damaged = block;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(GroupHeader::load(&damaged, &DATABASE, 5, 8192).is_err(), "group bit {bit}");
+        }
+        let mut block = [0; 512];
+        SegmentHeader::new(DATABASE, 5).store(&mut block);
+        assert!(SegmentHeader::load(&block, &DATABASE, 5).is_ok());
+        for bit in 0..size_of::<SegmentHeader>() * 8 {
+            let mut damaged = block;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::load(&damaged, &DATABASE, 5).is_err(), "segment bit {bit}");
+        }
+    }
+
+    #[test]
+    fn zeros_and_ones_are_no_group() {
+        assert_eq!(GroupHeader::load(&[0; 512], &DATABASE, 0, 0), Err(Defect::Magic));
+        assert_eq!(GroupHeader::load(&[0xff; 512], &DATABASE, 0, 0), Err(Defect::Magic));
+    }
+}

@@ -1,0 +1,189 @@
+//! The index image: what a checkpoint remembers of the index.
+//!
+//! A file of pieces, each a whole number of blocks long, each with its own checksum over its header and
+//! its used bytes; the header names database, image and offset, so a piece is valid only in its place.
+//!
+//! ```text
+//! piece     PieceHeader (64)   used bytes   zeros to the end of the block
+//! integer entries   key u64, locator u64              ascending keys
+//! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared` bytes are
+//!                   those of the key before, 0 in the first entry of a piece
+//! end               total number of entries u64; exactly one, the last piece
+//! ```
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::crc32c;
+use crate::superblock::FORMAT_VERSION;
+use crate::{DatabaseId, Defect};
+
+const MAGIC: [u8; 4] = *b"UIMG";
+
+/// Bytes of a [`PieceHeader`].
+pub const PIECE_HEADER_BYTES: usize = size_of::<PieceHeader>();
+/// No piece is longer than this.
+pub const PIECE_BYTES_MAX: usize = 1 << 20;
+
+/// What a piece holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum PieceKind {
+    /// [`IntEntry`] after [`IntEntry`].
+    IntEntries = 1,
+    /// Front-coded byte keys.
+    ByteEntries = 2,
+    /// The total.
+    End = 3,
+}
+
+/// First bytes of a piece.
+#[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct PieceHeader {
+    magic: [u8; 4],
+    crc: U32,
+    /// Identity of the database.
+    pub database: DatabaseId,
+    /// Number of the checkpoint.
+    pub image: U64,
+    /// Offset of the piece in the file.
+    pub offset: U64,
+    major: U16,
+    kind: U16,
+    /// Table of the entries.
+    pub table: U16,
+    reserved: U16,
+    /// Number of entries.
+    pub entry_count: U32,
+    /// Bytes behind the header that count.
+    pub used_bytes: U32,
+    /// Bytes to the next piece.
+    pub piece_bytes: U32,
+    reserved_2: U32,
+}
+
+const _: () = assert!(PIECE_HEADER_BYTES == 64);
+
+/// An entry of an integer table.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct IntEntry {
+    /// The order-preserving key.
+    pub key: U64,
+    /// Bits of the locator.
+    pub locator: U64,
+}
+
+/// Start of an entry of a byte-key table; the suffix follows.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct ByteEntry {
+    /// Bits of the locator.
+    pub locator: U64,
+    /// Bytes shared with the key before.
+    pub shared: U16,
+    /// Bytes that follow.
+    pub suffix_bytes: U16,
+}
+
+impl PieceHeader {
+    /// The header of a piece; the caller sets the remaining fields.
+    pub fn new(database: DatabaseId, image: u64, kind: PieceKind) -> Self {
+        let mut header = Self::new_zeroed();
+        header.magic = MAGIC;
+        header.major = FORMAT_VERSION.0.into();
+        header.database = database;
+        header.image = image.into();
+        header.kind = (kind as u16).into();
+        header
+    }
+
+    /// Writes the header with its checksum over `piece`, whose used bytes are in place already.
+    pub fn store(&self, piece: &mut [u8]) {
+        let used = PIECE_HEADER_BYTES + self.used_bytes.get() as usize;
+        let mut header = self.clone();
+        header.crc = crc32c(&[&header.as_bytes()[8..], &piece[PIECE_HEADER_BYTES..used]]).into();
+        piece[..PIECE_HEADER_BYTES].copy_from_slice(header.as_bytes());
+    }
+
+    /// Reads the header alone and checks that its lengths can be trusted enough to read the piece.
+    pub fn peek(bytes: &[u8]) -> Result<Self, Defect> {
+        let header = Self::ref_from_prefix(bytes).map_err(|_| Defect::Short)?.0;
+        if header.magic != MAGIC {
+            return Err(Defect::Magic);
+        }
+        let (used, piece) = (header.used_bytes.get() as usize, header.piece_bytes.get() as usize);
+        if piece > PIECE_BYTES_MAX || PIECE_HEADER_BYTES + used > piece {
+            return Err(Defect::Length);
+        }
+        Ok(header.clone())
+    }
+
+    /// Checks a whole piece of image `image` at `offset` and returns its kind and used bytes.
+    pub fn verify<'a>(
+        &self,
+        piece: &'a [u8],
+        database: &DatabaseId,
+        image: u64,
+        offset: u64,
+    ) -> Result<(PieceKind, &'a [u8]), Defect> {
+        let end = PIECE_HEADER_BYTES + self.used_bytes.get() as usize;
+        let used = piece.get(PIECE_HEADER_BYTES..end).ok_or(Defect::Short)?;
+        let expected = crc32c(&[&self.as_bytes()[8..], used]);
+        if expected != self.crc.get() {
+            return Err(Defect::Checksum { expected, found: self.crc.get() });
+        }
+        if self.database != *database {
+            return Err(Defect::Database);
+        }
+        if self.image.get() != image {
+            return Err(Defect::Position { expected: image, found: self.image.get() });
+        }
+        if self.offset.get() != offset {
+            return Err(Defect::Position { expected: offset, found: self.offset.get() });
+        }
+        let kind = match self.kind.get() {
+            1 => PieceKind::IntEntries,
+            2 => PieceKind::ByteEntries,
+            3 => PieceKind::End,
+            other => return Err(Defect::Kind((other & 0xff) as u8)),
+        };
+        Ok((kind, used))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_piece_is_seen() {
+        let id = DatabaseId([5; 16]);
+        let mut piece = vec![0; 512];
+        piece[PIECE_HEADER_BYTES..][..16].copy_from_slice(&[0xab; 16]);
+        let mut header = PieceHeader::new(id, 3, PieceKind::IntEntries);
+        header.offset = 1024.into();
+        header.entry_count = 1.into();
+        header.used_bytes = 16.into();
+        header.piece_bytes = 512.into();
+        header.store(&mut piece);
+
+        let check = |piece: &[u8], image, offset| {
+            let header = PieceHeader::peek(piece)?;
+            header.verify(piece, &id, image, offset).map(|(kind, used)| (kind, used.to_vec()))
+        };
+        assert_eq!(check(&piece, 3, 1024), Ok((PieceKind::IntEntries, vec![0xab; 16])));
+        assert!(check(&piece, 4, 1024).is_err());
+        assert!(check(&piece, 3, 512).is_err());
+        for bit in 0..(PIECE_HEADER_BYTES + 16) * 8 {
+            let mut damaged = piece.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(&damaged, 3, 1024).is_err(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Records in the data file, and how the index names them.
+//!
+//! ```text
+//! chunk     ChunkHeader (64)  record  gap  record ...
+//! record    RecordHeader (48)   key   zeros to 8   value          starts 16-aligned
+//! ```
+//! The header's checksum covers the database, the record's own address, and the payload checksum; the
+//! payload checksum covers key and value. A record in the wrong place, of another database or with any
+//! flipped bit is never taken for valid.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::{Seed, crc32c};
+use crate::frame::{Frame, FrameKind, payload_crc};
+use crate::geometry::{record_bytes, value_offset};
+use crate::superblock::FORMAT_VERSION;
+use crate::{DatabaseId, Defect};
+
+/// Bytes of a [`RecordHeader`].
+pub const RECORD_HEADER_BYTES: usize = size_of::<RecordHeader>();
+/// Records start at multiples of this.
+pub const RECORD_ALIGN_BYTES: u64 = 16;
+/// Bytes of a [`ChunkHeader`].
+pub const CHUNK_HEADER_BYTES: u64 = size_of::<ChunkHeader>() as u64;
+/// No two records start within the same unit of this many bytes.
+pub const RECORD_BYTES_MIN: u64 = 32;
+
+const CHUNK_MAGIC: [u8; 8] = *b"UARRCHNK";
+const FLAG_TOMBSTONE: u16 = 1;
+const KNOWN_FLAGS: u16 = FLAG_TOMBSTONE;
+
+/// First bytes of a chunk that starts with a record.
+#[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ChunkHeader {
+    magic: [u8; 8],
+    crc: U32,
+    major: U16,
+    minor: U16,
+    /// Identity of the database.
+    pub database: DatabaseId,
+    /// Address of the chunk.
+    pub address: U64,
+    /// LSN of the chunk's first record.
+    pub first_lsn: U64,
+    reserved: [u8; 16],
+}
+
+/// First bytes of a record.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct RecordHeader {
+    header_crc: U32,
+    /// CRC-32C of key and value.
+    pub payload_crc: U32,
+    /// Position of the record's frame in the log, and its version.
+    pub lsn: U64,
+    /// [`Locator`] of the previous version of the same key, 0 if there is none.
+    pub previous: U64,
+    /// Wall-clock expiry in ms since 1970; 0 = never.
+    pub expires_ms: U64,
+    /// Length of the value.
+    pub value_bytes: U32,
+    /// Length of the key.
+    pub key_bytes: U16,
+    /// Table.
+    pub table: U16,
+    flags: U16,
+    reserved: [u8; 6],
+}
+
+const _: () = assert!(size_of::<ChunkHeader>() == 64);
+const _: () = assert!(RECORD_HEADER_BYTES == 48);
+const _: () = assert!(RECORD_HEADER_BYTES as u64 >= RECORD_BYTES_MIN);
+
+/// What the index stores for a key: address, size hint and kind of its newest record, in 8 bytes.
+///
+/// ```text
+/// 63 ..................... 16 | 15        | 14 .............. 0
+/// address / 16                | tombstone | cache lines of the record, 0 = unknown
+/// ```
+/// Locators of records written later compare greater. 0 is no locator: no record starts at address 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Locator(u64);
+
+impl Locator {
+    /// Names the record at `address`, `bytes` long.
+    pub fn new(address: u64, bytes: usize, tombstone: bool) -> Self {
+        assert!(address.is_multiple_of(RECORD_ALIGN_BYTES));
+        assert!(address > 0 && address / RECORD_ALIGN_BYTES < 1 << 48);
+        let lines = bytes.div_ceil(64);
+        let lines = if lines > 0x7fff { 0 } else { lines as u64 };
+        Self((address / RECORD_ALIGN_BYTES) << 16 | (u64::from(tombstone) << 15) | lines)
+    }
+
+    /// The locator with these bits, `None` for 0.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        (bits >> 16 != 0).then_some(Self(bits))
+    }
+
+    /// All bits.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Address of the record.
+    pub fn address(self) -> u64 {
+        (self.0 >> 16) * RECORD_ALIGN_BYTES
+    }
+
+    /// Whether the record removes its key.
+    pub fn is_tombstone(self) -> bool {
+        self.0 & (1 << 15) != 0
+    }
+
+    /// Cache lines of the record, if known.
+    pub fn line_count(self) -> u64 {
+        self.0 & 0x7fff
+    }
+}
+
+impl ChunkHeader {
+    /// The header of the chunk at `address`, whose first record has `first_lsn`.
+    pub fn new(database: DatabaseId, address: u64, first_lsn: u64) -> Self {
+        let mut header = Self::new_zeroed();
+        header.magic = CHUNK_MAGIC;
+        (header.major, header.minor) = (FORMAT_VERSION.0.into(), FORMAT_VERSION.1.into());
+        header.database = database;
+        header.address = address.into();
+        header.first_lsn = first_lsn.into();
+        header.crc = crc32c(&[&header.as_bytes()[12..]]).into();
+        header
+    }
+
+    /// Reads the header at `address` of `database`.
+    pub fn load(bytes: &[u8], database: &DatabaseId, address: u64) -> Result<Self, Defect> {
+        let header = Self::ref_from_prefix(bytes).map_err(|_| Defect::Short)?.0;
+        if header.magic != CHUNK_MAGIC {
+            return Err(Defect::Magic);
+        }
+        let expected = crc32c(&[&header.as_bytes()[12..]]);
+        if header.crc.get() != expected {
+            return Err(Defect::Checksum { expected, found: header.crc.get() });
+        }
+        if header.database != *database {
+            return Err(Defect::Database);
+        }
+        if header.address.get() != address {
+            return Err(Defect::Position { expected: address, found: header.address.get() });
+        }
+        Ok(header.clone())
+    }
+}
+
+impl RecordHeader {
+    /// The header of the record of `frame`, with the previous version's locator.
+    pub fn for_frame(frame: &Frame<'_>, previous: Option<Locator>, seed: Seed) -> Self {
+        let mut header = Self::new_zeroed();
+        header.payload_crc = frame.header.payload_crc;
+        header.lsn = frame.header.lsn;
+        header.previous = previous.map_or(0, Locator::bits).into();
+        header.expires_ms = frame.header.expires_ms;
+        header.value_bytes = frame.header.value_bytes;
+        header.key_bytes = frame.header.key_bytes;
+        header.table = frame.header.table;
+        let tombstone = frame.header.kind == FrameKind::Delete as u8;
+        header.flags = u16::from(tombstone).into();
+        header.header_crc = header.expected_crc(seed, frame.header.address.get()).into();
+        header
+    }
+
+    /// The header at the start of `bytes`; nothing is checked.
+    pub fn peek(bytes: &[u8]) -> Option<&Self> {
+        Some(Self::ref_from_prefix(bytes).ok()?.0)
+    }
+
+    /// Whether the record removes its key.
+    pub fn is_tombstone(&self) -> bool {
+        self.flags.get() & FLAG_TOMBSTONE != 0
+    }
+
+    /// Bytes of the record.
+    pub fn record_bytes(&self) -> usize {
+        record_bytes(usize::from(self.key_bytes.get()), self.value_bytes.get() as usize)
+    }
+
+    /// Offset of the value in the record.
+    pub fn value_offset(&self) -> usize {
+        value_offset(usize::from(self.key_bytes.get()), self.value_bytes.get() as usize)
+    }
+
+    /// Checks the header against its checksum, as it stands at `address`.
+    pub fn verify_header(&self, seed: Seed, address: u64) -> Result<(), Defect> {
+        let expected = self.expected_crc(seed, address);
+        if expected != self.header_crc.get() {
+            return Err(Defect::Checksum { expected, found: self.header_crc.get() });
+        }
+        if self.flags.get() & !KNOWN_FLAGS != 0 {
+            return Err(Defect::Kind((self.flags.get() & 0xff) as u8));
+        }
+        Ok(())
+    }
+
+    /// Checks key and value against the payload checksum.
+    pub fn verify_payload(&self, key: &[u8], value: &[u8]) -> Result<(), Defect> {
+        let expected = payload_crc(key, value);
+        if expected != self.payload_crc.get() {
+            return Err(Defect::Checksum { expected, found: self.payload_crc.get() });
+        }
+        Ok(())
+    }
+
+    fn expected_crc(&self, seed: Seed, address: u64) -> u32 {
+        seed.crc32c_at(address, &[&self.as_bytes()[4..]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locators_keep_their_parts_and_their_order() {
+        let early = Locator::new(64, 100, false);
+        let late = Locator::new(80, 1, true);
+        assert_eq!((early.address(), early.line_count(), early.is_tombstone()), (64, 2, false));
+        assert_eq!((late.address(), late.line_count(), late.is_tombstone()), (80, 1, true));
+        assert!(early < late);
+        assert_eq!(Locator::from_bits(late.bits()), Some(late));
+        assert_eq!(Locator::from_bits(0), None);
+        assert_eq!(Locator::new(16, 1 << 30, false).line_count(), 0);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_seen() {
+        let seed = Seed::new(&DatabaseId([9; 16]));
+        let mut frame = Frame::new(FrameKind::Put, 3, b"some key", b"some value");
+        frame.header.address = 4096.into();
+        let header = RecordHeader::for_frame(&frame, Some(Locator::new(64, 10, false)), seed);
+        assert_eq!(header.verify_header(seed, 4096), Ok(()));
+        assert!(header.verify_header(seed, 4112).is_err(), "misplaced");
+        assert_eq!(header.verify_payload(frame.key, frame.value), Ok(()));
+        for bit in 0..RECORD_HEADER_BYTES * 8 {
+            let mut damaged = header.as_bytes().to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let damaged = RecordHeader::peek(&damaged).unwrap();
+            assert!(damaged.verify_header(seed, 4096).is_err(), "bit {bit}");
+        }
+        assert!(header.verify_payload(b"some kez", frame.value).is_err());
+    }
+
+    #[test]
+    fn chunk_headers_know_their_place() {
+        let id = DatabaseId([1; 16]);
+        let header = ChunkHeader::new(id, 1 << 26, 77);
+        assert_eq!(ChunkHeader::load(header.as_bytes(), &id, 1 << 26).unwrap(), header);
+        assert!(ChunkHeader::load(header.as_bytes(), &id, 0).is_err());
+        assert!(ChunkHeader::load(header.as_bytes(), &DatabaseId([2; 16]), 1 << 26).is_err());
+    }
+}

@@ -1,0 +1,195 @@
+//! The superblock: the root of a database.
+//!
+//! File `superblock` has two slots, [`SLOT_STRIDE_BYTES`] apart so that no device unit holds both. They are
+//! written alternately; the valid slot with the higher generation counts. Magic, checksum and version
+//! stay at their places in every future version, so that a newer database is refused by name instead
+//! of being called damaged.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::crc32c;
+use crate::{DatabaseId, Defect};
+
+/// Bytes of a slot that the checksum covers.
+pub const SLOT_BYTES: usize = 4096;
+/// Distance between the two slots.
+pub const SLOT_STRIDE_BYTES: u64 = 65_536;
+/// Version of all formats on disk: (major, minor).
+pub const FORMAT_VERSION: (u16, u16) = (1, 0);
+
+const MAGIC: [u8; 8] = *b"UARRSUPR";
+const CRC_START: usize = 12;
+
+/// One checkpoint: everything up to `lsn` is in the index image, the log is replayed from
+/// (`segment`, `offset`).
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+)]
+#[repr(C)]
+pub struct Checkpoint {
+    /// Number of the checkpoint and name of its image; 0 is the empty database before the first one.
+    pub number: U64,
+    /// Every record up to this LSN is reflected in the image.
+    pub lsn: U64,
+    /// Segment where replay starts.
+    pub segment: U64,
+    /// Offset of the first group to replay in it.
+    pub offset: U64,
+    /// Data file bytes before this address are durable; a multiple of the page size.
+    pub data_tail: U64,
+    /// The highest LSN whose record may lie before `data_tail`.
+    pub end_lsn: U64,
+    /// Length of the image file.
+    pub image_bytes: U64,
+    /// Entries in the image.
+    pub entry_count: U64,
+}
+
+/// The content of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Superblock {
+    magic: [u8; 8],
+    crc: U32,
+    major: U16,
+    minor: U16,
+    /// Identity of the database.
+    pub database: DatabaseId,
+    /// Rises by one with each write of a slot.
+    pub generation: U64,
+    /// Life number of the log: high half counts opens, low half is random, so that no group of an earlier
+    /// open is ever taken for one of this.
+    pub life: U64,
+    /// 1 if the database was closed and its log has nothing to replay, 0 while it is open.
+    pub closed: U32,
+    /// Kind of the keys of the default table.
+    pub key_kind: U32,
+    /// Creation time, nanoseconds since 1970.
+    pub created_ns: U64,
+    /// Unit of log writes.
+    pub block_bytes: U32,
+    /// How groups are committed: number of the strategy that was found best here.
+    pub strategy: U32,
+    /// Regular size of a log segment.
+    pub segment_bytes: U64,
+    /// Size of a data file chunk.
+    pub chunk_bytes: U64,
+    /// Median time of a 4 KiB commit with each strategy when it was measured, in ns; 0 = not measured.
+    pub strategy_ns: [U64; 3],
+    /// Key of the hashes of byte keys.
+    pub hash_seed: U64,
+    /// When `closed`: the first LSN that was never given out.
+    pub next_lsn: U64,
+    /// The newest checkpoint and the one before it.
+    pub checkpoints: [Checkpoint; 2],
+    reserved: [u8; 3840],
+}
+
+const _: () = assert!(size_of::<Checkpoint>() == 64);
+const _: () = assert!(size_of::<Superblock>() == SLOT_BYTES);
+const _: () = assert!(std::mem::offset_of!(Superblock, crc) == 8);
+const _: () = assert!(std::mem::offset_of!(Superblock, major) == CRC_START);
+
+/// What a new database is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// Unit of log writes.
+    pub block_bytes: u32,
+    /// Regular size of a log segment.
+    pub segment_bytes: u64,
+    /// Size of a data file chunk.
+    pub chunk_bytes: u64,
+}
+
+impl Superblock {
+    /// The superblock of a new, empty database.
+    pub fn new(database: DatabaseId, geometry: Geometry) -> Self {
+        let mut block = Self::new_zeroed();
+        block.magic = MAGIC;
+        (block.major, block.minor) = (FORMAT_VERSION.0.into(), FORMAT_VERSION.1.into());
+        block.database = database;
+        block.block_bytes = geometry.block_bytes.into();
+        block.segment_bytes = geometry.segment_bytes.into();
+        block.chunk_bytes = geometry.chunk_bytes.into();
+        block
+    }
+
+    /// The bytes of a slot, checksum included.
+    pub fn to_slot(&self) -> Vec<u8> {
+        let mut slot = self.clone();
+        slot.crc = crc32c(&[&slot.as_bytes()[CRC_START..]]).into();
+        slot.as_bytes().to_vec()
+    }
+
+    /// Reads a slot: `Ok(None)` if it was never written (all zero).
+    pub fn from_slot(bytes: &[u8]) -> Result<Option<Self>, Defect> {
+        let block = Self::ref_from_prefix(bytes).map_err(|_| Defect::Short)?.0;
+        if block.as_bytes().iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if block.magic != MAGIC {
+            return Err(Defect::Magic);
+        }
+        let expected = crc32c(&[&block.as_bytes()[CRC_START..]]);
+        if block.crc.get() != expected {
+            return Err(Defect::Checksum { expected, found: block.crc.get() });
+        }
+        let version = (block.major.get(), block.minor.get());
+        if version > FORMAT_VERSION || version.0 == 0 {
+            return Err(Defect::Version { major: version.0, minor: version.1 });
+        }
+        Ok(Some(block.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Superblock {
+        let geometry = Geometry { block_bytes: 4096, segment_bytes: 1 << 26, chunk_bytes: 1 << 26 };
+        let mut block = Superblock::new(DatabaseId([7; 16]), geometry);
+        block.generation = 3.into();
+        block.checkpoints[0].lsn = 99.into();
+        block
+    }
+
+    #[test]
+    fn round_trip() {
+        let block = sample();
+        assert_eq!(Superblock::from_slot(&block.to_slot()).unwrap().unwrap().generation.get(), 3);
+        assert_eq!(Superblock::from_slot(&[0; SLOT_BYTES]), Ok(None));
+        assert_eq!(Superblock::from_slot(&[0; 100]), Err(Defect::Short));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen() {
+        let slot = sample().to_slot();
+        for bit in 0..SLOT_BYTES * 8 {
+            let mut damaged = slot.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Superblock::from_slot(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let mut block = sample();
+        block.major = 2.into();
+        assert_eq!(
+            Superblock::from_slot(&block.to_slot()),
+            Err(Defect::Version { major: 2, minor: 0 })
+        );
+    }
+}

@@ -180,17 +180,15 @@ impl<'a> Iterator for Frames<'a> {
 
 /// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their headers.
 pub fn verify_group(header: &crate::group::GroupHeader, body: &[u8]) -> Result<(), Defect> {
-    let mut lsn = header.first_lsn.get();
     let mut count = 0u32;
     let mut crc = 0;
-    for frame in Frames::new(body) {
+    for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
         let frame = frame?;
         crc = crc32c::crc32c_append(crc, frame.header.as_bytes());
         if frame.header.lsn.get() != lsn {
             return Err(Defect::Position { expected: lsn, found: frame.header.lsn.get() });
         }
         frame.verify()?;
-        lsn += 1;
         count += 1;
     }
     if crc != header.frames_crc.get() {

@@ -1,0 +1,275 @@
+//! The seam between the engine and the world: [`Storage`].
+//!
+//! Everything the engine asks of a disk, a clock or a random source goes through these traits, so the
+//! same production code runs on io_uring, on plain system calls, and in memory with injected faults.
+//!
+//! Paths are relative to the database directory, with `/` between their parts, and are never
+//! interpreted further. All offsets and lengths are in bytes.
+//!
+//! What an implementation promises about durability:
+//! 1. [`LogWriter::complete`] returns `Ok` for a durable write only when the bytes, and those of every
+//!    write that *completed* before it was submitted, survive a loss of power.
+//! 2. [`StorageFile::make_durable`] covers every write that returned before it was called, and every byte
+//!    stored through a map of the same file before it was called.
+//! 3. A new, renamed or removed name is durable only after [`Storage::make_dir_durable`] of its directory.
+//! 4. A failure is reported to the caller and never retried as if nothing had happened.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::buffer::AlignedBuffer;
+
+/// Files, maps, locks, time and randomness of one database directory.
+pub trait Storage: Send + Sync + 'static {
+    /// An open file.
+    type File: StorageFile;
+    /// The readable side of a mapped file, shared by all readers.
+    type Map: DataMap;
+    /// The only writer of a mapped file.
+    type MapWriter: DataMapWriter;
+    /// The way group commits reach the log.
+    type Log: LogWriter<File = Self::File>;
+    /// Holds the database directory for one process until dropped.
+    type Lock: Send + Sync + 'static;
+
+    /// What this directory's device wants and what the kernel allows.
+    fn facts(&self) -> &Facts;
+
+    /// Names of the entries of directory `path` ("" is the database directory), in no particular order.
+    /// A directory that does not exist is an error of kind `NotFound`.
+    fn list(&self, path: &str) -> io::Result<Vec<String>>;
+    /// Creates directory `path`; no error if it is there already. Not durable until its parent is made so.
+    fn create_dir(&self, path: &str) -> io::Result<()>;
+    /// Opens or creates a file.
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Self::File>;
+    /// Renames a file, replacing `target` if it exists. Atomic for names, durable after `make_dir_durable`.
+    fn rename(&self, source: &str, target: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &str) -> io::Result<()>;
+    /// Makes every name in directory `path` durable.
+    fn make_dir_durable(&self, path: &str) -> io::Result<()>;
+    /// Takes the directory for this process; retries for `patience`, because the ring of a process
+    /// that was just killed may still hold its files.
+    fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
+
+    /// Maps a data file once, for its whole future: `reserve_bytes` of address space are set aside, the
+    /// file grows beneath them through [`DataMapWriter::grow`]. `chunk_bytes` (a power of two, at least 64 KiB)
+    /// divides it into chunks that are appended to independently. `readable` tells for each chunk,
+    /// from the first, how many of its bytes may be read from the start; chunks beyond the slice have 0.
+    fn map(
+        &self,
+        file: &Self::File,
+        reserve_bytes: u64,
+        chunk_bytes: u64,
+        readable: &[u64],
+    ) -> io::Result<(Self::Map, Self::MapWriter)>;
+
+    /// Sets up the path of group commits: a ring with `options.buffer_count` registered buffers, or
+    /// whatever the backend has instead.
+    fn log_writer(&self, options: LogWriterOptions) -> io::Result<Self::Log>;
+
+    /// Monotonic time since some fixed moment.
+    fn now(&self) -> Duration;
+    /// Wall clock, nanoseconds since 1970-01-01T00:00:00Z.
+    fn wall_ns(&self) -> i64;
+    /// Unpredictable bits: identities, life numbers, hash keys.
+    fn random(&self) -> u64;
+}
+
+/// How [`Storage::open`] opens a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; read only, through the page cache.
+    Read,
+    /// Must exist; read and written, through the page cache (mapped files).
+    Mapped,
+    /// Must not exist; otherwise as `Mapped`.
+    CreateMapped,
+    /// Must exist; read and written past the page cache (O_DIRECT where the file system has it).
+    Direct,
+    /// Must not exist; otherwise as `Direct`.
+    CreateDirect,
+}
+
+/// One open file. Methods take `&self`: positions are explicit.
+pub trait StorageFile: Send + Sync + 'static {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as zero.
+    /// `StorageFull` when there is none; the file may then be longer than before.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Sets the length. Never called on a file that is mapped.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
+    /// buffer's address, its length and `offset` are multiples of the block size.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`; not durable before `make_durable`. Alignment as for `read_at`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes content and length durable (fdatasync).
+    fn make_durable(&self) -> io::Result<()>;
+    /// Starts writing dirty cached pages of the range to the device without waiting and without any promise.
+    fn start_write_back(&self, offset: u64, len: u64) -> io::Result<()>;
+}
+
+/// The readers' side of a mapped file. Cheap calls: no system call, no lock.
+pub trait DataMap: Send + Sync + 'static {
+    /// The bytes at `address .. address + len`, or `None` when any of them was never published.
+    /// Published bytes never change while the map lives. A range may span chunks.
+    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
+    /// Asks the processor to fetch the line at `address`; any value is fine.
+    fn prefetch(&self, address: u64);
+    /// Bytes of real file space behind the map.
+    fn allocated_bytes(&self) -> u64;
+}
+
+/// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
+pub trait DataMapWriter: Send + 'static {
+    /// Makes the file at least `bytes` long, with real space, and readable through the map.
+    /// `StorageFull` if the device has no room; `InvalidInput` beyond the reserved address space.
+    fn grow(&mut self, bytes: u64) -> io::Result<()>;
+    /// Stores `parts` one after the other at `address` and publishes them. Bytes between the chunk's
+    /// readable end and `address` are zeroed and published too. A range that spans chunks fills them whole.
+    ///
+    /// Panics if `address` lies before the readable end of its chunk, or the range beyond the allocated
+    /// file: both are errors of the caller, not of the disk.
+    fn append(&mut self, address: u64, parts: &[&[u8]]);
+    /// Brings the pages of the range into memory, writable, so that a later `append` takes no page fault.
+    /// Only a hint: failures are ignored.
+    fn prefault(&mut self, address: u64, len: u64);
+}
+
+/// Options of [`Storage::log_writer`].
+#[derive(Clone, Copy, Debug)]
+pub struct LogWriterOptions {
+    /// How a group is made durable.
+    pub strategy: CommitStrategy,
+    /// Number of pooled buffers (registered with the kernel where there is a ring): 1 to 16.
+    pub buffer_count: usize,
+    /// Size of each pooled buffer, a multiple of the block size. All together at most 8 MiB.
+    pub buffer_bytes: usize,
+}
+
+/// How a group of log blocks is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommitStrategy {
+    /// WRITE_FIXED, linked to FSYNC(DATASYNC), in one submission.
+    LinkedFdatasync,
+    /// One WRITE_FIXED with RWF_DSYNC.
+    Dsync,
+    /// pwritev2 with RWF_DSYNC, without a ring.
+    Syscall,
+}
+
+/// One write of the log.
+#[derive(Debug)]
+pub struct GroupWrite<F> {
+    /// The segment.
+    pub file: Arc<F>,
+    /// Where in it, a multiple of the block size.
+    pub offset: u64,
+    /// The bytes: `buffer[start .. start + len]`, both multiples of the block size. Shared, because the
+    /// owner goes on reading them while the kernel does; nobody can write to a shared buffer.
+    pub buffer: Arc<AlignedBuffer>,
+    /// First byte of the buffer to write.
+    pub start: usize,
+    /// How many bytes to write.
+    pub len: usize,
+    /// Whether the write must be durable when it completes.
+    pub durable: bool,
+}
+
+/// What came of a [`GroupWrite`]; the buffer returns to its owner in every case.
+#[derive(Debug)]
+pub struct GroupDone {
+    /// The ticket that `submit` gave.
+    pub ticket: u64,
+    /// The buffer, no longer used by the kernel: if the owner kept no clone, it can be written to again.
+    pub buffer: Arc<AlignedBuffer>,
+    /// Short writes are completed inside, by writing the rest and making all of it durable again; an
+    /// error here means that any part of the group may or may not be on the device.
+    pub result: io::Result<()>,
+}
+
+/// The path of group commits. One owner at a time; any thread may be it.
+pub trait LogWriter: Send + 'static {
+    /// Open file handles that writes can share.
+    type File: StorageFile;
+
+    /// A zeroed buffer of at least `bytes`: one of the `buffer_count` registered ones while they last and
+    /// are large enough, else a new one. The caller keeps and reuses it; registered buffers stay registered.
+    fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer>;
+    /// Starts a write and returns its ticket. The writer holds its clone of the buffer until
+    /// [`LogWriter::complete`] returns it. On error nothing was started.
+    fn submit(&mut self, write: GroupWrite<Self::File>) -> io::Result<u64>;
+    /// Waits until one submitted write has completed. `None` if nothing is in flight.
+    fn complete(&mut self) -> Option<GroupDone>;
+    /// How many writes and how many cache flushes have been asked of the device so far.
+    fn counters(&self) -> LogCounters;
+    /// The strategy in use.
+    fn strategy(&self) -> CommitStrategy;
+    /// Changes the strategy for later writes; `Unsupported` if this backend cannot.
+    fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()>;
+}
+
+/// Work that a [`LogWriter`] has asked of the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounters {
+    /// Write operations.
+    pub write_count: u64,
+    /// Flushes: fdatasync, or a write that carries its own flush.
+    pub flush_count: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
+/// Why [`Storage::lock`] failed.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process has the database open; its process id if it left one.
+    Held {
+        /// Process id of the holder.
+        pid: Option<u32>,
+    },
+    /// The lock file could not be made or read.
+    Io(io::Error),
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { pid: Some(pid) } => write!(f, "open in process {pid}"),
+            Self::Held { pid: None } => write!(f, "open in another process"),
+            Self::Io(error) => write!(f, "cannot lock: {error}"),
+        }
+    }
+}
+
+/// What a directory's device wants and what the kernel allows.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Unit of log writes: the larger of the direct-I/O alignment and the physical sector, at least 512.
+    pub block_bytes: u32,
+    /// Whether files opened as `Direct` bypass the page cache here.
+    pub direct: bool,
+    /// The backend in use.
+    pub backend: Backend,
+    /// Why io_uring is not used although it was asked for, with the remedy; `None` if all is well.
+    pub warning: Option<String>,
+}
+
+/// Which way operations reach the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// io_uring.
+    Ring,
+    /// Plain system calls.
+    Syscalls,
+    /// No kernel: memory only, for tests.
+    Memory,
+}

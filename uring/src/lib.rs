@@ -11,12 +11,31 @@
 //! - a buffer that the kernel may read or write is owned by the operation until it has completed.
 
 mod buffer;
+mod debts;
+mod device;
+mod directory;
+mod error;
+mod file;
 mod futex;
+mod lock;
+mod map;
+mod outcome;
+mod pool;
+mod refusal;
+mod ring;
 mod storage;
+mod syscalls;
+mod system;
 
 pub use buffer::{AlignedBuffer, PAGE_BYTES};
+pub use file::SystemFile;
 pub use futex::Futex;
+pub use lock::SystemLock;
+pub use map::FileMap;
+pub use ring::RingLog;
 pub use storage::{
     Backend, CommitStrategy, DataMap, DataMapWriter, Facts, GroupDone, GroupWrite, LockError,
     LogCounters, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,
 };
+pub use syscalls::SyscallLog;
+pub use system::{BackendChoice, System, SystemLog, SystemMapWriter, SystemOptions};

@@ -1,0 +1,69 @@
+//! Errors that say what was being done to which file.
+//!
+//! The kind of the kernel's error is kept, so callers decide by `kind()` and never by text; the
+//! kernel's error itself stays reachable as the source.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug)]
+struct PathError {
+    action: &'static str,
+    path: PathBuf,
+    cause: io::Error,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.action, self.path.display(), self.cause)
+    }
+}
+
+impl Error for PathError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// `cause`, of the same kind, told as "`action` `path`: `cause`".
+pub(crate) fn with_path(action: &'static str, path: &Path, cause: io::Error) -> io::Error {
+    let kind = cause.kind();
+    io::Error::new(kind, PathError { action, path: path.to_owned(), cause })
+}
+
+/// A mistake of the caller.
+pub(crate) fn invalid_input(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message.into())
+}
+
+/// The kernel's error behind an [`io::Error`] made by [`with_path`], or of the error itself.
+#[cfg(test)]
+pub(crate) fn errno(error: &io::Error) -> Option<i32> {
+    if let Some(code) = error.raw_os_error() {
+        return Some(code);
+    }
+    let inner = error.get_ref()?.source()?;
+    inner.downcast_ref::<io::Error>()?.raw_os_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_and_cause_are_kept() {
+        for (code, kind) in [
+            (libc::ENOSPC, io::ErrorKind::StorageFull),
+            (libc::EACCES, io::ErrorKind::PermissionDenied),
+            (libc::EROFS, io::ErrorKind::ReadOnlyFilesystem),
+            (libc::ENOENT, io::ErrorKind::NotFound),
+        ] {
+            let error = with_path("open", Path::new("a/b"), io::Error::from_raw_os_error(code));
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().starts_with("open a/b: "), "{error}");
+            assert_eq!(errno(&error), Some(code));
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! [`SystemFile`]: an open file of a real file system.
+//!
+//! Invariants:
+//! - every error names the file and what was done to it, and keeps the kind of the kernel's error;
+//! - a short count is never the end of the story: reads go on to the end of the file, writes go on
+//!   until all is written or an error says why not;
+//! - a file is not truncated, and published bytes of it are not written, while a map of it lives.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::buffer::AlignedBuffer;
+use crate::error::{invalid_input, with_path};
+use crate::map::Watermarks;
+use crate::storage::StorageFile;
+
+/// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
+pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
+/// Zeroes are written in pieces of this size where the file system cannot allocate.
+const ZERO_PIECE_BYTES: usize = 1 << 20;
+
+/// An open file of a [`crate::System`]. Clones share the same open file.
+#[derive(Clone)]
+pub struct SystemFile {
+    inner: Arc<OpenFile>,
+}
+
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+    /// The unit of offsets and lengths: the block size for direct files, 1 for others.
+    unit_bytes: usize,
+    writable: bool,
+    /// What is published of the file while it is mapped.
+    marks: Mutex<Weak<Watermarks>>,
+}
+
+/// How a file was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// The unit of offsets and lengths: the block size for direct files, 1 for others.
+    pub unit_bytes: usize,
+    /// Whether it may be written.
+    pub writable: bool,
+}
+
+impl SystemFile {
+    pub(crate) fn new(file: File, path: PathBuf, access: Access) -> Self {
+        assert!(access.unit_bytes.is_power_of_two(), "blocks are powers of two");
+        let inner = OpenFile {
+            file,
+            path,
+            unit_bytes: access.unit_bytes,
+            writable: access.writable,
+            marks: Mutex::new(Weak::new()),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.inner.file
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.inner.file.as_raw_fd()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.inner.writable
+    }
+
+    pub(crate) fn unit_bytes(&self) -> usize {
+        self.inner.unit_bytes
+    }
+
+    /// Device and inode: which file this is.
+    pub(crate) fn id(&self) -> io::Result<(u64, u64)> {
+        let facts = self.file().metadata().map_err(|cause| self.error("look at", cause))?;
+        Ok((facts.dev(), facts.ino()))
+    }
+
+    /// Whether both are the same open file.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(crate) fn error(&self, action: &'static str, cause: io::Error) -> io::Error {
+        with_path(action, self.path(), cause)
+    }
+
+    /// From now on, while `marks` live, published bytes are not written and the file not truncated.
+    pub(crate) fn set_marks(&self, marks: &Arc<Watermarks>) {
+        *self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(marks);
+    }
+
+    fn marks(&self) -> Option<Arc<Watermarks>> {
+        self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// The file system cannot allocate: writes zeroes behind the end of the file instead. What lies
+    /// before the end is taken to have its space already: files here grow only through `allocate`.
+    fn append_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
+        let mut cursor = self.len()?.max(offset);
+        let zeroes = AlignedBuffer::new(ZERO_PIECE_BYTES);
+        while cursor < end {
+            let piece_len = (end - cursor).min(ZERO_PIECE_BYTES as u64) as usize;
+            self.write_all(&zeroes[..piece_len], cursor)?;
+            cursor += piece_len as u64;
+        }
+        Ok(())
+    }
+
+    fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut progress = Progress::new(bytes.len(), self.unit_bytes());
+        while let Some(done) = progress.next() {
+            let attempt = self.file().write_at(&bytes[done..], offset + done as u64);
+            progress.note_write(attempt).map_err(|cause| self.error("write", cause))?;
+        }
+        Ok(())
+    }
+}
+
+impl StorageFile for SystemFile {
+    fn len(&self) -> io::Result<u64> {
+        let facts = self.file().metadata().map_err(|cause| self.error("look at", cause))?;
+        Ok(facts.len())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (Ok(start), Ok(bytes)) = (i64::try_from(offset), i64::try_from(len)) else {
+            return Err(invalid_input(format!("allocate {len} bytes at {offset}")));
+        };
+        for _ in 0..RETRY_COUNT_MAX {
+            // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed.
+            let status = unsafe { libc::fallocate(self.fd(), 0, start, bytes) };
+            if status == 0 {
+                return Ok(());
+            }
+            let cause = io::Error::last_os_error();
+            match cause.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EOPNOTSUPP) => return self.append_zeroes(offset, offset + len),
+                _ => return Err(self.error("allocate space for", cause)),
+            }
+        }
+        Err(self.error("allocate space for", io::Error::from_raw_os_error(libc::EINTR)))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.marks().is_some() {
+            return Err(invalid_input(format!("{} is mapped", self.path().display())));
+        }
+        self.file().set_len(len).map_err(|cause| self.error("set the length of", cause))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut progress = Progress::new(buffer.len(), self.unit_bytes());
+        while let Some(done) = progress.next() {
+            let attempt = self.file().read_at(&mut buffer[done..], offset + done as u64);
+            progress.note_read(attempt).map_err(|cause| self.error("read", cause))?;
+        }
+        Ok(progress.done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.marks().is_some_and(|marks| marks.intersects(offset, bytes.len() as u64)) {
+            return Err(invalid_input(format!(
+                "write over published bytes of {}, which is mapped",
+                self.path().display()
+            )));
+        }
+        self.write_all(bytes, offset)
+    }
+
+    fn make_durable(&self) -> io::Result<()> {
+        self.file().sync_data().map_err(|cause| self.error("make durable", cause))
+    }
+
+    fn start_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        let (Ok(start), Ok(bytes)) = (i64::try_from(offset), i64::try_from(len)) else {
+            return Err(invalid_input(format!("write back {len} bytes at {offset}")));
+        };
+        if len == 0 {
+            return Ok(()); // To the kernel, 0 would mean "to the end".
+        }
+        // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed.
+        let status =
+            unsafe { libc::sync_file_range(self.fd(), start, bytes, libc::SYNC_FILE_RANGE_WRITE) };
+        if status == 0 {
+            return Ok(());
+        }
+        let cause = io::Error::last_os_error();
+        match cause.raw_os_error() {
+            // No promise was made, so a kernel without the call is no failure.
+            Some(libc::ENOSYS | libc::EINTR) => Ok(()),
+            _ => Err(self.error("start writing back", cause)),
+        }
+    }
+}
+
+impl fmt::Debug for SystemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SystemFile").field(&self.path()).finish()
+    }
+}
+
+/// The arithmetic of short counts, apart from any file.
+///
+/// A direct file only takes whole blocks at whole offsets. When the kernel stops in the middle of
+/// one, a write starts that block anew, and a read has reached the end of the file.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    len: usize,
+    unit_bytes: usize,
+    done: usize,
+    at_end: bool,
+    stalls: u32,
+}
+
+impl Progress {
+    pub fn new(len: usize, unit_bytes: usize) -> Self {
+        Self { len, unit_bytes, done: 0, at_end: false, stalls: 0 }
+    }
+
+    /// Where to go on; `None` when there is nothing more to do.
+    pub fn next(&self) -> Option<usize> {
+        (self.done < self.len && !self.at_end).then_some(self.done)
+    }
+
+    /// Takes note of an attempt to read at [`Progress::next`].
+    pub fn note_read(&mut self, attempt: io::Result<usize>) -> io::Result<()> {
+        let Some(count) = self.count(attempt)? else { return Ok(()) };
+        self.done += count;
+        self.at_end = count == 0 || !self.done.is_multiple_of(self.unit_bytes);
+        self.stalls = 0;
+        Ok(())
+    }
+
+    /// Takes note of an attempt to write at [`Progress::next`].
+    pub fn note_write(&mut self, attempt: io::Result<usize>) -> io::Result<()> {
+        let Some(count) = self.count(attempt)? else { return Ok(()) };
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let written = self.done + count;
+        let whole = if written == self.len { written } else { written - written % self.unit_bytes };
+        if whole == self.done {
+            return self.stall(io::ErrorKind::WriteZero.into());
+        }
+        self.done = whole;
+        self.stalls = 0;
+        Ok(())
+    }
+
+    /// The count of an attempt; `None` if a signal came first.
+    fn count(&mut self, attempt: io::Result<usize>) -> io::Result<Option<usize>> {
+        match attempt {
+            Ok(count) => {
+                assert!(count <= self.len - self.done, "the kernel moves no more than asked");
+                Ok(Some(count))
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {
+                self.stall(cause).map(|()| None)
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+
+    fn stall(&mut self, cause: io::Error) -> io::Result<()> {
+        self.stalls += 1;
+        if self.stalls > RETRY_COUNT_MAX { Err(cause) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interrupted() -> io::Result<usize> {
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    #[test]
+    fn short_writes_go_on_at_a_block() {
+        let mut progress = Progress::new(8192, 4096);
+        assert_eq!(progress.next(), Some(0));
+        progress.note_write(interrupted()).unwrap();
+        progress.note_write(Ok(4000)).unwrap();
+        assert_eq!(progress.next(), Some(0));
+        progress.note_write(Ok(5000)).unwrap();
+        assert_eq!(progress.next(), Some(4096));
+        progress.note_write(Ok(4096)).unwrap();
+        assert_eq!(progress.next(), None);
+    }
+
+    #[test]
+    fn writes_that_get_nowhere_end() {
+        let mut progress = Progress::new(4096, 512);
+        assert_eq!(progress.note_write(Ok(0)).unwrap_err().kind(), io::ErrorKind::WriteZero);
+        let stalls = (0..).take_while(|_| progress.note_write(Ok(511)).is_ok()).count();
+        assert_eq!(stalls, RETRY_COUNT_MAX as usize);
+        let mut progress = Progress::new(4096, 512);
+        let stalls = (0..).take_while(|_| progress.note_write(interrupted()).is_ok()).count();
+        assert_eq!(stalls, RETRY_COUNT_MAX as usize);
+        let full = progress.note_write(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn reads_end_at_the_end_of_the_file() {
+        let mut progress = Progress::new(8192, 4096);
+        progress.note_read(Ok(4096)).unwrap();
+        assert_eq!(progress.next(), Some(4096));
+        progress.note_read(Ok(100)).unwrap();
+        assert_eq!((progress.next(), progress.done), (None, 4196));
+        let mut progress = Progress::new(10, 1);
+        progress.note_read(Ok(3)).unwrap();
+        progress.note_read(interrupted()).unwrap();
+        progress.note_read(Ok(0)).unwrap();
+        assert_eq!((progress.next(), progress.done), (None, 3));
+    }
+
+    #[test]
+    fn zeroes_stand_in_for_allocation() {
+        let file = tempfile::tempfile().unwrap();
+        let access = Access { unit_bytes: 1, writable: true };
+        let file = SystemFile::new(file, "data".into(), access);
+        file.write_at(b"abc", 0).unwrap();
+        file.append_zeroes(0, 10).unwrap();
+        assert_eq!(file.len().unwrap(), 10);
+        file.append_zeroes(5, (ZERO_PIECE_BYTES + 20) as u64).unwrap();
+        assert_eq!(file.len().unwrap(), (ZERO_PIECE_BYTES + 20) as u64);
+        let mut first = [9; 5];
+        assert_eq!(file.read_at(&mut first, 0).unwrap(), 5);
+        assert_eq!(&first, b"abc\0\0");
+    }
+}

@@ -1,0 +1,435 @@
+//! [`RingLog`]: group commits through io_uring.
+//!
+//! The ring is created disabled, its operations are probed, the pooled buffers registered, everything
+//! the log does not need is forbidden, and only then it is enabled.
+//!
+//! Invariants:
+//! - an operation owns its file and its buffer until all its completions have been seen; dropping
+//!   the log waits for them;
+//! - completions are collected first and judged afterwards, by [`crate::outcome`] alone;
+//! - the completion queue cannot overflow: it holds all completions of [`WRITES_IN_FLIGHT_MAX`]
+//!   writes, and no more are let in;
+//! - a linked pair whose halves reach the kernel in different submissions is not trusted.
+//!
+//! Any thread may submit and any other may wait, one at a time. Hence no SINGLE_ISSUER, and none
+//! of COOP_TASKRUN: completions are posted by the thread that *submitted*, and so is the flush
+//! that follows a linked write. By default the kernel interrupts that thread for it wherever it is.
+//! With COOP_TASKRUN it would wait until that thread next enters the kernel by itself; but
+//! a leader that copies records meanwhile does not, so its flush would start late, and a successor that
+//! waits for the completion would sleep for as long. Should the submitting thread exit, the kernel
+//! cancels what it has not begun, and the group is finished by system calls.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use io_uring::register::{Probe, Restriction};
+use io_uring::squeue::{self, Flags};
+use io_uring::{IoUring, opcode, types};
+
+use crate::buffer::AlignedBuffer;
+use crate::debts::{Debts, Dues, done};
+use crate::file::{RETRY_COUNT_MAX, SystemFile};
+use crate::outcome::{Answers, Route, Verdict, judge};
+use crate::pool::BufferPool;
+use crate::refusal::Refusal;
+use crate::storage::{CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter};
+use crate::syscalls::{WRITES_IN_FLIGHT_MAX, admit, finish_group, write_group};
+
+/// Room for a write and its flush, for each write in flight.
+const ENTRIES: u32 = 2 * WRITES_IN_FLIGHT_MAX as u32;
+/// The kernel moves at most this much in one operation.
+const WRITE_BYTES_MAX: usize = 0x7fff_f000;
+/// io_uring_enter: wait for completions.
+const ENTER_GETEVENTS: u32 = 1;
+/// The bit of `user_data` that tells a flush from a write; the ticket is above it.
+const FLUSH_BIT: u64 = 1;
+
+/// Group commits through io_uring.
+pub struct RingLog {
+    ring: IoUring,
+    pool: BufferPool,
+    /// Whether the kernel knows the pool's buffers.
+    registered: bool,
+    /// Whether the kernel still takes submissions.
+    accepting: bool,
+    strategy: CommitStrategy,
+    /// In the order of their tickets.
+    operations: Vec<Operation>,
+    next_ticket: u64,
+    debts: Debts,
+    counters: LogCounters,
+}
+
+/// One write on its way.
+struct Operation {
+    ticket: u64,
+    write: GroupWrite<SystemFile>,
+    dues: Dues,
+    route: Route,
+    answers: Answers,
+}
+
+impl Operation {
+    fn verdict(&self) -> Verdict {
+        judge(self.route, self.answers, self.write.len, self.write.file.unit_bytes())
+    }
+}
+
+impl RingLog {
+    /// Whether a ring with all needed operations can be had here and now.
+    pub(crate) fn probe() -> Result<(), Refusal> {
+        let ring = disabled_ring()?;
+        enable(&ring)
+    }
+
+    /// Sets up the ring with the pool's buffers.
+    pub(crate) fn new(pool: BufferPool, strategy: CommitStrategy) -> Result<Self, Refusal> {
+        let ring = disabled_ring()?;
+        let registered = register_buffers(&ring, &pool);
+        enable(&ring)?;
+        Ok(Self {
+            ring,
+            pool,
+            registered,
+            accepting: true,
+            strategy,
+            operations: Vec::with_capacity(WRITES_IN_FLIGHT_MAX),
+            next_ticket: 0,
+            debts: Debts::default(),
+            counters: LogCounters::default(),
+        })
+    }
+
+    fn route(&self, write: &GroupWrite<SystemFile>, dues: &Dues) -> Route {
+        if !self.accepting
+            || self.strategy == CommitStrategy::Syscall
+            || write.len > WRITE_BYTES_MAX
+        {
+            return Route::ByHand;
+        }
+        match (write.durable, self.strategy) {
+            (false, _) => Route::Write,
+            (true, CommitStrategy::Dsync) if !dues.own => Route::WriteThrough,
+            (true, _) => Route::WriteThenFlush,
+        }
+    }
+
+    /// Gives an operation to the kernel, or falls back to doing it by hand.
+    fn start(&mut self, operation: &mut Operation) {
+        let user_data = operation.ticket << 1;
+        let write = self.write_entry(&operation.write, operation.route).user_data(user_data);
+        let fd = types::Fd(operation.write.file.fd());
+        let flush = opcode::Fsync::new(fd)
+            .flags(types::FsyncFlags::DATASYNC)
+            .build()
+            .user_data(user_data | FLUSH_BIT);
+        let pair = [write.clone().flags(Flags::IO_LINK), flush];
+        let single = [write];
+        let entries: &[squeue::Entry] =
+            if operation.route == Route::WriteThenFlush { &pair } else { &single };
+        // SAFETY: the entries name the operation's file and a range of its buffer (checked by
+        // `BufferPool::check`); both stay where they are, and alive, until `complete` has seen all
+        // completions: the operation is kept in `operations`, and drop waits for it.
+        let pushed = unsafe { self.ring.submission().push_multiple(entries) };
+        // Earlier operations leave nothing in the queue while the ring is accepting.
+        pushed.expect("the queue is empty between submissions and has room for a pair");
+        let taken = self.submit_all(entries.len() as u32, operation);
+        self.count(operation, taken);
+        if taken == 0 {
+            operation.route = Route::ByHand;
+        } else if taken < entries.len() as u32 {
+            // The flush stays behind for ever; the write is followed by one made by hand.
+            operation.answers.split = true;
+            operation.answers.flush = Some(-libc::ECANCELED);
+        }
+    }
+
+    fn write_entry(&self, write: &GroupWrite<SystemFile>, route: Route) -> squeue::Entry {
+        let fd = types::Fd(write.file.fd());
+        let start = write.buffer[write.start..].as_ptr();
+        let len = write.len as u32; // At most WRITE_BYTES_MAX, see `route`.
+        let flags = if route == Route::WriteThrough { libc::RWF_DSYNC } else { 0 };
+        match self.pool.index_of(&write.buffer) {
+            Some(index) if self.registered => opcode::WriteFixed::new(fd, start, len, index)
+                .offset(write.offset)
+                .rw_flags(flags)
+                .build(),
+            _ => opcode::Write::new(fd, start, len).offset(write.offset).rw_flags(flags).build(),
+        }
+    }
+
+    /// Enters the kernel until it has taken all entries; returns how many it took. Fewer than all
+    /// only if it refuses the rest for good.
+    fn submit_all(&mut self, count: u32, operation: &mut Operation) -> u32 {
+        let mut taken = 0;
+        for attempt in 0..RETRY_COUNT_MAX {
+            match enter(&self.ring, count - taken, 0, 0) {
+                Ok(more) => {
+                    assert!(more <= count - taken, "the kernel takes no more than it is given");
+                    operation.answers.split |= more > 0 && taken + more < count;
+                    taken += more;
+                    if taken == count {
+                        return taken;
+                    }
+                }
+                Err(error) if !is_passing(&error) => break,
+                Err(_) => {}
+            }
+            pause(attempt);
+        }
+        self.accepting = false;
+        taken
+    }
+
+    fn count(&mut self, operation: &Operation, taken: u32) {
+        if taken == 0 {
+            return;
+        }
+        self.counters.write_count += 1;
+        self.counters.written_bytes += operation.write.len as u64;
+        let flushes = operation.route == Route::WriteThrough || taken == 2;
+        self.counters.flush_count += u64::from(flushes);
+    }
+
+    /// Notes all completions that have arrived.
+    fn collect(&mut self) {
+        for completion in self.ring.completion() {
+            let ticket = completion.user_data() >> 1;
+            let operation = self
+                .operations
+                .iter_mut()
+                .find(|operation| operation.ticket == ticket)
+                .expect("an operation is kept until all its completions have arrived");
+            let answer = if completion.user_data() & FLUSH_BIT == 0 {
+                &mut operation.answers.write
+            } else {
+                &mut operation.answers.flush
+            };
+            assert!(answer.is_none(), "each part of an operation completes once");
+            *answer = Some(completion.result());
+        }
+    }
+
+    /// Waits for a completion that has not been collected.
+    fn wait(&self) -> io::Result<()> {
+        for attempt in 0..RETRY_COUNT_MAX {
+            match enter(&self.ring, 0, 1, ENTER_GETEVENTS) {
+                Ok(_) => return Ok(()),
+                // A signal: look at the completions again, then wait on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(error) if is_passing(&error) => pause(attempt),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
+    }
+
+    /// Acts on a verdict that is not pending.
+    fn finish(&mut self, operation: Operation, verdict: Verdict) -> GroupDone {
+        let Operation { ticket, write, dues, route, .. } = operation;
+        let file = &write.file;
+        let result = match verdict {
+            Verdict::Pending => unreachable!("only settled operations are finished"),
+            Verdict::Done => Ok(()),
+            Verdict::FinishByHand { .. } if route == Route::ByHand => {
+                write_group(&write, &dues, &mut self.counters)
+            }
+            Verdict::FinishByHand { written } => finish_group(&write, written, &mut self.counters),
+            Verdict::WriteFailed(code) => {
+                Err(file.error("write", io::Error::from_raw_os_error(code)))
+            }
+            Verdict::FlushFailed(code) => {
+                Err(file.error("make durable", io::Error::from_raw_os_error(code)))
+            }
+        };
+        let result = self.debts.settle(&write, &dues, result, &mut self.counters);
+        done(ticket, write, result)
+    }
+
+    /// The ring cannot be waited for any more (this does not happen with a sound kernel). The buffer
+    /// may still be read by it, so it is never freed; the caller gets another.
+    fn abandon(&mut self, operation: Operation, error: io::Error) -> GroupDone {
+        self.accepting = false;
+        let Operation { ticket, write, .. } = operation;
+        let error = write.file.error("wait for a write of", error);
+        let buffer = Arc::new(AlignedBuffer::new(write.buffer.len()));
+        std::mem::forget(write);
+        GroupDone { ticket, buffer, result: Err(error) }
+    }
+}
+
+impl LogWriter for RingLog {
+    type File = SystemFile;
+
+    fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer> {
+        self.pool.take(bytes)
+    }
+
+    fn submit(&mut self, write: GroupWrite<SystemFile>) -> io::Result<u64> {
+        admit(&self.pool, &write, self.operations.len())?;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let dues = self.debts.dues(&write);
+        let route = self.route(&write, &dues);
+        let mut operation = Operation { ticket, write, dues, route, answers: Answers::default() };
+        if route != Route::ByHand {
+            self.start(&mut operation);
+        }
+        self.operations.push(operation);
+        Ok(ticket)
+    }
+
+    fn complete(&mut self) -> Option<GroupDone> {
+        loop {
+            self.collect();
+            let settled = self.operations.iter().enumerate().find_map(|(index, operation)| {
+                let verdict = operation.verdict();
+                (verdict != Verdict::Pending).then_some((index, verdict))
+            });
+            if let Some((index, verdict)) = settled {
+                let operation = self.operations.remove(index);
+                return Some(self.finish(operation, verdict));
+            }
+            if self.operations.is_empty() {
+                return None;
+            }
+            if let Err(error) = self.wait() {
+                let operation = self.operations.remove(0);
+                return Some(self.abandon(operation, error));
+            }
+        }
+    }
+
+    fn counters(&self) -> LogCounters {
+        self.counters
+    }
+
+    fn strategy(&self) -> CommitStrategy {
+        if self.accepting { self.strategy } else { CommitStrategy::Syscall }
+    }
+
+    fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()> {
+        if !self.accepting && strategy != CommitStrategy::Syscall {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the kernel takes no more submissions to this ring",
+            ));
+        }
+        self.strategy = strategy;
+        Ok(())
+    }
+}
+
+impl Drop for RingLog {
+    fn drop(&mut self) {
+        // Nothing new is begun here: what was to be done by hand is dropped, unacknowledged.
+        self.operations.retain(|operation| operation.route != Route::ByHand);
+        loop {
+            self.collect();
+            self.operations.retain(|operation| operation.verdict() == Verdict::Pending);
+            if self.operations.is_empty() {
+                return;
+            }
+            if self.wait().is_err() {
+                // The kernel may still read the buffers: they are given up, not freed.
+                self.operations.drain(..).for_each(std::mem::forget);
+                return;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for RingLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RingLog")
+            .field("registered", &self.registered)
+            .field("accepting", &self.accepting)
+            .field("strategy", &self.strategy)
+            .field("in_flight", &self.operations.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ring that takes no submissions yet, with all operations the log needs.
+fn disabled_ring() -> Result<IoUring, Refusal> {
+    let ring = IoUring::builder()
+        .dontfork()
+        .setup_r_disabled()
+        .build(ENTRIES)
+        .map_err(|error| Refusal::of_step("io_uring_setup", &error))?;
+    assert!(ring.params().cq_entries() >= ENTRIES, "every completion finds room");
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| Refusal::of_step("probing its operations", &error))?;
+    for (code, name) in OPERATIONS {
+        if !probe.is_supported(code) {
+            return Err(Refusal::missing_operation(name));
+        }
+    }
+    Ok(ring)
+}
+
+/// What the log asks of a ring.
+const OPERATIONS: [(u8, &str); 3] = [
+    (opcode::Write::CODE, "WRITE"),
+    (opcode::WriteFixed::CODE, "WRITE_FIXED"),
+    (opcode::Fsync::CODE, "FSYNC"),
+];
+
+/// Forbids all that the log does not need, then lets submissions in.
+fn enable(ring: &IoUring) -> Result<(), Refusal> {
+    let mut allowed: Vec<_> =
+        OPERATIONS.iter().map(|&(code, _)| Restriction::sqe_op(code)).collect();
+    allowed.push(Restriction::sqe_flags_allowed(Flags::IO_LINK.bits()));
+    // A second fence only: a kernel that cannot do it is used without.
+    let _ = ring.submitter().register_restrictions(&mut allowed);
+    ring.submitter()
+        .register_enable_rings()
+        .map_err(|error| Refusal::of_step("enabling it", &error))
+}
+
+/// Makes the pool's buffers known to the kernel, which spares it looking up their pages for every
+/// write. False if it will not, for want of locked memory: plain writes do as well, a little slower.
+fn register_buffers(ring: &IoUring, pool: &BufferPool) -> bool {
+    let mut parts: Vec<_> = pool
+        .free_buffers()
+        .iter()
+        .map(|buffer| {
+            let index = pool.index_of(buffer).expect("a pool knows its own buffers");
+            let iov_base = buffer.as_ptr().cast_mut().cast();
+            (index, libc::iovec { iov_base, iov_len: buffer.len() })
+        })
+        .collect();
+    parts.sort_by_key(|&(index, _)| index);
+    let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
+    // SAFETY: each part is a live buffer of the pool. The kernel pins their pages and reads them only
+    // for operations that own the buffer; should one be freed early, its pages stay pinned, and no
+    // operation names its index again, because the index goes with the buffer.
+    unsafe { ring.submitter().register_buffers(&parts) }.is_ok()
+}
+
+/// io_uring_enter; returns how many entries were taken.
+fn enter(ring: &IoUring, submit_count: u32, wait_count: u32, flags: u32) -> io::Result<u32> {
+    let submitter = ring.submitter();
+    // SAFETY: the ring is open; no argument beyond numbers is passed, and what the entries in the
+    // queue point to is kept alive by their operations.
+    let taken = unsafe { submitter.enter::<libc::sigset_t>(submit_count, wait_count, flags, None) };
+    taken.map(|count| u32::try_from(count).expect("at most the queue is taken"))
+}
+
+/// Whether an error of `enter` says "later".
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
+}
+
+/// Waits a little before attempt after attempt: not at all at first, then up to a millisecond.
+fn pause(attempt: u32) {
+    if attempt > 3 {
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(attempt.min(1000))));
+    }
+}
+
+/// A descriptor is an `int`, as the entries want it.
+const _: () = assert!(size_of::<RawFd>() == 4);

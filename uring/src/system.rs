@@ -1,0 +1,316 @@
+//! [`System`]: the [`Storage`] of a real directory.
+//!
+//! Invariants:
+//! - which backend is used is decided once, at [`System::open`], and told in [`Storage::facts`];
+//! - a file opened as direct is direct wherever [`Facts::direct`] says so; elsewhere the same calls
+//!   go through the page cache, and durability comes from the same flushes.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::buffer::AlignedBuffer;
+use crate::device::direct_facts;
+use crate::directory::Directory;
+use crate::error::{invalid_input, with_path};
+use crate::file::{Access, SystemFile};
+use crate::lock::SystemLock;
+use crate::map::{Appender, FileMap, MapOptions, Watermarks, map_file};
+use crate::pool::BufferPool;
+use crate::ring::RingLog;
+use crate::storage::{
+    Backend, CommitStrategy, DataMapWriter, Facts, GroupDone, GroupWrite, LockError, LogCounters,
+    LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,
+};
+use crate::syscalls::SyscallLog;
+
+/// Which way to the kernel [`System::open`] takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// io_uring if the kernel allows it, plain system calls if not ([`Facts::warning`] tells why).
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Ring,
+    /// Plain system calls.
+    Syscalls,
+}
+
+/// Options of [`System::open`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemOptions {
+    /// Which way to the kernel to take. Default: [`BackendChoice::Auto`].
+    pub backend: BackendChoice,
+}
+
+/// A directory of a real file system.
+#[derive(Debug)]
+pub struct System {
+    directory: Directory,
+    facts: Facts,
+    choice: BackendChoice,
+    start: Instant,
+    /// The files that are mapped, by device and inode.
+    maps: Mutex<Vec<(FileId, Weak<Watermarks>)>>,
+}
+
+/// Device and inode: which file it is, whatever its name and handle.
+type FileId = (u64, u64);
+
+impl System {
+    /// Opens a directory, which must exist, and finds out what its device wants and what the kernel
+    /// allows. Writes nothing.
+    ///
+    /// Errors: `NotFound` or `NotADirectory` for the directory. With [`BackendChoice::Ring`],
+    /// `PermissionDenied`, `Unsupported` or `OutOfMemory` when io_uring cannot be used; the message
+    /// says why, and what to do about it.
+    pub fn open(dir: &Path, options: SystemOptions) -> io::Result<Self> {
+        let directory = Directory::open(dir)?;
+        let direct = direct_facts(&directory).map_err(|cause| with_path("look at", dir, cause))?;
+        let (backend, warning) = match options.backend {
+            BackendChoice::Syscalls => (Backend::Syscalls, None),
+            BackendChoice::Ring => {
+                RingLog::probe().map_err(|refusal| refusal.into_error())?;
+                (Backend::Ring, None)
+            }
+            BackendChoice::Auto => match RingLog::probe() {
+                Ok(()) => (Backend::Ring, None),
+                Err(refusal) => (
+                    Backend::Syscalls,
+                    Some(format!(
+                        "{refusal}. Using plain system calls, which are just as safe but leave \
+                         the waiting thread nothing else to do"
+                    )),
+                ),
+            },
+        };
+        let facts =
+            Facts { block_bytes: direct.block_bytes, direct: direct.direct, backend, warning };
+        Ok(Self {
+            directory,
+            facts,
+            choice: options.backend,
+            start: Instant::now(),
+            maps: Mutex::default(),
+        })
+    }
+
+    fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<SystemFile> {
+        let (flags, direct) = match mode {
+            OpenMode::Read => (libc::O_RDONLY, false),
+            OpenMode::Mapped => (libc::O_RDWR, false),
+            OpenMode::CreateMapped => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, false),
+            OpenMode::Direct => (libc::O_RDWR, true),
+            OpenMode::CreateDirect => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, true),
+        };
+        let direct = direct && self.facts.direct;
+        let access = Access {
+            unit_bytes: if direct { self.facts.block_bytes as usize } else { 1 },
+            writable: mode != OpenMode::Read,
+        };
+        let file =
+            self.directory.open_at(path, if direct { flags | libc::O_DIRECT } else { flags })?;
+        Ok(SystemFile::new(file, self.directory.path_of(path), access))
+    }
+}
+
+impl Storage for System {
+    type File = SystemFile;
+    type Map = FileMap;
+    type MapWriter = SystemMapWriter;
+    type Log = SystemLog;
+    type Lock = SystemLock;
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        self.directory.list(path)
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        self.directory.create_dir(path)
+    }
+
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<SystemFile> {
+        let action = match mode {
+            OpenMode::CreateMapped | OpenMode::CreateDirect => "create",
+            OpenMode::Read | OpenMode::Mapped | OpenMode::Direct => "open",
+        };
+        self.open_file(path, mode).map_err(|cause| self.directory.error(action, path, cause))
+    }
+
+    fn rename(&self, source: &str, target: &str) -> io::Result<()> {
+        self.directory.rename(source, target)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.directory.remove(path)
+    }
+
+    fn make_dir_durable(&self, path: &str) -> io::Result<()> {
+        self.directory.make_durable(path)
+    }
+
+    fn lock(&self, path: &str, patience: Duration) -> Result<SystemLock, LockError> {
+        SystemLock::take(&self.directory, path, patience)
+    }
+
+    fn map(
+        &self,
+        file: &SystemFile,
+        reserve_bytes: u64,
+        chunk_bytes: u64,
+        readable: &[u64],
+    ) -> io::Result<(FileMap, SystemMapWriter)> {
+        let id = file.id()?;
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.retain(|(_, marks)| marks.strong_count() > 0);
+        if maps.iter().any(|&(mapped, _)| mapped == id) {
+            let cause = io::Error::new(io::ErrorKind::ResourceBusy, "it is mapped already");
+            return Err(file.error("map", cause));
+        }
+        let options = MapOptions {
+            reserve_bytes,
+            chunk_bytes,
+            allocated_bytes: file.len()?,
+            writable: file.is_writable(),
+            huge_pages: true,
+        };
+        let (map, appender, marks) =
+            map_file(file.file(), options, readable).map_err(|cause| file.error("map", cause))?;
+        file.set_marks(&marks);
+        maps.push((id, Arc::downgrade(&marks)));
+        Ok((map, SystemMapWriter { appender, file: file.clone() }))
+    }
+
+    fn log_writer(&self, options: LogWriterOptions) -> io::Result<SystemLog> {
+        let pool = BufferPool::new(options, self.facts.block_bytes)?;
+        if self.facts.backend != Backend::Ring {
+            return Ok(SystemLog::Syscalls(SyscallLog::new(pool)));
+        }
+        match RingLog::new(pool, options.strategy) {
+            Ok(log) => Ok(SystemLog::Ring(Box::new(log))),
+            // Allowed at open, refused now: limits of the process may have been reached since.
+            Err(_) if self.choice == BackendChoice::Auto => {
+                let pool = BufferPool::new(options, self.facts.block_bytes)?;
+                Ok(SystemLog::Syscalls(SyscallLog::new(pool)))
+            }
+            Err(refusal) => Err(refusal.into_error()),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall_ns(&self) -> i64 {
+        // A clock before 1970 or after 2262 is a wrong clock; its nearest valid time is returned.
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn random(&self) -> u64 {
+        // Keyed by the operating system's random source, with a new key at every call.
+        RandomState::new().hash_one(self.start)
+    }
+}
+
+/// The only writer of a map of a [`System`].
+pub struct SystemMapWriter {
+    appender: Appender,
+    file: SystemFile,
+}
+
+impl DataMapWriter for SystemMapWriter {
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        let allocated_bytes = self.appender.allocated_bytes();
+        if bytes <= allocated_bytes {
+            return Ok(());
+        }
+        if bytes > self.appender.reserve_bytes() {
+            return Err(invalid_input(format!(
+                "{} cannot grow to {bytes} bytes: {} were reserved",
+                self.file.path().display(),
+                self.appender.reserve_bytes()
+            )));
+        }
+        self.file.allocate(allocated_bytes, bytes - allocated_bytes)?;
+        self.appender.set_allocated_bytes(bytes);
+        Ok(())
+    }
+
+    fn append(&mut self, address: u64, parts: &[&[u8]]) {
+        self.appender.append(address, parts);
+    }
+
+    fn prefault(&mut self, address: u64, len: u64) {
+        self.appender.prefault(address, len);
+    }
+}
+
+impl fmt::Debug for SystemMapWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SystemMapWriter").field(&self.file).finish()
+    }
+}
+
+/// The way of group commits to a [`System`].
+#[derive(Debug)]
+pub enum SystemLog {
+    /// Through io_uring. All strategies can be chosen.
+    Ring(Box<RingLog>),
+    /// Through plain system calls: [`CommitStrategy::Syscall`] only.
+    Syscalls(SyscallLog),
+}
+
+impl LogWriter for SystemLog {
+    type File = SystemFile;
+
+    fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer> {
+        match self {
+            Self::Ring(log) => log.buffer(bytes),
+            Self::Syscalls(log) => log.buffer(bytes),
+        }
+    }
+
+    fn submit(&mut self, write: GroupWrite<SystemFile>) -> io::Result<u64> {
+        match self {
+            Self::Ring(log) => log.submit(write),
+            Self::Syscalls(log) => log.submit(write),
+        }
+    }
+
+    fn complete(&mut self) -> Option<GroupDone> {
+        match self {
+            Self::Ring(log) => log.complete(),
+            Self::Syscalls(log) => log.complete(),
+        }
+    }
+
+    fn counters(&self) -> LogCounters {
+        match self {
+            Self::Ring(log) => log.counters(),
+            Self::Syscalls(log) => log.counters(),
+        }
+    }
+
+    fn strategy(&self) -> CommitStrategy {
+        match self {
+            Self::Ring(log) => log.strategy(),
+            Self::Syscalls(log) => log.strategy(),
+        }
+    }
+
+    fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()> {
+        match self {
+            Self::Ring(log) => log.set_strategy(strategy),
+            Self::Syscalls(log) => log.set_strategy(strategy),
+        }
+    }
+}

@@ -16,6 +16,7 @@ pub mod group;
 pub mod image;
 pub mod record;
 pub mod superblock;
+pub mod uarr;
 
 use std::fmt;
 

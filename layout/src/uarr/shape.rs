@@ -1,0 +1,155 @@
+//! Shapes: the name tables of objects, as they are read.
+//!
+//! ```text
+//! n u32 | names_len u32 | lookup | ends[n] | names | zero padding to 8
+//! lookup, n <= 128: fingerprint[n] u8, padded to 8     n > 128: hash32[n] ascending, perm[n]
+//! ```
+//! Invariant: nothing here trusts the bytes. Every access is checked and an unreadable part is
+//! `None`, so a damaged shape loses names but never reads outside of the record.
+
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
+
+use super::key::{Key, fingerprint, hash32, names_equal};
+use super::spec::{FINGERPRINT_NAMES_MAX, end_bytes, lookup_bytes, perm_bytes};
+
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// View of one shape: the ordered names of an object.
+#[derive(Clone, Copy)]
+pub(crate) struct ShapeView<'a> {
+    /// Number of names.
+    pub count: usize,
+    /// Lookup part.
+    pub lookup: &'a [u8],
+    /// End offsets, `end_width` bytes each.
+    pub ends: &'a [u8],
+    /// Bytes of an end offset.
+    pub end_width: usize,
+    /// All names, concatenated.
+    pub names: &'a [u8],
+}
+
+impl<'a> ShapeView<'a> {
+    /// The shape at the start of `area`, `None` if its parts do not fit in.
+    #[inline]
+    pub fn parse(area: &'a [u8]) -> Option<Self> {
+        let (head, rest) = area.split_first_chunk::<8>()?;
+        let head = u64::from_le_bytes(*head);
+        let count = head as u32 as usize;
+        let names_len = (head >> 32) as usize;
+        if count > rest.len() {
+            return None;
+        }
+        let end_width = end_bytes(names_len);
+        let (lookup, rest) = rest.split_at_checked(lookup_bytes(count))?;
+        let (ends, rest) = rest.split_at_checked(count * end_width)?;
+        let names = rest.get(..names_len)?;
+        Some(Self { count, lookup, ends, end_width, names })
+    }
+
+    /// Bytes of the shape without its final padding.
+    pub fn bytes_unpadded(&self) -> usize {
+        8 + self.lookup.len() + self.ends.len() + self.names.len()
+    }
+
+    /// End offset of name `index`.
+    #[inline]
+    pub fn end(&self, index: usize) -> Option<usize> {
+        Some(match self.end_width {
+            1 => *self.ends.get(index)? as usize,
+            2 => {
+                let at = index * 2;
+                u16::from_le_bytes(*self.ends.get(at..at + 2)?.first_chunk()?) as usize
+            }
+            _ => {
+                let at = index * 4;
+                u32::from_le_bytes(*self.ends.get(at..at + 4)?.first_chunk()?) as usize
+            }
+        })
+    }
+
+    /// Start offset of name `index`.
+    #[inline]
+    pub fn start(&self, index: usize) -> Option<usize> {
+        if index == 0 { Some(0) } else { self.end(index - 1) }
+    }
+
+    /// Bytes of name `index`.
+    #[inline]
+    pub fn name_bytes(&self, index: usize) -> Option<&'a [u8]> {
+        self.names.get(self.start(index)?..self.end(index)?)
+    }
+
+    /// Index of the field called `key`. Eight fingerprints per step, or a search of the sorted
+    /// hashes for more than 128 names: O(n / 8) and O(log n).
+    #[inline]
+    pub fn find(&self, key: &Key<'_>) -> Option<usize> {
+        if self.count > FINGERPRINT_NAMES_MAX {
+            return self.find_sorted(key);
+        }
+        let pattern = u64::from(fingerprint(key.hash)).wrapping_mul(LOW_BITS);
+        let mut first = 0;
+        for word in self.lookup.chunks_exact(8) {
+            let word = u64::from_le_bytes(*word.first_chunk()?);
+            // A zero byte of x is a match. The trick may also flag the byte above a match: the
+            // name is compared in any case.
+            let x = word ^ pattern;
+            let mut found = x.wrapping_sub(LOW_BITS) & !x & HIGH_BITS;
+            while found != 0 {
+                let index = first + (found.trailing_zeros() / 8) as usize;
+                if index < self.count && names_equal(self.name_bytes(index)?, key.name.as_bytes()) {
+                    return Some(index);
+                }
+                found &= found - 1;
+            }
+            first += 8;
+        }
+        None
+    }
+
+    #[inline(never)]
+    fn find_sorted(&self, key: &Key<'_>) -> Option<usize> {
+        let wanted = hash32(key.hash);
+        let (hashes, _) = <[U32]>::ref_from_prefix_with_elems(self.lookup, self.count).ok()?;
+        let mut first = hashes.partition_point(|hash| hash.get() < wanted);
+        let run = hashes[first..].iter().take_while(|hash| hash.get() == wanted).count();
+        if run > 1 {
+            // Names of equal hash ascend bytewise: hostile names cost a binary search, no more.
+            let name = key.name.as_bytes();
+            let (mut low, mut high) = (first, first + run);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if self.name_bytes(self.perm(middle)?)? < name {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            first = low;
+        }
+        if hashes.get(first)?.get() != wanted {
+            return None;
+        }
+        let index = self.perm(first)?;
+        (index < self.count && names_equal(self.name_bytes(index)?, key.name.as_bytes()))
+            .then_some(index)
+    }
+
+    /// Field index of the `rank`-th smallest hash of a large shape.
+    #[inline]
+    pub fn perm(&self, rank: usize) -> Option<usize> {
+        let perm = self.lookup.get(self.count * 4..)?;
+        Some(match perm_bytes(self.count) {
+            2 => {
+                let at = rank * 2;
+                u16::from_le_bytes(*perm.get(at..at + 2)?.first_chunk()?) as usize
+            }
+            _ => {
+                let at = rank * 4;
+                u32::from_le_bytes(*perm.get(at..at + 4)?.first_chunk()?) as usize
+            }
+        })
+    }
+}

@@ -1,0 +1,410 @@
+//! The content of values: kinds, views for matching, and iterators.
+//!
+//! Invariant: [`view`] accepts a value only if its own bytes keep the rules that can be judged
+//! without the rest of the record, so everything built on it is safe for unvalidated records too.
+
+use std::iter::FusedIterator;
+
+use super::error::Error;
+use super::number::Decimal;
+use super::read::UArrRef;
+use super::shape::ShapeView;
+use super::spec::{self, DEPTH_MAX, SHAPE_NONE, element_bytes, tag};
+
+/// Kind of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Null.
+    Null,
+    /// Undefined: absent.
+    Undefined,
+    /// Boolean.
+    Bool,
+    /// Integer of 64 bits, signed or unsigned.
+    Int,
+    /// Double.
+    F64,
+    /// Point in time.
+    Time,
+    /// Span of time.
+    Duration,
+    /// Reference to a node by number.
+    Node,
+    /// Reference to a node by name.
+    NodeName,
+    /// String.
+    Str,
+    /// Bytes.
+    Bytes,
+    /// Integer beyond 64 bits.
+    BigInt,
+    /// Sixteen bytes.
+    Id128,
+    /// Decimal number.
+    Decimal,
+    /// Typed array.
+    Array,
+    /// List of mixed values.
+    List,
+    /// Object.
+    Object,
+    /// A tag without a meaning: the record was not validated and is damaged.
+    Unknown,
+}
+
+impl Kind {
+    #[inline]
+    pub(crate) fn of(tag: u8) -> Self {
+        match tag {
+            tag::NULL => Self::Null,
+            tag::UNDEFINED => Self::Undefined,
+            tag::BOOL => Self::Bool,
+            tag::INT | tag::UINT => Self::Int,
+            tag::F64 => Self::F64,
+            tag::TIME => Self::Time,
+            tag::DURATION => Self::Duration,
+            tag::NODE => Self::Node,
+            tag::NODE_NAME => Self::NodeName,
+            tag::STRING | tag::STRING_INLINE_MIN..=tag::STRING_INLINE_MAX => Self::Str,
+            tag::BYTES => Self::Bytes,
+            tag::BIG_INT => Self::BigInt,
+            tag::ID128 => Self::Id128,
+            tag::DECIMAL => Self::Decimal,
+            tag::ARRAY_I8..=tag::ARRAY_NODE => Self::Array,
+            tag::LIST => Self::List,
+            tag::OBJECT => Self::Object,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A value with its content.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum View<'a> {
+    /// Null.
+    Null,
+    /// Undefined: absent.
+    Undefined,
+    /// Boolean.
+    Bool(bool),
+    /// Signed integer.
+    Int(i64),
+    /// Unsigned integer above `i64::MAX`.
+    Uint(u64),
+    /// Double.
+    F64(f64),
+    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    Time(i64),
+    /// Nanoseconds.
+    Duration(i64),
+    /// Number of a node.
+    Node(u64),
+    /// Name of a node.
+    NodeName(&'a str),
+    /// String.
+    Str(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// Integer beyond 64 bits: two's complement, little endian.
+    BigInt(&'a [u8]),
+    /// Sixteen bytes.
+    Id128(&'a [u8; 16]),
+    /// Decimal number.
+    Decimal(Decimal),
+    /// Typed array.
+    Array(ArrayRef<'a>),
+    /// List of mixed values.
+    List(Items<'a>),
+    /// Object.
+    Object(Entries<'a>),
+}
+
+/// See [`UArrRef::view`].
+#[inline]
+pub(crate) fn view<'a>(value: &UArrRef<'a>) -> Result<View<'a>, Error> {
+    let (slot, at) = (value.slot(), value.slot_at());
+    Ok(match value.tag() {
+        tag::NULL => View::Null,
+        tag::UNDEFINED => View::Undefined,
+        tag::BOOL if slot <= 1 => View::Bool(slot != 0),
+        tag::BOOL => return Err(Error::Slot { at }),
+        tag::INT => View::Int(slot as i64),
+        tag::UINT => View::Uint(slot),
+        tag::F64 => View::F64(f64::from_bits(slot)),
+        tag::TIME => View::Time(slot as i64),
+        tag::DURATION => View::Duration(slot as i64),
+        tag::NODE => View::Node(slot),
+        tag::STRING_INLINE_MIN..=tag::STRING_INLINE_MAX => {
+            View::Str(text(value.inline_blob(), at)?)
+        }
+        tag::STRING => View::Str(text(value.blob(), at)?),
+        tag::NODE_NAME => View::NodeName(text(value.blob(), at)?),
+        tag::BYTES => View::Bytes(value.blob().ok_or(Error::Offset { at })?),
+        tag::BIG_INT => View::BigInt(value.blob().ok_or(Error::Offset { at })?),
+        tag::ID128 => View::Id128(value.as_id128().ok_or(Error::Offset { at })?),
+        tag::DECIMAL => View::Decimal(value.as_decimal().ok_or(Error::Canonical { at })?),
+        tag::ARRAY_I8..=tag::ARRAY_NODE => {
+            View::Array(value.as_array().ok_or(Error::Offset { at })?)
+        }
+        tag::LIST => View::List(Items::of_list(value).ok_or(Error::Offset { at })?),
+        tag::OBJECT => View::Object(Entries::of_object(value).ok_or(Error::Offset { at })?),
+        tag => return Err(Error::Tag { at, tag }),
+    })
+}
+
+#[inline]
+fn text(bytes: Option<&[u8]>, at: u32) -> Result<&str, Error> {
+    std::str::from_utf8(bytes.ok_or(Error::Offset { at })?).map_err(|_| Error::Utf8 { at })
+}
+
+/// A typed array whose element type is known at run time.
+#[derive(Clone, Copy)]
+pub struct ArrayRef<'a> {
+    tag: u8,
+    bytes: &'a [u8],
+}
+
+impl<'a> ArrayRef<'a> {
+    #[inline]
+    pub(crate) fn new(tag: u8, bytes: &'a [u8]) -> Self {
+        Self { tag, bytes }
+    }
+
+    /// Tag of the array, one of `0x30` to `0x3A`.
+    #[must_use]
+    pub fn tag(&self) -> u8 {
+        self.tag
+    }
+
+    /// The elements, little endian.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    #[inline]
+    fn width(&self) -> usize {
+        element_bytes(self.tag).expect("an array has the tag of a typed array")
+    }
+
+    /// Number of elements.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.width()
+    }
+
+    /// Whether there are no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Name of the element type, as the typed notation writes it.
+    #[must_use]
+    pub fn element_name(&self) -> &'static str {
+        const NAMES: [&str; 11] =
+            ["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f32", "f64", "ref"];
+        NAMES[(self.tag - tag::ARRAY_I8) as usize]
+    }
+
+    /// Element `index` as a value: integers, doubles (an `f32` is widened) or references. O(1).
+    #[inline]
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<UArrRef<'a>> {
+        let width = self.width();
+        let start = index.checked_mul(width)?;
+        let bytes = self.bytes.get(start..)?.get(..width)?;
+        let mut wide = [0; 8];
+        wide[..width].copy_from_slice(bytes);
+        let raw = u64::from_le_bytes(wide);
+        let (slot, tag) = match self.tag {
+            tag::ARRAY_I8 => (i64::from(raw as i8) as u64, tag::INT),
+            tag::ARRAY_I16 => (i64::from(raw as i16) as u64, tag::INT),
+            tag::ARRAY_I32 => (i64::from(raw as i32) as u64, tag::INT),
+            tag::ARRAY_U64 if raw > i64::MAX as u64 => (raw, tag::UINT),
+            tag::ARRAY_F32 => (f64::from(f32::from_bits(raw as u32)).to_bits(), tag::F64),
+            tag::ARRAY_F64 => (raw, tag::F64),
+            tag::ARRAY_NODE => (raw, tag::NODE),
+            _ => (raw, tag::INT),
+        };
+        Some(UArrRef::inline(slot, tag))
+    }
+}
+
+/// Fields of an object, in order.
+#[derive(Clone)]
+pub struct Entries<'a> {
+    owner: UArrRef<'a>,
+    shape: Option<ShapeView<'a>>,
+    table: u32,
+    index: usize,
+    name_start: usize,
+}
+
+impl<'a> Entries<'a> {
+    #[inline]
+    pub(crate) fn new(owner: &UArrRef<'a>) -> Self {
+        let object = owner.object();
+        let (shape, table) = object.map_or((None, 0), |(shape, table)| (Some(shape), table));
+        Self { owner: *owner, shape, table, index: 0, name_start: 0 }
+    }
+
+    /// The fields of what must be an object, `None` if it is not readable.
+    pub(crate) fn of_object(owner: &UArrRef<'a>) -> Option<Self> {
+        let entries = Self::new(owner);
+        let is_empty = (owner.slot() >> 32) as u32 == SHAPE_NONE;
+        (entries.shape.is_some() || is_empty).then_some(entries)
+    }
+
+    /// The next field, or the rule its bytes break.
+    #[inline]
+    pub(crate) fn try_next(&mut self) -> Option<Result<(&'a str, UArrRef<'a>), Error>> {
+        let shape = self.shape.as_ref()?;
+        if self.index >= shape.count {
+            return None;
+        }
+        let at = self.owner.slot_at();
+        let field = shape.end(self.index).and_then(|end| {
+            let name = shape.names.get(self.name_start..end)?;
+            self.name_start = end;
+            let value = self.owner.entry(self.table, shape.count, self.index)?;
+            Some((std::str::from_utf8(name).ok()?, value))
+        });
+        self.index += 1;
+        Some(field.ok_or(Error::Name { at }))
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a str, UArrRef<'a>);
+
+    /// The next field; in a damaged record the fields end at the first unreadable one.
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.try_next()? {
+            Ok(field) => Some(field),
+            Err(_) => {
+                self.shape = None;
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.shape.as_ref().map_or(0, |shape| shape.count - self.index);
+        (left.min(1), Some(left))
+    }
+}
+
+impl FusedIterator for Entries<'_> {}
+
+/// Elements of a list or typed array, or values of an object.
+#[derive(Clone)]
+pub struct Items<'a> {
+    owner: UArrRef<'a>,
+    array: Option<ArrayRef<'a>>,
+    table: u32,
+    count: usize,
+    index: usize,
+}
+
+impl<'a> Items<'a> {
+    #[inline]
+    pub(crate) fn new(owner: &UArrRef<'a>) -> Self {
+        let empty = Self { owner: *owner, array: None, table: 0, count: 0, index: 0 };
+        if owner.tag() == tag::LIST {
+            return Self::of_list(owner).unwrap_or(empty);
+        }
+        if let Some((shape, table)) = owner.object() {
+            return Self { table, count: shape.count, ..empty };
+        }
+        let array = owner.as_array();
+        Self { array, count: array.map_or(0, |array| array.len()), ..empty }
+    }
+
+    /// The elements of what must be a list, `None` if it is not readable.
+    #[inline]
+    pub(crate) fn of_list(owner: &UArrRef<'a>) -> Option<Self> {
+        let count = (owner.slot() >> 32) as usize;
+        let table = if count == 0 { 0 } else { owner.target(count as u64 * 9)? as u32 };
+        Some(Self { owner: *owner, array: None, table, count, index: 0 })
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = UArrRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.index >= self.count {
+            return None;
+        }
+        let item = match &self.array {
+            Some(array) => array.get(self.index),
+            None => self.owner.entry(self.table, self.count, self.index),
+        };
+        self.index += 1;
+        item
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count - self.index, Some(self.count - self.index))
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+impl FusedIterator for Items<'_> {}
+
+/// What a walk over an unvalidated record may still cost.
+///
+/// In a valid record every value takes 9 bytes of a table or the header, and every byte belongs to
+/// one value. A damaged one can alias the same bytes many times; its walk ends with an error once
+/// it has seen more than the record can hold.
+pub(crate) struct Budget {
+    bytes: u64,
+    depth: u32,
+}
+
+impl Budget {
+    /// The budget for walking `value`.
+    #[inline]
+    pub fn new(value: &UArrRef<'_>) -> Self {
+        let record = value.record_bytes().len().max(spec::HEADER_BYTES);
+        Self { bytes: record as u64, depth: 0 }
+    }
+
+    /// Pays for a value: its slot, tag and out-of-line bytes.
+    #[inline]
+    pub fn pay(&mut self, value: &UArrRef<'_>) -> Result<(), Error> {
+        let at = value.slot_at();
+        let blob = match value.tag() {
+            tag::STRING | tag::BYTES | tag::NODE_NAME | tag::BIG_INT => value.slot() >> 32,
+            tag @ tag::ARRAY_I8..=tag::ARRAY_NODE => {
+                (value.slot() >> 32) * element_bytes(tag).unwrap_or(1) as u64
+            }
+            _ => 0,
+        };
+        let left = self.bytes.checked_sub(blob + 9);
+        self.bytes = left.ok_or(Error::Canonical { at })?;
+        Ok(())
+    }
+
+    /// Goes into a container.
+    #[inline]
+    pub fn enter(&mut self, value: &UArrRef<'_>) -> Result<(), Error> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX { Err(Error::Depth { at: value.slot_at() }) } else { Ok(()) }
+    }
+
+    /// Comes back out of a container.
+    #[inline]
+    pub fn leave(&mut self) {
+        self.depth -= 1;
+    }
+}

@@ -1,1 +1,51 @@
 //! An ALEX-style learned ordered index with readers that never wait.
+//!
+//! [`IntIndex`] maps `u64` keys to `u64` payloads. [`ByteIndex`] maps byte strings to payloads and
+//! keeps none of the strings: a [`KeySource`] gives the key that a payload stands for.
+//!
+//! Invariants of the crate:
+//! - no I/O and no thread of its own; the clock is read only to time changes of shape;
+//! - shared memory is read and written through atomics alone, so a reader that runs beside the
+//!   writer may have to look again, but there is no data race;
+//! - readers take no lock; what they may still look at is freed through epochs;
+//! - no value of key or payload is reserved.
+//!
+//! Map of the modules: `model` predicts a slot, `fit` lays entries out, `leaf` holds them
+//! (`leaf_write`, `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes,
+//! `reshape`, `widen` and
+//! `rebalance` change shapes; `hash`, `points` and `ordered` serve byte keys.
+
+#![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
+
+mod bulk;
+mod fit;
+mod grow;
+mod int_index;
+mod leaf;
+mod leaf_scan;
+mod leaf_write;
+mod model;
+mod node;
+mod prefetch;
+mod rebalance;
+mod reshape;
+mod stats;
+mod sync;
+mod tree;
+mod widen;
+
+pub use int_index::IntIndex;
+pub use stats::IndexStats;
+
+/// Keeps everything that this thread reads from any index allocated until it is dropped. Reads
+/// under a pin cost less each, and memory of replaced nodes waits meanwhile: hold it for a request
+/// or a batch, not for a session.
+#[must_use]
+pub fn pin() -> Pin {
+    Pin { _guard: crossbeam_epoch::pin() }
+}
+
+/// See [`pin`].
+pub struct Pin {
+    _guard: crossbeam_epoch::Guard,
+}

@@ -1,0 +1,152 @@
+//! Builds a subtree from sorted entries: after a restart, and wherever a leaf turned bad.
+//!
+//! A set becomes one leaf if it is small enough and its model fits. Otherwise an inner node is laid
+//! tightly over the keys present, with about one slot per 128 keys; neighbouring slots are joined,
+//! buddy by buddy, while the joined leaf is no worse than its halves; pieces that are too big or
+//! badly modelled are built the same way, one level down. First and last key never share a slot, so
+//! every level strips keys and, with at least 16 slots, four bits: depth is at most 16.
+//! Cost: O(n log n) in the worst case, 30 to 70 ns per key measured.
+
+use crate::fit::Fit;
+use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
+use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
+
+/// Most keys of a leaf that is built here.
+pub(crate) const LEAF_KEYS_MAX: usize = LEAF_SLOTS_MAX * 60 / 100;
+
+/// Up to here a leaf is kept whatever its model is worth: searching it is cheap.
+pub(crate) const LEAF_KEYS_SMALL: usize = 128;
+
+/// Keys per slot aimed at.
+const KEYS_PER_SLOT: usize = 128;
+
+/// Cost from which a leaf is better cut into pieces (see `Fit::cost_ns`).
+pub(crate) const COST_SPLIT_NS: f32 = 24.0;
+
+/// Cost up to which neighbouring pieces are always joined.
+const COST_JOIN_NS: f32 = 9.0;
+
+/// What joining may cost beyond the mean of both, and once more per leaf saved, over its keys.
+const COST_JOIN_EXTRA_NS: f32 = 1.0;
+const COST_LEAF_NS: f32 = 400.0;
+
+/// Builds the node for `entries` (strictly ascending), which answers for `range`.
+pub(crate) fn build(entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
+    if entries.len() <= LEAF_KEYS_MAX {
+        let fit = Fit::within(entries, fill_percent);
+        if entries.len() <= LEAF_KEYS_SMALL || fit.cost_ns() <= COST_SPLIT_NS {
+            return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
+        }
+    }
+    build_inner(entries, range, fill_percent)
+}
+
+/// Neighbouring slots that become one child.
+struct Piece {
+    slot_first: usize,
+    slot_count: usize,
+    entry_first: usize,
+    entry_end: usize,
+    cost_ns: f32,
+}
+
+fn build_inner(entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
+    let low = entries[0].0;
+    let span = entries[entries.len() - 1].0 - low;
+    let fanout = (entries.len() / KEYS_PER_SLOT).next_power_of_two();
+    let fanout = fanout.clamp(FANOUT_MIN, FANOUT_MAX) as u64;
+    let mut shift = 0;
+    while span >> shift >= fanout {
+        shift += 1;
+    }
+    let slot_count = (span >> shift) as usize + 1;
+    let pieces = join_slots(entries, low, shift, slot_count, fill_percent);
+    if let [whole] = pieces.as_slice() {
+        assert!(whole.entry_end <= LEAF_KEYS_MAX);
+        let fit = Fit::within(entries, fill_percent);
+        return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
+    }
+    let ends: usize = pieces.iter().map(|piece| piece.slot_first).fold(0, |all, one| all | one);
+    let spared = ends.trailing_zeros();
+    let mut slots = Vec::with_capacity(slot_count >> spared);
+    for piece in &pieces {
+        let run = (piece.slot_first, piece.slot_first + piece.slot_count);
+        let last = run.1 == slot_count;
+        let child_low = if run.0 == 0 { range.0 } else { low + ((run.0 as u64) << shift) };
+        let child_high = if last { range.1 } else { low + ((run.1 as u64) << shift) - 1 };
+        let own = &entries[piece.entry_first..piece.entry_end];
+        let child = build(own, (child_low, child_high), fill_percent);
+        let end = if last { slot_count.div_ceil(1 << spared) } else { run.1 >> spared };
+        slots.resize(end, child);
+    }
+    Child::from_inner(Inner::new(low, shift + spared, slots))
+}
+
+/// Cuts the entries by slot and joins buddies: two pieces of equal, power-of-two size at an aligned
+/// place.
+fn join_slots(
+    entries: &[(u64, u64)],
+    low: u64,
+    shift: u32,
+    slot_count: usize,
+    fill_percent: usize,
+) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::with_capacity(64);
+    let mut entry_first = 0;
+    for slot in 0..slot_count {
+        let mut entry_end = entry_first;
+        while entry_end < entries.len() && (entries[entry_end].0 - low) >> shift == slot as u64 {
+            entry_end += 1;
+        }
+        let own = &entries[entry_first..entry_end];
+        let cost_ns = piece_cost(own, fill_percent);
+        pieces.push(Piece { slot_first: slot, slot_count: 1, entry_first, entry_end, cost_ns });
+        entry_first = entry_end;
+        while let [.., left, right] = pieces.as_slice() {
+            let Some(joined) = join(entries, left, right, fill_percent) else { break };
+            pieces.truncate(pieces.len() - 2);
+            pieces.push(joined);
+        }
+    }
+    assert!(entry_first == entries.len(), "every entry has a slot");
+    pieces
+}
+
+fn piece_cost(entries: &[(u64, u64)], fill_percent: usize) -> f32 {
+    if entries.len() < 2 {
+        0.0
+    } else if entries.len() <= LEAF_KEYS_MAX {
+        Fit::within(entries, fill_percent).cost_ns()
+    } else {
+        f32::INFINITY
+    }
+}
+
+fn join(entries: &[(u64, u64)], left: &Piece, right: &Piece, fill_percent: usize) -> Option<Piece> {
+    let aligned = left.slot_first.is_multiple_of(2 * left.slot_count);
+    if left.slot_count != right.slot_count || !aligned {
+        return None;
+    }
+    let (count_left, count_right) =
+        (left.entry_end - left.entry_first, right.entry_end - right.entry_first);
+    let count = count_left + count_right;
+    if count > LEAF_KEYS_MAX {
+        return None;
+    }
+    let joined = |cost_ns| Piece {
+        slot_first: left.slot_first,
+        slot_count: 2 * left.slot_count,
+        entry_first: left.entry_first,
+        entry_end: right.entry_end,
+        cost_ns,
+    };
+    // Joining with an empty piece changes nothing for the keys of the other one.
+    if count_left == 0 || count_right == 0 {
+        return Some(joined(left.cost_ns.max(right.cost_ns)));
+    }
+    let cost_ns = piece_cost(&entries[left.entry_first..right.entry_end], fill_percent);
+    let apart =
+        (left.cost_ns * count_left as f32 + right.cost_ns * count_right as f32) / count as f32;
+    let tolerated = (apart + COST_JOIN_EXTRA_NS + COST_LEAF_NS / count as f32).max(COST_JOIN_NS);
+    (cost_ns <= tolerated).then(|| joined(cost_ns))
+}

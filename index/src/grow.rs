@@ -1,0 +1,173 @@
+//! The writer: changes in place where a leaf allows it, and a new shape where it does not.
+//!
+//! Whoever holds `&mut Writer` is the only writer. Shapes change by replacement: new nodes are made
+//! aside, published by storing their address into the words that named the old ones, and the old
+//! ones are retired to the epoch. Until all words are stored no entry changes, so readers of the old
+//! and of the new nodes find the same entries. The order of steps that matters:
+//!
+//! 1. a leaf that takes over keys is complete, range included, before a word leads to it;
+//! 2. a leaf that stays and loses (empty) keys narrows its range only after the words changed;
+//! 3. a leaf that stays and wins (empty) keys widens its range before the words change.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crossbeam_epoch::{self as epoch, Guard};
+
+use crate::leaf::Leaf;
+use crate::leaf_write::Inserted;
+use crate::node::{Child, Inner, Node};
+use crate::reshape::Reshape;
+use crate::stats::IndexStats;
+use crate::tree::Tree;
+
+/// Shape changes one insert may need: extend, double, split, and again one level down.
+const RESHAPES_MAX: usize = 64;
+
+/// State of the writer; holding it mutably is the right to write.
+#[derive(Default)]
+pub(crate) struct Writer {
+    /// Entries of the leaf under change, kept to save allocations.
+    pub(crate) entries: Vec<(u64, u64)>,
+    pub(crate) history: IndexStats,
+}
+
+/// An inner node on the way to a leaf.
+#[derive(Clone, Copy)]
+pub(crate) struct Step<'g> {
+    pub(crate) child: Child,
+    pub(crate) inner: &'g Inner,
+    /// The slot the way goes through.
+    pub(crate) slot: usize,
+    /// The closed range of keys the node answers for.
+    pub(crate) range: (u64, u64),
+}
+
+/// A leaf and the way to it from the root.
+pub(crate) struct Place<'g> {
+    pub(crate) steps: Vec<Step<'g>>,
+    pub(crate) child: Child,
+    pub(crate) leaf: &'g Leaf,
+}
+
+impl Tree {
+    /// Stores `payload` for `key`; returns the payload it replaces.
+    pub(crate) fn insert(&self, writer: &mut Writer, key: u64, payload: u64) -> Option<u64> {
+        for _ in 0..RESHAPES_MAX {
+            let leaf = self.leaf_of_writer(key, writer);
+            if leaf.is_closing(key) && self.reshape(writer, key, |reshape| reshape.close()) {
+                continue;
+            }
+            let leaf = self.leaf_of_writer(key, writer);
+            match leaf.insert(key, payload) {
+                Inserted::Replaced(before) => return Some(before),
+                Inserted::Added => {
+                    self.len.store(self.len.load(Relaxed) + 1, Relaxed);
+                    return None;
+                }
+                Inserted::Full => {
+                    self.reshape(writer, key, |reshape| reshape.make_room());
+                }
+            }
+        }
+        unreachable!("every reshape makes room or strips keys from the leaf");
+    }
+
+    /// Removes `key` if `wanted` agrees with its payload, which is returned.
+    pub(crate) fn remove(
+        &self,
+        writer: &mut Writer,
+        key: u64,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
+        let leaf = self.leaf_of_writer(key, writer);
+        let payload = leaf.remove(key, wanted)?;
+        let sparse = leaf.is_sparse();
+        self.len.store(self.len.load(Relaxed) - 1, Relaxed);
+        if sparse {
+            self.reshape(writer, key, |reshape| reshape.shrink());
+        }
+        Some(payload)
+    }
+
+    /// The leaf that answers for `key`. The borrow of the writer keeps it from being retired.
+    fn leaf_of_writer<'w>(&'w self, key: u64, _writer: &'w Writer) -> &'w Leaf {
+        let mut child = self.root.load();
+        loop {
+            // SAFETY: only the holder of `&mut Writer` retires nodes, and the writer is borrowed
+            // for as long as the reference lives; the node was reachable when it was loaded.
+            match unsafe { child.node::<'w>() } {
+                Node::Leaf(leaf) => return leaf,
+                Node::Inner(inner) => child = inner.child_of(key),
+            }
+        }
+    }
+
+    fn reshape(
+        &self,
+        writer: &mut Writer,
+        key: u64,
+        change: impl FnOnce(&mut Reshape<'_, '_>) -> bool,
+    ) -> bool {
+        let started = Instant::now();
+        let guard = epoch::pin();
+        let place = self.locate(key, &guard);
+        let mut reshape = Reshape { tree: self, writer, place, key, guard: &guard };
+        let changed = change(&mut reshape);
+        if changed {
+            self.rebalance(writer, key, &guard);
+            // Replaced leaves are large: hand them over now instead of with 64 others.
+            guard.flush();
+        }
+        drop(guard);
+        let longest = &mut writer.history.longest_reshape;
+        *longest = (*longest).max(started.elapsed());
+        changed
+    }
+
+    /// The way to the leaf that answers for `key`.
+    pub(crate) fn locate<'g>(&self, key: u64, _guard: &'g Guard) -> Place<'g> {
+        let mut steps = Vec::with_capacity(8);
+        let mut child = self.root.load();
+        let mut range = (0, u64::MAX);
+        loop {
+            // SAFETY: the guard pinned this thread before the pointer was loaded from the tree, and
+            // nodes are freed only through the epoch after they were unlinked.
+            match unsafe { child.node::<'g>() } {
+                Node::Leaf(leaf) => return Place { steps, child, leaf },
+                Node::Inner(inner) => {
+                    let slot = inner.slot_of(key);
+                    steps.push(Step { child, inner, slot, range });
+                    child = inner.child(slot);
+                    if child.is_inner() {
+                        range = inner.run_range(inner.run(slot), range);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts `new` where the child at `level` of the way is: 0 is the root, `steps.len()` the leaf.
+    pub(crate) fn replace(&self, steps: &[Step<'_>], level: usize, new: Child) {
+        match level.checked_sub(1) {
+            None => self.root.store(new),
+            Some(above) => {
+                let step = &steps[above];
+                step.inner.set_run(step.inner.run(step.slot), new);
+            }
+        }
+    }
+}
+
+/// Frees the node, not its children, when no reader can hold it any more.
+pub(crate) fn retire(child: Child, guard: &Guard) {
+    // SAFETY: the caller unlinked the node before, once, so no reader that pins from now on can
+    // reach it; the closure runs when all that were pinned before have left, and is the only one
+    // that frees the node. It touches nothing but the node, so it may run on any thread.
+    unsafe {
+        guard.defer_unchecked(move || {
+            // SAFETY: see above.
+            child.free();
+        });
+    }
+}

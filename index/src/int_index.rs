@@ -1,0 +1,142 @@
+//! The index over 8-byte keys: the tree, its one writer's lock and the numbers kept about it.
+
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard};
+
+use crossbeam_epoch as epoch;
+
+use crate::bulk::build;
+use crate::fit::FILL_LOADED;
+use crate::grow::Writer;
+use crate::leaf::{Growth, Leaf};
+use crate::model::Model;
+use crate::stats::IndexStats;
+use crate::tree::Tree;
+
+/// An ordered map from `u64` keys to `u64` payloads with readers that never block.
+///
+/// Any number of threads read; writers take turns on a lock inside. Every method is linearizable
+/// except scans, which are consistent per leaf (some thousand entries): each key present throughout
+/// a scan is reported exactly once, in order. All values of key and payload are legal.
+///
+/// Expected cost: lookups touch three cache lines beyond the cached top of the tree; an update in
+/// place costs the same. Inserts move a few entries; a leaf that must be laid out anew is copied
+/// once, at most 8064 slots.
+///
+/// ```
+/// let index = uarr_index::IntIndex::new();
+/// assert_eq!(index.insert(7, 70), None);
+/// assert_eq!(index.insert(7, 71), Some(70));
+/// assert_eq!(index.get(7), Some(71));
+/// let mut entries = Vec::new();
+/// index.scan(std::ops::Bound::Unbounded, 10, &mut entries);
+/// assert_eq!(entries, [(7, 71)]);
+/// ```
+pub struct IntIndex {
+    tree: Tree,
+    writer: Mutex<Writer>,
+}
+
+/// Slots of the first leaf.
+const FIRST_LEAF_SLOTS: usize = 32;
+
+impl IntIndex {
+    /// An empty index.
+    pub fn new() -> Self {
+        let model = Model::constant(FIRST_LEAF_SLOTS / 2);
+        let leaf = Leaf::empty((0, u64::MAX), FIRST_LEAF_SLOTS, model, Growth::Within);
+        Self::with_tree(Tree::new(crate::node::Child::from_leaf(leaf), 0))
+    }
+
+    /// An index with `entries`, whose keys must be strictly ascending (asserted).
+    /// O(n), 30 to 70 ns per entry measured.
+    pub fn from_sorted(entries: &[(u64, u64)]) -> Self {
+        assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "keys are strictly ascending");
+        if entries.is_empty() {
+            return Self::new();
+        }
+        Self::with_tree(Tree::new(build(entries, (0, u64::MAX), FILL_LOADED), entries.len()))
+    }
+
+    fn with_tree(tree: Tree) -> Self {
+        Self { tree, writer: Mutex::new(Writer::default()) }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("a writer that panicked may have left a leaf half changed")
+    }
+
+    /// The payload of `key`. Pins an epoch; callers with many lookups hold an [`epoch pin`]
+    /// themselves, which makes the inner one nearly free, or use [`IntIndex::get_many`].
+    ///
+    /// [`epoch pin`]: crate::pin
+    #[inline]
+    pub fn get(&self, key: u64) -> Option<u64> {
+        self.tree.get(key, &epoch::pin())
+    }
+
+    /// Looks up every key; `out` has the length of `keys` (asserted). The lookups are interleaved
+    /// in groups of 16 and prefetched: several times faster than one after the other when the index
+    /// does not fit the cache. Each lookup is atomic for itself.
+    pub fn get_many(&self, keys: &[u64], out: &mut [Option<u64>]) {
+        self.tree.get_many(keys, out, &epoch::pin());
+    }
+
+    /// Stores `payload` for `key` and returns the payload it replaces.
+    pub fn insert(&self, key: u64, payload: u64) -> Option<u64> {
+        self.tree.insert(&mut self.writer(), key, payload)
+    }
+
+    /// Removes `key` and returns its payload.
+    pub fn remove(&self, key: u64) -> Option<u64> {
+        self.tree.remove(&mut self.writer(), key, |_| true)
+    }
+
+    /// Removes `key` if it still has this payload; says whether it did.
+    pub fn remove_if(&self, key: u64, payload: u64) -> bool {
+        self.tree.remove(&mut self.writer(), key, |present| present == payload).is_some()
+    }
+
+    /// Stores `payload` for `key` if the entry still has `expected`; says whether it did. This is
+    /// how a record is moved without losing a newer version of it.
+    pub fn replace_if(&self, key: u64, expected: u64, payload: u64) -> bool {
+        let mut writer = self.writer();
+        let present = self.tree.get(key, &epoch::pin()) == Some(expected);
+        if present {
+            let replaced = self.tree.insert(&mut writer, key, payload);
+            assert!(replaced == Some(expected), "writers take turns");
+        }
+        present
+    }
+
+    /// Appends up to `max` entries to `out`, ascending from the bound; fewer only at the end.
+    pub fn scan(&self, from: Bound<u64>, max: usize, out: &mut Vec<(u64, u64)>) {
+        self.tree.scan(from, max, out, &epoch::pin());
+    }
+
+    /// Appends up to `max` entries to `out`, descending from the bound; fewer only at the end.
+    pub fn scan_rev(&self, from: Bound<u64>, max: usize, out: &mut Vec<(u64, u64)>) {
+        self.tree.scan_rev(from, max, out, &epoch::pin());
+    }
+
+    /// Entries, as of some moment during the call.
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Whether there is no entry, as of some moment during the call.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape and history of the index. Walks all nodes and holds writers up meanwhile.
+    pub fn stats(&self) -> IndexStats {
+        self.tree.stats(&self.writer())
+    }
+}
+
+impl Default for IntIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}

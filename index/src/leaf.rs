@@ -1,0 +1,392 @@
+//! A leaf: a sorted array with gaps, a model that predicts slots, and a version for its readers.
+//!
+//! ```text
+//! slots   . . . | A A B C C C D E | . . .        begin = 3, end = 11, 5 entries
+//!               begin             end
+//! ```
+//!
+//! Invariants, whenever the version is even:
+//! - keys of `slots[begin..end]` never fall; a run of equal keys is ONE entry whose spare copies
+//!   are the gaps; every copy carries the same payload, so the first equal key ends a lookup;
+//! - slots outside of `begin..end` are unused: appends and prepends move a bound, nothing else;
+//! - no key value is special: 0 and `u64::MAX` are stored like any other;
+//! - all keys lie in the closed range `low..=high`, for which this leaf alone is responsible.
+//!
+//! Concurrency: one writer (whoever holds the index's lock) and any number of readers. The version
+//! is odd while slots change. All shared words are atomics, so a reader may see a half-made change
+//! but never undefined behaviour; it then finds the version changed and reads again. Everything
+//! else (capacity, model) is fixed at birth: a leaf that needs another shape is replaced.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::fit::{Fit, Placement};
+use crate::model::Model;
+use crate::sync::{AtomicU32, AtomicU64, fence, pause};
+
+/// Most slots of a leaf: 126 KiB, below the size from which malloc maps pages for each request.
+pub(crate) const LEAF_SLOTS_MAX: usize = 8064;
+
+/// One place of the array.
+pub(crate) struct Slot {
+    key: AtomicU64,
+    payload: AtomicU64,
+}
+
+impl Slot {
+    fn new(key: u64, payload: u64) -> Self {
+        Self { key: AtomicU64::new(key), payload: AtomicU64::new(payload) }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> u64 {
+        self.key.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn payload(&self) -> u64 {
+        self.payload.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, key: u64, payload: u64) {
+        self.key.store(key, Relaxed);
+        self.payload.store(payload, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn set_payload(&self, payload: u64) {
+        self.payload.store(payload, Relaxed);
+    }
+}
+
+/// Where the next keys of a leaf are expected, which decides where its free slots lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// Anywhere: free slots are spread between the entries.
+    Within,
+    /// Behind the last key: the entries are packed at the front.
+    Append,
+    /// Before the first key: the entries are packed at the back.
+    Prepend,
+}
+
+/// A leaf of the tree. The first cache line is all that a lookup needs besides the slots.
+#[repr(C, align(64))]
+pub(crate) struct Leaf {
+    version: AtomicU64,
+    /// `begin` in the low half, `end` in the high half.
+    bounds: AtomicU64,
+    model: Model,
+    slots: Box<[Slot]>,
+    low: AtomicU64,
+    high: AtomicU64,
+    /// The writer's own counters; readers never touch them.
+    pub(crate) tally: Tally,
+    /// Inserts between entries are refused from this count on.
+    count_max: u32,
+    pub(crate) growth: Growth,
+    /// Mean of log2(1 + distance between predicted and actual slot) when the leaf was made.
+    pub(crate) error_log2: f32,
+}
+
+/// What the writer has done to a leaf since it was made.
+pub(crate) struct Tally {
+    pub(crate) count: AtomicU32,
+    pub(crate) inserts: AtomicU32,
+    pub(crate) appends: AtomicU32,
+    pub(crate) prepends: AtomicU32,
+    pub(crate) shifts: AtomicU32,
+}
+
+impl Tally {
+    fn new(count: usize) -> Self {
+        Self {
+            count: AtomicU32::new(count as u32),
+            inserts: AtomicU32::new(0),
+            appends: AtomicU32::new(0),
+            prepends: AtomicU32::new(0),
+            shifts: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Adds to a counter that only the writer changes.
+#[inline]
+pub(crate) fn bump(counter: &AtomicU32, by: u32) {
+    counter.store(counter.load(Relaxed).saturating_add(by), Relaxed);
+}
+
+impl Leaf {
+    /// A leaf without entries for `low..=high`, whose first keys are expected where `model` says.
+    pub(crate) fn empty(
+        range: (u64, u64),
+        slot_count: usize,
+        model: Model,
+        growth: Growth,
+    ) -> Box<Self> {
+        let slots = (0..slot_count).map(|_| Slot::new(0, 0)).collect();
+        Self::assemble(range, model, slots, 0, (0, 0), growth, 0.0)
+    }
+
+    /// A leaf with `entries` (strictly ascending, inside the range) placed as `fit` says.
+    pub(crate) fn filled(
+        range: (u64, u64),
+        entries: &[(u64, u64)],
+        fit: &Fit,
+        growth: Growth,
+    ) -> Box<Self> {
+        assert!(entries.len() <= fit.slot_count);
+        assert!(fit.slot_count <= LEAF_SLOTS_MAX);
+        let Some(&(first, _)) = entries.first() else {
+            return Self::empty(range, fit.slot_count, fit.model, growth);
+        };
+        assert!(range.0 <= first);
+        assert!(entries[entries.len() - 1].0 <= range.1);
+        let mut slots = Vec::with_capacity(fit.slot_count);
+        let mut place = Placement::new(fit, entries.len());
+        let begin = place.next(first);
+        slots.extend((0..begin).map(|_| Slot::new(0, 0)));
+        slots.push(Slot::new(first, entries[0].1));
+        for &(key, payload) in &entries[1..] {
+            let at = place.next(key);
+            while slots.len() <= at {
+                slots.push(Slot::new(key, payload));
+            }
+        }
+        let end = slots.len();
+        assert!(end <= fit.slot_count);
+        slots.extend((end..fit.slot_count).map(|_| Slot::new(0, 0)));
+        let bounds = (begin, end);
+        Self::assemble(
+            range,
+            fit.model,
+            slots.into_boxed_slice(),
+            entries.len(),
+            bounds,
+            growth,
+            fit.error_log2,
+        )
+    }
+
+    fn assemble(
+        range: (u64, u64),
+        model: Model,
+        slots: Box<[Slot]>,
+        count: usize,
+        bounds: (usize, usize),
+        growth: Growth,
+        error_log2: f32,
+    ) -> Box<Self> {
+        assert!(range.0 <= range.1);
+        let count_max = (slots.len() * 4 / 5) as u32;
+        Box::new(Self {
+            version: AtomicU64::new(0),
+            bounds: AtomicU64::new(pack(bounds.0, bounds.1)),
+            model,
+            slots,
+            low: AtomicU64::new(range.0),
+            high: AtomicU64::new(range.1),
+            tally: Tally::new(count),
+            count_max,
+            growth,
+            error_log2,
+        })
+    }
+
+    /// The payload stored for `key`, from one moment of the leaf.
+    #[inline]
+    pub(crate) fn get(&self, key: u64) -> Option<u64> {
+        self.read(|| {
+            let (begin, end) = self.bounds();
+            let at = self.search(key, begin, end).ok()?;
+            Some(self.slots[at].payload())
+        })
+    }
+
+    /// Runs `look` until no write happened beside it. `look` may see half-made changes: it must
+    /// end and must not panic on them.
+    #[inline]
+    pub(crate) fn read<T>(&self, mut look: impl FnMut() -> T) -> T {
+        let mut attempts = 0;
+        loop {
+            let version = self.version.load(Acquire);
+            if version & 1 == 0 {
+                let seen = look();
+                // Orders the loads of `look` before the second load of the version.
+                fence(Acquire);
+                if self.version.load(Relaxed) == version {
+                    return seen;
+                }
+            }
+            attempts += 1;
+            pause(attempts);
+        }
+    }
+
+    /// Runs `change` as one step for every reader. Writer only; `change` must not panic.
+    #[inline]
+    pub(crate) fn write<T>(&self, change: impl FnOnce() -> T) -> T {
+        let version = self.version.load(Relaxed);
+        assert!(version & 1 == 0, "a leaf has one writer");
+        self.version.store(version + 1, Relaxed);
+        // Orders the odd version before every store of `change`.
+        fence(Release);
+        let done = change();
+        self.version.store(version + 2, Release);
+        done
+    }
+
+    /// First used slot and the slot behind the last used one.
+    #[inline]
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        let word = self.bounds.load(Relaxed);
+        ((word & 0xffff_ffff) as usize, (word >> 32) as usize)
+    }
+
+    pub(crate) fn set_bounds(&self, begin: usize, end: usize) {
+        assert!(begin <= end);
+        assert!(end <= self.slots.len());
+        self.bounds.store(pack(begin, end), Relaxed);
+    }
+
+    /// The closed range of keys this leaf answers for. Readers call it inside `read`.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        (self.low.load(Relaxed), self.high.load(Relaxed))
+    }
+
+    /// Changes the range. Never makes a stored key fall outside.
+    pub(crate) fn set_range(&self, low: u64, high: u64) {
+        assert!(low <= high);
+        self.write(|| {
+            self.low.store(low, Relaxed);
+            self.high.store(high, Relaxed);
+        });
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.tally.count.load(Relaxed) as usize
+    }
+
+    pub(crate) fn count_max(&self) -> usize {
+        self.count_max as usize
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Heap and header bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.slots.len() * size_of::<Slot>()
+    }
+
+    /// Where the search for `key` starts. `begin < end`.
+    #[inline]
+    pub(crate) fn start(&self, key: u64, begin: usize, end: usize) -> usize {
+        self.model.predict(key).clamp(begin as i64, end as i64 - 1) as usize
+    }
+
+    /// Where a lookup of `key` will probably read first, to prefetch.
+    #[inline]
+    pub(crate) fn slot_address(&self, key: u64) -> *const u8 {
+        let (begin, end) = self.bounds();
+        let at = if begin < end { self.start(key, begin, end) } else { 0 };
+        std::ptr::from_ref(&self.slots[at]).cast()
+    }
+
+    /// Any slot with `key`, or else the first slot in `begin..=end` whose key is greater.
+    /// Searches outwards from the predicted slot in doubling steps, then halves: O(log error).
+    #[inline]
+    pub(crate) fn search(&self, key: u64, begin: usize, end: usize) -> Result<usize, usize> {
+        if begin == end {
+            return Err(begin);
+        }
+        let start = self.start(key, begin, end);
+        let slots = &self.slots[..end];
+        let found = slots[start].key();
+        if found == key {
+            Ok(start)
+        } else if found < key {
+            search_right(slots, start, key)
+        } else {
+            search_left(slots, begin, start, key)
+        }
+    }
+}
+
+fn pack(begin: usize, end: usize) -> u64 {
+    begin as u64 | (end as u64) << 32
+}
+
+/// `slots[low].key < key`.
+#[inline]
+fn search_right(slots: &[Slot], mut low: usize, key: u64) -> Result<usize, usize> {
+    let mut step = 1;
+    let mut high = loop {
+        let probe = low + step;
+        if probe >= slots.len() {
+            break slots.len();
+        }
+        let found = slots[probe].key();
+        if found == key {
+            return Ok(probe);
+        }
+        if found > key {
+            break probe;
+        }
+        low = probe;
+        step *= 2;
+    };
+    low += 1;
+    while low < high {
+        let middle = (low + high) / 2;
+        let found = slots[middle].key();
+        if found == key {
+            return Ok(middle);
+        }
+        if found < key {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Err(high)
+}
+
+/// `slots[high].key > key`.
+#[inline]
+fn search_left(slots: &[Slot], begin: usize, mut high: usize, key: u64) -> Result<usize, usize> {
+    let mut step = 1;
+    let mut low = loop {
+        if high < begin + step {
+            break begin;
+        }
+        let probe = high - step;
+        let found = slots[probe].key();
+        if found == key {
+            return Ok(probe);
+        }
+        if found < key {
+            break probe + 1;
+        }
+        high = probe;
+        step *= 2;
+    };
+    while low < high {
+        let middle = (low + high) / 2;
+        let found = slots[middle].key();
+        if found == key {
+            return Ok(middle);
+        }
+        if found < key {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Err(high)
+}

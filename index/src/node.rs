@@ -1,0 +1,216 @@
+//! Inner nodes and the words that point to nodes.
+//!
+//! An inner node cuts a range of keys into slots of `2^shift` keys each, in exact integers: no
+//! model, no rounding. Keys before the first or behind the last slot belong to that slot. Several
+//! neighbouring slots may name the same child; the runs of different children never interleave.
+//!
+//! Invariants: only the words in `slots` change, each by one Release store of the writer; any other
+//! shape is a new node. A node is freed only through the epoch, after it was unlinked.
+
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use crate::leaf::Leaf;
+use crate::sync::AtomicPtr;
+
+/// Most slots of an inner node: 512 KiB, copied in well under half a millisecond.
+pub(crate) const FANOUT_MAX: usize = 1 << 16;
+
+/// Least slots of a new inner node, so that every level strips at least four bits.
+pub(crate) const FANOUT_MIN: usize = 16;
+
+/// Marks the pointer of an inner node; nodes are aligned to 64 bytes.
+const INNER_TAG: usize = 1;
+
+/// An owning pointer to a node, with the node's kind in its lowest bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Child(*mut ());
+
+/// A node for as long as the epoch (reader) or the lock (writer) that protects it is held.
+#[derive(Clone, Copy)]
+pub(crate) enum Node<'a> {
+    Leaf(&'a Leaf),
+    Inner(&'a Inner),
+}
+
+impl Child {
+    pub(crate) fn from_leaf(leaf: Box<Leaf>) -> Self {
+        Self(Box::into_raw(leaf).cast())
+    }
+
+    pub(crate) fn from_inner(inner: Box<Inner>) -> Self {
+        Self(Box::into_raw(inner).cast::<()>().map_addr(|a| a | INNER_TAG))
+    }
+
+    #[inline]
+    pub(crate) fn is_inner(self) -> bool {
+        self.0.addr() & INNER_TAG != 0
+    }
+
+    #[inline]
+    fn untagged(self) -> *mut () {
+        self.0.map_addr(|a| a & !INNER_TAG)
+    }
+
+    /// The first byte of the node, to prefetch.
+    #[inline]
+    pub(crate) fn address(self) -> *const u8 {
+        self.untagged().cast_const().cast()
+    }
+
+    /// The node behind the pointer.
+    ///
+    /// # Safety
+    /// The node has not been freed, and will not be during `'a`: the caller was pinned before it
+    /// loaded this pointer from the tree and stays pinned, or holds the writer's lock and retires
+    /// the node only through the epoch while pinned itself.
+    #[inline]
+    pub(crate) unsafe fn node<'a>(self) -> Node<'a> {
+        if self.is_inner() {
+            // SAFETY: the tag says that `from_inner` made this pointer, so it is an aligned and
+            // initialised `Inner`; it is alive for `'a` by the caller's promise, and only its
+            // atomics change while shared.
+            Node::Inner(unsafe { &*self.untagged().cast::<Inner>() })
+        } else {
+            // SAFETY: without the tag `from_leaf` made this pointer, so it is an aligned and
+            // initialised `Leaf`; it is alive for `'a` by the caller's promise, and only its
+            // atomics change while shared.
+            Node::Leaf(unsafe { &*self.untagged().cast::<Leaf>() })
+        }
+    }
+
+    /// Frees the node alone, not its children.
+    ///
+    /// # Safety
+    /// Called once per node, when no thread can hold or obtain a reference to it.
+    pub(crate) unsafe fn free(self) {
+        if self.is_inner() {
+            // SAFETY: the tag says that the pointer came from `Box<Inner>`; nobody else refers to
+            // it and it is freed once, by the caller's promise.
+            drop(unsafe { Box::from_raw(self.untagged().cast::<Inner>()) });
+        } else {
+            // SAFETY: without the tag the pointer came from `Box<Leaf>`; nobody else refers to it
+            // and it is freed once, by the caller's promise.
+            drop(unsafe { Box::from_raw(self.untagged().cast::<Leaf>()) });
+        }
+    }
+}
+
+/// A place that holds a child: a slot of an inner node, or the root.
+pub(crate) struct Link(AtomicPtr<()>);
+
+impl Link {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(AtomicPtr::new(child.0))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) -> Child {
+        Child(self.0.load(Acquire))
+    }
+
+    /// Publishes `child`: whoever loads it sees the node complete.
+    pub(crate) fn store(&self, child: Child) {
+        self.0.store(child.0, Release);
+    }
+}
+
+/// An inner node.
+#[repr(align(64))]
+pub(crate) struct Inner {
+    low: u64,
+    shift: u32,
+    slots: Box<[Link]>,
+}
+
+impl Inner {
+    /// A node whose slot 0 begins at `low`.
+    pub(crate) fn new(low: u64, shift: u32, slots: Vec<Child>) -> Box<Self> {
+        assert!(!slots.is_empty());
+        assert!(slots.len() <= FANOUT_MAX);
+        assert!(shift < 64);
+        let slots = slots.into_iter().map(Link::new).collect();
+        Box::new(Self { low, shift, slots })
+    }
+
+    /// The slot that answers for `key`.
+    #[inline]
+    pub(crate) fn slot_of(&self, key: u64) -> usize {
+        let slot = key.saturating_sub(self.low) >> self.shift;
+        slot.min(self.slots.len() as u64 - 1) as usize
+    }
+
+    #[inline]
+    pub(crate) fn child(&self, slot: usize) -> Child {
+        self.slots[slot].load()
+    }
+
+    #[inline]
+    pub(crate) fn child_of(&self, key: u64) -> Child {
+        self.child(self.slot_of(key))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn low(&self) -> u64 {
+        self.low
+    }
+
+    pub(crate) fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// First key of slot `slot`, not clamped; one past the last key for `slot == len`.
+    pub(crate) fn slot_low(&self, slot: usize) -> u128 {
+        u128::from(self.low) + ((slot as u128) << self.shift)
+    }
+
+    /// The run of slots that name the same child as `slot`, as first and end.
+    pub(crate) fn run(&self, slot: usize) -> (usize, usize) {
+        let child = self.child(slot);
+        let (mut first, mut end) = (slot, slot + 1);
+        while first > 0 && self.child(first - 1) == child {
+            first -= 1;
+        }
+        while end < self.slots.len() && self.child(end) == child {
+            end += 1;
+        }
+        (first, end)
+    }
+
+    /// The closed range of keys that slots `first..end` answer for, in a node that answers for
+    /// `range`.
+    pub(crate) fn run_range(&self, run: (usize, usize), range: (u64, u64)) -> (u64, u64) {
+        let low = if run.0 == 0 { u128::from(range.0) } else { self.slot_low(run.0) };
+        let end =
+            if run.1 == self.slots.len() { u128::from(range.1) + 1 } else { self.slot_low(run.1) };
+        assert!(low < end);
+        assert!(end <= u128::from(range.1) + 1);
+        (low as u64, (end - 1) as u64)
+    }
+
+    /// Lets slots `first..end` name `child`.
+    pub(crate) fn set_run(&self, run: (usize, usize), child: Child) {
+        for link in &self.slots[run.0..run.1] {
+            link.store(child);
+        }
+    }
+
+    /// The words of all slots, in order.
+    pub(crate) fn children(&self) -> Vec<Child> {
+        self.slots.iter().map(Link::load).collect()
+    }
+
+    /// The different children, in order.
+    pub(crate) fn children_distinct(&self) -> Vec<Child> {
+        let mut children = self.children();
+        children.dedup();
+        children
+    }
+
+    /// Heap and header bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.slots.len() * size_of::<Link>()
+    }
+}

@@ -19,6 +19,7 @@ mod file;
 mod futex;
 mod lock;
 mod map;
+mod memory;
 mod outcome;
 mod pool;
 mod refusal;
@@ -26,12 +27,16 @@ mod ring;
 mod storage;
 mod syscalls;
 mod system;
+pub mod testing;
 
 pub use buffer::{AlignedBuffer, PAGE_BYTES};
 pub use file::SystemFile;
 pub use futex::Futex;
 pub use lock::SystemLock;
 pub use map::FileMap;
+pub use memory::{
+    FaultKind, Memory, MemoryFile, MemoryLock, MemoryLog, MemoryMapWriter, MemoryOptions,
+};
 pub use ring::RingLog;
 pub use storage::{
     Backend, CommitStrategy, DataMap, DataMapWriter, Facts, GroupDone, GroupWrite, LockError,

@@ -429,8 +429,8 @@ mod tests {
         let all = map.bytes(CHUNK - 50, bytes.len()).unwrap();
         assert!(all == bytes);
         assert_eq!(map.bytes(CHUNK - 50, bytes.len() + 1), None);
-        assert_eq!(map.bytes(3 * CHUNK - 1, 52).unwrap()[51], bytes[bytes.len() - 1]);
-        assert_eq!(map.bytes(3 * CHUNK - 1, 53), None);
+        assert_eq!(map.bytes(3 * CHUNK - 1, 51).unwrap()[50], bytes[bytes.len() - 1]);
+        assert_eq!(map.bytes(3 * CHUNK - 1, 52), None);
         assert_eq!(map.bytes(CHUNK, 0), Some(b"".as_slice()));
     }
 

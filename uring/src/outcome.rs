@@ -6,7 +6,9 @@
 //! 2. a write that did less than all, without an error, is finished by system calls, and the flush
 //!    then covers all of it;
 //! 3. a flush that was *cancelled* never ran, so running it is a first attempt; a flush that
-//!    *failed* is never attempted again.
+//!    *failed* is never attempted again. Cancelled says ECANCELED, or EFAULT where the submitting
+//!    thread exited between the write and its linked flush. A flush itself cannot fail with EFAULT: it
+//!    takes no memory.
 
 /// How a group was given to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(crate) fn judge(route: Route, answers: Answers, len: usize, unit_bytes: usiz
     }
     // A flush that ran and failed outweighs everything: the device has lost something.
     if let Some(code) = flush.and_then(failure)
-        && code != libc::ECANCELED
+        && !matches!(code, libc::ECANCELED | libc::EFAULT)
     {
         return Verdict::FlushFailed(code);
     }
@@ -123,6 +125,8 @@ mod tests {
         check(WriteThenFlush, Some(4096), Some(GONE), by_hand(4096));
         check(WriteThenFlush, Some(4095), Some(GONE), by_hand(0));
         check(WriteThenFlush, Some(8192), Some(GONE), by_hand(8192));
+        check(WriteThenFlush, Some(8192), Some(-libc::EFAULT), by_hand(8192));
+        check(WriteThenFlush, Some(-libc::EFAULT), Some(GONE), WriteFailed(libc::EFAULT));
         check(WriteThenFlush, Some(GONE), Some(GONE), by_hand(0));
         check(WriteThenFlush, Some(-EIO), Some(GONE), WriteFailed(EIO));
         check(WriteThenFlush, Some(8192), Some(-EIO), FlushFailed(EIO));

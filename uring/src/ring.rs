@@ -17,7 +17,7 @@
 //! With COOP_TASKRUN it would wait until that thread next enters the kernel by itself; but
 //! a leader that copies records meanwhile does not, so its flush would start late, and a successor that
 //! waits for the completion would sleep for as long. Should the submitting thread exit, the kernel
-//! cancels what it has not begun, and the group is finished by system calls.
+//! cancels what it has not begun (a linked flush, say), and the group is finished by system calls.
 
 use std::io;
 use std::os::fd::RawFd;

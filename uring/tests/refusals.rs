@@ -1,0 +1,230 @@
+//! What happens when the kernel takes something away: io_uring, file size, the lock. Each case runs in
+//! a child process, because what is taken away is taken from the whole process.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uarr_uring::testing::deny_io_uring_for_this_process;
+use uarr_uring::{
+    AlignedBuffer, Backend, BackendChoice, CommitStrategy, GroupDone, GroupWrite, LockError,
+    LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System, SystemFile, SystemOptions,
+};
+
+/// Tells a child which test it is to play in; its value is the directory to use.
+const CHILD: &str = "UARR_URING_TEST_DIRECTORY";
+const BLOCK: usize = 4096;
+
+/// The directory, in a child.
+fn child_directory() -> Option<std::path::PathBuf> {
+    std::env::var_os(CHILD).map(Into::into)
+}
+
+fn spawn(test: &str, directory: &tempfile::TempDir) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs `body` in a child of its own with a directory of its own.
+fn in_child(test: &str, body: impl FnOnce(&std::path::Path)) {
+    if let Some(directory) = child_directory() {
+        body(&directory);
+        println!("the child is done");
+        return;
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let output = spawn(test, &directory).wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("the child is done"), "{text}");
+}
+
+fn open(directory: &std::path::Path, backend: BackendChoice) -> io::Result<System> {
+    System::open(directory, SystemOptions { backend })
+}
+
+fn options(strategy: CommitStrategy) -> LogWriterOptions {
+    LogWriterOptions { strategy, buffer_count: 2, buffer_bytes: 8 * BLOCK }
+}
+
+/// A file of `block_count` zeroed and durable blocks.
+fn segment(system: &System, block_count: usize) -> Arc<SystemFile> {
+    let file = system.open("segment", OpenMode::CreateDirect).unwrap();
+    let zeroes = AlignedBuffer::new(block_count * BLOCK);
+    file.write_at(&zeroes, 0).unwrap();
+    file.make_durable().unwrap();
+    Arc::new(file)
+}
+
+/// Submits `block_count` blocks of sevens at the start of the file.
+fn submit(log: &mut impl LogWriter<File = SystemFile>, file: &Arc<SystemFile>, block_count: usize) {
+    let mut buffer = log.buffer(block_count * BLOCK);
+    let len = block_count * BLOCK;
+    Arc::get_mut(&mut buffer).unwrap()[..len].fill(7);
+    let file = Arc::clone(file);
+    log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len, durable: true }).unwrap();
+}
+
+fn assert_sevens(file: &SystemFile, block_count: usize) {
+    let mut buffer = AlignedBuffer::new(block_count * BLOCK);
+    assert_eq!(file.read_at(&mut buffer, 0).unwrap(), block_count * BLOCK);
+    assert!(buffer.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn without_io_uring_plain_calls_are_used_and_it_is_said() {
+    in_child("without_io_uring_plain_calls_are_used_and_it_is_said", |directory| {
+        deny_io_uring_for_this_process().unwrap();
+        let system = open(directory, BackendChoice::Auto).unwrap();
+        assert_eq!(system.facts().backend, Backend::Syscalls);
+        let warning = system.facts().warning.clone().unwrap();
+        assert!(warning.starts_with("io_uring is not available: "), "{warning}");
+        assert!(warning.contains("seccomp") && warning.contains("io_uring_enter"), "{warning}");
+        assert!(warning.contains("Using plain system calls"), "{warning}");
+
+        let error = open(directory, BackendChoice::Ring).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(warning.starts_with(&error.to_string()), "{error}");
+
+        let plain = open(directory, BackendChoice::Syscalls).unwrap();
+        assert_eq!(plain.facts().warning, None);
+
+        let mut log = system.log_writer(options(CommitStrategy::LinkedFdatasync)).unwrap();
+        let file = segment(&system, 2);
+        submit(&mut log, &file, 2);
+        log.complete().unwrap().result.unwrap();
+        assert_sevens(&file, 2);
+    });
+}
+
+#[test]
+fn a_ring_that_is_taken_away_is_replaced_by_plain_calls() {
+    in_child("a_ring_that_is_taken_away_is_replaced_by_plain_calls", |directory| {
+        let system = open(directory, BackendChoice::Ring).unwrap();
+        let mut log = system.log_writer(options(CommitStrategy::LinkedFdatasync)).unwrap();
+        let file = segment(&system, 4);
+        deny_io_uring_for_this_process().unwrap();
+        submit(&mut log, &file, 2);
+        log.complete().unwrap().result.unwrap();
+        assert_sevens(&file, 2);
+        assert_eq!(log.strategy(), CommitStrategy::Syscall);
+        let refused = log.set_strategy(CommitStrategy::Dsync).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        submit(&mut log, &file, 4);
+        submit(&mut log, &file, 3);
+        drop(log);
+        // Allowed when the directory was opened, refused when the log is made.
+        assert!(system.log_writer(options(CommitStrategy::Dsync)).is_err());
+    });
+}
+
+/// From now on no file can be written beyond `bytes`; `None` lifts the limit again.
+fn limit_file_size(bytes: Option<u64>) {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let rlim_cur = bytes.unwrap_or(libc::RLIM_INFINITY);
+    let limit = libc::rlimit { rlim_cur, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` outlives the call, which only reads it.
+    let status = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(status, 0, "{}", io::Error::last_os_error());
+}
+
+/// The kernel writes only the first half of a group, without an error.
+fn short_write(directory: &std::path::Path, strategy: CommitStrategy, lift: bool) -> GroupDone {
+    let system = open(directory, BackendChoice::Ring).unwrap();
+    let mut log = system.log_writer(options(strategy)).unwrap();
+    let file = segment(&system, 4);
+    limit_file_size(Some(2 * BLOCK as u64));
+    submit(&mut log, &file, 4);
+    if lift {
+        limit_file_size(None);
+    }
+    let done = log.complete().unwrap();
+    limit_file_size(None);
+    if lift {
+        assert_sevens(&file, 4);
+        let counters = log.counters();
+        assert_eq!(counters.write_count, 2, "the first write was short");
+        assert_eq!(counters.flush_count, 2, "and its flush is not relied on");
+    }
+    done
+}
+
+#[test]
+fn a_short_linked_write_is_finished_and_flushed_again() {
+    in_child("a_short_linked_write_is_finished_and_flushed_again", |directory| {
+        short_write(directory, CommitStrategy::LinkedFdatasync, true).result.unwrap();
+    });
+}
+
+#[test]
+fn a_short_dsync_write_is_finished_and_flushed_again() {
+    in_child("a_short_dsync_write_is_finished_and_flushed_again", |directory| {
+        short_write(directory, CommitStrategy::Dsync, true).result.unwrap();
+    });
+}
+
+#[test]
+fn a_write_that_cannot_be_finished_is_an_error() {
+    in_child("a_write_that_cannot_be_finished_is_an_error", |directory| {
+        for strategy in
+            [CommitStrategy::LinkedFdatasync, CommitStrategy::Dsync, CommitStrategy::Syscall]
+        {
+            let error = short_write(directory, strategy, false).result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FileTooLarge, "{error}");
+            assert!(error.to_string().contains("segment"), "{error}");
+            std::fs::remove_file(directory.join("segment")).unwrap();
+        }
+    });
+}
+
+#[test]
+fn locked_memory_may_be_refused() {
+    in_child("locked_memory_may_be_refused", |directory| {
+        let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` outlives the call, which only reads it.
+        let status = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+        assert_eq!(status, 0);
+        // The superuser may lock memory in spite of the limit; where that is so, nothing is refused.
+        let system = open(directory, BackendChoice::Ring).unwrap();
+        let mut log = system.log_writer(options(CommitStrategy::LinkedFdatasync)).unwrap();
+        let file = segment(&system, 2);
+        submit(&mut log, &file, 2);
+        log.complete().unwrap().result.unwrap();
+        assert_sevens(&file, 2);
+    });
+}
+
+#[test]
+fn a_lock_is_held_by_another_process_until_it_dies() {
+    let test = "a_lock_is_held_by_another_process_until_it_dies";
+    if let Some(directory) = child_directory() {
+        let system = open(&directory, BackendChoice::Syscalls).unwrap();
+        let _lock = system.lock("LOCK", Duration::ZERO).unwrap();
+        println!("the lock is taken");
+        loop {
+            std::thread::park();
+        }
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut child = spawn(test, &directory);
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = output.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("the lock is taken")));
+    let system = open(directory.path(), BackendChoice::Syscalls).unwrap();
+    match system.lock("LOCK", Duration::from_millis(20)) {
+        Err(LockError::Held { pid }) => assert_eq!(pid, Some(child.id())),
+        other => panic!("the lock was held, but: {other:?}"),
+    }
+    child.kill().unwrap();
+    // Patience is for the time between the signal and the end of the process.
+    let lock = system.lock("LOCK", Duration::from_secs(30));
+    child.wait().unwrap();
+    assert!(lock.is_ok(), "{lock:?}");
+}

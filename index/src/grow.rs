@@ -2,8 +2,8 @@
 //!
 //! Whoever holds `&mut Writer` is the only writer. Shapes change by replacement: new nodes are made
 //! aside, published by storing their address into the words that named the old ones, and the old
-//! ones are retired to the epoch. Until all words are stored no entry changes, so readers of the old
-//! and of the new nodes find the same entries. The order of steps that matters:
+//! ones are retired to the epoch. Until all words are stored no entry changes, so readers of the
+//! old and of the new nodes find the same entries. The order of steps that matters:
 //!
 //! 1. a leaf that takes over keys is complete, range included, before a word leads to it;
 //! 2. a leaf that stays and loses (empty) keys narrows its range only after the words changed;
@@ -161,13 +161,11 @@ impl Tree {
 
 /// Frees the node, not its children, when no reader can hold it any more.
 pub(crate) fn retire(child: Child, guard: &Guard) {
-    // SAFETY: the caller unlinked the node before, once, so no reader that pins from now on can
-    // reach it; the closure runs when all that were pinned before have left, and is the only one
-    // that frees the node. It touches nothing but the node, so it may run on any thread.
-    unsafe {
-        guard.defer_unchecked(move || {
-            // SAFETY: see above.
-            child.free();
-        });
-    }
+    // SAFETY: the closure is the only one that frees the node: the caller unlinked it, once. It
+    // runs when every thread that was pinned before has left, and nobody can reach the node from
+    // now on.
+    let free = move || unsafe { child.free() };
+    // SAFETY: the closure owns all it touches (the address of one node), so it may run later and on
+    // any thread.
+    unsafe { guard.defer_unchecked(free) };
 }

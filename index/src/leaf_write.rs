@@ -206,7 +206,8 @@ impl Leaf {
         self.fill(spot, first, last_end, begin, end)
     }
 
-    /// Moves the entries between the spot and the nearest spare slot by one. False if there is none.
+    /// Moves the entries between the spot and the nearest spare slot by one. False if there is
+    /// none.
     fn shift(&self, spot: &Spot) -> bool {
         let slots = self.slots();
         let &Spot { key, payload, at, begin, end } = spot;

@@ -18,14 +18,18 @@
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 
 mod bulk;
+mod byte_index;
 mod fit;
 mod grow;
+mod hash;
 mod int_index;
 mod leaf;
 mod leaf_scan;
 mod leaf_write;
 mod model;
 mod node;
+mod ordered;
+mod points;
 mod prefetch;
 mod rebalance;
 mod reshape;
@@ -34,6 +38,7 @@ mod sync;
 mod tree;
 mod widen;
 
+pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
 pub use int_index::IntIndex;
 pub use stats::IndexStats;
 

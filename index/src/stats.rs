@@ -41,27 +41,6 @@ pub struct IndexStats {
     pub longest_reshape: Duration,
 }
 
-impl IndexStats {
-    /// Adds the numbers of another structure of the same index.
-    pub(crate) fn add(&mut self, other: &Self) {
-        let weight = |stats: &Self| stats.model_error_log2_mean * stats.entries as f64;
-        let error_sum = weight(self) + weight(other);
-        self.entries += other.entries;
-        self.depth = self.depth.max(other.depth);
-        self.leaves += other.leaves;
-        self.inner_nodes += other.inner_nodes;
-        self.leaf_slots += other.leaf_slots;
-        self.bytes += other.bytes;
-        self.model_error_log2_mean = error_sum / self.entries.max(1) as f64;
-        self.splits += other.splits;
-        self.expansions += other.expansions;
-        self.inner_changes += other.inner_changes;
-        self.rebuilds += other.rebuilds;
-        self.merges += other.merges;
-        self.longest_reshape = self.longest_reshape.max(other.longest_reshape);
-    }
-}
-
 impl Tree {
     pub(crate) fn stats(&self, writer: &Writer) -> IndexStats {
         let mut stats = writer.history.clone();

@@ -1,11 +1,9 @@
 //! The integer index against `BTreeMap`, on friendly and hostile keys.
 
-mod keys;
-
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use keys::{Random, SETS, key_set};
+use crate::keys::{Random, SETS, key_set};
 use uarr_index::IntIndex;
 
 const DEPTH_MAX: usize = 16;

@@ -1,0 +1,236 @@
+//! The index over byte strings: a hash side for points and an ordered side for scans.
+
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::grow::Writer;
+use crate::ordered::Ordered;
+use crate::points::Points;
+use crate::stats::IndexStats;
+
+/// Longest key in bytes.
+const KEY_LEN_MAX: usize = 65_535;
+
+/// Gives the key that a payload (record address) stands for. Errors are passed through.
+///
+/// The same payload always gives the same key for as long as the index or a reader may hold it, and
+/// different keys have different payloads.
+pub trait KeySource {
+    /// What can go wrong when a record is read.
+    type Error;
+
+    /// The key of the record at `payload`.
+    fn key(&self, payload: u64) -> Result<&[u8], Self::Error>;
+}
+
+/// How a [`ByteIndex`] is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteIndexOptions {
+    /// Keep the ordered side too, which scans need.
+    pub ordered: bool,
+    /// Key of the hash. Random and secret where keys come from strangers.
+    pub hash_seed: u64,
+}
+
+/// An ordered map from byte strings of 1 to 65,535 bytes (asserted) to `u64` payloads. It holds no
+/// whole key: a [`KeySource`] reads them from the records.
+///
+/// Readers never block; writers take turns on a lock inside. Point methods are linearizable. A scan
+/// reports each key that is present throughout exactly once, in order, consistent per leaf (up to
+/// 64 entries). Replacing the payload of a key is done in place on both sides; a scan beside it may
+/// see the new payload a moment before a `get` does. An error of the [`KeySource`] leaves the index
+/// unchanged.
+pub struct ByteIndex {
+    points: Points,
+    ordered: Option<Ordered>,
+    writer: Mutex<Writer>,
+}
+
+/// Shape of both sides of a [`ByteIndex`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ByteIndexStats {
+    /// The hash side.
+    pub points: IndexStats,
+    /// The ordered side, if there is one.
+    pub ordered: Option<IndexStats>,
+}
+
+impl ByteIndex {
+    /// An empty index.
+    pub fn new(options: ByteIndexOptions) -> Self {
+        Self::with_hash_mask(options, u64::MAX)
+    }
+
+    /// An index whose hashes keep only the bits of `mask`, to provoke collisions in tests.
+    #[doc(hidden)]
+    pub fn with_hash_mask(options: ByteIndexOptions, mask: u64) -> Self {
+        Self {
+            points: Points::new(options.hash_seed, mask),
+            ordered: options.ordered.then(Ordered::new),
+            writer: Mutex::new(Writer::default()),
+        }
+    }
+
+    /// An index with `entries`, whose keys must be strictly ascending (asserted). O(n log n) for
+    /// sorting the hashes.
+    pub fn from_sorted<B: AsRef<[u8]>>(
+        options: ByteIndexOptions,
+        entries: impl Iterator<Item = (B, u64)>,
+    ) -> Self {
+        let points = Points::new(options.hash_seed, u64::MAX);
+        let mut hashes = Vec::with_capacity(entries.size_hint().0);
+        let hashed = entries.inspect(|(key, payload)| {
+            check_key(key.as_ref());
+            hashes.push((points.hash_of(key.as_ref()), *payload));
+        });
+        let ordered = Ordered::from_sorted(hashed, options.ordered);
+        Self {
+            points: Points::from_hashes(options.hash_seed, u64::MAX, hashes),
+            ordered,
+            writer: Mutex::new(Writer::default()),
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("a writer that panicked may have left a leaf half changed")
+    }
+
+    /// The payload of `key`. One lookup by hash and one comparison with the stored key.
+    pub fn get<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Option<u64>, K::Error> {
+        self.points.get(key, keys)
+    }
+
+    /// Stores `payload`, whose record can be read already, for `key`; returns the payload it
+    /// replaces.
+    pub fn insert<K: KeySource>(
+        &self,
+        key: &[u8],
+        payload: u64,
+        keys: &K,
+    ) -> Result<Option<u64>, K::Error> {
+        check_key(key);
+        let mut writer = self.writer();
+        let found = self.points.find(key, keys)?;
+        if let Some(ordered) = &self.ordered {
+            match found.payload {
+                Some(before) => ordered.replace(key, before, payload),
+                None => ordered.insert(key, payload, keys)?,
+            }
+        }
+        self.points.put(&mut writer, &found, payload);
+        Ok(found.payload)
+    }
+
+    /// Removes `key` and returns its payload.
+    pub fn remove<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Option<u64>, K::Error> {
+        self.remove_where(key, keys, |_| true)
+    }
+
+    /// Removes `key` if it still has this payload; says whether it did.
+    pub fn remove_if<K: KeySource>(
+        &self,
+        key: &[u8],
+        payload: u64,
+        keys: &K,
+    ) -> Result<bool, K::Error> {
+        Ok(self.remove_where(key, keys, |present| present == payload)?.is_some())
+    }
+
+    fn remove_where<K: KeySource>(
+        &self,
+        key: &[u8],
+        keys: &K,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<Option<u64>, K::Error> {
+        let mut writer = self.writer();
+        let found = self.points.find(key, keys)?;
+        let Some(payload) = found.payload.filter(|&payload| wanted(payload)) else {
+            return Ok(None);
+        };
+        let removal = self.points.plan_removal(&found, keys)?;
+        if let Some(ordered) = &self.ordered {
+            ordered.remove(key, payload);
+        }
+        self.points.remove(&mut writer, removal);
+        Ok(Some(payload))
+    }
+
+    /// Stores `payload` for `key` if the entry still has `expected`; says whether it did. This is
+    /// how a record is moved without losing a newer version of it.
+    pub fn replace_if<K: KeySource>(
+        &self,
+        key: &[u8],
+        expected: u64,
+        payload: u64,
+        keys: &K,
+    ) -> Result<bool, K::Error> {
+        let mut writer = self.writer();
+        let found = self.points.find(key, keys)?;
+        if found.payload != Some(expected) {
+            return Ok(false);
+        }
+        if let Some(ordered) = &self.ordered {
+            ordered.replace(key, expected, payload);
+        }
+        self.points.put(&mut writer, &found, payload);
+        Ok(true)
+    }
+
+    /// Appends up to `max` payloads to `out` in ascending order of their keys, from the bound on;
+    /// fewer only at the end. An error leaves `out` as it was. The index must be ordered
+    /// (asserted).
+    pub fn scan<K: KeySource>(
+        &self,
+        from: Bound<&[u8]>,
+        max: usize,
+        keys: &K,
+        out: &mut Vec<u64>,
+    ) -> Result<(), K::Error> {
+        self.order().scan(from, max, keys, out)
+    }
+
+    /// As [`ByteIndex::scan`], in descending order.
+    pub fn scan_rev<K: KeySource>(
+        &self,
+        from: Bound<&[u8]>,
+        max: usize,
+        keys: &K,
+        out: &mut Vec<u64>,
+    ) -> Result<(), K::Error> {
+        self.order().scan_rev(from, max, keys, out)
+    }
+
+    fn order(&self) -> &Ordered {
+        self.ordered.as_ref().expect("scans need an index that was made with `ordered`")
+    }
+
+    /// Whether the index keeps its keys in order.
+    pub fn is_ordered(&self) -> bool {
+        self.ordered.is_some()
+    }
+
+    /// Entries, as of some moment during the call.
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether there is no entry, as of some moment during the call.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape and history of both sides. Walks all nodes and holds writers up meanwhile.
+    pub fn stats(&self) -> ByteIndexStats {
+        let writer = self.writer();
+        ByteIndexStats {
+            points: self.points.stats(&writer),
+            ordered: self.ordered.as_ref().map(Ordered::stats),
+        }
+    }
+}
+
+fn check_key(key: &[u8]) {
+    assert!(!key.is_empty(), "a key has at least one byte");
+    assert!(key.len() <= KEY_LEN_MAX, "a key has at most 65,535 bytes");
+}

@@ -1,0 +1,209 @@
+//! The ordered side of a byte index: payloads in key order.
+//!
+//! A B-tree that holds no whole entry keys. Every node skips the bytes its keys share and compares
+//! the next eight as one number (see `node`); only ties go to the records. Against a trie of
+//! layers, long common prefixes cost a comparison instead of levels: depth is O(log n) whatever the
+//! keys look like, 64 KiB keys that differ in their last byte included.
+//!
+//! Readers descend through atomics and never wait. The writer makes changed nodes aside and
+//! publishes them with one store; replaced nodes are retired to the epoch. A replaced branch goes
+//! on naming the leaves of the moment it was replaced, so a scan that stands in it finishes over
+//! disjoint ranges and reports every key that was there throughout once.
+
+mod change;
+mod load;
+mod node;
+
+use std::ops::Bound;
+use std::sync::atomic::Ordering::Acquire;
+
+use crossbeam_epoch::{self as epoch, Atomic, Guard, Shared};
+
+use crate::byte_index::KeySource;
+use crate::stats::IndexStats;
+use node::{Branch, Leaf, Node};
+
+/// The ordered side.
+pub(crate) struct Ordered {
+    root: Atomic<Node>,
+}
+
+/// A branch on the way to a leaf, and the child taken.
+struct Step<'g> {
+    word: Shared<'g, Node>,
+    branch: &'g Branch,
+    slot: usize,
+}
+
+/// A leaf and the way to it.
+struct Way<'g> {
+    steps: Vec<Step<'g>>,
+    word: Shared<'g, Node>,
+    leaf: &'g Leaf,
+}
+
+/// Where a way leads below the branches already taken.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    Key(&'a [u8]),
+    First,
+    Last,
+}
+
+impl<'g> Way<'g> {
+    /// Goes down from `word` to the leaf that `target` names.
+    fn down(
+        mut steps: Vec<Step<'g>>,
+        word: &Atomic<Node>,
+        target: Target,
+        guard: &'g Guard,
+    ) -> Self {
+        let mut word = word.load(Acquire, guard);
+        loop {
+            // SAFETY: the word was loaded while pinned, from the root or from a node reached under
+            // the same pin. It is never null, and a node is destroyed only through the epoch after
+            // it was unlinked from the live tree; a replaced branch names nodes that were live when
+            // it was replaced, which is after this pin.
+            let node = unsafe { word.deref() };
+            match node {
+                Node::Leaf(leaf) => return Self { steps, word, leaf },
+                Node::Branch(branch) => {
+                    let slot = match target {
+                        Target::Key(key) => branch.slot_of(key),
+                        Target::First => 0,
+                        Target::Last => branch.children.len() - 1,
+                    };
+                    steps.push(Step { word, branch, slot });
+                    word = branch.children[slot].load(Acquire, guard);
+                }
+            }
+        }
+    }
+
+    /// The next leaf in the given direction.
+    fn beside(mut self, forward: bool, guard: &'g Guard) -> Option<Self> {
+        while let Some(mut step) = self.steps.pop() {
+            let last = step.branch.children.len() - 1;
+            if step.slot == if forward { last } else { 0 } {
+                continue;
+            }
+            step.slot = if forward { step.slot + 1 } else { step.slot - 1 };
+            let word = &step.branch.children[step.slot];
+            self.steps.push(step);
+            let target = if forward { Target::First } else { Target::Last };
+            return Some(Self::down(self.steps, word, target, guard));
+        }
+        None
+    }
+}
+
+impl Ordered {
+    /// Without entries.
+    pub(crate) fn new() -> Self {
+        Self { root: Atomic::new(Node::Leaf(Leaf::empty())) }
+    }
+
+    fn way<'g>(&self, target: Target, guard: &'g Guard) -> Way<'g> {
+        Way::down(Vec::with_capacity(8), &self.root, target, guard)
+    }
+
+    /// Appends up to `max` payloads in ascending order of their keys.
+    pub(crate) fn scan<K: KeySource>(
+        &self,
+        from: Bound<&[u8]>,
+        max: usize,
+        keys: &K,
+        out: &mut Vec<u64>,
+    ) -> Result<(), K::Error> {
+        let guard = epoch::pin();
+        let mut way = self.way(target_of(from, Target::First), &guard);
+        let mut start = match from {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => way.leaf.find(key, keys)?.unwrap_or_else(|at| at),
+            Bound::Excluded(key) => way.leaf.find(key, keys)?.map_or_else(|at| at, |at| at + 1),
+        };
+        let mut wanted = max;
+        loop {
+            let entries = &way.leaf.entries[start..];
+            out.extend(entries.iter().take(wanted).map(node::Entry::payload));
+            wanted -= entries.len().min(wanted);
+            start = 0;
+            match way.beside(true, &guard) {
+                Some(next) if wanted > 0 => way = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Appends up to `max` payloads in descending order of their keys.
+    pub(crate) fn scan_rev<K: KeySource>(
+        &self,
+        from: Bound<&[u8]>,
+        max: usize,
+        keys: &K,
+        out: &mut Vec<u64>,
+    ) -> Result<(), K::Error> {
+        let guard = epoch::pin();
+        let mut way = self.way(target_of(from, Target::Last), &guard);
+        let mut end = match from {
+            Bound::Unbounded => way.leaf.entries.len(),
+            Bound::Included(key) => way.leaf.find(key, keys)?.map_or_else(|at| at, |at| at + 1),
+            Bound::Excluded(key) => way.leaf.find(key, keys)?.unwrap_or_else(|at| at),
+        };
+        let mut wanted = max;
+        loop {
+            let entries = &way.leaf.entries[..end];
+            out.extend(entries.iter().rev().take(wanted).map(node::Entry::payload));
+            wanted -= entries.len().min(wanted);
+            match way.beside(false, &guard) {
+                Some(next) if wanted > 0 => way = next,
+                _ => return Ok(()),
+            }
+            end = way.leaf.entries.len();
+        }
+    }
+
+    /// The shape. The caller holds the writer's lock.
+    pub(crate) fn stats(&self) -> IndexStats {
+        let guard = epoch::pin();
+        let mut stats = IndexStats::default();
+        let mut way = Some(self.way(Target::First, &guard));
+        while let Some(at) = way {
+            stats.leaves += 1;
+            stats.entries += at.leaf.entries.len();
+            stats.leaf_slots += at.leaf.entries.len();
+            stats.depth = stats.depth.max(at.steps.len());
+            stats.bytes += at.leaf.size_bytes();
+            // A branch is counted at the first leaf below it.
+            for step in at.steps.iter().rev().take_while(|step| step.slot == 0) {
+                stats.inner_nodes += 1;
+                stats.bytes += step.branch.size_bytes();
+            }
+            way = at.beside(true, &guard);
+        }
+        stats
+    }
+}
+
+fn target_of<'a>(from: Bound<&'a [u8]>, open: Target<'a>) -> Target<'a> {
+    match from {
+        Bound::Unbounded => open,
+        Bound::Included(key) | Bound::Excluded(key) => Target::Key(key),
+    }
+}
+
+impl Drop for Ordered {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self` means that no reader or writer is left, so no pin is needed.
+        let guard = unsafe { epoch::unprotected() };
+        let mut pending = vec![self.root.load(Acquire, guard)];
+        while let Some(word) = pending.pop() {
+            // SAFETY: nobody else is left (see above), and every node is reached exactly once,
+            // through its only parent in the live tree.
+            let node = unsafe { word.into_owned() };
+            if let Node::Branch(branch) = &*node {
+                pending.extend(branch.children.iter().map(|child| child.load(Acquire, guard)));
+            }
+        }
+    }
+}

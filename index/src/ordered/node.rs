@@ -1,0 +1,244 @@
+//! Nodes of the ordered side, and where a key falls in them.
+//!
+//! A node keeps the bytes that all its keys begin with once, and of each key the next eight bytes
+//! as one big-endian number, its head (short keys are padded with zeros). Heads decide all
+//! comparisons but ties; ties are decided by whole keys: separators hold theirs, entries are read
+//! from their records.
+//!
+//! Invariants: nodes never change, except for payloads (replaced in place) and child words; both
+//! are atomics. Heads never fall; equal heads are in the order of the whole keys.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crossbeam_epoch::{Atomic, Guard};
+
+use crate::byte_index::KeySource;
+
+/// Most entries of a leaf: copied for every insert, 1 KiB.
+pub(super) const ENTRIES_MAX: usize = 64;
+
+/// Most children of a branch.
+pub(super) const CHILDREN_MAX: usize = 64;
+
+/// A node of either kind.
+pub(super) enum Node {
+    Leaf(Leaf),
+    Branch(Branch),
+}
+
+/// A payload and the eight bytes of its key behind the leaf's prefix.
+pub(super) struct Entry {
+    pub(super) head: u64,
+    payload: AtomicU64,
+}
+
+impl Entry {
+    pub(super) fn new(head: u64, payload: u64) -> Self {
+        Self { head, payload: AtomicU64::new(payload) }
+    }
+
+    pub(super) fn payload(&self) -> u64 {
+        self.payload.load(Acquire)
+    }
+
+    pub(super) fn set_payload(&self, payload: u64) {
+        self.payload.store(payload, Release);
+    }
+}
+
+impl Clone for Entry {
+    fn clone(&self) -> Self {
+        Self::new(self.head, self.payload.load(Relaxed))
+    }
+}
+
+/// Entries in key order.
+pub(super) struct Leaf {
+    pub(super) prefix: Arc<[u8]>,
+    pub(super) entries: Box<[Entry]>,
+}
+
+/// Children in key order; `separators[i]` is the least key that may lie below `children[i + 1]`,
+/// and greater than every key below `children[i]`.
+pub(super) struct Branch {
+    prefix: Box<[u8]>,
+    heads: Box<[u64]>,
+    pub(super) separators: Box<[Arc<[u8]>]>,
+    pub(super) children: Box<[Atomic<Node>]>,
+}
+
+/// Where a key lies against the keys that share a prefix.
+enum Side {
+    Before,
+    /// Shares the prefix; the head behind it.
+    Within(u64),
+    After,
+}
+
+/// The eight bytes of `key` from `skip` on, as a number; zeros where the key has ended.
+pub(super) fn head_of(key: &[u8], skip: usize) -> u64 {
+    let rest = &key[skip.min(key.len())..];
+    let mut head = [0; 8];
+    let len = rest.len().min(8);
+    head[..len].copy_from_slice(&rest[..len]);
+    u64::from_be_bytes(head)
+}
+
+/// How many bytes both begin with.
+pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The shortest string above `left` that `right` begins with. `left < right`.
+pub(super) fn separator(left: &[u8], right: &[u8]) -> Arc<[u8]> {
+    assert!(left < right, "keys are strictly ascending");
+    Arc::from(&right[..common_len(left, right) + 1])
+}
+
+fn side_of(prefix: &[u8], key: &[u8]) -> Side {
+    let shared = common_len(prefix, key);
+    if shared == prefix.len() {
+        Side::Within(head_of(key, shared))
+    } else if shared < key.len() && key[shared] > prefix[shared] {
+        Side::After
+    } else {
+        Side::Before
+    }
+}
+
+impl Leaf {
+    pub(super) fn empty() -> Self {
+        Self { prefix: Arc::from([]), entries: Box::default() }
+    }
+
+    /// Bytes of the leaf. A prefix shared with a leaf it was copied from counts in both.
+    pub(super) fn size_bytes(&self) -> usize {
+        size_of::<Node>() + self.prefix.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// The place of `key`: `Ok` where it is, `Err` where it would be inserted.
+    pub(super) fn find<K: KeySource>(
+        &self,
+        key: &[u8],
+        keys: &K,
+    ) -> Result<Result<usize, usize>, K::Error> {
+        let head = match side_of(&self.prefix, key) {
+            Side::Before => return Ok(Err(0)),
+            Side::After => return Ok(Err(self.entries.len())),
+            Side::Within(head) => head,
+        };
+        let mut low = self.entries.partition_point(|entry| entry.head < head);
+        let mut high = low;
+        while high < self.entries.len() && self.entries[high].head == head {
+            high += 1;
+        }
+        while low < high {
+            let middle = (low + high) / 2;
+            match keys.key(self.entries[middle].payload())?.cmp(key) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Ok(Ok(middle)),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(Err(low))
+    }
+
+    /// The entry of `key`, which is present with this payload. Reads no record.
+    pub(super) fn position(&self, key: &[u8], payload: u64) -> Option<usize> {
+        let Side::Within(head) = side_of(&self.prefix, key) else { return None };
+        let first = self.entries.partition_point(|entry| entry.head < head);
+        let ties = self.entries[first..].iter().take_while(|entry| entry.head == head);
+        ties.into_iter().position(|entry| entry.payload() == payload).map(|i| first + i)
+    }
+
+    /// The head an entry has behind the shorter prefix of `skip` bytes: all its bytes are known.
+    pub(super) fn head_behind(&self, entry: &Entry, skip: usize) -> u64 {
+        assert!(skip <= self.prefix.len());
+        let known = self.prefix.len() - skip;
+        let lead = head_of(&self.prefix, skip);
+        if known >= 8 { lead } else { lead | entry.head >> (8 * known) }
+    }
+}
+
+impl Branch {
+    /// A branch over `children` with the separators between them.
+    pub(super) fn new(separators: Vec<Arc<[u8]>>, children: Vec<Atomic<Node>>) -> Self {
+        assert!(children.len() == separators.len() + 1);
+        assert!(children.len() <= CHILDREN_MAX);
+        let prefix: Box<[u8]> = match (separators.first(), separators.last()) {
+            (Some(first), Some(last)) => first[..common_len(first, last)].into(),
+            _ => Box::default(),
+        };
+        let heads = separators.iter().map(|key| head_of(key, prefix.len())).collect();
+        Self { prefix, heads, separators: separators.into(), children: children.into() }
+    }
+
+    /// The child below which `key` lies.
+    pub(super) fn slot_of(&self, key: &[u8]) -> usize {
+        let head = match side_of(&self.prefix, key) {
+            Side::Before => return 0,
+            Side::After => return self.separators.len(),
+            Side::Within(head) => head,
+        };
+        let first = self.heads.partition_point(|&other| other < head);
+        let ties = self.heads[first..].iter().take_while(|&&other| other == head).count();
+        let tied = &self.separators[first..first + ties];
+        first + tied.partition_point(|separator| **separator <= *key)
+    }
+
+    /// Bytes of the branch with its separators.
+    pub(super) fn size_bytes(&self) -> usize {
+        let separators: usize = self.separators.iter().map(|key| key.len() + 32).sum();
+        let words = self.heads.len() + self.children.len();
+        size_of::<Node>() + self.prefix.len() + separators + words * 8
+    }
+
+    /// The child words, to be used in another branch.
+    pub(super) fn child_words(&self, guard: &Guard) -> Vec<Atomic<Node>> {
+        self.children.iter().map(|child| Atomic::from(child.load(Acquire, guard))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_follow_the_order_of_keys() {
+        let keys: [&[u8]; 7] = [b"", b"\0", b"a", b"a\0", b"a\0\0", b"abcdefgh", b"abcdefghi"];
+        for pair in keys.windows(2) {
+            assert!(head_of(pair[0], 0) <= head_of(pair[1], 0));
+        }
+        assert_eq!(head_of(b"abc", 1), u64::from_be_bytes(*b"bc\0\0\0\0\0\0"));
+        assert_eq!(head_of(b"abc", 9), 0);
+    }
+
+    #[test]
+    fn separators_lie_between_their_neighbours() {
+        for (left, right, expected) in [
+            (&b"a"[..], &b"b"[..], &b"b"[..]),
+            (b"a", b"a\0\0", b"a\0"),
+            (b"abc", b"abdzzz", b"abd"),
+            (b"\xff", b"\xff\xff", b"\xff\xff"),
+        ] {
+            let between = separator(left, right);
+            assert_eq!(&*between, expected);
+            assert!(left < &*between && &*between <= right);
+        }
+    }
+
+    #[test]
+    fn shorter_prefixes_give_heads_without_reading_keys() {
+        let key = b"0123456789abcdefXYZ";
+        for prefix_len in 0..=11 {
+            let prefix = Arc::from(&key[..prefix_len]);
+            let entry = Entry::new(head_of(key, prefix_len), 1);
+            let leaf = Leaf { prefix, entries: Box::new([entry.clone()]) };
+            for skip in 0..=prefix_len {
+                assert_eq!(leaf.head_behind(&entry, skip), head_of(key, skip));
+            }
+        }
+    }
+}

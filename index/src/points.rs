@@ -1,0 +1,184 @@
+//! Point access to byte keys: hash of the key -> payload, in the same tree as integer keys.
+//!
+//! Real collisions are resolved by probing: an entry whose hash is taken lies at the next free
+//! value. Invariant: from an entry's own hash up to where it lies, every value is taken. So a
+//! lookup goes from the hash upwards until the stored key agrees or a value is free. Removing an
+//! entry moves later entries of its chain down, which a reader could miss: it then counts on
+//! `moves`, odd while a chain changes. Readers without a collision, all but one in billions, never
+//! look.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crossbeam_epoch as epoch;
+
+use crate::bulk::build;
+use crate::byte_index::KeySource;
+use crate::fit::FILL_LOADED;
+use crate::grow::Writer;
+use crate::hash::hash;
+use crate::stats::IndexStats;
+use crate::sync::{AtomicU64, fence, pause};
+use crate::tree::Tree;
+
+/// The hash side of a byte index.
+pub(crate) struct Points {
+    tree: Tree,
+    seed: u64,
+    /// Bits of the hash that are kept; fewer than all only in tests of collisions.
+    mask: u64,
+    /// Counts chains that were moved; odd during a move.
+    moves: AtomicU64,
+}
+
+/// Where a key is, or where it would be put.
+pub(crate) struct Found {
+    at: u64,
+    pub(crate) payload: Option<u64>,
+}
+
+/// How a chain closes the gap that a removed entry leaves, to be carried out as one step.
+pub(crate) struct Removal {
+    /// Payloads to store, in order.
+    moved: Vec<(u64, u64)>,
+    gap: u64,
+}
+
+impl Points {
+    pub(crate) fn new(seed: u64, mask: u64) -> Self {
+        Self::with_entries(seed, mask, &[])
+    }
+
+    /// From distinct keys, each given by its hash.
+    pub(crate) fn from_hashes(seed: u64, mask: u64, mut entries: Vec<(u64, u64)>) -> Self {
+        for entry in &mut entries {
+            entry.0 &= mask;
+        }
+        entries.sort_unstable();
+        let mut last = None;
+        let mut wrapped = Vec::new();
+        entries.retain_mut(|entry| {
+            let free = last.map_or(Some(0), |last: u64| last.checked_add(1));
+            match free {
+                Some(free) => {
+                    entry.0 = entry.0.max(free);
+                    last = Some(entry.0);
+                    true
+                }
+                None => {
+                    wrapped.push(entry.1);
+                    false
+                }
+            }
+        });
+        let points = Self::with_entries(seed, mask, &entries);
+        let mut writer = Writer::default();
+        let mut at = 0;
+        for payload in wrapped {
+            // Chains go on at 0 behind the greatest hash.
+            while points.tree.get(at, &epoch::pin()).is_some() {
+                at += 1;
+            }
+            points.tree.insert(&mut writer, at, payload);
+        }
+        points
+    }
+
+    fn with_entries(seed: u64, mask: u64, entries: &[(u64, u64)]) -> Self {
+        let tree = Tree::new(build(entries, (0, u64::MAX), FILL_LOADED), entries.len());
+        Self { tree, seed, mask, moves: AtomicU64::new(0) }
+    }
+
+    fn home(&self, key: &[u8]) -> u64 {
+        hash(key, self.seed) & self.mask
+    }
+
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        hash(key, self.seed)
+    }
+
+    pub(crate) fn get<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Option<u64>, K::Error> {
+        let mut attempts = 0;
+        loop {
+            let moves = self.moves.load(Acquire);
+            let home = self.home(key);
+            let found = self.probe(home, key, keys)?;
+            if found.payload.is_some() || found.at == home {
+                return Ok(found.payload);
+            }
+            // The key was not in the chain: certain only if the chain was not moved meanwhile.
+            fence(Acquire);
+            if moves & 1 == 0 && self.moves.load(Relaxed) == moves {
+                return Ok(None);
+            }
+            attempts += 1;
+            pause(attempts);
+        }
+    }
+
+    /// The entry of `key`, or the free place at the end of its chain. Writer only.
+    pub(crate) fn find<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Found, K::Error> {
+        self.probe(self.home(key), key, keys)
+    }
+
+    fn probe<K: KeySource>(&self, home: u64, key: &[u8], keys: &K) -> Result<Found, K::Error> {
+        let guard = epoch::pin();
+        let mut at = home;
+        loop {
+            let payload = self.tree.get(at, &guard);
+            match payload {
+                Some(payload) if keys.key(payload)? != key => at = at.wrapping_add(1),
+                payload => return Ok(Found { at, payload }),
+            }
+        }
+    }
+
+    pub(crate) fn put(&self, writer: &mut Writer, found: &Found, payload: u64) {
+        let before = self.tree.insert(writer, found.at, payload);
+        assert!(before == found.payload, "writers take turns");
+    }
+
+    /// What has to move when the found entry goes: every later entry of the chain that could not
+    /// be reached across the gap.
+    pub(crate) fn plan_removal<K: KeySource>(
+        &self,
+        found: &Found,
+        keys: &K,
+    ) -> Result<Removal, K::Error> {
+        let guard = epoch::pin();
+        let mut removal = Removal { moved: Vec::new(), gap: found.at };
+        let mut at = found.at.wrapping_add(1);
+        while let Some(payload) = self.tree.get(at, &guard) {
+            let home = self.home(keys.key(payload)?);
+            // Distances along the ring: the entry may go to the gap if its home is not behind it.
+            if at.wrapping_sub(home) >= at.wrapping_sub(removal.gap) {
+                removal.moved.push((removal.gap, payload));
+                removal.gap = at;
+            }
+            at = at.wrapping_add(1);
+        }
+        Ok(removal)
+    }
+
+    pub(crate) fn remove(&self, writer: &mut Writer, removal: Removal) {
+        if removal.moved.is_empty() {
+            self.tree.remove(writer, removal.gap, |_| true);
+            return;
+        }
+        let moves = self.moves.load(Relaxed);
+        self.moves.store(moves + 1, Relaxed);
+        fence(Release);
+        for (at, payload) in removal.moved {
+            self.tree.insert(writer, at, payload);
+        }
+        self.tree.remove(writer, removal.gap, |_| true);
+        self.moves.store(moves + 2, Release);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    pub(crate) fn stats(&self, writer: &Writer) -> IndexStats {
+        self.tree.stats(writer)
+    }
+}

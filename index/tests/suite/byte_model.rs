@@ -1,0 +1,273 @@
+//! The byte index against `BTreeMap`, on friendly and hostile keys, with and without collisions.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::keys::Random;
+use uarr_index::{ByteIndex, ByteIndexOptions, KeySource};
+
+/// Records that only hold their keys; may be told to fail.
+#[derive(Default)]
+struct Records {
+    keys: Vec<Vec<u8>>,
+    reads_until_failure: Cell<Option<u64>>,
+}
+
+impl Records {
+    fn write(&mut self, key: &[u8]) -> u64 {
+        self.keys.push(key.to_vec());
+        self.keys.len() as u64 - 1
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Unreadable;
+
+impl KeySource for Records {
+    type Error = Unreadable;
+
+    fn key(&self, payload: u64) -> Result<&[u8], Unreadable> {
+        if let Some(left) = self.reads_until_failure.get() {
+            self.reads_until_failure.set(Some(left.saturating_sub(1)));
+            if left == 0 {
+                return Err(Unreadable);
+            }
+        }
+        Ok(&self.keys[payload as usize])
+    }
+}
+
+fn options(ordered: bool) -> ByteIndexOptions {
+    ByteIndexOptions { ordered, hash_seed: 0x5eed }
+}
+
+const SETS: [&str; 8] =
+    ["users", "paths", "zeros", "bytes", "long_prefix", "short", "binary", "huge"];
+
+/// Distinct keys in a random order.
+fn key_set(name: &str, count: usize, seed: u64) -> Vec<Vec<u8>> {
+    let mut random = Random::new(seed);
+    let mut next: Box<dyn FnMut(usize) -> Vec<u8>> = match name {
+        "users" => Box::new(|i| format!("user:{i:010}").into_bytes()),
+        "paths" => Box::new(move |_| {
+            let depth = 1 + random.below(6);
+            let parts: Vec<String> =
+                (0..depth).map(|_| format!("dir{}", random.below(9))).collect();
+            format!("/{}/file{}.rs", parts.join("/"), random.below(400)).into_bytes()
+        }),
+        // "a", "a\0", "a\0\0" ...
+        "zeros" => Box::new(move |i| {
+            let mut key = vec![b'a' + (i % 3) as u8];
+            key.resize(1 + random.below(300) as usize, 0);
+            key
+        }),
+        "bytes" => Box::new(move |_| {
+            let len = 1 + random.below(3);
+            (0..len).map(|_| random.below(256) as u8).collect()
+        }),
+        "long_prefix" => Box::new(move |i| {
+            let mut key = vec![7; 1000 + (i % 5)];
+            key.extend(random.below(100_000).to_be_bytes());
+            key
+        }),
+        "short" => Box::new(|i| vec![(i % 256) as u8; 1 + i / 256 % 40]),
+        "binary" => Box::new(move |_| {
+            let len = 1 + random.below(24);
+            (0..len).map(|_| if random.below(2) == 0 { 0 } else { 255 }).collect()
+        }),
+        "huge" => Box::new(move |i| {
+            let mut key = vec![b'x'; 65_535 - 8 - i % 3];
+            key.extend((i as u64).to_be_bytes());
+            key.truncate(65_535);
+            key
+        }),
+        other => panic!("unknown set {other}"),
+    };
+    let count = if name == "huge" { count.min(300) } else { count };
+    let mut keys: Vec<Vec<u8>> = (0..count).map(&mut next).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Random::new(seed + 1).shuffle(&mut keys);
+    keys
+}
+
+fn compare(name: &str, index: &ByteIndex, model: &BTreeMap<Vec<u8>, u64>, records: &Records) {
+    assert_eq!(index.len(), model.len(), "{name}: length");
+    for (key, &payload) in model {
+        assert_eq!(index.get(key, records), Ok(Some(payload)), "{name}");
+    }
+    if !index.is_ordered() {
+        return;
+    }
+    let mut found = Vec::new();
+    index.scan(Bound::Unbounded, usize::MAX, records, &mut found).unwrap();
+    assert!(found.iter().eq(model.values()), "{name}: scan");
+    found.clear();
+    index.scan_rev(Bound::Unbounded, usize::MAX, records, &mut found).unwrap();
+    assert!(found.iter().eq(model.values().rev()), "{name}: reverse scan");
+    let stats = index.stats().ordered.unwrap();
+    assert_eq!(stats.entries, model.len());
+    assert!(stats.depth <= 6, "{name}: depth {}", stats.depth);
+}
+
+fn scans(name: &str, index: &ByteIndex, model: &BTreeMap<Vec<u8>, u64>, key: &[u8], r: &Records) {
+    let from = key.to_vec();
+    for (low, bound) in [
+        (Bound::Included(from.clone()), Bound::Included(key)),
+        (Bound::Excluded(from.clone()), Bound::Excluded(key)),
+    ] {
+        let mut found = Vec::new();
+        index.scan(bound, 100, r, &mut found).unwrap();
+        let expected = model.range((low.clone(), Bound::Unbounded)).take(100);
+        assert!(found.iter().eq(expected.map(|(_, v)| v)), "{name}: scan from {key:?}");
+        found.clear();
+        index.scan_rev(bound, 100, r, &mut found).unwrap();
+        let expected = model.range((Bound::Unbounded, low)).rev().take(100);
+        assert!(found.iter().eq(expected.map(|(_, v)| v)), "{name}: back from {key:?}");
+    }
+}
+
+fn random_operations(name: &str, index: &ByteIndex, keys: &[Vec<u8>], count: usize) {
+    let mut random = Random::new(77);
+    let mut records = Records::default();
+    let mut model = BTreeMap::new();
+    for _ in 0..count {
+        let mut key = keys[random.below(keys.len() as u64) as usize].clone();
+        if random.below(8) == 0 && key.len() < 65_535 {
+            key.push(random.below(2) as u8);
+        }
+        match random.below(12) {
+            0..5 => {
+                let payload = records.write(&key);
+                let before = index.insert(&key, payload, &records).unwrap();
+                assert_eq!(before, model.insert(key, payload), "{name}");
+            }
+            5..8 => {
+                assert_eq!(index.remove(&key, &records), Ok(model.remove(&key)), "{name}");
+            }
+            8 => {
+                let present = model.get(&key).copied();
+                let wanted = present.unwrap_or(0) + random.below(2);
+                let removed = index.remove_if(&key, wanted, &records).unwrap();
+                assert_eq!(removed, present == Some(wanted), "{name}");
+                if removed {
+                    model.remove(&key);
+                }
+            }
+            9 => {
+                let present = model.get(&key).copied();
+                let payload = records.write(&key);
+                let wanted = present.unwrap_or(0);
+                let replaced = index.replace_if(&key, wanted, payload, &records).unwrap();
+                assert_eq!(replaced, present == Some(wanted), "{name}");
+                if replaced {
+                    model.insert(key, payload);
+                }
+            }
+            10 if index.is_ordered() => scans(name, index, &model, &key, &records),
+            _ => assert_eq!(index.get(&key, &records), Ok(model.get(&key).copied()), "{name}"),
+        }
+    }
+    compare(name, index, &model, &records);
+    for key in model.keys() {
+        assert!(index.remove(key, &records).unwrap().is_some(), "{name}");
+    }
+    compare(name, index, &BTreeMap::new(), &records);
+}
+
+#[test]
+fn random_operations_agree_with_the_model() {
+    for name in SETS {
+        let keys = key_set(name, 4000, 3);
+        let count = if name == "huge" { 1500 } else { 25_000 };
+        random_operations(name, &ByteIndex::new(options(true)), &keys, count);
+        random_operations(name, &ByteIndex::new(options(false)), &keys, count / 4);
+    }
+}
+
+/// Only a few hashes exist, one of them the greatest, so that chains are long and wrap around.
+#[test]
+fn collisions_are_resolved() {
+    for mask in [0, 3, u64::MAX - 1, 3 << 62, 0xff] {
+        for name in ["users", "zeros", "bytes"] {
+            let keys = key_set(name, 150, 5);
+            let index = ByteIndex::with_hash_mask(options(true), mask);
+            random_operations(name, &index, &keys, 6000);
+        }
+    }
+}
+
+#[test]
+fn every_order_of_inserts_gives_the_same_order() {
+    for name in SETS {
+        let mut keys = key_set(name, 6000, 9);
+        for order in ["shuffled", "ascending", "descending"] {
+            match order {
+                "ascending" => keys.sort_unstable(),
+                "descending" => keys.sort_unstable_by(|a, b| b.cmp(a)),
+                _ => {}
+            }
+            let mut records = Records::default();
+            let index = ByteIndex::new(options(true));
+            let mut model = BTreeMap::new();
+            for key in &keys {
+                let payload = records.write(key);
+                assert_eq!(index.insert(key, payload, &records), Ok(None), "{name}");
+                model.insert(key.clone(), payload);
+            }
+            compare(&format!("{name} {order}"), &index, &model, &records);
+        }
+    }
+}
+
+#[test]
+fn bulk_loads_agree_with_the_model() {
+    for name in SETS {
+        for count in [0, 1, 2, 57, 6000] {
+            let mut keys = key_set(name, count, 11);
+            keys.sort_unstable();
+            let mut records = Records::default();
+            let model: BTreeMap<Vec<u8>, u64> =
+                keys.iter().map(|key| (key.clone(), records.write(key))).collect();
+            let entries = || keys.iter().map(|key| (key, model[key]));
+            for ordered in [true, false] {
+                let index = ByteIndex::from_sorted(options(ordered), entries());
+                compare(name, &index, &model, &records);
+            }
+        }
+    }
+}
+
+/// Whatever read fails, the index is as it was, and the same change succeeds afterwards.
+#[test]
+fn unreadable_records_change_nothing() {
+    for name in ["paths", "zeros", "long_prefix"] {
+        let keys = key_set(name, 1200, 13);
+        let index = ByteIndex::with_hash_mask(options(true), 0xff);
+        let mut records = Records::default();
+        let mut model = BTreeMap::new();
+        let mut failures = 0;
+        for (i, key) in keys.iter().enumerate() {
+            let payload = records.write(key);
+            for reads in [i as u64 % 7, i as u64 % 150] {
+                records.reads_until_failure.set(Some(reads));
+                let inserted = index.insert(key, payload, &records);
+                records.reads_until_failure.set(None);
+                failures += u32::from(inserted == Err(Unreadable));
+                assert_eq!(index.get(key, &records), Ok(inserted.ok().map(|_| payload)));
+                index.remove(key, &records).unwrap();
+            }
+            assert_eq!(index.insert(key, payload, &records), Ok(None));
+            model.insert(key.clone(), payload);
+        }
+        assert!(failures > 100, "{name}: {failures}");
+        compare(name, &index, &model, &records);
+    }
+}
+
+#[test]
+#[should_panic(expected = "at least one byte")]
+fn the_empty_key_is_refused() {
+    let _ = ByteIndex::new(options(true)).insert(b"", 0, &Records::default());
+}

@@ -1,0 +1,7 @@
+//! What the index promises, seen from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod byte_model;
+mod int_model;
+mod keys;

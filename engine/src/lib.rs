@@ -1,1 +1,76 @@
-//! An io_uring direct-I/O storage engine: durable group commits, zero-copy reads, a learned index.
+//! `uarr`: an io_uring direct-I/O storage engine for Linux.
+//!
+//! Records are appended to an O_DIRECT, preallocated write-ahead log through io_uring and made durable by
+//! group commits, applied to a memory-mapped data file while the device works, and found again through
+//! a learned index. Nothing acknowledged is lost; a read costs memory latency.
+//!
+//! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `range`, `record`, `key`, `options`,
+//! `error` are what callers see. `commit` stages and commits, `log` and `segments` write the log, `scan` reads it;
+//! `store` keeps records, `table` finds them; `checkpoint`, `image` and `root` make state durable, `open` and
+//! `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune` look at it.
+//!
+//! The engine itself has no unsafe code, no system call and no clock: all come through
+//! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod checkpoint;
+mod commit;
+mod core;
+mod db;
+mod error;
+mod image;
+mod jobs;
+mod key;
+mod log;
+mod open;
+mod options;
+mod range;
+mod record;
+mod recovery;
+mod root;
+mod scan;
+mod segments;
+mod stats;
+mod store;
+mod table;
+mod tune;
+mod verify;
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use batch::{BATCH_BYTES_MAX, Batch};
+pub use commit::Commit;
+pub use db::{Db, VALUE_BYTES_MAX};
+pub use error::{Corruption, Error, ErrorKind, Result};
+pub use key::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind};
+pub use options::{Builder, CommitPath, Durability, RecoveryMode, VerifyPolicy};
+pub use range::Range;
+pub use record::Record;
+pub use recovery::{RecoveryReport, TornTail};
+pub use stats::Stats;
+pub use uarr_index::IndexStats;
+pub use uarr_uring::{Backend, BackendChoice, CommitStrategy};
+pub use verify::VerifyReport;
+
+/// Locks a mutex. A panic elsewhere has not left what it protects half changed: every critical section
+/// of this crate completes its change or poisons the database.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits on a condition variable; see [`lock`] for panics elsewhere.
+fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits at most `patience`; see [`lock`] for panics elsewhere.
+fn wait_for<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    patience: Duration,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, patience).unwrap_or_else(PoisonError::into_inner).0
+}

@@ -96,6 +96,11 @@ impl Locator {
         Self((address / RECORD_ALIGN_BYTES) << 16 | (u64::from(tombstone) << 15) | lines)
     }
 
+    /// Names the record with these lengths at `address`.
+    pub fn of_record(address: u64, key_bytes: usize, value_bytes: usize, tombstone: bool) -> Self {
+        Self::new(address, record_bytes(key_bytes, value_bytes), tombstone)
+    }
+
     /// The locator with these bits, `None` for 0.
     pub fn from_bits(bits: u64) -> Option<Self> {
         (bits >> 16 != 0).then_some(Self(bits))

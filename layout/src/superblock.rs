@@ -89,7 +89,7 @@ pub struct Superblock {
     pub strategy_ns: [U64; 3],
     /// Key of the hashes of byte keys.
     pub hash_seed: U64,
-    /// When `closed`: the first LSN that was never given out.
+    /// The first LSN that was never given out when this slot was written.
     pub next_lsn: U64,
     /// The newest checkpoint and the one before it.
     pub checkpoints: [Checkpoint; 2],

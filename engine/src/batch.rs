@@ -1,0 +1,109 @@
+//! Batches: several changes that become durable and visible together or not at all.
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_uring::Storage;
+
+use crate::commit::Commit;
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::key::AsKey;
+
+/// Most bytes of keys and values that one batch may hold.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// Changes collected for one commit, applied in the order in which they were added.
+#[must_use = "a batch does nothing until it is committed"]
+pub struct Batch<'db, S: Storage> {
+    db: &'db Db<S>,
+    bytes: Vec<u8>,
+    changes: Vec<Change>,
+    error: Option<Error>,
+}
+
+struct Change {
+    kind: FrameKind,
+    key_start: usize,
+    value_start: usize,
+    end: usize,
+}
+
+impl<'db, S: Storage> Batch<'db, S> {
+    pub(crate) fn new(db: &'db Db<S>) -> Self {
+        Self { db, bytes: Vec::new(), changes: Vec::new(), error: None }
+    }
+
+    /// Sets `key` to `value`.
+    pub fn put(mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> Self {
+        self.push(FrameKind::Put, &key, value.as_ref());
+        self
+    }
+
+    /// Removes `key`.
+    pub fn delete(mut self, key: impl AsKey) -> Self {
+        self.push(FrameKind::Delete, &key, &[]);
+        self
+    }
+
+    /// Sets `key` to `value`, for loops.
+    pub fn add_put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) {
+        self.push(FrameKind::Put, &key, value.as_ref());
+    }
+
+    /// Removes `key`, for loops.
+    pub fn add_delete(&mut self, key: impl AsKey) {
+        self.push(FrameKind::Delete, &key, &[]);
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether there are no changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Commits all changes as one. The first invalid change is reported here, and nothing is written.
+    /// `None` if the batch is empty.
+    pub fn commit(self) -> Result<Option<Commit>> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.changes.is_empty() {
+            return Ok(None);
+        }
+        let frame = |change: &Change| {
+            let key = &self.bytes[change.key_start..change.value_start];
+            let value = &self.bytes[change.value_start..change.end];
+            Frame::new(change.kind, 0, key, value)
+        };
+        let mut frames: Vec<_> = self.changes.iter().map(frame).collect();
+        self.db.core().write(&mut frames).map(Some)
+    }
+
+    fn push(&mut self, kind: FrameKind, key: &dyn AsKey, value: &[u8]) {
+        if self.error.is_some() {
+            return;
+        }
+        let checked = self.db.core().table.kind.encode(key).and_then(|key| {
+            crate::db::check_value(value)?;
+            if self.bytes.len() + key.as_ref().len() + value.len() > BATCH_BYTES_MAX {
+                return Err(Error::invalid(format!(
+                    "a batch holds at most {BATCH_BYTES_MAX} bytes of keys and values"
+                )));
+            }
+            Ok(key)
+        });
+        match checked {
+            Ok(key) => {
+                let key_start = self.bytes.len();
+                self.bytes.extend_from_slice(key.as_ref());
+                let value_start = self.bytes.len();
+                self.bytes.extend_from_slice(value);
+                self.changes.push(Change { kind, key_start, value_start, end: self.bytes.len() });
+            }
+            Err(error) => self.error = Some(error),
+        }
+    }
+}

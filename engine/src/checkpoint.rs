@@ -1,0 +1,181 @@
+//! Checkpoints: what lets the log be recycled and the database be opened quickly.
+//!
+//! 1. Note the end of the log that is applied: replay will start there (LSN s).
+//! 2. Write the index image while writers go on; it may hold later records too. Deleted keys are left
+//!    out: a deletion after s is in the log that will be replayed.
+//! 3. Pad the data file to a page: from now on no byte before `data_tail` is written again. Everything staged
+//!    by then (LSN e) is settled: in the log durably, and applied.
+//! 4. Make the data file durable.
+//! 5. Write the superblock: this checkpoint and the one before it.
+//! 6. Release segments and images that only older checkpoints needed.
+//!
+//! A crash before 5 leaves the old checkpoints in force. If the data file or the superblock cannot be made durable,
+//! nobody knows what the device holds: the database is poisoned.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
+use uarr_layout::image::PieceKind;
+use uarr_layout::record::Locator;
+use uarr_layout::superblock::Checkpoint;
+use uarr_uring::{Storage, StorageFile};
+
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{ImageWriter, image_path};
+use crate::lock;
+use crate::open::remove_old_images;
+use crate::table::Direction;
+
+/// Index entries fetched at once for an image.
+const WINDOW_COUNT: usize = 4096;
+
+impl<S: Storage> Core<S> {
+    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come after.
+    pub fn checkpoint(&self, closing: bool) -> Result<()> {
+        let mut root = lock(&self.root);
+        if let Some(error) = self.poison() {
+            return Err(error);
+        }
+        if closing {
+            self.sync()?;
+        }
+        let start = self.log_end();
+        let newest = root.block.checkpoints[0];
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let unchanged = start.lsn == newest.lsn.get() && self.last_lsn_staged() == start.lsn;
+        let checkpoint = if unchanged && newest.number.get() > 0 {
+            newest
+        } else {
+            let number = newest.number.get() + 1;
+            let (image_bytes, entry_count) = self.write_image(number)?;
+            let (data_tail, end_lsn) = self.seal_data_page()?;
+            self.sync()?;
+            self.make_data_durable()?;
+            Checkpoint {
+                number: number.into(),
+                lsn: start.lsn.into(),
+                segment: start.segment.into(),
+                offset: start.offset.into(),
+                data_tail: data_tail.into(),
+                end_lsn: end_lsn.into(),
+                image_bytes: image_bytes.into(),
+                entry_count: entry_count.into(),
+            }
+        };
+        let next_lsn = lock(&self.staging).next_lsn;
+        let written = root.write(|block| {
+            if checkpoint.number != newest.number {
+                block.checkpoints = [checkpoint, newest];
+            }
+            block.closed = u32::from(closing).into();
+            block.next_lsn = next_lsn.into();
+        });
+        written.map_err(|error| self.fail(Error::io("cannot write the superblock", error)))?;
+        self.counters.checkpoint_count.fetch_add(1, Ordering::Relaxed);
+        self.counters.checkpoint_log_bytes.store(log_bytes, Ordering::Relaxed);
+        let older = root.block.checkpoints[1];
+        self.segments.release_before(older.segment.get().max(1));
+        remove_old_images(&self.storage, &[checkpoint.number.get(), older.number.get()])
+            .map_err(|error| Error::io("cannot remove an old index image", error))
+    }
+
+    /// Whether the log has grown enough since the last checkpoint.
+    pub fn checkpoint_due(&self) -> bool {
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let since = log_bytes - self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
+        let image_bytes = self.table.len() as u64 * 16;
+        since >= self.options.checkpoint_log_bytes.max(2 * image_bytes)
+    }
+
+    fn last_lsn_staged(&self) -> u64 {
+        lock(&self.staging).next_lsn - 1
+    }
+
+    fn write_image(&self, number: u64) -> Result<(u64, u64)> {
+        let written = self.write_image_pieces(number);
+        if written.is_err() {
+            // Best effort: the next checkpoint replaces the file in any case.
+            let _ = self.storage.remove(&image_path(number));
+        }
+        written
+    }
+
+    fn write_image_pieces(&self, number: u64) -> Result<(u64, u64)> {
+        let failed = |error: io::Error| Error::io("cannot write an index image", error);
+        let mut image =
+            ImageWriter::create(&self.storage, self.identity.database, number).map_err(failed)?;
+        let kind = if self.table.kind.is_int() {
+            self.write_int_entries(&mut image).map_err(failed)?;
+            PieceKind::IntEntries
+        } else {
+            self.write_byte_entries(&mut image)?;
+            PieceKind::ByteEntries
+        };
+        image.end_entries(kind).and_then(|()| image.finish(&self.storage)).map_err(failed)
+    }
+
+    fn write_int_entries(&self, image: &mut ImageWriter<S>) -> io::Result<()> {
+        let mut after = None;
+        while let Some(entries) = self.table.int_entries(after, WINDOW_COUNT) {
+            for (key, bits) in &entries {
+                if Locator::from_bits(*bits).is_some_and(|locator| !locator.is_tombstone()) {
+                    image.push_int(*key, *bits)?;
+                }
+            }
+            match entries.last() {
+                Some((key, _)) if entries.len() == WINDOW_COUNT => after = Some(*key),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_byte_entries(&self, image: &mut ImageWriter<S>) -> Result<()> {
+        let mut last: Option<&[u8]> = None;
+        let mut locators = Vec::with_capacity(WINDOW_COUNT);
+        loop {
+            locators.clear();
+            let from = last.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+            let (forward, store) = (Direction::Forward, &self.store);
+            self.table.scan(forward, from, WINDOW_COUNT, store, &mut locators)?;
+            locators.iter().for_each(|locator| store.prefetch(*locator));
+            for locator in &locators {
+                let key = store.record(*locator)?.key;
+                last = Some(key);
+                if !locator.is_tombstone() {
+                    image
+                        .push_bytes(key, locator.bits())
+                        .map_err(|error| Error::io("cannot write an index image", error))?;
+                }
+            }
+            if locators.len() < WINDOW_COUNT {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves the tail to the next page. Returns it, and the last LSN staged before it.
+    fn seal_data_page(&self) -> Result<(u64, u64)> {
+        let (data_tail, end_lsn) = {
+            let mut staging = lock(&self.staging);
+            staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
+            (staging.tail, staging.next_lsn - 1)
+        };
+        self.sync()?;
+        lock(&self.applier).appender.pad_to(data_tail);
+        Ok((data_tail, end_lsn))
+    }
+
+    fn make_data_durable(&self) -> Result<()> {
+        self.data_file
+            .make_durable()
+            .map_err(|error| self.fail(Error::io("cannot make the data file durable", error)))
+    }
+
+    /// Poisons the database, unless the failure is only a lack of room.
+    fn fail(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::NoSpace { error } else { self.note_poison(&error) }
+    }
+}

@@ -1,0 +1,189 @@
+//! What one open database consists of, shared by all handles and background threads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::time::Duration;
+
+use uarr_layout::record::Locator;
+use uarr_uring::{LogCounters, Storage};
+
+use crate::commit::{Applier, Staging};
+use crate::error::{Error, Result};
+use crate::lock;
+use crate::log::{Log, LogIdentity, LogPosition, LogRoom};
+use crate::options::Options;
+use crate::recovery::RecoveryReport;
+use crate::root::Root;
+use crate::segments::Segments;
+use crate::store::{DATA_FILE, RecordStore, RecordView};
+use crate::table::Table;
+
+/// One open database.
+pub(crate) struct Core<S: Storage> {
+    pub storage: S,
+    pub options: Options,
+    pub path: PathBuf,
+    pub identity: LogIdentity,
+    pub chunk_bytes: u64,
+    pub store: RecordStore<S::Map>,
+    pub table: Table,
+    pub segments: Segments<S::File>,
+    pub room: LogRoom,
+    pub log: Mutex<Log<S>>,
+    pub applier: Mutex<Applier<S::MapWriter>>,
+    pub staging: Mutex<Staging>,
+    /// A group was settled; waited for with `staging`.
+    pub settled: Condvar,
+    /// A buffer came back; waited for with `staging`.
+    pub buffer_free: Condvar,
+    /// The log thread has something to do; waited for with `staging`.
+    pub log_work: Condvar,
+    /// Serialises growth of data file and log.
+    pub space: Mutex<()>,
+    pub data_file: S::File,
+    pub root: Mutex<Root<S>>,
+    pub log_end: Mutex<LogPosition>,
+    pub buffer_bytes: usize,
+    pub staged_bytes_max: u64,
+    /// Readers see records up to here.
+    pub visible_lsn: AtomicU64,
+    /// Records up to here survive a loss of power.
+    pub durable_lsn: AtomicU64,
+    /// The data file is in memory up to here.
+    pub prefaulted: AtomicU64,
+    /// Data file bytes before this were handed to the device.
+    pub written_back: AtomicU64,
+    pub pins: Pins,
+    pub counters: Counters,
+    pub keeper: Signal,
+    pub checkpointer: Signal,
+    pub stopping: AtomicBool,
+    pub poisoned: OnceLock<Error>,
+    /// Why the last background step failed.
+    pub background_error: Mutex<Option<Error>>,
+    pub report: RecoveryReport,
+    pub _lock: S::Lock,
+}
+
+impl<S: Storage> Core<S> {
+    /// The newest visible record of `key`.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Result<Option<RecordView<'_>>> {
+        let visible_lsn = self.visible_lsn.load(Ordering::Acquire);
+        match self.table.get(key, &self.store)? {
+            Some(locator) => self.version_at(locator, visible_lsn),
+            None => Ok(None),
+        }
+    }
+
+    /// The version at or before `lsn` of the record whose newest version is at `locator`.
+    #[inline]
+    pub fn version_at(&self, mut locator: Locator, lsn: u64) -> Result<Option<RecordView<'_>>> {
+        loop {
+            let view = self.store.record(locator)?;
+            if view.header.lsn.get() <= lsn {
+                return Ok((!view.header.is_tombstone()).then_some(view));
+            }
+            match Locator::from_bits(view.header.previous.get()) {
+                Some(previous) if previous < locator => locator = previous,
+                Some(_) => {
+                    let lsn = Some(view.header.lsn.get());
+                    let what = "previous version does not lie before the record";
+                    let address = locator.address();
+                    return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// LSNs at which iterators read. Versions they may need stay reachable.
+#[derive(Default)]
+pub(crate) struct Pins(Mutex<BTreeMap<u64, usize>>);
+
+impl Pins {
+    /// Pins the newest visible LSN.
+    pub fn pin(&self, visible_lsn: &AtomicU64) -> u64 {
+        let mut pins = lock(&self.0);
+        let lsn = visible_lsn.load(Ordering::Acquire);
+        *pins.entry(lsn).or_default() += 1;
+        lsn
+    }
+
+    /// Ends a pin.
+    pub fn unpin(&self, lsn: u64) {
+        let mut pins = lock(&self.0);
+        if let Some(count) = pins.get_mut(&lsn) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&lsn);
+            }
+        }
+    }
+
+    /// The LSN that every present and future reader can see up to.
+    pub fn oldest(&self, visible_lsn: &AtomicU64) -> u64 {
+        let pins = lock(&self.0);
+        let visible_lsn = visible_lsn.load(Ordering::Acquire);
+        pins.first_key_value().map_or(visible_lsn, |(lsn, _)| visible_lsn.min(*lsn))
+    }
+}
+
+/// Wakes a background thread; raising it twice wakes once.
+#[derive(Default)]
+pub(crate) struct Signal {
+    raised: AtomicBool,
+    mutex: Mutex<()>,
+    condvar: Condvar,
+}
+
+impl Signal {
+    /// Cheap when it is raised already.
+    pub fn raise(&self) {
+        if !self.raised.swap(true, Ordering::AcqRel) {
+            let _guard = lock(&self.mutex);
+            self.condvar.notify_one();
+        }
+    }
+
+    /// Waits until raised, at most `patience`, and lowers it.
+    pub fn wait(&self, patience: Duration) {
+        let guard = lock(&self.mutex);
+        if !self.raised.load(Ordering::Acquire) {
+            let waited = self.condvar.wait_timeout(guard, patience);
+            drop(waited);
+        }
+        self.raised.store(false, Ordering::Release);
+    }
+}
+
+/// Numbers for [`crate::Stats`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub commit_count: AtomicU64,
+    pub record_count: AtomicU64,
+    pub group_count: AtomicU64,
+    pub write_count: AtomicU64,
+    pub flush_count: AtomicU64,
+    pub log_bytes: AtomicU64,
+    pub checkpoint_count: AtomicU64,
+    /// Log bytes when the last checkpoint began.
+    pub checkpoint_log_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub fn note_group(&self, commit_count: u64, record_count: u64) {
+        self.group_count.fetch_add(1, Ordering::Relaxed);
+        self.commit_count.fetch_add(commit_count, Ordering::Relaxed);
+        self.record_count.fetch_add(record_count, Ordering::Relaxed);
+    }
+
+    pub fn note_log(&self, log: LogCounters) {
+        self.write_count.store(log.write_count, Ordering::Relaxed);
+        self.flush_count.store(log.flush_count, Ordering::Relaxed);
+        self.log_bytes.store(log.written_bytes, Ordering::Relaxed);
+    }
+}

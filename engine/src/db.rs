@@ -1,0 +1,235 @@
+//! The handle that callers hold.
+
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_uring::{Storage, System};
+
+use crate::batch::Batch;
+use crate::commit::Commit;
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::Threads;
+use crate::key::{AsKey, KeyKind};
+use crate::lock;
+use crate::options::{Builder, Options};
+use crate::range::{Range, prefix_end};
+use crate::record::Record;
+use crate::recovery::RecoveryReport;
+use crate::stats::Stats;
+use crate::verify::VerifyReport;
+
+/// Longest value in bytes: 1 GiB - 4 KiB.
+pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;
+
+/// An open database. Clones share it; any thread may use it. Readers take no lock.
+///
+/// When the last clone is dropped the database is closed as by [`Db::close`], but errors are lost.
+pub struct Db<S: Storage = System> {
+    handle: Arc<Handle<S>>,
+}
+
+struct Handle<S: Storage> {
+    core: Arc<Core<S>>,
+    threads: Mutex<Threads>,
+}
+
+impl<S: Storage> Clone for Db<S> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone() }
+    }
+}
+
+impl Db {
+    /// Opens the database in directory `path`, creating both if need be, with the default options:
+    /// byte keys, every write durable before it is acknowledged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open()
+    }
+
+    /// Options for opening or creating the database in directory `path`.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        Builder::new(path.as_ref().to_path_buf())
+    }
+}
+
+impl<S: Storage> Db<S> {
+    pub(crate) fn open_storage(storage: S, options: Options, path: PathBuf) -> Result<Self> {
+        let core = Arc::new(crate::open::open(storage, options, path)?);
+        let threads = Mutex::new(Threads::start(&core)?);
+        Ok(Self { handle: Arc::new(Handle { core, threads }) })
+    }
+
+    pub(crate) fn core(&self) -> &Core<S> {
+        &self.handle.core
+    }
+
+    /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`] says.
+    ///
+    /// Errors: `InvalidArgument`, `NoSpace` (nothing was written), `Poisoned`, `Closed`.
+    pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+        let key = self.core().table.kind.encode(&key)?;
+        let value = value.as_ref();
+        check_value(value)?;
+        self.core().write(&mut [Frame::new(FrameKind::Put, 0, key.as_ref(), value)])
+    }
+
+    /// Removes `key`, whether or not it is there. Durability and errors as for [`Db::put`].
+    pub fn delete(&self, key: impl AsKey) -> Result<Commit> {
+        let key = self.core().table.kind.encode(&key)?;
+        self.core().write(&mut [Frame::new(FrameKind::Delete, 0, key.as_ref(), &[])])
+    }
+
+    /// The record of `key`, in place. No system call and no lock.
+    ///
+    /// Errors: `InvalidArgument`, `Corruption`.
+    pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
+        let key = self.core().table.kind.encode(&key)?;
+        Ok(self.core().get(key.as_ref())?.map(Record::new))
+    }
+
+    /// Whether `key` is there.
+    pub fn contains(&self, key: impl AsKey) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// Collects changes that are committed together: all or none of them survive a crash, and readers
+    /// see all or none of them.
+    pub fn batch(&self) -> Batch<'_, S> {
+        Batch::new(self)
+    }
+
+    /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards.
+    pub fn range<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Range<'_, S>> {
+        let low = self.bound(range.start_bound())?;
+        let high = self.bound(range.end_bound())?;
+        Ok(Range::new(self.core(), low, high))
+    }
+
+    /// All records, in key order, as of now.
+    pub fn iter(&self) -> Range<'_, S> {
+        Range::new(self.core(), Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// The records whose byte keys start with `prefix`, in key order, as of now.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
+        if self.key_kind() != KeyKind::Bytes {
+            return Err(Error::invalid("prefixes are for tables with byte keys; use a range"));
+        }
+        let prefix = prefix.as_ref();
+        let low = match prefix.is_empty() {
+            true => Bound::Unbounded,
+            false => Bound::Included(prefix.to_vec()),
+        };
+        Ok(Range::new(self.core(), low, prefix_end(prefix)))
+    }
+
+    /// The record with the lowest key.
+    pub fn first(&self) -> Result<Option<Record<'_>>> {
+        self.iter().next().transpose()
+    }
+
+    /// The record with the highest key.
+    pub fn last(&self) -> Result<Option<Record<'_>>> {
+        self.iter().next_back().transpose()
+    }
+
+    /// Returns when everything written before the call survives a loss of power.
+    pub fn sync(&self) -> Result<()> {
+        self.core().sync()
+    }
+
+    /// Takes a checkpoint now: recovery then starts here, and older log segments can be recycled.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.core().checkpoint(false)
+    }
+
+    /// Does one piece of background work, for databases opened without threads of their own.
+    /// `false`: there was nothing to do.
+    pub fn step(&self) -> Result<bool> {
+        self.core().step()
+    }
+
+    /// Reads every record, the log and the index images again and checks them. `progress` is
+    /// told the number of records done so far. Damage is listed in the report; other errors are returned.
+    pub fn verify(&self, progress: impl FnMut(u64)) -> Result<VerifyReport> {
+        self.core().verify(progress)
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    /// What opening found and did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.core().report
+    }
+
+    /// What kind of keys the database has.
+    pub fn key_kind(&self) -> KeyKind {
+        self.core().table.kind
+    }
+
+    /// Directory of the database.
+    pub fn path(&self) -> &Path {
+        &self.core().path
+    }
+
+    /// Makes everything durable, takes a checkpoint and ends the background threads. Other clones can
+    /// still read; their writes get `Closed`. Closing again does nothing.
+    pub fn close(self) -> Result<()> {
+        self.handle.close()
+    }
+
+    fn bound<K: AsKey>(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+        let encode = |key: &K| -> Result<Vec<u8>> {
+            if self.key_kind() == KeyKind::Bytes && key.to_key().as_ref().is_empty() {
+                return Ok(Vec::new());
+            }
+            Ok(self.key_kind().encode(key)?.as_ref().to_vec())
+        };
+        Ok(match bound {
+            Bound::Included(key) => match encode(key)? {
+                key if key.is_empty() => Bound::Unbounded,
+                key => Bound::Included(key),
+            },
+            Bound::Excluded(key) => Bound::Excluded(encode(key)?),
+            Bound::Unbounded => Bound::Unbounded,
+        })
+    }
+}
+
+impl<S: Storage> Handle<S> {
+    fn close(&self) -> Result<()> {
+        {
+            let mut staging = lock(&self.core.staging);
+            if staging.stop.as_ref().is_some_and(|error| error.kind() == ErrorKind::Closed) {
+                return Ok(());
+            }
+            let closed = Error::new(ErrorKind::Closed, "the database was closed; open it again");
+            staging.stop.get_or_insert(closed);
+        }
+        lock(&self.threads).stop(&self.core);
+        self.core.checkpoint(true)
+    }
+}
+
+impl<S: Storage> Drop for Handle<S> {
+    fn drop(&mut self) {
+        // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the log.
+        let _ = self.close();
+    }
+}
+
+/// Checks a value's length.
+pub(crate) fn check_value(value: &[u8]) -> Result<()> {
+    match value.len() {
+        0..=VALUE_BYTES_MAX => Ok(()),
+        len => Err(Error::invalid(format!(
+            "a value has at most {VALUE_BYTES_MAX} bytes, the given one has {len}"
+        ))),
+    }
+}

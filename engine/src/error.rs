@@ -1,0 +1,166 @@
+//! The one public error of the engine.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use uarr_layout::Defect;
+
+/// What went wrong, and thereby what the caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A key, value, option or path is outside its limits. Correct the call.
+    InvalidArgument,
+    /// There is no database in the directory, and none was to be created.
+    NotFound,
+    /// The directory holds files that are not a uarr database. Choose another one.
+    NotADatabase,
+    /// Another process has the database open. Close it there, or wait.
+    Locked,
+    /// The database was written by a newer version of the format. Use a newer program.
+    NewerFormat,
+    /// Bytes on disk are not what was written; [`Error::corruption`] says where. Restore a backup, or open
+    /// with a recovery mode that gives up what is damaged.
+    Corruption,
+    /// The log ends in a group that was not written completely, and the recovery mode is `Strict`.
+    /// Nothing acknowledged is lost; open with `TolerateTornTail` to cut it.
+    TornTail,
+    /// The device has no room. Nothing of the call was written. Free space and try again.
+    NoSpace,
+    /// An earlier write or flush failed, so nothing more can be promised. Reads go on; open again to recover
+    /// all that was acknowledged.
+    Poisoned,
+    /// The database was closed. Open it again.
+    Closed,
+    /// Missing rights, or a read-only file system.
+    PermissionDenied,
+    /// The kernel lacks something that was explicitly asked for.
+    Unsupported,
+    /// The operating system reported an error.
+    Io,
+}
+
+/// Where bytes are damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corruption {
+    /// File, relative to the database directory.
+    pub file: String,
+    /// Offset of the damaged structure in the file.
+    pub offset: u64,
+    /// LSN of the record or group, if known.
+    pub lsn: Option<u64>,
+    /// What was expected and what was found.
+    pub detail: String,
+}
+
+/// An error of the engine. Cheap to clone: all waiters of a failed group get the same one.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    corruption: Option<Corruption>,
+    source: Option<io::Error>,
+}
+
+/// Result with the engine's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind, message: message.into(), corruption: None, source: None }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// Damage of the structure at `offset` of `file`.
+    pub(crate) fn corrupt(
+        file: impl Into<String>,
+        offset: u64,
+        lsn: Option<u64>,
+        what: &str,
+        defect: impl fmt::Display,
+    ) -> Self {
+        let corruption =
+            Corruption { file: file.into(), offset, lsn, detail: format!("{what}: {defect}") };
+        let lsn = lsn.map(|lsn| format!(", LSN {lsn}")).unwrap_or_default();
+        let message = format!(
+            "damage in {} at offset {}{lsn}: {}",
+            corruption.file, corruption.offset, corruption.detail
+        );
+        let kind = ErrorKind::Corruption;
+        Self(Arc::new(Inner { kind, message, corruption: Some(corruption), source: None }))
+    }
+
+    /// A defect of the structure at `offset` of `file`: damage, or a newer format.
+    pub(crate) fn defect(
+        file: impl Into<String>,
+        offset: u64,
+        lsn: Option<u64>,
+        what: &str,
+        defect: Defect,
+    ) -> Self {
+        if let Defect::Version { .. } = defect {
+            let message = format!("{}: {defect}; open it with a newer program", file.into());
+            return Self::new(ErrorKind::NewerFormat, message);
+        }
+        Self::corrupt(file, offset, lsn, what, defect)
+    }
+
+    /// An error of the operating system while doing `what`.
+    pub(crate) fn io(what: impl fmt::Display, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::PermissionDenied
+            }
+            io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            _ => ErrorKind::Io,
+        };
+        let message = format!("{what}: {source}");
+        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source) }))
+    }
+
+    /// The error that all writes get after `cause` made further promises impossible.
+    pub(crate) fn poisoned_by(cause: &Error) -> Self {
+        let message = format!(
+            "the database takes no more writes because an earlier one failed ({cause}); \
+             open it again to recover all that was acknowledged"
+        );
+        let corruption = cause.0.corruption.clone();
+        let kind = ErrorKind::Poisoned;
+        Self(Arc::new(Inner { kind, message, corruption, source: None }))
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Where bytes are damaged, if that is the error or its cause.
+    pub fn corruption(&self) -> Option<&Corruption> {
+        self.0.corruption.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,206 @@
+//! Background work, one step at a time.
+//!
+//! Every job is a step that looks at the state, does one bounded piece and says whether there was something to do.
+//! Small threads drive the steps in production; tests drive them by hand.
+//! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written pages
+//!   on their way to the device, surplus segments.
+//! - *checkpointer*: a checkpoint when the log has grown enough.
+//! - *log thread*, memory-first databases only: writes full groups at once and the open one when its interval is over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use uarr_uring::{Storage, StorageFile};
+
+use crate::commit::PREFAULT_AHEAD_BYTES;
+use crate::core::{Core, Signal};
+use crate::error::{Error, Result};
+use crate::lock;
+use crate::options::Durability;
+
+/// Bytes brought into memory at once; the appender waits no longer than this takes.
+const PREFAULT_PIECE_BYTES: u64 = 256 << 10;
+/// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint flushes.
+const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
+/// How long a thread rests without being woken, and after a failure.
+const REST: Duration = Duration::from_millis(500);
+
+impl<S: Storage> Core<S> {
+    /// Wakes the threads that have something to do.
+    pub fn wake_background(&self) {
+        if self.segments.ready_count() == 0 {
+            self.keeper.raise();
+        }
+        if self.checkpoint_due() {
+            self.checkpointer.raise();
+        }
+    }
+
+    /// Does one piece of background work. `false`: there was nothing to do.
+    pub fn step(&self) -> Result<bool> {
+        Ok(self.step_space()? || self.step_checkpoint()?)
+    }
+
+    fn step_checkpoint(&self) -> Result<bool> {
+        let due = self.checkpoint_due() && self.poison().is_none();
+        if due {
+            self.checkpoint(false)?;
+        }
+        Ok(due)
+    }
+
+    fn step_space(&self) -> Result<bool> {
+        if self.poison().is_some() {
+            return Ok(false);
+        }
+        if self.segments.ready_count() == 0 {
+            let _space = lock(&self.space);
+            self.add_segment(0)?;
+            return Ok(true);
+        }
+        let tail = lock(&self.staging).tail;
+        if self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)? {
+            return Ok(true);
+        }
+        self.segments
+            .trim(&self.storage)
+            .map_err(|error| Error::io("cannot remove a log segment", error))
+    }
+
+    fn grow_ahead(&self, tail: u64) -> Result<bool> {
+        let wanted = tail + self.chunk_bytes / 2;
+        if wanted <= self.store.allocated_bytes() || wanted > self.options.address_space_bytes {
+            return Ok(false);
+        }
+        let _space = lock(&self.space);
+        self.grow_data(wanted)?;
+        Ok(true)
+    }
+
+    fn prefault_ahead(&self, tail: u64) -> bool {
+        let done = self.prefaulted.load(Ordering::Relaxed).max(tail);
+        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(self.store.allocated_bytes());
+        let piece = PREFAULT_PIECE_BYTES.min(goal.saturating_sub(done));
+        if piece == 0 {
+            // At the end of the file there is nothing to bring in; do not ask again at once.
+            self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
+            return false;
+        }
+        lock(&self.applier).appender.prefault(done, piece);
+        self.prefaulted.store(done + piece, Ordering::Relaxed);
+        true
+    }
+
+    fn write_back(&self, tail: u64) -> Result<bool> {
+        let start = self.written_back.load(Ordering::Relaxed);
+        if tail < start + 2 * WRITE_BACK_PIECE_BYTES {
+            return Ok(false);
+        }
+        self.data_file
+            .start_write_back(start, WRITE_BACK_PIECE_BYTES)
+            .map_err(|error| Error::io("cannot write back the data file", error))?;
+        self.written_back.store(start + WRITE_BACK_PIECE_BYTES, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Repeats `step`, resting on `signal` when there is nothing to do.
+    fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<bool>) {
+        while !self.stopping.load(Ordering::Acquire) {
+            match step(self) {
+                Ok(true) => *lock(&self.background_error) = None,
+                Ok(false) => signal.wait(REST),
+                Err(error) => {
+                    // Lack of room is told to whoever writes, a failed flush has poisoned the database; the
+                    // rest is shown by `stats` until a later attempt succeeds.
+                    *lock(&self.background_error) = Some(error);
+                    signal.wait(REST);
+                }
+            }
+        }
+    }
+
+    /// Writes groups of a memory-first database until it is stopped.
+    fn keep_log(&self) {
+        let interval = match self.options.durability {
+            Durability::Interval(interval) => interval,
+            _ => Duration::MAX,
+        };
+        let mut staging = lock(&self.staging);
+        let mut deadline = None;
+        while !self.stopping.load(Ordering::Acquire) {
+            if staging.stop.is_some() && !staging.has_work() {
+                return;
+            }
+            let now = self.storage.now();
+            let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
+            if staging.has_full_group() || (staging.has_work() && now >= due) {
+                if !staging.has_full_group() {
+                    deadline = None;
+                }
+                drop(staging);
+                // A failure has poisoned the database: writers and `sync` report it.
+                if self.write_oldest().is_err() {
+                    return;
+                }
+                staging = lock(&self.staging);
+                continue;
+            }
+            staging = if staging.has_work() {
+                crate::wait_for(&self.log_work, staging, due - now)
+            } else {
+                deadline = None;
+                crate::wait(&self.log_work, staging)
+            };
+        }
+    }
+}
+
+/// The threads of a database.
+pub(crate) struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    /// Starts the keeper and, for memory-first databases, the log thread.
+    pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
+        let mut threads = Self(Vec::new());
+        if core.options.background {
+            threads.spawn("uarr-keeper", core.clone(), |core| {
+                core.repeat(&core.keeper, Core::step_space);
+            })?;
+            threads.spawn("uarr-checkpoint", core.clone(), |core| {
+                core.repeat(&core.checkpointer, Core::step_checkpoint);
+            })?;
+            if core.options.durability.memory_first() {
+                threads.spawn("uarr-log", core.clone(), |core| core.keep_log())?;
+            }
+        }
+        Ok(threads)
+    }
+
+    fn spawn<S: Storage>(
+        &mut self,
+        name: &str,
+        core: Arc<Core<S>>,
+        run: impl FnOnce(&Core<S>) + Send + 'static,
+    ) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&core));
+        self.0.push(thread.map_err(|error| Error::io("cannot start a thread", error))?);
+        Ok(())
+    }
+
+    /// Asks the threads to end and waits for them.
+    pub fn stop<S: Storage>(&mut self, core: &Core<S>) {
+        core.stopping.store(true, Ordering::Release);
+        {
+            let _staging = lock(&core.staging);
+            core.log_work.notify_all();
+        }
+        core.keeper.raise();
+        core.checkpointer.raise();
+        for thread in self.0.drain(..) {
+            // A panic in a background thread has been printed by its own hook.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The writing end of the log: groups of frames, and where they go.
+//!
+//! ```text
+//! GroupBuilder buffer   [ block kept for a segment header | group header | frame | frame | .. zeros ]
+//! ```
+//! A group is one write. The segment header, when a segment is begun, travels in the same write. Groups start on
+//! fresh blocks; no block is written twice in one life of the log.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uarr_layout::DatabaseId;
+use uarr_layout::frame::{Frame, Frames};
+use uarr_layout::geometry::align_up;
+use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
+use uarr_uring::{
+    AlignedBuffer, GroupDone, GroupWrite, LogCounters, LogWriter, Storage, StorageFile,
+};
+use zerocopy::IntoBytes;
+
+use crate::segments::{Segment, Segments};
+
+/// A place in the log: between two groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogPosition {
+    pub segment: u64,
+    pub offset: u64,
+    /// LSN of the last record before this place.
+    pub lsn: u64,
+}
+
+/// Frames on their way into a group.
+pub(crate) struct GroupBuilder {
+    buffer: Arc<AlignedBuffer>,
+    /// Where the group header goes: the block size of the log.
+    start: usize,
+    end: usize,
+    frames_crc: u32,
+    pub first_lsn: u64,
+    pub record_count: u32,
+}
+
+impl GroupBuilder {
+    /// An empty group in `buffer`, which nobody else holds and which is zero.
+    pub fn new(buffer: Arc<AlignedBuffer>, block_bytes: usize, first_lsn: u64) -> Self {
+        let end = block_bytes + GROUP_HEADER_BYTES;
+        Self { buffer, start: block_bytes, end, frames_crc: 0, first_lsn, record_count: 0 }
+    }
+
+    /// Bytes of buffer that a group with `frame_bytes` of frames needs.
+    pub fn buffer_bytes(block_bytes: usize, frame_bytes: usize) -> usize {
+        block_bytes + align_up(GROUP_HEADER_BYTES + frame_bytes, block_bytes)
+    }
+
+    pub fn has_room_for(&self, frame_bytes: usize) -> bool {
+        self.end + frame_bytes <= self.buffer.len()
+    }
+
+    pub fn last_lsn(&self) -> u64 {
+        self.first_lsn + u64::from(self.record_count) - 1
+    }
+
+    /// Adds a frame, whose LSN is the next one.
+    pub fn push(&mut self, frame: &Frame<'_>) {
+        assert_eq!(frame.header.lsn.get(), self.first_lsn + u64::from(self.record_count));
+        let buffer = Arc::get_mut(&mut self.buffer).expect("a group being built is not shared");
+        let bytes = frame.len_in_log();
+        frame.store(&mut buffer[self.end..self.end + bytes]);
+        self.frames_crc = crc32c_append(self.frames_crc, frame);
+        self.end += bytes;
+        self.record_count += 1;
+    }
+
+    /// The frames, as the kernel may be reading them too.
+    pub fn frames(buffer: &AlignedBuffer, block_bytes: usize, end: usize) -> Frames<'_> {
+        Frames::new(&buffer[block_bytes + GROUP_HEADER_BYTES..end])
+    }
+}
+
+fn crc32c_append(crc: u32, frame: &Frame<'_>) -> u32 {
+    uarr_layout::checksum::extend(crc, frame.header.as_bytes())
+}
+
+/// A group that was handed to the device.
+pub(crate) struct Submitted {
+    /// The same buffer the device reads.
+    pub buffer: Arc<AlignedBuffer>,
+    /// End of the frames in it.
+    pub end: usize,
+    /// The place behind the group.
+    pub position: LogPosition,
+}
+
+/// The active segment and the way to the device. One thread at a time: the leader.
+pub(crate) struct Log<S: Storage> {
+    writer: S::Log,
+    active: Segment<S::File>,
+    position: LogPosition,
+    database: DatabaseId,
+    life: u64,
+    block_bytes: usize,
+}
+
+/// What other threads may know of the active segment without the leader's lock.
+#[derive(Default)]
+pub(crate) struct LogRoom {
+    /// Bytes left in the active segment.
+    pub remaining: AtomicU64,
+}
+
+/// Identity of the log that is being written.
+#[derive(Clone, Copy)]
+pub(crate) struct LogIdentity {
+    pub database: DatabaseId,
+    pub life: u64,
+    pub block_bytes: usize,
+}
+
+impl<S: Storage> Log<S> {
+    /// Goes on at `position` in `active`.
+    pub fn new(
+        writer: S::Log,
+        active: Segment<S::File>,
+        position: LogPosition,
+        identity: LogIdentity,
+    ) -> Self {
+        assert_eq!(active.number, position.segment);
+        assert!(position.offset.is_multiple_of(identity.block_bytes as u64));
+        let LogIdentity { database, life, block_bytes } = identity;
+        Self { writer, active, position, database, life, block_bytes }
+    }
+
+    /// A buffer for groups, registered with the kernel while there are such.
+    pub fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer> {
+        self.writer.buffer(bytes)
+    }
+
+    pub fn counters(&self) -> LogCounters {
+        self.writer.counters()
+    }
+
+    /// Sends `group` to the device. The previous group has been submitted, all up to `durable_lsn` is durable.
+    /// On error nothing was written: the log goes on as if the group had never been.
+    pub fn submit(
+        &mut self,
+        mut group: GroupBuilder,
+        context: SubmitContext<'_, S>,
+    ) -> Result<Submitted, (io::Error, Arc<AlignedBuffer>)> {
+        assert!(group.record_count > 0);
+        assert!(group.first_lsn > self.position.lsn);
+        let body_bytes = align_up(group.end - group.start, self.block_bytes);
+        if let Err(error) = self.make_current(body_bytes as u64, &context) {
+            return Err((error, group.buffer));
+        }
+        let begins_segment = self.position.offset == 0;
+        let lead_bytes = if begins_segment { self.block_bytes } else { 0 };
+        let write_offset = self.position.offset;
+        self.store_headers(&mut group, write_offset + lead_bytes as u64, &context);
+
+        let start = group.start - lead_bytes;
+        let len = lead_bytes + body_bytes;
+        let write = GroupWrite {
+            file: self.active.file.clone(),
+            offset: write_offset,
+            buffer: group.buffer.clone(),
+            start,
+            len,
+            durable: true,
+        };
+        if let Err(error) = self.writer.submit(write) {
+            return Err((error, group.buffer));
+        }
+        self.position.offset += len as u64;
+        self.position.lsn = group.last_lsn();
+        context.room.remaining.store(self.active.bytes - self.position.offset, Ordering::Release);
+        Ok(Submitted { buffer: group.buffer, end: group.end, position: self.position })
+    }
+
+    /// Waits for a submitted group.
+    pub fn complete(&mut self) -> GroupDone {
+        self.writer.complete().expect("the leader waits only for a group it has submitted")
+    }
+
+    /// Moves on to the next segment if the active one has no room for `body_bytes`.
+    fn make_current(&mut self, body_bytes: u64, context: &SubmitContext<'_, S>) -> io::Result<()> {
+        let lead_bytes = if self.position.offset == 0 { self.block_bytes as u64 } else { 0 };
+        if self.position.offset + lead_bytes + body_bytes <= self.active.bytes {
+            return Ok(());
+        }
+        let needed = self.block_bytes as u64 + body_bytes;
+        let next = match context.segments.take(needed) {
+            Some(segment) => segment,
+            None => {
+                // Only if preparation fell behind; it is never on the path otherwise.
+                context.segments.prepare(context.storage, needed)?;
+                context.segments.take(needed).ok_or_else(|| {
+                    io::Error::other("a prepared segment was taken by someone else")
+                })?
+            }
+        };
+        context.segments.seal(self.active.number);
+        self.position = LogPosition { segment: next.number, offset: 0, lsn: self.position.lsn };
+        self.active = next;
+        Ok(())
+    }
+
+    fn store_headers(
+        &self,
+        group: &mut GroupBuilder,
+        group_offset: u64,
+        context: &SubmitContext<'_, S>,
+    ) {
+        let wall_ns = context.storage.wall_ns().cast_unsigned();
+        let mut header = GroupHeader::new(self.database);
+        header.segment = self.active.number.into();
+        header.life = self.life.into();
+        header.offset = group_offset.into();
+        header.first_lsn = group.first_lsn.into();
+        header.previous_lsn = self.position.lsn.into();
+        header.durable_lsn = context.durable_lsn.into();
+        header.wall_ns = wall_ns.into();
+        header.record_count = group.record_count.into();
+        header.frames_crc = group.frames_crc.into();
+        header.group_bytes = ((group.end - group.start) as u64).into();
+
+        let start = group.start;
+        let buffer = Arc::get_mut(&mut group.buffer).expect("a group being built is not shared");
+        header.store(&mut buffer[start..]);
+        if self.position.offset == 0 {
+            let mut segment = SegmentHeader::new(self.database, self.active.number);
+            segment.life = self.life.into();
+            segment.first_lsn = group.first_lsn.into();
+            segment.segment_bytes = self.active.bytes.into();
+            segment.block_bytes = u32::try_from(self.block_bytes).expect("blocks are small").into();
+            segment.wall_ns = wall_ns.into();
+            segment.store(buffer);
+        }
+    }
+}
+
+/// What [`Log::submit`] needs besides the group.
+pub(crate) struct SubmitContext<'a, S: Storage> {
+    pub storage: &'a S,
+    pub segments: &'a Segments<S::File>,
+    pub room: &'a LogRoom,
+    pub durable_lsn: u64,
+}
+
+/// Zeroes what a group used of its buffer, so that the next one finds zeros.
+pub(crate) fn clear(buffer: &mut Arc<AlignedBuffer>, end: usize) {
+    let buffer = Arc::get_mut(buffer).expect("the device has given the buffer back");
+    buffer[..end].fill(0);
+}
+
+/// The active segment opened again at `position`.
+pub(crate) fn reopen_segment<S: Storage>(
+    storage: &S,
+    position: LogPosition,
+) -> io::Result<Segment<S::File>> {
+    let path = crate::segments::segment_path(position.segment);
+    let file = storage.open(&path, uarr_uring::OpenMode::Direct)?;
+    let bytes = file.len()?;
+    Ok(Segment { number: position.segment, file: Arc::new(file), bytes })
+}

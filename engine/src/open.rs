@@ -1,0 +1,247 @@
+//! Creating and opening: from a directory to a [`Core`].
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::time::Duration;
+
+use uarr_layout::DatabaseId;
+use uarr_layout::superblock::{Geometry, Superblock};
+use uarr_uring::{CommitStrategy, LockError, LogWriterOptions, OpenMode, Storage, StorageFile};
+
+use crate::commit::{Applier, Staging};
+use crate::core::{Core, Counters, Pins, Signal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{IMAGE_DIR, image_number, image_path};
+use crate::log::{Log, LogIdentity, LogPosition, LogRoom, reopen_segment};
+use crate::options::{CommitPath, Options};
+use crate::recovery::{Recovered, recover};
+use crate::root::Root;
+use crate::segments::{self, Segment, Segments, WAL_DIR};
+use crate::store::DATA_FILE;
+use crate::tune;
+
+const LOCK_FILE: &str = "lock";
+const DATA_DIR: &str = "data";
+/// A killed process' ring may hold its files a little longer than the process lives.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// Buffers of groups: one at the device, one being filled, two in between.
+const BUFFER_COUNT: usize = 4;
+const BUFFER_BYTES_MAX: u64 = 1 << 20;
+
+/// Opens the database in `storage`, or creates it.
+pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
+    let begun = storage.now();
+    let lock = take_lock(&storage, &path)?;
+    let mut notes = Vec::new();
+    let (mut root, created) = match Root::open(&storage, &mut notes)? {
+        Some(root) => (root, false),
+        None if options.create => (create(&storage, &options, &path)?, true),
+        None => {
+            let message = format!("there is no database in {}", path.display());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+    };
+    check_geometry(&storage, &root.block)?;
+    let mut recovered = recover(&storage, &root.block, &options, notes)?;
+    let identity = begin_life(&storage, &mut root, recovered.next_lsn)?;
+    let regular_bytes = root.block.segment_bytes.get();
+    let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
+    let buffer_bytes = BUFFER_BYTES_MAX.min(regular_bytes / BUFFER_COUNT as u64) as usize;
+    let writer = storage
+        .log_writer(LogWriterOptions {
+            strategy: strategy(&options, &root.block),
+            buffer_count: BUFFER_COUNT,
+            buffer_bytes,
+        })
+        .map_err(|error| Error::io("cannot set up the commit path", error))?;
+    let room = LogRoom { remaining: AtomicU64::new(active.bytes - position.offset) };
+    let mut log = Log::new(writer, active, position, identity);
+    let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
+
+    recovered.report.created = created;
+    recovered.report.duration = storage.now().saturating_sub(begun);
+    Ok(Core {
+        identity,
+        chunk_bytes: root.block.chunk_bytes.get(),
+        store: recovered.store,
+        table: recovered.table,
+        segments,
+        room,
+        log: Mutex::new(log),
+        applier: Mutex::new(Applier::new(recovered.appender, recovered.tombstones)),
+        staging: Mutex::new(Staging::new(recovered.next_lsn, recovered.tail, spare)),
+        settled: Condvar::new(),
+        buffer_free: Condvar::new(),
+        log_work: Condvar::new(),
+        space: Mutex::new(()),
+        data_file: recovered.data_file,
+        root: Mutex::new(root),
+        log_end: Mutex::new(position),
+        buffer_bytes,
+        staged_bytes_max: (BUFFER_COUNT * buffer_bytes) as u64,
+        visible_lsn: AtomicU64::new(position.lsn),
+        durable_lsn: AtomicU64::new(position.lsn),
+        prefaulted: AtomicU64::new(recovered.tail),
+        written_back: AtomicU64::new(recovered.tail),
+        pins: Pins::default(),
+        counters: Counters::default(),
+        keeper: Signal::default(),
+        checkpointer: Signal::default(),
+        stopping: AtomicBool::new(false),
+        poisoned: OnceLock::new(),
+        background_error: Mutex::new(None),
+        report: recovered.report,
+        _lock: lock,
+        storage,
+        options,
+        path,
+    })
+}
+
+/// Writes down that the database is open, under a life number that no earlier open had.
+fn begin_life<S: Storage>(storage: &S, root: &mut Root<S>, next_lsn: u64) -> Result<LogIdentity> {
+    let life = (((root.block.life.get() >> 32) + 1) << 32) | (storage.random() >> 32);
+    root.write(|block| {
+        block.life = life.into();
+        block.closed = 0.into();
+        block.next_lsn = next_lsn.into();
+    })
+    .map_err(|error| Error::io("cannot write the superblock", error))?;
+    let block_bytes = root.block.block_bytes.get() as usize;
+    Ok(LogIdentity { database: root.block.database, life, block_bytes })
+}
+
+fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock> {
+    storage.lock(LOCK_FILE, LOCK_PATIENCE).map_err(|error| match error {
+        LockError::Held { .. } => Error::new(
+            ErrorKind::Locked,
+            format!("the database {} is {error}; close it there first", path.display()),
+        ),
+        LockError::Io(error) => Error::io(format!("cannot lock {}", path.display()), error),
+    })
+}
+
+/// Creates an empty database. The superblock comes last: without it there is no database.
+fn create<S: Storage>(storage: &S, options: &Options, path: &std::path::Path) -> Result<Root<S>> {
+    let failed =
+        |error| Error::io(format!("cannot create a database in {}", path.display()), error);
+    let names = storage.list("").map_err(failed)?;
+    let own = [LOCK_FILE, DATA_DIR, WAL_DIR, IMAGE_DIR, "superblock.new", "lost+found"];
+    if let Some(foreign) = names.iter().find(|name| !own.contains(&name.as_str())) {
+        return Err(Error::new(
+            ErrorKind::NotADatabase,
+            format!(
+                "{} holds no uarr database but other files ('{foreign}'); choose an empty directory",
+                path.display()
+            ),
+        ));
+    }
+    create_files(storage, options).map_err(failed)
+}
+
+fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S>> {
+    for dir in [DATA_DIR, WAL_DIR, IMAGE_DIR] {
+        storage.create_dir(dir)?;
+        // What an interrupted creation left behind.
+        for name in storage.list(dir)? {
+            storage.remove(&format!("{dir}/{name}"))?;
+        }
+    }
+    let random = [storage.random(), storage.random()];
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&random[0].to_le_bytes());
+    id[8..].copy_from_slice(&random[1].to_le_bytes());
+    let geometry = Geometry {
+        block_bytes: storage.facts().block_bytes,
+        segment_bytes: options.segment_bytes,
+        chunk_bytes: options.chunk_bytes,
+    };
+    let mut block = Superblock::new(DatabaseId(id), geometry);
+    block.created_ns = storage.wall_ns().cast_unsigned().into();
+    block.key_kind = options.keys.unwrap_or_default().to_number().into();
+    block.hash_seed = storage.random().into();
+    block.checkpoints[0].segment = 1.into();
+    block.closed = 1.into();
+    block.next_lsn = 1.into();
+
+    let data_file = storage.open(DATA_FILE, OpenMode::CreateMapped)?;
+    data_file.allocate(0, options.chunk_bytes)?;
+    data_file.make_durable()?;
+    storage.make_dir_durable(DATA_DIR)?;
+    segments::create(storage, 1, options.segment_bytes)?;
+    if options.commit_path == CommitPath::Auto {
+        let (strategy, medians) = tune::measure(storage)?;
+        block.strategy = tune::to_number(strategy).into();
+        block.strategy_ns = medians.map(Into::into);
+    }
+    storage.make_dir_durable("")?;
+    Root::create(storage, block)
+}
+
+fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {
+    match options.commit_path {
+        CommitPath::Fixed(strategy) => strategy,
+        CommitPath::Auto => tune::from_number(root.strategy.get()),
+    }
+}
+
+fn check_geometry<S: Storage>(storage: &S, root: &Superblock) -> Result<()> {
+    let (stored, present) = (root.block_bytes.get(), storage.facts().block_bytes);
+    let segment_ok = root.segment_bytes.get().is_power_of_two();
+    let chunk_ok = root.chunk_bytes.get().is_power_of_two();
+    if !stored.is_power_of_two() || stored < 512 || !segment_ok || !chunk_ok {
+        let detail = "block, segment and chunk sizes must be powers of two";
+        return Err(Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", detail));
+    }
+    if stored < present || !stored.is_multiple_of(present) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the database was created with log blocks of {stored} bytes, but this device needs \
+                 {present}; copy its records into a new database here"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+type LogFiles<F> = (Segments<F>, Segment<F>, LogPosition);
+
+/// The segment to go on in, and the others. If it is gone or full, a new one is begun.
+fn log_files<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    recovered: &Recovered<S>,
+) -> Result<LogFiles<S::File>> {
+    let regular_bytes = root.segment_bytes.get();
+    let first_needed = root.checkpoints[1].segment.get().min(root.checkpoints[0].segment.get());
+    let failed = |error| Error::io("cannot open the log", error);
+    let position = recovered.position;
+    let make = |active| Segments::new(&recovered.present, first_needed, active, regular_bytes);
+    if recovered.present.contains(&position.segment) {
+        let active = reopen_segment(storage, position).map_err(failed)?;
+        if position.offset <= active.bytes && active.bytes >= regular_bytes {
+            return Ok((make(position.segment), active, position));
+        }
+    }
+    let after = recovered.present.last().map_or(position.segment, |last| *last);
+    let segments = make(after + 1);
+    segments.prepare(storage, 0).map_err(failed)?;
+    let active = segments.take(0).ok_or_else(|| failed(io::Error::other("no segment is ready")))?;
+    let position = LogPosition { segment: active.number, offset: 0, lsn: position.lsn };
+    Ok((segments, active, position))
+}
+
+/// Removes images that no kept checkpoint names.
+pub(crate) fn remove_old_images<S: Storage>(storage: &S, kept: &[u64]) -> io::Result<()> {
+    for name in storage.list(IMAGE_DIR)? {
+        if let Some(number) = image_number(&name)
+            && !kept.contains(&number)
+        {
+            storage.remove(&image_path(number))?;
+        }
+    }
+    Ok(())
+}

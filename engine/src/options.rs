@@ -1,0 +1,241 @@
+//! Options of a database: units, defaults, limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use uarr_uring::{BackendChoice, CommitStrategy, Storage, System, SystemOptions};
+
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::key::KeyKind;
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Acknowledged and visible once it survives a loss of power.
+    Sync,
+    /// Memory first: acknowledged and visible at once, durable at most this long plus one commit later.
+    Interval(Duration),
+    /// Memory first: durable after `sync`, `checkpoint` or `close`.
+    Manual,
+}
+
+impl Durability {
+    pub(crate) fn memory_first(self) -> bool {
+        self != Self::Sync
+    }
+}
+
+/// How groups reach the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommitPath {
+    /// What was fastest on this directory when the database was created.
+    Auto,
+    /// Always this strategy.
+    Fixed(CommitStrategy),
+}
+
+/// What opening does when the log is not perfect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecoveryMode {
+    /// Any damage and any torn tail is an error.
+    Strict,
+    /// A torn tail (writes that were never acknowledged) is cut; damage is an error.
+    TolerateTornTail,
+}
+
+/// When records are checked against their checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VerifyPolicy {
+    /// Only by `verify`.
+    Never,
+    /// Each record that was there at open when it is first read.
+    FirstTouch,
+    /// At each read.
+    Always,
+}
+
+/// Everything that can be chosen. See [`Builder`] for units, defaults and limits.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub durability: Durability,
+    pub commit_path: CommitPath,
+    pub recovery: RecoveryMode,
+    pub verify: VerifyPolicy,
+    pub keys: Option<KeyKind>,
+    pub create: bool,
+    pub background: bool,
+    pub segment_bytes: u64,
+    pub chunk_bytes: u64,
+    pub address_space_bytes: u64,
+    pub checkpoint_log_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            commit_path: CommitPath::Auto,
+            recovery: RecoveryMode::TolerateTornTail,
+            verify: VerifyPolicy::FirstTouch,
+            keys: None,
+            create: true,
+            background: true,
+            segment_bytes: 64 << 20,
+            chunk_bytes: 64 << 20,
+            address_space_bytes: 1 << 40,
+            checkpoint_log_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<()> {
+        let segment_ok = self.segment_bytes.is_power_of_two()
+            && (1 << 18..=1 << 32).contains(&self.segment_bytes);
+        if !segment_ok {
+            return Err(Error::invalid(format!(
+                "segment_bytes must be a power of two from 256 KiB to 4 GiB, not {}",
+                self.segment_bytes
+            )));
+        }
+        let chunk_ok =
+            self.chunk_bytes.is_power_of_two() && (1 << 16..=1 << 32).contains(&self.chunk_bytes);
+        if !chunk_ok {
+            return Err(Error::invalid(format!(
+                "chunk_bytes must be a power of two from 64 KiB to 4 GiB, not {}",
+                self.chunk_bytes
+            )));
+        }
+        if !(1 << 26..=1 << 46).contains(&self.address_space_bytes) {
+            return Err(Error::invalid(format!(
+                "address_space_bytes must be from 64 MiB to 64 TiB, not {}",
+                self.address_space_bytes
+            )));
+        }
+        match self.durability {
+            Durability::Interval(interval)
+                if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&interval) =>
+            {
+                Err(Error::invalid(format!(
+                    "the interval of Durability::Interval must be from 1 ms to 1 h, not {interval:?}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens or creates a database with other than the default options.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    path: PathBuf,
+    options: Options,
+    backend: BackendChoice,
+}
+
+impl Builder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, options: Options::default(), backend: BackendChoice::Auto }
+    }
+
+    /// When writes are acknowledged. Default: [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// How groups reach the device. Default: [`CommitPath::Auto`].
+    pub fn commit_path(mut self, path: CommitPath) -> Self {
+        self.options.commit_path = path;
+        self
+    }
+
+    /// What opening does when the log is not perfect. Default: [`RecoveryMode::TolerateTornTail`].
+    pub fn recovery(mut self, mode: RecoveryMode) -> Self {
+        self.options.recovery = mode;
+        self
+    }
+
+    /// When records are checked. Default: [`VerifyPolicy::FirstTouch`].
+    pub fn verify(mut self, policy: VerifyPolicy) -> Self {
+        self.options.verify = policy;
+        self
+    }
+
+    /// The kind of the keys; fixed when the database is created, and checked later. Default: bytes.
+    pub fn keys(mut self, kind: KeyKind) -> Self {
+        self.options.keys = Some(kind);
+        self
+    }
+
+    /// Whether a database is created where there is none. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create = create;
+        self
+    }
+
+    /// Whether threads of its own prepare segments, make data durable and take checkpoints. Without
+    /// them, call [`Db::step`] often. Default: yes.
+    pub fn background(mut self, background: bool) -> Self {
+        self.options.background = background;
+        self
+    }
+
+    /// Size of a log segment: a power of two from 256 KiB to 4 GiB, fixed at creation. Default: 64 MiB.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.options.segment_bytes = bytes;
+        self
+    }
+
+    /// Size of a chunk of the data file: a power of two from 64 KiB to 4 GiB, fixed at creation. Default: 64 MiB.
+    pub fn chunk_bytes(mut self, bytes: u64) -> Self {
+        self.options.chunk_bytes = bytes;
+        self
+    }
+
+    /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB. It costs
+    /// nothing until it is used. Default: 1 TiB.
+    pub fn address_space_bytes(mut self, bytes: u64) -> Self {
+        self.options.address_space_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint is taken when the log has grown by this many bytes since the last one, or by twice the
+    /// size of the index image if that is more. Default: 256 MiB.
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
+        self.options.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// io_uring, plain system calls, or whichever the kernel allows. Default: `Auto`.
+    pub fn backend(mut self, backend: BackendChoice) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Opens the database, creating it if there is none and `create` was not switched off.
+    pub fn open(self) -> Result<Db> {
+        let shown = self.path.display();
+        if self.options.create && !self.path.exists() {
+            std::fs::create_dir(&self.path)
+                .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))?;
+        }
+        if !self.path.is_dir() {
+            let what = if self.path.exists() { "is not a directory" } else { "does not exist" };
+            return Err(Error::new(
+                crate::ErrorKind::NotFound,
+                format!("no database at {shown}: it {what}"),
+            ));
+        }
+        let system = System::open(&self.path, SystemOptions { backend: self.backend })
+            .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
+        self.open_on(system)
+    }
+
+    /// Opens the database on any storage; the path is only shown in messages.
+    pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
+        self.options.check()?;
+        Db::open_storage(storage, self.options, self.path)
+    }
+}

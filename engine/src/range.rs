@@ -1,0 +1,162 @@
+//! Ordered iteration over a table, both ways, as of one moment.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+use uarr_layout::record::Locator;
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::error::Result;
+use crate::record::Record;
+use crate::table::Direction;
+
+/// Index entries fetched at once; their records are prefetched together.
+const WINDOW_COUNT: usize = 64;
+
+/// Records of a key range in key order, as of the moment the iterator was made: what is written or deleted
+/// later is not seen. `rev()` walks from the end. After an error the iterator ends.
+pub struct Range<'a, S: Storage> {
+    core: &'a Core<S>,
+    lsn: u64,
+    front: End<'a>,
+    back: End<'a>,
+    finished: bool,
+}
+
+/// One end of the range: what is still to come lies behind `bound`.
+struct End<'a> {
+    bound: Edge<'a>,
+    window: VecDeque<Locator>,
+    exhausted: bool,
+}
+
+/// A bound: given by the caller, or the key last returned, which lies in the map.
+enum Edge<'a> {
+    Given(Bound<Vec<u8>>),
+    Passed(&'a [u8]),
+}
+
+impl Edge<'_> {
+    fn as_bound(&self) -> Bound<&[u8]> {
+        match self {
+            Self::Given(bound) => bound.as_ref().map(Vec::as_slice),
+            Self::Passed(key) => Bound::Excluded(key),
+        }
+    }
+}
+
+impl<'a, S: Storage> Range<'a, S> {
+    pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
+        let end =
+            |bound| End { bound: Edge::Given(bound), window: VecDeque::new(), exhausted: false };
+        let lsn = core.pins.pin(&core.visible_lsn);
+        Self { core, lsn, front: end(low), back: end(high), finished: false }
+    }
+
+    fn step(&mut self, direction: Direction) -> Result<Option<Record<'a>>> {
+        let core = self.core;
+        loop {
+            let (own, other) = match direction {
+                Direction::Forward => (&mut self.front, &self.back),
+                Direction::Backward => (&mut self.back, &self.front),
+            };
+            let Some(locator) = own.window.pop_front() else {
+                if own.exhausted {
+                    return Ok(None);
+                }
+                own.fill(core, direction)?;
+                continue;
+            };
+            // The key is the same in every version, so the newest one tells it.
+            let key = core.store.record(locator)?.key;
+            if !is_inside(key, other.bound.as_bound(), direction) {
+                return Ok(None);
+            }
+            own.bound = Edge::Passed(key);
+            if let Some(view) = core.version_at(locator, self.lsn)? {
+                return Ok(Some(Record::new(view)));
+            }
+        }
+    }
+
+    fn advance(&mut self, direction: Direction) -> Option<Result<Record<'a>>> {
+        if self.finished {
+            return None;
+        }
+        let stepped = self.step(direction);
+        self.finished = !matches!(stepped, Ok(Some(_)));
+        stepped.transpose()
+    }
+}
+
+impl End<'_> {
+    fn fill<S: Storage>(&mut self, core: &Core<S>, direction: Direction) -> Result<()> {
+        let mut locators = Vec::with_capacity(WINDOW_COUNT);
+        let from = self.bound.as_bound();
+        core.table.scan(direction, from, WINDOW_COUNT, &core.store, &mut locators)?;
+        self.exhausted = locators.len() < WINDOW_COUNT;
+        locators.iter().for_each(|locator| core.store.prefetch(*locator));
+        self.window.extend(locators);
+        Ok(())
+    }
+}
+
+/// Whether `key`, met when walking in `direction`, still lies before the other end's `bound`.
+fn is_inside(key: &[u8], bound: Bound<&[u8]>, direction: Direction) -> bool {
+    match (bound, direction) {
+        (Bound::Unbounded, _) => true,
+        (Bound::Included(bound), Direction::Forward) => key <= bound,
+        (Bound::Excluded(bound), Direction::Forward) => key < bound,
+        (Bound::Included(bound), Direction::Backward) => key >= bound,
+        (Bound::Excluded(bound), Direction::Backward) => key > bound,
+    }
+}
+
+impl<'a, S: Storage> Iterator for Range<'a, S> {
+    type Item = Result<Record<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance(Direction::Forward)
+    }
+}
+
+impl<S: Storage> DoubleEndedIterator for Range<'_, S> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.advance(Direction::Backward)
+    }
+}
+
+impl<S: Storage> std::iter::FusedIterator for Range<'_, S> {}
+
+impl<S: Storage> Drop for Range<'_, S> {
+    fn drop(&mut self) {
+        self.core.pins.unpin(self.lsn);
+    }
+}
+
+/// The first key behind all keys that start with `prefix`.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff);
+    match last {
+        Some(last) => {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            Bound::Excluded(end)
+        }
+        None => Bound::Unbounded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix() {
+        assert_eq!(prefix_end(b"ab"), Bound::Excluded(b"ac".to_vec()));
+        assert_eq!(prefix_end(b"a\xff\xff"), Bound::Excluded(b"b".to_vec()));
+        assert_eq!(prefix_end(b"\xff"), Bound::Unbounded);
+        assert_eq!(prefix_end(b""), Bound::Unbounded);
+    }
+}

@@ -1,0 +1,62 @@
+//! What readers get: a record, in place.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::store::RecordView;
+
+/// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
+/// not change while the guard lives.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    view: RecordView<'a>,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn new(view: RecordView<'a>) -> Self {
+        Self { view }
+    }
+
+    /// The value. Its first byte is 8-byte aligned.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.view.value
+    }
+
+    /// The key as stored: integers are 8 bytes, order-preserving.
+    pub fn key(&self) -> &'a [u8] {
+        self.view.key
+    }
+
+    /// The key of a record in a table with `u64` keys.
+    pub fn key_u64(&self) -> Option<u64> {
+        crate::key::int_key(self.view.key)
+    }
+
+    /// The key of a record in a table with `i64` keys.
+    pub fn key_i64(&self) -> Option<i64> {
+        crate::key::int_key(self.view.key).map(|bits| (bits ^ 1 << 63).cast_signed())
+    }
+
+    /// The record's version: its position in the log. Rises with each write.
+    pub fn version(&self) -> u64 {
+        self.view.header.lsn.get()
+    }
+}
+
+impl Deref for Record<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.view.value
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", &self.version())
+            .field("key", &self.key())
+            .field("value_bytes", &self.bytes().len())
+            .finish()
+    }
+}

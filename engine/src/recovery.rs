@@ -1,0 +1,383 @@
+//! Opening a database that exists: superblock, index image, log.
+//!
+//! 1. The superblock slot with the highest generation names the last two checkpoints.
+//! 2. The index image of the newer one is loaded; if it is damaged, the older one and more of the log serve.
+//! 3. The log is replayed from the checkpoint. Each frame names the address of its record: records before the
+//!    checkpoint's `data_tail` are durable in the data file and only indexed, others are written again to
+//!    the same place. Replaying twice gives the same as once.
+//! 4. What was read is made durable before anyone sees it, and a new life number is written: from now on
+//!    nothing that stands behind the end of the log can be taken for part of it.
+//!
+//! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
+use uarr_layout::geometry::record_bytes;
+use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
+use uarr_layout::superblock::{Checkpoint, Superblock};
+use uarr_uring::{OpenMode, Storage, StorageFile};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::read_image;
+use crate::key::KeyKind;
+use crate::log::LogPosition;
+use crate::options::{Options, RecoveryMode};
+use crate::scan::{Group, LogReader};
+use crate::segments::{WAL_DIR, remove_unfinished, segment_number, segment_path};
+use crate::store::{Appender, DATA_FILE, RecordStore, readable_chunks};
+use crate::table::{Entries, Table};
+
+/// LSNs are skipped to the next multiple of this after a crash: more than can ever be in flight.
+const LSN_SKIP: u64 = 1 << 32;
+
+/// A torn tail that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// Segment file.
+    pub file: String,
+    /// Where the log was cut.
+    pub offset: u64,
+    /// The last LSN that was kept.
+    pub lsn: u64,
+    /// What stood there.
+    pub detail: String,
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// The database was created by this open.
+    pub created: bool,
+    /// It had been closed in order, so there was nothing to replay.
+    pub clean: bool,
+    /// Checkpoint that was used; 0 is the empty database.
+    pub checkpoint: u64,
+    /// Records that came from the checkpoint's index image.
+    pub indexed_record_count: u64,
+    /// Groups read from the log.
+    pub replayed_group_count: u64,
+    /// Records read from the log.
+    pub replayed_record_count: u64,
+    /// A group at the end that was not written completely and never acknowledged.
+    pub torn_tail: Option<TornTail>,
+    /// Damage that was got around: by the other superblock slot, or by the older checkpoint.
+    pub notes: Vec<Error>,
+    /// How long opening took.
+    pub duration: Duration,
+}
+
+/// Everything that recovery rebuilds.
+pub(crate) struct Recovered<S: Storage> {
+    pub store: RecordStore<S::Map>,
+    pub appender: Appender<S::MapWriter>,
+    pub table: Table,
+    pub tombstones: VecDeque<(u64, Locator)>,
+    pub data_file: S::File,
+    /// Numbers of the segment files, ascending.
+    pub present: Vec<u64>,
+    pub position: LogPosition,
+    pub next_lsn: u64,
+    pub tail: u64,
+    pub report: RecoveryReport,
+}
+
+/// Rebuilds the state that `root` describes.
+pub(crate) fn recover<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    options: &Options,
+    notes: Vec<Error>,
+) -> Result<Recovered<S>> {
+    let strict = options.recovery == RecoveryMode::Strict;
+    if let (true, Some(note)) = (strict, notes.first()) {
+        return Err(note.clone());
+    }
+    let key_kind = key_kind(root, options)?;
+    let mut report = RecoveryReport { notes, ..RecoveryReport::default() };
+    let (checkpoint, entries) = load_checkpoint(storage, root, key_kind, strict, &mut report)?;
+    let present = list_segments(storage)?;
+    let mut replay = Replay::<S>::new(storage, root, options, &checkpoint, key_kind, entries)?;
+    report.checkpoint = checkpoint.number.get();
+    report.indexed_record_count = replay.table.len() as u64;
+
+    let start = LogPosition {
+        segment: checkpoint.segment.get(),
+        offset: checkpoint.offset.get(),
+        lsn: checkpoint.lsn.get(),
+    };
+    report.clean = root.closed.get() == 1 && checkpoint == root.checkpoints[0];
+    let (position, next_lsn) = if report.clean {
+        (start, root.next_lsn.get())
+    } else {
+        let end = replay_log(storage, root, &present, start, strict, &mut replay, &mut report)?;
+        let highest = end.lsn.max(checkpoint.end_lsn.get()).max(root.next_lsn.get());
+        (end, (highest / LSN_SKIP + 1) * LSN_SKIP)
+    };
+    if !report.notes.is_empty() {
+        // A newer checkpoint may have made more of the data file durable: leave that alone.
+        replay.tail = replay.tail.max(replay.store.allocated_bytes());
+    }
+    let Replay { store, appender, table, tombstones, data_file, tail, .. } = replay;
+    Ok(Recovered {
+        store,
+        appender,
+        table,
+        tombstones,
+        data_file,
+        present,
+        position,
+        next_lsn,
+        tail,
+        report,
+    })
+}
+
+fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
+    let kind = KeyKind::from_number(root.key_kind.get()).ok_or_else(|| {
+        Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", "unknown kind of keys")
+    })?;
+    match options.keys {
+        Some(asked) if asked != kind => Err(Error::invalid(format!(
+            "the database was created with {kind:?} keys, not with {asked:?} keys"
+        ))),
+        _ => Ok(kind),
+    }
+}
+
+/// Loads the newest checkpoint's image, or the older one's if that is damaged.
+fn load_checkpoint<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    kind: KeyKind,
+    strict: bool,
+    report: &mut RecoveryReport,
+) -> Result<(Checkpoint, Entries)> {
+    let mut first_error = None;
+    for checkpoint in root.checkpoints {
+        if checkpoint.number.get() == 0 {
+            let is_first = checkpoint.segment.get() == 1;
+            if is_first {
+                let none = if kind.is_int() {
+                    Entries::Int(Vec::new())
+                } else {
+                    Entries::Bytes(Vec::new())
+                };
+                return Ok((checkpoint, none));
+            }
+            continue;
+        }
+        match read_image(storage, &root.database, checkpoint.number.get(), kind.is_int()) {
+            Ok(entries) => return Ok((checkpoint, entries)),
+            Err(error) if strict || error.kind() != ErrorKind::Corruption => return Err(error),
+            Err(error) => {
+                report.notes.push(error.clone());
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    Err(first_error.unwrap_or_else(|| {
+        Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
+    }))
+}
+
+fn list_segments<S: Storage>(storage: &S) -> Result<Vec<u64>> {
+    let names = remove_unfinished(storage)
+        .and_then(|()| storage.list(WAL_DIR))
+        .map_err(|error| Error::io("cannot list the log", error))?;
+    let mut present: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
+    present.sort_unstable();
+    Ok(present)
+}
+
+/// Reads the log from `start` and applies it. Returns its end.
+fn replay_log<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    present: &[u64],
+    start: LogPosition,
+    strict: bool,
+    replay: &mut Replay<S>,
+    report: &mut RecoveryReport,
+) -> Result<LogPosition> {
+    let block_bytes = u64::from(root.block_bytes.get());
+    check_start(storage, present, start)?;
+    let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
+    let end = loop {
+        match reader.next()? {
+            Ok(group) => {
+                report.replayed_group_count += 1;
+                report.replayed_record_count += u64::from(group.header.record_count.get());
+                replay.apply_group(&group)?;
+            }
+            Err(end) => break end,
+        }
+    };
+    if let Some(damage) = reader.missing(strict)? {
+        return Err(damage);
+    }
+    let position = end.position;
+    let file = segment_path(position.segment);
+    if let Some(defect) = end.torn {
+        let detail = format!("a group that was not written completely: {defect}");
+        if strict {
+            let message = format!(
+                "the log ends in a torn group at offset {} of {file} ({detail}); nothing \
+                 acknowledged is lost, recovery mode TolerateTornTail cuts it",
+                position.offset
+            );
+            return Err(Error::new(ErrorKind::TornTail, message));
+        }
+        let LogPosition { offset, lsn, .. } = position;
+        report.torn_tail = Some(TornTail { file: file.clone(), offset, lsn, detail });
+    }
+    // The groups were written, but nobody may have waited for the flush.
+    let made_durable = storage.open(&file, OpenMode::Direct).and_then(|file| file.make_durable());
+    match made_durable {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("cannot make the log durable", error))
+        }
+        _ => Ok(position),
+    }
+}
+
+/// The segment in which replay starts must be there and reach as far as the checkpoint says.
+fn check_start<S: Storage>(storage: &S, present: &[u64], start: LogPosition) -> Result<()> {
+    let path = segment_path(start.segment);
+    let damage = |detail: String| Error::corrupt(&path, 0, Some(start.lsn + 1), "log", detail);
+    if !present.contains(&start.segment) {
+        return Err(damage("the segment where replay starts is missing".into()));
+    }
+    let bytes = storage
+        .open(&path, OpenMode::Direct)
+        .and_then(|file| file.len())
+        .map_err(|error| Error::io(format!("cannot open {path}"), error))?;
+    if bytes < start.offset {
+        let detail = format!("expected at least {} bytes, the file has {bytes}", start.offset);
+        return Err(damage(detail));
+    }
+    Ok(())
+}
+
+/// The state that replay works on.
+struct Replay<S: Storage> {
+    store: RecordStore<S::Map>,
+    appender: Appender<S::MapWriter>,
+    table: Table,
+    tombstones: VecDeque<(u64, Locator)>,
+    data_file: S::File,
+    data_tail: u64,
+    tail: u64,
+    chunk_bytes: u64,
+    address_space_bytes: u64,
+}
+
+impl<S: Storage> Replay<S> {
+    fn new(
+        storage: &S,
+        root: &Superblock,
+        options: &Options,
+        checkpoint: &Checkpoint,
+        kind: KeyKind,
+        entries: Entries,
+    ) -> Result<Self> {
+        let open = |error| Error::io("cannot open the data file", error);
+        let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(open)?;
+        let data_tail = checkpoint.data_tail.get();
+        let bytes = data_file.len().map_err(open)?;
+        if bytes < data_tail {
+            let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
+            return Err(Error::corrupt(DATA_FILE, bytes, None, "data file", detail));
+        }
+        let chunk_bytes = root.chunk_bytes.get();
+        let readable = readable_chunks(data_tail, chunk_bytes);
+        let reserve = options.address_space_bytes;
+        let (map, writer) = storage
+            .map(&data_file, reserve, chunk_bytes, &readable)
+            .map_err(|error| Error::io("cannot map the data file", error))?;
+        let mut appender = Appender::new(writer, root.database, chunk_bytes);
+        // An interrupted extension may have left a hole: what is mapped is really allocated.
+        appender
+            .grow(bytes / chunk_bytes * chunk_bytes)
+            .map_err(|error| Error::io("cannot extend the data file", error))?;
+        let store = RecordStore::new(map, &root.database, options.verify, data_tail);
+        Ok(Self {
+            store,
+            appender,
+            table: Table::from_entries(kind, root.hash_seed.get(), entries),
+            tombstones: VecDeque::new(),
+            data_file,
+            data_tail,
+            tail: data_tail,
+            chunk_bytes,
+            address_space_bytes: reserve,
+        })
+    }
+
+    fn apply_group(&mut self, group: &Group<'_>) -> Result<()> {
+        let place = segment_path(group.end.segment);
+        let damage = |lsn: u64, defect: &str| {
+            let offset = group.header.offset.get();
+            Error::corrupt(place.clone(), offset, Some(lsn), "frame", defect)
+        };
+        let mut continues = false;
+        for frame in Frames::new(group.body) {
+            let frame = frame.expect("the reader has verified the group");
+            let lsn = frame.header.lsn.get();
+            let address = frame.header.address.get();
+            let end = address.checked_add(self.bytes_of(&frame));
+            let possible = frame.header.table.get() == 0
+                && address.is_multiple_of(RECORD_ALIGN_BYTES)
+                && address > 0
+                && end.is_some_and(|end| end <= self.address_space_bytes)
+                && (!self.table.kind.is_int() || frame.key.len() == 8)
+                && !frame.key.is_empty();
+            if !possible {
+                return Err(damage(lsn, "table, key or address are impossible"));
+            }
+            continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
+            self.apply(&frame)?;
+        }
+        if continues {
+            return Err(damage(group.header.last_lsn(), "a batch is not whole"));
+        }
+        Ok(())
+    }
+
+    fn bytes_of(&self, frame: &Frame<'_>) -> u64 {
+        record_bytes(frame.key.len(), frame.value.len()) as u64
+    }
+
+    /// Applies a frame; one that is applied already changes nothing. Later records have higher addresses.
+    fn apply(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let address = frame.header.address.get();
+        let end = address + self.bytes_of(frame);
+        self.tail = self.tail.max(end);
+        let previous = self.table.get(frame.key, &self.store)?;
+        if previous.is_some_and(|previous| previous.address() >= address) {
+            return Ok(());
+        }
+        let locator = if address < self.data_tail {
+            let tombstone = frame.header.kind == FrameKind::Delete as u8;
+            Locator::of_record(address, frame.key.len(), frame.value.len(), tombstone)
+        } else {
+            self.allocate(end)?;
+            self.appender.append(frame, previous)
+        };
+        self.table.set(frame.key, locator, &self.store)?;
+        if locator.is_tombstone() {
+            self.tombstones.push_back((frame.header.lsn.get(), locator));
+        }
+        Ok(())
+    }
+
+    fn allocate(&mut self, end: u64) -> Result<()> {
+        if end <= self.store.allocated_bytes() {
+            return Ok(());
+        }
+        let bytes = end.next_multiple_of(self.chunk_bytes);
+        self.appender.grow(bytes).map_err(|error| Error::io("cannot extend the data file", error))
+    }
+}

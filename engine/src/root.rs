@@ -1,0 +1,103 @@
+//! The superblock file: two slots, written alternately, each write durable before it counts.
+
+use std::io;
+
+use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Name of the superblock file.
+pub(crate) const ROOT_FILE: &str = "superblock";
+const UNFINISHED: &str = "superblock.new";
+
+/// The open superblock file and what it says.
+pub(crate) struct Root<S: Storage> {
+    file: S::File,
+    /// Slot that holds `block`.
+    slot: u64,
+    pub block: Superblock,
+    slot_bytes: usize,
+}
+
+impl<S: Storage> Root<S> {
+    /// Creates the file with `block` in the first slot. Until this returns there is no database.
+    pub fn create(storage: &S, block: Superblock) -> io::Result<Self> {
+        match storage.remove(UNFINISHED) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
+        let slot_bytes = slot_bytes(storage);
+        let zeros = AlignedBuffer::new(2 * SLOT_STRIDE_BYTES as usize);
+        file.write_at(&zeros, 0)?;
+        let mut root = Self { file, slot: 1, block, slot_bytes };
+        root.write(|_| {})?;
+        storage.rename(UNFINISHED, ROOT_FILE)?;
+        storage.make_dir_durable("")?;
+        Ok(root)
+    }
+
+    /// Opens the file; `None` if there is none. Notes of slots that cannot be read go to `notes`.
+    pub fn open(storage: &S, notes: &mut Vec<Error>) -> Result<Option<Self>> {
+        let file = match storage.open(ROOT_FILE, OpenMode::Direct) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("cannot open the superblock", error)),
+        };
+        let slot_bytes = slot_bytes(storage);
+        let mut best: Option<(u64, Superblock)> = None;
+        for slot in 0..2 {
+            match read_slot(&file, slot, slot_bytes) {
+                Ok(Some(block)) => {
+                    let newer = best.as_ref().is_none_or(|(_, b)| block.generation > b.generation);
+                    if newer {
+                        best = Some((slot, block));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::NewerFormat => return Err(error),
+                Err(error) => notes.push(error),
+            }
+        }
+        match best {
+            Some((slot, block)) => Ok(Some(Self { file, slot, block, slot_bytes })),
+            None => Err(notes.pop().unwrap_or_else(|| {
+                Error::corrupt(ROOT_FILE, 0, None, "superblock", "both slots are empty")
+            })),
+        }
+    }
+
+    /// Changes the superblock: the next generation goes to the other slot, durably.
+    pub fn write(&mut self, change: impl FnOnce(&mut Superblock)) -> io::Result<()> {
+        let mut block = self.block.clone();
+        change(&mut block);
+        block.generation = (self.block.generation.get() + 1).into();
+        let slot = 1 - self.slot;
+        let mut bytes = AlignedBuffer::new(self.slot_bytes);
+        bytes[..SLOT_BYTES].copy_from_slice(&block.to_slot());
+        self.file.write_at(&bytes[..self.slot_bytes], slot * SLOT_STRIDE_BYTES)?;
+        self.file.make_durable()?;
+        (self.slot, self.block) = (slot, block);
+        Ok(())
+    }
+
+    /// Reads both slots again and reports what is wrong with them.
+    pub fn verify(&self) -> Vec<Error> {
+        (0..2).filter_map(|slot| read_slot(&self.file, slot, self.slot_bytes).err()).collect()
+    }
+}
+
+fn slot_bytes<S: Storage>(storage: &S) -> usize {
+    SLOT_BYTES.max(storage.facts().block_bytes as usize)
+}
+
+fn read_slot<F: StorageFile>(file: &F, slot: u64, slot_bytes: usize) -> Result<Option<Superblock>> {
+    let offset = slot * SLOT_STRIDE_BYTES;
+    let mut bytes = AlignedBuffer::new(slot_bytes);
+    let read = file
+        .read_at(&mut bytes[..slot_bytes], offset)
+        .map_err(|error| Error::io("cannot read the superblock", error))?;
+    Superblock::from_slot(&bytes[..read])
+        .map_err(|defect| Error::defect(ROOT_FILE, offset, None, "superblock", defect))
+}

@@ -1,0 +1,226 @@
+//! Records in the data file: reading them in place, and the one place that appends them.
+//!
+//! Invariants:
+//! - Published bytes never change. The map hands out only what the one appender has published.
+//! - A record is returned only if its header and payload match their checksums, or if this process wrote
+//!   it since open (the bytes then come from its own memory).
+//! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and written in
+//!   its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uarr_index::KeySource;
+use uarr_layout::checksum::Seed;
+use uarr_layout::frame::Frame;
+use uarr_layout::record::{
+    CHUNK_HEADER_BYTES, ChunkHeader, Locator, RECORD_BYTES_MIN, RECORD_HEADER_BYTES, RecordHeader,
+};
+use uarr_layout::{DatabaseId, Defect};
+use uarr_uring::{DataMap, DataMapWriter};
+use zerocopy::IntoBytes;
+
+use crate::error::{Error, Result};
+use crate::options::VerifyPolicy;
+
+/// Name of the data file in the database directory.
+pub(crate) const DATA_FILE: &str = "data/records.uarr";
+
+/// A record, viewed in place.
+#[derive(Clone, Copy)]
+pub(crate) struct RecordView<'a> {
+    pub header: &'a RecordHeader,
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+}
+
+/// The readers' side of the data file.
+pub(crate) struct RecordStore<M> {
+    map: M,
+    seed: Seed,
+    policy: VerifyPolicy,
+    /// Records before this address were there at open.
+    session_start: u64,
+    /// One bit for each possible record start before `session_start`: it was checked.
+    verified: Box<[AtomicU64]>,
+}
+
+impl<M: DataMap> RecordStore<M> {
+    pub fn new(map: M, database: &DatabaseId, policy: VerifyPolicy, session_start: u64) -> Self {
+        let words = (session_start / RECORD_BYTES_MIN).div_ceil(64) as usize;
+        let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
+        Self { map, seed: Seed::new(database), policy, session_start, verified }
+    }
+
+    /// The record that `locator` names, checked as the policy asks.
+    #[inline]
+    pub fn record(&self, locator: Locator) -> Result<RecordView<'_>> {
+        let address = locator.address();
+        let trusted = match self.policy {
+            VerifyPolicy::FirstTouch => address >= self.session_start || self.is_verified(address),
+            VerifyPolicy::Never => true,
+            VerifyPolicy::Always => false,
+        };
+        match self.view(address) {
+            Some(view) if trusted => Ok(view),
+            Some(view) => self.verify(address, view),
+            None => Err(self.damage(address, None, Defect::Length)),
+        }
+    }
+
+    /// The record that `locator` names, checked in any case.
+    pub fn record_verified(&self, locator: Locator) -> Result<RecordView<'_>> {
+        let address = locator.address();
+        let view = self.view(address);
+        view.ok_or_else(|| self.damage(address, None, Defect::Length))
+            .and_then(|view| self.verify(address, view))
+    }
+
+    /// Asks the processor to fetch the first lines of the record.
+    pub fn prefetch(&self, locator: Locator) {
+        let address = locator.address();
+        for line in 0..locator.line_count().clamp(1, 4) {
+            self.map.prefetch(address + line * 64);
+        }
+    }
+
+    /// Bytes of the data file that are allocated.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.map.allocated_bytes()
+    }
+
+    /// Checks the header of the chunk at `address`.
+    pub fn verify_chunk(&self, address: u64, database: &DatabaseId) -> Result<()> {
+        let bytes = self.map.bytes(address, CHUNK_HEADER_BYTES as usize);
+        let bytes = bytes.ok_or_else(|| self.damage(address, None, Defect::Length))?;
+        match ChunkHeader::load(bytes, database, address) {
+            Ok(_) => Ok(()),
+            Err(defect) => Err(Error::defect(DATA_FILE, address, None, "chunk header", defect)),
+        }
+    }
+
+    #[inline]
+    fn view(&self, address: u64) -> Option<RecordView<'_>> {
+        let header = RecordHeader::peek(self.map.bytes(address, RECORD_HEADER_BYTES)?)?;
+        let bytes = self.map.bytes(address, header.record_bytes())?;
+        let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
+        let key = bytes.get(RECORD_HEADER_BYTES..key_end)?;
+        let value = bytes.get(header.value_offset()..)?;
+        Some(RecordView { header, key, value })
+    }
+
+    #[cold]
+    fn verify<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
+        let checked = view
+            .header
+            .verify_header(self.seed, address)
+            .and_then(|()| view.header.verify_payload(view.key, view.value));
+        match checked {
+            Ok(()) => {
+                self.mark_verified(address);
+                Ok(view)
+            }
+            Err(defect) => Err(self.damage(address, Some(view.header.lsn.get()), defect)),
+        }
+    }
+
+    fn is_verified(&self, address: u64) -> bool {
+        let unit = address / RECORD_BYTES_MIN;
+        let word = self.verified[(unit / 64) as usize].load(Ordering::Relaxed);
+        word & (1 << (unit % 64)) != 0
+    }
+
+    fn mark_verified(&self, address: u64) {
+        let unit = address / RECORD_BYTES_MIN;
+        if let Some(word) = self.verified.get((unit / 64) as usize) {
+            word.fetch_or(1 << (unit % 64), Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn damage(&self, address: u64, lsn: Option<u64>, defect: Defect) -> Error {
+        Error::corrupt(DATA_FILE, address, lsn, "record", defect)
+    }
+}
+
+impl<M: DataMap> KeySource for RecordStore<M> {
+    type Error = Error;
+
+    fn key(&self, payload: u64) -> Result<&[u8]> {
+        match Locator::from_bits(payload) {
+            Some(locator) => Ok(self.record(locator)?.key),
+            None => Err(self.damage(0, None, Defect::Length)),
+        }
+    }
+}
+
+/// The one writer of the data file.
+pub(crate) struct Appender<W> {
+    writer: W,
+    database: DatabaseId,
+    seed: Seed,
+    chunk_bytes: u64,
+    /// End of the last record.
+    end: u64,
+}
+
+impl<W: DataMapWriter> Appender<W> {
+    pub fn new(writer: W, database: DatabaseId, chunk_bytes: u64) -> Self {
+        Self { writer, database, seed: Seed::new(&database), chunk_bytes, end: 0 }
+    }
+
+    /// Zeroes what lies between the last record and `address`, the end of its page, so that no later
+    /// append touches that page.
+    pub fn pad_to(&mut self, address: u64) {
+        if self.end < address && !address.is_multiple_of(self.chunk_bytes) {
+            self.writer.append(address, &[]);
+            self.end = address;
+        }
+    }
+
+    /// Writes the record of `frame` to its address and returns what the index is to hold.
+    pub fn append(&mut self, frame: &Frame<'_>, previous: Option<Locator>) -> Locator {
+        let header = RecordHeader::for_frame(frame, previous, self.seed);
+        let address = frame.header.address.get();
+        let chunk_start = address & !(self.chunk_bytes - 1);
+        if address == chunk_start + CHUNK_HEADER_BYTES {
+            let lsn = frame.header.lsn.get();
+            let chunk = ChunkHeader::new(self.database, chunk_start, lsn);
+            self.writer.append(chunk_start, &[chunk.as_bytes()]);
+        }
+        const ZEROS: [u8; 64] = [0; 64];
+        let value_offset = header.value_offset();
+        let padding = value_offset - RECORD_HEADER_BYTES - frame.key.len();
+        let parts = [header.as_bytes(), frame.key, &ZEROS[..padding], frame.value];
+        self.writer.append(address, &parts);
+        self.end = address + (value_offset + frame.value.len()) as u64;
+        Locator::of_record(address, frame.key.len(), frame.value.len(), header.is_tombstone())
+    }
+
+    /// Makes the data file at least `bytes` long.
+    pub fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
+        self.writer.grow(bytes)
+    }
+
+    /// Brings pages ahead of the appends into memory.
+    pub fn prefault(&mut self, address: u64, bytes: u64) {
+        self.writer.prefault(address, bytes);
+    }
+}
+
+/// How many bytes of each chunk may be read when everything before `data_tail` may.
+pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<u64> {
+    let chunks = data_tail.div_ceil(chunk_bytes);
+    (0..chunks).map(|chunk| (data_tail - chunk * chunk_bytes).min(chunk_bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_readable_up_to_the_tail() {
+        assert_eq!(readable_chunks(0, 100), Vec::<u64>::new());
+        assert_eq!(readable_chunks(100, 100), [100]);
+        assert_eq!(readable_chunks(250, 100), [100, 100, 50]);
+    }
+}

@@ -1,0 +1,159 @@
+//! A table: one kind of keys, one index from key to newest record.
+
+use std::ops::Bound;
+
+use uarr_index::{ByteIndex, ByteIndexOptions};
+use uarr_index::{IndexStats, IntIndex};
+use uarr_layout::record::Locator;
+use uarr_uring::DataMap;
+
+use crate::error::Result;
+use crate::key::{KeyKind, int_key};
+use crate::store::RecordStore;
+
+/// Entries of an index, in bulk and in order.
+pub(crate) enum Entries {
+    Int(Vec<(u64, u64)>),
+    Bytes(Vec<(Vec<u8>, u64)>),
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Backward,
+}
+
+/// The index of a table.
+pub(crate) struct Table {
+    pub kind: KeyKind,
+    index: Index,
+}
+
+enum Index {
+    Int(IntIndex),
+    Bytes(ByteIndex),
+}
+
+impl Table {
+    /// A table with `entries`, whose keys ascend strictly.
+    pub fn from_entries(kind: KeyKind, hash_seed: u64, entries: Entries) -> Self {
+        let index = match entries {
+            Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&entries)),
+            Entries::Bytes(entries) => {
+                Index::Bytes(ByteIndex::from_sorted(byte_options(hash_seed), entries.into_iter()))
+            }
+        };
+        Self { kind, index }
+    }
+
+    /// Locator of the newest record of `key`, tombstones included.
+    #[inline]
+    pub fn get<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Result<Option<Locator>> {
+        let bits = match &self.index {
+            Index::Int(index) => int_key(key).and_then(|key| index.get(key)),
+            Index::Bytes(index) => index.get(key, store)?,
+        };
+        Ok(bits.and_then(Locator::from_bits))
+    }
+
+    /// Sets the newest record of `key`.
+    pub fn set<M: DataMap>(
+        &self,
+        key: &[u8],
+        locator: Locator,
+        store: &RecordStore<M>,
+    ) -> Result<()> {
+        match &self.index {
+            Index::Int(index) => {
+                let key = int_key(key).expect("keys of integer tables are 8 bytes long");
+                index.insert(key, locator.bits());
+            }
+            Index::Bytes(index) => {
+                index.insert(key, locator.bits(), store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets `key` if its newest record is still `locator`.
+    pub fn remove_if<M: DataMap>(
+        &self,
+        key: &[u8],
+        locator: Locator,
+        store: &RecordStore<M>,
+    ) -> Result<()> {
+        match &self.index {
+            Index::Int(index) => {
+                let key = int_key(key).expect("keys of integer tables are 8 bytes long");
+                index.remove_if(key, locator.bits());
+            }
+            Index::Bytes(index) => {
+                index.remove_if(key, locator.bits(), store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends up to `count_max` locators in key order from `from`; fewer only at the end.
+    pub fn scan<M: DataMap>(
+        &self,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        count_max: usize,
+        store: &RecordStore<M>,
+        out: &mut Vec<Locator>,
+    ) -> Result<()> {
+        let mut bits = Vec::with_capacity(count_max);
+        match (&self.index, direction) {
+            (Index::Int(index), _) => {
+                let from = from.map(|key| int_key(key).expect("bounds were checked like keys"));
+                let mut entries = Vec::with_capacity(count_max);
+                match direction {
+                    Direction::Forward => index.scan(from, count_max, &mut entries),
+                    Direction::Backward => index.scan_rev(from, count_max, &mut entries),
+                }
+                bits.extend(entries.into_iter().map(|(_, bits)| bits));
+            }
+            (Index::Bytes(index), Direction::Forward) => {
+                index.scan(from, count_max, store, &mut bits)?;
+            }
+            (Index::Bytes(index), Direction::Backward) => {
+                index.scan_rev(from, count_max, store, &mut bits)?;
+            }
+        }
+        out.extend(bits.into_iter().filter_map(Locator::from_bits));
+        Ok(())
+    }
+
+    /// Entries of an integer table behind `after`, in order.
+    pub fn int_entries(&self, after: Option<u64>, count_max: usize) -> Option<Vec<(u64, u64)>> {
+        let Index::Int(index) = &self.index else { return None };
+        let mut entries = Vec::with_capacity(count_max);
+        index.scan(after.map_or(Bound::Unbounded, Bound::Excluded), count_max, &mut entries);
+        Some(entries)
+    }
+
+    /// Number of keys, tombstones that are still indexed included.
+    pub fn len(&self) -> usize {
+        match &self.index {
+            Index::Int(index) => index.len(),
+            Index::Bytes(index) => index.len(),
+        }
+    }
+
+    /// Shape of the index for points, and of the ordered one beside it if there are two.
+    pub fn stats(&self) -> (IndexStats, Option<IndexStats>) {
+        match &self.index {
+            Index::Int(index) => (index.stats(), None),
+            Index::Bytes(index) => {
+                let stats = index.stats();
+                (stats.points, stats.ordered)
+            }
+        }
+    }
+}
+
+fn byte_options(hash_seed: u64) -> ByteIndexOptions {
+    ByteIndexOptions { ordered: true, hash_seed }
+}

@@ -1,0 +1,248 @@
+//! Loss of power on a disk in memory, at every kind of moment, against a model.
+//!
+//! A run is a seed: it picks the options, a random history of operations, and where the power is lost, sometimes
+//! in the middle of an operation (an injected fault). Afterwards the database must hold the state after
+//! some prefix of the history that contains everything acknowledged as durable, and must go on working.
+//! To run one seed again: `UARR_SEED=<seed> cargo test -p uarr --test crash`.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use uarr::{Db, Durability, ErrorKind, KeyKind};
+use uarr_uring::{FaultKind, Memory, MemoryOptions};
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+type Change = (Vec<u8>, Option<Vec<u8>>);
+
+struct Run {
+    seed: u64,
+    random: Random,
+    disk: Memory,
+    durability: Durability,
+    kind: KeyKind,
+    /// The state that every recovery so far has agreed on.
+    base: State,
+    /// Batches since then.
+    history: Vec<Vec<Change>>,
+    /// How many of them are durable for sure.
+    durable: usize,
+    /// The highest LSN ever given out.
+    last_lsn: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let block_bytes = [512, 4096][random.below(2) as usize];
+        let disk = Memory::with_options(MemoryOptions { seed, block_bytes, ..Default::default() });
+        let durability = match random.below(3) {
+            0 => Durability::Manual,
+            1 => Durability::Interval(Duration::from_millis(100)),
+            _ => Durability::Sync,
+        };
+        let kind = [KeyKind::U64, KeyKind::Bytes][random.below(2) as usize];
+        let base = State::new();
+        Self {
+            seed,
+            random,
+            disk,
+            durability,
+            kind,
+            base,
+            history: Vec::new(),
+            durable: 0,
+            last_lsn: 0,
+        }
+    }
+
+    fn inject_fault(&mut self, nth_max: u64) {
+        let kinds = [
+            FaultKind::LogWrite,
+            FaultKind::LogFlush,
+            FaultKind::Write,
+            FaultKind::Allocate,
+            FaultKind::MakeDurable,
+            FaultKind::MakeDirDurable,
+        ];
+        let kind = kinds[self.random.below(kinds.len() as u64) as usize];
+        self.disk.fail_next(kind, 1 + self.random.below(nth_max));
+    }
+
+    fn open(&self) -> uarr::Result<Db<Memory>> {
+        Db::builder("memory")
+            .keys(self.kind)
+            .durability(self.durability)
+            .segment_bytes(1 << 18)
+            .chunk_bytes(1 << 16)
+            .checkpoint_log_bytes(1 << 19)
+            .address_space_bytes(1 << 26)
+            .background(false)
+            .open_on(self.disk.clone())
+    }
+
+    fn change(&mut self) -> Change {
+        let number = self.random.below(60);
+        let key = match self.kind {
+            KeyKind::Bytes => {
+                format!("key-{}-{number}", "x".repeat(number as usize % 7)).into_bytes()
+            }
+            _ => number.to_be_bytes().to_vec(),
+        };
+        let len = match self.random.below(20) {
+            0 => 0,
+            1 => 4096 + self.random.below(9000),
+            2 => self.random.below(90_000),
+            _ => self.random.below(200),
+        };
+        let byte = self.random.next() as u8;
+        let value = (0..len).map(|i| byte.wrapping_add(i as u8)).collect();
+        (key, (self.random.below(4) > 0).then_some(value))
+    }
+
+    /// One random operation. `Err`: the database takes no more writes.
+    fn operate(&mut self, db: &Db<Memory>) -> uarr::Result<()> {
+        match self.random.below(20) {
+            0 => db.checkpoint()?,
+            1 => db.sync()?,
+            2..4 => {
+                db.step()?;
+                return Ok(());
+            }
+            _ => {
+                let count = [1, 1, 1, 1, 5, 40][self.random.below(6) as usize];
+                let changes: Vec<_> = (0..count).map(|_| self.change()).collect();
+                let mut batch = db.batch();
+                for (key, value) in &changes {
+                    match (self.kind, value) {
+                        (KeyKind::Bytes, Some(value)) => batch.add_put(key, value),
+                        (KeyKind::Bytes, None) => batch.add_delete(key),
+                        (_, Some(value)) => batch.add_put(number(key), value),
+                        (_, None) => batch.add_delete(number(key)),
+                    }
+                }
+                self.history.push(changes);
+                if let Some(commit) = batch.commit()? {
+                    let (lsn, last, seed) = (commit.lsn, self.last_lsn, self.seed);
+                    assert!(lsn > last, "seed {seed}: LSN {lsn} was given out, {last} before");
+                    self.last_lsn = commit.lsn;
+                }
+                if self.durability != Durability::Sync {
+                    return Ok(());
+                }
+            }
+        }
+        self.durable = self.history.len();
+        Ok(())
+    }
+
+    /// Checks `db` against the model and makes what it holds the new base.
+    fn check(&mut self, db: &Db<Memory>, seed: u64) {
+        let found: State = db
+            .iter()
+            .map(|record| record.unwrap())
+            .map(|record| (record.key().to_vec(), record.bytes().to_vec()))
+            .collect();
+        let mut state = self.base.clone();
+        let mut possible = self.durable == 0 && state == found;
+        for (index, batch) in self.history.iter().enumerate() {
+            for (key, value) in batch {
+                match value {
+                    Some(value) => drop(state.insert(key.clone(), value.clone())),
+                    None => drop(state.remove(key)),
+                }
+            }
+            possible |= index + 1 >= self.durable && state == found;
+        }
+        assert!(
+            possible,
+            "seed {seed}: {} of {} batches were durable, but {} records fit no prefix",
+            self.durable,
+            self.history.len(),
+            found.len()
+        );
+        for (key, value) in &found {
+            let record = match self.kind {
+                KeyKind::Bytes => db.get(key).unwrap(),
+                _ => db.get(number(key)).unwrap(),
+            };
+            assert_eq!(record.unwrap().bytes(), value, "seed {seed}");
+        }
+        let mut backwards: Vec<_> = db.iter().rev().map(|r| r.unwrap().key().to_vec()).collect();
+        backwards.reverse();
+        assert!(backwards.iter().eq(found.keys()), "seed {seed}: backwards");
+        let report = db.verify(|_| {}).unwrap();
+        assert!(report.is_clean(), "seed {seed}: {:?}", report.damages);
+        self.base = found;
+        self.history.clear();
+        self.durable = 0;
+    }
+}
+
+fn number(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key.try_into().unwrap())
+}
+
+fn run(seed: u64) {
+    let mut run = Run::new(seed);
+    for _ in 0..1 + run.random.below(5) {
+        let db = match run.open() {
+            Ok(db) => db,
+            // A fault during creation or recovery: the next attempt must succeed.
+            Err(error) => {
+                assert_ne!(error.kind(), ErrorKind::Corruption, "seed {seed}: {error}");
+                run.disk = run.disk.crash_with(run.random.next());
+                run.open().unwrap_or_else(|error| panic!("seed {seed}: {error}"))
+            }
+        };
+        run.check(&db, seed);
+        if run.random.below(2) == 0 {
+            run.inject_fault(60);
+        }
+        for _ in 0..run.random.below(60) {
+            if let Err(error) = run.operate(&db) {
+                let kind = error.kind();
+                let expected = matches!(kind, ErrorKind::Poisoned | ErrorKind::Io);
+                assert!(expected, "seed {seed}: {error}");
+                break;
+            }
+        }
+        if run.random.below(4) == 0 && db.close().is_ok() {
+            run.durable = run.history.len();
+        }
+        run.disk = match run.random.below(5) {
+            0 => run.disk.crash(),
+            _ => run.disk.crash_with(run.random.next()),
+        };
+        if run.random.below(4) == 0 {
+            run.inject_fault(8);
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_any_loss_of_power() {
+    if let Some(seed) = std::env::var("UARR_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return run(seed);
+    }
+    let seeds = std::env::var("UARR_SEEDS").ok().and_then(|count| count.parse().ok());
+    for seed in 0..seeds.unwrap_or(400) {
+        run(seed);
+    }
+}

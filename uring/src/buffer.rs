@@ -21,8 +21,8 @@ const BUFFER_BYTES_MAX: usize = 1 << 40;
 /// Page-aligned, zeroed memory of a whole number of pages.
 ///
 /// Derefs to `[u8]`. Writing through an index (`buffer[a..b].copy_from_slice(..)`) marks only that
-/// range as used; writing through `DerefMut` marks all of it, which makes the next reuse of a pooled
-/// buffer clear all of it.
+/// range as used; writing through `DerefMut` marks all of it, which makes the next reuse of a
+/// pooled buffer clear all of it.
 pub struct AlignedBuffer {
     start: NonNull<u8>,
     len: usize,

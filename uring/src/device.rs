@@ -4,7 +4,8 @@
 //! sector: a device that rewrites a whole 4 KiB sector to change 512 bytes of it would put the
 //! neighbours at risk, which may have been acknowledged long ago.
 //!
-//! Whatever cannot be found out is taken to be [`BLOCK_BYTES_DEFAULT`], which suits all devices sold today.
+//! Whatever cannot be found out is taken to be [`BLOCK_BYTES_DEFAULT`], which suits all devices
+//! sold today.
 
 use std::fs::File;
 use std::io;
@@ -44,7 +45,8 @@ pub(crate) fn direct_facts(directory: &Directory) -> io::Result<DirectFacts> {
         Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => {
             return Ok(DirectFacts { block_bytes, direct: false });
         }
-        // No permission to write, or no room: nothing will be written either, so it does not matter.
+        // No permission to write, or no room: nothing will be written either, so it does not
+        // matter.
         Err(_) => return Ok(DirectFacts { block_bytes, direct: true }),
     };
     Ok(match direct_alignment(&probe) {
@@ -121,7 +123,8 @@ fn direct_alignment(file: &File) -> Option<Alignment> {
 /// means nothing.
 fn in_memory(directory: &File) -> io::Result<bool> {
     let mut answer = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the descriptor is open for the whole call; `answer` is valid for writes of one `statfs`.
+    // SAFETY: the descriptor is open for the whole call; `answer` is valid for writes of one
+    // `statfs`.
     let status = unsafe { libc::fstatfs(directory.as_raw_fd(), answer.as_mut_ptr()) };
     if status != 0 {
         return Err(io::Error::last_os_error());

@@ -1,7 +1,8 @@
 //! [`Directory`]: names below one open directory.
 //!
 //! Invariant: every name is resolved from the directory that was opened, so a directory that is
-//! renamed while the database is open keeps working. Only listing goes by path; it is needed at open.
+//! renamed while the database is open keeps working. Only listing goes by path; it is needed at
+//! open.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -117,7 +118,8 @@ impl Directory {
         let list = || -> io::Result<Vec<String>> {
             let mut names = Vec::new();
             for entry in std::fs::read_dir(&full)? {
-                // Names of ours are ASCII; a foreign one that is not text is shown as well as it goes.
+                // Names of ours are ASCII; a foreign one that is not text is shown as well as it
+                // goes.
                 names.push(entry?.file_name().to_string_lossy().into_owned());
             }
             Ok(names)

@@ -1,12 +1,14 @@
 //! [`Futex`]: one word that threads can sleep on.
 //!
-//! Invariant: `wait` never loses a wake-up. The kernel compares the word with the expected value and
-//! falls asleep in one step, so a waker that first changes the word and then wakes is always noticed.
+//! Invariant: `wait` never loses a wake-up. The kernel compares the word with the expected value
+//! and falls asleep in one step, so a waker that first changes the word and then wakes is always
+//! noticed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A 32-bit atomic that threads of this process wait on. Costs no system call unless somebody waits.
+/// A 32-bit atomic that threads of this process wait on. Costs no system call unless somebody
+/// waits.
 ///
 /// The pattern: change the word with [`Futex::store`] or [`Futex::compare_exchange`], then wake.
 /// A wait may return for no reason, so callers loop around it.

@@ -1,4 +1,5 @@
-//! Kernel side of the uarr storage engine: rings, aligned buffers, files, maps, the [`Storage`] trait.
+//! Kernel side of the uarr storage engine: rings, aligned buffers, files, maps, the [`Storage`]
+//! trait.
 //!
 //! The engine knows the world only through [`Storage`]. Two worlds are built here:
 //! - [`System`]: a directory of a real file system, with io_uring where the kernel allows it and

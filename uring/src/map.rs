@@ -6,17 +6,18 @@
 //! ```text
 //!   chunk 0                    chunk 1                    chunk 2 (no space yet)
 //!   |ppppppppppppppppppppp....|pppppppp...................|.......................|
-//!                         ^ watermark  ^ watermark          ^ end of the file      ^ end of the map
+//!                         ^ watermark  ^ watermark          ^ end of the file      ^ end of the
+//!                         map
 //!   p published: never written again, readable by all    . unpublished: the appender's alone
 //! ```
 //!
 //! Why `&[u8]` into a shared map is sound:
 //! 1. Only bytes below a watermark are ever given out as a slice ([`FileMap::bytes`]).
 //! 2. Only [`Appender::append`] writes through the map, and only at or above the watermark of the
-//!    chunk. There is one appender per map, it is not `Clone`, and it writes with `&mut self`; so no
-//!    two writes race, and no write touches a byte that a slice may cover.
-//! 3. The appender stores the new watermark with release ordering after the bytes, a reader loads it
-//!    with acquire ordering before it looks at them: the bytes are complete when they are seen.
+//!    chunk. There is one appender per map, it is not `Clone`, and it writes with `&mut self`; so
+//!    no two writes race, and no write touches a byte that a slice may cover.
+//! 3. The appender stores the new watermark with release ordering after the bytes, a reader loads
+//!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
 //! 4. Watermarks only grow. The map and its watermarks live as long as any [`FileMap`].
 //! 5. Published bytes lie inside the file: watermarks are checked against its allocated length, the
 //!    map is longer than the file only above it, and no mapped file is ever truncated
@@ -208,12 +209,12 @@ impl FileMap {
     /// The published bytes at `address`. Private: the callers have checked the watermarks.
     #[inline]
     fn published(&self, address: u64, len: usize) -> &[u8] {
-        // SAFETY: `address .. address + len` was found to lie below watermarks, which lie inside the
-        // allocated file, which lies inside the mapping; so the offset is in bounds of it, and the
-        // mapping lives as long as `self`.
+        // SAFETY: `address .. address + len` was found to lie below watermarks, which lie inside
+        // the allocated file, which lies inside the mapping; so the offset is in bounds of it, and
+        // the mapping lives as long as `self`.
         let start = unsafe { self.base.0.add(address as usize) };
-        // SAFETY: the bytes are mapped and backed by the file (5. above), initialised (every byte of
-        // a file is), complete (3.), and never written again while `self` lives (1., 2., 4.).
+        // SAFETY: the bytes are mapped and backed by the file (5. above), initialised (every byte
+        // of a file is), complete (3.), and never written again while `self` lives (1., 2., 4.).
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
@@ -323,7 +324,8 @@ impl Appender {
         }
     }
 
-    /// Where the unpublished bytes `address .. address + len` lie, checked against the allocated file.
+    /// Where the unpublished bytes `address .. address + len` lie, checked against the allocated
+    /// file.
     fn target(&mut self, address: u64, len: usize) -> *mut u8 {
         assert!(address + len as u64 <= self.allocated_bytes(), "writes stay inside the file");
         // SAFETY: the address is inside the allocated file by the line above, hence inside the
@@ -348,8 +350,8 @@ impl Appender {
         unsafe { target.copy_from_nonoverlapping(part.as_ptr(), part.len()) }
     }
 
-    /// See [`crate::DataMapWriter::prefault`]. Pages that hold a published byte are left alone, so that
-    /// a page which is on the device already does not become dirty again.
+    /// See [`crate::DataMapWriter::prefault`]. Pages that hold a published byte are left alone, so
+    /// that a page which is on the device already does not become dirty again.
     pub fn prefault(&mut self, address: u64, len: u64) {
         if !self.writable {
             return;

@@ -7,8 +7,8 @@
 //!    then covers all of it;
 //! 3. a flush that was *cancelled* never ran, so running it is a first attempt; a flush that
 //!    *failed* is never attempted again. Cancelled says ECANCELED, or EFAULT where the submitting
-//!    thread exited between the write and its linked flush. A flush itself cannot fail with EFAULT: it
-//!    takes no memory.
+//!    thread exited between the write and its linked flush. A flush itself cannot fail with EFAULT:
+//!    it takes no memory.
 
 /// How a group was given to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub(crate) struct Answers {
     pub write: Option<i32>,
     /// The result of the flush.
     pub flush: Option<i32>,
-    /// Whether write and flush reached the kernel in different submissions: the link is then broken,
-    /// and the flush may have run before the write.
+    /// Whether write and flush reached the kernel in different submissions: the link is then
+    /// broken, and the flush may have run before the write.
     pub split: bool,
 }
 

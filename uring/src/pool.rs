@@ -1,10 +1,10 @@
 //! [`BufferPool`]: the buffers of a log writer, made once.
 //!
 //! Invariants:
-//! - each buffer is given out once and zeroed, and belongs to its user from then on; it remains known
-//!   by its index however often it is used;
-//! - with no buffer left, or none large enough, one is made that belongs to no pool: an empty pool is
-//!   slower, never an error.
+//! - each buffer is given out once and zeroed, and belongs to its user from then on; it remains
+//!   known by its index however often it is used;
+//! - with no buffer left, or none large enough, one is made that belongs to no pool: an empty pool
+//!   is slower, never an error.
 
 use std::io;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl BufferPool {
             return Ok(());
         }
         Err(invalid_input(format!(
-            "a log write of {len} bytes from {start} of {} to offset {offset}; blocks have {} bytes",
+            "a log write of {len} bytes from {start} of {} to offset {offset}, in blocks of {}",
             write.buffer.len(),
             self.block_bytes
         )))

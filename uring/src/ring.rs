@@ -1,7 +1,7 @@
 //! [`RingLog`]: group commits through io_uring.
 //!
-//! The ring is created disabled, its operations are probed, the pooled buffers registered, everything
-//! the log does not need is forbidden, and only then it is enabled.
+//! The ring is created disabled, its operations are probed, the pooled buffers registered,
+//! everything the log does not need is forbidden, and only then it is enabled.
 //!
 //! Invariants:
 //! - an operation owns its file and its buffer until all its completions have been seen; dropping
@@ -15,9 +15,10 @@
 //! of COOP_TASKRUN: completions are posted by the thread that *submitted*, and so is the flush
 //! that follows a linked write. By default the kernel interrupts that thread for it wherever it is.
 //! With COOP_TASKRUN it would wait until that thread next enters the kernel by itself; but
-//! a leader that copies records meanwhile does not, so its flush would start late, and a successor that
-//! waits for the completion would sleep for as long. Should the submitting thread exit, the kernel
-//! cancels what it has not begun (a linked flush, say), and the group is finished by system calls.
+//! a leader that copies records meanwhile does not, so its flush would start late, and a successor
+//! that waits for the completion would sleep for as long. Should the submitting thread exit, the
+//! kernel cancels what it has not begun (a linked flush, say), and the group is finished by system
+//! calls.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -247,8 +248,8 @@ impl RingLog {
         done(ticket, write, result)
     }
 
-    /// The ring cannot be waited for any more (this does not happen with a sound kernel). The buffer
-    /// may still be read by it, so it is never freed; the caller gets another.
+    /// The ring cannot be waited for any more (this does not happen with a sound kernel). The
+    /// buffer may still be read by it, so it is never freed; the caller gets another.
     fn abandon(&mut self, operation: Operation, error: io::Error) -> GroupDone {
         self.accepting = false;
         let Operation { ticket, write, .. } = operation;
@@ -391,7 +392,8 @@ fn enable(ring: &IoUring) -> Result<(), Refusal> {
 }
 
 /// Makes the pool's buffers known to the kernel, which spares it looking up their pages for every
-/// write. False if it will not, for want of locked memory: plain writes do as well, a little slower.
+/// write. False if it will not, for want of locked memory: plain writes do as well, a little
+/// slower.
 fn register_buffers(ring: &IoUring, pool: &BufferPool) -> bool {
     let mut parts: Vec<_> = pool
         .free_buffers()
@@ -404,9 +406,9 @@ fn register_buffers(ring: &IoUring, pool: &BufferPool) -> bool {
         .collect();
     parts.sort_by_key(|&(index, _)| index);
     let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
-    // SAFETY: each part is a live buffer of the pool. The kernel pins their pages and reads them only
-    // for operations that own the buffer; should one be freed early, its pages stay pinned, and no
-    // operation names its index again, because the index goes with the buffer.
+    // SAFETY: each part is a live buffer of the pool. The kernel pins their pages and reads them
+    // only for operations that own the buffer; should one be freed early, its pages stay pinned,
+    // and no operation names its index again, because the index goes with the buffer.
     unsafe { ring.submitter().register_buffers(&parts) }.is_ok()
 }
 

@@ -1,17 +1,19 @@
 //! The seam between the engine and the world: [`Storage`].
 //!
-//! Everything the engine asks of a disk, a clock or a random source goes through these traits, so the
-//! same production code runs on io_uring, on plain system calls, and in memory with injected faults.
+//! Everything the engine asks of a disk, a clock or a random source goes through these traits, so
+//! the same production code runs on io_uring, on plain system calls, and in memory with injected
+//! faults.
 //!
 //! Paths are relative to the database directory, with `/` between their parts, and are never
 //! interpreted further. All offsets and lengths are in bytes.
 //!
 //! What an implementation promises about durability:
-//! 1. [`LogWriter::complete`] returns `Ok` for a durable write only when the bytes, and those of every
-//!    write that *completed* before it was submitted, survive a loss of power.
-//! 2. [`StorageFile::make_durable`] covers every write that returned before it was called, and every byte
-//!    stored through a map of the same file before it was called.
-//! 3. A new, renamed or removed name is durable only after [`Storage::make_dir_durable`] of its directory.
+//! 1. [`LogWriter::complete`] returns `Ok` for a durable write only when the bytes, and those of
+//!    every write that *completed* before it was submitted, survive a loss of power.
+//! 2. [`StorageFile::make_durable`] covers every write that returned before it was called, and
+//!    every byte stored through a map of the same file before it was called.
+//! 3. A new, renamed or removed name is durable only after [`Storage::make_dir_durable`] of its
+//!    directory.
 //! 4. A failure is reported to the caller and never retried as if nothing had happened.
 
 use std::fmt;
@@ -37,14 +39,16 @@ pub trait Storage: Send + Sync + 'static {
     /// What this directory's device wants and what the kernel allows.
     fn facts(&self) -> &Facts;
 
-    /// Names of the entries of directory `path` ("" is the database directory), in no particular order.
-    /// A directory that does not exist is an error of kind `NotFound`.
+    /// Names of the entries of directory `path` ("" is the database directory), in no particular
+    /// order. A directory that does not exist is an error of kind `NotFound`.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
-    /// Creates directory `path`; no error if it is there already. Not durable until its parent is made so.
+    /// Creates directory `path`; no error if it is there already. Not durable until its parent is
+    /// made so.
     fn create_dir(&self, path: &str) -> io::Result<()>;
     /// Opens or creates a file.
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Self::File>;
-    /// Renames a file, replacing `target` if it exists. Atomic for names, durable after `make_dir_durable`.
+    /// Renames a file, replacing `target` if it exists. Atomic for names, durable after
+    /// `make_dir_durable`.
     fn rename(&self, source: &str, target: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &str) -> io::Result<()>;
@@ -54,10 +58,11 @@ pub trait Storage: Send + Sync + 'static {
     /// that was just killed may still hold its files.
     fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
 
-    /// Maps a data file once, for its whole future: `reserve_bytes` of address space are set aside, the
-    /// file grows beneath them through [`DataMapWriter::grow`]. `chunk_bytes` (a power of two, at least 64 KiB)
-    /// divides it into chunks that are appended to independently. `readable` tells for each chunk,
-    /// from the first, how many of its bytes may be read from the start; chunks beyond the slice have 0.
+    /// Maps a data file once, for its whole future: `reserve_bytes` of address space are set aside,
+    /// the file grows beneath them through [`DataMapWriter::grow`]. `chunk_bytes` (a power of two,
+    /// at least 64 KiB) divides it into chunks that are appended to independently. `readable` tells
+    /// for each chunk, from the first, how many of its bytes may be read from the start; chunks
+    /// beyond the slice have 0.
     fn map(
         &self,
         file: &Self::File,
@@ -101,8 +106,8 @@ pub trait StorageFile: Send + Sync + 'static {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
-    /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as zero.
-    /// `StorageFull` when there is none; the file may then be longer than before.
+    /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as
+    /// zero. `StorageFull` when there is none; the file may then be longer than before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Sets the length. Never called on a file that is mapped.
     fn set_len(&self, len: u64) -> io::Result<()>;
@@ -113,7 +118,8 @@ pub trait StorageFile: Send + Sync + 'static {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes content and length durable (fdatasync).
     fn make_durable(&self) -> io::Result<()>;
-    /// Starts writing dirty cached pages of the range to the device without waiting and without any promise.
+    /// Starts writing dirty cached pages of the range to the device without waiting and without any
+    /// promise.
     fn start_write_back(&self, offset: u64, len: u64) -> io::Result<()>;
 }
 
@@ -133,14 +139,15 @@ pub trait DataMapWriter: Send + 'static {
     /// Makes the file at least `bytes` long, with real space, and readable through the map.
     /// `StorageFull` if the device has no room; `InvalidInput` beyond the reserved address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
-    /// Stores `parts` one after the other at `address` and publishes them. Bytes between the chunk's
-    /// readable end and `address` are zeroed and published too. A range that spans chunks fills them whole.
+    /// Stores `parts` one after the other at `address` and publishes them. Bytes between the
+    /// chunk's readable end and `address` are zeroed and published too. A range that spans chunks
+    /// fills them whole.
     ///
-    /// Panics if `address` lies before the readable end of its chunk, or the range beyond the allocated
-    /// file: both are errors of the caller, not of the disk.
+    /// Panics if `address` lies before the readable end of its chunk, or the range beyond the
+    /// allocated file: both are errors of the caller, not of the disk.
     fn append(&mut self, address: u64, parts: &[&[u8]]);
-    /// Brings the pages of the range into memory, writable, so that a later `append` takes no page fault.
-    /// Only a hint: failures are ignored.
+    /// Brings the pages of the range into memory, writable, so that a later `append` takes no page
+    /// fault. Only a hint: failures are ignored.
     fn prefault(&mut self, address: u64, len: u64);
 }
 
@@ -173,8 +180,8 @@ pub struct GroupWrite<F> {
     pub file: Arc<F>,
     /// Where in it, a multiple of the block size.
     pub offset: u64,
-    /// The bytes: `buffer[start .. start + len]`, both multiples of the block size. Shared, because the
-    /// owner goes on reading them while the kernel does; nobody can write to a shared buffer.
+    /// The bytes: `buffer[start .. start + len]`, both multiples of the block size. Shared, because
+    /// the owner goes on reading them while the kernel does; nobody can write to a shared buffer.
     pub buffer: Arc<AlignedBuffer>,
     /// First byte of the buffer to write.
     pub start: usize,
@@ -189,10 +196,11 @@ pub struct GroupWrite<F> {
 pub struct GroupDone {
     /// The ticket that `submit` gave.
     pub ticket: u64,
-    /// The buffer, no longer used by the kernel: if the owner kept no clone, it can be written to again.
+    /// The buffer, no longer used by the kernel: if the owner kept no clone, it can be written to
+    /// again.
     pub buffer: Arc<AlignedBuffer>,
-    /// Short writes are completed inside, by writing the rest and making all of it durable again; an
-    /// error here means that any part of the group may or may not be on the device.
+    /// Short writes are completed inside, by writing the rest and making all of it durable again;
+    /// an error here means that any part of the group may or may not be on the device.
     pub result: io::Result<()>,
 }
 
@@ -201,8 +209,9 @@ pub trait LogWriter: Send + 'static {
     /// Open file handles that writes can share.
     type File: StorageFile;
 
-    /// A zeroed buffer of at least `bytes`: one of the `buffer_count` registered ones while they last and
-    /// are large enough, else a new one. The caller keeps and reuses it; registered buffers stay registered.
+    /// A zeroed buffer of at least `bytes`: one of the `buffer_count` registered ones while they
+    /// last and are large enough, else a new one. The caller keeps and reuses it; registered
+    /// buffers stay registered.
     fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer>;
     /// Starts a write and returns its ticket. The writer holds its clone of the buffer until
     /// [`LogWriter::complete`] returns it. On error nothing was started.
@@ -253,7 +262,8 @@ impl fmt::Display for LockError {
 /// What a directory's device wants and what the kernel allows.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Unit of log writes: the larger of the direct-I/O alignment and the physical sector, at least 512.
+    /// Unit of log writes: the larger of the direct-I/O alignment and the physical sector, at least
+    /// 512.
     pub block_bytes: u32,
     /// Whether files opened as `Direct` bypass the page cache here.
     pub direct: bool,

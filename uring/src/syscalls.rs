@@ -1,7 +1,8 @@
-//! [`SyscallLog`]: group commits by plain system calls, for kernels and containers that forbid rings.
+//! [`SyscallLog`]: group commits by plain system calls, for kernels and containers that forbid
+//! rings.
 //!
-//! One `pwritev2` with RWF_DSYNC writes and flushes; where that is refused, `pwrite` and `fdatasync`.
-//! The calls are made in `complete`, which is where the caller is ready to wait.
+//! One `pwritev2` with RWF_DSYNC writes and flushes; where that is refused, `pwrite` and
+//! `fdatasync`. The calls are made in `complete`, which is where the caller is ready to wait.
 //!
 //! Invariant: a flush that failed is reported and not repeated. The kernel reports such a failure
 //! once; a second flush could say "fine" of bytes that are lost.
@@ -163,7 +164,8 @@ fn write_through(write: &GroupWrite<SystemFile>, counters: &mut LogCounters) -> 
     }
     let cause = io::Error::last_os_error();
     match cause.raw_os_error() {
-        // Nothing was written: a signal came first, or the kernel or file system knows no RWF_DSYNC.
+        // Nothing was written: a signal came first, or the kernel or file system knows no
+        // RWF_DSYNC.
         Some(libc::EINTR | libc::EAGAIN | libc::EOPNOTSUPP | libc::ENOSYS) => Ok(false),
         _ => Err(file.error("write", cause)),
     }

@@ -62,7 +62,7 @@ type FileId = (u64, u64);
 
 impl System {
     /// Opens a directory, which must exist, and finds out what its device wants and what the kernel
-    /// allows. Writes nothing.
+    /// allows. Leaves nothing behind.
     ///
     /// Errors: `NotFound` or `NotADirectory` for the directory. With [`BackendChoice::Ring`],
     /// `PermissionDenied`, `Unsupported` or `OutOfMemory` when io_uring cannot be used; the message

@@ -4,7 +4,8 @@
 
 use std::io;
 
-/// From now on the kernel refuses io_uring to this process and its children, with EPERM, as containers do.
+/// From now on the kernel refuses io_uring to this process and its children, with EPERM, as
+/// containers do.
 ///
 /// Installs a system call filter (seccomp) for all threads. Rings that exist already are
 /// refused their next call too. `Unsupported` where the filter is not known for the processor.

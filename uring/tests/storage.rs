@@ -1,5 +1,5 @@
-//! One suite over all backends: what the engine may rely on holds on io_uring, on plain system calls,
-//! and in memory.
+//! One suite over all backends: what the engine may rely on holds on io_uring, on plain system
+//! calls, and in memory.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -40,7 +40,8 @@ macro_rules! suite {
         mod on_ring {
             $(#[test] fn $test() {
                 let world = super::system(super::BackendChoice::Ring);
-                assert_eq!(super::Storage::facts(&world.storage).backend, uarr_uring::Backend::Ring);
+                let backend = super::Storage::facts(&world.storage).backend;
+                assert_eq!(backend, uarr_uring::Backend::Ring);
                 super::$test(&world.storage);
             })*
         }
@@ -345,7 +346,8 @@ fn large_groups_and_empty_pools<S: Storage>(storage: &S) {
     for strategy in STRATEGIES {
         let Some(mut log) = log(storage, strategy) else { continue };
         let file = segment(storage, &format!("{strategy:?}"), 64);
-        // Larger than a pooled buffer, and more buffers than the pool has; from the middle of a buffer.
+        // Larger than a pooled buffer, and more buffers than the pool has; from the middle of a
+        // buffer.
         let large =
             Blocks { file: Arc::clone(&file), first: 0, count: 40, value: 1, durable: true };
         let large = group(storage, &mut log, large);

@@ -1,10 +1,10 @@
-//! [`Image`]: the bytes of a file as one observer sees them; and [`FileState`]: what readers see, what
-//! a loss of power leaves, and what lies between the two.
+//! [`Image`]: the bytes of a file as one observer sees them; and [`FileState`]: what readers see,
+//! what a loss of power leaves, and what lies between the two.
 //!
 //! ```text
-//!   write ──► cache image ──► make_durable ──► durable image
-//!               │ dirty pages: in the cache only; a crash keeps any part of them
-//!               └ lost pages: their flush failed; no later flush brings them to the device
+//!   write --> cache image --> make_durable --> durable image
+//!               | dirty pages: in the cache only; a crash keeps any part of them
+//!               + lost pages: their flush failed; no later flush brings them to the device
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,8 @@ impl Image {
     }
 }
 
-/// The pages that `offset .. offset + len` touches: page, range of the caller's bytes, range in the page.
+/// The pages that `offset .. offset + len` touches: page, range of the caller's bytes, range in the
+/// page.
 fn pieces(
     offset: u64,
     len: usize,

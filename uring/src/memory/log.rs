@@ -1,9 +1,11 @@
 //! [`MemoryLog`]: group commits of a [`crate::Memory`].
 //!
-//! 1. `submit` brings the bytes into the cache image: from now on a crash may keep any sector of them.
-//! 2. `complete` of a durable write brings them, and all writes that had completed before it was submitted,
-//!    into the durable image.
-//! 3. A write that fails leaves its bytes lost: a crash may keep any sector of them, no later flush does.
+//! 1. `submit` brings the bytes into the cache image: from now on a crash may keep any sector of
+//!    them.
+//! 2. `complete` of a durable write brings them, and all writes that had completed before it was
+//!    submitted, into the durable image.
+//! 3. A write that fails leaves its bytes lost: a crash may keep any sector of them, no later flush
+//!    does.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,11 +1,12 @@
 //! [`Memory`]: a disk that lives in memory and can lose its power.
 //!
 //! For tests. Everything is repeatable: time, randomness and what a crash leaves follow from seeds.
-//! The disk forgets what the rules of [`crate::storage`](crate::Storage) let it forget, and no more:
+//! The disk forgets what the rules of [`crate::storage`](crate::Storage) let it forget, and no
+//! more:
 //! - file content and length are volatile until `make_durable`, or until a durable log write;
 //! - names are volatile until `make_dir_durable`;
-//! - bytes stored through a map are volatile until `make_durable` of the file, but any page of them may
-//!   have reached the device before;
+//! - bytes stored through a map are volatile until `make_durable` of the file, but any page of them
+//!   may have reached the device before;
 //! - a flush that failed leaves its bytes lost for good, and the next one does not say so.
 //!
 //! | module | what it holds |
@@ -52,7 +53,8 @@ pub struct MemoryOptions {
     pub seed: u64,
     /// Unit of direct I/O, a power of two from 512 to 4096. Default 4096.
     pub block_bytes: u32,
-    /// Whether log writes in flight complete in random order, as devices do, or in theirs. Default: theirs.
+    /// Whether log writes in flight complete in random order, as devices do, or in theirs. Default:
+    /// theirs.
     pub reorder_completions: bool,
 }
 
@@ -131,14 +133,15 @@ impl Memory {
         Self { disk: Arc::new(Disk { facts, options, state: Mutex::new(state) }) }
     }
 
-    /// The disk after a loss of power in which everything that was not durable is lost. This disk is not
-    /// changed; whoever still uses it, uses the past. Faults, capacity and locks are not carried over.
+    /// The disk after a loss of power in which everything that was not durable is lost. This disk
+    /// is not changed; whoever still uses it, uses the past. Faults, capacity and locks are not
+    /// carried over.
     pub fn crash(&self) -> Self {
         self.after_power_loss(None)
     }
 
-    /// The disk after a loss of power in which each sector (or page, as the seed has it) and each name
-    /// that was not durable survives or not at random. Otherwise as [`Memory::crash`].
+    /// The disk after a loss of power in which each sector (or page, as the seed has it) and each
+    /// name that was not durable survives or not at random. Otherwise as [`Memory::crash`].
     pub fn crash_with(&self, seed: u64) -> Self {
         self.after_power_loss(Some(Random::new(seed)))
     }
@@ -172,7 +175,8 @@ impl Memory {
         self.disk.state().faults.waiting_count()
     }
 
-    /// From now on all files together may have this many bytes; `StorageFull` beyond. `None`: no limit.
+    /// From now on all files together may have this many bytes; `StorageFull` beyond. `None`: no
+    /// limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.disk.state().capacity_bytes = bytes;
     }

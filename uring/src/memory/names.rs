@@ -1,8 +1,8 @@
 //! [`Names`]: directory entries, and which of them a loss of power leaves.
 //!
 //! Every change of a name is volatile until its directory is made durable. At a crash any subset of
-//! the volatile changes survives: more than a journaling file system would mix them, and no less than
-//! it is allowed to.
+//! the volatile changes survives: more than a journaling file system would mix them, and no less
+//! than it is allowed to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -180,8 +180,8 @@ impl Names {
         Ok(())
     }
 
-    /// The entries that a loss of power leaves: the durable ones, and with `random` any subset of the
-    /// volatile changes.
+    /// The entries that a loss of power leaves: the durable ones, and with `random` any subset of
+    /// the volatile changes.
     pub fn survivors(&self, random: Option<&mut Random>) -> Entries {
         let mut entries = self.durable.clone();
         if let Some(random) = random {

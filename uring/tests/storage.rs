@@ -463,6 +463,7 @@ fn a_log_may_be_dropped_with_writes_in_flight<S: Storage>(storage: &S) {
                 log.submit(write).unwrap();
             }
             drop(log);
+            assert_eq!(Arc::strong_count(&file), 1, "no operation is left behind");
             // Unacknowledged, so either is fine, but each block is whole.
             assert!(block_values(storage, &file).iter().all(|&value| value == 0 || value == 5));
         }

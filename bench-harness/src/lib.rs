@@ -1,1 +1,48 @@
 //! Latency harness: the device floor, the engine and its peers in one run, with a verdict.
+//!
+//! One command answers how fast the engine is on *this* disk, how far that is from what the disk
+//! itself can do, and how the usual alternatives do beside it:
+//!
+//! ```text
+//! uarr-bench check --dir DIR --targets targets/default.toml
+//! ```
+//!
+//! How the modules fit together:
+//!
+//! ```text
+//! check -- phases, rounds --> drive -- closed loops --> stores (engine, RocksDB, SQLite)
+//!   |                           |
+//!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
+//!   '--> machine, device                                      '--> text, html (plot)
+//! ```
+//!
+//! Invariants:
+//! - Contenders take turns inside every round; medians over rounds; ratios only inside one run.
+//! - Every row names its durability; numbers of different durability are never divided.
+//! - Every value read is checked. Wrong or missing data ends the run with exit code 3.
+//! - A number without enough samples is "n/a", a run without a steady floor is inconclusive.
+//! - Nothing of a run stays on the disk but its reports.
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod device;
+pub mod drive;
+pub mod error;
+pub mod floor;
+pub mod html;
+pub mod machine;
+pub mod plot;
+pub mod progress;
+pub mod record;
+pub mod reopen;
+pub mod report;
+pub mod results;
+pub mod sample;
+#[cfg(test)]
+mod sample_report;
+pub mod store;
+pub mod stores;
+pub mod targets;
+pub mod text;
+pub mod verdict;

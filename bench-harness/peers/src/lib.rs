@@ -1,1 +1,81 @@
-//! RocksDB and SQLite behind one key-value trait, compiled apart from everything else.
+//! RocksDB and SQLite, set up the way their own guides recommend for this load, compiled apart.
+//!
+//! Compiling RocksDB takes many minutes of C++, so only `uarr-bench` with its feature `peers`
+//! depends on this crate, and this crate depends on nothing of ours. It knows no workloads: it
+//! offers two stores with `put`, `get` and `load`, each with the settings that a reader of the
+//! results can check.
+//!
+//! Invariants:
+//! - A store opened as [`Durability::Durable`] returns from a write only when the write survives a
+//!   loss of power, one flush of the device per commit or per group of commits.
+//! - A store opened as [`Durability::OsCache`] never waits for the device.
+//! - Reads copy nothing that the peer's own interface does not copy.
+
+#![forbid(unsafe_code)]
+
+mod rocks;
+mod sqlite;
+
+pub use rocks::{Rocks, RocksSession};
+pub use sqlite::{Sqlite, SqliteConnection, SqliteSession};
+
+use std::fmt;
+
+/// When a write of a peer is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After it reached stable storage.
+    Durable,
+    /// After it reached the page cache of the operating system.
+    OsCache,
+}
+
+/// What both peers are told when they are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerOptions {
+    /// When writes are acknowledged.
+    pub durability: Durability,
+    /// Bytes of user data expected; caches and maps are made large enough to hold all of it.
+    pub data_bytes: u64,
+}
+
+/// An error of a peer, with the peer's own words.
+#[derive(Debug)]
+pub enum PeerError {
+    /// From RocksDB.
+    Rocks(rocksdb::Error),
+    /// From SQLite.
+    Sqlite(rusqlite::Error),
+    /// From the file system around them.
+    Io(std::io::Error),
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rocks(error) => write!(f, "RocksDB: {error}"),
+            Self::Sqlite(error) => write!(f, "SQLite: {error}"),
+            Self::Io(error) => write!(f, "directory of a peer: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PeerError {}
+
+impl From<rocksdb::Error> for PeerError {
+    fn from(error: rocksdb::Error) -> Self {
+        Self::Rocks(error)
+    }
+}
+
+impl From<rusqlite::Error> for PeerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<std::io::Error> for PeerError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}

@@ -1,0 +1,145 @@
+//! SQLite: a table with an integer key in WAL mode, one connection and its prepared statements per
+//! thread.
+//!
+//! Settings: journal_mode=WAL, synchronous=FULL for durable writes and OFF for unsynced ones,
+//! mmap_size and page cache as large as the data, a busy timeout of 30 s. Keys are the bits of the
+//! u64 as SQLite's signed 64-bit integer; their order does not matter here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Statement, params};
+
+use crate::{Durability, PeerError, PeerOptions};
+
+const SQL_CREATE: &str =
+    "CREATE TABLE IF NOT EXISTS record (key INTEGER PRIMARY KEY, value BLOB NOT NULL)";
+const SQL_PUT: &str = "INSERT INTO record (key, value) VALUES (?1, ?2) \
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const SQL_GET: &str = "SELECT value FROM record WHERE key = ?1";
+
+/// Longest wait for another connection's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Smallest page cache and map.
+const CACHE_BYTES_MIN: u64 = 64 << 20;
+
+/// An SQLite database file; connections are opened from it.
+pub struct Sqlite {
+    path: PathBuf,
+    options: PeerOptions,
+    /// Keeps the WAL and its index alive between the connections of worker threads.
+    _anchor: SqliteConnection,
+}
+
+impl Sqlite {
+    /// What a reader of the results needs to know about the set-up.
+    pub const SETTINGS: &str = "journal_mode=WAL, mmap_size and cache_size 2x the data, prepared \
+        statements, one connection per thread, busy_timeout 30 s; durable: synchronous=FULL; \
+        unsynced: \
+        synchronous=OFF";
+
+    /// Version of the SQLite sources compiled in.
+    pub fn version() -> String {
+        format!("{} (rusqlite crate 0.41)", rusqlite::version())
+    }
+
+    /// Opens or creates the database in directory `path`.
+    pub fn open(path: &Path, options: PeerOptions) -> Result<Self, PeerError> {
+        std::fs::create_dir_all(path)?;
+        let path = path.join("peer.sqlite");
+        let anchor = SqliteConnection::open(&path, options)?;
+        anchor.connection.execute_batch(SQL_CREATE)?;
+        Ok(Self { path, options, _anchor: anchor })
+    }
+
+    /// A connection for the calling thread.
+    pub fn connect(&self) -> Result<SqliteConnection, PeerError> {
+        SqliteConnection::open(&self.path, self.options)
+    }
+}
+
+/// One thread's connection; statements borrow from it.
+pub struct SqliteConnection {
+    connection: Connection,
+}
+
+impl SqliteConnection {
+    fn open(path: &Path, options: PeerOptions) -> Result<Self, PeerError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let cache_bytes = (2 * options.data_bytes).max(CACHE_BYTES_MIN);
+        let synchronous = match options.durability {
+            Durability::Durable => "FULL",
+            Durability::OsCache => "OFF",
+        };
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(
+            None,
+            "mmap_size",
+            i64::try_from(cache_bytes).unwrap_or(i64::MAX),
+        )?;
+        // A negative cache_size is in KiB.
+        connection.pragma_update(
+            None,
+            "cache_size",
+            -i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX),
+        )?;
+        Ok(Self { connection })
+    }
+
+    /// Prepares the statements.
+    pub fn session(&self) -> Result<SqliteSession<'_>, PeerError> {
+        Ok(SqliteSession {
+            put: self.connection.prepare(SQL_PUT)?,
+            get: self.connection.prepare(SQL_GET)?,
+            connection: &self.connection,
+        })
+    }
+}
+
+/// One thread's way into SQLite.
+pub struct SqliteSession<'c> {
+    put: Statement<'c>,
+    get: Statement<'c>,
+    connection: &'c Connection,
+}
+
+impl SqliteSession<'_> {
+    /// Writes one record with the durability the store was opened with.
+    #[inline]
+    pub fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
+        self.put.execute(params![key.cast_signed(), value])?;
+        Ok(())
+    }
+
+    /// Hands the value under `key` to `read`, in place in SQLite's page.
+    #[inline]
+    pub fn get<R>(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError> {
+        let mut rows = self.get.query(params![key.cast_signed()])?;
+        match rows.next()? {
+            Some(row) => {
+                let value = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+                Ok(Some(read(value)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Writes all records in one transaction.
+    pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        for (key, value) in records {
+            self.put.execute(params![key.cast_signed(), value])?;
+        }
+        Ok(transaction.commit()?)
+    }
+}

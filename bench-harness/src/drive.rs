@@ -1,0 +1,506 @@
+//! Runs work against a store from one or many threads and takes the numbers.
+//!
+//! The load is a closed loop: each thread starts its next operation when the last one is done, so a
+//! stall delays later operations without being charged to them. Rows say so.
+//!
+//! Every value read is checked while it is measured (see [`crate::record`]); a wrong or missing one
+//! ends the run.
+
+use std::fs;
+use std::ops::Range;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::BenchError;
+use crate::record::{Random, VALUE_BYTES, fill, is_right, key_of};
+use crate::sample::{Latencies, Sample, latencies};
+use crate::store::{Contender, Counters, Session, Store};
+
+/// Operations between two looks at the clock when they are not timed one by one.
+const BURST_OPS: u64 = 64;
+/// Records per batch when a store is loaded.
+const LOAD_BATCH_RECORDS: usize = 1000;
+/// Each thread writes record numbers from its own range of this size.
+const LANE_NUMBERS: u64 = 1 << 40;
+
+/// What the threads do.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Writes records never written before, from number `first` on.
+    Put {
+        /// The first record number; thread `t` starts `t * 2^40` later.
+        first: u64,
+    },
+    /// Reads records chosen uniformly from `0 .. record_count`, all of which exist.
+    Get {
+        /// How many records there are.
+        record_count: u64,
+    },
+    /// Reads like `Get` four times out of five, else overwrites a record chosen the same way.
+    Mixed {
+        /// How many records there are.
+        record_count: u64,
+        /// The version written.
+        version: u64,
+    },
+}
+
+/// How time is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Only the whole: for operations that take less time than reading the clock tells.
+    Whole,
+    /// Every operation.
+    Each,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// What the threads do.
+    pub work: Work,
+    /// How many threads, at least 1.
+    pub threads: u32,
+    /// How long.
+    pub duration: Duration,
+    /// Ends earlier after about this many operations.
+    pub op_count_max: u64,
+    /// How time is taken.
+    pub timing: Timing,
+    /// Chooses the records.
+    pub seed: u64,
+}
+
+/// An open store under test, whichever it is: one call per measurement.
+pub trait Driven: Send + Sync {
+    /// Runs one measurement.
+    fn run(&self, job: &Job) -> Result<Sample, BenchError>;
+    /// Writes records `0 .. record_count` in key order, in batches of 1000.
+    fn load(&self, record_count: u64) -> Result<(), BenchError>;
+    /// Reads at most about `reads_max` of the records back, evenly spread; an absent or damaged one
+    /// is [`BenchError::WrongData`]. Returns how many were read.
+    fn verify(&self, written: &[Range<u64>], reads_max: u64) -> Result<u64, BenchError>;
+    /// See [`Store::prepare_durable`].
+    fn prepare_durable(&self) -> Result<(), BenchError>;
+    /// See [`Store::settle`].
+    fn settle(&self) -> Result<(), BenchError>;
+    /// See [`Store::close`].
+    fn close(self: Box<Self>) -> Result<(), BenchError>;
+}
+
+/// Puts a store under the driver.
+pub struct Driver<S> {
+    /// Who it is, for messages.
+    pub contender: Contender,
+    /// The open store.
+    pub store: S,
+}
+
+impl<S: Store> Driven for Driver<S> {
+    fn run(&self, job: &Job) -> Result<Sample, BenchError> {
+        assert!(job.threads > 0);
+        let counters_before = self.store.counters();
+        let before = Usage::now();
+        let barrier = Barrier::new(job.threads as usize + 1);
+        let (start, lanes) = thread::scope(|scope| {
+            let workers: Vec<_> = (0..job.threads)
+                .map(|number| {
+                    let barrier = &barrier;
+                    scope.spawn(move || self.lane(job, number, barrier))
+                })
+                .collect();
+            barrier.wait();
+            let start = Instant::now();
+            let lanes: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            (start, lanes)
+        });
+        let after = Usage::now();
+        let mut sample = Sample {
+            op_count: 0,
+            elapsed_ns: 0,
+            threads: job.threads,
+            cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
+            major_faults: after.major_faults.saturating_sub(before.major_faults),
+            latencies: None,
+            counters: None,
+            device: None,
+            written: Vec::new(),
+        };
+        for lane in lanes {
+            let lane = lane.map_err(|_| {
+                BenchError::Setup(format!("{}: a worker thread panicked", self.contender))
+            })??;
+            sample.add(lane, start);
+        }
+        if let (Some(before), Some(after)) = (counters_before, self.store.counters()) {
+            sample.counters = Some(Counters {
+                commit_count: after.commit_count - before.commit_count,
+                flush_count: after.flush_count - before.flush_count,
+                write_count: after.write_count - before.write_count,
+            });
+        }
+        Ok(sample)
+    }
+
+    fn load(&self, record_count: u64) -> Result<(), BenchError> {
+        let mut keys: Vec<u64> = (0..record_count).map(key_of).collect();
+        keys.sort_unstable();
+        let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(LOAD_BATCH_RECORDS);
+        self.store.with_session(|session| {
+            for part in keys.chunks(LOAD_BATCH_RECORDS) {
+                batch.clear();
+                batch.extend(part.iter().map(|&key| {
+                    let mut value = [0; VALUE_BYTES];
+                    fill(key, 0, &mut value);
+                    (key, value.to_vec())
+                }));
+                session.load(&batch)?;
+            }
+            Ok(())
+        })?
+    }
+
+    fn verify(&self, written: &[Range<u64>], reads_max: u64) -> Result<u64, BenchError> {
+        let total: u64 = written.iter().map(|range| range.end - range.start).sum();
+        let stride = total.div_ceil(reads_max.max(1)).max(1);
+        let stride = usize::try_from(stride).unwrap_or(usize::MAX);
+        self.store.with_session(|session| {
+            let mut read_count = 0;
+            for number in written.iter().flat_map(|range| range.clone().step_by(stride)) {
+                read_checked(session, self.contender, number)?;
+                read_count += 1;
+            }
+            Ok(read_count)
+        })?
+    }
+
+    fn prepare_durable(&self) -> Result<(), BenchError> {
+        self.store.prepare_durable()
+    }
+
+    fn settle(&self) -> Result<(), BenchError> {
+        self.store.settle()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), BenchError> {
+        self.store.close()
+    }
+}
+
+impl<S: Store> Driver<S> {
+    /// One thread's part. The barrier is passed exactly once, also when there is no session.
+    fn lane(&self, job: &Job, number: u32, barrier: &Barrier) -> Result<Lane, BenchError> {
+        let mut is_started = false;
+        let lane = self.store.with_session(|session| {
+            is_started = true;
+            barrier.wait();
+            let mut operations = Operations::new(self.contender, job, number);
+            operations.run(session, job)
+        });
+        if !is_started {
+            barrier.wait();
+        }
+        lane?
+    }
+}
+
+/// What one thread did.
+struct Lane {
+    op_count: u64,
+    end: Instant,
+    latencies: Option<Latencies>,
+    written: Option<Range<u64>>,
+}
+
+impl Sample {
+    fn add(&mut self, lane: Lane, start: Instant) {
+        let elapsed = lane.end.saturating_duration_since(start);
+        self.elapsed_ns = self.elapsed_ns.max(nanos(elapsed));
+        self.op_count += lane.op_count;
+        self.written.extend(lane.written);
+        match (&mut self.latencies, lane.latencies) {
+            (Some(all), Some(more)) => {
+                all.add(more).expect("histograms of one run have the same bounds");
+            }
+            (all @ None, more) => *all = more,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// The sequence of operations of one thread.
+struct Operations {
+    contender: Contender,
+    work: Work,
+    first: u64,
+    next: u64,
+    random: Random,
+    value: [u8; VALUE_BYTES],
+}
+
+impl Operations {
+    fn new(contender: Contender, job: &Job, number: u32) -> Self {
+        let first = match job.work {
+            Work::Put { first } => first + u64::from(number) * LANE_NUMBERS,
+            Work::Get { .. } | Work::Mixed { .. } => 0,
+        };
+        let random = Random::new(job.seed ^ (u64::from(number) << 32));
+        Self { contender, work: job.work, first, next: first, random, value: [0; VALUE_BYTES] }
+    }
+
+    fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
+        let deadline = Instant::now() + job.duration;
+        let op_count_max = (job.op_count_max / u64::from(job.threads)).max(1);
+        let mut latencies = (job.timing == Timing::Each).then(latencies);
+        let mut op_count = 0;
+        let mut end;
+        loop {
+            if let Some(latencies) = &mut latencies {
+                let begin = Instant::now();
+                self.step(session)?;
+                end = Instant::now();
+                latencies.saturating_record(nanos(end - begin));
+                op_count += 1;
+            } else {
+                for _ in 0..BURST_OPS {
+                    self.step(session)?;
+                }
+                end = Instant::now();
+                op_count += BURST_OPS;
+            }
+            if end >= deadline || op_count >= op_count_max {
+                break;
+            }
+        }
+        let written = matches!(self.work, Work::Put { .. }).then_some(self.first..self.next);
+        Ok(Lane { op_count, end, latencies, written })
+    }
+
+    #[inline]
+    fn step<S: Session>(&mut self, session: &mut S) -> Result<(), BenchError> {
+        match self.work {
+            Work::Put { .. } => {
+                let key = key_of(self.next);
+                fill(key, 0, &mut self.value);
+                session.put(key, &self.value)?;
+                self.next += 1;
+                Ok(())
+            }
+            Work::Get { record_count } => {
+                read_checked(session, self.contender, self.random.below(record_count))
+            }
+            Work::Mixed { record_count, version } => {
+                let number = self.random.below(record_count);
+                if self.random.below(5) > 0 {
+                    return read_checked(session, self.contender, number);
+                }
+                let key = key_of(number);
+                fill(key, version, &mut self.value);
+                session.put(key, &self.value)
+            }
+        }
+    }
+}
+
+/// Reads record `number`, which must exist, and checks every byte.
+#[inline]
+fn read_checked<S: Session>(
+    session: &mut S,
+    contender: Contender,
+    number: u64,
+) -> Result<(), BenchError> {
+    let key = key_of(number);
+    match session.get(key, |value| is_right(key, value))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(wrong(contender, key, "returned other bytes than were written")),
+        None => Err(wrong(contender, key, "lost a record that it had acknowledged")),
+    }
+}
+
+#[cold]
+fn wrong(contender: Contender, key: u64, what: &str) -> BenchError {
+    BenchError::WrongData(format!("{contender} {what} (key {key:#018x})"))
+}
+
+/// Nanoseconds of a duration, which is never centuries long here.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What the process has used so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// CPU time of all its threads.
+    pub cpu_ns: u64,
+    /// Page faults that waited for the device; 0 where /proc is not mounted.
+    pub major_faults: u64,
+}
+
+impl Usage {
+    /// Reads the counters.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let cpu_ns = time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned();
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // The second field is the name in parentheses and may hold blanks; major faults are field
+        // 12.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let major_faults =
+            rest.split_ascii_whitespace().nth(9).and_then(|field| field.parse().ok());
+        Self { cpu_ns, major_faults: major_faults.unwrap_or(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// What a store may do wrong.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fault {
+        None,
+        /// One byte of every 100th value read is another.
+        DamagesValues,
+        /// Every 100th write is acknowledged and forgotten.
+        LosesWrites,
+        /// There is no session for the third and later threads.
+        RefusesSessions,
+    }
+
+    struct MapStore {
+        map: Mutex<BTreeMap<u64, Vec<u8>>>,
+        fault: Fault,
+        call_count: AtomicU64,
+        session_count: AtomicU64,
+    }
+
+    struct MapSession<'s>(&'s MapStore);
+
+    impl MapStore {
+        fn is_hundredth_call(&self) -> bool {
+            self.call_count.fetch_add(1, Ordering::Relaxed) % 100 == 99
+        }
+    }
+
+    impl Store for MapStore {
+        type Session<'s> = MapSession<'s>;
+
+        fn with_session<R>(
+            &self,
+            body: impl FnOnce(&mut MapSession<'_>) -> R,
+        ) -> Result<R, BenchError> {
+            let number = self.session_count.fetch_add(1, Ordering::Relaxed);
+            if self.fault == Fault::RefusesSessions && number >= 2 {
+                return Err(BenchError::Setup("no more sessions".to_owned()));
+            }
+            Ok(body(&mut MapSession(self)))
+        }
+
+        fn counters(&self) -> Option<Counters> {
+            let commit_count = self.map.lock().unwrap().len() as u64;
+            Some(Counters { commit_count, flush_count: commit_count / 2, write_count: 0 })
+        }
+
+        fn close(self) -> Result<(), BenchError> {
+            Ok(())
+        }
+    }
+
+    impl Session for MapSession<'_> {
+        fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
+            if !(self.0.fault == Fault::LosesWrites && self.0.is_hundredth_call()) {
+                self.0.map.lock().unwrap().insert(key, value.to_vec());
+            }
+            Ok(())
+        }
+
+        fn get<R>(
+            &mut self,
+            key: u64,
+            read: impl FnOnce(&[u8]) -> R,
+        ) -> Result<Option<R>, BenchError> {
+            let value = self.0.map.lock().unwrap().get(&key).cloned();
+            Ok(value.map(|mut value| {
+                if self.0.fault == Fault::DamagesValues && self.0.is_hundredth_call() {
+                    value[77] ^= 1;
+                }
+                read(&value)
+            }))
+        }
+
+        fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
+            self.0.map.lock().unwrap().extend(records.iter().cloned());
+            Ok(())
+        }
+    }
+
+    fn driver(fault: Fault) -> Driver<MapStore> {
+        let store = MapStore {
+            map: Mutex::new(BTreeMap::new()),
+            fault,
+            call_count: AtomicU64::new(0),
+            session_count: AtomicU64::new(0),
+        };
+        Driver { contender: Contender::Uarr, store }
+    }
+
+    fn job(work: Work, threads: u32, timing: Timing) -> Job {
+        let duration = Duration::from_secs(60);
+        Job { work, threads, duration, op_count_max: 2000, timing, seed: 1 }
+    }
+
+    #[test]
+    fn puts_of_many_threads_are_all_counted_and_all_there() {
+        for timing in [Timing::Each, Timing::Whole] {
+            let driver = driver(Fault::None);
+            let sample = driver.run(&job(Work::Put { first: 1 << 44 }, 4, timing)).unwrap();
+            assert_eq!(sample.written.len(), 4);
+            let written: u64 = sample.written.iter().map(|range| range.end - range.start).sum();
+            assert_eq!(sample.op_count, written);
+            assert_eq!(sample.counters.unwrap().commit_count, written);
+            let timed = sample.latencies.map(|latencies| latencies.len());
+            assert_eq!(timed, (timing == Timing::Each).then_some(written));
+            assert_eq!(driver.verify(&sample.written, u64::MAX).unwrap(), written);
+            let some = driver.verify(&sample.written, 100).unwrap();
+            assert!((50..=150).contains(&some), "{some}");
+        }
+    }
+
+    #[test]
+    fn mixed_load_reads_four_of_five_and_overwrites_only_what_is_there() {
+        let driver = driver(Fault::None);
+        driver.load(500).unwrap();
+        let work = Work::Mixed { record_count: 500, version: 9 };
+        let sample = driver.run(&job(work, 2, Timing::Each)).unwrap();
+        assert!(sample.written.is_empty());
+        let map = driver.store.map.lock().unwrap();
+        assert_eq!(map.len(), 500);
+        let newer = map.values().filter(|value| value[0] == 9).count();
+        // 400 overwrites fall on 500 records: 1 - exp(-0.8) of them are hit.
+        assert!((200..350).contains(&newer), "{newer}");
+    }
+
+    #[test]
+    fn wrong_and_lost_data_end_the_measurement() {
+        let damaging = driver(Fault::DamagesValues);
+        damaging.load(500).unwrap();
+        let error = damaging.run(&job(Work::Get { record_count: 500 }, 1, Timing::Whole));
+        assert!(matches!(error, Err(BenchError::WrongData(text)) if text.contains("other bytes")));
+
+        let losing = driver(Fault::LosesWrites);
+        let sample = losing.run(&job(Work::Put { first: 0 }, 1, Timing::Whole)).unwrap();
+        let error = losing.verify(&sample.written, u64::MAX);
+        assert!(matches!(error, Err(BenchError::WrongData(text)) if text.contains("lost")));
+    }
+
+    #[test]
+    fn a_refused_session_is_an_error_and_no_thread_waits_for_ever() {
+        let result =
+            driver(Fault::RefusesSessions).run(&job(Work::Put { first: 0 }, 4, Timing::Each));
+        assert!(matches!(result, Err(BenchError::Setup(text)) if text == "no more sessions"));
+    }
+}

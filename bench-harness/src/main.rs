@@ -1,0 +1,219 @@
+//! The command `uarr-bench`.
+//!
+//! Exit codes: 0 every target met, 1 a target missed, 2 inconclusive, 3 set-up error or wrong data.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+use uarr_bench::check::{CheckOptions, run};
+use uarr_bench::error::BenchError;
+use uarr_bench::floor::{DeviceFloor, MappedFloor};
+use uarr_bench::report::{Report, Row, RunSpec};
+use uarr_bench::sample::Repetition;
+use uarr_bench::store::Contender;
+use uarr_bench::targets::Targets;
+use uarr_bench::verdict::{EXIT_CODE_ERROR, judge};
+use uarr_bench::{html, reopen, text};
+
+/// Measures the device floor, the uarr engine, RocksDB and SQLite side by side on your own disk.
+///
+/// Exit codes: 0 every target met, 1 a target missed, 2 inconclusive, 3 set-up error or wrong data.
+#[derive(Parser)]
+#[command(name = "uarr-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Floor, engine and peers in one run, judged by a targets file.
+    Check(CheckArgs),
+    /// The device floor alone.
+    Floor(FloorArgs),
+    /// Prints a JSON report again and writes its HTML.
+    Report(ReportArgs),
+    /// The process that is killed by `check`.
+    #[command(name = reopen::VICTIM_COMMAND, hide = true)]
+    KillVictim(VictimArgs),
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Directory on the disk to measure; reports are written here too.
+    #[arg(long, default_value = "bench-results")]
+    dir: PathBuf,
+    /// Targets file; without it nothing is judged and the exit code is 0.
+    #[arg(long)]
+    targets: Option<PathBuf>,
+    /// Seconds of each measurement, 0.01 to 60.
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<f64>,
+    /// Rounds, 1 to 100.
+    #[arg(long, value_parser = value_parser!(u32).range(1..=100))]
+    reps: Option<u32>,
+    /// Records of the read workloads, 1000 to 50000000.
+    #[arg(long, value_parser = value_parser!(u64).range(1000..=50_000_000))]
+    records: Option<u64>,
+    /// A few seconds, to see whether everything works; its numbers mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Where the JSON goes [default: DIR/report.json].
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Where the HTML goes [default: DIR/report.html].
+    #[arg(long)]
+    html: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct FloorArgs {
+    /// Directory on the disk to measure.
+    #[arg(long, default_value = "bench-results")]
+    dir: PathBuf,
+    /// Seconds of each measurement, 0.01 to 60.
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    seconds: f64,
+    /// Size of the file in MiB, 1 to 65536.
+    #[arg(long, default_value = "256", value_parser = value_parser!(u64).range(1..=65_536))]
+    mib: u64,
+}
+
+#[derive(Args)]
+struct ReportArgs {
+    /// A report written by `check`.
+    json: PathBuf,
+    /// Where the HTML goes [default: beside the JSON].
+    #[arg(long)]
+    html: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct VictimArgs {
+    #[arg(long, value_parser = |name: &str| Contender::from_name(name).ok_or("no such store"))]
+    store: Contender,
+    #[arg(long)]
+    dir: PathBuf,
+    #[arg(long)]
+    records: u64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.01..=60.0).contains(&seconds) { Ok(seconds) } else { Err("not in 0.01 to 60".to_owned()) }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a wrong argument is one of set-up.
+            let code = if error.use_stderr() { EXIT_CODE_ERROR } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Check(args) => check(&args),
+        Command::Floor(args) => floor(&args),
+        Command::Report(args) => report(&args),
+        Command::KillVictim(args) => {
+            reopen::victim(args.store, &args.dir, args.records).map(|()| 0)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("uarr-bench: {error}");
+            ExitCode::from(EXIT_CODE_ERROR)
+        }
+    }
+}
+
+/// Seconds, rounds and records of a full run: about four minutes with all stores on a virtual disk.
+const FULL: RunSpec = RunSpec { seconds: 2.5, repetitions: 3, records: 1_000_000, quick: false };
+/// The same of a smoke run.
+const QUICK: RunSpec = RunSpec { seconds: 0.1, repetitions: 2, records: 20_000, quick: true };
+
+fn check(args: &CheckArgs) -> Result<u8, BenchError> {
+    // Read first: a slip in the targets must not cost a run.
+    let targets = args.targets.as_deref().map(Targets::read).transpose()?;
+    let base = if args.quick { QUICK } else { FULL };
+    let options = CheckOptions {
+        dir: args.dir.clone(),
+        run: RunSpec {
+            seconds: args.seconds.unwrap_or(base.seconds),
+            repetitions: args.reps.unwrap_or(base.repetitions),
+            records: args.records.unwrap_or(base.records),
+            quick: args.quick,
+        },
+        program: std::env::current_exe()
+            .map_err(|error| BenchError::Setup(format!("cannot find this program: {error}")))?,
+    };
+    let mut report = run(&options)?;
+    if args.quick {
+        report.notes.push(
+            "a quick run: it shows that everything works, its numbers mean little".to_owned(),
+        );
+    }
+    let mut code = 0;
+    if let Some(targets) = &targets {
+        let (judgements, outcome, notes) = judge(&report, targets);
+        report.judgements = judgements;
+        report.outcome = outcome;
+        report.notes.extend(notes);
+        code = outcome.exit_code();
+    }
+    let json = args.json.clone().unwrap_or_else(|| args.dir.join("report.json"));
+    let page = args.html.clone().unwrap_or_else(|| args.dir.join("report.html"));
+    report.write_json(&json)?;
+    html::write(&report, &page)?;
+    print(&text::render(&report));
+    print(&format!("reports: {} {}\n", json.display(), page.display()));
+    Ok(code)
+}
+
+fn floor(args: &FloorArgs) -> Result<u8, BenchError> {
+    let folder = args.dir.join(format!("floor-{}", std::process::id()));
+    fs::create_dir(&folder).map_err(|error| BenchError::at(&folder, "cannot create", &error))?;
+    let result = measure_floors(&folder, args);
+    fs::remove_dir_all(&folder)
+        .map_err(|error| BenchError::at(&folder, "cannot remove", &error))?;
+    result
+}
+
+fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {
+    let duration = Duration::from_secs_f64(args.seconds);
+    let mut device = DeviceFloor::create(folder, args.mib << 20)?;
+    if !device.is_direct {
+        print("note: this file system has no direct I/O; all went through the page cache\n");
+    }
+    for row in [Row::WriteFdatasync, Row::WriteDsync, Row::ReadDirect] {
+        let sample = device.measure(row, duration, 1)?;
+        print(&(text::floor_line(row, &Repetition::new(&sample, None)) + "\n"));
+    }
+    let record_count = (args.mib << 20) / uarr_bench::record::RECORD_BYTES;
+    let sample = MappedFloor::create(folder, record_count)?.measure(duration, 1)?;
+    print(&(text::floor_line(Row::ReadMapped, &Repetition::new(&sample, None)) + "\n"));
+    Ok(0)
+}
+
+fn report(args: &ReportArgs) -> Result<u8, BenchError> {
+    let report = Report::read_json(&args.json)?;
+    let page = args.html.clone().unwrap_or_else(|| args.json.with_extension("html"));
+    html::write(&report, &page)?;
+    print(&text::render(&report));
+    print(&format!("report: {}\n", page.display()));
+    Ok(0)
+}
+
+/// Prints; a reader that has gone away is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

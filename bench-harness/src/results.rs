@@ -1,0 +1,65 @@
+//! Gathers the samples of a run, round by round, and turns them into rows.
+
+use std::collections::BTreeMap;
+
+use crate::report::{Row, RowResult};
+use crate::sample::{Latencies, Repetition, Sample, curve};
+use crate::store::{Class, Contender};
+
+/// The samples so far.
+#[derive(Default)]
+pub struct Results {
+    gathered: BTreeMap<(usize, Contender), Gathered>,
+}
+
+struct Gathered {
+    row: Row,
+    class: Class,
+    threads: u32,
+    repetitions: Vec<Repetition>,
+    latencies: Option<Latencies>,
+}
+
+impl Results {
+    /// Adds one round. Percentiles come from `timed` where it is given, else from `whole`.
+    pub fn add(
+        &mut self,
+        row: Row,
+        contender: Contender,
+        class: Class,
+        whole: &Sample,
+        timed: Option<&Sample>,
+    ) {
+        let place = Row::ALL.iter().position(|&other| other == row);
+        let place = place.expect("every row is in Row::ALL");
+        let gathered = self.gathered.entry((place, contender)).or_insert_with(|| Gathered {
+            row,
+            class,
+            threads: whole.threads,
+            repetitions: Vec::new(),
+            latencies: None,
+        });
+        assert_eq!((gathered.class, gathered.threads), (class, whole.threads));
+        gathered.repetitions.push(Repetition::new(whole, timed));
+        let Some(latencies) = &timed.unwrap_or(whole).latencies else { return };
+        match &mut gathered.latencies {
+            Some(all) => all.add(latencies).expect("histograms of one run have the same bounds"),
+            empty @ None => *empty = Some(latencies.clone()),
+        }
+    }
+
+    /// The rows, in the order they are shown.
+    pub fn into_rows(self) -> Vec<RowResult> {
+        self.gathered
+            .into_iter()
+            .map(|((_, contender), gathered)| RowResult {
+                row: gathered.row,
+                contender,
+                class: gathered.class,
+                threads: gathered.threads,
+                repetitions: gathered.repetitions,
+                curve: gathered.latencies.as_ref().map(curve).unwrap_or_default(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,229 @@
+//! What one measurement yields, and the honest way to make numbers of it.
+//!
+//! Percentiles obey the minimum-sample rule: percentile `p` of fewer than `10 / (1 - p)` samples is
+//! not a number but "n/a", because fewer than ten samples lie beyond it. Repetitions are combined
+//! by their median.
+
+use std::ops::Range;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceCounters;
+use crate::store::Counters;
+
+/// Longest latency a histogram tells apart; anything longer counts as this.
+const LATENCY_NS_MAX: u64 = 120_000_000_000;
+
+/// Latencies with three significant digits.
+pub type Latencies = Histogram<u64>;
+
+/// An empty histogram of latencies in nanoseconds.
+pub fn latencies() -> Latencies {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+        .expect("1 ns to 120 s with three digits are bounds that a histogram can have")
+}
+
+/// The raw outcome of one measurement.
+#[derive(Debug)]
+pub struct Sample {
+    /// Operations completed.
+    pub op_count: u64,
+    /// Wall time from the common start to the last lane's end.
+    pub elapsed_ns: u64,
+    /// Lanes that worked at the same time.
+    pub threads: u32,
+    /// CPU time of the whole process, background threads and kernel workers of it included.
+    pub cpu_ns: u64,
+    /// Page faults that waited for the device.
+    pub major_faults: u64,
+    /// Latency of each operation, if they were timed one by one.
+    pub latencies: Option<Latencies>,
+    /// What the store counted meanwhile.
+    pub counters: Option<Counters>,
+    /// What the whole device counted meanwhile, other processes included.
+    pub device: Option<DeviceCounters>,
+    /// Numbers of the records whose writes were acknowledged.
+    pub written: Vec<Range<u64>>,
+}
+
+/// Fewest samples for which percentile `p` (0 to 1) is told: `10 / (1 - p)`.
+pub fn samples_min(p: f64) -> u64 {
+    assert!((0.0..1.0).contains(&p));
+    (10.0 / (1.0 - p)).round() as u64
+}
+
+/// Percentile `p` (0 to 1) in nanoseconds, or `None` below the minimum of samples.
+pub fn percentile(latencies: &Latencies, p: f64) -> Option<f64> {
+    (latencies.len() >= samples_min(p)).then(|| latencies.value_at_quantile(p) as f64)
+}
+
+/// The median; the mean of the two middle values of an even number. `None` of nothing.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        len if len % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}
+
+/// One repetition of a row, reduced to numbers. `None` is "not measured" or "too few samples".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// Operations completed, timed or not.
+    pub op_count: u64,
+    /// Operations per second of wall time.
+    pub ops_per_second: f64,
+    /// Mean time of an operation as its caller sees it: wall time x threads / operations, of the
+    /// part that reads no clock between operations where there is one.
+    pub mean_ns: f64,
+    /// Percentiles of single operations.
+    pub p50_ns: Option<f64>,
+    /// See `p50_ns`.
+    pub p90_ns: Option<f64>,
+    /// See `p50_ns`.
+    pub p99_ns: Option<f64>,
+    /// See `p50_ns`.
+    pub p999_ns: Option<f64>,
+    /// The longest single operation.
+    pub max_ns: Option<f64>,
+    /// CPU time of the process per operation.
+    pub cpu_ns_per_op: f64,
+    /// Flushes per commit by the store's own count.
+    pub flushes_per_commit: Option<f64>,
+    /// Log writes per commit by the store's own count.
+    pub writes_per_commit: Option<f64>,
+    /// Flushes the whole device saw, per operation.
+    pub device_flushes_per_op: Option<f64>,
+    /// Bytes the whole device was sent, per operation.
+    pub device_written_bytes_per_op: Option<f64>,
+    /// Page faults that waited for the device.
+    pub major_faults: u64,
+}
+
+impl Repetition {
+    /// Reduces a measurement. Rates, means and CPU come from `whole`; percentiles from `timed`,
+    /// which is the same sample where reading the clock costs nothing against the operation.
+    pub fn new(whole: &Sample, timed: Option<&Sample>) -> Self {
+        assert!(whole.op_count > 0, "an empty sample cannot be a repetition");
+        let ops = whole.op_count as f64;
+        let latencies = timed.unwrap_or(whole).latencies.as_ref();
+        let at = |p| latencies.and_then(|latencies| percentile(latencies, p));
+        let per_commit = |count: fn(&Counters) -> u64| {
+            let counters = whole.counters.filter(|counters| counters.commit_count > 0)?;
+            Some(count(&counters) as f64 / counters.commit_count as f64)
+        };
+        Self {
+            op_count: whole.op_count + timed.map_or(0, |timed| timed.op_count),
+            ops_per_second: ops * 1e9 / whole.elapsed_ns.max(1) as f64,
+            mean_ns: whole.elapsed_ns as f64 * f64::from(whole.threads) / ops,
+            p50_ns: at(0.5),
+            p90_ns: at(0.9),
+            p99_ns: at(0.99),
+            p999_ns: at(0.999),
+            max_ns: latencies.filter(|all| !all.is_empty()).map(|all| all.max() as f64),
+            cpu_ns_per_op: whole.cpu_ns as f64 / ops,
+            flushes_per_commit: per_commit(|counters| counters.flush_count),
+            writes_per_commit: per_commit(|counters| counters.write_count),
+            device_flushes_per_op: whole.device.map(|device| device.flush_count as f64 / ops),
+            device_written_bytes_per_op: whole
+                .device
+                .map(|device| device.written_bytes as f64 / ops),
+            major_faults: whole.major_faults,
+        }
+    }
+}
+
+/// Points of a percentile curve: (fraction of operations, latency in ns), as far as the rule
+/// allows, and the maximum at its own place.
+pub fn curve(latencies: &Latencies) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    // Eight points per halving of the rest beyond, from the best operation to the last that may be
+    // told.
+    for step in 0..200u32 {
+        let beyond = 0.5f64.powf(f64::from(step) / 8.0);
+        let p = 1.0 - beyond;
+        if latencies.len() < samples_min(p) {
+            break;
+        }
+        points.push((p, latencies.value_at_quantile(p) as f64));
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uniform(count: u64) -> Latencies {
+        let mut all = latencies();
+        for value in 1..=count {
+            all.record(value).unwrap();
+        }
+        all
+    }
+
+    fn sample(op_count: u64, latencies: Option<Latencies>) -> Sample {
+        Sample {
+            op_count,
+            elapsed_ns: op_count * 500,
+            threads: 4,
+            cpu_ns: op_count * 40,
+            major_faults: 3,
+            latencies,
+            counters: Some(Counters {
+                commit_count: op_count,
+                flush_count: op_count / 2,
+                write_count: 0,
+            }),
+            device: None,
+            written: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_percentile_needs_ten_samples_beyond_it() {
+        for (p, least) in [(0.5, 20), (0.9, 100), (0.99, 1000), (0.999, 10_000), (0.9999, 100_000)]
+        {
+            assert_eq!(samples_min(p), least);
+            assert_eq!(percentile(&uniform(least - 1), p), None);
+            let value = percentile(&uniform(least), p).unwrap();
+            let exact = p * least as f64;
+            assert!((value / exact - 1.0).abs() < 0.002, "p{p} is {value}, not {exact}");
+        }
+    }
+
+    #[test]
+    fn medians_of_odd_even_and_no_values() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
+        assert_eq!(median(&[9.0, 1.0, 5.0, 6.0]), Some(5.5));
+    }
+
+    #[test]
+    fn a_repetition_counts_per_operation_and_per_commit() {
+        let one = Repetition::new(&sample(1000, Some(uniform(1000))), None);
+        assert_eq!(one.mean_ns, 2000.0);
+        assert_eq!(one.ops_per_second, 2e6);
+        assert_eq!(one.cpu_ns_per_op, 40.0);
+        assert_eq!(one.flushes_per_commit, Some(0.5));
+        assert_eq!(one.p999_ns, None);
+        assert_eq!(one.max_ns, Some(1000.0));
+        let two = Repetition::new(&sample(10, None), Some(&sample(1000, Some(uniform(1000)))));
+        assert_eq!(two.op_count, 1010);
+        assert!(two.p99_ns.is_some());
+    }
+
+    #[test]
+    fn a_curve_ends_where_samples_do() {
+        let points = curve(&uniform(1000));
+        let (last, _) = *points.last().unwrap();
+        assert!(last <= 0.99 && last > 0.98, "{last}");
+        assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1));
+        assert!(curve(&latencies()).is_empty());
+    }
+}

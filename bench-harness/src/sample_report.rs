@@ -1,0 +1,74 @@
+//! A small report with known numbers, for the tests of what is made of reports.
+
+use std::collections::BTreeMap;
+
+use crate::report::{Drift, Report, Row, RowResult, RunSpec, SCHEMA, StoreFacts};
+use crate::sample::Repetition;
+use crate::store::{Class, Contender};
+use crate::verdict::{Finding, Judgement, Outcome};
+
+/// A durable row whose p50 is `p50_us` in the median of three rounds.
+fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
+    let round = |change_us: f64| {
+        let p50_ns = (p50_us + change_us) * 1000.0;
+        Repetition {
+            op_count: 15_000,
+            ops_per_second: 1e9 / p50_ns,
+            mean_ns: p50_ns * 1.1,
+            p50_ns: Some(p50_ns),
+            p90_ns: Some(p50_ns * 1.2),
+            p99_ns: Some(p50_ns * 2.0),
+            p999_ns: Some(p50_ns * 4.0),
+            max_ns: Some(p50_ns * 9.0),
+            cpu_ns_per_op: 21_000.0,
+            flushes_per_commit: (contender == Contender::Uarr).then_some(1.0),
+            writes_per_commit: None,
+            device_flushes_per_op: Some(1.0),
+            device_written_bytes_per_op: Some(4096.0),
+            major_faults: 0,
+        }
+    };
+    RowResult {
+        row,
+        contender,
+        class: Class::Sync,
+        threads: 1,
+        repetitions: vec![round(0.0), round(-2.0), round(2.0)],
+        curve: (0..60)
+            .map(|step| (1.0 - 0.5f64.powf(f64::from(step) / 8.0), p50_us * 1e3 + f64::from(step)))
+            .collect(),
+    }
+}
+
+/// The report: a floor of 120 us, the engine at 130 us, RocksDB at 200 us.
+pub fn sample_report() -> Report {
+    Report {
+        schema: SCHEMA,
+        run: RunSpec { seconds: 2.0, repetitions: 3, records: 1000, quick: false },
+        started_unix_s: 1_790_000_000,
+        elapsed_s: 42.5,
+        arrival: "closed loop".to_owned(),
+        machine: BTreeMap::from([("kernel".to_owned(), "6.18".to_owned())]),
+        stores: vec![StoreFacts {
+            contender: Contender::Uarr,
+            version: "0.1.0".to_owned(),
+            settings: "default".to_owned(),
+        }],
+        rows: vec![
+            durable(Row::WriteFdatasync, Contender::Floor, 120.0),
+            durable(Row::DurablePut1, Contender::Uarr, 130.0),
+            durable(Row::DurablePut1, Contender::Rocksdb, 200.0),
+        ],
+        drift: vec![Drift { row: Row::WriteFdatasync, start_ns: 120_000.0, end_ns: 122_400.0 }],
+        notes: vec!["a note".to_owned()],
+        judgements: vec![Judgement {
+            id: "P1-floor".to_owned(),
+            question: "durable-put1 p50_ns / write-fdatasync".to_owned(),
+            bound: "<= 1.2".to_owned(),
+            value: Some(130.0 / 120.0),
+            range: Some((1.08, 1.09)),
+            finding: Finding::Met,
+        }],
+        outcome: Outcome::Pass,
+    }
+}

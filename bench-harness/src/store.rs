@@ -1,0 +1,171 @@
+//! What the harness asks of a store under test, and the list of stores.
+//!
+//! [`Store`] and [`Session`] are generic, so the measured loops call a store directly; the driver
+//! ([`crate::drive`]) puts a coarse object-safe layer above them, one call per measurement.
+//!
+//! Invariant: a store opened with [`Class::Sync`] acknowledges a write only when it survives a loss
+//! of power. What weaker classes promise is told by [`Class::promise`] and printed with every row.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::BenchError;
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contender {
+    /// The bare device under the same directory.
+    Floor,
+    /// This project's engine.
+    Uarr,
+    /// RocksDB (feature `peers`).
+    Rocksdb,
+    /// SQLite (feature `peers`).
+    Sqlite,
+}
+
+impl Contender {
+    /// The stores, in the order they take turns.
+    pub const STORES: [Self; 3] = [Self::Uarr, Self::Rocksdb, Self::Sqlite];
+
+    /// The name in tables, JSON and target files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Uarr => "uarr",
+            Self::Rocksdb => "rocksdb",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// The contender with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Floor, Self::Uarr, Self::Rocksdb, Self::Sqlite]
+            .into_iter()
+            .find(|contender| contender.name() == name)
+    }
+
+    /// Whether this program was built with the store inside.
+    pub const fn is_built_in(self) -> bool {
+        match self {
+            Self::Floor | Self::Uarr => true,
+            Self::Rocksdb | Self::Sqlite => cfg!(feature = "peers"),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// When a write is acknowledged, or that there are no writes in the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// After it reached stable storage.
+    Sync,
+    /// At once; it reaches stable storage within 100 ms.
+    Interval,
+    /// After it reached the page cache; stable storage when the operating system likes.
+    OsCache,
+    /// Nothing is written in the measured part.
+    Read,
+}
+
+impl Class {
+    /// The name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Interval => "interval-100ms",
+            Self::OsCache => "os-cache",
+            Self::Read => "read",
+        }
+    }
+
+    /// What is promised, for the legend of the tables.
+    pub const fn promise(self) -> &'static str {
+        match self {
+            Self::Sync => "acknowledged after the device has it; survives a loss of power",
+            Self::Interval => "acknowledged in memory; at most 100 ms are lost, also by a kill",
+            Self::OsCache => {
+                "acknowledged in the page cache; survives a kill, power loss has no bound"
+            }
+            Self::Read => "nothing is written",
+        }
+    }
+
+    /// Ratios are formed only between rows of equal group: `Interval` and `OsCache` are both
+    /// acknowledged before they are durable and share one, all else stands alone.
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Interval | Self::OsCache => "unsynced",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// How stores are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenSpec {
+    /// Whether each write must be durable when it returns; otherwise the store's usual unsynced
+    /// class.
+    pub durable: bool,
+    /// User bytes expected; caches are sized to hold all of them.
+    pub data_bytes: u64,
+}
+
+/// Counters of a store since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commits acknowledged.
+    pub commit_count: u64,
+    /// Flushes asked of the device for the log.
+    pub flush_count: u64,
+    /// Writes to the log.
+    pub write_count: u64,
+}
+
+/// An open store, shared by threads.
+pub trait Store: Send + Sync + Sized + 'static {
+    /// One thread's way in.
+    type Session<'s>: Session
+    where
+        Self: 's;
+
+    /// Runs `body` with a session of the calling thread. `body` is not called when there is none.
+    fn with_session<R>(
+        &self,
+        body: impl FnOnce(&mut Self::Session<'_>) -> R,
+    ) -> Result<R, BenchError>;
+    /// Whatever the store needs to show its steady state of durable commits; not measured.
+    fn prepare_durable(&self) -> Result<(), BenchError> {
+        Ok(())
+    }
+    /// Waits until background work caused by earlier writes is done, where the store can tell.
+    fn settle(&self) -> Result<(), BenchError> {
+        Ok(())
+    }
+    /// The store's own count of commits and flushes, where it has one.
+    fn counters(&self) -> Option<Counters> {
+        None
+    }
+    /// Closes the store; everything acknowledged must be there when it is opened again.
+    fn close(self) -> Result<(), BenchError>;
+}
+
+/// One thread's way into a store.
+pub trait Session {
+    /// Writes one record with the store's durability.
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError>;
+    /// Hands the value under `key` to `read` without a copy of ours; `None` if there is no such
+    /// record.
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError>;
+    /// Writes all records as one atomic batch with the store's durability.
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError>;
+}

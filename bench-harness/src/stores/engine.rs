@@ -1,0 +1,84 @@
+//! This project's engine behind [`Store`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::BenchError;
+use crate::store::{Counters, OpenSpec, Session, Store};
+
+/// How long an unsynced write may stay in memory only.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a reader of the results needs to know about the set-up.
+pub const SETTINGS: &str = "integer keys, everything else default; durable: Durability::Sync; \
+    unsynced: Durability::Interval(100 ms)";
+
+/// The engine's database.
+pub struct Engine(uarr::Db);
+
+fn failed(error: uarr::Error) -> BenchError {
+    BenchError::Setup(format!("uarr: {error}"))
+}
+
+impl Engine {
+    /// Opens or creates the database in `dir`.
+    pub fn open(dir: &Path, spec: OpenSpec) -> Result<Self, BenchError> {
+        let durability = if spec.durable {
+            uarr::Durability::Sync
+        } else {
+            uarr::Durability::Interval(INTERVAL)
+        };
+        let builder = uarr::Db::builder(dir).keys(uarr::KeyKind::U64).durability(durability);
+        Ok(Self(builder.open().map_err(failed)?))
+    }
+}
+
+impl Store for Engine {
+    type Session<'s> = EngineSession<'s>;
+
+    fn with_session<R>(
+        &self,
+        body: impl FnOnce(&mut Self::Session<'_>) -> R,
+    ) -> Result<R, BenchError> {
+        Ok(body(&mut EngineSession(&self.0)))
+    }
+
+    fn counters(&self) -> Option<Counters> {
+        let stats = self.0.stats();
+        Some(Counters {
+            commit_count: stats.commit_count,
+            flush_count: stats.flush_count,
+            write_count: stats.write_count,
+        })
+    }
+
+    fn close(self) -> Result<(), BenchError> {
+        self.0.close().map_err(failed)
+    }
+}
+
+/// One thread's way into the engine: the shared handle itself.
+pub struct EngineSession<'s>(&'s uarr::Db);
+
+impl Session for EngineSession<'_> {
+    #[inline]
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
+        self.0.put(key, value).map_err(failed)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
+        let record = self.0.get(key).map_err(failed)?;
+        Ok(record.map(|record| read(record.bytes())))
+    }
+
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
+        let mut batch = self.0.batch();
+        for (key, value) in records {
+            batch = batch.put(*key, value);
+        }
+        batch.commit().map_err(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! The stores under test, each behind [`crate::store::Store`].
+
+mod engine;
+#[cfg(feature = "peers")]
+mod peers;
+
+use std::path::Path;
+
+use crate::drive::{Driven, Driver};
+use crate::error::BenchError;
+use crate::report::StoreFacts;
+use crate::store::{Class, Contender, OpenSpec};
+
+/// Opens or creates a store in directory `dir`, whose parent exists.
+///
+/// Asking for a store that is not built in is an error of the caller: see
+/// [`Contender::is_built_in`].
+pub fn open(
+    contender: Contender,
+    dir: &Path,
+    spec: OpenSpec,
+) -> Result<Box<dyn Driven>, BenchError> {
+    assert!(contender.is_built_in(), "{contender} is not built in");
+    match contender {
+        Contender::Floor => unreachable!("the floor is no store"),
+        Contender::Uarr => {
+            Ok(Box::new(Driver { contender, store: engine::Engine::open(dir, spec)? }))
+        }
+        #[cfg(feature = "peers")]
+        Contender::Rocksdb => {
+            Ok(Box::new(Driver { contender, store: peers::RocksStore::open(dir, spec)? }))
+        }
+        #[cfg(feature = "peers")]
+        Contender::Sqlite => {
+            Ok(Box::new(Driver { contender, store: peers::SqliteStore::open(dir, spec)? }))
+        }
+        #[cfg(not(feature = "peers"))]
+        Contender::Rocksdb | Contender::Sqlite => unreachable!("not built in, as asserted above"),
+    }
+}
+
+/// The durability class of a contender's writes.
+pub const fn class(contender: Contender, durable: bool) -> Class {
+    match (contender, durable) {
+        (_, true) => Class::Sync,
+        (Contender::Uarr, false) => Class::Interval,
+        (_, false) => Class::OsCache,
+    }
+}
+
+/// Versions and settings of the stores that are built in.
+pub fn facts() -> Vec<StoreFacts> {
+    vec![
+        StoreFacts {
+            contender: Contender::Uarr,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: engine::SETTINGS.to_owned(),
+        },
+        #[cfg(feature = "peers")]
+        StoreFacts {
+            contender: Contender::Rocksdb,
+            version: uarr_bench_peers::Rocks::VERSION.to_owned(),
+            settings: uarr_bench_peers::Rocks::SETTINGS.to_owned(),
+        },
+        #[cfg(feature = "peers")]
+        StoreFacts {
+            contender: Contender::Sqlite,
+            version: uarr_bench_peers::Sqlite::version(),
+            settings: uarr_bench_peers::Sqlite::SETTINGS.to_owned(),
+        },
+    ]
+}

@@ -1,0 +1,379 @@
+//! The report as plain aligned text, and the words for numbers that text and HTML share.
+
+use std::fmt::Write;
+
+use crate::report::{Metric, Report, Row, RowResult};
+use crate::sample::Repetition;
+use crate::store::{Class, Contender};
+use crate::verdict::{Finding, Judgement};
+
+/// A table: a head and rows of equal length.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Names of the columns; columns after `left_count` are set to the right.
+    pub head: Vec<&'static str>,
+    /// How many columns from the first are words, set to the left.
+    pub left_count: usize,
+    /// The cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// The table with columns as wide as their widest cell.
+    pub fn to_text(&self) -> String {
+        let mut widths: Vec<usize> = self.head.iter().map(|head| head.len()).collect();
+        for row in &self.rows {
+            assert_eq!(row.len(), widths.len());
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.len());
+            }
+        }
+        let mut text = String::new();
+        let head = self.head.iter().map(|head| (*head).to_owned()).collect();
+        let rule = widths.iter().map(|&width| "-".repeat(width)).collect();
+        for row in [&head, &rule].into_iter().chain(&self.rows) {
+            let mut line = String::new();
+            for (index, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+                let gap = if index == 0 { "" } else { "  " };
+                let written = if index < self.left_count {
+                    write!(line, "{gap}{cell:<width$}")
+                } else {
+                    write!(line, "{gap}{cell:>width$}")
+                };
+                written.expect("writing to a string cannot fail");
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A duration with three digits and its unit.
+pub fn duration(ns: Option<f64>) -> String {
+    let Some(ns) = ns else { return "n/a".to_owned() };
+    let (value, unit) = match ns {
+        ns if ns < 1e3 => (ns, "ns"),
+        ns if ns < 1e6 => (ns / 1e3, "us"),
+        ns if ns < 1e9 => (ns / 1e6, "ms"),
+        ns => (ns / 1e9, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A rate per second with three digits.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if rate < 1e3 => three_digits(rate),
+        rate if rate < 1e6 => format!("{} K", three_digits(rate / 1e3)),
+        rate => format!("{} M", three_digits(rate / 1e6)),
+    }
+}
+
+/// A ratio, such as 1.07x.
+pub fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{}x", three_digits(ratio)))
+}
+
+fn count(count: Option<f64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| format!("{count:.2}"))
+}
+
+fn three_digits(value: f64) -> String {
+    match value.abs() {
+        size if size >= 99.95 => format!("{value:.0}"),
+        size if size >= 9.995 => format!("{value:.1}"),
+        size if size >= 0.01 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// The number by which rows are compared in the column of ratios.
+pub const fn headline(row: Row) -> Metric {
+    match row {
+        Row::WriteFdatasync | Row::WriteDsync | Row::DurablePut1 => Metric::P50Ns,
+        Row::DurablePut16 => Metric::OpsPerSecond,
+        _ => Metric::MeanNs,
+    }
+}
+
+/// The engine's headline number divided by that of `other`, inside a durability group. Floors of
+/// writes stand beside the lone durable put, the mapped floor beside the get.
+pub fn engine_against(report: &Report, other: &RowResult) -> Option<f64> {
+    let own_row = match other.row {
+        Row::WriteFdatasync | Row::WriteDsync => Row::DurablePut1,
+        Row::ReadMapped => Row::Get,
+        Row::ReadDirect => return None,
+        row => row,
+    };
+    if other.contender == Contender::Uarr {
+        return None;
+    }
+    let own = report.find(own_row, Contender::Uarr)?;
+    if own.class.group() != other.class.group() {
+        return None;
+    }
+    let metric = headline(own_row);
+    Some(own.median(metric)? / other.median(metric).filter(|&median| median > 0.0)?)
+}
+
+/// All measurements.
+pub fn results(report: &Report) -> Table {
+    let mut table = Table {
+        head: vec![
+            "row",
+            "store",
+            "durability",
+            "thr",
+            "ops/s",
+            "mean",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "max",
+            "CPU/op",
+            "flush/commit",
+            "dev flush/op",
+            "uarr/this",
+        ],
+        left_count: 3,
+        rows: Vec::new(),
+    };
+    for row in &report.rows {
+        let time = |metric: Metric| duration(row.median(metric));
+        table.rows.push(vec![
+            row.row.name().to_owned(),
+            row.contender.name().to_owned(),
+            row.class.name().to_owned(),
+            row.threads.to_string(),
+            row.median(Metric::OpsPerSecond).map_or_else(|| "n/a".to_owned(), rate),
+            time(Metric::MeanNs),
+            time(Metric::P50Ns),
+            time(Metric::P90Ns),
+            time(Metric::P99Ns),
+            time(Metric::P999Ns),
+            time(Metric::MaxNs),
+            time(Metric::CpuNsPerOp),
+            count(row.median(Metric::FlushesPerCommit)),
+            count(row.median(Metric::DeviceFlushesPerOp)),
+            ratio(engine_against(report, row)),
+        ]);
+    }
+    table
+}
+
+/// What came of the targets.
+pub fn verdicts(judgements: &[Judgement]) -> Table {
+    let number = |value: f64| three_digits(value);
+    let row = |judgement: &Judgement| {
+        vec![
+            judgement.id.clone(),
+            judgement.question.clone(),
+            judgement.bound.clone(),
+            judgement.value.map_or_else(|| "n/a".to_owned(), number),
+            judgement.range.map_or_else(
+                || "-".to_owned(),
+                |(low, high)| format!("{} .. {}", number(low), number(high)),
+            ),
+            verdict_word(judgement),
+        ]
+    };
+    Table {
+        head: vec!["target", "what", "bound", "median", "rounds", "verdict"],
+        left_count: 3,
+        rows: judgements.iter().map(row).collect(),
+    }
+}
+
+fn verdict_word(judgement: &Judgement) -> String {
+    match &judgement.finding {
+        Finding::Met => "pass".to_owned(),
+        Finding::Missed => "MISS".to_owned(),
+        Finding::Unjudged { reason } => format!("not judged: {reason}"),
+    }
+}
+
+/// How to read the table of results.
+pub fn legend(report: &Report) -> Vec<String> {
+    let mut classes: Vec<Class> = Vec::new();
+    for row in &report.rows {
+        if !classes.contains(&row.class) {
+            classes.push(row.class);
+        }
+    }
+    let mut lines: Vec<String> =
+        classes.iter().map(|class| format!("{}: {}", class.name(), class.promise())).collect();
+    lines.push(format!(
+        "medians of {} rounds of {} s; {}",
+        report.run.repetitions, report.run.seconds, report.arrival
+    ));
+    lines.push(
+        "n/a: not timed one by one, or fewer than 10 samples beyond the percentile; mean: wall \
+         time x \
+         threads / operations, without a clock reading per operation in memory-speed rows"
+            .to_owned(),
+    );
+    lines.push(
+        "flush/commit: the store's own count; dev flush/op: counted by the whole device, other \
+         processes included"
+            .to_owned(),
+    );
+    lines.push(
+        "uarr/this: p50 (durable-put1), throughput (durable-put16), else mean; only inside a \
+         durability \
+         group (interval-100ms and os-cache are both acknowledged before they are durable)"
+            .to_owned(),
+    );
+    lines
+}
+
+/// The whole report for a terminal.
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+    };
+    let fact = |name: &str| report.machine.get(name).map_or("unknown", String::as_str);
+    line(&format!(
+        "{} ({} threads), kernel {}, {} on {} (write cache: {}, FUA: {}), {} records of {} bytes",
+        fact("cpu model"),
+        fact("cpu threads"),
+        fact("kernel"),
+        fact("file system"),
+        fact("device"),
+        fact("device write cache"),
+        fact("device FUA"),
+        report.run.records,
+        crate::record::RECORD_BYTES,
+    ));
+    for store in &report.stores {
+        line(&format!("{} {}: {}", store.contender, store.version, store.settings));
+    }
+    line("");
+    line(results(report).to_text().trim_end());
+    line("");
+    for row in Row::ALL {
+        if report.rows.iter().any(|result| result.row == row) {
+            line(&format!("{:<16} {}", row.name(), row.meaning()));
+        }
+    }
+    line("");
+    for explanation in legend(report) {
+        line(&explanation);
+    }
+    line("");
+    for drift in &report.drift {
+        line(&format!(
+            "floor {} before {}, after {}: drift {:.0} %",
+            drift.row.name(),
+            duration(Some(drift.start_ns)),
+            duration(Some(drift.end_ns)),
+            drift.relative() * 100.0,
+        ));
+    }
+    for note in &report.notes {
+        line(&format!("note: {note}"));
+    }
+    line("");
+    if report.judgements.is_empty() {
+        line("no targets were given");
+    } else {
+        line(verdicts(&report.judgements).to_text().trim_end());
+        line("");
+        line(&format!(
+            "VERDICT: {} (exit code {}), {:.0} s",
+            report.outcome.name(),
+            report.outcome.exit_code(),
+            report.elapsed_s
+        ));
+    }
+    text
+}
+
+/// One line per floor, for the subcommand that measures only those.
+pub fn floor_line(row: Row, repetition: &Repetition) -> String {
+    format!(
+        "{:<16} p50 {:>8}  p99 {:>8}  p99.9 {:>8}  max {:>8}  mean {:>8}  {:>7}/s  \
+         CPU/op {:>8}  {}",
+        row.name(),
+        duration(repetition.p50_ns),
+        duration(repetition.p99_ns),
+        duration(repetition.p999_ns),
+        duration(repetition.max_ns),
+        duration(Some(repetition.mean_ns)),
+        rate(repetition.ops_per_second),
+        duration(Some(repetition.cpu_ns_per_op)),
+        row.meaning(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample_report::sample_report;
+
+    #[test]
+    fn numbers_have_three_digits_and_a_unit() {
+        let cases = [
+            (0.0, "0.00 ns"),
+            (87.04, "87.0 ns"),
+            (999.0, "999 ns"),
+            (3355.0, "3.35 us"),
+            (127_400.0, "127 us"),
+            (1_798e6, "1.80 s"),
+            (4.2e6, "4.20 ms"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(duration(Some(ns)), text);
+        }
+        assert_eq!(duration(None), "n/a");
+        assert_eq!(
+            (rate(306_000.0), rate(1.2e6), rate(7.0)),
+            ("306 K".into(), "1.20 M".into(), "7.00".into())
+        );
+        assert_eq!((ratio(Some(0.033)), ratio(None)), ("0.03x".into(), "-".into()));
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let table = Table {
+            head: vec!["name", "n"],
+            left_count: 1,
+            rows: vec![vec!["a".into(), "1".into()], vec!["longer".into(), "200".into()]],
+        };
+        assert_eq!(table.to_text(), "name      n\n------  ---\na         1\nlonger  200\n");
+    }
+
+    #[test]
+    fn ratios_stay_inside_a_durability_group() {
+        let mut report = sample_report();
+        let floor = report.find(Row::WriteFdatasync, Contender::Floor).unwrap().clone();
+        let ratio = engine_against(&report, &floor).unwrap();
+        assert!((ratio - 130.0 / 120.0).abs() < 1e-9);
+        for row in &mut report.rows {
+            if row.contender == Contender::Uarr {
+                row.class = Class::Interval;
+            }
+        }
+        assert_eq!(engine_against(&report, &floor), None);
+    }
+
+    #[test]
+    fn the_text_names_every_row_note_and_verdict() {
+        let text = render(&sample_report());
+        for part in [
+            "durable-put1",
+            "rocksdb",
+            "note: a note",
+            "P1-floor",
+            "<= 1.2",
+            "VERDICT: PASS",
+            "drift 2 %",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(text.is_ascii());
+    }
+}

@@ -49,13 +49,17 @@ impl UArrBuf {
         &self.words.as_slice().as_bytes()[..self.bytes_len]
     }
 
+    /// The record's bytes, for changes that keep it valid.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.words.as_mut_slice().as_mut_bytes()[..self.bytes_len]
+    }
+
     /// The root value.
     ///
     /// # Panics
     /// If the buffer is empty: it was made by [`UArrBuf::new`] and nothing was written to it.
     #[inline]
     #[must_use]
-    #[expect(clippy::should_implement_trait, reason = "AsRef<[u8]> exists; this is the value view")]
     pub fn as_ref(&self) -> UArrRef<'_> {
         UArrRef::open(self.as_bytes()).expect("a written buffer holds a record")
     }
@@ -201,7 +205,7 @@ impl Output {
         if needed > TOTAL_BYTES_MAX {
             return None;
         }
-        let doubled = (self.buffer.words.len() * 16).max(256).min(TOTAL_BYTES_MAX);
+        let doubled = (self.buffer.words.len() * 16).clamp(256, TOTAL_BYTES_MAX);
         self.buffer.words.resize(needed.max(doubled).div_ceil(8), 0);
         Some(())
     }

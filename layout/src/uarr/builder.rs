@@ -131,6 +131,12 @@ impl Builder {
         super::json_read::encode_json(&mut self.encoder, text.as_ref())
     }
 
+    /// The encoder below.
+    #[inline]
+    pub fn encoder_mut(&mut self) -> &mut Encoder {
+        &mut self.encoder
+    }
+
     /// Takes the record built last; the next one starts with new storage.
     #[must_use]
     pub fn take(&mut self) -> UArrBuf {

@@ -244,6 +244,15 @@ impl Encoder {
         }
     }
 
+    /// Gives the integer written last another inline tag. Unless an integer was written last,
+    /// nothing happens.
+    #[cfg(feature = "serde")]
+    pub(crate) fn retag_integer(&mut self, new_tag: u8) {
+        if let Some(last @ (&mut tag::INT | &mut tag::UINT)) = self.tags.last_mut() {
+            *last = new_tag;
+        }
+    }
+
     /// Writes a double, bits kept.
     #[inline]
     pub fn f64(&mut self, value: f64) {
@@ -316,7 +325,7 @@ impl Encoder {
     /// Writes a typed array.
     #[inline]
     pub fn slice<T: Element>(&mut self, values: &[T]) {
-        let bytes = values.len() * size_of::<T>();
+        let bytes = size_of_val(values);
         if let Some(room) = self.array_room(values.len(), bytes, T::TAG) {
             T::write_le(values, room);
         }
@@ -426,20 +435,21 @@ impl Encoder {
             self.widen_f32(frame.first);
             return self.write_list(frame.first);
         }
-        let mut slots = std::mem::take(&mut self.slots);
-        let count = slots.len() - frame.first;
-        self.tags.truncate(frame.first);
+        let count = self.slots.len() - frame.first;
         let width = if array_tag == tag::ARRAY_F32 { 4 } else { 8 };
-        // The slots are not on the encoder while the array is written: its own slot is pushed to
-        // an empty vector and moved over afterwards.
-        if let Some(room) = self.array_room(count, count * width, array_tag) {
-            for (target, slot) in room.chunks_exact_mut(width).zip(&slots[frame.first..]) {
-                target.copy_from_slice(&slot.to_le_bytes()[..width]);
+        if count > ELEMENTS_MAX {
+            self.fail(BuildError::TooLong);
+        }
+        let at = self.output.align().unwrap_or(0);
+        if self.error.is_none() {
+            match self.output.room(count * width) {
+                Some(room) => fill_array(room, &self.slots[frame.first..], width),
+                None => self.error = Some(BuildError::TooLong),
             }
         }
-        slots.truncate(frame.first);
-        slots.append(&mut self.slots);
-        self.slots = slots;
+        self.slots.truncate(frame.first);
+        self.tags.truncate(frame.first);
+        self.push(at as u64 | (count as u64) << 32, array_tag);
     }
 
     fn widen_f32(&mut self, first: usize) {
@@ -614,6 +624,13 @@ impl Encoder {
         self.slots.truncate(first);
         self.tags.truncate(first);
         base as u64
+    }
+}
+
+#[inline]
+fn fill_array(room: &mut [u8], slots: &[u64], width: usize) {
+    for (target, slot) in room.chunks_exact_mut(width).zip(slots) {
+        target.copy_from_slice(&slot.to_le_bytes()[..width]);
     }
 }
 

@@ -14,7 +14,9 @@ const K2: u64 = 0xC2B2_AE3D_27D4_EB4F;
 /// let record = uarr!({ "name": "Ada", "age": 36 });
 /// assert_eq!(record.as_ref().get(&AGE).and_then(|age| age.as_i64()), Some(36));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Not `Copy`, so that a static one is passed as `&AGE`, as it is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key<'k> {
     pub(crate) name: &'k str,
     pub(crate) hash: u64,
@@ -53,7 +55,7 @@ impl<'k> From<&'k String> for Key<'k> {
 impl<'k> From<&Key<'k>> for Key<'k> {
     #[inline]
     fn from(key: &Key<'k>) -> Self {
-        *key
+        Self { name: key.name, hash: key.hash }
     }
 }
 
@@ -180,7 +182,7 @@ mod tests {
     fn equal_names_are_equal_at_every_length_and_differ_at_every_byte() {
         let base: Vec<u8> = (0..40).collect();
         for n in 0..40 {
-            assert!(names_equal(&base[..n], &base[..n].to_vec()));
+            assert!(names_equal(&base[..n], &base.clone()[..n]));
             for i in 0..n {
                 let mut other = base[..n].to_vec();
                 other[i] ^= 0x80;

@@ -40,7 +40,12 @@ mod json_write;
 mod key;
 mod macros;
 mod number;
+mod patch;
+mod patch_diff;
+mod patch_in_place;
 mod read;
+#[cfg(feature = "serde")]
+pub mod serde;
 mod shape;
 mod shape_cache;
 mod shape_check;
@@ -48,6 +53,7 @@ pub mod spec;
 mod static_shape;
 mod text;
 mod validate;
+mod value;
 mod view;
 
 pub use buf::UArrBuf;
@@ -66,11 +72,16 @@ pub use key::{Key, name_hash};
 #[doc(hidden)]
 pub use macros::{Reference, literal};
 pub use number::{BigInt, Decimal};
+pub use patch::{Patch, PatchError, apply, diff};
+pub use patch_in_place::UArrMut;
 pub use read::{Step, UArrRef};
+#[cfg(feature = "serde")]
+pub use serde::{SerdeError, from_slice, from_value, to_buf, to_vec};
 pub use static_shape::Shape;
 #[doc(hidden)]
 pub use static_shape::{blob, blob_bytes};
 pub use validate::validate_with;
+pub use value::{Array, Value};
 pub use view::{ArrayRef, Entries, Items, Kind, View};
 
 pub use crate::__shape as shape;

@@ -486,7 +486,7 @@ impl<'a> UArrRef<'a> {
 }
 
 /// One step of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<'k> {
     /// The field of this name.
     Name(Key<'k>),
@@ -518,7 +518,7 @@ impl<'k> From<Key<'k>> for Step<'k> {
 impl<'k> From<&Key<'k>> for Step<'k> {
     #[inline]
     fn from(key: &Key<'k>) -> Self {
-        Self::Name(*key)
+        Self::Name(Key::from(key))
     }
 }
 

@@ -240,6 +240,8 @@ impl<'a> ArrayRef<'a> {
 pub struct Entries<'a> {
     owner: UArrRef<'a>,
     shape: Option<ShapeView<'a>>,
+    /// All names, checked to be UTF-8 at once.
+    names: &'a str,
     table: u32,
     index: usize,
     name_start: usize,
@@ -248,9 +250,14 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     #[inline]
     pub(crate) fn new(owner: &UArrRef<'a>) -> Self {
-        let object = owner.object();
-        let (shape, table) = object.map_or((None, 0), |(shape, table)| (Some(shape), table));
-        Self { owner: *owner, shape, table, index: 0, name_start: 0 }
+        let mut entries =
+            Self { owner: *owner, shape: None, names: "", table: 0, index: 0, name_start: 0 };
+        if let Some((shape, table)) = owner.object()
+            && let Ok(names) = std::str::from_utf8(shape.names)
+        {
+            entries = Self { shape: Some(shape), names, table, ..entries };
+        }
+        entries
     }
 
     /// The fields of what must be an object, `None` if it is not readable.
@@ -269,10 +276,9 @@ impl<'a> Entries<'a> {
         }
         let at = self.owner.slot_at();
         let field = shape.end(self.index).and_then(|end| {
-            let name = shape.names.get(self.name_start..end)?;
+            let name = self.names.get(self.name_start..end)?;
             self.name_start = end;
-            let value = self.owner.entry(self.table, shape.count, self.index)?;
-            Some((std::str::from_utf8(name).ok()?, value))
+            Some((name, self.owner.entry(self.table, shape.count, self.index)?))
         });
         self.index += 1;
         Some(field.ok_or(Error::Name { at }))
@@ -325,6 +331,13 @@ impl<'a> Items<'a> {
         }
         let array = owner.as_array();
         Self { array, count: array.map_or(0, |array| array.len()), ..empty }
+    }
+
+    /// Whether the elements are those of a typed array.
+    #[cfg(feature = "serde")]
+    #[inline]
+    pub(crate) fn is_array(&self) -> bool {
+        self.array.is_some()
     }
 
     /// The elements of what must be a list, `None` if it is not readable.

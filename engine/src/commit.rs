@@ -197,6 +197,22 @@ impl<W> Applier<W> {
     }
 }
 
+/// Held by a leader while it writes: if it panics, the others must not wait for it for ever.
+struct Abandoned<'a, S: Storage> {
+    core: &'a Core<S>,
+    cell: &'a GroupCell,
+    last_lsn: u64,
+}
+
+impl<S: Storage> Drop for Abandoned<'_, S> {
+    fn drop(&mut self) {
+        let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
+        let result = Err(self.core.note_poison(&cause));
+        self.core.settle(self.last_lsn, None, &result);
+        self.cell.finish(&result);
+    }
+}
+
 enum Role {
     /// Nothing to wait for.
     Done,
@@ -232,11 +248,12 @@ impl<S: Storage> Core<S> {
         let mut staging = lock(&self.staging);
         let target = staging.next_lsn - 1;
         loop {
-            if staging.settled_lsn >= target {
-                return Ok(());
-            }
+            // A failed group is settled too, so the failure is asked for first.
             if let Some(error) = self.poison() {
                 return Err(error);
+            }
+            if staging.settled_lsn >= target {
+                return Ok(());
             }
             if staging.leader {
                 staging.settled_waiters += 1;
@@ -453,7 +470,9 @@ impl<S: Storage> Core<S> {
         let last_lsn = group.builder.last_lsn();
         let StagedGroup { builder, cell, commit_count } = group;
         let record_count = u64::from(builder.record_count);
+        let abandoned = Abandoned { core: self, cell: &cell, last_lsn };
         let (result, buffer) = self.write_group(builder);
+        std::mem::forget(abandoned);
         if result.is_ok() {
             self.durable_lsn.store(last_lsn, Ordering::Release);
             if !self.options.durability.memory_first() {

@@ -169,6 +169,24 @@ impl Run {
                 }
             }
             possible |= index + 1 >= self.durable && state == found;
+            if std::env::var("UARR_SEED").is_ok() && index + 1 >= self.durable {
+                eprintln!("prefix {}: state {} found {}", index + 1, state.len(), found.len());
+                for (k, v) in &state {
+                    if found.get(k) != Some(v) {
+                        eprintln!(
+                            "  expected {:?} len {} found {:?}",
+                            String::from_utf8_lossy(k),
+                            v.len(),
+                            found.get(k).map(|v| v.len())
+                        );
+                    }
+                }
+                for k in found.keys() {
+                    if !state.contains_key(k) {
+                        eprintln!("  unexpected {:?}", String::from_utf8_lossy(k));
+                    }
+                }
+            }
         }
         assert!(
             possible,
@@ -211,20 +229,35 @@ fn run(seed: u64) {
                 run.open().unwrap_or_else(|error| panic!("seed {seed}: {error}"))
             }
         };
+        if std::env::var("UARR_SEED").is_ok() {
+            eprintln!("opened: {:?}", db.recovery_report());
+        }
         run.check(&db, seed);
         if run.random.below(2) == 0 {
             run.inject_fault(60);
         }
+        let mut acknowledged = 0;
         for _ in 0..run.random.below(60) {
-            if let Err(error) = run.operate(&db) {
+            let r = run.operate(&db);
+            if std::env::var("UARR_SEED").is_ok() {
+                eprintln!(
+                    "op {:?} durable {} of {} lsn {}",
+                    r.as_ref().err(),
+                    run.durable,
+                    run.history.len(),
+                    run.last_lsn
+                );
+            }
+            if let Err(error) = r {
                 let kind = error.kind();
                 let expected = matches!(kind, ErrorKind::Poisoned | ErrorKind::Io);
                 assert!(expected, "seed {seed}: {error}");
                 break;
             }
+            acknowledged = run.history.len();
         }
         if run.random.below(4) == 0 && db.close().is_ok() {
-            run.durable = run.history.len();
+            run.durable = acknowledged;
         }
         run.disk = match run.random.below(5) {
             0 => run.disk.crash(),

@@ -52,6 +52,8 @@ pub use record::Record;
 pub use recovery::{RecoveryReport, TornTail};
 pub use stats::Stats;
 pub use uarr_index::IndexStats;
+pub use uarr_layout::uarr as value;
+pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};
 pub use uarr_uring::{Backend, BackendChoice, CommitStrategy};
 pub use verify::VerifyReport;
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use uarr_layout::uarr::UArrRef;
+
 use crate::store::RecordView;
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
@@ -20,6 +22,12 @@ impl<'a> Record<'a> {
     /// The value. Its first byte is 8-byte aligned.
     pub fn bytes(&self) -> &'a [u8] {
         self.view.value
+    }
+
+    /// The value as a UArr record, for values that were written as such. Its header is checked, its
+    /// fields when they are read; no field is decoded before that.
+    pub fn uarr(&self) -> Result<UArrRef<'a>, uarr_layout::uarr::Error> {
+        UArrRef::open(self.view.value)
     }
 
     /// The key as stored: integers are 8 bytes, order-preserving.

@@ -77,3 +77,72 @@ fn threads_share_groups() {
     assert!(stats.flush_count < stats.commit_count);
     assert_eq!(db.iter().count(), 3200);
 }
+
+#[test]
+fn records_are_viewed_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = builder(dir.path()).open().unwrap();
+    let node = uarr::uarr!({ "name": "Ada", "born": 1815, "vec": f32[1.0, 2.0] });
+    db.put("ada", &node).unwrap();
+    let record = db.get("ada").unwrap().unwrap();
+    let view = record.uarr().unwrap();
+    assert_eq!(view.get("name").unwrap().as_str(), Some("Ada"));
+    assert_eq!(view.get("born").unwrap().as_i64(), Some(1815));
+    assert_eq!(view.get("vec").unwrap().as_slice::<f32>().unwrap(), [1.0, 2.0]);
+    db.put("text", "no record").unwrap();
+    assert!(db.get("text").unwrap().unwrap().uarr().is_err());
+}
+
+#[test]
+fn byte_keys_are_ordered_and_prefixed() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = builder(dir.path()).durability(Durability::Manual).open().unwrap();
+    for number in 0..500 {
+        db.put(format!("/usr/{:03}", (number * 37) % 500), "x").unwrap();
+        db.put(format!("/var/{number}"), "y").unwrap();
+    }
+    let found: Vec<_> = db
+        .prefix("/usr/")
+        .unwrap()
+        .map(|record| String::from_utf8(record.unwrap().key().to_vec()).unwrap())
+        .collect();
+    assert_eq!(found, (0..500).map(|n| format!("/usr/{n:03}")).collect::<Vec<_>>());
+    let range = db.range("/usr/100".."/usr/103").unwrap().rev();
+    let keys: Vec<_> = range.map(|record| record.unwrap().key().to_vec()).collect();
+    assert_eq!(keys, [b"/usr/102".to_vec(), b"/usr/101".to_vec(), b"/usr/100".to_vec()]);
+    assert_eq!(db.first().unwrap().unwrap().key(), b"/usr/000");
+    assert_eq!(db.last().unwrap().unwrap().key(), b"/var/99");
+
+    let mut view = db.prefix("/usr/49").unwrap();
+    assert_eq!(view.next().unwrap().unwrap().key(), b"/usr/490");
+    for number in 490..500 {
+        db.delete(format!("/usr/{number}")).unwrap();
+    }
+    assert_eq!(view.count(), 9, "an iterator keeps its moment");
+    assert_eq!(db.prefix("/usr/49").unwrap().count(), 0);
+}
+
+#[test]
+fn oversize_values_and_batches_get_room_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || builder(dir.path()).keys(KeyKind::I64).open().unwrap();
+    let db = open();
+    let large: Vec<u8> = (0..5_000_000u32).map(|i| i as u8).collect();
+    db.put(-1i64, &large).unwrap();
+    let mut batch = db.batch();
+    for key in 0..40_000i64 {
+        batch.add_put(key, [key as u8; 100]);
+    }
+    assert!(batch.commit().unwrap().is_some());
+    db.put(-2i64, b"small").unwrap();
+    let check = |db: &Db| {
+        assert_eq!(db.get(-1i64).unwrap().unwrap().bytes(), large);
+        assert_eq!(db.get(39_999i64).unwrap().unwrap().bytes(), [39_999i64 as u8; 100]);
+        assert_eq!(db.first().unwrap().unwrap().key_i64(), Some(-2));
+        assert_eq!(db.iter().count(), 40_002);
+        assert!(db.verify(|_| {}).unwrap().is_clean());
+    };
+    check(&db);
+    db.close().unwrap();
+    check(&open());
+}

@@ -1,3 +1,102 @@
-//! The `uarr` command.
+//! The `uarr` command: import, read, write, scan and verify databases.
+//!
+//! `main` parses, runs one command and turns its end into an exit code; `args` is the command line,
+//! `exit` the codes, `failure` the errors, `output` the streams. Each command has a file.
+//!
+//! Invariants: no input, argument or byte of a database makes it panic; a closed pipe behind stdout
+//! ends it quietly; with `--json` both streams hold nothing but JSON lines.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod args;
+mod checkpoint;
+mod exit;
+mod failure;
+mod get;
+mod import;
+mod key;
+mod lines;
+mod open;
+mod output;
+mod scan;
+mod stats;
+mod value;
+mod verify;
+mod write;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command, Completions};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result, Stop, output};
+use crate::output::{Form, Output, tell};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(refuse(&error) as u8),
+    };
+    let form = cli.global.form();
+    let mut out = Output::new(form);
+    let ended = run(&cli, &mut out);
+    // What was found before a failure is shown too.
+    let finished = out.finish();
+    let exit = match ended.and_then(|exit| finished.map(|()| exit)) {
+        Ok(exit) => exit,
+        Err(Stop::OutputClosed) => Exit::Done,
+        Err(Stop::Failure(failure)) => {
+            tell(form, &failure);
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Prints help, the version, or what is wrong with the arguments.
+fn refuse(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // Asked for: help or version. A closed pipe ends them quietly as well.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let form = match std::env::args_os().any(|argument| argument == "--json") {
+        true => Form::Json,
+        false => Form::Text,
+    };
+    match form {
+        Form::Text => drop(error.print()),
+        Form::Json => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let summary = text.lines().take_while(|line| !line.is_empty());
+            let summary: Vec<_> = summary.map(str::trim).collect();
+            tell(form, &Failure::usage(summary.join(" ")));
+        }
+    }
+    Exit::Usage
+}
+
+fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Import(args) => import::run(global, args, out),
+        Command::Get(args) => get::run(global, args, out),
+        Command::Put(args) => write::put(global, args, out),
+        Command::Del(args) => write::delete(global, args, out),
+        Command::Scan(args) => scan::run(global, args, out),
+        Command::Stats => stats::run(global, out),
+        Command::Verify => verify::run(global, out),
+        Command::Checkpoint => checkpoint::run(global, out),
+        Command::Completions(args) => completions(args, out),
+    }
+}
+
+fn completions(args: &Completions, out: &mut Output) -> Result<Exit> {
+    // Made in memory first: the generator would panic at a closed pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "uarr", &mut script);
+    std::io::Write::write_all(&mut out.stdout, &script).map_err(|error| output(&error))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,237 @@
+//! The command line: what can be said, in the words of `--help`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use uarr::{Durability, KeyKind, RecoveryMode};
+
+use crate::exit::AFTER_HELP;
+
+/// Import, read, write, scan and verify uarr databases
+#[derive(Debug, Parser)]
+#[command(name = "uarr", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What holds for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Directory of the database
+    #[arg(long, global = true, env = "UARR_DB", value_name = "DIR")]
+    pub db: Option<PathBuf>,
+    /// Print results and errors as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Kind of the keys; chosen when a database is created (default: bytes), then fixed
+    #[arg(long, global = true, value_enum, value_name = "KIND")]
+    pub key_kind: Option<KeyKindArg>,
+    /// What to do if the log ends in a write that was cut off
+    #[arg(long, global = true, value_enum, value_name = "MODE", default_value = "tolerate")]
+    pub recovery: RecoveryArg,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Store each line of a file of JSON objects as a record; creates the database if need be
+    Import(Import),
+    /// Print a record as JSON
+    Get(Get),
+    /// Store one record; creates the database if need be
+    Put(Put),
+    /// Remove a record
+    Del(Del),
+    /// Print records in key order, one JSON object per line
+    Scan(Scan),
+    /// Print sizes and counters
+    Stats,
+    /// Read everything again and check it
+    Verify,
+    /// Take a checkpoint, so that the next open has nothing to replay
+    Checkpoint,
+    /// Print the completions for a shell
+    Completions(Completions),
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// File of JSON objects, one per line of at most 64 MiB; - reads standard input
+    pub file: PathBuf,
+    /// Field that holds the key, a string or an integer: a name or a path like a.b; if a key comes
+    /// twice, the last record stays
+    #[arg(long, value_name = "FIELD")]
+    pub key: String,
+    /// Records per commit
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch: u32,
+    /// Skip lines that cannot be imported, and count them
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// When commits are durable: sync, interval:100ms or manual (when the import is done)
+    #[arg(long, value_name = "WHEN", default_value = "sync", value_parser = parse_durability)]
+    pub durability: Durability,
+}
+
+/// Options of `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Key of the record
+    #[arg(allow_negative_numbers = true)]
+    pub key: OsString,
+    /// Print only this field: a name or a path like a.b[3].c
+    #[arg(long, value_name = "FIELD")]
+    pub field: Option<String>,
+}
+
+/// Options of `put`.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// Key of the record
+    #[arg(allow_negative_numbers = true)]
+    pub key: OsString,
+    /// The record as JSON; - reads it from standard input
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    pub value: OsString,
+}
+
+/// Options of `del`.
+#[derive(Debug, Args)]
+pub struct Del {
+    /// Key of the record
+    #[arg(allow_negative_numbers = true)]
+    pub key: OsString,
+}
+
+/// Options of `scan`.
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// Only keys that start with this (byte tables)
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
+    pub prefix: Option<OsString>,
+    /// Only keys from this one on
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
+    pub from: Option<OsString>,
+    /// Only keys before this one
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
+    pub to: Option<OsString>,
+    /// At most this many records
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// From the highest key down
+    #[arg(long)]
+    pub reverse: bool,
+    /// Print only the keys: one per line, or with --json as {"key":...}
+    #[arg(long)]
+    pub keys_only: bool,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// [`KeyKind`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KeyKindArg {
+    /// Byte strings
+    Bytes,
+    /// Integers from 0 to 18446744073709551615
+    U64,
+    /// Integers from -9223372036854775808 to 9223372036854775807
+    I64,
+}
+
+impl From<KeyKindArg> for KeyKind {
+    fn from(kind: KeyKindArg) -> Self {
+        match kind {
+            KeyKindArg::Bytes => Self::Bytes,
+            KeyKindArg::U64 => Self::U64,
+            KeyKindArg::I64 => Self::I64,
+        }
+    }
+}
+
+/// [`RecoveryMode`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RecoveryArg {
+    /// It is an error
+    Strict,
+    /// It is cut: nothing in it was acknowledged
+    Tolerate,
+}
+
+impl From<RecoveryArg> for RecoveryMode {
+    fn from(mode: RecoveryArg) -> Self {
+        match mode {
+            RecoveryArg::Strict => Self::Strict,
+            RecoveryArg::Tolerate => Self::TolerateTornTail,
+        }
+    }
+}
+
+fn parse_durability(text: &str) -> Result<Durability, String> {
+    let forms = "give sync, interval:100ms or manual";
+    match text {
+        "sync" => Ok(Durability::Sync),
+        "manual" => Ok(Durability::Manual),
+        _ => {
+            let interval = text.strip_prefix("interval:").ok_or(forms)?;
+            let unit_at = interval
+                .find(|c: char| !c.is_ascii_digit())
+                .ok_or("the unit is missing: ms or s")?;
+            let (count, unit) = interval.split_at(unit_at);
+            let count: u32 = count.parse().map_err(|_| forms)?;
+            let interval = match unit {
+                "ms" => Duration::from_millis(count.into()),
+                "s" => Duration::from_secs(count.into()),
+                _ => return Err(format!("the unit {unit} is unknown, units are ms and s")),
+            };
+            Ok(Durability::Interval(interval))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durabilities() {
+        assert_eq!(parse_durability("sync"), Ok(Durability::Sync));
+        assert_eq!(parse_durability("manual"), Ok(Durability::Manual));
+        let interval = |milliseconds| Ok(Durability::Interval(Duration::from_millis(milliseconds)));
+        assert_eq!(parse_durability("interval:100ms"), interval(100));
+        assert_eq!(parse_durability("interval:2s"), interval(2000));
+        for bad in [
+            "",
+            "Sync",
+            "interval",
+            "interval:",
+            "interval:5",
+            "interval:ms",
+            "interval:1h",
+            "interval:99999999999s",
+        ] {
+            assert!(parse_durability(bad).is_err(), "{bad}");
+        }
+    }
+}

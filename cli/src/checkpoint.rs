@@ -1,0 +1,30 @@
+//! `uarr checkpoint`: state on disk, nothing to replay.
+
+use std::time::Instant;
+
+use indicatif::HumanCount;
+use serde_json::json;
+
+use crate::args::Global;
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::open::Absent;
+use crate::output::Output;
+
+/// Runs the command.
+pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
+    let db = global.open(Absent::Refuse)?;
+    let begun = Instant::now();
+    db.checkpoint()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let stats = db.stats();
+    db.close()?;
+    let value = json!({
+        "keys": stats.key_count,
+        "durable_lsn": stats.durable_lsn,
+        "seconds": seconds,
+    });
+    let text = format!("checkpoint of {} keys taken\n", HumanCount(stats.key_count));
+    out.result(&value, text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,40 @@
+//! What the exit code tells.
+
+/// The text at the end of `uarr --help`.
+pub const AFTER_HELP: &str = "\
+Keys:
+  Byte tables take keys as text, or as hex:6b6579 for any bytes. Integer tables take decimal numbers.
+  Keys that are not plain text are shown in the hex: form. A value that is no record is shown as
+  {\"$bytes\":\"<base64>\"}.
+
+Exit codes:
+  0  done
+  1  key or field not found; verify found damage
+  2  bad usage or bad input
+  3  the database cannot be opened: missing, locked, newer format, no permission, other files there
+  4  damage was met
+  5  no space left
+  6  another error of the operating system
+
+With --json every error is one line on stderr:
+  {\"error\":{\"kind\":...,\"message\":...,\"file\":...,\"offset\":...,\"line\":...}}";
+
+/// The exit codes, as documented in [`AFTER_HELP`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// A key or field is not there, or `verify` found damage.
+    Missing = 1,
+    /// Arguments or input cannot be used.
+    Usage = 2,
+    /// The database cannot be opened.
+    Unopened = 3,
+    /// Bytes of the database are not what was written.
+    Damage = 4,
+    /// The device is full.
+    NoSpace = 5,
+    /// Anything else that the operating system refused.
+    Io = 6,
+}

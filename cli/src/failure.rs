@@ -1,0 +1,189 @@
+//! Why a command ends early, and how that is told.
+//!
+//! Each failure is one line: what happened and what to do next. Its kind is a fixed word for programs.
+
+use std::io;
+
+use serde_json::json;
+use uarr::ErrorKind;
+use uarr_layout::uarr::WriteError;
+
+use crate::exit::Exit;
+
+/// Result of a command or of a part of it.
+pub type Result<T, E = Stop> = std::result::Result<T, E>;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Stop {
+    /// Nobody reads the output any more, as behind `| head`. That is no error.
+    OutputClosed,
+    /// Something to tell.
+    Failure(Box<Failure>),
+}
+
+/// An error as the user sees it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Exit code.
+    pub exit: Exit,
+    /// Fixed word for programs.
+    pub kind: &'static str,
+    /// What happened and what to do next.
+    pub message: String,
+    /// The file concerned: of the database (relative to it), or the input.
+    pub file: Option<String>,
+    /// Byte offset in `file`.
+    pub offset: Option<u64>,
+    /// Line of the input, from 1.
+    pub line: Option<u64>,
+}
+
+impl Failure {
+    /// A failure that concerns no place in a file.
+    pub fn new(exit: Exit, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { exit, kind, message: message.into(), file: None, offset: None, line: None }
+    }
+
+    /// Arguments that cannot be used.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "usage", message)
+    }
+
+    /// Input that cannot be used.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "input", message)
+    }
+
+    /// A key or field that is not there.
+    pub fn missing(kind: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Exit::Missing, kind, message)
+    }
+
+    /// An error of the operating system while doing `what`.
+    pub fn io(what: &str, error: &io::Error) -> Self {
+        Self::new(Exit::Io, "io", format!("{what}: {error}"))
+    }
+
+    /// An error of the engine in an open database.
+    pub fn engine(error: &uarr::Error) -> Self {
+        let (exit, kind, next) = sort(error.kind());
+        let next = next.map(|next| format!("; {next}")).unwrap_or_default();
+        let place = error.corruption();
+        Self {
+            exit,
+            kind,
+            message: format!("{error}{next}"),
+            file: place.map(|place| place.file.clone()),
+            offset: place.map(|place| place.offset),
+            line: None,
+        }
+    }
+
+    /// An error of the engine that kept the database from opening.
+    pub fn opening(error: &uarr::Error) -> Self {
+        let failure = Self::engine(error);
+        match failure.exit {
+            Exit::Usage | Exit::Damage | Exit::NoSpace => failure,
+            _ => Self { exit: Exit::Unopened, ..failure },
+        }
+    }
+
+    /// The failure as a JSON object.
+    pub fn to_json(&self) -> serde_json::Value {
+        json!({ "error": {
+            "kind": self.kind,
+            "message": self.message,
+            "file": self.file,
+            "offset": self.offset,
+            "line": self.line,
+        }})
+    }
+}
+
+/// Exit code, word and advice for a kind of error. Where the engine's message gives the advice, none.
+fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
+    match kind {
+        ErrorKind::InvalidArgument => (Exit::Usage, "invalid_argument", None),
+        ErrorKind::NotFound => {
+            let next = "check --db, or create one there with 'uarr put' or 'uarr import'";
+            (Exit::Unopened, "no_database", Some(next))
+        }
+        ErrorKind::NotADatabase => (Exit::Unopened, "not_a_database", None),
+        ErrorKind::Locked => (Exit::Unopened, "locked", None),
+        ErrorKind::NewerFormat => (Exit::Unopened, "newer_format", None),
+        ErrorKind::PermissionDenied => {
+            let next = "uarr needs to read and write the directory and its files";
+            (Exit::Unopened, "permission_denied", Some(next))
+        }
+        ErrorKind::Corruption => {
+            let next = "'uarr verify' lists all damage; restore a backup";
+            (Exit::Damage, "corruption", Some(next))
+        }
+        ErrorKind::TornTail => {
+            let next = "nothing acknowledged is lost, cut it with --recovery tolerate";
+            (Exit::Damage, "torn_tail", Some(next))
+        }
+        ErrorKind::NoSpace => (Exit::NoSpace, "no_space", Some("free some and run it again")),
+        ErrorKind::Poisoned => (Exit::Io, "poisoned", None),
+        ErrorKind::Closed => (Exit::Io, "closed", None),
+        ErrorKind::Unsupported => (Exit::Io, "unsupported", None),
+        _ => (Exit::Io, "io", None),
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(Box::new(failure))
+    }
+}
+
+impl From<uarr::Error> for Stop {
+    fn from(error: uarr::Error) -> Self {
+        Failure::engine(&error).into()
+    }
+}
+
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io(error) => output(&error),
+            error => Failure::new(Exit::Damage, "corruption", error.to_string()).into(),
+        }
+    }
+}
+
+/// What an error of standard output means.
+pub fn output(error: &io::Error) -> Stop {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Stop::OutputClosed,
+        _ => Failure::io("cannot write the output", error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_its_exit_code() {
+        let check = |kind, expected| assert_eq!(sort(kind).0, expected, "{kind:?}");
+        check(ErrorKind::InvalidArgument, Exit::Usage);
+        check(ErrorKind::NotFound, Exit::Unopened);
+        check(ErrorKind::NotADatabase, Exit::Unopened);
+        check(ErrorKind::Locked, Exit::Unopened);
+        check(ErrorKind::NewerFormat, Exit::Unopened);
+        check(ErrorKind::PermissionDenied, Exit::Unopened);
+        check(ErrorKind::Corruption, Exit::Damage);
+        check(ErrorKind::TornTail, Exit::Damage);
+        check(ErrorKind::NoSpace, Exit::NoSpace);
+        check(ErrorKind::Poisoned, Exit::Io);
+        check(ErrorKind::Io, Exit::Io);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        assert!(matches!(output(&io::ErrorKind::BrokenPipe.into()), Stop::OutputClosed));
+        assert!(matches!(output(&io::ErrorKind::StorageFull.into()), Stop::Failure(_)));
+    }
+}

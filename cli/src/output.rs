@@ -1,0 +1,118 @@
+//! What the user sees: results on stdout, warnings, failures and progress on stderr.
+//!
+//! Invariants: everything on stderr is one line each; with `--json` each of these lines is a JSON
+//! object. Nothing here panics if a stream is closed: stderr is best effort, stdout is reported.
+
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result, output};
+
+/// Bytes collected before stdout is written.
+const STDOUT_BUFFER_BYTES: usize = 64 << 10;
+/// Pictures of the bar per second.
+const DRAWS_PER_SECOND: u8 = 10;
+
+/// Where a command puts its results.
+pub struct Output {
+    /// Buffered standard output; [`Output::finish`] empties it.
+    pub stdout: BufWriter<StdoutLock<'static>>,
+    /// What the user wants to read.
+    pub form: Form,
+}
+
+/// For whom results and errors are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Output {
+    /// Standard output in this form.
+    pub fn new(form: Form) -> Self {
+        let stdout = BufWriter::with_capacity(STDOUT_BUFFER_BYTES, io::stdout().lock());
+        Self { stdout, form }
+    }
+
+    /// Prints the one result of a command: the JSON value, or the text for people.
+    pub fn result(&mut self, value: &Value, text: impl fmt::Display) -> Result<()> {
+        let written = match self.form {
+            Form::Json => writeln!(self.stdout, "{value}"),
+            Form::Text => write!(self.stdout, "{text}"),
+        };
+        written.map_err(|error| output(&error))
+    }
+
+    /// Writes what is still buffered.
+    pub fn finish(&mut self) -> Result<()> {
+        self.stdout.flush().map_err(|error| output(&error))
+    }
+
+    /// A progress bar on stderr if that is a terminal read by people, else one that shows nothing.
+    pub fn progress(&self, length: Option<u64>, template: &str) -> ProgressBar {
+        if self.form == Form::Json {
+            return ProgressBar::hidden();
+        }
+        // Not a terminal: indicatif draws nothing.
+        let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
+        let bar = ProgressBar::with_draw_target(length, target);
+        bar.set_style(
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> "),
+        );
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+}
+
+/// Tells the user something that is no error.
+pub fn warn(form: Form, text: &str) {
+    match form {
+        Form::Text => stderr_line(&format!("uarr: warning: {}", one_line(text))),
+        Form::Json => stderr_line(&json!({ "warning": text }).to_string()),
+    }
+}
+
+/// Tells the user why the command failed.
+pub fn tell(form: Form, failure: &Failure) {
+    match form {
+        Form::Text => stderr_line(&format!("uarr: {}", one_line(&failure.message))),
+        Form::Json => stderr_line(&failure.to_json().to_string()),
+    }
+}
+
+fn stderr_line(line: &str) {
+    // If stderr is closed there is nobody to tell; the exit code remains.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The text with control characters escaped: names of files and keys may hold any.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(one_line("a\nb\x1b[1m\u{9b}c"), "a\\nb\\u{1b}[1m\\u{9b}c");
+        assert_eq!(one_line("plain \u{e9}"), "plain \u{e9}");
+    }
+}

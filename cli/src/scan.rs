@@ -1,0 +1,67 @@
+//! `uarr scan`: records in key order, one line each.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::ops::Bound;
+
+use uarr::{Db, KeyKind, Record};
+
+use crate::args::{Global, Scan};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result, output};
+use crate::key::{Key, ShownKey};
+use crate::open::Absent;
+use crate::output::{Form, Output};
+use crate::value::write_value;
+
+/// Runs the command.
+pub fn run(global: &Global, args: &Scan, out: &mut Output) -> Result<Exit> {
+    let db = global.open(Absent::Refuse)?;
+    let kind = db.key_kind();
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    for record in records(&db, args)?.take(limit) {
+        write_line(out, args, &record?, kind)?;
+    }
+    Ok(Exit::Done)
+}
+
+type Records<'db> = Box<dyn Iterator<Item = uarr::Result<Record<'db>>> + 'db>;
+
+fn records<'db>(db: &'db Db, args: &Scan) -> Result<Records<'db>> {
+    let kind = db.key_kind();
+    let range = match &args.prefix {
+        Some(prefix) => match Key::parse_bound(prefix, kind)? {
+            Key::Bytes(prefix) => db.prefix(prefix)?,
+            _ => {
+                let message = "--prefix is for byte tables; use --from and --to";
+                return Err(Failure::usage(message).into());
+            }
+        },
+        None => {
+            let bound = |given: &Option<OsString>| {
+                given.as_ref().map(|given| Key::parse_bound(given, kind)).transpose()
+            };
+            let low = bound(&args.from)?.map_or(Bound::Unbounded, Bound::Included);
+            let high = bound(&args.to)?.map_or(Bound::Unbounded, Bound::Excluded);
+            db.range::<Key>((low, high))?
+        }
+    };
+    Ok(if args.reverse { Box::new(range.rev()) } else { Box::new(range) })
+}
+
+fn write_line(out: &mut Output, args: &Scan, record: &Record<'_>, kind: KeyKind) -> Result<()> {
+    let key = ShownKey::of_record(record, kind);
+    let stdout = &mut out.stdout;
+    let closed = |error| output(&error);
+    if args.keys_only && out.form == Form::Text {
+        return writeln!(stdout, "{key}").map_err(closed);
+    }
+    stdout.write_all(b"{\"key\":").map_err(closed)?;
+    key.write_json(stdout).map_err(closed)?;
+    if !args.keys_only {
+        stdout.write_all(b",\"value\":").map_err(closed)?;
+        write_value(stdout, record.bytes())?;
+    }
+    stdout.write_all(b"}\n").map_err(closed)
+}

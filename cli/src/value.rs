@@ -1,0 +1,80 @@
+//! Values as JSON.
+
+use std::io::{Read, Write};
+
+use uarr_layout::uarr::{Encoder, UArrRef};
+
+use crate::failure::{Failure, Result, output};
+
+/// Longest JSON text of one record in bytes: 64 MiB. A mistyped input, such as a file without line
+/// ends, must not fill the memory.
+pub const JSON_BYTES_MAX: usize = 64 << 20;
+
+/// Writes a value as JSON: a record as it is, any other bytes as `{"$bytes":"<base64>"}`.
+pub fn write_value(out: &mut impl Write, value: &[u8]) -> Result<()> {
+    if let Ok(record) = UArrRef::validate(value) {
+        return Ok(record.write_json(out)?);
+    }
+    // A record's own notation of bytes in JSON is base64.
+    let mut encoder = Encoder::new();
+    encoder.start();
+    encoder.bytes(value);
+    out.write_all(b"{\"$bytes\":").map_err(|error| output(&error))?;
+    match encoder.finish() {
+        Ok(bytes) => bytes.as_ref().write_json(out)?,
+        Err(error) => return Err(Failure::input(format!("cannot show the value: {error}")).into()),
+    }
+    out.write_all(b"}").map_err(|error| output(&error))
+}
+
+/// The field of this name; if there is none, the one at this path, such as `a.b[3].c`.
+pub fn find_field<'a>(record: &UArrRef<'a>, path: &str) -> Option<UArrRef<'a>> {
+    record.get(path).or_else(|| record.get_path(path)).filter(|field| !field.is_undefined())
+}
+
+/// Reads all of `input`, up to [`JSON_BYTES_MAX`].
+pub fn read_all(input: impl Read) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let read = input.take(JSON_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    read.map_err(|error| Failure::io("cannot read standard input", &error))?;
+    if text.len() > JSON_BYTES_MAX {
+        let message = format!("the record has more than {JSON_BYTES_MAX} bytes of JSON");
+        return Err(Failure::input(message).into());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uarr_layout::uarr::from_json;
+
+    fn shown(value: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_value(&mut out, value).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn records_and_other_bytes_are_told_apart() {
+        let json = r#"{"a":[1,2],"b":"\u0001\"x"}"#;
+        let record = from_json(json).unwrap();
+        assert_eq!(shown(record.as_bytes()), json);
+        assert_eq!(shown(b""), r#"{"$bytes":""}"#);
+        assert_eq!(shown(b"\xff\xfe\xfd"), r#"{"$bytes":"//79"}"#);
+        let cut = &record.as_bytes()[..record.as_bytes().len() - 8];
+        assert!(shown(cut).starts_with(r#"{"$bytes":"#));
+    }
+
+    #[test]
+    fn fields_by_name_and_by_path() {
+        let record = from_json(r#"{"a":{"b":[10,{"c":20}]},"a.b":30,"n":null}"#).unwrap();
+        let find = |path: &str| find_field(&record.as_ref(), path).map(|found| found.to_string());
+        assert_eq!(find("a.b").as_deref(), Some("30"));
+        assert_eq!(find("a.b[1].c").as_deref(), Some("20"));
+        assert_eq!(find("n").as_deref(), Some("null"));
+        assert_eq!(find("a.x"), None);
+        assert_eq!(find("a.b[9]"), None);
+        assert_eq!(find("a..b"), None);
+    }
+}

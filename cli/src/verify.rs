@@ -1,0 +1,72 @@
+//! `uarr verify`: everything is read again and checked.
+
+use std::fmt::Write;
+
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::{Value, json};
+use uarr::{Error, VerifyReport};
+
+use crate::args::Global;
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::open::Absent;
+use crate::output::{Output, one_line};
+
+const TEMPLATE: &str = "{bar:30} {human_pos}/{human_len} records  {per_sec}  {eta} left";
+
+/// Runs the command. Damage that opening got around is damage too.
+pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
+    let db = global.open(Absent::Refuse)?;
+    let bar = out.progress(Some(db.stats().key_count), TEMPLATE);
+    let verified = db.verify(|done| bar.set_position(done));
+    bar.finish_and_clear();
+    let report = verified?;
+    let damages: Vec<&Error> = db.recovery_report().notes.iter().chain(&report.damages).collect();
+    out.result(&to_json(&report, &damages), to_text(&report, &damages))?;
+    Ok(if damages.is_empty() { Exit::Done } else { Exit::Missing })
+}
+
+fn to_json(report: &VerifyReport, damages: &[&Error]) -> Value {
+    let damages: Vec<_> = damages.iter().map(|damage| damage_to_json(damage)).collect();
+    json!({
+        "clean": damages.is_empty(),
+        "records": report.record_count,
+        "record_bytes": report.record_bytes,
+        "groups": report.group_count,
+        "images": report.image_count,
+        "damages": damages,
+    })
+}
+
+fn damage_to_json(damage: &Error) -> Value {
+    let place = damage.corruption();
+    json!({
+        "message": damage.to_string(),
+        "file": place.map(|place| &place.file),
+        "offset": place.map(|place| place.offset),
+        "lsn": place.and_then(|place| place.lsn),
+    })
+}
+
+fn to_text(report: &VerifyReport, damages: &[&Error]) -> String {
+    let mut text = String::new();
+    for damage in damages {
+        text.push_str(&one_line(&damage.to_string()));
+        text.push('\n');
+    }
+    let verdict = match damages.len() {
+        0 => "clean".to_owned(),
+        1 => "damaged in 1 place".to_owned(),
+        count => format!("damaged in {count} places"),
+    };
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "{verdict}: {} records ({} of keys and values), {} groups of the log, {} index images read",
+        HumanCount(report.record_count),
+        HumanBytes(report.record_bytes),
+        HumanCount(report.group_count),
+        report.image_count,
+    );
+    text
+}

@@ -1,0 +1,146 @@
+//! `uarr import`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use crate::run::Home;
+
+fn lines(count: u64) -> String {
+    (0..count).map(|i| format!("{{\"id\":\"k{i:05}\",\"n\":{i}}}\n")).collect()
+}
+
+#[test]
+fn every_line_becomes_a_record() {
+    let home = Home::new();
+    let file = home.file("in.ndjson", lines(2500));
+    for (round, durability) in ["sync", "interval:5ms", "manual"].iter().enumerate() {
+        let args = ["--json", "import", &file, "--key", "id", "--durability", durability];
+        let told = home.run(args.iter().chain(&["--batch", "7"])).json();
+        assert_eq!(told["records"], 2500, "{round}");
+        assert_eq!(told["keys"], 2500);
+        assert_eq!(told["bad_lines"], 0);
+        assert_eq!(told["input_bytes"], lines(2500).len());
+    }
+    let scanned = home.run(["scan"]).done();
+    let expected: String = lines(2500)
+        .lines()
+        .enumerate()
+        .map(|(i, line)| format!("{{\"key\":\"k{i:05}\",\"value\":{line}}}\n"))
+        .collect();
+    assert_eq!(scanned, expected);
+    let text = home.run(["import", &file, "--key", "id"]).done();
+    assert!(text.starts_with("imported 2,500 records from "), "{text}");
+}
+
+#[test]
+fn the_last_of_a_key_stays() {
+    let home = Home::new();
+    let input = "{\"id\":1,\"v\":1}\n{\"id\":2}\n{\"id\":1,\"v\":2}\n{\"id\":\"1\",\"v\":3}\n";
+    for batch in ["1", "3", "100"] {
+        let told = home.feed(["--json", "import", "-", "--key", "id", "--batch", batch], input);
+        let told = told.json();
+        assert_eq!((&told["records"], &told["keys"]), (&4.into(), &2.into()));
+        assert_eq!(home.run(["get", "1", "--field", "v"]).done(), "3\n");
+    }
+}
+
+#[test]
+fn keys_by_path_and_odd_input() {
+    let home = Home::new();
+    let input =
+        "\u{feff}{\"a\":{\"b\":[\"x\",\"k1\"]}}\r\n\n   \n{\"a\":{\"b\":[0,\"\\u00e9\\n\"]}}";
+    home.feed(["import", "-", "--key", "a.b[1]"], input).done();
+    let keys = home.run(["--json", "scan", "--keys-only"]).done();
+    assert_eq!(keys, "{\"key\":\"k1\"}\n{\"key\":\"\u{e9}\\n\"}\n");
+    let told = home.feed(["--json", "import", "-", "--key", "id"], "").json();
+    assert_eq!((&told["records"], &told["keys"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn a_bad_line_ends_it_and_is_named() {
+    let home = Home::new();
+    let file = home.file("in.ndjson", lines(1500) + "{\"id\":\"x\",\"v\":tru}\n" + &lines(3));
+    let run = home.run(["import", &file, "--key", "id"]);
+    let parts = ["in.ndjson, line 1501, column 18:", "1,500 records before it", "--skip-bad"];
+    run.failed(2, &parts);
+    assert_eq!(home.run(["--json", "stats"]).json()["keys"], 1500);
+    let error = home.run(["--json", "import", &file, "--key", "id"]).failed_json(2, "input");
+    assert_eq!(error["line"], 1501);
+    assert_eq!(error["offset"], lines(1500).len());
+    assert_eq!(error["file"], file.as_str());
+
+    let missing = home.feed(["import", "-", "--key", "name"], "{\"id\":1}\n");
+    missing.failed(2, &["standard input, line 1:", "no key field 'name'"]);
+    let list = home.feed(["import", "-", "--key", "id"], "{\"id\":[1]}\n");
+    list.failed(2, &["line 1:", "'id' cannot be a key", "a list"]);
+    home.feed(["import", "-", "--key", "id"], "7\n").failed(2, &["a JSON object was expected"]);
+    home.feed(["import", "-", "--key", "id"], b"{\"id\":\"\xff\"}\n").failed(2, &["UTF-8"]);
+    let deep = format!("{{\"id\":1,\"v\":{}}}\n", "[".repeat(100_000));
+    home.feed(["import", "-", "--key", "id"], deep).failed(2, &["line 1, column", "64 containers"]);
+}
+
+#[test]
+fn bad_lines_can_be_skipped() {
+    let home = Home::new();
+    let input = format!("x\n{}{{}}\n[]\n{{\"id\":\"last\"}}\n", lines(10));
+    let run = home.feed(["import", "-", "--key", "id", "--skip-bad"], &input);
+    assert_eq!(run.code, 0);
+    assert!(run.stdout.contains("imported 11 records") && run.stdout.contains("3 bad lines"));
+    let told: Vec<_> = run.stderr.lines().collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (line, number) in told.iter().zip([1, 12, 13]) {
+        let start = format!("uarr: warning: skipped standard input, line {number}");
+        assert!(line.starts_with(&start), "{line}");
+    }
+    let run = home.feed(["--json", "import", "-", "--key", "id", "--skip-bad"], &input);
+    let told: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&told["records"], &told["bad_lines"]), (&11.into(), &3.into()));
+    for line in run.stderr.lines() {
+        let warning: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(warning["warning"].is_string());
+    }
+}
+
+#[test]
+fn unusable_input_creates_no_database() {
+    let home = Home::new();
+    let import = |file: &str| home.run(["import", file, "--key", "id"]);
+    import("/nowhere/in.ndjson").failed(2, &["cannot read /nowhere/in.ndjson", "No such file"]);
+    import(home.dir.path().to_str().unwrap()).failed(2, &["cannot read", "is a directory"]);
+    home.run(["put", "k", "{"]).failed(2, &["no JSON", "line 1 column 2"]);
+    home.run(["put", "", "1"]).failed(2, &["at least 1 byte"]);
+    home.run(["--key-kind", "u64", "put", "x", "1"]).failed(2, &["'x' is no key"]);
+    assert!(!home.db().exists());
+    for args in [["--batch", "0"], ["--durability", "never"], ["--durability", "interval:5"]] {
+        let run = home.run(["import", "-", "--key", "id"].iter().chain(&args));
+        assert_eq!(run.code, 2, "{run:?}");
+        assert!(run.stderr.contains(args[0]), "{run:?}");
+    }
+    let run = home.run(["import", "-", "--key", "id", "--durability", "interval:0ms"]);
+    run.failed(2, &["1 ms to 1 h"]);
+}
+
+/// What was committed before the kill is there, and nothing else.
+#[test]
+fn killed_in_the_middle() {
+    let home = Home::new();
+    let mut command = home.command(["import", "-", "--key", "id", "--batch", "100", "--skip-bad"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let (lines, all) = (lines(250), lines(250).lines().count());
+    // The bad line belongs to the second pack: it is told when that is durable.
+    let cut = lines.match_indices('\n').nth(149).unwrap().0 + 1;
+    let (start, end) = lines.split_at(cut);
+    stdin.write_all(format!("{start}bad\n{end}").as_bytes()).unwrap();
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("line 151"), "{told}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let scanned = home.run(["scan", "--keys-only"]).done();
+    assert_eq!(scanned.lines().count(), 200, "of {all}");
+    let expected: String = (0..200).map(|i| format!("k{i:05}\n")).collect();
+    assert_eq!(scanned, expected);
+    home.run(["verify"]).done();
+}

@@ -1,0 +1,12 @@
+//! The built `uarr` command, run as a user runs it.
+//!
+//! Every test has a directory of its own and checks exit code, stdout and stderr.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod commands;
+mod damage;
+mod import;
+mod refusals;
+mod run;
+mod streams;

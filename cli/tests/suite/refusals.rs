@@ -1,0 +1,207 @@
+//! Databases that cannot be opened, and devices that are full: each has its exit code, says what to do,
+//! and harms nothing.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use uarr_layout::checksum::crc32c;
+
+use crate::run::{Home, Run};
+
+/// Commands that must not create a database.
+const READERS: [&[&str]; 6] =
+    [&["get", "k"], &["del", "k"], &["scan"], &["stats"], &["verify"], &["checkpoint"]];
+
+#[test]
+fn no_database() {
+    let home = Home::new();
+    for args in READERS {
+        home.run(args).failed(3, &["does not exist", "'uarr put' or 'uarr import'"]);
+        home.run(["--json"].iter().chain(args)).failed_json(3, "no_database");
+    }
+    assert!(!home.db().exists());
+    fs::create_dir(home.db()).unwrap();
+    for args in READERS {
+        home.run(args).failed(3, &["no database in", "'uarr put' or 'uarr import'"]);
+    }
+    home.run(["put", "k", "1"]).done();
+    home.run(["get", "k"]).done();
+}
+
+#[test]
+fn a_file_instead_of_a_directory() {
+    let home = Home::new();
+    fs::write(home.db(), "mine").unwrap();
+    home.run(["put", "k", "1"]).failed(3, &["is not a directory"]);
+    for args in READERS {
+        home.run(args).failed(3, &["is not a directory"]);
+    }
+    assert_eq!(fs::read_to_string(home.db()).unwrap(), "mine");
+}
+
+#[test]
+fn a_directory_without_parent() {
+    let home = Home::new();
+    let run = Run::of(home.command(["put", "k", "1", "--db", "/nowhere/at/all"]).output().unwrap());
+    run.failed(3, &["cannot create directory /nowhere/at/all"]);
+}
+
+#[test]
+fn other_files_in_the_directory() {
+    let home = Home::new();
+    fs::create_dir(home.db()).unwrap();
+    fs::write(home.db().join("thesis.txt"), "mine").unwrap();
+    let run = home.run(["--json", "put", "k", "1"]);
+    let error = run.failed_json(3, "not_a_database");
+    assert!(error["message"].as_str().unwrap().contains("'thesis.txt'"), "{error}");
+    for args in READERS {
+        home.run(args).failed(3, &["no database in"]);
+    }
+    assert_eq!(fs::read_to_string(home.db().join("thesis.txt")).unwrap(), "mine");
+    assert!(!home.db().join("superblock").exists());
+}
+
+#[test]
+fn locked_by_another_process() {
+    let home = Home::new();
+    home.run(["put", "k", "1"]).done();
+    let mut holder = home.command(["import", "-", "--key", "id", "--batch", "1", "--skip-bad"]);
+    holder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut holder = holder.spawn().unwrap();
+    let mut input = holder.stdin.take().unwrap();
+    // The bad line is told once the database is open.
+    std::io::Write::write_all(&mut input, b"bad\n").unwrap();
+    let mut told = String::new();
+    let stderr = holder.stderr.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut told).unwrap();
+    assert!(told.contains("line 1"), "{told}");
+
+    let pid = holder.id().to_string();
+    home.run(["get", "k"]).failed(3, &[&pid, "close it there first"]);
+    home.run(["--json", "put", "k", "2"]).failed_json(3, "locked");
+    std::io::Write::write_all(&mut input, b"{\"id\":\"later\"}\n").unwrap();
+    drop(input);
+    assert!(holder.wait().unwrap().success());
+    assert_eq!(home.run(["scan", "--keys-only"]).done(), "k\nlater\n");
+}
+
+#[test]
+fn a_newer_format() {
+    let home = Home::new();
+    home.run(["put", "k", "1"]).done();
+    let path = home.db().join("superblock");
+    let original = fs::read(&path).unwrap();
+    let mut newer = original.clone();
+    // Both slots say version 2.0, with checksums that fit.
+    for start in [0, 65_536] {
+        let slot = &mut newer[start..start + 4096];
+        slot[12..16].copy_from_slice(&[2, 0, 0, 0]);
+        let crc = crc32c(&[&slot[12..]]);
+        slot[8..12].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs::write(&path, &newer).unwrap();
+    home.run(["get", "k"]).failed(3, &["version 2.0 is newer", "newer program"]);
+    home.run(["--json", "put", "k", "2"]).failed_json(3, "newer_format");
+    assert_eq!(fs::read(&path).unwrap(), newer, "a refused database is left alone");
+    fs::write(&path, original).unwrap();
+    assert_eq!(home.run(["get", "k"]).done(), "1\n");
+}
+
+/// Nobody's number: where the tests run as root, missing rights need another user.
+const NOBODY: u32 = 65_534;
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_directory_that_may_not_be_written() {
+    let home = Home::new();
+    home.run(["put", "k", "1"]).done();
+    set_mode(home.dir.path(), 0o755);
+    // The command may lie where nobody else may read.
+    let program = home.dir.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_uarr"), &program).unwrap();
+    set_mode(&program, 0o755);
+    let files = [home.db(), home.db().join("superblock"), home.db().join("lock")];
+    let modes = files.clone().map(|path| fs::metadata(path).unwrap().mode());
+    set_mode(&files[2], 0o444);
+    set_mode(&files[1], 0o444);
+    set_mode(&files[0], 0o555);
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--db").arg(home.db()).args(args);
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Run::of(command.output().unwrap())
+    };
+    run(&["get", "k"]).failed(3, &["Permission denied", "needs to read and write"]);
+    run(&["--json", "put", "k", "2"]).failed_json(3, "permission_denied");
+    let fresh = home.db().join("fresh");
+    let fresh = fresh.to_str().unwrap();
+    run(&["put", "k", "2", "--db", fresh]).failed(3, &["cannot create directory"]);
+    for (path, mode) in files.iter().zip(modes) {
+        set_mode(path, mode);
+    }
+    assert_eq!(home.run(["get", "k"]).done(), "1\n");
+}
+
+/// Fills a small file system, in a mount namespace of its own; needs root.
+#[test]
+fn a_full_device() {
+    let home = Home::new();
+    let mount = home.dir.path().join("small");
+    fs::create_dir(&mount).unwrap();
+    if !is_root() || !mount_works(&mount) {
+        eprintln!("not run: a mount needs root");
+        return;
+    }
+    let line = "x".repeat(50_000);
+    let input: String =
+        (0..8000).map(|i| format!("{{\"id\":\"{i:04}\",\"v\":\"{line}\"}}\n")).collect();
+    let input = home.file("in.ndjson", input);
+    // Everything that is asked of the file system happens while it is mounted.
+    let script = "
+        mount -t tmpfs -o size=400m none \"$1\" || exit 100
+        export UARR_DB=\"$1/db\"
+        \"$2\" import \"$3\" --key id >\"$4/imported\" 2>&1; echo \"import $?\"
+        rm -f \"$1/ballast\"
+        \"$2\" verify >\"$4/verified\" 2>&1; echo \"verify $?\"
+        \"$2\" scan --keys-only >\"$4/keys\" 2>&1; echo \"scan $?\"
+        \"$2\" --db \"$1/other\" put k 1 2>\"$4/created\"; echo \"create $?\"
+    ";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(&mount)
+        .arg(env!("CARGO_BIN_EXE_uarr"))
+        .arg(input)
+        .arg(home.dir.path())
+        .output()
+        .unwrap();
+    let read = |name: &str| fs::read_to_string(home.dir.path().join(name)).unwrap();
+    let context =
+        format!("{output:?} {} {} {}", read("imported"), read("verified"), read("created"));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(told, "import 5\nverify 0\nscan 0\ncreate 5\n", "{context}");
+    assert_eq!(read("imported").lines().count(), 1, "{context}");
+    assert!(read("imported").contains("free some"), "{context}");
+    // Whole batches of 16 MiB, in order, up to some point.
+    let keys = read("keys");
+    let count = keys.lines().count();
+    assert!(count > 300 && count < 8000, "{count}");
+    assert!(keys.lines().enumerate().all(|(i, key)| key == format!("{i:04}")));
+}
+
+fn mount_works(at: &Path) -> bool {
+    let script = "mount -t tmpfs -o size=1m none \"$1\"";
+    let run = Command::new("unshare").args(["-m", "sh", "-c", script, "sh"]).arg(at).output();
+    run.is_ok_and(|output| output.status.success())
+}

@@ -20,6 +20,9 @@
 //! | read foreign bytes | [`UArrRef::validate`] |
 //! | find a field | [`UArrRef::get`], with a constant [`Key`] where the name is known |
 //! | match on the content | [`UArrRef::view`] |
+//! | own, change, compare a value | [`Value`], [`diff`], [`Patch`], [`UArrMut`] |
+//! | exchange Rust types (feature `serde`) | `to_vec`, `from_slice`, `Builder::serialize` |
+//! | see the bytes explained | [`dump`] |
 //! | turn JSON into a record | [`from_json`] |
 //! | turn a record into JSON | `Display`, [`UArrRef::write_json`] |
 //!
@@ -30,6 +33,7 @@ mod buf;
 mod builder;
 mod copy;
 mod debug;
+mod dump;
 mod element;
 mod encode;
 mod error;
@@ -61,6 +65,7 @@ pub use builder::{
     Builder, Bytes, Elements, Encode, Fields, Id128, Nanoseconds, Node, NodeName, Time, Undefined,
 };
 pub use copy::CopyError;
+pub use dump::dump;
 pub use element::Element;
 pub use encode::Encoder;
 pub use error::{BuildError, Error, SliceError};

@@ -57,6 +57,11 @@ pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};
 pub use uarr_uring::{Backend, BackendChoice, CommitStrategy};
 pub use verify::VerifyReport;
 
+/// The example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 /// Locks a mutex. A panic elsewhere has not left what it protects half changed: every critical section
 /// of this crate completes its change or poisons the database.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use uarr_layout::DatabaseId;
 use uarr_layout::superblock::{Geometry, Superblock};
-use uarr_uring::{CommitStrategy, LockError, LogWriterOptions, OpenMode, Storage, StorageFile};
+use uarr_uring::{
+    AlignedBuffer, CommitStrategy, LockError, LogWriterOptions, OpenMode, Storage, StorageFile,
+};
 
 use crate::commit::{Applier, Staging};
 use crate::core::{Core, Counters, Pins, Signal};
@@ -17,7 +19,7 @@ use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::log::{Log, LogIdentity, LogPosition, LogRoom, reopen_segment};
 use crate::options::{CommitPath, Options};
 use crate::recovery::{Recovered, recover};
-use crate::root::Root;
+use crate::root::{ROOT_FILE, Root};
 use crate::segments::{self, Segment, Segments, WAL_DIR};
 use crate::store::DATA_FILE;
 use crate::tune;
@@ -37,6 +39,10 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let mut notes = Vec::new();
     let (mut root, created) = match Root::open(&storage, &mut notes)? {
         Some(root) => (root, false),
+        None if has_records(&storage)? => {
+            let detail = "the file is missing, but the log or the index beside it is a database's";
+            return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
+        }
         None if options.create => (create(&storage, &options, &path)?, true),
         None => {
             let message = format!("there is no database in {}", path.display());
@@ -45,7 +51,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     };
     check_geometry(&storage, &root.block)?;
     let mut recovered = recover(&storage, &root.block, &options, notes)?;
-    let identity = begin_life(&storage, &mut root, recovered.next_lsn)?;
+    let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
     let buffer_bytes = BUFFER_BYTES_MAX.min(regular_bytes / BUFFER_COUNT as u64) as usize;
@@ -101,12 +107,18 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
 }
 
 /// Writes down that the database is open, under a life number that no earlier open had.
-fn begin_life<S: Storage>(storage: &S, root: &mut Root<S>, next_lsn: u64) -> Result<LogIdentity> {
-    let life = (((root.block.life.get() >> 32) + 1) << 32) | (storage.random() >> 32);
+fn begin_life<S: Storage>(
+    storage: &S,
+    root: &mut Root<S>,
+    recovered: &Recovered<S>,
+) -> Result<LogIdentity> {
+    // If the newest slot was lost, so was the count of one open.
+    let opens = if recovered.report.notes.is_empty() { 1 } else { 2 };
+    let life = (((root.block.life.get() >> 32) + opens) << 32) | (storage.random() >> 32);
     root.write(|block| {
         block.life = life.into();
         block.closed = 0.into();
-        block.next_lsn = next_lsn.into();
+        block.next_lsn = recovered.next_lsn.into();
     })
     .map_err(|error| Error::io("cannot write the superblock", error))?;
     let block_bytes = root.block.block_bytes.get() as usize;
@@ -121,6 +133,29 @@ fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock>
         ),
         LockError::Io(error) => Error::io(format!("cannot lock {}", path.display()), error),
     })
+}
+
+/// Whether there is more in the directory than an interrupted creation can have left behind.
+fn has_records<S: Storage>(storage: &S) -> Result<bool> {
+    let failed = |error| Error::io("cannot look into the database directory", error);
+    let list = |dir| match storage.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(failed),
+    };
+    let segments: Vec<_> =
+        list(WAL_DIR)?.iter().filter_map(|name| segments::segment_number(name)).collect();
+    if !list(IMAGE_DIR)?.is_empty() || segments.iter().any(|number| *number != 1) {
+        return Ok(true);
+    }
+    if segments.is_empty() {
+        return Ok(false);
+    }
+    let mut block = AlignedBuffer::new(storage.facts().block_bytes as usize);
+    storage
+        .open(&segments::segment_path(1), OpenMode::Direct)
+        .and_then(|file| file.read_at(&mut block, 0))
+        .map_err(failed)?;
+    Ok(block.iter().any(|byte| *byte != 0))
 }
 
 /// Creates an empty database. The superblock comes last: without it there is no database.
@@ -193,7 +228,7 @@ fn check_geometry<S: Storage>(storage: &S, root: &Superblock) -> Result<()> {
     let chunk_ok = root.chunk_bytes.get().is_power_of_two();
     if !stored.is_power_of_two() || stored < 512 || !segment_ok || !chunk_ok {
         let detail = "block, segment and chunk sizes must be powers of two";
-        return Err(Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", detail));
+        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
     }
     if stored < present || !stored.is_multiple_of(present) {
         return Err(Error::new(

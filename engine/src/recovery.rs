@@ -108,7 +108,8 @@ pub(crate) fn recover<S: Storage>(
         offset: checkpoint.offset.get(),
         lsn: checkpoint.lsn.get(),
     };
-    report.clean = root.closed.get() == 1 && checkpoint == root.checkpoints[0];
+    // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be read.
+    report.clean = root.closed.get() == 1 && report.notes.is_empty();
     let (position, next_lsn) = if report.clean {
         (start, root.next_lsn.get())
     } else {

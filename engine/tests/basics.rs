@@ -146,3 +146,55 @@ fn oversize_values_and_batches_get_room_of_their_own() {
     db.close().unwrap();
     check(&open());
 }
+
+/// Found by damaging every file in turn: a database whose superblock was deleted was taken for an interrupted
+/// creation and made empty.
+#[test]
+fn a_missing_superblock_is_damage_and_not_an_invitation() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |create| builder(dir.path()).create(create).open();
+    open(true).unwrap().put("key", "value").unwrap();
+    let root = dir.path().join("superblock");
+    let kept = std::fs::read(&root).unwrap();
+    std::fs::remove_file(&root).unwrap();
+    for create in [true, false] {
+        let error = open(create).err().unwrap();
+        assert_eq!(error.kind(), uarr::ErrorKind::Corruption, "{error}");
+        assert_eq!(error.corruption().unwrap().file, "superblock");
+    }
+    std::fs::write(&root, kept).unwrap();
+    assert_eq!(&*open(false).unwrap().get("key").unwrap().unwrap(), b"value");
+}
+
+/// Found by damaging every byte in turn: the older slot says "closed", from before the database was opened
+/// again, and was believed although the newer one could not be read.
+#[test]
+fn a_damaged_newest_superblock_slot_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    builder(dir.path()).open().unwrap().close().unwrap();
+    let db = builder(dir.path()).open().unwrap();
+    db.put("key", "value").unwrap();
+    let root = dir.path().join("superblock");
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["superblock", "data", "wal", "index"] {
+        let status = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(dir.path().join(part))
+            .arg(copy.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+    drop(db);
+    assert!(root.exists());
+    for slot in [0, 65_536] {
+        let path = copy.path().join("superblock");
+        let kept = std::fs::read(&path).unwrap();
+        let mut damaged = kept.clone();
+        damaged[slot + 100] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        let db = builder(copy.path()).open().unwrap();
+        assert_eq!(&*db.get("key").unwrap().unwrap(), b"value");
+        assert_eq!(db.recovery_report().notes.len(), 1);
+    }
+}

@@ -3,7 +3,8 @@
 //! A run is a seed: it picks the options, a random history of operations, and where the power is lost, sometimes
 //! in the middle of an operation (an injected fault). Afterwards the database must hold the state after
 //! some prefix of the history that contains everything acknowledged as durable, and must go on working.
-//! To run one seed again: `UARR_SEED=<seed> cargo test -p uarr --test crash`.
+//! To run one seed again: `UARR_SEED=<seed> cargo test -p uarr --test crash`. `UARR_SEEDS=<count>` and
+//! `UARR_SEED_FIRST=<seed>` choose others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -169,24 +170,6 @@ impl Run {
                 }
             }
             possible |= index + 1 >= self.durable && state == found;
-            if std::env::var("UARR_SEED").is_ok() && index + 1 >= self.durable {
-                eprintln!("prefix {}: state {} found {}", index + 1, state.len(), found.len());
-                for (k, v) in &state {
-                    if found.get(k) != Some(v) {
-                        eprintln!(
-                            "  expected {:?} len {} found {:?}",
-                            String::from_utf8_lossy(k),
-                            v.len(),
-                            found.get(k).map(|v| v.len())
-                        );
-                    }
-                }
-                for k in found.keys() {
-                    if !state.contains_key(k) {
-                        eprintln!("  unexpected {:?}", String::from_utf8_lossy(k));
-                    }
-                }
-            }
         }
         assert!(
             possible,
@@ -217,7 +200,19 @@ fn number(key: &[u8]) -> u64 {
     u64::from_be_bytes(key.try_into().unwrap())
 }
 
+/// Names the seed of a run that panics.
+struct Announced(u64);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("run again: UARR_SEED={} cargo test -p uarr --test crash", self.0);
+        }
+    }
+}
+
 fn run(seed: u64) {
+    let _announced = Announced(seed);
     let mut run = Run::new(seed);
     for _ in 0..1 + run.random.below(5) {
         let db = match run.open() {
@@ -229,26 +224,13 @@ fn run(seed: u64) {
                 run.open().unwrap_or_else(|error| panic!("seed {seed}: {error}"))
             }
         };
-        if std::env::var("UARR_SEED").is_ok() {
-            eprintln!("opened: {:?}", db.recovery_report());
-        }
         run.check(&db, seed);
         if run.random.below(2) == 0 {
             run.inject_fault(60);
         }
         let mut acknowledged = 0;
         for _ in 0..run.random.below(60) {
-            let r = run.operate(&db);
-            if std::env::var("UARR_SEED").is_ok() {
-                eprintln!(
-                    "op {:?} durable {} of {} lsn {}",
-                    r.as_ref().err(),
-                    run.durable,
-                    run.history.len(),
-                    run.last_lsn
-                );
-            }
-            if let Err(error) = r {
+            if let Err(error) = run.operate(&db) {
                 let kind = error.kind();
                 let expected = matches!(kind, ErrorKind::Poisoned | ErrorKind::Io);
                 assert!(expected, "seed {seed}: {error}");
@@ -275,7 +257,9 @@ fn what_was_acknowledged_survives_any_loss_of_power() {
         return run(seed);
     }
     let seeds = std::env::var("UARR_SEEDS").ok().and_then(|count| count.parse().ok());
-    for seed in 0..seeds.unwrap_or(400) {
+    let first = std::env::var("UARR_SEED_FIRST").ok().and_then(|seed| seed.parse().ok());
+    let first = first.unwrap_or(0);
+    for seed in first..first + seeds.unwrap_or(300) {
         run(seed);
     }
 }

@@ -49,7 +49,9 @@ pub fn place(tail: u64, chunk_bytes: u64, key_bytes: usize, value_bytes: usize) 
     let align = if value_bytes >= WIDE_VALUE_BYTES { 64 } else { RECORD_ALIGN_BYTES };
     let chunk_start = tail & !(chunk_bytes - 1);
     if tail != chunk_start {
-        let address = align_up_u64(tail, align);
+        // Right behind where the header would be, a record opens its chunk: the end of a long record that
+        // runs into a chunk must not make the next one look so.
+        let address = align_up_u64(tail.max(chunk_start + CHUNK_HEADER_BYTES + 1), align);
         if address + len <= chunk_start + chunk_bytes {
             return Placement { address, end: address + len, opens_chunk: None };
         }
@@ -99,6 +101,19 @@ mod tests {
         let next = place(placed.end, CHUNK, 8, 8);
         assert_eq!(next.opens_chunk, None);
         assert!(next.address >= placed.end);
+    }
+
+    #[test]
+    fn a_record_behind_the_end_of_a_long_one_does_not_look_like_the_first_of_its_chunk() {
+        for spill in 1..200 {
+            let tail = 3 * CHUNK + spill;
+            for value in [0, 5000] {
+                let placed = place(tail, CHUNK, 8, value);
+                assert_eq!(placed.opens_chunk, None);
+                assert!(placed.address >= tail);
+                assert_ne!(placed.address, 3 * CHUNK + CHUNK_HEADER_BYTES);
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::exit::AFTER_HELP;
 
 /// Import, read, write, scan and verify uarr databases
 #[derive(Debug, Parser)]
-#[command(name = "uarr", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "uarr", version, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What holds for all commands.
     #[command(flatten)]
@@ -24,6 +24,7 @@ pub struct Cli {
 
 /// Options of all commands.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Global {
     /// Directory of the database
     #[arg(long, global = true, env = "UARR_DB", value_name = "DIR")]
@@ -31,11 +32,19 @@ pub struct Global {
     /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Kind of the keys; chosen when a database is created (default: bytes), then fixed
-    #[arg(long, global = true, value_enum, value_name = "KIND")]
+    /// Kind of the keys: bytes (default), u64 or i64; chosen when the database is created
+    #[arg(long, global = true, value_enum, value_name = "KIND", hide_possible_values = true)]
     pub key_kind: Option<KeyKindArg>,
-    /// What to do if the log ends in a write that was cut off
-    #[arg(long, global = true, value_enum, value_name = "MODE", default_value = "tolerate")]
+    /// What to do if the log ends in a write that was cut off: tolerate (cut it, nothing in it was
+    /// acknowledged) or strict (an error)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "MODE",
+        default_value = "tolerate",
+        hide_possible_values = true
+    )]
     pub recovery: RecoveryArg,
 }
 
@@ -67,8 +76,8 @@ pub enum Command {
 pub struct Import {
     /// File of JSON objects, one per line of at most 64 MiB; - reads standard input
     pub file: PathBuf,
-    /// Field that holds the key, a string or an integer: a name or a path like a.b; if a key comes
-    /// twice, the last record stays
+    /// Field that holds the key, a string or an integer: a name or a path like a.b. If a key
+    /// comes twice, the last record stays
     #[arg(long, value_name = "FIELD")]
     pub key: String,
     /// Records per commit

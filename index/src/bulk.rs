@@ -11,11 +11,16 @@ use crate::fit::Fit;
 use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
 
-/// Most keys of a leaf that is built here.
-pub(crate) const LEAF_KEYS_MAX: usize = LEAF_SLOTS_MAX * 60 / 100;
+/// Most keys of a leaf that is laid out at a density of `fill_percent`.
+pub(crate) fn leaf_keys_max(fill_percent: usize) -> usize {
+    LEAF_SLOTS_MAX * fill_percent / 100
+}
 
 /// Up to here a leaf is kept whatever its model is worth: searching it is cheap.
 pub(crate) const LEAF_KEYS_SMALL: usize = 128;
+
+/// Depth from which on a leaf that is small enough is kept whatever its model is worth.
+const DEPTH_WORTH_MAX: usize = 4;
 
 /// Keys per slot aimed at.
 const KEYS_PER_SLOT: usize = 128;
@@ -32,13 +37,18 @@ const COST_LEAF_NS: f32 = 400.0;
 
 /// Builds the node for `entries` (strictly ascending), which answers for `range`.
 pub(crate) fn build(entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
-    if entries.len() <= LEAF_KEYS_MAX {
+    build_at(0, entries, range, fill_percent)
+}
+
+fn build_at(depth: usize, entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
+    if entries.len() <= leaf_keys_max(fill_percent) {
         let fit = Fit::within(entries, fill_percent);
-        if entries.len() <= LEAF_KEYS_SMALL || fit.cost_ns() <= COST_SPLIT_NS {
+        let good = entries.len() <= LEAF_KEYS_SMALL || fit.cost_ns() <= COST_SPLIT_NS;
+        if good || depth >= DEPTH_WORTH_MAX {
             return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
         }
     }
-    build_inner(entries, range, fill_percent)
+    build_inner(depth, entries, range, fill_percent)
 }
 
 /// Neighbouring slots that become one child.
@@ -50,19 +60,19 @@ struct Piece {
     cost_ns: f32,
 }
 
-fn build_inner(entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
+fn build_inner(
+    depth: usize,
+    entries: &[(u64, u64)],
+    range: (u64, u64),
+    fill_percent: usize,
+) -> Child {
     let low = entries[0].0;
     let span = entries[entries.len() - 1].0 - low;
-    let fanout = (entries.len() / KEYS_PER_SLOT).next_power_of_two();
-    let fanout = fanout.clamp(FANOUT_MIN, FANOUT_MAX) as u64;
-    let mut shift = 0;
-    while span >> shift >= fanout {
-        shift += 1;
-    }
+    let shift = shift_for(entries);
     let slot_count = (span >> shift) as usize + 1;
     let pieces = join_slots(entries, low, shift, slot_count, fill_percent);
     if let [whole] = pieces.as_slice() {
-        assert!(whole.entry_end <= LEAF_KEYS_MAX);
+        assert!(whole.entry_end <= leaf_keys_max(fill_percent));
         let fit = Fit::within(entries, fill_percent);
         return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
     }
@@ -75,11 +85,35 @@ fn build_inner(entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -
         let child_low = if run.0 == 0 { range.0 } else { low + ((run.0 as u64) << shift) };
         let child_high = if last { range.1 } else { low + ((run.1 as u64) << shift) - 1 };
         let own = &entries[piece.entry_first..piece.entry_end];
-        let child = build(own, (child_low, child_high), fill_percent);
+        let child = build_at(depth + 1, own, (child_low, child_high), fill_percent);
         let end = if last { slot_count.div_ceil(1 << spared) } else { run.1 >> spared };
         slots.resize(end, child);
     }
     Child::from_inner(Inner::new(low, shift + spared, slots))
+}
+
+/// The width of the slots: about one per 128 keys, but narrower while half of the keys, or more,
+/// would share one slot.
+fn shift_for(entries: &[(u64, u64)]) -> u32 {
+    let low = entries[0].0;
+    let span = entries[entries.len() - 1].0 - low;
+    let fanout_max = (entries.len() / 4).next_power_of_two().clamp(FANOUT_MIN, FANOUT_MAX);
+    let mut fanout = (entries.len() / KEYS_PER_SLOT).next_power_of_two();
+    fanout = fanout.clamp(FANOUT_MIN, FANOUT_MAX);
+    loop {
+        let bits = u64::BITS - span.leading_zeros();
+        let shift = bits.saturating_sub(fanout.trailing_zeros());
+        // More than half in one slot means that keys half of the entries apart are.
+        let half = entries.len() / 2;
+        let crowded = entries
+            .iter()
+            .zip(&entries[half..])
+            .any(|(a, b)| (a.0 - low) >> shift == (b.0 - low) >> shift);
+        if !crowded || fanout * 4 > fanout_max || shift == 0 {
+            return shift;
+        }
+        fanout *= 4;
+    }
 }
 
 /// Cuts the entries by slot and joins buddies: two pieces of equal, power-of-two size at an aligned
@@ -115,7 +149,7 @@ fn join_slots(
 fn piece_cost(entries: &[(u64, u64)], fill_percent: usize) -> f32 {
     if entries.len() < 2 {
         0.0
-    } else if entries.len() <= LEAF_KEYS_MAX {
+    } else if entries.len() <= leaf_keys_max(fill_percent) {
         Fit::within(entries, fill_percent).cost_ns()
     } else {
         f32::INFINITY
@@ -130,7 +164,7 @@ fn join(entries: &[(u64, u64)], left: &Piece, right: &Piece, fill_percent: usize
     let (count_left, count_right) =
         (left.entry_end - left.entry_first, right.entry_end - right.entry_first);
     let count = count_left + count_right;
-    if count > LEAF_KEYS_MAX {
+    if count > leaf_keys_max(fill_percent) {
         return None;
     }
     let joined = |cost_ns| Piece {

@@ -17,6 +17,9 @@ pub(crate) const FILL_LOADED: usize = 70;
 /// Share of used slots after a leaf grew or was split, in percent.
 pub(crate) const FILL_GROWN: usize = 60;
 
+/// Share of used slots of a leaf that appends have left behind, in percent.
+pub(crate) const FILL_CLOSED: usize = 85;
+
 /// Density at which an appending leaf packs its entries, in percent.
 const FILL_APPEND: usize = 90;
 

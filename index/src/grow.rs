@@ -16,13 +16,21 @@ use crossbeam_epoch::{self as epoch, Guard};
 
 use crate::leaf::Leaf;
 use crate::leaf_write::Inserted;
-use crate::node::{Child, Inner, Node};
+use crate::node::{Child, Inner, Node, Side};
 use crate::reshape::Reshape;
 use crate::stats::IndexStats;
 use crate::tree::Tree;
 
 /// Shape changes one insert may need: extend, double, split, and again one level down.
 const RESHAPES_MAX: usize = 64;
+
+/// What an insert tried in vain since the shape last changed; later ones include earlier ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Refused {
+    Nothing,
+    Widening,
+    Closing,
+}
 
 /// State of the writer; holding it mutably is the right to write.
 #[derive(Default)]
@@ -41,6 +49,8 @@ pub(crate) struct Step<'g> {
     pub(crate) slot: usize,
     /// The closed range of keys the node answers for.
     pub(crate) range: (u64, u64),
+    /// The part of it that the slots above lead to without clamping.
+    pub(crate) reach: (u64, u64),
 }
 
 /// A leaf and the way to it from the root.
@@ -53,21 +63,34 @@ pub(crate) struct Place<'g> {
 impl Tree {
     /// Stores `payload` for `key`; returns the payload it replaces.
     pub(crate) fn insert(&self, writer: &mut Writer, key: u64, payload: u64) -> Option<u64> {
-        for _ in 0..RESHAPES_MAX {
-            let leaf = self.leaf_of_writer(key, writer);
-            if leaf.is_closing(key) && self.reshape(writer, key, |reshape| reshape.close()) {
-                continue;
-            }
-            let leaf = self.leaf_of_writer(key, writer);
-            match leaf.insert(key, payload) {
-                Inserted::Replaced(before) => return Some(before),
-                Inserted::Added => {
-                    self.len.store(self.len.load(Relaxed) + 1, Relaxed);
-                    return None;
+        // A key of the leaf that a wider node above may have pushed down.
+        let mut pushed = None;
+        let mut refused = Refused::Nothing;
+        for reshapes in 0..RESHAPES_MAX {
+            let (leaf, clamped) = self.leaf_of_writer(key, writer);
+            let changed = if clamped && refused < Refused::Widening && leaf.reaches_out(key) {
+                refused = Refused::Widening;
+                pushed = pushed.or(leaf.ends().map(|(first, _)| first));
+                self.reshape(writer, key, |at| at.widen())
+            } else if refused < Refused::Closing && leaf.is_closing(key) {
+                refused = Refused::Closing;
+                self.reshape(writer, key, |at| at.close())
+            } else {
+                match leaf.insert(key, payload) {
+                    Inserted::Replaced(before) => return Some(before),
+                    Inserted::Added => {
+                        self.len.store(self.len.load(Relaxed) + 1, Relaxed);
+                        if reshapes > 0 {
+                            self.reshape(writer, key, |at| at.rebalance());
+                            self.reshape(writer, pushed.unwrap_or(key), |at| at.rebalance());
+                        }
+                        return None;
+                    }
+                    Inserted::Full => self.reshape(writer, key, |at| at.make_room()),
                 }
-                Inserted::Full => {
-                    self.reshape(writer, key, |reshape| reshape.make_room());
-                }
+            };
+            if changed {
+                refused = Refused::Nothing;
             }
         }
         unreachable!("every reshape makes room or strips keys from the leaf");
@@ -80,7 +103,7 @@ impl Tree {
         key: u64,
         wanted: impl Fn(u64) -> bool,
     ) -> Option<u64> {
-        let leaf = self.leaf_of_writer(key, writer);
+        let (leaf, _) = self.leaf_of_writer(key, writer);
         let payload = leaf.remove(key, wanted)?;
         let sparse = leaf.is_sparse();
         self.len.store(self.len.load(Relaxed) - 1, Relaxed);
@@ -90,15 +113,20 @@ impl Tree {
         Some(payload)
     }
 
-    /// The leaf that answers for `key`. The borrow of the writer keeps it from being retired.
-    fn leaf_of_writer<'w>(&'w self, key: u64, _writer: &'w Writer) -> &'w Leaf {
+    /// The leaf that answers for `key`, and whether the key lies beyond the slots of some node on
+    /// the way. The borrow of the writer keeps the leaf from being retired.
+    fn leaf_of_writer<'w>(&'w self, key: u64, _writer: &'w Writer) -> (&'w Leaf, bool) {
         let mut child = self.root.load();
+        let mut clamped = false;
         loop {
             // SAFETY: only the holder of `&mut Writer` retires nodes, and the writer is borrowed
             // for as long as the reference lives; the node was reachable when it was loaded.
             match unsafe { child.node::<'w>() } {
-                Node::Leaf(leaf) => return leaf,
-                Node::Inner(inner) => child = inner.child_of(key),
+                Node::Leaf(leaf) => return (leaf, clamped),
+                Node::Inner(inner) => {
+                    clamped |= inner.side_of(key) != Side::Within;
+                    child = inner.child_of(key);
+                }
             }
         }
     }
@@ -115,7 +143,6 @@ impl Tree {
         let mut reshape = Reshape { tree: self, writer, place, key, guard: &guard };
         let changed = change(&mut reshape);
         if changed {
-            self.rebalance(writer, key, &guard);
             // Replaced leaves are large: hand them over now instead of with 64 others.
             guard.flush();
         }
@@ -129,7 +156,7 @@ impl Tree {
     pub(crate) fn locate<'g>(&self, key: u64, _guard: &'g Guard) -> Place<'g> {
         let mut steps = Vec::with_capacity(8);
         let mut child = self.root.load();
-        let mut range = (0, u64::MAX);
+        let (mut range, mut reach) = ((0, u64::MAX), (0, u64::MAX));
         loop {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree, and
             // nodes are freed only through the epoch after they were unlinked.
@@ -137,10 +164,13 @@ impl Tree {
                 Node::Leaf(leaf) => return Place { steps, child, leaf },
                 Node::Inner(inner) => {
                     let slot = inner.slot_of(key);
-                    steps.push(Step { child, inner, slot, range });
+                    steps.push(Step { child, inner, slot, range, reach });
                     child = inner.child(slot);
                     if child.is_inner() {
-                        range = inner.run_range(inner.run(slot), range);
+                        let run = inner.run(slot);
+                        range = inner.run_range(run, range);
+                        let end = inner.slot_low(run.1).min(u128::from(reach.1) + 1);
+                        reach = ((inner.slot_low(run.0) as u64).max(reach.0), (end - 1) as u64);
                     }
                 }
             }

@@ -21,7 +21,7 @@ use crate::tree::Tree;
 ///
 /// Expected cost: lookups touch three cache lines beyond the cached top of the tree; an update in
 /// place costs the same. Inserts move a few entries; a leaf that must be laid out anew is copied
-/// once, at most 8064 slots.
+/// once, at most 4032 slots.
 ///
 /// ```
 /// let index = uarr_index::IntIndex::new();
@@ -127,6 +127,12 @@ impl IntIndex {
     /// Whether there is no entry, as of some moment during the call.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Panics if the structure contradicts itself. Walks all entries and holds writers up.
+    pub fn verify(&self) {
+        let _writer = self.writer();
+        self.tree.verify();
     }
 
     /// Shape and history of the index. Walks all nodes and holds writers up meanwhile.

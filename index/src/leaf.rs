@@ -23,8 +23,8 @@ use crate::fit::{Fit, Placement};
 use crate::model::Model;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 
-/// Most slots of a leaf: 126 KiB, below the size from which malloc maps pages for each request.
-pub(crate) const LEAF_SLOTS_MAX: usize = 8064;
+/// Most slots of a leaf, 63 KiB: bounds what one insert may have to copy.
+pub(crate) const LEAF_SLOTS_MAX: usize = 4032;
 
 /// One place of the array.
 pub(crate) struct Slot {

@@ -36,6 +36,7 @@ mod reshape;
 mod stats;
 mod sync;
 mod tree;
+mod verify;
 mod widen;
 
 pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};

@@ -39,12 +39,16 @@ impl Model {
     /// `slot_count`, or at the last possible key.
     pub(crate) fn line(base: u64, offset: f64, slots_per_key: f64, slot_count: usize) -> Self {
         let offset = offset.clamp(-SLOT_LIMIT, SLOT_LIMIT);
-        let climb = (slot_count as f64 - offset).max(1.0);
         // Also false when the slope is not a number.
         let rising = slots_per_key > 0.0 && slots_per_key.is_finite();
         if !rising {
             return Self::constant(offset.max(0.0) as usize);
         }
+        // The line begins at slot 0 too, for keys before `base`, as far as there are such keys.
+        let before = ((offset.max(0.0) / slots_per_key) as u64).min(base);
+        let base = base - before;
+        let offset = offset - before as f64 * slots_per_key;
+        let climb = (slot_count as f64 - offset).max(1.0);
         let span = ((climb / slots_per_key).max(1.0) as u64).min(u64::MAX - base).max(1);
         let shift = span.leading_zeros();
         let slots_in_word = slots_per_key * 2f64.powi(64 - shift as i32);

@@ -7,10 +7,11 @@
 //! Invariants: only the words in `slots` change, each by one Release store of the writer; any other
 //! shape is a new node. A node is freed only through the epoch, after it was unlinked.
 
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::leaf::Leaf;
-use crate::sync::AtomicPtr;
+use crate::leaf::bump;
+use crate::sync::{AtomicPtr, AtomicU32};
 
 /// Most slots of an inner node: 512 KiB, copied in well under half a millisecond.
 pub(crate) const FANOUT_MAX: usize = 1 << 16;
@@ -119,7 +120,17 @@ impl Link {
 pub(crate) struct Inner {
     low: u64,
     shift: u32,
+    /// Different children, about: exact when made, and never too small. The writer's own.
+    children_count: AtomicU32,
     slots: Box<[Link]>,
+}
+
+/// On which side of a node's slots a key lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    Within,
+    Behind,
 }
 
 impl Inner {
@@ -128,8 +139,10 @@ impl Inner {
         assert!(!slots.is_empty());
         assert!(slots.len() <= FANOUT_MAX);
         assert!(shift < 64);
+        let borders = slots.windows(2).filter(|pair| pair[0] != pair[1]).count();
         let slots = slots.into_iter().map(Link::new).collect();
-        Box::new(Self { low, shift, slots })
+        let children_count = AtomicU32::new(borders as u32 + 1);
+        Box::new(Self { low, shift, children_count, slots })
     }
 
     /// The slot that answers for `key`.
@@ -137,6 +150,23 @@ impl Inner {
     pub(crate) fn slot_of(&self, key: u64) -> usize {
         let slot = key.saturating_sub(self.low) >> self.shift;
         slot.min(self.slots.len() as u64 - 1) as usize
+    }
+
+    /// Whether `key` lies beyond the slots, and on which side.
+    #[inline]
+    pub(crate) fn side_of(&self, key: u64) -> Side {
+        if key < self.low {
+            Side::Before
+        } else if (key - self.low) >> self.shift < self.slots.len() as u64 {
+            Side::Within
+        } else {
+            Side::Behind
+        }
+    }
+
+    /// How many different children there are, about; never fewer than there are.
+    pub(crate) fn children_count(&self) -> usize {
+        self.children_count.load(Relaxed) as usize
     }
 
     #[inline]
@@ -192,6 +222,7 @@ impl Inner {
 
     /// Lets slots `first..end` name `child`.
     pub(crate) fn set_run(&self, run: (usize, usize), child: Child) {
+        bump(&self.children_count, 1);
         for link in &self.slots[run.0..run.1] {
             link.store(child);
         }

@@ -1,7 +1,7 @@
 //! Rebuilds a subtree that has become deeper than its keys need.
 //!
 //! Splits and widenings are local; on keys that cluster at every scale they can nest. When a change
-//! of shape leaves its leaf deeper than `DEPTH_SOFT_MAX`, the largest ancestor within the budget is
+//! of shape leaves its leaf as deep as `REBUILD_KEYS_MAX` says, the largest ancestor within the budget is
 //! built anew, as a bulk load would. The budget bounds the stall; deeper parts of larger subtrees
 //! are flattened piece by piece.
 
@@ -9,51 +9,49 @@ use crossbeam_epoch::Guard;
 
 use crate::bulk::build;
 use crate::fit::FILL_GROWN;
-use crate::grow::{Writer, retire};
+use crate::grow::retire;
 use crate::node::{Child, Node};
-use crate::tree::Tree;
+use crate::reshape::Reshape;
 
-/// Inner nodes above a leaf from which its surroundings are rebuilt.
-const DEPTH_SOFT_MAX: usize = 6;
-
-/// Keys that one rebuild may move: about a third of a millisecond.
-const REBUILD_KEYS_MAX: usize = 8192;
+/// Keys that one rebuild may move, by the depth from which on: about a third of a millisecond at
+/// first. Hostile orders of keys that nest all the same pay more, rarely, to stay bounded.
+const REBUILD_KEYS_MAX: [(usize, usize); 3] = [(12, usize::MAX), (9, 65_536), (7, 8192)];
 
 /// Levels that a rebuild must cover to be worth it.
 const REBUILD_LEVELS_MIN: usize = 3;
 
-impl Tree {
-    /// Flattens the surroundings of `key` if they are too deep.
-    pub(crate) fn rebalance(&self, writer: &mut Writer, key: u64, guard: &Guard) {
-        let place = self.locate(key, guard);
-        if place.steps.len() <= DEPTH_SOFT_MAX {
-            return;
-        }
+impl Reshape<'_, '_> {
+    /// Flattens the surroundings of the key if they are too deep. Says whether it did.
+    pub(crate) fn rebalance(&mut self) -> bool {
+        let steps = &self.place.steps;
+        let budget = REBUILD_KEYS_MAX.iter().find(|(depth, _)| steps.len() >= *depth);
+        let Some(&(_, keys_max)) = budget else { return false };
         let mut chosen = None;
-        for level in (0..place.steps.len()).rev() {
-            match count_entries(place.steps[level].child, REBUILD_KEYS_MAX, guard) {
+        for level in (0..steps.len()).rev() {
+            match count_entries(steps[level].child, keys_max, self.guard) {
                 Some(_) => chosen = Some(level),
                 None => break,
             }
         }
-        let Some(level) = chosen else { return };
-        if place.steps.len() - level < REBUILD_LEVELS_MIN {
-            return;
-        }
-        let step = &place.steps[level];
-        let nodes = nodes_below(step.child, guard);
-        writer.entries.clear();
+        let Some(level) = chosen.filter(|level| steps.len() - level >= REBUILD_LEVELS_MIN) else {
+            return false;
+        };
+        let step = &steps[level];
+        let nodes = nodes_below(step.child, self.guard);
+        self.writer.entries.clear();
         for &node in &nodes {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
             if let Node::Leaf(leaf) = unsafe { node.node() } {
-                leaf.collect(&mut writer.entries);
+                leaf.collect(&mut self.writer.entries);
             }
         }
-        self.replace(&place.steps, level, build(&writer.entries, step.range, FILL_GROWN));
+        let rebuilt = build(&self.writer.entries, step.range, FILL_GROWN);
+        self.tree.replace(steps, level, rebuilt);
         for node in nodes {
-            retire(node, guard);
+            retire(node, self.guard);
         }
-        writer.history.rebuilds += 1;
+        self.writer.history.rebuilds += 1;
+        true
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_epoch::Guard;
 
-use crate::bulk::{COST_SPLIT_NS, LEAF_KEYS_MAX, LEAF_KEYS_SMALL, build};
-use crate::fit::{FILL_GROWN, FILL_LOADED, Fit, LEAF_SLOTS_MIN};
+use crate::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build, leaf_keys_max};
+use crate::fit::{FILL_CLOSED, FILL_GROWN, Fit, LEAF_SLOTS_MIN};
 use crate::grow::{Place, Step, Writer, retire};
 use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
 use crate::model::Model;
@@ -31,7 +31,7 @@ const EDGE_SLOTS_MIN: usize = 64;
 const EDGE_DENSITY: f64 = 0.9;
 
 /// Mean log2 of the error up to which a filled edge leaf stays as it is.
-const EDGE_ERROR_LOG2_MAX: f32 = 2.0;
+const EDGE_ERROR_LOG2_MAX: f32 = 2.5;
 
 /// A split that leaves less than this share of the keys on one side is no split.
 const SPLIT_SHARE_MIN: usize = 8;
@@ -119,17 +119,11 @@ impl<'g> Reshape<'_, 'g> {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let Some((first, last)) = self.place.leaf.ends() else { return false };
         let edge_key = if self.place.leaf.growth == Growth::Append { last } else { first };
-        let outside = u128::from(self.key) >= step.inner.slot_low(step.inner.len())
-            || self.key < step.inner.low();
-        if !outside && step.inner.slot_of(self.key) == step.inner.slot_of(edge_key) {
+        if step.inner.slot_of(self.key) == step.inner.slot_of(edge_key) {
             return false;
         }
         self.collect();
-        if self.widen_for(self.key) {
-            return true;
-        }
-        step.inner.slot_of(self.key) != step.inner.slot_of(edge_key)
-            && self.split_edge(self.place.leaf.growth)
+        self.split_edge(self.place.leaf.growth)
     }
 
     /// Gives back the memory of a leaf that lost most of its entries, or takes out an empty one.
@@ -161,7 +155,7 @@ impl<'g> Reshape<'_, 'g> {
     /// Lays the leaf out anew with more room, if it may grow and its model is worth it.
     fn expand(&mut self) -> bool {
         let entries = &self.writer.entries;
-        if entries.len() > LEAF_KEYS_MAX
+        if entries.len() > leaf_keys_max(FILL_GROWN)
             || entries.len() > CROWDED_KEYS_MAX && self.place.leaf.is_crowded()
         {
             return false;
@@ -191,9 +185,6 @@ impl<'g> Reshape<'_, 'g> {
     fn split_edge(&mut self, growth: Growth) -> bool {
         if self.place.steps.is_empty() {
             return false;
-        }
-        if self.widen_for(self.key) {
-            return true;
         }
         let step = self.place.steps[self.place.steps.len() - 1];
         let run = step.inner.run(step.slot);
@@ -226,7 +217,7 @@ impl<'g> Reshape<'_, 'g> {
             step.inner.set_run(taken, edge);
             self.place.leaf.set_range(stays_range.0, stays_range.1);
         } else {
-            let rebuilt = build(staying, stays_range, FILL_LOADED);
+            let rebuilt = build(staying, stays_range, FILL_CLOSED);
             step.inner.set_run(stays, rebuilt);
             step.inner.set_run(taken, edge);
             retire(self.place.child, self.guard);
@@ -235,38 +226,36 @@ impl<'g> Reshape<'_, 'g> {
         true
     }
 
-    /// A leaf with `entries` that expects more beyond them, at the pace of the full leaf.
+    /// A leaf with `entries` that expects more beyond them, at the pace of the leaf before it.
     fn edge_leaf(&self, entries: &[(u64, u64)], range: (u64, u64), growth: Growth) -> Child {
         let slot_count = (entries.len() * 2).clamp(EDGE_SLOTS, LEAF_SLOTS_MAX);
-        if !entries.is_empty() {
-            let fit = Fit::at_edge(entries, slot_count, growth);
-            return Child::from_leaf(Leaf::filled(range, entries, &fit, growth));
+        if entries.is_empty() {
+            return self.edge_leaf_empty(range, slot_count, growth);
         }
-        let all = &self.writer.entries;
-        let span = (all[all.len() - 1].0 - all[0].0).max(1) as f64;
-        let pace = all.len() as f64 / span / EDGE_DENSITY;
-        let model = if growth == Growth::Append {
-            Model::line(self.key, 0.0, pace, slot_count)
-        } else {
-            let reach = (slot_count as f64 / pace).min(self.key as f64) as u64;
-            let offset = slot_count as f64 - reach as f64 * pace;
-            Model::line(self.key - reach, offset, pace, slot_count)
-        };
+        let fit = Fit::at_edge(entries, slot_count, growth);
+        Child::from_leaf(Leaf::filled(range, entries, &fit, growth))
+    }
+
+    /// A leaf that expects keys from `key` outwards, at the pace of the present leaf.
+    pub(crate) fn edge_leaf_empty(
+        &self,
+        range: (u64, u64),
+        slot_count: usize,
+        growth: Growth,
+    ) -> Child {
+        let (first, last) = self.place.leaf.ends().unwrap_or((self.key, self.key));
+        let span = (last - first).max(1) as f64;
+        let pace = self.place.leaf.count().max(1) as f64 / span / EDGE_DENSITY;
+        let slot = if growth == Growth::Append { 0 } else { slot_count - 1 };
+        let model = Model::line(self.key, slot as f64, pace, slot_count);
         Child::from_leaf(Leaf::empty(range, slot_count, model, growth))
     }
 
     /// Splits the leaf along its parent's slots, or turns it into a subtree.
     fn split(&mut self) {
-        let (first, last) = (self.writer.entries[0].0, self.writer.entries.last().map(|e| e.0));
-        let last = last.expect("a leaf that is split has entries");
-        if !self.place.steps.is_empty() {
-            if self.widen_for(last) || self.widen_for(first) {
-                return;
-            }
-            if self.split_sideways() {
-                self.writer.history.splits += 1;
-                return;
-            }
+        if !self.place.steps.is_empty() && self.split_sideways() {
+            self.writer.history.splits += 1;
+            return;
         }
         let child = build(&self.writer.entries, self.place.leaf.range(), FILL_GROWN);
         self.replace_leaf(child);
@@ -305,7 +294,7 @@ impl<'g> Reshape<'_, 'g> {
     /// Replaces the parent by one with two slots for each. False if it would become too large.
     fn double(&mut self, step: &Step<'g>) -> bool {
         let children = step.inner.children();
-        if children.len() * 2 > FANOUT_MAX || !is_dense(step.inner, children.len() * 2) {
+        if children.len() * 2 > FANOUT_MAX || !step.inner.may_have(children.len() * 2) {
             return false;
         }
         let slots = children.into_iter().flat_map(|child| [child; 2]).collect();
@@ -315,7 +304,7 @@ impl<'g> Reshape<'_, 'g> {
     }
 
     /// Replaces the leaf's parent.
-    pub(crate) fn replace_parent(&mut self, step: &Step<'g>, child: Child) {
+    fn replace_parent(&mut self, step: &Step<'g>, child: Child) {
         self.tree.replace(&self.place.steps, self.place.steps.len() - 1, child);
         retire(step.child, self.guard);
         self.writer.history.inner_changes += 1;
@@ -353,7 +342,9 @@ impl<'g> Reshape<'_, 'g> {
     }
 }
 
-/// Whether `slot_count` slots are in proportion to the children of the node.
-pub(crate) fn is_dense(inner: &Inner, slot_count: usize) -> bool {
-    slot_count <= 64 || slot_count <= 16 * inner.children_distinct().len()
+impl Inner {
+    /// Whether `slot_count` slots are in proportion to the children of the node.
+    pub(crate) fn may_have(&self, slot_count: usize) -> bool {
+        slot_count <= 64 || slot_count <= 16 * self.children_count()
+    }
 }

@@ -10,6 +10,7 @@ const DEPTH_MAX: usize = 16;
 
 fn compare(name: &str, index: &IntIndex, model: &BTreeMap<u64, u64>) {
     assert_eq!(index.len(), model.len(), "{name}: length");
+    index.verify();
     let mut entries = Vec::new();
     index.scan(Bound::Unbounded, usize::MAX, &mut entries);
     assert!(entries.iter().copied().eq(model.iter().map(|(&k, &v)| (k, v))), "{name}: scan");

@@ -506,16 +506,17 @@ impl<S: Storage> Core<S> {
         let done = log.complete();
         self.counters.note_log(log.counters());
         drop(log);
-        drop(done.buffer);
         let written = done.result.map_err(|error| Error::io("a group commit failed", error));
-        let result = written.and(applied);
-        match &result {
-            Ok(()) => *lock(&self.log_end) = submitted.position,
-            Err(error) => drop(self.note_poison(error)),
+        drop(done.buffer);
+        if let Err(error) = written.and(applied) {
+            // The device may hold on to the buffer; no more groups are built in any case.
+            self.note_poison(&error);
+            return (Err(error), None);
         }
+        *lock(&self.log_end) = submitted.position;
         let mut buffer = submitted.buffer;
         clear(&mut buffer, submitted.end);
-        (result, Some(buffer))
+        (Ok(()), Some(buffer))
     }
 
     /// Nothing of a group was written. If it was only for lack of room and nobody has seen its records, the

@@ -64,10 +64,14 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
     require_free(dir, machine::free_bytes(dir)?, free_bytes_needed(options.run.records))?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start = Instant::now();
+    let times = machine::ProcessorTimes::now();
     let folder = RunFolder::create(dir)?;
     let mut check = Check::new(options, &folder.0)?;
     check.run()?;
     check.progress.finish();
+    let others_cpu = times
+        .zip(machine::ProcessorTimes::now())
+        .and_then(|(before, after)| after.others_since(before));
     let Check { results, drift, notes, machine, .. } = check;
     Ok(Report {
         schema: SCHEMA,
@@ -80,6 +84,7 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
         stores: stores::facts(),
         rows: results.into_rows(),
         drift,
+        others_cpu,
         notes,
         judgements: Vec::new(),
         outcome: Outcome::Inconclusive,

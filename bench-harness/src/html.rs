@@ -91,6 +91,13 @@ fn render_into(html: &mut String, report: &Report) -> std::fmt::Result {
             drift.relative() * 100.0
         )?;
     }
+    if let Some(others) = report.others_cpu {
+        writeln!(
+            html,
+            "<li>Others used {:.0} % of the processors during the run</li>",
+            others * 100.0
+        )?;
+    }
     writeln!(html, "</ul>\n<h2>Measurements</h2>")?;
     table(html, &results(report), |row| row[1].as_str())?;
     writeln!(html, "<ul>")?;

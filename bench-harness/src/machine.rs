@@ -46,6 +46,46 @@ pub fn free_bytes(dir: &Path) -> Result<u64, BenchError> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
+/// Processor time since boot, to tell how busy others were during a run.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessorTimes {
+    /// Ticks of all processors, idle ones included.
+    total: u64,
+    /// Ticks in which any process, the kernel or the hypervisor worked.
+    busy: u64,
+    /// Ticks of this process and of its children that have ended.
+    own: u64,
+}
+
+impl ProcessorTimes {
+    /// The times now; `None` without /proc.
+    pub fn now() -> Option<Self> {
+        Self::parse(&read("/proc/stat")?, &read("/proc/self/stat")?)
+    }
+
+    fn parse(stat: &str, own_stat: &str) -> Option<Self> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        // user nice system idle iowait irq softirq steal; guest time is within user time.
+        let ticks: Vec<u64> =
+            line.split_ascii_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
+        let [_, _, _, idle, waiting, ..] = ticks[..] else { return None };
+        let total = ticks.iter().sum();
+        // After the name in parentheses, utime stime cutime cstime are fields 12 to 15 of the rest.
+        let (_, rest) = own_stat.rsplit_once(')')?;
+        let fields = rest.split_ascii_whitespace().skip(11).take(4);
+        let own = fields.map_while(|field| field.parse::<u64>().ok()).sum();
+        Some(Self { total, busy: total - idle - waiting, own })
+    }
+
+    /// The share of all processors' time since `earlier` that others used, 0 to 1.
+    pub fn others_since(self, earlier: Self) -> Option<f64> {
+        let total = self.total.checked_sub(earlier.total).filter(|&total| total > 0)?;
+        let busy = self.busy.saturating_sub(earlier.busy);
+        let others = busy.saturating_sub(self.own.saturating_sub(earlier.own));
+        Some(others as f64 / total as f64)
+    }
+}
+
 type Add<'a> = dyn FnMut(&str, Option<String>) + 'a;
 
 fn read(path: &str) -> Option<String> {
@@ -204,6 +244,20 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(free_bytes(dir.path()).unwrap() > 0);
         assert!(free_bytes(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn the_work_of_others_is_what_is_neither_idle_nor_ours() {
+        let own = |ticks: &str| format!("7 (a (b) c) R 1 2 3 4 5 6 7 8 9 10 {ticks} 20 0");
+        let stat = |line: &str| format!("cpu  {line}\ncpu0 1 2 3\n");
+        let before = ProcessorTimes::parse(&stat("10 0 10 80 0 0 0 0 0 0"), &own("1 1 1 1"));
+        let after = ProcessorTimes::parse(&stat("40 5 30 150 10 2 3 0 9 0"), &own("20 5 3 2"));
+        // 140 ticks passed, 60 of them busy, 26 of those ours.
+        let others = after.unwrap().others_since(before.unwrap()).unwrap();
+        assert!((others - 34.0 / 140.0).abs() < 1e-9, "{others}");
+        assert!(ProcessorTimes::parse("", &own("1 1 1 1")).is_none());
+        let now = ProcessorTimes::now().unwrap();
+        assert_eq!(now.others_since(now), None);
     }
 
     #[test]

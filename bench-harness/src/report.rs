@@ -280,6 +280,8 @@ pub struct Report {
     pub rows: Vec<RowResult>,
     /// What happened to the floor during the run.
     pub drift: Vec<Drift>,
+    /// Share of all processors' time that others, the kernel too, used during the run, 0 to 1.
+    pub others_cpu: Option<f64>,
     /// Things a reader must know.
     pub notes: Vec<String>,
     /// The targets and what came of them.

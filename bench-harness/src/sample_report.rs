@@ -60,6 +60,7 @@ pub fn sample_report() -> Report {
             durable(Row::DurablePut1, Contender::Rocksdb, 200.0),
         ],
         drift: vec![Drift { row: Row::WriteFdatasync, start_ns: 120_000.0, end_ns: 122_400.0 }],
+        others_cpu: Some(0.05),
         notes: vec!["a note".to_owned()],
         judgements: vec![Judgement {
             id: "P1-floor".to_owned(),

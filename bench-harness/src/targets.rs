@@ -4,7 +4,8 @@
 //! schema = 1
 //!
 //! [noise]
-//! floor_drift_max = 0.15          # above this the run is inconclusive
+//! floor_drift_max = 0.15          # above these the run is inconclusive
+//! others_cpu_max = 0.25           # share of all processors that others may use
 //!
 //! [[target]]
 //! id = "P1-floor"                 # shown in the verdict
@@ -47,11 +48,13 @@ pub struct Targets {
 pub struct Noise {
     /// Largest relative change of a floor's median between start and end.
     pub floor_drift_max: f64,
+    /// Largest share of the processors that others may use during the run, 0 to 1.
+    pub others_cpu_max: f64,
 }
 
 impl Default for Noise {
     fn default() -> Self {
-        Self { floor_drift_max: 0.15 }
+        Self { floor_drift_max: 0.15, others_cpu_max: 0.25 }
     }
 }
 
@@ -181,6 +184,9 @@ impl Targets {
         }
         if !(targets.noise.floor_drift_max > 0.0 && targets.noise.floor_drift_max.is_finite()) {
             return Err("noise.floor_drift_max must be above 0".to_owned());
+        }
+        if targets.noise.others_cpu_max.is_nan() || targets.noise.others_cpu_max < 0.0 {
+            return Err("noise.others_cpu_max must not be below 0".to_owned());
         }
         Ok(targets)
     }

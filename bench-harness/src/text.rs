@@ -273,6 +273,9 @@ pub fn render(report: &Report) -> String {
             drift.relative() * 100.0,
         ));
     }
+    if let Some(others) = report.others_cpu {
+        line(&format!("others used {:.0} % of the processors during the run", others * 100.0));
+    }
     for note in &report.notes {
         line(&format!("note: {note}"));
     }

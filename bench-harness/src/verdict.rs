@@ -8,7 +8,8 @@
 //!    unjudged.
 //! 4. A floor that moved more than the limit makes the whole run inconclusive: the device was not
 //!    the same for all contenders.
-//! 5. Else one missed target is a miss; else one unjudged target is inconclusive; else it is a
+//! 5. So does a machine that others kept busy: their work shows as the store's latency.
+//! 6. Else one missed target is a miss; else one unjudged target is inconclusive; else it is a
 //!    pass.
 
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,14 @@ pub fn judge(report: &Report, targets: &Targets) -> (Vec<Judgement>, Outcome, Ve
             drift.row.name(),
             drift.relative() * 100.0,
             targets.noise.floor_drift_max * 100.0,
+        ));
+    }
+    if let Some(others) = report.others_cpu.filter(|&others| others > targets.noise.others_cpu_max)
+    {
+        notes.push(format!(
+            "inconclusive: others used {:.0} % of the processors during the run (limit {:.0} %)",
+            others * 100.0,
+            targets.noise.others_cpu_max * 100.0,
         ));
     }
     let outcome = if !notes.is_empty() {
@@ -222,6 +231,11 @@ mod tests {
             assert_eq!((verdict, verdict.exit_code()), (Outcome::Inconclusive, 2));
             assert!(notes[0].contains("20 %"), "{notes:?}");
         }
+        let mut busy = report.clone();
+        busy.others_cpu = Some(0.4);
+        let (_, verdict, notes) = outcome(&busy, &format!("{P1}at_most = 1.2"));
+        assert_eq!(verdict, Outcome::Inconclusive);
+        assert!(notes[0].contains("others used 40 %"), "{notes:?}");
         assert_eq!(EXIT_CODE_ERROR, 3);
     }
 

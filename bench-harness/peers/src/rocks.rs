@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Options, WaitForCompactOptions, WriteBatch,
-    WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, Options, ReadOptions, WaitForCompactOptions,
+    WriteBatch, WriteOptions,
 };
 
 use crate::{Durability, PeerError, PeerOptions};
@@ -53,7 +53,7 @@ impl Rocks {
     pub fn session(&self) -> RocksSession<'_> {
         let mut write = WriteOptions::default();
         write.set_sync(self.durability == Durability::Durable);
-        RocksSession { db: &self.db, write }
+        RocksSession { db: &self.db, write, read: ReadOptions::default() }
     }
 
     /// Brings durable commits to their steady state: RocksDB reuses WAL files, whose extents are
@@ -86,6 +86,7 @@ impl Rocks {
 pub struct RocksSession<'s> {
     db: &'s DB,
     write: WriteOptions,
+    read: ReadOptions,
 }
 
 impl RocksSession<'_> {
@@ -102,7 +103,7 @@ impl RocksSession<'_> {
         key: u64,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, PeerError> {
-        Ok(self.db.get_pinned(key.to_be_bytes())?.map(|value| read(&value)))
+        Ok(self.db.get_pinned_opt(key.to_be_bytes(), &self.read)?.map(|value| read(&value)))
     }
 
     /// Writes all records as one atomic batch.
@@ -111,6 +112,6 @@ impl RocksSession<'_> {
         for (key, value) in records {
             batch.put(key.to_be_bytes(), value);
         }
-        Ok(self.db.write_opt(&batch, &self.write)?)
+        Ok(self.db.write_opt(batch, &self.write)?)
     }
 }

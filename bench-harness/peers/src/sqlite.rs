@@ -6,6 +6,7 @@
 //! u64 as SQLite's signed 64-bit integer; their order does not matter here.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Statement, params};
@@ -28,8 +29,9 @@ const CACHE_BYTES_MIN: u64 = 64 << 20;
 pub struct Sqlite {
     path: PathBuf,
     options: PeerOptions,
-    /// Keeps the WAL and its index alive between the connections of worker threads.
-    _anchor: SqliteConnection,
+    /// Keeps the WAL and its index alive between the connections of worker threads. Never used
+    /// after opening; the lock is there because a connection must not be shared by threads.
+    _anchor: Mutex<SqliteConnection>,
 }
 
 impl Sqlite {
@@ -50,7 +52,7 @@ impl Sqlite {
         let path = path.join("peer.sqlite");
         let anchor = SqliteConnection::open(&path, options)?;
         anchor.connection.execute_batch(SQL_CREATE)?;
-        Ok(Self { path, options, _anchor: anchor })
+        Ok(Self { path, options, _anchor: Mutex::new(anchor) })
     }
 
     /// A connection for the calling thread.

@@ -1,6 +1,6 @@
 //! The phases of a run, in their order.
 //!
-//! Each opens its stores, lets them take turns, reads back what it wrote, and removes its databases.
+//! Each opens its stores, lets them take turns, reads back what it wrote and removes it.
 
 use super::{Check, OpenStores};
 use crate::drive::{Job, Timing, Work};

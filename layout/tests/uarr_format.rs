@@ -111,6 +111,16 @@ fn a_misaligned_record_is_read_by_copying() {
 }
 
 #[test]
+fn empty_arrays_are_empty_slices() {
+    let record = uarr!({ "v": f64[], "w": ref[], "b": Bytes(&[]) });
+    let value = UArrRef::validate(&record).expect("valid");
+    assert_eq!(value.at("v").as_slice::<f64>(), Ok(&[][..]));
+    assert_eq!(value.at("v").to_vec::<f64>(), Ok(vec![]));
+    assert_eq!(value.at("w").as_slice::<u64>(), Ok(&[][..]));
+    assert_eq!(value.at("b").as_bytes(), Some(&[][..]));
+}
+
+#[test]
 fn every_changed_byte_of_the_example_is_rejected_or_another_value() {
     let record = example_bytes();
     for at in 0..record.len() {

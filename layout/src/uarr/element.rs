@@ -30,7 +30,10 @@ pub trait Element:
     /// # Errors
     /// `Misaligned` or `Endian`.
     fn view(bytes: &[u8]) -> Result<&[Self], SliceError> {
-        if cfg!(target_endian = "little") {
+        if bytes.is_empty() {
+            // No elements have no address that could be misaligned.
+            Ok(&[])
+        } else if cfg!(target_endian = "little") {
             <[Self]>::ref_from_bytes(bytes).map_err(|_| SliceError::Misaligned)
         } else {
             Err(SliceError::Endian)

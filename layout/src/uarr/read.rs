@@ -11,6 +11,7 @@ use super::key::Key;
 use super::number::{BigInt, Decimal};
 use super::shape::ShapeView;
 use super::spec::{SHAPE_NONE, element_bytes, tag};
+use super::static_shape::Shape;
 use super::view::{ArrayRef, Entries, Items, Kind, View};
 
 /// One value inside a record: the root or any value below it. Copied like a reference.
@@ -428,6 +429,26 @@ impl<'a> UArrRef<'a> {
     #[must_use]
     pub fn iter(&self) -> Items<'a> {
         Items::new(self)
+    }
+
+    /// The values of this object in order, if its names are exactly those of `shape`: for reading
+    /// by position what was written by position. One comparison of bytes, no lookup.
+    ///
+    /// ```
+    /// use uarr_layout::uarr::{Shape, shape, uarr};
+    /// static POINT: Shape = shape!["x", "y"];
+    /// let point = uarr!({ "x": 1, "y": 2 }).as_ref().shaped(&POINT).map(|values| values.len());
+    /// assert_eq!(point, Some(2));
+    /// assert!(uarr!({ "y": 1, "x": 2 }).as_ref().shaped(&POINT).is_none());
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn shaped(&self, shape: &Shape) -> Option<Items<'a>> {
+        if self.tag != tag::OBJECT || self.aux() == SHAPE_NONE {
+            return None;
+        }
+        let area = self.shapes_area().get(self.aux() as usize..)?;
+        area.starts_with(shape.blob).then(|| Items::new(self))
     }
 
     /// The value a path leads to: names select fields, numbers elements.

@@ -11,7 +11,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::key::{Key, fingerprint, hash32, names_equal};
-use super::spec::{FINGERPRINT_NAMES_MAX, end_bytes, lookup_bytes, perm_bytes};
+use super::spec::{FINGERPRINT_NAMES_MAX, NAMES_MAX, end_bytes, lookup_bytes, perm_bytes};
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -39,7 +39,8 @@ impl<'a> ShapeView<'a> {
         let head = u64::from_le_bytes(*head);
         let count = head as u32 as usize;
         let names_len = (head >> 32) as usize;
-        if count > rest.len() {
+        // With this limit no size below overflows, on machines of 32 bits neither.
+        if count > NAMES_MAX {
             return None;
         }
         let end_width = end_bytes(names_len);

@@ -7,7 +7,8 @@ use super::key::{fingerprint, name_hash};
 use super::shape_cache::shape_hash_step;
 use super::spec::{FINGERPRINT_NAMES_MAX, NAME_BYTES_MAX, align8, end_bytes};
 
-/// An ordered list of 1 to 128 names, ready to be written.
+/// An ordered list of 1 to 128 names, ready to be written, and to be read again by position with
+/// [`UArrRef::shaped`](super::UArrRef::shaped).
 ///
 /// ```
 /// use uarr_layout::uarr::{Builder, Shape, shape};

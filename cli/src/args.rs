@@ -10,6 +10,9 @@ use uarr::{Durability, KeyKind, RecoveryMode};
 
 use crate::exit::AFTER_HELP;
 
+/// Most records that `import --batch` may put into one commit.
+const BATCH_RECORDS_MAX: i64 = 1_000_000;
+
 /// Import, read, write, scan and verify uarr databases
 #[derive(Debug, Parser)]
 #[command(name = "uarr", version, after_help = AFTER_HELP)]
@@ -81,7 +84,12 @@ pub struct Import {
     #[arg(long, value_name = "FIELD")]
     pub key: String,
     /// Records per commit
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=BATCH_RECORDS_MAX)
+    )]
     pub batch: u32,
     /// Skip lines that cannot be imported, and count them
     #[arg(long)]
@@ -97,7 +105,7 @@ pub struct Get {
     /// Key of the record
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
-    /// Print only this field: a name or a path like a.b[3].c
+    /// Print only this field: a name, or a path like `a.b[3].c`
     #[arg(long, value_name = "FIELD")]
     pub field: Option<String>,
 }

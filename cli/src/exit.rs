@@ -3,7 +3,7 @@
 /// The text at the end of `uarr --help`.
 pub const AFTER_HELP: &str = "\
 Keys:
-  Byte tables take keys as text, or as hex:6b6579 for any bytes. Integer tables take decimal numbers.
+  Byte tables take keys as text, or as hex:6b6579 for any bytes; integer tables take numbers.
   Keys that are not plain text are shown in the hex: form. A value that is no record is shown as
   {\"$bytes\":\"<base64>\"}.
 

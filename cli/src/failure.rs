@@ -1,6 +1,7 @@
 //! Why a command ends early, and how that is told.
 //!
-//! Each failure is one line: what happened and what to do next. Its kind is a fixed word for programs.
+//! Each failure is one line: what happened and what to do next. Its kind is a fixed word for
+//! programs.
 
 use std::io;
 
@@ -67,7 +68,23 @@ impl Failure {
 
     /// An error of the engine in an open database.
     pub fn engine(error: &uarr::Error) -> Self {
-        let (exit, kind, next) = sort(error.kind());
+        Self::advised(error, sort(error.kind()).2)
+    }
+
+    /// An error of the engine that kept the database from opening.
+    pub fn opening(error: &uarr::Error) -> Self {
+        if error.kind() == ErrorKind::Corruption {
+            return Self::advised(error, Some("restore a backup"));
+        }
+        let failure = Self::engine(error);
+        match failure.exit {
+            Exit::Usage | Exit::Damage | Exit::NoSpace => failure,
+            _ => Self { exit: Exit::Unopened, ..failure },
+        }
+    }
+
+    fn advised(error: &uarr::Error, next: Option<&str>) -> Self {
+        let (exit, kind, _) = sort(error.kind());
         let next = next.map(|next| format!("; {next}")).unwrap_or_default();
         let place = error.corruption();
         Self {
@@ -77,15 +94,6 @@ impl Failure {
             file: place.map(|place| place.file.clone()),
             offset: place.map(|place| place.offset),
             line: None,
-        }
-    }
-
-    /// An error of the engine that kept the database from opening.
-    pub fn opening(error: &uarr::Error) -> Self {
-        let failure = Self::engine(error);
-        match failure.exit {
-            Exit::Usage | Exit::Damage | Exit::NoSpace => failure,
-            _ => Self { exit: Exit::Unopened, ..failure },
         }
     }
 
@@ -101,7 +109,7 @@ impl Failure {
     }
 }
 
-/// Exit code, word and advice for a kind of error. Where the engine's message gives the advice, none.
+/// Exit code, word and advice for a kind of error; no advice where the engine's message has it.
 fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
     match kind {
         ErrorKind::InvalidArgument => (Exit::Usage, "invalid_argument", None),

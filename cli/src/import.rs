@@ -1,11 +1,11 @@
 //! `uarr import`: each line of a file of JSON objects becomes a record.
 //!
-//! One thread reads lines and makes records of them, the other commits: parsing runs while the device
-//! works. Between them go packs of at most `--batch` records; each is one commit. Packs are committed in
-//! the order of the input, so if a key comes twice the last record stays.
+//! One thread reads lines and makes records of them, the other commits: parsing runs while the
+//! device works. Between them go packs of at most `--batch` records; each is one commit. Packs are
+//! committed in the order of the input, so if a key comes twice the last record stays.
 //!
-//! At a line that cannot be imported everything before it is committed, then the import ends with that
-//! line's place. With `--skip-bad` it goes on.
+//! At a line that cannot be imported everything before it is committed, then the import ends with
+//! that line's place. With `--skip-bad` it goes on.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -204,8 +204,8 @@ struct Converter {
 
 type Reader = JoinHandle<Result<(), Failure>>;
 
-/// The reader has a thread of its own, which is not waited for if a commit fails: it may be waiting for
-/// input that never comes.
+/// The reader has a thread of its own, which is not waited for if a commit fails: it may be waiting
+/// for input that never comes.
 fn start_reader(input: Input, mut converter: Converter) -> (Receiver<Pack>, Reader) {
     let (sender, packs) = sync_channel(PACKS_WAITING_MAX);
     let lines = Lines::new(input.reader, JSON_BYTES_MAX);

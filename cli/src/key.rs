@@ -83,8 +83,9 @@ impl Key {
         }
     }
 
-    /// The key that a field of a record holds: text or an integer. In byte tables an integer becomes
-    /// its decimal text, in integer tables a text must be a number. The error says what is wrong.
+    /// The key that a field of a record holds: text or an integer. In byte tables an integer
+    /// becomes its decimal text, in integer tables a text must be a number. The error says what is
+    /// wrong.
     pub fn of_field(field: &UArrRef<'_>, kind: KeyKind) -> Result<Self, String> {
         let text = match field.kind() {
             Kind::Str => field.as_str().unwrap_or_default().to_owned(),

@@ -84,7 +84,8 @@ fn a_lost_superblock_is_told_and_a_second_one_stops() {
     for start in [0, 65_536] {
         file.write_all_at(&[0xff; 16], start + 100).unwrap();
     }
-    home.run(["--recovery", "strict", "get", "k001"]).failed(4, &["superblock", "offset"]);
+    home.run(["--recovery", "strict", "get", "k001"])
+        .failed(4, &["superblock", "offset", "backup"]);
     let error = home.run(["--json", "get", "k001"]).failed_json(4, "corruption");
     assert_eq!(error["file"], "superblock");
 }

@@ -1,5 +1,5 @@
-//! Databases that cannot be opened, and devices that are full: each has its exit code, says what to do,
-//! and harms nothing.
+//! Databases that cannot be opened, and devices that are full: each has its exit code, says what to
+//! do, and harms nothing.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

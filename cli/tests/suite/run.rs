@@ -95,7 +95,7 @@ impl Run {
         serde_json::from_str(&self.done()).unwrap()
     }
 
-    /// Expects failure: this exit code, nothing on stdout, one line on stderr that has all of these parts.
+    /// Expects failure: this exit code, nothing on stdout, one line on stderr with all these parts.
     #[track_caller]
     pub fn failed(self, code: i32, parts: &[&str]) {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");

@@ -35,19 +35,12 @@ const BUFFER_BYTES_MAX: u64 = 1 << 20;
 /// Opens the database in `storage`, or creates it.
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
     let begun = storage.now();
+    check_directory(&storage, &options, &path)?;
     let lock = take_lock(&storage, &path)?;
     let mut notes = Vec::new();
     let (mut root, created) = match Root::open(&storage, &mut notes)? {
         Some(root) => (root, false),
-        None if has_records(&storage)? => {
-            let detail = "the file is missing, but the log or the index beside it is a database's";
-            return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
-        }
-        None if options.create => (create(&storage, &options, &path)?, true),
-        None => {
-            let message = format!("there is no database in {}", path.display());
-            return Err(Error::new(ErrorKind::NotFound, message));
-        }
+        None => (create(&storage, &options, &path)?, true),
     };
     check_geometry(&storage, &root.block)?;
     let mut recovered = recover(&storage, &root.block, &options, notes)?;
@@ -135,6 +128,35 @@ fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock>
     })
 }
 
+/// Before anything is written to the directory: it holds a database, or one may be created there.
+fn check_directory<S: Storage>(
+    storage: &S,
+    options: &Options,
+    path: &std::path::Path,
+) -> Result<()> {
+    let shown = path.display();
+    let names =
+        storage.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error))?;
+    if names.iter().any(|name| name == ROOT_FILE) {
+        return Ok(());
+    }
+    if has_records(storage)? {
+        let detail = "the file is missing, but the log or the index beside it is a database's";
+        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
+    }
+    if !options.create {
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no database in {shown}")));
+    }
+    let own = [LOCK_FILE, DATA_DIR, WAL_DIR, IMAGE_DIR, "superblock.new", "lost+found"];
+    if let Some(foreign) = names.iter().find(|name| !own.contains(&name.as_str())) {
+        let message = format!(
+            "{shown} holds no uarr database but other files ('{foreign}'); choose an empty directory"
+        );
+        return Err(Error::new(ErrorKind::NotADatabase, message));
+    }
+    Ok(())
+}
+
 /// Whether there is more in the directory than an interrupted creation can have left behind.
 fn has_records<S: Storage>(storage: &S) -> Result<bool> {
     let failed = |error| Error::io("cannot look into the database directory", error);
@@ -160,20 +182,9 @@ fn has_records<S: Storage>(storage: &S) -> Result<bool> {
 
 /// Creates an empty database. The superblock comes last: without it there is no database.
 fn create<S: Storage>(storage: &S, options: &Options, path: &std::path::Path) -> Result<Root<S>> {
-    let failed =
-        |error| Error::io(format!("cannot create a database in {}", path.display()), error);
-    let names = storage.list("").map_err(failed)?;
-    let own = [LOCK_FILE, DATA_DIR, WAL_DIR, IMAGE_DIR, "superblock.new", "lost+found"];
-    if let Some(foreign) = names.iter().find(|name| !own.contains(&name.as_str())) {
-        return Err(Error::new(
-            ErrorKind::NotADatabase,
-            format!(
-                "{} holds no uarr database but other files ('{foreign}'); choose an empty directory",
-                path.display()
-            ),
-        ));
-    }
-    create_files(storage, options).map_err(failed)
+    create_files(storage, options).map_err(|error| {
+        Error::io(format!("cannot create a database in {}", path.display()), error)
+    })
 }
 
 fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S>> {

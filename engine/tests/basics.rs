@@ -147,6 +147,19 @@ fn oversize_values_and_batches_get_room_of_their_own() {
     check(&open());
 }
 
+/// Found by a mistyped path: the lock file was made before anyone looked for a database.
+#[test]
+fn a_directory_that_is_refused_is_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = builder(dir.path()).create(false).open().err().unwrap();
+    assert_eq!(error.kind(), uarr::ErrorKind::NotFound);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    std::fs::write(dir.path().join("letter.txt"), "dear").unwrap();
+    let error = builder(dir.path()).open().err().unwrap();
+    assert_eq!(error.kind(), uarr::ErrorKind::NotADatabase);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 /// Found by damaging every file in turn: a database whose superblock was deleted was taken for an interrupted
 /// creation and made empty.
 #[test]

@@ -107,8 +107,10 @@ impl Tree {
         let payload = leaf.remove(key, wanted)?;
         let sparse = leaf.is_sparse();
         self.len.store(self.len.load(Relaxed) - 1, Relaxed);
-        if sparse {
-            self.reshape(writer, key, |reshape| reshape.shrink());
+        if self.len() == 0 {
+            self.reshape(writer, key, |at| at.clear());
+        } else if sparse {
+            self.reshape(writer, key, |at| at.shrink());
         }
         Some(payload)
     }

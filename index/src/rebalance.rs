@@ -55,6 +55,21 @@ impl Reshape<'_, '_> {
     }
 }
 
+impl Reshape<'_, '_> {
+    /// Starts afresh when the last entry is gone: the nodes that routed to it are of no use.
+    pub(crate) fn clear(&mut self) -> bool {
+        let root = self.tree.root.load();
+        if !root.is_inner() {
+            return self.shrink();
+        }
+        self.tree.root.store(build(&[], (0, u64::MAX), FILL_GROWN));
+        for node in nodes_below(root, self.guard) {
+            retire(node, self.guard);
+        }
+        true
+    }
+}
+
 /// Entries below `top`, unless there are more than `count_max`.
 fn count_entries(top: Child, count_max: usize, _guard: &Guard) -> Option<usize> {
     let mut count = 0;

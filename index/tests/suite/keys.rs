@@ -77,7 +77,7 @@ pub fn key_set(name: &str, count: usize, seed: u64) -> Vec<u64> {
         }
         "cantor" => Box::new(move |_| {
             let digits = random.below(100_000_000);
-            (0..8).fold(0, |key, i| key << 8 | 0x30 + digits / 10u64.pow(7 - i) % 10)
+            (0..8).fold(0, |key, i| (key << 8) | (0x30 + digits / 10u64.pow(7 - i) % 10))
         }),
         "high_dense" => Box::new(|i| (1 << 63) + i),
         "exponential" => Box::new(move |i| {

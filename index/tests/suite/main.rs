@@ -5,3 +5,4 @@
 mod byte_model;
 mod int_model;
 mod keys;
+mod stress;

@@ -1,0 +1,479 @@
+//! Every byte of every file of a small database is damaged in turn.
+//!
+//! Promise proved: any bytes on disk are accepted as exactly what was written, or rejected with an error that names file
+//! and offset. Never a panic, never a wrong value. The only records that may go missing are those of the very last
+//! group of a log that was not closed: nothing on the medium can prove that it was acknowledged. Even then the
+//! torn tail is reported, and `Strict` refuses to open.
+//!
+//! The database lies on a disk in memory, so that tens of thousands of openings are quick; the bytes are those of
+//! a real one. Every byte of each block of 512 bytes in which anything stands is flipped, and a sample of the zeros
+//! between and behind them (`UARR_DAMAGE=all` flips them all).
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode};
+use uarr_tests::history::State;
+use uarr_tests::{Random, seed};
+use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+
+const BLOCK_BYTES: u32 = 512;
+const DIRECTORIES: [&str; 3] = ["data", "index", "wal"];
+/// Distance of the sampled bytes in blocks that hold only zeros, between others and behind them.
+const SAMPLE_STRIDE: usize = 67;
+const FAR_SAMPLE_STRIDE: usize = 4093;
+const TRUNCATION_COUNT: usize = 200;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A database to damage.
+struct Case {
+    name: &'static str,
+    files: Files,
+    disk: Memory,
+    /// What it holds.
+    state: State,
+    /// What it held before its last group, if that may go missing.
+    before_last_group: Option<State>,
+    seed: u64,
+}
+
+/// What came of one damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// An error with file and offset, from opening, reading or verifying.
+    Detected,
+    /// All is there, and the report of the recovery tells what it got around.
+    Healed,
+    /// All is there: the byte means nothing.
+    Harmless,
+    /// The last group is missing, and reported as torn.
+    Torn,
+}
+
+type Verdict = Result<Outcome, String>;
+
+fn options(mode: RecoveryMode) -> uarr::Builder {
+    Db::builder("memory")
+        .segment_bytes(1 << 18)
+        .chunk_bytes(1 << 16)
+        .address_space_bytes(1 << 26)
+        .background(false)
+        .recovery(mode)
+}
+
+/// Writes a short history. Its lives: the first is closed in order, the second is not.
+struct Author {
+    disk: Memory,
+    kind: KeyKind,
+    random: Random,
+    state: State,
+    before_last_group: State,
+}
+
+impl Author {
+    fn new(kind: KeyKind, seed: u64) -> Self {
+        Self {
+            disk: Memory::with_options(MemoryOptions {
+                seed,
+                block_bytes: BLOCK_BYTES,
+                ..Default::default()
+            }),
+            kind,
+            random: Random::new(seed),
+            state: State::new(),
+            before_last_group: State::new(),
+        }
+    }
+
+    fn open(&self) -> Db<Memory> {
+        options(RecoveryMode::Strict).keys(self.kind).open_on(self.disk.clone()).unwrap()
+    }
+
+    /// One group: a put, a delete, or a batch.
+    fn write(&mut self, db: &Db<Memory>) {
+        self.before_last_group = self.state.clone();
+        let mut batch = db.batch();
+        for _ in 0..[1, 1, 3][self.random.below(3) as usize] {
+            let number = self.random.below(9);
+            let len = [0, 5, 40, 300][self.random.below(4) as usize];
+            let value: Vec<u8> = (0..len).map(|_| self.random.next() as u8).collect();
+            let delete = self.random.below(5) == 0;
+            let key = match self.kind {
+                KeyKind::Bytes => {
+                    format!("key{}-{number}", "y".repeat(number as usize)).into_bytes()
+                }
+                _ => number.to_be_bytes().to_vec(),
+            };
+            match (self.kind, delete) {
+                (KeyKind::Bytes, false) => batch.add_put(&key, &value),
+                (KeyKind::Bytes, true) => batch.add_delete(&key),
+                (_, false) => batch.add_put(number, &value),
+                (_, true) => batch.add_delete(number),
+            }
+            match delete {
+                true => drop(self.state.remove(&key)),
+                false => drop(self.state.insert(key, value)),
+            }
+        }
+        batch.commit().unwrap();
+    }
+
+    fn write_until_changed(&mut self, db: &Db<Memory>) {
+        self.write(db);
+        while self.state == self.before_last_group {
+            self.write(db);
+        }
+    }
+
+    fn into_case(self, name: &'static str, files: Files, closed: bool, seed: u64) -> Case {
+        let disk = disk_of(&files);
+        let before_last_group = (!closed).then_some(self.before_last_group);
+        Case { name, files, disk, state: self.state, before_last_group, seed }
+    }
+}
+
+/// Two checkpoints, records behind them, closed in order.
+fn closed(kind: KeyKind, seed: u64) -> Case {
+    let mut author = Author::new(kind, seed);
+    let db = author.open();
+    for _ in 0..2 {
+        (0..5).for_each(|_| author.write(&db));
+        db.checkpoint().unwrap();
+    }
+    (0..3).for_each(|_| author.write_until_changed(&db));
+    db.close().unwrap();
+    let files = files_of(&author.disk);
+    author.into_case("closed", files, true, seed)
+}
+
+/// As [`closed`], then opened again, and killed after some more groups: what the process had written stays.
+fn killed(kind: KeyKind, seed: u64) -> Case {
+    let mut author = Author::new(kind, seed);
+    let db = author.open();
+    (0..5).for_each(|_| author.write(&db));
+    db.checkpoint().unwrap();
+    (0..2).for_each(|_| author.write(&db));
+    db.close().unwrap();
+    let db = author.open();
+    (0..4).for_each(|_| author.write_until_changed(&db));
+    let files = files_of(&author.disk);
+    drop(db);
+    author.into_case("killed", files, false, seed)
+}
+
+/// Killed in its first life, before any checkpoint.
+fn killed_young(kind: KeyKind, seed: u64) -> Case {
+    let mut author = Author::new(kind, seed);
+    let db = author.open();
+    (0..4).for_each(|_| author.write_until_changed(&db));
+    let files = files_of(&author.disk);
+    drop(db);
+    author.into_case("killed young", files, false, seed)
+}
+
+fn files_of(disk: &Memory) -> Files {
+    let mut files = Files::new();
+    for directory in ["", "data", "index", "wal"] {
+        for name in disk.list(directory).unwrap() {
+            if DIRECTORIES.contains(&name.as_str()) {
+                continue;
+            }
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            let file = disk.open(&path, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+            files.insert(path, bytes);
+        }
+    }
+    files
+}
+
+fn disk_of(files: &Files) -> Memory {
+    let disk =
+        Memory::with_options(MemoryOptions { block_bytes: BLOCK_BYTES, ..Default::default() });
+    DIRECTORIES.iter().for_each(|directory| disk.create_dir(directory).unwrap());
+    for (path, bytes) in files {
+        let file = disk.open(path, OpenMode::CreateMapped).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        file.write_at(&bytes[..used_bytes(bytes)], 0).unwrap();
+        file.make_durable().unwrap();
+    }
+    ["", "data", "index", "wal"].iter().for_each(|path| disk.make_dir_durable(path).unwrap());
+    disk
+}
+
+/// Whether the byte at `offset` is flipped: all of blocks that hold anything, a sample of the others.
+fn is_chosen(bytes: &[u8], offset: usize) -> bool {
+    const BLOCK: usize = BLOCK_BYTES as usize;
+    const SLOT: usize = 4096;
+    let holds = |unit: usize| {
+        let start = offset / unit * unit;
+        bytes[start..bytes.len().min(start + unit)].iter().any(|byte| *byte != 0)
+    };
+    let stride = if holds(SLOT) { SAMPLE_STRIDE } else { FAR_SAMPLE_STRIDE };
+    offset.is_multiple_of(stride) || holds(BLOCK)
+}
+
+/// Up to the last byte that is not zero.
+fn used_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+impl Case {
+    /// Opens the damaged `disk` and reads everything in every way.
+    fn examine(&self, disk: Memory, mode: RecoveryMode) -> Verdict {
+        let examined = catch_unwind(AssertUnwindSafe(|| self.examine_inside(disk, mode)));
+        examined.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        })
+    }
+
+    fn examine_inside(&self, disk: Memory, mode: RecoveryMode) -> Verdict {
+        let db = match options(mode).create(false).open_on(disk) {
+            Ok(db) => db,
+            Err(error) => return rejected(&error),
+        };
+        let recovery = db.recovery_report().clone();
+        let state = match contents(&db, &self.state) {
+            Ok(state) => state,
+            Err(error) => return rejected(&error),
+        };
+        let report = db.verify(|_| {}).map_err(|error| format!("verify: {error}"))?;
+        let exact = state == self.state;
+        if exact && let Some(damage) = report.damages.first() {
+            return rejected(damage);
+        }
+        match (exact, recovery.torn_tail) {
+            (true, _) if !recovery.notes.is_empty() => Ok(Outcome::Healed),
+            (true, None) => Ok(Outcome::Harmless),
+            (true, Some(torn)) => Err(format!("all is there, but {torn:?}")),
+            (false, Some(_)) if self.before_last_group.as_ref() == Some(&state) => match mode {
+                RecoveryMode::Strict => Err("Strict has cut a tail".into()),
+                RecoveryMode::TolerateTornTail => Ok(Outcome::Torn),
+            },
+            (false, torn) => Err(format!(
+                "not what was written: {} records instead of {}, notes {:?}, torn tail {torn:?}, \
+                 only the last group is missing: {}",
+                state.len(),
+                self.state.len(),
+                recovery.notes,
+                self.before_last_group.as_ref() == Some(&state)
+            )),
+        }
+    }
+
+    /// A copy of the disk with one file changed.
+    fn patched(&self, path: &str, patch: impl FnOnce(&<Memory as Storage>::File)) -> Memory {
+        let disk = self.disk.crash();
+        let file = disk.open(path, OpenMode::Mapped).unwrap();
+        patch(&file);
+        file.make_durable().unwrap();
+        drop(file);
+        disk
+    }
+
+    fn flip_all(&self, table: &mut Table) {
+        let mut random = Random::new(self.seed);
+        let all = std::env::var("UARR_DAMAGE").is_ok_and(|value| value == "all");
+        for (path, bytes) in &self.files {
+            for offset in (0..bytes.len()).filter(|offset| all || is_chosen(bytes, *offset)) {
+                let bit = 1u8 << random.below(8);
+                for mask in [0xff, bit] {
+                    // Every fourth damage is also shown to the strict mode.
+                    let strict = (offset as u64 + u64::from(mask)).is_multiple_of(4);
+                    for mode in [RecoveryMode::TolerateTornTail, RecoveryMode::Strict] {
+                        if mode == RecoveryMode::Strict && !strict {
+                            continue;
+                        }
+                        let disk = self.patched(path, |file| {
+                            file.write_at(&[bytes[offset] ^ mask], offset as u64).unwrap();
+                        });
+                        let what = format!("offset {offset} xor {mask:#04x} {mode:?}");
+                        table.note(path, &what, self.examine(disk, mode));
+                    }
+                }
+            }
+        }
+    }
+
+    fn truncate_all(&self, table: &mut Table) {
+        let mut random = Random::new(self.seed);
+        for (path, bytes) in &self.files {
+            // Half of the points lie where something is.
+            let used = used_bytes(bytes).max(1);
+            for index in 0..TRUNCATION_COUNT {
+                let range = if index % 2 == 0 { used } else { bytes.len() };
+                let len = if index == 0 { 0 } else { random.below(range.max(1) as u64) };
+                let disk = self.patched(path, |file| file.set_len(len).unwrap());
+                let mode = [RecoveryMode::TolerateTornTail, RecoveryMode::Strict][index / 2 % 2];
+                table.note(path, &format!("cut to {len} {mode:?}"), self.examine(disk, mode));
+            }
+        }
+    }
+
+    /// Deletes each file, and opens with `create` both on and off: nothing may be made anew in its place.
+    fn delete_all(&self, table: &mut Table) {
+        for path in self.files.keys() {
+            for create in [false, true] {
+                let disk = self.disk.crash();
+                disk.remove(path).unwrap();
+                let opened = options(RecoveryMode::TolerateTornTail).create(create).open_on(disk);
+                let verdict = match opened {
+                    Err(error) if error.kind() == ErrorKind::NotFound && path == "superblock" => {
+                        Ok(Outcome::Detected)
+                    }
+                    Err(error) if error.kind() == ErrorKind::Io => names_file(&error, path),
+                    Err(error) => rejected(&error),
+                    Ok(db) => {
+                        let same =
+                            contents(&db, &self.state).is_ok_and(|state| state == self.state);
+                        let healed = !db.recovery_report().notes.is_empty();
+                        match (same, healed) {
+                            (true, true) => Ok(Outcome::Healed),
+                            (true, false) => Ok(Outcome::Harmless),
+                            _ => Err(format!("opened without it: {:?}", db.recovery_report())),
+                        }
+                    }
+                };
+                table.note(path, &format!("deleted, create({create})"), verdict);
+            }
+        }
+    }
+
+    fn run(&self) {
+        // Panics are caught and listed; thousands of backtraces would only take time.
+        std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+        let undamaged = self.examine(self.disk.crash(), RecoveryMode::Strict);
+        assert_eq!(undamaged, Ok(Outcome::Harmless), "{}: before any damage", self.name);
+        let mut wrong = Vec::new();
+        let damages: [(&str, fn(&Self, &mut Table)); 3] = [
+            ("flips", Self::flip_all),
+            ("cuts", Self::truncate_all),
+            ("deletions", Self::delete_all),
+        ];
+        for (what, damage) in damages {
+            let mut table = Table::default();
+            damage(self, &mut table);
+            table.print(self.name, what);
+            wrong.extend(table.wrong);
+        }
+        let first: Vec<_> = wrong.iter().take(40).map(String::as_str).collect();
+        assert!(
+            wrong.is_empty(),
+            "{}, UARR_SEED={}: {} damages were taken for good, among them:\n{}",
+            self.name,
+            self.seed,
+            wrong.len(),
+            first.join("\n")
+        );
+    }
+}
+
+/// An error is a good answer if it is one of damage and says where.
+fn rejected(error: &Error) -> Verdict {
+    match (error.kind(), error.corruption()) {
+        (ErrorKind::Corruption, Some(corruption)) if !corruption.file.is_empty() => {
+            let (file, offset) = (&corruption.file, corruption.offset);
+            let text = error.to_string();
+            match text.contains(file) && text.contains(&format!("offset {offset}")) {
+                true => Ok(Outcome::Detected),
+                false => Err(format!("the message does not name file and offset: {text}")),
+            }
+        }
+        // A whole superblock of another version has the right checksum; damage does not make one.
+        (ErrorKind::TornTail, _) => Ok(Outcome::Detected),
+        _ => Err(format!("an error of the wrong kind: {error:?}")),
+    }
+}
+
+fn names_file(error: &Error, path: &str) -> Verdict {
+    match error.to_string().contains(path) {
+        true => Ok(Outcome::Detected),
+        false => Err(format!("the message does not name {path}: {error}")),
+    }
+}
+
+/// Everything, by walking forward and backward, and by looking up every key of `keys`; all must agree.
+fn contents(db: &Db<Memory>, keys: &State) -> uarr::Result<State> {
+    let mut state = State::new();
+    for record in db.iter() {
+        let record = record?;
+        state.insert(record.key().to_vec(), record.bytes().to_vec());
+    }
+    let mut backward = State::new();
+    for record in db.iter().rev() {
+        let record = record?;
+        backward.insert(record.key().to_vec(), record.bytes().to_vec());
+    }
+    assert_eq!(state, backward, "forward and backward differ");
+    for key in keys.keys() {
+        let record = match db.key_kind() {
+            KeyKind::Bytes => db.get(key)?,
+            _ => db.get(u64::from_be_bytes(key.as_slice().try_into().unwrap()))?,
+        };
+        let value = record.map(|record| record.bytes().to_vec());
+        assert_eq!(value.as_ref(), state.get(key), "lookup and walk differ for {key:?}");
+    }
+    Ok(state)
+}
+
+/// Counts by file.
+#[derive(Default)]
+struct Table {
+    counts: BTreeMap<String, BTreeMap<Outcome, u64>>,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    fn note(&mut self, path: &str, what: &str, verdict: Verdict) {
+        match verdict {
+            Ok(outcome) => {
+                *self.counts.entry(path.into()).or_default().entry(outcome).or_default() += 1;
+            }
+            Err(why) => self.wrong.push(format!("{path} {what}: {why}")),
+        }
+    }
+
+    fn print(&self, name: &str, what: &str) {
+        for (path, counts) in &self.counts {
+            let count = |outcome| counts.get(&outcome).copied().unwrap_or(0);
+            println!(
+                "{name:13} {path:26} {what:9} {:6}  detected {:6}  healed {:6}  torn {:4}  harmless {:6}",
+                counts.values().sum::<u64>(),
+                count(Outcome::Detected),
+                count(Outcome::Healed),
+                count(Outcome::Torn),
+                count(Outcome::Harmless),
+            );
+        }
+    }
+}
+
+#[test]
+fn damage_of_a_closed_database_with_byte_keys_is_found() {
+    closed(KeyKind::Bytes, seed(11)).run();
+}
+
+#[test]
+fn damage_of_a_closed_database_with_integer_keys_is_found() {
+    closed(KeyKind::U64, seed(12)).run();
+}
+
+#[test]
+fn damage_of_a_killed_database_with_byte_keys_is_found() {
+    killed(KeyKind::Bytes, seed(13)).run();
+}
+
+#[test]
+fn damage_of_a_killed_database_with_integer_keys_is_found() {
+    killed(KeyKind::U64, seed(14)).run();
+}
+
+#[test]
+fn damage_of_a_database_killed_before_its_first_checkpoint_is_found() {
+    killed_young(KeyKind::Bytes, seed(15)).run();
+}

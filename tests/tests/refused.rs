@@ -1,0 +1,113 @@
+//! Where the kernel refuses io_uring.
+//!
+//! Promise proved: the engine works on plain system calls, everything it wrote is there for a process that has rings,
+//! and the other way round; it says why it does not use io_uring and what to do about it. Whoever insists on rings
+//! gets an error. `make test-refused` runs the whole suite like this.
+//!
+//! Refusals hold for a whole process and cannot be undone, so each is played in a child: this test program,
+//! started again by `without-io-uring`.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use uarr::{Backend, BackendChoice, CommitPath, CommitStrategy, Db, ErrorKind};
+use uarr_tests::{scratch, small};
+
+/// In a child: the directory to use.
+const CHILD: &str = "UARR_REFUSED_CHILD";
+const DONE: &str = "the refused child is done";
+const COUNT: u64 = 300;
+
+fn child_directory() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+/// Runs `test` of this program in a child to which io_uring is refused.
+fn refuse(test: &str, directory: &Path) {
+    let output = Command::new(env!("CARGO_BIN_EXE_without-io-uring"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, directory)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(DONE), "{said}{complained}");
+}
+
+fn write(db: &Db, first: u64) {
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for number in (first..first + COUNT).skip(thread).step_by(4) {
+                    db.put(format!("key {number:06}"), number.to_le_bytes()).unwrap();
+                }
+            });
+        }
+    });
+}
+
+fn check(db: &Db, count: u64) {
+    assert_eq!(db.iter().count() as u64, count);
+    for number in 0..count {
+        let record = db.get(format!("key {number:06}")).unwrap();
+        assert_eq!(record.as_deref(), Some(&number.to_le_bytes()[..]), "{number}");
+    }
+    assert!(db.verify(|_| {}).unwrap().is_clean());
+}
+
+#[test]
+fn without_io_uring_all_works_and_the_reason_is_told() {
+    if let Some(directory) = child_directory() {
+        let db = small(&directory).open().unwrap();
+        let stats = db.stats();
+        assert_eq!(stats.backend, Backend::Syscalls);
+        let warning = stats.backend_warning.expect("the refusal is told");
+        println!("{warning}");
+        for word in ["io_uring", "seccomp", "allow io_uring_setup"] {
+            assert!(warning.contains(word), "'{word}' is not in: {warning}");
+        }
+        check(&db, COUNT);
+        write(&db, COUNT);
+        db.checkpoint().unwrap();
+        write(&db, 2 * COUNT);
+        let stats = db.stats();
+        assert_eq!(stats.commit_count, 2 * COUNT);
+        assert_eq!((stats.write_count, stats.flush_count), (stats.group_count, stats.group_count));
+        println!("{DONE}");
+        return;
+    }
+    let directory = scratch();
+    let db = small(directory.path()).open().unwrap();
+    write(&db, 0);
+    db.close().unwrap();
+    refuse("without_io_uring_all_works_and_the_reason_is_told", directory.path());
+    let db = small(directory.path()).open().unwrap();
+    check(&db, 3 * COUNT);
+    write(&db, 3 * COUNT);
+    check(&db, 4 * COUNT);
+}
+
+#[test]
+fn whoever_insists_on_a_ring_gets_an_error() {
+    if let Some(directory) = child_directory() {
+        let error = small(&directory).backend(BackendChoice::Ring).open().err().unwrap();
+        println!("{error:?}");
+        let kinds = [ErrorKind::Unsupported, ErrorKind::PermissionDenied];
+        assert!(kinds.contains(&error.kind()), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("io_uring") && text.contains("allow"), "{text}");
+        let fixed = CommitPath::Fixed(CommitStrategy::LinkedFdatasync);
+        // A strategy that needs a ring is replaced or refused, but never pretended.
+        match small(&directory).commit_path(fixed).open() {
+            Ok(db) => assert_eq!(db.stats().strategy, CommitStrategy::Syscall),
+            Err(error) => assert!(kinds.contains(&error.kind()), "{error:?}"),
+        }
+        println!("{DONE}");
+        return;
+    }
+    let directory = scratch();
+    small(directory.path()).open().unwrap().close().unwrap();
+    refuse("whoever_insists_on_a_ring_gets_an_error", directory.path());
+}

@@ -63,29 +63,50 @@ impl From<Error> for Stop {
     }
 }
 
+/// Text that is gathered before it goes to an [`io::Write`].
+const GATHERED_BYTES_MAX: usize = 8 << 10;
+
 /// An [`io::Write`] as a text target; keeps the error.
 struct IoText<'w, W> {
     target: &'w mut W,
+    gathered: String,
     error: Option<io::Error>,
 }
 
-impl<W: io::Write> Write for IoText<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.target.write_all(text.as_bytes()).map_err(|error| {
+impl<W: io::Write> IoText<'_, W> {
+    fn pass_on(&mut self) -> fmt::Result {
+        let written = self.target.write_all(self.gathered.as_bytes());
+        self.gathered.clear();
+        written.map_err(|error| {
             self.error = Some(error);
             fmt::Error
         })
     }
 }
 
+impl<W: io::Write> Write for IoText<'_, W> {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.gathered.push_str(text);
+        if self.gathered.len() >= GATHERED_BYTES_MAX { self.pass_on() } else { Ok(()) }
+    }
+
+    #[inline]
+    fn write_char(&mut self, c: char) -> fmt::Result {
+        self.gathered.push(c);
+        Ok(())
+    }
+}
+
 impl UArrRef<'_> {
-    /// Writes the value as JSON text without spaces. Wrap files in a `BufWriter`.
+    /// Writes the value as JSON text without spaces, in pieces of some KiB.
     ///
     /// # Errors
     /// `Io` from the target, `Damaged` for a record that was not validated.
     pub fn write_json<W: io::Write>(&self, target: &mut W) -> Result<(), WriteError> {
-        let mut text = IoText { target, error: None };
-        match write_value(&mut text, self, &mut Budget::new(self)) {
+        let mut text = IoText { target, gathered: String::new(), error: None };
+        let written = write_value(&mut text, self, &mut Budget::new(self));
+        match written.and_then(|()| Ok(text.pass_on()?)) {
             Ok(()) => Ok(()),
             Err(Stop::Damaged(error)) => Err(WriteError::Damaged(error)),
             Err(Stop::Target) => Err(WriteError::Io(

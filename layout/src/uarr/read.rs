@@ -370,9 +370,14 @@ impl<'a> UArrRef<'a> {
     #[inline]
     #[must_use]
     pub fn get<'k>(&self, name: impl Into<Key<'k>>) -> Option<Self> {
-        let (shape, table) = self.object()?;
-        let index = shape.find(&name.into())?;
-        self.entry(table, shape.count, index)
+        if self.tag != tag::OBJECT {
+            return None;
+        }
+        // The offset of an empty object's shape lies beyond every record.
+        let at = (self.shapes as usize).checked_add(self.aux() as usize)?;
+        let (count, index) = super::shape::find(self.bytes.get(at..)?, &name.into())?;
+        let table = self.target(count as u64 * 9)?;
+        self.entry(table as u32, count, index)
     }
 
     /// Value `index` of this list, typed array or object (in the order of its fields). O(1).

@@ -11,7 +11,90 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::key::{Key, fingerprint, hash32, names_equal};
-use super::spec::{FINGERPRINT_NAMES_MAX, NAMES_MAX, end_bytes, lookup_bytes, perm_bytes};
+use super::spec::{FINGERPRINT_NAMES_MAX, NAMES_MAX, align8, end_bytes, lookup_bytes, perm_bytes};
+
+/// Number of names and index of the field called `key` in the shape at the start of `area`. Eight
+/// fingerprints per step, or a search of the sorted hashes for more than 128 names: O(n / 8) and
+/// O(log n). Only what the search touches is read, so this is written apart from [`ShapeView`].
+#[inline]
+pub(crate) fn find(area: &[u8], key: &Key<'_>) -> Option<(usize, usize)> {
+    let head = u64::from_le_bytes(*area.first_chunk::<8>()?);
+    let (count, names_len) = (head as u32 as usize, (head >> 32) as usize);
+    if count > FINGERPRINT_NAMES_MAX || names_len > 0xFFFF {
+        return find_large(area, key);
+    }
+    let is_wide = names_len > 0xFF;
+    let ends_at = 8 + align8(count);
+    let names_at = ends_at + (count << u8::from(is_wide));
+    let prints = area.get(8..ends_at)?;
+    let ends = area.get(ends_at..names_at)?;
+    let names = area.get(names_at..)?;
+    let end_of = |index: usize| {
+        if is_wide {
+            let bytes = ends.get(index * 2..index * 2 + 2)?;
+            Some(usize::from(u16::from_le_bytes(*bytes.first_chunk()?)))
+        } else {
+            ends.get(index).map(|end| usize::from(*end))
+        }
+    };
+    let name = key.name.as_bytes();
+    let pattern = u64::from(fingerprint(key.hash)).wrapping_mul(LOW_BITS);
+    for (step, word) in prints.as_chunks::<8>().0.iter().enumerate() {
+        let mut found = matches(u64::from_le_bytes(*word), pattern);
+        while found != 0 {
+            let index = step * 8 + (found.trailing_zeros() / 8) as usize;
+            if index >= count {
+                return None;
+            }
+            let end = end_of(index)?;
+            let start = if index == 0 { 0 } else { end_of(index - 1)? };
+            if end.wrapping_sub(start) == name.len() && names_equal(names.get(start..end)?, name) {
+                return Some((count, index));
+            }
+            found &= found - 1;
+        }
+    }
+    None
+}
+
+#[inline(never)]
+fn find_large(area: &[u8], key: &Key<'_>) -> Option<(usize, usize)> {
+    let shape = ShapeView::parse(area)?;
+    let index = if shape.count > FINGERPRINT_NAMES_MAX {
+        shape.find_sorted(key)?
+    } else {
+        shape.find_fingerprint(key)?
+    };
+    Some((shape.count, index))
+}
+
+/// First place whose hash is not below `wanted`. Hashes are spread evenly unless somebody chose the
+/// names: the search starts where `wanted` should be and widens its steps from there, so it is short
+/// for honest names and O(log n) for any.
+fn lower_bound(hashes: &[U32], wanted: u32) -> usize {
+    let guess = ((u64::from(wanted) * hashes.len() as u64) >> 32) as usize;
+    let is_below = |at: usize| hashes[at].get() < wanted;
+    let (mut low, mut high, mut step) = (guess, guess, 4);
+    while high < hashes.len() && is_below(high) {
+        low = high + 1;
+        high = (high + step).min(hashes.len());
+        step *= 2;
+    }
+    while low > 0 && !is_below(low - 1) {
+        high = low - 1;
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    low + hashes[low..high].partition_point(|hash| hash.get() < wanted)
+}
+
+/// The high bit of each byte of `word` that equals its byte in `pattern`. The byte above a match
+/// may be flagged too: the name is compared in any case.
+#[inline]
+const fn matches(word: u64, pattern: u64) -> u64 {
+    let x = word ^ pattern;
+    x.wrapping_sub(LOW_BITS) & !x & HIGH_BITS
+}
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -83,38 +166,25 @@ impl<'a> ShapeView<'a> {
         self.names.get(self.start(index)?..self.end(index)?)
     }
 
-    /// Index of the field called `key`. Eight fingerprints per step, or a search of the sorted
-    /// hashes for more than 128 names: O(n / 8) and O(log n).
-    #[inline]
-    pub fn find(&self, key: &Key<'_>) -> Option<usize> {
-        if self.count > FINGERPRINT_NAMES_MAX {
-            return self.find_sorted(key);
-        }
+    fn find_fingerprint(&self, key: &Key<'_>) -> Option<usize> {
         let pattern = u64::from(fingerprint(key.hash)).wrapping_mul(LOW_BITS);
-        let mut first = 0;
-        for word in self.lookup.chunks_exact(8) {
-            let word = u64::from_le_bytes(*word.first_chunk()?);
-            // A zero byte of x is a match. The trick may also flag the byte above a match: the
-            // name is compared in any case.
-            let x = word ^ pattern;
-            let mut found = x.wrapping_sub(LOW_BITS) & !x & HIGH_BITS;
+        for (step, word) in self.lookup.as_chunks::<8>().0.iter().enumerate() {
+            let mut found = matches(u64::from_le_bytes(*word), pattern);
             while found != 0 {
-                let index = first + (found.trailing_zeros() / 8) as usize;
+                let index = step * 8 + (found.trailing_zeros() / 8) as usize;
                 if index < self.count && names_equal(self.name_bytes(index)?, key.name.as_bytes()) {
                     return Some(index);
                 }
                 found &= found - 1;
             }
-            first += 8;
         }
         None
     }
 
-    #[inline(never)]
     fn find_sorted(&self, key: &Key<'_>) -> Option<usize> {
         let wanted = hash32(key.hash);
         let (hashes, _) = <[U32]>::ref_from_prefix_with_elems(self.lookup, self.count).ok()?;
-        let mut first = hashes.partition_point(|hash| hash.get() < wanted);
+        let mut first = lower_bound(hashes, wanted);
         let run = hashes[first..].iter().take_while(|hash| hash.get() == wanted).count();
         if run > 1 {
             // Names of equal hash ascend bytewise: hostile names cost a binary search, no more.

@@ -41,6 +41,8 @@ struct Entry {
     record_offset: u32,
     /// Whether the names ascend.
     is_sorted: bool,
+    /// Address of the static blob this was found equal to, else 0. Statics never move or change.
+    static_address: usize,
 }
 
 /// Names of objects under construction, innermost last.
@@ -203,9 +205,17 @@ impl ShapeCache {
 
     /// Whether shape `id` is the one with this blob.
     #[inline]
-    pub fn blob_is(&self, id: u32, hash: u64, blob: &[u8]) -> bool {
+    pub fn blob_is(&mut self, id: u32, hash: u64, blob: &'static [u8]) -> bool {
         let entry = &self.entries[id as usize];
-        entry.hash == hash && self.blob(entry) == blob
+        let address = blob.as_ptr().addr();
+        if entry.static_address == address {
+            return true;
+        }
+        let is_equal = entry.hash == hash && self.blob(entry) == blob;
+        if is_equal {
+            self.entries[id as usize].static_address = address;
+        }
+        is_equal
     }
 
     #[inline]
@@ -230,6 +240,7 @@ impl ShapeCache {
             epoch: 0,
             record_offset: 0,
             is_sorted,
+            static_address: 0,
         });
         if self.entries.len() * 2 > self.table.len() {
             self.rebuild_table();

@@ -135,20 +135,25 @@ impl<'a> ShapeScan<'a> {
             return Err(Error::Pad { at: at + used as u32 });
         }
         let names_at = at + (used - shape.names.len()) as u32;
-        check_ends(&shape, at, names_at)?;
-        if self.is_sorted {
-            check_order(&shape, names_at)?;
-        }
         if shape.count <= FINGERPRINT_NAMES_MAX {
-            check_fingerprints(&shape, at, names_at)
+            check_fingerprints(&shape, at, names_at)?;
         } else {
-            check_sorted_hashes(&shape, at, names_at)
+            check_ends(&shape, at, names_at, |_, _| Ok(()))?;
+            check_sorted_hashes(&shape, at, names_at)?;
         }
+        if self.is_sorted { check_order(&shape, names_at) } else { Ok(()) }
     }
 }
 
-/// Ends ascend, reach the end of the names and cut between characters; names keep their limit.
-fn check_ends(shape: &ShapeView<'_>, at: u32, names_at: u32) -> Result<(), Error> {
+/// Ends ascend, reach the end of the names and cut between characters; names keep their limit, and
+/// `check` says yes to each.
+#[inline]
+fn check_ends<'a>(
+    shape: &ShapeView<'a>,
+    at: u32,
+    names_at: u32,
+    mut check: impl FnMut(usize, &'a [u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
     let text = std::str::from_utf8(shape.names).map_err(|_| Error::Utf8 { at: names_at })?;
     let mut start = 0;
     for index in 0..shape.count {
@@ -159,6 +164,7 @@ fn check_ends(shape: &ShapeView<'_>, at: u32, names_at: u32) -> Result<(), Error
         if end - start > NAME_BYTES_MAX || !text.is_char_boundary(end) {
             return Err(Error::Name { at: names_at + start as u32 });
         }
+        check(index, &shape.names[start..end])?;
         start = end;
     }
     if start == text.len() { Ok(()) } else { Err(Error::Shape { at }) }
@@ -184,20 +190,22 @@ fn check_fingerprints(shape: &ShapeView<'_>, at: u32, names_at: u32) -> Result<(
     if padding.iter().any(|byte| *byte != 0) {
         return Err(Error::Pad { at: at + 8 + shape.count as u32 });
     }
-    for (index, print) in prints.iter().enumerate() {
-        let this = name(shape, index);
-        if *print != fingerprint(name_hash(this)) {
+    let mut seen = [0u64; 4];
+    check_ends(shape, at, names_at, |index, this| {
+        let print = prints[index];
+        if print != fingerprint(name_hash(this)) {
             return Err(Error::Shape { at });
         }
-        let repeated = prints[..index]
-            .iter()
-            .enumerate()
-            .any(|(other, p)| p == print && names_equal(name(shape, other), this));
-        if repeated {
+        let (word, bit) = (usize::from(print >> 6), 1u64 << (print & 63));
+        let may_repeat = seen[word] & bit != 0;
+        seen[word] |= bit;
+        let is_same =
+            |other: usize| prints[other] == print && names_equal(name(shape, other), this);
+        if may_repeat && (0..index).any(is_same) {
             return Err(name_error(shape, index, names_at));
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn check_sorted_hashes(shape: &ShapeView<'_>, at: u32, names_at: u32) -> Result<(), Error> {

@@ -103,6 +103,21 @@ macro_rules! as_any {
     )* };
 }
 
+macro_rules! as_number {
+    ($($method:ident),* $(,)?) => { $(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+            match self.value.tag() {
+                tag::INT | tag::F64 => {
+                    self.budget.pay(&self.value)?;
+                    Number { slot: self.value.slot(), tag: self.value.tag() }.visit(visitor)
+                }
+                _ => self.any(visitor),
+            }
+        }
+    )* };
+}
+
 impl<'de> Deserializer<'de> for Source<'de, '_> {
     type Error = SerdeError;
 
@@ -111,11 +126,31 @@ impl<'de> Deserializer<'de> for Source<'de, '_> {
     }
 
     as_any! {
-        deserialize_any, deserialize_bool,
-        deserialize_i8, deserialize_i16, deserialize_i32, deserialize_i64, deserialize_i128,
-        deserialize_u8, deserialize_u16, deserialize_u32, deserialize_u64, deserialize_u128,
-        deserialize_f32, deserialize_f64, deserialize_char, deserialize_str, deserialize_string,
+        deserialize_any, deserialize_bool, deserialize_i128, deserialize_u128, deserialize_char,
         deserialize_unit, deserialize_seq, deserialize_map, deserialize_identifier,
+    }
+
+    // What is asked for and is there needs no view of everything it could be.
+    as_number! {
+        deserialize_i8, deserialize_i16, deserialize_i32, deserialize_i64,
+        deserialize_u8, deserialize_u16, deserialize_u32, deserialize_u64,
+        deserialize_f32, deserialize_f64,
+    }
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        match self.value.as_str() {
+            Some(text) => {
+                self.budget.pay(&self.value)?;
+                visitor.visit_borrowed_str(text)
+            }
+            None => self.any(visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        self.deserialize_str(visitor)
     }
 
     #[inline]
@@ -220,6 +255,53 @@ impl<'de> Deserializer<'de> for Source<'de, '_> {
     }
 }
 
+/// A number on its own: an element of a typed array.
+struct Number {
+    slot: u64,
+    tag: u8,
+}
+
+impl Number {
+    #[inline]
+    fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        match self.tag {
+            tag::F64 => visitor.visit_f64(f64::from_bits(self.slot)),
+            tag::INT => visitor.visit_i64(self.slot as i64),
+            _ => visitor.visit_u64(self.slot),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Number {
+    type Error = SerdeError;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        self.visit(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, SerdeError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
 struct Sequence<'de, 'b> {
     items: Items<'de>,
     budget: &'b mut Budget,
@@ -237,7 +319,7 @@ impl<'de> de::SeqAccess<'de> for &mut Sequence<'de, '_> {
         let Some(value) = self.items.next() else { return Ok(None) };
         if is_array {
             // The array was paid for as a whole.
-            return seed.deserialize(Source { value, budget: &mut Budget::new(&value) }).map(Some);
+            return seed.deserialize(Number { slot: value.slot(), tag: value.tag() }).map(Some);
         }
         seed.deserialize(Source { value, budget: self.budget }).map(Some)
     }

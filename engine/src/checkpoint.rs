@@ -164,6 +164,11 @@ impl<S: Storage> Core<S> {
             (staging.tail, staging.next_lsn - 1)
         };
         self.sync()?;
+        {
+            // Only if the file was cut from outside while the database was closed.
+            let _space = lock(&self.space);
+            self.grow_data(data_tail)?;
+        }
         lock(&self.applier).appender.pad_to(data_tail);
         Ok((data_tail, end_lsn))
     }

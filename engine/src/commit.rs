@@ -26,7 +26,6 @@ use std::sync::{Arc, MutexGuard, OnceLock};
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_layout::geometry::{Placement, align_up_u64, place};
-use uarr_layout::record::Locator;
 use uarr_uring::{AlignedBuffer, Futex, Storage, StorageFile};
 
 use crate::core::Core;
@@ -34,6 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lock;
 use crate::log::{GroupBuilder, LogPosition, SubmitContext, clear};
 use crate::store::Appender;
+use crate::tombstones::Tombstones;
 
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
@@ -181,20 +181,7 @@ impl Staging {
 /// Applies records to data file and index.
 pub(crate) struct Applier<W> {
     pub appender: Appender<W>,
-    /// Deletions whose index entry is still there: LSN and locator, in order.
-    tombstones: VecDeque<(u64, Locator)>,
-}
-
-impl<W> Applier<W> {
-    /// `tombstones` are the deletions that replay has left in the index, with their LSNs, in order.
-    pub fn new(appender: Appender<W>, tombstones: VecDeque<(u64, Locator)>) -> Self {
-        Self { appender, tombstones }
-    }
-
-    /// Deleted keys that are still indexed.
-    pub fn tombstone_count(&self) -> usize {
-        self.tombstones.len()
-    }
+    pub tombstones: Tombstones,
 }
 
 /// Held by a leader while it writes: if it panics, the others must not wait for it for ever.
@@ -504,7 +491,7 @@ impl<S: Storage> Core<S> {
         let memory_first = self.options.durability.memory_first();
         let applied = if memory_first { Ok(()) } else { self.apply_group(&submitted) };
         let done = log.complete();
-        self.counters.note_log(log.counters());
+        self.counters.note_log(log.counters(), log.strategy());
         drop(log);
         let written = done.result.map_err(|error| Error::io("a group commit failed", error));
         drop(done.buffer);
@@ -544,25 +531,20 @@ impl<S: Storage> Core<S> {
         let previous = self.table.get(frame.key, &self.store)?;
         let locator = applier.appender.append(frame, previous);
         self.table.set(frame.key, locator, &self.store)?;
-        if locator.is_tombstone() {
-            applier.tombstones.push_back((frame.header.lsn.get(), locator));
-        }
+        applier.tombstones.note(frame.header.lsn.get(), previous, locator);
         Ok(())
     }
 
     /// Removes index entries of deleted keys that no reader can need any more.
     pub fn forget_deleted(&self, applier: &mut Applier<S::MapWriter>) -> Result<()> {
-        if applier.tombstones.is_empty() {
+        if applier.tombstones.indexed_count() == 0 {
             return Ok(());
         }
         let bound = self.pins.oldest(&self.visible_lsn);
-        while let Some((lsn, locator)) = applier.tombstones.front().copied() {
-            if lsn > bound {
-                break;
-            }
+        while let Some(locator) = applier.tombstones.oldest(bound) {
             let key = self.store.record(locator)?.key;
-            self.table.remove_if(key, locator, &self.store)?;
-            applier.tombstones.pop_front();
+            let was_indexed = self.table.remove_if(key, locator, &self.store)?;
+            applier.tombstones.drop_oldest(was_indexed);
         }
         Ok(())
     }

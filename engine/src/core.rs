@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 use uarr_layout::record::Locator;
-use uarr_uring::{LogCounters, Storage};
+use uarr_uring::{CommitStrategy, LogCounters, Storage};
 
 use crate::commit::{Applier, Staging};
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ use crate::root::Root;
 use crate::segments::Segments;
 use crate::store::{DATA_FILE, RecordStore, RecordView};
 use crate::table::Table;
+use crate::tune;
 
 /// One open database.
 pub(crate) struct Core<S: Storage> {
@@ -169,6 +170,8 @@ pub(crate) struct Counters {
     pub write_count: AtomicU64,
     pub flush_count: AtomicU64,
     pub log_bytes: AtomicU64,
+    /// Number of the commit strategy in use.
+    pub strategy: AtomicU32,
     pub checkpoint_count: AtomicU64,
     /// Log bytes when the last checkpoint began.
     pub checkpoint_log_bytes: AtomicU64,
@@ -181,7 +184,8 @@ impl Counters {
         self.record_count.fetch_add(record_count, Ordering::Relaxed);
     }
 
-    pub fn note_log(&self, log: LogCounters) {
+    pub fn note_log(&self, log: LogCounters, strategy: CommitStrategy) {
+        self.strategy.store(tune::to_number(strategy), Ordering::Relaxed);
         self.write_count.store(log.write_count, Ordering::Relaxed);
         self.flush_count.store(log.flush_count, Ordering::Relaxed);
         self.log_bytes.store(log.written_bytes, Ordering::Relaxed);

@@ -35,6 +35,7 @@ mod segments;
 mod stats;
 mod store;
 mod table;
+mod tombstones;
 mod tune;
 mod verify;
 

@@ -15,7 +15,8 @@ use uarr_layout::frame::{Frame, Frames};
 use uarr_layout::geometry::align_up;
 use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
 use uarr_uring::{
-    AlignedBuffer, GroupDone, GroupWrite, LogCounters, LogWriter, Storage, StorageFile,
+    AlignedBuffer, CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, Storage,
+    StorageFile,
 };
 use zerocopy::IntoBytes;
 
@@ -134,6 +135,10 @@ impl<S: Storage> Log<S> {
     /// A buffer for groups, registered with the kernel while there are such.
     pub fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer> {
         self.writer.buffer(bytes)
+    }
+
+    pub fn strategy(&self) -> CommitStrategy {
+        self.writer.strategy()
     }
 
     pub fn counters(&self) -> LogCounters {

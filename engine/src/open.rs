@@ -59,6 +59,8 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let mut log = Log::new(writer, active, position, identity);
     let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 
+    let counters = Counters::default();
+    counters.note_log(log.counters(), log.strategy());
     recovered.report.created = created;
     recovered.report.duration = storage.now().saturating_sub(begun);
     Ok(Core {
@@ -69,7 +71,10 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         segments,
         room,
         log: Mutex::new(log),
-        applier: Mutex::new(Applier::new(recovered.appender, recovered.tombstones)),
+        applier: Mutex::new(Applier {
+            appender: recovered.appender,
+            tombstones: recovered.tombstones,
+        }),
         staging: Mutex::new(Staging::new(recovered.next_lsn, recovered.tail, spare)),
         settled: Condvar::new(),
         buffer_free: Condvar::new(),
@@ -85,7 +90,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         prefaulted: AtomicU64::new(recovered.tail),
         written_back: AtomicU64::new(recovered.tail),
         pins: Pins::default(),
-        counters: Counters::default(),
+        counters,
         keeper: Signal::default(),
         checkpointer: Signal::default(),
         stopping: AtomicBool::new(false),

@@ -10,15 +10,15 @@
 //!
 //! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
 use uarr_layout::geometry::record_bytes;
+use uarr_layout::group::SegmentHeader;
 use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
-use uarr_uring::{OpenMode, Storage, StorageFile};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::read_image;
@@ -29,6 +29,7 @@ use crate::scan::{Group, LogReader};
 use crate::segments::{WAL_DIR, remove_unfinished, segment_number, segment_path};
 use crate::store::{Appender, DATA_FILE, RecordStore, readable_chunks};
 use crate::table::{Entries, Table};
+use crate::tombstones::Tombstones;
 
 /// LSNs are skipped to the next multiple of this after a crash: more than can ever be in flight.
 const LSN_SKIP: u64 = 1 << 32;
@@ -74,7 +75,7 @@ pub(crate) struct Recovered<S: Storage> {
     pub store: RecordStore<S::Map>,
     pub appender: Appender<S::MapWriter>,
     pub table: Table,
-    pub tombstones: VecDeque<(u64, Locator)>,
+    pub tombstones: Tombstones,
     pub data_file: S::File,
     /// Numbers of the segment files, ascending.
     pub present: Vec<u64>,
@@ -204,7 +205,7 @@ fn replay_log<S: Storage>(
     report: &mut RecoveryReport,
 ) -> Result<LogPosition> {
     let block_bytes = u64::from(root.block_bytes.get());
-    check_start(storage, present, start)?;
+    check_segments(storage, root, present, start)?;
     let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
     let end = loop {
         match reader.next()? {
@@ -244,20 +245,32 @@ fn replay_log<S: Storage>(
     }
 }
 
-/// The segment in which replay starts must be there and reach as far as the checkpoint says.
-fn check_start<S: Storage>(storage: &S, present: &[u64], start: LogPosition) -> Result<()> {
-    let path = segment_path(start.segment);
-    let damage = |detail: String| Error::corrupt(&path, 0, Some(start.lsn + 1), "log", detail);
+/// The segment in which replay starts must be there, and all from it on must have their full length: a segment
+/// gets its number only when all of it is written and durable, so a shorter one was cut.
+fn check_segments<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    present: &[u64],
+    start: LogPosition,
+) -> Result<()> {
+    let lsn = Some(start.lsn + 1);
     if !present.contains(&start.segment) {
-        return Err(damage("the segment where replay starts is missing".into()));
+        let what = "the segment where replay starts is missing";
+        return Err(Error::corrupt(segment_path(start.segment), 0, lsn, "log", what));
     }
-    let bytes = storage
-        .open(&path, OpenMode::Direct)
-        .and_then(|file| file.len())
-        .map_err(|error| Error::io(format!("cannot open {path}"), error))?;
-    if bytes < start.offset {
-        let detail = format!("expected at least {} bytes, the file has {bytes}", start.offset);
-        return Err(damage(detail));
+    for number in present.iter().copied().filter(|number| *number >= start.segment) {
+        let path = segment_path(number);
+        let failed = |error| Error::io(format!("cannot read {path}"), error);
+        let file = storage.open(&path, OpenMode::Direct).map_err(failed)?;
+        let bytes = file.len().map_err(failed)?;
+        let mut block = AlignedBuffer::new(root.block_bytes.get() as usize);
+        let read = file.read_at(&mut block, 0).map_err(failed)?;
+        let header = SegmentHeader::load(&block[..read], &root.database, number);
+        let expected = header.map_or(root.segment_bytes.get(), |header| header.segment_bytes.get());
+        if bytes < expected {
+            let detail = format!("expected {expected} bytes, the file has {bytes}");
+            return Err(Error::corrupt(path, bytes, lsn, "log segment", detail));
+        }
     }
     Ok(())
 }
@@ -267,7 +280,7 @@ struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
     appender: Appender<S::MapWriter>,
     table: Table,
-    tombstones: VecDeque<(u64, Locator)>,
+    tombstones: Tombstones,
     data_file: S::File,
     data_tail: u64,
     tail: u64,
@@ -308,7 +321,7 @@ impl<S: Storage> Replay<S> {
             store,
             appender,
             table: Table::from_entries(kind, root.hash_seed.get(), entries),
-            tombstones: VecDeque::new(),
+            tombstones: Tombstones::default(),
             data_file,
             data_tail,
             tail: data_tail,
@@ -368,9 +381,7 @@ impl<S: Storage> Replay<S> {
             self.appender.append(frame, previous)
         };
         self.table.set(frame.key, locator, &self.store)?;
-        if locator.is_tombstone() {
-            self.tombstones.push_back((frame.header.lsn.get(), locator));
-        }
+        self.tombstones.note(frame.header.lsn.get(), previous, locator);
         Ok(())
     }
 

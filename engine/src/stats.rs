@@ -42,7 +42,7 @@ pub struct Stats {
     pub backend: Backend,
     /// Why that is not io_uring although it was wanted.
     pub backend_warning: Option<String>,
-    /// How groups are committed.
+    /// How groups are committed at present.
     pub strategy: CommitStrategy,
     /// Median commit with each strategy (linked, dsync, syscall) when the database was created; 0 = not measured.
     pub strategy_ns: [u64; 3],
@@ -60,12 +60,8 @@ impl<S: Storage> Core<S> {
         let root = lock(&self.root).block.clone();
         let facts = self.storage.facts();
         let (index, ordered_index) = self.table.stats();
-        let strategy = match self.options.commit_path {
-            crate::CommitPath::Fixed(strategy) => strategy,
-            crate::CommitPath::Auto => tune::from_number(root.strategy.get()),
-        };
         Stats {
-            key_count: (self.table.len() - lock(&self.applier).tombstone_count()) as u64,
+            key_count: (self.table.len() - lock(&self.applier).tombstones.indexed_count()) as u64,
             commit_count: counter(&self.counters.commit_count),
             record_count: counter(&self.counters.record_count),
             group_count: counter(&self.counters.group_count),
@@ -80,7 +76,7 @@ impl<S: Storage> Core<S> {
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),
-            strategy,
+            strategy: tune::from_number(self.counters.strategy.load(Ordering::Relaxed)),
             strategy_ns: root.strategy_ns.map(|ns| ns.get()),
             background_error: lock(&self.background_error).clone(),
             index,

@@ -76,23 +76,20 @@ impl Table {
         Ok(())
     }
 
-    /// Forgets `key` if its newest record is still `locator`.
+    /// Forgets `key` if its newest record is still `locator`, and tells whether it was.
     pub fn remove_if<M: DataMap>(
         &self,
         key: &[u8],
         locator: Locator,
         store: &RecordStore<M>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match &self.index {
             Index::Int(index) => {
                 let key = int_key(key).expect("keys of integer tables are 8 bytes long");
-                index.remove_if(key, locator.bits());
+                Ok(index.remove_if(key, locator.bits()))
             }
-            Index::Bytes(index) => {
-                index.remove_if(key, locator.bits(), store)?;
-            }
+            Index::Bytes(index) => index.remove_if(key, locator.bits(), store),
         }
-        Ok(())
     }
 
     /// Appends up to `count_max` locators in key order from `from`; fewer only at the end.

@@ -24,6 +24,8 @@ mod grow;
 mod hash;
 mod int_index;
 mod leaf;
+#[cfg(all(test, loom))]
+mod leaf_loom;
 mod leaf_scan;
 mod leaf_write;
 mod model;

@@ -1,0 +1,112 @@
+//! Model checks of the two hand-offs between the writer and its readers, over the real code:
+//! a leaf changed under its version, and a leaf replaced behind a link.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p uarr-index --lib --release loom` explores every
+//! interleaving with up to three forced switches, and every value the memory model lets a relaxed
+//! load return.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use crate::leaf::{Growth, Leaf};
+use crate::leaf_write::Inserted;
+use crate::model::Model;
+use crate::node::{Child, Link, Node};
+
+const PREEMPTIONS_MAX: usize = 3;
+
+fn explore(check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS_MAX);
+    builder.check(check);
+}
+
+/// Keys 10 and 20 in neighbouring slots, one free slot on either side.
+fn small_leaf() -> Box<Leaf> {
+    let leaf = Leaf::empty((0, u64::MAX), 5, Model::constant(1), Growth::Within);
+    assert_eq!(leaf.insert(10, 100), Inserted::Added);
+    assert_eq!(leaf.insert(20, 200), Inserted::Added);
+    leaf
+}
+
+#[test]
+fn loom_entries_that_are_moved_are_always_found() {
+    explore(|| {
+        let leaf = Arc::new(small_leaf());
+        let writer = Arc::clone(&leaf);
+        let writing = thread::spawn(move || {
+            assert_eq!(writer.insert(15, 150), Inserted::Added);
+        });
+        assert_eq!(leaf.get(20), Some(200));
+        let seen = leaf.get(15);
+        assert!(seen.is_none() || seen == Some(150));
+        writing.join().unwrap();
+        assert_eq!(leaf.get(15), Some(150));
+    });
+}
+
+#[test]
+fn loom_a_payload_is_never_older_than_one_seen_before() {
+    explore(|| {
+        let leaf = Arc::new(small_leaf());
+        let writer = Arc::clone(&leaf);
+        let writing = thread::spawn(move || {
+            assert_eq!(writer.insert(10, 101), Inserted::Replaced(100));
+            assert_eq!(writer.insert(10, 102), Inserted::Replaced(101));
+        });
+        let first = leaf.get(10).unwrap();
+        let second = leaf.get(10).unwrap();
+        assert!((100..=102).contains(&first));
+        assert!(first <= second);
+        writing.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_copied_leaf_is_of_one_moment() {
+    explore(|| {
+        let leaf = Arc::new(small_leaf());
+        let writer = Arc::clone(&leaf);
+        let writing = thread::spawn(move || {
+            writer.insert(10, 101);
+            assert_eq!(writer.remove(20, |_| true), Some(200));
+        });
+        let mut entries = Vec::new();
+        leaf.copy_ascending(0, 10, &mut entries);
+        let legal: [&[(u64, u64)]; 3] =
+            [&[(10, 100), (20, 200)], &[(10, 101), (20, 200)], &[(10, 101)]];
+        assert!(legal.contains(&entries.as_slice()), "{entries:?}");
+        writing.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_replaced_leaf_loses_nothing() {
+    explore(|| {
+        let old = Child::from_leaf(small_leaf());
+        let link = Arc::new(Link::new(old));
+        let writer = Arc::clone(&link);
+        let writing = thread::spawn(move || {
+            let new = Child::from_leaf(small_leaf());
+            writer.store(new);
+            // SAFETY: the node is freed below, after both threads are done with it.
+            let Node::Leaf(leaf) = (unsafe { new.node() }) else {
+                unreachable!("a leaf was stored")
+            };
+            assert_eq!(leaf.insert(15, 150), Inserted::Added);
+        });
+        // SAFETY: nodes are freed below, after both threads are done with them.
+        let Node::Leaf(leaf) = (unsafe { link.load().node() }) else {
+            unreachable!("only leaves were stored")
+        };
+        assert_eq!(leaf.get(20), Some(200));
+        let seen = leaf.get(15);
+        assert!(seen.is_none() || seen == Some(150));
+        writing.join().unwrap();
+        let new = link.load();
+        // SAFETY: the writer has ended and this thread uses neither node any more.
+        unsafe { old.free() };
+        // SAFETY: as above; the two nodes are different.
+        unsafe { new.free() };
+    });
+}

@@ -14,7 +14,7 @@
 //! | to | use |
 //! |---|---|
 //! | write a literal | [`uarr!`] |
-//! | write again and again without allocating | [`Builder`], [`shape!`] for names known beforehand |
+//! | write again and again without allocating | [`Builder`], with [`shape!`] if names are known |
 //! | write from a stream of events | [`Encoder`] |
 //! | read bytes of the own log | [`UArrRef::open`] |
 //! | read foreign bytes | [`UArrRef::validate`] |

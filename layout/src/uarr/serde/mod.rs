@@ -11,11 +11,16 @@
 //! | structs, maps, other variants | object; variants as `{ name: content }` |
 //! | map keys | strings; integers, characters, booleans and unit variants are printed |
 //! | bytes | bytes |
-//! | [`Time`](super::Time), [`Nanoseconds`](super::Nanoseconds), [`Node`](super::Node), [`Id128`](super::Id128) | their own tags |
+//! | [`Time`], [`Nanoseconds`], [`Node`], [`Id128`] | their own tags |
 //!
 //! Strings and bytes can be borrowed from the record. Decimals and references by name are read as
 //! strings. Invariants: writing never truncates; reading costs no more than the record holds, even
 //! if it was not validated.
+//!
+//! [`Time`]: super::Time
+//! [`Nanoseconds`]: super::Nanoseconds
+//! [`Node`]: super::Node
+//! [`Id128`]: super::Id128
 
 mod de;
 mod ser;

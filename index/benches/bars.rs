@@ -1,15 +1,15 @@
 //! The index against `BTreeMap` on every key set: one process, one run, ratios.
 //!
-//! `cargo bench -p uarr-index --bench bars -- [keys] [set ...]`, by default 1,000,000 keys and all
-//! sets. Each phase also adds up what it found, and both structures must agree. Medians of three
-//! passes where the structure is not changed. Without arguments under `cargo test` a small run only
-//! checks the sums.
+//! `cargo bench -p uarr-index --bench bars -- [keys] [set ...]`, by default 1,000,000 keys, all
+//! sets and `bytes`. Each phase also adds up what it found, and both structures must agree. Times
+//! are CPU time of the thread, medians of three passes where the structure is not changed. Without
+//! arguments under `cargo test` a small run only checks the sums.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::Bound;
 
-use uarr_index::IntIndex;
+use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource};
 
 #[path = "../tests/suite/keys.rs"]
 mod keys;
@@ -315,8 +315,8 @@ fn report(set: &str, count: usize) {
     ] {
         let s = index.stats();
         println!(
-            "  {name:10} depth {} leaves {} inner {} B/key {:.1} error {:.2} splits {} expansions {} \
-             inner changes {} rebuilds {} longest {:?}",
+            "  {name:10} depth {} leaves {} inner {} B/key {:.1} error {:.2} splits {} \
+             expansions {} inner changes {} rebuilds {} longest {:?}",
             s.depth,
             s.leaves,
             s.inner_nodes,
@@ -330,6 +330,76 @@ fn report(set: &str, count: usize) {
         );
     }
     black_box(&work);
+}
+
+/// Byte keys as they stand in records; payloads are their places.
+struct Records(Vec<Box<[u8]>>);
+
+impl KeySource for Records {
+    type Error = std::convert::Infallible;
+
+    fn key(&self, payload: u64) -> Result<&[u8], Self::Error> {
+        Ok(&self.0[payload as usize])
+    }
+}
+
+/// `user:%010d` in both byte structures: point reads, inserts, and iteration in order.
+fn report_bytes(count: usize) {
+    let records =
+        Records((0..count).map(|i| format!("user:{:010}", i * 7).into_bytes().into()).collect());
+    let mut order: Vec<usize> = (0..count).collect();
+    Random::new(5).shuffle(&mut order);
+    let options = ByteIndexOptions { ordered: true, hash_seed: 1 };
+    let index = ByteIndex::new(options);
+    let mut tree = BTreeMap::new();
+    let inserts = [
+        timed(count, || {
+            order.iter().for_each(|&i| match index.insert(&records.0[i], i as u64, &records) {
+                Ok(before) => assert!(before.is_none()),
+                Err(never) => match never {},
+            });
+            0
+        }),
+        timed(count, || {
+            order.iter().for_each(|&i| assert!(tree.insert(records.0[i].clone(), i).is_none()));
+            0
+        }),
+    ];
+    Random::new(6).shuffle(&mut order);
+    let gets = [
+        median(|| {
+            timed(count, || {
+                let found = order.iter().map(|&i| match index.get(&records.0[i], &records) {
+                    Ok(found) => found.unwrap_or(1),
+                    Err(never) => match never {},
+                });
+                found.fold(0, u64::wrapping_add)
+            })
+        }),
+        median(|| {
+            timed(count, || {
+                let found = order.iter().map(|&i| tree.get(&records.0[i]).map_or(1, |&i| i as u64));
+                found.fold(0, u64::wrapping_add)
+            })
+        }),
+    ];
+    let mut payloads = Vec::with_capacity(count);
+    let scans = [
+        timed(count, || match index.scan(Bound::Unbounded, count, &records, &mut payloads) {
+            Ok(()) => payloads.iter().fold(0, |sum, one| sum.wrapping_add(*one)),
+            Err(never) => match never {},
+        }),
+        timed(count, || tree.values().fold(0, |sum, &one| sum.wrapping_add(one as u64))),
+    ];
+    println!("\nuser:%010d, {count} keys (ns; ours, BTreeMap<Box<[u8]>>, ratio)");
+    for (name, [our, their]) in [("insert", inserts), ("get", gets), ("scan/el", scans)] {
+        assert!(our.1 == their.1, "{name}: different results");
+        println!("  {name:10} {:10.1} {:10.1} {:6.2}", our.0, their.0, our.0 / their.0);
+    }
+    let stats = index.stats();
+    let per_key = |bytes: usize| bytes as f64 / count as f64;
+    let ordered = stats.ordered.map_or(0, |ordered| ordered.bytes);
+    println!("  B/key: hash {:.1}, order {:.1}", per_key(stats.points.bytes), per_key(ordered));
 }
 
 fn filled(keys: &[u64]) -> IntIndex {
@@ -351,5 +421,8 @@ fn main() {
         if chosen.is_empty() || chosen.contains(&set) {
             report(set, count);
         }
+    }
+    if chosen.is_empty() || chosen.contains(&"bytes") {
+        report_bytes(count);
     }
 }

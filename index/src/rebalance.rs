@@ -1,9 +1,9 @@
 //! Rebuilds a subtree that has become deeper than its keys need.
 //!
 //! Splits and widenings are local; on keys that cluster at every scale they can nest. When a change
-//! of shape leaves its leaf as deep as `REBUILD_KEYS_MAX` says, the largest ancestor within the budget is
-//! built anew, as a bulk load would. The budget bounds the stall; deeper parts of larger subtrees
-//! are flattened piece by piece.
+//! of shape leaves its leaf as deep as `REBUILD_KEYS_MAX` says, the largest ancestor within the
+//! budget is built anew, as a bulk load would. The budget bounds the stall; deeper parts of larger
+//! subtrees are flattened piece by piece.
 
 use crossbeam_epoch::Guard;
 

@@ -1,11 +1,11 @@
 //! Widening a node whose slots end before a new key.
 //!
 //! Such a key would go to the edge leaf, and behind it all others of an ascending load: one tight
-//! node would nest inside the last slot of another, without end. So the first key beyond changes the
-//! topmost node it lies beyond. Near keys extend that node by slots of the same width, at least by
-//! half, so that the copies are amortised. Far keys get a node ABOVE it with few, much wider slots,
-//! in which the old node is one child: every such level multiplies the width, so there are never
-//! many. No entry moves: the edge leaf keeps its entries, and a new leaf answers for the new slots.
+//! node would nest inside the last slot of another, without end. So the first key beyond changes
+//! the topmost node it lies beyond. Near keys extend that node by slots of the same width, at least
+//! by half, so that the copies are amortised. Far keys get a node ABOVE it with few, much wider
+//! slots, in which the old node is one child: every such level at least doubles the width. No entry
+//! moves: the edge leaf keeps its entries, and a new leaf answers for the new slots.
 
 use crate::grow::{Step, retire};
 use crate::leaf::{Growth, Leaf};

@@ -165,7 +165,10 @@ pub fn results(report: &Report) -> Table {
 
 /// What came of the targets.
 pub fn verdicts(judgements: &[Judgement]) -> Table {
-    let number = |value: f64| three_digits(value);
+    // Bounds have up to three decimals; a value just beside one must not look equal to it.
+    let number = |value: f64| {
+        if value.abs() < 1.0 { format!("{value:.3}") } else { three_digits(value) }
+    };
     let row = |judgement: &Judgement| {
         vec![
             judgement.id.clone(),

@@ -4,7 +4,7 @@
 //! 2. Write the index image while writers go on; it may hold later records too. Deleted keys are left
 //!    out: a deletion after s is in the log that will be replayed.
 //! 3. Pad the data file to a page: from now on no byte before `data_tail` is written again. Everything staged
-//!    by then (LSN e) is settled: in the log durably, and applied.
+//!    by then is settled: applied, and in the log durably (up to LSN e, which replay must reach).
 //! 4. Make the data file durable.
 //! 5. Write the superblock: this checkpoint and the one before it.
 //! 6. Release segments and images that only older checkpoints needed.
@@ -50,8 +50,9 @@ impl<S: Storage> Core<S> {
         } else {
             let number = newest.number.get() + 1;
             let (image_bytes, entry_count) = self.write_image(number)?;
-            let (data_tail, end_lsn) = self.seal_data_page()?;
-            self.sync()?;
+            let data_tail = self.seal_data_page()?;
+            // Everything staged before the page was sealed is durable in the log now.
+            let end_lsn = self.durable_lsn.load(Ordering::Acquire);
             self.make_data_durable()?;
             Checkpoint {
                 number: number.into(),
@@ -156,12 +157,12 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Moves the tail to the next page. Returns it, and the last LSN staged before it.
-    fn seal_data_page(&self) -> Result<(u64, u64)> {
-        let (data_tail, end_lsn) = {
+    /// Moves the tail to the next page and returns it; everything staged before is settled.
+    fn seal_data_page(&self) -> Result<u64> {
+        let data_tail = {
             let mut staging = lock(&self.staging);
             staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
-            (staging.tail, staging.next_lsn - 1)
+            staging.tail
         };
         self.sync()?;
         {
@@ -170,7 +171,7 @@ impl<S: Storage> Core<S> {
             self.grow_data(data_tail)?;
         }
         lock(&self.applier).appender.pad_to(data_tail);
-        Ok((data_tail, end_lsn))
+        Ok(data_tail)
     }
 
     fn make_data_durable(&self) -> Result<()> {

@@ -13,8 +13,8 @@
 //! Memory-first databases apply and show records when they are staged; groups are written by the log thread,
 //! or by whoever calls `sync`.
 //!
-//! Order of locks: space, staging, then appender; the leader holds the log and takes appender below it.
-//! Nobody takes staging while holding log or appender.
+//! Order of locks: root, log, space, staging, applier. A checkpoint holds root throughout, the leader holds log
+//! while its group is written; nobody takes one of them while holding a later one.
 //!
 //! Failure: if a write or flush fails, nobody knows what reached the device. The group gets the error,
 //! all later writes get `Poisoned`, nothing is retried; records above `visible_lsn` stay unseen.
@@ -478,6 +478,7 @@ impl<S: Storage> Core<S> {
             storage: &self.storage,
             segments: &self.segments,
             room: &self.room,
+            space: &self.space,
             durable_lsn: self.durable_lsn.load(Ordering::Acquire),
         };
         let submitted = match log.submit(builder, context) {
@@ -493,7 +494,7 @@ impl<S: Storage> Core<S> {
         let done = log.complete();
         self.counters.note_log(log.counters(), log.strategy());
         drop(log);
-        let written = done.result.map_err(|error| Error::io("a group commit failed", error));
+        let written = done.result.map_err(|error| Error::device("a group commit failed", error));
         drop(done.buffer);
         if let Err(error) = written.and(applied) {
             // The device may hold on to the buffer; no more groups are built in any case.

@@ -125,6 +125,14 @@ impl Error {
         Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source) }))
     }
 
+    /// As [`Error::io`], where the caller cannot do anything about the reason: lack of room in the midst of a
+    /// write, say, which leaves it unknown what was written.
+    pub(crate) fn device(what: impl fmt::Display, source: io::Error) -> Self {
+        let message = format!("{what}: {source}");
+        let kind = ErrorKind::Io;
+        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source) }))
+    }
+
     /// The error that all writes get after `cause` made further promises impossible.
     pub(crate) fn poisoned_by(cause: &Error) -> Self {
         let message = format!(

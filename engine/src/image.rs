@@ -3,7 +3,10 @@
 use std::io;
 
 use uarr_layout::geometry::align_up;
-use uarr_layout::image::{ByteEntry, IntEntry, PIECE_HEADER_BYTES, PieceHeader, PieceKind};
+use uarr_layout::image::{
+    ByteEntry, IntEntry, PIECE_BYTES_MAX, PIECE_HEADER_BYTES, PieceHeader, PieceKind,
+};
+use uarr_layout::superblock::Checkpoint;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
@@ -13,8 +16,6 @@ use crate::table::Entries;
 
 /// Directory of the images.
 pub(crate) const IMAGE_DIR: &str = "index";
-/// Pieces are filled up to this size; the longest key fits well.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Path of the image of checkpoint `number`.
 pub(crate) fn image_path(number: u64) -> String {
@@ -52,7 +53,7 @@ impl<S: Storage> ImageWriter<S> {
             database,
             number,
             block_bytes: storage.facts().block_bytes as usize,
-            buffer: AlignedBuffer::new(PIECE_BYTES),
+            buffer: AlignedBuffer::new(PIECE_BYTES_MAX),
             used: 0,
             entries_in_piece: 0,
             entry_count: 0,
@@ -109,7 +110,7 @@ impl<S: Storage> ImageWriter<S> {
     }
 
     fn reserve(&mut self, kind: PieceKind, bytes: usize) -> io::Result<()> {
-        match PIECE_HEADER_BYTES + self.used + bytes > PIECE_BYTES {
+        match PIECE_HEADER_BYTES + self.used + bytes > PIECE_BYTES_MAX {
             true => self.write_piece(kind),
             false => Ok(()),
         }
@@ -142,13 +143,14 @@ impl<S: Storage> ImageWriter<S> {
     }
 }
 
-/// Reads the image of checkpoint `number`, every byte checked. `is_int` tells the kind of the table.
+/// Reads the image of `checkpoint`, every byte checked. `is_int` tells the kind of the table.
 pub(crate) fn read_image<S: Storage>(
     storage: &S,
     database: &DatabaseId,
-    number: u64,
+    checkpoint: &Checkpoint,
     is_int: bool,
 ) -> Result<Entries> {
+    let number = checkpoint.number.get();
     let path = image_path(number);
     let file = storage.open(&path, OpenMode::Direct).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::corrupt(&path, 0, None, "index image", "file is missing"),
@@ -156,7 +158,7 @@ pub(crate) fn read_image<S: Storage>(
     })?;
     let mut reader = ImageReader { path, database: *database, number, offset: 0, entry_count: 0 };
     let mut entries = if is_int { Entries::Int(Vec::new()) } else { Entries::Bytes(Vec::new()) };
-    let mut buffer = AlignedBuffer::new(PIECE_BYTES);
+    let mut buffer = AlignedBuffer::new(PIECE_BYTES_MAX);
     loop {
         let read = file
             .read_at(&mut buffer, reader.offset)
@@ -164,7 +166,12 @@ pub(crate) fn read_image<S: Storage>(
         let parsed = reader.take_piece(&buffer[..read], &mut entries);
         match parsed {
             Ok(true) => {}
-            Ok(false) => return Ok(entries),
+            Ok(false) if reader.entry_count == checkpoint.entry_count.get() => return Ok(entries),
+            Ok(false) => {
+                let (expected, found) = (checkpoint.entry_count.get(), reader.entry_count);
+                let defect = Defect::Position { expected, found };
+                return Err(Error::defect(reader.path, 0, None, "number of entries", defect));
+            }
             Err(defect) => {
                 return Err(Error::defect(reader.path, reader.offset, None, "index image", defect));
             }

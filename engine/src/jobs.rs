@@ -40,6 +40,15 @@ impl<S: Storage> Core<S> {
 
     /// Does one piece of background work. `false`: there was nothing to do.
     pub fn step(&self) -> Result<bool> {
+        let write = match self.options.durability {
+            Durability::Interval(_) => lock(&self.staging).has_work(),
+            Durability::Manual => lock(&self.staging).has_full_group(),
+            Durability::Sync => false,
+        };
+        if write {
+            self.write_oldest()?;
+            return Ok(true);
+        }
         Ok(self.step_space()? || self.step_checkpoint()?)
     }
 
@@ -161,7 +170,7 @@ impl<S: Storage> Core<S> {
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
-    /// Starts the keeper and, for memory-first databases, the log thread.
+    /// Starts the keeper, the checkpointer and, for memory-first databases, the log thread.
     pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
         let mut threads = Self(Vec::new());
         if core.options.background {

@@ -7,8 +7,8 @@
 //! fresh blocks; no block is written twice in one life of the log.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use uarr_layout::DatabaseId;
 use uarr_layout::frame::{Frame, Frames};
@@ -198,6 +198,7 @@ impl<S: Storage> Log<S> {
             Some(segment) => segment,
             None => {
                 // Only if preparation fell behind; it is never on the path otherwise.
+                let _space = crate::lock(context.space);
                 context.segments.prepare(context.storage, needed)?;
                 context.segments.take(needed).ok_or_else(|| {
                     io::Error::other("a prepared segment was taken by someone else")
@@ -249,6 +250,8 @@ pub(crate) struct SubmitContext<'a, S: Storage> {
     pub storage: &'a S,
     pub segments: &'a Segments<S::File>,
     pub room: &'a LogRoom,
+    /// Held while a segment is prepared.
+    pub space: &'a Mutex<()>,
     pub durable_lsn: u64,
 }
 

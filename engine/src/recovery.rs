@@ -104,18 +104,14 @@ pub(crate) fn recover<S: Storage>(
     report.checkpoint = checkpoint.number.get();
     report.indexed_record_count = replay.table.len() as u64;
 
-    let start = LogPosition {
-        segment: checkpoint.segment.get(),
-        offset: checkpoint.offset.get(),
-        lsn: checkpoint.lsn.get(),
-    };
     // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be read.
     report.clean = root.closed.get() == 1 && report.notes.is_empty();
     let (position, next_lsn) = if report.clean {
-        (start, root.next_lsn.get())
+        (start_of(&checkpoint), root.next_lsn.get())
     } else {
-        let end = replay_log(storage, root, &present, start, strict, &mut replay, &mut report)?;
-        let highest = end.lsn.max(checkpoint.end_lsn.get()).max(root.next_lsn.get());
+        let end =
+            replay_log(storage, root, &present, &checkpoint, strict, &mut replay, &mut report)?;
+        let highest = end.lsn.max(root.next_lsn.get());
         (end, (highest / LSN_SKIP + 1) * LSN_SKIP)
     };
     if !report.notes.is_empty() {
@@ -171,7 +167,7 @@ fn load_checkpoint<S: Storage>(
             }
             continue;
         }
-        match read_image(storage, &root.database, checkpoint.number.get(), kind.is_int()) {
+        match read_image(storage, &root.database, &checkpoint, kind.is_int()) {
             Ok(entries) => return Ok((checkpoint, entries)),
             Err(error) if strict || error.kind() != ErrorKind::Corruption => return Err(error),
             Err(error) => {
@@ -183,6 +179,15 @@ fn load_checkpoint<S: Storage>(
     Err(first_error.unwrap_or_else(|| {
         Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
     }))
+}
+
+/// Where replay starts.
+fn start_of(checkpoint: &Checkpoint) -> LogPosition {
+    LogPosition {
+        segment: checkpoint.segment.get(),
+        offset: checkpoint.offset.get(),
+        lsn: checkpoint.lsn.get(),
+    }
 }
 
 fn list_segments<S: Storage>(storage: &S) -> Result<Vec<u64>> {
@@ -199,12 +204,14 @@ fn replay_log<S: Storage>(
     storage: &S,
     root: &Superblock,
     present: &[u64],
-    start: LogPosition,
+    checkpoint: &Checkpoint,
     strict: bool,
     replay: &mut Replay<S>,
     report: &mut RecoveryReport,
 ) -> Result<LogPosition> {
     let block_bytes = u64::from(root.block_bytes.get());
+    let start = start_of(checkpoint);
+    let durable_lsn = root.checkpoints[0].end_lsn.get().max(checkpoint.end_lsn.get());
     check_segments(storage, root, present, start)?;
     let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
     let end = loop {
@@ -222,6 +229,15 @@ fn replay_log<S: Storage>(
     }
     let position = end.position;
     let file = segment_path(position.segment);
+    if position.lsn < durable_lsn {
+        let detail = format!(
+            "acknowledged records are missing: the last checkpoint found the log durable up to LSN \
+             {durable_lsn}, but it can be read only up to LSN {}",
+            position.lsn
+        );
+        let lsn = Some(position.lsn + 1);
+        return Err(Error::corrupt(file, position.offset, lsn, "log", detail));
+    }
     if let Some(defect) = end.torn {
         let detail = format!("a group that was not written completely: {defect}");
         if strict {

@@ -20,8 +20,8 @@ use crate::log::LogPosition;
 use crate::segments::segment_path;
 
 const READ_BYTES: usize = 1 << 20;
-/// How far behind a torn tail acknowledged groups are looked for unless the mode is strict; later segments are
-/// looked at in any case.
+/// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode is
+/// strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;
 
 /// Reads groups from a position on.
@@ -89,9 +89,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let header = loop {
             match self.header_here()? {
                 Ok(header) => break header,
-                Err(defect) => {
+                Err(torn) => {
                     if !self.go_on_elsewhere()? {
-                        let torn = (defect != Defect::Magic).then_some(defect);
                         return Ok(Err(LogEnd { position: self.position, torn }));
                     }
                 }
@@ -107,12 +106,13 @@ impl<'a, S: Storage> LogReader<'a, S> {
         Ok(Ok(Group { header, body, end: self.position }))
     }
 
-    /// Checks for a whole valid group at the position. Inner error: there is none, and why.
-    fn header_here(&mut self) -> Result<std::result::Result<GroupHeader, Defect>> {
+    /// Checks for a whole valid group at the position. Inner error: there is none, and what is wrong with what
+    /// looks like one.
+    fn header_here(&mut self) -> Result<std::result::Result<GroupHeader, Option<Defect>>> {
         let number = self.position.segment;
         if self.position.offset == 0 {
             if !self.read(number, 0, self.block_bytes)? {
-                return Ok(Err(Defect::Magic));
+                return Ok(Err(None));
             }
             match SegmentHeader::load(self.bytes_at(0), &self.database, number) {
                 Ok(_) => self.position.offset = self.block_bytes,
@@ -121,27 +121,27 @@ impl<'a, S: Storage> LogReader<'a, S> {
                     let path = segment_path(number);
                     return Err(Error::defect(path, 0, None, "segment header", version));
                 }
-                Err(defect) => return Ok(Err(stale_is_magic(defect))),
+                Err(defect) => return Ok(Err(unless_stale(defect))),
             }
         }
         let offset = self.position.offset;
         if !self.read(number, offset, self.block_bytes)? {
-            return Ok(Err(Defect::Magic));
+            return Ok(Err(None));
         }
         let loaded = GroupHeader::load(self.bytes_at(offset), &self.database, number, offset);
         let header = match loaded {
             Ok(header) => header,
-            Err(defect) => return Ok(Err(stale_is_magic(defect))),
+            Err(defect) => return Ok(Err(unless_stale(defect))),
         };
-        if header.life.get() >> 32 < self.life >> 32
+        if is_earlier_life(header.life.get(), self.life)
             || header.previous_lsn.get() != self.position.lsn
             || header.first_lsn.get() <= self.position.lsn
         {
-            return Ok(Err(Defect::Magic));
+            return Ok(Err(None));
         }
         let group_bytes = header.group_bytes.get();
         if !self.read(number, offset, align_up_u64(group_bytes, self.block_bytes))? {
-            return Ok(Err(Defect::Length));
+            return Ok(Err(Some(Defect::Length)));
         }
         let body = &self.bytes_at(offset)[GROUP_HEADER_BYTES..group_bytes as usize];
         match verify_group(&header, body) {
@@ -151,7 +151,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
                 let defect = Defect::Kind(kind);
                 Err(Error::defect(segment_path(number), offset, lsn, "frame", defect))
             }
-            Err(defect) => Ok(Err(defect)),
+            Err(defect) => Ok(Err(Some(defect))),
         }
     }
 
@@ -247,10 +247,15 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 }
 
-/// A valid structure of another place or database is stale, just like anything that is no structure at all.
-fn stale_is_magic(defect: Defect) -> Defect {
+/// What is wrong with a structure; nothing if it is a valid one of another place or database, or none at all.
+fn unless_stale(defect: Defect) -> Option<Defect> {
     match defect {
-        Defect::Position { .. } | Defect::Database => Defect::Magic,
-        other => other,
+        Defect::Magic | Defect::Position { .. } | Defect::Database => None,
+        other => Some(other),
     }
+}
+
+/// Whether a group was written in another open of the database than the later of those seen so far.
+fn is_earlier_life(life: u64, latest: u64) -> bool {
+    life >> 32 < latest >> 32 || (life >> 32 == latest >> 32 && life != latest)
 }

@@ -58,10 +58,14 @@ impl<S: Storage> Core<S> {
     pub fn stats(&self) -> Stats {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let root = lock(&self.root).block.clone();
+        // Each lock is given back before the next is taken: writers take some of them in another order.
+        let tombstone_count = lock(&self.applier).tombstones.indexed_count();
+        let data_bytes = lock(&self.staging).tail;
+        let background_error = lock(&self.background_error).clone();
         let facts = self.storage.facts();
         let (index, ordered_index) = self.table.stats();
         Stats {
-            key_count: (self.table.len() - lock(&self.applier).tombstones.indexed_count()) as u64,
+            key_count: self.table.len().saturating_sub(tombstone_count) as u64,
             commit_count: counter(&self.counters.commit_count),
             record_count: counter(&self.counters.record_count),
             group_count: counter(&self.counters.group_count),
@@ -71,14 +75,14 @@ impl<S: Storage> Core<S> {
             checkpoint_count: counter(&self.counters.checkpoint_count),
             visible_lsn: counter(&self.visible_lsn),
             durable_lsn: counter(&self.durable_lsn),
-            data_bytes: lock(&self.staging).tail,
+            data_bytes,
             data_allocated_bytes: self.store.allocated_bytes(),
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),
             strategy: tune::from_number(self.counters.strategy.load(Ordering::Relaxed)),
             strategy_ns: root.strategy_ns.map(|ns| ns.get()),
-            background_error: lock(&self.background_error).clone(),
+            background_error,
             index,
             ordered_index,
         }

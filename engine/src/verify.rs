@@ -65,8 +65,8 @@ impl<S: Storage> Core<S> {
         for checkpoint in root.block.checkpoints {
             if checkpoint.number.get() > 0 {
                 let is_int = self.table.kind.is_int();
-                let number = checkpoint.number.get();
-                match read_image(&self.storage, &self.identity.database, number, is_int) {
+                let database = &self.identity.database;
+                match read_image(&self.storage, database, &checkpoint, is_int) {
                     Ok(_) => report.image_count += 1,
                     Err(error) => report.note(error)?,
                 }

@@ -8,7 +8,7 @@
 //! The segment header is written together with the segment's first group, in one write. A group is one
 //! write; its first byte lies on a block boundary, and no block of it is ever written again in the same life.
 //!
-//! Invariants a reader checks, in this order: magic, checksum (which covers everything below), database,
+//! Invariants a reader checks, in this order: checksum (which covers everything but the magic), magic, database,
 //! segment and offset (misdirected blocks), life (stale blocks), `previous_lsn` (nothing is missing between
 //! two groups). `durable_lsn` tells how far the log was known durable when the group was written: a hole
 //! before it is damage, a hole after it is a torn tail.
@@ -108,10 +108,11 @@ impl SegmentHeader {
     /// Reads a header and checks that it is that of `segment` of `database`.
     pub fn load(block: &[u8], database: &DatabaseId, segment: u64) -> Result<Self, Defect> {
         let header = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
-        if header.magic != SEGMENT_MAGIC {
+        let expected = crc32c(&[&header.as_bytes()[12..]]);
+        let has_magic = header.magic == SEGMENT_MAGIC;
+        if !has_magic && header.crc.get() != expected {
             return Err(Defect::Magic);
         }
-        let expected = crc32c(&[&header.as_bytes()[12..]]);
         if header.crc.get() != expected {
             return Err(Defect::Checksum { expected, found: header.crc.get() });
         }
@@ -124,6 +125,9 @@ impl SegmentHeader {
         }
         if header.segment.get() != segment {
             return Err(Defect::Position { expected: segment, found: header.segment.get() });
+        }
+        if !has_magic {
+            return Err(Defect::DamagedMagic);
         }
         Ok(header.clone())
     }
@@ -159,10 +163,11 @@ impl GroupHeader {
         offset: u64,
     ) -> Result<Self, Defect> {
         let header = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
-        if header.magic != GROUP_MAGIC {
+        let expected = crc32c(&[&header.as_bytes()[8..]]);
+        let has_magic = header.magic == GROUP_MAGIC;
+        if !has_magic && header.crc.get() != expected {
             return Err(Defect::Magic);
         }
-        let expected = crc32c(&[&header.as_bytes()[8..]]);
         if header.crc.get() != expected {
             return Err(Defect::Checksum { expected, found: header.crc.get() });
         }
@@ -179,6 +184,9 @@ impl GroupHeader {
         let span = header.first_lsn.get().checked_add(u64::from(header.record_count.get()));
         if header.record_count.get() == 0 || header.group_bytes.get() < smallest || span.is_none() {
             return Err(Defect::Length);
+        }
+        if !has_magic {
+            return Err(Defect::DamagedMagic);
         }
         Ok(header.clone())
     }
@@ -234,6 +242,19 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::load(&damaged, &DATABASE, 5).is_err(), "segment bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_damaged_magic_is_told_from_something_else() {
+        let mut block = [0; 512];
+        sample().store(&mut block);
+        block[1] ^= 4;
+        assert_eq!(GroupHeader::load(&block, &DATABASE, 5, 8192), Err(Defect::DamagedMagic));
+        let elsewhere = GroupHeader::load(&block, &DATABASE, 5, 4096);
+        assert_eq!(elsewhere, Err(Defect::Position { expected: 4096, found: 8192 }));
+        SegmentHeader::new(DATABASE, 5).store(&mut block);
+        block[0] ^= 4;
+        assert_eq!(SegmentHeader::load(&block, &DATABASE, 5), Err(Defect::DamagedMagic));
     }
 
     #[test]

@@ -22,8 +22,8 @@ const MAGIC: [u8; 4] = *b"UIMG";
 
 /// Bytes of a [`PieceHeader`].
 pub const PIECE_HEADER_BYTES: usize = size_of::<PieceHeader>();
-/// No piece is longer than this.
-pub const PIECE_BYTES_MAX: usize = 1 << 20;
+/// No piece is longer than this; the longest key fits well.
+pub const PIECE_BYTES_MAX: usize = 256 << 10;
 
 /// What a piece holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,6 +42,8 @@ pub enum Defect {
     Short,
     /// Something else stands there.
     Magic,
+    /// All is as it should be but the magic bytes, which were changed.
+    DamagedMagic,
     /// The bytes were changed.
     Checksum {
         /// Computed from the bytes.
@@ -76,6 +78,7 @@ impl fmt::Display for Defect {
         match self {
             Self::Short => write!(f, "cut short"),
             Self::Magic => write!(f, "no such structure here (wrong magic bytes)"),
+            Self::DamagedMagic => write!(f, "its magic bytes were changed"),
             Self::Checksum { expected, found } => {
                 write!(f, "checksum mismatch: computed {expected:08x}, stored {found:08x}")
             }

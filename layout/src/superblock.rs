@@ -48,7 +48,7 @@ pub struct Checkpoint {
     pub offset: U64,
     /// Data file bytes before this address are durable; a multiple of the page size.
     pub data_tail: U64,
-    /// The highest LSN whose record may lie before `data_tail`.
+    /// The log was durable up to this LSN: replay that does not reach it has met damage.
     pub end_lsn: U64,
     /// Length of the image file.
     pub image_bytes: U64,

@@ -6,8 +6,8 @@
 //! torn tail is reported, and `Strict` refuses to open.
 //!
 //! The database lies on a disk in memory, so that tens of thousands of openings are quick; the bytes are those of
-//! a real one. Every byte of each block of 512 bytes in which anything stands is flipped, and a sample of the zeros
-//! between and behind them (`UARR_DAMAGE=all` flips them all).
+//! a real one. Every byte that is not zero or near such is flipped, and a sample of the preallocated zeros between and
+//! behind them (`UARR_DAMAGE=all` flips them all).
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -204,16 +204,21 @@ fn disk_of(files: &Files) -> Memory {
     disk
 }
 
-/// Whether the byte at `offset` is flipped: all of blocks that hold anything, a sample of the others.
+/// Whether the byte at `offset` is flipped: all that are not zero or near such, and a sample of the zeros,
+/// denser in blocks that hold anything.
 fn is_chosen(bytes: &[u8], offset: usize) -> bool {
     const BLOCK: usize = BLOCK_BYTES as usize;
     const SLOT: usize = 4096;
+    const NEAR: usize = 32;
+    const PADDING_STRIDE: usize = 5;
     let holds = |unit: usize| {
         let start = offset / unit * unit;
         bytes[start..bytes.len().min(start + unit)].iter().any(|byte| *byte != 0)
     };
     let stride = if holds(SLOT) { SAMPLE_STRIDE } else { FAR_SAMPLE_STRIDE };
-    offset.is_multiple_of(stride) || holds(BLOCK)
+    let near = &bytes[offset.saturating_sub(NEAR)..bytes.len().min(offset + NEAR)];
+    let padding = holds(BLOCK) && offset.is_multiple_of(PADDING_STRIDE);
+    offset.is_multiple_of(stride) || padding || near.iter().any(|byte| *byte != 0)
 }
 
 /// Up to the last byte that is not zero.

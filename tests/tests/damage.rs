@@ -226,6 +226,9 @@ fn used_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
+/// One way of damaging a case, all of it.
+type Damage = fn(&Case, &mut Table);
+
 impl Case {
     /// Opens the damaged `disk` and reads everything in every way.
     fn examine(&self, disk: Memory, mode: RecoveryMode) -> Verdict {
@@ -361,7 +364,7 @@ impl Case {
         let undamaged = self.examine(self.disk.crash(), RecoveryMode::Strict);
         assert_eq!(undamaged, Ok(Outcome::Harmless), "{}: before any damage", self.name);
         let mut wrong = Vec::new();
-        let damages: [(&str, fn(&Self, &mut Table)); 3] = [
+        let damages: [(&str, Damage); 3] = [
             ("flips", Self::flip_all),
             ("cuts", Self::truncate_all),
             ("deletions", Self::delete_all),

@@ -74,7 +74,11 @@ impl<S: Storage> Core<S> {
     pub fn get(&self, key: &[u8]) -> Result<Option<RecordView<'_>>> {
         let visible_lsn = self.visible_lsn.load(Ordering::Acquire);
         match self.table.get(key, &self.store)? {
-            Some(locator) => self.version_at(locator, visible_lsn),
+            Some(locator) => {
+                // The locator tells how long the record is: its value is on the way while the header is read.
+                self.store.prefetch(locator);
+                self.version_at(locator, visible_lsn)
+            }
             None => Ok(None),
         }
     }

@@ -1,9 +1,9 @@
 //! `uarr import`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::Stdio;
 
-use crate::run::Home;
+use crate::run::{Home, first_told};
 
 fn lines(count: u64) -> String {
     (0..count).map(|i| format!("{{\"id\":\"k{i:05}\",\"n\":{i}}}\n")).collect()
@@ -133,8 +133,7 @@ fn killed_in_the_middle() {
     let cut = lines.match_indices('\n').nth(149).unwrap().0 + 1;
     let (start, end) = lines.split_at(cut);
     stdin.write_all(format!("{start}bad\n{end}").as_bytes()).unwrap();
-    let mut told = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    let told = first_told(child.stderr.take().unwrap());
     assert!(told.contains("line 151"), "{told}");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -5,7 +5,7 @@ CARGO ?= cargo
 BENCH_DIR ?= bench-results
 BENCH_ARGS ?=
 
-.PHONY: bench test test-refused check fmt lint doc setup-bench clean
+.PHONY: bench test test-refused fmt lint doc setup-bench clean
 
 bench: setup-bench
 	$(CARGO) build --release -p uarr-bench --features peers

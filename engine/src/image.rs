@@ -44,10 +44,7 @@ pub(crate) struct ImageWriter<S: Storage> {
 impl<S: Storage> ImageWriter<S> {
     /// Starts the image of checkpoint `number`, replacing one that an interrupted checkpoint left.
     pub fn create(storage: &S, database: DatabaseId, number: u64) -> io::Result<Self> {
-        match storage.remove(&image_path(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        crate::remove_if_present(storage, &image_path(number))?;
         Ok(Self {
             file: storage.open(&image_path(number), OpenMode::CreateDirect)?,
             database,

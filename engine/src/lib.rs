@@ -6,7 +6,7 @@
 //!
 //! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `range`, `record`, `key`, `options`,
 //! `error` are what callers see. `commit` stages and commits, `log` and `segments` write the log, `scan` reads it;
-//! `store` keeps records, `table` finds them; `checkpoint`, `image` and `root` make state durable, `open` and
+//! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make state durable, `open` and
 //! `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune` look at it.
 //!
 //! The engine itself has no unsafe code, no system call and no clock: all come through
@@ -62,6 +62,14 @@ pub use verify::VerifyReport;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Removes a file that an interrupted operation may have left behind.
+fn remove_if_present<S: uarr_uring::Storage>(storage: &S, path: &str) -> std::io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// Locks a mutex. A panic elsewhere has not left what it protects half changed: every critical section
 /// of this crate completes its change or poisons the database.

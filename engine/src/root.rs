@@ -23,10 +23,7 @@ pub(crate) struct Root<S: Storage> {
 impl<S: Storage> Root<S> {
     /// Creates the file with `block` in the first slot. Until this returns there is no database.
     pub fn create(storage: &S, block: Superblock) -> io::Result<Self> {
-        match storage.remove(UNFINISHED) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        crate::remove_if_present(storage, UNFINISHED)?;
         let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
         let slot_bytes = slot_bytes(storage);
         let zeros = AlignedBuffer::new(2 * SLOT_STRIDE_BYTES as usize);

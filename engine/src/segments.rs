@@ -184,10 +184,7 @@ pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Re
 
 /// Removes what an interrupted preparation left behind.
 pub(crate) fn remove_unfinished<S: Storage>(storage: &S) -> io::Result<()> {
-    match storage.remove(UNFINISHED) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    crate::remove_if_present(storage, UNFINISHED)
 }
 
 #[cfg(test)]

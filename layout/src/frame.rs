@@ -5,7 +5,8 @@
 //! ```
 //! The payload checksum (key and value) is computed by the caller outside every lock; the header's own
 //! bytes are covered by the checksum of the group. A frame names the address that its record has in
-//! the data file, so replay puts each record exactly where it was and rewrites identical bytes at worst.
+//! the data file, so replay puts each record exactly where it was and rewrites the same
+//! record at worst (its link to the previous version may differ where a deletion was forgotten meanwhile).
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -19,12 +19,23 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use allocator_api2::boxed::Box as BoxIn;
+use allocator_api2::vec::Vec;
+
 use crate::fit::{Fit, Placement};
+use crate::huge::HugePages;
 use crate::model::Model;
+use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
+
+/// Slots in a cache line.
+const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 
 /// Most slots of a leaf, 63 KiB: bounds what one insert may have to copy.
 pub(crate) const LEAF_SLOTS_MAX: usize = 4032;
+
+/// The array.
+type Slots = BoxIn<[Slot], HugePages>;
 
 /// One place of the array.
 pub(crate) struct Slot {
@@ -77,7 +88,7 @@ pub(crate) struct Leaf {
     /// `begin` in the low half, `end` in the high half.
     bounds: AtomicU64,
     model: Model,
-    slots: Box<[Slot]>,
+    slots: Slots,
     low: AtomicU64,
     high: AtomicU64,
     /// The writer's own counters; readers never touch them.
@@ -124,8 +135,9 @@ impl Leaf {
         model: Model,
         growth: Growth,
     ) -> Box<Self> {
-        let slots = (0..slot_count).map(|_| Slot::new(0, 0)).collect();
-        Self::assemble(range, model, slots, 0, (0, 0), growth, 0.0)
+        let mut slots = Vec::with_capacity_in(slot_count, HugePages);
+        slots.extend((0..slot_count).map(|_| Slot::new(0, 0)));
+        Self::assemble(range, model, slots.into_boxed_slice(), 0, (0, 0), growth, 0.0)
     }
 
     /// A leaf with `entries` (strictly ascending, inside the range) placed as `fit` says.
@@ -142,7 +154,7 @@ impl Leaf {
         };
         assert!(range.0 <= first);
         assert!(entries[entries.len() - 1].0 <= range.1);
-        let mut slots = Vec::with_capacity(fit.slot_count);
+        let mut slots = Vec::with_capacity_in(fit.slot_count, HugePages);
         let mut place = Placement::new(fit, entries.len());
         let begin = place.next(first);
         slots.extend((0..begin).map(|_| Slot::new(0, 0)));
@@ -171,7 +183,7 @@ impl Leaf {
     fn assemble(
         range: (u64, u64),
         model: Model,
-        slots: Box<[Slot]>,
+        slots: Slots,
         count: usize,
         bounds: (usize, usize),
         growth: Growth,
@@ -307,6 +319,9 @@ impl Leaf {
         }
         let start = self.start(key, begin, end);
         let slots = &self.slots[..end];
+        // Most keys lie within a few slots of the prediction: the neighbours arrive with it.
+        prefetch(slots.as_ptr().wrapping_add(start + SLOTS_PER_LINE).cast());
+        prefetch(slots.as_ptr().wrapping_add(start).wrapping_sub(SLOTS_PER_LINE).cast());
         let found = slots[start].key();
         if found == key {
             Ok(start)

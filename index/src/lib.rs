@@ -13,7 +13,7 @@
 //! Map of the modules: `model` predicts a slot, `fit` lays entries out, `leaf` holds them
 //! (`leaf_write`, `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes,
 //! `reshape`, `widen` and
-//! `rebalance` change shapes; `hash`, `points` and `ordered` serve byte keys.
+//! `rebalance` change shapes; `huge` is where slots live; `hash`, `points` and `ordered` serve byte keys.
 
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 
@@ -22,6 +22,7 @@ mod byte_index;
 mod fit;
 mod grow;
 mod hash;
+mod huge;
 mod int_index;
 mod leaf;
 #[cfg(all(test, loom))]

@@ -7,6 +7,7 @@ use crate::commit::Commit;
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::key::AsKey;
+use crate::options::WriteOptions;
 
 /// Most bytes of keys and values that one batch may hold.
 pub const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -67,19 +68,37 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// Commits all changes as one. The first invalid change is reported here, and nothing is written.
     /// `None` if the batch is empty.
     pub fn commit(self) -> Result<Option<Commit>> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        if self.changes.is_empty() {
+        self.commit_with(WriteOptions::new())
+    }
+
+    /// As [`Batch::commit`], acknowledged as `options` ask.
+    pub fn commit_with(self, options: WriteOptions) -> Result<Option<Commit>> {
+        let mut frames = self.frames()?;
+        if frames.is_empty() {
             return Ok(None);
+        }
+        self.db.core().write(&mut frames, options).map(Some)
+    }
+
+    /// As [`Batch::commit_with`], for tasks; see [`Db::put_async`].
+    pub async fn commit_async(self, options: WriteOptions) -> Result<Option<Commit>> {
+        let mut frames = self.frames()?;
+        if frames.is_empty() {
+            return Ok(None);
+        }
+        self.db.core().write_async(&mut frames, options).await.map(Some)
+    }
+
+    fn frames(&self) -> Result<Vec<Frame<'_>>> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
         let frame = |change: &Change| {
             let key = &self.bytes[change.key_start..change.value_start];
             let value = &self.bytes[change.value_start..change.end];
             Frame::new(change.kind, 0, key, value)
         };
-        let mut frames: Vec<_> = self.changes.iter().map(frame).collect();
-        self.db.core().write(&mut frames).map(Some)
+        Ok(self.changes.iter().map(frame).collect())
     }
 
     fn push(&mut self, kind: FrameKind, key: &dyn AsKey, value: &[u8]) {

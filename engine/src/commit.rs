@@ -19,162 +19,53 @@
 //! Failure: if a write or flush fails, nobody knows what reached the device. The group gets the error,
 //! all later writes get `Poisoned`, nothing is retried; records above `visible_lsn` stay unseen.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::task::{Poll, Waker};
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_layout::geometry::{Placement, align_up_u64, place};
-use uarr_uring::{AlignedBuffer, Futex, Storage, StorageFile};
+use uarr_uring::{AlignedBuffer, Storage, StorageFile};
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::{GroupCell, GroupFacts, Settled};
 use crate::lock;
 use crate::log::{GroupBuilder, LogPosition, SubmitContext, clear};
+use crate::options::{WhenFull, WriteOptions};
+use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
 use crate::tombstones::Tombstones;
 
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 
+const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try again \
+                    (or open the database with WhenFull::Wait)";
+
 /// Receipt of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Commit {
     /// Position of the write in the log; of its last record if it was a batch.
     pub lsn: u64,
+    /// Whether the write survives a loss of power. Otherwise it was acknowledged in memory, and the rest is 0.
+    pub is_durable: bool,
+    /// How many commits shared the group.
+    pub group_commit_count: u32,
+    /// Nanoseconds from the call until its group was given to the device.
+    pub queue_ns: u64,
+    /// Nanoseconds until the group was durable.
+    pub io_ns: u64,
+    /// Nanoseconds from then until the caller was running again.
+    pub wake_ns: u64,
 }
 
-const WAITING: u32 = 0;
-const LEAD: u32 = 1;
-const LED: u32 = 2;
-const DONE: u32 = 3;
-const FAILED: u32 = 4;
-
-/// What the members of a group wait on.
-pub(crate) struct GroupCell {
-    state: Futex,
-    /// Threads that sleep or are about to: nobody is woken for nothing.
-    sleeper_count: AtomicU32,
-    error: OnceLock<Error>,
-}
-
-impl GroupCell {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Futex::new(WAITING),
-            sleeper_count: AtomicU32::new(0),
-            error: OnceLock::new(),
-        })
-    }
-
-    /// Asks one member to lead the group.
-    fn offer_lead(&self) {
-        self.state.store(LEAD);
-        if self.has_sleepers() {
-            self.state.wake_one();
-        }
-    }
-
-    fn finish(&self, result: &Result<()>) {
-        let state = match result {
-            Ok(()) => DONE,
-            Err(error) => {
-                // Only the leader finishes a group, and it does so once.
-                let _ = self.error.set(error.clone());
-                FAILED
-            }
-        };
-        self.state.store(state);
-        if self.has_sleepers() {
-            self.state.wake_all();
-        }
-    }
-
-    /// Asked after the state was changed. A thread that counts itself later finds the new state and does
-    /// not fall asleep; the fence keeps the two steps of both sides in one order.
-    fn has_sleepers(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.sleeper_count.load(Ordering::Relaxed) > 0
-    }
-
-    /// Waits for the group. `true`: this thread is to lead it.
-    fn wait(&self) -> Result<bool> {
-        loop {
-            match self.state.load() {
-                DONE => return Ok(false),
-                FAILED => {
-                    return Err(self.error.get().cloned().expect("set before the state"));
-                }
-                LEAD => {
-                    if self.state.compare_exchange(LEAD, LED).is_ok() {
-                        return Ok(true);
-                    }
-                }
-                waiting => {
-                    self.sleeper_count.fetch_add(1, Ordering::SeqCst);
-                    self.state.wait(waiting);
-                    self.sleeper_count.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-}
-
-/// A group that has not been handed to the device.
-pub(crate) struct StagedGroup {
-    builder: GroupBuilder,
-    cell: Arc<GroupCell>,
-    commit_count: u64,
-}
-
-/// What all writers share before their group is submitted.
-pub(crate) struct Staging {
-    open: Option<StagedGroup>,
-    sealed: VecDeque<StagedGroup>,
-    spare: Vec<Arc<AlignedBuffer>>,
-    pub next_lsn: u64,
-    /// Where the next record goes in the data file.
-    pub tail: u64,
-    /// Every group up to this LSN was written or has failed.
-    settled_lsn: u64,
-    leader: bool,
-    settled_waiters: usize,
-    buffer_waiters: usize,
-    /// Why there can be no more writes.
-    pub stop: Option<Error>,
-}
-
-impl Staging {
-    pub fn new(next_lsn: u64, tail: u64, spare: Vec<Arc<AlignedBuffer>>) -> Self {
-        Self {
-            open: None,
-            sealed: VecDeque::new(),
-            spare,
-            next_lsn,
-            tail,
-            settled_lsn: next_lsn - 1,
-            leader: false,
-            settled_waiters: 0,
-            buffer_waiters: 0,
-            stop: None,
-        }
-    }
-
-    pub fn has_work(&self) -> bool {
-        self.open.is_some() || !self.sealed.is_empty()
-    }
-
-    pub fn has_full_group(&self) -> bool {
-        !self.sealed.is_empty()
-    }
-
-    fn take_oldest(&mut self) -> Option<StagedGroup> {
-        self.sealed.pop_front().or_else(|| self.open.take())
-    }
-
-    fn oldest_cell(&self) -> Option<&Arc<GroupCell>> {
-        self.sealed.front().or(self.open.as_ref()).map(|group| &group.cell)
+impl Commit {
+    fn in_memory(lsn: u64) -> Self {
+        let (is_durable, group_commit_count) = (false, 0);
+        Self { lsn, is_durable, group_commit_count, queue_ns: 0, io_ns: 0, wake_ns: 0 }
     }
 }
 
@@ -187,7 +78,7 @@ pub(crate) struct Applier<W> {
 /// Held by a leader while it writes: if it panics, the others must not wait for it for ever.
 struct Abandoned<'a, S: Storage> {
     core: &'a Core<S>,
-    cell: &'a GroupCell,
+    cell: &'a Arc<GroupCell>,
     last_lsn: u64,
 }
 
@@ -195,39 +86,104 @@ impl<S: Storage> Drop for Abandoned<'_, S> {
     fn drop(&mut self) {
         let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
         let result = Err(self.core.note_poison(&cause));
-        self.core.settle(self.last_lsn, None, &result);
-        self.cell.finish(&result);
+        self.core.settle(self.last_lsn, None, self.cell, &result);
+        self.cell.finish(&result, GroupFacts::default());
     }
 }
 
+/// What a caller does after its frames were staged.
 enum Role {
-    /// Nothing to wait for.
+    /// Nothing: the write is acknowledged in memory.
     Done,
-    /// Write this group.
-    Leader(StagedGroup),
-    /// Someone else writes it.
+    /// Write this group, the oldest, then wait for the own one.
+    Leader(StagedGroup, Arc<GroupCell>),
+    /// Wait: someone else writes the group.
     Member(Arc<GroupCell>),
 }
 
+/// How a caller waits.
+#[derive(Clone, Copy)]
+enum Patience<'a> {
+    /// It blocks, and leads where nobody else does.
+    Thread,
+    /// It is woken; the log thread leads.
+    Task(&'a Waker),
+}
+
 impl<S: Storage> Core<S> {
-    /// Commits `frames` as one batch and returns when the database's durability class is met.
-    pub fn write(&self, frames: &mut [Frame<'_>]) -> Result<Commit> {
-        assert!(!frames.is_empty());
-        let (lsn, role) = self.stage(frames)?;
+    /// Commits `frames` as one batch and returns when it is acknowledged as options and database say.
+    pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
+        let begun_ns = self.commit_clock(options);
+        let staged = self.stage(frames, options, Patience::Thread)?;
+        let (lsn, role) = staged.expect("a thread waits for room");
         let cell = match role {
-            Role::Done => return Ok(Commit { lsn }),
-            Role::Leader(group) => {
-                let cell = group.cell.clone();
+            Role::Done => return Ok(Commit::in_memory(lsn)),
+            Role::Leader(group, cell) => {
                 self.lead(group);
                 cell
             }
             Role::Member(cell) => cell,
         };
-        while cell.wait()? {
+        loop {
+            if let Some(facts) = cell.wait()? {
+                return Ok(self.receipt(lsn, begun_ns, facts));
+            }
             let group = lock(&self.staging).take_oldest();
             self.lead(group.expect("the offer to lead is made for a staged group"));
         }
-        Ok(Commit { lsn })
+    }
+
+    /// As `write`, without blocking: waits for room and for the group as a task. Dropped before the first poll
+    /// it has done nothing; dropped later, the write goes its way unobserved or was never staged.
+    pub async fn write_async(
+        &self,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        if !self.options.background {
+            // There is no log thread to lead.
+            return self.write(frames, options);
+        }
+        let begun_ns = self.commit_clock(options);
+        let staged = std::future::poll_fn(|context| {
+            match self.stage(frames, options, Patience::Task(context.waker())) {
+                Ok(None) => Poll::Pending,
+                Ok(Some(staged)) => Poll::Ready(Ok(staged)),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        });
+        match staged.await? {
+            (lsn, Role::Done) => Ok(Commit::in_memory(lsn)),
+            (_, Role::Leader(..)) => unreachable!("tasks do not lead"),
+            (lsn, Role::Member(cell)) => {
+                let facts = Settled::new(cell).await?;
+                Ok(self.receipt(lsn, begun_ns, facts))
+            }
+        }
+    }
+
+    /// The time, for writes that get a receipt with times.
+    fn commit_clock(&self, options: WriteOptions) -> u64 {
+        let timed = options.durable || !self.options.durability.memory_first();
+        if timed { self.now_ns() } else { 0 }
+    }
+
+    fn receipt(&self, lsn: u64, begun_ns: u64, facts: GroupFacts) -> Commit {
+        let commit = Commit {
+            lsn,
+            is_durable: true,
+            group_commit_count: facts.commit_count,
+            queue_ns: facts.submitted_ns.saturating_sub(begun_ns),
+            io_ns: facts.settled_ns.saturating_sub(facts.submitted_ns),
+            wake_ns: self.now_ns().saturating_sub(facts.settled_ns),
+        };
+        self.phases.queue.record(commit.queue_ns);
+        self.phases.wake.record(commit.wake_ns);
+        commit
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.storage.now().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Returns when everything written before the call is durable.
@@ -272,10 +228,19 @@ impl<S: Storage> Core<S> {
         self.poison().map_or(Ok(()), Err)
     }
 
-    /// Gives `frames` their LSNs and addresses and puts them into a group.
-    fn stage(&self, frames: &mut [Frame<'_>]) -> Result<(u64, Role)> {
+    /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: there is no room now, and the
+    /// task will be woken.
+    fn stage(
+        &self,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+        patience: Patience<'_>,
+    ) -> Result<Option<(u64, Role)>> {
+        assert!(!frames.is_empty());
         let frame_bytes = frames.iter().map(Frame::len_in_log).sum();
-        let mut staging = self.staging_with_room(frames, frame_bytes)?;
+        let Some(mut staging) = self.staging_with_room(frames, frame_bytes, patience)? else {
+            return Ok(None);
+        };
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
         for (index, frame) in frames.iter_mut().enumerate() {
@@ -293,7 +258,6 @@ impl<S: Storage> Core<S> {
         frames.iter().for_each(|frame| group.builder.push(frame));
         group.commit_count += 1;
         let is_first = group.commit_count == 1;
-        let cell = group.cell.clone();
 
         if staging.tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed) {
             self.keeper.raise();
@@ -303,26 +267,53 @@ impl<S: Storage> Core<S> {
                 staging.stop = Some(error.clone());
                 return Err(error);
             }
-            if is_first {
-                self.log_work.notify_one();
+            if !options.durable {
+                if is_first {
+                    self.wake_log_thread(&mut staging);
+                }
+                return Ok(Some((lsn, Role::Done)));
             }
-            return Ok((lsn, Role::Done));
+        }
+        Ok(Some((lsn, self.join(&mut staging, patience))))
+    }
+
+    /// Makes the caller a member of the open group, and its leader if it can be and nobody leads.
+    fn join(&self, staging: &mut Staging, patience: Patience<'_>) -> Role {
+        let group = staging.open.as_mut().expect("a frame was just pushed");
+        let cell = group.cell.clone();
+        group.is_awaited = true;
+        match patience {
+            Patience::Task(_) => {
+                if !staging.leader {
+                    self.wake_log_thread(staging);
+                }
+                return Role::Member(cell);
+            }
+            Patience::Thread => group.thread_count += 1,
         }
         if staging.leader {
-            return Ok((lsn, Role::Member(cell)));
+            return Role::Member(cell);
         }
         staging.leader = true;
-        let group = staging.take_oldest().expect("a frame was just pushed");
-        Ok((lsn, Role::Leader(group)))
+        let oldest = staging.take_oldest().expect("a frame was just pushed");
+        Role::Leader(oldest, cell)
+    }
+
+    /// The log thread looks for work when it is awake; only a sleeping one costs a system call.
+    fn wake_log_thread(&self, staging: &mut Staging) {
+        if std::mem::take(&mut staging.log_thread_rests) {
+            self.log_work.notify_one();
+        }
     }
 
     /// The staging area with an open group that has room for the frames, and with room for them in log and
-    /// data file. Waits for a free buffer if need be.
+    /// data file. Waits for a free buffer if need be; `None`: the task will be woken when there may be one.
     fn staging_with_room(
         &self,
         frames: &[Frame<'_>],
         frame_bytes: usize,
-    ) -> Result<MutexGuard<'_, Staging>> {
+        patience: Patience<'_>,
+    ) -> Result<Option<MutexGuard<'_, Staging>>> {
         let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);
         let mut staging = lock(&self.staging);
         if buffer_bytes > self.buffer_bytes {
@@ -341,11 +332,13 @@ impl<S: Storage> Core<S> {
                 continue;
             }
             match &staging.open {
-                Some(group) if group.builder.has_room_for(frame_bytes) => return Ok(staging),
+                Some(group) if group.builder.has_room_for(frame_bytes) => {
+                    return Ok(Some(staging));
+                }
                 Some(_) => {
                     let full = staging.open.take();
                     staging.sealed.extend(full);
-                    self.log_work.notify_one();
+                    self.wake_log_thread(&mut staging);
                 }
                 None => {}
             }
@@ -357,20 +350,29 @@ impl<S: Storage> Core<S> {
             if let Some(buffer) = buffer {
                 let block_bytes = self.identity.block_bytes;
                 let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
-                let cell = GroupCell::new();
-                staging.open = Some(StagedGroup { builder, cell, commit_count: 0 });
+                staging.open_group(builder);
                 continue;
             }
-            if self.options.durability.memory_first() && !staging.leader {
-                // The log thread has fallen behind, or there is none: this thread helps.
-                drop(staging);
-                self.write_oldest()?;
-                staging = lock(&self.staging);
-                continue;
+            if self.options.when_full == WhenFull::Error {
+                return Err(Error::new(ErrorKind::Busy, BUSY));
             }
-            staging.buffer_waiters += 1;
-            staging = crate::wait(&self.buffer_free, staging);
-            staging.buffer_waiters -= 1;
+            match patience {
+                Patience::Task(waker) => {
+                    staging.room_wakers.push(waker.clone());
+                    return Ok(None);
+                }
+                Patience::Thread if !staging.leader => {
+                    // The log thread has fallen behind, or there is none: this thread helps.
+                    drop(staging);
+                    self.write_oldest()?;
+                    staging = lock(&self.staging);
+                }
+                Patience::Thread => {
+                    staging.buffer_waiters += 1;
+                    staging = crate::wait(&self.buffer_free, staging);
+                    staging.buffer_waiters -= 1;
+                }
+            }
         }
     }
 
@@ -455,20 +457,24 @@ impl<S: Storage> Core<S> {
     /// Writes `group` to the device, applies it meanwhile, settles it and hands over. The caller is leader.
     fn lead(&self, group: StagedGroup) {
         let last_lsn = group.builder.last_lsn();
-        let StagedGroup { builder, cell, commit_count } = group;
+        let StagedGroup { builder, cell, commit_count, .. } = group;
         let record_count = u64::from(builder.record_count);
         let abandoned = Abandoned { core: self, cell: &cell, last_lsn };
+        let submitted_ns = self.now_ns();
         let (result, buffer) = self.write_group(builder);
+        let settled_ns = self.now_ns();
         std::mem::forget(abandoned);
         if result.is_ok() {
             self.durable_lsn.store(last_lsn, Ordering::Release);
             if !self.options.durability.memory_first() {
                 self.visible_lsn.store(last_lsn, Ordering::Release);
             }
-            self.counters.note_group(commit_count, record_count);
+            self.counters.note_group(u64::from(commit_count), record_count);
+            self.phases.io.record(settled_ns.saturating_sub(submitted_ns));
+            self.phases.group_commits.record(commit_count.into());
         }
-        self.settle(last_lsn, buffer, &result);
-        cell.finish(&result);
+        self.settle(last_lsn, buffer, &cell, &result);
+        cell.finish(&result, GroupFacts { submitted_ns, settled_ns, commit_count });
         self.wake_background();
     }
 
@@ -489,6 +495,7 @@ impl<S: Storage> Core<S> {
                 return (self.not_submitted(error), Some(buffer));
             }
         };
+        self.phases.group_bytes.record((submitted.end - self.identity.block_bytes) as u64);
         let memory_first = self.options.durability.memory_first();
         let applied = if memory_first { Ok(()) } else { self.apply_group(&submitted) };
         let done = log.complete();
@@ -519,12 +526,15 @@ impl<S: Storage> Core<S> {
 
     fn apply_group(&self, submitted: &crate::log::Submitted) -> Result<()> {
         let block_bytes = self.identity.block_bytes;
+        let begun_ns = self.now_ns();
         let mut applier = lock(&self.applier);
         for frame in GroupBuilder::frames(&submitted.buffer, block_bytes, submitted.end) {
             let frame = frame.expect("frames of a group that was just built are whole");
             self.apply(&mut applier, &frame)?;
         }
-        self.forget_deleted(&mut applier)
+        self.forget_deleted(&mut applier)?;
+        self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
+        Ok(())
     }
 
     /// Appends the record of `frame` to the data file and makes the index point to it.
@@ -551,8 +561,15 @@ impl<S: Storage> Core<S> {
     }
 
     /// Records the outcome of a group and finds the next leader.
-    fn settle(&self, last_lsn: u64, buffer: Option<Arc<AlignedBuffer>>, result: &Result<()>) {
+    fn settle(
+        &self,
+        last_lsn: u64,
+        buffer: Option<Arc<AlignedBuffer>>,
+        cell: &Arc<GroupCell>,
+        result: &Result<()>,
+    ) {
         let mut staging = lock(&self.staging);
+        staging.keep_cell(cell);
         staging.settled_lsn = last_lsn;
         if let Some(buffer) = buffer.filter(|buffer| buffer.len() == self.buffer_bytes) {
             staging.spare.push(buffer);
@@ -561,13 +578,21 @@ impl<S: Storage> Core<S> {
             staging.stop = Some(error.clone());
             while let Some(group) = staging.take_oldest() {
                 staging.settled_lsn = group.builder.last_lsn();
-                group.cell.finish(&Err(error.clone()));
+                group.cell.finish(&Err(error.clone()), GroupFacts::default());
             }
         }
-        match staging.oldest_cell() {
-            Some(cell) if !self.options.durability.memory_first() => cell.offer_lead(),
-            _ => staging.leader = false,
+        match staging.oldest() {
+            // The first of its threads goes on; tasks and memory-first writes are the log thread's.
+            Some(group) if group.thread_count > 0 => group.cell.offer_lead(),
+            oldest => {
+                let has_more = oldest.is_some();
+                staging.leader = false;
+                if has_more {
+                    self.wake_log_thread(&mut staging);
+                }
+            }
         }
+        staging.room_wakers.drain(..).for_each(Waker::wake);
         if staging.settled_waiters > 0 {
             self.settled.notify_all();
         }

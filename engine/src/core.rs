@@ -9,14 +9,16 @@ use std::time::Duration;
 use uarr_layout::record::Locator;
 use uarr_uring::{CommitStrategy, LogCounters, Storage};
 
-use crate::commit::{Applier, Staging};
+use crate::commit::Applier;
 use crate::error::{Error, Result};
+use crate::histogram::Histogram;
 use crate::lock;
 use crate::log::{Log, LogIdentity, LogPosition, LogRoom};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::root::Root;
 use crate::segments::Segments;
+use crate::staging::Staging;
 use crate::store::{DATA_FILE, RecordStore, RecordView};
 use crate::table::Table;
 use crate::tune;
@@ -58,6 +60,7 @@ pub(crate) struct Core<S: Storage> {
     pub written_back: AtomicU64,
     pub pins: Pins,
     pub counters: Counters,
+    pub phases: Phases,
     pub keeper: Signal,
     pub checkpointer: Signal,
     pub stopping: AtomicBool,
@@ -163,6 +166,17 @@ impl Signal {
         }
         self.raised.store(false, Ordering::Release);
     }
+}
+
+/// Where the time of commits goes, in nanoseconds, and how large their groups are.
+#[derive(Default)]
+pub(crate) struct Phases {
+    pub queue: Histogram,
+    pub apply: Histogram,
+    pub io: Histogram,
+    pub wake: Histogram,
+    pub group_commits: Histogram,
+    pub group_bytes: Histogram,
 }
 
 /// Numbers for [`crate::Stats`].

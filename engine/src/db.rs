@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::Threads;
 use crate::key::{AsKey, KeyKind};
 use crate::lock;
-use crate::options::{Builder, Options};
+use crate::options::{Builder, Options, WriteOptions};
 use crate::range::{Range, prefix_end};
 use crate::record::Record;
 use crate::recovery::RecoveryReport;
@@ -68,18 +68,63 @@ impl<S: Storage> Db<S> {
 
     /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`] says.
     ///
-    /// Errors: `InvalidArgument`, `NoSpace` (nothing was written), `Poisoned`, `Closed`.
+    /// Errors: `InvalidArgument`, `NoSpace` and `Busy` (nothing was written), `Poisoned`, `Closed`.
     pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+        self.put_with(key, value, WriteOptions::new())
+    }
+
+    /// As [`Db::put`], acknowledged as `options` ask.
+    pub fn put_with(
+        &self,
+        key: impl AsKey,
+        value: impl AsRef<[u8]>,
+        options: WriteOptions,
+    ) -> Result<Commit> {
         let key = self.core().table.kind.encode(&key)?;
         let value = value.as_ref();
         check_value(value)?;
-        self.core().write(&mut [Frame::new(FrameKind::Put, 0, key.as_ref(), value)])
+        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
+        self.core().write(&mut [frame], options)
+    }
+
+    /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, a full log or a
+    /// commit under way are waited for without blocking. All tasks of a group are woken together, by the
+    /// thread that wrote it.
+    ///
+    /// Dropping the future withdraws the write only if it was not polled yet; later it may or may not become
+    /// durable, whole. A thread is blocked only while space is made that the background should have made
+    /// ahead (a value larger than a group buffer, a disk that is nearly full), and in databases opened
+    /// without background threads.
+    pub async fn put_async(
+        &self,
+        key: impl AsKey,
+        value: impl AsRef<[u8]>,
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        let key = self.core().table.kind.encode(&key)?;
+        let value = value.as_ref();
+        check_value(value)?;
+        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
+        self.core().write_async(&mut [frame], options).await
     }
 
     /// Removes `key`, whether or not it is there. Durability and errors as for [`Db::put`].
     pub fn delete(&self, key: impl AsKey) -> Result<Commit> {
+        self.delete_with(key, WriteOptions::new())
+    }
+
+    /// As [`Db::delete`], acknowledged as `options` ask.
+    pub fn delete_with(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
         let key = self.core().table.kind.encode(&key)?;
-        self.core().write(&mut [Frame::new(FrameKind::Delete, 0, key.as_ref(), &[])])
+        let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
+        self.core().write(&mut [frame], options)
+    }
+
+    /// As [`Db::delete_with`], for tasks; see [`Db::put_async`].
+    pub async fn delete_async(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
+        let key = self.core().table.kind.encode(&key)?;
+        let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
+        self.core().write_async(&mut [frame], options).await
     }
 
     /// The record of `key`, in place. No system call and no lock.

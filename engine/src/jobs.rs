@@ -5,7 +5,8 @@
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written pages
 //!   on their way to the device, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
-//! - *log thread*, memory-first databases only: writes full groups at once and the open one when its interval is over.
+//! - *log thread*: writes groups that nobody leads: those of tasks, and in memory-first databases full ones at
+//!   once and the open one when its interval is over.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,7 +43,7 @@ impl<S: Storage> Core<S> {
     pub fn step(&self) -> Result<bool> {
         let write = match self.options.durability {
             Durability::Interval(_) => lock(&self.staging).has_work(),
-            Durability::Manual => lock(&self.staging).has_full_group(),
+            Durability::Manual => lock(&self.staging).has_urgent_group(),
             Durability::Sync => false,
         };
         if write {
@@ -130,7 +131,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Writes groups of a memory-first database until it is stopped.
+    /// Writes groups that nobody leads, until it is stopped.
     fn keep_log(&self) {
         let interval = match self.options.durability {
             Durability::Interval(interval) => interval,
@@ -144,8 +145,10 @@ impl<S: Storage> Core<S> {
             }
             let now = self.storage.now();
             let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
-            if staging.has_full_group() || (staging.has_work() && now >= due) {
-                if !staging.has_full_group() {
+            let is_urgent = staging.has_urgent_group();
+            // Whoever leads already goes on to the next group, or wakes this thread for it.
+            if !staging.leader && (is_urgent || (staging.has_work() && now >= due)) {
+                if !is_urgent {
                     deadline = None;
                 }
                 drop(staging);
@@ -156,12 +159,14 @@ impl<S: Storage> Core<S> {
                 staging = lock(&self.staging);
                 continue;
             }
-            staging = if staging.has_work() {
+            staging.log_thread_rests = true;
+            staging = if staging.has_work() && !staging.leader {
                 crate::wait_for(&self.log_work, staging, due - now)
             } else {
                 deadline = None;
                 crate::wait(&self.log_work, staging)
             };
+            staging.log_thread_rests = false;
         }
     }
 }
@@ -170,7 +175,7 @@ impl<S: Storage> Core<S> {
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
-    /// Starts the keeper, the checkpointer and, for memory-first databases, the log thread.
+    /// Starts the keeper, the checkpointer and the log thread.
     pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
         let mut threads = Self(Vec::new());
         if core.options.background {
@@ -180,9 +185,7 @@ impl Threads {
             threads.spawn("uarr-checkpoint", core.clone(), |core| {
                 core.repeat(&core.checkpointer, Core::step_checkpoint);
             })?;
-            if core.options.durability.memory_first() {
-                threads.spawn("uarr-log", core.clone(), |core| core.keep_log())?;
-            }
+            threads.spawn("uarr-log", core.clone(), |core| core.keep_log())?;
         }
         Ok(threads)
     }

@@ -5,7 +5,7 @@
 //! a learned index. Nothing acknowledged is lost; a read costs memory latency.
 //!
 //! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `range`, `record`, `key`, `options`,
-//! `error` are what callers see. `commit` stages and commits, `log` and `segments` write the log, `scan` reads it;
+//! `error` are what callers see. `commit` stages (`staging`) and commits groups (`group`), `log` and `segments` write the log, `scan` reads it;
 //! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make state durable, `open` and
 //! `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune` look at it.
 //!
@@ -20,6 +20,8 @@ mod commit;
 mod core;
 mod db;
 mod error;
+mod group;
+mod histogram;
 mod image;
 mod jobs;
 mod key;
@@ -32,6 +34,7 @@ mod recovery;
 mod root;
 mod scan;
 mod segments;
+mod staging;
 mod stats;
 mod store;
 mod table;
@@ -46,12 +49,15 @@ pub use batch::{BATCH_BYTES_MAX, Batch};
 pub use commit::Commit;
 pub use db::{Db, VALUE_BYTES_MAX};
 pub use error::{Corruption, Error, ErrorKind, Result};
+pub use histogram::Distribution;
 pub use key::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind};
-pub use options::{Builder, CommitPath, Durability, RecoveryMode, VerifyPolicy};
+pub use options::{
+    Builder, CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions,
+};
 pub use range::Range;
 pub use record::Record;
 pub use recovery::{RecoveryReport, TornTail};
-pub use stats::Stats;
+pub use stats::{CommitPhases, Stats};
 pub use uarr_index::IndexStats;
 pub use uarr_layout::uarr as value;
 pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};

@@ -12,8 +12,8 @@ use uarr_uring::{
     AlignedBuffer, CommitStrategy, LockError, LogWriterOptions, OpenMode, Storage, StorageFile,
 };
 
-use crate::commit::{Applier, Staging};
-use crate::core::{Core, Counters, Pins, Signal};
+use crate::commit::Applier;
+use crate::core::{Core, Counters, Phases, Pins, Signal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::log::{Log, LogIdentity, LogPosition, LogRoom, reopen_segment};
@@ -21,6 +21,7 @@ use crate::options::{CommitPath, Options};
 use crate::recovery::{Recovered, recover};
 use crate::root::{ROOT_FILE, Root};
 use crate::segments::{self, Segment, Segments, WAL_DIR};
+use crate::staging::Staging;
 use crate::store::DATA_FILE;
 use crate::tune;
 
@@ -91,6 +92,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         written_back: AtomicU64::new(recovered.tail),
         pins: Pins::default(),
         counters,
+        phases: Phases::default(),
         keeper: Signal::default(),
         checkpointer: Signal::default(),
         stopping: AtomicBool::new(false),

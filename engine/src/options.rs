@@ -26,6 +26,35 @@ impl Durability {
     }
 }
 
+/// What a caller asks of one write, beyond what the database promises anyway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WriteOptions {
+    pub(crate) durable: bool,
+}
+
+impl WriteOptions {
+    /// The database's own promise.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Acknowledged only once it survives a loss of power, also in a memory-first database, where it is
+    /// visible at once. All earlier writes are durable then too.
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+}
+
+/// What a write does when all group buffers are full because the device has fallen behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// It waits for room: a thread blocks, a task sleeps.
+    Wait,
+    /// It fails with [`crate::ErrorKind::Busy`]; nothing of it was written.
+    Error,
+}
+
 /// How groups reach the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CommitPath {
@@ -62,6 +91,7 @@ pub(crate) struct Options {
     pub commit_path: CommitPath,
     pub recovery: RecoveryMode,
     pub verify: VerifyPolicy,
+    pub when_full: WhenFull,
     pub keys: Option<KeyKind>,
     pub create: bool,
     pub background: bool,
@@ -78,6 +108,7 @@ impl Default for Options {
             commit_path: CommitPath::Auto,
             recovery: RecoveryMode::TolerateTornTail,
             verify: VerifyPolicy::FirstTouch,
+            when_full: WhenFull::Wait,
             keys: None,
             create: true,
             background: true,
@@ -160,6 +191,12 @@ impl Builder {
     /// When records are checked. Default: [`VerifyPolicy::FirstTouch`].
     pub fn verify(mut self, policy: VerifyPolicy) -> Self {
         self.options.verify = policy;
+        self
+    }
+
+    /// What writes do when the device has fallen behind. Default: [`WhenFull::Wait`].
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.options.when_full = when_full;
         self
     }
 

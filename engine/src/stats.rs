@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use uarr_index::IndexStats;
 use uarr_uring::{Backend, CommitStrategy, Storage};
 
-use crate::core::Core;
+use crate::core::{Core, Phases};
+use crate::histogram::Distribution;
 use crate::lock;
 use crate::tune;
 
@@ -24,6 +25,8 @@ pub struct Stats {
     pub write_count: u64,
     /// Cache flushes of the log, counting a write that carries its own flush as one.
     pub flush_count: u64,
+    /// Where the time of commits went.
+    pub phases: CommitPhases,
     /// Bytes written to the log, padding included.
     pub log_bytes: u64,
     /// Checkpoints taken.
@@ -54,6 +57,25 @@ pub struct Stats {
     pub ordered_index: Option<IndexStats>,
 }
 
+/// Where the time of commits goes since the database was opened. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CommitPhases {
+    /// From the call of a durable write until its group was given to the device.
+    pub queue: Distribution,
+    /// Applying a group to data file and index, while the device works. Only where writes are durable before
+    /// they are visible.
+    pub apply: Distribution,
+    /// From giving a group to the device until it was durable.
+    pub io: Distribution,
+    /// From then until a member was running again.
+    pub wake: Distribution,
+    /// Commits in a group.
+    pub group_commits: Distribution,
+    /// Bytes of a group as it was written.
+    pub group_bytes: Distribution,
+}
+
 impl<S: Storage> Core<S> {
     pub fn stats(&self) -> Stats {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -71,6 +93,7 @@ impl<S: Storage> Core<S> {
             group_count: counter(&self.counters.group_count),
             write_count: counter(&self.counters.write_count),
             flush_count: counter(&self.counters.flush_count),
+            phases: distributions(&self.phases),
             log_bytes: counter(&self.counters.log_bytes),
             checkpoint_count: counter(&self.counters.checkpoint_count),
             visible_lsn: counter(&self.visible_lsn),
@@ -86,5 +109,16 @@ impl<S: Storage> Core<S> {
             index,
             ordered_index,
         }
+    }
+}
+
+fn distributions(phases: &Phases) -> CommitPhases {
+    CommitPhases {
+        queue: phases.queue.distribution(),
+        apply: phases.apply.distribution(),
+        io: phases.io.distribution(),
+        wake: phases.wake.distribution(),
+        group_commits: phases.group_commits.distribution(),
+        group_bytes: phases.group_bytes.distribution(),
     }
 }

@@ -1,0 +1,112 @@
+//! Writes on their way to the device: the group that still takes frames, and full ones before it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use uarr_uring::AlignedBuffer;
+
+use crate::error::Error;
+use crate::group::GroupCell;
+use crate::log::GroupBuilder;
+
+/// Cells whose members may still be looking, and free ones.
+const SPARE_CELLS_MAX: usize = 8;
+
+/// A group that has not been handed to the device.
+pub(crate) struct StagedGroup {
+    pub builder: GroupBuilder,
+    pub cell: Arc<GroupCell>,
+    pub commit_count: u32,
+    /// Blocked members: one of them can lead.
+    pub thread_count: u32,
+    /// Somebody waits for the group to be durable: it is not left until its interval is over.
+    pub is_awaited: bool,
+}
+
+/// What all writers share before their group is submitted.
+pub(crate) struct Staging {
+    pub open: Option<StagedGroup>,
+    pub sealed: VecDeque<StagedGroup>,
+    pub spare: Vec<Arc<AlignedBuffer>>,
+    /// Cells of finished groups, free once their members have looked.
+    pub spare_cells: VecDeque<Arc<GroupCell>>,
+    pub next_lsn: u64,
+    /// Where the next record goes in the data file.
+    pub tail: u64,
+    /// Every group up to this LSN was written or has failed.
+    pub settled_lsn: u64,
+    /// Somebody is writing a group, or has been asked to.
+    pub leader: bool,
+    pub settled_waiters: usize,
+    pub buffer_waiters: usize,
+    /// Tasks that wait for a buffer.
+    pub room_wakers: Vec<Waker>,
+    /// The log thread sleeps and nobody has woken it.
+    pub log_thread_rests: bool,
+    /// Why there can be no more writes.
+    pub stop: Option<Error>,
+}
+
+impl Staging {
+    pub fn new(next_lsn: u64, tail: u64, spare: Vec<Arc<AlignedBuffer>>) -> Self {
+        Self {
+            open: None,
+            sealed: VecDeque::new(),
+            spare,
+            spare_cells: VecDeque::new(),
+            next_lsn,
+            tail,
+            settled_lsn: next_lsn - 1,
+            leader: false,
+            settled_waiters: 0,
+            buffer_waiters: 0,
+            room_wakers: Vec::new(),
+            log_thread_rests: false,
+            stop: None,
+        }
+    }
+
+    pub fn has_work(&self) -> bool {
+        self.open.is_some() || !self.sealed.is_empty()
+    }
+
+    /// Whether a group should be written without waiting for more.
+    pub fn has_urgent_group(&self) -> bool {
+        !self.sealed.is_empty() || self.open.as_ref().is_some_and(|group| group.is_awaited)
+    }
+
+    pub fn take_oldest(&mut self) -> Option<StagedGroup> {
+        self.sealed.pop_front().or_else(|| self.open.take())
+    }
+
+    pub fn oldest(&self) -> Option<&StagedGroup> {
+        self.sealed.front().or(self.open.as_ref())
+    }
+
+    /// Lets `builder` take the next frames.
+    pub fn open_group(&mut self, builder: GroupBuilder) {
+        let cell = self.renewed_cell().unwrap_or_else(GroupCell::new);
+        let (commit_count, thread_count, is_awaited) = (0, 0, false);
+        let group = StagedGroup { builder, cell, commit_count, thread_count, is_awaited };
+        self.open = Some(group);
+    }
+
+    /// Keeps the cell of a finished group for later.
+    pub fn keep_cell(&mut self, cell: &Arc<GroupCell>) {
+        if self.spare_cells.len() < SPARE_CELLS_MAX {
+            self.spare_cells.push_back(cell.clone());
+        }
+    }
+
+    fn renewed_cell(&mut self) -> Option<Arc<GroupCell>> {
+        for _ in 0..self.spare_cells.len() {
+            let mut cell = self.spare_cells.pop_front()?;
+            if GroupCell::renew(&mut cell) {
+                return Some(cell);
+            }
+            self.spare_cells.push_back(cell);
+        }
+        None
+    }
+}

@@ -70,6 +70,8 @@ pub enum Command {
     Verify,
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
+    /// Make, read and check single records outside of a database
+    Value(Value),
     /// Print the completions for a shell
     Completions(Completions),
 }
@@ -150,6 +152,43 @@ pub struct Scan {
     /// Print only the keys: one per line, or with --json as {"key":...}
     #[arg(long)]
     pub keys_only: bool,
+}
+
+/// What `value` does, none of which needs a database.
+#[derive(Debug, Args)]
+pub struct Value {
+    /// What to do with the record.
+    #[command(subcommand)]
+    pub command: ValueCommand,
+}
+
+/// What to do with one record.
+#[derive(Debug, Subcommand)]
+pub enum ValueCommand {
+    /// Write the record of a JSON text: its bytes, or with --json {"$bytes":"<base64>"}
+    FromJson {
+        /// File of one JSON text of at most 64 MiB; - reads standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Print a record as JSON
+    ToJson {
+        /// File of one record; - reads standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Print ok, or the rule that a record breaks and the byte offset where it does (exit code 1)
+    Check {
+        /// File of one record; - reads standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Print the bytes of a record with their meaning, of a damaged one as far as it goes
+    Dump {
+        /// File of one record; - reads standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
 }
 
 /// Options of `completions`.

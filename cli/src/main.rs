@@ -1,4 +1,4 @@
-//! The `uarr` command: import, read, write, scan and verify databases.
+//! The `uarr` command: import, read, write, scan and verify databases, and single records.
 //!
 //! `main` parses, runs one command and turns its end into an exit code; `args` is the command line,
 //! `exit` the codes, `failure` the errors, `output` the streams. Each command has a file.
@@ -18,6 +18,7 @@ mod key;
 mod lines;
 mod open;
 mod output;
+mod record;
 mod scan;
 mod stats;
 mod value;
@@ -89,6 +90,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Stats => stats::run(global, out),
         Command::Verify => verify::run(global, out),
         Command::Checkpoint => checkpoint::run(global, out),
+        Command::Value(args) => record::run(args, out),
         Command::Completions(args) => completions(args, out),
     }
 }

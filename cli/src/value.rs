@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use uarr_layout::uarr::{Encoder, UArrRef};
+use uarr_layout::uarr::{Encoder, JsonError, UArrRef};
 
 use crate::failure::{Failure, Result, output};
 
@@ -10,11 +10,16 @@ use crate::failure::{Failure, Result, output};
 /// ends, must not fill the memory.
 pub const JSON_BYTES_MAX: usize = 64 << 20;
 
-/// Writes a value as JSON: a record as it is, any other bytes as `{"$bytes":"<base64>"}`.
+/// Writes a value as JSON: a record as it is, any other bytes as [`write_bytes`] does.
 pub fn write_value(out: &mut impl Write, value: &[u8]) -> Result<()> {
-    if let Ok(record) = UArrRef::validate(value) {
-        return Ok(record.write_json(out)?);
+    match UArrRef::validate(value) {
+        Ok(record) => Ok(record.write_json(out)?),
+        Err(_) => write_bytes(out, value),
     }
+}
+
+/// Writes bytes as `{"$bytes":"<base64>"}`.
+pub fn write_bytes(out: &mut impl Write, value: &[u8]) -> Result<()> {
     // A record's own notation of bytes in JSON is base64.
     let mut encoder = Encoder::new();
     encoder.start();
@@ -27,16 +32,25 @@ pub fn write_value(out: &mut impl Write, value: &[u8]) -> Result<()> {
     out.write_all(b"}").map_err(|error| output(&error))
 }
 
+/// The failure of a text that is no JSON.
+pub fn no_json(error: &JsonError) -> Failure {
+    Failure {
+        offset: Some(error.offset as u64),
+        line: Some(error.line as u64),
+        ..Failure::input(format!("the record is no JSON: {error}"))
+    }
+}
+
 /// The field of this name; if there is none, the one at this path, such as `a.b[3].c`.
 pub fn find_field<'a>(record: &UArrRef<'a>, path: &str) -> Option<UArrRef<'a>> {
     record.get(path).or_else(|| record.get_path(path)).filter(|field| !field.is_undefined())
 }
 
-/// Reads all of `input`, up to [`JSON_BYTES_MAX`].
-pub fn read_all(input: impl Read) -> Result<Vec<u8>> {
+/// Reads the JSON text `input`, called `name`, up to [`JSON_BYTES_MAX`].
+pub fn read_json(input: impl Read, name: &str) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let read = input.take(JSON_BYTES_MAX as u64 + 1).read_to_end(&mut text);
-    read.map_err(|error| Failure::io("cannot read standard input", &error))?;
+    read.map_err(|error| Failure::io(&format!("cannot read {name}"), &error))?;
     if text.len() > JSON_BYTES_MAX {
         let message = format!("the record has more than {JSON_BYTES_MAX} bytes of JSON");
         return Err(Failure::input(message).into());

@@ -8,26 +8,22 @@ use uarr_layout::uarr::from_json;
 
 use crate::args::{Del, Global, Put};
 use crate::exit::Exit;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::get::missing_key;
 use crate::key::Key;
 use crate::open::Absent;
 use crate::output::Output;
-use crate::value::{JSON_BYTES_MAX, read_all};
+use crate::value::{JSON_BYTES_MAX, no_json, read_json};
 
 /// Runs `put`. Input is checked before a database is created.
 pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
     Key::parse(&args.key, global.key_kind.map_or(KeyKind::Bytes, KeyKind::from))?;
     let text = match args.value.as_bytes() {
-        b"-" => read_all(std::io::stdin().lock())?,
+        b"-" => read_json(std::io::stdin().lock(), "standard input")?,
         text => text.to_vec(),
     };
     assert!(text.len() <= JSON_BYTES_MAX, "the kernel limits arguments to far less");
-    let record = from_json(&text).map_err(|error| Failure {
-        offset: Some(error.offset as u64),
-        line: Some(error.line as u64),
-        ..Failure::input(format!("the record is no JSON: {error}"))
-    })?;
+    let record = from_json(&text).map_err(|error| no_json(&error))?;
     let db = global.open(Absent::Create)?;
     let key = Key::parse(&args.key, db.key_kind())?;
     let commit = db.put(&key, record.as_bytes())?;

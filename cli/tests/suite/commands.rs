@@ -177,7 +177,7 @@ fn help_and_completions() {
     for code in 0..=6 {
         assert!(help.contains(&format!("\n  {code}  ")), "{help}");
     }
-    for name in ["import", "get", "put", "del", "scan", "stats", "verify", "checkpoint"] {
+    for name in ["import", "get", "put", "del", "scan", "stats", "verify", "checkpoint", "value"] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(run(&[name, "--help"]).done().contains("--json"));
     }

@@ -10,3 +10,4 @@ mod import;
 mod refusals;
 mod run;
 mod streams;
+mod value;

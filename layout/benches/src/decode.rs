@@ -79,6 +79,8 @@ pub(crate) fn add(rows: &mut Vec<Row>) {
     rows.push(row(GROUP, "postcard", move || {
         postcard::from_bytes::<Node>(black_box(&bytes)).expect("valid")
     }));
+    let text = serde_json::to_string(&expected).expect("fits");
+    rows.push(crate::sqlite::decode(GROUP, &text));
     add_checks(rows);
     add_json(rows);
 }
@@ -100,6 +102,8 @@ fn add_checks(rows: &mut Vec<Row>) {
     rows.push(row(GROUP, "serde_json skip", move || {
         serde_json::from_slice::<IgnoredAny>(black_box(&bytes)).is_ok()
     }));
+    let text = serde_json::to_string(&node()).expect("fits");
+    rows.push(crate::sqlite::check(GROUP, &text));
     for (name, count) in [("uarr 100 names", 100), ("uarr 1000 names", 1000)] {
         let record = crate::fields::uarr_record(count);
         rows.push(row(GROUP, name, move || UArrRef::validate(black_box(&record)).is_ok()));

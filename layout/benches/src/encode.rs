@@ -129,4 +129,6 @@ pub(crate) fn add(rows: &mut Vec<Row>) {
     rows.push(row(GROUP, "postcard", move || {
         postcard::to_slice(black_box(&value), &mut buffer).expect("fits").len()
     }));
+    let text = serde_json::to_string(&node()).expect("fits");
+    rows.push(crate::sqlite::encode(GROUP, text));
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hint::black_box;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use uarr_layout::uarr::{Builder, Key, UArrBuf, UArrRef};
 
 use crate::{Row, row};
@@ -23,6 +24,15 @@ pub(crate) fn uarr_record(count: usize) -> UArrBuf {
         }
     });
     record.expect("fits").clone()
+}
+
+/// The fields in the order of their numbers, for every peer that keeps an order.
+struct Ordered(Vec<(String, i64)>);
+
+impl Serialize for Ordered {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// Picks one field of a map and skips the others, as a careful user of serde would.
@@ -79,50 +89,39 @@ fn add_uarr(rows: &mut Vec<Row>, group: &'static str, key: &'static Key<'static>
 
 fn add_peers(rows: &mut Vec<Row>, group: &'static str, name: &'static str, count: usize) {
     let expected: i64 = name[6..].parse().expect("digits");
-    let map: HashMap<String, i64> =
-        names(count).into_iter().enumerate().map(|(i, name)| (name, i as i64)).collect();
-    let ordered: Vec<(String, i64)> =
-        names(count).into_iter().enumerate().map(|(i, name)| (name, i as i64)).collect();
+    let fields: Vec<(String, i64)> = names(count).into_iter().zip(0..).collect();
+    let map: HashMap<String, i64> = fields.iter().cloned().collect();
+    let ordered = Ordered(fields);
 
-    let mut builder = flexbuffers::Builder::default();
-    let mut target = builder.start_map();
-    ordered.iter().for_each(|(name, value)| target.push(name, *value));
-    target.end_map();
-    let bytes = builder.take_buffer();
+    let bytes = flexbuffers::to_vec(&ordered).expect("fits");
     let get = |bytes: &[u8], name: &str| {
         flexbuffers::Reader::get_root(bytes).ok()?.as_map().idx(name).get_i64().ok()
     };
     assert_eq!(get(&bytes, name), Some(expected));
     rows.push(row(group, "flexbuffers", move || get(black_box(&bytes), black_box(name))));
 
-    let bytes = rmp_serde::to_vec(&map).expect("fits");
+    let bytes = rmp_serde::to_vec(&ordered).expect("fits");
     let get = |bytes: &[u8], name: &str| {
         Pick(name).deserialize(&mut rmp_serde::Deserializer::from_read_ref(bytes)).expect("valid")
     };
     assert_eq!(get(&bytes, name), expected);
     rows.push(row(group, "msgpack scan", move || get(black_box(&bytes), black_box(name))));
 
-    let text = serde_json::to_string(&map).expect("fits");
+    let text = serde_json::to_string(&ordered).expect("fits");
     let get = |text: &str, name: &str| {
         Pick(name).deserialize(&mut serde_json::Deserializer::from_str(text)).expect("valid")
     };
     assert_eq!(get(&text, name), expected);
+    rows.push(crate::sqlite::get(group, name, &text, expected));
     rows.push(row(group, "serde_json scan", move || get(black_box(&text), black_box(name))));
-    add_sqlite(rows, group, name, &serde_json::to_string(&map).expect("fits"));
-    rows.push(row(group, "HashMap", move || map.get(black_box(name)).copied()));
-}
 
-/// SQLite's own JSONB, one prepared statement.
-fn add_sqlite(rows: &mut Vec<Row>, group: &'static str, name: &str, text: &str) {
-    let database = rusqlite::Connection::open_in_memory().expect("SQLite opens");
-    let blob: Vec<u8> =
-        database.query_row("SELECT jsonb(?1)", [text], |row| row.get(0)).expect("the text is JSON");
-    let query = format!("SELECT json_extract(?1, '$.{name}')");
-    let expected: i64 = name[6..].parse().expect("digits");
-    let get = move |blob: &[u8]| -> i64 {
-        let mut statement = database.prepare_cached(&query).expect("the query is right");
-        statement.query_row([blob], |row| row.get(0)).expect("the field is there")
+    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&map).expect("fits");
+    let get = |bytes: &[u8], name: &str| {
+        type Map = rkyv::Archived<HashMap<String, i64>>;
+        let map = rkyv::access::<Map, rkyv::rancor::Error>(bytes).expect("valid");
+        map.get(name).map(|value| value.to_native())
     };
-    assert_eq!(get(&blob), expected);
-    rows.push(row(group, "SQLite JSONB", move || get(black_box(&blob))));
+    assert_eq!(get(&bytes, name), Some(expected));
+    rows.push(row(group, "rkyv checked", move || get(black_box(&bytes), black_box(name))));
+    rows.push(row(group, "HashMap", move || map.get(black_box(name)).copied()));
 }

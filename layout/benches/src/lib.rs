@@ -10,6 +10,7 @@ mod decode;
 mod encode;
 mod fields;
 mod node;
+mod sqlite;
 mod vector;
 
 pub use node::{Node, node};

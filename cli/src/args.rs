@@ -165,7 +165,7 @@ pub struct Value {
 /// What to do with one record.
 #[derive(Debug, Subcommand)]
 pub enum ValueCommand {
-    /// Write the record of a JSON text: its bytes, or with --json {"$bytes":"<base64>"}
+    /// Write the record of a JSON text: its bytes, or with --json {"$bytes":"BASE64"}
     FromJson {
         /// File of one JSON text of at most 64 MiB; - reads standard input
         #[arg(default_value = "-")]

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! caller   stage: next LSN, address in the data file, frame into the open group        (staging lock)
-//!          nobody leading? -> leader: 1. submit the oldest group                       (log lock)
-//!                                     2. apply its records to data file and index, the device is busy
+//!          nobody leading? -> leader: 1. submit the oldest group, and full ones behind it   (log lock)
+//!                                     2. apply their records to data file and index, the device is busy
 //!                                     3. wait for the device
 //!                                     4. durable, visible; wake the group; hand over to the next group
 //!          else           -> wait on the group's one futex word: done, failed, or "lead"
@@ -19,7 +19,6 @@
 //! Failure: if a write or flush fails, nobody knows what reached the device. The group gets the error,
 //! all later writes get `Poisoned`, nothing is retried; records above `visible_lsn` stay unseen.
 
-use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Poll, Waker};
@@ -31,8 +30,9 @@ use uarr_uring::{AlignedBuffer, Storage, StorageFile};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts, Settled};
+use crate::lead::Stint;
 use crate::lock;
-use crate::log::{GroupBuilder, LogPosition, SubmitContext, clear};
+use crate::log::{GroupBuilder, LogPosition};
 use crate::options::{WhenFull, WriteOptions};
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
@@ -75,22 +75,6 @@ pub(crate) struct Applier<W> {
     pub tombstones: Tombstones,
 }
 
-/// Held by a leader while it writes: if it panics, the others must not wait for it for ever.
-struct Abandoned<'a, S: Storage> {
-    core: &'a Core<S>,
-    cell: &'a Arc<GroupCell>,
-    last_lsn: u64,
-}
-
-impl<S: Storage> Drop for Abandoned<'_, S> {
-    fn drop(&mut self) {
-        let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
-        let result = Err(self.core.note_poison(&cause));
-        self.core.settle(self.last_lsn, None, self.cell, &result);
-        self.cell.finish(&result, GroupFacts::default());
-    }
-}
-
 /// What a caller does after its frames were staged.
 enum Role {
     /// Nothing: the write is acknowledged in memory.
@@ -119,7 +103,7 @@ impl<S: Storage> Core<S> {
         let cell = match role {
             Role::Done => return Ok(Commit::in_memory(lsn)),
             Role::Leader(group, cell) => {
-                self.lead(group);
+                self.lead(group, Stint::Turn);
                 cell
             }
             Role::Member(cell) => cell,
@@ -129,7 +113,8 @@ impl<S: Storage> Core<S> {
                 return Ok(self.receipt(lsn, begun_ns, facts));
             }
             let group = lock(&self.staging).take_oldest();
-            self.lead(group.expect("the offer to lead is made for a staged group"));
+            let group = group.expect("the offer to lead is made for a staged group");
+            self.lead(group, Stint::Turn);
         }
     }
 
@@ -182,7 +167,7 @@ impl<S: Storage> Core<S> {
         commit
     }
 
-    fn now_ns(&self) -> u64 {
+    pub fn now_ns(&self) -> u64 {
         u64::try_from(self.storage.now().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -207,13 +192,13 @@ impl<S: Storage> Core<S> {
             let group = staging.take_oldest().expect("unsettled records are in a staged group");
             staging.leader = true;
             drop(staging);
-            self.lead(group);
+            self.lead(group, Stint::Turn);
             staging = lock(&self.staging);
         }
     }
 
     /// Writes the oldest staged group, if there is one and nobody leads.
-    pub fn write_oldest(&self) -> Result<()> {
+    pub fn write_oldest(&self, stint: Stint) -> Result<()> {
         let mut staging = lock(&self.staging);
         if staging.leader {
             // Whoever leads does not stop before the group is written.
@@ -223,7 +208,7 @@ impl<S: Storage> Core<S> {
         } else if let Some(group) = staging.take_oldest() {
             staging.leader = true;
             drop(staging);
-            self.lead(group);
+            self.lead(group, stint);
         }
         self.poison().map_or(Ok(()), Err)
     }
@@ -300,7 +285,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// The log thread looks for work when it is awake; only a sleeping one costs a system call.
-    fn wake_log_thread(&self, staging: &mut Staging) {
+    pub fn wake_log_thread(&self, staging: &mut Staging) {
         if std::mem::take(&mut staging.log_thread_rests) {
             self.log_work.notify_one();
         }
@@ -364,7 +349,7 @@ impl<S: Storage> Core<S> {
                 Patience::Thread if !staging.leader => {
                     // The log thread has fallen behind, or there is none: this thread helps.
                     drop(staging);
-                    self.write_oldest()?;
+                    self.write_oldest(Stint::Turn)?;
                     staging = lock(&self.staging);
                 }
                 Patience::Thread => {
@@ -454,91 +439,8 @@ impl<S: Storage> Core<S> {
         self.forget_deleted(&mut applier)
     }
 
-    /// Writes `group` to the device, applies it meanwhile, settles it and hands over. The caller is leader.
-    fn lead(&self, group: StagedGroup) {
-        let last_lsn = group.builder.last_lsn();
-        let StagedGroup { builder, cell, commit_count, .. } = group;
-        let record_count = u64::from(builder.record_count);
-        let abandoned = Abandoned { core: self, cell: &cell, last_lsn };
-        let submitted_ns = self.now_ns();
-        let (result, buffer) = self.write_group(builder);
-        let settled_ns = self.now_ns();
-        std::mem::forget(abandoned);
-        if result.is_ok() {
-            self.durable_lsn.store(last_lsn, Ordering::Release);
-            if !self.options.durability.memory_first() {
-                self.visible_lsn.store(last_lsn, Ordering::Release);
-            }
-            self.counters.note_group(u64::from(commit_count), record_count);
-            self.phases.io.record(settled_ns.saturating_sub(submitted_ns));
-            self.phases.group_commits.record(commit_count.into());
-        }
-        self.settle(last_lsn, buffer, &cell, &result);
-        cell.finish(&result, GroupFacts { submitted_ns, settled_ns, commit_count });
-        self.wake_background();
-    }
-
-    fn write_group(&self, builder: GroupBuilder) -> (Result<()>, Option<Arc<AlignedBuffer>>) {
-        let mut log = lock(&self.log);
-        let context = SubmitContext {
-            storage: &self.storage,
-            segments: &self.segments,
-            room: &self.room,
-            space: &self.space,
-            durable_lsn: self.durable_lsn.load(Ordering::Acquire),
-        };
-        let submitted = match log.submit(builder, context) {
-            Ok(submitted) => submitted,
-            Err((error, mut buffer)) => {
-                let used = buffer.len();
-                clear(&mut buffer, used);
-                return (self.not_submitted(error), Some(buffer));
-            }
-        };
-        self.phases.group_bytes.record((submitted.end - self.identity.block_bytes) as u64);
-        let memory_first = self.options.durability.memory_first();
-        let applied = if memory_first { Ok(()) } else { self.apply_group(&submitted) };
-        let done = log.complete();
-        self.counters.note_log(log.counters(), log.strategy());
-        drop(log);
-        let written = done.result.map_err(|error| Error::device("a group commit failed", error));
-        drop(done.buffer);
-        if let Err(error) = written.and(applied) {
-            // The device may hold on to the buffer; no more groups are built in any case.
-            self.note_poison(&error);
-            return (Err(error), None);
-        }
-        *lock(&self.log_end) = submitted.position;
-        let mut buffer = submitted.buffer;
-        clear(&mut buffer, submitted.end);
-        (Ok(()), Some(buffer))
-    }
-
-    /// Nothing of a group was written. If it was only for lack of room and nobody has seen its records, the
-    /// log goes on without it.
-    fn not_submitted(&self, error: io::Error) -> Result<()> {
-        let error = Error::io("a group could not be written", error);
-        if error.kind() != ErrorKind::NoSpace || self.options.durability.memory_first() {
-            self.note_poison(&error);
-        }
-        Err(error)
-    }
-
-    fn apply_group(&self, submitted: &crate::log::Submitted) -> Result<()> {
-        let block_bytes = self.identity.block_bytes;
-        let begun_ns = self.now_ns();
-        let mut applier = lock(&self.applier);
-        for frame in GroupBuilder::frames(&submitted.buffer, block_bytes, submitted.end) {
-            let frame = frame.expect("frames of a group that was just built are whole");
-            self.apply(&mut applier, &frame)?;
-        }
-        self.forget_deleted(&mut applier)?;
-        self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
-        Ok(())
-    }
-
     /// Appends the record of `frame` to the data file and makes the index point to it.
-    fn apply(&self, applier: &mut Applier<S::MapWriter>, frame: &Frame<'_>) -> Result<()> {
+    pub fn apply(&self, applier: &mut Applier<S::MapWriter>, frame: &Frame<'_>) -> Result<()> {
         let previous = self.table.get(frame.key, &self.store)?;
         let locator = applier.appender.append(frame, previous);
         self.table.set(frame.key, locator, &self.store)?;
@@ -558,47 +460,6 @@ impl<S: Storage> Core<S> {
             applier.tombstones.drop_oldest(was_indexed);
         }
         Ok(())
-    }
-
-    /// Records the outcome of a group and finds the next leader.
-    fn settle(
-        &self,
-        last_lsn: u64,
-        buffer: Option<Arc<AlignedBuffer>>,
-        cell: &Arc<GroupCell>,
-        result: &Result<()>,
-    ) {
-        let mut staging = lock(&self.staging);
-        staging.keep_cell(cell);
-        staging.settled_lsn = last_lsn;
-        if let Some(buffer) = buffer.filter(|buffer| buffer.len() == self.buffer_bytes) {
-            staging.spare.push(buffer);
-        }
-        if let (Err(_), Some(error)) = (result, self.poison()) {
-            staging.stop = Some(error.clone());
-            while let Some(group) = staging.take_oldest() {
-                staging.settled_lsn = group.builder.last_lsn();
-                group.cell.finish(&Err(error.clone()), GroupFacts::default());
-            }
-        }
-        match staging.oldest() {
-            // The first of its threads goes on; tasks and memory-first writes are the log thread's.
-            Some(group) if group.thread_count > 0 => group.cell.offer_lead(),
-            oldest => {
-                let has_more = oldest.is_some();
-                staging.leader = false;
-                if has_more {
-                    self.wake_log_thread(&mut staging);
-                }
-            }
-        }
-        staging.room_wakers.drain(..).for_each(Waker::wake);
-        if staging.settled_waiters > 0 {
-            self.settled.notify_all();
-        }
-        if staging.buffer_waiters > 0 {
-            self.buffer_free.notify_all();
-        }
     }
 
     /// Why the database takes no more writes, if a failure is the reason.

@@ -18,6 +18,7 @@ use uarr_uring::{Storage, StorageFile};
 use crate::commit::PREFAULT_AHEAD_BYTES;
 use crate::core::{Core, Signal};
 use crate::error::{Error, Result};
+use crate::lead::Stint;
 use crate::lock;
 use crate::options::Durability;
 
@@ -47,7 +48,7 @@ impl<S: Storage> Core<S> {
             Durability::Sync => false,
         };
         if write {
-            self.write_oldest()?;
+            self.write_oldest(Stint::Turn)?;
             return Ok(true);
         }
         Ok(self.step_space()? || self.step_checkpoint()?)
@@ -153,7 +154,7 @@ impl<S: Storage> Core<S> {
                 }
                 drop(staging);
                 // A failure has poisoned the database: writers and `sync` report it.
-                if self.write_oldest().is_err() {
+                if self.write_oldest(Stint::Backlog).is_err() {
                     return;
                 }
                 staging = lock(&self.staging);

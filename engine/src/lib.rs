@@ -25,6 +25,7 @@ mod histogram;
 mod image;
 mod jobs;
 mod key;
+mod lead;
 mod log;
 mod open;
 mod options;

@@ -9,6 +9,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use uarr_layout::DatabaseId;
 use uarr_layout::frame::{Frame, Frames};
@@ -85,6 +86,8 @@ fn crc32c_append(crc: u32, frame: &Frame<'_>) -> u32 {
 
 /// A group that was handed to the device.
 pub(crate) struct Submitted {
+    /// What the device's answer will name.
+    pub ticket: u64,
     /// The same buffer the device reads.
     pub buffer: Arc<AlignedBuffer>,
     /// End of the frames in it.
@@ -98,6 +101,8 @@ pub(crate) struct Log<S: Storage> {
     writer: S::Log,
     active: Segment<S::File>,
     position: LogPosition,
+    /// When the active segment was begun or opened, by the clock of the storage.
+    begun: Option<Duration>,
     database: DatabaseId,
     life: u64,
     block_bytes: usize,
@@ -129,7 +134,7 @@ impl<S: Storage> Log<S> {
         assert_eq!(active.number, position.segment);
         assert!(position.offset.is_multiple_of(identity.block_bytes as u64));
         let LogIdentity { database, life, block_bytes } = identity;
-        Self { writer, active, position, database, life, block_bytes }
+        Self { writer, active, position, begun: None, database, life, block_bytes }
     }
 
     /// A buffer for groups, registered with the kernel while there are such.
@@ -145,7 +150,7 @@ impl<S: Storage> Log<S> {
         self.writer.counters()
     }
 
-    /// Sends `group` to the device. The previous group has been submitted, all up to `durable_lsn` is durable.
+    /// Sends `group` to the device, behind those that were sent before. All up to `durable_lsn` is durable.
     /// On error nothing was written: the log goes on as if the group had never been.
     pub fn submit(
         &mut self,
@@ -173,29 +178,33 @@ impl<S: Storage> Log<S> {
             len,
             durable: true,
         };
-        if let Err(error) = self.writer.submit(write) {
-            return Err((error, group.buffer));
-        }
+        let ticket = match self.writer.submit(write) {
+            Ok(ticket) => ticket,
+            Err(error) => return Err((error, group.buffer)),
+        };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
         context.room.remaining.store(self.active.bytes - self.position.offset, Ordering::Release);
-        Ok(Submitted { buffer: group.buffer, end: group.end, position: self.position })
+        Ok(Submitted { ticket, buffer: group.buffer, end: group.end, position: self.position })
     }
 
-    /// Waits for a submitted group.
+    /// Waits for any of the submitted groups.
     pub fn complete(&mut self) -> GroupDone {
-        self.writer.complete().expect("the leader waits only for a group it has submitted")
+        self.writer.complete().expect("the leader waits only for groups it has submitted")
     }
 
-    /// Moves on to the next segment if the active one has no room for `body_bytes`.
+    /// Moves on to the next segment if the active one has no room for `body_bytes`, or has been active for long
+    /// enough and the next is ready.
     fn make_current(&mut self, body_bytes: u64, context: &SubmitContext<'_, S>) -> io::Result<()> {
         let lead_bytes = if self.position.offset == 0 { self.block_bytes as u64 } else { 0 };
-        if self.position.offset + lead_bytes + body_bytes <= self.active.bytes {
+        let has_room = self.position.offset + lead_bytes + body_bytes <= self.active.bytes;
+        if has_room && !self.is_old(context) {
             return Ok(());
         }
         let needed = self.block_bytes as u64 + body_bytes;
         let next = match context.segments.take(needed) {
             Some(segment) => segment,
+            None if has_room => return Ok(()),
             None => {
                 // Only if preparation fell behind; it is never on the path otherwise.
                 let _space = crate::lock(context.space);
@@ -208,7 +217,16 @@ impl<S: Storage> Log<S> {
         context.segments.seal(self.active.number);
         self.position = LogPosition { segment: next.number, offset: 0, lsn: self.position.lsn };
         self.active = next;
+        self.begun = None;
         Ok(())
+    }
+
+    /// Whether the active segment was begun longer ago than a segment should be used for.
+    fn is_old(&mut self, context: &SubmitContext<'_, S>) -> bool {
+        let Some(age) = context.segment_age else { return false };
+        let now = context.storage.now();
+        let begun = *self.begun.get_or_insert(now);
+        self.position.offset > 0 && now.saturating_sub(begun) >= age
     }
 
     fn store_headers(
@@ -253,6 +271,8 @@ pub(crate) struct SubmitContext<'a, S: Storage> {
     /// Held while a segment is prepared.
     pub space: &'a Mutex<()>,
     pub durable_lsn: u64,
+    /// How long a segment is used although it has room.
+    pub segment_age: Option<Duration>,
 }
 
 /// Zeroes what a group used of its buffer, so that the next one finds zeros.

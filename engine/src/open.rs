@@ -29,9 +29,8 @@ const LOCK_FILE: &str = "lock";
 const DATA_DIR: &str = "data";
 /// A killed process' ring may hold its files a little longer than the process lives.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-/// Buffers of groups: one at the device, one being filled, two in between.
-const BUFFER_COUNT: usize = 4;
-const BUFFER_BYTES_MAX: u64 = 1 << 20;
+/// Buffers of groups: four at the device, one being filled, three in between.
+const BUFFER_COUNT: usize = 8;
 
 /// Opens the database in `storage`, or creates it.
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
@@ -48,7 +47,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
-    let buffer_bytes = BUFFER_BYTES_MAX.min(regular_bytes / BUFFER_COUNT as u64) as usize;
+    let buffer_bytes = options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT);
     let writer = storage
         .log_writer(LogWriterOptions {
             strategy: strategy(&options, &root.block),

@@ -95,7 +95,9 @@ pub(crate) struct Options {
     pub keys: Option<KeyKind>,
     pub create: bool,
     pub background: bool,
+    pub group_bytes: usize,
     pub segment_bytes: u64,
+    pub segment_age: Option<Duration>,
     pub chunk_bytes: u64,
     pub address_space_bytes: u64,
     pub checkpoint_log_bytes: u64,
@@ -112,7 +114,9 @@ impl Default for Options {
             keys: None,
             create: true,
             background: true,
+            group_bytes: 256 << 10,
             segment_bytes: 64 << 20,
+            segment_age: None,
             chunk_bytes: 64 << 20,
             address_space_bytes: 1 << 40,
             checkpoint_log_bytes: 256 << 20,
@@ -122,6 +126,14 @@ impl Default for Options {
 
 impl Options {
     fn check(&self) -> Result<()> {
+        let group_ok =
+            self.group_bytes.is_power_of_two() && (1 << 14..=1 << 20).contains(&self.group_bytes);
+        if !group_ok {
+            return Err(Error::invalid(format!(
+                "group_bytes must be a power of two from 16 KiB to 1 MiB, not {}",
+                self.group_bytes
+            )));
+        }
         let segment_ok = self.segment_bytes.is_power_of_two()
             && (1 << 18..=1 << 32).contains(&self.segment_bytes);
         if !segment_ok {
@@ -216,6 +228,21 @@ impl Builder {
     /// them, call [`Db::step`] often. Default: yes.
     pub fn background(mut self, background: bool) -> Self {
         self.options.background = background;
+        self
+    }
+
+    /// Most bytes that commits share one write of the log with: a power of two from 16 KiB to 1 MiB, lowered to an
+    /// eighth of a segment where that is less. A larger batch is a group by itself. While several full groups
+    /// wait, up to four are at the device at once. Default: 256 KiB.
+    pub fn group_bytes(mut self, bytes: usize) -> Self {
+        self.options.group_bytes = bytes;
+        self
+    }
+
+    /// The next group after this time begins a new segment, if one is ready, however much room the old one
+    /// has. For those who carry segments away. Default: a segment is used until it is full.
+    pub fn segment_age(mut self, age: Duration) -> Self {
+        self.options.segment_age = Some(age);
         self
     }
 

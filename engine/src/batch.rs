@@ -89,10 +89,19 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.db.core().write_async(&mut frames, options).await.map(Some)
     }
 
-    fn frames(&self) -> Result<Vec<Frame<'_>>> {
-        if let Some(error) = &self.error {
-            return Err(error.clone());
-        }
+    /// Bytes of keys and values so far; the first invalid change as an error.
+    pub(crate) fn checked_bytes(&self) -> Result<usize> {
+        self.error.clone().map_or(Ok(self.bytes.len()), Err)
+    }
+
+    /// Forgets all changes and keeps their memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.changes.clear();
+    }
+
+    pub(crate) fn frames(&self) -> Result<Vec<Frame<'_>>> {
+        self.checked_bytes()?;
         let frame = |change: &Change| {
             let key = &self.bytes[change.key_start..change.value_start];
             let value = &self.bytes[change.value_start..change.end];

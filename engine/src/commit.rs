@@ -19,6 +19,7 @@
 //! Failure: if a write or flush fails, nobody knows what reached the device. The group gets the error,
 //! all later writes get `Poisoned`, nothing is retried; records above `visible_lsn` stay unseen.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Poll, Waker};
@@ -92,6 +93,8 @@ enum Patience<'a> {
     Thread,
     /// It is woken; the log thread leads.
     Task(&'a Waker),
+    /// It blocks for room only; full groups are the log thread's.
+    Ahead,
 }
 
 impl<S: Storage> Core<S> {
@@ -145,6 +148,27 @@ impl<S: Storage> Core<S> {
                 Ok(self.receipt(lsn, begun_ns, facts))
             }
         }
+    }
+
+    /// Stages `frames` as one batch, whatever becomes of it, and notes whose outcome is to be looked at after
+    /// the next `sync`.
+    pub fn write_ahead(
+        &self,
+        frames: &mut [Frame<'_>],
+        cells: &mut VecDeque<Arc<GroupCell>>,
+    ) -> Result<()> {
+        let staged = self.stage(frames, WriteOptions::new().durable(), Patience::Ahead)?;
+        if let Some((_, Role::Member(cell))) = staged
+            && cells.back().is_none_or(|last| !Arc::ptr_eq(last, &cell))
+        {
+            cells.push_back(cell);
+        }
+        // Those that are settled need not be kept.
+        while let Some(outcome) = cells.front().and_then(|cell| cell.outcome()) {
+            outcome?;
+            cells.pop_front();
+        }
+        Ok(())
     }
 
     /// The time, for writes that get a receipt with times.
@@ -252,10 +276,10 @@ impl<S: Storage> Core<S> {
                 staging.stop = Some(error.clone());
                 return Err(error);
             }
+            if is_first {
+                self.wake_log_thread(&mut staging);
+            }
             if !options.durable {
-                if is_first {
-                    self.wake_log_thread(&mut staging);
-                }
                 return Ok(Some((lsn, Role::Done)));
             }
         }
@@ -266,7 +290,7 @@ impl<S: Storage> Core<S> {
     fn join(&self, staging: &mut Staging, patience: Patience<'_>) -> Role {
         let group = staging.open.as_mut().expect("a frame was just pushed");
         let cell = group.cell.clone();
-        group.is_awaited = true;
+        group.is_awaited |= !matches!(patience, Patience::Ahead);
         match patience {
             Patience::Task(_) => {
                 if !staging.leader {
@@ -274,6 +298,7 @@ impl<S: Storage> Core<S> {
                 }
                 return Role::Member(cell);
             }
+            Patience::Ahead => return Role::Member(cell),
             Patience::Thread => group.thread_count += 1,
         }
         if staging.leader {
@@ -338,7 +363,8 @@ impl<S: Storage> Core<S> {
                 staging.open_group(builder);
                 continue;
             }
-            if self.options.when_full == WhenFull::Error {
+            let is_load = matches!(patience, Patience::Ahead);
+            if self.options.when_full == WhenFull::Error && !is_load {
                 return Err(Error::new(ErrorKind::Busy, BUSY));
             }
             match patience {
@@ -346,13 +372,13 @@ impl<S: Storage> Core<S> {
                     staging.room_wakers.push(waker.clone());
                     return Ok(None);
                 }
-                Patience::Thread if !staging.leader => {
+                Patience::Thread | Patience::Ahead if !staging.leader => {
                     // The log thread has fallen behind, or there is none: this thread helps.
                     drop(staging);
                     self.write_oldest(Stint::Turn)?;
                     staging = lock(&self.staging);
                 }
-                Patience::Thread => {
+                Patience::Thread | Patience::Ahead => {
                     staging.buffer_waiters += 1;
                     staging = crate::wait(&self.buffer_free, staging);
                     staging.buffer_waiters -= 1;

@@ -114,7 +114,8 @@ impl GroupCell {
         self.sleeper_count.load(Ordering::Relaxed) > 0
     }
 
-    fn outcome(&self) -> Option<Result<GroupFacts>> {
+    /// What became of the group, if that is known.
+    pub fn outcome(&self) -> Option<Result<GroupFacts>> {
         match self.state.load() {
             DONE => Some(Ok(GroupFacts {
                 submitted_ns: self.facts.submitted_ns.load(Ordering::Relaxed),

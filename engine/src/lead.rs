@@ -37,7 +37,7 @@ pub(crate) enum Stint {
 }
 
 /// A group that was taken from the staging area.
-struct InFlight {
+pub(crate) struct InFlight {
     cell: Arc<GroupCell>,
     last_lsn: u64,
     commit_count: u32,
@@ -85,9 +85,10 @@ impl<S: Storage> Drop for Flight<'_, S> {
 impl<S: Storage> Core<S> {
     /// Writes `first`, the oldest group, and full ones behind it; then hands over. The caller is leader.
     pub fn lead(&self, first: StagedGroup, stint: Stint) {
-        let (groups, applied_count, poison) = (VecDeque::new(), 0, None);
-        let mut flight = Flight { core: self, groups, applied_count, poison };
         let mut log = lock(&self.log);
+        // Kept between leaders, so that a commit allocates nothing.
+        let groups = std::mem::take(&mut log.flight);
+        let mut flight = Flight { core: self, groups, applied_count: 0, poison: None };
         flight.launch(&mut log, first);
         let mut takes_more = true;
         while !flight.groups.is_empty() {
@@ -99,6 +100,7 @@ impl<S: Storage> Core<S> {
             flight.apply();
             flight.land(&mut log);
         }
+        log.flight = std::mem::take(&mut flight.groups);
         drop(log);
         self.wake_background();
     }

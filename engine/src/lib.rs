@@ -23,6 +23,7 @@ mod error;
 mod group;
 mod histogram;
 mod image;
+mod ingest;
 mod jobs;
 mod key;
 mod lead;

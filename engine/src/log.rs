@@ -6,6 +6,7 @@
 //! A group is one write. The segment header, when a segment is begun, travels in the same write. Groups start on
 //! fresh blocks; no block is written twice in one life of the log.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use uarr_uring::{
 };
 use zerocopy::IntoBytes;
 
+use crate::lead::InFlight;
 use crate::segments::{Segment, Segments};
 
 /// A place in the log: between two groups.
@@ -103,6 +105,8 @@ pub(crate) struct Log<S: Storage> {
     position: LogPosition,
     /// When the active segment was begun or opened, by the clock of the storage.
     begun: Option<Duration>,
+    /// Where leaders keep their groups; empty between them.
+    pub flight: VecDeque<InFlight>,
     database: DatabaseId,
     life: u64,
     block_bytes: usize,
@@ -134,7 +138,16 @@ impl<S: Storage> Log<S> {
         assert_eq!(active.number, position.segment);
         assert!(position.offset.is_multiple_of(identity.block_bytes as u64));
         let LogIdentity { database, life, block_bytes } = identity;
-        Self { writer, active, position, begun: None, database, life, block_bytes }
+        Self {
+            writer,
+            active,
+            position,
+            begun: None,
+            flight: VecDeque::new(),
+            database,
+            life,
+            block_bytes,
+        }
     }
 
     /// A buffer for groups, registered with the kernel while there are such.
@@ -217,7 +230,7 @@ impl<S: Storage> Log<S> {
         context.segments.seal(self.active.number);
         self.position = LogPosition { segment: next.number, offset: 0, lsn: self.position.lsn };
         self.active = next;
-        self.begun = None;
+        self.begun = Some(context.storage.now());
         Ok(())
     }
 

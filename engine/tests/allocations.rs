@@ -1,0 +1,63 @@
+//! Commits allocate nothing once they are warm, and large batches do not keep what they took.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use allocation_counter::measure;
+use uarr::{Db, Durability, KeyKind, WriteOptions};
+
+/// Keys that are overwritten: growth of the index is not what is counted.
+const KEY_COUNT: u64 = 64;
+
+fn open(dir: &std::path::Path, durability: Durability) -> Db {
+    Db::builder(dir).keys(KeyKind::U64).durability(durability).open().unwrap()
+}
+
+#[test]
+fn a_warm_put_allocates_nothing() {
+    for durability in [Durability::Sync, Durability::Manual] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open(dir.path(), durability);
+        let put = |count: u64| {
+            for number in 0..count {
+                db.put(number % KEY_COUNT, number.to_le_bytes()).unwrap();
+            }
+        };
+        put(2 * KEY_COUNT);
+        assert_eq!(measure(|| put(300)).count_total, 0, "{durability:?}");
+    }
+}
+
+#[test]
+fn a_warm_put_of_a_task_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), Durability::Sync);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let put = |count: u64| {
+        runtime.block_on(async {
+            for number in 0..count {
+                let options = WriteOptions::new();
+                db.put_async(number % KEY_COUNT, number.to_le_bytes(), options).await.unwrap();
+            }
+        });
+    };
+    put(2 * KEY_COUNT);
+    assert_eq!(measure(|| put(300)).count_total, 0);
+}
+
+#[test]
+fn a_large_batch_takes_one_copy_of_itself() {
+    const VALUE_BYTES: usize = 1 << 20;
+    const VALUE_COUNT: u64 = 72;
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), Durability::Sync);
+    let value = vec![0xa5; VALUE_BYTES];
+    let mut batch = db.batch();
+    (0..VALUE_COUNT).for_each(|number| batch.add_put(number, &value));
+    let info = measure(|| {
+        batch.commit().unwrap();
+    });
+    let batch_bytes = VALUE_COUNT * VALUE_BYTES as u64;
+    let peak_bytes = info.bytes_max;
+    assert!((batch_bytes..batch_bytes + (4 << 20)).contains(&peak_bytes), "{peak_bytes}");
+    // The batch itself was allocated before.
+    assert!(info.bytes_current <= -(batch_bytes as i64) + (1 << 20), "{}", info.bytes_current);
+}

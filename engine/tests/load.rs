@@ -1,0 +1,183 @@
+//! Much data at once: loads, several groups in flight, batches larger than any buffer, segments that grow old.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use uarr::{Db, Durability, ErrorKind, KeyKind, WhenFull};
+use uarr_uring::{FaultKind, Memory, MemoryOptions, Storage};
+
+const RECORD_COUNT: u64 = 40_000;
+
+fn builder() -> uarr::Builder {
+    Db::builder("memory").keys(KeyKind::U64).segment_bytes(1 << 22).chunk_bytes(1 << 22)
+}
+
+/// A disk whose log writes end in any order.
+fn disk(seed: u64) -> Memory {
+    Memory::with_options(MemoryOptions { seed, reorder_completions: true, ..Default::default() })
+}
+
+/// Distinct keys in no order.
+fn key(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn records(count: u64) -> impl Iterator<Item = (u64, [u8; 100])> {
+    (0..count).map(|number| (key(number), [number as u8; 100]))
+}
+
+fn assert_first<S: Storage>(db: &Db<S>, count: u64) {
+    for (key, value) in records(count) {
+        assert_eq!(&*db.get(key).unwrap().unwrap(), value);
+    }
+}
+
+#[test]
+fn a_load_is_durable_when_it_returns() {
+    for durability in
+        [Durability::Sync, Durability::Interval(Duration::from_secs(3600)), Durability::Manual]
+    {
+        for background in [true, false] {
+            for when_full in [WhenFull::Wait, WhenFull::Error] {
+                let memory = disk(1);
+                let opened = builder().durability(durability).background(background);
+                let db = opened.when_full(when_full).open_on(memory.clone()).unwrap();
+                assert_eq!(db.ingest(records(RECORD_COUNT)).unwrap(), RECORD_COUNT);
+                assert_eq!(db.stats().durable_lsn, RECORD_COUNT);
+                assert_eq!(db.ingest(records(0)).unwrap(), 0);
+                let reopened = builder().open_on(memory.crash()).unwrap();
+                assert_eq!(reopened.iter().count() as u64, RECORD_COUNT);
+                assert_first(&reopened, RECORD_COUNT);
+            }
+        }
+    }
+}
+
+#[test]
+fn loads_and_single_writes_mix() {
+    let memory = disk(2);
+    let db = builder().open_on(memory.clone()).unwrap();
+    std::thread::scope(|scope| {
+        for part in 0..2u64 {
+            let db = &db;
+            let records = (0..RECORD_COUNT).map(move |number| (part << 32 | number, [9; 60]));
+            scope.spawn(move || db.ingest(records).unwrap());
+        }
+        for number in 0..500u64 {
+            db.put(2 << 32 | number, [1; 10]).unwrap();
+        }
+    });
+    let db = builder().open_on(memory.crash()).unwrap();
+    assert_eq!(db.iter().count() as u64, 2 * RECORD_COUNT + 500);
+}
+
+#[test]
+fn a_record_that_is_not_allowed_ends_the_load_before_it() {
+    let memory = disk(3);
+    let db = Db::builder("memory").open_on(memory).unwrap();
+    let long = vec![b'k'; 1 << 17];
+    let keys = (0..5000).map(|number: i32| match number {
+        3000 => long.clone(),
+        _ => format!("{number:06}").into_bytes(),
+    });
+    let error = db.ingest(keys.map(|key| (key, [0; 50]))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    db.sync().unwrap();
+    let there = db.iter().map(|record| record.unwrap().key().to_vec());
+    for (number, key) in there.enumerate() {
+        assert_eq!(key, format!("{number:06}").into_bytes());
+        assert!(number < 3000);
+    }
+    db.put(b"later", b"goes on").unwrap();
+}
+
+/// What is acknowledged before a group in flight fails stays; nothing behind the failed group is shown or found
+/// again without what lies before it.
+#[test]
+fn a_failure_among_groups_in_flight_fails_all_behind_it() {
+    for seed in 0..24 {
+        for kind in [FaultKind::LogWrite, FaultKind::LogFlush] {
+            let memory = disk(seed);
+            let db = builder().group_bytes(1 << 14).open_on(memory.clone()).unwrap();
+            db.ingest(records(1000)).unwrap();
+            memory.fail_next(kind, 1 + seed % 7);
+            let error = db.ingest(records(RECORD_COUNT)).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned), "{error}");
+            let error = db.put(0u64, b"late").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Poisoned);
+            assert!(
+                error.to_string().contains("a group commit failed: "),
+                "names the cause: {error}"
+            );
+            assert_first(&db, 1000);
+            let shown = db.iter().count() as u64;
+            assert_first(&db, shown);
+
+            let reopened = builder().open_on(memory.crash_with(seed)).unwrap();
+            let found = reopened.iter().count() as u64;
+            assert!(found >= shown, "seed {seed}: {found} of {shown} shown records");
+            assert_first(&reopened, found);
+            reopened.ingest(records(RECORD_COUNT)).unwrap();
+            assert_first(&reopened, RECORD_COUNT);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_load_and_not_the_database() {
+    let memory = disk(4);
+    let db = builder().open_on(memory.clone()).unwrap();
+    db.ingest(records(1000)).unwrap();
+    memory.set_capacity(Some(memory.used_bytes() + (6 << 20)));
+    let error = db.ingest(records(4 * RECORD_COUNT)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+    assert_first(&db, 1000);
+    memory.set_capacity(None);
+    db.ingest(records(RECORD_COUNT)).unwrap();
+    assert_first(&db, RECORD_COUNT);
+}
+
+#[test]
+fn a_batch_may_be_larger_than_a_segment() {
+    let memory = disk(5);
+    let db = builder().open_on(memory.clone()).unwrap();
+    db.put(1u64, b"before").unwrap();
+    let value = vec![0xa5; 1 << 20];
+    let mut batch = db.batch();
+    for number in 0..72u64 {
+        batch.add_put(100 + number, &value);
+    }
+    let commit = batch.commit().unwrap().unwrap();
+    assert!(commit.is_durable);
+    db.put(2u64, b"after").unwrap();
+    let db = builder().open_on(memory.crash()).unwrap();
+    assert_eq!(db.iter().count(), 74);
+    assert_eq!(&*db.get(171u64).unwrap().unwrap(), &value[..]);
+}
+
+#[test]
+fn old_segments_are_left_although_they_have_room() {
+    let memory = disk(6);
+    let aged = builder().segment_age(Duration::from_secs(1)).background(false);
+    let db = aged.open_on(memory.clone()).unwrap();
+    let segments = || {
+        let names = memory.list("wal").unwrap();
+        names.into_iter().filter(|name| name.ends_with(".wal")).count()
+    };
+    let before = segments();
+    for number in 0..10u64 {
+        while db.step().unwrap() {}
+        db.put(number, b"young").unwrap();
+    }
+    let prepared = segments();
+    assert!(prepared <= before + 1);
+    for number in 0..5u64 {
+        memory.advance(Duration::from_secs(2));
+        db.put(100 + number, b"the first of a segment").unwrap();
+        // Without a segment that is ready it would have stayed in the old one.
+        while db.step().unwrap() {}
+    }
+    assert_eq!(segments(), prepared + 5);
+    let db = builder().open_on(memory.crash()).unwrap();
+    assert_eq!(db.iter().count(), 15);
+}

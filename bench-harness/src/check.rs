@@ -104,10 +104,14 @@ fn require_free(dir: &Path, free: u64, needed: u64) -> Result<(), BenchError> {
 }
 
 /// The run's own folder, removed when dropped.
-struct RunFolder(PathBuf);
+pub(crate) struct RunFolder(PathBuf);
 
 impl RunFolder {
-    fn create(dir: &Path) -> Result<Self, BenchError> {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn create(dir: &Path) -> Result<Self, BenchError> {
         let path = dir.join(format!("run-{}", std::process::id()));
         let created = fs::create_dir(&path);
         created.map_err(|error| BenchError::at(&path, "cannot create", &error))?;

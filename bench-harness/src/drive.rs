@@ -32,6 +32,13 @@ pub enum Work {
         /// The first record number; thread `t` starts `t * 2^40` later.
         first: u64,
     },
+    /// Writes records as `Put` does, `records` of them in one atomic batch per operation.
+    Batches {
+        /// See `Put`.
+        first: u64,
+        /// Records of a batch.
+        records: u64,
+    },
     /// Reads records chosen uniformly from `0 .. record_count`, all of which exist.
     Get {
         /// How many records there are.
@@ -149,13 +156,7 @@ impl<S: Store> Driven for Driver<S> {
         let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(LOAD_BATCH_RECORDS);
         self.store.with_session(|session| {
             for part in keys.chunks(LOAD_BATCH_RECORDS) {
-                batch.clear();
-                batch.extend(part.iter().map(|&key| {
-                    let mut value = [0; VALUE_BYTES];
-                    fill(key, 0, &mut value);
-                    (key, value.to_vec())
-                }));
-                session.load(&batch)?;
+                load_keys(session, &mut batch, part.iter().copied())?;
             }
             Ok(())
         })?
@@ -237,16 +238,20 @@ struct Operations {
     next: u64,
     random: Random,
     value: [u8; VALUE_BYTES],
+    batch: Vec<(u64, Vec<u8>)>,
 }
 
 impl Operations {
     fn new(contender: Contender, job: &Job, number: u32) -> Self {
         let first = match job.work {
-            Work::Put { first } => first + u64::from(number) * LANE_NUMBERS,
+            Work::Put { first } | Work::Batches { first, .. } => {
+                first + u64::from(number) * LANE_NUMBERS
+            }
             Work::Get { .. } | Work::Mixed { .. } => 0,
         };
         let random = Random::new(job.seed ^ (u64::from(number) << 32));
-        Self { contender, work: job.work, first, next: first, random, value: [0; VALUE_BYTES] }
+        let (value, batch) = ([0; VALUE_BYTES], Vec::new());
+        Self { contender, work: job.work, first, next: first, random, value, batch }
     }
 
     fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
@@ -262,6 +267,10 @@ impl Operations {
                 end = Instant::now();
                 latencies.saturating_record(nanos(end - begin));
                 op_count += 1;
+            } else if matches!(self.work, Work::Batches { .. }) {
+                self.step(session)?;
+                end = Instant::now();
+                op_count += 1;
             } else {
                 for _ in 0..BURST_OPS {
                     self.step(session)?;
@@ -273,7 +282,8 @@ impl Operations {
                 break;
             }
         }
-        let written = matches!(self.work, Work::Put { .. }).then_some(self.first..self.next);
+        let writes_new = matches!(self.work, Work::Put { .. } | Work::Batches { .. });
+        let written = writes_new.then_some(self.first..self.next);
         Ok(Lane { op_count, end, latencies, written })
     }
 
@@ -285,6 +295,12 @@ impl Operations {
                 fill(key, 0, &mut self.value);
                 session.put(key, &self.value)?;
                 self.next += 1;
+                Ok(())
+            }
+            Work::Batches { records, .. } => {
+                let keys = (self.next..self.next + records).map(key_of);
+                load_keys(session, &mut self.batch, keys)?;
+                self.next += records;
                 Ok(())
             }
             Work::Get { record_count } => {
@@ -301,6 +317,21 @@ impl Operations {
             }
         }
     }
+}
+
+/// Writes the records of `keys` as one batch.
+fn load_keys<S: Session>(
+    session: &mut S,
+    batch: &mut Vec<(u64, Vec<u8>)>,
+    keys: impl Iterator<Item = u64>,
+) -> Result<(), BenchError> {
+    batch.clear();
+    batch.extend(keys.map(|key| {
+        let mut value = [0; VALUE_BYTES];
+        fill(key, 0, &mut value);
+        (key, value.to_vec())
+    }));
+    session.load(batch)
 }
 
 /// Reads record `number`, which must exist, and checks every byte.

@@ -14,6 +14,7 @@
 //!   |                           |
 //!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
 //!   '--> machine, device                                      '--> text, html (plot)
+//! commit --> drive, floor: the commit path in parts, as tables
 //! ```
 //!
 //! Invariants:
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod commit;
 pub mod device;
 pub mod drive;
 pub mod error;

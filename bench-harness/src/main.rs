@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use uarr_bench::check::{CheckOptions, run};
+use uarr_bench::commit::{self, CommitOptions, Part};
 use uarr_bench::error::BenchError;
 use uarr_bench::floor::{DeviceFloor, MappedFloor};
 use uarr_bench::report::{Report, Row, RunSpec};
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Floor, engine and peers in one run, judged by a targets file.
     Check(CheckArgs),
+    /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes, loads.
+    Commit(CommitArgs),
     /// The device floor alone.
     Floor(FloorArgs),
     /// Prints a JSON report again and writes its HTML.
@@ -70,6 +73,25 @@ struct CheckArgs {
     /// Where the HTML goes [default: DIR/report.html].
     #[arg(long)]
     html: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct CommitArgs {
+    /// Directory on the disk to measure.
+    #[arg(long, default_value = "bench-results")]
+    dir: PathBuf,
+    /// Seconds of each measurement, 0.01 to 60.
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    seconds: f64,
+    /// Rounds, 1 to 100.
+    #[arg(long, default_value = "3", value_parser = value_parser!(u32).range(1..=100))]
+    reps: u32,
+    /// Records of loads and of memory-first writes, 1000 to 50000000.
+    #[arg(long, default_value = "1000000", value_parser = value_parser!(u64).range(1000..=50_000_000))]
+    records: u64,
+    /// Only these: strategies, threads, rotation, memory, load [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = |name: &str| Part::from_name(name).ok_or("no such part"))]
+    parts: Vec<Part>,
 }
 
 #[derive(Args)]
@@ -121,6 +143,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Check(args) => check(&args),
+        Command::Commit(args) => commit(args),
         Command::Floor(args) => floor(&args),
         Command::Report(args) => report(&args),
         Command::KillVictim(args) => {
@@ -178,6 +201,18 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     print(&text::render(&report));
     print(&format!("reports: {} {}\n", json.display(), page.display()));
     Ok(code)
+}
+
+fn commit(args: CommitArgs) -> Result<u8, BenchError> {
+    let options = CommitOptions {
+        dir: args.dir,
+        duration: Duration::from_secs_f64(args.seconds),
+        rounds: args.reps,
+        records: args.records,
+        parts: if args.parts.is_empty() { Part::ALL.to_vec() } else { args.parts },
+    };
+    print(&commit::run(&options)?);
+    Ok(0)
 }
 
 fn floor(args: &FloorArgs) -> Result<u8, BenchError> {

@@ -75,7 +75,8 @@ pub fn ratio(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{}x", three_digits(ratio)))
 }
 
-fn count(count: Option<f64>) -> String {
+/// A number with two decimals, or a dash.
+pub fn count(count: Option<f64>) -> String {
     count.map_or_else(|| "-".to_owned(), |count| format!("{count:.2}"))
 }
 

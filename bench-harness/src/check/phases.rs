@@ -133,7 +133,7 @@ impl Check<'_> {
             let timed = self.measure(&**store, &job)?;
             let class = match work {
                 Work::Get { .. } => Class::Read,
-                Work::Put { .. } | Work::Mixed { .. } => stores::class(*contender, false),
+                _ => stores::class(*contender, false),
             };
             self.results.add(row, *contender, class, &whole, Some(&timed));
             self.progress.step();

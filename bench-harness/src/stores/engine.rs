@@ -21,15 +21,19 @@ fn failed(error: uarr::Error) -> BenchError {
 }
 
 impl Engine {
-    /// Opens or creates the database in `dir`.
-    pub fn open(dir: &Path, spec: OpenSpec) -> Result<Self, BenchError> {
+    /// Opens or creates the database in `dir`, with other options than the default where `configure` sets them.
+    pub fn open(
+        dir: &Path,
+        spec: OpenSpec,
+        configure: impl FnOnce(uarr::Builder) -> uarr::Builder,
+    ) -> Result<Self, BenchError> {
         let durability = if spec.durable {
             uarr::Durability::Sync
         } else {
             uarr::Durability::Interval(INTERVAL)
         };
         let builder = uarr::Db::builder(dir).keys(uarr::KeyKind::U64).durability(durability);
-        Ok(Self(builder.open().map_err(failed)?))
+        Ok(Self(configure(builder).open().map_err(failed)?))
     }
 }
 

@@ -23,9 +23,7 @@ pub fn open(
     assert!(contender.is_built_in(), "{contender} is not built in");
     match contender {
         Contender::Floor => unreachable!("the floor is no store"),
-        Contender::Uarr => {
-            Ok(Box::new(Driver { contender, store: engine::Engine::open(dir, spec)? }))
-        }
+        Contender::Uarr => open_engine(dir, spec, |builder| builder),
         #[cfg(feature = "peers")]
         Contender::Rocksdb => {
             Ok(Box::new(Driver { contender, store: peers::RocksStore::open(dir, spec)? }))
@@ -37,6 +35,16 @@ pub fn open(
         #[cfg(not(feature = "peers"))]
         Contender::Rocksdb | Contender::Sqlite => unreachable!("not built in, as asserted above"),
     }
+}
+
+/// Opens or creates the engine's database in `dir`, with the options that `configure` sets.
+pub fn open_engine(
+    dir: &Path,
+    spec: OpenSpec,
+    configure: impl FnOnce(uarr::Builder) -> uarr::Builder,
+) -> Result<Box<dyn Driven>, BenchError> {
+    let store = engine::Engine::open(dir, spec, configure)?;
+    Ok(Box::new(Driver { contender: Contender::Uarr, store }))
 }
 
 /// The durability class of a contender's writes.

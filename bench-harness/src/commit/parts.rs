@@ -1,0 +1,366 @@
+//! The parts: who takes part, and what a turn is.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use uarr::{CommitPath, CommitStrategy, KeyKind};
+
+use super::{CommitOptions, Contestant, Line, Part, remove, take_turns, tasks};
+use crate::drive::{Driven, Job, Timing, Usage, Work, nanos};
+use crate::error::BenchError;
+use crate::floor::DeviceFloor;
+use crate::record::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
+use crate::report::Row;
+use crate::sample::Sample;
+use crate::store::{Contender, OpenSpec};
+use crate::stores;
+
+/// Size of the floor's file.
+const FLOOR_BYTES: u64 = 256 << 20;
+/// Record numbers of one turn: up to 2^4 threads or 2^12 tasks.
+const TURN_NUMBERS_SHIFT: u32 = 46;
+/// Records of a batch.
+const BATCH_RECORDS: u64 = 1000;
+/// Records read back at the end of a turn.
+const VERIFY_READS_MAX: u64 = 20_000;
+/// A log that never begins another segment in the time of a turn.
+const LARGE_SEGMENT_BYTES: u64 = 1 << 30;
+
+pub(super) fn measure(
+    part: Part,
+    options: &CommitOptions,
+    folder: &Path,
+) -> Result<Vec<Line>, BenchError> {
+    let stage = Stage { options, folder, turn: Cell::new(0) };
+    match part {
+        Part::Strategies => stage.strategies(),
+        Part::Threads => stage.threads(),
+        Part::Rotation => stage.rotation(),
+        Part::Memory => stage.memory(),
+        Part::Load => stage.load(),
+    }
+}
+
+/// What all parts share.
+struct Stage<'o> {
+    options: &'o CommitOptions,
+    folder: &'o Path,
+    turn: Cell<u64>,
+}
+
+fn failed(error: uarr::Error) -> BenchError {
+    BenchError::Setup(format!("uarr: {error}"))
+}
+
+fn peers() -> impl Iterator<Item = Contender> {
+    [Contender::Rocksdb, Contender::Sqlite].into_iter().filter(|peer| peer.is_built_in())
+}
+
+type Builder = uarr::Builder;
+/// A name, and the options that it stands for.
+type Configuration = (&'static str, fn(Builder) -> Builder);
+
+impl Stage<'_> {
+    /// Record numbers that no turn has used.
+    fn fresh_numbers(&self) -> u64 {
+        let turn = self.turn.get();
+        self.turn.set(turn + 1);
+        turn << TURN_NUMBERS_SHIFT
+    }
+
+    fn puts(&self, threads: u32, timing: Timing) -> Job {
+        Job {
+            work: Work::Put { first: self.fresh_numbers() },
+            threads,
+            duration: self.options.duration,
+            op_count_max: u64::MAX,
+            timing,
+            seed: 0,
+        }
+    }
+
+    fn spec(&self, durable: bool) -> OpenSpec {
+        OpenSpec { durable, data_bytes: self.options.records * RECORD_BYTES }
+    }
+
+    fn engine(
+        &self,
+        name: &str,
+        durable: bool,
+        configure: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Box<dyn Driven>, BenchError> {
+        stores::open_engine(&self.folder.join(name), self.spec(durable), configure)
+    }
+
+    fn peer(&self, peer: Contender, durable: bool) -> Result<Box<dyn Driven>, BenchError> {
+        stores::open(peer, &self.folder.join(peer.name()), self.spec(durable))
+    }
+
+    /// A turn of a store that stays open.
+    fn checked(&self, store: &dyn Driven, job: &Job) -> Result<Sample, BenchError> {
+        let sample = store.run(job)?;
+        store.verify(&sample.written, VERIFY_READS_MAX)?;
+        Ok(sample)
+    }
+
+    /// A turn in a store of its own, closed and removed after it.
+    fn alone(
+        &self,
+        name: &str,
+        open: impl FnOnce() -> Result<Box<dyn Driven>, BenchError>,
+        job: &Job,
+    ) -> Result<Sample, BenchError> {
+        let store = open()?;
+        let sample = self.checked(&*store, job)?;
+        store.close()?;
+        remove(&self.folder.join(name))?;
+        Ok(sample)
+    }
+
+    fn strategies(&self) -> Result<Vec<Line>, BenchError> {
+        let mut floor = DeviceFloor::create(self.folder, FLOOR_BYTES)?;
+        let mut stores: Vec<(String, Box<dyn Driven>)> = Vec::new();
+        for (name, strategy) in [
+            ("linked fdatasync", CommitStrategy::LinkedFdatasync),
+            ("ring dsync", CommitStrategy::Dsync),
+            ("syscall dsync", CommitStrategy::Syscall),
+        ] {
+            let path = CommitPath::Fixed(strategy);
+            let store = self.engine(name, true, |builder| builder.commit_path(path))?;
+            stores.push((format!("uarr, {name}"), store));
+        }
+        stores.push(("uarr, auto".to_owned(), self.engine("auto", true, |builder| builder)?));
+        for peer in peers() {
+            stores.push((peer.name().to_owned(), self.peer(peer, true)?));
+        }
+        for (_, store) in &stores {
+            store.prepare_durable()?;
+            store.run(&self.puts(1, Timing::Each))?;
+        }
+        let duration = self.options.duration;
+        let mut contestants = vec![Contestant::new("floor: pwrite + fdatasync", move |round| {
+            floor.measure(Row::WriteFdatasync, duration, u64::from(round))
+        })];
+        for (name, store) in &stores {
+            contestants.push(Contestant::new(name.clone(), |_| {
+                self.checked(&**store, &self.puts(1, Timing::Each))
+            }));
+        }
+        let lines = take_turns(Part::Strategies, self.options.rounds, contestants)?;
+        self.close_all(stores)?;
+        Ok(lines)
+    }
+
+    fn close_all(&self, stores: Vec<(String, Box<dyn Driven>)>) -> Result<(), BenchError> {
+        stores.into_iter().try_for_each(|(_, store)| store.close())
+    }
+
+    fn threads(&self) -> Result<Vec<Line>, BenchError> {
+        let engine = self.engine("threads", true, |builder| builder)?;
+        let tasks_db = uarr::Db::builder(self.folder.join("tasks")).keys(KeyKind::U64).open();
+        let tasks_db = tasks_db.map_err(failed)?;
+        let mut stores = vec![("uarr".to_owned(), engine)];
+        for peer in peers() {
+            stores.push((peer.name().to_owned(), self.peer(peer, true)?));
+        }
+        for (_, store) in &stores {
+            store.prepare_durable()?;
+            store.run(&self.puts(16, Timing::Each))?;
+        }
+        let mut contestants = Vec::new();
+        for threads in [1, 4, 16, 64] {
+            for (name, store) in &stores {
+                contestants
+                    .push(Contestant::new(format!("{name}, {threads} threads"), move |_| {
+                        self.checked(&**store, &self.puts(threads, Timing::Each))
+                    }));
+            }
+        }
+        for task_count in [256, 1024] {
+            let db = &tasks_db;
+            contestants.push(Contestant::new(
+                format!("uarr, {task_count} tasks on 2 threads"),
+                move |_| {
+                    tasks::measure(db, task_count, self.options.duration, self.fresh_numbers())
+                },
+            ));
+        }
+        let lines = take_turns(Part::Threads, self.options.rounds, contestants)?;
+        self.close_all(stores)?;
+        tasks_db.close().map_err(failed)?;
+        Ok(lines)
+    }
+
+    fn rotation(&self) -> Result<Vec<Line>, BenchError> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let configurations: [Configuration; 3] = [
+            ("no rotation", |builder| {
+                builder.segment_bytes(LARGE_SEGMENT_BYTES).checkpoint_log_bytes(u64::MAX)
+            }),
+            ("new segments, all zeroed", |builder| {
+                builder.segment_age(SECOND).checkpoint_log_bytes(u64::MAX)
+            }),
+            ("new segments, recycled after checkpoints", |builder| builder.segment_age(SECOND)),
+        ];
+        let turn = |(name, configure): Configuration| {
+            Contestant::new(name, move |_| {
+                let open = || {
+                    let store = self.engine(name, true, configure)?;
+                    wait_for_segment(&self.folder.join(name))?;
+                    Ok(store)
+                };
+                self.alone(name, open, &self.puts(1, Timing::Each))
+            })
+        };
+        let contestants = configurations.into_iter().map(turn).collect();
+        take_turns(Part::Rotation, self.options.rounds, contestants)
+    }
+
+    fn memory(&self) -> Result<Vec<Line>, BenchError> {
+        let mut contestants = Vec::new();
+        for peer in [Contender::Uarr].into_iter().chain(peers()) {
+            contestants.push(Contestant::new(format!("{peer}, single"), move |_| {
+                let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Whole) };
+                self.alone(peer.name(), || self.peer(peer, false), &job)
+            }));
+        }
+        contestants.push(Contestant::new("BTreeMap, insert and copy", |_| {
+            Ok(map_inserts(self.fresh_numbers(), self.options.duration, self.options.records))
+        }));
+        for peer in [Contender::Uarr].into_iter().chain(peers()) {
+            let contestant = Contestant::new(format!("{peer}, batches of 1000"), move |_| {
+                self.alone(peer.name(), || self.peer(peer, false), &self.batches(Timing::Each))
+            });
+            contestants.push(contestant.of_batches(BATCH_RECORDS));
+        }
+        take_turns(Part::Memory, self.options.rounds, contestants)
+    }
+
+    /// Batches of records in random order, until all records are written.
+    fn batches(&self, timing: Timing) -> Job {
+        Job {
+            work: Work::Batches { first: self.fresh_numbers(), records: BATCH_RECORDS },
+            duration: Duration::MAX / 4,
+            op_count_max: self.options.records / BATCH_RECORDS,
+            ..self.puts(1, timing)
+        }
+    }
+
+    fn load(&self) -> Result<Vec<Line>, BenchError> {
+        let mut contestants = Vec::new();
+        for is_sorted in [true, false] {
+            let order = if is_sorted { "sorted" } else { "random" };
+            let ingest =
+                Contestant::new(format!("uarr, ingest, {order}"), move |_| self.ingest(is_sorted));
+            contestants.push(ingest);
+            for peer in [Contender::Uarr].into_iter().chain(peers()) {
+                let name = format!("{peer}, batches of 1000, {order}");
+                let load = Contestant::new(name, move |_| self.load_batches(peer, is_sorted));
+                contestants.push(load);
+            }
+        }
+        take_turns(Part::Load, self.options.rounds, contestants)
+    }
+
+    fn ingest(&self, is_sorted: bool) -> Result<Sample, BenchError> {
+        let path = self.folder.join("ingest");
+        let db = uarr::Db::builder(&path).keys(KeyKind::U64).open().map_err(failed)?;
+        let count = self.options.records;
+        let mut keys: Vec<u64> = (0..count).map(key_of).collect();
+        if is_sorted {
+            keys.sort_unstable();
+        }
+        let sample = timed(count, || {
+            let records = keys.iter().map(|&key| {
+                let mut value = [0; VALUE_BYTES];
+                fill(key, 0, &mut value);
+                (key, value)
+            });
+            db.ingest(records).map(drop).map_err(failed)
+        })?;
+        if db.iter().count() as u64 != count {
+            return Err(BenchError::WrongData("uarr lost a record of a load".to_owned()));
+        }
+        db.close().map_err(failed)?;
+        remove(&path)?;
+        Ok(sample)
+    }
+
+    fn load_batches(&self, peer: Contender, is_sorted: bool) -> Result<Sample, BenchError> {
+        let count = self.options.records;
+        let store = self.peer(peer, false)?;
+        let sample = match is_sorted {
+            true => timed(count, || store.load(count))?,
+            false => {
+                let job = self.batches(Timing::Whole);
+                timed(count, || self.checked(&*store, &job).map(drop))?
+            }
+        };
+        store.close()?;
+        remove(&self.folder.join(peer.name()))?;
+        Ok(sample)
+    }
+}
+
+/// Waits until the background has prepared the segment behind the active one.
+fn wait_for_segment(database: &Path) -> Result<(), BenchError> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let wal = database.join("wal");
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let names = std::fs::read_dir(&wal)
+            .map_err(|error| BenchError::at(&wal, "cannot list", &error))?
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "wal"));
+        if names.count() >= 2 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(BenchError::Setup("uarr prepared no segment within a minute".to_owned()))
+}
+
+/// What an ordered map in memory takes for the same records.
+fn map_inserts(first: u64, duration: Duration, records: u64) -> Sample {
+    let mut map = BTreeMap::new();
+    let mut number = first;
+    let start = Instant::now();
+    let before = Usage::now();
+    while number - first < records && start.elapsed() < duration {
+        for _ in 0..64 {
+            let key = key_of(number);
+            let mut value = Box::new([0; VALUE_BYTES]);
+            fill(key, 0, &mut value);
+            map.insert(key, value);
+            number += 1;
+        }
+    }
+    sample_of(map.len() as u64, start.elapsed(), before)
+}
+
+fn timed(
+    op_count: u64,
+    run: impl FnOnce() -> Result<(), BenchError>,
+) -> Result<Sample, BenchError> {
+    let before = Usage::now();
+    let start = Instant::now();
+    run()?;
+    Ok(sample_of(op_count, start.elapsed(), before))
+}
+
+fn sample_of(op_count: u64, elapsed: Duration, before: Usage) -> Sample {
+    let after = Usage::now();
+    Sample {
+        op_count,
+        elapsed_ns: nanos(elapsed),
+        threads: 1,
+        cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
+        major_faults: after.major_faults.saturating_sub(before.major_faults),
+        latencies: None,
+        counters: None,
+        device: None,
+        written: Vec::new(),
+    }
+}

@@ -29,6 +29,20 @@ const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
 /// How long a thread rests without being woken, and after a failure.
 const REST: Duration = Duration::from_millis(500);
 
+/// Between two pieces of work that is not urgent: the device belongs to commits.
+const LEISURE: Duration = Duration::from_micros(500);
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done, and there may be more.
+    More,
+    /// Something was done, and the rest is better done a little later.
+    Leisure,
+}
+
 impl<S: Storage> Core<S> {
     /// Wakes the threads that have something to do.
     pub fn wake_background(&self) {
@@ -51,33 +65,48 @@ impl<S: Storage> Core<S> {
             self.write_oldest(Stint::Turn)?;
             return Ok(true);
         }
-        Ok(self.step_space()? || self.step_checkpoint()?)
+        let is_idle = self.step_space()? == Step::Idle && self.step_checkpoint()? == Step::Idle;
+        Ok(!is_idle)
     }
 
-    fn step_checkpoint(&self) -> Result<bool> {
-        let due = self.checkpoint_due() && self.poison().is_none();
-        if due {
-            self.checkpoint(false)?;
+    fn step_checkpoint(&self) -> Result<Step> {
+        if !self.checkpoint_due() || self.poison().is_some() {
+            return Ok(Step::Idle);
         }
-        Ok(due)
+        self.checkpoint(false)?;
+        Ok(Step::More)
     }
 
-    fn step_space(&self) -> Result<bool> {
+    fn step_space(&self) -> Result<Step> {
         if self.poison().is_some() {
-            return Ok(false);
-        }
-        if self.segments.ready_count() == 0 {
-            let _space = lock(&self.space);
-            self.add_segment(0)?;
-            return Ok(true);
+            return Ok(Step::Idle);
         }
         let tail = lock(&self.staging).tail;
         if self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)? {
-            return Ok(true);
+            return Ok(Step::More);
         }
-        self.segments
-            .trim(&self.storage)
-            .map_err(|error| Error::io("cannot remove a log segment", error))
+        if self.segments.ready_count() == 0 {
+            return self.prepare_ahead();
+        }
+        let trimmed = self.segments.trim(&self.storage);
+        match trimmed.map_err(|error| Error::io("cannot remove a log segment", error))? {
+            true => Ok(Step::More),
+            false => Ok(Step::Idle),
+        }
+    }
+
+    /// Goes on with the next segment, at leisure unless the active one will be full first.
+    fn prepare_ahead(&self) -> Result<Step> {
+        let _space = lock(&self.space);
+        if self.segments.ready_count() > 0 {
+            return Ok(Step::More);
+        }
+        let left = self
+            .segments
+            .prepare_piece(&self.storage)
+            .map_err(|error| Error::io("cannot prepare a log segment", error))?;
+        let is_late = self.room.remaining.load(Ordering::Acquire) < left / 2;
+        Ok(if is_late || left == 0 { Step::More } else { Step::Leisure })
     }
 
     fn grow_ahead(&self, tail: u64) -> Result<bool> {
@@ -117,11 +146,12 @@ impl<S: Storage> Core<S> {
     }
 
     /// Repeats `step`, resting on `signal` when there is nothing to do.
-    fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<bool>) {
+    fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
         while !self.stopping.load(Ordering::Acquire) {
             match step(self) {
-                Ok(true) => *lock(&self.background_error) = None,
-                Ok(false) => signal.wait(REST),
+                Ok(Step::More) => *lock(&self.background_error) = None,
+                Ok(Step::Leisure) => std::thread::sleep(LEISURE),
+                Ok(Step::Idle) => signal.wait(REST),
                 Err(error) => {
                     // Lack of room is told to whoever writes, a failed flush has poisoned the database; the
                     // rest is shown by `stats` until a later attempt succeeds.

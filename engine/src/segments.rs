@@ -1,7 +1,7 @@
 //! Log segments as files: names, preparation ahead of use, recycling.
 //!
 //! Life of a segment:
-//! 1. *ready*: allocated, written with zeros or recycled, durable under the number it will have;
+//! 1. *ready*: allocated, written with zeros piece by piece or recycled, durable under the number it will have;
 //! 2. *active*: the log appends to it; 3. *sealed*: full, needed by a kept checkpoint;
 //! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the pool is full.
 //!
@@ -13,7 +13,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use uarr_uring::{OpenMode, Storage, StorageFile};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::lock;
 
@@ -23,6 +23,8 @@ pub(crate) const WAL_DIR: &str = "wal";
 const UNFINISHED: &str = "wal/segment.new";
 /// Free segments beyond this many are removed.
 const FREE_COUNT_MAX: usize = 8;
+/// Zeros are written in pieces of this size: a commit that meets one at the device waits no longer than it takes.
+const PIECE_BYTES: u64 = 64 << 10;
 
 /// Path of segment `number`.
 pub(crate) fn segment_path(number: u64) -> String {
@@ -45,8 +47,17 @@ pub(crate) struct Segment<F> {
 /// The segments that are not active.
 pub(crate) struct Segments<F> {
     pool: Mutex<Pool<F>>,
+    unfinished: Mutex<Option<Unfinished<F>>>,
     ready_count: AtomicUsize,
     regular_bytes: u64,
+}
+
+/// A segment file that is being written with zeros. It gets its number when it is whole.
+struct Unfinished<F> {
+    file: F,
+    bytes: u64,
+    written: u64,
+    zeros: AlignedBuffer,
 }
 
 struct Pool<F> {
@@ -69,7 +80,8 @@ impl<F: StorageFile> Segments<F> {
             free: free.collect(),
             next_number,
         };
-        Self { pool: Mutex::new(pool), ready_count: AtomicUsize::new(0), regular_bytes }
+        let (pool, unfinished) = (Mutex::new(pool), Mutex::new(None));
+        Self { pool, unfinished, ready_count: AtomicUsize::new(0), regular_bytes }
     }
 
     /// How many segments are ready; read without a lock on the commit path.
@@ -104,35 +116,74 @@ impl<F: StorageFile> Segments<F> {
         pool.free.extend::<Vec<u64>>(released);
     }
 
-    /// Makes one more segment ready, with room for `bytes` at least. One caller at a time.
+    /// Makes one more segment ready, with room for `bytes` at least, and finishes the one that was being made.
+    /// One caller at a time.
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
-        let bytes = bytes.max(self.regular_bytes);
-        let number = {
-            let mut pool = self.pool();
-            pool.next_number += 1;
-            pool.next_number - 1
-        };
-        let recycled =
-            if bytes == self.regular_bytes { self.recycle(storage, number)? } else { None };
-        let file = match recycled {
-            Some(file) => file,
-            None => create(storage, number, bytes)?,
-        };
-        let mut pool = self.pool();
-        pool.ready.push_back(Segment { number, file: Arc::new(file), bytes });
-        self.ready_count.store(pool.ready.len(), Ordering::Release);
+        while lock(&self.unfinished).is_some() {
+            self.prepare_piece(storage)?;
+            if bytes <= self.regular_bytes && self.ready_count() > 0 {
+                return Ok(());
+            }
+        }
+        if bytes <= self.regular_bytes && self.recycle(storage)? {
+            return Ok(());
+        }
+        *lock(&self.unfinished) = Some(begin(storage, bytes.max(self.regular_bytes))?);
+        while lock(&self.unfinished).is_some() {
+            self.prepare_piece(storage)?;
+        }
         Ok(())
     }
 
-    /// Gives a free segment of regular size the new number, if there is one. Others are removed.
-    fn recycle<S: Storage<File = F>>(&self, storage: &S, number: u64) -> io::Result<Option<F>> {
+    /// Does a piece of the work of making a segment of regular size ready. One caller at a time. Returns how
+    /// many bytes are still to be written.
+    pub fn prepare_piece<S: Storage<File = F>>(&self, storage: &S) -> io::Result<u64> {
+        let mut unfinished = lock(&self.unfinished);
+        let Some(segment) = &mut *unfinished else {
+            if !self.recycle(storage)? {
+                *unfinished = Some(begin(storage, self.regular_bytes)?);
+            }
+            return Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes));
+        };
+        let number = self.pool().next_number;
+        match advance(storage, segment, number) {
+            Ok(0) => {
+                if let Some(Unfinished { file, bytes, .. }) = unfinished.take() {
+                    self.add_ready(Segment { number, file: Arc::new(file), bytes });
+                }
+                Ok(0)
+            }
+            Ok(left) => Ok(left),
+            Err(error) => {
+                *unfinished = None;
+                remove_unfinished(storage)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn add_ready(&self, segment: Segment<F>) {
+        let mut pool = self.pool();
+        pool.next_number = segment.number + 1;
+        pool.ready.push_back(segment);
+        self.ready_count.store(pool.ready.len(), Ordering::Release);
+    }
+
+    /// Makes a free segment of regular size ready under a new number, if there is one. Others are removed.
+    fn recycle<S: Storage<File = F>>(&self, storage: &S) -> io::Result<bool> {
         loop {
-            let Some(free) = self.pool().free.pop() else { return Ok(None) };
+            let (free, number) = {
+                let mut pool = self.pool();
+                let Some(free) = pool.free.pop() else { return Ok(false) };
+                (free, pool.next_number)
+            };
             let file = storage.open(&segment_path(free), OpenMode::Direct)?;
-            if file.len()? == self.regular_bytes {
+            let bytes = file.len()?;
+            if bytes == self.regular_bytes {
                 storage.rename(&segment_path(free), &segment_path(number))?;
                 storage.make_dir_durable(WAL_DIR)?;
-                return Ok(Some(file));
+                self.add_ready(Segment { number, file: Arc::new(file), bytes });
+                return Ok(true);
             }
             drop(file);
             storage.remove(&segment_path(free))?;
@@ -157,29 +208,41 @@ impl<F: StorageFile> Segments<F> {
     }
 }
 
-/// Creates segment `number`: real space, written zeros, durable content and name. The number is
-/// given last, so a file with a number is always whole.
-pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<S::File> {
-    const ZEROS_BYTES: usize = 1 << 20;
+/// Creates segment `number`: real space, written zeros, durable content and name.
+pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
+    let mut segment = begin(storage, bytes)?;
+    while advance(storage, &mut segment, number)? > 0 {}
+    Ok(())
+}
+
+/// A segment with real space and no number.
+fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>> {
     remove_unfinished(storage)?;
     let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
-    let written = file.allocate(0, bytes).and_then(|()| {
-        let zeros = uarr_uring::AlignedBuffer::new(ZEROS_BYTES.min(bytes as usize));
-        let mut offset = 0;
-        while offset < bytes {
-            let piece = (bytes - offset).min(zeros.len() as u64);
-            file.write_at(&zeros[..piece as usize], offset)?;
-            offset += piece;
-        }
-        file.make_durable()
-    });
-    if let Err(error) = written {
+    if let Err(error) = file.allocate(0, bytes) {
         storage.remove(UNFINISHED)?;
         return Err(error);
     }
-    storage.rename(UNFINISHED, &segment_path(number))?;
-    storage.make_dir_durable(WAL_DIR)?;
-    Ok(file)
+    let zeros = AlignedBuffer::new(PIECE_BYTES.min(bytes) as usize);
+    Ok(Unfinished { file, bytes, written: 0, zeros })
+}
+
+/// Writes the next zeros and returns how many bytes are left. After the last ones it makes the content durable
+/// and gives the number, so a file with a number is always whole.
+fn advance<S: Storage>(
+    storage: &S,
+    segment: &mut Unfinished<S::File>,
+    number: u64,
+) -> io::Result<u64> {
+    let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64);
+    segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
+    segment.written += piece;
+    if segment.written == segment.bytes {
+        segment.file.make_durable()?;
+        storage.rename(UNFINISHED, &segment_path(number))?;
+        storage.make_dir_durable(WAL_DIR)?;
+    }
+    Ok(segment.bytes - segment.written)
 }
 
 /// Removes what an interrupted preparation left behind.

@@ -66,6 +66,8 @@ pub enum Command {
     Scan(Scan),
     /// Print sizes and counters
     Stats,
+    /// Tell whether machine and database are set up well, and how commits are best made here
+    Doctor(Doctor),
     /// Read everything again and check it
     Verify,
     /// Take a checkpoint, so that the next open has nothing to replay
@@ -99,6 +101,14 @@ pub struct Import {
     /// When commits are durable: sync, interval:100ms or manual (when the import is done)
     #[arg(long, value_name = "WHEN", default_value = "sync", value_parser = parse_durability)]
     pub durability: Durability,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Measure the commit strategies again on this directory, and use the best from now on
+    #[arg(long)]
+    pub tune: bool,
 }
 
 /// Options of `get`.

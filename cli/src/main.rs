@@ -10,6 +10,7 @@
 
 mod args;
 mod checkpoint;
+mod doctor;
 mod exit;
 mod failure;
 mod get;
@@ -88,6 +89,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Del(args) => write::delete(global, args, out),
         Command::Scan(args) => scan::run(global, args, out),
         Command::Stats => stats::run(global, out),
+        Command::Doctor(args) => doctor::run(global, args, out),
         Command::Verify => verify::run(global, out),
         Command::Checkpoint => checkpoint::run(global, out),
         Command::Value(args) => record::run(args, out),

@@ -20,7 +20,7 @@ use crate::output::Output;
 /// `st_blocks` counts in these, whatever the file system's block size is.
 const STAT_BLOCK_BYTES: u64 = 512;
 /// Names of the strategies, in the order of [`Stats::strategy_ns`].
-const STRATEGIES: [&str; 3] = ["linked", "dsync", "syscall"];
+pub const STRATEGIES: [&str; 3] = ["linked", "dsync", "syscall"];
 
 /// Runs the command.
 pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
@@ -56,7 +56,8 @@ fn disk_bytes(dir: &Path) -> io::Result<BTreeMap<String, u64>> {
     Ok(sizes)
 }
 
-fn backend(stats: &Stats) -> &'static str {
+/// The name of the backend.
+pub fn backend(stats: &Stats) -> &'static str {
     match stats.backend {
         Backend::Ring => "io_uring",
         Backend::Syscalls => "syscalls",
@@ -64,8 +65,9 @@ fn backend(stats: &Stats) -> &'static str {
     }
 }
 
-fn strategy(stats: &Stats) -> &'static str {
-    match stats.strategy {
+/// The name of a strategy.
+pub fn strategy(strategy: CommitStrategy) -> &'static str {
+    match strategy {
         CommitStrategy::LinkedFdatasync => STRATEGIES[0],
         CommitStrategy::Dsync => STRATEGIES[1],
         CommitStrategy::Syscall => STRATEGIES[2],
@@ -87,7 +89,7 @@ fn to_json(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> Value {
         "block_bytes": stats.block_bytes,
         "backend": backend(stats),
         "backend_warning": stats.backend_warning,
-        "strategy": strategy(stats),
+        "strategy": strategy(stats.strategy),
         "strategy_ns": {
             STRATEGIES[0]: stats.strategy_ns[0],
             STRATEGIES[1]: stats.strategy_ns[1],
@@ -151,7 +153,7 @@ fn to_text(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> String {
         measured.map(|(name, ns)| format!("{name} {:.1} us", ns as f64 / 1000.0)).collect();
     row(
         "commit strategy",
-        format!("{} (median when created: {})", strategy(stats), measured.join(", ")),
+        format!("{} (median when measured: {})", strategy(stats.strategy), measured.join(", ")),
     );
     row("log blocks", format!("{} bytes", stats.block_bytes));
     let index = &stats.index;

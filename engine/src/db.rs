@@ -19,6 +19,7 @@ use crate::range::{Range, prefix_end};
 use crate::record::Record;
 use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
+use crate::tune::CommitTuning;
 use crate::verify::VerifyReport;
 
 /// Longest value in bytes: 1 GiB - 4 KiB.
@@ -189,6 +190,13 @@ impl<S: Storage> Db<S> {
     /// Takes a checkpoint now: recovery then starts here, and older log segments can be recycled.
     pub fn checkpoint(&self) -> Result<()> {
         self.core().checkpoint(false)
+    }
+
+    /// Measures how long a durable write takes with each commit strategy on this directory as it is now, stores
+    /// the result, and from now on uses the best if the database was opened with [`crate::CommitPath::Auto`].
+    /// Takes some tenths of a second; writes go on meanwhile, and disturb it.
+    pub fn tune(&self) -> Result<CommitTuning> {
+        self.core().tune()
     }
 
     /// Does one piece of background work, for databases opened without threads of their own.

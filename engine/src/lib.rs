@@ -4,10 +4,11 @@
 //! group commits, applied to a memory-mapped data file while the device works, and found again through
 //! a learned index. Nothing acknowledged is lost; a read costs memory latency.
 //!
-//! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `range`, `record`, `key`, `options`,
-//! `error` are what callers see. `commit` stages (`staging`) and commits groups (`group`), `log` and `segments` write the log, `scan` reads it;
-//! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make state durable, `open` and
-//! `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune` look at it.
+//! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`,
+//! `options`, `error` are what callers see. `commit` stages writes (`staging`), `lead` brings groups of them (`group`)
+//! to the device, `log` and `segments` write the log, `scan` reads it; `store` keeps records, `table` finds them,
+//! `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make state durable, `open` and `recovery`
+//! bring it back; `jobs` drives background work; `verify`, `stats` and `tune` look at it.
 //!
 //! The engine itself has no unsafe code, no system call and no clock: all come through
 //! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
@@ -60,6 +61,7 @@ pub use range::Range;
 pub use record::Record;
 pub use recovery::{RecoveryReport, TornTail};
 pub use stats::{CommitPhases, Stats};
+pub use tune::CommitTuning;
 pub use uarr_index::IndexStats;
 pub use uarr_layout::uarr as value;
 pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};

@@ -159,6 +159,10 @@ impl<S: Storage> Log<S> {
         self.writer.strategy()
     }
 
+    pub fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()> {
+        self.writer.set_strategy(strategy)
+    }
+
     pub fn counters(&self) -> LogCounters {
         self.writer.counters()
     }

@@ -224,9 +224,7 @@ fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S
     storage.make_dir_durable(DATA_DIR)?;
     segments::create(storage, 1, options.segment_bytes)?;
     if options.commit_path == CommitPath::Auto {
-        let (strategy, medians) = tune::measure(storage)?;
-        block.strategy = tune::to_number(strategy).into();
-        block.strategy_ns = medians.map(Into::into);
+        tune::measure(storage, tune::ROUNDS_AT_CREATION)?.store(&mut block);
     }
     storage.make_dir_durable("")?;
     Root::create(storage, block)

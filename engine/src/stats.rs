@@ -47,7 +47,7 @@ pub struct Stats {
     pub backend_warning: Option<String>,
     /// How groups are committed at present.
     pub strategy: CommitStrategy,
-    /// Median commit with each strategy (linked, dsync, syscall) when the database was created; 0 = not measured.
+    /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not measured.
     pub strategy_ns: [u64; 3],
     /// Why the last piece of background work (checkpoint, preparation of space) failed.
     pub background_error: Option<crate::Error>,

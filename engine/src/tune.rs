@@ -3,15 +3,79 @@
 use std::io;
 use std::sync::Arc;
 
+use uarr_layout::superblock::Superblock;
 use uarr_uring::{
     CommitStrategy, GroupWrite, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,
 };
 
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::lock;
+use crate::options::CommitPath;
+
 const PROBE_FILE: &str = "wal/tune.new";
-/// Commits measured with each strategy, taking turns.
-const ROUND_COUNT: usize = 40;
+/// Commits measured with each strategy, taking turns, when a database is created.
+pub(crate) const ROUNDS_AT_CREATION: usize = 40;
+/// The same when somebody asks for it and waits.
+const ROUNDS_ON_REQUEST: usize = 1000;
 const STRATEGIES: [CommitStrategy; 3] =
     [CommitStrategy::LinkedFdatasync, CommitStrategy::Dsync, CommitStrategy::Syscall];
+/// The strategies by CPU time per commit, least first. One that costs more must be faster by more than noise.
+const THRIFTIEST_FIRST: [usize; 3] = [1, 0, 2];
+/// The median of a costlier strategy is below this part of the other's.
+const CLEARLY_FASTER: f64 = 0.97;
+
+/// What the commit strategies take on the database's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommitTuning {
+    /// What [`CommitPath::Auto`] uses from now on.
+    pub best: CommitStrategy,
+    /// Median of a durable write of one block with linked fdatasync, ring dsync and system call, in ns; 0: cannot be
+    /// used here.
+    pub median_ns: [u64; 3],
+}
+
+impl<S: Storage> Core<S> {
+    /// Measures again, stores the verdict, and follows it if the path is `Auto`.
+    pub fn tune(&self) -> Result<CommitTuning> {
+        let mut root = lock(&self.root);
+        if let Some(error) = self.poison() {
+            return Err(error);
+        }
+        let tuning = measure(&self.storage, ROUNDS_ON_REQUEST)
+            .map_err(|error| Error::io("cannot measure the commit strategies", error))?;
+        root.write(|block| tuning.store(block))
+            .map_err(|error| Error::io("cannot write the superblock", error))?;
+        if self.options.commit_path == CommitPath::Auto {
+            let mut log = lock(&self.log);
+            log.set_strategy(tuning.best)
+                .map_err(|error| Error::io("cannot change the commit strategy", error))?;
+            self.counters.note_log(log.counters(), log.strategy());
+        }
+        Ok(tuning)
+    }
+}
+
+impl CommitTuning {
+    fn of(median_ns: [u64; 3]) -> Self {
+        let mut best: Option<usize> = None;
+        for which in THRIFTIEST_FIRST.into_iter().filter(|which| median_ns[*which] > 0) {
+            let is_better = best.is_none_or(|best| {
+                (median_ns[which] as f64) < median_ns[best] as f64 * CLEARLY_FASTER
+            });
+            if is_better {
+                best = Some(which);
+            }
+        }
+        Self { best: best.map_or(CommitStrategy::Dsync, |which| STRATEGIES[which]), median_ns }
+    }
+
+    pub(crate) fn store(&self, block: &mut Superblock) {
+        block.strategy = to_number(self.best).into();
+        block.strategy_ns = self.median_ns.map(Into::into);
+    }
+}
 
 /// Number of a strategy in the superblock; 0 is not measured.
 pub(crate) fn to_number(strategy: CommitStrategy) -> u32 {
@@ -29,27 +93,27 @@ pub(crate) fn from_number(number: u32) -> CommitStrategy {
 }
 
 /// Times one-block commits into a written file with each strategy the backend has, taking turns.
-/// Returns the fastest and the medians in ns, 0 for those that cannot be used here.
-pub(crate) fn measure<S: Storage>(storage: &S) -> io::Result<(CommitStrategy, [u64; 3])> {
-    let measured = measure_in_file(storage);
+pub(crate) fn measure<S: Storage>(storage: &S, rounds: usize) -> io::Result<CommitTuning> {
+    crate::remove_if_present(storage, PROBE_FILE)?;
+    let measured = measure_in_file(storage, rounds);
     storage.remove(PROBE_FILE)?;
     measured
 }
 
-fn measure_in_file<S: Storage>(storage: &S) -> io::Result<(CommitStrategy, [u64; 3])> {
+fn measure_in_file<S: Storage>(storage: &S, rounds: usize) -> io::Result<CommitTuning> {
     let block_bytes = storage.facts().block_bytes as usize;
     let options =
         LogWriterOptions { strategy: CommitStrategy::Dsync, buffer_count: 1, buffer_bytes: 65_536 };
     let mut writer = storage.log_writer(options)?;
     let mut buffer = writer.buffer(block_bytes);
     let file = Arc::new(storage.open(PROBE_FILE, OpenMode::CreateDirect)?);
-    let bytes = ROUND_COUNT * STRATEGIES.len() * block_bytes;
+    let bytes = rounds * STRATEGIES.len() * block_bytes;
     file.allocate(0, bytes as u64)?;
     file.write_at(&uarr_uring::AlignedBuffer::new(bytes)[..bytes], 0)?;
     file.make_durable()?;
 
     let mut samples = [const { Vec::new() }; 3];
-    for round in 0..ROUND_COUNT * STRATEGIES.len() {
+    for round in 0..rounds * STRATEGIES.len() {
         let which = round % STRATEGIES.len();
         if writer.set_strategy(STRATEGIES[which]).is_err() {
             continue;
@@ -75,7 +139,20 @@ fn measure_in_file<S: Storage>(storage: &S) -> io::Result<(CommitStrategy, [u64;
         samples.sort_unstable();
         samples.get(samples.len() / 2).copied().unwrap_or(0)
     });
-    let measured = STRATEGIES.into_iter().zip(medians).filter(|(_, median)| *median > 0);
-    let best = measured.min_by_key(|(_, median)| *median).map(|(strategy, _)| strategy);
-    Ok((best.unwrap_or(CommitStrategy::Dsync), medians))
+    Ok(CommitTuning::of(medians))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_costlier_strategy_must_be_clearly_faster() {
+        let best = |median_ns| CommitTuning::of(median_ns).best;
+        assert_eq!(best([100, 100, 98]), CommitStrategy::Dsync);
+        assert_eq!(best([100, 100, 90]), CommitStrategy::Syscall);
+        assert_eq!(best([90, 100, 89]), CommitStrategy::LinkedFdatasync);
+        assert_eq!(best([0, 0, 500]), CommitStrategy::Syscall);
+        assert_eq!(best([0, 0, 0]), CommitStrategy::Dsync);
+    }
 }

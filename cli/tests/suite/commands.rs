@@ -148,6 +148,16 @@ fn stats_verify_and_checkpoint() {
         assert!(text.contains(part), "{text}");
     }
 
+    let doctor = home.run(["doctor", "--json"]).json();
+    assert_eq!(doctor["measured_now"], false);
+    assert_eq!(doctor["strategy_ns"], stats["strategy_ns"]);
+    let tuned = home.run(["doctor", "--tune", "--json"]).json();
+    assert_eq!(tuned["measured_now"], true);
+    assert!(tuned["strategy_ns"]["syscall"].as_u64() > Some(0));
+    // The verdict is stored.
+    assert_eq!(home.run(["stats", "--json"]).json()["strategy_ns"], tuned["strategy_ns"]);
+    assert!(home.run(["doctor"]).done().contains("--tune measures again"));
+
     let verified = home.run(["--json", "verify"]).json();
     assert_eq!(verified["clean"], true);
     assert_eq!(verified["records"], 2999);

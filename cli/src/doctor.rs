@@ -1,0 +1,111 @@
+//! `uarr doctor`: whether machine and database are set up well, and how a commit is best made here.
+
+use std::fs;
+
+use serde_json::json;
+use uarr::{Backend, CommitStrategy, Db, Stats};
+
+use crate::args::{Doctor, Global};
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::open::Absent;
+use crate::output::Output;
+use crate::stats::{STRATEGIES, backend, strategy};
+
+/// Locked memory that the registered buffers of one database take at most.
+const LOCKED_BYTES: u64 = 8 << 20;
+/// Fewer open files than this are soon used up by a service.
+const OPEN_FILES_MIN: u64 = 1024;
+
+/// Runs the command.
+pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
+    let db = global.open(Absent::Refuse)?;
+    let tuned = if args.tune { Some(db.tune()?) } else { None };
+    let stats = db.stats();
+    let findings = findings(&db, &stats);
+    let value = json!({
+        "path": db.path().to_string_lossy(),
+        "backend": backend(&stats),
+        "block_bytes": stats.block_bytes,
+        "strategy": strategy(stats.strategy),
+        "measured_now": tuned.is_some(),
+        "strategy_ns": {
+            STRATEGIES[0]: stats.strategy_ns[0],
+            STRATEGIES[1]: stats.strategy_ns[1],
+            STRATEGIES[2]: stats.strategy_ns[2],
+        },
+        "findings": findings,
+    });
+    let mut text = format!("backend        {}\n", backend(&stats));
+    text.push_str(&format!("log blocks     {} bytes\n", stats.block_bytes));
+    let when =
+        if tuned.is_some() { "measured now" } else { "measured before; --tune measures again" };
+    text.push_str(&format!("commits        by {}, {when}\n", strategy(stats.strategy)));
+    for (name, ns) in STRATEGIES.iter().zip(stats.strategy_ns) {
+        let median = match ns {
+            0 => "cannot be used here".to_owned(),
+            ns => format!("{:.1} us", ns as f64 / 1000.0),
+        };
+        text.push_str(&format!("  {name:<13}{median}\n"));
+    }
+    match findings.is_empty() {
+        true => text.push_str("nothing to improve was found\n"),
+        false => findings.iter().for_each(|finding| text.push_str(&format!("- {finding}\n"))),
+    }
+    out.result(&value, text)?;
+    db.close()?;
+    Ok(Exit::Done)
+}
+
+/// What could be better, each with its remedy.
+fn findings(db: &Db, stats: &Stats) -> Vec<String> {
+    let mut findings = Vec::new();
+    findings.extend(stats.backend_warning.clone());
+    findings
+        .extend(stats.background_error.as_ref().map(|error| format!("background work: {error}")));
+    findings.extend(db.recovery_report().notes.iter().map(|note| format!("at open: {note}")));
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    if stats.backend == Backend::Ring
+        && let Some(bytes) =
+            soft_limit(&limits, "Max locked memory").filter(|&bytes| bytes < LOCKED_BYTES)
+    {
+        findings.push(format!(
+            "locked memory is limited to {bytes} bytes: where buffers cannot be registered a commit takes \
+             longer; raise it to {LOCKED_BYTES} (ulimit -l, or LimitMEMLOCK= of the service)"
+        ));
+    }
+    if let Some(count) =
+        soft_limit(&limits, "Max open files").filter(|&count| count < OPEN_FILES_MIN)
+    {
+        findings.push(format!(
+            "open files are limited to {count}: raise it to {OPEN_FILES_MIN} (ulimit -n)"
+        ));
+    }
+    if stats.strategy == CommitStrategy::Syscall && stats.backend == Backend::Ring {
+        let ring = stats.strategy_ns[1];
+        let line = "a plain system call commits fastest here although io_uring can be used";
+        findings.push(format!("{line} (ring {:.1} us); no change is needed", ring as f64 / 1000.0));
+    }
+    findings
+}
+
+/// The soft limit in a line of /proc/self/limits; `None` if there is none.
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    let line = limits.lines().find(|line| line.starts_with(name))?;
+    line[name.len()..].split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_from_their_line() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max locked memory         65536                unlimited            bytes     \n\
+                      Max open files            unlimited            unlimited            files     \n";
+        assert_eq!(soft_limit(limits, "Max locked memory"), Some(65_536));
+        assert_eq!(soft_limit(limits, "Max open files"), None);
+        assert_eq!(soft_limit(limits, "Max stack size"), None);
+    }
+}

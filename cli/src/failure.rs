@@ -117,6 +117,7 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             let next = "check --db, or create one there with 'uarr put' or 'uarr import'";
             (Exit::Unopened, "no_database", Some(next))
         }
+        ErrorKind::KeyNotFound => (Exit::Missing, "key_not_found", None),
         ErrorKind::NotADatabase => (Exit::Unopened, "not_a_database", None),
         ErrorKind::Locked => (Exit::Unopened, "locked", None),
         ErrorKind::NewerFormat => (Exit::Unopened, "newer_format", None),

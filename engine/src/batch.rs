@@ -1,6 +1,7 @@
 //! Batches: several changes that become durable and visible together or not at all.
 
 use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::uarr::Patch;
 use uarr_uring::Storage;
 
 use crate::commit::Commit;
@@ -8,6 +9,7 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::key::AsKey;
 use crate::options::WriteOptions;
+use crate::patch;
 
 /// Most bytes of keys and values that one batch may hold.
 pub const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -45,6 +47,14 @@ impl<'db, S: Storage> Batch<'db, S> {
         self
     }
 
+    /// Changes the value of `key` by `patch`: the value that an earlier change of this batch leads
+    /// to, or else the newest one when the batch is committed. See [`Db::patch`] for what can go
+    /// wrong; then nothing of the batch is written.
+    pub fn patch(mut self, key: impl AsKey, patch: &Patch) -> Self {
+        self.push(FrameKind::Patch, &key, patch.as_bytes());
+        self
+    }
+
     /// Sets `key` to `value`, for loops.
     pub fn add_put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) {
         self.push(FrameKind::Put, &key, value.as_ref());
@@ -53,6 +63,11 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// Removes `key`, for loops.
     pub fn add_delete(&mut self, key: impl AsKey) {
         self.push(FrameKind::Delete, &key, &[]);
+    }
+
+    /// Changes the value of `key` by `patch`, for loops; see [`Batch::patch`].
+    pub fn add_patch(&mut self, key: impl AsKey, patch: &Patch) {
+        self.push(FrameKind::Patch, &key, patch.as_bytes());
     }
 
     /// Number of changes.
@@ -73,6 +88,9 @@ impl<'db, S: Storage> Batch<'db, S> {
 
     /// As [`Batch::commit`], acknowledged as `options` ask.
     pub fn commit_with(self, options: WriteOptions) -> Result<Option<Commit>> {
+        if self.has_patches() {
+            return self.db.core().write_patched(&self.changes()?, options).map(Some);
+        }
         let mut frames = self.frames()?;
         if frames.is_empty() {
             return Ok(None);
@@ -82,6 +100,10 @@ impl<'db, S: Storage> Batch<'db, S> {
 
     /// As [`Batch::commit_with`], for tasks; see [`Db::put_async`].
     pub async fn commit_async(self, options: WriteOptions) -> Result<Option<Commit>> {
+        if self.has_patches() {
+            let changes = self.changes()?;
+            return self.db.core().write_patched_async(&changes, options).await.map(Some);
+        }
         let mut frames = self.frames()?;
         if frames.is_empty() {
             return Ok(None);
@@ -100,14 +122,29 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.clear();
     }
 
+    /// The changes as frames; patches cannot be such before their base is known.
     pub(crate) fn frames(&self) -> Result<Vec<Frame<'_>>> {
+        assert!(!self.has_patches());
         self.checked_bytes()?;
-        let frame = |change: &Change| {
-            let key = &self.bytes[change.key_start..change.value_start];
-            let value = &self.bytes[change.value_start..change.end];
-            Frame::new(change.kind, 0, key, value)
-        };
-        Ok(self.changes.iter().map(frame).collect())
+        let frames = self.parts().map(|part| Frame::new(part.kind, 0, part.key, part.bytes));
+        Ok(frames.collect())
+    }
+
+    fn has_patches(&self) -> bool {
+        self.changes.iter().any(|change| change.kind == FrameKind::Patch)
+    }
+
+    fn changes(&self) -> Result<Vec<patch::Change<'_>>> {
+        self.checked_bytes()?;
+        Ok(self.parts().collect())
+    }
+
+    fn parts(&self) -> impl Iterator<Item = patch::Change<'_>> {
+        self.changes.iter().map(|change| patch::Change {
+            kind: change.kind,
+            key: &self.bytes[change.key_start..change.value_start],
+            bytes: &self.bytes[change.value_start..change.end],
+        })
     }
 
     fn push(&mut self, kind: FrameKind, key: &dyn AsKey, value: &[u8]) {

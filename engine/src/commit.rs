@@ -38,6 +38,7 @@ use crate::options::{WhenFull, WriteOptions};
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
 use crate::tombstones::Tombstones;
+use crate::turns::Premise;
 
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
@@ -77,7 +78,7 @@ pub(crate) struct Applier<W> {
 }
 
 /// What a caller does after its frames were staged.
-enum Role {
+pub(crate) enum Role {
     /// Nothing: the write is acknowledged in memory.
     Done,
     /// Write this group, the oldest, then wait for the own one.
@@ -88,7 +89,7 @@ enum Role {
 
 /// How a caller waits.
 #[derive(Clone, Copy)]
-enum Patience<'a> {
+pub(crate) enum Patience<'a> {
     /// It blocks, and leads where nobody else does.
     Thread,
     /// It is woken; the log thread leads.
@@ -101,8 +102,15 @@ impl<S: Storage> Core<S> {
     /// Commits `frames` as one batch and returns when it is acknowledged as options and database say.
     pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
-        let staged = self.stage(frames, options, Patience::Thread)?;
-        let (lsn, role) = staged.expect("a thread waits for room");
+        let staged = match self.stage(frames, options, Patience::Thread, Premise::default())? {
+            Some(staged) => staged,
+            None => self.stage_in_turn(frames, options, Patience::Thread)?,
+        };
+        self.finish(begun_ns, staged)
+    }
+
+    /// Returns when what was staged is acknowledged.
+    pub fn finish(&self, begun_ns: u64, (lsn, role): (u64, Role)) -> Result<Commit> {
         let cell = match role {
             Role::Done => return Ok(Commit::in_memory(lsn)),
             Role::Leader(group, cell) => {
@@ -134,13 +142,19 @@ impl<S: Storage> Core<S> {
         }
         let begun_ns = self.commit_clock(options);
         let staged = std::future::poll_fn(|context| {
-            match self.stage(frames, options, Patience::Task(context.waker())) {
-                Ok(None) => Poll::Pending,
-                Ok(Some(staged)) => Poll::Ready(Ok(staged)),
-                Err(error) => Poll::Ready(Err(error)),
+            let patience = Patience::Task(context.waker());
+            match self.stage(frames, options, patience, Premise::default()).transpose() {
+                None => Poll::Pending,
+                Some(staged) => Poll::Ready(staged),
             }
         });
-        match staged.await? {
+        let staged = staged.await?;
+        self.finish_async(begun_ns, staged).await
+    }
+
+    /// As `finish`, for tasks.
+    pub async fn finish_async(&self, begun_ns: u64, staged: (u64, Role)) -> Result<Commit> {
+        match staged {
             (lsn, Role::Done) => Ok(Commit::in_memory(lsn)),
             (_, Role::Leader(..)) => unreachable!("tasks do not lead"),
             (lsn, Role::Member(cell)) => {
@@ -157,8 +171,12 @@ impl<S: Storage> Core<S> {
         frames: &mut [Frame<'_>],
         cells: &mut VecDeque<Arc<GroupCell>>,
     ) -> Result<()> {
-        let staged = self.stage(frames, WriteOptions::new().durable(), Patience::Ahead)?;
-        if let Some((_, Role::Member(cell))) = staged
+        let (options, patience) = (WriteOptions::new().durable(), Patience::Ahead);
+        let (_, role) = match self.stage(frames, options, patience, Premise::default())? {
+            Some(staged) => staged,
+            None => self.stage_in_turn(frames, options, patience)?,
+        };
+        if let Role::Member(cell) = role
             && cells.back().is_none_or(|last| !Arc::ptr_eq(last, &cell))
         {
             cells.push_back(cell);
@@ -172,7 +190,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// The time, for writes that get a receipt with times.
-    fn commit_clock(&self, options: WriteOptions) -> u64 {
+    pub fn commit_clock(&self, options: WriteOptions) -> u64 {
         let timed = options.durable || !self.options.durability.memory_first();
         if timed { self.now_ns() } else { 0 }
     }
@@ -237,19 +255,20 @@ impl<S: Storage> Core<S> {
         self.poison().map_or(Ok(()), Err)
     }
 
-    /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: there is no room now, and the
-    /// task will be woken.
-    fn stage(
+    /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was done, because
+    /// `premise` does not hold or, for a task, because there is no room; the task will be woken.
+    pub fn stage(
         &self,
         frames: &mut [Frame<'_>],
         options: WriteOptions,
         patience: Patience<'_>,
+        premise: Premise<'_>,
     ) -> Result<Option<(u64, Role)>> {
         assert!(!frames.is_empty());
-        let frame_bytes = frames.iter().map(Frame::len_in_log).sum();
-        let Some(mut staging) = self.staging_with_room(frames, frame_bytes, patience)? else {
+        let Some(mut staging) = self.staging_with_room(frames, patience, premise)? else {
             return Ok(None);
         };
+        let memory_first = self.options.durability.memory_first();
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
         for (index, frame) in frames.iter_mut().enumerate() {
@@ -264,14 +283,20 @@ impl<S: Storage> Core<S> {
         staging.next_lsn += frame_count as u64;
         let lsn = staging.next_lsn - 1;
         let group = staging.open.as_mut().expect("staging_with_room leaves a group open");
-        frames.iter().for_each(|frame| group.builder.push(frame));
+        for frame in &*frames {
+            group.builder.push(frame);
+            if let (false, Some(result)) = (memory_first, frame.result) {
+                group.builder.keep_result(result);
+            }
+        }
         group.commit_count += 1;
         let is_first = group.commit_count == 1;
+        self.note_staged(&mut staging, frames, premise.ticket);
 
         if staging.tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed) {
             self.keeper.raise();
         }
-        if self.options.durability.memory_first() {
+        if memory_first {
             if let Err(error) = self.apply_now(frames, lsn) {
                 staging.stop = Some(error.clone());
                 return Err(error);
@@ -317,13 +342,15 @@ impl<S: Storage> Core<S> {
     }
 
     /// The staging area with an open group that has room for the frames, and with room for them in log and
-    /// data file. Waits for a free buffer if need be; `None`: the task will be woken when there may be one.
+    /// data file. Waits for a free buffer if need be; `None`: `premise` does not hold, or the task will be woken
+    /// when there may be a buffer.
     fn staging_with_room(
         &self,
         frames: &[Frame<'_>],
-        frame_bytes: usize,
         patience: Patience<'_>,
+        premise: Premise<'_>,
     ) -> Result<Option<MutexGuard<'_, Staging>>> {
+        let frame_bytes = frames.iter().map(Frame::len_in_log).sum();
         let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);
         let mut staging = lock(&self.staging);
         if buffer_bytes > self.buffer_bytes {
@@ -334,6 +361,10 @@ impl<S: Storage> Core<S> {
         loop {
             if let Some(error) = &staging.stop {
                 return Err(error.clone());
+            }
+            // Asked each time the lock was let go, and before a group is opened: none stays empty.
+            if !self.may_stage(&mut staging, frames, premise, patience)? {
+                return Ok(None);
             }
             if !self.has_space(&staging, frames) {
                 drop(staging);
@@ -450,7 +481,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn place(&self, tail: u64, frame: &Frame<'_>) -> Placement {
-        place(tail, self.chunk_bytes, frame.key.len(), frame.value.len())
+        place(tail, self.chunk_bytes, frame.key.len(), frame.record_value_bytes())
     }
 
     /// Applies and shows a batch at once. The caller holds the staging lock, so order is LSN order.
@@ -468,7 +499,8 @@ impl<S: Storage> Core<S> {
     /// Appends the record of `frame` to the data file and makes the index point to it.
     pub fn apply(&self, applier: &mut Applier<S::MapWriter>, frame: &Frame<'_>) -> Result<()> {
         let previous = self.table.get(frame.key, &self.store)?;
-        let locator = applier.appender.append(frame, previous);
+        let whole = frame.resolved().expect("a patch that is applied knows its result");
+        let locator = applier.appender.append(&whole, previous);
         self.table.set(frame.key, locator, &self.store)?;
         applier.tombstones.note(frame.header.lsn.get(), previous, locator);
         Ok(())

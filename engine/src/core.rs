@@ -22,6 +22,7 @@ use crate::staging::Staging;
 use crate::store::{DATA_FILE, RecordStore, RecordView};
 use crate::table::Table;
 use crate::tune;
+use crate::turns::Waiting;
 
 /// One open database.
 pub(crate) struct Core<S: Storage> {
@@ -54,6 +55,8 @@ pub(crate) struct Core<S: Storage> {
     pub visible_lsn: AtomicU64,
     /// Records up to here survive a loss of power.
     pub durable_lsn: AtomicU64,
+    /// For those whose turn it is not.
+    pub waiting: Waiting,
     /// The data file is in memory up to here.
     pub prefaulted: AtomicU64,
     /// Data file bytes before this were handed to the device.

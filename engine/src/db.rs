@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
 use crate::batch::Batch;
@@ -15,6 +16,7 @@ use crate::jobs::Threads;
 use crate::key::{AsKey, KeyKind};
 use crate::lock;
 use crate::options::{Builder, Options, WriteOptions};
+use crate::patch::Change;
 use crate::range::{Range, prefix_end};
 use crate::record::Record;
 use crate::recovery::RecoveryReport;
@@ -126,6 +128,61 @@ impl<S: Storage> Db<S> {
         let key = self.core().table.kind.encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core().write_async(&mut [frame], options).await
+    }
+
+    /// Changes the value of `key`, a UArr record, by `patch`. The log gets the patch if that is shorter than the
+    /// value it leads to; readers get a record like any other. Durability as for [`Db::put`].
+    ///
+    /// The patch is applied to the newest version of the key, also where several threads patch it at
+    /// once: none of the changes is lost. That somebody else changed the record after the patch was
+    /// computed is not noticed.
+    ///
+    /// Errors: `KeyNotFound` if there is no record, `InvalidArgument` if its value is no UArr record or the patch
+    /// does not fit it, and those of [`Db::put`]. Nothing is written then.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use uarr::{Db, uarr, value::Patch};
+    /// let dir = tempfile::tempdir()?;
+    /// let db = Db::open(&dir)?;
+    /// db.put("ada", uarr!({ "name": "Ada", "born": 1815, "tags": ["x"] }))?;
+    /// let patch = Patch::from_record(uarr!([[0, ["born"], 1816], [2, ["tags"], ["y"]]]))?;
+    /// db.patch("ada", &patch)?;
+    /// let ada = db.get("ada")?.ok_or("not found")?;
+    /// assert_eq!(ada.uarr()?.to_string(), r#"{"name":"Ada","born":1816,"tags":["x","y"]}"#);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn patch(&self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
+        self.patch_with(key, patch, WriteOptions::new())
+    }
+
+    /// As [`Db::patch`], acknowledged as `options` ask.
+    pub fn patch_with(
+        &self,
+        key: impl AsKey,
+        patch: &Patch,
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        let key = self.core().table.kind.encode(&key)?;
+        let (key, bytes) = (key.as_ref(), patch.as_bytes());
+        let change = Change { kind: FrameKind::Patch, key, bytes };
+        self.core().write_patched(&[change], options)
+    }
+
+    /// As [`Db::patch_with`], for tasks; see [`Db::put_async`]. The task also waits, without blocking, while the
+    /// newest version of the key is on its way to the device, and behind threads that wait to patch it.
+    /// On a key that others never stop writing it may have to wait long; threads are served in order.
+    pub async fn patch_async(
+        &self,
+        key: impl AsKey,
+        patch: &Patch,
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        let key = self.core().table.kind.encode(&key)?;
+        let (key, bytes) = (key.as_ref(), patch.as_bytes());
+        let change = Change { kind: FrameKind::Patch, key, bytes };
+        self.core().write_patched_async(&[change], options).await
     }
 
     /// The record of `key`, in place. No system call and no lock.

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     InvalidArgument,
     /// There is no database in the directory, and none was to be created.
     NotFound,
+    /// There is no record of the key, so there is nothing to patch. Put a value.
+    KeyNotFound,
     /// The directory holds files that are not a uarr database. Choose another one.
     NotADatabase,
     /// Another process has the database open. Close it there, or wait.

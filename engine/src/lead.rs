@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts};
 use crate::lock;
-use crate::log::{GroupBuilder, Log, SubmitContext, Submitted, clear};
+use crate::log::{Log, SubmitContext, Submitted, clear};
 use crate::staging::StagedGroup;
 
 /// Groups handed to the device and not settled, at most.
@@ -141,6 +141,7 @@ impl<S: Storage> Core<S> {
             }
         }
         staging.room_wakers.drain(..).for_each(Waker::wake);
+        self.wake_turns(&mut staging);
         if staging.settled_waiters > 0 {
             self.settled.notify_all();
         }
@@ -153,11 +154,12 @@ impl<S: Storage> Core<S> {
         let block_bytes = self.identity.block_bytes;
         let begun_ns = self.now_ns();
         let mut applier = lock(&self.applier);
-        for frame in GroupBuilder::frames(&submitted.buffer, block_bytes, submitted.end) {
-            let frame = frame.expect("frames of a group that was just built are whole");
+        for frame in submitted.frames(block_bytes) {
             self.apply(&mut applier, &frame)?;
         }
         self.forget_deleted(&mut applier)?;
+        drop(applier);
+        self.note_applied(submitted.position.lsn);
         self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
         Ok(())
     }

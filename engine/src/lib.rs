@@ -5,10 +5,11 @@
 //! a learned index. Nothing acknowledged is lost; a read costs memory latency.
 //!
 //! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`,
-//! `options`, `error` are what callers see. `commit` stages writes (`staging`), `lead` brings groups of them (`group`)
-//! to the device, `log` and `segments` write the log, `scan` reads it; `store` keeps records, `table` finds them,
-//! `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make state durable, `open` and `recovery`
-//! bring it back; `jobs` drives background work; `verify`, `stats` and `tune` look at it.
+//! `options`, `error` are what callers see. `commit` stages writes (`staging`), `patch` and `turns` change values
+//! in part, `lead` brings groups (`group`) to the device, `log` and `segments` write the log, `scan` reads it;
+//! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make
+//! state durable, `open` and `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune`
+//! look at it.
 //!
 //! The engine itself has no unsafe code, no system call and no clock: all come through
 //! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
@@ -31,6 +32,7 @@ mod lead;
 mod log;
 mod open;
 mod options;
+mod patch;
 mod range;
 mod record;
 mod recovery;
@@ -43,6 +45,7 @@ mod store;
 mod table;
 mod tombstones;
 mod tune;
+mod turns;
 mod verify;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

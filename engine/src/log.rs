@@ -25,6 +25,9 @@ use zerocopy::IntoBytes;
 use crate::lead::InFlight;
 use crate::segments::{Segment, Segments};
 
+/// A group takes no more frames when the values that its patches lead to have more bytes than this.
+const RESULT_BYTES_MAX: usize = 16 << 20;
+
 /// A place in the log: between two groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogPosition {
@@ -43,13 +46,25 @@ pub(crate) struct GroupBuilder {
     frames_crc: u32,
     pub first_lsn: u64,
     pub record_count: u32,
+    /// What the patches among the frames lead to, in their order, for whoever applies them.
+    results: Vec<Box<[u8]>>,
+    result_bytes: usize,
 }
 
 impl GroupBuilder {
     /// An empty group in `buffer`, which nobody else holds and which is zero.
     pub fn new(buffer: Arc<AlignedBuffer>, block_bytes: usize, first_lsn: u64) -> Self {
         let end = block_bytes + GROUP_HEADER_BYTES;
-        Self { buffer, start: block_bytes, end, frames_crc: 0, first_lsn, record_count: 0 }
+        Self {
+            buffer,
+            start: block_bytes,
+            end,
+            frames_crc: 0,
+            first_lsn,
+            record_count: 0,
+            results: Vec::new(),
+            result_bytes: 0,
+        }
     }
 
     /// Bytes of buffer that a group with `frame_bytes` of frames needs.
@@ -58,7 +73,7 @@ impl GroupBuilder {
     }
 
     pub fn has_room_for(&self, frame_bytes: usize) -> bool {
-        self.end + frame_bytes <= self.buffer.len()
+        self.end + frame_bytes <= self.buffer.len() && self.result_bytes <= RESULT_BYTES_MAX
     }
 
     pub fn last_lsn(&self) -> u64 {
@@ -76,9 +91,10 @@ impl GroupBuilder {
         self.record_count += 1;
     }
 
-    /// The frames, as the kernel may be reading them too.
-    pub fn frames(buffer: &AlignedBuffer, block_bytes: usize, end: usize) -> Frames<'_> {
-        Frames::new(&buffer[block_bytes + GROUP_HEADER_BYTES..end])
+    /// Keeps what the patch that was just added leads to.
+    pub fn keep_result(&mut self, result: &[u8]) {
+        self.results.push(result.into());
+        self.result_bytes += result.len();
     }
 }
 
@@ -96,6 +112,22 @@ pub(crate) struct Submitted {
     pub end: usize,
     /// The place behind the group.
     pub position: LogPosition,
+    results: Vec<Box<[u8]>>,
+}
+
+impl Submitted {
+    /// The frames, as the kernel may be reading them too, patches with their results.
+    pub fn frames(&self, block_bytes: usize) -> impl Iterator<Item = Frame<'_>> {
+        let mut results = self.results.iter();
+        let frames = Frames::new(&self.buffer[block_bytes + GROUP_HEADER_BYTES..self.end]);
+        frames.map(move |frame| {
+            let mut frame = frame.expect("frames of a group that was just built are whole");
+            if frame.patch().is_some() {
+                frame.result = results.next().map(|result| &**result);
+            }
+            frame
+        })
+    }
 }
 
 /// The active segment and the way to the device. One thread at a time: the leader.
@@ -202,7 +234,8 @@ impl<S: Storage> Log<S> {
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
         context.room.remaining.store(self.active.bytes - self.position.offset, Ordering::Release);
-        Ok(Submitted { ticket, buffer: group.buffer, end: group.end, position: self.position })
+        let GroupBuilder { buffer, end, results, .. } = group;
+        Ok(Submitted { ticket, buffer, end, position: self.position, results })
     }
 
     /// Waits for any of the submitted groups.

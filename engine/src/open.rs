@@ -24,6 +24,7 @@ use crate::segments::{self, Segment, Segments, WAL_DIR};
 use crate::staging::Staging;
 use crate::store::DATA_FILE;
 use crate::tune;
+use crate::turns::Waiting;
 
 const LOCK_FILE: &str = "lock";
 const DATA_DIR: &str = "data";
@@ -87,6 +88,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         staged_bytes_max: (BUFFER_COUNT * buffer_bytes) as u64,
         visible_lsn: AtomicU64::new(position.lsn),
         durable_lsn: AtomicU64::new(position.lsn),
+        waiting: Waiting::new(position.lsn),
         prefaulted: AtomicU64::new(recovered.tail),
         written_back: AtomicU64::new(recovered.tail),
         pins: Pins::default(),
@@ -115,6 +117,7 @@ fn begin_life<S: Storage>(
     let opens = if recovered.report.notes.is_empty() { 1 } else { 2 };
     let life = (((root.block.life.get() >> 32) + opens) << 32) | (storage.random() >> 32);
     root.write(|block| {
+        block.raise_version();
         block.life = life.into();
         block.closed = 0.into();
         block.next_lsn = recovered.next_lsn.into();

@@ -25,6 +25,7 @@ use crate::image::read_image;
 use crate::key::KeyKind;
 use crate::log::LogPosition;
 use crate::options::{Options, RecoveryMode};
+use crate::patch::redo;
 use crate::scan::{Group, LogReader};
 use crate::segments::{WAL_DIR, remove_unfinished, segment_number, segment_path};
 use crate::store::{Appender, DATA_FILE, RecordStore, readable_chunks};
@@ -368,7 +369,7 @@ impl<S: Storage> Replay<S> {
                 return Err(damage(lsn, "table, key or address are impossible"));
             }
             continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
-            self.apply(&frame)?;
+            self.apply(frame, |what| damage(lsn, what))?;
         }
         if continues {
             return Err(damage(group.header.last_lsn(), "a batch is not whole"));
@@ -377,13 +378,13 @@ impl<S: Storage> Replay<S> {
     }
 
     fn bytes_of(&self, frame: &Frame<'_>) -> u64 {
-        record_bytes(frame.key.len(), frame.value.len()) as u64
+        record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
     }
 
     /// Applies a frame; one that is applied already changes nothing. Later records have higher addresses.
-    fn apply(&mut self, frame: &Frame<'_>) -> Result<()> {
+    fn apply(&mut self, frame: Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
-        let end = address + self.bytes_of(frame);
+        let end = address + self.bytes_of(&frame);
         self.tail = self.tail.max(end);
         let previous = self.table.get(frame.key, &self.store)?;
         if previous.is_some_and(|previous| previous.address() >= address) {
@@ -391,14 +392,31 @@ impl<S: Storage> Replay<S> {
         }
         let locator = if address < self.data_tail {
             let tombstone = frame.header.kind == FrameKind::Delete as u8;
-            Locator::of_record(address, frame.key.len(), frame.value.len(), tombstone)
+            Locator::of_record(address, frame.key.len(), frame.record_value_bytes(), tombstone)
         } else {
             self.allocate(end)?;
-            self.appender.append(frame, previous)
+            self.append(&frame, previous, damage)?
         };
         self.table.set(frame.key, locator, &self.store)?;
         self.tombstones.note(frame.header.lsn.get(), previous, locator);
         Ok(())
+    }
+
+    /// Writes the record of `frame`, which builds upon earlier ones if it is a patch.
+    fn append(
+        &mut self,
+        frame: &Frame<'_>,
+        previous: Option<Locator>,
+        damage: impl Fn(&str) -> Error,
+    ) -> Result<Locator> {
+        let result;
+        let mut frame = *frame;
+        if frame.patch().is_some() {
+            result = redo(&frame, &self.store)?.map_err(|what| damage(&what))?;
+            frame.result = Some(&result);
+        }
+        let whole = frame.resolved().expect("the result was just computed and compared");
+        Ok(self.appender.append(&whole, previous))
     }
 
     fn allocate(&mut self, end: u64) -> Result<()> {

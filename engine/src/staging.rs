@@ -9,6 +9,7 @@ use uarr_uring::AlignedBuffer;
 use crate::error::Error;
 use crate::group::GroupCell;
 use crate::log::GroupBuilder;
+use crate::turns::Turns;
 
 /// Cells whose members may still be looking, and free ones.
 const SPARE_CELLS_MAX: usize = 8;
@@ -44,6 +45,8 @@ pub(crate) struct Staging {
     pub room_wakers: Vec<Waker>,
     /// The log thread sleeps and nobody has woken it.
     pub log_thread_rests: bool,
+    /// Who may change which key.
+    pub turns: Turns,
     /// Why there can be no more writes.
     pub stop: Option<Error>,
 }
@@ -63,6 +66,7 @@ impl Staging {
             buffer_waiters: 0,
             room_wakers: Vec::new(),
             log_thread_rests: false,
+            turns: Turns::default(),
             stop: None,
         }
     }

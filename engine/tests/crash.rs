@@ -10,7 +10,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use uarr::{Db, Durability, ErrorKind, KeyKind};
+use uarr::value::{Bytes, Patch, Value};
+use uarr::{Db, Durability, ErrorKind, KeyKind, uarr};
 use uarr_uring::{FaultKind, Memory, MemoryOptions};
 
 struct Random(u64);
@@ -30,7 +31,15 @@ impl Random {
 }
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
+/// What a key is set to; `None` if it is removed.
 type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// How a change is asked for.
+enum Verb {
+    Put(Vec<u8>),
+    Delete,
+    Patch(Patch),
+}
 
 struct Run {
     seed: u64,
@@ -40,6 +49,8 @@ struct Run {
     kind: KeyKind,
     /// The state that every recovery so far has agreed on.
     base: State,
+    /// What readers of the running database see.
+    current: State,
     /// Batches since then.
     history: Vec<Vec<Change>>,
     /// How many of them are durable for sure.
@@ -67,6 +78,7 @@ impl Run {
             durability,
             kind,
             base,
+            current: State::new(),
             history: Vec::new(),
             durable: 0,
             last_lsn: 0,
@@ -98,14 +110,17 @@ impl Run {
             .open_on(self.disk.clone())
     }
 
-    fn change(&mut self) -> Change {
+    fn key(&mut self) -> Vec<u8> {
         let number = self.random.below(60);
-        let key = match self.kind {
+        match self.kind {
             KeyKind::Bytes => {
                 format!("key-{}-{number}", "x".repeat(number as usize % 7)).into_bytes()
             }
             _ => number.to_be_bytes().to_vec(),
-        };
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
         let len = match self.random.below(20) {
             0 => 0,
             1 => 4096 + self.random.below(9000),
@@ -113,8 +128,83 @@ impl Run {
             _ => self.random.below(200),
         };
         let byte = self.random.next() as u8;
-        let value = (0..len).map(|i| byte.wrapping_add(i as u8)).collect();
-        (key, (self.random.below(4) > 0).then_some(value))
+        let filler: Vec<_> = (0..len).map(|i| byte.wrapping_add(i as u8)).collect();
+        if self.random.below(3) == 0 {
+            return filler;
+        }
+        uarr!({ "count": byte, "text": "x", "list": [1, "y"], "filler": Bytes(&filler) }).to_vec()
+    }
+
+    /// Operations that fit the values, those that were patched before too, and some that may not.
+    fn patch(&mut self) -> Patch {
+        let number = self.random.next().cast_signed();
+        let long = "z".repeat(self.random.below(40) as usize);
+        let operations = match self.random.below(8) {
+            0..3 => uarr!([[0, ["count"], number]]),
+            3 => uarr!([[0, ["text"], long], [0, ["count"], 0]]),
+            4 => uarr!([[2, ["list"], [number, "more"]], [0, ["new"], { "a": number }]]),
+            5 => uarr!([[0, ["filler"], long]]),
+            6 => uarr!([[1, ["list", 0]]]),
+            _ => uarr!([]),
+        };
+        Patch::from_record(operations).unwrap()
+    }
+
+    /// A change that is possible in `state`, which it is applied to.
+    fn change(&mut self, state: &mut State) -> (Verb, Change) {
+        let key = self.key();
+        let present = state.get(&key);
+        let patched = present.and_then(|value| {
+            let patch = self.patch();
+            let result = patch.apply(value).ok()?;
+            assert!(Value::try_from(result.as_ref()).is_ok());
+            Some((patch, result.to_vec()))
+        });
+        let (verb, value) = match (self.random.below(6), patched) {
+            (3.., Some((patch, result))) => (Verb::Patch(patch), Some(result)),
+            (0, _) => (Verb::Delete, None),
+            _ => {
+                let value = self.value();
+                (Verb::Put(value.clone()), Some(value))
+            }
+        };
+        match &value {
+            Some(value) => drop(state.insert(key.clone(), value.clone())),
+            None => drop(state.remove(&key)),
+        }
+        (verb, (key, value))
+    }
+
+    /// A patch of anything: it fits or not, and then changes nothing.
+    fn patch_blindly(&mut self, db: &Db<Memory>) -> uarr::Result<()> {
+        let (key, patch) = (self.key(), self.patch());
+        let present = self.current.get(&key);
+        let result = present.map(|value| patch.apply(value).map(|result| result.to_vec()));
+        if let Some(Ok(result)) = &result {
+            self.current.insert(key.clone(), result.clone());
+            self.history.push(vec![(key.clone(), Some(result.clone()))]);
+        }
+        let outcome = match self.kind {
+            KeyKind::Bytes => db.patch(&key, &patch),
+            _ => db.patch(number(&key), &patch),
+        };
+        let expected = match result {
+            None => ErrorKind::KeyNotFound,
+            Some(Err(_)) => ErrorKind::InvalidArgument,
+            Some(Ok(_)) => {
+                self.note_lsn(outcome?.lsn);
+                return Ok(());
+            }
+        };
+        let error = outcome.err().unwrap();
+        assert_eq!(error.kind(), expected, "seed {}: {error}", self.seed);
+        Ok(())
+    }
+
+    fn note_lsn(&mut self, lsn: u64) {
+        let (last, seed) = (self.last_lsn, self.seed);
+        assert!(lsn > last, "seed {seed}: LSN {lsn} was given out, {last} before");
+        self.last_lsn = lsn;
     }
 
     /// One random operation. `Err`: the database takes no more writes.
@@ -126,23 +216,35 @@ impl Run {
                 db.step()?;
                 return Ok(());
             }
+            4..7 => {
+                let before = self.history.len();
+                self.patch_blindly(db)?;
+                if self.durability != Durability::Sync || self.history.len() == before {
+                    return Ok(());
+                }
+            }
             _ => {
                 let count = [1, 1, 1, 1, 5, 40][self.random.below(6) as usize];
-                let changes: Vec<_> = (0..count).map(|_| self.change()).collect();
+                let mut state = std::mem::take(&mut self.current);
                 let mut batch = db.batch();
-                for (key, value) in &changes {
-                    match (self.kind, value) {
-                        (KeyKind::Bytes, Some(value)) => batch.add_put(key, value),
-                        (KeyKind::Bytes, None) => batch.add_delete(key),
-                        (_, Some(value)) => batch.add_put(number(key), value),
-                        (_, None) => batch.add_delete(number(key)),
+                let mut changes = Vec::new();
+                for _ in 0..count {
+                    let (verb, change) = self.change(&mut state);
+                    let key = &change.0;
+                    match (self.kind, verb) {
+                        (KeyKind::Bytes, Verb::Put(value)) => batch.add_put(key, value),
+                        (KeyKind::Bytes, Verb::Delete) => batch.add_delete(key),
+                        (KeyKind::Bytes, Verb::Patch(patch)) => batch.add_patch(key, &patch),
+                        (_, Verb::Put(value)) => batch.add_put(number(key), value),
+                        (_, Verb::Delete) => batch.add_delete(number(key)),
+                        (_, Verb::Patch(patch)) => batch.add_patch(number(key), &patch),
                     }
+                    changes.push(change);
                 }
+                self.current = state;
                 self.history.push(changes);
                 if let Some(commit) = batch.commit()? {
-                    let (lsn, last, seed) = (commit.lsn, self.last_lsn, self.seed);
-                    assert!(lsn > last, "seed {seed}: LSN {lsn} was given out, {last} before");
-                    self.last_lsn = commit.lsn;
+                    self.note_lsn(commit.lsn);
                 }
                 if self.durability != Durability::Sync {
                     return Ok(());
@@ -190,7 +292,8 @@ impl Run {
         assert!(backwards.iter().eq(found.keys()), "seed {seed}: backwards");
         let report = db.verify(|_| {}).unwrap();
         assert!(report.is_clean(), "seed {seed}: {:?}", report.damages);
-        self.base = found;
+        self.base = found.clone();
+        self.current = found;
         self.history.clear();
         self.durable = 0;
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! FrameHeader (40)   key   zeros to 8   value   zeros to 8
+//!                                       of a patch: PatchHeader (16)   patch
 //! ```
 //! The payload checksum (key and value) is computed by the caller outside every lock; the header's own
 //! bytes are covered by the checksum of the group. A frame names the address that its record has in
@@ -14,6 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use crate::Defect;
 use crate::checksum::crc32c;
 use crate::geometry::align_up;
+use crate::patch::{PATCH_HEADER_BYTES, PatchHeader};
 
 /// Bytes of a [`FrameHeader`].
 pub const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
@@ -26,6 +28,8 @@ pub enum FrameKind {
     Put = 1,
     /// Removes a key.
     Delete = 2,
+    /// Sets a key to what a patch makes of an earlier version; see [`crate::patch`].
+    Patch = 3,
 }
 
 impl FrameKind {
@@ -34,6 +38,7 @@ impl FrameKind {
         match byte {
             1 => Ok(Self::Put),
             2 => Ok(Self::Delete),
+            3 => Ok(Self::Patch),
             other => Err(Defect::Kind(other)),
         }
     }
@@ -78,8 +83,10 @@ pub struct Frame<'a> {
     pub header: FrameHeader,
     /// The key as stored.
     pub key: &'a [u8],
-    /// The value; empty for deletes.
+    /// The value; empty for deletes, header and patch for patches.
     pub value: &'a [u8],
+    /// Of a patch: the whole value that it leads to, if the caller knows it. It is not in the log.
+    pub result: Option<&'a [u8]>,
 }
 
 /// Bytes of a frame in the log, padding included.
@@ -103,7 +110,44 @@ impl<'a> Frame<'a> {
         let value_bytes = u32::try_from(value.len()).expect("callers check the length of values");
         header.key_bytes = key_bytes.into();
         header.value_bytes = value_bytes.into();
-        Self { header, key, value }
+        Self { header, key, value, result: None }
+    }
+
+    /// A frame of kind `Patch` with the payload `payload`, which leads to the value `result`.
+    pub fn new_patch(table: u16, key: &'a [u8], payload: &'a [u8], result: &'a [u8]) -> Self {
+        let mut frame = Self::new(FrameKind::Patch, table, key, payload);
+        frame.result = Some(result);
+        let (header, _) = frame.patch().expect("callers build the payload with its header");
+        assert_eq!(header.result_bytes.get() as usize, result.len());
+        frame
+    }
+
+    /// The parts of a patch's payload; `None` for other kinds.
+    pub fn patch(&self) -> Option<(&'a PatchHeader, &'a [u8])> {
+        if self.header.kind != FrameKind::Patch as u8 {
+            return None;
+        }
+        PatchHeader::split(self.value)
+    }
+
+    /// Length of the value that the record gets: of the result, where the frame is a patch.
+    pub fn record_value_bytes(&self) -> usize {
+        self.patch().map_or(self.value.len(), |(header, _)| header.result_bytes.get() as usize)
+    }
+
+    /// The frame that would have put the result of this patch whole, in the same place. `None` if
+    /// the result is not known or has another length than the logged one; its bytes are not
+    /// looked at. Frames of other kinds stay what they are.
+    pub fn resolved(&self) -> Option<Self> {
+        let Some((header, _)) = self.patch() else { return Some(*self) };
+        let result =
+            self.result.filter(|result| result.len() == header.result_bytes.get() as usize)?;
+        let mut put = *self;
+        put.header.kind = FrameKind::Put as u8;
+        put.header.payload_crc = header.result_crc;
+        put.header.value_bytes = header.result_bytes;
+        (put.value, put.result) = (result, None);
+        Some(put)
     }
 
     /// Bytes in the log, padding included.
@@ -132,7 +176,11 @@ impl<'a> Frame<'a> {
         if total > bytes.len() {
             return Err(Defect::Length);
         }
-        Ok((Self { header: *header, key, value }, total))
+        let is_patch = header.kind == FrameKind::Patch as u8;
+        if is_patch && value_bytes < PATCH_HEADER_BYTES {
+            return Err(Defect::Length);
+        }
+        Ok((Self { header: *header, key, value, result: None }, total))
     }
 
     /// Checks the payload against its checksum, and the kind.
@@ -237,6 +285,29 @@ mod tests {
         for cut in 1..body.len() {
             assert!(Frames::new(&body[..cut]).next().unwrap().is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_patch_becomes_the_put_of_its_result() {
+        let result = [5; 300];
+        let header = PatchHeader::new(4096, b"key", &result);
+        let payload = [header.as_bytes(), b"operations"].concat();
+        let frame = Frame::new_patch(0, b"key", &payload, &result);
+        assert_eq!(frame.record_value_bytes(), 300);
+        let put = frame.resolved().unwrap();
+        assert_eq!(put.verify(), Ok(FrameKind::Put));
+        assert_eq!((put.value, put.patch()), (&result[..], None));
+        let body = stored(&[frame]);
+        let mut back = Frames::new(&body).next().unwrap().unwrap();
+        assert_eq!(back.verify(), Ok(FrameKind::Patch));
+        assert_eq!(back.patch(), Some((&header, &b"operations"[..])));
+        assert_eq!(back.record_value_bytes(), 300);
+        assert!(back.resolved().is_none(), "the log does not hold the result");
+        back.result = Some(&result[1..]);
+        assert!(back.resolved().is_none(), "another length");
+        let short = Frame::new(FrameKind::Patch, 0, b"key", &payload[..15]);
+        let body = stored(&[short]);
+        assert_eq!(Frames::new(&body).next().unwrap().err(), Some(Defect::Length));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod geometry;
 pub mod group;
 pub mod image;
+pub mod patch;
 pub mod record;
 pub mod superblock;
 pub mod uarr;

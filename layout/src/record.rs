@@ -161,8 +161,10 @@ impl ChunkHeader {
 }
 
 impl RecordHeader {
-    /// The header of the record of `frame`, with the previous version's locator.
+    /// The header of the record of `frame`, with the previous version's locator. Records hold whole
+    /// values: a patch is resolved before.
     pub fn for_frame(frame: &Frame<'_>, previous: Option<Locator>, seed: Seed) -> Self {
+        assert_ne!(frame.header.kind, FrameKind::Patch as u8);
         let mut header = Self::new_zeroed();
         header.payload_crc = frame.header.payload_crc;
         header.lsn = frame.header.lsn;

@@ -16,7 +16,7 @@ pub const SLOT_BYTES: usize = 4096;
 /// Distance between the two slots.
 pub const SLOT_STRIDE_BYTES: u64 = 65_536;
 /// Version of all formats on disk: (major, minor).
-pub const FORMAT_VERSION: (u16, u16) = (1, 0);
+pub const FORMAT_VERSION: (u16, u16) = (1, 1);
 
 const MAGIC: [u8; 8] = *b"UARRSUPR";
 const CRC_START: usize = 12;
@@ -125,6 +125,17 @@ impl Superblock {
         block
     }
 
+    /// Notes that from now on structures of the present version may be written.
+    pub fn raise_version(&mut self) {
+        assert!((self.major.get(), self.minor.get()) <= FORMAT_VERSION, "newer ones are refused");
+        (self.major, self.minor) = (FORMAT_VERSION.0.into(), FORMAT_VERSION.1.into());
+    }
+
+    /// Version of the format that the database may contain.
+    pub fn version(&self) -> (u16, u16) {
+        (self.major.get(), self.minor.get())
+    }
+
     /// The bytes of a slot, checksum included.
     pub fn to_slot(&self) -> Vec<u8> {
         let mut slot = self.clone();
@@ -184,9 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn an_older_version_is_read_and_raised() {
+        let mut block = sample();
+        block.minor = 0.into();
+        let mut back = Superblock::from_slot(&block.to_slot()).unwrap().unwrap();
+        assert_eq!(back.version(), (1, 0));
+        back.raise_version();
+        assert_eq!(back.version(), FORMAT_VERSION);
+    }
+
+    #[test]
     fn a_newer_version_is_named() {
         let mut block = sample();
-        block.major = 2.into();
+        (block.major, block.minor) = (2.into(), 0.into());
         assert_eq!(
             Superblock::from_slot(&block.to_slot()),
             Err(Defect::Version { major: 2, minor: 0 })

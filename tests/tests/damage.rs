@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode};
+use uarr::value::{Bytes, Patch};
+use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode, uarr};
 use uarr_tests::history::State;
 use uarr_tests::{Random, seed};
 use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
@@ -91,7 +92,7 @@ impl Author {
         options(RecoveryMode::Strict).keys(self.kind).open_on(self.disk.clone()).unwrap()
     }
 
-    /// One group: a put, a delete, or a batch.
+    /// One group: a put, a patch, a delete, or a batch.
     fn write(&mut self, db: &Db<Memory>) {
         self.before_last_group = self.state.clone();
         let mut batch = db.batch();
@@ -99,6 +100,10 @@ impl Author {
             let number = self.random.below(9);
             let len = [0, 5, 40, 300][self.random.below(4) as usize];
             let value: Vec<u8> = (0..len).map(|_| self.random.next() as u8).collect();
+            let value = match self.random.below(2) {
+                0 => value,
+                _ => uarr!({ "count": number, "filler": Bytes(&value) }).to_vec(),
+            };
             let delete = self.random.below(5) == 0;
             let key = match self.kind {
                 KeyKind::Bytes => {
@@ -106,6 +111,14 @@ impl Author {
                 }
                 _ => number.to_be_bytes().to_vec(),
             };
+            if let Some((patch, value)) = self.patch(&key) {
+                match self.kind {
+                    KeyKind::Bytes => batch.add_patch(&key, &patch),
+                    _ => batch.add_patch(number, &patch),
+                }
+                self.state.insert(key, value);
+                continue;
+            }
             match (self.kind, delete) {
                 (KeyKind::Bytes, false) => batch.add_put(&key, &value),
                 (KeyKind::Bytes, true) => batch.add_delete(&key),
@@ -118,6 +131,15 @@ impl Author {
             }
         }
         batch.commit().unwrap();
+    }
+
+    /// Half of the time: a patch of the value of `key`, if it is a record, and what it leads to.
+    fn patch(&mut self, key: &[u8]) -> Option<(Patch, Vec<u8>)> {
+        let value = self.state.get(key)?;
+        let count = self.random.next();
+        let patch = Patch::from_record(uarr!([[0, ["count"], count]])).unwrap();
+        let result = patch.apply(value).ok()?;
+        count.is_multiple_of(2).then(|| (patch, result.to_vec()))
     }
 
     fn write_until_changed(&mut self, db: &Db<Memory>) {

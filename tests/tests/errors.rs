@@ -155,6 +155,31 @@ fn a_newer_format_is_refused_by_name() {
     complete(base.path());
 }
 
+#[test]
+fn an_older_minor_version_is_read_and_raised() {
+    let base = scratch();
+    with_one_record(base.path());
+    let path = base.path().join("superblock");
+    let mut bytes = fs::read(&path).unwrap();
+    for slot in 0..2 {
+        let start = slot * SLOT_STRIDE_BYTES as usize;
+        let slot = &mut bytes[start..start + SLOT_BYTES];
+        if let Some(block) = Superblock::from_slot(slot).unwrap() {
+            slot.copy_from_slice(&of_version(&block, (1, 0)));
+        }
+    }
+    fs::write(&path, &bytes).unwrap();
+    complete(base.path());
+    let bytes = fs::read(&path).unwrap();
+    let newest = (0..2)
+        .filter_map(|slot| {
+            let start = slot * SLOT_STRIDE_BYTES as usize;
+            Superblock::from_slot(&bytes[start..start + SLOT_BYTES]).unwrap()
+        })
+        .max_by_key(|block| block.generation.get());
+    assert_eq!(newest.unwrap().version(), FORMAT_VERSION);
+}
+
 /// A slot like `block`, as a program of another version would have written it. The place of the version
 /// number is the same in all versions: behind magic and checksum.
 fn of_version(block: &Superblock, version: (u16, u16)) -> Vec<u8> {

@@ -181,6 +181,24 @@ impl<'a> ShapeView<'a> {
         None
     }
 
+    /// Whether a name before `index`, with the fingerprint `print`, is `name`.
+    #[inline(never)]
+    pub fn find_fingerprint_before(&self, index: usize, print: u8, name: &[u8]) -> bool {
+        let pattern = u64::from(print).wrapping_mul(LOW_BITS);
+        let words = self.lookup.as_chunks::<8>().0.iter().take(index / 8 + 1);
+        for (step, word) in words.enumerate() {
+            let mut found = matches(u64::from_le_bytes(*word), pattern);
+            while found != 0 {
+                let other = step * 8 + (found.trailing_zeros() / 8) as usize;
+                if other < index && self.name_bytes(other).is_some_and(|it| names_equal(it, name)) {
+                    return true;
+                }
+                found &= found - 1;
+            }
+        }
+        false
+    }
+
     fn find_sorted(&self, key: &Key<'_>) -> Option<usize> {
         let wanted = hash32(key.hash);
         let (hashes, _) = <[U32]>::ref_from_prefix_with_elems(self.lookup, self.count).ok()?;

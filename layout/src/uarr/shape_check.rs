@@ -9,9 +9,10 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::error::Error;
-use super::key::{fingerprint, hash32, name_hash, names_equal};
+use super::key::{fingerprint, hash32, name_hash};
 use super::shape::ShapeView;
 use super::spec::{FINGERPRINT_NAMES_MAX, NAME_BYTES_MAX, NAMES_MAX, align8, lookup_bytes};
+use super::text::is_utf8;
 
 /// Words of the stack bitmap of shape starts: one bit per 8 bytes, 8 KiB of shapes.
 const STACK_WORDS: usize = 16;
@@ -25,9 +26,14 @@ pub(crate) struct ShapeScan<'a> {
     next: usize,
     starts: [u64; STACK_WORDS],
     /// Used instead of `starts` for an area above 8 KiB.
-    more_starts: Vec<u64>,
-    /// The shapes so far, for such an area.
-    more_shapes: HashSet<&'a [u8]>,
+    large: Option<LargeArea<'a>>,
+}
+
+/// What is remembered of an area above 8 KiB.
+struct LargeArea<'a> {
+    starts: Vec<u64>,
+    /// The shapes so far.
+    shapes: HashSet<&'a [u8]>,
 }
 
 impl<'a> ShapeScan<'a> {
@@ -36,7 +42,8 @@ impl<'a> ShapeScan<'a> {
         // A sorted record must not be vouched for by one that made no such promise.
         let is_known = !is_sorted && !known.is_empty() && known == area;
         let words = area.len().div_ceil(512);
-        let more_starts = if words > STACK_WORDS { vec![0; words] } else { Vec::new() };
+        let large = (words > STACK_WORDS)
+            .then(|| LargeArea { starts: vec![0; words], shapes: HashSet::new() });
         Self {
             area_at,
             area,
@@ -44,8 +51,7 @@ impl<'a> ShapeScan<'a> {
             is_sorted,
             next: 0,
             starts: [0; STACK_WORDS],
-            more_starts,
-            more_shapes: HashSet::new(),
+            large,
         }
     }
 
@@ -75,10 +81,9 @@ impl<'a> ShapeScan<'a> {
             return Err(error);
         }
         self.check(offset)?;
-        let starts = if self.more_starts.is_empty() {
-            &mut self.starts[..]
-        } else {
-            &mut self.more_starts[..]
+        let starts = match &mut self.large {
+            Some(large) => &mut large.starts[..],
+            None => &mut self.starts[..],
         };
         starts[word] |= bit;
         Ok(())
@@ -86,16 +91,16 @@ impl<'a> ShapeScan<'a> {
 
     #[inline]
     fn starts(&self) -> &[u64] {
-        if self.more_starts.is_empty() { &self.starts } else { &self.more_starts }
+        self.large.as_ref().map_or(&self.starts, |large| &large.starts)
     }
 
-    /// Whether an earlier shape has the same bytes as this one.
-    fn is_repeated(&mut self, blob: &'a [u8]) -> bool {
-        if !self.more_starts.is_empty() {
-            return !self.more_shapes.insert(blob);
+    /// Whether a shape before `offset` has the same bytes as this one, which starts there.
+    fn is_repeated(&mut self, offset: usize, blob: &'a [u8]) -> bool {
+        if let Some(large) = &mut self.large {
+            return !large.shapes.insert(blob);
         }
         // At most 341 shapes fit 8 KiB; the first bytes tell most of them apart.
-        for (index, word) in self.starts.iter().enumerate() {
+        for (index, word) in self.starts[..=offset / 512].iter().enumerate() {
             let mut bits = *word;
             while bits != 0 {
                 let at = index * 512 + bits.trailing_zeros() as usize * 8;
@@ -128,7 +133,7 @@ impl<'a> ShapeScan<'a> {
         if self.is_known {
             return Ok(());
         }
-        if self.is_repeated(&self.area[offset..end]) {
+        if self.is_repeated(offset, &self.area[offset..end]) {
             return Err(error);
         }
         if padding.iter().any(|byte| *byte != 0) {
@@ -138,36 +143,52 @@ impl<'a> ShapeScan<'a> {
         if shape.count <= FINGERPRINT_NAMES_MAX {
             check_fingerprints(&shape, at, names_at)?;
         } else {
-            check_ends(&shape, at, names_at, |_, _| Ok(()))?;
+            let mut names = CheckedNames::new(&shape, at, names_at)?;
+            (0..shape.count).try_for_each(|index| names.name(index).map(|_| ()))?;
+            names.finish()?;
             check_sorted_hashes(&shape, at, names_at)?;
         }
         if self.is_sorted { check_order(&shape, names_at) } else { Ok(()) }
     }
 }
 
-/// Ends ascend, reach the end of the names and cut between characters; names keep their limit, and
-/// `check` says yes to each.
-#[inline]
-fn check_ends<'a>(
-    shape: &ShapeView<'a>,
+/// The names of a shape one after the other, while they keep the rules: UTF-8 cut between its
+/// characters, ends that ascend to the end of the names, no name beyond its limit.
+struct CheckedNames<'s, 'a> {
+    shape: &'s ShapeView<'a>,
     at: u32,
     names_at: u32,
-    mut check: impl FnMut(usize, &'a [u8]) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let text = std::str::from_utf8(shape.names).map_err(|_| Error::Utf8 { at: names_at })?;
-    let mut start = 0;
-    for index in 0..shape.count {
-        let end = shape.end(index).ok_or(Error::Shape { at })?;
-        if end < start || end > text.len() {
-            return Err(Error::Shape { at });
+    start: usize,
+}
+
+impl<'s, 'a> CheckedNames<'s, 'a> {
+    fn new(shape: &'s ShapeView<'a>, at: u32, names_at: u32) -> Result<Self, Error> {
+        if !is_utf8(shape.names) {
+            return Err(Error::Utf8 { at: names_at });
         }
-        if end - start > NAME_BYTES_MAX || !text.is_char_boundary(end) {
-            return Err(Error::Name { at: names_at + start as u32 });
-        }
-        check(index, &shape.names[start..end])?;
-        start = end;
+        Ok(Self { shape, at, names_at, start: 0 })
     }
-    if start == text.len() { Ok(()) } else { Err(Error::Shape { at }) }
+
+    /// Name `index`, which is one more than at the last call.
+    #[inline]
+    fn name(&mut self, index: usize) -> Result<&'a [u8], Error> {
+        let names = self.shape.names;
+        let found = self.shape.end(index).and_then(|end| Some((end, names.get(self.start..end)?)));
+        let Some((end, name)) = found else { return Err(Error::Shape { at: self.at }) };
+        // A character goes on with bytes of the form 10xxxxxx.
+        let is_cut = names.get(end).is_some_and(|byte| byte & 0xC0 == 0x80);
+        if name.len() > NAME_BYTES_MAX || is_cut {
+            return Err(Error::Name { at: self.names_at + self.start as u32 });
+        }
+        self.start = end;
+        Ok(name)
+    }
+
+    /// All names were seen: nothing must be left.
+    fn finish(self) -> Result<(), Error> {
+        let is_end = self.start == self.shape.names.len();
+        if is_end { Ok(()) } else { Err(Error::Shape { at: self.at }) }
+    }
 }
 
 fn name<'a>(shape: &ShapeView<'a>, index: usize) -> &'a [u8] {
@@ -191,21 +212,20 @@ fn check_fingerprints(shape: &ShapeView<'_>, at: u32, names_at: u32) -> Result<(
         return Err(Error::Pad { at: at + 8 + shape.count as u32 });
     }
     let mut seen = [0u64; 4];
-    check_ends(shape, at, names_at, |index, this| {
-        let print = prints[index];
-        if print != fingerprint(name_hash(this)) {
+    let mut names = CheckedNames::new(shape, at, names_at)?;
+    for (index, print) in prints.iter().enumerate() {
+        let this = names.name(index)?;
+        if *print != fingerprint(name_hash(this)) {
             return Err(Error::Shape { at });
         }
         let (word, bit) = (usize::from(print >> 6), 1u64 << (print & 63));
         let may_repeat = seen[word] & bit != 0;
         seen[word] |= bit;
-        let is_same =
-            |other: usize| prints[other] == print && names_equal(name(shape, other), this);
-        if may_repeat && (0..index).any(is_same) {
+        if may_repeat && shape.find_fingerprint_before(index, *print, this) {
             return Err(name_error(shape, index, names_at));
         }
-        Ok(())
-    })
+    }
+    names.finish()
 }
 
 fn check_sorted_hashes(shape: &ShapeView<'_>, at: u32, names_at: u32) -> Result<(), Error> {

@@ -66,6 +66,23 @@ pub(crate) fn write_uuid(out: &mut impl Write, bytes: &[u8; 16]) -> fmt::Result 
     Ok(())
 }
 
+/// Whether these are ASCII only, told by whole words.
+#[inline]
+pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+    };
+    // The last word overlaps the one before it.
+    let whole = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+    whole.fold(u64::from_le_bytes(*last), |all, word| all | word) & 0x8080_8080_8080_8080 == 0
+}
+
+/// Whether these are UTF-8. Most text is ASCII, and that is told faster.
+#[inline]
+pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
+    is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +122,19 @@ mod tests {
             write_base64(&mut text, bytes).expect("a string takes all text");
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn ascii_is_told_at_every_length_and_place() {
+        for length in 0..40 {
+            let mut bytes = vec![0x7F; length];
+            assert!(is_ascii(&bytes) && is_utf8(&bytes));
+            for at in 0..length {
+                bytes[at] = 0x80;
+                assert!(!is_ascii(&bytes) && !is_utf8(&bytes), "{length} {at}");
+                bytes[at] = 0x7F;
+            }
+        }
+        assert!(is_utf8("\u{e9} and \u{1F600}".as_bytes()));
     }
 }

@@ -13,6 +13,7 @@ use super::number::{Decimal, is_canonical_big};
 use super::read::UArrRef;
 use super::shape_check::ShapeScan;
 use super::spec::{DEPTH_MAX, ELEMENTS_MAX, HEADER_BYTES, SHAPE_NONE, align8, element_bytes, tag};
+use super::text::is_utf8;
 
 /// See [`UArrRef::validate`].
 pub(crate) fn validate(bytes: &[u8]) -> Result<UArrRef<'_>, Error> {
@@ -155,7 +156,7 @@ impl<'a> Walk<'a> {
     fn text(&mut self, raw: Raw, base: usize) -> Result<(), Error> {
         let start = self.cursor as u32;
         let text = self.target(raw, base, raw.aux(), false)?;
-        std::str::from_utf8(text).map(|_| ()).map_err(|_| Error::Utf8 { at: start })
+        if is_utf8(text) { Ok(()) } else { Err(Error::Utf8 { at: start }) }
     }
 
     #[inline]
@@ -209,8 +210,12 @@ impl<'a> Walk<'a> {
         }
         let (slots, tags) = entries.split_at(count * 8);
         for (index, (slot, tag)) in slots.as_chunks::<8>().0.iter().zip(tags).enumerate() {
+            let slot = u64::from_le_bytes(*slot);
+            if is_plain(*tag, slot) {
+                continue;
+            }
             let child = Raw {
-                slot: u64::from_le_bytes(*slot),
+                slot,
                 tag: *tag,
                 at: table + index * 8,
                 tag_at: table + count * 8 + index,
@@ -223,6 +228,41 @@ impl<'a> Walk<'a> {
         self.cursor = table + count * 9;
         Ok(())
     }
+}
+
+/// Inline tags whose slot is right if no bit of [`BITS_IN_DOUBT`] is set.
+const PLAIN_TAGS: u32 = 1 << tag::NULL
+    | 1 << tag::UNDEFINED
+    | 1 << tag::BOOL
+    | 1 << tag::INT
+    | 1 << tag::F64
+    | 1 << tag::TIME
+    | 1 << tag::NODE
+    | 1 << tag::DURATION
+    | 0x1FF << tag::STRING_INLINE_MIN;
+
+/// Bits of the slot of an inline tag that are 0 or need a closer look: unused ones, and in strings
+/// the high bit of each byte.
+const BITS_IN_DOUBT: [u64; 32] = {
+    let mut bits = [0; 32];
+    bits[tag::NULL as usize] = u64::MAX;
+    bits[tag::UNDEFINED as usize] = u64::MAX;
+    bits[tag::BOOL as usize] = !1;
+    let mut len = 0;
+    while len <= 8 {
+        let unused = if len == 8 { 0 } else { u64::MAX << (8 * len) };
+        bits[tag::STRING_INLINE_MIN as usize + len] = unused | 0x8080_8080_8080_8080;
+        len += 1;
+    }
+    bits
+};
+
+/// Whether this is an inline value without a fault. Most values are; all others, right or wrong,
+/// take [`Walk::value`].
+#[inline]
+fn is_plain(tag: u8, slot: u64) -> bool {
+    let place = tag as usize % BITS_IN_DOUBT.len();
+    tag < tag::POINTER_MIN && PLAIN_TAGS >> place & 1 != 0 && slot & BITS_IN_DOUBT[place] == 0
 }
 
 /// Empty arrays and bytes have no target.

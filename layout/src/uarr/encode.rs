@@ -27,6 +27,13 @@ const F32_WAITING: u8 = 0xFE;
 /// Objects per record whose shape is remembered for the next record.
 const GUESSES_MAX: usize = 64;
 
+/// A value whose container is not finished.
+#[derive(Clone, Copy)]
+struct Waiting {
+    slot: u64,
+    tag: u8,
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     List,
@@ -58,8 +65,7 @@ struct Frame {
 #[derive(Default)]
 pub struct Encoder {
     output: Output,
-    slots: Vec<u64>,
-    tags: Vec<u8>,
+    waiting: Vec<Waiting>,
     frames: Vec<Frame>,
     names: NameStack,
     shapes: ShapeCache,
@@ -105,8 +111,7 @@ impl Encoder {
     #[inline]
     pub fn start(&mut self) {
         self.output.restart(HEADER_BYTES);
-        self.slots.clear();
-        self.tags.clear();
+        self.waiting.clear();
         self.frames.clear();
         self.names.truncate(0);
         self.objects = 0;
@@ -128,7 +133,7 @@ impl Encoder {
             return Err(error);
         }
         assert!(self.frames.is_empty(), "every container is ended before the record");
-        assert!(self.slots.len() == 1, "a record has exactly one root value");
+        assert!(self.waiting.len() == 1, "a record has exactly one root value");
         let area_bytes = self.shapes.area_bytes();
         let shapes_at = self.output.align();
         let area = self.output.room(area_bytes);
@@ -140,7 +145,7 @@ impl Encoder {
         if total > TOTAL_BYTES_MAX {
             return Err(self.fail(BuildError::TooLong));
         }
-        let (root_slot, root_tag) = (self.slots[0], self.tags[0]);
+        let Waiting { slot: root_slot, tag: root_tag } = self.waiting[0];
         let mut header = Header {
             magic: MAGIC,
             crc32c: 0.into(),
@@ -188,8 +193,7 @@ impl Encoder {
 
     #[inline]
     fn push(&mut self, slot: u64, tag: u8) {
-        self.slots.push(slot);
-        self.tags.push(tag);
+        self.waiting.push(Waiting { slot, tag });
     }
 
     /// Writes null.
@@ -248,7 +252,7 @@ impl Encoder {
     /// nothing happens.
     #[cfg(feature = "serde")]
     pub(crate) fn retag_integer(&mut self, new_tag: u8) {
-        if let Some(last @ (&mut tag::INT | &mut tag::UINT)) = self.tags.last_mut() {
+        if let Some(Waiting { tag: last @ (tag::INT | tag::UINT), .. }) = self.waiting.last_mut() {
             *last = new_tag;
         }
     }
@@ -395,7 +399,7 @@ impl Encoder {
         }
         self.frames.push(Frame {
             kind,
-            first: self.slots.len(),
+            first: self.waiting.len(),
             names_first: self.names.len(),
             named: 0,
             guess,
@@ -424,18 +428,18 @@ impl Encoder {
     pub fn end_sequence(&mut self) {
         let frame = self.frames.pop().expect("a list is ended that was begun");
         assert!(matches!(frame.kind, Kind::List), "a list is ended as a list");
-        let tags = &self.tags[frame.first..];
-        let array_tag = match tags.first() {
-            Some(&tag::INT) => tag::ARRAY_I64,
-            Some(&tag::F64) => tag::ARRAY_F64,
-            Some(&F32_WAITING) => tag::ARRAY_F32,
+        let waiting = &self.waiting[frame.first..];
+        let array_tag = match waiting.first().map(|first| first.tag) {
+            Some(tag::INT) => tag::ARRAY_I64,
+            Some(tag::F64) => tag::ARRAY_F64,
+            Some(F32_WAITING) => tag::ARRAY_F32,
             _ => tag::LIST,
         };
-        if array_tag == tag::LIST || tags.iter().any(|other| *other != tags[0]) {
+        if array_tag == tag::LIST || waiting.iter().any(|other| other.tag != waiting[0].tag) {
             self.widen_f32(frame.first);
             return self.write_list(frame.first);
         }
-        let count = self.slots.len() - frame.first;
+        let count = self.waiting.len() - frame.first;
         let width = if array_tag == tag::ARRAY_F32 { 4 } else { 8 };
         if count > ELEMENTS_MAX {
             self.fail(BuildError::TooLong);
@@ -443,17 +447,16 @@ impl Encoder {
         let at = self.output.align().unwrap_or(0);
         if self.error.is_none() {
             match self.output.room(count * width) {
-                Some(room) => fill_array(room, &self.slots[frame.first..], width),
+                Some(room) => fill_array(room, &self.waiting[frame.first..], width),
                 None => self.error = Some(BuildError::TooLong),
             }
         }
-        self.slots.truncate(frame.first);
-        self.tags.truncate(frame.first);
+        self.waiting.truncate(frame.first);
         self.push(at as u64 | (count as u64) << 32, array_tag);
     }
 
     fn widen_f32(&mut self, first: usize) {
-        for (slot, tag) in self.slots[first..].iter_mut().zip(&mut self.tags[first..]) {
+        for Waiting { slot, tag } in &mut self.waiting[first..] {
             if *tag == F32_WAITING {
                 *slot = f64::from(f32::from_bits(*slot as u32)).to_bits();
                 *tag = tag::F64;
@@ -462,7 +465,7 @@ impl Encoder {
     }
 
     fn write_list(&mut self, first: usize) {
-        let count = self.slots.len() - first;
+        let count = self.waiting.len() - first;
         if count == 0 {
             return self.push(0, tag::LIST);
         }
@@ -507,7 +510,7 @@ impl Encoder {
     pub fn name(&mut self, name: &str) {
         let frame = self.frames.last_mut().expect("a field is named inside of an object");
         assert!(matches!(frame.kind, Kind::Object), "only fields of objects are named");
-        let index = self.slots.len() - frame.first;
+        let index = self.waiting.len() - frame.first;
         assert!(frame.named == index, "each name gets one value");
         frame.named = index + 1;
         if frame.guess != NONE {
@@ -537,7 +540,7 @@ impl Encoder {
     pub fn end_object(&mut self) {
         let frame = self.frames.pop().expect("an object is ended that was begun");
         assert!(!matches!(frame.kind, Kind::List), "an object is ended as an object");
-        let count = self.slots.len() - frame.first;
+        let count = self.waiting.len() - frame.first;
         if matches!(frame.kind, Kind::Object) {
             assert!(frame.named == count, "each name gets one value");
         }
@@ -613,35 +616,34 @@ impl Encoder {
     /// Writes the waiting slots from `first` on as a table and returns its position.
     #[inline]
     fn write_table(&mut self, first: usize) -> u64 {
-        let bytes = (self.slots.len() - first) * 9;
+        let bytes = (self.waiting.len() - first) * 9;
         let base = self.output.align().unwrap_or(0);
         if self.error.is_none() {
             match self.output.room(bytes) {
-                Some(room) => fill_table(room, &self.slots[first..], &self.tags[first..], base),
+                Some(room) => fill_table(room, &self.waiting[first..], base),
                 None => self.error = Some(BuildError::TooLong),
             }
         }
-        self.slots.truncate(first);
-        self.tags.truncate(first);
+        self.waiting.truncate(first);
         base as u64
     }
 }
 
 #[inline]
-fn fill_array(room: &mut [u8], slots: &[u64], width: usize) {
-    for (target, slot) in room.chunks_exact_mut(width).zip(slots) {
-        target.copy_from_slice(&slot.to_le_bytes()[..width]);
+fn fill_array(room: &mut [u8], waiting: &[Waiting], width: usize) {
+    for (target, value) in room.chunks_exact_mut(width).zip(waiting) {
+        target.copy_from_slice(&value.slot.to_le_bytes()[..width]);
     }
 }
 
 #[inline]
-fn fill_table(room: &mut [u8], slots: &[u64], tags: &[u8], base: usize) {
-    let (slot_room, tag_room) = room.split_at_mut(slots.len() * 8);
-    let targets = slot_room.as_chunks_mut::<8>().0;
-    for ((target, slot), tag) in targets.iter_mut().zip(slots).zip(tags) {
-        *target = relative(*slot, *tag, base as u32).to_le_bytes();
+fn fill_table(room: &mut [u8], waiting: &[Waiting], base: usize) {
+    let (slot_room, tag_room) = room.split_at_mut(waiting.len() * 8);
+    let targets = slot_room.as_chunks_mut::<8>().0.iter_mut().zip(tag_room);
+    for ((slot_room, tag_room), value) in targets.zip(waiting) {
+        *slot_room = relative(value.slot, value.tag, base as u32).to_le_bytes();
+        *tag_room = value.tag;
     }
-    tag_room.copy_from_slice(tags);
 }
 
 /// The slot as the table at `base` holds it: a pointer's absolute target becomes a distance.

@@ -44,15 +44,7 @@ impl<'a> ShapeScan<'a> {
         let words = area.len().div_ceil(512);
         let large = (words > STACK_WORDS)
             .then(|| LargeArea { starts: vec![0; words], shapes: HashSet::new() });
-        Self {
-            area_at,
-            area,
-            is_known,
-            is_sorted,
-            next: 0,
-            starts: [0; STACK_WORDS],
-            large,
-        }
+        Self { area_at, area, is_known, is_sorted, next: 0, starts: [0; STACK_WORDS], large }
     }
 
     /// Number of names of the shape at `offset`, which is checked later.

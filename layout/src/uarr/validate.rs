@@ -214,12 +214,8 @@ impl<'a> Walk<'a> {
             if is_plain(*tag, slot) {
                 continue;
             }
-            let child = Raw {
-                slot,
-                tag: *tag,
-                at: table + index * 8,
-                tag_at: table + count * 8 + index,
-            };
+            let child =
+                Raw { slot, tag: *tag, at: table + index * 8, tag_at: table + count * 8 + index };
             self.value(child, table, depth + 1)?;
         }
         if self.padded()? != table {

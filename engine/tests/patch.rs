@@ -197,7 +197,9 @@ fn patches_and_loads_wait_for_each_other() {
                 assert_eq!(db.ingest(records).unwrap(), 3000);
             });
             scope.spawn(|| {
-                (0..100).for_each(|step| drop(db.patch(1u64, &set("patch", step)).unwrap()));
+                for step in 0..100 {
+                    db.patch(1u64, &set("patch", step)).unwrap();
+                }
             });
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {

@@ -36,7 +36,8 @@ pub use futex::Futex;
 pub use lock::SystemLock;
 pub use map::FileMap;
 pub use memory::{
-    FaultKind, Memory, MemoryFile, MemoryLock, MemoryLog, MemoryMapWriter, MemoryOptions,
+    Death, FaultKind, Lie, Memory, MemoryFile, MemoryLock, MemoryLog, MemoryMapWriter,
+    MemoryOptions, ReadFilter,
 };
 pub use ring::RingLog;
 pub use storage::{

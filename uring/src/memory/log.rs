@@ -1,10 +1,11 @@
 //! [`MemoryLog`]: group commits of a [`crate::Memory`].
 //!
-//! 1. `submit` brings the bytes into the cache image: from now on a crash may keep any sector of
-//!    them.
-//! 2. `complete` of a durable write brings them, and all writes that had completed before it was
+//! 1. `submit` puts the bytes in flight: from now on a crash may keep any sector of them.
+//! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are judged by the same
+//!    rules as those of the real one ([`crate::outcome`]), and finished by hand where these say so.
+//! 3. `complete` of a durable write brings the bytes, and those of all writes that had completed before it was
 //!    submitted, into the durable image.
-//! 3. A write that fails leaves its bytes lost: a crash may keep any sector of them, no later flush
+//! 4. A write that fails leaves its bytes lost: a crash may keep any sector of them, no later flush
 //!    does.
 
 use std::collections::VecDeque;
@@ -13,8 +14,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::names::Inode;
-use super::{Disk, FaultKind, MemoryFile, lock};
+use super::{Disk, FaultKind, Lie, MemoryFile, dead, lock};
 use crate::buffer::AlignedBuffer;
+use crate::outcome::{Answers, Route, Verdict, judge};
 use crate::pool::BufferPool;
 use crate::storage::{
     CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, LogWriterOptions,
@@ -23,11 +25,16 @@ use crate::storage::{
 /// Writes submitted and not completed, at most; as many as the other backends take.
 const WRITES_IN_FLIGHT_MAX: usize = crate::syscalls::WRITES_IN_FLIGHT_MAX;
 
-/// Group commits in memory. All strategies do the same.
+/// A hostile kernel answers one of so many requests with less than was asked for.
+const SHORT_ODDS: u64 = 12;
+
+/// Group commits in memory.
 pub struct MemoryLog {
     disk: Arc<Disk>,
     pool: BufferPool,
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<(InFlight, GroupWrite<MemoryFile>)>,
+    /// Reported as done before it was, and its bytes.
+    deferred: Option<(InFlight, Vec<u8>)>,
     debts: Vec<Debt>,
     debt_number: u64,
     next_ticket: u64,
@@ -35,11 +42,16 @@ pub struct MemoryLog {
     counters: LogCounters,
 }
 
+/// A write that was submitted.
 struct InFlight {
     ticket: u64,
-    write: GroupWrite<MemoryFile>,
+    file: Arc<MemoryFile>,
+    offset: u64,
+    len: usize,
+    durable: bool,
     /// Debts up to this number had been made when it was submitted.
     due_number: u64,
+    route: Route,
 }
 
 /// A completed write that is not durable.
@@ -56,6 +68,7 @@ impl MemoryLog {
             disk: Arc::clone(disk),
             pool: BufferPool::new(options, disk.facts.block_bytes)?,
             in_flight: VecDeque::new(),
+            deferred: None,
             debts: Vec::new(),
             debt_number: 0,
             next_ticket: 0,
@@ -64,32 +77,159 @@ impl MemoryLog {
         })
     }
 
-    fn finish(&mut self, done: &InFlight) -> io::Result<()> {
-        let GroupWrite { file, offset, len, durable, .. } = &done.write;
+    /// What becomes of a write that was in flight.
+    fn finish(&mut self, done: &InFlight, bytes: &[u8]) -> io::Result<()> {
+        let InFlight { file, offset, len, durable, .. } = done;
         self.counters.write_count += 1;
         self.counters.written_bytes += *len as u64;
-        let fault = file.call(FaultKind::LogWrite).and_then(|mut state| {
-            if *durable { state.faults.call(FaultKind::LogFlush) } else { Ok(()) }
-        });
-        if let Err(cause) = fault {
-            lock(&file.inode).lose_range(*offset, *len as u64);
-            return Err(cause);
+        self.counters.flush_count += u64::from(*durable);
+        let answers = match self.answers(done) {
+            Ok(answers) => answers,
+            Err(cause) => {
+                lock(file.inode()).end_flight(done.ticket);
+                return Err(cause);
+            }
+        };
+        let unit_bytes = self.disk.facts.block_bytes as usize;
+        {
+            let mut inode = lock(file.inode());
+            inode.end_flight(done.ticket);
+            inode.write(bytes, *offset)?;
         }
-        if !durable {
+        match judge(done.route, answers, *len, unit_bytes) {
+            Verdict::Done => self.note_done(done),
+            Verdict::FinishByHand { .. } => {
+                self.by_hand(done)?;
+                self.note_done(done)
+            }
+            Verdict::WriteFailed(code) | Verdict::FlushFailed(code) => {
+                lock(file.inode()).lose_range(*offset, *len as u64);
+                let is_flush = done.route != Route::Write;
+                match is_flush && self.disk.state().retries_flush() {
+                    true => Ok(()),
+                    false => Err(io::Error::from_raw_os_error(code)),
+                }
+            }
+            Verdict::Pending => unreachable!("the imagined kernel has answered everything"),
+        }
+    }
+
+    /// What the kernel says to a write and its flush. An error: the disk is dead.
+    fn answers(&self, done: &InFlight) -> io::Result<Answers> {
+        let InFlight { file, offset, len, durable, .. } = done;
+        let place = [*offset, *len as u64];
+        let failed = Some(-libc::EIO);
+        let mut answers = Answers { write: Some(*len as i32), flush: None, split: false };
+        if done.route == Route::ByHand {
+            return Ok(answers);
+        }
+        match file.call(FaultKind::LogWrite, place) {
+            Ok(mut state) => {
+                if self.disk.options.hostile && state.random.below(SHORT_ODDS) == 0 {
+                    let short = state.random.below(*len as u64) as i32;
+                    let codes = [-libc::EINTR, -libc::EAGAIN, short];
+                    answers.write = Some(codes[state.random.below(3) as usize]);
+                }
+            }
+            Err(_) if self.is_dead() => return Err(dead()),
+            Err(_) => answers.write = failed,
+        }
+        let whole = answers.write == Some(*len as i32);
+        if done.route == Route::WriteThenFlush && !whole {
+            // The link is broken.
+            answers.flush = Some(-libc::ECANCELED);
+        } else if *durable && whole {
+            let flushed = match file.call(FaultKind::LogFlush, place) {
+                Ok(mut state) => {
+                    let goes = self.disk.options.hostile && state.random.below(SHORT_ODDS) == 0;
+                    if goes { -libc::ECANCELED } else { 0 }
+                }
+                Err(_) if self.is_dead() => return Err(dead()),
+                Err(_) => -libc::EIO,
+            };
+            match done.route {
+                Route::WriteThenFlush => answers.flush = Some(flushed),
+                // One answer for both; such a write cannot lose its flush alone.
+                _ if flushed == -libc::EIO => answers.write = Some(flushed),
+                _ => {}
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The rest of the write and its flush, as system calls.
+    fn by_hand(&self, done: &InFlight) -> io::Result<()> {
+        let InFlight { file, offset, len, durable, .. } = done;
+        let place = [*offset, *len as u64];
+        let written =
+            file.call(FaultKind::LogWrite, place).map(drop).and_then(|()| match durable {
+                true => file.call(FaultKind::LogFlush, place).map(drop),
+                false => Ok(()),
+            });
+        if written.is_err() {
+            lock(file.inode()).lose_range(*offset, *len as u64);
+            if !self.is_dead() && self.disk.state().retries_flush() {
+                return Ok(());
+            }
+        }
+        written
+    }
+
+    /// A write has succeeded: it is durable with all that it owes to, or is a debt itself.
+    fn note_done(&mut self, done: &InFlight) -> io::Result<()> {
+        let InFlight { file, offset, len, durable, .. } = done;
+        let mut state = self.disk.state();
+        let overtaken = state.lies.has(Lie::FlushBeforeWrite);
+        if *durable && !overtaken {
+            lock(file.inode()).make_range_durable(*offset, *len, &mut state.lies)?;
+        }
+        if *durable {
+            let (due, later): (Vec<_>, Vec<_>) =
+                self.debts.drain(..).partition(|debt| debt.number <= done.due_number);
+            self.debts = later;
+            for debt in due {
+                let mut inode = lock(&debt.inode);
+                inode.make_range_durable(debt.offset, debt.len, &mut state.lies)?;
+            }
+        }
+        if !durable || overtaken {
             self.debt_number += 1;
-            let inode = Arc::clone(&file.inode);
+            let inode = Arc::clone(file.inode());
             self.debts.push(Debt { number: self.debt_number, inode, offset: *offset, len: *len });
-            return Ok(());
-        }
-        self.counters.flush_count += 1;
-        lock(&file.inode).make_range_durable(*offset, *len)?;
-        let (due, later): (Vec<_>, Vec<_>) =
-            self.debts.drain(..).partition(|debt| debt.number <= done.due_number);
-        self.debts = later;
-        for debt in due {
-            lock(&debt.inode).make_range_durable(debt.offset, debt.len)?;
         }
         Ok(())
+    }
+
+    fn is_dead(&self) -> bool {
+        self.disk.state().power.remains.is_some()
+    }
+
+    /// Submitted bytes go in flight, with their neighbour if the disk has larger units than it says.
+    fn put_in_flight(&self, ticket: u64, write: &GroupWrite<MemoryFile>) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let bytes = &write.buffer[write.start..write.start + write.len];
+        state.trace.mix_bytes(bytes);
+        let mut inode = lock(write.file.inode());
+        let block_bytes = self.disk.facts.block_bytes as usize;
+        if state.lies.has(Lie::NeighbourRewritten) && write.offset > 0 {
+            let start = write.offset - block_bytes as u64;
+            let mut more = vec![0; block_bytes];
+            inode.read(&mut more, start)?;
+            more.extend_from_slice(bytes);
+            inode.submit(ticket, start, more);
+        } else {
+            inode.submit(ticket, write.offset, bytes.to_vec());
+        }
+        Ok(())
+    }
+}
+
+fn route(strategy: CommitStrategy, durable: bool) -> Route {
+    match (strategy, durable) {
+        (CommitStrategy::Syscall, _) => Route::ByHand,
+        (_, false) => Route::Write,
+        (CommitStrategy::LinkedFdatasync, true) => Route::WriteThenFlush,
+        (CommitStrategy::Dsync, true) => Route::WriteThrough,
     }
 }
 
@@ -105,18 +245,28 @@ impl LogWriter for MemoryLog {
         if self.in_flight.len() >= WRITES_IN_FLIGHT_MAX {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        {
-            let state = self.disk.state();
-            let end = write.offset + write.len as u64;
-            state
-                .check_room(&write.file.inode, end)
-                .map_err(|cause| write.file.error("write", cause))?;
-            let bytes = &write.buffer[write.start..write.start + write.len];
-            lock(&write.file.inode).write(bytes, write.offset)?;
+        if self.is_dead() {
+            return Err(dead());
         }
+        let end = write.offset + write.len as u64;
+        self.disk
+            .state()
+            .check_room(write.file.inode(), end)
+            .map_err(|cause| write.file.error("write", cause))?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.in_flight.push_back(InFlight { ticket, write, due_number: self.debt_number });
+        self.put_in_flight(ticket, &write)?;
+        let route = route(self.strategy, write.durable);
+        let in_flight = InFlight {
+            ticket,
+            file: Arc::clone(&write.file),
+            offset: write.offset,
+            len: write.len,
+            durable: write.durable,
+            due_number: self.debt_number,
+            route,
+        };
+        self.in_flight.push_back((in_flight, write));
         Ok(ticket)
     }
 
@@ -125,14 +275,26 @@ impl LogWriter for MemoryLog {
         if count == 0 {
             return None;
         }
-        let index = if self.disk.options.reorder_completions {
-            self.disk.state().random.below(count) as usize
-        } else {
-            0
+        let (index, early) = {
+            let mut state = self.disk.state();
+            let reorders = self.disk.options.reorder_completions;
+            let index = if reorders { state.random.below(count) as usize } else { 0 };
+            (index, state.lies.has(Lie::EarlyCompletion))
         };
-        let done = self.in_flight.remove(index)?;
-        let result = self.finish(&done).map_err(|cause| done.write.file.error("write", cause));
-        Some(GroupDone { ticket: done.ticket, buffer: done.write.buffer, result })
+        let (done, GroupWrite { buffer, start, len, .. }) = self.in_flight.remove(index)?;
+        let ticket = done.ticket;
+        let result = if early && !self.is_dead() {
+            // Nobody hears what really becomes of the one before.
+            if let Some((deferred, bytes)) = self.deferred.take() {
+                let _ = self.finish(&deferred, &bytes);
+            }
+            self.deferred = Some((done, buffer[start..start + len].to_vec()));
+            Ok(())
+        } else {
+            let result = self.finish(&done, &buffer[start..start + len]);
+            result.map_err(|cause| done.file.error("write", cause))
+        };
+        Some(GroupDone { ticket, buffer, result })
     }
 
     fn counters(&self) -> LogCounters {

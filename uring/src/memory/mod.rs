@@ -9,17 +9,29 @@
 //!   may have reached the device before;
 //! - a flush that failed leaves its bytes lost for good, and the next one does not say so.
 //!
+//! With [`MemoryOptions::hostile`] it also does all that a device and a kernel may do at any time: writes pages back
+//! unasked, completes log writes out of order, short or interrupted, leaves half of what did not fit.
+//! [`Memory::die_at`] ends it before a chosen call; [`Memory::lie`] makes it break its promises.
+//!
 //! | module | what it holds |
 //! |---|---|
-//! | `image` | the bytes of one file, cached and durable |
+//! | `content` | what readers of a file see, and what a crash leaves of it |
+//! | `image` | the bytes of one file as one observer sees them |
 //! | `names` | directory entries, live and durable |
+//! | `file` | files, open and mapped |
 //! | `log` | the path of group commits |
 //! | `faults` | which calls are to fail |
+//! | `power` | when the disk dies, and the trace of all calls |
+//! | `lies` | how it breaks its promises |
 
+mod content;
 mod faults;
+mod file;
 mod image;
+mod lies;
 mod log;
 mod names;
+mod power;
 mod random;
 
 use std::fmt;
@@ -27,24 +39,31 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::{invalid_input, with_path};
-use crate::map::{Appender, FileMap, MapOptions};
-use crate::storage::{
-    Backend, DataMapWriter, Facts, LockError, LogWriterOptions, OpenMode, Storage, StorageFile,
-};
+use crate::error::with_path;
+use crate::map::FileMap;
+use crate::storage::{Backend, Facts, LockError, LogWriterOptions, OpenMode, Storage};
 
 pub use faults::FaultKind;
+pub use file::{MemoryFile, MemoryMapWriter};
+pub use lies::{Lie, ReadFilter};
 pub use log::MemoryLog;
+pub use power::Death;
 
+use content::FileState;
 use faults::Faults;
-use image::{FileState, Image};
+use image::Image;
+use lies::Lies;
 use names::{Entries, Inode, Names};
+use power::{Power, Trace};
 use random::Random;
 
 /// How far the clock of a disk moves each time somebody looks at it.
 const TICK: Duration = Duration::from_micros(1);
 /// The wall clock of a new disk: 2024-01-01T00:00:00Z.
 const WALL_START_NS: i64 = 1_704_067_200_000_000_000;
+/// A hostile kernel writes a page back at one of so many calls.
+const STEAL_ODDS: u64 = 6;
+const READABLE: &str = "memory files of the kernel can always be read within their length";
 
 /// Options of [`Memory::with_options`].
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +75,16 @@ pub struct MemoryOptions {
     /// Whether log writes in flight complete in random order, as devices do, or in theirs. Default:
     /// theirs.
     pub reorder_completions: bool,
+    /// Whether the disk also does what disks and kernels are allowed to do but seldom do: pages are
+    /// written back at any time, log writes are short or interrupted and have to be finished, a sector
+    /// that was being written when the power went may hold garbage, what does not fit is allocated in
+    /// part. Default: no.
+    pub hostile: bool,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { seed: 0, block_bytes: 4096, reorder_completions: false }
+        Self { seed: 0, block_bytes: 4096, reorder_completions: false, hostile: false }
     }
 }
 
@@ -85,6 +109,9 @@ struct State {
     random: Random,
     clock: Duration,
     wall_start_ns: i64,
+    power: Power,
+    trace: Trace,
+    lies: Lies,
 }
 
 impl Default for Memory {
@@ -104,70 +131,98 @@ impl Memory {
         let block_bytes = options.block_bytes;
         assert!(block_bytes.is_power_of_two(), "a block of {block_bytes} bytes");
         assert!((512..=4096).contains(&block_bytes), "a block of {block_bytes} bytes");
-        let random = Random::new(options.seed);
-        Self::from_entries(options, Entries::default(), random, Duration::ZERO, WALL_START_NS)
+        let state = State {
+            names: Names::new(Entries::default()),
+            locked: Vec::new(),
+            faults: Faults::default(),
+            capacity_bytes: None,
+            random: Random::new(options.seed),
+            clock: Duration::ZERO,
+            wall_start_ns: WALL_START_NS,
+            power: Power::default(),
+            trace: Trace::default(),
+            lies: Lies::default(),
+        };
+        Self::from_state(options, state)
     }
 
-    fn from_entries(
-        options: MemoryOptions,
-        entries: Entries,
-        random: Random,
-        clock: Duration,
-        wall_start_ns: i64,
-    ) -> Self {
+    fn from_state(options: MemoryOptions, state: State) -> Self {
         let facts = Facts {
             block_bytes: options.block_bytes,
             direct: true,
             backend: Backend::Memory,
             warning: None,
         };
-        let state = State {
-            names: Names::new(entries),
-            locked: Vec::new(),
-            faults: Faults::default(),
-            capacity_bytes: None,
-            random,
-            clock,
-            wall_start_ns,
-        };
         Self { disk: Arc::new(Disk { facts, options, state: Mutex::new(state) }) }
     }
 
     /// The disk after a loss of power in which everything that was not durable is lost. This disk
     /// is not changed; whoever still uses it, uses the past. Faults, capacity and locks are not
-    /// carried over.
+    /// carried over, lies are. The monotonic clock starts again.
     pub fn crash(&self) -> Self {
-        self.after_power_loss(None)
+        let mut state = self.disk.state();
+        Self::from_state(self.disk.options, state.after_power_loss(None, self.disk.options))
     }
 
     /// The disk after a loss of power in which each sector (or page, as the seed has it) and each
     /// name that was not durable survives or not at random. Otherwise as [`Memory::crash`].
     pub fn crash_with(&self, seed: u64) -> Self {
-        self.after_power_loss(Some(Random::new(seed)))
+        self.disk.state().remains(Death::PowerLoss, seed, self.disk.options)
     }
 
-    fn after_power_loss(&self, mut random: Option<Random>) -> Self {
+    /// The disk as the next process finds it when the one that uses it is killed: nothing that was
+    /// written is lost, but what was not durable still is not. Otherwise as [`Memory::crash`].
+    pub fn kill_with(&self, seed: u64) -> Self {
+        self.disk.state().remains(Death::Kill, seed, self.disk.options)
+    }
+
+    /// The disk, or its user, dies before call number `step`, counted from now on from 1, has any effect. From
+    /// then on all calls of this disk fail and change nothing, and [`Memory::remains`] has what is left.
+    pub fn die_at(&self, step: u64, death: Death, seed: u64) {
+        assert!(step > 0, "steps are counted from 1");
         let mut state = self.disk.state();
-        let mut entries = state.names.survivors(random.as_mut());
-        for inode in entries.files.values_mut() {
-            let mut file = lock(inode);
-            let content = match &mut random {
-                Some(random) => file
-                    .survivors(random)
-                    .expect("memory files of the kernel can always be read within their length"),
-                None => file.durable().clone(),
-            };
-            drop(file);
-            *inode = Arc::new(Mutex::new(FileState::new(content)));
-        }
-        let next_random = Random::new(state.random.next());
-        let (clock, wall_start_ns) = (state.clock, state.wall_start_ns);
-        Self::from_entries(self.disk.options, entries, next_random, clock, wall_start_ns)
+        state.power.death = Some((state.power.step_count + step, death, seed));
+    }
+
+    /// What is left of a disk that has died as [`Memory::die_at`] asked, and `None` before that. Takes back
+    /// the wish to die.
+    pub fn remains(&self) -> Option<Self> {
+        let mut state = self.disk.state();
+        state.power.death = None;
+        state.power.remains.clone()
+    }
+
+    /// How many calls there were since the disk was new or died.
+    pub fn step_count(&self) -> u64 {
+        self.disk.state().power.step_count
+    }
+
+    /// A hash over every call so far with all its arguments and written bytes, over all deaths. The same seed
+    /// gives the same hash if the disk's user does the same things.
+    pub fn trace_hash(&self) -> u64 {
+        self.disk.state().trace.hash()
+    }
+
+    /// Breaks a promise from now on.
+    pub fn lie(&self, lie: Lie) {
+        self.disk.state().lies.tell(lie);
+    }
+
+    /// From now on readers get what `filter` makes of the bytes; a file is filtered as a whole when it is mapped
+    /// for the first time.
+    pub fn filter_reads(&self, filter: ReadFilter) {
+        self.disk.state().lies.filter = Some(filter);
     }
 
     /// The `nth` call of this kind from now on, counted from 1, fails with an error of the device.
     pub fn fail_next(&self, kind: FaultKind, nth: u64) {
         self.disk.state().faults.add(kind, nth);
+    }
+
+    /// The `nth` call of this kind from now on, counted from 1, and every later one fail with an
+    /// error of the device.
+    pub fn fail_from(&self, kind: FaultKind, nth: u64) {
+        self.disk.state().faults.add_lasting(kind, nth);
     }
 
     /// How many of the faults asked for have not happened yet.
@@ -212,6 +267,95 @@ impl Disk {
 }
 
 impl State {
+    /// The gate of every call: counts it, lets the disk die, lets the kernel do what it likes, and fails the
+    /// call if that was asked for. No file may be locked.
+    fn step(
+        &mut self,
+        disk: &Disk,
+        kind: FaultKind,
+        path: &str,
+        place: [u64; 2],
+    ) -> io::Result<()> {
+        if self.power.remains.is_some() {
+            return Err(dead());
+        }
+        self.power.step_count += 1;
+        self.trace.mix(kind as u64);
+        self.trace.mix_bytes(path.as_bytes());
+        place.into_iter().for_each(|number| self.trace.mix(number));
+        if let Some((death, seed)) = self.power.dies_now() {
+            let remains = self.remains(death, seed, disk.options);
+            self.power.remains = Some(remains);
+            return Err(dead());
+        }
+        if disk.options.hostile && self.random.below(STEAL_ODDS) == 0 {
+            self.steal()?;
+        }
+        self.faults.call(kind)
+    }
+
+    /// Whether a failed flush is repeated until it says "fine".
+    fn retries_flush(&self) -> bool {
+        self.power.remains.is_none() && self.lies.has(Lie::FlushRetried)
+    }
+
+    fn steal(&mut self) -> io::Result<()> {
+        let count = self.names.files().count() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let index = self.random.below(count) as usize;
+        let inode = self.names.files().nth(index).cloned();
+        inode.map_or(Ok(()), |inode| lock(&inode).steal(&mut self.random))
+    }
+
+    fn remains(&mut self, death: Death, seed: u64, options: MemoryOptions) -> Memory {
+        let mut random = Random::new(seed);
+        let state = match death {
+            Death::PowerLoss => self.after_power_loss(Some(random), options),
+            Death::Kill => {
+                let names = self.names.copied(|inode| {
+                    let killed = lock(inode).after_kill(&mut random);
+                    Arc::new(Mutex::new(killed.expect(READABLE)))
+                });
+                let clock = self.clock;
+                self.successor(names, clock, self.wall_start_ns)
+            }
+        };
+        Memory::from_state(options, state)
+    }
+
+    fn after_power_loss(&mut self, mut random: Option<Random>, options: MemoryOptions) -> Self {
+        let mut entries = self.names.survivors(random.as_mut());
+        for inode in entries.files.values_mut() {
+            let mut file = lock(inode);
+            let content = match &mut random {
+                Some(random) => file.survivors(random, options.hostile).expect(READABLE),
+                None => file.durable().clone(),
+            };
+            drop(file);
+            *inode = Arc::new(Mutex::new(FileState::new(content)));
+        }
+        let wall_start_ns = self.wall_start_ns.saturating_add(nanoseconds(self.clock));
+        self.successor(Names::new(entries), Duration::ZERO, wall_start_ns)
+    }
+
+    /// The state of the disk that follows this one.
+    fn successor(&mut self, names: Names, clock: Duration, wall_start_ns: i64) -> Self {
+        Self {
+            names,
+            locked: Vec::new(),
+            faults: Faults::default(),
+            capacity_bytes: None,
+            random: Random::new(self.random.next()),
+            clock,
+            wall_start_ns,
+            power: Power::default(),
+            trace: self.trace,
+            lies: self.lies.clone(),
+        }
+    }
+
     fn used_bytes(&self) -> u64 {
         self.names.files().map(|inode| lock(inode).len()).sum()
     }
@@ -225,6 +369,14 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn dead() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn lock(inode: &Inode) -> MutexGuard<'_, FileState> {
@@ -260,18 +412,13 @@ impl Storage for Memory {
         } else {
             let open = || {
                 let mut state = self.disk.state();
-                state.faults.call(FaultKind::Name)?;
+                state.step(&self.disk, FaultKind::Name, path, [0, 0])?;
                 state.names.file(path)
             };
             open().map_err(|cause| with_path("open", path.as_ref(), cause))?
         };
-        Ok(MemoryFile {
-            disk: Arc::clone(&self.disk),
-            inode,
-            path: path.into(),
-            unit_bytes: if direct { self.disk.facts.block_bytes as usize } else { 1 },
-            writable: mode != OpenMode::Read,
-        })
+        let unit_bytes = if direct { self.disk.facts.block_bytes as usize } else { 1 };
+        Ok(MemoryFile::new(&self.disk, inode, path, unit_bytes, mode != OpenMode::Read))
     }
 
     fn rename(&self, source: &str, target: &str) -> io::Result<()> {
@@ -285,9 +432,11 @@ impl Storage for Memory {
     fn make_dir_durable(&self, path: &str) -> io::Result<()> {
         let mut state = self.disk.state();
         state
-            .faults
-            .call(FaultKind::MakeDirDurable)
-            .and_then(|()| state.names.make_durable(path))
+            .step(&self.disk, FaultKind::MakeDirDurable, path, [0, 0])
+            .and_then(|()| match state.lies.has(Lie::DirectoryFlushSkipped) {
+                true => Ok(()),
+                false => state.names.make_durable(path),
+            })
             .map_err(|cause| with_path("make durable the directory", path.as_ref(), cause))
     }
 
@@ -315,22 +464,7 @@ impl Storage for Memory {
         chunk_bytes: u64,
         readable: &[u64],
     ) -> io::Result<(FileMap, MemoryMapWriter)> {
-        let mut state = lock(&file.inode);
-        if state.is_mapped() {
-            let cause = io::Error::new(io::ErrorKind::ResourceBusy, "it is mapped already");
-            return Err(file.error("map", cause));
-        }
-        let options = MapOptions {
-            reserve_bytes,
-            chunk_bytes,
-            allocated_bytes: state.len(),
-            writable: file.writable,
-            huge_pages: false,
-        };
-        let (map, appender) =
-            state.map(options, readable).map_err(|cause| file.error("map", cause))?;
-        drop(state);
-        Ok((map, MemoryMapWriter { appender, file: file.clone() }))
+        file.map(reserve_bytes, chunk_bytes, readable)
     }
 
     fn log_writer(&self, options: LogWriterOptions) -> io::Result<MemoryLog> {
@@ -346,8 +480,7 @@ impl Storage for Memory {
     fn wall_ns(&self) -> i64 {
         let mut state = self.disk.state();
         state.clock += TICK;
-        let since_start_ns = i64::try_from(state.clock.as_nanos()).unwrap_or(i64::MAX);
-        state.wall_start_ns.saturating_add(since_start_ns)
+        state.wall_start_ns.saturating_add(nanoseconds(state.clock))
     }
 
     fn random(&self) -> u64 {
@@ -364,8 +497,7 @@ impl Memory {
     ) -> io::Result<()> {
         let mut state = self.disk.state();
         state
-            .faults
-            .call(FaultKind::Name)
+            .step(&self.disk, FaultKind::Name, path, [action.len() as u64, 0])
             .and_then(|()| change(&mut state.names))
             .map_err(|cause| with_path(action, path.as_ref(), cause))
     }
@@ -386,147 +518,5 @@ impl Drop for MemoryLock {
 impl fmt::Debug for MemoryLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("MemoryLock").field(&self.path).finish()
-    }
-}
-
-/// An open file of a [`Memory`]. Clones share the same open file.
-#[derive(Clone)]
-pub struct MemoryFile {
-    disk: Arc<Disk>,
-    inode: Inode,
-    path: Arc<str>,
-    unit_bytes: usize,
-    writable: bool,
-}
-
-impl MemoryFile {
-    fn error(&self, action: &'static str, cause: io::Error) -> io::Error {
-        with_path(action, (*self.path).as_ref(), cause)
-    }
-
-    /// Counts a call that may fail, and refuses what the file was not opened for.
-    fn call(&self, kind: FaultKind) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.disk.state();
-        state.faults.call(kind)?;
-        if !self.writable && kind != FaultKind::Read && kind != FaultKind::MakeDurable {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        }
-        Ok(state)
-    }
-
-    /// Direct files take whole blocks only, as the kernel does.
-    fn check_alignment(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let unit_bytes = self.unit_bytes;
-        let aligned = bytes.as_ptr().addr().is_multiple_of(unit_bytes)
-            && bytes.len().is_multiple_of(unit_bytes)
-            && offset.is_multiple_of(unit_bytes as u64);
-        if aligned { Ok(()) } else { Err(invalid_input("direct I/O that is not aligned")) }
-    }
-
-    fn grow(&self, end: u64) -> io::Result<()> {
-        let state = self.call(FaultKind::Allocate)?;
-        state.check_room(&self.inode, end)?;
-        let mut file = lock(&self.inode);
-        if end > file.len() { file.set_len(end) } else { Ok(()) }
-    }
-}
-
-impl StorageFile for MemoryFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(lock(&self.inode).len())
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let end = offset
-            .checked_add(len)
-            .ok_or_else(|| invalid_input(format!("allocate {len} bytes at {offset}")))?;
-        self.grow(end).map_err(|cause| self.error("allocate space for", cause))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let set = || {
-            let state = self.call(FaultKind::Write)?;
-            state.check_room(&self.inode, len)?;
-            let mut file = lock(&self.inode);
-            if file.is_mapped() {
-                return Err(invalid_input("it is mapped"));
-            }
-            file.set_len(len)
-        };
-        set().map_err(|cause| self.error("set the length of", cause))
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.call(FaultKind::Read)
-            .and_then(|_| self.check_alignment(buffer, offset))
-            .and_then(|()| lock(&self.inode).read(buffer, offset))
-            .map_err(|cause| self.error("read", cause))
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let write = || {
-            let state = self.call(FaultKind::Write)?;
-            self.check_alignment(bytes, offset)?;
-            state.check_room(&self.inode, offset + bytes.len() as u64)?;
-            lock(&self.inode).write(bytes, offset)
-        };
-        write().map_err(|cause| self.error("write", cause))
-    }
-
-    fn make_durable(&self) -> io::Result<()> {
-        let flush = || match self.call(FaultKind::MakeDurable) {
-            Ok(_state) => lock(&self.inode).make_durable(),
-            Err(cause) => {
-                lock(&self.inode).lose_all();
-                Err(cause)
-            }
-        };
-        flush().map_err(|cause| self.error("make durable", cause))
-    }
-
-    fn start_write_back(&self, _offset: u64, _len: u64) -> io::Result<()> {
-        // Nothing is promised, and a crash may keep any dirty page anyway.
-        Ok(())
-    }
-}
-
-impl fmt::Debug for MemoryFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MemoryFile").field(&self.path).finish()
-    }
-}
-
-/// The only writer of a map of a [`Memory`].
-pub struct MemoryMapWriter {
-    appender: Appender,
-    file: MemoryFile,
-}
-
-impl DataMapWriter for MemoryMapWriter {
-    fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes <= self.appender.allocated_bytes() {
-            return Ok(());
-        }
-        if bytes > self.appender.reserve_bytes() {
-            let cause = invalid_input(format!("{bytes} bytes are more than were reserved"));
-            return Err(self.file.error("grow", cause));
-        }
-        self.file.grow(bytes).map_err(|cause| self.file.error("grow", cause))?;
-        self.appender.set_allocated_bytes(bytes);
-        Ok(())
-    }
-
-    fn append(&mut self, address: u64, parts: &[&[u8]]) {
-        self.appender.append(address, parts);
-    }
-
-    fn prefault(&mut self, _address: u64, _len: u64) {
-        // A hint; in memory there is nothing to gain from it.
-    }
-}
-
-impl fmt::Debug for MemoryMapWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MemoryMapWriter").field(&self.file).finish()
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::image::FileState;
+use super::content::FileState;
 use super::random::Random;
 
 /// A file, whatever its names.
@@ -98,6 +98,30 @@ impl Names {
     /// All of `entries`, durable.
     pub fn new(entries: Entries) -> Self {
         Self { live: entries.clone(), durable: entries, volatile: Vec::new() }
+    }
+
+    /// The same names over copies of the files.
+    pub fn copied(&self, mut copy: impl FnMut(&Inode) -> Inode) -> Self {
+        let mut copies: Vec<(Inode, Inode)> = Vec::new();
+        let mut renewed = |inode: &Inode| {
+            if let Some((_, known)) = copies.iter().find(|(of, _)| Arc::ptr_eq(of, inode)) {
+                return Arc::clone(known);
+            }
+            let new = copy(inode);
+            copies.push((Arc::clone(inode), Arc::clone(&new)));
+            new
+        };
+        let mut names =
+            Self { live: self.live.clone(), durable: self.durable.clone(), volatile: Vec::new() };
+        let files = names.live.files.values_mut().chain(names.durable.files.values_mut());
+        files.for_each(|inode| *inode = renewed(inode));
+        names.volatile = self.volatile.clone();
+        for change in &mut names.volatile {
+            if let Change::Create { inode, .. } | Change::Rename { inode, .. } = change {
+                *inode = renewed(inode);
+            }
+        }
+        names
     }
 
     pub fn file(&self, path: &str) -> io::Result<Inode> {

@@ -1,0 +1,516 @@
+//! [`FileState`]: what readers of a file see, what a loss of power leaves, and what lies between the two.
+//!
+//! ```text
+//!   submit -> in flight -> write --> cache image --> make_durable --> durable image
+//!               |                      | dirty pages: in the cache only; a crash keeps any part of them, and
+//!               |                      |   the kernel may steal them: write them back at any time
+//!               |                      + lost pages: their flush failed; no later flush brings them to the device
+//!               + a crash keeps any part of them
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::image::{Image, PAGE, Page, page_range};
+use super::lies::{Landing, Lies};
+use super::random::{Bias, Random};
+use crate::buffer::PAGE_BYTES;
+use crate::error::invalid_input;
+use crate::map::{Appender, FileMap, MapOptions, Watermarks, map_file};
+
+/// A device writes sectors whole; nothing larger.
+pub(super) const SECTOR_BYTES: usize = 512;
+
+/// What readers see. A mapped file lives in a memory file of the kernel, because a map needs one.
+#[derive(Debug)]
+enum Cache {
+    Pages(Image),
+    Mapped { memory: File, len: u64, marks: Arc<Watermarks>, flushed: Vec<u64> },
+}
+
+/// One file: cached and durable content.
+#[derive(Debug)]
+pub(super) struct FileState {
+    cache: Cache,
+    durable: Image,
+    dirty: BTreeSet<u64>,
+    lost: BTreeSet<u64>,
+    in_flight: Vec<InFlight>,
+}
+
+/// A log write between submission and completion: nobody reads it yet, a crash may leave any part of it.
+#[derive(Debug)]
+struct InFlight {
+    ticket: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// What a crash may do to a sector that was being written.
+enum Fate {
+    Old,
+    New,
+    Garbage(u64),
+}
+
+impl FileState {
+    /// A file whose cached content is all durable.
+    pub fn new(content: Image) -> Self {
+        Self {
+            cache: Cache::Pages(content.clone()),
+            durable: content,
+            dirty: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            in_flight: Vec::new(),
+        }
+    }
+
+    /// The file as the next process finds it when this one is killed: what was written is in the cache, log writes
+    /// in flight have landed in part, and nothing more is durable than before.
+    pub fn after_kill(&mut self, random: &mut Random) -> io::Result<Self> {
+        self.note_published();
+        let mut content = match &self.cache {
+            Cache::Pages(image) => image.clone(),
+            Cache::Mapped { memory, len, .. } => mapped_image(memory, *len)?,
+        };
+        let mut dirty = self.dirty.clone();
+        for &page_index in &self.lost {
+            // The cache may have dropped the page: it then reads as the device has it.
+            if random.flip() {
+                content.set_page(page_index, self.durable.page(page_index));
+            }
+        }
+        land_in_flight(&self.in_flight, &mut content, random);
+        for write in &self.in_flight {
+            dirty.extend(page_range(write.offset, write.bytes.len() as u64));
+        }
+        Ok(Self {
+            cache: Cache::Pages(content),
+            durable: self.durable.clone(),
+            dirty,
+            lost: self.lost.clone(),
+            in_flight: Vec::new(),
+        })
+    }
+
+    /// A log write was submitted.
+    pub fn submit(&mut self, ticket: u64, offset: u64, bytes: Vec<u8>) {
+        self.in_flight.push(InFlight { ticket, offset, bytes });
+    }
+
+    /// A log write is over, whatever came of it.
+    pub fn end_flight(&mut self, ticket: u64) {
+        self.in_flight.retain(|write| write.ticket != ticket);
+    }
+
+    /// The kernel writes some dirty page back, or part of it, without being asked.
+    pub fn steal(&mut self, random: &mut Random) -> io::Result<()> {
+        self.note_published();
+        if self.durable.len() != self.len() && random.flip() {
+            self.durable.set_len(self.len());
+        }
+        let count = self.dirty.len() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let chosen = self.dirty.iter().nth(random.below(count) as usize);
+        let page_index = *chosen.expect("fewer than there are");
+        let cached = self.cached_page(page_index)?;
+        let mut page = self.durable.page(page_index);
+        let whole = random.flip();
+        for start in (0..PAGE_BYTES).step_by(SECTOR_BYTES) {
+            let sector = start..start + SECTOR_BYTES;
+            if (whole || random.flip()) && page[sector.clone()] != cached[sector.clone()] {
+                Arc::make_mut(&mut page)[sector.clone()].copy_from_slice(&cached[sector]);
+            }
+        }
+        self.durable.set_page(page_index, page);
+        Ok(())
+    }
+
+    pub fn len(&self) -> u64 {
+        match &self.cache {
+            Cache::Pages(image) => image.len(),
+            Cache::Mapped { len, .. } => *len,
+        }
+    }
+
+    pub fn is_mapped(&self) -> bool {
+        // One count is the file's own; any other is a reader's or the writer's.
+        matches!(&self.cache, Cache::Mapped { marks, .. } if Arc::strong_count(marks) > 1)
+    }
+
+    pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.cache {
+            Cache::Pages(image) => Ok(image.read(buffer, offset)),
+            Cache::Mapped { memory, len, .. } => {
+                let count = buffer.len().min(len.saturating_sub(offset) as usize);
+                memory.read_exact_at(&mut buffer[..count], offset)?;
+                Ok(count)
+            }
+        }
+    }
+
+    /// Writes into the cache. `InvalidInput` over published bytes of a map.
+    pub fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let len = bytes.len() as u64;
+        let mapped = self.is_mapped();
+        match &mut self.cache {
+            Cache::Pages(image) => image.write(bytes, offset),
+            Cache::Mapped { marks, .. } if mapped && marks.intersects(offset, len) => {
+                return Err(invalid_input("write over published bytes of a mapped file"));
+            }
+            Cache::Mapped { memory, len: file_len, .. } => {
+                memory.write_all_at(bytes, offset)?;
+                *file_len = (*file_len).max(offset + len);
+            }
+        }
+        for page_index in page_range(offset, len) {
+            self.dirty.insert(page_index);
+            self.lost.remove(&page_index);
+        }
+        Ok(())
+    }
+
+    pub fn set_len(&mut self, len: u64) -> io::Result<()> {
+        // What is cut off must not come back when the file grows again.
+        let cut = len / PAGE..;
+        self.dirty.extend(self.durable.pages().range(cut).map(|(&page_index, _)| page_index));
+        match &mut self.cache {
+            Cache::Pages(image) => image.set_len(len),
+            Cache::Mapped { memory, len: file_len, .. } => {
+                memory.set_len(len)?;
+                *file_len = len;
+            }
+        }
+        Ok(())
+    }
+
+    fn cached_page(&self, page_index: u64) -> io::Result<Arc<Page>> {
+        match &self.cache {
+            Cache::Pages(image) => Ok(image.page(page_index)),
+            Cache::Mapped { .. } => {
+                let mut page = [0; PAGE_BYTES];
+                self.read(&mut page, page_index * PAGE)?;
+                Ok(Arc::new(page))
+            }
+        }
+    }
+
+    /// Notes as dirty the pages that were published through the map since the last time.
+    fn note_published(&mut self) {
+        let Cache::Mapped { marks, flushed, .. } = &mut self.cache else { return };
+        for (chunk_index, flushed) in flushed.iter_mut().enumerate() {
+            let published = marks.published_bytes(chunk_index);
+            if published > *flushed {
+                let start = chunk_index as u64 * marks.chunk_bytes() + *flushed;
+                self.dirty.extend(page_range(start, published - *flushed));
+                *flushed = published;
+            }
+        }
+    }
+
+    /// Brings everything that is dirty to the device.
+    pub fn make_durable(&mut self, lies: &mut Lies) -> io::Result<()> {
+        self.note_published();
+        self.durable.set_len(self.len());
+        for page_index in std::mem::take(&mut self.dirty) {
+            let page = self.cached_page(page_index)?;
+            let landing = if lies.misplaces() && *page != *self.durable.page(page_index) {
+                lies.landing()
+            } else {
+                Landing::InPlace
+            };
+            match landing {
+                Landing::InPlace => self.durable.set_page(page_index, page),
+                Landing::Nowhere => {}
+                Landing::Elsewhere { salt } => {
+                    let other = elsewhere(salt, page_index, self.len().div_ceil(PAGE));
+                    self.durable.set_page(other, page);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a range to the device, and as much of the file's length as it needs.
+    pub fn make_range_durable(
+        &mut self,
+        offset: u64,
+        len: usize,
+        lies: &mut Lies,
+    ) -> io::Result<()> {
+        let mut bytes = vec![0; len];
+        let count = self.read(&mut bytes, offset)?;
+        match if lies.misplaces() { lies.landing() } else { Landing::InPlace } {
+            Landing::InPlace => self.durable.write(&bytes[..count], offset),
+            Landing::Nowhere => {}
+            Landing::Elsewhere { salt } => {
+                let units = (self.len() - count as u64) / SECTOR_BYTES as u64;
+                let other = elsewhere(salt, offset / SECTOR_BYTES as u64, units.max(2));
+                self.durable.write(&bytes[..count], other * SECTOR_BYTES as u64);
+            }
+        }
+        for page_index in page_range(offset, len as u64) {
+            if *self.durable.page(page_index) == *self.cached_page(page_index)? {
+                self.dirty.remove(&page_index);
+            }
+        }
+        Ok(())
+    }
+
+    /// A flush has failed: what was dirty counts as clean, but is not on the device.
+    pub fn lose_all(&mut self) {
+        self.note_published();
+        self.lost.append(&mut self.dirty);
+    }
+
+    /// A write, or its flush, has failed: as [`FileState::lose_all`], for a range.
+    pub fn lose_range(&mut self, offset: u64, len: u64) {
+        for page_index in page_range(offset, len) {
+            self.dirty.remove(&page_index);
+            self.lost.insert(page_index);
+        }
+    }
+
+    /// What a loss of power leaves at the least.
+    pub fn durable(&self) -> &Image {
+        &self.durable
+    }
+
+    /// What a loss of power may leave: any sectors, or any pages, that were not durable survive.
+    pub fn survivors(&mut self, random: &mut Random, garbles: bool) -> io::Result<Image> {
+        self.note_published();
+        let bias = random.bias();
+        let unit_bytes = if random.flip() { SECTOR_BYTES } else { PAGE_BYTES };
+        // Most devices write a sector or do not; some leave the one that was being written unreadable.
+        let garbles = garbles && random.below(4) == 0;
+        let mut image = self.durable.clone();
+        if self.len() != image.len() && random.chance(bias) {
+            image.set_len(self.len());
+        }
+        for &page_index in self.dirty.union(&self.lost) {
+            let cached = self.cached_page(page_index)?;
+            let mut page = image.page(page_index);
+            for start in (0..PAGE_BYTES).step_by(unit_bytes) {
+                let unit = start..start + unit_bytes;
+                if page[unit.clone()] == cached[unit.clone()] {
+                    continue;
+                }
+                match fate(random, bias, garbles) {
+                    Fate::Old => {}
+                    Fate::New => {
+                        Arc::make_mut(&mut page)[unit.clone()].copy_from_slice(&cached[unit]);
+                    }
+                    Fate::Garbage(salt) => fill_garbage(&mut Arc::make_mut(&mut page)[unit], salt),
+                }
+            }
+            image.set_page(page_index, page);
+        }
+        for write in &self.in_flight {
+            let sectors = write.bytes.chunks(unit_bytes.min(write.bytes.len()));
+            let mut offset = write.offset;
+            for sector in sectors {
+                match fate(random, bias, garbles) {
+                    Fate::Old => {}
+                    Fate::New => image.write(sector, offset),
+                    Fate::Garbage(salt) => {
+                        let mut garbage = sector.to_vec();
+                        fill_garbage(&mut garbage, salt);
+                        image.write(&garbage, offset);
+                    }
+                }
+                offset += sector.len() as u64;
+            }
+        }
+        Ok(image)
+    }
+
+    /// Maps the file, moving its content into a memory file of the kernel first.
+    pub fn map(
+        &mut self,
+        options: MapOptions,
+        readable: &[u64],
+        filter: impl FnOnce(&File, u64) -> io::Result<()>,
+    ) -> io::Result<(FileMap, Appender)> {
+        self.note_published();
+        let memory = match &self.cache {
+            Cache::Pages(image) => {
+                let memory = image_file(image)?;
+                filter(&memory, image.len())?;
+                memory
+            }
+            Cache::Mapped { memory, .. } => memory.try_clone()?,
+        };
+        let len = self.len();
+        let (map, appender, marks) = map_file(&memory, options, readable)?;
+        let mut flushed = readable.to_vec();
+        flushed.resize(marks.chunk_count(), 0);
+        self.cache = Cache::Mapped { memory, len, marks, flushed };
+        Ok((map, appender))
+    }
+}
+
+fn image_file(image: &Image) -> io::Result<File> {
+    // SAFETY: the name is a string that ends in NUL and outlives the call.
+    let fd = unsafe { libc::memfd_create(c"uarr-memory".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was made just now, is valid, and belongs to nobody else.
+    let memory = unsafe { File::from_raw_fd(fd) };
+    for (page_index, page) in image.pages() {
+        memory.write_all_at(page.as_slice(), page_index * PAGE)?;
+    }
+    memory.set_len(image.len())?;
+    Ok(memory)
+}
+
+/// The content of a memory file. Pages of zeros cost nothing.
+fn mapped_image(memory: &File, len: u64) -> io::Result<Image> {
+    let mut bytes = vec![0; len as usize];
+    memory.read_exact_at(&mut bytes, 0)?;
+    let mut image = Image::default();
+    image.set_len(len);
+    image.write(&bytes, 0);
+    Ok(image)
+}
+
+/// Writes in flight when their process is killed: the device finishes any sectors of them.
+fn land_in_flight(in_flight: &[InFlight], content: &mut Image, random: &mut Random) {
+    for write in in_flight {
+        let bias = random.bias();
+        for (index, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
+            if random.chance(bias) {
+                content.write(sector, write.offset + (index * SECTOR_BYTES) as u64);
+            }
+        }
+    }
+}
+
+fn fate(random: &mut Random, bias: Bias, garbles: bool) -> Fate {
+    if !random.chance(bias) {
+        Fate::Old
+    } else if garbles && random.below(4) == 0 {
+        Fate::Garbage(random.next())
+    } else {
+        Fate::New
+    }
+}
+
+fn fill_garbage(bytes: &mut [u8], salt: u64) {
+    let mut random = Random::new(salt);
+    bytes.fill_with(|| random.next() as u8);
+}
+
+/// A place other than `place` below `count`, which is 2 at least.
+fn elsewhere(salt: u64, place: u64, count: u64) -> u64 {
+    let other = salt % count.max(2);
+    if other == place { (other + 1) % count.max(2) } else { other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(image: &Image) -> Vec<u8> {
+        let mut bytes = vec![0; image.len() as usize];
+        assert_eq!(image.read(&mut bytes, 0), bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn only_a_flush_makes_durable() {
+        let mut file = FileState::new(Image::default());
+        file.write(b"abc", 4095).unwrap();
+        assert_eq!(file.durable().len(), 0);
+        file.make_durable(&mut Lies::default()).unwrap();
+        assert_eq!(&all(file.durable())[4095..], b"abc");
+        file.write(b"xyz", 0).unwrap();
+        file.make_range_durable(1, 1, &mut Lies::default()).unwrap();
+        assert_eq!(&all(file.durable())[..3], b"\0y\0");
+        assert!(file.dirty.contains(&0));
+        file.make_range_durable(0, 3, &mut Lies::default()).unwrap();
+        assert!(file.dirty.is_empty());
+    }
+
+    #[test]
+    fn what_was_cut_off_stays_away() {
+        let mut file = FileState::new(Image::default());
+        file.write(&[7; 9000], 0).unwrap();
+        file.make_durable(&mut Lies::default()).unwrap();
+        file.set_len(100).unwrap();
+        file.set_len(9000).unwrap();
+        assert_eq!(all(file.durable()), [7; 9000]);
+        file.make_durable(&mut Lies::default()).unwrap();
+        let bytes = all(file.durable());
+        assert!(bytes[..100].iter().all(|&byte| byte == 7));
+        assert!(bytes[100..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_failed_flush_loses_for_good() {
+        let mut file = FileState::new(Image::default());
+        file.set_len(4096).unwrap();
+        file.make_durable(&mut Lies::default()).unwrap();
+        file.write(b"abc", 0).unwrap();
+        file.lose_all();
+        file.make_durable(&mut Lies::default()).unwrap();
+        assert_eq!(&all(file.durable())[..3], b"\0\0\0");
+        let kept = (0..40).filter(|&seed| {
+            all(&file.survivors(&mut Random::new(seed), false).unwrap()).starts_with(b"abc")
+        });
+        assert!((1..40).contains(&kept.count()), "lost pages survive by chance only");
+    }
+
+    #[test]
+    fn sectors_survive_independently() {
+        let mut file = FileState::new(Image::default());
+        file.set_len(8192).unwrap();
+        file.make_durable(&mut Lies::default()).unwrap();
+        file.write(&[1; 8192], 0).unwrap();
+        let mut seen = BTreeSet::new();
+        for seed in 0..200 {
+            let image = file.survivors(&mut Random::new(seed), false).unwrap();
+            seen.insert(all(&image).chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
+        }
+        assert!(seen.contains([0; 16].as_slice()));
+        assert!(seen.contains([1; 16].as_slice()));
+        assert!(seen.len() > 40);
+    }
+
+    #[test]
+    fn a_crash_keeps_any_part_of_what_is_in_flight() {
+        let mut file = FileState::new(Image::default());
+        file.set_len(1024).unwrap();
+        file.make_durable(&mut Lies::default()).unwrap();
+        file.submit(1, 0, vec![1; 1024]);
+        assert_eq!(file.len(), 1024);
+        let mut seen = BTreeSet::new();
+        for seed in 0..200 {
+            let image = file.survivors(&mut Random::new(seed), false).unwrap();
+            seen.insert((all(&image)[0], all(&image)[1023]));
+            let killed = file.after_kill(&mut Random::new(seed)).unwrap();
+            assert_eq!(all(killed.durable()), [0; 1024]);
+        }
+        assert_eq!(seen.len(), 4);
+        file.end_flight(1);
+        let image = file.survivors(&mut Random::new(1), false).unwrap();
+        assert_eq!(all(&image), [0; 1024]);
+    }
+
+    #[test]
+    fn stolen_pages_are_durable() {
+        let mut file = FileState::new(Image::default());
+        file.write(&[1; 8192], 0).unwrap();
+        let mut random = Random::new(4);
+        for _ in 0..100 {
+            file.steal(&mut random).unwrap();
+        }
+        assert_eq!(all(file.durable()), [1; 8192]);
+    }
+}

@@ -1,0 +1,241 @@
+//! [`MemoryFile`]: files of a [`crate::Memory`], open and mapped.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, MutexGuard};
+
+use super::names::Inode;
+use super::{Disk, FaultKind, State, lock};
+use crate::error::{invalid_input, with_path};
+use crate::map::{Appender, FileMap, MapOptions};
+use crate::storage::{DataMapWriter, StorageFile};
+
+/// An open file of a [`Memory`]. Clones share the same open file.
+#[derive(Clone)]
+pub struct MemoryFile {
+    disk: Arc<Disk>,
+    inode: Inode,
+    path: Arc<str>,
+    unit_bytes: usize,
+    writable: bool,
+}
+
+impl MemoryFile {
+    pub(super) fn new(
+        disk: &Arc<Disk>,
+        inode: Inode,
+        path: &str,
+        unit_bytes: usize,
+        writable: bool,
+    ) -> Self {
+        Self { disk: Arc::clone(disk), inode, path: path.into(), unit_bytes, writable }
+    }
+
+    pub(super) fn inode(&self) -> &Inode {
+        &self.inode
+    }
+
+    pub(super) fn map(
+        &self,
+        reserve_bytes: u64,
+        chunk_bytes: u64,
+        readable: &[u64],
+    ) -> io::Result<(FileMap, MemoryMapWriter)> {
+        let filter = self.disk.state().lies.filter.clone();
+        let mut state = lock(&self.inode);
+        if state.is_mapped() {
+            let cause = io::Error::new(io::ErrorKind::ResourceBusy, "it is mapped already");
+            return Err(self.error("map", cause));
+        }
+        let options = MapOptions {
+            reserve_bytes,
+            chunk_bytes,
+            allocated_bytes: state.len(),
+            writable: self.writable,
+            huge_pages: false,
+        };
+        let filter_all = |memory: &File, len: u64| {
+            let Some(filter) = filter else { return Ok(()) };
+            let mut bytes = vec![0; len as usize];
+            memory.read_exact_at(&mut bytes, 0)?;
+            filter(&self.path, 0, &mut bytes);
+            memory.write_all_at(&bytes, 0)
+        };
+        let (map, appender) =
+            state.map(options, readable, filter_all).map_err(|cause| self.error("map", cause))?;
+        drop(state);
+        Ok((map, MemoryMapWriter { appender, file: self.clone() }))
+    }
+
+    pub(super) fn error(&self, action: &'static str, cause: io::Error) -> io::Error {
+        with_path(action, (*self.path).as_ref(), cause)
+    }
+
+    /// Counts a call that may fail, and refuses what the file was not opened for.
+    pub(super) fn call(
+        &self,
+        kind: FaultKind,
+        place: [u64; 2],
+    ) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.disk.state();
+        state.step(&self.disk, kind, &self.path, place)?;
+        if !self.writable && kind != FaultKind::Read && kind != FaultKind::MakeDurable {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        Ok(state)
+    }
+
+    /// Direct files take whole blocks only, as the kernel does.
+    fn check_alignment(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let unit_bytes = self.unit_bytes;
+        let aligned = bytes.as_ptr().addr().is_multiple_of(unit_bytes)
+            && bytes.len().is_multiple_of(unit_bytes)
+            && offset.is_multiple_of(unit_bytes as u64);
+        if aligned { Ok(()) } else { Err(invalid_input("direct I/O that is not aligned")) }
+    }
+
+    fn grow(&self, end: u64) -> io::Result<()> {
+        let mut state = self.call(FaultKind::Allocate, [end, 0])?;
+        if let Err(full) = state.check_room(&self.inode, end) {
+            if self.disk.options.hostile {
+                // What there was is taken before the lack of room is noticed.
+                self.grow_partly(&mut state, end)?;
+            }
+            return Err(full);
+        }
+        let mut file = lock(&self.inode);
+        if end > file.len() { file.set_len(end) } else { Ok(()) }
+    }
+
+    fn grow_partly(&self, state: &mut State, end: u64) -> io::Result<()> {
+        let len = lock(&self.inode).len();
+        let middle = len + state.random.below(end - len);
+        match state.check_room(&self.inode, middle) {
+            Ok(()) => lock(&self.inode).set_len(middle),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl StorageFile for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.inode).len())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset
+            .checked_add(len)
+            .ok_or_else(|| invalid_input(format!("allocate {len} bytes at {offset}")))?;
+        self.grow(end).map_err(|cause| self.error("allocate space for", cause))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let set = || {
+            let state = self.call(FaultKind::Write, [len, u64::MAX])?;
+            state.check_room(&self.inode, len)?;
+            let mut file = lock(&self.inode);
+            if file.is_mapped() {
+                return Err(invalid_input("it is mapped"));
+            }
+            file.set_len(len)
+        };
+        set().map_err(|cause| self.error("set the length of", cause))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = |buffer: &mut [u8]| {
+            let state = self.call(FaultKind::Read, [offset, buffer.len() as u64])?;
+            self.check_alignment(buffer, offset)?;
+            if state.lies.redirect(&self.path, offset) != offset {
+                buffer.fill(0);
+                return Ok(buffer.len());
+            }
+            let filter = state.lies.filter.clone();
+            drop(state);
+            let count = lock(&self.inode).read(buffer, offset)?;
+            if let Some(filter) = filter {
+                filter(&self.path, offset, &mut buffer[..count]);
+            }
+            Ok(count)
+        };
+        read(buffer).map_err(|cause| self.error("read", cause))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let write = || {
+            let mut state = self.call(FaultKind::Write, [offset, bytes.len() as u64])?;
+            state.trace.mix_bytes(bytes);
+            self.check_alignment(bytes, offset)?;
+            let offset = state.lies.redirect(&self.path, offset);
+            state.check_room(&self.inode, offset + bytes.len() as u64)?;
+            lock(&self.inode).write(bytes, offset)
+        };
+        write().map_err(|cause| self.error("write", cause))
+    }
+
+    fn make_durable(&self) -> io::Result<()> {
+        let flush = || match self.call(FaultKind::MakeDurable, [0, 0]) {
+            Ok(state) if state.lies.skips_flush(&self.path) => Ok(()),
+            Ok(mut state) => lock(&self.inode).make_durable(&mut state.lies),
+            Err(cause) => {
+                lock(&self.inode).lose_all();
+                let retried = self.disk.state().retries_flush();
+                if retried { Ok(()) } else { Err(cause) }
+            }
+        };
+        flush().map_err(|cause| self.error("make durable", cause))
+    }
+
+    fn start_write_back(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        // Nothing is promised, and a crash may keep any dirty page anyway.
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryFile").field(&self.path).finish()
+    }
+}
+
+/// The only writer of a map of a [`Memory`].
+pub struct MemoryMapWriter {
+    appender: Appender,
+    file: MemoryFile,
+}
+
+impl DataMapWriter for MemoryMapWriter {
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes <= self.appender.allocated_bytes() {
+            return Ok(());
+        }
+        if bytes > self.appender.reserve_bytes() {
+            let cause = invalid_input(format!("{bytes} bytes are more than were reserved"));
+            return Err(self.file.error("grow", cause));
+        }
+        self.file.grow(bytes).map_err(|cause| self.file.error("grow", cause))?;
+        self.appender.set_allocated_bytes(bytes);
+        Ok(())
+    }
+
+    fn append(&mut self, address: u64, parts: &[&[u8]]) {
+        {
+            let mut state = self.file.disk.state();
+            state.trace.mix(address);
+            parts.iter().for_each(|part| state.trace.mix_bytes(part));
+        }
+        self.appender.append(address, parts);
+    }
+
+    fn prefault(&mut self, _address: u64, _len: u64) {
+        // A hint; in memory there is nothing to gain from it.
+    }
+}
+
+impl fmt::Debug for MemoryMapWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryMapWriter").field(&self.file).finish()
+    }
+}

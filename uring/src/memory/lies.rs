@@ -1,0 +1,148 @@
+//! [`Lie`]: ways in which a disk breaks its promises.
+//!
+//! The engine's safety rests on mechanisms, each of which answers one hazard. A lie takes the effect of one
+//! mechanism away from outside: the engine does all it should, and the disk makes it worthless. A test that still
+//! passes would not notice either if the mechanism were missing. The production code is the same in both worlds and
+//! knows of neither.
+
+use std::sync::Arc;
+
+/// What a reader gets instead of the bytes at an offset of a file: path, offset, bytes.
+pub type ReadFilter = Arc<dyn Fn(&str, u64, &mut [u8]) + Send + Sync>;
+
+/// A promise that is broken, from when it is told on and over all crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// `make_dir_durable` says "done" and does nothing.
+    DirectoryFlushSkipped,
+    /// `make_durable` of files whose path starts so says "done" and does nothing.
+    FlushSkipped {
+        /// Start of the paths.
+        prefix: &'static str,
+    },
+    /// The flush of a durable log write runs before the write, as if they were not linked.
+    FlushBeforeWrite,
+    /// Log writes are reported as done when they are asked for; they take place later.
+    EarlyCompletion,
+    /// A flush that failed is repeated, and the second answer, "fine", is the one that is given.
+    FlushRetried,
+    /// A log write also rewrites the block before it, and may destroy it when it is interrupted.
+    NeighbourRewritten,
+    /// Writes to one offset of a file go to another; reads from there find zeros.
+    Redirected {
+        /// The file.
+        path: &'static str,
+        /// Where writes are meant to go.
+        source: u64,
+        /// Where they go.
+        target: u64,
+    },
+    /// One block that was made durable never reached the medium.
+    WriteLost {
+        /// How many blocks before it do, from now on.
+        after: u64,
+    },
+    /// One block that was made durable reached the medium in the place of another one of its file.
+    WriteMisdirected {
+        /// How many blocks before it do as they should, from now on.
+        after: u64,
+        /// Chooses the other block.
+        salt: u64,
+    },
+}
+
+/// The lies of a disk.
+#[derive(Clone, Default)]
+pub(super) struct Lies {
+    told: Vec<Lie>,
+    pub filter: Option<ReadFilter>,
+}
+
+/// Where a page that becomes durable goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Landing {
+    InPlace,
+    Nowhere,
+    Elsewhere { salt: u64 },
+}
+
+impl Lies {
+    pub fn tell(&mut self, lie: Lie) {
+        self.told.push(lie);
+    }
+
+    pub fn has(&self, lie: Lie) -> bool {
+        self.told.contains(&lie)
+    }
+
+    pub fn skips_flush(&self, path: &str) -> bool {
+        self.told
+            .iter()
+            .any(|lie| matches!(lie, Lie::FlushSkipped { prefix } if path.starts_with(prefix)))
+    }
+
+    /// Where a write to `offset` of `path` goes.
+    pub fn redirect(&self, path: &str, offset: u64) -> u64 {
+        let redirected = self.told.iter().find_map(|lie| match lie {
+            Lie::Redirected { path: of, source, target } if *of == path && *source == offset => {
+                Some(*target)
+            }
+            _ => None,
+        });
+        redirected.unwrap_or(offset)
+    }
+
+    /// Whether pages may land elsewhere; if not there is no need to ask for each.
+    pub fn misplaces(&self) -> bool {
+        self.told
+            .iter()
+            .any(|lie| matches!(lie, Lie::WriteLost { .. } | Lie::WriteMisdirected { .. }))
+    }
+
+    /// Where the next page lands; each such lie is told once.
+    pub fn landing(&mut self) -> Landing {
+        let mut landing = Landing::InPlace;
+        self.told.retain_mut(|lie| match lie {
+            Lie::WriteLost { after: 0 } => {
+                landing = Landing::Nowhere;
+                false
+            }
+            Lie::WriteMisdirected { after: 0, salt } => {
+                landing = Landing::Elsewhere { salt: *salt };
+                false
+            }
+            Lie::WriteLost { after } | Lie::WriteMisdirected { after, .. } => {
+                *after -= 1;
+                true
+            }
+            _ => true,
+        });
+        landing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_misplaced_once() {
+        let mut lies = Lies::default();
+        lies.tell(Lie::WriteLost { after: 1 });
+        lies.tell(Lie::WriteMisdirected { after: 2, salt: 7 });
+        let landings: Vec<_> = (0..4).map(|_| lies.landing()).collect();
+        let elsewhere = Landing::Elsewhere { salt: 7 };
+        assert_eq!(landings, [Landing::InPlace, Landing::Nowhere, elsewhere, Landing::InPlace]);
+        assert!(!lies.misplaces());
+    }
+
+    #[test]
+    fn only_the_named_place_is_redirected() {
+        let mut lies = Lies::default();
+        lies.tell(Lie::Redirected { path: "a", source: 8, target: 0 });
+        lies.tell(Lie::FlushSkipped { prefix: "data/" });
+        assert_eq!(["a", "b"].map(|path| lies.redirect(path, 8)), [0, 8]);
+        assert_eq!(lies.redirect("a", 4), 4);
+        assert!(lies.skips_flush("data/x") && !lies.skips_flush("wal/x"));
+    }
+}

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -269,12 +270,23 @@ impl FileState {
         self.lost.append(&mut self.dirty);
     }
 
-    /// A write, or its flush, has failed: as [`FileState::lose_all`], for a range.
-    pub fn lose_range(&mut self, offset: u64, len: u64) {
-        for page_index in page_range(offset, len) {
-            self.dirty.remove(&page_index);
-            self.lost.insert(page_index);
+    /// A write past the page cache, or its flush, has failed: each sector in the range that is not durable is
+    /// still in the device's cache, where a later flush finds it, or was given up there: then readers see the
+    /// old content from now on.
+    pub fn drop_some(&mut self, range: Range<u64>, random: &mut Random) -> io::Result<()> {
+        let bias = random.bias();
+        for page_index in self.dirty.clone() {
+            let start = page_index * PAGE;
+            let old = self.durable.page(page_index);
+            for sector in (0..PAGE_BYTES).step_by(SECTOR_BYTES) {
+                let offset = start + sector as u64;
+                if range.contains(&offset) && offset < self.len() && random.chance(bias) {
+                    let end = (sector + SECTOR_BYTES).min(sector + (self.len() - offset) as usize);
+                    self.write(&old[sector..end], offset)?;
+                }
+            }
         }
+        Ok(())
     }
 
     /// What a loss of power leaves at the least.
@@ -289,6 +301,7 @@ impl FileState {
         let unit_bytes = if random.flip() { SECTOR_BYTES } else { PAGE_BYTES };
         // Most devices write a sector or do not; some leave the one that was being written unreadable.
         let garbles = garbles && random.below(4) == 0;
+        let is_mapped = matches!(self.cache, Cache::Mapped { .. });
         let mut image = self.durable.clone();
         if self.len() != image.len() && random.chance(bias) {
             image.set_len(self.len());
@@ -306,7 +319,15 @@ impl FileState {
                     Fate::New => {
                         Arc::make_mut(&mut page)[unit.clone()].copy_from_slice(&cached[unit]);
                     }
-                    Fate::Garbage(salt) => fill_garbage(&mut Arc::make_mut(&mut page)[unit], salt),
+                    Fate::Garbage(salt) => {
+                        // The kernel writes whole pages back; direct writes touch their own sectors only.
+                        for sector in unit.step_by(SECTOR_BYTES) {
+                            let sector = sector..sector + SECTOR_BYTES;
+                            if is_mapped || page[sector.clone()] != cached[sector.clone()] {
+                                fill_garbage(&mut Arc::make_mut(&mut page)[sector], salt);
+                            }
+                        }
+                    }
                 }
             }
             image.set_page(page_index, page);

@@ -180,8 +180,12 @@ impl StorageFile for MemoryFile {
             Ok(state) if state.lies.skips_flush(&self.path) => Ok(()),
             Ok(mut state) => lock(&self.inode).make_durable(&mut state.lies),
             Err(cause) => {
-                lock(&self.inode).lose_all();
-                let retried = self.disk.state().retries_flush();
+                let mut state = self.disk.state();
+                match self.unit_bytes {
+                    1 => lock(&self.inode).lose_all(),
+                    _ => lock(&self.inode).drop_some(0..u64::MAX, &mut state.random)?,
+                }
+                let retried = state.retries_flush();
                 if retried { Ok(()) } else { Err(cause) }
             }
         };

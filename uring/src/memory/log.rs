@@ -103,9 +103,8 @@ impl MemoryLog {
                 self.note_done(done)
             }
             Verdict::WriteFailed(code) | Verdict::FlushFailed(code) => {
-                lock(file.inode()).lose_range(*offset, *len as u64);
                 let is_flush = done.route != Route::Write;
-                match is_flush && self.disk.state().retries_flush() {
+                match self.drop_some(done)? && is_flush {
                     true => Ok(()),
                     false => Err(io::Error::from_raw_os_error(code)),
                 }
@@ -166,13 +165,18 @@ impl MemoryLog {
                 true => file.call(FaultKind::LogFlush, place).map(drop),
                 false => Ok(()),
             });
-        if written.is_err() {
-            lock(file.inode()).lose_range(*offset, *len as u64);
-            if !self.is_dead() && self.disk.state().retries_flush() {
-                return Ok(());
-            }
+        if written.is_err() && self.drop_some(done)? {
+            return Ok(());
         }
         written
+    }
+
+    /// A write or its flush has failed. Returns whether the disk says "fine" all the same.
+    fn drop_some(&self, done: &InFlight) -> io::Result<bool> {
+        let mut state = self.disk.state();
+        let range = done.offset..done.offset + done.len as u64;
+        lock(done.file.inode()).drop_some(range, &mut state.random)?;
+        Ok(state.retries_flush())
     }
 
     /// A write has succeeded: it is durable with all that it owes to, or is a debt itself.

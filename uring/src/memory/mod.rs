@@ -192,6 +192,11 @@ impl Memory {
         state.power.remains.clone()
     }
 
+    /// Whether it has died as [`Memory::die_at`] asked.
+    pub fn is_dead(&self) -> bool {
+        self.disk.state().power.remains.is_some()
+    }
+
     /// How many calls there were since the disk was new or died.
     pub fn step_count(&self) -> u64 {
         self.disk.state().power.step_count
@@ -223,6 +228,11 @@ impl Memory {
     /// error of the device.
     pub fn fail_from(&self, kind: FaultKind, nth: u64) {
         self.disk.state().faults.add_lasting(kind, nth);
+    }
+
+    /// Takes back all faults asked for that have not happened yet, and heals the lasting ones.
+    pub fn forget_faults(&self) {
+        self.disk.state().faults = Faults::default();
     }
 
     /// How many of the faults asked for have not happened yet.

@@ -44,6 +44,10 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         None => (create(&storage, &options, &path)?, true),
     };
     check_geometry(&storage, &root.block)?;
+    // The one that created it may have been killed just before it did this.
+    storage
+        .make_dir_durable("")
+        .map_err(|error| Error::io("cannot make the database's name durable", error))?;
     let mut recovered = recover(&storage, &root.block, &options, notes)?;
     let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();

@@ -113,7 +113,9 @@ pub(crate) fn recover<S: Storage>(
         let end =
             replay_log(storage, root, &present, &checkpoint, strict, &mut replay, &mut report)?;
         let highest = end.lsn.max(root.next_lsn.get());
-        (end, (highest / LSN_SKIP + 1) * LSN_SKIP)
+        // If a slot cannot be read, so perhaps cannot the start of the last open, which had skipped already.
+        let skips = if report.notes.is_empty() { 1 } else { 2 };
+        (end, (highest / LSN_SKIP + skips) * LSN_SKIP)
     };
     if !report.notes.is_empty() {
         // A newer checkpoint may have made more of the data file durable: leave that alone.

@@ -63,7 +63,12 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let block_bytes = [512, 4096][random.below(2) as usize];
-        let disk = Memory::with_options(MemoryOptions { seed, block_bytes, hostile: true, ..Default::default() });
+        let disk = Memory::with_options(MemoryOptions {
+            seed,
+            block_bytes,
+            hostile: true,
+            ..Default::default()
+        });
         let durability = match random.below(3) {
             0 => Durability::Manual,
             1 => Durability::Interval(Duration::from_millis(100)),

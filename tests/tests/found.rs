@@ -1,0 +1,59 @@
+//! What the simulator has found: one named test for each defect, with its story.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability};
+use uarr_uring::{Death, FaultKind, Memory};
+
+fn options() -> Builder {
+    Db::builder("memory")
+        .commit_path(CommitPath::Fixed(CommitStrategy::Dsync))
+        .segment_bytes(1 << 18)
+        .chunk_bytes(1 << 16)
+        .address_space_bytes(1 << 26)
+        .background(false)
+}
+
+/// A process that creates a database and is killed between naming the superblock and making the name durable
+/// leaves a database that exists in the kernel's memory only. The next process opened it and acknowledged
+/// writes, and the next loss of power took the name away with all of them: only the log was left.
+#[test]
+fn a_database_whose_creator_was_killed_keeps_its_name() {
+    let mut found_count = 0;
+    for step in 1..200 {
+        let disk = Memory::new();
+        disk.die_at(step, Death::Kill, step);
+        if options().open_on(disk.clone()).is_ok() {
+            break;
+        }
+        let disk = disk.remains().unwrap();
+        let db = options().open_on(disk.clone()).unwrap();
+        found_count += u64::from(!db.recovery_report().created);
+        db.put("key", "value").unwrap();
+        let db = options().open_on(disk.crash()).unwrap();
+        assert_eq!(db.get("key").unwrap().unwrap().bytes(), b"value", "died at call {step}");
+    }
+    assert!(found_count > 0, "no creation was interrupted at its very end");
+}
+
+/// Each unclean open skips LSNs that may have been given out before. If the newest superblock slot could not be
+/// read, the skip started from the older slot and ended where the open before had begun: LSNs of writes that
+/// were never durable, but acknowledged as visible, were given out again.
+#[test]
+fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
+    for nth in 1..20 {
+        let disk = Memory::new();
+        let open = |disk: &Memory| options().durability(Durability::Manual).open_on(disk.clone());
+        let db = open(&disk).unwrap();
+        db.put("key", "0").unwrap();
+        let disk = disk.crash();
+        drop(db);
+        let db = open(&disk).unwrap();
+        let last = (0..5).map(|_| db.put("key", "1").unwrap().lsn).max().unwrap();
+        let disk = disk.crash();
+        drop(db);
+        disk.fail_next(FaultKind::Read, nth);
+        let Ok(db) = open(&disk) else { continue };
+        let next = db.put("key", "2").unwrap().lsn;
+        assert!(next > last, "read {nth} failed: LSN {next} was given out after {last}");
+    }
+}

@@ -1,0 +1,338 @@
+//! The run: one life of the database after the other, on what the last death has left.
+
+use uarr::{Db, ErrorKind};
+use uarr_uring::{Death, Lie, Memory, OpenMode, Storage, StorageFile};
+
+use super::model::{Model, Unreadable, contents};
+use super::operations::OPERATIONS;
+use super::{Checked, Faults, Plan, Violation, violated};
+
+/// Deaths that are tried again with other remains, at most, after a life that ended by loss of power.
+const FORK_COUNT_MAX: u64 = 5;
+/// Openings of one disk that may fail by injected faults or deaths, one after the other.
+const OPEN_ATTEMPT_COUNT_MAX: u64 = 6;
+
+/// What a run without violation has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Deaths after which the database was opened and checked, or died again while it was opened.
+    pub crash_count: u64,
+    /// How many of them happened inside of an opening.
+    pub crash_in_open_count: u64,
+    /// How many happened in the midst of an operation.
+    pub crash_in_operation_count: u64,
+    /// Operations.
+    pub operation_count: u64,
+    /// Calls of the disk.
+    pub step_count: u64,
+    /// Hash over all calls.
+    pub trace_hash: u64,
+    /// A lie of the disk was noticed.
+    pub detected: bool,
+}
+
+/// A run on its way.
+pub(super) struct Run {
+    pub plan: Plan,
+    pub disk: Memory,
+    pub model: Model,
+    outcome: Outcome,
+}
+
+/// How an attempt to open ended.
+enum Opened {
+    Db(Db<Memory>),
+    /// The disk died; what is left is in its place.
+    Died,
+    /// An injected fault was hit.
+    Failed,
+    /// A lie was noticed.
+    Detected,
+}
+
+pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
+    let disk = plan.disk();
+    prepare(&disk);
+    let mut run = Run { plan, disk, model: Model::default(), outcome: Outcome::default() };
+    for life in 0..run.plan.life_count {
+        let last = life + 1 == run.plan.life_count;
+        if !run.live(last)? {
+            break;
+        }
+    }
+    run.outcome.step_count += run.disk.step_count();
+    run.outcome.trace_hash = run.disk.trace_hash();
+    Ok(run.outcome)
+}
+
+impl Run {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.plan.random.below(bound)
+    }
+
+    /// Tells what happens, if somebody wants to know.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.plan.talks {
+            eprintln!("call {:5}  {}", self.disk.step_count(), what());
+        }
+    }
+
+    fn is_illegal(&self) -> bool {
+        self.plan.faults == Faults::Illegal
+    }
+
+    /// One life. `false`: the run is over.
+    fn live(&mut self, last: bool) -> Checked<bool> {
+        let mut attempt = 0;
+        let db = loop {
+            attempt += 1;
+            match self.open(attempt < OPEN_ATTEMPT_COUNT_MAX)? {
+                Opened::Db(db) => break db,
+                Opened::Died => {}
+                Opened::Failed => self.die_afterwards(),
+                Opened::Detected => return Ok(false),
+            }
+        };
+        let thorough = last || self.below(3) == 0;
+        if !self.check(&db, thorough)? || last {
+            return Ok(false);
+        }
+        self.arm();
+        if !self.work(&db)? {
+            return Ok(!self.outcome.detected);
+        }
+        if self.below(4) == 0 {
+            self.close(db)?;
+        } else {
+            self.fork()?;
+            // What goes on is a copy: the old process can do nothing to it any more.
+            self.die_afterwards();
+        }
+        if self.is_illegal() && self.below(3) == 0 {
+            self.rot();
+        }
+        Ok(true)
+    }
+
+    fn close(&mut self, db: Db<Memory>) -> Checked<()> {
+        let closed = db.close();
+        self.tell(|| format!("close: {closed:?}"));
+        match closed {
+            Ok(()) => self.model.all_durable(),
+            Err(error) => self.expect_fault(&error)?,
+        }
+        match self.disk.remains() {
+            Some(remains) => {
+                self.bury(remains);
+                self.outcome.crash_in_operation_count += 1;
+            }
+            // The process ends in order, and the machine goes on.
+            None if self.below(3) == 0 => {
+                let seed = self.plan.random.next();
+                let next = self.disk.kill_with(seed);
+                self.outcome.step_count += self.disk.step_count();
+                self.disk = next;
+            }
+            None => self.die_afterwards(),
+        }
+        Ok(())
+    }
+
+    /// The next life begins with `remains`.
+    fn bury(&mut self, remains: Memory) {
+        self.tell(|| "the disk has died".to_owned());
+        self.outcome.crash_count += 1;
+        self.outcome.step_count += self.disk.step_count();
+        self.disk = remains;
+    }
+
+    /// The disk dies between two operations.
+    fn die_afterwards(&mut self) {
+        let seed = self.plan.random.next();
+        let (name, remains) = match self.below(6) {
+            0 => ("all that is volatile is lost", self.disk.crash()),
+            1 => ("kill", self.disk.kill_with(seed)),
+            _ => ("loss of power", self.disk.crash_with(seed)),
+        };
+        self.tell(|| name.to_owned());
+        self.bury(remains);
+    }
+
+    /// The disk is to die at some later call, or to lie from some later write on.
+    fn arm(&mut self) {
+        let (seed, death) = (self.plan.random.next(), self.death());
+        let range = [20, 120, 600][self.below(3) as usize];
+        let step = 1 + self.below(range);
+        if self.below(5) > 0 {
+            self.disk.die_at(step, death, seed);
+        }
+        if self.is_illegal() {
+            let after = self.below(60);
+            match self.below(3) {
+                0 => self.disk.lie(Lie::WriteLost { after }),
+                1 => self.disk.lie(Lie::WriteMisdirected { after, salt: seed }),
+                _ => {}
+            }
+        }
+    }
+
+    fn death(&mut self) -> Death {
+        match self.below(5) {
+            0 => Death::Kill,
+            _ => Death::PowerLoss,
+        }
+    }
+
+    /// Opens the database. With `may_fail` the disk may die or fail meanwhile.
+    fn open(&mut self, may_fail: bool) -> Checked<Opened> {
+        let mut fails = false;
+        if may_fail && self.below(3) == 0 {
+            let (seed, death) = (self.plan.random.next(), self.death());
+            let step = 1 + self.below(80);
+            self.disk.die_at(step, death, seed);
+        } else if may_fail && !self.is_illegal() && self.below(6) == 0 {
+            let (kind, nth) = (self.fault_kind(), 1 + self.below(12));
+            self.disk.fail_next(kind, nth);
+            fails = true;
+        }
+        let opened = self.plan.builder().open_on(self.disk.clone());
+        self.tell(|| match &opened {
+            Ok(db) => format!("opened {:?}", db.recovery_report()),
+            Err(error) => format!("not opened: {error}"),
+        });
+        if let Some(remains) = self.disk.remains() {
+            drop(opened);
+            self.bury(remains);
+            self.outcome.crash_in_open_count += 1;
+            return Ok(Opened::Died);
+        }
+        match opened {
+            Ok(db) => {
+                self.disk.forget_faults();
+                Ok(Opened::Db(db))
+            }
+            Err(error) if fails && error.kind() == ErrorKind::Io => Ok(Opened::Failed),
+            Err(error) if self.is_noticed(&error) => Ok(Opened::Detected),
+            Err(error) => violated!("cannot be opened: {error:?}"),
+        }
+    }
+
+    /// Whether `error` is the right answer to a disk that lies.
+    fn is_noticed(&mut self, error: &uarr::Error) -> bool {
+        let noticed = self.is_illegal() && error.corruption().is_some();
+        self.outcome.detected |= noticed;
+        noticed
+    }
+
+    /// Everything must be there. `false`: a lie was noticed.
+    fn check(&mut self, db: &Db<Memory>, thorough: bool) -> Checked<bool> {
+        let found = match contents(db, thorough) {
+            Ok(found) => found,
+            Err(Unreadable::Failed(error)) if self.is_noticed(&error) => return Ok(false),
+            Err(unreadable) => return Err(violation(unreadable)),
+        };
+        let illegal = self.is_illegal();
+        self.model.recovered(found, illegal)?;
+        Ok(true)
+    }
+
+    /// Operations until the life is over. `false`: the disk has died, and its remains are in its place; or a
+    /// lie was noticed.
+    fn work(&mut self, db: &Db<Memory>) -> Checked<bool> {
+        let total: u64 = self.plan.weights.iter().sum();
+        for _ in 0..self.below(self.plan.operation_count_max) {
+            let mut left = self.below(total);
+            let chosen = OPERATIONS.iter().zip(&self.plan.weights).find(|(_, weight)| {
+                let found = left < **weight;
+                left = left.saturating_sub(**weight);
+                found
+            });
+            let operation = chosen.expect("the number is below the sum of the weights").0;
+            self.outcome.operation_count += 1;
+            self.tell(|| operation.name.to_owned());
+            let done = (operation.act)(self, db);
+            self.tell(|| format!("  {}", shown(&done)));
+            if self.disk.is_dead() {
+                let remains = self.disk.remains().expect("it has died");
+                self.bury(remains);
+                self.outcome.crash_in_operation_count += 1;
+                return Ok(false);
+            }
+            let judged = match done {
+                Ok(()) => continue,
+                Err(Unreadable::Failed(error)) => self.expect_fault(&error),
+                Err(unreadable) => Err(violation(unreadable)),
+            };
+            judged.map_err(|Violation(text)| Violation(format!("{}: {text}", operation.name)))?;
+            return Ok(!self.outcome.detected);
+        }
+        Ok(true)
+    }
+
+    /// Whatever was injected, there are few right answers.
+    fn expect_fault(&mut self, error: &uarr::Error) -> Checked<()> {
+        let kinds = [ErrorKind::Io, ErrorKind::Poisoned, ErrorKind::NoSpace, ErrorKind::Closed];
+        if !kinds.contains(&error.kind()) && !self.is_noticed(error) {
+            violated!("an error of the wrong kind: {error:?}");
+        }
+        Ok(())
+    }
+
+    /// The same moment with other remains: each is opened and checked, and given up.
+    fn fork(&mut self) -> Checked<()> {
+        if self.is_illegal() {
+            return Ok(());
+        }
+        for _ in 0..self.below(FORK_COUNT_MAX + 1) {
+            let seed = self.plan.random.next();
+            let remains = self.disk.crash_with(seed);
+            self.outcome.crash_count += 1;
+            let db = match self.plan.builder().open_on(remains) {
+                Ok(db) => db,
+                Err(error) => violated!("cannot be opened: {error:?}"),
+            };
+            let found = contents(&db, false).map_err(violation)?;
+            self.model.clone().recovered(found, false)?;
+        }
+        Ok(())
+    }
+
+    /// One bit of one file flips.
+    fn rot(&mut self) {
+        let mut paths = vec!["superblock".to_owned()];
+        for directory in ["data", "index", "wal"] {
+            let names = self.disk.list(directory).unwrap_or_default();
+            paths.extend(names.into_iter().map(|name| format!("{directory}/{name}")));
+        }
+        let path = paths[self.below(paths.len() as u64) as usize].clone();
+        let Ok(file) = self.disk.open(&path, OpenMode::Mapped) else { return };
+        let near = [8192, u64::MAX][self.below(2) as usize];
+        let len = file.len().expect("lengths can always be asked for").min(near);
+        if len == 0 {
+            return;
+        }
+        let (offset, bit) = (self.below(len), self.below(8));
+        let mut byte = [0];
+        let rotten = file.read_at(&mut byte, offset).and_then(|_| {
+            byte[0] ^= 1 << bit;
+            file.write_at(&byte, offset)?;
+            file.make_durable()
+        });
+        rotten.expect("the disk lives and no fault waits");
+    }
+}
+
+fn shown(done: &Result<(), Unreadable>) -> String {
+    match done {
+        Ok(()) => "ok".to_owned(),
+        Err(Unreadable::Failed(error)) => error.to_string(),
+        Err(Unreadable::Violated(Violation(text))) => text.clone(),
+    }
+}
+
+fn violation(unreadable: Unreadable) -> Violation {
+    match unreadable {
+        Unreadable::Violated(violation) => violation,
+        Unreadable::Failed(error) => Violation(format!("cannot be read: {error:?}")),
+    }
+}

@@ -1,0 +1,63 @@
+//! The simulator: the production engine on a hostile disk in memory, against a model.
+//!
+//! A run is a number, its *seed*. It decides options, operations, faults, every moment of death and what each death
+//! leaves; the same seed does the same things in the same order, which [`Outcome::trace_hash`] shows.
+//!
+//! ```text
+//! seed -> Plan -> life: open (may die) | check | operations (may die anywhere, also inside of checkpoints) | end
+//!                 life: open ...
+//! ```
+//! After each death the database must hold the state after some prefix of its history that contains everything
+//! acknowledged as durable: whole batches, in order, nothing else, nothing resurrected, no LSN given out twice.
+//! Some deaths are tried several times over with other remains.
+//!
+//! Two kinds of runs never mix. With [`Faults::Legal`] the disk does what disks may do, and nothing acknowledged may
+//! be missing. With [`Faults::Illegal`] it lies, and whatever it damages must be noticed.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `plan` | what a seed decides before the run |
+//! | `model` | the ordered map and what may be found after a death |
+//! | `operations` | what users do; adding one is a function and a line in a table |
+//! | `life` | the run |
+
+mod life;
+mod model;
+mod operations;
+mod plan;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use uarr_uring::Memory;
+
+pub use life::Outcome;
+pub use plan::{Faults, Plan};
+
+/// What a broken promise looks like.
+#[derive(Clone, Debug)]
+pub struct Violation(pub String);
+
+/// A result that may be a broken promise.
+pub type Checked<T> = Result<T, Violation>;
+
+/// Ends a check with a violation.
+macro_rules! violated {
+    ($($text:tt)*) => { return Err($crate::sim::Violation(format!($($text)*))) };
+}
+pub(crate) use violated;
+
+/// Runs `seed`. `prepare` may make the new disk lie. A panic of the engine is a violation too.
+pub fn run(seed: u64, faults: Faults, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
+    let plan = Plan::new(seed, faults);
+    let ran = catch_unwind(AssertUnwindSafe(|| life::run(plan, prepare)));
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Err(Violation(format!("panic: {}", text.unwrap_or_default())))
+    })
+}
+
+/// The command that runs one seed again.
+pub fn replay_command(seed: u64, test: &str) -> String {
+    format!("UARR_SEED={seed} cargo test -p uarr-tests --test sim {test} -- --nocapture")
+}

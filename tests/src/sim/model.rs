@@ -1,0 +1,215 @@
+//! The model: an ordered map with a history, and what may be found of it after a death.
+
+use std::collections::BTreeMap;
+
+use uarr::{Db, KeyKind, Record};
+use uarr_uring::Memory;
+
+use super::{Checked, Violation, violated};
+
+/// A value and the LSN it was written with; 0 if nobody was told.
+pub(super) type Versioned = (Vec<u8>, u64);
+pub(super) type State = BTreeMap<Vec<u8>, Versioned>;
+
+/// A key, its new value or `None`, and the LSN if it is known.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+    pub lsn: u64,
+}
+
+/// What the database should hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    /// What every recovery so far has agreed on.
+    base: State,
+    /// Batches since then.
+    history: Vec<Vec<Change>>,
+    /// How many of them were acknowledged; at most the last one was not.
+    acknowledged_count: usize,
+    /// How many of them are durable for sure.
+    durable_count: usize,
+    /// What a reader sees now.
+    pub live: State,
+    /// The highest LSN ever given out.
+    last_lsn: u64,
+}
+
+fn apply(state: &mut State, batch: &[Change]) {
+    for Change { key, value, lsn } in batch {
+        match value {
+            Some(value) => drop(state.insert(key.clone(), (value.clone(), *lsn))),
+            None => drop(state.remove(key)),
+        }
+    }
+}
+
+/// Whether `found` is `expected`; LSNs that nobody was told may be any.
+fn same(expected: &State, found: &State) -> bool {
+    expected.len() == found.len()
+        && expected.iter().zip(found).all(|((key, (value, lsn)), (key_found, (bytes, version)))| {
+            key == key_found && value == bytes && (*lsn == 0 || lsn == version)
+        })
+}
+
+impl Model {
+    /// A batch is about to be written: from now on it may be found.
+    pub fn begin(&mut self, batch: Vec<Change>) {
+        self.history.push(batch);
+    }
+
+    /// The batch was acknowledged with the LSN of its last record.
+    pub fn acknowledge(&mut self, lsn: u64, durable: bool) -> Checked<()> {
+        let batch = self.history.last_mut().expect("a batch was begun");
+        let count = batch.len() as u64;
+        if lsn < self.last_lsn + count {
+            let before = self.last_lsn;
+            violated!("LSN {lsn} for the last of {count} records, but {before} was given out");
+        }
+        for (change, lsn) in batch.iter_mut().zip(lsn + 1 - count..) {
+            change.lsn = lsn;
+        }
+        self.last_lsn = lsn;
+        apply(&mut self.live, batch);
+        self.acknowledged_count = self.history.len();
+        if durable {
+            self.all_durable();
+        }
+        Ok(())
+    }
+
+    /// The batch was refused for lack of room: it has not happened and never will.
+    pub fn refuse(&mut self) {
+        self.history.pop();
+    }
+
+    /// Everything acknowledged so far is durable.
+    pub fn all_durable(&mut self) {
+        self.durable_count = self.acknowledged_count;
+    }
+
+    /// Nothing may be missing but, if `last_may_miss`, the last durable batch. What is found becomes the base.
+    pub fn recovered(&mut self, found: State, last_may_miss: bool) -> Checked<()> {
+        let needed = self.durable_count.saturating_sub(usize::from(last_may_miss));
+        let mut state = self.base.clone();
+        let mut possible = needed == 0 && same(&state, &found);
+        for (index, batch) in self.history.iter().enumerate() {
+            apply(&mut state, batch);
+            possible |= index + 1 >= needed && same(&state, &found);
+        }
+        if !possible {
+            let (durable, all) = (self.durable_count, self.history.len());
+            violated!(
+                "{durable} of {all} batches since the last recovery were durable, but the {} records found \
+                 are the state after no prefix of at least so many",
+                found.len()
+            );
+        }
+        self.live = found.clone();
+        self.base = found;
+        self.history.clear();
+        self.acknowledged_count = 0;
+        self.durable_count = 0;
+        Ok(())
+    }
+}
+
+/// The number that an integer key stands for.
+pub(super) fn number(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key.try_into().expect("integer keys have 8 bytes"))
+}
+
+/// The record of a key of either kind.
+pub(super) fn get<'a>(db: &'a Db<Memory>, key: &[u8]) -> uarr::Result<Option<Record<'a>>> {
+    match db.key_kind() {
+        KeyKind::Bytes => db.get(key),
+        _ => db.get(number(key)),
+    }
+}
+
+fn versioned(record: &Record<'_>) -> Versioned {
+    (record.bytes().to_vec(), record.version())
+}
+
+/// Why everything could not be read: a broken promise, or an error of the engine.
+pub(super) enum Unreadable {
+    Violated(Violation),
+    Failed(uarr::Error),
+}
+
+impl From<uarr::Error> for Unreadable {
+    fn from(error: uarr::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Violation> for Unreadable {
+    fn from(violation: Violation) -> Self {
+        Self::Violated(violation)
+    }
+}
+
+/// Everything in the database, as a walk forward finds it. `thorough`: also backward, key by key and by
+/// `verify`, which must all agree.
+pub(super) fn contents(db: &Db<Memory>, thorough: bool) -> Result<State, Unreadable> {
+    let mut found = State::new();
+    for record in db.iter() {
+        let record = record?;
+        if found.last_key_value().is_some_and(|(last, _)| last.as_slice() >= record.key()) {
+            return Err(Violation(format!("a walk is not in order at {:?}", record.key())).into());
+        }
+        found.insert(record.key().to_vec(), versioned(&record));
+    }
+    if !thorough {
+        return Ok(found);
+    }
+    let mut backward = State::new();
+    for record in db.iter().rev() {
+        let record = record?;
+        backward.insert(record.key().to_vec(), versioned(&record));
+    }
+    if backward != found {
+        return Err(Violation("a walk backward finds other records than one forward".into()).into());
+    }
+    for (key, value) in &found {
+        let record = get(db, key)?;
+        if record.map(|record| versioned(&record)).as_ref() != Some(value) {
+            return Err(Violation(format!("a walk finds key {key:?}, a lookup does not")).into());
+        }
+    }
+    let report = db.verify(|_| {})?;
+    match report.damages.into_iter().next() {
+        Some(damage) => Err(Unreadable::Failed(damage)),
+        None => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_takes_prefixes_and_nothing_else() {
+        let change = |key: &str, value: Option<&str>| Change {
+            key: key.into(),
+            value: value.map(Into::into),
+            lsn: 0,
+        };
+        let mut model = Model::default();
+        model.begin(vec![change("a", Some("1")), change("b", Some("2"))]);
+        model.acknowledge(2, true).expect("these are the first LSNs");
+        model.begin(vec![change("a", None)]);
+        let state = |pairs: &[(&str, &str, u64)]| -> State {
+            let pair = |(k, v, lsn): &(&str, &str, u64)| ((*k).into(), ((*v).into(), *lsn));
+            pairs.iter().map(pair).collect()
+        };
+        let fits = |found: State| model.clone().recovered(found, false).is_ok();
+        assert!(fits(state(&[("a", "1", 1), ("b", "2", 2)])));
+        assert!(fits(state(&[("b", "2", 2)])));
+        assert!(!fits(state(&[])), "acknowledged batches are there");
+        assert!(!fits(state(&[("a", "1", 1)])), "batches are whole");
+        assert!(!fits(state(&[("a", "1", 1), ("b", "2", 3)])), "versions are LSNs");
+        assert!(model.acknowledge(2, true).is_err(), "no LSN twice");
+    }
+}

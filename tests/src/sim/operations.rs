@@ -1,0 +1,239 @@
+//! What users do to a database, and what happens around it meanwhile.
+//!
+//! To add an operation, write a function and a line in [`OPERATIONS`]. It does its work, tells the model, and checks
+//! whatever can be checked at once. An error of the engine goes back as it is: `life` judges it.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions};
+use uarr_uring::{FaultKind, Memory};
+
+use super::life::Run;
+use super::model::{Change, Unreadable, get, number};
+use super::{Faults, Violation};
+
+type Done = Result<(), Unreadable>;
+
+/// One thing that may happen.
+pub(super) struct Operation {
+    pub name: &'static str,
+    /// How often, compared to the others.
+    pub weight: u64,
+    pub act: fn(&mut Run, &Db<Memory>) -> Done,
+}
+
+/// All of them. The first is a part of every run.
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation { name: "put", weight: 30, act: put },
+    Operation { name: "durable put", weight: 3, act: durable_put },
+    Operation { name: "delete", weight: 10, act: delete },
+    Operation { name: "batch", weight: 12, act: batch },
+    Operation { name: "large batch", weight: 2, act: large_batch },
+    Operation { name: "sync", weight: 4, act: sync },
+    Operation { name: "checkpoint", weight: 4, act: checkpoint },
+    Operation { name: "step", weight: 10, act: step },
+    Operation { name: "get", weight: 8, act: look_up },
+    Operation { name: "range", weight: 3, act: range },
+    Operation { name: "clock jump", weight: 1, act: clock_jump },
+    Operation { name: "fault", weight: 1, act: fault },
+    Operation { name: "full disk", weight: 1, act: full_disk },
+];
+
+fn write(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>) -> Done {
+    write_with(run, db, changes, WriteOptions::new())
+}
+
+fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: WriteOptions) -> Done {
+    let mut batch = db.batch();
+    for Change { key, value, .. } in &changes {
+        match (db.key_kind(), value) {
+            (KeyKind::Bytes, Some(value)) => batch.add_put(key, value),
+            (KeyKind::Bytes, None) => batch.add_delete(key),
+            (_, Some(value)) => batch.add_put(number(key), value),
+            (_, None) => batch.add_delete(number(key)),
+        }
+    }
+    run.model.begin(changes);
+    match batch.commit_with(options) {
+        Ok(Some(commit)) => {
+            let durable =
+                run.plan.durability == Durability::Sync || options == WriteOptions::new().durable();
+            if durable && !commit.is_durable {
+                return Err(Violation("a receipt does not say durable".into()).into());
+            }
+            Ok(run.model.acknowledge(commit.lsn, commit.is_durable)?)
+        }
+        Ok(None) => Err(Violation("a batch with changes was taken for an empty one".into()).into()),
+        Err(error) if error.kind() == ErrorKind::NoSpace => {
+            run.model.refuse();
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn put(run: &mut Run, db: &Db<Memory>) -> Done {
+    let change = run.change(true);
+    write(run, db, vec![change])
+}
+
+fn durable_put(run: &mut Run, db: &Db<Memory>) -> Done {
+    let change = run.change(true);
+    write_with(run, db, vec![change], WriteOptions::new().durable())
+}
+
+fn delete(run: &mut Run, db: &Db<Memory>) -> Done {
+    let change = run.change(false);
+    write(run, db, vec![change])
+}
+
+fn batch(run: &mut Run, db: &Db<Memory>) -> Done {
+    let count = 2 + run.plan.random.below(5);
+    let changes = changes(run, count);
+    write(run, db, changes)
+}
+
+fn large_batch(run: &mut Run, db: &Db<Memory>) -> Done {
+    let count = 20 + run.plan.random.below(40);
+    let changes = changes(run, count);
+    write(run, db, changes)
+}
+
+fn changes(run: &mut Run, count: u64) -> Vec<Change> {
+    let mut change = || {
+        let puts = run.plan.random.below(4) > 0;
+        run.change(puts)
+    };
+    (0..count).map(|_| change()).collect()
+}
+
+fn sync(run: &mut Run, db: &Db<Memory>) -> Done {
+    db.sync()?;
+    run.model.all_durable();
+    Ok(())
+}
+
+fn checkpoint(run: &mut Run, db: &Db<Memory>) -> Done {
+    match db.checkpoint() {
+        Ok(()) => run.model.all_durable(),
+        Err(error) if error.kind() == ErrorKind::NoSpace => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn step(_run: &mut Run, db: &Db<Memory>) -> Done {
+    match db.step() {
+        Err(error) if error.kind() != ErrorKind::NoSpace => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn look_up(run: &mut Run, db: &Db<Memory>) -> Done {
+    let key = run.change(false).key;
+    let found = get(db, &key)?;
+    let found = found.map(|record| (record.bytes().to_vec(), record.version()));
+    match (run.model.live.get(&key), found) {
+        (None, None) => Ok(()),
+        (Some((value, lsn)), Some((bytes, version)))
+            if *value == bytes && (*lsn == 0 || *lsn == version) =>
+        {
+            Ok(())
+        }
+        (expected, found) => {
+            let (expected, found) = (expected.map(|e| e.1), found.map(|f| f.1));
+            let text = format!("key {key:?}: expected LSN {expected:?}, found LSN {found:?}");
+            Err(Violation(text).into())
+        }
+    }
+}
+
+fn range(run: &mut Run, db: &Db<Memory>) -> Done {
+    let (mut low, mut high) = (run.change(false).key, run.change(false).key);
+    if low > high {
+        (low, high) = (high, low);
+    }
+    let walk = match db.key_kind() {
+        KeyKind::Bytes => db.range(low.clone()..high.clone())?,
+        _ => db.range(number(&low)..number(&high))?,
+    };
+    let bounds = (Bound::Included(low), Bound::Excluded(high.clone()));
+    let is_empty = bounds.0 == Bound::Included(high);
+    let live = if is_empty { Default::default() } else { run.model.live.clone() };
+    let mut expected = live
+        .into_iter()
+        .filter(|(key, _)| std::ops::RangeBounds::contains(&bounds, key))
+        .map(|(key, (value, _))| (key, value));
+    for record in walk {
+        let record = record?;
+        if expected.next() != Some((record.key().to_vec(), record.bytes().to_vec())) {
+            let text = format!("a range has another record at {:?}", record.key());
+            return Err(Violation(text).into());
+        }
+    }
+    match expected.next() {
+        Some((key, _)) => Err(Violation(format!("a range lacks key {key:?}")).into()),
+        None => Ok(()),
+    }
+}
+
+fn clock_jump(run: &mut Run, _db: &Db<Memory>) -> Done {
+    let days = run.plan.random.below(2000) as i64 - 1000;
+    run.disk.shift_wall_ns(days * 86_400_000_000_000);
+    run.disk.advance(Duration::from_millis(run.plan.random.below(300)));
+    Ok(())
+}
+
+/// The device fails once, or from some moment on.
+fn fault(run: &mut Run, _db: &Db<Memory>) -> Done {
+    if run.plan.faults == Faults::Legal {
+        let kind = run.fault_kind();
+        let nth = 1 + run.plan.random.below(40);
+        match run.plan.random.below(4) {
+            0 => run.disk.fail_from(kind, nth),
+            _ => run.disk.fail_next(kind, nth),
+        }
+    }
+    Ok(())
+}
+
+/// The device is nearly full, or there is room again.
+fn full_disk(run: &mut Run, _db: &Db<Memory>) -> Done {
+    let quarter = run.plan.random.below(4).checked_sub(1);
+    run.disk.set_capacity(quarter.map(|quarter| run.disk.used_bytes() + quarter * (1 << 17)));
+    Ok(())
+}
+
+impl Run {
+    pub(super) fn fault_kind(&mut self) -> FaultKind {
+        let kinds = [
+            FaultKind::LogWrite,
+            FaultKind::LogFlush,
+            FaultKind::Write,
+            FaultKind::Allocate,
+            FaultKind::MakeDurable,
+            FaultKind::MakeDirDurable,
+            FaultKind::Name,
+            FaultKind::Any,
+        ];
+        kinds[self.plan.random.below(kinds.len() as u64) as usize]
+    }
+
+    /// A random change of a random key.
+    pub(super) fn change(&mut self, puts: bool) -> Change {
+        let number = self.plan.random.below(self.plan.key_count);
+        let key = match self.plan.kind {
+            KeyKind::Bytes => {
+                format!("key-{}-{number}", "x".repeat(number as usize % 7)).into_bytes()
+            }
+            _ => number.wrapping_mul(0x0123_4567_89ab_cdef).to_be_bytes().to_vec(),
+        };
+        let value = puts.then(|| {
+            let len = self.plan.value_len();
+            let byte = self.plan.random.next() as u8;
+            (0..len).map(|index| byte.wrapping_add(index as u8)).collect()
+        });
+        Change { key, value, lsn: 0 }
+    }
+}

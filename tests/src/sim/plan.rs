@@ -1,0 +1,134 @@
+//! What a seed decides before the run: a *swarm*, in which each run leaves out some operations and does others
+//! often, because a bit of everything seldom does anything long enough.
+
+use std::time::Duration;
+
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, KeyKind};
+use uarr_uring::{Memory, MemoryOptions};
+
+use super::operations::OPERATIONS;
+use crate::Random;
+
+/// What kinds of fault a run may meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// All that disks, kernels and power lines may do. Nothing acknowledged may be lost.
+    Legal,
+    /// A disk that lies: lost and misdirected writes, bit rot. It must be noticed.
+    Illegal,
+}
+
+/// Lengths of values.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    Small,
+    /// All alike, so that records lie at the same places of all pages.
+    Uniform,
+    Mixed,
+    /// Segments are filled, sealed and recycled.
+    Heavy,
+}
+
+/// The options of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it all comes from.
+    pub seed: u64,
+    /// What may go wrong.
+    pub faults: Faults,
+    /// Unit of the log.
+    pub block_bytes: u32,
+    /// Whether the run tells what it does, step by step: `UARR_TELL` is set.
+    pub talks: bool,
+    pub(super) random: Random,
+    pub(super) durability: Durability,
+    pub(super) kind: KeyKind,
+    pub(super) path: CommitPath,
+    pub(super) shape: Shape,
+    pub(super) key_count: u64,
+    pub(super) weights: Vec<u64>,
+    pub(super) life_count: u64,
+    pub(super) operation_count_max: u64,
+}
+
+impl Plan {
+    /// The plan of `seed`.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        let mut random = Random::new(seed);
+        let durability = match (random.below(4), faults) {
+            (0, Faults::Legal) => Durability::Manual,
+            (1, Faults::Legal) => Durability::Interval(Duration::from_millis(100)),
+            _ => Durability::Sync,
+        };
+        let strategies =
+            [CommitStrategy::LinkedFdatasync, CommitStrategy::Dsync, CommitStrategy::Syscall];
+        let path = match random.below(16) {
+            0 => CommitPath::Auto,
+            other => CommitPath::Fixed(strategies[other as usize % 3]),
+        };
+        let shape = match random.below(6) {
+            0 => Shape::Uniform,
+            1 | 2 => Shape::Heavy,
+            3 => Shape::Mixed,
+            _ => Shape::Small,
+        };
+        let boosts = [0, 1, 1, 5];
+        let weights = OPERATIONS.iter().enumerate().map(|(index, operation)| {
+            // The first operation is never left out: a run that writes nothing shows nothing.
+            let boost = boosts[random.below(4) as usize].max(u64::from(index == 0));
+            operation.weight * boost
+        });
+        let weights = weights.collect();
+        Self {
+            seed,
+            faults,
+            talks: std::env::var_os("UARR_TELL").is_some(),
+            block_bytes: [512, 4096][random.below(2) as usize],
+            durability,
+            kind: [KeyKind::U64, KeyKind::Bytes][random.below(2) as usize],
+            path,
+            shape,
+            key_count: [1, 8, 30, 60, 300][random.below(5) as usize],
+            weights,
+            life_count: 2 + random.below(6),
+            operation_count_max: [8, 30, 60][random.below(3) as usize],
+            random,
+        }
+    }
+
+    /// A new disk for the run.
+    pub(super) fn disk(&self) -> Memory {
+        Memory::with_options(MemoryOptions {
+            seed: self.seed,
+            block_bytes: self.block_bytes,
+            reorder_completions: true,
+            hostile: self.faults == Faults::Legal,
+        })
+    }
+
+    /// Options of the database.
+    pub(super) fn builder(&self) -> Builder {
+        Db::builder("memory")
+            .keys(self.kind)
+            .durability(self.durability)
+            .commit_path(self.path)
+            .segment_bytes(1 << 18)
+            .chunk_bytes(1 << 16)
+            .checkpoint_log_bytes(1 << 19)
+            .address_space_bytes(1 << 26)
+            .background(false)
+    }
+
+    /// Length of a value.
+    pub(super) fn value_len(&mut self) -> u64 {
+        let random = &mut self.random;
+        match (self.shape, random.below(20)) {
+            (Shape::Uniform, _) => 72,
+            (_, 0) => 0,
+            (Shape::Mixed, 1) => 4096 + random.below(9000),
+            (Shape::Mixed, 2) => random.below(90_000),
+            (Shape::Heavy, _) => 2_000 + random.below(28_000),
+            _ => random.below(200),
+        }
+    }
+}

@@ -128,13 +128,14 @@ impl<S: Storage> Core<S> {
             }
         }
         if is_last {
-            match staging.oldest() {
-                // The first of its threads goes on; tasks and memory-first writes are the log thread's.
-                Some(group) if group.thread_count > 0 => group.cell.offer_lead(),
-                oldest => {
-                    let has_more = oldest.is_some();
+            // The first of its threads goes on; tasks and memory-first writes are the log thread's. Without one, the
+            // first thread that waits writes what is before it.
+            let backgrounds = self.options.background;
+            match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !backgrounds) {
+                Some((_, group)) => group.cell.offer_lead(),
+                None => {
                     staging.leader = false;
-                    if has_more {
+                    if staging.has_work() {
                         self.wake_log_thread(&mut staging);
                     }
                 }

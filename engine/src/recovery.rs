@@ -217,9 +217,13 @@ fn replay_log<S: Storage>(
     let durable_lsn = root.checkpoints[0].end_lsn.get().max(checkpoint.end_lsn.get());
     check_segments(storage, root, present, start)?;
     let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
+    // Last LSN and segment of groups that no later one proves durable.
+    let mut unproven = Vec::new();
     let end = loop {
         match reader.next()? {
             Ok(group) => {
+                unproven.retain(|(lsn, _)| *lsn > group.header.durable_lsn.get());
+                unproven.push((group.header.last_lsn(), group.end.segment));
                 report.replayed_group_count += 1;
                 report.replayed_record_count += u64::from(group.header.record_count.get());
                 replay.apply_group(&group)?;
@@ -254,14 +258,24 @@ fn replay_log<S: Storage>(
         let LogPosition { offset, lsn, .. } = position;
         report.torn_tail = Some(TornTail { file: file.clone(), offset, lsn, detail });
     }
-    // The groups were written, but nobody may have waited for the flush.
-    let made_durable = storage.open(&file, OpenMode::Direct).and_then(|file| file.make_durable());
-    match made_durable {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("cannot make the log durable", error))
+    unproven.push((position.lsn, position.segment));
+    make_durable(storage, unproven.into_iter().map(|(_, segment)| segment))?;
+    Ok(position)
+}
+
+/// Groups in `segments`, which ascend, were written, but nobody may have waited for their flush.
+fn make_durable<S: Storage>(storage: &S, segments: impl Iterator<Item = u64>) -> Result<()> {
+    let mut last = None;
+    for number in segments.filter(|number| last.replace(*number) != Some(*number)) {
+        let opened = storage.open(&segment_path(number), OpenMode::Direct);
+        match opened.and_then(|file| file.make_durable()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("cannot make the log durable", error));
+            }
+            _ => {}
         }
-        _ => Ok(position),
     }
+    Ok(())
 }
 
 /// The segment in which replay starts must be there, and all from it on must have their full length: a segment

@@ -84,8 +84,11 @@ impl Staging {
         self.sealed.pop_front().or_else(|| self.open.take())
     }
 
-    pub fn oldest(&self) -> Option<&StagedGroup> {
-        self.sealed.front().or(self.open.as_ref())
+    /// The first group that a thread waits for, and whether it is the oldest of all.
+    pub fn awaited(&self) -> Option<(bool, &StagedGroup)> {
+        let groups = self.sealed.iter().chain(&self.open).enumerate();
+        let mut awaited = groups.filter(|(_, group)| group.thread_count > 0);
+        awaited.next().map(|(index, group)| (index == 0, group))
     }
 
     /// Lets `builder` take the next frames.

@@ -1,7 +1,7 @@
 //! What the simulator has found: one named test for each defect, with its story.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability};
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, WriteOptions};
 use uarr_uring::{Death, FaultKind, Memory};
 
 fn options() -> Builder {
@@ -56,4 +56,45 @@ fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
         let next = db.put("key", "2").unwrap().lsn;
         assert!(next > last, "read {nth} failed: LSN {next} was given out after {last}");
     }
+}
+
+/// Without background threads nobody but the callers writes groups. A durable write in a memory-first database that
+/// found full groups before its own wrote the oldest, left the rest to a log thread that was not there, and
+/// waited for ever.
+#[test]
+fn a_durable_write_without_background_brings_older_groups_along() {
+    let disk = Memory::new();
+    let db = options().durability(Durability::Manual).open_on(disk.clone()).unwrap();
+    for key in 0..6u8 {
+        db.put([key], vec![key; 20_000]).unwrap();
+    }
+    let commit = db.put_with("last", "durable", WriteOptions::new().durable()).unwrap();
+    assert!(commit.is_durable);
+    let disk = disk.crash();
+    drop(db);
+    let db = options().open_on(disk).unwrap();
+    assert_eq!(db.iter().count(), 7);
+}
+
+/// Several groups can be in flight, in several segments. A process that is killed then leaves groups that the next one
+/// can read although nobody has flushed them. It made only the segment in which the log ended durable, went on
+/// behind it, and the next loss of power tore a hole before records that it had acknowledged.
+#[test]
+fn all_groups_that_were_in_flight_become_durable_when_the_database_is_opened() {
+    let mut crossed_count = 0;
+    for step in 1..400 {
+        let disk = Memory::new();
+        let db = options().open_on(disk.clone()).unwrap();
+        disk.die_at(step, Death::Kill, step);
+        let records = (0..60u8).map(|key| ([key], vec![key; 15_000]));
+        let Err(_) = db.ingest(records) else { break };
+        let disk = disk.remains().unwrap();
+        let db = options().open_on(disk.clone()).unwrap();
+        let count = db.iter().count();
+        db.put("key", "value").unwrap();
+        let again = options().open_on(disk.crash()).unwrap();
+        assert_eq!(again.iter().count(), count + 1, "died at call {step}");
+        crossed_count += u64::from(count > 20);
+    }
+    assert!(crossed_count > 0, "the first segment was never left");
 }

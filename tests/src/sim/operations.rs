@@ -30,6 +30,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "delete", weight: 10, act: delete },
     Operation { name: "batch", weight: 12, act: batch },
     Operation { name: "large batch", weight: 2, act: large_batch },
+    Operation { name: "ingest", weight: 2, act: ingest },
     Operation { name: "sync", weight: 4, act: sync },
     Operation { name: "checkpoint", weight: 4, act: checkpoint },
     Operation { name: "step", weight: 10, act: step },
@@ -98,6 +99,24 @@ fn large_batch(run: &mut Run, db: &Db<Memory>) -> Done {
     let count = 20 + run.plan.random.below(40);
     let changes = changes(run, count);
     write(run, db, changes)
+}
+
+/// Several pieces, several groups in flight; any number of the records may be there if it fails.
+fn ingest(run: &mut Run, db: &Db<Memory>) -> Done {
+    let count = 1 + run.plan.random.below(40);
+    let records: Vec<_> = (0..count).map(|_| run.change(true)).collect();
+    let pair = |change: &Change| (change.key.clone(), change.value.clone().unwrap_or_default());
+    let pairs: Vec<_> = records.iter().map(pair).collect();
+    records.into_iter().for_each(|record| run.model.begin(vec![record]));
+    let ingested = match db.key_kind() {
+        KeyKind::Bytes => db.ingest(pairs)?,
+        _ => db.ingest(pairs.into_iter().map(|(key, value)| (number(&key), value)))?,
+    };
+    if ingested != count {
+        return Err(Violation(format!("{ingested} of {count} records were ingested")).into());
+    }
+    run.model.ingested();
+    Ok(())
 }
 
 fn changes(run: &mut Run, count: u64) -> Vec<Change> {

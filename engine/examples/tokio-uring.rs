@@ -28,7 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         for task in tasks {
             bytes += task.await??;
         }
-        println!("{} files, {bytes} bytes, in {} groups", db.iter().count(), db.stats().group_count);
+        println!(
+            "{} files, {bytes} bytes, in {} groups",
+            db.iter().count(),
+            db.stats().group_count
+        );
         for record in db.prefix("c")? {
             let record = record?;
             println!("{:>8} {}", record.len(), String::from_utf8_lossy(record.key()));

@@ -53,12 +53,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
     let buffer_bytes = options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT);
+    let strategy = strategy(&options, &root.block);
     let writer = storage
-        .log_writer(LogWriterOptions {
-            strategy: strategy(&options, &root.block),
-            buffer_count: BUFFER_COUNT,
-            buffer_bytes,
-        })
+        .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
         .map_err(|error| Error::io("cannot set up the commit path", error))?;
     let room = LogRoom { remaining: AtomicU64::new(active.bytes - position.offset) };
     let mut log = Log::new(writer, active, position, identity);

@@ -210,7 +210,7 @@ fn a_full_disk_refuses_to_grow() {
 #[test]
 fn time_and_randomness_follow_from_the_seed() {
     let trace = |seed| {
-        let options = uarr_uring::MemoryOptions { seed, ..Default::default() };
+        let options = MemoryOptions { seed, ..Default::default() };
         let disk = Memory::with_options(options);
         disk.advance(Duration::from_secs(5));
         let first = (disk.now(), disk.wall_ns(), disk.random());

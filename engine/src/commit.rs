@@ -43,6 +43,9 @@ use crate::turns::Premise;
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 
+/// Frames whose places in the index are fetched together.
+const APPLIED_TOGETHER: usize = 16;
+
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try again \
                     (or open the database with WhenFull::Wait)";
 
@@ -487,13 +490,38 @@ impl<S: Storage> Core<S> {
     /// Applies and shows a batch at once. The caller holds the staging lock, so order is LSN order.
     fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) -> Result<()> {
         let mut applier = lock(&self.applier);
-        let applied = frames.iter().try_for_each(|frame| self.apply(&mut applier, frame));
+        let applied = match frames {
+            [frame] => self.apply(&mut applier, frame),
+            frames => self.apply_all(&mut applier, frames.iter().copied()),
+        };
         if let Err(error) = applied {
             drop(applier);
             return Err(self.note_poison(&error));
         }
         self.visible_lsn.store(lsn, Ordering::Release);
         self.forget_deleted(&mut applier)
+    }
+
+    /// Applies frames one after the other, with the cache misses of some overlapping.
+    pub fn apply_all<'f>(
+        &self,
+        applier: &mut Applier<S::MapWriter>,
+        frames: impl Iterator<Item = Frame<'f>>,
+    ) -> Result<()> {
+        let mut frames = frames.fuse();
+        loop {
+            let ahead: [Option<Frame<'f>>; APPLIED_TOGETHER] =
+                std::array::from_fn(|_| frames.next());
+            if ahead[1].is_some() {
+                self.table.prefetch(ahead.iter().flatten().map(|frame| frame.key));
+            }
+            for frame in ahead.iter().flatten() {
+                self.apply(applier, frame)?;
+            }
+            if ahead[APPLIED_TOGETHER - 1].is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Appends the record of `frame` to the data file and makes the index point to it.

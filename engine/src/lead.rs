@@ -155,9 +155,7 @@ impl<S: Storage> Core<S> {
         let block_bytes = self.identity.block_bytes;
         let begun_ns = self.now_ns();
         let mut applier = lock(&self.applier);
-        for frame in submitted.frames(block_bytes) {
-            self.apply(&mut applier, &frame)?;
-        }
+        self.apply_all(&mut applier, submitted.frames(block_bytes))?;
         self.forget_deleted(&mut applier)?;
         drop(applier);
         self.note_applied(submitted.position.lsn);

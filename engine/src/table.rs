@@ -57,6 +57,22 @@ impl Table {
         Ok(bits.and_then(Locator::from_bits))
     }
 
+    /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first 16.
+    pub fn prefetch<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>) {
+        match &self.index {
+            Index::Int(index) => {
+                let mut ints = [0; 16];
+                let mut count = 0;
+                for (int, key) in ints.iter_mut().zip(keys.by_ref().filter_map(int_key)) {
+                    *int = key;
+                    count += 1;
+                }
+                index.prefetch(&ints[..count]);
+            }
+            Index::Bytes(index) => index.prefetch(keys),
+        }
+    }
+
     /// Sets the newest record of `key`.
     pub fn set<M: DataMap>(
         &self,

@@ -56,6 +56,9 @@ pub struct ByteIndexStats {
     pub ordered: Option<IndexStats>,
 }
 
+/// Keys that [`ByteIndex::prefetch`] looks at.
+const PREFETCHED_KEYS_MAX: usize = 16;
+
 impl ByteIndex {
     /// An empty index.
     pub fn new(options: ByteIndexOptions) -> Self {
@@ -99,6 +102,18 @@ impl ByteIndex {
     /// The payload of `key`. One lookup by hash and one comparison with the stored key.
     pub fn get<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Option<u64>, K::Error> {
         self.points.get(key, keys)
+    }
+
+    /// Fetches into the cache what lookups of `keys` by hash are about to touch; see [`crate::IntIndex::prefetch`]. At
+    /// most 16 keys are looked at.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut hashes = [0; PREFETCHED_KEYS_MAX];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.points.hash_of(key);
+            count += 1;
+        }
+        self.points.prefetch(&mut hashes[..count]);
     }
 
     /// Stores `payload`, whose record can be read already, for `key`; returns the payload it

@@ -96,6 +96,12 @@ impl Points {
         hash(key, self.seed)
     }
 
+    /// Fetches what lookups of keys with these hashes will touch.
+    pub(crate) fn prefetch(&self, hashes: &mut [u64]) {
+        hashes.iter_mut().for_each(|hash| *hash &= self.mask);
+        self.tree.prefetch(hashes, &epoch::pin());
+    }
+
     pub(crate) fn get<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Option<u64>, K::Error> {
         let mut attempts = 0;
         loop {

@@ -61,10 +61,30 @@ impl Tree {
         }
     }
 
+    /// Fetches what lookups and updates of all keys will touch.
+    pub(crate) fn prefetch(&self, keys: &[u64], guard: &Guard) {
+        for keys in keys.chunks(LOOKUPS_IN_FLIGHT) {
+            self.approach(keys, guard);
+        }
+    }
+
     fn get_group<'g>(&self, keys: &[u64], out: &mut [Option<u64>], guard: &'g Guard) {
+        let children = self.approach(keys, guard);
+        for ((child, &key), out) in children.iter().zip(keys).zip(out) {
+            // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
+            *out = match unsafe { child.node::<'g>() } {
+                Node::Leaf(leaf) => leaf.get(key),
+                Node::Inner(_) => self.get(key, guard),
+            };
+        }
+    }
+
+    /// Goes down to the leaves of all keys, one level after the other for all of them, and fetches the slots.
+    /// The children beyond the keys mean nothing.
+    fn approach<'g>(&self, keys: &[u64], _guard: &'g Guard) -> [Child; LOOKUPS_IN_FLIGHT] {
         let root = self.root.load();
-        let mut children = [root; LOOKUPS_IN_FLIGHT];
-        let children = &mut children[..keys.len()];
+        let mut all = [root; LOOKUPS_IN_FLIGHT];
+        let children = &mut all[..keys.len()];
         let mut inner_count = if root.is_inner() { keys.len() } else { 0 };
         while inner_count > 0 {
             inner_count = 0;
@@ -83,13 +103,7 @@ impl Tree {
                 prefetch(leaf.slot_address(key));
             }
         }
-        for ((child, &key), out) in children.iter().zip(keys).zip(out) {
-            // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
-            *out = match unsafe { child.node::<'g>() } {
-                Node::Leaf(leaf) => leaf.get(key),
-                Node::Inner(_) => self.get(key, guard),
-            };
-        }
+        all
     }
 
     /// Appends up to `max` entries in ascending order from `from` on.

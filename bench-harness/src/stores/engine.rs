@@ -9,6 +9,12 @@ use crate::store::{Counters, OpenSpec, Session, Store};
 /// How long an unsynced write may stay in memory only.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// Where the records of the warm-up lie: far from those of the workloads by chance of 64 bits.
+const WARM_KEY_FIRST: u64 = 0xffff_f000_0000_0000;
+const WARM_VALUE_BYTES: usize = 32 << 10;
+/// Four segments, twice.
+const WARM_PART_RECORDS: u64 = 8000;
+
 /// What a reader of the results needs to know about the set-up.
 pub const SETTINGS: &str = "integer keys, everything else default; durable: Durability::Sync; \
     unsynced: Durability::Interval(100 ms)";
@@ -45,6 +51,18 @@ impl Store for Engine {
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
         Ok(body(&mut EngineSession(&self.0)))
+    }
+
+    /// As for RocksDB: log files are reused once checkpoints have released the first ones.
+    fn prepare_durable(&self) -> Result<(), BenchError> {
+        let value = [0x5a; WARM_VALUE_BYTES];
+        for part in 0..2 {
+            let first = WARM_KEY_FIRST + part * WARM_PART_RECORDS;
+            let keys = first..first + WARM_PART_RECORDS;
+            self.0.ingest(keys.map(|key| (key, value))).map_err(failed)?;
+            self.0.checkpoint().map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn counters(&self) -> Option<Counters> {

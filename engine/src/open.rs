@@ -44,10 +44,6 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         None => (create(&storage, &options, &path)?, true),
     };
     check_geometry(&storage, &root.block)?;
-    // The one that created it may have been killed just before it did this.
-    storage
-        .make_dir_durable("")
-        .map_err(|error| Error::io("cannot make the database's name durable", error))?;
     let mut recovered = recover(&storage, &root.block, &options, notes)?;
     let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();
@@ -114,6 +110,10 @@ fn begin_life<S: Storage>(
     root: &mut Root<S>,
     recovered: &Recovered<S>,
 ) -> Result<LogIdentity> {
+    // The one that created the database may have been killed just before it did this.
+    storage
+        .make_dir_durable("")
+        .map_err(|error| Error::io("cannot make the database's name durable", error))?;
     // If the newest slot was lost, so was the count of one open.
     let opens = if recovered.report.notes.is_empty() { 1 } else { 2 };
     let life = (((root.block.life.get() >> 32) + opens) << 32) | (storage.random() >> 32);

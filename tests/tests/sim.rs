@@ -9,6 +9,7 @@
 use std::time::Instant;
 
 use uarr_tests::from_environment;
+use uarr_tests::sim::switches::{SWITCHES, catch, pages_in_wrong_places};
 use uarr_tests::sim::{Faults, Outcome, replay_command, run};
 
 /// Long runs tell how far they are after so many seeds.
@@ -75,4 +76,34 @@ fn a_seed_does_the_same_twice() {
     let hashes = (0..60).map(|seed| run(seed, Faults::Legal, &|_| {}).unwrap().trace_hash);
     let different: std::collections::BTreeSet<_> = hashes.collect();
     assert_eq!(different.len(), 60, "seeds do different things");
+}
+
+/// Each mechanism is needed: without it, some seed breaks a promise, and the simulator sees it.
+#[test]
+fn every_missing_mechanism_is_caught() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let caught: Vec<_> = SWITCHES.iter().map(|switch| (switch, catch(switch))).collect();
+    let _ = std::panic::take_hook();
+    println!("{:30} {:>6} {:>6}  what was seen", "switch", "seeds", "at most");
+    for (switch, caught) in &caught {
+        let (seeds, seen) = match caught {
+            Some((seed, seen)) => ((seed + 1).to_string(), seen.as_str()),
+            None => ("-".to_owned(), "nothing: NOT CAUGHT"),
+        };
+        let seen: String = seen.chars().take(110).collect();
+        println!("{:30} {seeds:>6} {:>6}  {seen}", switch.name, switch.seed_count_max);
+    }
+    let missed: Vec<_> = caught.iter().filter(|(_, caught)| caught.is_none()).collect();
+    let missed: Vec<_> = missed.iter().map(|(switch, _)| switch.name).collect();
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+/// The counterpart of the switch that takes the position out of the checksum.
+#[test]
+fn pages_in_wrong_places_are_noticed() {
+    let noticed = (0..100).filter(|seed| {
+        let ran = run(*seed, Faults::Illegal, &pages_in_wrong_places);
+        ran.unwrap_or_else(|violation| panic!("seed {seed}: {}", violation.0)).detected
+    });
+    assert!(noticed.count() > 20, "hardly anything was there to be noticed");
 }

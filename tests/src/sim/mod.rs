@@ -20,11 +20,15 @@
 //! | `model` | the ordered map and what may be found after a death |
 //! | `operations` | what users do; adding one is a function and a line in a table |
 //! | `life` | the run |
+//! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
+//! | `filters` | what readers get when a check of the format is to mean nothing |
 
+mod filters;
 mod life;
 mod model;
 mod operations;
 mod plan;
+pub mod switches;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -48,7 +52,10 @@ pub(crate) use violated;
 
 /// Runs `seed`. `prepare` may make the new disk lie. A panic of the engine is a violation too.
 pub fn run(seed: u64, faults: Faults, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
-    let plan = Plan::new(seed, faults);
+    run_plan(Plan::new(seed, faults), prepare)
+}
+
+fn run_plan(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
     let ran = catch_unwind(AssertUnwindSafe(|| life::run(plan, prepare)));
     ran.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

@@ -103,7 +103,7 @@ fn large_batch(run: &mut Run, db: &Db<Memory>) -> Done {
 
 /// Several pieces, several groups in flight; any number of the records may be there if it fails.
 fn ingest(run: &mut Run, db: &Db<Memory>) -> Done {
-    let count = 1 + run.plan.random.below(40);
+    let count = 1 + run.plan.random.below(run.plan.ingest_count_max);
     let records: Vec<_> = (0..count).map(|_| run.change(true)).collect();
     let pair = |change: &Change| (change.key.clone(), change.value.clone().unwrap_or_default());
     let pairs: Vec<_> = records.iter().map(pair).collect();

@@ -22,8 +22,8 @@ pub enum Faults {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
     Small,
-    /// All alike, so that records lie at the same places of all pages.
-    Uniform,
+    /// All alike: records lie at the same places of all pages, and groups at the same places of all segments.
+    Uniform(u64),
     Mixed,
     /// Segments are filled, sealed and recycled.
     Heavy,
@@ -49,6 +49,7 @@ pub struct Plan {
     pub(super) weights: Vec<u64>,
     pub(super) life_count: u64,
     pub(super) operation_count_max: u64,
+    pub(super) ingest_count_max: u64,
 }
 
 impl Plan {
@@ -66,10 +67,11 @@ impl Plan {
             0 => CommitPath::Auto,
             other => CommitPath::Fixed(strategies[other as usize % 3]),
         };
-        let shape = match random.below(6) {
-            0 => Shape::Uniform,
-            1 | 2 => Shape::Heavy,
-            3 => Shape::Mixed,
+        let uniform_bytes = [72, 3_000, 12_000][random.below(3) as usize];
+        let shape = match random.below(8) {
+            0 | 1 => Shape::Uniform(uniform_bytes),
+            2 | 3 => Shape::Heavy,
+            4 => Shape::Mixed,
             _ => Shape::Small,
         };
         let boosts = [0, 1, 1, 5];
@@ -91,8 +93,21 @@ impl Plan {
             key_count: [1, 8, 30, 60, 300][random.below(5) as usize],
             weights,
             life_count: 2 + random.below(6),
-            operation_count_max: [8, 30, 60][random.below(3) as usize],
+            operation_count_max: [8, 30, 60, 150][random.below(4) as usize],
+            ingest_count_max: [5, 40, 120][random.below(3) as usize],
             random,
+        }
+    }
+
+    /// Makes it a run of many bulk loads, whose groups are all alike: holes between groups in flight are filled
+    /// exactly by later ones.
+    pub(super) fn load_in_equal_groups(&mut self) {
+        self.shape = Shape::Uniform(12_000);
+        self.ingest_count_max = 12;
+        self.life_count = 8;
+        self.operation_count_max = 8;
+        for (weight, operation) in self.weights.iter_mut().zip(OPERATIONS) {
+            *weight = u64::from(operation.name == "ingest");
         }
     }
 
@@ -123,7 +138,7 @@ impl Plan {
     pub(super) fn value_len(&mut self) -> u64 {
         let random = &mut self.random;
         match (self.shape, random.below(20)) {
-            (Shape::Uniform, _) => 72,
+            (Shape::Uniform(bytes), _) => bytes,
             (_, 0) => 0,
             (Shape::Mixed, 1) => 4096 + random.below(9000),
             (Shape::Mixed, 2) => random.below(90_000),

@@ -1,0 +1,194 @@
+//! What readers of a disk get when a check of the format is to mean nothing: bytes that pass it.
+//!
+//! Each filter takes one question out of the reader's mouth by answering it with yes: a group that is not what
+//! was written gets right checksums, a group of an earlier life gets the right identity, a record in the wrong
+//! place gets a checksum of that place. Bytes that pass all checks anyway are left alone.
+
+use std::sync::Arc;
+
+use uarr_layout::DatabaseId;
+use uarr_layout::checksum::{Seed, extend};
+use uarr_layout::frame::{Frame, FrameKind, payload_crc, verify_group};
+use uarr_layout::geometry::{PAGE_BYTES, align_up};
+use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
+use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_uring::ReadFilter;
+use zerocopy::{FromBytes, IntoBytes};
+
+const GROUP_MAGIC: &[u8] = b"UGRP";
+const UNIT_BYTES: usize = 512;
+
+/// Groups whose bytes are damaged look whole.
+pub(super) fn checksums_fit() -> ReadFilter {
+    Arc::new(|path, _, bytes| {
+        if path.starts_with("wal/") {
+            for start in (0..bytes.len()).step_by(UNIT_BYTES) {
+                let _ = seal_group(&mut bytes[start..]);
+            }
+        }
+    })
+}
+
+/// Gives the group at the start of `bytes` the checksums that fit. `None`: its lengths are impossible.
+fn seal_group(bytes: &mut [u8]) -> Option<()> {
+    let mut header = group_here(bytes)?;
+    let end = usize::try_from(header.group_bytes.get()).ok()?;
+    let body = bytes.get_mut(GROUP_HEADER_BYTES..end)?;
+    let mut crc = 0;
+    let mut at = 0;
+    while at < body.len() {
+        let (frame, len) = Frame::load(&body[at..]).ok()?;
+        let mut frame_header = frame.header;
+        frame_header.payload_crc = payload_crc(frame.key, frame.value).into();
+        crc = extend(crc, frame_header.as_bytes());
+        frame_header.write_to_prefix(&mut body[at..]).ok()?;
+        at += len;
+    }
+    header.frames_crc = crc.into();
+    header.store(bytes);
+    Some(())
+}
+
+fn group_here(bytes: &[u8]) -> Option<GroupHeader> {
+    let header = GroupHeader::ref_from_prefix(bytes).ok()?.0;
+    bytes.starts_with(GROUP_MAGIC).then(|| header.clone())
+}
+
+/// Which groups of the past are taken for the continuation of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stale {
+    /// Those that a recycled file held under its former number.
+    OtherSegment,
+    /// Those behind a tail that was cut.
+    SameSegment,
+}
+
+/// Whole groups of the past that lie where the log ends look as if they continued it.
+pub(super) fn stale_groups_fit(stale: Stale, block_bytes: usize) -> ReadFilter {
+    Arc::new(move |path, offset, bytes| {
+        let number = path.strip_prefix("wal/").and_then(|name| name.strip_suffix(".wal"));
+        if let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+            let _ = continue_log(stale, block_bytes, number, offset, bytes);
+        }
+    })
+}
+
+fn continue_log(
+    stale: Stale,
+    block_bytes: usize,
+    number: u64,
+    offset: u64,
+    bytes: &mut [u8],
+) -> Option<()> {
+    let mut start = if offset == 0 { block_bytes } else { 0 };
+    let mut last: Option<GroupHeader> = None;
+    loop {
+        let here = bytes.get_mut(start..)?;
+        let mut header = whole_group(here)?;
+        let place = offset + start as u64;
+        let in_place = header.segment.get() == number && header.offset.get() == place;
+        let follows = last.as_ref().is_none_or(|last| {
+            header.previous_lsn.get() == last.last_lsn() && header.life >= last.life
+        });
+        if !in_place || !follows {
+            let from_here = header.segment.get() == number;
+            if from_here != (stale == Stale::SameSegment) {
+                return None;
+            }
+            header = renew(here, header, last.as_ref()?, number, place)?;
+        }
+        start += align_up(header.group_bytes.get() as usize, block_bytes);
+        last = Some(header);
+    }
+}
+
+/// The header of a group that is as it was once written, wherever that was.
+fn whole_group(bytes: &[u8]) -> Option<GroupHeader> {
+    let header = group_here(bytes)?;
+    let (segment, offset) = (header.segment.get(), header.offset.get());
+    let header = GroupHeader::load(bytes, &header.database, segment, offset).ok()?;
+    let end = usize::try_from(header.group_bytes.get()).ok()?;
+    verify_group(&header, bytes.get(GROUP_HEADER_BYTES..end)?).ok()?;
+    Some(header)
+}
+
+/// Makes a whole group the one behind `last`.
+fn renew(
+    bytes: &mut [u8],
+    mut header: GroupHeader,
+    last: &GroupHeader,
+    segment: u64,
+    offset: u64,
+) -> Option<GroupHeader> {
+    (header.segment, header.offset, header.life) = (segment.into(), offset.into(), last.life);
+    header.previous_lsn = last.last_lsn().into();
+    header.first_lsn = (last.last_lsn() + 1).into();
+    header.durable_lsn = last.durable_lsn;
+    let end = header.group_bytes.get() as usize;
+    let (mut at, mut lsn, mut crc) = (GROUP_HEADER_BYTES, header.first_lsn.get(), 0);
+    while at < end {
+        let (frame, len) = Frame::load(&bytes[at..end]).ok()?;
+        let mut frame_header = frame.header;
+        frame_header.lsn = lsn.into();
+        crc = extend(crc, frame_header.as_bytes());
+        frame_header.write_to_prefix(&mut bytes[at..]).ok()?;
+        (at, lsn) = (at + len, lsn + 1);
+    }
+    header.frames_crc = crc.into();
+    header.store(bytes);
+    group_here(bytes)
+}
+
+/// Two written pages of the data file have changed places. `seals`: their records look as if they belonged there.
+pub(super) fn pages_change_places(seals: bool) -> ReadFilter {
+    Arc::new(move |path, _, bytes| {
+        if path.starts_with("data/") {
+            let _ = change_places(bytes, seals);
+        }
+    })
+}
+
+fn change_places(bytes: &mut [u8], seals: bool) -> Option<()> {
+    const PAGE: usize = PAGE_BYTES as usize;
+    let database = DatabaseId(bytes.get(16..32)?.try_into().ok()?);
+    let written: Vec<usize> = (0..bytes.len() / PAGE)
+        .map(|page| page * PAGE)
+        .filter(|start| bytes[*start..start + PAGE].iter().any(|byte| *byte != 0))
+        .filter(|start| !bytes[*start..].starts_with(b"UARRCHNK"))
+        .collect();
+    let (first, second) = (*written.first()?, *written.last()?);
+    if first == second {
+        return None;
+    }
+    let (low, high) = bytes.split_at_mut(second);
+    low[first..first + PAGE].swap_with_slice(&mut high[..PAGE]);
+    if seals {
+        let seed = Seed::new(&database);
+        let units = (0..PAGE).step_by(RECORD_ALIGN_BYTES as usize);
+        for unit in units {
+            let _ = seal_record(bytes, first + unit, seed);
+            let _ = seal_record(bytes, second + unit, seed);
+        }
+    }
+    Some(())
+}
+
+/// Gives what looks like a record at `address` the checksum of that place.
+fn seal_record(bytes: &mut [u8], address: usize, seed: Seed) -> Option<()> {
+    let header = *RecordHeader::peek(bytes.get(address..)?)?;
+    if header.key_bytes.get() == 0 || header.lsn.get() == 0 {
+        return None;
+    }
+    let record = bytes.get(address..address.checked_add(header.record_bytes())?)?;
+    let key = record.get(RECORD_HEADER_BYTES..)?.get(..header.key_bytes.get().into())?;
+    let value = record.get(header.value_offset()..)?;
+    if payload_crc(key, value) != header.payload_crc.get() {
+        return None;
+    }
+    let kind = if header.is_tombstone() { FrameKind::Delete } else { FrameKind::Put };
+    let mut frame = Frame::new(kind, header.table.get(), key, value);
+    (frame.header.lsn, frame.header.expires_ms) = (header.lsn, header.expires_ms);
+    frame.header.address = (address as u64).into();
+    let sealed = RecordHeader::for_frame(&frame, Locator::from_bits(header.previous.get()), seed);
+    sealed.write_to_prefix(&mut bytes[address..]).ok()
+}

@@ -1,0 +1,167 @@
+//! The must-be-caught list: for each mechanism that keeps a promise, a world in which it is worth nothing.
+//!
+//! The engine runs unchanged. The disk breaks the promise on which the mechanism rests ([`Lie`]), or answers the
+//! question that the mechanism asks (`filters`). A mechanism that could be taken out of the code without a
+//! switch noticing would be one that nothing tests; a switch that is not caught shows a blind simulator.
+
+use uarr_uring::{Lie, Memory, Storage};
+
+use super::filters::{Stale, checksums_fit, pages_change_places, stale_groups_fit};
+use super::{Faults, Plan, run_plan};
+
+/// One mechanism that means nothing.
+pub struct Switch {
+    /// Name of the switch.
+    pub name: &'static str,
+    /// What it takes away.
+    pub takes_away: &'static str,
+    /// What kind of runs show it.
+    pub faults: Faults,
+    /// It must be caught within so many seeds.
+    pub seed_count_max: u64,
+    /// Makes a new disk so.
+    pub prepare: fn(&Memory),
+    /// Changes the plan of a run, where what the mechanism is for is rare in others.
+    pub focus: Option<fn(&mut Plan)>,
+}
+
+/// The list.
+pub const SWITCHES: &[Switch] = &[
+    Switch {
+        name: "no-checksum",
+        takes_away: "checksums of groups: torn ones look whole",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.filter_reads(checksums_fit()),
+        focus: None,
+    },
+    Switch {
+        name: "position-not-in-checksum",
+        takes_away: "the address in the checksum of a record",
+        faults: Faults::Illegal,
+        seed_count_max: 300,
+        prepare: |disk| disk.filter_reads(pages_change_places(true)),
+        focus: None,
+    },
+    Switch {
+        name: "no-directory-fsync",
+        takes_away: "the flush of directories",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::DirectoryFlushSkipped),
+        focus: None,
+    },
+    Switch {
+        name: "unlinked-fsync",
+        takes_away: "the order of write and flush",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::FlushBeforeWrite),
+        focus: None,
+    },
+    Switch {
+        name: "ack-before-completion",
+        takes_away: "waiting for the device before a write is acknowledged",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::EarlyCompletion),
+        focus: None,
+    },
+    Switch {
+        name: "retry-after-failed-fsync",
+        takes_away: "poison: a failed flush is repeated until it says fine",
+        faults: Faults::Legal,
+        seed_count_max: 1000,
+        prepare: |disk| disk.lie(Lie::FlushRetried),
+        focus: None,
+    },
+    Switch {
+        name: "no-life-in-recycled-segments",
+        takes_away: "segment number, life and chain of groups that a recycled file held before",
+        faults: Faults::Legal,
+        seed_count_max: 2000,
+        prepare: |disk| {
+            let block_bytes = disk.facts().block_bytes as usize;
+            disk.filter_reads(stale_groups_fit(Stale::OtherSegment, block_bytes));
+        },
+        focus: None,
+    },
+    Switch {
+        name: "tail-not-cut",
+        takes_away: "life and chain of groups behind a tail that was cut",
+        faults: Faults::Legal,
+        seed_count_max: 1000,
+        prepare: |disk| {
+            let block_bytes = disk.facts().block_bytes as usize;
+            disk.filter_reads(stale_groups_fit(Stale::SameSegment, block_bytes));
+        },
+        focus: Some(Plan::load_in_equal_groups),
+    },
+    Switch {
+        name: "trim-before-data-durable",
+        takes_away: "the flush of the data file before a checkpoint",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "data/" }),
+        focus: None,
+    },
+    Switch {
+        name: "image-not-durable",
+        takes_away: "the flush of an index image before the superblock names it",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "index/" }),
+        focus: None,
+    },
+    Switch {
+        name: "log-not-durable-at-open",
+        takes_away: "the flush of what recovery has read, and of new segments",
+        faults: Faults::Legal,
+        seed_count_max: 2000,
+        prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "wal/" }),
+        focus: None,
+    },
+    Switch {
+        name: "superblock-not-durable",
+        takes_away: "the flush of a superblock slot",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "superblock" }),
+        focus: None,
+    },
+    Switch {
+        name: "durable-block-rewritten",
+        takes_away: "groups starting on fresh blocks",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::NeighbourRewritten),
+        focus: None,
+    },
+    Switch {
+        name: "superblock-in-place",
+        takes_away: "the second slot of the superblock",
+        faults: Faults::Legal,
+        seed_count_max: 1000,
+        prepare: |disk| {
+            disk.lie(Lie::Redirected { path: "superblock", source: 64 << 10, target: 0 });
+        },
+        focus: None,
+    },
+];
+
+/// The first seed whose run shows that the mechanism of `switch` is missing, and how.
+pub fn catch(switch: &Switch) -> Option<(u64, String)> {
+    (0..switch.seed_count_max).find_map(|seed| {
+        let mut plan = Plan::new(seed, switch.faults);
+        if let Some(focus) = switch.focus {
+            focus(&mut plan);
+        }
+        let violation = run_plan(plan, &switch.prepare).err()?;
+        Some((seed, violation.0))
+    })
+}
+
+/// The switch whose damage to a whole format is noticed: pages change places, and checksums know their place.
+pub fn pages_in_wrong_places(disk: &Memory) {
+    disk.filter_reads(pages_change_places(false));
+}

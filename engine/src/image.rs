@@ -6,6 +6,7 @@ use uarr_layout::geometry::align_up;
 use uarr_layout::image::{
     ByteEntry, IntEntry, PIECE_BYTES_MAX, PIECE_HEADER_BYTES, PieceHeader, PieceKind,
 };
+use uarr_layout::record::Locator;
 use uarr_layout::superblock::Checkpoint;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
@@ -192,7 +193,11 @@ impl ImageReader {
         match (kind, entries) {
             (PieceKind::IntEntries, Entries::Int(list)) => {
                 let found = <[IntEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
-                list.extend(found.iter().map(|entry| (entry.key.get(), entry.locator.get())));
+                for entry in found {
+                    let (key, locator) = (entry.key.get(), entry.locator.get());
+                    check_entry(list.last().map(|(last, _)| last), &key, locator)?;
+                    list.push((key, locator));
+                }
             }
             (PieceKind::ByteEntries, Entries::Bytes(list)) => take_byte_entries(used, list)?,
             (PieceKind::End, _) => {
@@ -208,6 +213,12 @@ impl ImageReader {
     }
 }
 
+/// Keys ascend, and each names a record that is no tombstone: those are left out.
+fn check_entry<K: Ord>(last: Option<&K>, key: &K, locator: u64) -> Result<(), Defect> {
+    let is_record = Locator::from_bits(locator).is_some_and(|locator| !locator.is_tombstone());
+    if is_record && last.is_none_or(|last| last < key) { Ok(()) } else { Err(Defect::Entry) }
+}
+
 fn take_byte_entries(mut used: &[u8], list: &mut Vec<(Vec<u8>, u64)>) -> Result<(), Defect> {
     let mut last: Vec<u8> = Vec::new();
     while !used.is_empty() {
@@ -216,6 +227,7 @@ fn take_byte_entries(mut used: &[u8], list: &mut Vec<(Vec<u8>, u64)>) -> Result<
         let shared = last.get(..usize::from(entry.shared.get())).ok_or(Defect::Length)?;
         let key = [shared, suffix].concat();
         used = &rest[suffix.len()..];
+        check_entry(list.last().map(|(last, _)| last), &key, entry.locator.get())?;
         list.push((key.clone(), entry.locator.get()));
         last = key;
     }

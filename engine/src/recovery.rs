@@ -14,7 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
-use uarr_layout::geometry::record_bytes;
+use uarr_layout::geometry::{PAGE_BYTES, record_bytes};
 use uarr_layout::group::SegmentHeader;
 use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
@@ -105,6 +105,14 @@ pub(crate) fn recover<S: Storage>(
     report.checkpoint = checkpoint.number.get();
     report.indexed_record_count = replay.table.len() as u64;
 
+    if root.closed.get() == 1 && goes_on(storage, root, &present, &checkpoint)? {
+        let what = "it says that the database was closed, but the log goes on: a newer one is lost";
+        let lost = Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", what);
+        if strict {
+            return Err(lost);
+        }
+        report.notes.push(lost);
+    }
     // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be read.
     report.clean = root.closed.get() == 1 && report.notes.is_empty();
     let (position, next_lsn) = if report.clean {
@@ -134,6 +142,18 @@ pub(crate) fn recover<S: Storage>(
         tail,
         report,
     })
+}
+
+/// Whether the log goes on behind the checkpoint.
+fn goes_on<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    present: &[u64],
+    checkpoint: &Checkpoint,
+) -> Result<bool> {
+    let block_bytes = u64::from(root.block_bytes.get());
+    let start = start_of(checkpoint);
+    Ok(LogReader::new(storage, root.database, block_bytes, present, start).next()?.is_ok())
 }
 
 fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
@@ -333,6 +353,11 @@ impl<S: Storage> Replay<S> {
         let open = |error| Error::io("cannot open the data file", error);
         let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(open)?;
         let data_tail = checkpoint.data_tail.get();
+        if !data_tail.is_multiple_of(PAGE_BYTES) {
+            let detail =
+                format!("the checkpoint's data tail {data_tail} is not at the end of a page");
+            return Err(Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", detail));
+        }
         let bytes = data_file.len().map_err(open)?;
         if bytes < data_tail {
             let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
@@ -379,6 +404,7 @@ impl<S: Storage> Replay<S> {
                 && address.is_multiple_of(RECORD_ALIGN_BYTES)
                 && address > 0
                 && end.is_some_and(|end| end <= self.address_space_bytes)
+                && (address < self.data_tail || address >= self.tail)
                 && (!self.table.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {

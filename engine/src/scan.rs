@@ -115,7 +115,13 @@ impl<'a, S: Storage> LogReader<'a, S> {
                 return Ok(Err(None));
             }
             match SegmentHeader::load(self.bytes_at(0), &self.database, number) {
-                Ok(_) => self.position.offset = self.block_bytes,
+                Ok(header) => {
+                    // A group of an earlier life behind it was cut when it had no header of its segment.
+                    if is_earlier_life(self.life, header.life.get()) {
+                        self.life = header.life.get();
+                    }
+                    self.position.offset = self.block_bytes;
+                }
                 Err(Defect::Version { major, minor }) => {
                     let version = Defect::Version { major, minor };
                     let path = segment_path(number);
@@ -174,10 +180,11 @@ impl<'a, S: Storage> LogReader<'a, S> {
             return Ok(None);
         }
         let (bytes, block) = (self.bytes_at(0), self.block_bytes);
-        if SegmentHeader::load(bytes, &self.database, number).is_err() {
+        let Ok(header) = SegmentHeader::load(bytes, &self.database, number) else {
             return Ok(None);
-        }
-        Ok(GroupHeader::load(&bytes[block as usize..], &self.database, number, block).ok())
+        };
+        let group = GroupHeader::load(&bytes[block as usize..], &self.database, number, block).ok();
+        Ok(group.filter(|group| !is_earlier_life(group.life.get(), header.life.get())))
     }
 
     /// After the end: the first group behind it that proves that acknowledged records are missing.

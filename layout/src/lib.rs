@@ -70,6 +70,8 @@ pub enum Defect {
     },
     /// Lengths contradict each other.
     Length,
+    /// An entry that no index can have: its key is not above the one before, or it names no record.
+    Entry,
     /// A kind or flag that this version does not know.
     Kind(u8),
 }
@@ -90,6 +92,7 @@ impl fmt::Display for Defect {
             Self::Position { expected, found } => {
                 write!(f, "belongs elsewhere: expected position {expected}, found {found}")
             }
+            Self::Entry => write!(f, "an entry is out of order or names no record"),
             Self::Length => write!(f, "lengths contradict each other"),
             Self::Kind(kind) => write!(f, "unknown kind {kind}"),
         }

@@ -1,8 +1,8 @@
 //! What the simulator has found: one named test for each defect, with its story.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, WriteOptions};
-use uarr_uring::{Death, FaultKind, Memory};
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, RecoveryMode, WriteOptions};
+use uarr_uring::{AlignedBuffer, Death, FaultKind, Lie, Memory, OpenMode, Storage, StorageFile};
 
 fn options() -> Builder {
     Db::builder("memory")
@@ -97,4 +97,62 @@ fn all_groups_that_were_in_flight_become_durable_when_the_database_is_opened() {
         crossed_count += u64::from(count > 20);
     }
     assert!(crossed_count > 0, "the first segment was never left");
+}
+
+/// The superblock slot that says "open again" was acknowledged by the disk and never written. The older slot says
+/// "closed", both are sound, and the log, which held acknowledged writes, was not even looked at.
+#[test]
+fn a_lost_slot_does_not_hide_the_log_behind_a_closed_one() {
+    let disk = Memory::new();
+    options().open_on(disk.clone()).unwrap().close().unwrap();
+    disk.lie(Lie::FlushSkipped { prefix: "superblock" });
+    let db = options().open_on(disk.clone()).unwrap();
+    let last = db.put("key", "value").unwrap().lsn;
+    let disk = disk.crash();
+    drop(db);
+    let strict = options().recovery(RecoveryMode::Strict).open_on(disk.clone());
+    assert!(strict.err().unwrap().to_string().contains("superblock at offset"));
+    let db = options().open_on(disk).unwrap();
+    assert_eq!(db.get("key").unwrap().unwrap().bytes(), b"value");
+    assert_eq!(db.recovery_report().notes.len(), 1);
+    assert!(db.put("key", "other").unwrap().lsn > last);
+}
+
+/// The first group of a segment is written together with the segment's header. If only the group arrived, it was cut.
+/// If of the next life's first write only the header arrived, the old group stood behind a valid header, and was
+/// taken for part of the log: a write that was gone came back.
+#[test]
+fn a_first_group_that_was_cut_stays_away_when_only_the_next_header_arrives() {
+    const BLOCK: usize = 4096;
+    const LOG: &str = "wal/0000000000000001.wal";
+    let disk = Memory::new();
+    options().open_on(disk.clone()).unwrap().close().unwrap();
+    let blocks = |disk: &Memory| {
+        let mut bytes = AlignedBuffer::new(2 * BLOCK);
+        disk.open(LOG, OpenMode::Direct).unwrap().read_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    let write = |disk: &Memory, index: usize, bytes: &AlignedBuffer| {
+        let file = disk.open(LOG, OpenMode::Direct).unwrap();
+        let start = index * BLOCK;
+        file.write_at(&bytes[start..start + BLOCK], start as u64).unwrap();
+        file.make_durable().unwrap();
+    };
+    // A life whose first write arrives without its first block.
+    let first = disk.crash();
+    let db = options().open_on(first.clone()).unwrap();
+    let cut = first.crash();
+    db.put("key", "cut").unwrap();
+    write(&cut, 1, &blocks(&first));
+    drop(db);
+    // The next life does not see it, and only the first block of its own write arrives.
+    let second = cut.crash();
+    let db = options().open_on(second.clone()).unwrap();
+    assert!(db.get("key").unwrap().is_none());
+    let torn = second.crash();
+    db.put("other", "lost").unwrap();
+    write(&torn, 0, &blocks(&second));
+    drop(db);
+    let db = options().open_on(torn).unwrap();
+    assert!(db.get("key").unwrap().is_none(), "a write that was gone came back");
 }

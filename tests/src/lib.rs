@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod history;
+pub mod seal;
 pub mod sim;
 
 use std::path::Path;

@@ -7,7 +7,8 @@
 //!
 //! The database lies on a disk in memory, so that tens of thousands of openings are quick; the bytes are those of
 //! a real one. Every byte that is not zero or near such is flipped, and a sample of the preallocated zeros between and
-//! behind them (`UARR_DAMAGE=all` flips them all).
+//! behind them (`UARR_DAMAGE=all` flips them all, `UARR_DAMAGE=bits` each bit of them). Of a closed database blocks
+//! are also zeroed, and put in the place of others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -308,12 +309,15 @@ impl Case {
 
     fn flip_all(&self, table: &mut Table) {
         let mut random = Random::new(self.seed);
-        let all = std::env::var("UARR_DAMAGE").is_ok_and(|value| value == "all");
+        let damage = std::env::var("UARR_DAMAGE").unwrap_or_default();
+        let bits = damage == "bits";
+        let all = bits || damage == "all";
         for (path, bytes) in &self.files {
             for offset in (0..bytes.len()).filter(|offset| all || is_chosen(bytes, *offset)) {
                 let bit = 1u8 << random.below(8);
                 // Padding is damaged in one way only, by turns.
                 let masks = match (bytes[offset], offset % 2) {
+                    _ if bits => (0..8).map(|bit| 1 << bit).collect(),
                     (0, 0) => vec![0xff],
                     (0, _) => vec![bit],
                     _ => vec![0xff, bit],
@@ -347,6 +351,41 @@ impl Case {
                 let disk = self.patched(path, |file| file.set_len(len).unwrap());
                 let mode = [RecoveryMode::TolerateTornTail, RecoveryMode::Strict][index / 2 % 2];
                 table.note(path, &format!("cut to {len} {mode:?}"), self.examine(disk, mode));
+            }
+        }
+    }
+
+    /// Zeroes each block that holds anything, puts it in the place of other ones and of some empty ones, and
+    /// swaps it with them: a sample of the pairs, or all with `UARR_DAMAGE`. In a database that was not closed the last group can so be made to look as if it had
+    /// never been.
+    fn misplace_all(&self, table: &mut Table) {
+        if self.before_last_group.is_some() {
+            return;
+        }
+        const BLOCK: usize = BLOCK_BYTES as usize;
+        let all = std::env::var_os("UARR_DAMAGE").is_some();
+        for (path, bytes) in &self.files {
+            let blocks: Vec<_> = bytes.chunks_exact(BLOCK).collect();
+            let holds = |index: &usize| blocks[*index].iter().any(|byte| *byte != 0);
+            let used: Vec<_> = (0..blocks.len()).filter(holds).collect();
+            let empty = (0..blocks.len()).filter(|index| !holds(index)).step_by(97);
+            let places: Vec<_> = used.iter().copied().chain(empty).collect();
+            let mut note = |what: String, writes: &[(usize, &[u8])]| {
+                let disk = self.patched(path, |file| {
+                    for (index, block) in writes {
+                        file.write_at(block, (index * BLOCK) as u64).unwrap();
+                    }
+                });
+                table.note(path, &what, self.examine(disk, RecoveryMode::TolerateTornTail));
+            };
+            for &from in &used {
+                note(format!("block {from} zeroed"), &[(from, &[0; BLOCK])]);
+                let chosen = |to: usize| to != from && (all || (from + to).is_multiple_of(7));
+                for &to in places.iter().filter(|to| chosen(**to)) {
+                    let (first, second) = ((to, blocks[from]), (from, blocks[to]));
+                    note(format!("block {from} also at {to}"), &[first]);
+                    note(format!("blocks {from} and {to} swapped"), &[first, second]);
+                }
             }
         }
     }
@@ -386,8 +425,9 @@ impl Case {
         let undamaged = self.examine(self.disk.crash(), RecoveryMode::Strict);
         assert_eq!(undamaged, Ok(Outcome::Harmless), "{}: before any damage", self.name);
         let mut wrong = Vec::new();
-        let damages: [(&str, Damage); 3] = [
+        let damages: [(&str, Damage); 4] = [
             ("flips", Self::flip_all),
+            ("blocks", Self::misplace_all),
             ("cuts", Self::truncate_all),
             ("deletions", Self::delete_all),
         ];

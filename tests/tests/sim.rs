@@ -13,7 +13,7 @@ use uarr_tests::sim::switches::{SWITCHES, catch, pages_in_wrong_places};
 use uarr_tests::sim::{Faults, Outcome, replay_command, run};
 
 /// Long runs tell how far they are after so many seeds.
-const PROGRESS_COUNT: usize = 10_000;
+const PROGRESS_COUNT: usize = 5_000;
 
 /// Runs the seeds that the environment names, or `count` of them, and prints what was done.
 fn run_all(test: &str, faults: Faults, count: u64) -> Vec<Outcome> {
@@ -25,7 +25,9 @@ fn run_all(test: &str, faults: Faults, count: u64) -> Vec<Outcome> {
     let mut failed = Vec::new();
     for seed in first..first + count {
         if outcomes.len() % PROGRESS_COUNT == PROGRESS_COUNT - 1 {
-            println!("{test}: before seed {seed}, {:.0} s", begun.elapsed().as_secs_f64());
+            let (seconds, seeds) = (begun.elapsed().as_secs_f64(), outcomes.len());
+            let deaths: u64 = outcomes.iter().map(|outcome: &Outcome| outcome.crash_count).sum();
+            println!("{test}: {seeds} seeds in {seconds:.0} s, {deaths} deaths, next is {seed}");
         }
         match run(seed, faults, &|_| {}) {
             Ok(outcome) => outcomes.push(outcome),

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::{Seed, extend};
-use uarr_layout::frame::{Frame, FrameKind, payload_crc, verify_group};
+use uarr_layout::frame::{Frame, verify_group};
 use uarr_layout::geometry::{PAGE_BYTES, align_up};
 use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
-use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::record::RECORD_ALIGN_BYTES;
 use uarr_uring::ReadFilter;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
-const GROUP_MAGIC: &[u8] = b"UGRP";
+use crate::seal::{group_here, seal_group, seal_record};
+
 const UNIT_BYTES: usize = 512;
 
 /// Groups whose bytes are damaged look whole.
@@ -27,31 +28,6 @@ pub(super) fn checksums_fit() -> ReadFilter {
             }
         }
     })
-}
-
-/// Gives the group at the start of `bytes` the checksums that fit. `None`: its lengths are impossible.
-fn seal_group(bytes: &mut [u8]) -> Option<()> {
-    let mut header = group_here(bytes)?;
-    let end = usize::try_from(header.group_bytes.get()).ok()?;
-    let body = bytes.get_mut(GROUP_HEADER_BYTES..end)?;
-    let mut crc = 0;
-    let mut at = 0;
-    while at < body.len() {
-        let (frame, len) = Frame::load(&body[at..]).ok()?;
-        let mut frame_header = frame.header;
-        frame_header.payload_crc = payload_crc(frame.key, frame.value).into();
-        crc = extend(crc, frame_header.as_bytes());
-        frame_header.write_to_prefix(&mut body[at..]).ok()?;
-        at += len;
-    }
-    header.frames_crc = crc.into();
-    header.store(bytes);
-    Some(())
-}
-
-fn group_here(bytes: &[u8]) -> Option<GroupHeader> {
-    let header = GroupHeader::ref_from_prefix(bytes).ok()?.0;
-    bytes.starts_with(GROUP_MAGIC).then(|| header.clone())
 }
 
 /// Which groups of the past are taken for the continuation of the log.
@@ -171,24 +147,4 @@ fn change_places(bytes: &mut [u8], seals: bool) -> Option<()> {
         }
     }
     Some(())
-}
-
-/// Gives what looks like a record at `address` the checksum of that place.
-fn seal_record(bytes: &mut [u8], address: usize, seed: Seed) -> Option<()> {
-    let header = *RecordHeader::peek(bytes.get(address..)?)?;
-    if header.key_bytes.get() == 0 || header.lsn.get() == 0 {
-        return None;
-    }
-    let record = bytes.get(address..address.checked_add(header.record_bytes())?)?;
-    let key = record.get(RECORD_HEADER_BYTES..)?.get(..header.key_bytes.get().into())?;
-    let value = record.get(header.value_offset()..)?;
-    if payload_crc(key, value) != header.payload_crc.get() {
-        return None;
-    }
-    let kind = if header.is_tombstone() { FrameKind::Delete } else { FrameKind::Put };
-    let mut frame = Frame::new(kind, header.table.get(), key, value);
-    (frame.header.lsn, frame.header.expires_ms) = (header.lsn, header.expires_ms);
-    frame.header.address = (address as u64).into();
-    let sealed = RecordHeader::for_frame(&frame, Locator::from_bits(header.previous.get()), seed);
-    sealed.write_to_prefix(&mut bytes[address..]).ok()
 }

@@ -6,7 +6,8 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions};
+use uarr::value::Patch;
+use uarr::{Db, Durability, ErrorKind, KeyKind, UArrRef, WriteOptions, uarr};
 use uarr_uring::{FaultKind, Memory};
 
 use super::life::Run;
@@ -30,6 +31,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "delete", weight: 10, act: delete },
     Operation { name: "batch", weight: 12, act: batch },
     Operation { name: "large batch", weight: 2, act: large_batch },
+    Operation { name: "put record", weight: 4, act: put_record },
+    Operation { name: "patch", weight: 6, act: patch },
     Operation { name: "ingest", weight: 2, act: ingest },
     Operation { name: "sync", weight: 4, act: sync },
     Operation { name: "checkpoint", weight: 4, act: checkpoint },
@@ -99,6 +102,52 @@ fn large_batch(run: &mut Run, db: &Db<Memory>) -> Done {
     let count = 20 + run.plan.random.below(40);
     let changes = changes(run, count);
     write(run, db, changes)
+}
+
+/// A UArr record with a text as long as the run's values.
+fn put_record(run: &mut Run, db: &Db<Memory>) -> Done {
+    let mut change = run.change(true);
+    let len = change.value.as_ref().map_or(0, Vec::len);
+    change.value = Some(record(run.plan.random.next(), &"t".repeat(len)));
+    write(run, db, vec![change])
+}
+
+fn record(count: u64, text: &str) -> Vec<u8> {
+    uarr!({ "count": count, "text": text }).as_bytes().to_vec()
+}
+
+/// Changes one field of a record, or is refused where there is none.
+fn patch(run: &mut Run, db: &Db<Memory>) -> Done {
+    let mut change = run.change(false);
+    let count = run.plan.random.next();
+    let patch = Patch::from_record(uarr!([[0, ["count"], count]])).expect("it is well formed");
+    let old = run.model.live.get(&change.key).map(|(value, _)| value.clone());
+    let text = old.as_ref().and_then(|old| {
+        let view = UArrRef::validate(old).ok()?;
+        Some(view.get("text")?.as_str()?.to_owned())
+    });
+    change.value = text.as_ref().map(|text| record(count, text));
+    let key = change.key.clone();
+    if change.value.is_some() {
+        run.model.begin(vec![change]);
+    }
+    let done = match db.key_kind() {
+        KeyKind::Bytes => db.patch(&key, &patch),
+        _ => db.patch(number(&key), &patch),
+    };
+    match (done, old, text) {
+        (Ok(commit), _, Some(_)) => Ok(run.model.acknowledge(commit.lsn, commit.is_durable)?),
+        (Err(error), _, Some(_)) if error.kind() == ErrorKind::NoSpace => {
+            run.model.refuse();
+            Ok(())
+        }
+        (Err(error), None, _) if error.kind() == ErrorKind::KeyNotFound => Ok(()),
+        (Err(error), Some(_), None) if error.kind() == ErrorKind::InvalidArgument => Ok(()),
+        (Err(error), ..) => Err(error.into()),
+        (Ok(_), ..) => {
+            Err(Violation(format!("key {key:?} was patched, but holds no record")).into())
+        }
+    }
 }
 
 /// Several pieces, several groups in flight; any number of the records may be there if it fails.

@@ -133,7 +133,7 @@ pub const SWITCHES: &[Switch] = &[
         name: "durable-block-rewritten",
         takes_away: "groups starting on fresh blocks",
         faults: Faults::Legal,
-        seed_count_max: 300,
+        seed_count_max: 2000,
         prepare: |disk| disk.lie(Lie::NeighbourRewritten),
         focus: None,
     },

@@ -6,6 +6,7 @@
 
 mod commands;
 mod damage;
+mod fuzz;
 mod import;
 mod refusals;
 mod run;

@@ -5,7 +5,9 @@ CARGO ?= cargo
 BENCH_DIR ?= bench-results
 BENCH_ARGS ?=
 
-.PHONY: bench test test-refused fmt lint doc setup-bench clean
+FUZZ_COUNT ?= 200000
+
+.PHONY: bench test test-refused fuzz fmt lint doc setup-bench clean
 
 bench: setup-bench
 	$(CARGO) build --release -p uarr-bench --features peers
@@ -28,6 +30,17 @@ test-refused:
 	runner=$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/without-io-uring && \
 		$(CARGO) test --config "target.'cfg(all())'.runner = '$$runner'" -p uarr -p uarr-uring -p uarr-cli -p uarr-tests -- --skip damage_of \
 		--skip on_ring --skip a_ring_ --skip a_short_ --skip a_write_that_cannot_be_finished --skip without_locked_memory
+
+# The long run of what make test does briefly: simulated lives, each bit of a database, and nonsense for every
+# parser of outside bytes. Hours; FUZZ_COUNT and SIM_SEEDS set how many. UARR_SEED_FIRST begins elsewhere.
+SIM_SEEDS ?= 100000
+fuzz:
+	UARR_SEEDS=$(SIM_SEEDS) $(CARGO) test --release -p uarr-tests --test sim -- --nocapture legal lies
+	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-tests --test fuzz -- --nocapture
+	UARR_DAMAGE=bits $(CARGO) test --release -p uarr-tests --test damage -- --nocapture
+	$(CARGO) run --release -p uarr-layout --example uarr_fuzz -- $(FUZZ_COUNT)
+	UARR_FUZZ=2000 $(CARGO) test --release -p uarr-cli --test suite -- fuzz
+	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-bench --test targets_fuzz -- --nocapture
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -12,7 +12,7 @@ use crate::error::{invalid_input, with_path};
 use crate::map::{Appender, FileMap, MapOptions};
 use crate::storage::{DataMapWriter, StorageFile};
 
-/// An open file of a [`Memory`]. Clones share the same open file.
+/// An open file of a [`crate::Memory`]. Clones share the same open file.
 #[derive(Clone)]
 pub struct MemoryFile {
     disk: Arc<Disk>,
@@ -204,7 +204,7 @@ impl fmt::Debug for MemoryFile {
     }
 }
 
-/// The only writer of a map of a [`Memory`].
+/// The only writer of a map of a [`crate::Memory`].
 pub struct MemoryMapWriter {
     appender: Appender,
     file: MemoryFile,

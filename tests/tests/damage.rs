@@ -380,7 +380,7 @@ impl Case {
             };
             for &from in &used {
                 note(format!("block {from} zeroed"), &[(from, &[0; BLOCK])]);
-                let chosen = |to: usize| to != from && (all || (from + to).is_multiple_of(7));
+                let chosen = |to: usize| to != from && (all || (from + to).is_multiple_of(31));
                 for &to in places.iter().filter(|to| chosen(**to)) {
                     let (first, second) = ((to, blocks[from]), (from, blocks[to]));
                     note(format!("block {from} also at {to}"), &[first]);

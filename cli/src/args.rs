@@ -70,12 +70,50 @@ pub enum Command {
     Doctor(Doctor),
     /// Read everything again and check it
     Verify,
+    /// Print the log of a database that is not open and may be damaged: a line for each group and
+    /// frame, and where it ends and why
+    LogDump(LogDump),
+    /// Print one structure of a database that is not open and may be damaged
+    #[command(subcommand)]
+    Inspect(Inspect),
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
     /// Make, read and check single records outside of a database
     Value(Value),
     /// Print the completions for a shell
     Completions(Completions),
+}
+
+/// Options of `log-dump`.
+#[derive(Debug, Args)]
+pub struct LogDump {
+    /// Only groups that reach this LSN, and those behind them
+    #[arg(long, value_name = "LSN")]
+    pub from: Option<u64>,
+    /// At most this many groups
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// What `inspect` looks at.
+#[derive(Debug, Subcommand)]
+pub enum Inspect {
+    /// Both slots of the superblock
+    Superblock,
+    /// The header of a segment of the log
+    Segment {
+        /// Number of the segment
+        #[arg(value_name = "N")]
+        number: u64,
+    },
+    /// The header of a chunk of the data file, and how many whole records begin in it
+    Chunk {
+        /// Number of the chunk, from 0
+        #[arg(value_name = "N")]
+        number: u64,
+    },
+    /// The pieces of the newest index image
+    Index,
 }
 
 /// Options of `import`.

@@ -166,12 +166,17 @@ pub enum ShownKey {
 impl ShownKey {
     /// The key of a record in a table of this kind.
     pub fn of_record(record: &Record<'_>, kind: KeyKind) -> Self {
-        let number = match kind {
-            KeyKind::Bytes => None,
-            KeyKind::U64 => record.key_u64().map(i128::from),
-            KeyKind::I64 => record.key_i64().map(i128::from),
-        };
-        number.map_or_else(|| Self::of_bytes(record.key()), Self::Number)
+        Self::of_stored(record.key(), kind)
+    }
+
+    /// The key with these stored bytes in a table of this kind.
+    pub fn of_stored(bytes: &[u8], kind: KeyKind) -> Self {
+        let number = bytes.try_into().map(u64::from_be_bytes).ok();
+        match (kind, number) {
+            (KeyKind::U64, Some(number)) => Self::Number(number.into()),
+            (KeyKind::I64, Some(bits)) => Self::Number((bits ^ 1 << 63).cast_signed().into()),
+            _ => Self::of_bytes(bytes),
+        }
     }
 
     fn of_bytes(bytes: &[u8]) -> Self {

@@ -15,8 +15,10 @@ mod exit;
 mod failure;
 mod get;
 mod import;
+mod inspect;
 mod key;
 mod lines;
+mod log_dump;
 mod open;
 mod output;
 mod record;
@@ -91,6 +93,8 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Stats => stats::run(global, out),
         Command::Doctor(args) => doctor::run(global, args, out),
         Command::Verify => verify::run(global, out),
+        Command::LogDump(args) => log_dump::run(global, args, out),
+        Command::Inspect(what) => inspect::run(global, what, out),
         Command::Checkpoint => checkpoint::run(global, out),
         Command::Value(args) => record::run(args, out),
         Command::Completions(args) => completions(args, out),

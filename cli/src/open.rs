@@ -1,5 +1,8 @@
 //! Opening the database that the command line names.
 
+use std::path::Path;
+
+use uarr::inspect::Inspector;
 use uarr::{Builder, Db};
 
 use crate::args::Global;
@@ -28,10 +31,7 @@ impl Global {
 
     /// Opens the database with further options and tells what opening found.
     pub fn open_with(&self, absent: Absent, more: impl FnOnce(Builder) -> Builder) -> Result<Db> {
-        let Some(path) = &self.db else {
-            let message = "which database? give --db DIR or set UARR_DB";
-            return Err(Failure::usage(message).into());
-        };
+        let path = self.directory()?;
         let mut builder =
             Db::builder(path).create(absent == Absent::Create).recovery(self.recovery.into());
         if let Some(kind) = self.key_kind {
@@ -40,6 +40,17 @@ impl Global {
         let db = more(builder).open().map_err(|error| Failure::opening(&error))?;
         self.warn_about(&db);
         Ok(db)
+    }
+
+    /// Looks into the database without opening it.
+    pub fn inspect(&self) -> Result<Inspector> {
+        let opened = Inspector::open(self.directory()?);
+        Ok(opened.map_err(|error| Failure::opening(&error))?)
+    }
+
+    fn directory(&self) -> Result<&Path> {
+        let message = "which database? give --db DIR or set UARR_DB";
+        Ok(self.db.as_deref().ok_or_else(|| Failure::usage(message))?)
     }
 
     fn warn_about(&self, db: &Db) {

@@ -9,7 +9,7 @@
 //! in part, `lead` brings groups (`group`) to the device, `log` and `segments` write the log, `scan` reads it;
 //! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make
 //! state durable, `open` and `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune`
-//! look at it.
+//! look at it; `inspect` and `record_scan` look at one that is not open, and may be damaged.
 //!
 //! The engine itself has no unsafe code, no system call and no clock: all come through
 //! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
@@ -26,6 +26,7 @@ mod group;
 mod histogram;
 mod image;
 mod ingest;
+pub mod inspect;
 mod jobs;
 mod key;
 mod lead;
@@ -35,6 +36,7 @@ mod options;
 mod patch;
 mod range;
 mod record;
+mod record_scan;
 mod recovery;
 mod root;
 mod scan;

@@ -26,7 +26,7 @@ use crate::store::DATA_FILE;
 use crate::tune;
 use crate::turns::Waiting;
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const DATA_DIR: &str = "data";
 /// A killed process' ring may hold its files a little longer than the process lives.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
@@ -128,7 +128,8 @@ fn begin_life<S: Storage>(
     Ok(LogIdentity { database: root.block.database, life, block_bytes })
 }
 
-fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock> {
+/// Takes the directory for this process.
+pub(crate) fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock> {
     storage.lock(LOCK_FILE, LOCK_PATIENCE).map_err(|error| match error {
         LockError::Held { .. } => Error::new(
             ErrorKind::Locked,

@@ -205,7 +205,7 @@ fn load_checkpoint<S: Storage>(
 }
 
 /// Where replay starts.
-fn start_of(checkpoint: &Checkpoint) -> LogPosition {
+pub(crate) fn start_of(checkpoint: &Checkpoint) -> LogPosition {
     LogPosition {
         segment: checkpoint.segment.get(),
         offset: checkpoint.offset.get(),

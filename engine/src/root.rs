@@ -85,6 +85,20 @@ impl<S: Storage> Root<S> {
     }
 }
 
+/// Reads both slots of a database that is not open, read-only; of each what is wrong with it.
+pub(crate) fn read_slots<S: Storage>(storage: &S) -> Result<[Result<Option<Superblock>>; 2]> {
+    let file = match storage.open(ROOT_FILE, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let missing = Error::corrupt(ROOT_FILE, 0, None, "superblock", "the file is missing");
+            return Ok([Err(missing.clone()), Err(missing)]);
+        }
+        Err(error) => return Err(Error::io("cannot open the superblock", error)),
+    };
+    let slot_bytes = slot_bytes(storage);
+    Ok([0, 1].map(|slot| read_slot(&file, slot, slot_bytes)))
+}
+
 fn slot_bytes<S: Storage>(storage: &S) -> usize {
     SLOT_BYTES.max(storage.facts().block_bytes as usize)
 }

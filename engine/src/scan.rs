@@ -27,6 +27,7 @@ const LOOK_BEHIND_BYTES: u64 = 16 << 20;
 /// Reads groups from a position on.
 pub(crate) struct LogReader<'a, S: Storage> {
     storage: &'a S,
+    mode: OpenMode,
     database: DatabaseId,
     block_bytes: u64,
     /// Numbers of all segment files, ascending.
@@ -73,6 +74,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
     ) -> Self {
         Self {
             storage,
+            mode: OpenMode::Direct,
             database,
             block_bytes,
             present,
@@ -84,8 +86,22 @@ impl<'a, S: Storage> LogReader<'a, S> {
         }
     }
 
+    /// Opens files for reading only, as one does who may not write them.
+    pub fn read_only(mut self) -> Self {
+        self.mode = OpenMode::Read;
+        self
+    }
+
     /// The next group, or where and how the log ends.
     pub fn next(&mut self) -> Result<std::result::Result<Group<'_>, LogEnd>> {
+        Ok(match self.advance()? {
+            Ok(header) => Ok(Group { body: self.body_of(&header), header, end: self.position }),
+            Err(end) => Err(end),
+        })
+    }
+
+    /// As [`LogReader::next`]; of a group only the header.
+    pub fn advance(&mut self) -> Result<std::result::Result<GroupHeader, LogEnd>> {
         let header = loop {
             match self.header_here()? {
                 Ok(header) => break header,
@@ -96,14 +112,21 @@ impl<'a, S: Storage> LogReader<'a, S> {
                 }
             }
         };
-        let start = self.position.offset;
-        let group_bytes = header.group_bytes.get();
         self.life = header.life.get();
-        self.position.offset = start + align_up_u64(group_bytes, self.block_bytes);
+        self.position.offset += align_up_u64(header.group_bytes.get(), self.block_bytes);
         self.position.lsn = header.last_lsn();
-        let from = (start - self.window.start) as usize;
-        let body = &self.buffer[from + GROUP_HEADER_BYTES..from + group_bytes as usize];
-        Ok(Ok(Group { header, body, end: self.position }))
+        Ok(Ok(header))
+    }
+
+    /// The frames of the group that was read last.
+    pub fn body_of(&self, header: &GroupHeader) -> &[u8] {
+        let group_bytes = header.group_bytes.get() as usize;
+        &self.bytes_at(header.offset.get())[GROUP_HEADER_BYTES..group_bytes]
+    }
+
+    /// The place behind the group that was read last.
+    pub fn position(&self) -> LogPosition {
+        self.position
     }
 
     /// Checks for a whole valid group at the position. Inner error: there is none, and what is wrong with what
@@ -174,6 +197,13 @@ impl<'a, S: Storage> LogReader<'a, S> {
         Ok(false)
     }
 
+    /// Where segment `number` starts in the chain of LSNs, if it was begun.
+    pub fn start_of_segment(&mut self, number: u64) -> Result<Option<LogPosition>> {
+        let group = self.first_group(number)?;
+        let position = |lsn| LogPosition { segment: number, offset: 0, lsn };
+        Ok(group.map(|group| position(group.previous_lsn.get())))
+    }
+
     /// Header of the first group of segment `number`, if it was begun.
     fn first_group(&mut self, number: u64) -> Result<Option<GroupHeader>> {
         if !self.read(number, 0, 2 * self.block_bytes)? {
@@ -222,7 +252,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let what = || format!("cannot read {}", segment_path(number));
         if self.segment.as_ref().is_none_or(|segment| segment.number != number) {
             self.window = 0..0;
-            let file = match self.storage.open(&segment_path(number), OpenMode::Direct) {
+            let file = match self.storage.open(&segment_path(number), self.mode) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(Error::io(what(), error)),

@@ -98,6 +98,11 @@ impl SegmentHeader {
         header
     }
 
+    /// Version of the format it was written by.
+    pub fn version(&self) -> (u16, u16) {
+        (self.major.get(), self.minor.get())
+    }
+
     /// Writes the header with its checksum to the start of `block`.
     pub fn store(&self, block: &mut [u8]) {
         let mut header = self.clone();

@@ -8,7 +8,7 @@ use crate::run::{Home, Run};
 const RUN_COUNT: u64 = 40;
 const EXIT_CODE_MAX: i32 = 6;
 
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 29] = [
     "import",
     "get",
     "put",
@@ -17,6 +17,11 @@ const WORDS: [&str; 24] = [
     "stats",
     "verify",
     "checkpoint",
+    "log-dump",
+    "inspect",
+    "segment",
+    "chunk",
+    "index",
     "value",
     "dump",
     "--json",

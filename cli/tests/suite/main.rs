@@ -8,6 +8,7 @@ mod commands;
 mod damage;
 mod fuzz;
 mod import;
+mod inspect;
 mod refusals;
 mod run;
 mod streams;

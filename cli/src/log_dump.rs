@@ -1,0 +1,129 @@
+//! `uarr log-dump`: the log of a database that is not open, group by group and frame by frame.
+
+use serde_json::{Value, json};
+use uarr::KeyKind;
+use uarr::inspect::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Step};
+
+use crate::args::{Global, LogDump};
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::key::ShownKey;
+use crate::output::{Output, one_line};
+
+/// Runs the command. A log that ends in a torn group is no damage; one of which something
+/// acknowledged is missing is.
+pub fn run(global: &Global, args: &LogDump, out: &mut Output) -> Result<Exit> {
+    let inspector = global.inspect()?;
+    let kind = inspector.key_kind().unwrap_or_default();
+    let mut log = inspector.log()?;
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        match log.next()? {
+            Step::Group(group) if group.header.last_lsn() < args.from.unwrap_or(0) => {}
+            Step::Group(group) => {
+                write_group(out, &group, kind)?;
+                left -= 1;
+            }
+            Step::End(end) => {
+                out.result(&end_to_json(&end), end_to_text(&end))?;
+                return Ok(if end.missing.is_some() { Exit::Missing } else { Exit::Done });
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn write_group(out: &mut Output, group: &Group<'_>, kind: KeyKind) -> Result<()> {
+    let header = &group.header;
+    let (segment, offset) = (header.segment.get(), header.offset.get());
+    let (first, last) = (header.first_lsn.get(), header.last_lsn());
+    let (life, durable) = (header.life.get(), header.durable_lsn.get());
+    let (count, bytes) = (header.record_count.get(), header.group_bytes.get());
+    let value = json!({
+        "type": "group",
+        "segment": segment,
+        "offset": offset,
+        "first_lsn": first,
+        "last_lsn": last,
+        "previous_lsn": header.previous_lsn.get(),
+        "durable_lsn": durable,
+        "life": life,
+        "records": count,
+        "bytes": bytes,
+        "wall_ns": header.wall_ns.get(),
+    });
+    let text = format!(
+        "group  segment {segment} offset {offset} LSN {first}..{last} records {count} bytes {bytes} \
+         life {life:#x} durable {durable}\n"
+    );
+    out.result(&value, text)?;
+    for (offset, frame) in group.frames() {
+        write_frame(out, group, offset, &frame, kind)?;
+    }
+    Ok(())
+}
+
+fn write_frame(
+    out: &mut Output,
+    group: &Group<'_>,
+    offset: u64,
+    frame: &Frame<'_>,
+    kind: KeyKind,
+) -> Result<()> {
+    let (segment, lsn) = (group.header.segment.get(), frame.header.lsn.get());
+    let verb = match FrameKind::from_byte(frame.header.kind) {
+        Ok(FrameKind::Put) => "put",
+        Ok(FrameKind::Delete) => "delete",
+        Ok(FrameKind::Patch) => "patch",
+        Err(_) => "unknown",
+    };
+    let key = ShownKey::of_stored(frame.key, kind);
+    let (value_bytes, address) = (frame.value.len(), frame.header.address.get());
+    let continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
+    let value = json!({
+        "type": "frame",
+        "segment": segment,
+        "offset": offset,
+        "lsn": lsn,
+        "kind": verb,
+        "key": key.to_json(),
+        "value_bytes": value_bytes,
+        "record_value_bytes": frame.record_value_bytes(),
+        "address": address,
+        "batch_continues": continues,
+        "life": group.header.life.get(),
+        "durable_lsn": group.header.durable_lsn.get(),
+    });
+    let batch = if continues { " batch goes on" } else { "" };
+    let text = format!(
+        "frame  segment {segment} offset {offset} LSN {lsn} {verb} {} value {value_bytes} bytes \
+         address {address}{batch}\n",
+        one_line(&key.to_string())
+    );
+    out.result(&value, text)
+}
+
+fn end_to_json(end: &LogEnd) -> Value {
+    json!({
+        "type": "end",
+        "segment": end.segment,
+        "file": end.file,
+        "offset": end.offset,
+        "lsn": end.lsn,
+        "torn": end.torn,
+        "missing": end.missing.as_ref().map(ToString::to_string),
+    })
+}
+
+fn end_to_text(end: &LogEnd) -> String {
+    let why = match &end.torn {
+        Some(defect) => format!("a group stands there that is not whole: {}", one_line(defect)),
+        None => "no group stands there".to_owned(),
+    };
+    let mut text =
+        format!("end    segment {} offset {} LSN {}: {why}\n", end.segment, end.offset, end.lsn);
+    if let Some(missing) = &end.missing {
+        text.push_str(&format!("{}\n", one_line(&missing.to_string())));
+    }
+    text
+}

@@ -1,0 +1,250 @@
+//! Looking into databases that are not open, whole and damaged: nothing of them is changed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use uarr::Db;
+
+use crate::run::{Home, Run};
+
+/// Closed in order: put, put, a batch of a put and a delete, each a group of its own.
+fn filled() -> Home {
+    let home = Home::new();
+    let db = Db::open(home.db()).unwrap();
+    db.put("a", b"first").unwrap();
+    db.put("two\nlines", [7; 5000]).unwrap();
+    db.batch().put("c", b"third").delete("a").commit().unwrap();
+    db.close().unwrap();
+    home
+}
+
+fn lines(run: &Run) -> Vec<Value> {
+    run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+/// Every file of the database but the lock.
+fn content(home: &Home) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut dirs = vec![home.db()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false if path.ends_with("lock") => {}
+                false => drop(files.insert(path.clone(), fs::read(&path).unwrap())),
+            }
+        }
+    }
+    files
+}
+
+fn flip(home: &Home, file: &str, offset: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(home.db().join(file)).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+}
+
+fn break_both_slots(home: &Home) {
+    flip(home, "superblock", 100);
+    flip(home, "superblock", 65_636);
+}
+
+#[test]
+fn the_log_is_told_group_by_group() {
+    let home = filled();
+    let before = content(&home);
+    let run = home.run(["--json", "log-dump"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    let told = lines(&run);
+    let (groups, frames) = (of_type(&told, "group"), of_type(&told, "frame"));
+    assert_eq!((groups.len(), frames.len(), told.len()), (3, 4, 8));
+    let seen: Vec<_> = frames
+        .iter()
+        .map(|frame| format!("{} {} {}", frame["kind"], frame["key"], frame["value_bytes"]))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "\"put\" \"a\" 5",
+            "\"put\" \"two\\nlines\" 5000",
+            "\"put\" \"c\" 5",
+            "\"delete\" \"a\" 0"
+        ]
+    );
+    assert_eq!(frames[2]["batch_continues"], true);
+    assert_eq!(frames[3]["batch_continues"], false);
+    assert_eq!(groups[2]["first_lsn"], frames[2]["lsn"]);
+    assert_eq!(groups[2]["last_lsn"], frames[3]["lsn"]);
+    assert_eq!(groups[2]["durable_lsn"], groups[1]["last_lsn"]);
+    let end = &told[7];
+    assert_eq!((&end["type"], &end["torn"]), (&"end".into(), &Value::Null));
+    assert_eq!((&end["lsn"], &end["missing"]), (&groups[2]["last_lsn"], &Value::Null));
+
+    let text = home.run(["log-dump"]).done();
+    assert_eq!(text.lines().count(), told.len());
+    assert!(text.contains("put hex:74776f0a6c696e6573 value 5000 bytes"), "{text}");
+    assert!(text.lines().last().unwrap().contains("no group stands there"), "{text}");
+
+    let second = groups[1]["first_lsn"].to_string();
+    let run = home.run(["--json", "log-dump", "--from", &second, "--limit", "1"]);
+    assert_eq!(lines(&run).len(), 2, "{run:?}");
+    assert_eq!(lines(&run)[0], *groups[1]);
+    let run = home.run(["--json", "log-dump", "--from", "18446744073709551615"]);
+    assert_eq!(of_type(&lines(&run), "end").len(), 1, "{run:?}");
+    assert_eq!(lines(&run).len(), 1);
+    assert_eq!(content(&home), before, "looking changes nothing");
+}
+
+#[test]
+fn where_a_damaged_log_ends_is_told() {
+    let home = filled();
+    let told = lines(&home.run(["--json", "log-dump"]));
+    let groups = of_type(&told, "group");
+    let offset = groups[1]["offset"].as_u64().unwrap();
+    let segment = home.run(["--json", "inspect", "segment", "1"]).json();
+    flip(&home, segment["file"].as_str().unwrap(), offset + 200);
+
+    let run = home.run(["--json", "log-dump"]);
+    assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{run:?}");
+    let told = lines(&run);
+    assert_eq!(of_type(&told, "group").len(), 1);
+    let end = of_type(&told, "end")[0];
+    assert_eq!((&end["offset"], &end["lsn"]), (&offset.into(), &groups[0]["last_lsn"]));
+    assert!(end["torn"].as_str().unwrap().contains("checksum mismatch"), "{end}");
+    assert!(end["missing"].as_str().unwrap().contains("acknowledged records are missing"), "{end}");
+    let run = home.run(["log-dump"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stdout.contains("a group stands there that is not whole"), "{run:?}");
+}
+
+#[test]
+fn without_superblock_the_log_tells_who_it_is() {
+    let home = filled();
+    let before = lines(&home.run(["--json", "log-dump"]));
+    break_both_slots(&home);
+    let run = home.run(["--json", "log-dump"]);
+    assert_eq!((run.code, lines(&run)), (0, before.clone()), "{run:?}");
+    fs::remove_file(home.db().join("superblock")).unwrap();
+    assert_eq!(lines(&home.run(["--json", "log-dump"])), before);
+    let told = home.run(["--json", "inspect", "index"]).json();
+    assert_eq!((&told["entries"], &told["damage"]), (&2.into(), &Value::Null));
+    home.run(["inspect", "chunk", "0"]).failed(4, &["superblock", "the file is missing"]);
+    let run = home.run(["inspect", "superblock"]);
+    assert_eq!((run.code, run.stdout.matches("the file is missing").count()), (1, 2), "{run:?}");
+    // With the first header of the log nothing is left that tells the identity.
+    flip(&home, "wal/0000000000000001.wal", 20);
+    home.run(["log-dump"]).failed(4, &["superblock", "the file is missing"]);
+}
+
+#[test]
+fn superblock() {
+    let home = filled();
+    let run = home.run(["--json", "inspect", "superblock"]);
+    let told = run.json();
+    let slots = told["slots"].as_array().unwrap();
+    assert_eq!(slots.len(), 2);
+    let newest = slots.iter().find(|slot| slot["counts"] == true).unwrap();
+    assert_eq!((&newest["key_kind"], &newest["closed"]), (&"bytes".into(), &true.into()));
+    assert_eq!(newest["version"], "1.1");
+    assert_eq!(newest["checkpoints"][0]["entries"], 2);
+    assert_eq!(newest["checkpoints"][1]["segment"], 1);
+    let text = home.run(["inspect", "superblock"]).done();
+    assert_eq!(text.matches("this one counts").count(), 1, "{text}");
+
+    let offset = newest["offset"].as_u64().unwrap();
+    flip(&home, "superblock", offset + 100);
+    let run = home.run(["--json", "inspect", "superblock"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    let slots = told["slots"].as_array().unwrap();
+    let damaged = slots.iter().find(|slot| slot["offset"] == offset).unwrap();
+    assert!(damaged["damage"].as_str().unwrap().contains("checksum mismatch"), "{damaged}");
+    assert_eq!(slots.iter().filter(|slot| slot["counts"] == true).count(), 1);
+}
+
+#[test]
+fn segments() {
+    let home = filled();
+    let told = home.run(["--json", "inspect", "segment", "1"]).json();
+    assert_eq!((&told["begun"], &told["damage"]), (&true.into(), &Value::Null));
+    assert_eq!(told["segment_bytes"], told["file_bytes"]);
+    home.run(["inspect", "segment", "99"]).failed(2, &["there is no segment 99"]);
+    flip(&home, told["file"].as_str().unwrap(), 50);
+    let run = home.run(["inspect", "segment", "1"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stdout.contains("offset 0: segment header: checksum mismatch"), "{run:?}");
+}
+
+#[test]
+fn chunks() {
+    let home = filled();
+    let told = home.run(["--json", "inspect", "chunk", "0"]).json();
+    assert_eq!((&told["has_header"], &told["records"]), (&true.into(), &4.into()));
+    assert_eq!((&told["deletions"], &told["damages"]), (&1.into(), &Value::Array(vec![])));
+    let bytes = (1 + 5) + (9 + 5000) + (1 + 5) + 1;
+    assert_eq!(told["record_bytes"], bytes);
+    home.run(["inspect", "chunk", "9999"]).failed(2, &["there is no chunk 9999"]);
+    home.run(["inspect", "chunk", "18446744073709551615"]).failed(2, &["there is no chunk"]);
+
+    let data = fs::read(home.db().join("data/records.uarr")).unwrap();
+    let at = |needle: &[u8]| data.windows(needle.len()).position(|seen| seen == needle).unwrap();
+    // The value of one record, and the header of another: its LSN.
+    flip(&home, "data/records.uarr", at(b"first") as u64);
+    flip(&home, "data/records.uarr", at(b"third") as u64 - 8 - 48 + 8);
+    let run = home.run(["--json", "inspect", "chunk", "0"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(told["records"], 2);
+    let damages = told["damages"].as_array().unwrap();
+    assert_eq!(damages.len(), 2, "{damages:?}");
+    assert!(damages[0].as_str().unwrap().contains("LSN 1: record: checksum"), "{damages:?}");
+    assert!(damages[1].as_str().unwrap().contains("expected a record or zeros"), "{damages:?}");
+    assert_eq!(home.run(["inspect", "chunk", "0"]).code, 1);
+}
+
+#[test]
+fn index() {
+    let home = Home::new();
+    let db = Db::open(home.db()).unwrap();
+    db.put("a", b"1").unwrap();
+    db.put("b", b"2").unwrap();
+    let run = home.run(["--json", "log-dump"]);
+    run.failed_json(3, "locked");
+    home.run(["inspect", "index"]).failed(3, &["is open in process"]);
+    db.close().unwrap();
+    let told = home.run(["--json", "inspect", "index"]).json();
+    assert_eq!((&told["entries"], &told["pieces"][0]["kind"]), (&2.into(), &"bytes".into()));
+    assert_eq!(told["pieces"][1]["kind"], "end");
+    assert!(home.run(["inspect", "index"]).done().contains("bytes, 2 entries"));
+
+    let file = told["file"].as_str().unwrap();
+    flip(&home, file, 70);
+    let run = home.run(["inspect", "index"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stdout.contains("offset 0: index image: checksum mismatch"), "{run:?}");
+    fs::remove_file(home.db().join(file)).unwrap();
+    assert!(home.run(["inspect", "index"]).stdout.contains("the file is missing"));
+}
+
+#[test]
+fn no_database() {
+    let home = Home::new();
+    let words: [&[&str]; 3] = [&["log-dump"], &["inspect", "superblock"], &["inspect", "index"]];
+    for args in words {
+        home.run(args).failed(3, &["does not exist"]);
+    }
+    fs::create_dir(home.db()).unwrap();
+    for args in words {
+        home.run(args).failed(3, &["there is no database in"]);
+    }
+    assert_eq!(fs::read_dir(home.db()).unwrap().count(), 0);
+}

@@ -1,0 +1,153 @@
+//! Finding records in the data file without the index: wherever a header fits its place.
+//!
+//! A record starts at a multiple of 16 bytes, and its header's checksum covers the database and the
+//! record's own address. So a header that fits proves where the record ends, whatever its payload
+//! looks like, and the scan goes on behind it. Where none fits, it goes on 16 bytes further. Bytes
+//! between records are zeros; others are told as strange: a record whose header is damaged, or the
+//! remains of one that was cut.
+
+use std::ops::Range;
+
+use uarr_layout::Defect;
+use uarr_layout::checksum::Seed;
+use uarr_layout::record::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_uring::StorageFile;
+
+use crate::error::{Error, Result};
+use crate::store::DATA_FILE;
+
+const READ_BYTES: usize = 1 << 20;
+/// Shorter runs of zeros between strange bytes belong to them: headers hold some.
+const ZERO_BYTES: u64 = 64;
+
+/// What stands in the data file.
+pub(crate) enum Found<'a> {
+    /// A record, header and payload as written.
+    Whole { header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
+    /// A record whose header fits and whose payload does not.
+    Damaged { address: u64, header: &'a RecordHeader, defect: Defect },
+    /// Bytes that are not zero and no record.
+    Strange(Range<u64>),
+}
+
+impl Found<'_> {
+    /// The damage that it is; `None` for whole records.
+    pub fn damage(&self) -> Option<Error> {
+        match self {
+            Self::Whole { .. } => None,
+            Self::Damaged { address, header, defect } => {
+                let lsn = Some(header.lsn.get());
+                Some(Error::corrupt(DATA_FILE, *address, lsn, "record", defect))
+            }
+            Self::Strange(range) => {
+                let bytes = range.end - range.start;
+                let what = format!("expected a record or zeros, found {bytes} other bytes");
+                Some(Error::corrupt(DATA_FILE, range.start, None, "record", what))
+            }
+        }
+    }
+}
+
+/// Reads a data file from front to back, through a window.
+pub(crate) struct DataReader<'a, F> {
+    file: &'a F,
+    file_bytes: u64,
+    seed: Seed,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl<'a, F: StorageFile> DataReader<'a, F> {
+    pub fn new(file: &'a F, seed: Seed) -> Result<Self> {
+        let file_bytes = file.len().map_err(failed)?;
+        Ok(Self { file, file_bytes, seed, window: Vec::new(), window_start: 0 })
+    }
+
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// `len` bytes at `address`; `None` if the file ends before.
+    pub fn bytes(&mut self, address: u64, len: usize) -> Result<Option<&[u8]>> {
+        let fits = |end: u64| end <= self.file_bytes;
+        if !address.checked_add(len as u64).is_some_and(fits) {
+            return Ok(None);
+        }
+        let window_end = self.window_start + self.window.len() as u64;
+        if address < self.window_start || address + len as u64 > window_end {
+            let wanted = (self.file_bytes - address).min(READ_BYTES.max(len) as u64) as usize;
+            self.window.resize(wanted, 0);
+            let read = self.file.read_at(&mut self.window, address).map_err(failed)?;
+            self.window.truncate(read);
+            self.window_start = address;
+        }
+        let start = (address - self.window_start) as usize;
+        Ok(self.window.get(start..start + len))
+    }
+
+    /// The header at `address`, if one fits there.
+    pub fn header(&mut self, address: u64) -> Result<Option<RecordHeader>> {
+        let seed = self.seed;
+        let bytes = self.bytes(address, RECORD_HEADER_BYTES)?;
+        let header = bytes.and_then(RecordHeader::peek);
+        // Zeros are what most of a young file holds.
+        let header = header.filter(|header| header.lsn.get() != 0 && header.key_bytes.get() != 0);
+        Ok(header.filter(|header| header.verify_header(seed, address).is_ok()).copied())
+    }
+
+    /// Tells `each` what stands in `range`, in ascending order. Records that begin in it may end
+    /// behind it.
+    pub fn scan(
+        &mut self,
+        range: Range<u64>,
+        mut each: impl FnMut(Found<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut address = range.start.next_multiple_of(RECORD_ALIGN_BYTES);
+        let end = range.end.min(self.file_bytes);
+        let mut strange: Option<Range<u64>> = None;
+        while address < end {
+            let Some(header) = self.header(address)? else {
+                let unit = (end - address).min(RECORD_ALIGN_BYTES) as usize;
+                let bytes = self.bytes(address, unit)?.unwrap_or_default();
+                if bytes.iter().any(|byte| *byte != 0) {
+                    let unit_end = address + unit as u64;
+                    strange.get_or_insert(address..unit_end).end = unit_end;
+                } else if let Some(range) =
+                    strange.take_if(|strange| address - strange.end >= ZERO_BYTES)
+                {
+                    each(Found::Strange(range))?;
+                }
+                address += RECORD_ALIGN_BYTES;
+                continue;
+            };
+            if let Some(range) = strange.take() {
+                each(Found::Strange(range))?;
+            }
+            self.payload(address, &header, &mut each)?;
+            let next = address + header.record_bytes() as u64;
+            address = next.next_multiple_of(RECORD_ALIGN_BYTES);
+        }
+        strange.map_or(Ok(()), |range| each(Found::Strange(range)))
+    }
+
+    fn payload(
+        &mut self,
+        address: u64,
+        header: &RecordHeader,
+        each: &mut impl FnMut(Found<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(bytes) = self.bytes(address, header.record_bytes())? else {
+            return each(Found::Damaged { address, header, defect: Defect::Length });
+        };
+        let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
+        let (key, value) = (&bytes[RECORD_HEADER_BYTES..key_end], &bytes[header.value_offset()..]);
+        each(match header.verify_payload(key, value) {
+            Ok(()) => Found::Whole { header, key, value },
+            Err(defect) => Found::Damaged { address, header, defect },
+        })
+    }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::io("cannot read the data file", error)
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use uarr::repair::RepairMode;
 use uarr::{Durability, KeyKind, RecoveryMode};
 
 use crate::exit::AFTER_HELP;
@@ -76,6 +77,8 @@ pub enum Command {
     /// Print one structure of a database that is not open and may be damaged
     #[command(subcommand)]
     Inspect(Inspect),
+    /// Write what is left of a damaged database to a new one; the damaged one is only read
+    Repair(Repair),
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
     /// Make, read and check single records outside of a database
@@ -114,6 +117,36 @@ pub enum Inspect {
     },
     /// The pieces of the newest index image
     Index,
+}
+
+/// Options of `repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// What to keep: tolerate (up to where the log can be read in order) or salvage (also whatever
+    /// is whole behind that)
+    #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
+    pub mode: RepairArg,
+    /// Directory of the new database; it must not be there, or be empty
+    #[arg(value_name = "NEW_DIR")]
+    pub target: PathBuf,
+}
+
+/// [`RepairMode`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RepairArg {
+    /// Up to where the log can be read in order
+    Tolerate,
+    /// Whatever is whole
+    Salvage,
+}
+
+impl From<RepairArg> for RepairMode {
+    fn from(mode: RepairArg) -> Self {
+        match mode {
+            RepairArg::Tolerate => Self::Tolerate,
+            RepairArg::Salvage => Self::Salvage,
+        }
+    }
 }
 
 /// Options of `import`.

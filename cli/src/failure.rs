@@ -74,7 +74,10 @@ impl Failure {
     /// An error of the engine that kept the database from opening.
     pub fn opening(error: &uarr::Error) -> Self {
         if error.kind() == ErrorKind::Corruption {
-            return Self::advised(error, Some("restore a backup"));
+            return Self::advised(
+                error,
+                Some("restore a backup, or save what is left with 'uarr repair'"),
+            );
         }
         let failure = Self::engine(error);
         match failure.exit {
@@ -126,7 +129,7 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             (Exit::Unopened, "permission_denied", Some(next))
         }
         ErrorKind::Corruption => {
-            let next = "'uarr verify' lists all damage; restore a backup";
+            let next = "'uarr verify' lists all damage; restore a backup, or save what is left with 'uarr repair'";
             (Exit::Damage, "corruption", Some(next))
         }
         ErrorKind::TornTail => {

@@ -22,6 +22,7 @@ mod log_dump;
 mod open;
 mod output;
 mod record;
+mod repair;
 mod scan;
 mod stats;
 mod value;
@@ -95,6 +96,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Verify => verify::run(global, out),
         Command::LogDump(args) => log_dump::run(global, args, out),
         Command::Inspect(what) => inspect::run(global, what, out),
+        Command::Repair(args) => repair::run(global, args, out),
         Command::Checkpoint => checkpoint::run(global, out),
         Command::Value(args) => record::run(args, out),
         Command::Completions(args) => completions(args, out),

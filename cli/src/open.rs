@@ -48,7 +48,8 @@ impl Global {
         Ok(opened.map_err(|error| Failure::opening(&error))?)
     }
 
-    fn directory(&self) -> Result<&Path> {
+    /// The directory that the command line names.
+    pub fn directory(&self) -> Result<&Path> {
         let message = "which database? give --db DIR or set UARR_DB";
         Ok(self.db.as_deref().ok_or_else(|| Failure::usage(message))?)
     }

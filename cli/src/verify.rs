@@ -38,7 +38,8 @@ fn to_json(report: &VerifyReport, damages: &[&Error]) -> Value {
     })
 }
 
-fn damage_to_json(damage: &Error) -> Value {
+/// A damage and its place.
+pub fn damage_to_json(damage: &Error) -> Value {
     let place = damage.corruption();
     json!({
         "message": damage.to_string(),

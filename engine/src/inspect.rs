@@ -13,7 +13,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use uarr_layout::checksum::Seed;
 use uarr_layout::frame::Frames;
 pub use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
 use uarr_layout::group::GROUP_HEADER_BYTES;
@@ -33,7 +32,7 @@ use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::key::KeyKind;
 use crate::log::LogPosition;
 use crate::open::{LOCK_FILE, take_lock};
-use crate::record_scan::{DataReader, Found};
+use crate::record_scan::{CHUNK_BYTES_MIN, DataReader, Found, Window};
 use crate::recovery::start_of;
 use crate::root::{ROOT_FILE, read_slots};
 use crate::scan::LogReader;
@@ -42,8 +41,6 @@ use crate::store::DATA_FILE;
 
 /// Log blocks of other sizes are of no database.
 const BLOCK_BYTES: std::ops::RangeInclusive<u32> = 512..=1 << 20;
-/// The smallest chunk that a data file can be divided into.
-const CHUNK_BYTES_MIN: u64 = 64 << 10;
 /// At most this many damages of a chunk are listed.
 const DAMAGE_COUNT_MAX: usize = 1000;
 
@@ -54,6 +51,13 @@ pub struct Inspector<S: Storage = System> {
     /// Numbers of the segment files, ascending.
     segments: Vec<u64>,
     _lock: Option<S::Lock>,
+}
+
+/// Which of the two checkpoints that the superblock names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Newest,
+    Older,
 }
 
 /// A segment file.
@@ -188,6 +192,11 @@ impl<S: Storage> Inspector<S> {
     ///
     /// Errors: damage, if nothing tells whose log it is.
     pub fn log(&self) -> Result<Log<'_, S>> {
+        self.log_since(Kept::Older)
+    }
+
+    /// The log from where `kept` begins to replay it.
+    pub(crate) fn log_since(&self, kept: Kept) -> Result<Log<'_, S>> {
         let (database, block_bytes) = self.identity()?;
         let block_bytes = u64::from(block_bytes);
         let reader_at = |start| {
@@ -197,8 +206,12 @@ impl<S: Storage> Inspector<S> {
         let mut start = LogPosition { segment: 0, offset: 0, lsn: 0 };
         let mut durable_lsn = 0;
         if let Some(block) = self.superblock() {
-            let mut kept = block.checkpoints.iter().filter(|kept| kept.segment.get() > 0);
-            start = kept.next_back().map_or(start, start_of);
+            let mut all = block.checkpoints.iter().filter(|kept| kept.segment.get() > 0);
+            let chosen = match kept {
+                Kept::Newest => all.next(),
+                Kept::Older => all.next_back(),
+            };
+            start = chosen.map_or(start, start_of);
             durable_lsn = block.checkpoints[0].end_lsn.get();
         } else {
             let mut reader = reader_at(start);
@@ -247,7 +260,7 @@ impl<S: Storage> Inspector<S> {
         let Some(file) = self.open_file(DATA_FILE)? else {
             return Err(Error::corrupt(DATA_FILE, 0, None, "data file", "the file is missing"));
         };
-        let mut reader = DataReader::new(&file, Seed::new(&root.database))?;
+        let mut reader = DataReader::new(Window::new(&file)?, root.database);
         let address = index.checked_mul(chunk_bytes).filter(|start| *start < reader.file_bytes());
         let Some(address) = address else {
             let count = reader.file_bytes().div_ceil(chunk_bytes);
@@ -320,7 +333,7 @@ impl<S: Storage> Inspector<S> {
     }
 
     /// Identity of the database and size of its log blocks.
-    fn identity(&self) -> Result<(DatabaseId, u32)> {
+    pub(crate) fn identity(&self) -> Result<(DatabaseId, u32)> {
         if self.superblock().is_some() {
             let root = self.trusted_superblock()?;
             return Ok((root.database, root.block_bytes.get()));
@@ -368,7 +381,7 @@ impl<S: Storage> Inspector<S> {
         Ok((file.len().map_err(failed)?, block))
     }
 
-    fn open_file(&self, path: &str) -> Result<Option<S::File>> {
+    pub(crate) fn open_file(&self, path: &str) -> Result<Option<S::File>> {
         match self.storage.open(path, OpenMode::Read) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -379,7 +392,7 @@ impl<S: Storage> Inspector<S> {
 
 impl Chunk {
     fn note(&mut self, found: &Found<'_>) {
-        if let Found::Whole { header, key, value } = found {
+        if let Found::Whole { header, key, value, .. } = found {
             self.record_count += 1;
             self.tombstone_count += u64::from(header.is_tombstone());
             self.record_bytes += (key.len() + value.len()) as u64;

@@ -9,7 +9,8 @@
 //! in part, `lead` brings groups (`group`) to the device, `log` and `segments` write the log, `scan` reads it;
 //! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make
 //! state durable, `open` and `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune`
-//! look at it; `inspect` and `record_scan` look at one that is not open, and may be damaged.
+//! look at it; `inspect`, `record_scan` and `repair` look at one
+//! that is not open and may be damaged.
 //!
 //! The engine itself has no unsafe code, no system call and no clock: all come through
 //! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
@@ -38,6 +39,7 @@ mod range;
 mod record;
 mod record_scan;
 mod recovery;
+pub mod repair;
 mod root;
 mod scan;
 mod segments;

@@ -8,22 +8,27 @@
 
 use std::ops::Range;
 
-use uarr_layout::Defect;
 use uarr_layout::checksum::Seed;
-use uarr_layout::record::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::record::{
+    CHUNK_HEADER_BYTES, ChunkHeader, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader,
+};
+use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
 
 use crate::error::{Error, Result};
 use crate::store::DATA_FILE;
 
+/// The smallest chunk that a data file can be divided into.
+pub(crate) const CHUNK_BYTES_MIN: u64 = 64 << 10;
 const READ_BYTES: usize = 1 << 20;
+const READ_BYTES_SMALL: usize = 4096;
 /// Shorter runs of zeros between strange bytes belong to them: headers hold some.
 const ZERO_BYTES: u64 = 64;
 
 /// What stands in the data file.
 pub(crate) enum Found<'a> {
     /// A record, header and payload as written.
-    Whole { header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
+    Whole { address: u64, header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
     /// A record whose header fits and whose payload does not.
     Damaged { address: u64, header: &'a RecordHeader, defect: Defect },
     /// Bytes that are not zero and no record.
@@ -48,41 +53,69 @@ impl Found<'_> {
     }
 }
 
-/// Reads a data file from front to back, through a window.
-pub(crate) struct DataReader<'a, F> {
+/// Reads a file from front to back.
+pub(crate) struct Window<'a, F> {
     file: &'a F,
     file_bytes: u64,
-    seed: Seed,
-    window: Vec<u8>,
-    window_start: u64,
+    read_bytes: usize,
+    bytes: Vec<u8>,
+    start: u64,
 }
 
-impl<'a, F: StorageFile> DataReader<'a, F> {
-    pub fn new(file: &'a F, seed: Seed) -> Result<Self> {
+impl<'a, F: StorageFile> Window<'a, F> {
+    /// To read all of it.
+    pub fn new(file: &'a F) -> Result<Self> {
         let file_bytes = file.len().map_err(failed)?;
-        Ok(Self { file, file_bytes, seed, window: Vec::new(), window_start: 0 })
+        Ok(Self { file, file_bytes, read_bytes: READ_BYTES, bytes: Vec::new(), start: 0 })
     }
 
+    /// To read a little here and there.
+    pub fn here_and_there(file: &'a F) -> Result<Self> {
+        Ok(Self { read_bytes: READ_BYTES_SMALL, ..Self::new(file)? })
+    }
+
+    /// Length of the file.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// `len` bytes at `address`; `None` if the file ends before.
-    pub fn bytes(&mut self, address: u64, len: usize) -> Result<Option<&[u8]>> {
+    /// `len` bytes at `offset`; `None` if the file ends before.
+    pub fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
         let fits = |end: u64| end <= self.file_bytes;
-        if !address.checked_add(len as u64).is_some_and(fits) {
+        if !offset.checked_add(len as u64).is_some_and(fits) {
             return Ok(None);
         }
-        let window_end = self.window_start + self.window.len() as u64;
-        if address < self.window_start || address + len as u64 > window_end {
-            let wanted = (self.file_bytes - address).min(READ_BYTES.max(len) as u64) as usize;
-            self.window.resize(wanted, 0);
-            let read = self.file.read_at(&mut self.window, address).map_err(failed)?;
-            self.window.truncate(read);
-            self.window_start = address;
+        let end = self.start + self.bytes.len() as u64;
+        if offset < self.start || offset + len as u64 > end {
+            let wanted = (self.file_bytes - offset).min(self.read_bytes.max(len) as u64) as usize;
+            self.bytes.resize(wanted, 0);
+            let read = self.file.read_at(&mut self.bytes, offset).map_err(failed)?;
+            self.bytes.truncate(read);
+            self.start = offset;
         }
-        let start = (address - self.window_start) as usize;
-        Ok(self.window.get(start..start + len))
+        let start = (offset - self.start) as usize;
+        Ok(self.bytes.get(start..start + len))
+    }
+}
+
+/// Finds records in a data file.
+pub(crate) struct DataReader<'a, F> {
+    window: Window<'a, F>,
+    database: DatabaseId,
+    seed: Seed,
+}
+
+impl<'a, F: StorageFile> DataReader<'a, F> {
+    pub fn new(window: Window<'a, F>, database: DatabaseId) -> Self {
+        Self { window, database, seed: Seed::new(&database) }
+    }
+
+    pub fn file_bytes(&self) -> u64 {
+        self.window.file_bytes()
+    }
+
+    pub fn bytes(&mut self, address: u64, len: usize) -> Result<Option<&[u8]>> {
+        self.window.bytes(address, len)
     }
 
     /// The header at `address`, if one fits there.
@@ -95,6 +128,20 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         Ok(header.filter(|header| header.verify_header(seed, address).is_ok()).copied())
     }
 
+    /// The value of the record at `address`, if it is whole.
+    pub fn value(&mut self, address: u64) -> Result<Option<Vec<u8>>> {
+        let mut value = None;
+        if let Some(header) = self.header(address)? {
+            self.payload(address, &header, &mut |found| {
+                if let Found::Whole { value: found, .. } = found {
+                    value = Some(found.to_vec());
+                }
+                Ok(())
+            })?;
+        }
+        Ok(value)
+    }
+
     /// Tells `each` what stands in `range`, in ascending order. Records that begin in it may end
     /// behind it.
     pub fn scan(
@@ -103,9 +150,13 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         mut each: impl FnMut(Found<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut address = range.start.next_multiple_of(RECORD_ALIGN_BYTES);
-        let end = range.end.min(self.file_bytes);
+        let end = range.end.min(self.file_bytes());
         let mut strange: Option<Range<u64>> = None;
         while address < end {
+            if self.is_chunk_header(address)? {
+                address += CHUNK_HEADER_BYTES;
+                continue;
+            }
             let Some(header) = self.header(address)? else {
                 let unit = (end - address).min(RECORD_ALIGN_BYTES) as usize;
                 let bytes = self.bytes(address, unit)?.unwrap_or_default();
@@ -130,6 +181,15 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         strange.map_or(Ok(()), |range| each(Found::Strange(range)))
     }
 
+    fn is_chunk_header(&mut self, address: u64) -> Result<bool> {
+        if !address.is_multiple_of(CHUNK_BYTES_MIN) {
+            return Ok(false);
+        }
+        let database = self.database;
+        let bytes = self.bytes(address, CHUNK_HEADER_BYTES as usize)?;
+        Ok(bytes.is_some_and(|bytes| ChunkHeader::load(bytes, &database, address).is_ok()))
+    }
+
     fn payload(
         &mut self,
         address: u64,
@@ -142,12 +202,12 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         let (key, value) = (&bytes[RECORD_HEADER_BYTES..key_end], &bytes[header.value_offset()..]);
         each(match header.verify_payload(key, value) {
-            Ok(()) => Found::Whole { header, key, value },
+            Ok(()) => Found::Whole { address, header, key, value },
             Err(defect) => Found::Damaged { address, header, defect },
         })
     }
 }
 
 fn failed(error: std::io::Error) -> Error {
-    Error::io("cannot read the data file", error)
+    Error::io("cannot read a file of the database", error)
 }

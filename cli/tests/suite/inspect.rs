@@ -248,3 +248,51 @@ fn no_database() {
     }
     assert_eq!(fs::read_dir(home.db()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_damaged_database_is_repaired_into_a_new_one() {
+    let home = filled();
+    let scanned = home.run(["scan"]).done();
+    let target = home.dir.path().join("saved");
+    let target = target.to_str().unwrap();
+    let command = |mode: &'static str| ["--json", "repair", "--mode", mode, target];
+    let at_target = |args: &[&str]| home.run([args, &["--db", target]].concat());
+    // Nothing is damaged: all of it.
+    let told = home.run(command("salvage")).json();
+    assert_eq!((&told["kept"], &told["lost_versions"]), (&2.into(), &0.into()), "{told}");
+    assert_eq!((&told["damaged_places"], &told["left_out_versions"]), (&0.into(), &0.into()));
+    assert_eq!(at_target(&["scan"]).done(), scanned);
+    at_target(&["verify"]).done();
+    home.run(command("salvage")).failed_json(2, "usage");
+    fs::remove_dir_all(target).unwrap();
+    let inside = home.db().join("saved");
+    home.run(["repair", "--mode", "salvage", inside.to_str().unwrap()])
+        .failed(2, &["lies inside the damaged database"]);
+    assert_eq!(home.run(["repair", target]).code, 2, "the mode is to be chosen");
+
+    // The second group is damaged in the log, its record in the data file, and the superblock.
+    let told = lines(&home.run(["--json", "log-dump"]));
+    let group = of_type(&told, "group")[1].clone();
+    let record = of_type(&told, "frame")[1]["address"].as_u64().unwrap();
+    flip(&home, "wal/0000000000000001.wal", group["offset"].as_u64().unwrap() + 200);
+    flip(&home, "data/records.uarr", record + 100);
+    break_both_slots(&home);
+    let before = content(&home);
+    home.run(["get", "c"]).failed(4, &["superblock", "uarr repair"]);
+    home.run(command("salvage")).failed_json(2, "usage");
+    let run = home.run(command("salvage").iter().chain(&["--key-kind", "bytes"]));
+    let told = run.json();
+    assert_eq!((&told["kept"], &told["lost_versions"]), (&1.into(), &1.into()), "{told}");
+    // Both slots, the frame, the record.
+    let damages = told["damages"].as_array().unwrap();
+    assert_eq!((damages.len(), &told["damaged_places"]), (4, &4.into()), "{told}");
+    assert_eq!(damages[2]["offset"], group["offset"].as_u64().unwrap() + 96, "{told}");
+    assert_eq!((&damages[3]["offset"], &damages[3]["lsn"]), (&record.into(), &2.into()));
+    assert_eq!(at_target(&["scan", "--keys-only"]).done(), "c\n");
+    fs::remove_dir_all(target).unwrap();
+    // In order the log can be read up to the first record only, which the last one deleted.
+    let run = home.run(["repair", "--mode", "tolerate", target, "--key-kind", "bytes"]);
+    assert!(run.done().contains("kept 1 records"));
+    assert_eq!(at_target(&["scan", "--keys-only"]).done(), "a\n");
+    assert_eq!(content(&home), before, "the damaged database is only read");
+}

@@ -1,0 +1,488 @@
+//! What repair promises, on many damaged databases: every record whose own bytes are as written is in the new
+//! database, and nothing is there that was never written.
+//!
+//! Where each version of each record stands is read from the files before they are damaged and compared with the
+//! history that was written. What survives is judged by comparing bytes, without any checksum. `UARR_SEED` repeats a run, `UARR_REPAIRS` sets how many databases are damaged.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use uarr::inspect::Inspector;
+use uarr::repair::{RepairMode, RepairReport, repair};
+use uarr::value::Patch;
+use uarr::{AsKey, Db, ErrorKind, KeyBytes, KeyKind, uarr};
+use uarr_layout::DatabaseId;
+use uarr_layout::checksum::Seed;
+use uarr_layout::frame::{FRAME_HEADER_BYTES, Frames, verify_group};
+use uarr_layout::geometry::align_up;
+use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
+use uarr_layout::record::{RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
+use uarr_tests::history::State;
+use uarr_tests::{Random, from_environment, seed};
+use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+
+const REPAIR_COUNT: u64 = 200;
+const BLOCK_BYTES: u32 = 512;
+const DATA_FILE: &str = "data/records.uarr";
+const DIRECTORIES: [&str; 3] = ["data", "index", "wal"];
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Bytes that must be as written for something to survive: pieces of a file.
+#[derive(Clone, Default)]
+struct Extent {
+    path: String,
+    pieces: Vec<Range<usize>>,
+}
+
+impl Extent {
+    fn is_intact(&self, before: &Files, after: &Files) -> bool {
+        let (before, after) = (&before[&self.path], after.get(&self.path));
+        let same = |piece: &Range<usize>| {
+            after.is_some_and(|after| after.get(piece.clone()) == before.get(piece.clone()))
+        };
+        self.pieces.iter().all(same)
+    }
+}
+
+fn one(piece: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(piece).collect()
+}
+
+/// What was written under an LSN, and the value; `None`: a deletion.
+type History = BTreeMap<u64, (Vec<u8>, Option<Vec<u8>>)>;
+
+/// A frame in the log.
+struct InLog {
+    extent: Extent,
+    /// Of a patch: the address of the version it builds upon.
+    base: Option<u64>,
+    address: u64,
+}
+
+/// A database to damage, and where everything stands in it.
+struct Case {
+    files: Files,
+    kind: KeyKind,
+    history: History,
+    state: State,
+    /// Records in the data file, by LSN: address and bytes.
+    data: BTreeMap<u64, (u64, Extent)>,
+    log: BTreeMap<u64, InLog>,
+    /// Whole groups, and what each calls durable.
+    groups: Vec<(Extent, u64)>,
+    /// Headers of begun segments.
+    segments: Vec<Extent>,
+}
+
+fn options(kind: KeyKind) -> uarr::Builder {
+    Db::builder("memory")
+        .segment_bytes(1 << 18)
+        .chunk_bytes(1 << 16)
+        .address_space_bytes(1 << 26)
+        .background(false)
+        .keys(kind)
+}
+
+fn new_disk(seed: u64) -> Memory {
+    Memory::with_options(MemoryOptions { seed, block_bytes: BLOCK_BYTES, ..Default::default() })
+}
+
+fn files_of(disk: &Memory) -> Files {
+    let mut files = Files::new();
+    for directory in ["", "data", "index", "wal"] {
+        for name in disk.list(directory).unwrap() {
+            if DIRECTORIES.contains(&name.as_str()) {
+                continue;
+            }
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            let file = disk.open(&path, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+            files.insert(path, bytes);
+        }
+    }
+    files
+}
+
+fn disk_of(files: &Files) -> Memory {
+    let disk = new_disk(0);
+    DIRECTORIES.iter().for_each(|directory| disk.create_dir(directory).unwrap());
+    for (path, bytes) in files {
+        let file = disk.open(path, OpenMode::CreateMapped).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        file.write_at(bytes, 0).unwrap();
+    }
+    disk
+}
+
+/// Some lives of a database: puts, patches, deletions, batches, checkpoints; each ends in order or in a loss of
+/// power.
+fn write_case(seed: u64) -> Case {
+    let mut random = Random::new(seed);
+    let kind = [KeyKind::Bytes, KeyKind::U64][random.below(2) as usize];
+    let mut disk = new_disk(seed);
+    let (mut state, mut history) = (State::new(), History::new());
+    for _ in 0..1 + random.below(3) {
+        let db = options(kind).open_on(disk.clone()).unwrap();
+        for _ in 0..5 + random.below(30) {
+            write_group(&db, &mut random, &mut state, &mut history);
+            if random.below(25) == 0 {
+                db.checkpoint().unwrap();
+            }
+        }
+        if random.below(2) == 0 {
+            db.close().unwrap();
+        } else {
+            let after = disk.crash_with(random.next());
+            drop(db);
+            disk = after;
+        }
+    }
+    let mut case = Case {
+        files: files_of(&disk),
+        kind,
+        history,
+        state,
+        data: BTreeMap::new(),
+        log: BTreeMap::new(),
+        groups: Vec::new(),
+        segments: Vec::new(),
+    };
+    case.find_all();
+    case
+}
+
+/// A put, patch or deletion, or a batch of some.
+fn write_group(db: &Db<Memory>, random: &mut Random, state: &mut State, history: &mut History) {
+    let mut batch = db.batch();
+    let mut changes = Vec::new();
+    for _ in 0..[1, 1, 4][random.below(3) as usize] {
+        let number = random.below(20);
+        let key = Key::new(db.key_kind(), number);
+        let old = state.get(&key.stored).filter(|value| value.len() > 100);
+        let value = match (random.below(5), old) {
+            (0, _) => {
+                batch.add_delete(&key);
+                None
+            }
+            (1 | 2, Some(old)) => {
+                let patch = Patch::from_record(uarr!([[0, ["n"], random.next()]])).unwrap();
+                batch.add_patch(&key, &patch);
+                Some(patch.apply(old).unwrap().to_vec())
+            }
+            _ => {
+                let len = random.below(3) * 150 + random.below(50);
+                let value = uarr!({ "n": random.next(), "filler": "x".repeat(len as usize) });
+                batch.add_put(&key, &value);
+                Some(value.to_vec())
+            }
+        };
+        match value.clone() {
+            Some(value) => drop(state.insert(key.stored.clone(), value)),
+            None => drop(state.remove(&key.stored)),
+        }
+        changes.push((key.stored, value));
+    }
+    let last_lsn = batch.commit().unwrap().unwrap().lsn;
+    let first_lsn = last_lsn + 1 - changes.len() as u64;
+    history.extend((first_lsn..).zip(changes));
+}
+
+/// A key of either kind of table.
+struct Key {
+    kind: KeyKind,
+    stored: Vec<u8>,
+}
+
+impl Key {
+    fn new(kind: KeyKind, number: u64) -> Self {
+        let stored = match kind {
+            KeyKind::Bytes => format!("{}key-{number}", "/".repeat(number as usize)).into_bytes(),
+            _ => number.to_be_bytes().to_vec(),
+        };
+        Self { kind, stored }
+    }
+}
+
+impl AsKey for Key {
+    fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    fn to_key(&self) -> KeyBytes<'_> {
+        match self.kind {
+            KeyKind::Bytes => KeyBytes::Slice(&self.stored),
+            _ => KeyBytes::Int(self.stored.as_slice().try_into().unwrap()),
+        }
+    }
+}
+
+/// The slot that counts.
+fn superblock(files: &Files) -> Option<Superblock> {
+    let bytes = files.get("superblock")?;
+    let slots = [0, SLOT_STRIDE_BYTES as usize].into_iter();
+    let whole = slots.filter_map(|start| Superblock::from_slot(bytes.get(start..)?).ok()?);
+    whole.max_by_key(|block| block.generation.get())
+}
+
+impl Case {
+    fn find_all(&mut self) {
+        let database = superblock(&self.files).unwrap().database;
+        let bytes = &self.files[DATA_FILE];
+        let seed = Seed::new(&database);
+        for address in (0..bytes.len()).step_by(16) {
+            let Some(header) = RecordHeader::peek(&bytes[address..]) else { continue };
+            let lsn = header.lsn.get();
+            if lsn == 0 || header.verify_header(seed, address as u64).is_err() {
+                continue;
+            }
+            let pieces = one(address..address + header.record_bytes());
+            let key = &bytes[address + RECORD_HEADER_BYTES..][..header.key_bytes.get().into()];
+            let value = &bytes[address + header.value_offset()..pieces[0].end];
+            let (expected_key, expected) = &self.history[&lsn];
+            // A page that was lost with the power may hold the other half.
+            if (key, value) != (&expected_key[..], expected.as_deref().unwrap_or_default()) {
+                continue;
+            }
+            let path = DATA_FILE.to_owned();
+            self.data.insert(lsn, (address as u64, Extent { path, pieces }));
+        }
+        let paths: Vec<_> = self.files.keys().filter(|path| path.starts_with("wal/")).collect();
+        for path in paths.into_iter().cloned().collect::<Vec<_>>() {
+            self.find_groups(&database, &path);
+        }
+    }
+
+    fn find_groups(&mut self, database: &DatabaseId, path: &str) {
+        let bytes = &self.files[path];
+        let number = &path["wal/".len()..path.len() - ".wal".len()];
+        let number = u64::from_str_radix(number, 16).unwrap();
+        let extent = |pieces| Extent { path: path.to_owned(), pieces };
+        if SegmentHeader::load(bytes, database, number).is_ok() {
+            self.segments.push(extent(one(0..80)));
+        }
+        for start in (0..bytes.len()).step_by(BLOCK_BYTES as usize) {
+            let Ok(header) = GroupHeader::load(&bytes[start..], database, number, start as u64)
+            else {
+                continue;
+            };
+            let end = start + header.group_bytes.get() as usize;
+            let body = start + GROUP_HEADER_BYTES;
+            // Remains of one of which the last life has overwritten a part.
+            if verify_group(&header, &bytes[body..end]).is_err() {
+                continue;
+            }
+            self.groups.push((extent(one(start..end)), header.durable_lsn.get()));
+            let mut headers = one(start..body);
+            let mut payloads = Vec::new();
+            let mut at = body;
+            for frame in Frames::new(&bytes[body..end]).map(Result::unwrap) {
+                headers.push(at..at + FRAME_HEADER_BYTES);
+                payloads.push((at + FRAME_HEADER_BYTES..at + frame.len_in_log(), frame));
+                at += frame.len_in_log();
+            }
+            for (payload, frame) in payloads {
+                let lsn = frame.header.lsn.get();
+                // Padding does not count.
+                let key = payload.start..payload.start + frame.key.len();
+                let value = payload.start + align_up(frame.key.len(), 8);
+                let mut pieces = headers.clone();
+                pieces.extend([key, value..value + frame.value.len()]);
+                let base = frame.patch().map(|(header, _)| header.base.get());
+                let address = frame.header.address.get();
+                self.log.insert(lsn, InLog { extent: extent(pieces), base, address });
+            }
+        }
+    }
+
+    /// LSNs of the versions of which all bytes that matter are as written.
+    fn intact(&self, after: &Files) -> BTreeSet<u64> {
+        let groups = self.groups.iter();
+        let whole = groups.filter(|(extent, _)| extent.is_intact(&self.files, after));
+        let durable_lsn = whole.map(|(_, lsn)| *lsn).max().unwrap_or(0);
+        let named = superblock(after).map_or(0, |root| root.checkpoints[0].end_lsn.get());
+        let durable_lsn = durable_lsn.max(named);
+        let mut intact = BTreeSet::new();
+        let mut values_at = BTreeSet::new();
+        for lsn in self.history.keys() {
+            if let Some((address, extent)) = self.data.get(lsn)
+                && *lsn <= durable_lsn
+                && extent.is_intact(&self.files, after)
+            {
+                intact.insert(*lsn);
+                values_at.insert(*address);
+            }
+            if let Some(in_log) = self.log.get(lsn)
+                && in_log.extent.is_intact(&self.files, after)
+                && in_log.base.is_none_or(|base| values_at.contains(&base))
+            {
+                intact.insert(*lsn);
+                values_at.insert(in_log.address);
+            }
+        }
+        intact
+    }
+
+    /// Whether anything tells whose files these are.
+    fn has_identity(&self, after: &Files) -> bool {
+        superblock(after).is_some()
+            || self.segments.iter().any(|header| header.is_intact(&self.files, after))
+    }
+
+    /// Every key has its newest intact version, or a newer one that was written.
+    fn check(&self, after: &Files, found: &State) -> usize {
+        let intact = self.intact(after);
+        let mut versions = BTreeMap::<&Vec<u8>, Vec<(u64, &Option<Vec<u8>>)>>::new();
+        for (lsn, (key, value)) in &self.history {
+            versions.entry(key).or_default().push((*lsn, value));
+        }
+        assert!(found.keys().all(|key| versions.contains_key(key)), "an invented key");
+        for (key, versions) in versions {
+            let newest = versions.iter().map(|(lsn, _)| *lsn).rfind(|lsn| intact.contains(lsn));
+            let value = found.get(key).cloned();
+            let from = newest.unwrap_or(0);
+            let is_allowed = (newest.is_none() && value.is_none())
+                || versions.iter().any(|(lsn, written)| *lsn >= from && **written == value);
+            assert!(is_allowed, "key {}: lost LSN {newest:?} or later", key.escape_ascii());
+        }
+        intact.len()
+    }
+}
+
+/// Damages some places of what is used of the files.
+fn damage(files: &mut Files, random: &mut Random) {
+    let paths: Vec<_> = files.keys().filter(|path| *path != "lock").cloned().collect();
+    for _ in 0..1 + random.below(12) {
+        let path = &paths[random.below(paths.len() as u64) as usize];
+        let Some(bytes) = files.get_mut(path) else { continue };
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        let start = random.below(used as u64) as usize;
+        let end = (start + 1 + random.below(700) as usize).min(bytes.len());
+        if bytes.is_empty() {
+            continue;
+        }
+        match random.below(12) {
+            0..6 => bytes[start] ^= 1 << random.below(8),
+            6 | 7 => bytes[start..end].fill(0),
+            8 | 9 => bytes[start..end].iter_mut().for_each(|byte| *byte = random.next() as u8),
+            10 => bytes.truncate(start),
+            _ if random.below(4) == 0 => drop(files.remove(path)),
+            _ => {}
+        }
+    }
+}
+
+/// Repairs into a new database and reads that.
+fn repaired(files: &Files, kind: KeyKind, mode: RepairMode) -> uarr::Result<(State, RepairReport)> {
+    let disk = disk_of(files);
+    let source = Inspector::open_on(disk.clone(), "damaged")?;
+    let target = options(kind).open_on(new_disk(1)).unwrap();
+    let report = repair(&source, &target, mode)?;
+    assert!(target.verify(|_| {}).unwrap().is_clean());
+    let mut state = State::new();
+    for record in target.iter() {
+        let record = record.unwrap();
+        state.insert(record.key().to_vec(), record.bytes().to_vec());
+    }
+    assert_eq!(state.len() as u64, report.kept_count);
+    drop(source);
+    let mut after = files_of(&disk);
+    after.remove("lock");
+    let mut before = files.clone();
+    before.remove("lock");
+    assert!(before == after, "the damaged database was changed");
+    Ok((state, report))
+}
+
+#[test]
+fn what_is_intact_is_recovered_and_nothing_invented() {
+    let first = seed(1);
+    let count = from_environment("UARR_REPAIRS").unwrap_or(REPAIR_COUNT);
+    let (mut kept, mut written, mut lost_identity) = (0, 0, 0);
+    for seed in first..first + count {
+        println!("UARR_SEED={seed} UARR_REPAIRS=1 cargo test -p uarr-tests --test repair");
+        let case = write_case(seed);
+        for mode in [RepairMode::Tolerate, RepairMode::Salvage] {
+            let (state, report) = repaired(&case.files, case.kind, mode).unwrap();
+            assert_eq!(state, case.state, "nothing is damaged: {report:?}");
+            assert_eq!(report.lost_count, 0, "{report:?}");
+        }
+        let mut random = Random::new(seed ^ 0xda_3a6e);
+        let mut files = case.files.clone();
+        damage(&mut files, &mut random);
+        let salvaged = match repaired(&files, case.kind, RepairMode::Salvage) {
+            Ok((state, _)) => state,
+            Err(error) if !case.has_identity(&files) => {
+                assert!(matches!(error.kind(), ErrorKind::Corruption | ErrorKind::NotFound));
+                lost_identity += 1;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        kept += case.check(&files, &salvaged);
+        written += case.history.len();
+        let (state, report) = repaired(&files, case.kind, RepairMode::Tolerate).unwrap();
+        for (key, value) in &state {
+            let mut versions = case.history.values();
+            let is_written = versions.any(|(k, v)| k == key && v.as_ref() == Some(value));
+            assert!(is_written, "invented: {report:?}");
+        }
+    }
+    println!("{kept} of {written} versions intact; {lost_identity} of {count} without identity");
+    assert!(count < REPAIR_COUNT || kept < written, "nothing was damaged");
+    assert!(lost_identity * 10 < count, "most runs must have something to recover");
+}
+
+/// What a loss of power may leave of a batch that was never acknowledged: its records in the data file, which
+/// reached the device, and nothing in the log.
+fn batch_in_data_only() -> (Files, Files) {
+    let disk = new_disk(7);
+    let db = options(KeyKind::Bytes).open_on(disk.clone()).unwrap();
+    db.put("a", b"old").unwrap();
+    db.checkpoint().unwrap();
+    db.put("b", b"durable").unwrap();
+    let mut files = files_of(&disk);
+    db.batch().put("a", [1; 9000]).put("c", b"new").commit().unwrap();
+    let after = files_of(&disk);
+    files.insert(DATA_FILE.to_owned(), after[DATA_FILE].clone());
+    (files, after)
+}
+
+fn state(records: &[(&str, &[u8])]) -> State {
+    records.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.to_vec())).collect()
+}
+
+#[test]
+fn half_a_batch_that_nothing_proves_durable_does_not_count() {
+    let (files, after) = batch_in_data_only();
+    let (found, report) = repaired(&files, KeyKind::Bytes, RepairMode::Salvage).unwrap();
+    assert_eq!(found, state(&[("a", b"old"), ("b", b"durable")]), "{report:?}");
+    assert_eq!((report.left_out_count, report.lost_count), (2, 0), "{report:?}");
+    // With its group in the log it counts.
+    let (found, report) = repaired(&after, KeyKind::Bytes, RepairMode::Salvage).unwrap();
+    assert_eq!(found, state(&[("a", &[1; 9000]), ("b", b"durable"), ("c", b"new")]), "{report:?}");
+    assert_eq!(report.left_out_count, 0, "{report:?}");
+}
+
+#[test]
+fn what_an_earlier_recovery_cut_does_not_come_back() {
+    let (files, after) = batch_in_data_only();
+    let disk = disk_of(&files);
+    let db = options(KeyKind::Bytes).open_on(disk.clone()).unwrap();
+    db.put("d", b"next life").unwrap();
+    db.close().unwrap();
+    let mut files = files_of(&disk);
+    // The first record of the batch was overwritten; the other one, behind the data tail, may still be there.
+    let value = after[DATA_FILE].windows(3).rposition(|bytes| bytes == b"new").unwrap();
+    let record = value - align_up(RECORD_HEADER_BYTES + 1, 8)..value + 3;
+    let newest = superblock(&files).unwrap().checkpoints[0];
+    assert!(newest.data_tail.get() <= record.start as u64);
+    files.get_mut(DATA_FILE).unwrap()[record.clone()].copy_from_slice(&after[DATA_FILE][record]);
+    let (found, report) = repaired(&files, KeyKind::Bytes, RepairMode::Salvage).unwrap();
+    let expected: [(&str, &[u8]); 3] = [("a", b"old"), ("b", b"durable"), ("d", b"next life")];
+    assert_eq!(found, state(&expected), "{report:?}");
+    assert_eq!(report.left_out_count, 1, "{report:?}");
+}

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use uarr::inspect::Inspector;
+use uarr::inspect::{Inspector, Step};
 use uarr::repair::{RepairMode, RepairReport, repair};
 use uarr::value::Patch;
 use uarr::{AsKey, Db, ErrorKind, KeyBytes, KeyKind, uarr};
@@ -375,10 +375,26 @@ fn damage(files: &mut Files, random: &mut Random) {
     }
 }
 
+/// Damage is an answer there, never a panic.
+fn look_at_everything(source: &Inspector<Memory>) {
+    if let Ok(mut log) = source.log() {
+        while let Step::Group(group) = log.next().unwrap() {
+            assert_eq!(group.frames().count(), group.header.record_count.get() as usize);
+        }
+    }
+    for number in source.segments() {
+        source.segment(*number).unwrap();
+    }
+    for answer in [source.chunk(0).err(), source.image().err()].into_iter().flatten() {
+        assert!(matches!(answer.kind(), ErrorKind::Corruption | ErrorKind::InvalidArgument));
+    }
+}
+
 /// Repairs into a new database and reads that.
 fn repaired(files: &Files, kind: KeyKind, mode: RepairMode) -> uarr::Result<(State, RepairReport)> {
     let disk = disk_of(files);
     let source = Inspector::open_on(disk.clone(), "damaged")?;
+    look_at_everything(&source);
     let target = options(kind).open_on(new_disk(1)).unwrap();
     let report = repair(&source, &target, mode)?;
     assert!(target.verify(|_| {}).unwrap().is_clean());

@@ -215,6 +215,22 @@ struct Lane {
 }
 
 impl Sample {
+    /// What one lane did in `elapsed`, since `before`, whose operations were not timed one by one.
+    pub fn since(before: Usage, op_count: u64, elapsed: Duration) -> Self {
+        let after = Usage::now();
+        Self {
+            op_count,
+            elapsed_ns: nanos(elapsed),
+            threads: 1,
+            cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
+            major_faults: after.major_faults.saturating_sub(before.major_faults),
+            latencies: None,
+            counters: None,
+            device: None,
+            written: Vec::new(),
+        }
+    }
+
     fn add(&mut self, lane: Lane, start: Instant) {
         let elapsed = lane.end.saturating_duration_since(start);
         self.elapsed_ns = self.elapsed_ns.max(nanos(elapsed));

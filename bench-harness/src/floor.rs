@@ -108,7 +108,7 @@ impl DeviceFloor {
             end = Instant::now();
             all.saturating_record(nanos(end - begin));
         }
-        let mut sample = sample(before, all.len(), end - start);
+        let mut sample = Sample::since(before, all.len(), end - start);
         sample.latencies = Some(all);
         Ok(sample)
     }
@@ -188,22 +188,7 @@ impl MappedFloor {
             op_count += BURST_OPS;
             end = Instant::now();
         }
-        Ok(sample(before, op_count, end - start))
-    }
-}
-
-fn sample(before: Usage, op_count: u64, elapsed: Duration) -> Sample {
-    let after = Usage::now();
-    Sample {
-        op_count,
-        elapsed_ns: nanos(elapsed),
-        threads: 1,
-        cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
-        major_faults: after.major_faults.saturating_sub(before.major_faults),
-        latencies: None,
-        counters: None,
-        device: None,
-        written: Vec::new(),
+        Ok(Sample::since(before, op_count, end - start))
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::drive::{Driven, Usage, nanos};
+use crate::drive::{Driven, Usage};
 use crate::error::BenchError;
 use crate::record::RECORD_BYTES;
 use crate::sample::Sample;
@@ -69,18 +69,8 @@ pub fn measure(
     let store = stores::open(contender, dir, spec(record_count))?;
     store.verify(std::slice::from_ref(&(0..1)), 1)?;
     let elapsed = start.elapsed();
-    let after = Usage::now();
-    let sample = Sample {
-        op_count: 1,
-        elapsed_ns: nanos(elapsed),
-        threads: 1,
-        cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
-        major_faults: after.major_faults.saturating_sub(before.major_faults),
-        latencies: None,
-        counters: None,
-        device: None,
-        written: std::iter::once(0..record_count).collect(),
-    };
+    let mut sample = Sample::since(before, 1, elapsed);
+    sample.written.push(0..record_count);
     Ok((store, sample))
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use uarr::{CommitPath, CommitStrategy, KeyKind};
 
 use super::{CommitOptions, Contestant, Line, Part, remove, take_turns, tasks};
-use crate::drive::{Driven, Job, Timing, Usage, Work, nanos};
+use crate::drive::{Driven, Job, Timing, Usage, Work};
 use crate::error::BenchError;
 use crate::floor::DeviceFloor;
 use crate::record::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
@@ -337,7 +337,7 @@ fn map_inserts(first: u64, duration: Duration, records: u64) -> Sample {
             number += 1;
         }
     }
-    sample_of(map.len() as u64, start.elapsed(), before)
+    Sample::since(before, map.len() as u64, start.elapsed())
 }
 
 fn timed(
@@ -347,20 +347,5 @@ fn timed(
     let before = Usage::now();
     let start = Instant::now();
     run()?;
-    Ok(sample_of(op_count, start.elapsed(), before))
-}
-
-fn sample_of(op_count: u64, elapsed: Duration, before: Usage) -> Sample {
-    let after = Usage::now();
-    Sample {
-        op_count,
-        elapsed_ns: nanos(elapsed),
-        threads: 1,
-        cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
-        major_faults: after.major_faults.saturating_sub(before.major_faults),
-        latencies: None,
-        counters: None,
-        device: None,
-        written: Vec::new(),
-    }
+    Ok(Sample::since(before, op_count, start.elapsed()))
 }

@@ -109,11 +109,9 @@ impl Fit {
         let mut place = Placement::new(self, entries.len());
         let (mut error_sum, mut shift_sum) = (0u64, 0u64);
         let (mut run_first, mut previous) = (0usize, usize::MAX - 1);
-        let last_slot = self.slot_count as i64 - 1;
         for &(key, _) in entries {
             let at = place.next(key);
-            let predicted = self.model.predict(key).clamp(0, last_slot);
-            let error = (at as i64 - predicted).unsigned_abs();
+            let error = at.abs_diff(self.model.predict(key)) as u64;
             error_sum += u64::from(64 - error.leading_zeros());
             if at != previous + 1 {
                 shift_sum += square(previous.wrapping_add(1).wrapping_sub(run_first));
@@ -162,12 +160,12 @@ impl Placement {
     #[inline]
     pub(crate) fn next(&mut self, key: u64) -> usize {
         let wanted = if self.spread {
-            (self.used_first + self.rank * self.used_count / self.count) as i64
+            self.used_first + self.rank * self.used_count / self.count
         } else {
             self.model.predict(key)
         };
         let slot_max = self.used_first + self.used_count - (self.count - self.rank);
-        let at = wanted.clamp(self.free as i64, slot_max as i64) as usize;
+        let at = wanted.clamp(self.free, slot_max);
         self.rank += 1;
         self.free = at + 1;
         at

@@ -190,6 +190,7 @@ impl Leaf {
         error_log2: f32,
     ) -> Box<Self> {
         assert!(range.0 <= range.1);
+        assert!(model.predict(u64::MAX) < slots.len(), "a model stays inside of its leaf");
         let count_max = (slots.len() * 4 / 5) as u32;
         Box::new(Self {
             version: AtomicU64::new(0),
@@ -208,6 +209,26 @@ impl Leaf {
     /// The payload stored for `key`, from one moment of the leaf.
     #[inline]
     pub(crate) fn get(&self, key: u64) -> Option<u64> {
+        let version = self.version.load(Acquire);
+        let at = self.model.predict(key);
+        let slot = &self.slots[at];
+        self.prefetch_around(at);
+        let (found, payload) = (slot.key(), slot.payload());
+        if found == key {
+            let (begin, end) = self.bounds();
+            // Orders the loads above before the second load of the version, see `read`.
+            fence(Acquire);
+            let undisturbed = self.version.load(Relaxed) == version & !1;
+            if begin <= at && at < end && undisturbed {
+                return Some(payload);
+            }
+        }
+        self.get_beside(key)
+    }
+
+    /// As `get`, for keys that do not lie exactly where they are predicted.
+    #[inline(never)]
+    fn get_beside(&self, key: u64) -> Option<u64> {
         self.read(|| {
             let (begin, end) = self.bounds();
             let at = self.search(key, begin, end).ok()?;
@@ -299,15 +320,22 @@ impl Leaf {
     /// Where the search for `key` starts. `begin < end`.
     #[inline]
     pub(crate) fn start(&self, key: u64, begin: usize, end: usize) -> usize {
-        self.model.predict(key).clamp(begin as i64, end as i64 - 1) as usize
+        self.model.predict(key).clamp(begin, end - 1)
     }
 
     /// Where a lookup of `key` will probably read first, to prefetch.
     #[inline]
     pub(crate) fn slot_address(&self, key: u64) -> *const u8 {
-        let (begin, end) = self.bounds();
-        let at = if begin < end { self.start(key, begin, end) } else { 0 };
-        std::ptr::from_ref(&self.slots[at]).cast()
+        std::ptr::from_ref(&self.slots[self.model.predict(key)]).cast()
+    }
+
+    /// Fetches the neighbours of a predicted slot: most keys lie within a few slots of it.
+    #[inline]
+    fn prefetch_around(&self, at: usize) {
+        // One of the two lies in the line of the slot itself, and costs nothing.
+        let slot = self.slots.as_ptr().wrapping_add(at);
+        prefetch(slot.wrapping_add(SLOTS_PER_LINE / 2).cast());
+        prefetch(slot.wrapping_sub(SLOTS_PER_LINE / 2).cast());
     }
 
     /// Any slot with `key`, or else the first slot in `begin..=end` whose key is greater.
@@ -319,9 +347,7 @@ impl Leaf {
         }
         let start = self.start(key, begin, end);
         let slots = &self.slots[..end];
-        // Most keys lie within a few slots of the prediction: the neighbours arrive with it.
-        prefetch(slots.as_ptr().wrapping_add(start + SLOTS_PER_LINE).cast());
-        prefetch(slots.as_ptr().wrapping_add(start).wrapping_sub(SLOTS_PER_LINE).cast());
+        self.prefetch_around(start);
         let found = slots[start].key();
         if found == key {
             Ok(start)

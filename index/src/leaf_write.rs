@@ -142,19 +142,18 @@ impl Leaf {
         let at = match self.growth {
             Growth::Append => 0,
             Growth::Prepend => slot_last,
-            Growth::Within => self.model().predict(spot.key).clamp(0, slot_last as i64) as usize,
+            Growth::Within => self.model().predict(spot.key),
         };
         self.fill(spot, at, at + 1, at, at + 1)
     }
 
     fn append(&self, spot: &Spot) -> bool {
-        let slot_last = self.slots().len() as i64 - 1;
-        let at = self.model().predict(spot.key).clamp(spot.end as i64, slot_last) as usize;
+        let at = self.model().predict(spot.key).max(spot.end);
         self.fill(spot, spot.end, at + 1, spot.begin, at + 1)
     }
 
     fn prepend(&self, spot: &Spot) -> bool {
-        let at = self.model().predict(spot.key).clamp(0, spot.begin as i64 - 1) as usize;
+        let at = self.model().predict(spot.key).min(spot.begin - 1);
         self.fill(spot, at, spot.begin, at, spot.end)
     }
 

@@ -7,17 +7,14 @@
 //! slot = (high64((min(key - base, span) << shift) * slope) + offset) >> FRACTION_BITS
 //! ```
 //!
-//! Invariants: prediction never overflows, never falls when the key rises, and is the same in the
-//! writer and in every reader. Being wrong costs time, never correctness. Doubles appear only in
+//! Invariants: prediction never leaves the slots of the leaf it was made for, never falls when the key
+//! rises, and is the same in the writer and in every reader. Being wrong costs time, never correctness. Doubles appear only in
 //! training, on distances from the leaf's first key, so keys beyond 2^53 lose nothing.
 
 use std::ops::Range;
 
 /// Binary digits after the point in `slope` and `offset`.
 const FRACTION_BITS: u32 = 48;
-
-/// Predicted slots stay far below this in either direction, so that sums fit 64 bits.
-const SLOT_LIMIT: f64 = 8192.0;
 
 /// A line from keys to slots; 32 bytes, half of the line that a lookup reads from a leaf.
 #[derive(Clone, Copy, Debug)]
@@ -26,30 +23,36 @@ pub(crate) struct Model {
     span: u64,
     /// Fixed-point slope; its lowest six bits hold the shift and are noise in the product.
     slope: u64,
-    offset: i64,
+    /// Slot at `base`, not negative.
+    offset: u64,
 }
 
 impl Model {
     /// A model that predicts `slot` for every key.
     pub(crate) fn constant(slot: usize) -> Self {
-        Self { base: 0, span: 0, slope: 0, offset: (slot as i64) << FRACTION_BITS }
+        Self { base: 0, span: 0, slope: 0, offset: (slot as u64) << FRACTION_BITS }
     }
 
-    /// The line through slot `offset` at key `base` that climbs `slots_per_key` and ends at
-    /// `slot_count`, or at the last possible key.
+    /// The line through slot `offset` at key `base` that climbs `slots_per_key`, as far as it lies
+    /// within the slots of a leaf of `slot_count`; keys beyond are predicted at its ends.
     pub(crate) fn line(base: u64, offset: f64, slots_per_key: f64, slot_count: usize) -> Self {
-        let offset = offset.clamp(-SLOT_LIMIT, SLOT_LIMIT);
+        // The middle of the last slot: rounding does not lead out of it.
+        let top = slot_count as f64 - 0.5;
         // Also false when the slope is not a number.
         let rising = slots_per_key > 0.0 && slots_per_key.is_finite();
         if !rising {
-            return Self::constant(offset.max(0.0) as usize);
+            return Self::constant(offset.clamp(0.0, top) as usize);
         }
-        // The line begins at slot 0 too, for keys before `base`, as far as there are such keys.
+        // The line begins at slot 0, be it before `base` (if there are such keys) or behind.
         let before = ((offset.max(0.0) / slots_per_key) as u64).min(base);
-        let base = base - before;
-        let offset = offset - before as f64 * slots_per_key;
-        let climb = (slot_count as f64 - offset).max(1.0);
-        let span = ((climb / slots_per_key).max(1.0) as u64).min(u64::MAX - base).max(1);
+        let behind = ((-offset).max(0.0) / slots_per_key).ceil() as u64;
+        let Some(base) = (base - before).checked_add(behind) else { return Self::constant(0) };
+        let offset = offset - before as f64 * slots_per_key + behind as f64 * slots_per_key;
+        let offset = offset.clamp(0.0, top);
+        let span = ((top - offset) / slots_per_key) as u64;
+        if span == 0 {
+            return Self::constant(offset as usize);
+        }
         let shift = span.leading_zeros();
         let slots_in_word = slots_per_key * 2f64.powi(64 - shift as i32);
         let fixed = (slots_in_word * 2f64.powi(FRACTION_BITS as i32)).min(2f64.powi(63));
@@ -57,7 +60,7 @@ impl Model {
             base,
             span,
             slope: (fixed as u64 & !63) | u64::from(shift),
-            offset: (offset * 2f64.powi(FRACTION_BITS as i32)) as i64,
+            offset: (offset * 2f64.powi(FRACTION_BITS as i32)) as u64,
         }
     }
 
@@ -92,13 +95,13 @@ impl Model {
         Self::line(first.0, offset, slope * stretch * scale, slot_count)
     }
 
-    /// The predicted slot; may lie outside of the leaf on either side.
+    /// The predicted slot, one of the leaf's.
     #[inline]
-    pub(crate) fn predict(&self, key: u64) -> i64 {
+    pub(crate) fn predict(&self, key: u64) -> usize {
         let distance = key.saturating_sub(self.base).min(self.span);
         let scaled = distance.wrapping_shl(self.slope as u32);
-        let climb = ((u128::from(scaled) * u128::from(self.slope)) >> 64) as i64;
-        (climb + self.offset) >> FRACTION_BITS
+        let climb = ((u128::from(scaled) * u128::from(self.slope)) >> 64) as u64;
+        ((climb + self.offset) >> FRACTION_BITS) as usize
     }
 }
 
@@ -106,17 +109,18 @@ impl Model {
 mod tests {
     use super::*;
 
-    fn check(keys: &[u64], error_max: i64) {
+    fn check(keys: &[u64], error_max: usize) {
         let entries: Vec<(u64, u64)> = keys.iter().map(|&k| (k, 0)).collect();
         let model = Model::train(&entries, 0..keys.len(), keys.len());
-        let mut previous = i64::MIN;
+        let mut previous = 0;
         for (rank, &key) in keys.iter().enumerate() {
             let slot = model.predict(key);
             assert!(slot >= previous, "prediction falls at {key}");
             previous = slot;
-            assert!((slot - rank as i64).abs() <= error_max, "{key}: {slot} for {rank}");
+            assert!(slot.abs_diff(rank) <= error_max, "{key}: {slot} for {rank}");
         }
         assert!(model.predict(0) <= model.predict(u64::MAX));
+        assert!(model.predict(u64::MAX) < keys.len());
     }
 
     #[test]
@@ -134,5 +138,24 @@ mod tests {
         check(&[5], 1);
         check(&[0, 1, u64::MAX - 1, u64::MAX], 3);
         check(&(0..64).map(|i| 1u64 << i).collect::<Vec<u64>>(), 64);
+    }
+
+    #[test]
+    fn predictions_stay_inside_whatever_the_line_is() {
+        let numbers = [f64::NAN, f64::INFINITY, -1e300, -7.5, 0.0, 1e-300, 0.3, 15.9, 1e6, 1e300];
+        for base in [0, 1, 1 << 40, u64::MAX - 1, u64::MAX] {
+            for offset in numbers.into_iter().filter(|offset| !offset.is_nan()) {
+                for slope in numbers {
+                    for slot_count in [1, 16, 4032] {
+                        let model = Model::line(base, offset, slope, slot_count);
+                        let mut keys = [0, base, base / 2, base.saturating_add(9), u64::MAX];
+                        keys.sort_unstable();
+                        let slots = keys.map(|key| model.predict(key));
+                        assert!(slots.is_sorted(), "{base} {offset} {slope} {slot_count}");
+                        assert!(slots[4] < slot_count, "{base} {offset} {slope} {slot_count}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -22,8 +22,25 @@ pub(crate) const LEAF_KEYS_SMALL: usize = 128;
 /// Depth from which on a leaf that is small enough is kept whatever its model is worth.
 const DEPTH_WORTH_MAX: usize = 4;
 
-/// Keys per slot aimed at.
-const KEYS_PER_SLOT: usize = 128;
+/// Keys per slot that are tried.
+const KEYS_PER_SLOT: [usize; 3] = [128, 32, 8];
+
+/// Lookups that are tried out to compare them: one per so many keys, at least and at most.
+const KEYS_PER_SAMPLE: usize = 512;
+const SAMPLES: (usize, usize) = (4, 64);
+
+/// What one more level costs a lookup.
+const COST_LEVEL_NS: f32 = 30.0;
+
+/// So few keys are searched in no time, and what each doubling of them costs.
+const PIECE_KEYS_TINY: usize = 16;
+const COST_TINY_NS: f32 = 3.0;
+
+/// What narrower slots have to save a lookup.
+const COST_FINER_NS: f32 = 3.0;
+
+/// What slots cost, if there are as many as keys.
+const COST_SLOT_NS: f32 = 40.0;
 
 /// Cost from which a leaf is better cut into pieces (see `Fit::cost_ns`).
 pub(crate) const COST_SPLIT_NS: f32 = 24.0;
@@ -68,7 +85,7 @@ fn build_inner(
 ) -> Child {
     let low = entries[0].0;
     let span = entries[entries.len() - 1].0 - low;
-    let shift = shift_for(entries);
+    let shift = shift_for(entries, fill_percent);
     let slot_count = (span >> shift) as usize + 1;
     let pieces = join_slots(entries, low, shift, slot_count, fill_percent);
     if let [whole] = pieces.as_slice() {
@@ -92,28 +109,48 @@ fn build_inner(
     Child::from_inner(Inner::new(low, shift + spared, slots))
 }
 
-/// The width of the slots: about one per 128 keys, but narrower while half of the keys, or more,
-/// would share one slot.
-fn shift_for(entries: &[(u64, u64)]) -> u32 {
+/// The width of the slots: about one per 128 keys, or 4 or 16 times as many where they pay.
+fn shift_for(entries: &[(u64, u64)], fill_percent: usize) -> u32 {
     let low = entries[0].0;
     let span = entries[entries.len() - 1].0 - low;
-    let fanout_max = (entries.len() / 4).next_power_of_two().clamp(FANOUT_MIN, FANOUT_MAX);
-    let mut fanout = (entries.len() / KEYS_PER_SLOT).next_power_of_two();
-    fanout = fanout.clamp(FANOUT_MIN, FANOUT_MAX);
-    loop {
-        let bits = u64::BITS - span.leading_zeros();
-        let shift = bits.saturating_sub(fanout.trailing_zeros());
-        // More than half in one slot means that keys half of the entries apart are.
-        let half = entries.len() / 2;
-        let crowded = entries
-            .iter()
-            .zip(&entries[half..])
-            .any(|(a, b)| (a.0 - low) >> shift == (b.0 - low) >> shift);
-        if !crowded || fanout * 4 > fanout_max || shift == 0 {
-            return shift;
+    let bits = u64::BITS - span.leading_zeros();
+    let fanout = |keys_per_slot: usize| {
+        let slots = (entries.len() / keys_per_slot).max(1).next_power_of_two();
+        slots.clamp(FANOUT_MIN, FANOUT_MAX)
+    };
+    let shift = |keys_per_slot| bits.saturating_sub(fanout(keys_per_slot).trailing_zeros());
+    let mut best = (f32::INFINITY, 0);
+    for keys_per_slot in KEYS_PER_SLOT {
+        let shift = shift(keys_per_slot);
+        if best.0 == f32::INFINITY || shift != best.1 {
+            let cost = lookup_cost(entries, shift, fill_percent);
+            if cost + COST_FINER_NS < best.0 {
+                best = (cost, shift);
+            }
         }
-        fanout *= 4;
     }
+    best.1
+}
+
+/// What lookups will cost below a node with slots of `2^shift` keys, from samples.
+fn lookup_cost(entries: &[(u64, u64)], shift: u32, fill_percent: usize) -> f32 {
+    let low = entries[0].0;
+    let samples = (entries.len() / KEYS_PER_SAMPLE).clamp(SAMPLES.0, SAMPLES.1);
+    let cost_of = |sample: usize| {
+        let rank = (2 * sample + 1) * entries.len() / (2 * samples);
+        let slot = (entries[rank].0 - low) >> shift;
+        let first = entries[..rank].partition_point(|entry| (entry.0 - low) >> shift < slot);
+        let count = entries[rank..].partition_point(|entry| (entry.0 - low) >> shift == slot);
+        let own = &entries[first..rank + count];
+        match piece_cost(own, fill_percent) {
+            cost if own.len() <= LEAF_KEYS_SMALL => cost,
+            // Too large or badly modelled: it will be cut once more.
+            cost => cost.min(COST_LEVEL_NS + COST_JOIN_NS),
+        }
+    };
+    let cost = (0..samples).map(cost_of).sum::<f32>() / samples as f32;
+    let slots = ((entries[entries.len() - 1].0 - low) >> shift) + 1;
+    cost + COST_SLOT_NS * slots as f32 / entries.len() as f32
 }
 
 /// Cuts the entries by slot and joins buddies: two pieces of equal, power-of-two size at an aligned
@@ -147,8 +184,8 @@ fn join_slots(
 }
 
 fn piece_cost(entries: &[(u64, u64)], fill_percent: usize) -> f32 {
-    if entries.len() < 2 {
-        0.0
+    if entries.len() <= PIECE_KEYS_TINY {
+        entries.len().max(1).ilog2() as f32 * COST_TINY_NS
     } else if entries.len() <= leaf_keys_max(fill_percent) {
         Fit::within(entries, fill_percent).cost_ns()
     } else {

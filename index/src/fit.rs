@@ -4,6 +4,7 @@
 //! further right; a leaf whose model would pack long runs gets evenly spread entries instead, so
 //! that inserts find gaps nearby. The cost is measured on the placement itself, not on the rank
 //! error of the line: with gaps most keys of a smooth leaf lie exactly where they are predicted.
+//! Of many entries only evenly spaced samples are placed, each some neighbours long.
 
 use crate::huge::UNIT_BYTES;
 use crate::leaf::{Growth, LEAF_SLOTS_MAX, Slot};
@@ -30,6 +31,10 @@ const FILL_APPEND: usize = 90;
 /// Mean entries moved per insert from which spreading is considered.
 const SHIFTS_TOLERATED: f32 = 8.0;
 
+/// Samples of a leaf's entries, and entries of a sample: leaves with fewer are measured whole.
+const SAMPLE_COUNT: usize = 8;
+const SAMPLE_ENTRIES: usize = 16;
+
 /// How entries of one leaf are laid out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fit {
@@ -41,7 +46,7 @@ pub(crate) struct Fit {
     used_count: usize,
     /// Placed by rank instead of by model.
     spread: bool,
-    /// Mean of log2(1 + |predicted - actual slot|).
+    /// Mean of log2(1 + |predicted - actual slot|), from samples.
     pub(crate) error_log2: f32,
     /// Mean entries an insert has to move, if inserts hit like the present keys.
     pub(crate) shifts: f32,
@@ -103,32 +108,54 @@ impl Fit {
     }
 
     fn measure(&mut self, entries: &[(u64, u64)]) {
-        if entries.is_empty() {
-            return;
-        }
-        let mut place = Placement::new(self, entries.len());
-        let (mut error_sum, mut shift_sum) = (0u64, 0u64);
-        let (mut run_first, mut previous) = (0usize, usize::MAX - 1);
-        for &(key, _) in entries {
-            let at = place.next(key);
-            let error = at.abs_diff(self.model.predict(key)) as u64;
-            error_sum += u64::from(64 - error.leading_zeros());
-            if at != previous + 1 {
-                shift_sum += square(previous.wrapping_add(1).wrapping_sub(run_first));
-                run_first = at;
+        let count = entries.len();
+        let mut runs = Runs::default();
+        let mut place = Placement::new(self, count);
+        if count <= SAMPLE_COUNT * SAMPLE_ENTRIES {
+            runs.add(&mut place, entries);
+        } else {
+            for sample in 0..SAMPLE_COUNT {
+                let first = sample * (count - SAMPLE_ENTRIES) / (SAMPLE_COUNT - 1);
+                place.skip_to(first);
+                runs.add(&mut place, &entries[first..first + SAMPLE_ENTRIES]);
             }
-            previous = at;
         }
-        shift_sum += square(previous + 1 - run_first);
-        let count = entries.len() as f32;
-        self.error_log2 = error_sum as f32 / count;
-        self.shifts = shift_sum as f32 / (4.0 * count);
+        let placed = runs.entry_count.max(1) as f32;
+        self.error_log2 = runs.error_sum as f32 / placed;
+        self.shifts = runs.square_sum as f32 / (4.0 * placed);
     }
 }
 
-fn square(run: usize) -> u64 {
-    // The very first "run" ends before it begins and is none.
-    if run > LEAF_SLOTS_MAX { 0 } else { (run * run) as u64 }
+/// What placing entries shows: how far they lie from their predictions, and how they clot.
+#[derive(Default)]
+struct Runs {
+    entry_count: usize,
+    /// Sum of log2(1 + |predicted - actual slot|).
+    error_sum: u64,
+    /// Sum of the squared lengths of runs without a gap: an insert into a run moves a quarter of it.
+    square_sum: u64,
+}
+
+impl Runs {
+    fn add(&mut self, place: &mut Placement, entries: &[(u64, u64)]) {
+        let (mut run_first, mut run_end) = (0, 0);
+        for (i, &(key, _)) in entries.iter().enumerate() {
+            let at = place.next(key);
+            let predicted = place.model.predict(key);
+            let error = at.abs_diff(predicted) as u64;
+            self.error_sum += u64::from(64 - error.leading_zeros());
+            if i == 0 {
+                // Pushed behind its prediction: the run began before the sample.
+                run_first = predicted.min(at);
+            } else if at != run_end {
+                self.square_sum += ((run_end - run_first) * (run_end - run_first)) as u64;
+                run_first = at;
+            }
+            run_end = at + 1;
+        }
+        self.square_sum += ((run_end - run_first) * (run_end - run_first)) as u64;
+        self.entry_count += entries.len();
+    }
 }
 
 /// Hands out the slots of ascending keys one after the other.
@@ -154,6 +181,12 @@ impl Placement {
             rank: 0,
             free: fit.used_first,
         }
+    }
+
+    /// Goes on with the entry of this rank; those between take a slot each.
+    fn skip_to(&mut self, rank: usize) {
+        self.free += rank - self.rank;
+        self.rank = rank;
     }
 
     /// The slot of the next key; leaves room for all that follow.

@@ -24,14 +24,6 @@ use crate::tree::Tree;
 /// Shape changes one insert may need: extend, double, split, and again one level down.
 const RESHAPES_MAX: usize = 64;
 
-/// What an insert tried in vain since the shape last changed; later ones include earlier ones.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Refused {
-    Nothing,
-    Widening,
-    Closing,
-}
-
 /// State of the writer; holding it mutably is the right to write.
 #[derive(Default)]
 pub(crate) struct Writer {
@@ -65,16 +57,14 @@ impl Tree {
     pub(crate) fn insert(&self, writer: &mut Writer, key: u64, payload: u64) -> Option<u64> {
         // A key of the leaf that a wider node above may have pushed down.
         let mut pushed = None;
-        let mut refused = Refused::Nothing;
         for reshapes in 0..RESHAPES_MAX {
             let (leaf, clamped) = self.leaf_of_writer(key, writer);
-            let changed = if clamped && refused < Refused::Widening && leaf.reaches_out(key) {
-                refused = Refused::Widening;
-                pushed = pushed.or(leaf.ends().map(|(first, _)| first));
-                self.reshape(writer, key, |at| at.widen())
-            } else if refused < Refused::Closing && leaf.is_closing(key) {
-                refused = Refused::Closing;
-                self.reshape(writer, key, |at| at.close())
+            let (widens, closes) = (clamped && leaf.reaches_out(key), leaf.is_closing(key));
+            if (widens || closes) && leaf.tally.may_ask() {
+                if widens {
+                    pushed = pushed.or(leaf.ends().map(|(first, _)| first));
+                }
+                self.reshape(writer, key, |at| at.grow_edge(widens, closes));
             } else {
                 match leaf.insert(key, payload) {
                     Inserted::Replaced(before) => return Some(before),
@@ -86,11 +76,10 @@ impl Tree {
                         }
                         return None;
                     }
-                    Inserted::Full => self.reshape(writer, key, |at| at.make_room()),
+                    Inserted::Full => {
+                        self.reshape(writer, key, |at| at.make_room());
+                    }
                 }
-            };
-            if changed {
-                refused = Refused::Nothing;
             }
         }
         unreachable!("every reshape makes room or strips keys from the leaf");

@@ -107,7 +107,12 @@ pub(crate) struct Tally {
     pub(crate) appends: AtomicU32,
     pub(crate) prepends: AtomicU32,
     pub(crate) shifts: AtomicU32,
+    /// Inserts from which on another shape may be asked for that was refused before.
+    asks_again: AtomicU32,
 }
+
+/// Least inserts after which a refused change of shape is asked for again.
+const ASKS_AGAIN_MIN: u32 = 32;
 
 impl Tally {
     fn new(count: usize) -> Self {
@@ -117,7 +122,20 @@ impl Tally {
             appends: AtomicU32::new(0),
             prepends: AtomicU32::new(0),
             shifts: AtomicU32::new(0),
+            asks_again: AtomicU32::new(0),
         }
+    }
+
+    /// Whether enough was inserted since a change of shape was refused to ask for it again.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.inserts.load(Relaxed) >= self.asks_again.load(Relaxed)
+    }
+
+    /// A change of shape was refused: asking costs more than an insert.
+    pub(crate) fn refuse(&self) {
+        let inserts = self.inserts.load(Relaxed);
+        let pause = (inserts / 4).max(ASKS_AGAIN_MIN);
+        self.asks_again.store(inserts.saturating_add(pause), Relaxed);
     }
 }
 
@@ -210,30 +228,27 @@ impl Leaf {
     #[inline]
     pub(crate) fn get(&self, key: u64) -> Option<u64> {
         let version = self.version.load(Acquire);
+        let payload = self.find(key);
+        // Orders the loads above before the second load of the version, see `read`.
+        fence(Acquire);
+        if self.version.load(Relaxed) == version & !1 {
+            return payload;
+        }
+        self.read(|| self.find(key))
+    }
+
+    /// As `get`, but possibly of a half-made change.
+    #[inline]
+    fn find(&self, key: u64) -> Option<u64> {
+        let (begin, end) = self.bounds();
         let at = self.model.predict(key);
         let slot = &self.slots[at];
         self.prefetch_around(at);
-        let (found, payload) = (slot.key(), slot.payload());
-        if found == key {
-            let (begin, end) = self.bounds();
-            // Orders the loads above before the second load of the version, see `read`.
-            fence(Acquire);
-            let undisturbed = self.version.load(Relaxed) == version & !1;
-            if begin <= at && at < end && undisturbed {
-                return Some(payload);
-            }
+        if slot.key() == key && begin <= at && at < end {
+            return Some(slot.payload());
         }
-        self.get_beside(key)
-    }
-
-    /// As `get`, for keys that do not lie exactly where they are predicted.
-    #[inline(never)]
-    fn get_beside(&self, key: u64) -> Option<u64> {
-        self.read(|| {
-            let (begin, end) = self.bounds();
-            let at = self.search(key, begin, end).ok()?;
-            Some(self.slots[at].payload())
-        })
+        let at = self.search_from(at, key, begin, end).ok()?;
+        Some(self.slots[at].payload())
     }
 
     /// Runs `look` until no write happened beside it. `look` may see half-made changes: it must
@@ -339,15 +354,21 @@ impl Leaf {
     }
 
     /// Any slot with `key`, or else the first slot in `begin..=end` whose key is greater.
-    /// Searches outwards from the predicted slot in doubling steps, then halves: O(log error).
     #[inline]
     pub(crate) fn search(&self, key: u64, begin: usize, end: usize) -> Result<usize, usize> {
+        let at = self.model.predict(key);
+        self.prefetch_around(at);
+        self.search_from(at, key, begin, end)
+    }
+
+    /// As `search`, outwards from slot `at` in doubling steps, then halving: O(log distance).
+    #[inline]
+    fn search_from(&self, at: usize, key: u64, begin: usize, end: usize) -> Result<usize, usize> {
         if begin == end {
             return Err(begin);
         }
-        let start = self.start(key, begin, end);
+        let start = at.clamp(begin, end - 1);
         let slots = &self.slots[..end];
-        self.prefetch_around(start);
         let found = slots[start].key();
         if found == key {
             Ok(start)

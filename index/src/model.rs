@@ -16,6 +16,9 @@ use std::ops::Range;
 /// Binary digits after the point in `slope` and `offset`.
 const FRACTION_BITS: u32 = 48;
 
+/// Entries that a model is trained on, at most.
+const TRAINED_MAX: usize = 128;
+
 /// A line from keys to slots; 32 bytes, half of the line that a lookup reads from a leaf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Model {
@@ -65,7 +68,7 @@ impl Model {
     }
 
     /// Least squares of rank over key, stretched so that `entries` fill the slots `used` of a leaf
-    /// of `slot_count`. `entries` are strictly ascending.
+    /// of `slot_count`. `entries` are strictly ascending; of many, evenly spaced ones are taken.
     pub(crate) fn train(entries: &[(u64, u64)], used: Range<usize>, slot_count: usize) -> Self {
         let middle = (used.start + used.end) / 2;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
@@ -75,21 +78,23 @@ impl Model {
         if entries.len() == 1 {
             return Self::constant(middle);
         }
-        let count = entries.len() as f64;
-        let (mut sum_x, mut sum_xx, mut sum_xy) = (0.0f64, 0.0f64, 0.0f64);
+        let stride = entries.len().div_ceil(TRAINED_MAX);
+        let (mut count, mut sum_x, mut sum_y) = (0.0f64, 0.0f64, 0.0f64);
+        let (mut sum_xx, mut sum_xy) = (0.0f64, 0.0f64);
         let scale = 1.0 / span;
-        let mut rank = 0.0f64;
-        for &(key, _) in entries {
-            let x = (key - first.0) as f64 * scale;
+        for rank in (0..entries.len()).step_by(stride) {
+            let (x, y) = ((entries[rank].0 - first.0) as f64 * scale, rank as f64);
+            count += 1.0;
             sum_x += x;
+            sum_y += y;
             sum_xx += x * x;
-            sum_xy += x * rank;
-            rank += 1.0;
+            sum_xy += x * y;
         }
-        let sum_y = count * (count - 1.0) * 0.5;
         let spread = count * sum_xx - sum_x * sum_x;
-        let slope = if spread > 0.0 { (count * sum_xy - sum_x * sum_y) / spread } else { count };
+        let rising = spread > 0.0;
+        let slope = if rising { (count * sum_xy - sum_x * sum_y) / spread } else { count };
         let offset = (sum_y - slope * sum_x) / count;
+        let count = entries.len() as f64;
         let stretch = used.len() as f64 / count;
         let offset = used.start as f64 + offset * stretch;
         Self::line(first.0, offset, slope * stretch * scale, slot_count)

@@ -113,9 +113,18 @@ impl<'g> Reshape<'_, 'g> {
         true
     }
 
+    /// Widens a node above the leaf, or closes the leaf; a refusal is remembered for a while.
+    pub(crate) fn grow_edge(&mut self, widens: bool, closes: bool) -> bool {
+        let changed = widens && self.widen() || closes && self.close();
+        if !changed {
+            self.place.leaf.tally.refuse();
+        }
+        changed
+    }
+
     /// Hands over to a new leaf before a growing edge is full, if `key` begins a new slot of the
     /// parent: then nothing has to be copied. Says whether it did.
-    pub(crate) fn close(&mut self) -> bool {
+    fn close(&mut self) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let Some((first, last)) = self.place.leaf.ends() else { return false };
         let edge_key = if self.place.leaf.growth == Growth::Append { last } else { first };

@@ -23,7 +23,7 @@ pub(crate) const LEAF_KEYS_SMALL: usize = 128;
 const DEPTH_WORTH_MAX: usize = 4;
 
 /// Keys per slot that are tried.
-const KEYS_PER_SLOT: [usize; 3] = [128, 32, 8];
+const KEYS_PER_SLOT: [usize; 4] = [512, 128, 32, 8];
 
 /// Lookups that are tried out to compare them: one per so many keys, at least and at most.
 const KEYS_PER_SAMPLE: usize = 512;

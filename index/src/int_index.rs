@@ -16,12 +16,12 @@ use crate::tree::Tree;
 /// An ordered map from `u64` keys to `u64` payloads with readers that never block.
 ///
 /// Any number of threads read; writers take turns on a lock inside. Every method is linearizable
-/// except scans, which are consistent per leaf (some thousand entries): each key present throughout
+/// except scans, which are consistent per leaf (up to 2048 entries): each key present throughout
 /// a scan is reported exactly once, in order. All values of key and payload are legal.
 ///
 /// Expected cost: lookups touch three cache lines beyond the cached top of the tree; an update in
 /// place costs the same. Inserts move a few entries; a leaf that must be laid out anew is copied
-/// once, at most 4032 slots.
+/// once, at most 2048 slots.
 ///
 /// ```
 /// let index = uarr_index::IntIndex::new();

@@ -31,8 +31,8 @@ use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 /// Slots in a cache line.
 const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 
-/// Most slots of a leaf, 63 KiB: bounds what one insert may have to copy.
-pub(crate) const LEAF_SLOTS_MAX: usize = 4032;
+/// Most slots of a leaf, 32 KiB: bounds what one insert may have to copy.
+pub(crate) const LEAF_SLOTS_MAX: usize = 2048;
 
 /// The array.
 type Slots = BoxIn<[Slot], HugePages>;
@@ -173,19 +173,28 @@ impl Leaf {
         assert!(range.0 <= first);
         assert!(entries[entries.len() - 1].0 <= range.1);
         let mut slots = Vec::with_capacity_in(fit.slot_count, HugePages);
+        let room = &mut slots.spare_capacity_mut()[..fit.slot_count];
         let mut place = Placement::new(fit, entries.len());
         let begin = place.next(first);
-        slots.extend((0..begin).map(|_| Slot::new(0, 0)));
-        slots.push(Slot::new(first, entries[0].1));
-        for &(key, payload) in &entries[1..] {
-            let at = place.next(key);
-            while slots.len() <= at {
-                slots.push(Slot::new(key, payload));
+        let mut end = begin;
+        let mut at = begin;
+        for (i, &(key, payload)) in entries.iter().enumerate() {
+            if i > 0 {
+                at = place.next(key);
+            }
+            for slot in &mut room[end..=at] {
+                slot.write(Slot::new(key, payload));
+            }
+            end = at + 1;
+        }
+        for unused in [0..begin, end..fit.slot_count] {
+            for slot in &mut room[unused] {
+                slot.write(Slot::new(0, 0));
             }
         }
-        let end = slots.len();
-        assert!(end <= fit.slot_count);
-        slots.extend((end..fit.slot_count).map(|_| Slot::new(0, 0)));
+        // SAFETY: the capacity is at least `slot_count`, and all these slots were written above:
+        // before `begin`, from there to `end` without a hole, and from `end` on.
+        unsafe { slots.set_len(fit.slot_count) };
         let bounds = (begin, end);
         Self::assemble(
             range,

@@ -6,12 +6,8 @@
 //! error of the line: with gaps most keys of a smooth leaf lie exactly where they are predicted.
 //! Of many entries only evenly spaced samples are placed, each some neighbours long.
 
-use crate::huge::UNIT_BYTES;
-use crate::leaf::{Growth, LEAF_SLOTS_MAX, Slot};
+use crate::leaf::{Growth, LEAF_SLOTS_MAX};
 use crate::model::Model;
-
-/// Slots in a unit of memory.
-const SLOTS_PER_UNIT: usize = UNIT_BYTES / size_of::<Slot>();
 
 /// Least slots of a leaf.
 pub(crate) const LEAF_SLOTS_MIN: usize = 16;
@@ -56,9 +52,7 @@ impl Fit {
     /// The best layout of `entries` at a density of `fill_percent`.
     pub(crate) fn within(entries: &[(u64, u64)], fill_percent: usize) -> Self {
         let slots = (entries.len() * 100).div_ceil(fill_percent);
-        // Memory comes in units; the rest of the last one serves as gaps.
-        let unit = if slots > SLOTS_PER_UNIT { SLOTS_PER_UNIT } else { 1 };
-        let slot_count = slots.next_multiple_of(unit).clamp(LEAF_SLOTS_MIN, LEAF_SLOTS_MAX);
+        let slot_count = slots.clamp(LEAF_SLOTS_MIN, LEAF_SLOTS_MAX);
         assert!(entries.len() <= slot_count);
         let mut fit = Self {
             model: Model::train(entries, 0..slot_count, slot_count),

@@ -1,14 +1,14 @@
-//! Memory on huge pages for the slots of leaves.
+//! Memory on huge pages for the nodes of the tree.
 //!
-//! A lookup goes to one random slot of some ten or hundred megabytes; with pages of 4 KiB nearly
-//! every lookup first walks the page tables. Slots are therefore cut from regions of 2 MiB that the
-//! kernel is asked to back with one huge page each (`madvise(MADV_HUGEPAGE)`; refused, the regions
-//! are ordinary memory). One set of regions serves the process, because nodes are freed by
-//! whichever thread the epoch picks, possibly after their index is gone.
+//! A lookup goes to random places of some ten or hundred megabytes; with pages of 4 KiB nearly every
+//! step first walks the page tables. Nodes are therefore cut from regions of 2 MiB that the kernel is
+//! asked to back with one huge page each (`madvise(MADV_HUGEPAGE)`; refused, the regions are
+//! ordinary memory). One set of regions serves the process, because nodes are freed by whichever
+//! thread the epoch picks, possibly after their index is gone.
 //!
-//! A region is divided into units of 4 KiB; blocks are runs of units, first fit. A region without a
-//! block in use goes back to the system, but one is kept, so that a leaf that comes and goes does
-//! not take its region along.
+//! Inside a region blocks are kept by a two-level segregated fit (crate `rlsf`): O(1). A region
+//! without a block in use goes back to the system, but one is kept, so that a leaf that comes and
+//! goes does not take its region along.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +16,12 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allocator_api2::alloc::{AllocError, Allocator, Global};
+use allocator_api2::boxed::Box as BoxIn;
+use rlsf::Tlsf;
 
 const REGION_BYTES: usize = 2 << 20;
-pub(crate) const UNIT_BYTES: usize = 4 << 10;
-const UNITS: usize = REGION_BYTES / UNIT_BYTES;
-/// Smaller blocks come from the process's ordinary allocator: small indexes stay small.
-const BLOCK_BYTES_MIN: usize = 2 * UNIT_BYTES;
-/// Longest block in units; regions that have room for it are tried.
-const BLOCK_UNITS_MAX: usize = 16;
+/// Larger blocks have huge pages of their own, or ought to.
+const BLOCK_BYTES_MAX: usize = REGION_BYTES / 2;
 
 const REGION: Layout = match Layout::from_size_align(REGION_BYTES, REGION_BYTES) {
     Ok(layout) => layout,
@@ -32,42 +30,41 @@ const REGION: Layout = match Layout::from_size_align(REGION_BYTES, REGION_BYTES)
 
 static REGIONS: Mutex<Regions> = Mutex::new(Regions::new());
 
-/// Allocates slots of leaves.
+/// A node's memory.
+pub(crate) type HugeBox<T> = BoxIn<T, HugePages>;
+
+/// Allocates nodes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct HugePages;
 
-// SAFETY: blocks are disjoint runs of units of live regions or come from `Global`, which of the two
-// being decided by the layout alone; a block stays valid until it is deallocated, whichever copy of
-// the allocator (they have no state) does that; a region is freed only when none of its units is in
+// SAFETY: blocks are handed out by the TLSF of a live region or by `Global`, which of the two being
+// decided by the layout alone; a block stays valid until it is deallocated, whichever copy of the
+// allocator (they have no state) does that; a region is freed only when none of its blocks is in
 // use.
 unsafe impl Allocator for HugePages {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match unit_count(layout) {
-            Some(units) => {
-                let block = regions().allocate(units).ok_or(AllocError)?;
-                Ok(NonNull::slice_from_raw_parts(block, layout.size()))
-            }
-            None => Global.allocate(layout),
+        if !lies_in_region(layout) {
+            return Global.allocate(layout);
         }
+        let block = regions().allocate(layout).ok_or(AllocError)?;
+        Ok(NonNull::slice_from_raw_parts(block, layout.size()))
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        match unit_count(layout) {
-            Some(units) => regions().release(block, units),
+        if lies_in_region(layout) {
+            // SAFETY: the caller promises that the block came from `allocate` with this layout, so
+            // from a region, and is not used any more.
+            unsafe { regions().release(block, layout) };
+        } else {
             // SAFETY: a block of this layout was allocated by `Global` in `allocate`; the caller
             // promises the rest.
-            None => unsafe { Global.deallocate(block, layout) },
+            unsafe { Global.deallocate(block, layout) };
         }
     }
 }
 
-/// Units of a block, or `None` if it does not belong into a region.
-fn unit_count(layout: Layout) -> Option<usize> {
-    let units = layout.size().div_ceil(UNIT_BYTES);
-    let fits = layout.size() >= BLOCK_BYTES_MIN
-        && units <= BLOCK_UNITS_MAX
-        && layout.align() <= UNIT_BYTES;
-    fits.then_some(units)
+fn lies_in_region(layout: Layout) -> bool {
+    (1..=BLOCK_BYTES_MAX).contains(&layout.size()) && layout.align() <= BLOCK_BYTES_MAX / 2
 }
 
 fn regions() -> MutexGuard<'static, Regions> {
@@ -78,7 +75,7 @@ fn regions() -> MutexGuard<'static, Regions> {
 struct Regions {
     /// By address.
     all: BTreeMap<usize, Region>,
-    /// Addresses of regions that may have room for the longest block.
+    /// Addresses of regions that had room when they were last asked, or got some since.
     roomy: BTreeSet<usize>,
     /// Regions without a block in use.
     empty_count: usize,
@@ -86,9 +83,8 @@ struct Regions {
 
 struct Region {
     start: NonNull<u8>,
-    /// Whether each unit is in use.
-    used: [bool; UNITS],
-    used_count: usize,
+    blocks: Box<Tlsf<'static, u32, u16, 17, 16>>,
+    block_count: usize,
 }
 
 // SAFETY: a region is plain memory that belongs to whoever holds the `Region`; nothing about it is
@@ -100,32 +96,36 @@ impl Regions {
         Self { all: BTreeMap::new(), roomy: BTreeSet::new(), empty_count: 0 }
     }
 
-    fn allocate(&mut self, units: usize) -> Option<NonNull<u8>> {
+    fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         while let Some(&address) = self.roomy.first() {
             let region = self.all.get_mut(&address).expect("roomy regions are regions");
-            if let Some(first) = region.first_fit(BLOCK_UNITS_MAX) {
-                self.empty_count -= usize::from(region.used_count == 0);
-                return Some(region.take(first, units));
+            if let Some(block) = region.blocks.allocate(layout) {
+                self.empty_count -= usize::from(region.block_count == 0);
+                region.block_count += 1;
+                return Some(block);
             }
             self.roomy.remove(&address);
         }
         let mut region = Region::new()?;
-        let block = region.take(0, units);
+        let block = region.blocks.allocate(layout)?;
+        region.block_count = 1;
         let address = region.start.addr().get();
         self.roomy.insert(address);
         self.all.insert(address, region);
         Some(block)
     }
 
-    fn release(&mut self, block: NonNull<u8>, units: usize) {
-        let offset = block.addr().get() % REGION_BYTES;
-        let address = block.addr().get() - offset;
+    /// # Safety
+    /// The block was allocated here with this layout and is not used any more.
+    unsafe fn release(&mut self, block: NonNull<u8>, layout: Layout) {
+        let address = block.addr().get() & !(REGION_BYTES - 1);
         let region = self.all.get_mut(&address).expect("blocks lie in regions");
-        region.give_back(offset / UNIT_BYTES, units);
-        if UNITS - region.used_count >= BLOCK_UNITS_MAX {
-            self.roomy.insert(address);
-        }
-        if region.used_count == 0 {
+        // SAFETY: regions are aligned to their size, so this is the region whose TLSF handed the
+        // block out, with this alignment; the caller promises the rest.
+        unsafe { region.blocks.deallocate(block, layout.align()) };
+        region.block_count -= 1;
+        self.roomy.insert(address);
+        if region.block_count == 0 {
             self.empty_count += 1;
             if self.empty_count > 1 {
                 self.empty_count -= 1;
@@ -141,44 +141,19 @@ impl Region {
         // SAFETY: the layout has a size.
         let start = NonNull::new(unsafe { alloc(REGION) })?;
         ask_for_huge_page(start);
-        Some(Self { start, used: [false; UNITS], used_count: 0 })
-    }
-
-    /// The first of `units` free neighbours.
-    fn first_fit(&self, units: usize) -> Option<usize> {
-        let mut free = 0;
-        for (unit, used) in self.used.iter().enumerate() {
-            free = if *used { 0 } else { free + 1 };
-            if free == units {
-                return Some(unit + 1 - units);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, first: usize, units: usize) -> NonNull<u8> {
-        let run = &mut self.used[first..first + units];
-        assert!(run.iter().all(|used| !used), "a unit belongs to one block");
-        run.fill(true);
-        self.used_count += units;
-        // SAFETY: `first` is a unit of the region (the slice above is in bounds), so the address
-        // lies inside of its memory.
-        unsafe { self.start.add(first * UNIT_BYTES) }
-    }
-
-    fn give_back(&mut self, first: usize, units: usize) {
-        let run = &mut self.used[first..first + units];
-        assert!(run.iter().all(|used| *used), "a block is released once");
-        run.fill(false);
-        self.used_count -= units;
+        let mut blocks = Box::new(Tlsf::new());
+        // SAFETY: the memory was just allocated, belongs to nobody else, and is freed after the
+        // last use of `blocks`, in `drop`.
+        unsafe { blocks.insert_free_block_ptr(NonNull::slice_from_raw_parts(start, REGION_BYTES)) };
+        Some(Self { start, blocks, block_count: 0 })
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        assert!(self.used_count == 0, "a region outlives its blocks");
+        assert!(self.block_count == 0, "a region outlives its blocks");
         // SAFETY: `start` was allocated in `new` with this layout and is freed once, here; no block
-        // of it is in use.
+        // of it is in use, and `blocks` is only dropped after this, which touches no block.
         unsafe { dealloc(self.start.as_ptr(), REGION) };
     }
 }
@@ -198,49 +173,54 @@ fn ask_for_huge_page(start: NonNull<u8>) {
 mod tests {
     use super::*;
 
+    fn layout(round: usize) -> Layout {
+        Layout::from_size_align(64 + round % 37 * 900, 8 << (round % 4)).unwrap()
+    }
+
     #[test]
     fn blocks_are_disjoint_and_regions_go_back() {
         let mut regions = Regions::new();
         let mut blocks = Vec::new();
         for round in 0..400 {
-            let units = 2 + round % 15;
-            let block = regions.allocate(units).unwrap();
+            let block = regions.allocate(layout(round)).unwrap();
+            assert!(block.addr().get().is_multiple_of(layout(round).align()));
             // SAFETY: the block has been allocated with this length.
-            unsafe { block.write_bytes(round as u8, units * UNIT_BYTES) };
-            blocks.push((block, units, round as u8));
+            unsafe { block.write_bytes(round as u8, layout(round).size()) };
+            blocks.push((block, round));
         }
-        let mut units_seen = BTreeSet::new();
-        for &(block, units, byte) in &blocks {
+        for &(block, round) in &blocks {
+            let len = layout(round).size();
             // SAFETY: the block is allocated and was filled above.
-            let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), units * UNIT_BYTES) };
-            assert!(bytes.iter().all(|&seen| seen == byte));
-            assert!((0..units).all(|i| units_seen.insert(block.addr().get() / UNIT_BYTES + i)));
+            let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), len) };
+            assert!(bytes.iter().all(|&seen| seen == round as u8));
         }
+        let total: usize = blocks.iter().map(|&(_, round)| layout(round).size()).sum();
         let region_count = regions.all.len();
-        assert!((400 * 9 / UNITS..400 * 9 / UNITS + 3).contains(&region_count), "{region_count}");
+        assert!(region_count <= total / REGION_BYTES + 2, "{region_count} for {total} bytes");
         // Every second block goes, and the holes are used again.
-        for (block, units, _) in blocks.iter().skip(1).step_by(2) {
-            regions.release(*block, *units);
+        for &(block, round) in blocks.iter().skip(1).step_by(2) {
+            // SAFETY: allocated above with this layout, and not used any more.
+            unsafe { regions.release(block, layout(round)) };
         }
-        let again: Vec<_> = (0..100).map(|_| regions.allocate(2).unwrap()).collect();
+        let again: Vec<_> = (0..100).map(|_| regions.allocate(layout(1)).unwrap()).collect();
         assert_eq!(regions.all.len(), region_count);
-        again.into_iter().for_each(|block| regions.release(block, 2));
-        for (block, units, _) in blocks.iter().step_by(2) {
-            regions.release(*block, *units);
+        for block in again {
+            // SAFETY: allocated above with this layout, and not used any more.
+            unsafe { regions.release(block, layout(1)) };
+        }
+        for &(block, round) in blocks.iter().step_by(2) {
+            // SAFETY: allocated above with this layout, and not used any more.
+            unsafe { regions.release(block, layout(round)) };
         }
         assert_eq!((regions.all.len(), regions.empty_count), (1, 1));
     }
 
     #[test]
-    fn other_sizes_are_served_elsewhere() {
-        for bytes in [16, BLOCK_BYTES_MIN - 16, REGION_BYTES] {
-            let layout = Layout::from_size_align(bytes, 8).unwrap();
-            assert_eq!(unit_count(layout), None);
-            let block = HugePages.allocate(layout).unwrap();
-            // SAFETY: allocated above with this layout.
-            unsafe { HugePages.deallocate(block.cast(), layout) };
-        }
-        assert_eq!(unit_count(Layout::from_size_align(BLOCK_BYTES_MIN, 8).unwrap()), Some(2));
-        assert_eq!(unit_count(Layout::from_size_align(63 << 10, 8).unwrap()), Some(16));
+    fn very_large_blocks_are_served_elsewhere() {
+        let layout = Layout::from_size_align(BLOCK_BYTES_MAX + 1, 8).unwrap();
+        assert!(!lies_in_region(layout));
+        let block = HugePages.allocate(layout).unwrap();
+        // SAFETY: allocated above with this layout.
+        unsafe { HugePages.deallocate(block.cast(), layout) };
     }
 }

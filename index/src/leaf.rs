@@ -19,11 +19,10 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use allocator_api2::boxed::Box as BoxIn;
 use allocator_api2::vec::Vec;
 
 use crate::fit::{Fit, Placement};
-use crate::huge::HugePages;
+use crate::huge::{HugeBox, HugePages};
 use crate::model::Model;
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
@@ -35,7 +34,7 @@ const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 pub(crate) const LEAF_SLOTS_MAX: usize = 2048;
 
 /// The array.
-type Slots = BoxIn<[Slot], HugePages>;
+type Slots = HugeBox<[Slot]>;
 
 /// One place of the array.
 pub(crate) struct Slot {
@@ -152,7 +151,7 @@ impl Leaf {
         slot_count: usize,
         model: Model,
         growth: Growth,
-    ) -> Box<Self> {
+    ) -> HugeBox<Self> {
         let mut slots = Vec::with_capacity_in(slot_count, HugePages);
         slots.extend((0..slot_count).map(|_| Slot::new(0, 0)));
         Self::assemble(range, model, slots.into_boxed_slice(), 0, (0, 0), growth, 0.0)
@@ -164,7 +163,7 @@ impl Leaf {
         entries: &[(u64, u64)],
         fit: &Fit,
         growth: Growth,
-    ) -> Box<Self> {
+    ) -> HugeBox<Self> {
         assert!(entries.len() <= fit.slot_count);
         assert!(fit.slot_count <= LEAF_SLOTS_MAX);
         let Some(&(first, _)) = entries.first() else {
@@ -215,11 +214,11 @@ impl Leaf {
         bounds: (usize, usize),
         growth: Growth,
         error_log2: f32,
-    ) -> Box<Self> {
+    ) -> HugeBox<Self> {
         assert!(range.0 <= range.1);
         assert!(model.predict(u64::MAX) < slots.len(), "a model stays inside of its leaf");
         let count_max = (slots.len() * 4 / 5) as u32;
-        Box::new(Self {
+        let leaf = Self {
             version: AtomicU64::new(0),
             bounds: AtomicU64::new(pack(bounds.0, bounds.1)),
             model,
@@ -230,7 +229,8 @@ impl Leaf {
             count_max,
             growth,
             error_log2,
-        })
+        };
+        HugeBox::new_in(leaf, HugePages)
     }
 
     /// The payload stored for `key`, from one moment of the leaf.

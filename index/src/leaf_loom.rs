@@ -9,6 +9,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
+use crate::huge::HugeBox;
 use crate::leaf::{Growth, Leaf};
 use crate::leaf_write::Inserted;
 use crate::model::Model;
@@ -23,7 +24,7 @@ fn explore(check: impl Fn() + Sync + Send + 'static) {
 }
 
 /// Keys 10 and 20 in neighbouring slots, one free slot on either side.
-fn small_leaf() -> Box<Leaf> {
+fn small_leaf() -> HugeBox<Leaf> {
     let leaf = Leaf::empty((0, u64::MAX), 5, Model::constant(1), Growth::Within);
     assert_eq!(leaf.insert(10, 100), Inserted::Added);
     assert_eq!(leaf.insert(20, 200), Inserted::Added);

@@ -9,8 +9,10 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::leaf::Leaf;
-use crate::leaf::bump;
+use allocator_api2::vec::Vec as VecIn;
+
+use crate::huge::{HugeBox, HugePages};
+use crate::leaf::{Leaf, bump};
 use crate::sync::{AtomicPtr, AtomicU32};
 
 /// Most slots of an inner node: 512 KiB, copied in well under half a millisecond.
@@ -34,12 +36,12 @@ pub(crate) enum Node<'a> {
 }
 
 impl Child {
-    pub(crate) fn from_leaf(leaf: Box<Leaf>) -> Self {
-        Self(Box::into_raw(leaf).cast())
+    pub(crate) fn from_leaf(leaf: HugeBox<Leaf>) -> Self {
+        Self(HugeBox::into_raw_with_allocator(leaf).0.cast())
     }
 
-    pub(crate) fn from_inner(inner: Box<Inner>) -> Self {
-        Self(Box::into_raw(inner).cast::<()>().map_addr(|a| a | INNER_TAG))
+    pub(crate) fn from_inner(inner: HugeBox<Inner>) -> Self {
+        Self(HugeBox::into_raw_with_allocator(inner).0.cast::<()>().map_addr(|a| a | INNER_TAG))
     }
 
     #[inline]
@@ -85,13 +87,13 @@ impl Child {
     /// Called once per node, when no thread can hold or obtain a reference to it.
     pub(crate) unsafe fn free(self) {
         if self.is_inner() {
-            // SAFETY: the tag says that the pointer came from `Box<Inner>`; nobody else refers to
+            // SAFETY: the tag says that the pointer came from `HugeBox<Inner>`; nobody else refers to
             // it and it is freed once, by the caller's promise.
-            drop(unsafe { Box::from_raw(self.untagged().cast::<Inner>()) });
+            drop(unsafe { HugeBox::from_raw_in(self.untagged().cast::<Inner>(), HugePages) });
         } else {
-            // SAFETY: without the tag the pointer came from `Box<Leaf>`; nobody else refers to it
+            // SAFETY: without the tag the pointer came from `HugeBox<Leaf>`; nobody else refers to it
             // and it is freed once, by the caller's promise.
-            drop(unsafe { Box::from_raw(self.untagged().cast::<Leaf>()) });
+            drop(unsafe { HugeBox::from_raw_in(self.untagged().cast::<Leaf>(), HugePages) });
         }
     }
 }
@@ -122,7 +124,7 @@ pub(crate) struct Inner {
     shift: u32,
     /// Different children, about: exact when made, and never too small. The writer's own.
     children_count: AtomicU32,
-    slots: Box<[Link]>,
+    slots: HugeBox<[Link]>,
 }
 
 /// On which side of a node's slots a key lies.
@@ -135,14 +137,16 @@ pub(crate) enum Side {
 
 impl Inner {
     /// A node whose slot 0 begins at `low`.
-    pub(crate) fn new(low: u64, shift: u32, slots: Vec<Child>) -> Box<Self> {
+    pub(crate) fn new(low: u64, shift: u32, slots: Vec<Child>) -> HugeBox<Self> {
         assert!(!slots.is_empty());
         assert!(slots.len() <= FANOUT_MAX);
         assert!(shift < 64);
         let borders = slots.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        let slots = slots.into_iter().map(Link::new).collect();
+        let mut links = VecIn::with_capacity_in(slots.len(), HugePages);
+        links.extend(slots.into_iter().map(Link::new));
         let children_count = AtomicU32::new(borders as u32 + 1);
-        Box::new(Self { low, shift, children_count, slots })
+        let slots = links.into_boxed_slice();
+        HugeBox::new_in(Self { low, shift, children_count, slots }, HugePages)
     }
 
     /// The slot that answers for `key`.

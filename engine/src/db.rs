@@ -188,6 +188,7 @@ impl<S: Storage> Db<S> {
     /// The record of `key`, in place. No system call and no lock.
     ///
     /// Errors: `InvalidArgument`, `Corruption`.
+    #[inline]
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
         let key = self.core().table.kind.encode(&key)?;
         Ok(self.core().get(key.as_ref())?.map(Record::new))

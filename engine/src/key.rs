@@ -38,19 +38,29 @@ impl KeyKind {
     }
 
     /// The stored bytes of `key` in a table of this kind.
+    #[inline]
     pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<KeyBytes<'a>> {
         let (given, bytes) = (key.kind(), key.to_key());
-        if self != Self::Bytes && self != given {
-            return Err(Error::invalid(format!(
-                "the table has {self:?} keys, but a {given:?} key was given"
-            )));
-        }
+        let fits = self == Self::Bytes || self == given;
         match bytes.as_ref().len() {
-            1..=KEY_BYTES_MAX => Ok(bytes),
-            0 => Err(Error::invalid("a key has at least 1 byte, the given one is empty")),
-            len => Err(Error::invalid(format!(
+            1..=KEY_BYTES_MAX if fits => Ok(bytes),
+            len => Err(self.refusal(given, len)),
+        }
+    }
+
+    /// Why a key is none of this kind.
+    #[cold]
+    fn refusal(self, given: Self, len: usize) -> Error {
+        if self != Self::Bytes && self != given {
+            return Error::invalid(format!(
+                "the table has {self:?} keys, but a {given:?} key was given"
+            ));
+        }
+        match len {
+            0 => Error::invalid("a key has at least 1 byte, the given one is empty"),
+            len => Error::invalid(format!(
                 "a key has at most {KEY_BYTES_MAX} bytes, the given one has {len}"
-            ))),
+            )),
         }
     }
 }
@@ -65,6 +75,7 @@ pub enum KeyBytes<'a> {
 }
 
 impl AsRef<[u8]> for KeyBytes<'_> {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Slice(bytes) => bytes,
@@ -82,18 +93,22 @@ pub trait AsKey {
 }
 
 impl AsKey for u64 {
+    #[inline]
     fn kind(&self) -> KeyKind {
         KeyKind::U64
     }
+    #[inline]
     fn to_key(&self) -> KeyBytes<'_> {
         KeyBytes::Int(self.to_be_bytes())
     }
 }
 
 impl AsKey for i64 {
+    #[inline]
     fn kind(&self) -> KeyKind {
         KeyKind::I64
     }
+    #[inline]
     fn to_key(&self) -> KeyBytes<'_> {
         KeyBytes::Int((self.cast_unsigned() ^ 1 << 63).to_be_bytes())
     }
@@ -132,6 +147,7 @@ impl<K: AsKey + ?Sized> AsKey for &K {
 }
 
 /// The number in an 8-byte stored key, in order.
+#[inline]
 pub(crate) fn int_key(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }

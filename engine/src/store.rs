@@ -76,6 +76,7 @@ impl<M: DataMap> RecordStore<M> {
     }
 
     /// Asks the processor to fetch the first lines of the record.
+    #[inline]
     pub fn prefetch(&self, locator: Locator) {
         let address = locator.address();
         for line in 0..locator.line_count().clamp(1, 4) {
@@ -100,8 +101,13 @@ impl<M: DataMap> RecordStore<M> {
 
     #[inline]
     fn view(&self, address: u64) -> Option<RecordView<'_>> {
-        let header = RecordHeader::peek(self.map.bytes(address, RECORD_HEADER_BYTES)?)?;
-        let bytes = self.map.bytes(address, header.record_bytes())?;
+        // Records lie in one chunk, but for those longer than that.
+        let rest = self.map.bytes_from(address);
+        let header = RecordHeader::peek(rest)?;
+        let bytes = match rest.get(..header.record_bytes()) {
+            Some(bytes) => bytes,
+            None => self.map.bytes(address, header.record_bytes())?,
+        };
         let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         let key = bytes.get(RECORD_HEADER_BYTES..key_end)?;
         let value = bytes.get(header.value_offset()..)?;

@@ -19,12 +19,14 @@ pub const fn align_up_u64(value: u64, align: u64) -> u64 {
 
 /// Offset of the value behind the start of its record: 8-aligned, 64-aligned for wide values
 /// (whose records start 64-aligned too).
+#[inline]
 pub const fn value_offset(key_bytes: usize, value_bytes: usize) -> usize {
     let align = if value_bytes >= WIDE_VALUE_BYTES { 64 } else { 8 };
     align_up(RECORD_HEADER_BYTES + key_bytes, align)
 }
 
 /// Bytes of a record without the gap to the next one.
+#[inline]
 pub const fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     value_offset(key_bytes, value_bytes) + value_bytes
 }

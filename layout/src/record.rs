@@ -102,6 +102,7 @@ impl Locator {
     }
 
     /// The locator with these bits, `None` for 0.
+    #[inline]
     pub fn from_bits(bits: u64) -> Option<Self> {
         (bits >> 16 != 0).then_some(Self(bits))
     }
@@ -112,6 +113,7 @@ impl Locator {
     }
 
     /// Address of the record.
+    #[inline]
     pub fn address(self) -> u64 {
         (self.0 >> 16) * RECORD_ALIGN_BYTES
     }
@@ -122,6 +124,7 @@ impl Locator {
     }
 
     /// Cache lines of the record, if known.
+    #[inline]
     pub fn line_count(self) -> u64 {
         self.0 & 0x7fff
     }
@@ -180,21 +183,25 @@ impl RecordHeader {
     }
 
     /// The header at the start of `bytes`; nothing is checked.
+    #[inline]
     pub fn peek(bytes: &[u8]) -> Option<&Self> {
         Some(Self::ref_from_prefix(bytes).ok()?.0)
     }
 
     /// Whether the record removes its key.
+    #[inline]
     pub fn is_tombstone(&self) -> bool {
         self.flags.get() & FLAG_TOMBSTONE != 0
     }
 
     /// Bytes of the record.
+    #[inline]
     pub fn record_bytes(&self) -> usize {
         record_bytes(usize::from(self.key_bytes.get()), self.value_bytes.get() as usize)
     }
 
     /// Offset of the value in the record.
+    #[inline]
     pub fn value_offset(&self) -> usize {
         value_offset(usize::from(self.key_bytes.get()), self.value_bytes.get() as usize)
     }

@@ -254,6 +254,19 @@ impl DataMap for FileMap {
     }
 
     #[inline]
+    fn bytes_from(&self, address: u64) -> &[u8] {
+        let offset = address & ((1_u64 << self.chunk_shift) - 1);
+        let mark = self.readable.get((address >> self.chunk_shift) as usize);
+        let published = mark.map_or(0, |mark| mark.load(Ordering::Acquire));
+        // The watermark is at most a chunk, so what is below it does not leave the chunk.
+        if offset < published {
+            self.published(address, (published - offset) as usize)
+        } else {
+            &[]
+        }
+    }
+
+    #[inline]
     fn prefetch(&self, address: u64) {
         #[cfg(target_arch = "x86_64")]
         {
@@ -412,6 +425,10 @@ mod tests {
         assert_eq!(map.bytes(8, 6), None);
         assert_eq!(map.bytes(14, 1), None);
         assert_eq!(map.bytes(CHUNK, 1), None);
+        assert_eq!(map.bytes_from(9), b"bcde");
+        for nothing in [13, 14, CHUNK, 2 * CHUNK, u64::MAX] {
+            assert_eq!(map.bytes_from(nothing), b"");
+        }
         assert_eq!(map.bytes(2 * CHUNK, 1), None);
         assert_eq!(map.bytes(u64::MAX, 1), None);
         assert_eq!(map.bytes(8, usize::MAX), None);

@@ -128,6 +128,8 @@ pub trait DataMap: Send + Sync + 'static {
     /// The bytes at `address .. address + len`, or `None` when any of them was never published.
     /// Published bytes never change while the map lives. A range may span chunks.
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
+    /// All bytes from `address` on that are published in its chunk; none if it lies behind them.
+    fn bytes_from(&self, address: u64) -> &[u8];
     /// Asks the processor to fetch the line at `address`; any value is fine.
     fn prefetch(&self, address: u64);
     /// Bytes of real file space behind the map.

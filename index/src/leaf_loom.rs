@@ -6,9 +6,12 @@
 //! seen to fail the last test; weakening the Release store of `Link` was not noticed by any, so
 //! that one rests on its argument in `grow`.
 
+use crossbeam_epoch as epoch;
+use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
+use crate::grow::retire;
 use crate::huge::HugeBox;
 use crate::leaf::{Growth, Leaf};
 use crate::leaf_write::Inserted;
@@ -16,6 +19,9 @@ use crate::model::Model;
 use crate::node::{Child, Link, Node};
 
 const PREEMPTIONS_MAX: usize = 3;
+
+/// Steps of the epoch after which nobody holds what was retired before.
+const EPOCHS_UNTIL_FREED: usize = 3;
 
 fn explore(check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -110,5 +116,46 @@ fn loom_a_replaced_leaf_loses_nothing() {
         unsafe { old.free() };
         // SAFETY: as above; the two nodes are different.
         unsafe { new.free() };
+    });
+}
+
+/// A replaced leaf is freed by a later step of the epoch, and not while a reader may look at it. A
+/// cell stands beside each leaf: whoever uses the leaf looks at the cell, and what the epoch frees
+/// together with the leaf writes to it. Loom fails if the two are not ordered.
+#[test]
+fn loom_a_retired_leaf_is_freed_behind_its_readers() {
+    explore(|| {
+        let link = Arc::new(Link::new(Child::from_leaf(small_leaf())));
+        let old = link.load();
+        let used = Arc::new(UnsafeCell::new(()));
+        let (writer, freed) = (Arc::clone(&link), Arc::clone(&used));
+        let writing = thread::spawn(move || {
+            let guard = epoch::pin();
+            writer.store(Child::from_leaf(small_leaf()));
+            retire(old, &guard);
+            // SAFETY: the closure owns a reference to the cell, which does not mind the thread it
+            // is dropped on.
+            unsafe { guard.defer_unchecked(move || freed.with_mut(|_| ())) };
+            guard.flush();
+            drop(guard);
+            for _ in 0..EPOCHS_UNTIL_FREED {
+                epoch::pin().flush();
+            }
+        });
+        let guard = epoch::pin();
+        let child = link.load();
+        // SAFETY: this thread was pinned before it loaded the pointer, and stays pinned.
+        let Node::Leaf(leaf) = (unsafe { child.node() }) else {
+            unreachable!("only leaves were stored")
+        };
+        assert_eq!(leaf.get(20), Some(200));
+        if child == old {
+            used.with(|_| ());
+        }
+        drop(guard);
+        writing.join().unwrap();
+        // SAFETY: the writer has ended, this thread does not use the node any more, and it was
+        // never retired.
+        unsafe { link.load().free() };
     });
 }

@@ -7,6 +7,10 @@ use crate::keys::{Random, SETS, key_set};
 use uarr_index::IntIndex;
 
 const DEPTH_MAX: usize = 16;
+/// Operations between two full comparisons.
+const CHECKPOINT: usize = 10_000;
+/// Miri runs some ten thousand times slower.
+const SCALE: usize = if cfg!(miri) { 150 } else { 1 };
 
 fn compare(name: &str, index: &IntIndex, model: &BTreeMap<u64, u64>) {
     assert_eq!(index.len(), model.len(), "{name}: length");
@@ -37,7 +41,10 @@ fn random_operations(name: &str, keys: &[u64], index: &IntIndex, seed: u64, coun
     let mut entries = Vec::new();
     index.scan(Bound::Unbounded, usize::MAX, &mut entries);
     let mut model: BTreeMap<u64, u64> = entries.iter().copied().collect();
-    for _ in 0..count {
+    for step in 0..count {
+        if step % CHECKPOINT == CHECKPOINT - 1 {
+            compare(name, index, &model);
+        }
         let mut key = keys[random.below(keys.len() as u64) as usize];
         if random.below(8) == 0 {
             key = key.wrapping_add(random.below(3)).wrapping_sub(1);
@@ -89,10 +96,16 @@ fn random_operations(name: &str, keys: &[u64], index: &IntIndex, seed: u64, coun
 #[test]
 fn random_operations_agree_with_the_model() {
     for (seed, name) in SETS.iter().enumerate() {
-        let keys = key_set(name, 20_000, seed as u64);
-        random_operations(name, &keys, &IntIndex::new(), seed as u64, 60_000);
+        let keys = key_set(name, 20_000 / SCALE, seed as u64);
+        random_operations(name, &keys, &IntIndex::new(), seed as u64, 60_000 / SCALE);
         let entries: Vec<(u64, u64)> = keys.iter().step_by(2).map(|&k| (k, !k)).collect();
-        random_operations(name, &keys, &IntIndex::from_sorted(&entries), seed as u64, 60_000);
+        random_operations(
+            name,
+            &keys,
+            &IntIndex::from_sorted(&entries),
+            seed as u64,
+            60_000 / SCALE,
+        );
     }
 }
 
@@ -114,7 +127,7 @@ fn insert_all(name: &str, order: &[u64]) {
 #[test]
 fn ordered_inserts_agree_with_the_model() {
     for (seed, name) in SETS.iter().enumerate() {
-        let mut keys = key_set(name, 40_000, 100 + seed as u64);
+        let mut keys = key_set(name, 40_000 / SCALE, 100 + seed as u64);
         insert_all(&format!("{name} ascending"), &keys);
         keys.reverse();
         insert_all(&format!("{name} descending"), &keys);
@@ -137,7 +150,7 @@ fn ordered_inserts_agree_with_the_model() {
 #[test]
 fn shuffled_inserts_agree_with_the_model() {
     for (seed, name) in SETS.iter().enumerate() {
-        let mut keys = key_set(name, 40_000, 200 + seed as u64);
+        let mut keys = key_set(name, 40_000 / SCALE, 200 + seed as u64);
         Random::new(seed as u64).shuffle(&mut keys);
         insert_all(&format!("{name} shuffled"), &keys);
     }
@@ -147,7 +160,7 @@ fn shuffled_inserts_agree_with_the_model() {
 fn bulk_loads_agree_with_the_model() {
     for (seed, name) in SETS.iter().enumerate() {
         for count in [0, 1, 2, 3, 17, 300, 5000, 100_000] {
-            let keys = key_set(name, count, 300 + seed as u64);
+            let keys = key_set(name, count.min(600_000 / SCALE), 300 + seed as u64);
             let entries: Vec<(u64, u64)> = keys.iter().map(|&k| (k, k ^ 5)).collect();
             let index = IntIndex::from_sorted(&entries);
             compare(name, &index, &entries.into_iter().collect());
@@ -177,14 +190,18 @@ fn extreme_keys_and_payloads_are_ordinary() {
     assert_eq!(entries, [(u64::MAX, u64::MAX), (0, u64::MAX)]);
 }
 
-/// Inserts always where the present keys are closest: between two neighbours, then beside them.
+/// Inserts always where the present keys are closest: between two neighbours, then beside them. More
+/// adversaries, which also aim at memory, are in `tests/bounds.rs`.
 #[test]
 fn an_adversary_cannot_break_it() {
     let index = IntIndex::new();
     let mut model = BTreeMap::new();
     let mut random = Random::new(9);
     let (mut low, mut high) = (0u64, u64::MAX);
-    for round in 0..60_000u64 {
+    for round in 0..60_000 / SCALE as u64 {
+        if round % CHECKPOINT as u64 == 0 {
+            compare("adversary", &index, &model);
+        }
         if high - low < 2 {
             low = random.next() >> 1;
             high = low + (random.next() >> random.below(64)).min(u64::MAX - low);

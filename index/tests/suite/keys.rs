@@ -31,7 +31,8 @@ impl Random {
     }
 }
 
-pub const SETS: [&str; 12] = [
+/// The names of all sets.
+pub const SETS: [&str; 13] = [
     "sequential",
     "uniform",
     "lognormal",
@@ -41,6 +42,7 @@ pub const SETS: [&str; 12] = [
     "cantor",
     "high_dense",
     "exponential",
+    "growing_gaps",
     "extremes",
     "two_scales",
     "tenants",
@@ -84,6 +86,14 @@ pub fn key_set(name: &str, count: usize, seed: u64) -> Vec<u64> {
             let bits = (i % 64) as u32;
             (1u64 << bits).wrapping_add(i / 64)
         }),
+        // Each gap is a little wider than the one before, a trillion times in the end.
+        "growing_gaps" => {
+            let mut at = 0u64;
+            Box::new(move |i| {
+                at += 1 + (40.0 * i as f64 / count as f64).exp2() as u64;
+                at
+            })
+        }
         "extremes" => Box::new(|i| if i % 2 == 0 { i / 2 } else { u64::MAX - i / 2 }),
         "two_scales" => Box::new(move |i| (i % 1000) << 44 | random.below(1 << (i % 40))),
         "tenants" => Box::new(|i| (i % 37) << 40 | (i / 37)),

@@ -62,6 +62,7 @@ fn table<W>(
     work: &W,
     key_count: usize,
 ) {
+    println!("| phase | structure | ns | of BTreeMap |\n|---|---|---|---|");
     for &phase in phases {
         let repeated = phase.reads() || key_count <= REPEATED_CHANGES_KEYS_MAX;
         let passes = if repeated { PASSES } else { 1 };
@@ -83,6 +84,12 @@ fn table<W>(
             let ratio =
                 medians[0].map_or_else(String::new, |first| format!("{:.2}", median / first));
             println!("| {} | {} | {median:.1} | {ratio} |", phase.name(), structure.name());
+        }
+    }
+    for structure in structures {
+        if let Some(bytes) = structure.node_bytes() {
+            let each = bytes as f64 / key_count.max(1) as f64;
+            println!("| bytes per key | {} | {each:.1} | |", structure.name());
         }
     }
 }

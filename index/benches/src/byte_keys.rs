@@ -97,7 +97,7 @@ trait ByteMap {
     /// order.
     fn sum_ranked(&self, records: &Records, buffer: &mut Vec<u64>) -> Option<u64>;
 
-    fn index_bytes(&self) -> Option<(usize, usize)> {
+    fn node_bytes(&self) -> Option<usize> {
         None
     }
 }
@@ -136,20 +136,19 @@ impl<M: ByteMap> Structure<ByteWork> for Entrant<M> {
         M::NAME
     }
 
+    fn node_bytes(&self) -> Option<usize> {
+        self.loaded().node_bytes()
+    }
+
     fn run(&mut self, phase: Phase, work: &ByteWork) -> Option<Timed> {
         let records = &work.records;
         match phase {
             Phase::Bulk => {
                 self.0 = None;
-                let pass = timed(work.sorted.len(), || {
+                Some(timed(work.sorted.len(), || {
                     self.0 = Some(M::load(&work.sorted, records));
                     0
-                });
-                if let Some((points, order)) = self.loaded().index_bytes() {
-                    let each = |bytes: usize| bytes as f64 / work.sorted.len() as f64;
-                    println!("bytes per key: hash {:.1}, order {:.1}", each(points), each(order));
-                }
-                Some(pass)
+                }))
             }
             Phase::Hit => Some(timed(work.shuffled.len(), || {
                 let keys = work.shuffled.iter().map(|&place| &records.0[place]);
@@ -223,9 +222,9 @@ impl ByteMap for ByteIndex {
         }
     }
 
-    fn index_bytes(&self) -> Option<(usize, usize)> {
+    fn node_bytes(&self) -> Option<usize> {
         let stats = self.stats();
-        Some((stats.points.bytes, stats.ordered.map_or(0, |ordered| ordered.bytes)))
+        Some(stats.points.bytes + stats.ordered.map_or(0, |ordered| ordered.bytes))
     }
 }
 

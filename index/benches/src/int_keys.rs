@@ -13,6 +13,8 @@ use crate::keys::{Random, key_set};
 use crate::machine::Machine;
 use crate::{Phase, SCAN_LEN, Structure, Timed, timed};
 
+/// Lookups of one pass, at most: enough to miss the cache.
+const LOOKUPS_MAX: usize = 2_000_000;
 /// Scans of one pass.
 const SCANS: usize = 20_000;
 
@@ -78,6 +80,10 @@ trait IntMap {
     fn find_many(&self, _keys: &[u64], _found: &mut [Option<u64>]) -> bool {
         false
     }
+
+    fn node_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// All structures, `BTreeMap` first.
@@ -105,6 +111,10 @@ impl<M: IntMap> Structure<IntWork> for Entrant<M> {
         M::NAME
     }
 
+    fn node_bytes(&self) -> Option<usize> {
+        self.loaded().node_bytes()
+    }
+
     fn run(&mut self, phase: Phase, work: &IntWork) -> Option<Timed> {
         match phase {
             Phase::Bulk => {
@@ -114,9 +124,9 @@ impl<M: IntMap> Structure<IntWork> for Entrant<M> {
                     0
                 }))
             }
-            Phase::Hit => Some(find_all(self.loaded(), &work.shuffled)),
-            Phase::Miss => Some(find_all(self.loaded(), &work.absent)),
-            Phase::HitMany => find_many(self.loaded(), &work.shuffled),
+            Phase::Hit => Some(find_all(self.loaded(), some_of(&work.shuffled))),
+            Phase::Miss => Some(find_all(self.loaded(), some_of(&work.absent))),
+            Phase::HitMany => find_many(self.loaded(), some_of(&work.shuffled)),
             Phase::Scan => scan(self.loaded(), &work.shuffled),
             Phase::Iterate => None,
             Phase::Insert | Phase::Mixed => Some(change::<M>(phase, work)),
@@ -129,6 +139,10 @@ impl<M: IntMap> Structure<IntWork> for Entrant<M> {
             }
         }
     }
+}
+
+fn some_of(keys: &[u64]) -> &[u64] {
+    &keys[..keys.len().min(LOOKUPS_MAX)]
 }
 
 fn find_all<M: IntMap>(map: &M, keys: &[u64]) -> Timed {
@@ -211,6 +225,10 @@ impl IntMap for IntIndex {
     fn find_many(&self, keys: &[u64], found: &mut [Option<u64>]) -> bool {
         self.get_many(keys, found);
         true
+    }
+
+    fn node_bytes(&self) -> Option<usize> {
+        Some(self.stats().bytes)
     }
 }
 

@@ -5,4 +5,6 @@
 mod byte_model;
 mod int_model;
 mod keys;
+mod machine;
+mod real_keys;
 mod stress;

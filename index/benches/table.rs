@@ -1,10 +1,11 @@
 //! One line per structure and phase: ns per operation, and the ratio to `BTreeMap` of the same run.
 //!
-//! `cargo bench --manifest-path index/benches/Cargo.toml --bench table -- [keys] [set ...]`; by default
-//! 1,000,000 keys and all sets. Sets are those of `tests/suite/keys.rs`, `inodes`, `mtimes` and `paths` of
-//! this machine (however many there are), and `user` (`user:%010d`). Structures take turns within
-//! a phase; the medians of three passes count, of one pass above 2,000,000 keys where a pass
-//! changes the structure.
+//! `cargo bench --manifest-path index/benches/Cargo.toml --bench table -- [keys] [set ...]`; by
+//! default
+//! 1,000,000 keys and all sets. Sets are those of `tests/suite/keys.rs`, `inodes`, `mtimes` and
+//! `paths` of this machine (however many there are), and `user` (`user:%010d`). Structures take
+//! turns within a phase; the medians of three passes count, of one pass above 2,000,000 keys
+//! where a pass changes the structure.
 
 use uarr_index_benches::{
     ByteWork, IntWork, Phase, SETS, Structure, Timed, byte_structures, int_structures,

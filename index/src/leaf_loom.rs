@@ -1,10 +1,13 @@
-//! Model checks of the two hand-offs between the writer and its readers, over the real code:
-//! a leaf changed under its version, and a leaf replaced behind a link.
+//! Model checks of the hand-offs between the writer and its readers, over the real code: a leaf
+//! changed under its version, a leaf replaced behind a link, and a replaced leaf freed by the epoch
+//! (crossbeam's own code, which loom drives too).
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p uarr-index --lib --release loom` explores interleavings
-//! with up to three forced switches. Taking either fence out of `Leaf::read` or `Leaf::write` was
-//! seen to fail the last test; weakening the Release store of `Link` was not noticed by any, so
-//! that one rests on its argument in `grow`.
+//! `scripts/sanitize-index loom`, which is `RUSTFLAGS="--cfg loom --cfg crossbeam_loom" cargo
+//! test -p uarr-index
+//! --lib --release loom`, explores interleavings with up to three forced switches, in half a
+//! minute. Seen to fail: `Leaf::read` or `Leaf::write` without its fence; a leaf retired before
+//! it is unlinked; a reader that uses a leaf behind its guard. Weakening the Release store of
+//! `Link` was not noticed by any, so that one rests on its argument in `grow`.
 
 use crossbeam_epoch as epoch;
 use loom::cell::UnsafeCell;

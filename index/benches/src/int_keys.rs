@@ -125,6 +125,8 @@ impl<M: IntMap> Structure<IntWork> for Entrant<M> {
                 }))
             }
             Phase::Hit => Some(find_all(self.loaded(), some_of(&work.shuffled))),
+            // Between consecutive keys there is none to miss.
+            Phase::Miss if work.absent.is_empty() => None,
             Phase::Miss => Some(find_all(self.loaded(), some_of(&work.absent))),
             Phase::HitMany => find_many(self.loaded(), some_of(&work.shuffled)),
             Phase::Scan => scan(self.loaded(), &work.shuffled),

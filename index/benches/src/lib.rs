@@ -5,8 +5,8 @@
 //! Times are CPU time of the thread: other work on the machine does not count, cache misses do.
 //!
 //! Who takes part: `BTreeMap` (to which ratios are formed), `hashbrown` (no order), `blart` (an
-//! adaptive radix tree), `crossbeam-skiplist` and `scc::TreeIndex` (ordered, many threads). Only the last
-//! two and ours may be read beside a writer, and pay for that here too.
+//! adaptive radix tree), `crossbeam-skiplist` and `scc::TreeIndex` (ordered, many threads). Only
+//! the last two and ours may be read beside a writer, and pay for that here too.
 
 mod byte_keys;
 mod int_keys;

@@ -45,10 +45,13 @@ fn options(ordered: bool) -> ByteIndexOptions {
 }
 
 /// Miri runs some ten thousand times slower.
-const SCALE: usize = if cfg!(miri) { 50 } else { 1 };
+const SCALE: usize = if cfg!(miri) { 100 } else { 1 };
 
-const SETS: [&str; 8] =
-    ["users", "paths", "zeros", "bytes", "long_prefix", "short", "binary", "huge"];
+const SETS: &[&str] = if cfg!(miri) {
+    &["users", "zeros", "binary"]
+} else {
+    &["users", "paths", "zeros", "bytes", "long_prefix", "short", "binary", "huge"]
+};
 
 /// Distinct keys in a random order.
 fn key_set(name: &str, count: usize, seed: u64) -> Vec<Vec<u8>> {
@@ -183,7 +186,7 @@ fn random_operations(name: &str, index: &ByteIndex, keys: &[Vec<u8>], count: usi
 
 #[test]
 fn random_operations_agree_with_the_model() {
-    for name in SETS {
+    for &name in SETS {
         let keys = key_set(name, 4000 / SCALE, 3);
         let count = if name == "huge" { 1500 } else { 25_000 } / SCALE;
         random_operations(name, &ByteIndex::new(options(true)), &keys, count);
@@ -196,7 +199,7 @@ fn random_operations_agree_with_the_model() {
 fn collisions_are_resolved() {
     for mask in [0, 3, u64::MAX - 1, 3 << 62, 0xff] {
         for name in ["users", "zeros", "bytes"] {
-            let keys = key_set(name, 150, 5);
+            let keys = key_set(name, if cfg!(miri) { 20 } else { 150 }, 5);
             let index = ByteIndex::with_hash_mask(options(true), mask);
             random_operations(name, &index, &keys, 6000 / SCALE);
         }
@@ -205,7 +208,7 @@ fn collisions_are_resolved() {
 
 #[test]
 fn every_order_of_inserts_gives_the_same_order() {
-    for name in SETS {
+    for &name in SETS {
         let mut keys = key_set(name, 6000 / SCALE, 9);
         for order in ["shuffled", "ascending", "descending"] {
             match order {
@@ -228,7 +231,7 @@ fn every_order_of_inserts_gives_the_same_order() {
 
 #[test]
 fn bulk_loads_agree_with_the_model() {
-    for name in SETS {
+    for &name in SETS {
         for count in [0, 1, 2, 57, 6000 / SCALE] {
             let mut keys = key_set(name, count, 11);
             keys.sort_unstable();
@@ -309,7 +312,7 @@ const KEY_BYTES_PER_BYTE: usize = 8;
 /// memory.
 #[test]
 fn hostile_keys_cost_a_bounded_number_of_reads_and_bytes() {
-    for name in SETS {
+    for &name in SETS {
         for order in ["shuffled", "ascending"] {
             let mut keys = key_set(name, 6000 / SCALE, 17);
             if order == "ascending" {

@@ -10,7 +10,7 @@ const DEPTH_MAX: usize = 16;
 /// Operations between two full comparisons.
 const CHECKPOINT: usize = 10_000;
 /// Miri runs some ten thousand times slower.
-const SCALE: usize = if cfg!(miri) { 150 } else { 1 };
+const SCALE: usize = if cfg!(miri) { 400 } else { 1 };
 
 fn compare(name: &str, index: &IntIndex, model: &BTreeMap<u64, u64>) {
     assert_eq!(index.len(), model.len(), "{name}: length");
@@ -190,8 +190,8 @@ fn extreme_keys_and_payloads_are_ordinary() {
     assert_eq!(entries, [(u64::MAX, u64::MAX), (0, u64::MAX)]);
 }
 
-/// Inserts always where the present keys are closest: between two neighbours, then beside them. More
-/// adversaries, which also aim at memory, are in `tests/bounds.rs`.
+/// Inserts always where the present keys are closest: between two neighbours, then beside them.
+/// More adversaries, which also aim at memory, are in `tests/bounds.rs`.
 #[test]
 fn an_adversary_cannot_break_it() {
     let index = IntIndex::new();

@@ -1,9 +1,9 @@
 //! Keys of the machine the test runs on: every inode number, time of change and path of its root
 //! file system, in random and in ascending order, against `BTreeMap`.
 //!
-//! `cargo test --release -p uarr-index --test suite -- --ignored real_keys --nocapture` prints depth,
-//! memory and times. Ignored otherwise: what it finds depends on the machine. `UARR_WALK` names
-//! another directory to walk.
+//! `cargo test --release -p uarr-index --test suite -- --ignored real_keys --nocapture` prints
+//! depth, memory and times. Ignored otherwise: what it finds depends on the machine. `UARR_WALK`
+//! names another directory to walk.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -127,8 +127,9 @@ fn bytes(paths: &Paths) {
         assert!(stats.points.depth <= DEPTH_MAX && ordered.depth <= DEPTH_MAX);
         let each = |bytes: usize| bytes as f64 / count.max(1) as f64;
         println!(
-            "paths {order}: {count} keys of {:.1} B, depth {} and {}, {:.1} and {:.1} B/key, insert \
-             {insert_ns:.0} ns (BTreeMap {model_insert_ns:.0}), get {get_ns:.0} ns (BTreeMap {model_get_ns:.0})",
+            "paths {order}: {count} keys of {:.1} B, depth {} and {}, {:.1} and {:.1} B/key, \
+             insert {insert_ns:.0} ns (BTreeMap {model_insert_ns:.0}), \
+             get {get_ns:.0} ns (BTreeMap {model_get_ns:.0})",
             each(paths.0.iter().map(Vec::len).sum()),
             stats.points.depth,
             ordered.depth,

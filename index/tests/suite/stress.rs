@@ -1,8 +1,8 @@
 //! Readers beside writers that change shapes all the time: no wrong answer, ever.
 //!
-//! Every fourth key is there throughout, and writers replace its payload by ever newer versions; the
-//! others come and go. Each key belongs to one of the writers, which knows what every call on it must
-//! return. Readers check that
+//! Every fourth key is there throughout, and writers replace its payload by ever newer versions;
+//! the others come and go. Each key belongs to one of the writers, which knows what every call on
+//! it must return. Readers check that
 //! - a key that stays is found, by lookups and by scans in both directions;
 //! - a payload belongs to its key, and its version is never older than one this reader saw before;
 //! - scans are in order and hold no key twice.

@@ -79,7 +79,7 @@ impl Leaf {
     /// Whether removals left the leaf so empty that it should shrink or go.
     pub(crate) fn is_sparse(&self) -> bool {
         let slot_count = self.slots().len();
-        self.count() == 0 || slot_count > 2 * LEAF_SLOTS_MIN && self.count() * 4 < slot_count
+        self.count() == 0 || slot_count > 2 * LEAF_SLOTS_MIN && self.count() * 3 < slot_count
     }
 
     /// Mean log2 of 1 + the distance between prediction and slot, over all used slots.

@@ -15,6 +15,9 @@ use crate::reshape::Reshape;
 /// Slots of a new node above, at most; at least half as many.
 const ABOVE_SLOTS_MAX: u64 = 256;
 
+/// Slots of a widened node for each of its children.
+const EXTENDED_SLOTS_PER_CHILD: usize = 256;
+
 /// Slots of a new leaf beside the edge, at most and at least.
 const BESIDE_SLOTS: (usize, usize) = (32, 1024);
 
@@ -183,6 +186,8 @@ impl<'g> Reshape<'_, 'g> {
     }
 }
 
+/// Whether `slot_count` slots are in proportion to the children of a node that reaches out: more
+/// than elsewhere, because more children are on their way.
 fn may_extend(inner: &Inner, slot_count: usize) -> bool {
-    slot_count <= 2 * inner.len() || inner.may_have(slot_count)
+    slot_count <= EXTENDED_SLOTS_PER_CHILD * inner.children_count()
 }

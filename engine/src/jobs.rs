@@ -22,7 +22,7 @@ use crate::lead::Stint;
 use crate::lock;
 use crate::options::Durability;
 
-/// Bytes brought into memory at once; the appender waits no longer than this takes.
+/// Bytes brought into memory at once, before the keeper looks at its other jobs.
 const PREFAULT_PIECE_BYTES: u64 = 256 << 10;
 /// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint flushes.
 const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
@@ -136,7 +136,7 @@ impl<S: Storage> Core<S> {
             self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
             return false;
         }
-        lock(&self.applier).appender.prefault(done, piece);
+        self.store.prefault(done, piece);
         self.prefaulted.store(done + piece, Ordering::Relaxed);
         true
     }

@@ -84,6 +84,11 @@ impl<M: DataMap> RecordStore<M> {
         }
     }
 
+    /// Brings pages ahead of the appends into memory, while appends go on.
+    pub fn prefault(&self, address: u64, bytes: u64) {
+        self.map.prefault(address, bytes);
+    }
+
     /// Bytes of the data file that are allocated.
     pub fn allocated_bytes(&self) -> u64 {
         self.map.allocated_bytes()
@@ -205,11 +210,6 @@ impl<W: DataMapWriter> Appender<W> {
     /// Makes the data file at least `bytes` long.
     pub fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
         self.writer.grow(bytes)
-    }
-
-    /// Brings pages ahead of the appends into memory.
-    pub fn prefault(&mut self, address: u64, bytes: u64) {
-        self.writer.prefault(address, bytes);
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct MapOptions {
     pub writable: bool,
     /// Whether to ask for huge pages.
     pub huge_pages: bool,
+    /// Whether [`DataMap::prefault`] does anything.
+    pub prefaults: bool,
 }
 
 /// How much of each chunk is published.
@@ -139,6 +141,7 @@ struct Mapping {
     memory: MmapRaw,
     allocated_bytes: AtomicU64,
     marks: Arc<Watermarks>,
+    prefaults: bool,
 }
 
 /// The first byte of a mapping, kept beside it to spare readers one memory access.
@@ -194,6 +197,7 @@ pub(crate) fn map_file(
         memory,
         allocated_bytes: AtomicU64::new(options.allocated_bytes),
         marks: Arc::clone(&marks),
+        prefaults: options.prefaults && options.writable,
     });
     let map = FileMap {
         base,
@@ -284,6 +288,10 @@ impl DataMap for FileMap {
     fn allocated_bytes(&self) -> u64 {
         self.mapping.allocated_bytes.load(Ordering::Acquire)
     }
+
+    fn prefault(&self, address: u64, len: u64) {
+        self.mapping.prefault(address, len);
+    }
 }
 
 impl Appender {
@@ -363,27 +371,31 @@ impl Appender {
         unsafe { target.copy_from_nonoverlapping(part.as_ptr(), part.len()) }
     }
 
-    /// See [`crate::DataMapWriter::prefault`]. Pages that hold a published byte are left alone, so
-    /// that a page which is on the device already does not become dirty again.
-    pub fn prefault(&mut self, address: u64, len: u64) {
-        if !self.writable {
+}
+
+impl Mapping {
+    /// See [`DataMap::prefault`]. Pages that hold a published byte are left alone, so that a page
+    /// which is on the device already does not become dirty again. The kernel changes no byte of
+    /// them, so the appender need not wait; where it overtakes, its own fault waits for the page.
+    fn prefault(&self, address: u64, len: u64) {
+        if !self.prefaults {
             return;
         }
         let page_bytes = PAGE_BYTES as u64;
-        let chunk_bytes = self.mapping.marks.chunk_bytes();
-        let range_end = address.saturating_add(len).min(self.allocated_bytes());
+        let chunk_bytes = self.marks.chunk_bytes();
+        let allocated_bytes = self.allocated_bytes.load(Ordering::Acquire);
+        let range_end = address.saturating_add(len).min(allocated_bytes);
         let mut cursor = address;
         while cursor < range_end {
             let chunk_index = cursor / chunk_bytes;
             let chunk_start = chunk_index * chunk_bytes;
             let chunk_end = (chunk_start + chunk_bytes).min(range_end);
-            let published = self.mapping.marks.published_bytes(chunk_index as usize);
+            let published = self.marks.published_bytes(chunk_index as usize);
             let start = cursor.max(chunk_start + published).next_multiple_of(page_bytes);
             if start < chunk_end {
                 let bytes = (chunk_end - start) as usize;
                 // Only a hint: kernels before 5.14 know no MADV_POPULATE_WRITE.
-                let _ =
-                    self.mapping.memory.advise_range(Advice::PopulateWrite, start as usize, bytes);
+                let _ = self.memory.advise_range(Advice::PopulateWrite, start as usize, bytes);
             }
             cursor = chunk_start + chunk_bytes;
         }
@@ -403,6 +415,7 @@ mod tests {
             allocated_bytes,
             writable: true,
             huge_pages: false,
+            prefaults: true,
         }
     }
 
@@ -515,9 +528,9 @@ mod tests {
     fn prefault_changes_no_byte() {
         let (map, mut appender) = map(3, &[]);
         appender.append(0, &[&[7; 5000]]);
-        appender.prefault(0, 3 * CHUNK);
-        appender.prefault(5000, 1);
-        appender.prefault(10 * CHUNK, CHUNK);
+        map.prefault(0, 3 * CHUNK);
+        map.prefault(5000, 1);
+        map.prefault(10 * CHUNK, CHUNK);
         assert!(map.bytes(0, 5000).unwrap().iter().all(|&byte| byte == 7));
         appender.append(5000, &[&[8; 10]]);
         assert_eq!(map.bytes(4999, 3), Some([7, 8, 8].as_slice()));

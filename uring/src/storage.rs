@@ -134,6 +134,10 @@ pub trait DataMap: Send + Sync + 'static {
     fn prefetch(&self, address: u64);
     /// Bytes of real file space behind the map.
     fn allocated_bytes(&self) -> u64;
+    /// Brings the unpublished pages of the range into memory, writable, so that a later append takes
+    /// no page fault. Takes as long as the kernel takes to zero them; appends go on meanwhile. Only
+    /// a hint: failures are ignored.
+    fn prefault(&self, address: u64, len: u64);
 }
 
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
@@ -148,9 +152,6 @@ pub trait DataMapWriter: Send + 'static {
     /// Panics if `address` lies before the readable end of its chunk, or the range beyond the
     /// allocated file: both are errors of the caller, not of the disk.
     fn append(&mut self, address: u64, parts: &[&[u8]]);
-    /// Brings the pages of the range into memory, writable, so that a later `append` takes no page
-    /// fault. Only a hint: failures are ignored.
-    fn prefault(&mut self, address: u64, len: u64);
 }
 
 /// Options of [`Storage::log_writer`].

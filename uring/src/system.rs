@@ -180,6 +180,7 @@ impl Storage for System {
             allocated_bytes: file.len()?,
             writable: file.is_writable(),
             huge_pages: true,
+            prefaults: true,
         };
         let (map, appender, marks) =
             map_file(file.file(), options, readable).map_err(|cause| file.error("map", cause))?;
@@ -247,10 +248,6 @@ impl DataMapWriter for SystemMapWriter {
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {
         self.appender.append(address, parts);
-    }
-
-    fn prefault(&mut self, address: u64, len: u64) {
-        self.appender.prefault(address, len);
     }
 }
 

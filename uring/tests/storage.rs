@@ -178,7 +178,7 @@ fn a_file_opened_for_reading_cannot_be_written<S: Storage>(storage: &S) {
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[10]).unwrap();
     assert_eq!(map.bytes(0, 10), Some([0; 10].as_slice()));
     assert!(writer.grow(2 * CHUNK).is_err());
-    writer.prefault(0, CHUNK);
+    map.prefault(0, CHUNK);
 }
 
 fn one_holder_at_a_time<S: Storage>(storage: &S) {
@@ -199,7 +199,7 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
     writer.grow(CHUNK).unwrap();
     writer.grow(10).unwrap();
     assert_eq!((map.allocated_bytes(), file.len().unwrap()), (CHUNK, CHUNK));
-    writer.prefault(0, CHUNK);
+    map.prefault(0, CHUNK);
     writer.append(0, &[b"first", b" ", b"words"]);
     assert_eq!(map.bytes(0, 11), Some(b"first words".as_slice()));
     writer.grow(3 * CHUNK + 100).unwrap();

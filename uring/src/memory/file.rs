@@ -55,6 +55,8 @@ impl MemoryFile {
             allocated_bytes: state.len(),
             writable: self.writable,
             huge_pages: false,
+            // In memory there is nothing to gain from it.
+            prefaults: false,
         };
         let filter_all = |memory: &File, len: u64| {
             let Some(filter) = filter else { return Ok(()) };
@@ -231,10 +233,6 @@ impl DataMapWriter for MemoryMapWriter {
             parts.iter().for_each(|part| state.trace.mix_bytes(part));
         }
         self.appender.append(address, parts);
-    }
-
-    fn prefault(&mut self, _address: u64, _len: u64) {
-        // A hint; in memory there is nothing to gain from it.
     }
 }
 

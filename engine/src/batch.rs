@@ -126,8 +126,11 @@ impl<'db, S: Storage> Batch<'db, S> {
     pub(crate) fn frames(&self) -> Result<Vec<Frame<'_>>> {
         assert!(!self.has_patches());
         self.checked_bytes()?;
-        let frames = self.parts().map(|part| Frame::new(part.kind, 0, part.key, part.bytes));
-        Ok(frames.collect())
+        let frame = |change: &Change| {
+            let payload = &self.bytes[change.key_start..change.end];
+            Frame::of_payload(change.kind, 0, payload, change.value_start - change.key_start)
+        };
+        Ok(self.changes.iter().map(frame).collect())
     }
 
     fn has_patches(&self) -> bool {

@@ -286,11 +286,10 @@ impl<S: Storage> Core<S> {
         staging.next_lsn += frame_count as u64;
         let lsn = staging.next_lsn - 1;
         let group = staging.open.as_mut().expect("staging_with_room leaves a group open");
-        for frame in &*frames {
-            group.builder.push(frame);
-            if let (false, Some(result)) = (memory_first, frame.result) {
-                group.builder.keep_result(result);
-            }
+        group.builder.push(frames);
+        if !memory_first {
+            let results = frames.iter().filter_map(|frame| frame.result);
+            results.for_each(|result| group.builder.keep_result(result));
         }
         group.commit_count += 1;
         let is_first = group.commit_count == 1;

@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts};
 use crate::lock;
-use crate::log::{Log, SubmitContext, Submitted, clear};
+use crate::log::{Log, SubmitContext, Submitted};
 use crate::staging::StagedGroup;
 
 /// Groups handed to the device and not settled, at most.
@@ -251,19 +251,12 @@ impl<S: Storage> Flight<'_, S> {
         let buffer = match group.state {
             State::Written(submitted) if result.is_ok() => {
                 *lock(&core.log_end) = submitted.position;
-                Some((submitted.buffer, submitted.end))
+                Some(submitted.buffer)
             }
-            State::Refused(buffer) => {
-                let used = buffer.len();
-                Some((buffer, used))
-            }
+            State::Refused(buffer) => Some(buffer),
             // No more groups are built; the device may hold on to the buffer.
             _ => None,
         };
-        let buffer = buffer.map(|(mut buffer, used)| {
-            clear(&mut buffer, used);
-            buffer
-        });
         if result.is_ok() {
             core.durable_lsn.store(last_lsn, Ordering::Release);
             if !core.options.durability.memory_first() {

@@ -20,7 +20,6 @@ use uarr_uring::{
     AlignedBuffer, CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, Storage,
     StorageFile,
 };
-use zerocopy::IntoBytes;
 
 use crate::lead::InFlight;
 use crate::segments::{Segment, Segments};
@@ -52,7 +51,8 @@ pub(crate) struct GroupBuilder {
 }
 
 impl GroupBuilder {
-    /// An empty group in `buffer`, which nobody else holds and which is zero.
+    /// An empty group in `buffer`, which nobody else holds. What is in it does not matter: every byte that goes
+    /// to the device is written before.
     pub fn new(buffer: Arc<AlignedBuffer>, block_bytes: usize, first_lsn: u64) -> Self {
         let end = block_bytes + GROUP_HEADER_BYTES;
         Self {
@@ -80,15 +80,17 @@ impl GroupBuilder {
         self.first_lsn + u64::from(self.record_count) - 1
     }
 
-    /// Adds a frame, whose LSN is the next one.
-    pub fn push(&mut self, frame: &Frame<'_>) {
-        assert_eq!(frame.header.lsn.get(), self.first_lsn + u64::from(self.record_count));
+    /// Adds frames, whose LSNs are the next ones.
+    pub fn push(&mut self, frames: &[Frame<'_>]) {
         let buffer = Arc::get_mut(&mut self.buffer).expect("a group being built is not shared");
-        let bytes = frame.len_in_log();
-        frame.store(&mut buffer[self.end..self.end + bytes]);
-        self.frames_crc = crc32c_append(self.frames_crc, frame);
-        self.end += bytes;
-        self.record_count += 1;
+        for frame in frames {
+            assert_eq!(frame.header.lsn.get(), self.first_lsn + u64::from(self.record_count));
+            let bytes = frame.len_in_log();
+            frame.store(&mut buffer[self.end..self.end + bytes]);
+            self.frames_crc = frame.header.extend_crc(self.frames_crc);
+            self.end += bytes;
+            self.record_count += 1;
+        }
     }
 
     /// Keeps what the patch that was just added leads to.
@@ -96,10 +98,6 @@ impl GroupBuilder {
         self.results.push(result.into());
         self.result_bytes += result.len();
     }
-}
-
-fn crc32c_append(crc: u32, frame: &Frame<'_>) -> u32 {
-    uarr_layout::checksum::extend(crc, frame.header.as_bytes())
 }
 
 /// A group that was handed to the device.
@@ -301,7 +299,10 @@ impl<S: Storage> Log<S> {
         let start = group.start;
         let buffer = Arc::get_mut(&mut group.buffer).expect("a group being built is not shared");
         header.store(&mut buffer[start..]);
+        let padding_end = start + align_up(group.end - start, self.block_bytes);
+        buffer[group.end..padding_end].fill(0);
         if self.position.offset == 0 {
+            buffer[..start].fill(0);
             let mut segment = SegmentHeader::new(self.database, self.active.number);
             segment.life = self.life.into();
             segment.first_lsn = group.first_lsn.into();
@@ -323,12 +324,6 @@ pub(crate) struct SubmitContext<'a, S: Storage> {
     pub durable_lsn: u64,
     /// How long a segment is used although it has room.
     pub segment_age: Option<Duration>,
-}
-
-/// Zeroes what a group used of its buffer, so that the next one finds zeros.
-pub(crate) fn clear(buffer: &mut Arc<AlignedBuffer>, end: usize) {
-    let buffer = Arc::get_mut(buffer).expect("the device has given the buffer back");
-    buffer[..end].fill(0);
 }
 
 /// The active segment opened again at `position`.

@@ -200,9 +200,16 @@ impl<W: DataMapWriter> Appender<W> {
         }
         const ZEROS: [u8; 64] = [0; 64];
         let value_offset = header.value_offset();
-        let padding = value_offset - RECORD_HEADER_BYTES - frame.key.len();
-        let parts = [header.as_bytes(), frame.key, &ZEROS[..padding], frame.value];
-        self.writer.append(address, &parts);
+        let key_end = RECORD_HEADER_BYTES + frame.key.len();
+        if value_offset <= ZEROS.len() {
+            let mut head = ZEROS;
+            head[..RECORD_HEADER_BYTES].copy_from_slice(header.as_bytes());
+            head[RECORD_HEADER_BYTES..key_end].copy_from_slice(frame.key);
+            self.writer.append(address, &[&head[..value_offset], frame.value]);
+        } else {
+            let padding = &ZEROS[..value_offset - key_end];
+            self.writer.append(address, &[header.as_bytes(), frame.key, padding, frame.value]);
+        }
         self.end = address + (value_offset + frame.value.len()) as u64;
         Locator::of_record(address, frame.key.len(), frame.value.len(), header.is_tombstone())
     }

@@ -26,6 +26,11 @@ impl Seed {
         Self(crc32c::crc32c(&id.0))
     }
 
+    /// Checksum of `bytes` of this database; where they stand must be part of them.
+    pub(crate) fn crc32c(self, bytes: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.0, bytes)
+    }
+
     /// Checksum of `parts` as they stand at `position` of this database.
     pub fn crc32c_at(self, position: u64, parts: &[&[u8]]) -> u32 {
         let start = crc32c::crc32c_append(self.0, &position.to_le_bytes());

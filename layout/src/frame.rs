@@ -13,7 +13,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Defect;
-use crate::checksum::crc32c;
+use crate::checksum::{crc32c, extend};
 use crate::geometry::align_up;
 use crate::patch::{PATCH_HEADER_BYTES, PatchHeader};
 
@@ -76,6 +76,15 @@ pub struct FrameHeader {
 
 const _: () = assert!(FRAME_HEADER_BYTES == 40);
 
+impl FrameHeader {
+    /// Continues checksum `crc` with the header.
+    pub fn extend_crc(&self, crc: u32) -> u32 {
+        // In words: bytes before the first aligned one would be summed one by one.
+        let words: [u64; FRAME_HEADER_BYTES / 8] = zerocopy::transmute!(*self);
+        extend(crc, words.as_bytes())
+    }
+}
+
 /// One logical change, borrowed from wherever its bytes are.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -99,13 +108,30 @@ pub fn payload_crc(key: &[u8], value: &[u8]) -> u32 {
     crc32c(&[key, value])
 }
 
+/// Writes `bytes` to `target`, and zeros behind them.
+fn store_padded(target: &mut [u8], bytes: &[u8]) {
+    let (filled, padding) = target.split_at_mut(bytes.len());
+    filled.copy_from_slice(bytes);
+    padding.fill(0);
+}
+
 impl<'a> Frame<'a> {
     /// A frame over `key` and `value`, whose checksum is `payload_crc`; LSN and address are set later.
     pub fn new(kind: FrameKind, table: u16, key: &'a [u8], value: &'a [u8]) -> Self {
+        Self::with_crc(kind, table, key, value, payload_crc(key, value))
+    }
+
+    /// A frame over `payload`, the key of `key_bytes` and the value right behind it.
+    pub fn of_payload(kind: FrameKind, table: u16, payload: &'a [u8], key_bytes: usize) -> Self {
+        let (key, value) = payload.split_at(key_bytes);
+        Self::with_crc(kind, table, key, value, crc32c(&[payload]))
+    }
+
+    fn with_crc(kind: FrameKind, table: u16, key: &'a [u8], value: &'a [u8], crc: u32) -> Self {
         let mut header = FrameHeader::new_zeroed();
         header.kind = kind as u8;
         header.table = table.into();
-        header.payload_crc = payload_crc(key, value).into();
+        header.payload_crc = crc.into();
         let key_bytes = u16::try_from(key.len()).expect("callers check the length of keys");
         let value_bytes = u32::try_from(value.len()).expect("callers check the length of values");
         header.key_bytes = key_bytes.into();
@@ -155,12 +181,13 @@ impl<'a> Frame<'a> {
         frame_bytes(self.key.len(), self.value.len())
     }
 
-    /// Writes the frame to `target`, whose padding is zero already.
+    /// Writes the frame to `target`, which has its length: every byte of it, padding included.
     pub fn store(&self, target: &mut [u8]) {
-        let value_at = FRAME_HEADER_BYTES + align_up(self.key.len(), 8);
-        target[..FRAME_HEADER_BYTES].copy_from_slice(self.header.as_bytes());
-        target[FRAME_HEADER_BYTES..][..self.key.len()].copy_from_slice(self.key);
-        target[value_at..][..self.value.len()].copy_from_slice(self.value);
+        let (header, payload) = target.split_at_mut(FRAME_HEADER_BYTES);
+        let (key, value) = payload.split_at_mut(align_up(self.key.len(), 8));
+        header.copy_from_slice(self.header.as_bytes());
+        store_padded(key, self.key);
+        store_padded(value, self.value);
     }
 
     /// The frame at the start of `bytes`, with the bytes it takes. Lengths are checked, checksums are not.
@@ -233,7 +260,7 @@ pub fn verify_group(header: &crate::group::GroupHeader, body: &[u8]) -> Result<(
     let mut crc = 0;
     for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
         let frame = frame?;
-        crc = crc32c::crc32c_append(crc, frame.header.as_bytes());
+        crc = frame.header.extend_crc(crc);
         if frame.header.lsn.get() != lsn {
             return Err(Defect::Position { expected: lsn, found: frame.header.lsn.get() });
         }
@@ -257,7 +284,7 @@ mod tests {
         let mut body = Vec::new();
         for frame in frames {
             let start = body.len();
-            body.resize(start + frame.len_in_log(), 0);
+            body.resize(start + frame.len_in_log(), 0xff);
             frame.store(&mut body[start..]);
         }
         body

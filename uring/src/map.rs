@@ -316,12 +316,13 @@ impl Appender {
         let end = address.checked_add(len).expect("addresses of a map stay far below 2^64");
         assert!(self.writable, "the file was opened for reading only");
         assert!(end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
+        let chunk_shift = self.mapping.marks.chunk_shift;
         let chunk_bytes = self.mapping.marks.chunk_bytes();
         if len == 0 && address.is_multiple_of(chunk_bytes) {
             return;
         }
-        let first = (address / chunk_bytes) as usize;
-        let last = ((end - 1) / chunk_bytes) as usize;
+        let first = (address >> chunk_shift) as usize;
+        let last = ((end - 1) >> chunk_shift) as usize;
         let first_start = first as u64 * chunk_bytes;
         let gap_start = first_start + self.mapping.marks.published_bytes(first);
         assert!(address >= gap_start, "append at {address}, but published up to {gap_start}");
@@ -332,9 +333,11 @@ impl Appender {
             );
         }
 
-        self.zero(gap_start, (address - gap_start) as usize);
+        if address > gap_start {
+            self.zero(gap_start, (address - gap_start) as usize);
+        }
         let mut target = address;
-        for part in parts {
+        for part in parts.iter().filter(|part| !part.is_empty()) {
             self.copy(target, part);
             target += part.len() as u64;
         }

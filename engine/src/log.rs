@@ -143,10 +143,29 @@ pub(crate) struct Log<S: Storage> {
 }
 
 /// What other threads may know of the active segment without the leader's lock.
-#[derive(Default)]
 pub(crate) struct LogRoom {
     /// Bytes left in the active segment.
     pub remaining: AtomicU64,
+    /// Size of the last groups, the newest counting most.
+    group_bytes: AtomicU64,
+}
+
+impl LogRoom {
+    pub fn new(remaining: u64) -> Self {
+        Self { remaining: AtomicU64::new(remaining), group_bytes: AtomicU64::new(0) }
+    }
+
+    /// How many bytes groups have at present, about.
+    pub fn group_bytes(&self) -> u64 {
+        self.group_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a group of `bytes` was submitted, which left `remaining`. The leader only.
+    fn note_group(&self, bytes: u64, remaining: u64) {
+        let before = self.group_bytes();
+        self.group_bytes.store(before - before / 8 + bytes / 8, Ordering::Relaxed);
+        self.remaining.store(remaining, Ordering::Release);
+    }
 }
 
 /// Identity of the log that is being written.
@@ -231,7 +250,7 @@ impl<S: Storage> Log<S> {
         };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
-        context.room.remaining.store(self.active.bytes - self.position.offset, Ordering::Release);
+        context.room.note_group(len as u64, self.active.bytes - self.position.offset);
         let GroupBuilder { buffer, end, results, .. } = group;
         Ok(Submitted { ticket, buffer, end, position: self.position, results })
     }

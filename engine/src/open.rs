@@ -53,7 +53,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let writer = storage
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
         .map_err(|error| Error::io("cannot set up the commit path", error))?;
-    let room = LogRoom { remaining: AtomicU64::new(active.bytes - position.offset) };
+    let room = LogRoom::new(active.bytes - position.offset);
     let mut log = Log::new(writer, active, position, identity);
     let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 

@@ -1,7 +1,9 @@
 //! Log segments as files: names, preparation ahead of use, recycling.
 //!
 //! Life of a segment:
-//! 1. *ready*: allocated, written with zeros piece by piece or recycled, durable under the number it will have;
+//! 1. *ready*: allocated, written with zeros piece by piece or recycled, durable under the number it will have.
+//!    Where there is no time for all the zeros, the rest stays as the file system allocated it: it reads as
+//!    zeros, and the first write to it is slower;
 //! 2. *active*: the log appends to it; 3. *sealed*: full, needed by a kept checkpoint;
 //! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the pool is full.
 //!
@@ -60,6 +62,15 @@ struct Unfinished<F> {
     zeros: AlignedBuffer,
 }
 
+/// How a segment goes on being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Advance {
+    /// By the next piece of zeros.
+    Piece,
+    /// To its end, without the zeros that are not there yet.
+    Rest,
+}
+
 struct Pool<F> {
     ready: VecDeque<Segment<F>>,
     sealed: Vec<u64>,
@@ -116,22 +127,22 @@ impl<F: StorageFile> Segments<F> {
         pool.free.extend::<Vec<u64>>(released);
     }
 
-    /// Makes one more segment ready, with room for `bytes` at least, and finishes the one that was being made.
-    /// One caller at a time.
+    /// Makes one more segment ready at once, with room for `bytes` at least, and finishes the one that was
+    /// being made. Zeros that are not written yet are left out: whoever calls this cannot wait for them. One
+    /// caller at a time.
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
-        while lock(&self.unfinished).is_some() {
-            self.prepare_piece(storage)?;
-            if bytes <= self.regular_bytes && self.ready_count() > 0 {
+        let mut unfinished = lock(&self.unfinished);
+        if unfinished.is_some() {
+            self.advance(storage, &mut unfinished, Advance::Rest)?;
+            if bytes <= self.regular_bytes {
                 return Ok(());
             }
         }
         if bytes <= self.regular_bytes && self.recycle(storage)? {
             return Ok(());
         }
-        *lock(&self.unfinished) = Some(begin(storage, bytes.max(self.regular_bytes))?);
-        while lock(&self.unfinished).is_some() {
-            self.prepare_piece(storage)?;
-        }
+        *unfinished = Some(begin(storage, bytes.max(self.regular_bytes))?);
+        self.advance(storage, &mut unfinished, Advance::Rest)?;
         Ok(())
     }
 
@@ -139,14 +150,26 @@ impl<F: StorageFile> Segments<F> {
     /// many bytes are still to be written.
     pub fn prepare_piece<S: Storage<File = F>>(&self, storage: &S) -> io::Result<u64> {
         let mut unfinished = lock(&self.unfinished);
-        let Some(segment) = &mut *unfinished else {
-            if !self.recycle(storage)? {
-                *unfinished = Some(begin(storage, self.regular_bytes)?);
-            }
-            return Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes));
-        };
+        if unfinished.is_some() {
+            return self.advance(storage, &mut unfinished, Advance::Piece);
+        }
+        if !self.recycle(storage)? {
+            *unfinished = Some(begin(storage, self.regular_bytes)?);
+        }
+        Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes))
+    }
+
+    /// Goes on with the segment that is being made, and gives it its number when it is whole. Returns how many
+    /// bytes are still to be written.
+    fn advance<S: Storage<File = F>>(
+        &self,
+        storage: &S,
+        unfinished: &mut Option<Unfinished<F>>,
+        how: Advance,
+    ) -> io::Result<u64> {
+        let Some(segment) = unfinished else { return Ok(0) };
         let number = self.pool().next_number;
-        match advance(storage, segment, number) {
+        match advance(storage, segment, number, how) {
             Ok(0) => {
                 if let Some(Unfinished { file, bytes, .. }) = unfinished.take() {
                     self.add_ready(Segment { number, file: Arc::new(file), bytes });
@@ -211,7 +234,7 @@ impl<F: StorageFile> Segments<F> {
 /// Creates segment `number`: real space, written zeros, durable content and name.
 pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
     let mut segment = begin(storage, bytes)?;
-    while advance(storage, &mut segment, number)? > 0 {}
+    while advance(storage, &mut segment, number, Advance::Piece)? > 0 {}
     Ok(())
 }
 
@@ -227,16 +250,23 @@ fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>>
     Ok(Unfinished { file, bytes, written: 0, zeros })
 }
 
-/// Writes the next zeros and returns how many bytes are left. After the last ones it makes the content durable
-/// and gives the number, so a file with a number is always whole.
+/// Writes the next zeros, or leaves them out, and returns how many bytes are left. After the last ones it makes
+/// the content durable and gives the number, so a file with a number is always whole.
 fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,
     number: u64,
+    how: Advance,
 ) -> io::Result<u64> {
-    let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64);
-    segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
-    segment.written += piece;
+    let left = segment.bytes - segment.written;
+    segment.written += match how {
+        Advance::Piece => {
+            let piece = left.min(segment.zeros.len() as u64);
+            segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
+            piece
+        }
+        Advance::Rest => left,
+    };
     if segment.written == segment.bytes {
         segment.file.make_durable()?;
         storage.rename(UNFINISHED, &segment_path(number))?;

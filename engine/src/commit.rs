@@ -37,14 +37,12 @@ use crate::log::{GroupBuilder, LogPosition};
 use crate::options::{WhenFull, WriteOptions};
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
+use crate::table::APPENDED_TOGETHER_MAX;
 use crate::tombstones::Tombstones;
 use crate::turns::Premise;
 
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
-
-/// Frames whose places in the index are fetched together.
-const APPLIED_TOGETHER: usize = 16;
 
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try again \
                     (or open the database with WhenFull::Wait)";
@@ -489,11 +487,8 @@ impl<S: Storage> Core<S> {
     /// Applies and shows a batch at once. The caller holds the staging lock, so order is LSN order.
     fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) -> Result<()> {
         let mut applier = lock(&self.applier);
-        let applied = match frames {
-            [frame] => self.apply(&mut applier, frame),
-            frames => self.apply_all(&mut applier, frames.iter().copied()),
-        };
-        if let Err(error) = applied {
+        let mut groups = frames.chunks(APPENDED_TOGETHER_MAX);
+        if let Err(error) = groups.try_for_each(|group| self.apply(&mut applier, group)) {
             drop(applier);
             return Err(self.note_poison(&error));
         }
@@ -508,29 +503,35 @@ impl<S: Storage> Core<S> {
         frames: impl Iterator<Item = Frame<'f>>,
     ) -> Result<()> {
         let mut frames = frames.fuse();
-        loop {
-            let ahead: [Option<Frame<'f>>; APPLIED_TOGETHER] =
-                std::array::from_fn(|_| frames.next());
-            if ahead[1].is_some() {
-                self.table.prefetch(ahead.iter().flatten().map(|frame| frame.key));
+        while let Some(first) = frames.next() {
+            let Some(second) = frames.next() else {
+                return self.apply(applier, &[first]);
+            };
+            let mut group = [first; APPENDED_TOGETHER_MAX];
+            group[1] = second;
+            let mut count = 2;
+            for (place, frame) in group[2..].iter_mut().zip(&mut frames) {
+                *place = frame;
+                count += 1;
             }
-            for frame in ahead.iter().flatten() {
-                self.apply(applier, frame)?;
-            }
-            if ahead[APPLIED_TOGETHER - 1].is_none() {
-                return Ok(());
-            }
+            self.apply(applier, &group[..count])?;
         }
+        Ok(())
     }
 
-    /// Appends the record of `frame` to the data file and makes the index point to it.
-    pub fn apply(&self, applier: &mut Applier<S::MapWriter>, frame: &Frame<'_>) -> Result<()> {
-        let previous = self.table.get(frame.key, &self.store)?;
-        let whole = frame.resolved().expect("a patch that is applied knows its result");
-        let locator = applier.appender.append(&whole, previous);
-        self.table.set(frame.key, locator, &self.store)?;
-        applier.tombstones.note(frame.header.lsn.get(), previous, locator);
-        Ok(())
+    /// Appends the records of some frames to the data file and makes the index point to them.
+    fn apply(&self, applier: &mut Applier<S::MapWriter>, frames: &[Frame<'_>]) -> Result<()> {
+        let mut all: [&[u8]; APPENDED_TOGETHER_MAX] = [&[]; APPENDED_TOGETHER_MAX];
+        let keys = &mut all[..frames.len()];
+        keys.iter_mut().zip(frames).for_each(|(key, frame)| *key = frame.key);
+        let Applier { appender, tombstones } = applier;
+        self.table.append(keys, &self.store, |index, previous| {
+            let frame = &frames[index];
+            let whole = frame.resolved().expect("a patch that is applied knows its result");
+            let locator = appender.append(&whole, previous);
+            tombstones.note(frame.header.lsn.get(), previous, locator);
+            locator
+        })
     }
 
     /// Removes index entries of deleted keys that no reader can need any more.

@@ -17,6 +17,9 @@ pub(crate) enum Entries {
     Bytes(Vec<(Vec<u8>, u64)>),
 }
 
+/// Most keys of one [`Table::append`]: as many as have their cache misses overlap.
+pub(crate) const APPENDED_TOGETHER_MAX: usize = 16;
+
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -71,6 +74,38 @@ impl Table {
             }
             Index::Bytes(index) => index.prefetch(keys),
         }
+    }
+
+    /// Makes the index name new records of `keys`, one after the other. `append` is given the place of a key in
+    /// `keys` and the newest record of the key so far, and returns the new one, which can be read then.
+    pub fn append<M: DataMap>(
+        &self,
+        keys: &[&[u8]],
+        store: &RecordStore<M>,
+        mut append: impl FnMut(usize, Option<Locator>) -> Locator,
+    ) -> Result<()> {
+        let mut append = |place: usize, present: Option<u64>| {
+            append(place, present.and_then(Locator::from_bits)).bits()
+        };
+        match &self.index {
+            Index::Int(index) => {
+                let ints = keys.iter().map(|key| {
+                    int_key(key).expect("keys of integer tables are 8 bytes long")
+                });
+                let mut all = [0; APPENDED_TOGETHER_MAX];
+                all.iter_mut().zip(ints).for_each(|(place, int)| *place = int);
+                index.upsert_many(&all[..keys.len()], append);
+            }
+            Index::Bytes(index) => {
+                if keys.len() > 1 {
+                    index.prefetch(keys.iter().copied());
+                }
+                for (place, key) in keys.iter().enumerate() {
+                    index.upsert(key, store, |present| append(place, present))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sets the newest record of `key`.

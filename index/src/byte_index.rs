@@ -124,9 +124,22 @@ impl ByteIndex {
         payload: u64,
         keys: &K,
     ) -> Result<Option<u64>, K::Error> {
+        self.upsert(key, keys, |_| payload)
+    }
+
+    /// Stores for `key` what `payload` makes of the payload present, and returns the one it replaces. The record of
+    /// the new one can be read when `payload` returns; it is called once, unless the lookup fails, and
+    /// must not write to the index.
+    pub fn upsert<K: KeySource>(
+        &self,
+        key: &[u8],
+        keys: &K,
+        payload: impl FnOnce(Option<u64>) -> u64,
+    ) -> Result<Option<u64>, K::Error> {
         check_key(key);
         let mut writer = self.writer();
         let found = self.points.find(key, keys)?;
+        let payload = payload(found.payload);
         if let Some(ordered) = &self.ordered {
             match found.payload {
                 Some(before) => ordered.replace(key, before, payload),

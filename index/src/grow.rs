@@ -55,6 +55,17 @@ pub(crate) struct Place<'g> {
 impl Tree {
     /// Stores `payload` for `key`; returns the payload it replaces.
     pub(crate) fn insert(&self, writer: &mut Writer, key: u64, payload: u64) -> Option<u64> {
+        self.upsert(writer, key, |_| payload)
+    }
+
+    /// Stores for `key` what `payload`, which is called once, makes of the present payload; returns the
+    /// payload that is replaced.
+    pub(crate) fn upsert(
+        &self,
+        writer: &mut Writer,
+        key: u64,
+        mut payload: impl FnMut(Option<u64>) -> u64,
+    ) -> Option<u64> {
         // A key of the leaf that a wider node above may have pushed down.
         let mut pushed = None;
         for reshapes in 0..RESHAPES_MAX {
@@ -66,7 +77,7 @@ impl Tree {
                 }
                 self.reshape(writer, key, |at| at.grow_edge(widens, closes));
             } else {
-                match leaf.insert(key, payload) {
+                match leaf.upsert(key, &mut payload) {
                     Inserted::Replaced(before) => return Some(before),
                     Inserted::Added => {
                         self.len.store(self.len.load(Relaxed) + 1, Relaxed);

@@ -35,13 +35,25 @@ struct Spot {
 }
 
 impl Leaf {
-    /// Stores `payload` for `key`, which lies in this leaf's range.
-    pub(crate) fn insert(&self, key: u64, payload: u64) -> Inserted {
+    /// Stores for `key`, which lies in this leaf's range, what `payload` makes of the present payload. It is
+    /// called once, just before its result is stored, and not at all if the leaf is full.
+    pub(crate) fn upsert(&self, key: u64, payload: impl FnOnce(Option<u64>) -> u64) -> Inserted {
         let (begin, end) = self.bounds();
         match self.search(key, begin, end) {
-            Ok(at) => Inserted::Replaced(self.replace(at, payload)),
-            Err(at) => self.add(&Spot { key, payload, at, begin, end }),
+            Ok(at) => {
+                let before = self.slots()[at].payload();
+                self.replace(at, payload(Some(before)));
+                Inserted::Replaced(before)
+            }
+            Err(at) if self.is_full_at(at, begin, end) => Inserted::Full,
+            Err(at) => self.add(&Spot { key, payload: payload(None), at, begin, end }),
         }
+    }
+
+    /// Stores `payload` for `key`, which lies in this leaf's range.
+    #[cfg(all(test, loom))]
+    pub(crate) fn insert(&self, key: u64, payload: u64) -> Inserted {
+        self.upsert(key, |_| payload)
     }
 
     /// Removes `key` if `wanted` agrees with its payload, which is returned.
@@ -80,15 +92,13 @@ impl Leaf {
         (first, last)
     }
 
-    fn replace(&self, at: usize, payload: u64) -> u64 {
-        let before = self.slots()[at].payload();
+    fn replace(&self, at: usize, payload: u64) {
         let (first, last) = self.copies(at);
         self.write(|| {
             for slot in &self.slots()[first..=last] {
                 slot.set_payload(payload);
             }
         });
-        before
     }
 
     /// Gives the slots of an entry to its neighbours, half each, or frees them at the edges.
@@ -112,6 +122,13 @@ impl Leaf {
         }
     }
 
+    /// Whether another entry there needs a new shape first: it has no free edge, and gaps are short.
+    fn is_full_at(&self, at: usize, begin: usize, end: usize) -> bool {
+        let is_free = begin == end || at == end && end < self.slots().len() || at == begin && begin > 0;
+        !is_free && (self.count() >= self.count_max() || self.is_crowded())
+    }
+
+    /// Adds an entry where the leaf is not full.
     fn add(&self, spot: &Spot) -> Inserted {
         let slot_count = self.slots().len();
         let added = if spot.begin == spot.end {
@@ -120,8 +137,6 @@ impl Leaf {
             self.append(spot)
         } else if spot.at == spot.begin && spot.begin > 0 {
             self.prepend(spot)
-        } else if self.count() >= self.count_max() || self.is_crowded() {
-            return Inserted::Full;
         } else {
             self.take_copies(spot) || self.shift(spot)
         };

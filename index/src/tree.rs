@@ -20,7 +20,7 @@ use crate::node::{Child, Link, Node};
 use crate::prefetch::prefetch;
 
 /// Lookups that `get_many` has under way at a time.
-const LOOKUPS_IN_FLIGHT: usize = 16;
+pub(crate) const LOOKUPS_IN_FLIGHT: usize = 16;
 
 /// Root and length; everything else hangs below.
 pub(crate) struct Tree {

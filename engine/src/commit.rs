@@ -99,7 +99,21 @@ pub(crate) enum Patience<'a> {
     Ahead,
 }
 
+/// More than the record of `frame` takes in a chunk: header, alignment of record, key and value, and the chunk's
+/// own header.
+fn record_room_max(frame: &Frame<'_>) -> u64 {
+    (frame.key.len() + frame.record_value_bytes() + 320) as u64
+}
+
 impl<S: Storage> Core<S> {
+    /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply it, while the
+    /// caller computes checksums.
+    pub fn expect_write(&self, key: &[u8]) {
+        if self.options.durability.memory_first() {
+            self.table.prefetch(std::iter::once(key));
+        }
+    }
+
     /// Commits `frames` as one batch and returns when it is acknowledged as options and database say.
     pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
@@ -293,7 +307,9 @@ impl<S: Storage> Core<S> {
         let is_first = group.commit_count == 1;
         self.note_staged(&mut staging, frames, premise.ticket);
 
-        if staging.tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed) {
+        if staging.tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed)
+            && !self.keeper.is_raised()
+        {
             self.keeper.raise();
         }
         if memory_first {
@@ -420,8 +436,14 @@ impl<S: Storage> Core<S> {
 
     /// Whether the frames are sure to find room in the log and the data file.
     fn has_space(&self, staging: &Staging, frames: &[Frame<'_>]) -> bool {
-        let end = frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
-        end <= self.store.allocated_bytes() && self.log_has_space()
+        let allocated = self.store.allocated_bytes();
+        let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
+        let chunk_end = (staging.tail | (self.chunk_bytes - 1)) + 1;
+        // Within a chunk the sum decides; where one ends, each place has to be looked at.
+        let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
+        let end =
+            || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
+        (is_roomy || end() <= allocated) && self.log_has_space()
     }
 
     fn log_has_space(&self) -> bool {

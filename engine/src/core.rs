@@ -152,6 +152,12 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
+    /// Whether it is raised and not lowered yet. Whoever then changes something under a lock that the woken thread
+    /// takes too need not raise it again.
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed)
+    }
+
     /// Cheap when it is raised already.
     pub fn raise(&self) {
         if !self.raised.swap(true, Ordering::AcqRel) {

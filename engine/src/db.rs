@@ -86,6 +86,7 @@ impl<S: Storage> Db<S> {
         let key = self.core().table.kind.encode(&key)?;
         let value = value.as_ref();
         check_value(value)?;
+        self.core().expect_write(key.as_ref());
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
         self.core().write(&mut [frame], options)
     }

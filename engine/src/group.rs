@@ -162,23 +162,26 @@ impl Future for Settled {
     type Output = Result<GroupFacts>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(outcome) = self.cell.outcome() {
+        let Self { cell, place } = &mut *self;
+        if let Some(outcome) = cell.outcome() {
+            // The waker was taken or is about to be: nothing to withdraw.
+            *place = None;
             return Poll::Ready(outcome);
         }
-        let cell = self.cell.clone();
         let mut wakers = lock(&cell.wakers);
         // `finish` takes the wakers after it has set the state: either it finds this one, or this finds the state.
         if let Some(outcome) = cell.outcome() {
+            *place = None;
             return Poll::Ready(outcome);
         }
         let waker = context.waker();
-        match self.place {
+        match *place {
             Some(place) => match &mut wakers[place] {
                 Some(known) => known.clone_from(waker),
                 empty => *empty = Some(waker.clone()),
             },
             None => {
-                self.place = Some(wakers.len());
+                *place = Some(wakers.len());
                 wakers.push(Some(waker.clone()));
             }
         }

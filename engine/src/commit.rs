@@ -441,8 +441,7 @@ impl<S: Storage> Core<S> {
         let chunk_end = (staging.tail | (self.chunk_bytes - 1)) + 1;
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
         let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
-        let end =
-            || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
+        let end = || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
         (is_roomy || end() <= allocated) && self.log_has_space()
     }
 

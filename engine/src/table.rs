@@ -89,9 +89,9 @@ impl Table {
         };
         match &self.index {
             Index::Int(index) => {
-                let ints = keys.iter().map(|key| {
-                    int_key(key).expect("keys of integer tables are 8 bytes long")
-                });
+                let ints = keys
+                    .iter()
+                    .map(|key| int_key(key).expect("keys of integer tables are 8 bytes long"));
                 let mut all = [0; APPENDED_TOGETHER_MAX];
                 all.iter_mut().zip(ints).for_each(|(place, int)| *place = int);
                 index.upsert_many(&all[..keys.len()], append);

@@ -124,7 +124,8 @@ impl Leaf {
 
     /// Whether another entry there needs a new shape first: it has no free edge, and gaps are short.
     fn is_full_at(&self, at: usize, begin: usize, end: usize) -> bool {
-        let is_free = begin == end || at == end && end < self.slots().len() || at == begin && begin > 0;
+        let is_free =
+            begin == end || at == end && end < self.slots().len() || at == begin && begin > 0;
         !is_free && (self.count() >= self.count_max() || self.is_crowded())
     }
 

@@ -373,7 +373,6 @@ impl Appender {
         // foreign memory or published bytes.
         unsafe { target.copy_from_nonoverlapping(part.as_ptr(), part.len()) }
     }
-
 }
 
 impl Mapping {

@@ -168,3 +168,38 @@ impl Default for IntIndex {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn upserts_are_told_what_was_present_and_in_order() {
+        let index = IntIndex::new();
+        let mut model = BTreeMap::new();
+        let mut state = 1u64;
+        for round in 0..400u64 {
+            let keys: Vec<u64> = (0..round % 40)
+                .map(|_| {
+                    state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                    // Some keys far apart, some close, many of them twice.
+                    if state >> 63 == 0 { state >> 20 } else { (state >> 40) % 1000 }
+                })
+                .collect();
+            let mut next_place = 0;
+            index.upsert_many(&keys, |place, present| {
+                assert_eq!(place, next_place);
+                next_place += 1;
+                let payload = round << 32 | place as u64;
+                assert_eq!(present, model.insert(keys[place], payload));
+                payload
+            });
+            assert_eq!(next_place, keys.len());
+        }
+        index.verify();
+        assert_eq!(index.len(), model.len());
+        assert!(model.iter().all(|(key, payload)| index.get(*key) == Some(*payload)));
+    }
+}

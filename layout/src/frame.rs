@@ -302,6 +302,10 @@ mod tests {
         for (frame, (key, value)) in back.iter().zip(cases) {
             assert_eq!((frame.key, frame.value), (key, value));
             assert_eq!(frame.verify(), Ok(FrameKind::Put));
+            let payload = [key, value].concat();
+            let of_payload = Frame::of_payload(FrameKind::Put, 9, &payload, key.len());
+            assert_eq!((of_payload.header, of_payload.key), (frame.header, key));
+            assert_eq!(of_payload.value, value);
         }
         assert_eq!(back.len(), cases.len());
     }

@@ -285,6 +285,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_segment_that_is_needed_at_once_is_whole_and_reads_as_zeros() {
+        const BYTES: u64 = 8 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        create(&storage, 1, BYTES).unwrap();
+        let segments = Segments::new(&[1], 1, 1, BYTES);
+        // Begun, one piece of zeros written, then needed.
+        assert_eq!(segments.prepare_piece(&storage).unwrap(), BYTES);
+        assert_eq!(segments.prepare_piece(&storage).unwrap(), BYTES - PIECE_BYTES);
+        assert_eq!(segments.ready_count(), 0);
+        segments.prepare(&storage, 0).unwrap();
+        // Larger than regular, and nothing of it was begun.
+        segments.prepare(&storage, 2 * BYTES).unwrap();
+        for (number, bytes) in [(2, BYTES), (3, 2 * BYTES)] {
+            let segment = segments.take(bytes).unwrap();
+            assert_eq!((segment.number, segment.bytes), (number, bytes));
+            let mut content = AlignedBuffer::new(2 * BYTES as usize);
+            content.fill(0xff);
+            assert_eq!(segment.file.read_at(&mut content, 0).unwrap() as u64, bytes);
+            assert!(content[..bytes as usize].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
     fn names_and_numbers_are_inverse() {
         assert_eq!(segment_path(0x1f), "wal/000000000000001f.wal");
         assert_eq!(segment_number("000000000000001f.wal"), Some(0x1f));

@@ -156,11 +156,11 @@ pub(crate) fn read_image<S: Storage>(
     })?;
     let mut reader = ImageReader { path, database: *database, number, offset: 0, entry_count: 0 };
     let mut entries = if is_int { Entries::Int(Vec::new()) } else { Entries::Bytes(Vec::new()) };
-    let mut buffer = AlignedBuffer::new(PIECE_BYTES_MAX);
+    let failed = |error| Error::io("cannot read an index image", error);
+    let file_bytes = file.len().map_err(failed)?;
+    let mut buffer = AlignedBuffer::new(file_bytes.min(PIECE_BYTES_MAX as u64) as usize);
     loop {
-        let read = file
-            .read_at(&mut buffer, reader.offset)
-            .map_err(|error| Error::io("cannot read an index image", error))?;
+        let read = file.read_at(&mut buffer, reader.offset).map_err(failed)?;
         let parsed = reader.take_piece(&buffer[..read], &mut entries);
         match parsed {
             Ok(true) => {}

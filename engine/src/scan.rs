@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::log::LogPosition;
 use crate::segments::segment_path;
 
-const READ_BYTES: usize = 1 << 20;
+/// The first read is small, as most readers look at a place or two; later ones grow.
+const READ_BYTES_FIRST: u64 = 64 << 10;
+const READ_BYTES_MAX: u64 = 1 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode is
 /// strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;
@@ -36,6 +38,8 @@ pub(crate) struct LogReader<'a, S: Storage> {
     life: u64,
     segment: Option<OpenSegment<S::File>>,
     buffer: AlignedBuffer,
+    /// How much the next read takes at most, unless more is asked for.
+    read_bytes: u64,
     /// Which bytes of the segment `buffer` holds.
     window: std::ops::Range<u64>,
 }
@@ -81,7 +85,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
             position: start,
             life: 0,
             segment: None,
-            buffer: AlignedBuffer::new(READ_BYTES),
+            buffer: AlignedBuffer::new(0),
+            read_bytes: READ_BYTES_FIRST,
             window: 0..0,
         }
     }
@@ -267,12 +272,13 @@ impl<'a, S: Storage> LogReader<'a, S> {
         if self.window.start <= offset && end <= self.window.end {
             return Ok(true);
         }
-        if len > self.buffer.len() as u64 {
-            self.buffer = AlignedBuffer::new(len as usize);
-        }
         let whole_blocks = segment.bytes / self.block_bytes * self.block_bytes;
-        let wanted = (self.buffer.len() as u64).min(whole_blocks - offset) as usize;
-        let read = segment.file.read_at(&mut self.buffer[..wanted], offset);
+        let wanted = len.max(self.read_bytes.min(whole_blocks - offset));
+        self.read_bytes = (4 * self.read_bytes).min(READ_BYTES_MAX);
+        if wanted > self.buffer.len() as u64 {
+            self.buffer = AlignedBuffer::new(wanted as usize);
+        }
+        let read = segment.file.read_at(&mut self.buffer[..wanted as usize], offset);
         let read = read.map_err(|error| Error::io(what(), error))?;
         self.window = offset..offset + read as u64;
         Ok(end <= self.window.end)

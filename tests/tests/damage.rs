@@ -7,8 +7,8 @@
 //!
 //! The database lies on a disk in memory, so that tens of thousands of openings are quick; the bytes are those of
 //! a real one. Every byte that is not zero or near such is flipped, and a sample of the preallocated zeros between and
-//! behind them (`UARR_DAMAGE=all` flips them all, `UARR_DAMAGE=bits` each bit of them). Of a closed database blocks
-//! are also zeroed, and put in the place of others.
+//! behind them (`UARR_DAMAGE=all` flips them all, `UARR_DAMAGE=bits` each bit of every file: half an hour a database).
+//! Of a closed database blocks are also zeroed, and put in the place of others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -16,18 +16,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uarr::value::{Bytes, Patch};
 use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode, uarr};
+use uarr_tests::files::{Files, disk_of, files_of, used_bytes};
 use uarr_tests::history::State;
 use uarr_tests::{Random, seed};
 use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
 
 const BLOCK_BYTES: u32 = 512;
-const DIRECTORIES: [&str; 3] = ["data", "index", "wal"];
 /// Distance of the sampled bytes in blocks that hold only zeros, between others and behind them.
 const SAMPLE_STRIDE: usize = 67;
 const FAR_SAMPLE_STRIDE: usize = 4093;
 const TRUNCATION_COUNT: usize = 200;
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 /// A database to damage.
 struct Case {
@@ -61,8 +59,13 @@ fn options(mode: RecoveryMode) -> uarr::Builder {
         .segment_bytes(1 << 18)
         .chunk_bytes(1 << 16)
         .address_space_bytes(1 << 26)
+        .group_bytes(1 << 14)
         .background(false)
         .recovery(mode)
+}
+
+fn disk_options(seed: u64) -> MemoryOptions {
+    MemoryOptions { seed, block_bytes: BLOCK_BYTES, ..Default::default() }
 }
 
 /// Writes a short history. Its lives: the first is closed in order, the second is not.
@@ -77,11 +80,7 @@ struct Author {
 impl Author {
     fn new(kind: KeyKind, seed: u64) -> Self {
         Self {
-            disk: Memory::with_options(MemoryOptions {
-                seed,
-                block_bytes: BLOCK_BYTES,
-                ..Default::default()
-            }),
+            disk: Memory::with_options(disk_options(seed)),
             kind,
             random: Random::new(seed),
             state: State::new(),
@@ -151,7 +150,7 @@ impl Author {
     }
 
     fn into_case(self, name: &'static str, files: Files, closed: bool, seed: u64) -> Case {
-        let disk = disk_of(&files);
+        let disk = disk_of(&files, disk_options(0));
         let before_last_group = (!closed).then_some(self.before_last_group);
         Case { name, files, disk, state: self.state, before_last_group, seed }
     }
@@ -196,37 +195,6 @@ fn killed_young(kind: KeyKind, seed: u64) -> Case {
     author.into_case("killed young", files, false, seed)
 }
 
-fn files_of(disk: &Memory) -> Files {
-    let mut files = Files::new();
-    for directory in ["", "data", "index", "wal"] {
-        for name in disk.list(directory).unwrap() {
-            if DIRECTORIES.contains(&name.as_str()) {
-                continue;
-            }
-            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-            let file = disk.open(&path, OpenMode::Read).unwrap();
-            let mut bytes = vec![0; file.len().unwrap() as usize];
-            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
-            files.insert(path, bytes);
-        }
-    }
-    files
-}
-
-fn disk_of(files: &Files) -> Memory {
-    let disk =
-        Memory::with_options(MemoryOptions { block_bytes: BLOCK_BYTES, ..Default::default() });
-    DIRECTORIES.iter().for_each(|directory| disk.create_dir(directory).unwrap());
-    for (path, bytes) in files {
-        let file = disk.open(path, OpenMode::CreateMapped).unwrap();
-        file.set_len(bytes.len() as u64).unwrap();
-        file.write_at(&bytes[..used_bytes(bytes)], 0).unwrap();
-        file.make_durable().unwrap();
-    }
-    ["", "data", "index", "wal"].iter().for_each(|path| disk.make_dir_durable(path).unwrap());
-    disk
-}
-
 /// Whether the byte at `offset` is flipped: all that are not zero or near such, and a sample of the zeros,
 /// denser in blocks that hold anything.
 fn is_chosen(bytes: &[u8], offset: usize) -> bool {
@@ -242,11 +210,6 @@ fn is_chosen(bytes: &[u8], offset: usize) -> bool {
     let near = &bytes[offset.saturating_sub(NEAR)..bytes.len().min(offset + NEAR)];
     let padding = holds(BLOCK) && offset.is_multiple_of(PADDING_STRIDE);
     offset.is_multiple_of(stride) || padding || near.iter().any(|byte| *byte != 0)
-}
-
-/// Up to the last byte that is not zero.
-fn used_bytes(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// One way of damaging a case, all of it.
@@ -307,7 +270,8 @@ impl Case {
         disk
     }
 
-    fn flip_all(&self, table: &mut Table) {
+    /// Flips bits of each chosen byte, or each bit. Every fourth damage is also shown to the strict mode.
+    fn flip_all(&self, table: &mut Table, mode: RecoveryMode) {
         let mut random = Random::new(self.seed);
         let damage = std::env::var("UARR_DAMAGE").unwrap_or_default();
         let bits = damage == "bits";
@@ -323,18 +287,15 @@ impl Case {
                     _ => vec![0xff, bit],
                 };
                 for mask in masks {
-                    // Every fourth damage is also shown to the strict mode.
-                    let strict = (offset as u64 + u64::from(mask)).is_multiple_of(4);
-                    for mode in [RecoveryMode::TolerateTornTail, RecoveryMode::Strict] {
-                        if mode == RecoveryMode::Strict && !strict {
-                            continue;
-                        }
-                        let disk = self.patched(path, |file| {
-                            file.write_at(&[bytes[offset] ^ mask], offset as u64).unwrap();
-                        });
-                        let what = format!("offset {offset} xor {mask:#04x} {mode:?}");
-                        table.note(path, &what, self.examine(disk, mode));
+                    let fourth = (offset as u64 + u64::from(mask)).is_multiple_of(4);
+                    if mode == RecoveryMode::Strict && !fourth {
+                        continue;
                     }
+                    let disk = self.patched(path, |file| {
+                        file.write_at(&[bytes[offset] ^ mask], offset as u64).unwrap();
+                    });
+                    let what = format!("offset {offset} xor {mask:#04x} {mode:?}");
+                    table.note(path, &what, self.examine(disk, mode));
                 }
             }
         }
@@ -425,8 +386,9 @@ impl Case {
         let undamaged = self.examine(self.disk.crash(), RecoveryMode::Strict);
         assert_eq!(undamaged, Ok(Outcome::Harmless), "{}: before any damage", self.name);
         let mut wrong = Vec::new();
-        let damages: [(&str, Damage); 4] = [
-            ("flips", Self::flip_all),
+        let damages: [(&str, Damage); 5] = [
+            ("flips", |case, table| case.flip_all(table, RecoveryMode::TolerateTornTail)),
+            ("strict", |case, table| case.flip_all(table, RecoveryMode::Strict)),
             ("blocks", Self::misplace_all),
             ("cuts", Self::truncate_all),
             ("deletions", Self::delete_all),
@@ -515,18 +477,26 @@ impl Table {
     }
 
     fn print(&self, name: &str, what: &str) {
+        let mut sums = BTreeMap::new();
         for (path, counts) in &self.counts {
-            let count = |outcome| counts.get(&outcome).copied().unwrap_or(0);
-            println!(
-                "{name:13} {path:26} {what:9} {:6}  detected {:6}  healed {:6}  torn {:4}  harmless {:6}",
-                counts.values().sum::<u64>(),
-                count(Outcome::Detected),
-                count(Outcome::Healed),
-                count(Outcome::Torn),
-                count(Outcome::Harmless),
-            );
+            print_line(name, path, what, counts);
+            counts.iter().for_each(|(outcome, count)| *sums.entry(*outcome).or_default() += count);
         }
+        print_line(name, "all files", what, &sums);
+        println!("{name:13} {what}: {} taken for good or panicked", self.wrong.len());
     }
+}
+
+fn print_line(name: &str, path: &str, what: &str, counts: &BTreeMap<Outcome, u64>) {
+    let count = |outcome| counts.get(&outcome).copied().unwrap_or(0);
+    println!(
+        "{name:13} {path:26} {what:9} {:7}  detected {:7}  healed {:6}  torn {:4}  harmless {:7}",
+        counts.values().sum::<u64>(),
+        count(Outcome::Detected),
+        count(Outcome::Healed),
+        count(Outcome::Torn),
+        count(Outcome::Harmless),
+    );
 }
 
 #[test]

@@ -19,16 +19,14 @@ use uarr_layout::geometry::align_up;
 use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
 use uarr_layout::record::{RECORD_HEADER_BYTES, RecordHeader};
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
+use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::history::State;
 use uarr_tests::{Random, from_environment, seed};
-use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+use uarr_uring::{Memory, MemoryOptions};
 
 const REPAIR_COUNT: u64 = 200;
 const BLOCK_BYTES: u32 = 512;
 const DATA_FILE: &str = "data/records.uarr";
-const DIRECTORIES: [&str; 3] = ["data", "index", "wal"];
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 /// Bytes that must be as written for something to survive: pieces of a file.
 #[derive(Clone, Default)]
@@ -86,36 +84,12 @@ fn options(kind: KeyKind) -> uarr::Builder {
         .keys(kind)
 }
 
+fn disk_options(seed: u64) -> MemoryOptions {
+    MemoryOptions { seed, block_bytes: BLOCK_BYTES, ..Default::default() }
+}
+
 fn new_disk(seed: u64) -> Memory {
-    Memory::with_options(MemoryOptions { seed, block_bytes: BLOCK_BYTES, ..Default::default() })
-}
-
-fn files_of(disk: &Memory) -> Files {
-    let mut files = Files::new();
-    for directory in ["", "data", "index", "wal"] {
-        for name in disk.list(directory).unwrap() {
-            if DIRECTORIES.contains(&name.as_str()) {
-                continue;
-            }
-            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-            let file = disk.open(&path, OpenMode::Read).unwrap();
-            let mut bytes = vec![0; file.len().unwrap() as usize];
-            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
-            files.insert(path, bytes);
-        }
-    }
-    files
-}
-
-fn disk_of(files: &Files) -> Memory {
-    let disk = new_disk(0);
-    DIRECTORIES.iter().for_each(|directory| disk.create_dir(directory).unwrap());
-    for (path, bytes) in files {
-        let file = disk.open(path, OpenMode::CreateMapped).unwrap();
-        file.set_len(bytes.len() as u64).unwrap();
-        file.write_at(bytes, 0).unwrap();
-    }
-    disk
+    Memory::with_options(disk_options(seed))
 }
 
 /// Some lives of a database: puts, patches, deletions, batches, checkpoints; each ends in order or in a loss of
@@ -392,7 +366,7 @@ fn look_at_everything(source: &Inspector<Memory>) {
 
 /// Repairs into a new database and reads that.
 fn repaired(files: &Files, kind: KeyKind, mode: RepairMode) -> uarr::Result<(State, RepairReport)> {
-    let disk = disk_of(files);
+    let disk = disk_of(files, disk_options(0));
     let source = Inspector::open_on(disk.clone(), "damaged")?;
     look_at_everything(&source);
     let target = options(kind).open_on(new_disk(1)).unwrap();
@@ -486,7 +460,7 @@ fn half_a_batch_that_nothing_proves_durable_does_not_count() {
 #[test]
 fn what_an_earlier_recovery_cut_does_not_come_back() {
     let (files, after) = batch_in_data_only();
-    let disk = disk_of(&files);
+    let disk = disk_of(&files, disk_options(0));
     let db = options(KeyKind::Bytes).open_on(disk.clone()).unwrap();
     db.put("d", b"next life").unwrap();
     db.close().unwrap();

@@ -17,7 +17,18 @@ struct PathError {
 
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.action, self.path.display(), self.cause)
+        write!(f, "{} {}: {}", self.action, self.path.display(), self.cause)?;
+        match self.cause.raw_os_error() {
+            Some(libc::EMFILE) => f.write_str(
+                ". This process has as many files open as its limit RLIMIT_NOFILE allows: close \
+                 some, or raise the limit (ulimit -n; LimitNOFILE= of a systemd service)",
+            ),
+            Some(libc::ENFILE) => f.write_str(
+                ". All processes together have as many files open as the kernel allows: close \
+                 some, or raise the limit (sysctl fs.file-max)",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -51,6 +62,17 @@ pub(crate) fn errno(error: &io::Error) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_named_with_what_to_do() {
+        let told = |code| {
+            let cause = io::Error::from_raw_os_error(code);
+            with_path("open", Path::new("a/b"), cause).to_string()
+        };
+        assert!(told(libc::EMFILE).contains("RLIMIT_NOFILE allows: close some, or raise"));
+        assert!(told(libc::ENFILE).contains("fs.file-max"));
+        assert!(!told(libc::EIO).contains("limit"));
+    }
 
     #[test]
     fn kind_and_cause_are_kept() {

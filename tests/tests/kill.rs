@@ -88,6 +88,11 @@ struct Kills {
     checkpoint_count: u64,
     before_open_count: u64,
     torn_tail_count: u64,
+    /// Kills that left a log segment half zeroed.
+    unfinished_count: u64,
+    /// Segments that the log has reached, and of these the ones that were removed.
+    segment_count: u64,
+    removed_count: u64,
     /// Age at the kill of the oldest acknowledged step that was lost (only memory-first).
     oldest_lost: Duration,
 }
@@ -108,6 +113,9 @@ impl Kills {
             checkpoint_count: 0,
             before_open_count: 0,
             torn_tail_count: 0,
+            unfinished_count: 0,
+            segment_count: 0,
+            removed_count: 0,
             oldest_lost: Duration::ZERO,
         }
     }
@@ -174,6 +182,7 @@ impl Kills {
     /// Opens the database and compares all of it with what `said` allows.
     fn check(&mut self, said: &Said, verify: bool) {
         let place = self.place();
+        self.look_at_segments();
         let backend = [BackendChoice::Auto, BackendChoice::Syscalls][self.random.below(2) as usize];
         let db = small(self.directory.path())
             .keys(self.plan.kind)
@@ -211,6 +220,21 @@ impl Kills {
             assert!(report.is_clean(), "{place}: {:?}", report.damages);
         }
         db.close().unwrap_or_else(|error| panic!("{place}: {error}"));
+    }
+
+    /// Counts what the keeper was doing or had done when the writer was killed.
+    fn look_at_segments(&mut self) {
+        let Ok(entries) = std::fs::read_dir(self.directory.path().join("wal")) else { return };
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut numbers = Vec::new();
+        for name in names {
+            match name.strip_suffix(".wal") {
+                Some(number) => numbers.push(u64::from_str_radix(number, 16).unwrap()),
+                None => self.unfinished_count += u64::from(name == "segment.new"),
+            }
+        }
+        self.segment_count = numbers.iter().max().copied().unwrap_or(0);
+        self.removed_count = self.segment_count - numbers.len() as u64;
     }
 
     /// LSNs are never given out twice, and rise over all lives of the database.
@@ -328,12 +352,15 @@ fn run_sync(kind: KeyKind, default_seed: u64) {
     report(&kills);
     assert!(kills.acknowledged_count > wanted, "too little was written to prove anything");
     assert!(kills.before_open_count > 0, "no kill hit recovery");
+    assert!(kills.checkpoint_count > 0, "no checkpoint was taken");
+    assert!(kills.removed_count > 0, "the log never came round");
 }
 
 fn report(kills: &Kills) {
     println!(
         "{:?} keys, {:?}: {} kills ({} before the database was open), {} steps acknowledged, {} \
-         unacknowledged ones kept, {} checkpoints, {} torn tails, oldest acknowledged loss {:?}",
+         unacknowledged ones kept, {} checkpoints, {} torn tails, {} segments half zeroed, {} reached and {} \
+         removed or used again, oldest acknowledged loss {:?}",
         kills.plan.kind,
         kills.durability,
         kills.kill_count,
@@ -342,6 +369,9 @@ fn report(kills: &Kills) {
         kills.unacknowledged_kept_count,
         kills.checkpoint_count,
         kills.torn_tail_count,
+        kills.unfinished_count,
+        kills.segment_count,
+        kills.removed_count,
         kills.oldest_lost,
     );
 }

@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 
 FUZZ_COUNT ?= 200000
 
-.PHONY: bench test test-refused fuzz fmt lint doc setup-bench clean
+.PHONY: bench test test-refused fuzz coverage sanitize fmt lint doc setup-bench clean
 
 bench: setup-bench
 	$(CARGO) build --release -p uarr-bench --features peers
@@ -34,13 +34,27 @@ test-refused:
 # The long run of what make test does briefly: simulated lives, each bit of a database, and nonsense for every
 # parser of outside bytes. Hours; FUZZ_COUNT and SIM_SEEDS set how many. UARR_SEED_FIRST begins elsewhere.
 SIM_SEEDS ?= 100000
+# All checks of arithmetic and all assertions, at the speed of a release.
+fuzz: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+fuzz: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
+# Millions of databases are opened and closed: half of the time goes to the kernel unless freed memory is kept.
+DAMAGE_ENV = MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=2000000000
 fuzz:
 	UARR_SEEDS=$(SIM_SEEDS) $(CARGO) test --release -p uarr-tests --test sim -- --nocapture legal lies
 	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-tests --test fuzz -- --nocapture
-	UARR_DAMAGE=bits $(CARGO) test --release -p uarr-tests --test damage -- --nocapture
+	$(DAMAGE_ENV) UARR_DAMAGE=bits $(CARGO) test --release -p uarr-tests --test damage -- --nocapture closed
+	$(DAMAGE_ENV) UARR_DAMAGE=all $(CARGO) test --release -p uarr-tests --test damage -- --nocapture killed
 	$(CARGO) run --release -p uarr-layout --example uarr_fuzz -- $(FUZZ_COUNT)
 	UARR_FUZZ=2000 $(CARGO) test --release -p uarr-cli --test suite -- fuzz
 	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-bench --test targets_fuzz -- --nocapture
+
+# Line coverage of layout, uring and engine by all tests.
+coverage:
+	scripts/coverage
+
+# Miri, AddressSanitizer and ThreadSanitizer, with a nightly toolchain.
+sanitize:
+	scripts/sanitize
 
 fmt:
 	$(CARGO) fmt --all --check

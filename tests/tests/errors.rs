@@ -7,10 +7,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use uarr::{BATCH_BYTES_MAX, Db, Durability, ErrorKind, KEY_BYTES_MAX, KeyKind, VALUE_BYTES_MAX};
+use uarr::{
+    BATCH_BYTES_MAX, Db, Durability, ErrorKind, KEY_BYTES_MAX, KeyKind, VALUE_BYTES_MAX,
+    VerifyPolicy,
+};
 use uarr_layout::superblock::{FORMAT_VERSION, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::{scratch, small};
 use uarr_uring::{Memory, Storage};
@@ -238,6 +242,8 @@ fn options_have_limits() {
         check(builder.open(), ErrorKind::InvalidArgument, &[word]);
     };
     let path = base.path().join("db");
+    invalid(Db::builder(&path).group_bytes(1000), "group_bytes");
+    invalid(Db::builder(&path).group_bytes(1 << 21), "group_bytes");
     invalid(Db::builder(&path).segment_bytes(1000), "segment_bytes");
     invalid(Db::builder(&path).segment_bytes((1 << 20) + 1), "segment_bytes");
     invalid(Db::builder(&path).chunk_bytes(1 << 15), "chunk_bytes");
@@ -246,6 +252,38 @@ fn options_have_limits() {
     invalid(Db::builder(&path).durability(interval), "1 ms");
     with_one_record(&path);
     complete(&path);
+}
+
+/// Somebody else changes a byte of a record in the data file: who notices is a matter of the policy.
+#[test]
+fn the_policy_decides_when_a_damaged_record_is_noticed() {
+    const VALUE: &[u8] = b"a value that stands once in the file";
+    for policy in [VerifyPolicy::Never, VerifyPolicy::FirstTouch, VerifyPolicy::Always] {
+        for reopened in [false, true] {
+            let base = scratch();
+            let open = || small(base.path()).verify(policy).open().unwrap();
+            let db = open();
+            db.put("a", VALUE).unwrap();
+            let still_open = if reopened { db.close().map(|()| None).unwrap() } else { Some(db) };
+            let path = base.path().join("data/records.uarr");
+            let bytes = fs::read(&path).unwrap();
+            let offset = bytes.windows(VALUE.len()).position(|window| window == VALUE).unwrap();
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(b"A", offset as u64).unwrap();
+            let db = still_open.unwrap_or_else(open);
+            let noticed = match policy {
+                VerifyPolicy::Never => false,
+                VerifyPolicy::FirstTouch => reopened,
+                VerifyPolicy::Always => true,
+            };
+            match noticed {
+                true => check(db.get("a"), ErrorKind::Corruption, &["data/records.uarr", "offset"]),
+                false => assert_eq!(db.get("a").unwrap().unwrap()[0], b'A'),
+            }
+            let report = db.verify(|_| {}).unwrap();
+            assert!(!report.is_clean(), "verify looks at everything, whatever the policy");
+        }
+    }
 }
 
 /// A mounted tmpfs, unmounted when dropped.

@@ -179,8 +179,7 @@ impl<F: StorageFile> Segments<F> {
             Ok(left) => Ok(left),
             Err(error) => {
                 *unfinished = None;
-                remove_unfinished(storage)?;
-                Err(error)
+                give_up(storage, error)
             }
         }
     }
@@ -243,11 +242,16 @@ fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>>
     remove_unfinished(storage)?;
     let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
     if let Err(error) = file.allocate(0, bytes) {
-        storage.remove(UNFINISHED)?;
-        return Err(error);
+        return give_up(storage, error);
     }
     let zeros = AlignedBuffer::new(PIECE_BYTES.min(bytes) as usize);
     Ok(Unfinished { file, bytes, written: 0, zeros })
+}
+
+/// Ends with `error`, the first cause, whatever becomes of the file: the next attempt begins by removing it.
+fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Result<T> {
+    let _ = remove_unfinished(storage);
+    Err(error)
 }
 
 /// Writes the next zeros, or leaves them out, and returns how many bytes are left. After the last ones it makes
@@ -306,6 +310,23 @@ mod tests {
             assert_eq!(segment.file.read_at(&mut content, 0).unwrap() as u64, bytes);
             assert!(content[..bytes as usize].iter().all(|byte| *byte == 0));
         }
+    }
+
+    #[test]
+    fn the_first_cause_is_told_when_cleaning_up_fails_too() {
+        const BYTES: u64 = 8 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        storage.set_capacity(Some(BYTES / 2));
+        // After a first removal and the opening: the removal of what was begun.
+        storage.fail_next(uarr_uring::FaultKind::Name, 3);
+        let error = create(&storage, 1, BYTES).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+        assert_eq!(storage.faults_waiting(), 0);
+        // And the next attempt finds nothing in its way.
+        storage.forget_faults();
+        storage.set_capacity(None);
+        create(&storage, 1, BYTES).unwrap();
     }
 
     #[test]

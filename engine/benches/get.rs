@@ -77,6 +77,32 @@ fn gets(criterion: &mut Criterion) {
             bencher.iter_batched(&mut numbers, read, BatchSize::SmallInput);
         });
     }
+    // Which key is next depends on the record before: the latency of one read.
+    group.bench_function(BenchmarkId::new("chain", record_count), |bencher| {
+        let read = |numbers: Vec<u64>| {
+            let mut offset = 0;
+            for number in numbers {
+                let number = (number + offset) % record_count;
+                let record = db.get(mix(number * 2)).expect("the database is sound");
+                offset = record.map_or(0, |record| sum_of(record.bytes()) & 1);
+            }
+            black_box(offset);
+        };
+        bencher.iter_batched(&mut numbers, read, BatchSize::SmallInput);
+    });
+    group.bench_function(BenchmarkId::new("16 at once", record_count), |bencher| {
+        let read = |numbers: Vec<u64>| {
+            for numbers in numbers.chunks(16) {
+                let mut keys = [0; 16];
+                keys.iter_mut().zip(numbers).for_each(|(key, number)| *key = mix(number * 2));
+                let records = db.get_many(&keys[..numbers.len()]).expect("the database is sound");
+                for record in records {
+                    black_box(sum_of(record.expect("even numbers are stored").bytes()));
+                }
+            }
+        };
+        bencher.iter_batched(&mut numbers, read, BatchSize::SmallInput);
+    });
     group.finish();
     db.close().expect("the database closes");
 }

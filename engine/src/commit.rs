@@ -37,7 +37,7 @@ use crate::log::{GroupBuilder, LogPosition};
 use crate::options::{WhenFull, WriteOptions};
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
-use crate::table::APPENDED_TOGETHER_MAX;
+use crate::table::TOGETHER_MAX;
 use crate::tombstones::Tombstones;
 use crate::turns::Premise;
 
@@ -508,7 +508,7 @@ impl<S: Storage> Core<S> {
     /// Applies and shows a batch at once. The caller holds the staging lock, so order is LSN order.
     fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) -> Result<()> {
         let mut applier = lock(&self.applier);
-        let mut groups = frames.chunks(APPENDED_TOGETHER_MAX);
+        let mut groups = frames.chunks(TOGETHER_MAX);
         if let Err(error) = groups.try_for_each(|group| self.apply(&mut applier, group)) {
             drop(applier);
             return Err(self.note_poison(&error));
@@ -528,7 +528,7 @@ impl<S: Storage> Core<S> {
             let Some(second) = frames.next() else {
                 return self.apply(applier, &[first]);
             };
-            let mut group = [first; APPENDED_TOGETHER_MAX];
+            let mut group = [first; TOGETHER_MAX];
             group[1] = second;
             let mut count = 2;
             for (place, frame) in group[2..].iter_mut().zip(&mut frames) {
@@ -542,7 +542,7 @@ impl<S: Storage> Core<S> {
 
     /// Appends the records of some frames to the data file and makes the index point to them.
     fn apply(&self, applier: &mut Applier<S::MapWriter>, frames: &[Frame<'_>]) -> Result<()> {
-        let mut all: [&[u8]; APPENDED_TOGETHER_MAX] = [&[]; APPENDED_TOGETHER_MAX];
+        let mut all: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
         let keys = &mut all[..frames.len()];
         keys.iter_mut().zip(frames).for_each(|(key, frame)| *key = frame.key);
         let Applier { appender, tombstones } = applier;

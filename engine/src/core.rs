@@ -20,7 +20,7 @@ use crate::root::Root;
 use crate::segments::Segments;
 use crate::staging::Staging;
 use crate::store::{DATA_FILE, RecordStore, RecordView};
-use crate::table::Table;
+use crate::table::{TOGETHER_MAX, Table};
 use crate::tune;
 use crate::turns::Waiting;
 
@@ -87,6 +87,28 @@ impl<S: Storage> Core<S> {
             }
             None => Ok(None),
         }
+    }
+
+    /// The newest visible records of `keys`, one after the other; cache misses of index and records overlap.
+    pub fn get_many<'a>(
+        &'a self,
+        keys: &[&[u8]],
+        out: &mut Vec<Option<RecordView<'a>>>,
+    ) -> Result<()> {
+        for keys in keys.chunks(TOGETHER_MAX) {
+            let visible_lsn = self.visible_lsn.load(Ordering::Acquire);
+            let mut all = [None; TOGETHER_MAX];
+            let locators = &mut all[..keys.len()];
+            self.table.get_group(keys, &self.store, locators)?;
+            locators.iter().flatten().for_each(|locator| self.store.prefetch(*locator));
+            for locator in locators {
+                out.push(match *locator {
+                    Some(locator) => self.version_at(locator, visible_lsn)?,
+                    None => None,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The version at or before `lsn` of the record whose newest version is at `locator`.

@@ -195,6 +195,18 @@ impl<S: Storage> Db<S> {
         Ok(self.core().get(key.as_ref())?.map(Record::new))
     }
 
+    /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of them as of its own
+    /// moment, but with the cache misses of 16 keys at a time overlapping. Several times faster where the data
+    /// is larger than the processor's caches.
+    pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
+        let kind = self.core().table.kind;
+        let keys: Vec<_> = keys.iter().map(|key| kind.encode(key)).collect::<Result<_>>()?;
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let mut views = Vec::with_capacity(keys.len());
+        self.core().get_many(&keys, &mut views)?;
+        Ok(views.into_iter().map(|view| view.map(Record::new)).collect())
+    }
+
     /// Whether `key` is there.
     pub fn contains(&self, key: impl AsKey) -> Result<bool> {
         Ok(self.get(key)?.is_some())

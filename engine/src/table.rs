@@ -17,8 +17,8 @@ pub(crate) enum Entries {
     Bytes(Vec<(Vec<u8>, u64)>),
 }
 
-/// Most keys of one [`Table::append`]: as many as have their cache misses overlap.
-pub(crate) const APPENDED_TOGETHER_MAX: usize = 16;
+/// Most keys of one [`Table::append`] or [`Table::get_group`]: as many as have their cache misses overlap.
+pub(crate) const TOGETHER_MAX: usize = 16;
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,31 @@ impl Table {
         Ok(bits.and_then(Locator::from_bits))
     }
 
+    /// As [`Table::get`] for up to 16 keys, whose cache misses overlap; `out` is as long as `keys`.
+    pub fn get_group<M: DataMap>(
+        &self,
+        keys: &[&[u8]],
+        store: &RecordStore<M>,
+        out: &mut [Option<Locator>],
+    ) -> Result<()> {
+        if let Index::Int(index) = &self.index {
+            let (mut ints, mut found) = ([0; TOGETHER_MAX], [None; TOGETHER_MAX]);
+            for (int, key) in ints.iter_mut().zip(keys) {
+                *int = int_key(key).expect("keys of integer tables are 8 bytes long");
+            }
+            index.get_many(&ints[..keys.len()], &mut found[..keys.len()]);
+            for (out, bits) in out.iter_mut().zip(found) {
+                *out = bits.and_then(Locator::from_bits);
+            }
+            return Ok(());
+        }
+        self.prefetch(keys.iter().copied());
+        for (out, key) in out.iter_mut().zip(keys) {
+            *out = self.get(key, store)?;
+        }
+        Ok(())
+    }
+
     /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first 16.
     pub fn prefetch<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>) {
         match &self.index {
@@ -92,7 +117,7 @@ impl Table {
                 let ints = keys
                     .iter()
                     .map(|key| int_key(key).expect("keys of integer tables are 8 bytes long"));
-                let mut all = [0; APPENDED_TOGETHER_MAX];
+                let mut all = [0; TOGETHER_MAX];
                 all.iter_mut().zip(ints).for_each(|(place, int)| *place = int);
                 index.upsert_many(&all[..keys.len()], append);
             }

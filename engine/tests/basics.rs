@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use uarr::{Db, Durability, KeyKind};
+use uarr::{Db, Durability, ErrorKind, KeyKind};
 
 fn builder(dir: &std::path::Path) -> uarr::Builder {
     Db::builder(dir).segment_bytes(1 << 20).chunk_bytes(1 << 20)
@@ -94,6 +94,33 @@ fn records_are_viewed_in_place() {
 }
 
 #[test]
+fn many_are_found_as_one_by_one() {
+    for kind in [KeyKind::U64, KeyKind::Bytes] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = builder(dir.path()).keys(kind).open().unwrap();
+        for key in 0..100u64 {
+            db.put(key * 3, value(key)).unwrap();
+            if key % 7 == 0 {
+                db.delete(key * 3).unwrap();
+            }
+        }
+        db.put(3u64, b"newer").unwrap();
+        // Present, deleted and never written ones, some twice, in groups that are not full.
+        for count in [0, 1, 16, 17, 250] {
+            let keys: Vec<u64> = (0..count).map(|i| i * 89 % 300).collect();
+            let many = db.get_many(&keys).unwrap();
+            assert_eq!(many.len(), keys.len());
+            for (key, found) in keys.iter().zip(many) {
+                let one = db.get(key).unwrap();
+                assert_eq!(found.map(|found| found.bytes()), one.map(|one| one.bytes()), "{key}");
+            }
+        }
+        let error = db.get_many(&["", "b"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+#[test]
 fn byte_keys_are_ordered_and_prefixed() {
     let dir = tempfile::tempdir().unwrap();
     let db = builder(dir.path()).durability(Durability::Manual).open().unwrap();
@@ -152,11 +179,11 @@ fn oversize_values_and_batches_get_room_of_their_own() {
 fn a_directory_that_is_refused_is_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let error = builder(dir.path()).create(false).open().err().unwrap();
-    assert_eq!(error.kind(), uarr::ErrorKind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     std::fs::write(dir.path().join("letter.txt"), "dear").unwrap();
     let error = builder(dir.path()).open().err().unwrap();
-    assert_eq!(error.kind(), uarr::ErrorKind::NotADatabase);
+    assert_eq!(error.kind(), ErrorKind::NotADatabase);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
@@ -172,7 +199,7 @@ fn a_missing_superblock_is_damage_and_not_an_invitation() {
     std::fs::remove_file(&root).unwrap();
     for create in [true, false] {
         let error = open(create).err().unwrap();
-        assert_eq!(error.kind(), uarr::ErrorKind::Corruption, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
         assert_eq!(error.corruption().unwrap().file, "superblock");
     }
     std::fs::write(&root, kept).unwrap();

@@ -118,6 +118,26 @@ fn a_write_may_ask_for_more_than_its_database_promises() {
 }
 
 #[test]
+fn tasks_delete_too() {
+    let (memory, db) = in_memory(Durability::Sync);
+    for key in [1u64, 2] {
+        db.put(key, b"here").unwrap();
+    }
+    let runtime = two_threads();
+    // One that is there, and one that is not.
+    for key in [1u64, 9] {
+        let commit = runtime.block_on(db.delete_async(key, WriteOptions::new())).unwrap();
+        assert!(commit.is_durable);
+        assert!(!db.contains(key).unwrap());
+    }
+    let error = runtime.block_on(db.delete_async("not a number", WriteOptions::new())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let db = builder("memory".as_ref()).open_on(memory.crash()).unwrap();
+    let keys: Vec<_> = db.iter().map(|record| record.unwrap().key_u64().unwrap()).collect();
+    assert_eq!(keys, [2]);
+}
+
+#[test]
 fn a_write_that_was_not_polled_never_happens() {
     let (_, db) = in_memory(Durability::Sync);
     drop(db.put_async(1u64, b"never", WriteOptions::new()));

@@ -31,9 +31,6 @@ const REST: Duration = Duration::from_millis(500);
 
 /// Rest between two pieces of a segment that is ahead of the log, 16 MiB a second.
 const AT_LEISURE: Duration = Duration::from_millis(4);
-/// When groups have more bytes than this, segments are not written with zeros: the zeros would take as much of
-/// the device as the log does, and spare large writes little.
-const ZEROED_GROUP_BYTES_MAX: u64 = 128 << 10;
 /// Rest between two pieces of one that falls behind, about 200 MiB a second.
 const CATCHING_UP: Duration = Duration::from_micros(250);
 
@@ -108,13 +105,6 @@ impl<S: Storage> Core<S> {
             return Ok(Step::More);
         }
         let remaining = self.room.remaining.load(Ordering::Acquire);
-        if self.room.group_bytes() > ZEROED_GROUP_BYTES_MAX {
-            if remaining > self.options.segment_bytes / 2 {
-                return Ok(Step::Idle);
-            }
-            self.add_segment(0)?;
-            return Ok(Step::More);
-        }
         let left = self
             .segments
             .prepare_piece(&self.storage)

@@ -1,9 +1,9 @@
 //! Log segments as files: names, preparation ahead of use, recycling.
 //!
 //! Life of a segment:
-//! 1. *ready*: allocated, written with zeros piece by piece or recycled, durable under the number it will have.
-//!    Where there is no time for all the zeros, the rest stays as the file system allocated it: it reads as
-//!    zeros, and the first write to it is slower;
+//! 1. *ready*: allocated, written with zeros or recycled, durable under the number it will have. Zeros are
+//!    needed: a write to blocks that are only allocated is durable no earlier than the file system's journal,
+//!    which a file system that shuts down may lose although it said that the write was durable;
 //! 2. *active*: the log appends to it; 3. *sealed*: full, needed by a kept checkpoint;
 //! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the pool is full.
 //!
@@ -67,7 +67,7 @@ struct Unfinished<F> {
 enum Advance {
     /// By the next piece of zeros.
     Piece,
-    /// To its end, without the zeros that are not there yet.
+    /// To its end, at once.
     Rest,
 }
 
@@ -254,7 +254,7 @@ fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Result<T> {
     Err(error)
 }
 
-/// Writes the next zeros, or leaves them out, and returns how many bytes are left. After the last ones it makes
+/// Writes the next zeros, or all that are missing, and returns how many bytes are left. After the last ones it makes
 /// the content durable and gives the number, so a file with a number is always whole.
 fn advance<S: Storage>(
     storage: &S,
@@ -269,7 +269,13 @@ fn advance<S: Storage>(
             segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
             piece
         }
-        Advance::Rest => left,
+        Advance::Rest => {
+            for at in (segment.written..segment.bytes).step_by(segment.zeros.len()) {
+                let piece = (segment.bytes - at).min(segment.zeros.len() as u64);
+                segment.file.write_at(&segment.zeros[..piece as usize], at)?;
+            }
+            left
+        }
     };
     if segment.written == segment.bytes {
         segment.file.make_durable()?;

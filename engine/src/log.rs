@@ -146,25 +146,11 @@ pub(crate) struct Log<S: Storage> {
 pub(crate) struct LogRoom {
     /// Bytes left in the active segment.
     pub remaining: AtomicU64,
-    /// Size of the last groups, the newest counting most.
-    group_bytes: AtomicU64,
 }
 
 impl LogRoom {
     pub fn new(remaining: u64) -> Self {
-        Self { remaining: AtomicU64::new(remaining), group_bytes: AtomicU64::new(0) }
-    }
-
-    /// How many bytes groups have at present, about.
-    pub fn group_bytes(&self) -> u64 {
-        self.group_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Notes that a group of `bytes` was submitted, which left `remaining`. The leader only.
-    fn note_group(&self, bytes: u64, remaining: u64) {
-        let before = self.group_bytes();
-        self.group_bytes.store(before - before / 8 + bytes / 8, Ordering::Relaxed);
-        self.remaining.store(remaining, Ordering::Release);
+        Self { remaining: AtomicU64::new(remaining) }
     }
 }
 
@@ -250,7 +236,8 @@ impl<S: Storage> Log<S> {
         };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
-        context.room.note_group(len as u64, self.active.bytes - self.position.offset);
+        let remaining = self.active.bytes - self.position.offset;
+        context.room.remaining.store(remaining, Ordering::Release);
         let GroupBuilder { buffer, end, results, .. } = group;
         Ok(Submitted { ticket, buffer, end, position: self.position, results })
     }

@@ -62,15 +62,6 @@ struct Unfinished<F> {
     zeros: AlignedBuffer,
 }
 
-/// How a segment goes on being made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Advance {
-    /// By the next piece of zeros.
-    Piece,
-    /// To its end, at once.
-    Rest,
-}
-
 struct Pool<F> {
     ready: VecDeque<Segment<F>>,
     sealed: Vec<u64>,
@@ -128,12 +119,11 @@ impl<F: StorageFile> Segments<F> {
     }
 
     /// Makes one more segment ready at once, with room for `bytes` at least, and finishes the one that was
-    /// being made. Zeros that are not written yet are left out: whoever calls this cannot wait for them. One
-    /// caller at a time.
+    /// being made, without a rest between the zeros: the caller waits. One caller at a time.
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
-            self.advance(storage, &mut unfinished, Advance::Rest)?;
+            while self.advance(storage, &mut unfinished)? > 0 {}
             if bytes <= self.regular_bytes {
                 return Ok(());
             }
@@ -142,7 +132,7 @@ impl<F: StorageFile> Segments<F> {
             return Ok(());
         }
         *unfinished = Some(begin(storage, bytes.max(self.regular_bytes))?);
-        self.advance(storage, &mut unfinished, Advance::Rest)?;
+        while self.advance(storage, &mut unfinished)? > 0 {}
         Ok(())
     }
 
@@ -151,7 +141,7 @@ impl<F: StorageFile> Segments<F> {
     pub fn prepare_piece<S: Storage<File = F>>(&self, storage: &S) -> io::Result<u64> {
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
-            return self.advance(storage, &mut unfinished, Advance::Piece);
+            return self.advance(storage, &mut unfinished);
         }
         if !self.recycle(storage)? {
             *unfinished = Some(begin(storage, self.regular_bytes)?);
@@ -165,11 +155,10 @@ impl<F: StorageFile> Segments<F> {
         &self,
         storage: &S,
         unfinished: &mut Option<Unfinished<F>>,
-        how: Advance,
     ) -> io::Result<u64> {
         let Some(segment) = unfinished else { return Ok(0) };
         let number = self.pool().next_number;
-        match advance(storage, segment, number, how) {
+        match advance(storage, segment, number) {
             Ok(0) => {
                 if let Some(Unfinished { file, bytes, .. }) = unfinished.take() {
                     self.add_ready(Segment { number, file: Arc::new(file), bytes });
@@ -233,7 +222,7 @@ impl<F: StorageFile> Segments<F> {
 /// Creates segment `number`: real space, written zeros, durable content and name.
 pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
     let mut segment = begin(storage, bytes)?;
-    while advance(storage, &mut segment, number, Advance::Piece)? > 0 {}
+    while advance(storage, &mut segment, number)? > 0 {}
     Ok(())
 }
 
@@ -254,29 +243,16 @@ fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Result<T> {
     Err(error)
 }
 
-/// Writes the next zeros, or all that are missing, and returns how many bytes are left. After the last ones it makes
-/// the content durable and gives the number, so a file with a number is always whole.
+/// Writes the next zeros and returns how many bytes are left. After the last ones it makes the content durable and
+/// gives the number, so a file with a number is always whole.
 fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,
     number: u64,
-    how: Advance,
 ) -> io::Result<u64> {
-    let left = segment.bytes - segment.written;
-    segment.written += match how {
-        Advance::Piece => {
-            let piece = left.min(segment.zeros.len() as u64);
-            segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
-            piece
-        }
-        Advance::Rest => {
-            for at in (segment.written..segment.bytes).step_by(segment.zeros.len()) {
-                let piece = (segment.bytes - at).min(segment.zeros.len() as u64);
-                segment.file.write_at(&segment.zeros[..piece as usize], at)?;
-            }
-            left
-        }
-    };
+    let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64);
+    segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
+    segment.written += piece;
     if segment.written == segment.bytes {
         segment.file.make_durable()?;
         storage.rename(UNFINISHED, &segment_path(number))?;

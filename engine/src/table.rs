@@ -68,11 +68,8 @@ impl Table {
         out: &mut [Option<Locator>],
     ) -> Result<()> {
         if let Index::Int(index) = &self.index {
-            let (mut ints, mut found) = ([0; TOGETHER_MAX], [None; TOGETHER_MAX]);
-            for (int, key) in ints.iter_mut().zip(keys) {
-                *int = int_key(key).expect("keys of integer tables are 8 bytes long");
-            }
-            index.get_many(&ints[..keys.len()], &mut found[..keys.len()]);
+            let mut found = [None; TOGETHER_MAX];
+            index.get_many(&int_keys(keys)[..keys.len()], &mut found[..keys.len()]);
             for (out, bits) in out.iter_mut().zip(found) {
                 *out = bits.and_then(Locator::from_bits);
             }
@@ -114,12 +111,7 @@ impl Table {
         };
         match &self.index {
             Index::Int(index) => {
-                let ints = keys
-                    .iter()
-                    .map(|key| int_key(key).expect("keys of integer tables are 8 bytes long"));
-                let mut all = [0; TOGETHER_MAX];
-                all.iter_mut().zip(ints).for_each(|(place, int)| *place = int);
-                index.upsert_many(&all[..keys.len()], append);
+                index.upsert_many(&int_keys(keys)[..keys.len()], append);
             }
             Index::Bytes(index) => {
                 if keys.len() > 1 {
@@ -225,6 +217,15 @@ impl Table {
             }
         }
     }
+}
+
+/// The numbers of up to 16 stored keys of an integer table; zeros behind them.
+fn int_keys(keys: &[&[u8]]) -> [u64; TOGETHER_MAX] {
+    let mut ints = [0; TOGETHER_MAX];
+    for (int, key) in ints.iter_mut().zip(keys) {
+        *int = int_key(key).expect("keys of integer tables are 8 bytes long");
+    }
+    ints
 }
 
 fn byte_options(hash_seed: u64) -> ByteIndexOptions {

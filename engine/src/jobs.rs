@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::lead::Stint;
 use crate::lock;
 use crate::options::Durability;
+use crate::segments::falls_behind;
 
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.
 const PREFAULT_PIECE_BYTES: u64 = 256 << 10;
@@ -107,11 +108,11 @@ impl<S: Storage> Core<S> {
         let remaining = self.room.remaining.load(Ordering::Acquire);
         let left = self
             .segments
-            .prepare_piece(&self.storage)
+            .prepare_piece(&self.storage, remaining)
             .map_err(|error| Error::io("cannot prepare a log segment", error))?;
         Ok(match left {
             0 => Step::More,
-            left if remaining < left / 2 => Step::More,
+            left if falls_behind(left, remaining) => Step::More,
             left if remaining < left + left / 4 => Step::Leisure(CATCHING_UP),
             _ => Step::Leisure(AT_LEISURE),
         })

@@ -27,6 +27,8 @@ const UNFINISHED: &str = "wal/segment.new";
 const FREE_COUNT_MAX: usize = 8;
 /// Zeros are written in pieces of this size: a commit that meets one at the device waits no longer than it takes.
 const PIECE_BYTES: u64 = 64 << 10;
+/// Of this size where commits would have to wait for the last of them: devices write large pieces twice as fast.
+const HURRIED_PIECE_BYTES: u64 = 1 << 20;
 
 /// Path of segment `number`.
 pub(crate) fn segment_path(number: u64) -> String {
@@ -123,7 +125,7 @@ impl<F: StorageFile> Segments<F> {
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
-            while self.advance(storage, &mut unfinished)? > 0 {}
+            while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
             if bytes <= self.regular_bytes {
                 return Ok(());
             }
@@ -132,16 +134,23 @@ impl<F: StorageFile> Segments<F> {
             return Ok(());
         }
         *unfinished = Some(begin(storage, bytes.max(self.regular_bytes))?);
-        while self.advance(storage, &mut unfinished)? > 0 {}
+        while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
         Ok(())
     }
 
     /// Does a piece of the work of making a segment of regular size ready. One caller at a time. Returns how
-    /// many bytes are still to be written.
-    pub fn prepare_piece<S: Storage<File = F>>(&self, storage: &S) -> io::Result<u64> {
+    /// many bytes are still to be written. Pieces are large when that is far more than the `remaining` bytes of
+    /// the active segment.
+    pub fn prepare_piece<S: Storage<File = F>>(
+        &self,
+        storage: &S,
+        remaining: u64,
+    ) -> io::Result<u64> {
         let mut unfinished = lock(&self.unfinished);
-        if unfinished.is_some() {
-            return self.advance(storage, &mut unfinished);
+        if let Some(segment) = &*unfinished {
+            let is_behind = falls_behind(segment.bytes - segment.written, remaining);
+            let piece_bytes = if is_behind { HURRIED_PIECE_BYTES } else { PIECE_BYTES };
+            return self.advance(storage, &mut unfinished, piece_bytes);
         }
         if !self.recycle(storage)? {
             *unfinished = Some(begin(storage, self.regular_bytes)?);
@@ -155,10 +164,11 @@ impl<F: StorageFile> Segments<F> {
         &self,
         storage: &S,
         unfinished: &mut Option<Unfinished<F>>,
+        piece_bytes: u64,
     ) -> io::Result<u64> {
         let Some(segment) = unfinished else { return Ok(0) };
         let number = self.pool().next_number;
-        match advance(storage, segment, number) {
+        match advance(storage, segment, number, piece_bytes) {
             Ok(0) => {
                 if let Some(Unfinished { file, bytes, .. }) = unfinished.take() {
                     self.add_ready(Segment { number, file: Arc::new(file), bytes });
@@ -219,10 +229,16 @@ impl<F: StorageFile> Segments<F> {
     }
 }
 
+/// Whether a segment with `left` bytes to be written will not be ready when the `remaining` bytes of the active one are
+/// used, unless it gets most of the device.
+pub(crate) fn falls_behind(left: u64, remaining: u64) -> bool {
+    remaining < left / 2
+}
+
 /// Creates segment `number`: real space, written zeros, durable content and name.
 pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
     let mut segment = begin(storage, bytes)?;
-    while advance(storage, &mut segment, number)? > 0 {}
+    while advance(storage, &mut segment, number, HURRIED_PIECE_BYTES)? > 0 {}
     Ok(())
 }
 
@@ -233,7 +249,7 @@ fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>>
     if let Err(error) = file.allocate(0, bytes) {
         return give_up(storage, error);
     }
-    let zeros = AlignedBuffer::new(PIECE_BYTES.min(bytes) as usize);
+    let zeros = AlignedBuffer::new(HURRIED_PIECE_BYTES.min(bytes) as usize);
     Ok(Unfinished { file, bytes, written: 0, zeros })
 }
 
@@ -249,8 +265,9 @@ fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,
     number: u64,
+    piece_bytes: u64,
 ) -> io::Result<u64> {
-    let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64);
+    let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64).min(piece_bytes);
     segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
     segment.written += piece;
     if segment.written == segment.bytes {
@@ -278,8 +295,8 @@ mod tests {
         create(&storage, 1, BYTES).unwrap();
         let segments = Segments::new(&[1], 1, 1, BYTES);
         // Begun, one piece of zeros written, then needed.
-        assert_eq!(segments.prepare_piece(&storage).unwrap(), BYTES);
-        assert_eq!(segments.prepare_piece(&storage).unwrap(), BYTES - PIECE_BYTES);
+        assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES);
+        assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES - PIECE_BYTES);
         assert_eq!(segments.ready_count(), 0);
         segments.prepare(&storage, 0).unwrap();
         // Larger than regular, and nothing of it was begun.

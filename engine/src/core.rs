@@ -89,24 +89,23 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// The newest visible records of `keys`, one after the other; cache misses of index and records overlap.
-    pub fn get_many<'a>(
+    /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their order; cache misses
+    /// of index and records overlap.
+    pub fn get_group<'a>(
         &'a self,
         keys: &[&[u8]],
-        out: &mut Vec<Option<RecordView<'a>>>,
+        mut take: impl FnMut(Option<RecordView<'a>>),
     ) -> Result<()> {
-        for keys in keys.chunks(TOGETHER_MAX) {
-            let visible_lsn = self.visible_lsn.load(Ordering::Acquire);
-            let mut all = [None; TOGETHER_MAX];
-            let locators = &mut all[..keys.len()];
-            self.table.get_group(keys, &self.store, locators)?;
-            locators.iter().flatten().for_each(|locator| self.store.prefetch(*locator));
-            for locator in locators {
-                out.push(match *locator {
-                    Some(locator) => self.version_at(locator, visible_lsn)?,
-                    None => None,
-                });
-            }
+        let visible_lsn = self.visible_lsn.load(Ordering::Acquire);
+        let mut all = [None; TOGETHER_MAX];
+        let locators = &mut all[..keys.len()];
+        self.table.get_group(keys, &self.store, locators)?;
+        locators.iter().flatten().for_each(|locator| self.store.prefetch(*locator));
+        for locator in locators {
+            take(match *locator {
+                Some(locator) => self.version_at(locator, visible_lsn)?,
+                None => None,
+            });
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::commit::Commit;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::Threads;
-use crate::key::{AsKey, KeyKind};
+use crate::key::{AsKey, KeyBytes, KeyKind};
 use crate::lock;
 use crate::options::{Builder, Options, WriteOptions};
 use crate::patch::Change;
@@ -21,6 +21,7 @@ use crate::range::{Range, prefix_end};
 use crate::record::Record;
 use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
+use crate::table::TOGETHER_MAX;
 use crate::tune::CommitTuning;
 use crate::verify::VerifyReport;
 
@@ -199,12 +200,18 @@ impl<S: Storage> Db<S> {
     /// moment, but with the cache misses of 16 keys at a time overlapping. Several times faster where the data
     /// is larger than the processor's caches.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
-        let kind = self.core().table.kind;
-        let keys: Vec<_> = keys.iter().map(|key| kind.encode(key)).collect::<Result<_>>()?;
-        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let mut views = Vec::with_capacity(keys.len());
-        self.core().get_many(&keys, &mut views)?;
-        Ok(views.into_iter().map(|view| view.map(Record::new)).collect())
+        let core = self.core();
+        let mut records = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(TOGETHER_MAX) {
+            let mut encoded = [KeyBytes::Slice(&[]); TOGETHER_MAX];
+            for (encoded, key) in encoded.iter_mut().zip(keys) {
+                *encoded = core.table.kind.encode(key)?;
+            }
+            let mut stored: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
+            stored.iter_mut().zip(&encoded).for_each(|(stored, key)| *stored = key.as_ref());
+            core.get_group(&stored[..keys.len()], |view| records.push(view.map(Record::new)))?;
+        }
+        Ok(records)
     }
 
     /// Whether `key` is there.

@@ -171,7 +171,8 @@ impl<F: StorageFile> Segments<F> {
         match advance(storage, segment, number, piece_bytes) {
             Ok(0) => {
                 if let Some(Unfinished { file, bytes, .. }) = unfinished.take() {
-                    self.add_ready(Segment { number, file: Arc::new(file), bytes });
+                    drop(file);
+                    self.add_ready(storage, number, bytes)?;
                 }
                 Ok(0)
             }
@@ -183,11 +184,19 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
-    fn add_ready(&self, segment: Segment<F>) {
+    /// Takes up a segment that has just got its number. It is opened under its name, which errors will tell.
+    fn add_ready<S: Storage<File = F>>(
+        &self,
+        storage: &S,
+        number: u64,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let file = Arc::new(storage.open(&segment_path(number), OpenMode::Direct)?);
         let mut pool = self.pool();
-        pool.next_number = segment.number + 1;
-        pool.ready.push_back(segment);
+        pool.next_number = number + 1;
+        pool.ready.push_back(Segment { number, file, bytes });
         self.ready_count.store(pool.ready.len(), Ordering::Release);
+        Ok(())
     }
 
     /// Makes a free segment of regular size ready under a new number, if there is one. Others are removed.
@@ -198,15 +207,13 @@ impl<F: StorageFile> Segments<F> {
                 let Some(free) = pool.free.pop() else { return Ok(false) };
                 (free, pool.next_number)
             };
-            let file = storage.open(&segment_path(free), OpenMode::Direct)?;
-            let bytes = file.len()?;
+            let bytes = storage.open(&segment_path(free), OpenMode::Direct)?.len()?;
             if bytes == self.regular_bytes {
                 storage.rename(&segment_path(free), &segment_path(number))?;
                 storage.make_dir_durable(WAL_DIR)?;
-                self.add_ready(Segment { number, file: Arc::new(file), bytes });
+                self.add_ready(storage, number, bytes)?;
                 return Ok(true);
             }
-            drop(file);
             storage.remove(&segment_path(free))?;
         }
     }
@@ -309,6 +316,26 @@ mod tests {
             assert_eq!(segment.file.read_at(&mut content, 0).unwrap() as u64, bytes);
             assert!(content[..bytes as usize].iter().all(|byte| *byte == 0));
         }
+    }
+
+    #[test]
+    fn errors_name_a_segment_as_it_is_called_now() {
+        const BYTES: u64 = 2 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        let segments = Segments::new(&[], 1, 1, BYTES);
+        // One that is new, and the same one used again.
+        for number in [2, 3] {
+            segments.prepare(&storage, 0).unwrap();
+            let segment = segments.take(0).unwrap();
+            assert_eq!(segment.number, number);
+            storage.fail_next(uarr_uring::FaultKind::Write, 1);
+            let error = segment.file.write_at(&AlignedBuffer::new(4096), 0).unwrap_err();
+            assert!(error.to_string().contains(&segment_path(number)), "{error}");
+            segments.seal(number);
+            segments.release_before(number + 1);
+        }
+        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 1);
     }
 
     #[test]

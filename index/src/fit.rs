@@ -21,9 +21,6 @@ pub(crate) const FILL_GROWN: usize = 60;
 /// Share of used slots of a leaf that appends have left behind, in percent.
 pub(crate) const FILL_CLOSED: usize = 85;
 
-/// Density at which an appending leaf packs its entries, in percent.
-const FILL_APPEND: usize = 90;
-
 /// Mean entries moved per insert from which spreading is considered.
 const SHIFTS_TOLERATED: f32 = 8.0;
 
@@ -74,10 +71,10 @@ impl Fit {
         fit
     }
 
-    /// A layout with all free slots behind (or before) the entries.
+    /// A layout without gaps, all free slots behind (or before) the entries.
     pub(crate) fn at_edge(entries: &[(u64, u64)], slot_count: usize, growth: Growth) -> Self {
         assert!(entries.len() <= slot_count);
-        let used_count = (entries.len() * 100).div_ceil(FILL_APPEND).clamp(1, slot_count);
+        let used_count = entries.len().max(1);
         let used_first = match growth {
             Growth::Prepend => slot_count - used_count,
             Growth::Append => 0,
@@ -118,6 +115,16 @@ impl Fit {
         self.error_log2 = runs.error_sum as f32 / placed;
         self.shifts = runs.square_sum as f32 / (4.0 * placed);
     }
+}
+
+/// Mean of log2(1 + distance) over samples of `count` ranks, `distance` being that of a rank's prediction.
+pub(crate) fn sampled_error_log2(count: usize, distance: impl Fn(usize) -> usize) -> f32 {
+    let stride = count.div_ceil(SAMPLE_COUNT * SAMPLE_ENTRIES).max(1);
+    // Odd strides do not keep step with keys that come in groups of powers of two or of ten.
+    let ranks = (0..count).step_by(stride | 1);
+    let sampled = ranks.len().max(1) as f32;
+    let errors = ranks.map(|rank| u64::from(64 - (distance(rank) as u64).leading_zeros()));
+    errors.sum::<u64>() as f32 / sampled
 }
 
 /// What placing entries shows: how far they lie from their predictions, and how they clot.

@@ -17,6 +17,7 @@ use crossbeam_epoch::{self as epoch, Guard};
 use crate::leaf::Leaf;
 use crate::leaf_write::Inserted;
 use crate::node::{Child, Inner, Node, Side};
+use crate::rebalance::REBUILD_DEPTH_MIN;
 use crate::reshape::Reshape;
 use crate::stats::IndexStats;
 use crate::tree::Tree;
@@ -52,6 +53,16 @@ pub(crate) struct Place<'g> {
     pub(crate) leaf: &'g Leaf,
 }
 
+/// What an insert has to know of the way to a leaf.
+struct Way<'w> {
+    leaf: &'w Leaf,
+    parent: Option<&'w Inner>,
+    /// Inner nodes on the way.
+    depth: usize,
+    /// Whether the key lies beyond the slots of one of them.
+    clamped: bool,
+}
+
 impl Tree {
     /// Stores `payload` for `key`; returns the payload it replaces.
     pub(crate) fn insert(&self, writer: &mut Writer, key: u64, payload: u64) -> Option<u64> {
@@ -68,27 +79,33 @@ impl Tree {
     ) -> Option<u64> {
         // A key of the leaf that a wider node above may have pushed down.
         let mut pushed = None;
-        for reshapes in 0..RESHAPES_MAX {
-            let (leaf, clamped) = self.leaf_of_writer(key, writer);
-            let (widens, closes) = (clamped && leaf.reaches_out(key), leaf.is_closing(key));
+        let mut reshaped = false;
+        for _ in 0..RESHAPES_MAX {
+            let way = self.way_of_writer(key, writer);
+            let leaf = way.leaf;
+            let widens = way.clamped && leaf.reaches_out(key);
+            let closes = way.parent.is_some_and(|parent| leaf.is_closing(key, parent));
             if (widens || closes) && leaf.tally.may_ask() {
                 if widens {
                     pushed = pushed.or(leaf.ends().map(|(first, _)| first));
                 }
-                self.reshape(writer, key, |at| at.grow_edge(widens, closes));
+                reshaped |= self.reshape(writer, key, |at| at.grow_edge(widens, closes));
             } else {
                 match leaf.upsert(key, &mut payload) {
                     Inserted::Replaced(before) => return Some(before),
                     Inserted::Added => {
                         self.len.store(self.len.load(Relaxed) + 1, Relaxed);
-                        if reshapes > 0 {
-                            self.reshape(writer, key, |at| at.rebalance());
-                            self.reshape(writer, pushed.unwrap_or(key), |at| at.rebalance());
+                        // Not after a refusal: the rebuilt leaf would be refused the same.
+                        if reshaped {
+                            self.rebalance(writer, key);
+                            if let Some(pushed) = pushed {
+                                self.rebalance(writer, pushed);
+                            }
                         }
                         return None;
                     }
                     Inserted::Full => {
-                        self.reshape(writer, key, |at| at.make_room());
+                        reshaped |= self.reshape(writer, key, |at| at.make_room());
                     }
                 }
             }
@@ -103,7 +120,7 @@ impl Tree {
         key: u64,
         wanted: impl Fn(u64) -> bool,
     ) -> Option<u64> {
-        let (leaf, _) = self.leaf_of_writer(key, writer);
+        let leaf = self.way_of_writer(key, writer).leaf;
         let payload = leaf.remove(key, wanted)?;
         let sparse = leaf.is_sparse();
         self.len.store(self.len.load(Relaxed) - 1, Relaxed);
@@ -115,21 +132,30 @@ impl Tree {
         Some(payload)
     }
 
-    /// The leaf that answers for `key`, and whether the key lies beyond the slots of some node on
-    /// the way. The borrow of the writer keeps the leaf from being retired.
-    fn leaf_of_writer<'w>(&'w self, key: u64, _writer: &'w Writer) -> (&'w Leaf, bool) {
+    /// The leaf that answers for `key`. The borrow of the writer keeps it from being retired.
+    #[inline]
+    fn way_of_writer<'w>(&'w self, key: u64, _writer: &'w Writer) -> Way<'w> {
         let mut child = self.root.load();
-        let mut clamped = false;
+        let (mut clamped, mut parent, mut depth) = (false, None, 0);
         loop {
             // SAFETY: only the holder of `&mut Writer` retires nodes, and the writer is borrowed
             // for as long as the reference lives; the node was reachable when it was loaded.
             match unsafe { child.node::<'w>() } {
-                Node::Leaf(leaf) => return (leaf, clamped),
+                Node::Leaf(leaf) => return Way { leaf, parent, depth, clamped },
                 Node::Inner(inner) => {
                     clamped |= inner.side_of(key) != Side::Within;
                     child = inner.child_of(key);
+                    parent = Some(inner);
+                    depth += 1;
                 }
             }
+        }
+    }
+
+    /// Flattens the surroundings of `key` if they have become too deep.
+    fn rebalance(&self, writer: &mut Writer, key: u64) {
+        if self.way_of_writer(key, writer).depth >= REBUILD_DEPTH_MIN {
+            self.reshape(writer, key, |at| at.rebalance());
         }
     }
 
@@ -142,9 +168,9 @@ impl Tree {
         let started = Instant::now();
         let guard = epoch::pin();
         let place = self.locate(key, &guard);
-        let mut reshape = Reshape { tree: self, writer, place, key, guard: &guard };
+        let mut reshape = Reshape { tree: self, writer, place, key, guard: &guard, retired: false };
         let changed = change(&mut reshape);
-        if changed {
+        if reshape.retired {
             // Replaced leaves are large: hand them over now instead of with 64 others.
             guard.flush();
         }

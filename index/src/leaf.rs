@@ -14,16 +14,17 @@
 //!
 //! Concurrency: one writer (whoever holds the index's lock) and any number of readers. The version
 //! is odd while slots change. All shared words are atomics, so a reader may see a half-made change
-//! but never undefined behaviour; it then finds the version changed and reads again. Everything
-//! else (capacity, model) is fixed at birth: a leaf that needs another shape is replaced.
+//! but never undefined behaviour; it then finds the version changed and reads again. The model may be
+//! replaced beside readers: it only says where their search starts. Everything else (capacity, growth)
+//! is fixed at birth: a leaf that needs another shape is replaced.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use allocator_api2::vec::Vec;
 
-use crate::fit::{Fit, Placement};
+use crate::fit::{Fit, Placement, sampled_error_log2};
 use crate::huge::{HugeBox, HugePages};
-use crate::model::Model;
+use crate::model::{Model, SharedModel};
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 
@@ -74,9 +75,9 @@ impl Slot {
 pub(crate) enum Growth {
     /// Anywhere: free slots are spread between the entries.
     Within,
-    /// Behind the last key: the entries are packed at the front.
+    /// Behind the last key: the entries are packed at the front, without gaps.
     Append,
-    /// Before the first key: the entries are packed at the back.
+    /// Before the first key: the entries are packed at the back, without gaps.
     Prepend,
 }
 
@@ -86,7 +87,7 @@ pub(crate) struct Leaf {
     version: AtomicU64,
     /// `begin` in the low half, `end` in the high half.
     bounds: AtomicU64,
-    model: Model,
+    model: SharedModel,
     slots: Slots,
     low: AtomicU64,
     high: AtomicU64,
@@ -95,8 +96,9 @@ pub(crate) struct Leaf {
     /// Inserts between entries are refused from this count on.
     count_max: u32,
     pub(crate) growth: Growth,
-    /// Mean of log2(1 + distance between predicted and actual slot) when the leaf was made.
-    pub(crate) error_log2: f32,
+    /// Bits of the mean of log2(1 + distance between predicted and actual slot) when the model was made, an
+    /// `f32`. The writer's own.
+    error_log2: AtomicU32,
 }
 
 /// What the writer has done to a leaf since it was made.
@@ -221,14 +223,14 @@ impl Leaf {
         let leaf = Self {
             version: AtomicU64::new(0),
             bounds: AtomicU64::new(pack(bounds.0, bounds.1)),
-            model,
+            model: SharedModel::new(model),
             slots,
             low: AtomicU64::new(range.0),
             high: AtomicU64::new(range.1),
             tally: Tally::new(count),
             count_max,
             growth,
-            error_log2,
+            error_log2: AtomicU32::new(error_log2.to_bits()),
         };
         HugeBox::new_in(leaf, HugePages)
     }
@@ -250,7 +252,7 @@ impl Leaf {
     #[inline]
     fn find(&self, key: u64) -> Option<u64> {
         let (begin, end) = self.bounds();
-        let at = self.model.predict(key);
+        let at = self.predict(key);
         let slot = &self.slots[at];
         self.prefetch_around(at);
         if slot.key() == key && begin <= at && at < end {
@@ -332,8 +334,27 @@ impl Leaf {
         self.count_max as usize
     }
 
-    pub(crate) fn model(&self) -> &Model {
-        &self.model
+    /// The slot where `key` probably lies.
+    #[inline]
+    pub(crate) fn predict(&self, key: u64) -> usize {
+        self.model.load().predict(key).min(self.slots.len() - 1)
+    }
+
+    /// See the field.
+    pub(crate) fn error_log2(&self) -> f32 {
+        f32::from_bits(self.error_log2.load(Relaxed))
+    }
+
+    /// Replaces the model by one of the slots as they are; returns its error, from samples. Writer only.
+    pub(crate) fn learn(&self) -> f32 {
+        let (begin, end) = self.bounds();
+        let key = |rank: usize| self.slots[begin + rank].key();
+        let model = Model::train_on(end - begin, key, begin..end, self.slots.len());
+        let error_log2 =
+            sampled_error_log2(end - begin, |rank| model.predict(key(rank)).abs_diff(begin + rank));
+        self.model.store(model);
+        self.error_log2.store(error_log2.to_bits(), Relaxed);
+        error_log2
     }
 
     /// Heap and header bytes.
@@ -344,13 +365,13 @@ impl Leaf {
     /// Where the search for `key` starts. `begin < end`.
     #[inline]
     pub(crate) fn start(&self, key: u64, begin: usize, end: usize) -> usize {
-        self.model.predict(key).clamp(begin, end - 1)
+        self.predict(key).clamp(begin, end - 1)
     }
 
     /// Where a lookup of `key` will probably read first, to prefetch.
     #[inline]
     pub(crate) fn slot_address(&self, key: u64) -> *const u8 {
-        std::ptr::from_ref(&self.slots[self.model.predict(key)]).cast()
+        std::ptr::from_ref(&self.slots[self.predict(key)]).cast()
     }
 
     /// Fetches the neighbours of a predicted slot: most keys lie within a few slots of it.
@@ -365,7 +386,7 @@ impl Leaf {
     /// Any slot with `key`, or else the first slot in `begin..=end` whose key is greater.
     #[inline]
     pub(crate) fn search(&self, key: u64, begin: usize, end: usize) -> Result<usize, usize> {
-        let at = self.model.predict(key);
+        let at = self.predict(key);
         self.prefetch_around(at);
         self.search_from(at, key, begin, end)
     }

@@ -14,6 +14,9 @@ const JUDGED_INSERTS_MIN: u32 = 64;
 /// Mean entries moved per insert from which the leaf must be laid out anew.
 const SHIFTS_MAX: u32 = 48;
 
+/// Used slots from which on a growing leaf learns a model of its own.
+const LEARNT_SLOTS_MIN: usize = 32;
+
 /// What became of an insert.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {
@@ -158,19 +161,37 @@ impl Leaf {
         let at = match self.growth {
             Growth::Append => 0,
             Growth::Prepend => slot_last,
-            Growth::Within => self.model().predict(spot.key),
+            Growth::Within => self.predict(spot.key),
         };
         self.fill(spot, at, at + 1, at, at + 1)
     }
 
     fn append(&self, spot: &Spot) -> bool {
-        let at = self.model().predict(spot.key).max(spot.end);
-        self.fill(spot, spot.end, at + 1, spot.begin, at + 1)
+        let at = match self.growth {
+            Growth::Append => spot.end,
+            _ => self.predict(spot.key).max(spot.end),
+        };
+        let added = self.fill(spot, spot.end, at + 1, spot.begin, at + 1);
+        self.learn_now_and_then(at + 1 - spot.begin);
+        added
     }
 
     fn prepend(&self, spot: &Spot) -> bool {
-        let at = self.model().predict(spot.key).min(spot.begin - 1);
-        self.fill(spot, at, spot.begin, at, spot.end)
+        let at = match self.growth {
+            Growth::Prepend => spot.begin - 1,
+            _ => self.predict(spot.key).min(spot.begin - 1),
+        };
+        let added = self.fill(spot, at, spot.begin, at, spot.end);
+        self.learn_now_and_then(spot.end - at);
+        added
+    }
+
+    /// A leaf that grows at its edge was made with a guess for a model: it learns whenever it has doubled.
+    fn learn_now_and_then(&self, used_count: usize) {
+        let grows = self.growth != Growth::Within;
+        if grows && used_count >= LEARNT_SLOTS_MIN && used_count.is_power_of_two() {
+            self.learn();
+        }
     }
 
     /// Writes the entry to `first..end`, then the bounds of the leaf.

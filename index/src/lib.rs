@@ -12,13 +12,14 @@
 //!
 //! Map of the modules: `model` predicts a slot, `fit` lays entries out, `leaf` holds them
 //! (`leaf_write`, `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes,
-//! `reshape`, `widen` and
-//! `rebalance` change shapes; `huge` is where slots live; `hash`, `points` and `ordered` serve byte keys.
+//! `reshape`, `edge`, `widen` and `rebalance` change shapes; `huge` is where slots live; `hash`, `points`
+//! and `ordered` serve byte keys.
 
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 
 mod bulk;
 mod byte_index;
+mod edge;
 mod fit;
 mod grow;
 mod hash;

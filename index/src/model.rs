@@ -7,11 +7,18 @@
 //! slot = (high64((min(key - base, span) << shift) * slope) + offset) >> FRACTION_BITS
 //! ```
 //!
-//! Invariants: prediction never leaves the slots of the leaf it was made for, never falls when the key
-//! rises, and is the same in the writer and in every reader. Being wrong costs time, never correctness. Doubles appear only in
-//! training, on distances from the leaf's first key, so keys beyond 2^53 lose nothing.
+//! Invariants: prediction never leaves the slots of the leaf it was made for and never falls when the
+//! key rises. Being wrong costs time, never correctness. Doubles appear only in training, on distances
+//! from the leaf's first key, so keys beyond 2^53 lose nothing.
+//!
+//! The writer may teach a leaf another line while readers are under way (`SharedModel`). One of them may
+//! read a mixture of both, which predicts any number: readers limit it to the slots in use, as they do
+//! with any prediction, and search from there.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::sync::AtomicU64;
 
 /// Binary digits after the point in `slope` and `offset`.
 const FRACTION_BITS: u32 = 48;
@@ -70,20 +77,30 @@ impl Model {
     /// Least squares of rank over key, stretched so that `entries` fill the slots `used` of a leaf
     /// of `slot_count`. `entries` are strictly ascending; of many, evenly spaced ones are taken.
     pub(crate) fn train(entries: &[(u64, u64)], used: Range<usize>, slot_count: usize) -> Self {
-        let middle = (used.start + used.end) / 2;
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Self::constant(middle);
-        };
-        let span = (last.0 - first.0) as f64;
-        if entries.len() == 1 {
-            return Self::constant(middle);
+        Self::train_on(entries.len(), |rank| entries[rank].0, used, slot_count)
+    }
+
+    /// As `train`, on `count` keys that never fall, given by rank.
+    pub(crate) fn train_on(
+        count: usize,
+        key: impl Fn(usize) -> u64,
+        used: Range<usize>,
+        slot_count: usize,
+    ) -> Self {
+        if count < 2 {
+            return Self::constant((used.start + used.end) / 2);
         }
-        let stride = entries.len().div_ceil(TRAINED_MAX);
+        let (first, last) = (key(0), key(count - 1));
+        let span = (last - first) as f64;
+        if first == last {
+            return Self::constant((used.start + used.end) / 2);
+        }
+        let (entry_count, stride) = (count as f64, count.div_ceil(TRAINED_MAX));
         let (mut count, mut sum_x, mut sum_y) = (0.0f64, 0.0f64, 0.0f64);
         let (mut sum_xx, mut sum_xy) = (0.0f64, 0.0f64);
         let scale = 1.0 / span;
-        for rank in (0..entries.len()).step_by(stride) {
-            let (x, y) = ((entries[rank].0 - first.0) as f64 * scale, rank as f64);
+        for rank in (0..entry_count as usize).step_by(stride) {
+            let (x, y) = ((key(rank) - first) as f64 * scale, rank as f64);
             count += 1.0;
             sum_x += x;
             sum_y += y;
@@ -94,19 +111,57 @@ impl Model {
         let rising = spread > 0.0;
         let slope = if rising { (count * sum_xy - sum_x * sum_y) / spread } else { count };
         let offset = (sum_y - slope * sum_x) / count;
-        let count = entries.len() as f64;
-        let stretch = used.len() as f64 / count;
-        let offset = used.start as f64 + offset * stretch;
-        Self::line(first.0, offset, slope * stretch * scale, slot_count)
+        let stretch = used.len() as f64 / entry_count;
+        // Half a slot more: rounded, not cut off.
+        let offset = used.start as f64 + offset * stretch + 0.5;
+        Self::line(first, offset, slope * stretch * scale, slot_count)
     }
 
-    /// The predicted slot, one of the leaf's.
+    /// The predicted slot, one of the leaf's unless the model is a mixture.
     #[inline]
     pub(crate) fn predict(&self, key: u64) -> usize {
         let distance = key.saturating_sub(self.base).min(self.span);
         let scaled = distance.wrapping_shl(self.slope as u32);
         let climb = ((u128::from(scaled) * u128::from(self.slope)) >> 64) as u64;
-        ((climb + self.offset) >> FRACTION_BITS) as usize
+        (climb.wrapping_add(self.offset) >> FRACTION_BITS) as usize
+    }
+}
+
+/// The model of a leaf, replaced by the writer beside its readers.
+pub(crate) struct SharedModel {
+    base: AtomicU64,
+    span: AtomicU64,
+    slope: AtomicU64,
+    offset: AtomicU64,
+}
+
+impl SharedModel {
+    pub(crate) fn new(model: Model) -> Self {
+        Self {
+            base: AtomicU64::new(model.base),
+            span: AtomicU64::new(model.span),
+            slope: AtomicU64::new(model.slope),
+            offset: AtomicU64::new(model.offset),
+        }
+    }
+
+    /// The model; beside `store` maybe a mixture of two.
+    #[inline]
+    pub(crate) fn load(&self) -> Model {
+        Model {
+            base: self.base.load(Relaxed),
+            span: self.span.load(Relaxed),
+            slope: self.slope.load(Relaxed),
+            offset: self.offset.load(Relaxed),
+        }
+    }
+
+    /// Writer only.
+    pub(crate) fn store(&self, model: Model) {
+        self.base.store(model.base, Relaxed);
+        self.span.store(model.span, Relaxed);
+        self.slope.store(model.slope, Relaxed);
+        self.offset.store(model.offset, Relaxed);
     }
 }
 

@@ -9,13 +9,16 @@ use crossbeam_epoch::Guard;
 
 use crate::bulk::build;
 use crate::fit::FILL_GROWN;
-use crate::grow::retire;
 use crate::node::{Child, Node};
 use crate::reshape::Reshape;
 
 /// Keys that one rebuild may move, by the depth from which on: about a third of a millisecond at
 /// first. Hostile orders of keys that nest all the same pay more, rarely, to stay bounded.
-const REBUILD_KEYS_MAX: [(usize, usize); 3] = [(12, usize::MAX), (9, 65_536), (7, 8192)];
+const REBUILD_KEYS_MAX: [(usize, usize); 3] =
+    [(12, usize::MAX), (9, 65_536), (REBUILD_DEPTH_MIN, 8192)];
+
+/// Inner nodes above a leaf from which on a rebuild is considered.
+pub(crate) const REBUILD_DEPTH_MIN: usize = 7;
 
 /// Levels that a rebuild must cover to be worth it.
 const REBUILD_LEVELS_MIN: usize = 3;
@@ -48,7 +51,7 @@ impl Reshape<'_, '_> {
         let rebuilt = build(&self.writer.entries, step.range, FILL_GROWN);
         self.tree.replace(steps, level, rebuilt);
         for node in nodes {
-            retire(node, self.guard);
+            self.retire(node);
         }
         self.writer.history.rebuilds += 1;
         true
@@ -64,7 +67,7 @@ impl Reshape<'_, '_> {
         }
         self.tree.root.store(build(&[], (0, u64::MAX), FILL_GROWN));
         for node in nodes_below(root, self.guard) {
-            retire(node, self.guard);
+            self.retire(node);
         }
         true
     }

@@ -57,7 +57,7 @@ impl Tree {
                     stats.leaves += 1;
                     stats.bytes += leaf.size_bytes();
                     stats.leaf_slots += leaf.slots().len();
-                    error_sum += f64::from(leaf.error_log2) * leaf.count() as f64;
+                    error_sum += f64::from(leaf.error_log2()) * leaf.count() as f64;
                 }
                 Node::Inner(inner) => {
                     stats.inner_nodes += 1;

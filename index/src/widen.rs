@@ -2,12 +2,12 @@
 //!
 //! Such a key would go to the edge leaf, and behind it all others of an ascending load: one tight
 //! node would nest inside the last slot of another, without end. So the first key beyond changes
-//! the topmost node it lies beyond. Near keys extend that node by slots of the same width, at least
-//! by half, so that the copies are amortised. Far keys get a node ABOVE it with few, much wider
+//! the topmost node it lies beyond. Near keys extend that node by slots of the same width, by
+//! half or by some hundreds, so that the copies are amortised. Far keys get a node ABOVE it with few, much wider
 //! slots, in which the old node is one child: every such level at least doubles the width. No entry
 //! moves: the edge leaf keeps its entries, and a new leaf answers for the new slots.
 
-use crate::grow::{Step, retire};
+use crate::grow::Step;
 use crate::leaf::{Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner, Side};
 use crate::reshape::Reshape;
@@ -17,6 +17,10 @@ const ABOVE_SLOTS_MAX: u64 = 256;
 
 /// Slots of a widened node for each of its children.
 const EXTENDED_SLOTS_PER_CHILD: usize = 256;
+
+/// Slots that large nodes are widened by, and for how many children.
+const EXTENSION_MIN: usize = 256;
+const EXTENSION_CHILDREN: usize = 16;
 
 /// Slots of a new leaf beside the edge, at most and at least.
 const BESIDE_SLOTS: (usize, usize) = (32, 1024);
@@ -69,7 +73,7 @@ impl<'g> Reshape<'_, 'g> {
             return false;
         }
         assert!(needed <= useful);
-        let goal = needed.max((len + len / 2 + FANOUT_MIN) as u64);
+        let goal = needed.max((len + extension(step.inner)) as u64);
         let goal = goal.min(useful).min(FANOUT_MAX as u64) as usize;
         let border = ((last.max(low) - low) >> shift) as usize + 1;
         let border = border.max(len);
@@ -91,7 +95,7 @@ impl<'g> Reshape<'_, 'g> {
         slots.drain(..spared);
         let wider = Inner::new(low + ((spared as u64) << shift), shift, slots);
         self.tree.replace(&self.place.steps, level, Child::from_inner(wider));
-        retire(step.child, self.guard);
+        self.retire(step.child);
         if !direct {
             let border_key = low + ((border as u64) << shift);
             self.place.leaf.set_range(self.place.leaf.range().0, border_key - 1);
@@ -107,7 +111,7 @@ impl<'g> Reshape<'_, 'g> {
         if needed > useful || total > FANOUT_MAX as u64 || !may_extend(step.inner, total as usize) {
             return false;
         }
-        let more = needed.max((len / 2 + FANOUT_MIN) as u64).min(useful);
+        let more = needed.max(extension(step.inner) as u64).min(useful);
         let more = more.min((FANOUT_MAX - len) as u64) as usize;
         let low = low - ((more as u64) << shift);
         // New slots up to this one, exclusive, are the new leaf's.
@@ -128,7 +132,7 @@ impl<'g> Reshape<'_, 'g> {
         }
         let wider = Child::from_inner(Inner::new(low, shift, slots));
         self.tree.replace(&self.place.steps, level, wider);
-        retire(step.child, self.guard);
+        self.retire(step.child);
         if !direct {
             self.place.leaf.set_range(border_key, self.place.leaf.range().1);
         }
@@ -184,6 +188,14 @@ impl<'g> Reshape<'_, 'g> {
         let slot_count = self.place.leaf.slots().len().clamp(BESIDE_SLOTS.0, BESIDE_SLOTS.1);
         self.edge_leaf_empty(range, slot_count, growth)
     }
+}
+
+/// Slots that a node is widened by, if no more are needed: half of those it has, but not so many that
+/// pointing all of them to each new edge leaf in turn would cost more than copying them again.
+fn extension(inner: &Inner) -> usize {
+    let slots_per_child = inner.len() / inner.children_count();
+    let most = EXTENSION_MIN.max(EXTENSION_CHILDREN * slots_per_child);
+    (inner.len() / 2 + FANOUT_MIN).min(most)
 }
 
 /// Whether `slot_count` slots are in proportion to the children of a node that reaches out: more

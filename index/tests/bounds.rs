@@ -166,6 +166,19 @@ fn moving_windows(set: &str, seed: u64) {
     }
 }
 
+/// Digits in descending order once had thousands of keys rebuilt for each that was inserted: a node that may
+/// not be widened was asked to be, refused, and what a rebuild made of its leaf was asked and refused again.
+#[test]
+fn a_refused_change_of_shape_rebuilds_nothing() {
+    let count = if cfg!(miri) { KEYS } else { 250_000 };
+    let index = IntIndex::new();
+    for &key in key_set("cantor", 4 * count, 1).iter().rev().take(count) {
+        index.insert(key, key);
+    }
+    let stats = index.stats();
+    assert!(stats.rebuilds <= 1 + stats.entries as u64 / 10_000, "{stats:?}");
+}
+
 /// Every set with its seed and its bound.
 fn each_set(check: fn(&str, u64)) {
     for (seed, set) in SETS.into_iter().enumerate() {

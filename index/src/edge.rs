@@ -1,0 +1,209 @@
+//! Leaves that grow at one edge: ascending and descending keys.
+//!
+//! Such a leaf packs its entries without gaps from its first slot upwards, or from its last slot
+//! downwards, and learns its model from them as it doubles. It is *closed* when a key beyond its entries
+//! lies in another slot of the parent, and either the keys of that slot may not find room any more, or the
+//! key lies so far away that no line leads through both. A new leaf beside it takes over; the closed one
+//! stays where it is, with all its entries, if its model is right, and is laid out anew if not. So
+//! ascending and descending keys are written once, in order.
+//!
+//! A leaf that fills up before such a key comes is split at the slot of the next key, see `split_edge`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::bulk::{build, leaf_keys_max};
+use crate::fit::{FILL_CLOSED, Fit};
+use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
+use crate::model::Model;
+use crate::node::{Child, Inner};
+use crate::reshape::Reshape;
+
+/// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid out anew.
+pub(crate) const EDGE_SLOTS_MAX: usize = LEAF_SLOTS_MAX * FILL_CLOSED / 100;
+
+/// Least slots of a leaf that grows at its edge.
+const EDGE_SLOTS_MIN: usize = 64;
+
+/// Most slots of the leaf that takes over at an edge.
+const EDGE_SLOTS_TAKEN_OVER: usize = 1024;
+
+/// Density that the model of a new edge leaf expects.
+const EDGE_DENSITY: f64 = 1.0;
+
+/// Mean log2 of the error up to which a filled edge leaf stays as it is.
+const EDGE_ERROR_LOG2_MAX: f32 = 2.5;
+
+/// A key this many mean gaps away begins a new leaf, if the old one has enough entries.
+const JUMP_GAPS: u128 = 32;
+const JUMP_KEYS_MIN: u64 = 64;
+
+impl Leaf {
+    /// Where this leaf's inserts went, as far as they agree.
+    pub(crate) fn pattern(&self) -> Growth {
+        let inserts = self.tally.inserts.load(Relaxed);
+        let most = inserts - inserts / 8;
+        if inserts < 8 {
+            self.growth
+        } else if self.tally.appends.load(Relaxed) >= most {
+            Growth::Append
+        } else if self.tally.prepends.load(Relaxed) >= most {
+            Growth::Prepend
+        } else {
+            Growth::Within
+        }
+    }
+
+    /// Whether the leaf, a child of `parent`, is to be closed before `key`: see above.
+    #[inline]
+    pub(crate) fn is_closing(&self, key: u64, parent: &Inner) -> bool {
+        if self.growth == Growth::Within {
+            return false;
+        }
+        let Some((first, last)) = self.ends() else { return false };
+        let edge = match self.growth {
+            Growth::Append if key > last => last,
+            Growth::Prepend if key < first => first,
+            _ => return false,
+        };
+        parent.slot_of(key) != parent.slot_of(edge)
+            && self.closes_between(edge, key, last - first, parent.shift())
+    }
+
+    /// As `is_closing`, for an entry and a key beyond it in different slots of `2^shift` keys.
+    fn closes_between(&self, edge: u64, key: u64, span: u64, shift: u32) -> bool {
+        let (count, span) = (self.count() as u64, u128::from(span));
+        if count >= JUMP_KEYS_MIN
+            && u128::from(key.abs_diff(edge)) * u128::from(count) > span * JUMP_GAPS
+        {
+            return true;
+        }
+        let slot_count = self.slots().len();
+        let (begin, end) = self.bounds();
+        let free = if self.growth == Growth::Append { slot_count - end } else { begin };
+        let half = slot_count / 2;
+        let keys_per_slot = (u128::from(count) << shift) / span.max(1);
+        slot_count >= EDGE_SLOTS_MAX && (free as u128) < keys_per_slot.min(half as u128)
+    }
+}
+
+impl Reshape<'_, '_> {
+    /// Hands over to a new leaf from the slot of `key` on, which is none of the slots with entries.
+    pub(crate) fn close(&mut self) -> bool {
+        let Some(step) = self.place.steps.last().copied() else { return false };
+        let Some((first, last)) = self.place.leaf.ends() else { return false };
+        let (leaf, growth) = (self.place.leaf, self.place.leaf.growth);
+        let run = step.inner.run(step.slot);
+        let edge_key = if growth == Growth::Append { last } else { first };
+        if step.inner.slot_of(edge_key) == step.slot {
+            return false;
+        }
+        let (stays, taken, border) = beside(run, step.slot, growth);
+        let border_key = step.inner.slot_low(border) as u64;
+        assert!(if growth == Growth::Append { last < border_key } else { border_key <= first });
+        let (stays_range, taken_range) = cut(leaf.range(), border_key, growth);
+        let slot_count =
+            (leaf.count() + leaf.count() / 4).clamp(EDGE_SLOTS_MIN, EDGE_SLOTS_TAKEN_OVER);
+        let edge = self.edge_leaf_empty(taken_range, slot_count, growth);
+        if leaf.learn() <= EDGE_ERROR_LOG2_MAX {
+            step.inner.set_run(taken, edge);
+            leaf.set_range(stays_range.0, stays_range.1);
+        } else {
+            self.collect();
+            let rebuilt = build(&self.writer.entries, stays_range, FILL_CLOSED);
+            step.inner.set_run(stays, rebuilt);
+            step.inner.set_run(taken, edge);
+            self.retire(self.place.child);
+        }
+        self.writer.history.splits += 1;
+        true
+    }
+
+    /// Doubles the slots of a leaf that grows at its edge; all new ones lie there. False if that would
+    /// make hardly any room.
+    pub(crate) fn expand_edge(&mut self, growth: Growth) -> bool {
+        let leaf = self.place.leaf;
+        let entries = &self.writer.entries;
+        let slot_count = (leaf.slots().len() * 2).clamp(EDGE_SLOTS_MIN, EDGE_SLOTS_MAX);
+        if slot_count - slot_count / 8 < entries.len() {
+            return false;
+        }
+        let fit = Fit::at_edge(entries, slot_count, growth);
+        let leaf = Leaf::filled(leaf.range(), entries, &fit, growth);
+        self.replace_leaf(Child::from_leaf(leaf));
+        self.writer.history.expansions += 1;
+        true
+    }
+
+    /// Starts a new leaf at the slot of `key`, which lies beyond all entries of the full leaf, and lets it have
+    /// the entries that are in this slot already. False if the parent's slots do not allow it.
+    pub(crate) fn split_edge(&mut self, growth: Growth) -> bool {
+        let Some(step) = self.place.steps.last().copied() else { return false };
+        let run = step.inner.run(step.slot);
+        let (stays, taken, border) = beside(run, step.slot, growth);
+        if stays.0 >= stays.1 {
+            return false;
+        }
+        let border_key = step.inner.slot_low(border) as u64;
+        let entries = &self.writer.entries;
+        let (left, right) = entries.split_at(entries.partition_point(|&(key, _)| key < border_key));
+        let (staying, moving) =
+            if growth == Growth::Append { (left, right) } else { (right, left) };
+        if moving.len() > staying.len() || staying.len() > leaf_keys_max(FILL_CLOSED) {
+            return false;
+        }
+        let (stays_range, taken_range) = cut(self.place.leaf.range(), border_key, growth);
+        let edge = self.edge_leaf(moving, taken_range, growth);
+        let rebuilt = build(staying, stays_range, FILL_CLOSED);
+        step.inner.set_run(stays, rebuilt);
+        step.inner.set_run(taken, edge);
+        self.retire(self.place.child);
+        self.writer.history.splits += 1;
+        true
+    }
+
+    /// A leaf with `entries` that expects more beyond them, at the pace of the leaf before it.
+    fn edge_leaf(&self, entries: &[(u64, u64)], range: (u64, u64), growth: Growth) -> Child {
+        let slot_count = (entries.len() * 2).clamp(EDGE_SLOTS_TAKEN_OVER, EDGE_SLOTS_MAX);
+        if entries.is_empty() {
+            return self.edge_leaf_empty(range, slot_count, growth);
+        }
+        let fit = Fit::at_edge(entries, slot_count, growth);
+        Child::from_leaf(Leaf::filled(range, entries, &fit, growth))
+    }
+
+    /// A leaf that expects keys from `key` outwards, at the pace of the present leaf.
+    pub(crate) fn edge_leaf_empty(
+        &self,
+        range: (u64, u64),
+        slot_count: usize,
+        growth: Growth,
+    ) -> Child {
+        let (first, last) = self.place.leaf.ends().unwrap_or((self.key, self.key));
+        let span = (last - first).max(1) as f64;
+        let pace = self.place.leaf.count().max(1) as f64 / span / EDGE_DENSITY;
+        let slot = if growth == Growth::Append { 0 } else { slot_count - 1 };
+        let model = Model::line(self.key, slot as f64, pace, slot_count);
+        Child::from_leaf(Leaf::empty(range, slot_count, model, growth))
+    }
+}
+
+/// Slots of the part of `run` that stays with a leaf closed before `slot`, slots of the new leaf, and the first
+/// slot of the right one of both.
+fn beside(
+    run: (usize, usize),
+    slot: usize,
+    growth: Growth,
+) -> ((usize, usize), (usize, usize), usize) {
+    match growth {
+        Growth::Append => ((run.0, slot), (slot, run.1), slot),
+        _ => ((slot + 1, run.1), (run.0, slot + 1), slot + 1),
+    }
+}
+
+/// The parts of `range` that stay and are taken if it is cut before `border_key`.
+fn cut(range: (u64, u64), border_key: u64, growth: Growth) -> ((u64, u64), (u64, u64)) {
+    assert!(range.0 < border_key);
+    assert!(border_key <= range.1);
+    let (low, high) = ((range.0, border_key - 1), (border_key, range.1));
+    if growth == Growth::Append { (low, high) } else { (high, low) }
+}

@@ -15,7 +15,7 @@ use crate::bulk::{build, leaf_keys_max};
 use crate::fit::{FILL_CLOSED, Fit};
 use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
 use crate::model::Model;
-use crate::node::{Child, Inner};
+use crate::node::Child;
 use crate::reshape::Reshape;
 
 /// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid out anew.
@@ -32,6 +32,13 @@ const EDGE_DENSITY: f64 = 1.0;
 
 /// Mean log2 of the error up to which a filled edge leaf stays as it is.
 const EDGE_ERROR_LOG2_MAX: f32 = 2.5;
+
+/// The same for a leaf so small that its entries are found in about the time that another level would take.
+const SMALL_KEYS: usize = 512;
+const SMALL_ERROR_LOG2_MAX: f32 = 6.0;
+
+/// Such leaves ask for narrower slots, as long as a parent has no more than so many for each child.
+const DOUBLED_SLOTS_PER_CHILD: usize = 8;
 
 /// A key this many mean gaps away begins a new leaf, if the old one has enough entries.
 const JUMP_GAPS: u128 = 32;
@@ -53,25 +60,21 @@ impl Leaf {
         }
     }
 
-    /// Whether the leaf, a child of `parent`, is to be closed before `key`: see above.
+    /// The entry at the edge where this leaf grows, if `key` lies beyond it.
     #[inline]
-    pub(crate) fn is_closing(&self, key: u64, parent: &Inner) -> bool {
-        if self.growth == Growth::Within {
-            return false;
+    pub(crate) fn edge_before(&self, key: u64) -> Option<u64> {
+        match (self.growth, self.ends()?) {
+            (Growth::Append, (_, last)) if key > last => Some(last),
+            (Growth::Prepend, (first, _)) if key < first => Some(first),
+            _ => None,
         }
-        let Some((first, last)) = self.ends() else { return false };
-        let edge = match self.growth {
-            Growth::Append if key > last => last,
-            Growth::Prepend if key < first => first,
-            _ => return false,
-        };
-        parent.slot_of(key) != parent.slot_of(edge)
-            && self.closes_between(edge, key, last - first, parent.shift())
     }
 
-    /// As `is_closing`, for an entry and a key beyond it in different slots of `2^shift` keys.
-    fn closes_between(&self, edge: u64, key: u64, span: u64, shift: u32) -> bool {
-        let (count, span) = (self.count() as u64, u128::from(span));
+    /// Whether the leaf is to be closed between the entry at its growing edge and a key beyond it, which lies in
+    /// another slot of the parent, see above. Slots are `2^shift` keys wide.
+    pub(crate) fn is_closing(&self, edge: u64, key: u64, shift: u32) -> bool {
+        let Some((first, last)) = self.ends() else { return false };
+        let (count, span) = (self.count() as u64, u128::from(last - first));
         if count >= JUMP_KEYS_MIN
             && u128::from(key.abs_diff(edge)) * u128::from(count) > span * JUMP_GAPS
         {
@@ -104,7 +107,10 @@ impl Reshape<'_, '_> {
         let slot_count =
             (leaf.count() + leaf.count() / 4).clamp(EDGE_SLOTS_MIN, EDGE_SLOTS_TAKEN_OVER);
         let edge = self.edge_leaf_empty(taken_range, slot_count, growth);
-        if leaf.learn() <= EDGE_ERROR_LOG2_MAX {
+        let error_log2 = leaf.learn();
+        let fits = error_log2 <= EDGE_ERROR_LOG2_MAX;
+        let small = leaf.count() <= SMALL_KEYS && error_log2 <= SMALL_ERROR_LOG2_MAX;
+        if fits || small {
             step.inner.set_run(taken, edge);
             leaf.set_range(stays_range.0, stays_range.1);
         } else {
@@ -115,6 +121,10 @@ impl Reshape<'_, '_> {
             self.retire(self.place.child);
         }
         self.writer.history.splits += 1;
+        let slot_count = step.inner.len() * 2;
+        if small && !fits && slot_count <= DOUBLED_SLOTS_PER_CHILD * step.inner.children_count() {
+            self.double(&step);
+        }
         true
     }
 

@@ -28,6 +28,9 @@ const SHIFTS_TOLERATED: f32 = 8.0;
 const SAMPLE_COUNT: usize = 8;
 const SAMPLE_ENTRIES: usize = 16;
 
+/// Ranks whose predictions are tried in a leaf that is as it is.
+const SAMPLE_RANKS: usize = 32;
+
 /// How entries of one leaf are laid out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fit {
@@ -119,7 +122,7 @@ impl Fit {
 
 /// Mean of log2(1 + distance) over samples of `count` ranks, `distance` being that of a rank's prediction.
 pub(crate) fn sampled_error_log2(count: usize, distance: impl Fn(usize) -> usize) -> f32 {
-    let stride = count.div_ceil(SAMPLE_COUNT * SAMPLE_ENTRIES).max(1);
+    let stride = (count / SAMPLE_RANKS).max(1);
     // Odd strides do not keep step with keys that come in groups of powers of two or of ten.
     let ranks = (0..count).step_by(stride | 1);
     let sampled = ranks.len().max(1) as f32;

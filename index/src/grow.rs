@@ -57,10 +57,22 @@ pub(crate) struct Place<'g> {
 struct Way<'w> {
     leaf: &'w Leaf,
     parent: Option<&'w Inner>,
+    /// The slot of the parent.
+    slot: usize,
     /// Inner nodes on the way.
     depth: usize,
     /// Whether the key lies beyond the slots of one of them.
     clamped: bool,
+}
+
+impl Way<'_> {
+    /// Whether the leaf is to be closed between `edge`, an entry, and `key` beyond it.
+    #[inline]
+    fn closes(&self, edge: u64, key: u64) -> bool {
+        self.parent.is_some_and(|parent| {
+            parent.slot_of(edge) != self.slot && self.leaf.is_closing(edge, key, parent.shift())
+        })
+    }
 }
 
 impl Tree {
@@ -83,15 +95,19 @@ impl Tree {
         for _ in 0..RESHAPES_MAX {
             let way = self.way_of_writer(key, writer);
             let leaf = way.leaf;
+            let edge = leaf.edge_before(key);
             let widens = way.clamped && leaf.reaches_out(key);
-            let closes = way.parent.is_some_and(|parent| leaf.is_closing(key, parent));
+            let closes = edge.is_some_and(|edge| way.closes(edge, key));
             if (widens || closes) && leaf.tally.may_ask() {
                 if widens {
                     pushed = pushed.or(leaf.ends().map(|(first, _)| first));
                 }
                 reshaped |= self.reshape(writer, key, |at| at.grow_edge(widens, closes));
             } else {
-                match leaf.upsert(key, &mut payload) {
+                let pushed_out = edge.is_some() && leaf.push(key, &mut payload);
+                let inserted =
+                    if pushed_out { Inserted::Added } else { leaf.upsert(key, &mut payload) };
+                match inserted {
                     Inserted::Replaced(before) => return Some(before),
                     Inserted::Added => {
                         self.len.store(self.len.load(Relaxed) + 1, Relaxed);
@@ -136,15 +152,16 @@ impl Tree {
     #[inline]
     fn way_of_writer<'w>(&'w self, key: u64, _writer: &'w Writer) -> Way<'w> {
         let mut child = self.root.load();
-        let (mut clamped, mut parent, mut depth) = (false, None, 0);
+        let (mut clamped, mut parent, mut slot, mut depth) = (false, None, 0, 0);
         loop {
             // SAFETY: only the holder of `&mut Writer` retires nodes, and the writer is borrowed
             // for as long as the reference lives; the node was reachable when it was loaded.
             match unsafe { child.node::<'w>() } {
-                Node::Leaf(leaf) => return Way { leaf, parent, depth, clamped },
+                Node::Leaf(leaf) => return Way { leaf, parent, slot, depth, clamped },
                 Node::Inner(inner) => {
                     clamped |= inner.side_of(key) != Side::Within;
-                    child = inner.child_of(key);
+                    slot = inner.slot_of(key);
+                    child = inner.child(slot);
                     parent = Some(inner);
                     depth += 1;
                 }

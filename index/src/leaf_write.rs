@@ -15,7 +15,7 @@ const JUDGED_INSERTS_MIN: u32 = 64;
 const SHIFTS_MAX: u32 = 48;
 
 /// Used slots from which on a growing leaf learns a model of its own.
-const LEARNT_SLOTS_MIN: usize = 32;
+const LEARNT_SLOTS_MIN: usize = 128;
 
 /// What became of an insert.
 #[derive(Debug, PartialEq, Eq)]
@@ -156,6 +156,29 @@ impl Leaf {
         Inserted::Added
     }
 
+    /// Adds an entry for `key`, which lies beyond all entries where the leaf grows. False, and nothing changed, if
+    /// there is no free slot.
+    #[inline]
+    pub(crate) fn push(&self, key: u64, payload: impl FnOnce(Option<u64>) -> u64) -> bool {
+        let (begin, end) = self.bounds();
+        let (at, pushes) = match self.growth {
+            Growth::Append if end < self.slots().len() => (end, &self.tally.appends),
+            Growth::Prepend if begin > 0 => (begin - 1, &self.tally.prepends),
+            _ => return false,
+        };
+        let payload = payload(None);
+        let (begin, end) = (begin.min(at), end.max(at + 1));
+        self.write(|| {
+            self.slots()[at].set(key, payload);
+            self.set_bounds(begin, end);
+        });
+        bump(&self.tally.count, 1);
+        bump(&self.tally.inserts, 1);
+        bump(pushes, 1);
+        self.learn_now_and_then(end - begin);
+        true
+    }
+
     fn add_first(&self, spot: &Spot) -> bool {
         let slot_last = self.slots().len() - 1;
         let at = match self.growth {
@@ -166,30 +189,21 @@ impl Leaf {
         self.fill(spot, at, at + 1, at, at + 1)
     }
 
+    /// Where the leaf does not grow, see `push`.
     fn append(&self, spot: &Spot) -> bool {
-        let at = match self.growth {
-            Growth::Append => spot.end,
-            _ => self.predict(spot.key).max(spot.end),
-        };
-        let added = self.fill(spot, spot.end, at + 1, spot.begin, at + 1);
-        self.learn_now_and_then(at + 1 - spot.begin);
-        added
+        let at = self.predict(spot.key).max(spot.end);
+        self.fill(spot, spot.end, at + 1, spot.begin, at + 1)
     }
 
     fn prepend(&self, spot: &Spot) -> bool {
-        let at = match self.growth {
-            Growth::Prepend => spot.begin - 1,
-            _ => self.predict(spot.key).min(spot.begin - 1),
-        };
-        let added = self.fill(spot, at, spot.begin, at, spot.end);
-        self.learn_now_and_then(spot.end - at);
-        added
+        let at = self.predict(spot.key).min(spot.begin - 1);
+        self.fill(spot, at, spot.begin, at, spot.end)
     }
 
     /// A leaf that grows at its edge was made with a guess for a model: it learns whenever it has doubled.
+    #[inline]
     fn learn_now_and_then(&self, used_count: usize) {
-        let grows = self.growth != Growth::Within;
-        if grows && used_count >= LEARNT_SLOTS_MIN && used_count.is_power_of_two() {
+        if used_count >= LEARNT_SLOTS_MIN && used_count.is_power_of_two() {
             self.learn();
         }
     }

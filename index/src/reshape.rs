@@ -161,9 +161,12 @@ impl<'g> Reshape<'_, 'g> {
     }
 
     /// Replaces the parent by one with two slots for each. False if it would become too large.
-    fn double(&mut self, step: &Step<'g>) -> bool {
+    pub(crate) fn double(&mut self, step: &Step<'g>) -> bool {
         let children = step.inner.children();
-        if children.len() * 2 > FANOUT_MAX || !step.inner.may_have(children.len() * 2) {
+        if step.inner.shift() == 0
+            || children.len() * 2 > FANOUT_MAX
+            || !step.inner.may_have(children.len() * 2)
+        {
             return false;
         }
         let slots = children.into_iter().flat_map(|child| [child; 2]).collect();

@@ -3,7 +3,7 @@
 //! Every job is a step that looks at the state, does one bounded piece and says whether there was something to do.
 //! Small threads drive the steps in production; tests drive them by hand.
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written pages
-//!   on their way to the device, surplus segments.
+//!   on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
 //! - *log thread*: writes groups that nobody leads: those of tasks, and in memory-first databases full ones at
 //!   once and the open one when its interval is over.
@@ -85,7 +85,8 @@ impl<S: Storage> Core<S> {
             return Ok(Step::Idle);
         }
         let tail = lock(&self.staging).tail;
-        if self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)? {
+        let grown = self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)?;
+        if grown || uarr_index::prepare_memory() {
             return Ok(Step::More);
         }
         if self.segments.ready_count() == 0 {

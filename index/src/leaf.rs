@@ -34,6 +34,9 @@ const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 /// Most slots of a leaf, 32 KiB: bounds what one insert may have to copy.
 pub(crate) const LEAF_SLOTS_MAX: usize = 2048;
 
+/// Copies of an entry that are written without asking whether there are so many.
+const COPIES_AT_ONCE: usize = 4;
+
 /// The array.
 type Slots = HugeBox<[Slot]>;
 
@@ -183,8 +186,19 @@ impl Leaf {
             if i > 0 {
                 at = place.next(key);
             }
-            for slot in &mut room[end..=at] {
-                slot.write(Slot::new(key, payload));
+            let copies = &mut room[end..];
+            // As many at once as an entry mostly has; the next entry overwrites those that are too many. How
+            // many there are cannot be predicted, and a wrong guess takes as long as ten stores.
+            let stored = copies.first_chunk_mut::<COPIES_AT_ONCE>().map_or(0, |chunk| {
+                for slot in chunk {
+                    slot.write(Slot::new(key, payload));
+                }
+                COPIES_AT_ONCE
+            });
+            if at - end >= stored {
+                for slot in &mut copies[stored..=at - end] {
+                    slot.write(Slot::new(key, payload));
+                }
             }
             end = at + 1;
         }

@@ -57,6 +57,29 @@ fn loom_entries_that_are_moved_are_always_found() {
 }
 
 #[test]
+fn loom_entries_are_found_beside_a_push_and_a_lesson() {
+    for (growth, keys, pushed) in [(Growth::Append, [10, 20], 30), (Growth::Prepend, [20, 10], 5)] {
+        explore(move || {
+            let leaf = Leaf::empty((0, u64::MAX), 4, Model::constant(1), growth);
+            for key in keys {
+                assert_eq!(leaf.insert(key, key * 10), Inserted::Added);
+            }
+            let leaf = Arc::new(leaf);
+            let writer = Arc::clone(&leaf);
+            let writing = thread::spawn(move || {
+                assert!(writer.push(pushed, |_| pushed * 10));
+                writer.learn();
+            });
+            assert_eq!(leaf.get(20), Some(200));
+            let seen = leaf.get(pushed);
+            assert!(seen.is_none() || seen == Some(pushed * 10));
+            writing.join().unwrap();
+            assert_eq!(leaf.get(pushed), Some(pushed * 10));
+        });
+    }
+}
+
+#[test]
 fn loom_a_payload_is_never_older_than_one_seen_before() {
     explore(|| {
         let leaf = Arc::new(small_leaf());

@@ -44,6 +44,7 @@ mod verify;
 mod widen;
 
 pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
+pub use huge::prepare_memory;
 pub use int_index::IntIndex;
 pub use stats::IndexStats;
 

@@ -38,7 +38,7 @@ const SMALL_KEYS: usize = 512;
 const SMALL_ERROR_LOG2_MAX: f32 = 6.0;
 
 /// Such leaves ask for narrower slots, as long as a parent has no more than so many for each child.
-const DOUBLED_SLOTS_PER_CHILD: usize = 8;
+const DOUBLED_SLOTS_PER_CHILD: usize = 4;
 
 /// A key this many mean gaps away begins a new leaf, if the old one has enough entries.
 const JUMP_GAPS: u128 = 32;

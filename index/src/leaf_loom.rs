@@ -57,7 +57,7 @@ fn loom_entries_that_are_moved_are_always_found() {
 }
 
 #[test]
-fn loom_entries_are_found_beside_a_push_and_a_lesson() {
+fn loom_entries_are_found_beside_a_push_at_the_edge() {
     for (growth, keys, pushed) in [(Growth::Append, [10, 20], 30), (Growth::Prepend, [20, 10], 5)] {
         explore(move || {
             let leaf = Leaf::empty((0, u64::MAX), 4, Model::constant(1), growth);

@@ -16,9 +16,9 @@
 //! with any prediction, and search from there.
 
 use std::ops::Range;
+// Not those of `sync`: nothing is handed over by these words, and whatever is read of them will do.
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-
-use crate::sync::AtomicU64;
 
 /// Binary digits after the point in `slope` and `offset`.
 const FRACTION_BITS: u32 = 48;
@@ -190,6 +190,34 @@ mod tests {
         check(&(0..1000).map(|i| (1 << 63) + i).collect::<Vec<u64>>(), 1);
         check(&(0..1000).map(|i| u64::MAX - 999 + i).collect::<Vec<u64>>(), 1);
         check(&(0..4000).map(|i| 1_700_000_000_000_000_000 + i * 1013).collect::<Vec<u64>>(), 1);
+    }
+
+    #[test]
+    fn mixtures_of_models_predict_something() {
+        let models = [
+            Model::constant(7),
+            Model::line(5, 0.0, 1.0, 2048),
+            Model::line(u64::MAX - 3000, 2047.0, 0.3, 2048),
+            Model::line(1 << 40, 100.5, 1e-15, 2048),
+        ];
+        let count = models.len();
+        for mix in 0..count.pow(4) {
+            let [base, span, slope, offset] =
+                std::array::from_fn(|word| models[mix / count.pow(word as u32) % count]);
+            let mixture = Model {
+                base: base.base,
+                span: span.span,
+                slope: slope.slope,
+                offset: offset.offset,
+            };
+            let shared = SharedModel::new(models[0]);
+            shared.store(mixture);
+            for key in [0, 5, 1 << 40, u64::MAX - 3000, u64::MAX] {
+                // Without a panic: readers limit it to their slots.
+                let slot = shared.load().predict(key);
+                assert!(slot <= 2 * 0xffff, "{slot}");
+            }
+        }
     }
 
     #[test]

@@ -85,8 +85,7 @@ impl<S: Storage> Core<S> {
             return Ok(Step::Idle);
         }
         let tail = lock(&self.staging).tail;
-        let grown = self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)?;
-        if grown || uarr_index::prepare_memory() {
+        if self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)? {
             return Ok(Step::More);
         }
         if self.segments.ready_count() == 0 {
@@ -221,7 +220,11 @@ impl Threads {
         let mut threads = Self(Vec::new());
         if core.options.background {
             threads.spawn("uarr-keeper", core.clone(), |core| {
-                core.repeat(&core.keeper, Core::step_space);
+                core.repeat(&core.keeper, |core| {
+                    let step = core.step_space()?;
+                    // The memory of the process is no part of what steps are made of: these can be repeated.
+                    Ok(if uarr_index::prepare_memory() { Step::More } else { step })
+                });
             })?;
             threads.spawn("uarr-checkpoint", core.clone(), |core| {
                 core.repeat(&core.checkpointer, Core::step_checkpoint);

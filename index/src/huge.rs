@@ -79,7 +79,8 @@ unsafe impl Allocator for HugePages {
 /// was something to do: then it took a millisecond or so, in which nobody waits for this thread.
 ///
 /// For a thread in the background of a process that has an index, which goes on calling while there is something
-/// to do: once per 100,000 inserted integer keys keeps pace. Holds 4 MiB of memory more than without. Without such calls, inserts do the same themselves.
+/// to do: once per 100,000 inserted integer keys keeps pace. Holds 4 MiB of memory more than without. Without such
+/// calls, inserts do the same themselves.
 pub fn prepare_memory() -> bool {
     if !regions().wants_spare() {
         return false;

@@ -52,7 +52,7 @@ fuzz:
 coverage:
 	scripts/coverage
 
-# Miri, AddressSanitizer and ThreadSanitizer, with a nightly toolchain.
+# Loom; Miri, AddressSanitizer and ThreadSanitizer with a nightly toolchain. Hours.
 sanitize:
 	scripts/sanitize
 

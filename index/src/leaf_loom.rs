@@ -2,10 +2,9 @@
 //! changed under its version, a leaf replaced behind a link, and a replaced leaf freed by the epoch
 //! (crossbeam's own code, which loom drives too).
 //!
-//! `scripts/sanitize-index loom`, which is `RUSTFLAGS="--cfg loom --cfg crossbeam_loom" cargo
-//! test -p uarr-index
-//! --lib --release loom`, explores interleavings with up to three forced switches, in half a
-//! minute. Seen to fail: `Leaf::read` or `Leaf::write` without its fence; a leaf retired before
+//! `scripts/sanitize loom`, which is `RUSTFLAGS="--cfg loom --cfg crossbeam_loom" cargo test -p
+//! uarr-index --lib --release loom`, explores interleavings with up to three forced switches, in
+//! half a minute. Seen to fail: `Leaf::read` or `Leaf::write` without its fence; a leaf retired before
 //! it is unlinked; a reader that uses a leaf behind its guard. Weakening the Release store of
 //! `Link` was not noticed by any, so that one rests on its argument in `grow`.
 

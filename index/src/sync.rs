@@ -1,7 +1,7 @@
 //! The atomics everything here is built on: std's, or loom's when the protocols are model-checked.
 //!
 //! Every hand-off between the writer and its readers is written against these names, so that
-//! `scripts/sanitize-index loom` explores the real code, see `leaf_loom`.
+//! `scripts/sanitize loom` explores the real code, see `leaf_loom`.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};

@@ -200,6 +200,7 @@ impl GroupHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::bits_of;
 
     const DATABASE: DatabaseId = DatabaseId([3; 16]);
 
@@ -234,7 +235,7 @@ mod tests {
     fn every_flipped_bit_of_the_headers_is_seen() {
         let mut block = [0; 512];
         sample().store(&mut block);
-        for bit in 0..GROUP_HEADER_BYTES * 8 {
+        for bit in bits_of(GROUP_HEADER_BYTES) {
             let mut damaged = block;
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(GroupHeader::load(&damaged, &DATABASE, 5, 8192).is_err(), "group bit {bit}");
@@ -242,7 +243,7 @@ mod tests {
         let mut block = [0; 512];
         SegmentHeader::new(DATABASE, 5).store(&mut block);
         assert!(SegmentHeader::load(&block, &DATABASE, 5).is_ok());
-        for bit in 0..size_of::<SegmentHeader>() * 8 {
+        for bit in bits_of(size_of::<SegmentHeader>()) {
             let mut damaged = block;
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::load(&damaged, &DATABASE, 5).is_err(), "segment bit {bit}");

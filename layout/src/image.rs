@@ -160,6 +160,7 @@ impl PieceHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::bits_of;
 
     #[test]
     fn every_flipped_bit_of_a_piece_is_seen() {
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(check(&piece, 3, 1024), Ok((PieceKind::IntEntries, vec![0xab; 16])));
         assert!(check(&piece, 4, 1024).is_err());
         assert!(check(&piece, 3, 512).is_err());
-        for bit in 0..(PIECE_HEADER_BYTES + 16) * 8 {
+        for bit in bits_of(PIECE_HEADER_BYTES + 16) {
             let mut damaged = piece.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(check(&damaged, 3, 1024).is_err(), "bit {bit}");

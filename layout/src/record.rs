@@ -240,6 +240,7 @@ impl RecordHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::bits_of;
 
     #[test]
     fn locators_keep_their_parts_and_their_order() {
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(header.verify_header(seed, 4096), Ok(()));
         assert!(header.verify_header(seed, 4112).is_err(), "misplaced");
         assert_eq!(header.verify_payload(frame.key, frame.value), Ok(()));
-        for bit in 0..RECORD_HEADER_BYTES * 8 {
+        for bit in bits_of(RECORD_HEADER_BYTES) {
             let mut damaged = header.as_bytes().to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let damaged = RecordHeader::peek(&damaged).unwrap();

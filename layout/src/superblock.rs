@@ -167,6 +167,7 @@ impl Superblock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::bits_of;
 
     fn sample() -> Superblock {
         let geometry = Geometry { block_bytes: 4096, segment_bytes: 1 << 26, chunk_bytes: 1 << 26 };
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_seen() {
         let slot = sample().to_slot();
-        for bit in 0..SLOT_BYTES * 8 {
+        for bit in bits_of(SLOT_BYTES) {
             let mut damaged = slot.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Superblock::from_slot(&damaged).is_err(), "bit {bit}");

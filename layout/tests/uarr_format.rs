@@ -132,7 +132,8 @@ fn empty_arrays_are_empty_slices() {
 fn every_changed_byte_of_the_example_is_rejected_or_another_value() {
     let record = example_bytes();
     for at in 0..record.len() {
-        for bit in 0..8 {
+        // Under Miri one bit of each byte.
+        for bit in if cfg!(miri) { at % 8..at % 8 + 1 } else { 0..8 } {
             let mut changed = record.clone();
             changed[at] ^= 1 << bit;
             if let Ok(value) = UArrRef::validate(&changed) {

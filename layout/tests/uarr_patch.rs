@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, object, value};
+use common::{Random, SCALE, object, value};
 use uarr_layout::uarr::{Patch, PatchError, UArrBuf, UArrMut, Value, apply, diff, uarr};
 
 fn check(old: &UArrBuf, new: &UArrBuf) -> Patch {
@@ -16,7 +16,7 @@ fn check(old: &UArrBuf, new: &UArrBuf) -> Patch {
 #[test]
 fn random_pairs_are_patched_into_each_other() {
     let mut random = Random::new(6);
-    for _ in 0..3_000 {
+    for _ in 0..3_000 / SCALE {
         let (old, new) = (value(&mut random, 3), value(&mut random, 3));
         check(&old.to_buf().expect("small"), &new.to_buf().expect("small"));
     }
@@ -27,7 +27,7 @@ fn random_pairs_are_patched_into_each_other() {
 fn small_changes_make_short_patches() {
     let mut random = Random::new(7);
     let mut short = 0;
-    for _ in 0..2_000 {
+    for _ in 0..2_000 / SCALE {
         let old = object(&mut random, 4);
         let mut new = old.clone();
         edit(&mut random, &mut new);
@@ -36,7 +36,7 @@ fn small_changes_make_short_patches() {
         short += usize::from(patch.as_bytes().len() < new.len());
         assert_eq!(patch.is_empty(), old == new);
     }
-    assert!(short > 1_000, "{short}");
+    assert!(short > 1_000 / SCALE, "{short}");
 }
 
 fn edit(random: &mut Random, value: &mut Value) {

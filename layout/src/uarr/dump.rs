@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn damaged_records_are_dumped_with_the_broken_rule() {
         let record = crate::uarr::uarr!({ "a": ["long enough text", 1] });
-        for at in 0..record.len() {
+        for at in (0..record.len()).step_by(if cfg!(miri) { 7 } else { 1 }) {
             let mut damaged = record.to_vec();
             damaged[at] ^= 0x41;
             assert!(!dump(&damaged).is_empty());

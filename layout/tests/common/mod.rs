@@ -3,6 +3,9 @@
 
 use uarr_layout::uarr::{Array, BigInt, Decimal, Value};
 
+/// Long tests do so many times less under Miri, which is some ten thousand times slower.
+pub const SCALE: usize = if cfg!(miri) { 500 } else { 1 };
+
 /// Pseudo-random numbers: xorshift with a multiplied output.
 pub struct Random(u64);
 

@@ -228,7 +228,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let later = self.present.iter().copied().filter(|number| *number >= end.segment);
         for number in later.collect::<Vec<_>>() {
             let start = if number == end.segment { end.offset } else { 0 };
-            let stop = if everywhere { u64::MAX } else { start + LOOK_BEHIND_BYTES };
+            let stop = if everywhere { u64::MAX } else { start.saturating_add(LOOK_BEHIND_BYTES) };
             let mut offset = start;
             while offset < stop && self.read(number, offset, self.block_bytes)? {
                 let bytes = self.bytes_at(offset);

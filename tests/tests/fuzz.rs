@@ -12,10 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use uarr::{Builder, CommitPath, CommitStrategy, Db, KeyKind, RecoveryMode, uarr};
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
-use uarr_layout::superblock::SLOT_STRIDE_BYTES;
+use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::seal::{seal_group, seal_piece, seal_record, seal_slot};
 use uarr_tests::{Random, from_environment, seed};
-use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+use uarr_uring::{AlignedBuffer, Memory, MemoryOptions, OpenMode, Storage, StorageFile};
 
 const BLOCK: usize = 512;
 /// Bytes that are often at the edge of something.
@@ -183,4 +183,28 @@ fn sealed_nonsense_in_a_database_with_byte_keys_ends_in_no_panic() {
 #[test]
 fn sealed_nonsense_in_a_database_with_integer_keys_ends_in_no_panic() {
     fuzz(KeyKind::U64);
+}
+
+/// The search for proof behind a torn tail added its length to the offset where replay starts, and a slot can
+/// name the last offset there is. Found by mutant 10018472.
+#[test]
+fn a_replay_that_starts_at_the_last_offset_ends_in_no_panic() {
+    for kind in [KeyKind::Bytes, KeyKind::U64] {
+        let disk = original(kind).crash();
+        let file = disk.open("superblock", OpenMode::Direct).unwrap();
+        for slot in [0, SLOT_STRIDE_BYTES] {
+            let mut bytes = AlignedBuffer::new(SLOT_BYTES);
+            file.read_at(&mut bytes, slot).unwrap();
+            let mut block = Superblock::from_slot(&bytes).unwrap().unwrap();
+            block.checkpoints.iter_mut().for_each(|checkpoint| checkpoint.offset = u64::MAX.into());
+            bytes.copy_from_slice(&block.to_slot());
+            file.write_at(&bytes, slot).unwrap();
+        }
+        file.make_durable().unwrap();
+        drop(file);
+        for mode in [RecoveryMode::TolerateTornTail, RecoveryMode::Strict] {
+            // Nothing is there to be read. Whether that is an error depends on the mode.
+            let _ = use_it(&disk.crash(), kind, mode);
+        }
+    }
 }

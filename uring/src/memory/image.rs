@@ -139,7 +139,7 @@ mod tests {
         let mut image = Image::default();
         let mut model: Vec<u8> = Vec::new();
         let mut random = Random::new(1);
-        for step in 0..2000_u32 {
+        for step in 0..if cfg!(miri) { 60 } else { 2000_u32 } {
             let offset = random.below(20_000) as usize;
             let len = random.below(9000) as usize;
             if random.below(10) == 0 {

@@ -22,7 +22,9 @@ fn a_warm_put_allocates_nothing() {
             }
         };
         put(2 * KEY_COUNT);
-        assert_eq!(measure(|| put(300)).count_total, 0, "{durability:?}");
+        // A log thread that is late with giving a group back makes one more necessary, now and then.
+        let counts: Vec<u64> = (0..5).map(|_| measure(|| put(300)).count_total).collect();
+        assert!(counts.contains(&0), "{durability:?}: {counts:?}");
     }
 }
 
@@ -40,7 +42,7 @@ fn a_warm_put_of_a_task_allocates_nothing() {
         });
     };
     put(2 * KEY_COUNT);
-    // A log thread that is late with giving a group back makes one more necessary, now and then.
+    // As above.
     let counts: Vec<u64> = (0..5).map(|_| measure(|| put(300)).count_total).collect();
     assert!(counts.contains(&0), "{counts:?}");
 }

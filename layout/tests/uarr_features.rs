@@ -1,5 +1,7 @@
 //! The promises of the value format, one test per feature id.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
 mod common;
 
 use common::{DOUBLES, Random, SCALE, value};
@@ -155,6 +157,15 @@ fn f000_04_large_objects_find_every_name() {
         }
         assert!(read.get("field").is_none() && read.get("field -1").is_none());
         assert_eq!(read.to_buf(), Ok(bytes.clone()));
+    }
+    // Few names, but of more than 64 KiB together.
+    let names: Vec<String> = (0..5).map(|i| format!("{i}").repeat(20_000)).collect();
+    let object = names.iter().enumerate().map(|(i, n)| (n.clone(), Value::Int(i as i64)));
+    let bytes = record(&Value::Object(object.collect()));
+    let read = UArrRef::validate(&bytes).expect("valid");
+    for (i, name) in names.iter().enumerate() {
+        assert_eq!(read.get(name).and_then(|value| value.as_i64()), Some(i as i64));
+        assert!(read.get(&name[1..]).is_none());
     }
     let mut fields: Vec<_> = (0..300).map(|i| (format!("f{i}"), Value::Null)).collect();
     fields.push(("f17".to_owned(), Value::Null));
@@ -482,4 +493,32 @@ fn keys_are_found_by_constant_and_by_text() {
     assert_eq!(bytes.as_ref().get(LONG.name()).and_then(|v| v.as_i64()), Some(1));
     let array = Value::Array(Array::new(&[1u16, 2]));
     assert_eq!(format!("{array:?}"), "u16[1, 2]");
+}
+
+/// Values can be keys of a `HashMap`: integers are equal whatever type holds them, NaNs if their bits are.
+#[test]
+fn equal_values_hash_alike() {
+    let hash_of = |value: &Value| BuildHasherDefault::<DefaultHasher>::default().hash_one(value);
+    let mut random = Random::new(55);
+    let mut values: Vec<Value> = (0..600 / SCALE).map(|_| value(&mut random, 2)).collect();
+    values.extend((-2..3).flat_map(|number: i64| {
+        let big = Value::BigInt(BigInt::from(i128::from(number)));
+        [Some(Value::Int(number)), Some(big), number.try_into().ok().map(Value::Uint)]
+            .into_iter()
+            .flatten()
+    }));
+    values.extend([0.0, -0.0, f64::NAN, -f64::NAN].map(Value::F64));
+    let copies = values.clone();
+    let mut equal_count = 0;
+    for a in &values {
+        for b in &copies {
+            assert_eq!(a == b, a.cmp(b).is_eq());
+            assert_eq!(a.cmp(b), b.cmp(a).reverse(), "{a:?} {b:?}");
+            if a == b {
+                equal_count += 1;
+                assert_eq!(hash_of(a), hash_of(b), "{a:?} {b:?}");
+            }
+        }
+    }
+    assert!(equal_count > values.len(), "not only each value with itself");
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Random, SCALE, object, value};
-use uarr_layout::uarr::{Patch, PatchError, UArrBuf, UArrMut, Value, apply, diff, uarr};
+use uarr_layout::uarr::{Array, Patch, PatchError, UArrBuf, UArrMut, Value, apply, diff, uarr};
 
 fn check(old: &UArrBuf, new: &UArrBuf) -> Patch {
     let patch = diff(old, new).expect("both are valid");
@@ -141,4 +141,28 @@ fn numbers_are_changed_in_place() {
     let expected =
         uarr!({ "n": { "a": -5, "b": false }, "v": i16[1, -2], "f": f64::NAN, "s": "text" });
     assert_eq!(record, expected);
+}
+
+/// An array with few changes and a longer end is patched element by element; a NaN with a payload is replaced whole.
+#[test]
+fn few_changed_elements_are_patched_alone() {
+    let mut numbers: Vec<u32> = (0..100).collect();
+    let old = Value::Array(Array::new(&numbers)).to_buf().expect("small");
+    numbers[3] = u32::MAX;
+    numbers[70] = 0;
+    numbers.extend([7, 8]);
+    let new = Value::Array(Array::new(&numbers)).to_buf().expect("small");
+    let patch = check(&old, &new);
+    assert!(patch.as_bytes().len() < new.len() / 2, "{patch:?}");
+    // Shorter, or much changed: the whole array.
+    check(&new, &old);
+    let other = Value::Array(Array::new(&vec![9u32; 100])).to_buf().expect("small");
+    check(&old, &other);
+
+    let mut floats = vec![1.5f32; 40];
+    let old = Value::Array(Array::new(&floats)).to_buf().expect("small");
+    for bits in [0x7fc0_0000, 0x7f80_0001, 0xffff_ffff, 0x8000_0000] {
+        floats[9] = f32::from_bits(bits);
+        check(&old, &Value::Array(Array::new(&floats)).to_buf().expect("small"));
+    }
 }

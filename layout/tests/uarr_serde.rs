@@ -168,3 +168,25 @@ fn what_cannot_be_written_or_read_is_an_error() {
     assert!(to_buf(&key, &mut buf).is_err());
     assert!(buf.as_bytes().is_empty());
 }
+
+#[test]
+fn keys_of_maps_are_what_names_can_be() {
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    enum Color {
+        Red,
+        Blue,
+    }
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Id(u64);
+    round_trip(&BTreeMap::from([(Color::Red, 1), (Color::Blue, 2)]), "{\"Red\": 1, \"Blue\": 2}");
+    round_trip(&BTreeMap::from([(Id(7), 1)]), "{\"7\": 1}");
+    // What has no name is refused.
+    for refused in [
+        to_vec(&BTreeMap::from([(Some(1), 1)])),
+        to_vec(&BTreeMap::from([((), 1)])),
+        to_vec(&BTreeMap::from([(vec![1], 1)])),
+        to_vec(&BTreeMap::from([((1, 2), 1)])),
+    ] {
+        assert_eq!(refused, Err(SerdeError::Key));
+    }
+}

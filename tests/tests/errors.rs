@@ -432,3 +432,39 @@ fn a_disk_that_becomes_full_anywhere_loses_nothing() {
         assert!(db.verify(|_| {}).unwrap().is_clean(), "step {step}");
     }
 }
+
+/// The end of the address space is told before anything is acknowledged, and a larger one goes on.
+#[test]
+fn a_data_file_at_the_end_of_its_address_space_takes_no_more_and_keeps_what_it_has() {
+    let disk = Memory::new();
+    let open = |disk: &Memory, address_space_bytes| {
+        Db::builder("memory")
+            .keys(KeyKind::U64)
+            .segment_bytes(1 << 20)
+            .chunk_bytes(1 << 20)
+            .address_space_bytes(address_space_bytes)
+            .background(false)
+            .open_on(disk.clone())
+            .unwrap()
+    };
+    let db = open(&disk, 1 << 26);
+    let value = vec![7; 600 << 10];
+    let mut count = 0u64;
+    let error = loop {
+        match db.put(count, &value) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+        assert!(count < 200, "the address space has 64 MiB");
+    };
+    check::<()>(Err(error), ErrorKind::NoSpace, &["address_space_bytes", "67108864", "larger"]);
+    assert!(count > 50, "{count}");
+    assert!(db.get(count - 1).unwrap().is_some());
+    assert!(db.get(count).unwrap().is_none());
+    drop(db);
+    let db = open(&disk.crash(), 1 << 27);
+    (0..count).for_each(|number| assert_eq!(&*db.get(number).unwrap().unwrap(), &value[..]));
+    assert!(db.get(count).unwrap().is_none());
+    db.put(count, &value).unwrap();
+    assert!(db.verify(|_| {}).unwrap().is_clean());
+}

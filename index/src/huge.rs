@@ -153,6 +153,9 @@ impl Regions {
     unsafe fn release(&mut self, block: NonNull<u8>, layout: Layout) {
         let address = block.addr().get() & !(REGION_BYTES - 1);
         let region = self.all.get_mut(&address).expect("blocks lie in regions");
+        // The TLSF's own words lie before the block: they are reached through the region's pointer, not through
+        // that of a box, which may touch its content only.
+        let block = region.start.with_addr(block.addr());
         // SAFETY: regions are aligned to their size, so this is the region whose TLSF handed the
         // block out, with this alignment; the caller promises the rest.
         unsafe { region.blocks.deallocate(block, layout.align()) };

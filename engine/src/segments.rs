@@ -170,8 +170,7 @@ impl<F: StorageFile> Segments<F> {
         let number = self.pool().next_number;
         match advance(storage, segment, number, piece_bytes) {
             Ok(0) => {
-                if let Some(Unfinished { file, bytes, .. }) = unfinished.take() {
-                    drop(file);
+                if let Some(bytes) = unfinished.take().map(|segment| segment.bytes) {
                     self.add_ready(storage, number, bytes)?;
                 }
                 Ok(0)

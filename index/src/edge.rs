@@ -27,9 +27,6 @@ const EDGE_SLOTS_MIN: usize = 64;
 /// Most slots of the leaf that takes over at an edge.
 const EDGE_SLOTS_TAKEN_OVER: usize = 1024;
 
-/// Density that the model of a new edge leaf expects.
-const EDGE_DENSITY: f64 = 1.0;
-
 /// Mean log2 of the error up to which a filled edge leaf stays as it is.
 const EDGE_ERROR_LOG2_MAX: f32 = 2.5;
 
@@ -190,7 +187,7 @@ impl Reshape<'_, '_> {
     ) -> Child {
         let (first, last) = self.place.leaf.ends().unwrap_or((self.key, self.key));
         let span = (last - first).max(1) as f64;
-        let pace = self.place.leaf.count().max(1) as f64 / span / EDGE_DENSITY;
+        let pace = self.place.leaf.count().max(1) as f64 / span;
         let slot = if growth == Growth::Append { 0 } else { slot_count - 1 };
         let model = Model::line(self.key, slot as f64, pace, slot_count);
         Child::from_leaf(Leaf::empty(range, slot_count, model, growth))

@@ -1,4 +1,4 @@
-//! What a warm read costs: `cargo bench -p uarr --bench get`.
+//! What warm reads and scans cost: `cargo bench -p uarr --bench get`.
 //!
 //! One million records with random keys and values of 128 bytes are loaded as a user would load
 //! them, then read in random order. Every read looks at all bytes of its value, so the cache misses
@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use uarr::{Db, Durability, KeyKind};
+use uarr::{Db, Durability, KeyKind, Record};
 
 const VALUE_BYTES: usize = 128;
 const LOAD_BATCH_RECORDS: u64 = 1000;
@@ -104,7 +104,34 @@ fn gets(criterion: &mut Criterion) {
         bencher.iter_batched(&mut numbers, read, BatchSize::SmallInput);
     });
     group.finish();
+    scans(criterion, &db, record_count);
     db.close().expect("the database closes");
+}
+
+/// Ranges of 100 records from random keys on, and all records; times are of one record.
+fn scans(criterion: &mut Criterion, db: &Db, record_count: u64) {
+    const RANGE_RECORDS: u64 = 100;
+    let mut group = criterion.benchmark_group("scan");
+    let look = |records: &mut dyn Iterator<Item = uarr::Result<Record<'_>>>| {
+        for record in records {
+            black_box(sum_of(record.expect("the database is sound").bytes()));
+        }
+    };
+    let mut start = 0u64;
+    group.throughput(Throughput::Elements(RANGE_RECORDS));
+    group.bench_function(BenchmarkId::new("100 records", record_count), |bencher| {
+        bencher.iter(|| {
+            start = mix(start + 1);
+            let range = db.range(start..).expect("a range of integers");
+            look(&mut range.take(RANGE_RECORDS as usize));
+        });
+    });
+    group.throughput(Throughput::Elements(record_count));
+    group.sample_size(10);
+    group.bench_function(BenchmarkId::new("all records", record_count), |bencher| {
+        bencher.iter(|| look(&mut db.iter()));
+    });
+    group.finish();
 }
 
 criterion_group!(benches, gets);

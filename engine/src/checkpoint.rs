@@ -143,7 +143,7 @@ impl<S: Storage> Core<S> {
             self.table.scan(forward, from, WINDOW_COUNT, store, &mut locators)?;
             locators.iter().for_each(|locator| store.prefetch(*locator));
             for locator in &locators {
-                let key = store.record(*locator)?.key;
+                let key = store.record(*locator)?.key();
                 last = Some(key);
                 if !locator.is_tombstone() {
                     image

@@ -562,7 +562,7 @@ impl<S: Storage> Core<S> {
         }
         let bound = self.pins.oldest(&self.visible_lsn);
         while let Some(locator) = applier.tombstones.oldest(bound) {
-            let key = self.store.record(locator)?.key;
+            let key = self.store.record(locator)?.key();
             let was_indexed = self.table.remove_if(key, locator, &self.store)?;
             applier.tombstones.drop_oldest(was_indexed);
         }

@@ -83,7 +83,7 @@ impl<S: Storage> Core<S> {
             Some(locator) => {
                 // The locator tells how long the record is: its value is on the way while the header is read.
                 self.store.prefetch(locator);
-                self.version_at(locator, visible_lsn)
+                self.version_of(locator, self.store.record(locator)?, visible_lsn)
             }
             None => Ok(None),
         }
@@ -103,21 +103,40 @@ impl<S: Storage> Core<S> {
         locators.iter().flatten().for_each(|locator| self.store.prefetch(*locator));
         for locator in locators {
             take(match *locator {
-                Some(locator) => self.version_at(locator, visible_lsn)?,
+                Some(locator) => {
+                    self.version_of(locator, self.store.record(locator)?, visible_lsn)?
+                }
                 None => None,
             });
         }
         Ok(())
     }
 
-    /// The version at or before `lsn` of the record whose newest version is at `locator`.
+    /// The version at or before `lsn` of the record whose newest version is `view`, at `locator`; `None` if there
+    /// was none, or if it removes its key.
     #[inline]
-    pub fn version_at(&self, mut locator: Locator, lsn: u64) -> Result<Option<RecordView<'_>>> {
-        loop {
-            let view = self.store.record(locator)?;
-            if view.header.lsn.get() <= lsn {
-                return Ok((!view.header.is_tombstone()).then_some(view));
-            }
+    pub fn version_of<'a>(
+        &'a self,
+        locator: Locator,
+        view: RecordView<'a>,
+        lsn: u64,
+    ) -> Result<Option<RecordView<'a>>> {
+        let view = match view.header.lsn.get() <= lsn {
+            true => Some(view),
+            false => self.version_before(locator, view, lsn)?,
+        };
+        Ok(view.filter(|view| !view.header.is_tombstone()))
+    }
+
+    /// The version at or before `lsn` that `view`, at `locator`, came after.
+    #[inline(never)]
+    fn version_before<'a>(
+        &'a self,
+        mut locator: Locator,
+        mut view: RecordView<'a>,
+        lsn: u64,
+    ) -> Result<Option<RecordView<'a>>> {
+        while view.header.lsn.get() > lsn {
             match Locator::from_bits(view.header.previous.get()) {
                 Some(previous) if previous < locator => locator = previous,
                 Some(_) => {
@@ -128,7 +147,9 @@ impl<S: Storage> Core<S> {
                 }
                 None => return Ok(None),
             }
+            view = self.store.record(locator)?;
         }
+        Ok(Some(view))
     }
 }
 

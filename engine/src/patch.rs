@@ -179,7 +179,7 @@ impl<S: Storage> Core<S> {
         let locator = locator.filter(|locator| !locator.is_tombstone());
         bases.push(Base { key: change.key, locator });
         let locator = locator.ok_or_else(|| self.missing(change.key))?;
-        let result = self.patched(change, self.store.record_verified(locator)?.value)?;
+        let result = self.patched(change, self.store.record_verified(locator)?.value())?;
         if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
             return Ok(Logged::Whole(result));
         }
@@ -239,12 +239,13 @@ pub(crate) fn redo<M: DataMap>(
         return Ok(Err(format!("a patch of the record at {address}, where none can be")));
     }
     let base = store.record_verified(Locator::new(address, 0, false))?;
-    if base.key != frame.key || base.header.is_tombstone() || base.header.lsn >= frame.header.lsn {
+    if base.key() != frame.key || base.header.is_tombstone() || base.header.lsn >= frame.header.lsn
+    {
         return Ok(Err(format!(
             "the record at {address} is no earlier version of the patched key"
         )));
     }
-    Ok(match apply(base.value, patch) {
+    Ok(match apply(base.value(), patch) {
         Ok(result) if header.is_result(frame.key, &result) => Ok(result),
         Ok(_) => Err(format!("the patch of the record at {address} led to another value before")),
         Err(error) => Err(format!("the patch does not fit the record at {address}: {error}")),

@@ -1,7 +1,7 @@
 //! Ordered iteration over a table, both ways, as of one moment.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
+use std::vec;
 
 use uarr_layout::record::Locator;
 use uarr_uring::Storage;
@@ -11,8 +11,12 @@ use crate::error::Result;
 use crate::record::Record;
 use crate::table::Direction;
 
-/// Index entries fetched at once; their records are prefetched together.
-const WINDOW_COUNT: usize = 64;
+/// Index entries fetched at first, and at most: each time twice as many.
+const WINDOW_COUNT_MIN: usize = 16;
+const WINDOW_COUNT_MAX: usize = 256;
+
+/// Records on their way from memory while one is looked at: as many as a processor core waits for at a time.
+const RECORDS_AHEAD: usize = 8;
 
 /// Records of a key range in key order, as of the moment the iterator was made: what is written or deleted
 /// later is not seen. `rev()` walks from the end. After an error the iterator ends.
@@ -24,32 +28,26 @@ pub struct Range<'a, S: Storage> {
     finished: bool,
 }
 
-/// One end of the range: what is still to come lies behind `bound`.
+/// One end of the range.
 struct End<'a> {
-    bound: Edge<'a>,
-    window: VecDeque<Locator>,
+    /// The caller's bound.
+    given: Bound<Vec<u8>>,
+    /// The key last returned, which lies in the map.
+    passed: Option<&'a [u8]>,
+    window: vec::IntoIter<Locator>,
+    window_count: usize,
     exhausted: bool,
-}
-
-/// A bound: given by the caller, or the key last returned, which lies in the map.
-enum Edge<'a> {
-    Given(Bound<Vec<u8>>),
-    Passed(&'a [u8]),
-}
-
-impl Edge<'_> {
-    fn as_bound(&self) -> Bound<&[u8]> {
-        match self {
-            Self::Given(bound) => bound.as_ref().map(Vec::as_slice),
-            Self::Passed(key) => Bound::Excluded(key),
-        }
-    }
 }
 
 impl<'a, S: Storage> Range<'a, S> {
     pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
-        let end =
-            |bound| End { bound: Edge::Given(bound), window: VecDeque::new(), exhausted: false };
+        let end = |given| End {
+            given,
+            passed: None,
+            window: Vec::new().into_iter(),
+            window_count: WINDOW_COUNT_MIN,
+            exhausted: false,
+        };
         let lsn = core.pins.pin(&core.visible_lsn);
         Self { core, lsn, front: end(low), back: end(high), finished: false }
     }
@@ -61,20 +59,24 @@ impl<'a, S: Storage> Range<'a, S> {
                 Direction::Forward => (&mut self.front, &self.back),
                 Direction::Backward => (&mut self.back, &self.front),
             };
-            let Some(locator) = own.window.pop_front() else {
+            let Some(locator) = own.window.next() else {
                 if own.exhausted {
                     return Ok(None);
                 }
                 own.fill(core, direction)?;
                 continue;
             };
-            // The key is the same in every version, so the newest one tells it.
-            let key = core.store.record(locator)?.key;
-            if !is_inside(key, other.bound.as_bound(), direction) {
+            if let Some(ahead) = own.window.as_slice().get(RECORDS_AHEAD - 1) {
+                core.store.prefetch(*ahead);
+            }
+            let newest = core.store.record(locator)?;
+            // The same in every version.
+            let key = newest.key();
+            if !is_inside(key, other.bound(), direction) {
                 return Ok(None);
             }
-            own.bound = Edge::Passed(key);
-            if let Some(view) = core.version_at(locator, self.lsn)? {
+            own.passed = Some(key);
+            if let Some(view) = core.version_of(locator, newest, self.lsn)? {
                 return Ok(Some(Record::new(view)));
             }
         }
@@ -91,13 +93,21 @@ impl<'a, S: Storage> Range<'a, S> {
 }
 
 impl End<'_> {
+    /// What is still to come lies behind it.
+    fn bound(&self) -> Bound<&[u8]> {
+        self.passed.map_or(self.given.as_ref().map(Vec::as_slice), Bound::Excluded)
+    }
+
+    /// Takes up the next index entries.
+    #[inline(never)]
     fn fill<S: Storage>(&mut self, core: &Core<S>, direction: Direction) -> Result<()> {
-        let mut locators = Vec::with_capacity(WINDOW_COUNT);
-        let from = self.bound.as_bound();
-        core.table.scan(direction, from, WINDOW_COUNT, &core.store, &mut locators)?;
-        self.exhausted = locators.len() < WINDOW_COUNT;
-        locators.iter().for_each(|locator| core.store.prefetch(*locator));
-        self.window.extend(locators);
+        let count = self.window_count;
+        let mut locators = Vec::with_capacity(count);
+        core.table.scan(direction, self.bound(), count, &core.store, &mut locators)?;
+        self.exhausted = locators.len() < count;
+        self.window_count = (count * 2).min(WINDOW_COUNT_MAX);
+        locators.iter().take(RECORDS_AHEAD).for_each(|locator| core.store.prefetch(*locator));
+        self.window = locators.into_iter();
         Ok(())
     }
 }

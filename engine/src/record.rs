@@ -21,28 +21,28 @@ impl<'a> Record<'a> {
 
     /// The value. Its first byte is 8-byte aligned.
     pub fn bytes(&self) -> &'a [u8] {
-        self.view.value
+        self.view.value()
     }
 
     /// The value as a UArr record, for values that were written as such. Its header is checked, its
     /// fields when they are read; no field is decoded before that.
     pub fn uarr(&self) -> Result<UArrRef<'a>, uarr_layout::uarr::Error> {
-        UArrRef::open(self.view.value)
+        UArrRef::open(self.view.value())
     }
 
     /// The key as stored: integers are 8 bytes, order-preserving.
     pub fn key(&self) -> &'a [u8] {
-        self.view.key
+        self.view.key()
     }
 
     /// The key of a record in a table with `u64` keys.
     pub fn key_u64(&self) -> Option<u64> {
-        crate::key::int_key(self.view.key)
+        crate::key::int_key(self.view.key())
     }
 
     /// The key of a record in a table with `i64` keys.
     pub fn key_i64(&self) -> Option<i64> {
-        crate::key::int_key(self.view.key).map(|bits| (bits ^ 1 << 63).cast_signed())
+        crate::key::int_key(self.view.key()).map(|bits| (bits ^ 1 << 63).cast_signed())
     }
 
     /// The record's version: its position in the log. Rises with each write.
@@ -55,7 +55,7 @@ impl Deref for Record<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.view.value
+        self.view.value()
     }
 }
 

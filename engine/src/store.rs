@@ -25,12 +25,23 @@ use crate::options::VerifyPolicy;
 /// Name of the data file in the database directory.
 pub(crate) const DATA_FILE: &str = "data/records.uarr";
 
-/// A record, viewed in place.
+/// A record, viewed in place. `bytes` are as many as its header says.
 #[derive(Clone, Copy)]
 pub(crate) struct RecordView<'a> {
     pub header: &'a RecordHeader,
-    pub key: &'a [u8],
-    pub value: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordView<'a> {
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        &self.bytes[RECORD_HEADER_BYTES..][..usize::from(self.header.key_bytes.get())]
+    }
+
+    #[inline]
+    pub fn value(self) -> &'a [u8] {
+        &self.bytes[self.header.value_offset()..]
+    }
 }
 
 /// The readers' side of the data file.
@@ -38,9 +49,9 @@ pub(crate) struct RecordStore<M> {
     map: M,
     seed: Seed,
     policy: VerifyPolicy,
-    /// Records before this address were there at open.
-    session_start: u64,
-    /// One bit for each possible record start before `session_start`: it was checked.
+    /// Records from this address on are believed, whatever `verified` says of them.
+    trusted_from: u64,
+    /// One bit for each possible start of a record that was there at open: it was checked.
     verified: Box<[AtomicU64]>,
 }
 
@@ -48,21 +59,21 @@ impl<M: DataMap> RecordStore<M> {
     pub fn new(map: M, database: &DatabaseId, policy: VerifyPolicy, session_start: u64) -> Self {
         let words = (session_start / RECORD_BYTES_MIN).div_ceil(64) as usize;
         let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Self { map, seed: Seed::new(database), policy, session_start, verified }
+        let trusted_from = match policy {
+            VerifyPolicy::FirstTouch => session_start,
+            VerifyPolicy::Never => 0,
+            VerifyPolicy::Always => u64::MAX,
+        };
+        Self { map, seed: Seed::new(database), policy, trusted_from, verified }
     }
 
     /// The record that `locator` names, checked as the policy asks.
     #[inline]
     pub fn record(&self, locator: Locator) -> Result<RecordView<'_>> {
         let address = locator.address();
-        let trusted = match self.policy {
-            VerifyPolicy::FirstTouch => address >= self.session_start || self.is_verified(address),
-            VerifyPolicy::Never => true,
-            VerifyPolicy::Always => false,
-        };
         match self.view(address) {
-            Some(view) if trusted => Ok(view),
-            Some(view) => self.verify(address, view),
+            Some(view) if address >= self.trusted_from => Ok(view),
+            Some(view) => self.checked(address, view),
             None => Err(self.damage(address, None, Defect::Length)),
         }
     }
@@ -106,17 +117,23 @@ impl<M: DataMap> RecordStore<M> {
 
     #[inline]
     fn view(&self, address: u64) -> Option<RecordView<'_>> {
-        // Records lie in one chunk, but for those longer than that.
         let rest = self.map.bytes_from(address);
         let header = RecordHeader::peek(rest)?;
         let bytes = match rest.get(..header.record_bytes()) {
             Some(bytes) => bytes,
+            // Records lie in one chunk, but for those longer than that.
             None => self.map.bytes(address, header.record_bytes())?,
         };
-        let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
-        let key = bytes.get(RECORD_HEADER_BYTES..key_end)?;
-        let value = bytes.get(header.value_offset()..)?;
-        Some(RecordView { header, key, value })
+        Some(RecordView { header, bytes })
+    }
+
+    /// `view`, if it was checked before or is found sound now.
+    #[inline(never)]
+    fn checked<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
+        if self.policy == VerifyPolicy::FirstTouch && self.is_verified(address) {
+            return Ok(view);
+        }
+        self.verify(address, view)
     }
 
     #[cold]
@@ -124,7 +141,7 @@ impl<M: DataMap> RecordStore<M> {
         let checked = view
             .header
             .verify_header(self.seed, address)
-            .and_then(|()| view.header.verify_payload(view.key, view.value));
+            .and_then(|()| view.header.verify_payload(view.key(), view.value()));
         match checked {
             Ok(()) => {
                 self.mark_verified(address);
@@ -158,7 +175,7 @@ impl<M: DataMap> KeySource for RecordStore<M> {
 
     fn key(&self, payload: u64) -> Result<&[u8]> {
         match Locator::from_bits(payload) {
-            Some(locator) => Ok(self.record(locator)?.key),
+            Some(locator) => Ok(self.record(locator)?.key()),
             None => Err(self.damage(0, None, Defect::Length)),
         }
     }

@@ -169,25 +169,25 @@ impl Table {
         store: &RecordStore<M>,
         out: &mut Vec<Locator>,
     ) -> Result<()> {
-        let mut bits = Vec::with_capacity(count_max);
-        match (&self.index, direction) {
-            (Index::Int(index), _) => {
+        match &self.index {
+            Index::Int(index) => {
                 let from = from.map(|key| int_key(key).expect("bounds were checked like keys"));
                 let mut entries = Vec::with_capacity(count_max);
                 match direction {
                     Direction::Forward => index.scan(from, count_max, &mut entries),
                     Direction::Backward => index.scan_rev(from, count_max, &mut entries),
                 }
-                bits.extend(entries.into_iter().map(|(_, bits)| bits));
+                out.extend(entries.iter().filter_map(|(_, bits)| Locator::from_bits(*bits)));
             }
-            (Index::Bytes(index), Direction::Forward) => {
-                index.scan(from, count_max, store, &mut bits)?;
-            }
-            (Index::Bytes(index), Direction::Backward) => {
-                index.scan_rev(from, count_max, store, &mut bits)?;
+            Index::Bytes(index) => {
+                let mut bits = Vec::with_capacity(count_max);
+                match direction {
+                    Direction::Forward => index.scan(from, count_max, store, &mut bits)?,
+                    Direction::Backward => index.scan_rev(from, count_max, store, &mut bits)?,
+                }
+                out.extend(bits.into_iter().filter_map(Locator::from_bits));
             }
         }
-        out.extend(bits.into_iter().filter_map(Locator::from_bits));
         Ok(())
     }
 

@@ -162,11 +162,11 @@ impl<S: Storage> Core<S> {
         let view = self.store.record_verified(locator)?;
         let address = locator.address();
         let lsn = Some(view.header.lsn.get());
-        if last.is_some_and(|last| last >= view.key) {
+        if last.is_some_and(|last| last >= view.key()) {
             let what = "the index leads here for another key";
             return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
         }
-        if self.table.get(view.key, &self.store)?.is_none() {
+        if self.table.get(view.key(), &self.store)?.is_none() {
             let what = "its key is not found through the index";
             return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
         }
@@ -175,7 +175,7 @@ impl<S: Storage> Core<S> {
             self.store.verify_chunk(chunk_start, &self.identity.database)?;
         }
         report.record_count += 1;
-        report.record_bytes += (view.key.len() + view.value.len()) as u64;
-        Ok(view.key)
+        report.record_bytes += (view.key().len() + view.value().len()) as u64;
+        Ok(view.key())
     }
 }

@@ -7,6 +7,7 @@
 //! ends the run.
 
 use std::fs;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
@@ -23,6 +24,8 @@ const BURST_OPS: u64 = 64;
 const LOAD_BATCH_RECORDS: usize = 1000;
 /// Each thread writes record numbers from its own range of this size.
 const LANE_NUMBERS: u64 = 1 << 40;
+/// Record numbers from here on are never written.
+const ABSENT_NUMBER_FIRST: u64 = 1 << 63;
 
 /// What the threads do.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,16 @@ pub enum Work {
     Get {
         /// How many records there are.
         record_count: u64,
+    },
+    /// Looks for records that do not exist.
+    Miss,
+    /// Reads `records` of `record_count` records in key order, from a record chosen uniformly on; all of them where
+    /// `records` is `record_count`.
+    Scan {
+        /// How many records there are.
+        record_count: u64,
+        /// How many are read.
+        records: u64,
     },
     /// Reads like `Get` four times out of five, else overwrites a record chosen the same way.
     Mixed {
@@ -263,7 +276,7 @@ impl Operations {
             Work::Put { first } | Work::Batches { first, .. } => {
                 first + u64::from(number) * LANE_NUMBERS
             }
-            Work::Get { .. } | Work::Mixed { .. } => 0,
+            Work::Get { .. } | Work::Miss | Work::Scan { .. } | Work::Mixed { .. } => 0,
         };
         let random = Random::new(job.seed ^ (u64::from(number) << 32));
         let (value, batch) = ([0; VALUE_BYTES], Vec::new());
@@ -283,7 +296,7 @@ impl Operations {
                 end = Instant::now();
                 latencies.saturating_record(nanos(end - begin));
                 op_count += 1;
-            } else if matches!(self.work, Work::Batches { .. }) {
+            } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
                 self.step(session)?;
                 end = Instant::now();
                 op_count += 1;
@@ -321,6 +334,16 @@ impl Operations {
             }
             Work::Get { record_count } => {
                 read_checked(session, self.contender, self.random.below(record_count))
+            }
+            Work::Miss => read_absent(session, self.contender, self.random.next_u64()),
+            Work::Scan { record_count, records } => {
+                let is_whole = records == record_count;
+                let from = if is_whole { 0 } else { key_of(self.random.below(record_count)) };
+                let seen = scan_checked(session, self.contender, from, records)?;
+                match is_whole && seen < records {
+                    true => Err(wrong(self.contender, from, "left records out of a scan")),
+                    false => Ok(()),
+                }
             }
             Work::Mixed { record_count, version } => {
                 let number = self.random.below(record_count);
@@ -363,6 +386,51 @@ fn read_checked<S: Session>(
         Some(false) => Err(wrong(contender, key, "returned other bytes than were written")),
         None => Err(wrong(contender, key, "lost a record that it had acknowledged")),
     }
+}
+
+/// Reads a record that does not exist.
+#[inline]
+fn read_absent<S: Session>(
+    session: &mut S,
+    contender: Contender,
+    random: u64,
+) -> Result<(), BenchError> {
+    let key = key_of(ABSENT_NUMBER_FIRST | random);
+    match session.get(key, |_| ())? {
+        Some(()) => Err(wrong(contender, key, "has a record that was never written")),
+        None => Ok(()),
+    }
+}
+
+/// Reads up to `records` records in key order from `from` on, and returns how many there were. Every byte is looked
+/// at, order is checked, and of the last record every byte.
+fn scan_checked<S: Session>(
+    session: &mut S,
+    contender: Contender,
+    from: u64,
+    records: u64,
+) -> Result<u64, BenchError> {
+    let mut next = Some(from);
+    let (mut is_ordered, mut is_last_right, mut sum) = (true, true, 0_u64);
+    let mut left = records;
+    let seen = session.scan(from, records, |key, value| {
+        is_ordered &= next.is_some_and(|next| next <= key);
+        next = key.checked_add(1);
+        let (words, _) = value.as_chunks::<8>();
+        sum = words.iter().fold(sum, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+        left -= 1;
+        if left == 0 {
+            is_last_right = is_right(key, value);
+        }
+    })?;
+    black_box(sum);
+    if !is_ordered {
+        return Err(wrong(contender, from, "scanned out of order"));
+    }
+    if !is_last_right {
+        return Err(wrong(contender, from, "scanned other bytes than were written"));
+    }
+    Ok(seen)
 }
 
 #[cold]
@@ -479,6 +547,29 @@ mod tests {
             }))
         }
 
+        fn scan(
+            &mut self,
+            from: u64,
+            count: u64,
+            mut read: impl FnMut(u64, &[u8]),
+        ) -> Result<u64, BenchError> {
+            let map = self.0.map.lock().unwrap();
+            let mut seen = 0;
+            for (key, value) in map.range(from..).take(count as usize) {
+                let fault = self.0.fault;
+                let is_dropped = fault == Fault::LosesWrites && self.0.is_hundredth_call();
+                let mut value = value.clone();
+                if fault == Fault::DamagesValues {
+                    value[77] ^= 1;
+                }
+                if !is_dropped {
+                    read(*key, &value);
+                    seen += 1;
+                }
+            }
+            Ok(seen)
+        }
+
         fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
             self.0.map.lock().unwrap().extend(records.iter().cloned());
             Ok(())
@@ -542,6 +633,27 @@ mod tests {
         let sample = losing.run(&job(Work::Put { first: 0 }, 1, Timing::Whole)).unwrap();
         let error = losing.verify(&sample.written, u64::MAX);
         assert!(matches!(error, Err(BenchError::WrongData(text)) if text.contains("lost")));
+    }
+
+    #[test]
+    fn scans_and_misses_are_checked() {
+        let sound = driver(Fault::None);
+        sound.load(500).unwrap();
+        let scan = |records| job(Work::Scan { record_count: 500, records }, 1, Timing::Whole);
+        assert_eq!(sound.run(&scan(10)).unwrap().op_count, 2000);
+        assert_eq!(sound.run(&scan(500)).unwrap().op_count, 2000);
+        assert_eq!(sound.run(&job(Work::Miss, 1, Timing::Whole)).unwrap().op_count, 2048);
+
+        let damaging = driver(Fault::DamagesValues);
+        damaging.load(500).unwrap();
+        let error = damaging.run(&scan(10));
+        assert!(matches!(error, Err(BenchError::WrongData(text)) if text.contains("other bytes")));
+        let losing = driver(Fault::LosesWrites);
+        losing.load(500).unwrap();
+        let error = losing.run(&scan(500));
+        assert!(
+            matches!(error, Err(BenchError::WrongData(text)) if text.contains("left records out"))
+        );
     }
 
     #[test]

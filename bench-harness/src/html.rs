@@ -44,6 +44,7 @@ const fn colour(contender: Contender) -> &'static str {
         Contender::Uarr => "#1660d0",
         Contender::Rocksdb => "#c2571a",
         Contender::Sqlite => "#2c8a57",
+        Contender::Lmdb => "#8a4fb0",
     }
 }
 

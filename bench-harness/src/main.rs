@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use uarr_bench::check::{CheckOptions, run};
-use uarr_bench::commit::{self, CommitOptions, Part};
+use uarr_bench::commit::{self, CommitPart};
 use uarr_bench::error::BenchError;
 use uarr_bench::floor::{DeviceFloor, MappedFloor};
+use uarr_bench::read::{self, ReadPart};
 use uarr_bench::report::{Report, Row, RunSpec};
 use uarr_bench::sample::Repetition;
 use uarr_bench::store::Contender;
 use uarr_bench::targets::Targets;
+use uarr_bench::turns::{Options, Part};
 use uarr_bench::verdict::{EXIT_CODE_ERROR, judge};
 use uarr_bench::{html, reopen, text};
 
@@ -38,6 +40,8 @@ enum Command {
     Check(CheckArgs),
     /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes, loads.
     Commit(CommitArgs),
+    /// The read path in parts: gets of one and two threads, misses, scans.
+    Read(ReadArgs),
     /// The device floor alone.
     Floor(FloorArgs),
     /// Prints a JSON report again and writes its HTML.
@@ -77,6 +81,25 @@ struct CheckArgs {
 
 #[derive(Args)]
 struct CommitArgs {
+    #[command(flatten)]
+    turns: TurnsArgs,
+    /// Only these: strategies, threads, rotation, memory, load [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = part::<CommitPart>)]
+    parts: Vec<CommitPart>,
+}
+
+#[derive(Args)]
+struct ReadArgs {
+    #[command(flatten)]
+    turns: TurnsArgs,
+    /// Only these: gets, misses, scans, full-scans [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = part::<ReadPart>)]
+    parts: Vec<ReadPart>,
+}
+
+/// How parts are measured.
+#[derive(Args)]
+struct TurnsArgs {
     /// Directory on the disk to measure.
     #[arg(long, default_value = "bench-results")]
     dir: PathBuf,
@@ -86,12 +109,25 @@ struct CommitArgs {
     /// Rounds, 1 to 100.
     #[arg(long, default_value = "3", value_parser = value_parser!(u32).range(1..=100))]
     reps: u32,
-    /// Records of loads and of memory-first writes, 1000 to 50000000.
+    /// Records of loaded stores and of memory-first writes, 1000 to 50000000.
     #[arg(long, default_value = "1000000", value_parser = value_parser!(u64).range(1000..=50_000_000))]
     records: u64,
-    /// Only these: strategies, threads, rotation, memory, load [default: all].
-    #[arg(long, value_delimiter = ',', value_parser = |name: &str| Part::from_name(name).ok_or("no such part"))]
-    parts: Vec<Part>,
+}
+
+impl TurnsArgs {
+    fn options<P: Part>(self, parts: Vec<P>) -> Options<P> {
+        Options {
+            dir: self.dir,
+            duration: Duration::from_secs_f64(self.seconds),
+            rounds: self.reps,
+            records: self.records,
+            parts: if parts.is_empty() { P::ALL.to_vec() } else { parts },
+        }
+    }
+}
+
+fn part<P: Part>(name: &str) -> Result<P, &'static str> {
+    P::from_name(name).ok_or("no such part")
 }
 
 #[derive(Args)]
@@ -143,7 +179,8 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Check(args) => check(&args),
-        Command::Commit(args) => commit(args),
+        Command::Commit(args) => tables(commit::run(&args.turns.options(args.parts))),
+        Command::Read(args) => tables(read::run(&args.turns.options(args.parts))),
         Command::Floor(args) => floor(&args),
         Command::Report(args) => report(&args),
         Command::KillVictim(args) => {
@@ -203,15 +240,8 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     Ok(code)
 }
 
-fn commit(args: CommitArgs) -> Result<u8, BenchError> {
-    let options = CommitOptions {
-        dir: args.dir,
-        duration: Duration::from_secs_f64(args.seconds),
-        rounds: args.reps,
-        records: args.records,
-        parts: if args.parts.is_empty() { Part::ALL.to_vec() } else { args.parts },
-    };
-    print(&commit::run(&options)?);
+fn tables(text: Result<String, BenchError>) -> Result<u8, BenchError> {
+    print(&text?);
     Ok(0)
 }
 

@@ -24,11 +24,15 @@ pub enum Contender {
     Rocksdb,
     /// SQLite (feature `peers`).
     Sqlite,
+    /// LMDB (feature `peers`); takes part where only reads are measured.
+    Lmdb,
 }
 
 impl Contender {
     /// The stores, in the order they take turns.
     pub const STORES: [Self; 3] = [Self::Uarr, Self::Rocksdb, Self::Sqlite];
+    /// Those that take part where only reads are measured.
+    pub const READ_STORES: [Self; 4] = [Self::Uarr, Self::Rocksdb, Self::Sqlite, Self::Lmdb];
 
     /// The name in tables, JSON and target files.
     pub const fn name(self) -> &'static str {
@@ -37,13 +41,15 @@ impl Contender {
             Self::Uarr => "uarr",
             Self::Rocksdb => "rocksdb",
             Self::Sqlite => "sqlite",
+            Self::Lmdb => "lmdb",
         }
     }
 
     /// The contender with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Floor, Self::Uarr, Self::Rocksdb, Self::Sqlite]
+        [Self::Floor]
             .into_iter()
+            .chain(Self::READ_STORES)
             .find(|contender| contender.name() == name)
     }
 
@@ -51,7 +57,7 @@ impl Contender {
     pub const fn is_built_in(self) -> bool {
         match self {
             Self::Floor | Self::Uarr => true,
-            Self::Rocksdb | Self::Sqlite => cfg!(feature = "peers"),
+            Self::Rocksdb | Self::Sqlite | Self::Lmdb => cfg!(feature = "peers"),
         }
     }
 }
@@ -166,6 +172,14 @@ pub trait Session {
     /// Hands the value under `key` to `read` without a copy of ours; `None` if there is no such
     /// record.
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError>;
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on; fewer only at the end.
+    /// Returns how many.
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, BenchError>;
     /// Writes all records as one atomic batch with the store's durability.
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError>;
 }

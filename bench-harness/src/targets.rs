@@ -151,7 +151,7 @@ fn against(text: &str, own_row: Row) -> Result<Against, String> {
         }
         "peer" => {
             let peer = Contender::from_name(name).ok_or_else(unknown)?;
-            if matches!(peer, Contender::Floor | Contender::Uarr) {
+            if peer == Contender::Uarr || !Contender::STORES.contains(&peer) {
                 return Err(unknown());
             }
             Ok(Against { contender: peer, row: own_row })

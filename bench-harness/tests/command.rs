@@ -43,6 +43,22 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--seconds", "0.02", "--reps", "1", "--records", "1000"];
+    let output = command(dir.path(), &[&["read", "--dir", "."], &small[..]].concat());
+    let shown = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    for part in ["gets:", "uarr, 2 threads", "misses:", "scans:", "full-scans:"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    assert_eq!(names(dir.path()), Vec::<String>::new());
+    let refused = command(dir.path(), &["read", "--parts", "writes"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused).contains("no such part"));
+}
+
+#[test]
 fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
     let dir = tempfile::tempdir().unwrap();
     let output = check(dir.path(), &targets("1e9", "1e12"), &[]);

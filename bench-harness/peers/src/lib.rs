@@ -1,8 +1,8 @@
-//! RocksDB and SQLite, set up the way their own guides recommend for this load, compiled apart.
+//! RocksDB, SQLite and LMDB, set up the way their own guides recommend for this load, compiled apart.
 //!
 //! Compiling RocksDB takes many minutes of C++, so only `uarr-bench` with its feature `peers`
 //! depends on this crate, and this crate depends on nothing of ours. It knows no workloads: it
-//! offers two stores with `put`, `get` and `load`, each with the settings that a reader of the
+//! offers stores with `put`, `get`, `scan` and `load`, each with the settings that a reader of the
 //! results can check.
 //!
 //! Invariants:
@@ -11,11 +11,13 @@
 //! - A store opened as [`Durability::OsCache`] never waits for the device.
 //! - Reads copy nothing that the peer's own interface does not copy.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod lmdb;
 mod rocks;
 mod sqlite;
 
+pub use lmdb::{Lmdb, LmdbSession};
 pub use rocks::{Rocks, RocksSession};
 pub use sqlite::{Sqlite, SqliteConnection, SqliteSession};
 
@@ -30,7 +32,7 @@ pub enum Durability {
     OsCache,
 }
 
-/// What both peers are told when they are opened.
+/// What peers are told when they are opened.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerOptions {
     /// When writes are acknowledged.
@@ -46,6 +48,8 @@ pub enum PeerError {
     Rocks(rocksdb::Error),
     /// From SQLite.
     Sqlite(rusqlite::Error),
+    /// From LMDB.
+    Lmdb(heed::Error),
     /// From the file system around them.
     Io(std::io::Error),
 }
@@ -55,6 +59,7 @@ impl fmt::Display for PeerError {
         match self {
             Self::Rocks(error) => write!(f, "RocksDB: {error}"),
             Self::Sqlite(error) => write!(f, "SQLite: {error}"),
+            Self::Lmdb(error) => write!(f, "LMDB: {error}"),
             Self::Io(error) => write!(f, "directory of a peer: {error}"),
         }
     }
@@ -71,6 +76,12 @@ impl From<rocksdb::Error> for PeerError {
 impl From<rusqlite::Error> for PeerError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
+    }
+}
+
+impl From<heed::Error> for PeerError {
+    fn from(error: heed::Error) -> Self {
+        Self::Lmdb(error)
     }
 }
 

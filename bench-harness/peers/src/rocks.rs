@@ -106,6 +106,29 @@ impl RocksSession<'_> {
         Ok(self.db.get_pinned_opt(key.to_be_bytes(), &self.read)?.map(|value| read(&value)))
     }
 
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place; returns how
+    /// many there were.
+    pub fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        mut read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, PeerError> {
+        let mut cursor = self.db.raw_iterator();
+        cursor.seek(from.to_be_bytes());
+        let mut seen = 0;
+        while seen < count
+            && let Some((key, value)) = cursor.item()
+        {
+            let key = key.try_into().expect("all keys are 8 bytes long");
+            read(u64::from_be_bytes(key), value);
+            seen += 1;
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(seen)
+    }
+
     /// Writes all records as one atomic batch.
     pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
         let mut batch = WriteBatch::default();

@@ -2,8 +2,7 @@
 //! thread.
 //!
 //! Settings: journal_mode=WAL, synchronous=FULL for durable writes and OFF for unsynced ones,
-//! mmap_size and page cache as large as the data, a busy timeout of 30 s. Keys are the bits of the
-//! u64 as SQLite's signed 64-bit integer; their order does not matter here.
+//! mmap_size and page cache as large as the data, a busy timeout of 30 s.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -18,6 +17,7 @@ const SQL_CREATE: &str =
 const SQL_PUT: &str = "INSERT INTO record (key, value) VALUES (?1, ?2) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const SQL_GET: &str = "SELECT value FROM record WHERE key = ?1";
+const SQL_SCAN: &str = "SELECT key, value FROM record WHERE key >= ?1 ORDER BY key LIMIT ?2";
 
 /// Longest wait for another connection's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,15 +99,26 @@ impl SqliteConnection {
         Ok(SqliteSession {
             put: self.connection.prepare(SQL_PUT)?,
             get: self.connection.prepare(SQL_GET)?,
+            scan: self.connection.prepare(SQL_SCAN)?,
             connection: &self.connection,
         })
     }
+}
+
+/// The signed integer that stands for a key, in the order of keys.
+const fn row_id(key: u64) -> i64 {
+    (key ^ 1 << 63).cast_signed()
+}
+
+const fn key_of_row(row_id: i64) -> u64 {
+    row_id.cast_unsigned() ^ 1 << 63
 }
 
 /// One thread's way into SQLite.
 pub struct SqliteSession<'c> {
     put: Statement<'c>,
     get: Statement<'c>,
+    scan: Statement<'c>,
     connection: &'c Connection,
 }
 
@@ -115,7 +126,7 @@ impl SqliteSession<'_> {
     /// Writes one record with the durability the store was opened with.
     #[inline]
     pub fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
-        self.put.execute(params![key.cast_signed(), value])?;
+        self.put.execute(params![row_id(key), value])?;
         Ok(())
     }
 
@@ -126,7 +137,7 @@ impl SqliteSession<'_> {
         key: u64,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, PeerError> {
-        let mut rows = self.get.query(params![key.cast_signed()])?;
+        let mut rows = self.get.query(params![row_id(key)])?;
         match rows.next()? {
             Some(row) => {
                 let value = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -136,11 +147,30 @@ impl SqliteSession<'_> {
         }
     }
 
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place; returns how
+    /// many there were.
+    pub fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        mut read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, PeerError> {
+        let count_max = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut rows = self.scan.query(params![row_id(from), count_max])?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            let value = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            read(key_of_row(row.get(0)?), value);
+            seen += 1;
+        }
+        Ok(seen)
+    }
+
     /// Writes all records in one transaction.
     pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
         let transaction = self.connection.unchecked_transaction()?;
         for (key, value) in records {
-            self.put.execute(params![key.cast_signed(), value])?;
+            self.put.execute(params![row_id(*key), value])?;
         }
         Ok(transaction.commit()?)
     }

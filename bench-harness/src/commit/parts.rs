@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use uarr::{CommitPath, CommitStrategy, KeyKind};
 
-use super::{CommitOptions, Contestant, Line, Part, remove, take_turns, tasks};
+use super::{CommitPart as Part, tasks};
 use crate::drive::{Driven, Job, Timing, Usage, Work};
 use crate::error::BenchError;
 use crate::floor::DeviceFloor;
@@ -16,6 +16,7 @@ use crate::report::Row;
 use crate::sample::Sample;
 use crate::store::{Contender, OpenSpec};
 use crate::stores;
+use crate::turns::{Contestant, Line, Options, remove, take_turns};
 
 /// Size of the floor's file.
 const FLOOR_BYTES: u64 = 256 << 20;
@@ -30,7 +31,7 @@ const LARGE_SEGMENT_BYTES: u64 = 1 << 30;
 
 pub(super) fn measure(
     part: Part,
-    options: &CommitOptions,
+    options: &Options<Part>,
     folder: &Path,
 ) -> Result<Vec<Line>, BenchError> {
     let stage = Stage { options, folder, turn: Cell::new(0) };
@@ -45,7 +46,7 @@ pub(super) fn measure(
 
 /// What all parts share.
 struct Stage<'o> {
-    options: &'o CommitOptions,
+    options: &'o Options<Part>,
     folder: &'o Path,
     turn: Cell<u64>,
 }
@@ -55,7 +56,11 @@ fn failed(error: uarr::Error) -> BenchError {
 }
 
 fn peers() -> impl Iterator<Item = Contender> {
-    [Contender::Rocksdb, Contender::Sqlite].into_iter().filter(|peer| peer.is_built_in())
+    stores().filter(|store| *store != Contender::Uarr)
+}
+
+fn stores() -> impl Iterator<Item = Contender> {
+    Contender::STORES.into_iter().filter(|store| store.is_built_in())
 }
 
 type Builder = uarr::Builder;
@@ -220,16 +225,22 @@ impl Stage<'_> {
 
     fn memory(&self) -> Result<Vec<Line>, BenchError> {
         let mut contestants = Vec::new();
-        for peer in [Contender::Uarr].into_iter().chain(peers()) {
+        for peer in stores() {
             contestants.push(Contestant::new(format!("{peer}, single"), move |_| {
                 let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Whole) };
+                self.alone(peer.name(), || self.peer(peer, false), &job)
+            }));
+        }
+        for peer in stores() {
+            contestants.push(Contestant::new(format!("{peer}, single, timed each"), move |_| {
+                let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Each) };
                 self.alone(peer.name(), || self.peer(peer, false), &job)
             }));
         }
         contestants.push(Contestant::new("BTreeMap, insert and copy", |_| {
             Ok(map_inserts(self.fresh_numbers(), self.options.duration, self.options.records))
         }));
-        for peer in [Contender::Uarr].into_iter().chain(peers()) {
+        for peer in stores() {
             let contestant = Contestant::new(format!("{peer}, batches of 1000"), move |_| {
                 self.alone(peer.name(), || self.peer(peer, false), &self.batches(Timing::Each))
             });
@@ -255,7 +266,7 @@ impl Stage<'_> {
             let ingest =
                 Contestant::new(format!("uarr, ingest, {order}"), move |_| self.ingest(is_sorted));
             contestants.push(ingest);
-            for peer in [Contender::Uarr].into_iter().chain(peers()) {
+            for peer in stores() {
                 let name = format!("{peer}, batches of 1000, {order}");
                 let load = Contestant::new(name, move |_| self.load_batches(peer, is_sorted));
                 contestants.push(load);

@@ -95,6 +95,22 @@ impl Session for EngineSession<'_> {
         Ok(record.map(|record| read(record.bytes())))
     }
 
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        mut read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, BenchError> {
+        let mut seen = 0;
+        let records = self.0.range(from..).map_err(failed)?;
+        for record in records.take(usize::try_from(count).unwrap_or(usize::MAX)) {
+            let record = record.map_err(failed)?;
+            read(record.key_u64().expect("a table of integers"), record.bytes());
+            seen += 1;
+        }
+        Ok(seen)
+    }
+
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         let mut batch = self.0.batch();
         for (key, value) in records {

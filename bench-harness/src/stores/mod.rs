@@ -32,8 +32,14 @@ pub fn open(
         Contender::Sqlite => {
             Ok(Box::new(Driver { contender, store: peers::SqliteStore::open(dir, spec)? }))
         }
+        #[cfg(feature = "peers")]
+        Contender::Lmdb => {
+            Ok(Box::new(Driver { contender, store: peers::LmdbStore::open(dir, spec)? }))
+        }
         #[cfg(not(feature = "peers"))]
-        Contender::Rocksdb | Contender::Sqlite => unreachable!("not built in, as asserted above"),
+        Contender::Rocksdb | Contender::Sqlite | Contender::Lmdb => {
+            unreachable!("not built in, as asserted above")
+        }
     }
 }
 

@@ -1,9 +1,10 @@
-//! RocksDB and SQLite behind [`Store`].
+//! RocksDB, SQLite and LMDB behind [`Store`].
 
 use std::path::Path;
 
 use uarr_bench_peers::{
-    Durability, PeerError, PeerOptions, Rocks, RocksSession, Sqlite, SqliteSession,
+    Durability, Lmdb, LmdbSession, PeerError, PeerOptions, Rocks, RocksSession, Sqlite,
+    SqliteSession,
 };
 
 use crate::error::BenchError;
@@ -66,6 +67,15 @@ impl Session for RocksSession<'_> {
         RocksSession::get(self, key, read).map_err(failed)
     }
 
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, BenchError> {
+        RocksSession::scan(self, from, count, read).map_err(failed)
+    }
+
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         RocksSession::load(self, records).map_err(failed)
     }
@@ -110,7 +120,67 @@ impl Session for SqliteSession<'_> {
         SqliteSession::get(self, key, read).map_err(failed)
     }
 
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, BenchError> {
+        SqliteSession::scan(self, from, count, read).map_err(failed)
+    }
+
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         SqliteSession::load(self, records).map_err(failed)
+    }
+}
+
+/// LMDB.
+pub struct LmdbStore(Lmdb);
+
+impl LmdbStore {
+    /// Opens or creates the database in `dir`.
+    pub fn open(dir: &Path, spec: OpenSpec) -> Result<Self, BenchError> {
+        Ok(Self(Lmdb::open(dir, options(spec)).map_err(failed)?))
+    }
+}
+
+impl Store for LmdbStore {
+    type Session<'s> = LmdbSession<'s>;
+
+    fn with_session<R>(
+        &self,
+        body: impl FnOnce(&mut Self::Session<'_>) -> R,
+    ) -> Result<R, BenchError> {
+        Ok(body(&mut self.0.session()))
+    }
+
+    fn close(self) -> Result<(), BenchError> {
+        drop(self.0);
+        Ok(())
+    }
+}
+
+impl Session for LmdbSession<'_> {
+    #[inline]
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
+        LmdbSession::put(self, key, value).map_err(failed)
+    }
+
+    #[inline]
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
+        LmdbSession::get(self, key, read).map_err(failed)
+    }
+
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, BenchError> {
+        LmdbSession::scan(self, from, count, read).map_err(failed)
+    }
+
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
+        LmdbSession::load(self, records).map_err(failed)
     }
 }

@@ -1,0 +1,133 @@
+//! LMDB: one environment, big-endian keys, one session per thread.
+//!
+//! Settings: a map of at least eight times the data, everything else as LMDB ships it; unsynced writes with
+//! MDB_NOSYNC. A session reads from one snapshot until it writes, which is LMDB's cheapest way to read.
+
+use std::path::Path;
+
+use heed::types::{Bytes, U64};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls, byteorder::BigEndian};
+
+use crate::{Durability, PeerError, PeerOptions};
+
+/// Smallest map; pages that are half full and freed ones must find room.
+const MAP_BYTES_MIN: u64 = 1 << 30;
+
+/// An open LMDB environment.
+pub struct Lmdb {
+    env: Env,
+    records: Database<U64<BigEndian>, Bytes>,
+}
+
+impl Lmdb {
+    /// What a reader of the results needs to know about the set-up.
+    pub const SETTINGS: &str = "map 8x the data, one snapshot per session until it writes; durable: as shipped; \
+        unsynced: MDB_NOSYNC";
+
+    /// Version of the LMDB sources compiled in.
+    pub fn version() -> String {
+        format!("{} (heed crate 0.22)", heed::lmdb_version().string)
+    }
+
+    /// Opens or creates the environment in directory `path`.
+    pub fn open(path: &Path, options: PeerOptions) -> Result<Self, PeerError> {
+        std::fs::create_dir_all(path)?;
+        let map_bytes = (8 * options.data_bytes).max(MAP_BYTES_MIN).next_multiple_of(1 << 20);
+        let mut builder = EnvOpenOptions::new();
+        builder.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX));
+        let env = open_env(&mut builder, path, options.durability)?;
+        let mut transaction = env.write_txn()?;
+        let records = env.create_database(&mut transaction, None)?;
+        transaction.commit()?;
+        Ok(Self { env, records })
+    }
+
+    /// A session for the calling thread.
+    pub fn session(&self) -> LmdbSession<'_> {
+        LmdbSession { store: self, snapshot: None }
+    }
+}
+
+#[allow(unsafe_code, reason = "LMDB maps a file, and its flags may cost consistency")]
+fn open_env(
+    builder: &mut EnvOpenOptions<WithTls>,
+    path: &Path,
+    durability: Durability,
+) -> Result<Env, PeerError> {
+    if durability == Durability::OsCache {
+        // SAFETY: without syncs a loss of power may damage the database, which lies in a directory of the run and
+        // is removed after it; a kill does not damage it.
+        unsafe { builder.flags(EnvFlags::NO_SYNC) };
+    }
+    // SAFETY: the file lies in a directory that this run has just made for this store alone, so nobody changes it
+    // beside LMDB, and LMDB locks it.
+    Ok(unsafe { builder.open(path) }?)
+}
+
+/// One thread's way into LMDB.
+pub struct LmdbSession<'s> {
+    store: &'s Lmdb,
+    snapshot: Option<RoTxn<'s, WithTls>>,
+}
+
+impl<'s> LmdbSession<'s> {
+    #[inline]
+    fn snapshot(&mut self) -> Result<&RoTxn<'s, WithTls>, PeerError> {
+        if self.snapshot.is_none() {
+            self.snapshot = Some(self.store.env.read_txn()?);
+        }
+        Ok(self.snapshot.as_ref().expect("made above"))
+    }
+
+    /// Writes one record with the durability the store was opened with.
+    pub fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
+        self.write([(key, value)].into_iter())
+    }
+
+    /// Hands the value under `key` to `read`, in place in the map.
+    #[inline]
+    pub fn get<R>(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError> {
+        let records = self.store.records;
+        Ok(records.get(self.snapshot()?, &key)?.map(read))
+    }
+
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place; returns how
+    /// many there were.
+    pub fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        mut read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, PeerError> {
+        let records = self.store.records;
+        let mut seen = 0;
+        let range = records.range(self.snapshot()?, &(from..))?;
+        for record in range.take(usize::try_from(count).unwrap_or(usize::MAX)) {
+            let (key, value) = record?;
+            read(key, value);
+            seen += 1;
+        }
+        Ok(seen)
+    }
+
+    /// Writes all records in one transaction.
+    pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
+        self.write(records.iter().map(|(key, value)| (*key, value.as_slice())))
+    }
+
+    fn write<'r>(
+        &mut self,
+        records: impl Iterator<Item = (u64, &'r [u8])>,
+    ) -> Result<(), PeerError> {
+        self.snapshot = None;
+        let mut transaction = self.store.env.write_txn()?;
+        for (key, value) in records {
+            self.store.records.put(&mut transaction, &key, value)?;
+        }
+        Ok(transaction.commit()?)
+    }
+}

@@ -1,0 +1,127 @@
+//! The read path by itself: gets of one and two threads, misses, scans.
+//!
+//! Every store is loaded in random order, in batches of 1000, settled, and read once before it is measured.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::drive::{Driven, Job, Timing, Work};
+use crate::error::BenchError;
+use crate::record::RECORD_BYTES;
+use crate::report::Metric;
+use crate::store::{Contender, OpenSpec};
+use crate::stores;
+use crate::turns::{self, Contestant, Line, Options, Part, remove, take_turns};
+
+/// Records of a batch when stores are loaded.
+const BATCH_RECORDS: u64 = 1000;
+/// Records of a short scan.
+const SCAN_RECORDS: u64 = 100;
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadPart {
+    /// Single records that are there, by one thread and by two.
+    Gets,
+    /// Records that are not there.
+    Misses,
+    /// 100 records in key order.
+    Scans,
+    /// All records in key order.
+    FullScans,
+}
+
+impl Part for ReadPart {
+    const ALL: &'static [Self] = &[Self::Gets, Self::Misses, Self::Scans, Self::FullScans];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gets => "gets",
+            Self::Misses => "misses",
+            Self::Scans => "scans",
+            Self::FullScans => "full-scans",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Gets => "uniform reads; ratio: per second against the first row",
+            Self::Misses => {
+                "reads of keys that are absent; ratio: per second against the first row"
+            }
+            Self::Scans => "100 records in key order; ratio: per second against the first row",
+            Self::FullScans => "all records in key order; ratio: per second against the first row",
+        }
+    }
+
+    fn metric(self) -> Metric {
+        Metric::OpsPerSecond
+    }
+}
+
+/// Measures the parts and returns their tables as text.
+pub fn run(options: &Options<ReadPart>) -> Result<String, BenchError> {
+    turns::run(options, measure)
+}
+
+fn measure(
+    part: ReadPart,
+    options: &Options<ReadPart>,
+    folder: &Path,
+) -> Result<Vec<Line>, BenchError> {
+    let stores = load_all(options, folder)?;
+    let record_count = options.records;
+    let mut contestants = Vec::new();
+    let mut add = |threads: u32, work: Work, records: u64| {
+        for (contender, store) in &stores {
+            let name = match threads {
+                1 => contender.name().to_owned(),
+                _ => format!("{contender}, {threads} threads"),
+            };
+            let turn = move |round| {
+                let duration = options.duration;
+                store.run(&Job { seed: u64::from(round), duration, ..job(work, threads) })
+            };
+            contestants.push(Contestant::new(name, turn).of_batches(records));
+        }
+    };
+    match part {
+        ReadPart::Gets => {
+            add(1, Work::Get { record_count }, 1);
+            add(2, Work::Get { record_count }, 1);
+        }
+        ReadPart::Misses => add(1, Work::Miss, 1),
+        ReadPart::Scans => add(1, Work::Scan { record_count, records: SCAN_RECORDS }, SCAN_RECORDS),
+        ReadPart::FullScans => {
+            add(1, Work::Scan { record_count, records: record_count }, record_count);
+        }
+    }
+    let lines = take_turns(part, options.rounds, contestants)?;
+    for (contender, store) in stores {
+        store.close()?;
+        remove(&folder.join(contender.name()))?;
+    }
+    Ok(lines)
+}
+
+fn job(work: Work, threads: u32) -> Job {
+    let (duration, timing) = (Duration::MAX / 4, Timing::Whole);
+    Job { work, threads, duration, op_count_max: u64::MAX, timing, seed: 0 }
+}
+
+type Loaded = Vec<(Contender, Box<dyn Driven>)>;
+
+fn load_all(options: &Options<ReadPart>, folder: &Path) -> Result<Loaded, BenchError> {
+    let built_in = Contender::READ_STORES.into_iter().filter(|store| store.is_built_in());
+    let load = |contender: Contender| {
+        let spec = OpenSpec { durable: false, data_bytes: options.records * RECORD_BYTES };
+        let store = stores::open(contender, &folder.join(contender.name()), spec)?;
+        let batches = Work::Batches { first: 0, records: BATCH_RECORDS };
+        let op_count_max = options.records.div_ceil(BATCH_RECORDS);
+        store.run(&Job { op_count_max, ..job(batches, 1) })?;
+        store.settle()?;
+        store.verify(std::slice::from_ref(&(0..options.records)), options.records)?;
+        Ok((contender, store))
+    };
+    built_in.map(load).collect()
+}

@@ -442,12 +442,7 @@ impl<S: Storage> Core<S> {
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
         let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
         let end = || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
-        (is_roomy || end() <= allocated) && self.log_has_space()
-    }
-
-    fn log_has_space(&self) -> bool {
-        self.segments.ready_count() > 0
-            || self.room.remaining.load(Ordering::Acquire) >= self.staged_bytes_max
+        (is_roomy || end() <= allocated) && self.segments.have_room(self.staged_bytes_max)
     }
 
     /// Makes room that `has_space` found missing.
@@ -458,7 +453,7 @@ impl<S: Storage> Core<S> {
             frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end)
         };
         self.grow_data(end)?;
-        if !self.log_has_space() {
+        if !self.segments.have_room(self.staged_bytes_max) {
             self.add_segment(0)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::commit::Applier;
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::lock;
-use crate::log::{Log, LogIdentity, LogPosition, LogRoom};
+use crate::log::{Log, LogIdentity, LogPosition};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::root::Root;
@@ -34,7 +34,6 @@ pub(crate) struct Core<S: Storage> {
     pub store: RecordStore<S::Map>,
     pub table: Table,
     pub segments: Segments<S::File>,
-    pub room: LogRoom,
     pub log: Mutex<Log<S>>,
     pub applier: Mutex<Applier<S::MapWriter>>,
     pub staging: Mutex<Staging>,

@@ -105,7 +105,7 @@ impl<S: Storage> Core<S> {
         if self.segments.ready_count() > 0 {
             return Ok(Step::More);
         }
-        let remaining = self.room.remaining.load(Ordering::Acquire);
+        let remaining = self.segments.active_room();
         let left = self
             .segments
             .prepare_piece(&self.storage, remaining)

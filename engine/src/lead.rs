@@ -186,7 +186,6 @@ impl<S: Storage> Flight<'_, S> {
         let context = SubmitContext {
             storage: &core.storage,
             segments: &core.segments,
-            room: &core.room,
             space: &core.space,
             durable_lsn: core.durable_lsn.load(Ordering::Acquire),
             segment_age: core.options.segment_age,

@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,18 +141,6 @@ pub(crate) struct Log<S: Storage> {
     block_bytes: usize,
 }
 
-/// What other threads may know of the active segment without the leader's lock.
-pub(crate) struct LogRoom {
-    /// Bytes left in the active segment.
-    pub remaining: AtomicU64,
-}
-
-impl LogRoom {
-    pub fn new(remaining: u64) -> Self {
-        Self { remaining: AtomicU64::new(remaining) }
-    }
-}
-
 /// Identity of the log that is being written.
 #[derive(Clone, Copy)]
 pub(crate) struct LogIdentity {
@@ -236,8 +223,7 @@ impl<S: Storage> Log<S> {
         };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
-        let remaining = self.active.bytes - self.position.offset;
-        context.room.remaining.store(remaining, Ordering::Release);
+        context.segments.note_active_room(self.active.bytes - self.position.offset);
         let GroupBuilder { buffer, end, results, .. } = group;
         Ok(Submitted { ticket, buffer, end, position: self.position, results })
     }
@@ -324,7 +310,6 @@ impl<S: Storage> Log<S> {
 pub(crate) struct SubmitContext<'a, S: Storage> {
     pub storage: &'a S,
     pub segments: &'a Segments<S::File>,
-    pub room: &'a LogRoom,
     /// Held while a segment is prepared.
     pub space: &'a Mutex<()>,
     pub durable_lsn: u64,

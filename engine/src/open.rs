@@ -16,7 +16,7 @@ use crate::commit::Applier;
 use crate::core::{Core, Counters, Phases, Pins, Signal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{IMAGE_DIR, image_number, image_path};
-use crate::log::{Log, LogIdentity, LogPosition, LogRoom, reopen_segment};
+use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
 use crate::options::{CommitPath, Options};
 use crate::recovery::{Recovered, recover};
 use crate::root::{ROOT_FILE, Root};
@@ -53,7 +53,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let writer = storage
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
         .map_err(|error| Error::io("cannot set up the commit path", error))?;
-    let room = LogRoom::new(active.bytes - position.offset);
+    segments.note_active_room(active.bytes - position.offset);
     let mut log = Log::new(writer, active, position, identity);
     let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 
@@ -67,7 +67,6 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         store: recovered.store,
         table: recovered.table,
         segments,
-        room,
         log: Mutex::new(log),
         applier: Mutex::new(Applier {
             appender: recovered.appender,

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
@@ -48,11 +48,13 @@ pub(crate) struct Segment<F> {
     pub bytes: u64,
 }
 
-/// The segments that are not active.
+/// The segments that are not active, and what others than the leader may know of the one that is.
 pub(crate) struct Segments<F> {
     pool: Mutex<Pool<F>>,
     unfinished: Mutex<Option<Unfinished<F>>>,
     ready_count: AtomicUsize,
+    /// Bytes left in the active segment. Changed under the lock of `pool` when a ready one becomes active.
+    active_room: AtomicU64,
     regular_bytes: u64,
 }
 
@@ -85,7 +87,13 @@ impl<F: StorageFile> Segments<F> {
             next_number,
         };
         let (pool, unfinished) = (Mutex::new(pool), Mutex::new(None));
-        Self { pool, unfinished, ready_count: AtomicUsize::new(0), regular_bytes }
+        let (ready_count, active_room) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { pool, unfinished, ready_count, active_room, regular_bytes }
+    }
+
+    /// Size of most segments.
+    pub fn regular_bytes(&self) -> u64 {
+        self.regular_bytes
     }
 
     /// How many segments are ready; read without a lock on the commit path.
@@ -93,16 +101,39 @@ impl<F: StorageFile> Segments<F> {
         self.ready_count.load(Ordering::Acquire)
     }
 
-    /// Takes the next ready segment of at least `bytes`. Smaller ones before it become free: numbers are
-    /// used in order.
+    /// Bytes left in the active segment.
+    pub fn active_room(&self) -> u64 {
+        self.active_room.load(Ordering::Acquire)
+    }
+
+    /// Tells how many bytes are left in the active segment.
+    pub fn note_active_room(&self, bytes: u64) {
+        self.active_room.store(bytes, Ordering::Release);
+    }
+
+    /// Whether `bytes` are sure to find room in the active segment, or a segment is ready.
+    pub fn have_room(&self, bytes: u64) -> bool {
+        let has_room = |ready_count| ready_count > 0 || self.active_room() >= bytes;
+        if has_room(self.ready_count()) {
+            return true;
+        }
+        // Read one after the other the two need not belong together: only the lock tells for certain that there is no
+        // room, and a writer who is told so makes a whole segment.
+        let pool = self.pool();
+        has_room(pool.ready.len())
+    }
+
+    /// Takes the next ready segment of at least `bytes`, which is the active one from now on. Smaller ones before it
+    /// become free: numbers are used in order.
     pub fn take(&self, bytes: u64) -> Option<Segment<F>> {
         let mut pool = self.pool();
         let index = pool.ready.iter().position(|segment| segment.bytes >= bytes)?;
         let skipped: Vec<_> = pool.ready.drain(..index).map(|segment| segment.number).collect();
         pool.free.extend(skipped);
-        let taken = pool.ready.pop_front();
+        let taken = pool.ready.pop_front()?;
+        self.note_active_room(taken.bytes);
         self.ready_count.store(pool.ready.len(), Ordering::Release);
-        taken
+        Some(taken)
     }
 
     /// Remembers that segment `number` is full.
@@ -139,16 +170,16 @@ impl<F: StorageFile> Segments<F> {
     }
 
     /// Does a piece of the work of making a segment of regular size ready. One caller at a time. Returns how
-    /// many bytes are still to be written. Pieces are large when that is far more than the `remaining` bytes of
-    /// the active segment.
+    /// many bytes are still to be written. Pieces are large when that is far more than the `in_time` bytes that the
+    /// log may take until then.
     pub fn prepare_piece<S: Storage<File = F>>(
         &self,
         storage: &S,
-        remaining: u64,
+        in_time: u64,
     ) -> io::Result<u64> {
         let mut unfinished = lock(&self.unfinished);
         if let Some(segment) = &*unfinished {
-            let is_behind = falls_behind(segment.bytes - segment.written, remaining);
+            let is_behind = falls_behind(segment.bytes - segment.written, in_time);
             let piece_bytes = if is_behind { HURRIED_PIECE_BYTES } else { PIECE_BYTES };
             return self.advance(storage, &mut unfinished, piece_bytes);
         }
@@ -235,10 +266,10 @@ impl<F: StorageFile> Segments<F> {
     }
 }
 
-/// Whether a segment with `left` bytes to be written will not be ready when the `remaining` bytes of the active one are
-/// used, unless it gets most of the device.
-pub(crate) fn falls_behind(left: u64, remaining: u64) -> bool {
-    remaining < left / 2
+/// Whether a segment with `left` bytes to be written will not be ready when the log has taken `in_time` more bytes,
+/// unless it gets most of the device.
+pub(crate) fn falls_behind(left: u64, in_time: u64) -> bool {
+    in_time < left / 2
 }
 
 /// Creates segment `number`: real space, written zeros, durable content and name.
@@ -315,6 +346,33 @@ mod tests {
             assert_eq!(segment.file.read_at(&mut content, 0).unwrap() as u64, bytes);
             assert!(content[..bytes as usize].iter().all(|byte| *byte == 0));
         }
+    }
+
+    #[test]
+    fn there_is_room_at_any_moment_when_one_segment_follows_the_other() {
+        const BYTES: u64 = 2 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        let segments = Segments::new(&[], 1, 1, BYTES);
+        segments.note_active_room(BYTES);
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(segments.have_room(BYTES));
+                }
+            });
+            for _ in 0..3000 {
+                segments.prepare(&storage, 0).unwrap();
+                // The active one is full but for a little, and the next takes its place.
+                segments.note_active_room(BYTES / 2);
+                let number = segments.take(BYTES).unwrap().number;
+                segments.seal(number);
+                segments.release_before(number + 1);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            looker.join().unwrap();
+        });
     }
 
     #[test]

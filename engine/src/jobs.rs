@@ -46,6 +46,23 @@ enum Step {
     Leisure(Duration),
 }
 
+/// Bytes that the log may still take before the next segment should be ready. Writers ask for it, and make it
+/// themselves if need be, as soon as what may be staged might not fit into the active one; an eighth of a
+/// segment is for what else may hold the keeper up.
+fn room_in_time(remaining: u64, staged_bytes_max: u64, segment_bytes: u64) -> u64 {
+    remaining.saturating_sub(staged_bytes_max + segment_bytes / 8)
+}
+
+/// When to go on with a segment of which `left` bytes are to be written while the log takes `in_time` more.
+fn pace(left: u64, in_time: u64) -> Step {
+    match left {
+        0 => Step::More,
+        left if falls_behind(left, in_time) => Step::More,
+        left if in_time < left + left / 4 => Step::Leisure(CATCHING_UP),
+        _ => Step::Leisure(AT_LEISURE),
+    }
+}
+
 impl<S: Storage> Core<S> {
     /// Wakes the threads that have something to do.
     pub fn wake_background(&self) {
@@ -105,17 +122,16 @@ impl<S: Storage> Core<S> {
         if self.segments.ready_count() > 0 {
             return Ok(Step::More);
         }
-        let remaining = self.segments.active_room();
+        let in_time = room_in_time(
+            self.segments.active_room(),
+            self.staged_bytes_max,
+            self.segments.regular_bytes(),
+        );
         let left = self
             .segments
-            .prepare_piece(&self.storage, remaining)
+            .prepare_piece(&self.storage, in_time)
             .map_err(|error| Error::io("cannot prepare a log segment", error))?;
-        Ok(match left {
-            0 => Step::More,
-            left if falls_behind(left, remaining) => Step::More,
-            left if remaining < left + left / 4 => Step::Leisure(CATCHING_UP),
-            _ => Step::Leisure(AT_LEISURE),
-        })
+        Ok(pace(left, in_time))
     }
 
     fn grow_ahead(&self, tail: u64) -> Result<bool> {
@@ -257,6 +273,50 @@ impl Threads {
         for thread in self.0.drain(..) {
             // A panic in a background thread has been printed by its own hook.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT_BYTES: u64 = 64 << 20;
+    const STAGED_BYTES_MAX: u64 = 2 << 20;
+
+    /// Bytes of the next segment that a writer has to zero itself when the log takes `bytes_per_second`, and the keeper
+    /// is held up for `held_up` once, in the middle. Pieces take what a device of 400 MiB a second takes.
+    fn left_to_writers(bytes_per_second: u64, held_up: Duration) -> u64 {
+        const PIECE_BYTES: u64 = 64 << 10;
+        const PIECE_TIME: Duration = Duration::from_micros(160);
+        let (mut now, mut left) = (Duration::ZERO, SEGMENT_BYTES);
+        let mut is_held_up = false;
+        loop {
+            let used = (now.as_secs_f64() * bytes_per_second as f64) as u64;
+            let remaining = SEGMENT_BYTES.saturating_sub(used);
+            if left == 0 || remaining < STAGED_BYTES_MAX {
+                return left;
+            }
+            if left < SEGMENT_BYTES / 2 && !std::mem::replace(&mut is_held_up, true) {
+                now += held_up;
+                continue;
+            }
+            left -= PIECE_BYTES;
+            now += PIECE_TIME;
+            let in_time = room_in_time(remaining, STAGED_BYTES_MAX, SEGMENT_BYTES);
+            if let Step::Leisure(rest) = pace(left, in_time) {
+                now += rest;
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_is_ready_before_writers_ask_for_it_at_any_rate_that_leaves_time() {
+        for mib_per_second in [1, 5, 10, 12, 14, 15, 16, 18, 20, 30, 50, 80, 100, 150] {
+            for held_up in [Duration::ZERO, Duration::from_millis(40)] {
+                let left = left_to_writers(mib_per_second << 20, held_up);
+                assert_eq!(left, 0, "at {mib_per_second} MiB a second, held up for {held_up:?}");
+            }
         }
     }
 }

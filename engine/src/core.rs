@@ -12,6 +12,7 @@ use uarr_uring::{CommitStrategy, LogCounters, Storage};
 use crate::commit::Applier;
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
+use crate::key::AsKey;
 use crate::lock;
 use crate::log::{Log, LogIdentity, LogPosition};
 use crate::options::Options;
@@ -90,9 +91,9 @@ impl<S: Storage> Core<S> {
 
     /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their order; cache misses
     /// of index and records overlap.
-    pub fn get_group<'a>(
+    pub fn get_group<'a, K: AsKey>(
         &'a self,
-        keys: &[&[u8]],
+        keys: &[K],
         mut take: impl FnMut(Option<RecordView<'a>>),
     ) -> Result<()> {
         let visible_lsn = self.visible_lsn.load(Ordering::Acquire);

@@ -13,7 +13,7 @@ use crate::commit::Commit;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::Threads;
-use crate::key::{AsKey, KeyBytes, KeyKind};
+use crate::key::{AsKey, KeyKind};
 use crate::lock;
 use crate::options::{Builder, Options, WriteOptions};
 use crate::patch::Change;
@@ -203,13 +203,7 @@ impl<S: Storage> Db<S> {
         let core = self.core();
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(TOGETHER_MAX) {
-            let mut encoded = [KeyBytes::Slice(&[]); TOGETHER_MAX];
-            for (encoded, key) in encoded.iter_mut().zip(keys) {
-                *encoded = core.table.kind.encode(key)?;
-            }
-            let mut stored: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
-            stored.iter_mut().zip(&encoded).for_each(|(stored, key)| *stored = key.as_ref());
-            core.get_group(&stored[..keys.len()], |view| records.push(view.map(Record::new)))?;
+            core.get_group(keys, |view| records.push(view.map(Record::new)))?;
         }
         Ok(records)
     }

@@ -8,7 +8,7 @@ use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
 use crate::error::Result;
-use crate::key::{KeyKind, int_key};
+use crate::key::{AsKey, KeyBytes, KeyKind, int_key};
 use crate::store::RecordStore;
 
 /// Entries of an index, in bulk and in order.
@@ -61,23 +61,33 @@ impl Table {
     }
 
     /// As [`Table::get`] for up to 16 keys, whose cache misses overlap; `out` is as long as `keys`.
-    pub fn get_group<M: DataMap>(
+    pub fn get_group<K: AsKey, M: DataMap>(
         &self,
-        keys: &[&[u8]],
+        keys: &[K],
         store: &RecordStore<M>,
         out: &mut [Option<Locator>],
     ) -> Result<()> {
-        if let Index::Int(index) = &self.index {
-            let mut found = [None; TOGETHER_MAX];
-            index.get_many(&int_keys(keys)[..keys.len()], &mut found[..keys.len()]);
-            for (out, bits) in out.iter_mut().zip(found) {
-                *out = bits.and_then(Locator::from_bits);
+        match &self.index {
+            Index::Int(index) => {
+                let (mut ints, mut found) = ([0; TOGETHER_MAX], [None; TOGETHER_MAX]);
+                for (int, key) in ints.iter_mut().zip(keys) {
+                    *int = stored_int(self.kind.encode(key)?.as_ref());
+                }
+                index.get_many(&ints[..keys.len()], &mut found[..keys.len()]);
+                for (out, bits) in out.iter_mut().zip(found) {
+                    *out = bits.and_then(Locator::from_bits);
+                }
             }
-            return Ok(());
-        }
-        self.prefetch(keys.iter().copied());
-        for (out, key) in out.iter_mut().zip(keys) {
-            *out = self.get(key, store)?;
+            Index::Bytes(index) => {
+                let mut encoded = [KeyBytes::Slice(&[]); TOGETHER_MAX];
+                for (encoded, key) in encoded.iter_mut().zip(keys) {
+                    *encoded = self.kind.encode(key)?;
+                }
+                index.prefetch(encoded[..keys.len()].iter().map(KeyBytes::as_ref));
+                for (out, key) in out.iter_mut().zip(&encoded) {
+                    *out = index.get(key.as_ref(), store)?.and_then(Locator::from_bits);
+                }
+            }
         }
         Ok(())
     }
@@ -134,8 +144,7 @@ impl Table {
     ) -> Result<()> {
         match &self.index {
             Index::Int(index) => {
-                let key = int_key(key).expect("keys of integer tables are 8 bytes long");
-                index.insert(key, locator.bits());
+                index.insert(stored_int(key), locator.bits());
             }
             Index::Bytes(index) => {
                 index.insert(key, locator.bits(), store)?;
@@ -152,10 +161,7 @@ impl Table {
         store: &RecordStore<M>,
     ) -> Result<bool> {
         match &self.index {
-            Index::Int(index) => {
-                let key = int_key(key).expect("keys of integer tables are 8 bytes long");
-                Ok(index.remove_if(key, locator.bits()))
-            }
+            Index::Int(index) => Ok(index.remove_if(stored_int(key), locator.bits())),
             Index::Bytes(index) => index.remove_if(key, locator.bits(), store),
         }
     }
@@ -223,9 +229,14 @@ impl Table {
 fn int_keys(keys: &[&[u8]]) -> [u64; TOGETHER_MAX] {
     let mut ints = [0; TOGETHER_MAX];
     for (int, key) in ints.iter_mut().zip(keys) {
-        *int = int_key(key).expect("keys of integer tables are 8 bytes long");
+        *int = stored_int(key);
     }
     ints
+}
+
+/// The number of a stored key of an integer table.
+fn stored_int(key: &[u8]) -> u64 {
+    int_key(key).expect("keys of integer tables are 8 bytes long")
 }
 
 fn byte_options(hash_seed: u64) -> ByteIndexOptions {

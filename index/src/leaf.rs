@@ -252,21 +252,26 @@ impl Leaf {
     /// The payload stored for `key`, from one moment of the leaf.
     #[inline]
     pub(crate) fn get(&self, key: u64) -> Option<u64> {
+        self.get_near(self.predict(key), key)
+    }
+
+    /// As `get`, for a key that is expected at slot `at`, one of the leaf's.
+    #[inline]
+    pub(crate) fn get_near(&self, at: usize, key: u64) -> Option<u64> {
         let version = self.version.load(Acquire);
-        let payload = self.find(key);
+        let payload = self.find(at, key);
         // Orders the loads above before the second load of the version, see `read`.
         fence(Acquire);
         if self.version.load(Relaxed) == version & !1 {
             return payload;
         }
-        self.read(|| self.find(key))
+        self.read(|| self.find(at, key))
     }
 
     /// As `get`, but possibly of a half-made change.
     #[inline]
-    fn find(&self, key: u64) -> Option<u64> {
+    fn find(&self, at: usize, key: u64) -> Option<u64> {
         let (begin, end) = self.bounds();
-        let at = self.predict(key);
         let slot = &self.slots[at];
         self.prefetch_around(at);
         if slot.key() == key && begin <= at && at < end {
@@ -382,10 +387,10 @@ impl Leaf {
         self.predict(key).clamp(begin, end - 1)
     }
 
-    /// Where a lookup of `key` will probably read first, to prefetch.
+    /// Where slot `at` lies, to prefetch.
     #[inline]
-    pub(crate) fn slot_address(&self, key: u64) -> *const u8 {
-        std::ptr::from_ref(&self.slots[self.predict(key)]).cast()
+    pub(crate) fn slot_address(&self, at: usize) -> *const u8 {
+        std::ptr::from_ref(&self.slots[at]).cast()
     }
 
     /// Fetches the neighbours of a predicted slot: most keys lie within a few slots of it.

@@ -68,20 +68,20 @@ impl Tree {
         }
     }
 
-    fn get_group<'g>(&self, keys: &[u64], out: &mut [Option<u64>], guard: &'g Guard) {
-        let children = self.approach(keys, guard);
-        for ((child, &key), out) in children.iter().zip(keys).zip(out) {
-            // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
-            *out = match unsafe { child.node::<'g>() } {
-                Node::Leaf(leaf) => leaf.get(key),
-                Node::Inner(_) => self.get(key, guard),
-            };
+    fn get_group(&self, keys: &[u64], out: &mut [Option<u64>], guard: &Guard) {
+        let found = self.approach(keys, guard);
+        for ((place, &key), out) in found.iter().zip(keys).zip(out) {
+            *out = place.and_then(|(leaf, at)| leaf.get_near(at, key));
         }
     }
 
-    /// Goes down to the leaves of all keys, one level after the other for all of them, and fetches the slots.
-    /// The children beyond the keys mean nothing.
-    fn approach<'g>(&self, keys: &[u64], _guard: &'g Guard) -> [Child; LOOKUPS_IN_FLIGHT] {
+    /// Goes down to the leaves of all keys, one level after the other for all of them, and fetches the slots where
+    /// they probably lie. Returns leaf and slot of each key.
+    fn approach<'g>(
+        &self,
+        keys: &[u64],
+        _guard: &'g Guard,
+    ) -> [Option<(&'g Leaf, usize)>; LOOKUPS_IN_FLIGHT] {
         let root = self.root.load();
         let mut all = [root; LOOKUPS_IN_FLIGHT];
         let children = &mut all[..keys.len()];
@@ -97,13 +97,16 @@ impl Tree {
                 }
             }
         }
-        for (child, &key) in children.iter().zip(keys) {
+        let mut places = [None; LOOKUPS_IN_FLIGHT];
+        for ((place, child), &key) in places.iter_mut().zip(children).zip(keys) {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
             if let Node::Leaf(leaf) = unsafe { child.node::<'g>() } {
-                prefetch(leaf.slot_address(key));
+                let at = leaf.predict(key);
+                prefetch(leaf.slot_address(at));
+                *place = Some((leaf, at));
             }
         }
-        all
+        places
     }
 
     /// Appends up to `max` entries in ascending order from `from` on.

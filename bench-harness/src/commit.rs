@@ -5,6 +5,7 @@
 mod parts;
 mod tasks;
 
+use crate::check::RunFolder;
 use crate::error::BenchError;
 use crate::report::Metric;
 use crate::turns::{self, Options};
@@ -62,5 +63,6 @@ impl turns::Part for CommitPart {
 
 /// Measures the parts and returns their tables as text.
 pub fn run(options: &Options<CommitPart>) -> Result<String, BenchError> {
-    turns::run(options, parts::measure)
+    let folder = RunFolder::create(&options.dir)?;
+    turns::tables(options, folder.path(), |part| parts::measure(part, options, folder.path()))
 }

@@ -5,13 +5,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::check::RunFolder;
 use crate::drive::{Driven, Job, Timing, Work};
 use crate::error::BenchError;
 use crate::record::RECORD_BYTES;
 use crate::report::Metric;
 use crate::store::{Contender, OpenSpec};
 use crate::stores;
-use crate::turns::{self, Contestant, Line, Options, Part, remove, take_turns};
+use crate::turns::{self, Contestant, Line, Options, Part, take_turns};
 
 /// Records of a batch when stores are loaded.
 const BATCH_RECORDS: u64 = 1000;
@@ -61,19 +62,22 @@ impl Part for ReadPart {
 
 /// Measures the parts and returns their tables as text.
 pub fn run(options: &Options<ReadPart>) -> Result<String, BenchError> {
-    turns::run(options, measure)
+    let folder = RunFolder::create(&options.dir)?;
+    let stores = load_all(options, folder.path())?;
+    let text = turns::tables(options, folder.path(), |part| measure(part, options, &stores))?;
+    stores.into_iter().try_for_each(|(_, store)| store.close())?;
+    Ok(text)
 }
 
 fn measure(
     part: ReadPart,
     options: &Options<ReadPart>,
-    folder: &Path,
+    stores: &Loaded,
 ) -> Result<Vec<Line>, BenchError> {
-    let stores = load_all(options, folder)?;
     let record_count = options.records;
     let mut contestants = Vec::new();
     let mut add = |threads: u32, work: Work, records: u64| {
-        for (contender, store) in &stores {
+        for (contender, store) in stores {
             let name = match threads {
                 1 => contender.name().to_owned(),
                 _ => format!("{contender}, {threads} threads"),
@@ -96,12 +100,7 @@ fn measure(
             add(1, Work::Scan { record_count, records: record_count }, record_count);
         }
     }
-    let lines = take_turns(part, options.rounds, contestants)?;
-    for (contender, store) in stores {
-        store.close()?;
-        remove(&folder.join(contender.name()))?;
-    }
-    Ok(lines)
+    take_turns(part, options.rounds, contestants)
 }
 
 fn job(work: Work, threads: u32) -> Job {

@@ -4,11 +4,9 @@
 //! parts, to tell where its time goes when something is changed. Within a part the contestants take turns in every
 //! round; ratios are formed within a round, medians over rounds.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::check::RunFolder;
 use crate::error::BenchError;
 use crate::machine;
 use crate::progress::Progress;
@@ -51,20 +49,20 @@ pub struct Options<P> {
     pub parts: Vec<P>,
 }
 
-/// Measures the parts, each in the directory given, and returns their tables as text.
-pub(crate) fn run<P: Part>(
+/// Measures the parts, in `folder`, and returns their tables as text.
+pub(crate) fn tables<P: Part>(
     options: &Options<P>,
-    measure: impl Fn(P, &Options<P>, &Path) -> Result<Vec<Line>, BenchError>,
+    folder: &Path,
+    measure: impl Fn(P) -> Result<Vec<Line>, BenchError>,
 ) -> Result<String, BenchError> {
-    let folder = RunFolder::create(&options.dir)?;
     let mut text = format!(
         "{} rounds of {:?}; 128-byte values; {}\n",
         options.rounds,
         options.duration,
-        place(folder.path())
+        place(folder)
     );
     for &part in &options.parts {
-        let lines = measure(part, options, folder.path())?;
+        let lines = measure(part)?;
         text.push_str(&format!("\n{}: {}\n\n", part.name(), part.title()));
         text.push_str(&table(part.metric(), &lines).to_text());
     }
@@ -180,9 +178,4 @@ fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
         text::ratio(median(&ratios)),
         format!("{} .. {}", text::ratio(low), text::ratio(high)),
     ]
-}
-
-/// Removes a store's directory.
-pub(crate) fn remove(path: &Path) -> Result<(), BenchError> {
-    fs::remove_dir_all(path).map_err(|error| BenchError::at(path, "cannot remove", &error))
 }

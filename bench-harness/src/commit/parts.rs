@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::report::Row;
 use crate::sample::Sample;
 use crate::store::{Contender, OpenSpec};
 use crate::stores;
-use crate::turns::{Contestant, Line, Options, remove, take_turns};
+use crate::turns::{Contestant, Line, Options, take_turns};
 
 /// Size of the floor's file.
 const FLOOR_BYTES: u64 = 256 << 20;
@@ -315,13 +316,18 @@ impl Stage<'_> {
     }
 }
 
+/// Removes a store's directory.
+fn remove(path: &Path) -> Result<(), BenchError> {
+    fs::remove_dir_all(path).map_err(|error| BenchError::at(path, "cannot remove", &error))
+}
+
 /// Waits until the background has prepared the segment behind the active one.
 fn wait_for_segment(database: &Path) -> Result<(), BenchError> {
     const PATIENCE: Duration = Duration::from_secs(60);
     let wal = database.join("wal");
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
-        let names = std::fs::read_dir(&wal)
+        let names = fs::read_dir(&wal)
             .map_err(|error| BenchError::at(&wal, "cannot list", &error))?
             .filter_map(Result::ok)
             .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "wal"));

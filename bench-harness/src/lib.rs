@@ -10,11 +10,12 @@
 //! How the modules fit together:
 //!
 //! ```text
-//! check -- phases, rounds --> drive -- closed loops --> stores (engine, RocksDB, SQLite)
+//! check -- phases, rounds --> drive -- closed loops --> stores (engine, RocksDB, SQLite, LMDB)
 //!   |                           |
 //!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
 //!   '--> machine, device                                      '--> text, html (plot)
-//! commit --> drive, floor: the commit path in parts, as tables
+//! commit --> turns, drive, floor: the commit path in parts, as tables
+//! read --> turns, drive: the read path in parts, as tables
 //! ```
 //!
 //! Invariants:

@@ -2,7 +2,7 @@
 //!
 //! Compiling RocksDB takes many minutes of C++, so only `uarr-bench` with its feature `peers`
 //! depends on this crate, and this crate depends on nothing of ours. It knows no workloads: it
-//! offers stores with `put`, `get`, `scan` and `load`, each with the settings that a reader of the
+//! offers stores whose sessions are all alike, [`PeerSession`], each with the settings that a reader of the
 //! results can check.
 //!
 //! Invariants:
@@ -39,6 +39,24 @@ pub struct PeerOptions {
     pub durability: Durability,
     /// Bytes of user data expected; caches and maps are made large enough to hold all of it.
     pub data_bytes: u64,
+}
+
+/// One thread's way into a peer.
+pub trait PeerSession {
+    /// Writes one record with the durability the store was opened with.
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError>;
+    /// Hands the value under `key` to `read`, in place in the peer's own memory; `None` if there is no record.
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError>;
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place. Returns how
+    /// many there were; fewer only at the end.
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, PeerError>;
+    /// Writes all records in one transaction.
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError>;
 }
 
 /// An error of a peer, with the peer's own words.

@@ -8,7 +8,7 @@ use std::path::Path;
 use heed::types::{Bytes, U64};
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls, byteorder::BigEndian};
 
-use crate::{Durability, PeerError, PeerOptions};
+use crate::{Durability, PeerError, PeerOptions, PeerSession};
 
 /// Smallest map; pages that are half full and freed ones must find room.
 const MAP_BYTES_MIN: u64 = 1 << 30;
@@ -79,25 +79,31 @@ impl<'s> LmdbSession<'s> {
         Ok(self.snapshot.as_ref().expect("made above"))
     }
 
-    /// Writes one record with the durability the store was opened with.
-    pub fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
+    fn write<'r>(
+        &mut self,
+        records: impl Iterator<Item = (u64, &'r [u8])>,
+    ) -> Result<(), PeerError> {
+        self.snapshot = None;
+        let mut transaction = self.store.env.write_txn()?;
+        for (key, value) in records {
+            self.store.records.put(&mut transaction, &key, value)?;
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+impl PeerSession for LmdbSession<'_> {
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
         self.write([(key, value)].into_iter())
     }
 
-    /// Hands the value under `key` to `read`, in place in the map.
     #[inline]
-    pub fn get<R>(
-        &mut self,
-        key: u64,
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>, PeerError> {
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
         let records = self.store.records;
         Ok(records.get(self.snapshot()?, &key)?.map(read))
     }
 
-    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place; returns how
-    /// many there were.
-    pub fn scan(
+    fn scan(
         &mut self,
         from: u64,
         count: u64,
@@ -114,20 +120,7 @@ impl<'s> LmdbSession<'s> {
         Ok(seen)
     }
 
-    /// Writes all records in one transaction.
-    pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
         self.write(records.iter().map(|(key, value)| (*key, value.as_slice())))
-    }
-
-    fn write<'r>(
-        &mut self,
-        records: impl Iterator<Item = (u64, &'r [u8])>,
-    ) -> Result<(), PeerError> {
-        self.snapshot = None;
-        let mut transaction = self.store.env.write_txn()?;
-        for (key, value) in records {
-            self.store.records.put(&mut transaction, &key, value)?;
-        }
-        Ok(transaction.commit()?)
     }
 }

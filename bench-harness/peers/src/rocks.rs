@@ -11,7 +11,7 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use crate::{Durability, PeerError, PeerOptions};
+use crate::{Durability, PeerError, PeerOptions, PeerSession};
 
 /// Smallest block cache: small data must not make RocksDB evict its own index blocks.
 const CACHE_BYTES_MIN: u64 = 64 << 20;
@@ -89,26 +89,18 @@ pub struct RocksSession<'s> {
     read: ReadOptions,
 }
 
-impl RocksSession<'_> {
-    /// Writes one record with the durability the store was opened with.
+impl PeerSession for RocksSession<'_> {
     #[inline]
-    pub fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
         Ok(self.db.put_opt(key.to_be_bytes(), value, &self.write)?)
     }
 
-    /// Hands the value under `key` to `read`, in place in the block cache or memtable.
     #[inline]
-    pub fn get<R>(
-        &mut self,
-        key: u64,
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>, PeerError> {
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
         Ok(self.db.get_pinned_opt(key.to_be_bytes(), &self.read)?.map(|value| read(&value)))
     }
 
-    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place; returns how
-    /// many there were.
-    pub fn scan(
+    fn scan(
         &mut self,
         from: u64,
         count: u64,
@@ -129,8 +121,7 @@ impl RocksSession<'_> {
         Ok(seen)
     }
 
-    /// Writes all records as one atomic batch.
-    pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
         let mut batch = WriteBatch::default();
         for (key, value) in records {
             batch.put(key.to_be_bytes(), value);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Statement, params};
 
-use crate::{Durability, PeerError, PeerOptions};
+use crate::{Durability, PeerError, PeerOptions, PeerSession};
 
 const SQL_CREATE: &str =
     "CREATE TABLE IF NOT EXISTS record (key INTEGER PRIMARY KEY, value BLOB NOT NULL)";
@@ -122,21 +122,15 @@ pub struct SqliteSession<'c> {
     connection: &'c Connection,
 }
 
-impl SqliteSession<'_> {
-    /// Writes one record with the durability the store was opened with.
+impl PeerSession for SqliteSession<'_> {
     #[inline]
-    pub fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
         self.put.execute(params![row_id(key), value])?;
         Ok(())
     }
 
-    /// Hands the value under `key` to `read`, in place in SQLite's page.
     #[inline]
-    pub fn get<R>(
-        &mut self,
-        key: u64,
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>, PeerError> {
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
         let mut rows = self.get.query(params![row_id(key)])?;
         match rows.next()? {
             Some(row) => {
@@ -147,9 +141,7 @@ impl SqliteSession<'_> {
         }
     }
 
-    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place; returns how
-    /// many there were.
-    pub fn scan(
+    fn scan(
         &mut self,
         from: u64,
         count: u64,
@@ -166,8 +158,7 @@ impl SqliteSession<'_> {
         Ok(seen)
     }
 
-    /// Writes all records in one transaction.
-    pub fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
         let transaction = self.connection.unchecked_transaction()?;
         for (key, value) in records {
             self.put.execute(params![row_id(*key), value])?;

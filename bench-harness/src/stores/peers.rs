@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use uarr_bench_peers::{
-    Durability, Lmdb, LmdbSession, PeerError, PeerOptions, Rocks, RocksSession, Sqlite,
-    SqliteSession,
+    Durability, Lmdb, LmdbSession, PeerError, PeerOptions, PeerSession, Rocks, RocksSession,
+    Sqlite, SqliteSession,
 };
 
 use crate::error::BenchError;
@@ -22,6 +22,34 @@ fn options(spec: OpenSpec) -> PeerOptions {
     PeerOptions { durability, data_bytes: spec.data_bytes }
 }
 
+/// A session of any of them.
+pub struct Peer<P>(P);
+
+impl<P: PeerSession> Session for Peer<P> {
+    #[inline]
+    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
+        self.0.put(key, value).map_err(failed)
+    }
+
+    #[inline]
+    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
+        self.0.get(key, read).map_err(failed)
+    }
+
+    fn scan(
+        &mut self,
+        from: u64,
+        count: u64,
+        read: impl FnMut(u64, &[u8]),
+    ) -> Result<u64, BenchError> {
+        self.0.scan(from, count, read).map_err(failed)
+    }
+
+    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
+        self.0.load(records).map_err(failed)
+    }
+}
+
 /// RocksDB.
 pub struct RocksStore(Rocks);
 
@@ -33,13 +61,13 @@ impl RocksStore {
 }
 
 impl Store for RocksStore {
-    type Session<'s> = RocksSession<'s>;
+    type Session<'s> = Peer<RocksSession<'s>>;
 
     fn with_session<R>(
         &self,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
-        Ok(body(&mut self.0.session()))
+        Ok(body(&mut Peer(self.0.session())))
     }
 
     fn prepare_durable(&self) -> Result<(), BenchError> {
@@ -56,31 +84,6 @@ impl Store for RocksStore {
     }
 }
 
-impl Session for RocksSession<'_> {
-    #[inline]
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-        RocksSession::put(self, key, value).map_err(failed)
-    }
-
-    #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
-        RocksSession::get(self, key, read).map_err(failed)
-    }
-
-    fn scan(
-        &mut self,
-        from: u64,
-        count: u64,
-        read: impl FnMut(u64, &[u8]),
-    ) -> Result<u64, BenchError> {
-        RocksSession::scan(self, from, count, read).map_err(failed)
-    }
-
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
-        RocksSession::load(self, records).map_err(failed)
-    }
-}
-
 /// SQLite.
 pub struct SqliteStore(Sqlite);
 
@@ -92,45 +95,20 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    type Session<'s> = SqliteSession<'s>;
+    type Session<'s> = Peer<SqliteSession<'s>>;
 
     fn with_session<R>(
         &self,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
         let connection = self.0.connect().map_err(failed)?;
-        let mut session = connection.session().map_err(failed)?;
-        Ok(body(&mut session))
+        let session = connection.session().map_err(failed)?;
+        Ok(body(&mut Peer(session)))
     }
 
     fn close(self) -> Result<(), BenchError> {
         drop(self.0);
         Ok(())
-    }
-}
-
-impl Session for SqliteSession<'_> {
-    #[inline]
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-        SqliteSession::put(self, key, value).map_err(failed)
-    }
-
-    #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
-        SqliteSession::get(self, key, read).map_err(failed)
-    }
-
-    fn scan(
-        &mut self,
-        from: u64,
-        count: u64,
-        read: impl FnMut(u64, &[u8]),
-    ) -> Result<u64, BenchError> {
-        SqliteSession::scan(self, from, count, read).map_err(failed)
-    }
-
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
-        SqliteSession::load(self, records).map_err(failed)
     }
 }
 
@@ -145,42 +123,17 @@ impl LmdbStore {
 }
 
 impl Store for LmdbStore {
-    type Session<'s> = LmdbSession<'s>;
+    type Session<'s> = Peer<LmdbSession<'s>>;
 
     fn with_session<R>(
         &self,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
-        Ok(body(&mut self.0.session()))
+        Ok(body(&mut Peer(self.0.session())))
     }
 
     fn close(self) -> Result<(), BenchError> {
         drop(self.0);
         Ok(())
-    }
-}
-
-impl Session for LmdbSession<'_> {
-    #[inline]
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-        LmdbSession::put(self, key, value).map_err(failed)
-    }
-
-    #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
-        LmdbSession::get(self, key, read).map_err(failed)
-    }
-
-    fn scan(
-        &mut self,
-        from: u64,
-        count: u64,
-        read: impl FnMut(u64, &[u8]),
-    ) -> Result<u64, BenchError> {
-        LmdbSession::scan(self, from, count, read).map_err(failed)
-    }
-
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
-        LmdbSession::load(self, records).map_err(failed)
     }
 }

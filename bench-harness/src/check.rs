@@ -81,7 +81,7 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
         arrival: "closed loop: each thread starts its next operation when the last is done"
             .to_owned(),
         machine,
-        stores: stores::facts(),
+        stores: stores::facts(&Contender::STORES),
         rows: results.into_rows(),
         drift,
         others_cpu,

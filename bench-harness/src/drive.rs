@@ -3,8 +3,8 @@
 //! The load is a closed loop: each thread starts its next operation when the last one is done, so a
 //! stall delays later operations without being charged to them. Rows say so.
 //!
-//! Every value read is checked while it is measured (see [`crate::record`]); a wrong or missing one
-//! ends the run.
+//! Every value read is checked while it is measured (see [`crate::record`]); of a scan every byte is read, and
+//! order, number and the last value are checked. A wrong or missing one ends the run.
 
 use std::fs;
 use std::hint::black_box;

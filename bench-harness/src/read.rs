@@ -12,6 +12,7 @@ use crate::record::RECORD_BYTES;
 use crate::report::Metric;
 use crate::store::{Contender, OpenSpec};
 use crate::stores;
+use crate::text;
 use crate::turns::{self, Contestant, Line, Options, Part, take_turns};
 
 /// Records of a batch when stores are loaded.
@@ -64,9 +65,11 @@ impl Part for ReadPart {
 pub fn run(options: &Options<ReadPart>) -> Result<String, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
     let stores = load_all(options, folder.path())?;
-    let text = turns::tables(options, folder.path(), |part| measure(part, options, &stores))?;
+    let tables = turns::tables(options, folder.path(), |part| measure(part, options, &stores))?;
     stores.into_iter().try_for_each(|(_, store)| store.close())?;
-    Ok(text)
+    let facts = stores::facts(&Contender::READ_STORES);
+    let lines: String = facts.iter().map(|store| text::store_line(store) + "\n").collect();
+    Ok(lines + &tables)
 }
 
 fn measure(

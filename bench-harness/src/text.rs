@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::{Metric, Report, Row, RowResult};
+use crate::report::{Metric, Report, Row, RowResult, StoreFacts};
 use crate::sample::Repetition;
 use crate::store::{Class, Contender};
 use crate::verdict::{Finding, Judgement};
@@ -47,6 +47,11 @@ impl Table {
         }
         text
     }
+}
+
+/// Version and settings of a store.
+pub fn store_line(store: &StoreFacts) -> String {
+    format!("{} {}: {}", store.contender, store.version, store.settings)
 }
 
 /// A duration with three digits and its unit.
@@ -253,7 +258,7 @@ pub fn render(report: &Report) -> String {
         crate::record::RECORD_BYTES,
     ));
     for store in &report.stores {
-        line(&format!("{} {}: {}", store.contender, store.version, store.settings));
+        line(&store_line(store));
     }
     line("");
     line(results(report).to_text().trim_end());

@@ -43,7 +43,7 @@ pub struct Options<P> {
     pub duration: Duration,
     /// How often each is repeated.
     pub rounds: u32,
-    /// Records of loads, and most records of memory-first writes.
+    /// Records of loaded stores and of loads, and most records of memory-first writes.
     pub records: u64,
     /// What is looked at.
     pub parts: Vec<P>,

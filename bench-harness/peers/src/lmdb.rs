@@ -26,7 +26,8 @@ impl Lmdb {
 
     /// Version of the LMDB sources compiled in.
     pub fn version() -> String {
-        format!("{} (heed crate 0.22)", heed::lmdb_version().string)
+        let version = heed::lmdb_version();
+        format!("{}.{}.{} (heed crate 0.22)", version.major, version.minor, version.patch)
     }
 
     /// Opens or creates the environment in directory `path`.

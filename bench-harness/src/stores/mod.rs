@@ -62,9 +62,9 @@ pub const fn class(contender: Contender, durable: bool) -> Class {
     }
 }
 
-/// Versions and settings of the stores that are built in.
-pub fn facts() -> Vec<StoreFacts> {
-    vec![
+/// Versions and settings of those of `stores` that are built in.
+pub fn facts(stores: &[Contender]) -> Vec<StoreFacts> {
+    let mut all = vec![
         StoreFacts {
             contender: Contender::Uarr,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,5 +82,13 @@ pub fn facts() -> Vec<StoreFacts> {
             version: uarr_bench_peers::Sqlite::version(),
             settings: uarr_bench_peers::Sqlite::SETTINGS.to_owned(),
         },
-    ]
+        #[cfg(feature = "peers")]
+        StoreFacts {
+            contender: Contender::Lmdb,
+            version: uarr_bench_peers::Lmdb::version(),
+            settings: uarr_bench_peers::Lmdb::SETTINGS.to_owned(),
+        },
+    ];
+    all.retain(|facts| stores.contains(&facts.contender));
+    all
 }

@@ -7,14 +7,9 @@
 //! every level strips keys and, with at least 16 slots, four bits: depth is at most 16.
 //! Cost: O(n log n) in the worst case, 20 to 75 ns per key measured.
 
-use crate::fit::Fit;
-use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
+use crate::fit::{Density, Fit};
+use crate::leaf::{Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
-
-/// Most keys of a leaf that is laid out at a density of `fill_percent`.
-pub(crate) fn leaf_keys_max(fill_percent: usize) -> usize {
-    LEAF_SLOTS_MAX * fill_percent / 100
-}
 
 /// Up to here a leaf is kept whatever its model is worth: searching it is cheap.
 pub(crate) const LEAF_KEYS_SMALL: usize = 128;
@@ -53,19 +48,19 @@ const COST_JOIN_EXTRA_NS: f32 = 1.0;
 const COST_LEAF_NS: f32 = 400.0;
 
 /// Builds the node for `entries` (strictly ascending), which answers for `range`.
-pub(crate) fn build(entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
-    build_at(0, entries, range, fill_percent)
+pub(crate) fn build(entries: &[(u64, u64)], range: (u64, u64), density: Density) -> Child {
+    build_at(0, entries, range, density)
 }
 
-fn build_at(depth: usize, entries: &[(u64, u64)], range: (u64, u64), fill_percent: usize) -> Child {
-    if entries.len() <= leaf_keys_max(fill_percent) {
-        let fit = Fit::within(entries, fill_percent);
+fn build_at(depth: usize, entries: &[(u64, u64)], range: (u64, u64), density: Density) -> Child {
+    if entries.len() <= density.keys_max() {
+        let fit = Fit::within(entries, density);
         let good = entries.len() <= LEAF_KEYS_SMALL || fit.cost_ns() <= COST_SPLIT_NS;
         if good || depth >= DEPTH_WORTH_MAX {
             return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
         }
     }
-    build_inner(depth, entries, range, fill_percent)
+    build_inner(depth, entries, range, density)
 }
 
 /// Neighbouring slots that become one child.
@@ -77,20 +72,15 @@ struct Piece {
     cost_ns: f32,
 }
 
-fn build_inner(
-    depth: usize,
-    entries: &[(u64, u64)],
-    range: (u64, u64),
-    fill_percent: usize,
-) -> Child {
+fn build_inner(depth: usize, entries: &[(u64, u64)], range: (u64, u64), density: Density) -> Child {
     let low = entries[0].0;
     let span = entries[entries.len() - 1].0 - low;
-    let shift = shift_for(entries, fill_percent);
+    let shift = shift_for(entries, density);
     let slot_count = (span >> shift) as usize + 1;
-    let pieces = join_slots(entries, low, shift, slot_count, fill_percent);
+    let pieces = join_slots(entries, low, shift, slot_count, density);
     if let [whole] = pieces.as_slice() {
-        assert!(whole.entry_end <= leaf_keys_max(fill_percent));
-        let fit = Fit::within(entries, fill_percent);
+        assert!(whole.entry_end <= density.keys_max());
+        let fit = Fit::within(entries, density);
         return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
     }
     let ends: usize = pieces.iter().map(|piece| piece.slot_first).fold(0, |all, one| all | one);
@@ -102,7 +92,7 @@ fn build_inner(
         let child_low = if run.0 == 0 { range.0 } else { low + ((run.0 as u64) << shift) };
         let child_high = if last { range.1 } else { low + ((run.1 as u64) << shift) - 1 };
         let own = &entries[piece.entry_first..piece.entry_end];
-        let child = build_at(depth + 1, own, (child_low, child_high), fill_percent);
+        let child = build_at(depth + 1, own, (child_low, child_high), density);
         let end = if last { slot_count.div_ceil(1 << spared) } else { run.1 >> spared };
         slots.resize(end, child);
     }
@@ -110,7 +100,7 @@ fn build_inner(
 }
 
 /// The width of the slots: the widest of those tried that no narrower one beats by enough.
-fn shift_for(entries: &[(u64, u64)], fill_percent: usize) -> u32 {
+fn shift_for(entries: &[(u64, u64)], density: Density) -> u32 {
     let low = entries[0].0;
     let span = entries[entries.len() - 1].0 - low;
     let bits = u64::BITS - span.leading_zeros();
@@ -123,7 +113,7 @@ fn shift_for(entries: &[(u64, u64)], fill_percent: usize) -> u32 {
     for keys_per_slot in KEYS_PER_SLOT {
         let shift = shift(keys_per_slot);
         if best.0 == f32::INFINITY || shift != best.1 {
-            let cost = lookup_cost(entries, shift, fill_percent);
+            let cost = lookup_cost(entries, shift, density);
             if cost + COST_FINER_NS < best.0 {
                 best = (cost, shift);
             }
@@ -133,7 +123,7 @@ fn shift_for(entries: &[(u64, u64)], fill_percent: usize) -> u32 {
 }
 
 /// What lookups will cost below a node with slots of `2^shift` keys, from samples.
-fn lookup_cost(entries: &[(u64, u64)], shift: u32, fill_percent: usize) -> f32 {
+fn lookup_cost(entries: &[(u64, u64)], shift: u32, density: Density) -> f32 {
     let low = entries[0].0;
     let samples = (entries.len() / KEYS_PER_SAMPLE).clamp(SAMPLES.0, SAMPLES.1);
     let cost_of = |sample: usize| {
@@ -142,7 +132,7 @@ fn lookup_cost(entries: &[(u64, u64)], shift: u32, fill_percent: usize) -> f32 {
         let first = entries[..rank].partition_point(|entry| (entry.0 - low) >> shift < slot);
         let count = entries[rank..].partition_point(|entry| (entry.0 - low) >> shift == slot);
         let own = &entries[first..rank + count];
-        match piece_cost(own, fill_percent) {
+        match piece_cost(own, density) {
             cost if own.len() <= LEAF_KEYS_SMALL => cost,
             // Too large or badly modelled: it will be cut once more.
             cost => cost.min(COST_LEVEL_NS + COST_JOIN_NS),
@@ -160,7 +150,7 @@ fn join_slots(
     low: u64,
     shift: u32,
     slot_count: usize,
-    fill_percent: usize,
+    density: Density,
 ) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::with_capacity(64);
     let mut entry_first = 0;
@@ -170,11 +160,11 @@ fn join_slots(
             entry_end += 1;
         }
         let own = &entries[entry_first..entry_end];
-        let cost_ns = piece_cost(own, fill_percent);
+        let cost_ns = piece_cost(own, density);
         pieces.push(Piece { slot_first: slot, slot_count: 1, entry_first, entry_end, cost_ns });
         entry_first = entry_end;
         while let [.., left, right] = pieces.as_slice() {
-            let Some(joined) = join(entries, left, right, fill_percent) else { break };
+            let Some(joined) = join(entries, left, right, density) else { break };
             pieces.truncate(pieces.len() - 2);
             pieces.push(joined);
         }
@@ -183,17 +173,17 @@ fn join_slots(
     pieces
 }
 
-fn piece_cost(entries: &[(u64, u64)], fill_percent: usize) -> f32 {
+fn piece_cost(entries: &[(u64, u64)], density: Density) -> f32 {
     if entries.len() <= PIECE_KEYS_TINY {
         entries.len().max(1).ilog2() as f32 * COST_TINY_NS
-    } else if entries.len() <= leaf_keys_max(fill_percent) {
-        Fit::within(entries, fill_percent).cost_ns()
+    } else if entries.len() <= density.keys_max() {
+        Fit::within(entries, density).cost_ns()
     } else {
         f32::INFINITY
     }
 }
 
-fn join(entries: &[(u64, u64)], left: &Piece, right: &Piece, fill_percent: usize) -> Option<Piece> {
+fn join(entries: &[(u64, u64)], left: &Piece, right: &Piece, density: Density) -> Option<Piece> {
     let aligned = left.slot_first.is_multiple_of(2 * left.slot_count);
     if left.slot_count != right.slot_count || !aligned {
         return None;
@@ -201,7 +191,7 @@ fn join(entries: &[(u64, u64)], left: &Piece, right: &Piece, fill_percent: usize
     let (count_left, count_right) =
         (left.entry_end - left.entry_first, right.entry_end - right.entry_first);
     let count = count_left + count_right;
-    if count > leaf_keys_max(fill_percent) {
+    if count > density.keys_max() {
         return None;
     }
     let joined = |cost_ns| Piece {
@@ -215,7 +205,7 @@ fn join(entries: &[(u64, u64)], left: &Piece, right: &Piece, fill_percent: usize
     if count_left == 0 || count_right == 0 {
         return Some(joined(left.cost_ns.max(right.cost_ns)));
     }
-    let cost_ns = piece_cost(&entries[left.entry_first..right.entry_end], fill_percent);
+    let cost_ns = piece_cost(&entries[left.entry_first..right.entry_end], density);
     let apart =
         (left.cost_ns * count_left as f32 + right.cost_ns * count_right as f32) / count as f32;
     let tolerated = (apart + COST_JOIN_EXTRA_NS + COST_LEAF_NS / count as f32).max(COST_JOIN_NS);

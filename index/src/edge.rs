@@ -11,15 +11,15 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::bulk::{build, leaf_keys_max};
-use crate::fit::{FILL_CLOSED, Fit};
-use crate::leaf::{Growth, LEAF_SLOTS_MAX, Leaf};
+use crate::bulk::build;
+use crate::fit::{Density, Fit};
+use crate::leaf::{Growth, Leaf};
 use crate::model::Model;
 use crate::node::Child;
 use crate::reshape::Reshape;
 
 /// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid out anew.
-pub(crate) const EDGE_SLOTS_MAX: usize = LEAF_SLOTS_MAX * FILL_CLOSED / 100;
+pub(crate) const EDGE_SLOTS_MAX: usize = Density::CLOSED.keys_max();
 
 /// Least slots of a leaf that grows at its edge.
 const EDGE_SLOTS_MIN: usize = 64;
@@ -60,10 +60,11 @@ impl Leaf {
     /// The entry at the edge where this leaf grows, if `key` lies beyond it.
     #[inline]
     pub(crate) fn edge_before(&self, key: u64) -> Option<u64> {
-        match (self.growth, self.ends()?) {
-            (Growth::Append, (_, last)) if key > last => Some(last),
-            (Growth::Prepend, (first, _)) if key < first => Some(first),
-            _ => None,
+        // Most leaves grow nowhere: their first and last slots are not worth two cache misses.
+        match self.growth {
+            Growth::Within => None,
+            Growth::Append => self.ends().map(|(_, last)| last).filter(|&last| key > last),
+            Growth::Prepend => self.ends().map(|(first, _)| first).filter(|&first| key < first),
         }
     }
 
@@ -77,12 +78,12 @@ impl Leaf {
         {
             return true;
         }
-        let slot_count = self.slots().len();
         let (begin, end) = self.bounds();
-        let free = if self.growth == Growth::Append { slot_count - end } else { begin };
-        let half = slot_count / 2;
+        // Once it has grown as far as it may.
+        let slot_count = self.slots().len().max(EDGE_SLOTS_MAX);
+        let free = (slot_count - (end - begin)) as u128;
         let keys_per_slot = (u128::from(count) << shift) / span.max(1);
-        slot_count >= EDGE_SLOTS_MAX && (free as u128) < keys_per_slot.min(half as u128)
+        free < keys_per_slot.min(slot_count as u128 / 2)
     }
 }
 
@@ -112,7 +113,7 @@ impl Reshape<'_, '_> {
             leaf.set_range(stays_range.0, stays_range.1);
         } else {
             self.collect();
-            let rebuilt = build(&self.writer.entries, stays_range, FILL_CLOSED);
+            let rebuilt = build(&self.writer.entries, stays_range, Density::CLOSED);
             step.inner.set_run(stays, rebuilt);
             step.inner.set_run(taken, edge);
             self.retire(self.place.child);
@@ -155,12 +156,13 @@ impl Reshape<'_, '_> {
         let (left, right) = entries.split_at(entries.partition_point(|&(key, _)| key < border_key));
         let (staying, moving) =
             if growth == Growth::Append { (left, right) } else { (right, left) };
-        if moving.len() > staying.len() || staying.len() > leaf_keys_max(FILL_CLOSED) {
+        let moving_max = staying.len().min(EDGE_SLOTS_MAX / 2);
+        if moving.len() > moving_max || staying.len() > Density::CLOSED.keys_max() {
             return false;
         }
         let (stays_range, taken_range) = cut(self.place.leaf.range(), border_key, growth);
         let edge = self.edge_leaf(moving, taken_range, growth);
-        let rebuilt = build(staying, stays_range, FILL_CLOSED);
+        let rebuilt = build(staying, stays_range, Density::CLOSED);
         step.inner.set_run(stays, rebuilt);
         step.inner.set_run(taken, edge);
         self.retire(self.place.child);

@@ -12,15 +12,6 @@ use crate::model::Model;
 /// Least slots of a leaf.
 pub(crate) const LEAF_SLOTS_MIN: usize = 16;
 
-/// Share of used slots after a bulk load, in percent.
-pub(crate) const FILL_LOADED: usize = 70;
-
-/// Share of used slots after a leaf grew or was split, in percent.
-pub(crate) const FILL_GROWN: usize = 60;
-
-/// Share of used slots of a leaf that appends have left behind, in percent.
-pub(crate) const FILL_CLOSED: usize = 85;
-
 /// Mean entries moved per insert from which spreading is considered.
 const SHIFTS_TOLERATED: f32 = 8.0;
 
@@ -30,6 +21,36 @@ const SAMPLE_ENTRIES: usize = 16;
 
 /// Ranks whose predictions are tried in a leaf that is as it is.
 const SAMPLE_RANKS: usize = 32;
+
+/// How full leaves are made, and how large.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Density {
+    /// Share of used slots.
+    percent: usize,
+    /// Slots of a leaf at most.
+    slots_max: usize,
+}
+
+impl Density {
+    /// After a bulk load.
+    pub(crate) const LOADED: Self = Self { percent: 70, slots_max: LEAF_SLOTS_MAX };
+    /// After a leaf grew or was split.
+    pub(crate) const GROWN: Self = Self { percent: 60, slots_max: LEAF_SLOTS_MAX };
+    /// Where entries come in order: their leaves are written once, and large ones would gain nothing.
+    pub(crate) const EDGE: Self = Self { percent: 60, slots_max: LEAF_SLOTS_MAX / 4 };
+    /// Of a leaf that such entries have left behind.
+    pub(crate) const CLOSED: Self = Self { percent: 85, slots_max: LEAF_SLOTS_MAX / 4 };
+
+    /// Most entries of a leaf.
+    pub(crate) const fn keys_max(self) -> usize {
+        self.slots_max * self.percent / 100
+    }
+
+    /// Slots of a leaf for `count` entries.
+    fn slots(self, count: usize) -> usize {
+        (count * 100).div_ceil(self.percent).clamp(LEAF_SLOTS_MIN, self.slots_max)
+    }
+}
 
 /// How entries of one leaf are laid out.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +70,9 @@ pub(crate) struct Fit {
 }
 
 impl Fit {
-    /// The best layout of `entries` at a density of `fill_percent`.
-    pub(crate) fn within(entries: &[(u64, u64)], fill_percent: usize) -> Self {
-        let slots = (entries.len() * 100).div_ceil(fill_percent);
-        let slot_count = slots.clamp(LEAF_SLOTS_MIN, LEAF_SLOTS_MAX);
+    /// The best layout of `entries` at a density.
+    pub(crate) fn within(entries: &[(u64, u64)], density: Density) -> Self {
+        let slot_count = density.slots(entries.len());
         assert!(entries.len() <= slot_count);
         let mut fit = Self {
             model: Model::train(entries, 0..slot_count, slot_count),

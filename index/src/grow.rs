@@ -25,11 +25,16 @@ use crate::tree::Tree;
 /// Shape changes one insert may need: extend, double, split, and again one level down.
 const RESHAPES_MAX: usize = 64;
 
+/// Retired bytes from which on the epoch is told, instead of when it has heard of 64 nodes.
+const RETIRED_BYTES_MAX: usize = 16 << 10;
+
 /// State of the writer; holding it mutably is the right to write.
 #[derive(Default)]
 pub(crate) struct Writer {
     /// Entries of the leaf under change, kept to save allocations.
     pub(crate) entries: Vec<(u64, u64)>,
+    /// Bytes of nodes that were retired since the epoch was last told to free what it can.
+    pub(crate) retired_bytes: usize,
     pub(crate) history: IndexStats,
 }
 
@@ -185,10 +190,10 @@ impl Tree {
         let started = Instant::now();
         let guard = epoch::pin();
         let place = self.locate(key, &guard);
-        let mut reshape = Reshape { tree: self, writer, place, key, guard: &guard, retired: false };
-        let changed = change(&mut reshape);
-        if reshape.retired {
-            // Replaced leaves are large: hand them over now instead of with 64 others.
+        let changed =
+            change(&mut Reshape { tree: self, writer: &mut *writer, place, key, guard: &guard });
+        if writer.retired_bytes >= RETIRED_BYTES_MAX {
+            writer.retired_bytes = 0;
             guard.flush();
         }
         drop(guard);

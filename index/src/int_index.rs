@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use crossbeam_epoch as epoch;
 
 use crate::bulk::build;
-use crate::fit::FILL_LOADED;
+use crate::fit::Density;
 use crate::grow::Writer;
 use crate::leaf::{Growth, Leaf};
 use crate::model::Model;
@@ -16,12 +16,12 @@ use crate::tree::{LOOKUPS_IN_FLIGHT, Tree};
 /// An ordered map from `u64` keys to `u64` payloads with readers that never block.
 ///
 /// Any number of threads read; writers take turns on a lock inside. Every method is linearizable
-/// except scans, which are consistent per leaf (up to 2048 entries): each key present throughout
+/// except scans, which are consistent per leaf (up to 8192 entries): each key present throughout
 /// a scan is reported exactly once, in order. All values of key and payload are legal.
 ///
 /// Expected cost: lookups touch three cache lines beyond the cached top of the tree; an update in
 /// place costs the same. Inserts move a few entries; a leaf that must be laid out anew is copied
-/// once, at most 2048 slots.
+/// once, at most 8192 slots.
 ///
 /// ```
 /// let index = uarr_index::IntIndex::new();
@@ -55,7 +55,7 @@ impl IntIndex {
         if entries.is_empty() {
             return Self::new();
         }
-        Self::with_tree(Tree::new(build(entries, (0, u64::MAX), FILL_LOADED), entries.len()))
+        Self::with_tree(Tree::new(build(entries, (0, u64::MAX), Density::LOADED), entries.len()))
     }
 
     fn with_tree(tree: Tree) -> Self {

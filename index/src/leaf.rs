@@ -31,8 +31,13 @@ use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 /// Slots in a cache line.
 const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 
-/// Most slots of a leaf, 32 KiB: bounds what one insert may have to copy.
-pub(crate) const LEAF_SLOTS_MAX: usize = 2048;
+/// Most slots of a leaf, 128 KiB: bounds what one insert may have to copy, in a tenth of a millisecond. Leaves
+/// of a quarter of that are copied four times as often, which more than one insert in a thousand would notice.
+pub(crate) const LEAF_SLOTS_MAX: usize = 8192;
+
+/// A leaf with at most so many slots takes as many entries; in a larger one, entries that lie too close would
+/// have to be moved too far.
+const FILLED_SLOTS_MAX: usize = 256;
 
 /// Copies of an entry that are written without asking whether there are so many.
 const COPIES_AT_ONCE: usize = 4;
@@ -233,7 +238,8 @@ impl Leaf {
     ) -> HugeBox<Self> {
         assert!(range.0 <= range.1);
         assert!(model.predict(u64::MAX) < slots.len(), "a model stays inside of its leaf");
-        let count_max = (slots.len() * 4 / 5) as u32;
+        let spared = if slots.len() <= FILLED_SLOTS_MAX { 0 } else { slots.len() / 5 };
+        let count_max = (slots.len() - spared) as u32;
         let leaf = Self {
             version: AtomicU64::new(0),
             bounds: AtomicU64::new(pack(bounds.0, bounds.1)),

@@ -13,7 +13,7 @@ use crossbeam_epoch as epoch;
 
 use crate::bulk::build;
 use crate::byte_index::KeySource;
-use crate::fit::FILL_LOADED;
+use crate::fit::Density;
 use crate::grow::Writer;
 use crate::hash::hash;
 use crate::stats::IndexStats;
@@ -84,7 +84,7 @@ impl Points {
     }
 
     fn with_entries(seed: u64, mask: u64, entries: &[(u64, u64)]) -> Self {
-        let tree = Tree::new(build(entries, (0, u64::MAX), FILL_LOADED), entries.len());
+        let tree = Tree::new(build(entries, (0, u64::MAX), Density::LOADED), entries.len());
         Self { tree, seed, mask, moves: AtomicU64::new(0) }
     }
 

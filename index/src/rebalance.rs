@@ -8,7 +8,7 @@
 use crossbeam_epoch::Guard;
 
 use crate::bulk::build;
-use crate::fit::FILL_GROWN;
+use crate::fit::Density;
 use crate::node::{Child, Node};
 use crate::reshape::Reshape;
 
@@ -48,7 +48,7 @@ impl Reshape<'_, '_> {
                 leaf.collect(&mut self.writer.entries);
             }
         }
-        let rebuilt = build(&self.writer.entries, step.range, FILL_GROWN);
+        let rebuilt = build(&self.writer.entries, step.range, Density::GROWN);
         self.tree.replace(steps, level, rebuilt);
         for node in nodes {
             self.retire(node);
@@ -65,7 +65,7 @@ impl Reshape<'_, '_> {
         if !root.is_inner() {
             return self.shrink();
         }
-        self.tree.root.store(build(&[], (0, u64::MAX), FILL_GROWN));
+        self.tree.root.store(build(&[], (0, u64::MAX), Density::GROWN));
         for node in nodes_below(root, self.guard) {
             self.retire(node);
         }

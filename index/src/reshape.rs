@@ -7,8 +7,8 @@
 
 use crossbeam_epoch::Guard;
 
-use crate::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build, leaf_keys_max};
-use crate::fit::{FILL_GROWN, Fit, LEAF_SLOTS_MIN};
+use crate::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build};
+use crate::fit::{Density, Fit, LEAF_SLOTS_MIN};
 use crate::grow::{Place, Step, Writer, retire};
 use crate::leaf::{Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, Inner, Node};
@@ -27,8 +27,6 @@ pub(crate) struct Reshape<'a, 'g> {
     pub(crate) place: Place<'g>,
     pub(crate) key: u64,
     pub(crate) guard: &'g Guard,
-    /// Whether memory waits to be freed.
-    pub(crate) retired: bool,
 }
 
 impl Leaf {
@@ -50,13 +48,12 @@ impl<'g> Reshape<'_, 'g> {
             Growth::Prepend => self.key < first,
             Growth::Within => false,
         };
-        let done = if edge {
-            self.expand_edge(leaf.pattern()) || self.split_edge(leaf.pattern())
-        } else {
-            self.expand()
-        };
-        if !done {
-            self.split();
+        if edge {
+            if !self.expand_edge(leaf.pattern()) && !self.split_edge(leaf.pattern()) {
+                self.split(Density::EDGE);
+            }
+        } else if !self.expand() {
+            self.split(Density::GROWN);
         }
         true
     }
@@ -80,7 +77,7 @@ impl<'g> Reshape<'_, 'g> {
             return false;
         }
         self.collect();
-        let child = build(&self.writer.entries, self.place.leaf.range(), FILL_GROWN);
+        let child = build(&self.writer.entries, self.place.leaf.range(), Density::GROWN);
         self.replace_leaf(child);
         self.writer.history.expansions += 1;
         true
@@ -93,7 +90,11 @@ impl<'g> Reshape<'_, 'g> {
 
     /// Frees an unlinked node when no reader can hold it any more.
     pub(crate) fn retire(&mut self, child: Child) {
-        self.retired = true;
+        // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
+        self.writer.retired_bytes += match unsafe { child.node::<'g>() } {
+            Node::Leaf(leaf) => leaf.size_bytes(),
+            Node::Inner(inner) => inner.size_bytes(),
+        };
         retire(child, self.guard);
     }
 
@@ -105,12 +106,12 @@ impl<'g> Reshape<'_, 'g> {
     /// Lays the leaf out anew with more room, if it may grow and its model is worth it.
     fn expand(&mut self) -> bool {
         let entries = &self.writer.entries;
-        if entries.len() > leaf_keys_max(FILL_GROWN)
+        if entries.len() > Density::GROWN.keys_max()
             || entries.len() > CROWDED_KEYS_MAX && self.place.leaf.is_crowded()
         {
             return false;
         }
-        let fit = Fit::within(entries, FILL_GROWN);
+        let fit = Fit::within(entries, Density::GROWN);
         if entries.len() > LEAF_KEYS_SMALL && fit.cost_ns() > COST_SPLIT_NS {
             return false;
         }
@@ -121,19 +122,19 @@ impl<'g> Reshape<'_, 'g> {
     }
 
     /// Splits the leaf along its parent's slots, or turns it into a subtree.
-    fn split(&mut self) {
-        if !self.place.steps.is_empty() && self.split_sideways() {
+    fn split(&mut self, density: Density) {
+        if !self.place.steps.is_empty() && self.split_sideways(density) {
             self.writer.history.splits += 1;
             return;
         }
-        let child = build(&self.writer.entries, self.place.leaf.range(), FILL_GROWN);
+        let child = build(&self.writer.entries, self.place.leaf.range(), density);
         self.replace_leaf(child);
         self.writer.history.splits += 1;
     }
 
     /// Splits at the slot border nearest to the median key. Doubles the parent's slots first if the
     /// leaf has only one. False if the borders do not separate the keys well.
-    fn split_sideways(&mut self) -> bool {
+    fn split_sideways(&mut self, density: Density) -> bool {
         let step = self.place.steps[self.place.steps.len() - 1];
         let run = step.inner.run(step.slot);
         let entries = &self.writer.entries;
@@ -152,8 +153,8 @@ impl<'g> Reshape<'_, 'g> {
         let Some((slot, cut)) = best.filter(|&(_, cut)| fair(cut)) else { return false };
         let border = step.inner.slot_low(slot) as u64;
         let range = self.place.leaf.range();
-        let left = build(&entries[..cut], (range.0, border - 1), FILL_GROWN);
-        let right = build(&entries[cut..], (border, range.1), FILL_GROWN);
+        let left = build(&entries[..cut], (range.0, border - 1), density);
+        let right = build(&entries[cut..], (border, range.1), density);
         step.inner.set_run((run.0, slot), left);
         step.inner.set_run((slot, run.1), right);
         self.retire(self.place.child);

@@ -100,7 +100,6 @@ impl<S: Storage> Core<S> {
         let mut all = [None; TOGETHER_MAX];
         let locators = &mut all[..keys.len()];
         self.table.get_group(keys, &self.store, locators)?;
-        locators.iter().flatten().for_each(|locator| self.store.prefetch(*locator));
         for locator in locators {
             take(match *locator {
                 Some(locator) => {

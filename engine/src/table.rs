@@ -60,7 +60,8 @@ impl Table {
         Ok(bits.and_then(Locator::from_bits))
     }
 
-    /// As [`Table::get`] for up to 16 keys, whose cache misses overlap; `out` is as long as `keys`.
+    /// As [`Table::get`] for up to 16 keys, with their cache misses and those of the records, which are fetched,
+    /// overlapping; `out` is as long as `keys`.
     pub fn get_group<K: AsKey, M: DataMap>(
         &self,
         keys: &[K],
@@ -69,14 +70,14 @@ impl Table {
     ) -> Result<()> {
         match &self.index {
             Index::Int(index) => {
-                let (mut ints, mut found) = ([0; TOGETHER_MAX], [None; TOGETHER_MAX]);
+                let mut ints = [0; TOGETHER_MAX];
                 for (int, key) in ints.iter_mut().zip(keys) {
                     *int = stored_int(self.kind.encode(key)?.as_ref());
                 }
-                index.get_many(&ints[..keys.len()], &mut found[..keys.len()]);
-                for (out, bits) in out.iter_mut().zip(found) {
-                    *out = bits.and_then(Locator::from_bits);
-                }
+                index.get_many(&ints[..keys.len()], |place, bits| {
+                    out[place] = bits.and_then(Locator::from_bits);
+                    out[place].iter().for_each(|locator| store.prefetch(*locator));
+                });
             }
             Index::Bytes(index) => {
                 let mut encoded = [KeyBytes::Slice(&[]); TOGETHER_MAX];
@@ -86,6 +87,7 @@ impl Table {
                 index.prefetch(encoded[..keys.len()].iter().map(KeyBytes::as_ref));
                 for (out, key) in out.iter_mut().zip(&encoded) {
                     *out = index.get(key.as_ref(), store)?.and_then(Locator::from_bits);
+                    out.iter().for_each(|locator| store.prefetch(*locator));
                 }
             }
         }

@@ -75,11 +75,12 @@ impl IntIndex {
         self.tree.get(key, &epoch::pin())
     }
 
-    /// Looks up every key; `out` has the length of `keys` (asserted). The lookups are interleaved
-    /// in groups of 16 and prefetched: several times faster than one after the other when the index
-    /// does not fit the cache. Each lookup is atomic for itself.
-    pub fn get_many(&self, keys: &[u64], out: &mut [Option<u64>]) {
-        self.tree.get_many(keys, out, &epoch::pin());
+    /// Looks up every key in turn and gives `take` its place in `keys` and its payload. The lookups are
+    /// interleaved in groups of 16 and prefetched: several times faster than one after the other when the index
+    /// does not fit the cache; what `take` prefetches itself overlaps as well. Each lookup is atomic for itself.
+    #[inline]
+    pub fn get_many(&self, keys: &[u64], take: impl FnMut(usize, Option<u64>)) {
+        self.tree.get_many(keys, take, &epoch::pin());
     }
 
     /// Fetches into the cache what lookups and updates of `keys` are about to touch, with the cache misses of

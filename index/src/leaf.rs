@@ -393,15 +393,9 @@ impl Leaf {
         self.predict(key).clamp(begin, end - 1)
     }
 
-    /// Where slot `at` lies, to prefetch.
-    #[inline]
-    pub(crate) fn slot_address(&self, at: usize) -> *const u8 {
-        std::ptr::from_ref(&self.slots[at]).cast()
-    }
-
     /// Fetches the neighbours of a predicted slot: most keys lie within a few slots of it.
     #[inline]
-    fn prefetch_around(&self, at: usize) {
+    pub(crate) fn prefetch_around(&self, at: usize) {
         // One of the two lies in the line of the slot itself, and costs nothing.
         let slot = self.slots.as_ptr().wrapping_add(at);
         prefetch(slot.wrapping_add(SLOTS_PER_LINE / 2).cast());

@@ -52,12 +52,21 @@ impl Tree {
         self.leaf_of(key, guard).get(key)
     }
 
-    /// Looks up all keys; every step is taken for a whole group, so that cache misses overlap.
-    pub(crate) fn get_many(&self, keys: &[u64], out: &mut [Option<u64>], guard: &Guard) {
-        assert!(keys.len() == out.len(), "one result per key");
-        let groups = keys.chunks(LOOKUPS_IN_FLIGHT).zip(out.chunks_mut(LOOKUPS_IN_FLIGHT));
-        for (keys, out) in groups {
-            self.get_group(keys, out, guard);
+    /// Looks up all keys and gives `take` the place of each in `keys` and its payload; every step is taken for a
+    /// whole group, so that cache misses overlap.
+    #[inline]
+    pub(crate) fn get_many(
+        &self,
+        keys: &[u64],
+        mut take: impl FnMut(usize, Option<u64>),
+        guard: &Guard,
+    ) {
+        for (group_index, keys) in keys.chunks(LOOKUPS_IN_FLIGHT).enumerate() {
+            let found = self.approach(keys, guard);
+            for (index, (place, &key)) in found.iter().zip(keys).enumerate() {
+                let payload = place.and_then(|(leaf, at)| leaf.get_near(at, key));
+                take(group_index * LOOKUPS_IN_FLIGHT + index, payload);
+            }
         }
     }
 
@@ -65,13 +74,6 @@ impl Tree {
     pub(crate) fn prefetch(&self, keys: &[u64], guard: &Guard) {
         for keys in keys.chunks(LOOKUPS_IN_FLIGHT) {
             self.approach(keys, guard);
-        }
-    }
-
-    fn get_group(&self, keys: &[u64], out: &mut [Option<u64>], guard: &Guard) {
-        let found = self.approach(keys, guard);
-        for ((place, &key), out) in found.iter().zip(keys).zip(out) {
-            *out = place.and_then(|(leaf, at)| leaf.get_near(at, key));
         }
     }
 
@@ -102,7 +104,7 @@ impl Tree {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
             if let Node::Leaf(leaf) = unsafe { child.node::<'g>() } {
                 let at = leaf.predict(key);
-                prefetch(leaf.slot_address(at));
+                leaf.prefetch_around(at);
                 *place = Some((leaf, at));
             }
         }

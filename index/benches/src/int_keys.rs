@@ -225,7 +225,7 @@ impl IntMap for IntIndex {
     }
 
     fn find_many(&self, keys: &[u64], found: &mut [Option<u64>]) -> bool {
-        self.get_many(keys, found);
+        self.get_many(keys, |place, payload| found[place] = payload);
         true
     }
 

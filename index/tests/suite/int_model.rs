@@ -26,8 +26,12 @@ fn compare(name: &str, index: &IntIndex, model: &BTreeMap<u64, u64>) {
         assert_eq!(index.get(key), Some(payload), "{name}: {key}");
     }
     let wanted: Vec<u64> = model.keys().flat_map(|&k| [k, k.wrapping_add(1)]).collect();
-    let mut found = vec![None; wanted.len()];
-    index.get_many(&wanted, &mut found);
+    let mut found = Vec::with_capacity(wanted.len());
+    index.get_many(&wanted, |place, payload| {
+        assert_eq!(place, found.len(), "{name}: in turn");
+        found.push(payload);
+    });
+    assert_eq!(found.len(), wanted.len());
     for (key, found) in wanted.iter().zip(found) {
         assert_eq!(found, model.get(key).copied(), "{name}: {key} of many");
     }

@@ -136,7 +136,8 @@ impl Reader<'_> {
                 self.check(at, self.index.get(self.keys[at]));
             }
             let first = self.random.below(self.keys.len() as u64 - 15) as usize;
-            self.index.get_many(&self.keys[first..first + 16], &mut found);
+            self.index
+                .get_many(&self.keys[first..first + 16], |place, payload| found[place] = payload);
             for (i, &found) in found.iter().enumerate() {
                 self.check(first + i, found);
             }

@@ -18,6 +18,7 @@ use crate::device::Device;
 use crate::drive::{Driven, Job, Timing, Work};
 use crate::error::BenchError;
 use crate::floor::DeviceFloor;
+use crate::folder::RunFolder;
 use crate::progress::Progress;
 use crate::record::RECORD_BYTES;
 use crate::report::{Drift, Report, Row, RunSpec, SCHEMA};
@@ -56,17 +57,12 @@ pub const fn free_bytes_needed(records: u64) -> u64 {
 /// Measures everything. The report is not judged yet.
 pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
     let dir = &options.dir;
-    if !fs::metadata(dir).is_ok_and(|facts| facts.is_dir()) {
-        let text =
-            format!("{} is not a directory: create it, or name another --dir", dir.display());
-        return Err(BenchError::Setup(text));
-    }
+    let folder = RunFolder::create(dir)?;
     require_free(dir, machine::free_bytes(dir)?, free_bytes_needed(options.run.records))?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start = Instant::now();
     let times = machine::ProcessorTimes::now();
-    let folder = RunFolder::create(dir)?;
-    let mut check = Check::new(options, &folder.0)?;
+    let mut check = Check::new(options, folder.path())?;
     check.run()?;
     check.progress.finish();
     let others_cpu = times
@@ -101,30 +97,6 @@ fn require_free(dir: &Path, free: u64, needed: u64) -> Result<(), BenchError> {
         free >> 20,
         needed >> 20,
     )))
-}
-
-/// The run's own folder, removed when dropped.
-pub(crate) struct RunFolder(PathBuf);
-
-impl RunFolder {
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub fn create(dir: &Path) -> Result<Self, BenchError> {
-        let path = dir.join(format!("run-{}", std::process::id()));
-        let created = fs::create_dir(&path);
-        created.map_err(|error| BenchError::at(&path, "cannot create", &error))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for RunFolder {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("uarr-bench: cannot remove {}: {error}", self.0.display());
-        }
-    }
 }
 
 type OpenStores = Vec<(Contender, Box<dyn Driven>)>;
@@ -321,14 +293,5 @@ mod tests {
         let text =
             "d has 3488 MiB free, the run needs 3489 MiB: name another --dir or fewer --records";
         assert_eq!(error.to_string(), text);
-    }
-
-    #[test]
-    fn the_folder_of_a_run_is_gone_with_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(dir.path()).unwrap();
-        fs::write(folder.0.join("file"), b"x").unwrap();
-        drop(folder);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

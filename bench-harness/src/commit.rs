@@ -5,8 +5,8 @@
 mod parts;
 mod tasks;
 
-use crate::check::RunFolder;
 use crate::error::BenchError;
+use crate::folder::RunFolder;
 use crate::report::Metric;
 use crate::turns::{self, Options};
 

@@ -33,6 +33,7 @@ pub mod device;
 pub mod drive;
 pub mod error;
 pub mod floor;
+pub mod folder;
 pub mod html;
 pub mod machine;
 pub mod plot;

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +14,7 @@ use uarr_bench::check::{CheckOptions, run};
 use uarr_bench::commit::{self, CommitPart};
 use uarr_bench::error::BenchError;
 use uarr_bench::floor::{DeviceFloor, MappedFloor};
+use uarr_bench::folder::RunFolder;
 use uarr_bench::read::{self, ReadPart};
 use uarr_bench::report::{Report, Row, RunSpec};
 use uarr_bench::sample::Repetition;
@@ -246,12 +246,7 @@ fn tables(text: Result<String, BenchError>) -> Result<u8, BenchError> {
 }
 
 fn floor(args: &FloorArgs) -> Result<u8, BenchError> {
-    let folder = args.dir.join(format!("floor-{}", std::process::id()));
-    fs::create_dir(&folder).map_err(|error| BenchError::at(&folder, "cannot create", &error))?;
-    let result = measure_floors(&folder, args);
-    fs::remove_dir_all(&folder)
-        .map_err(|error| BenchError::at(&folder, "cannot remove", &error))?;
-    result
+    measure_floors(RunFolder::create(&args.dir)?.path(), args)
 }
 
 fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {

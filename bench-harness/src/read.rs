@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::check::RunFolder;
 use crate::drive::{Driven, Job, Timing, Work};
 use crate::error::BenchError;
+use crate::folder::RunFolder;
 use crate::record::RECORD_BYTES;
 use crate::report::Metric;
 use crate::store::{Contender, OpenSpec};

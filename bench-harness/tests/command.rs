@@ -102,8 +102,11 @@ fn missed_and_unjudged_targets_have_their_own_codes() {
 #[test]
 fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 5] = [
-        (&["check", "--dir", "missing"], "missing is not a directory"),
+    let cases: [(&[&str], &str); 8] = [
+        (&["check", "--dir", "missing"], "missing is not a directory: create it"),
+        (&["commit", "--dir", "missing"], "missing is not a directory: create it"),
+        (&["read", "--dir", "missing"], "missing is not a directory: create it"),
+        (&["floor", "--dir", "missing"], "missing is not a directory: create it"),
         (&["check", "--dir", ".", "--targets", "none.toml"], "none.toml"),
         (&["check", "--dir", ".", "--seconds", "0"], "not in 0.01 to 60"),
         (&["report", "none.json"], "none.json"),

@@ -13,7 +13,7 @@
 //! check -- phases, rounds --> drive -- closed loops --> stores (engine, RocksDB, SQLite, LMDB)
 //!   |                           |
 //!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
-//!   '--> machine, device                                      '--> text, html (plot)
+//!   '--> machine, device, folder                              '--> text, html (plot)
 //! commit --> turns, drive, floor: the commit path in parts, as tables
 //! read --> turns, drive: the read path in parts, as tables
 //! ```

@@ -143,7 +143,8 @@ impl Reshape<'_, '_> {
     }
 
     /// Starts a new leaf at the slot of `key`, which lies beyond all entries of the full leaf, and lets it have
-    /// the entries that are in this slot already. False if the parent's slots do not allow it.
+    /// the entries that are in this slot already. False if the parent's slots do not allow it, or if one of both leaves
+    /// would be too large.
     pub(crate) fn split_edge(&mut self, growth: Growth) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let run = step.inner.run(step.slot);

@@ -34,6 +34,7 @@ use crate::group::{GroupCell, GroupFacts, Settled};
 use crate::lead::Stint;
 use crate::lock;
 use crate::log::{GroupBuilder, LogPosition};
+use crate::open::BUFFER_COUNT;
 use crate::options::{WhenFull, WriteOptions};
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
@@ -317,7 +318,8 @@ impl<S: Storage> Core<S> {
                 staging.stop = Some(error.clone());
                 return Err(error);
             }
-            if is_first {
+            // Behind full groups the log thread's time runs already.
+            if is_first && staging.sealed.is_empty() {
                 self.wake_log_thread(&mut staging);
             }
             if !options.durable {
@@ -395,7 +397,9 @@ impl<S: Storage> Core<S> {
                 Some(_) => {
                     let full = staging.open.take();
                     staging.sealed.extend(full);
-                    self.wake_log_thread(&mut staging);
+                    if self.has_due_group(&staging) {
+                        self.wake_log_thread(&mut staging);
+                    }
                 }
                 None => {}
             }
@@ -432,6 +436,21 @@ impl<S: Storage> Core<S> {
                 }
             }
         }
+    }
+
+    /// Whether a group should be written without waiting for more, or for the end of its interval.
+    pub fn has_urgent_group(&self, staging: &Staging) -> bool {
+        let mut groups = staging.sealed.iter().chain(&staging.open);
+        groups.any(|group| group.is_awaited) || self.has_due_group(staging)
+    }
+
+    /// Whether full groups should be written although nobody waits for them. In memory-first databases not before
+    /// they take half of the buffers: to wake a thread for each would make one put in a thousand slow.
+    fn has_due_group(&self, staging: &Staging) -> bool {
+        let full_count_min =
+            if self.options.durability.memory_first() { BUFFER_COUNT / 2 } else { 1 };
+        let is_large = |group: &StagedGroup| group.builder.buffer_len() > self.buffer_bytes;
+        staging.sealed.len() >= full_count_min || staging.sealed.iter().any(is_large)
     }
 
     /// Whether the frames are sure to find room in the log and the data file.

@@ -5,8 +5,8 @@
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written pages
 //!   on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
-//! - *log thread*: writes groups that nobody leads: those of tasks, and in memory-first databases full ones at
-//!   once and the open one when its interval is over.
+//! - *log thread*: writes groups that nobody leads: those of tasks, and in memory-first databases full ones when
+//!   they take half of the buffers, all when their interval is over.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -78,7 +78,7 @@ impl<S: Storage> Core<S> {
     pub fn step(&self) -> Result<bool> {
         let write = match self.options.durability {
             Durability::Interval(_) => lock(&self.staging).has_work(),
-            Durability::Manual => lock(&self.staging).has_urgent_group(),
+            Durability::Manual => self.has_urgent_group(&lock(&self.staging)),
             Durability::Sync => false,
         };
         if write {
@@ -201,7 +201,7 @@ impl<S: Storage> Core<S> {
             }
             let now = self.storage.now();
             let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
-            let is_urgent = staging.has_urgent_group();
+            let is_urgent = self.has_urgent_group(&staging);
             // Whoever leads already goes on to the next group, or wakes this thread for it.
             if !staging.leader && (is_urgent || (staging.has_work() && now >= due)) {
                 if !is_urgent {

@@ -75,6 +75,11 @@ impl GroupBuilder {
         self.end + frame_bytes <= self.buffer.len() && self.result_bytes <= RESULT_BYTES_MAX
     }
 
+    /// Bytes of the buffer.
+    pub fn buffer_len(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub fn last_lsn(&self) -> u64 {
         self.first_lsn + u64::from(self.record_count) - 1
     }

@@ -31,7 +31,7 @@ const DATA_DIR: &str = "data";
 /// A killed process' ring may hold its files a little longer than the process lives.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// Buffers of groups: four at the device, one being filled, three in between.
-const BUFFER_COUNT: usize = 8;
+pub(crate) const BUFFER_COUNT: usize = 8;
 
 /// Opens the database in `storage`, or creates it.
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {

@@ -75,11 +75,6 @@ impl Staging {
         self.open.is_some() || !self.sealed.is_empty()
     }
 
-    /// Whether a group should be written without waiting for more.
-    pub fn has_urgent_group(&self) -> bool {
-        !self.sealed.is_empty() || self.open.as_ref().is_some_and(|group| group.is_awaited)
-    }
-
     pub fn take_oldest(&mut self) -> Option<StagedGroup> {
         self.sealed.pop_front().or_else(|| self.open.take())
     }

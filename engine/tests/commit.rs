@@ -117,6 +117,51 @@ fn a_write_may_ask_for_more_than_its_database_promises() {
     }
 }
 
+const GROUP_BYTES: usize = 1 << 14;
+
+/// Puts records whose frames fill `group_count` groups of [`GROUP_BYTES`] and begin another; returns how many.
+fn fill_groups<S: Storage>(db: &Db<S>, group_count: u64) -> u64 {
+    // A group has room for three of them beside its header and that of a segment.
+    let value = [7; 3500];
+    let put_count = group_count * 3 + 1;
+    (0..put_count).for_each(|key| _ = db.put(key, value).unwrap());
+    put_count
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn full_groups_wait_for_their_interval_while_most_buffers_are_free() {
+    for durability in [Durability::Interval(HOUR), Durability::Manual] {
+        let memory = Memory::new();
+        let db = builder("memory".as_ref()).durability(durability).group_bytes(GROUP_BYTES);
+        let db = db.open_on(memory.clone()).unwrap();
+        fill_groups(&db, 3);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(db.stats().group_count, 0);
+        fill_groups(&db, 1);
+        wait_until("half of the buffers are in use", || db.stats().group_count > 0);
+    }
+}
+
+#[test]
+fn full_groups_and_the_open_one_are_durable_after_the_interval() {
+    let dir = tempfile::tempdir().unwrap();
+    let interval = Durability::Interval(Duration::from_millis(5));
+    let db = builder(dir.path()).durability(interval).group_bytes(GROUP_BYTES).open().unwrap();
+    let mut written = 0;
+    for _ in 0..20 {
+        written += fill_groups(&db, 2);
+        wait_until("the interval is over", || db.stats().durable_lsn == written);
+    }
+}
+
 #[test]
 fn tasks_delete_too() {
     let (memory, db) = in_memory(Durability::Sync);

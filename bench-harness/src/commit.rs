@@ -1,4 +1,4 @@
-//! The commit path by itself: strategies, threads and tasks, rotation, memory-first writes, loads.
+//! The commit path by itself: strategies, threads and tasks, rotation, memory-first writes, loads, fixed rates.
 //!
 //! What was written is read back before a part ends.
 
@@ -23,11 +23,22 @@ pub enum CommitPart {
     Memory,
     /// Loading an empty store, in key order and not.
     Load,
+    /// Durable writes at a fixed rate.
+    Paced,
+    /// Writes acknowledged in memory at a fixed rate.
+    PacedMemory,
 }
 
 impl turns::Part for CommitPart {
-    const ALL: &'static [Self] =
-        &[Self::Strategies, Self::Threads, Self::Rotation, Self::Memory, Self::Load];
+    const ALL: &'static [Self] = &[
+        Self::Strategies,
+        Self::Threads,
+        Self::Rotation,
+        Self::Memory,
+        Self::Load,
+        Self::Paced,
+        Self::PacedMemory,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -36,6 +47,8 @@ impl turns::Part for CommitPart {
             Self::Rotation => "rotation",
             Self::Memory => "memory",
             Self::Load => "load",
+            Self::Paced => "paced",
+            Self::PacedMemory => "paced-memory",
         }
     }
 
@@ -49,13 +62,23 @@ impl turns::Part for CommitPart {
                 "loading an empty store; ratio: records per second against the first row. uarr's are \
                  durable when the time ends, the peers' are in the page cache"
             }
+            Self::Paced => {
+                "durable puts begun at a fixed rate, whatever came of those before (open loop): response from \
+                 when one was to begin, service from when it began; CPU with that of waiting awake; ratio: p99 \
+                 against the first row"
+            }
+            Self::PacedMemory => {
+                "puts that are not waited for, begun at fixed rates as in the part paced; ratio: p99.9 against the \
+                 first row"
+            }
         }
     }
 
     fn metric(self) -> Metric {
         match self {
             Self::Strategies => Metric::P50Ns,
-            Self::Rotation => Metric::P999Ns,
+            Self::Paced => Metric::P99Ns,
+            Self::Rotation | Self::PacedMemory => Metric::P999Ns,
             Self::Threads | Self::Memory | Self::Load => Metric::OpsPerSecond,
         }
     }

@@ -1,7 +1,7 @@
 //! Runs work against a store from one or many threads and takes the numbers.
 //!
-//! The load is a closed loop: each thread starts its next operation when the last one is done, so a
-//! stall delays later operations without being charged to them. Rows say so.
+//! The load is a closed loop, where each thread starts its next operation when the last one is done, or an open one,
+//! where they start at a fixed rate (see `stopwatch`). Rows say which.
 //!
 //! Every value read is checked while it is measured (see [`crate::record`]); of a scan every byte is read, and
 //! order, number and the last value are checked. A wrong or missing one ends the run.
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
 use crate::record::{Random, VALUE_BYTES, fill, is_right, key_of};
-use crate::sample::{Latencies, Sample, latencies};
+use crate::sample::{Sample, merge};
+use crate::stopwatch::Stopwatch;
 use crate::store::{Contender, Counters, Session, Store};
 
 /// Operations between two looks at the clock when they are not timed one by one.
@@ -73,6 +74,12 @@ pub enum Timing {
     Whole,
     /// Every operation.
     Each,
+    /// Every operation, and they begin at a fixed rate, whatever came of those before. A run may begin fewer if
+    /// the store cannot keep up.
+    Paced {
+        /// Operations per second of all threads together.
+        per_second: u32,
+    },
 }
 
 /// One measurement.
@@ -137,15 +144,10 @@ impl<S: Store> Driven for Driver<S> {
         });
         let after = Usage::now();
         let mut sample = Sample {
-            op_count: 0,
-            elapsed_ns: 0,
             threads: job.threads,
             cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
             major_faults: after.major_faults.saturating_sub(before.major_faults),
-            latencies: None,
-            counters: None,
-            device: None,
-            written: Vec::new(),
+            ..Sample::default()
         };
         for lane in lanes {
             let lane = lane.map_err(|_| {
@@ -223,7 +225,7 @@ impl<S: Store> Driver<S> {
 struct Lane {
     op_count: u64,
     end: Instant,
-    latencies: Option<Latencies>,
+    stopwatch: Option<Stopwatch>,
     written: Option<Range<u64>>,
 }
 
@@ -237,10 +239,7 @@ impl Sample {
             threads: 1,
             cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
             major_faults: after.major_faults.saturating_sub(before.major_faults),
-            latencies: None,
-            counters: None,
-            device: None,
-            written: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -249,12 +248,9 @@ impl Sample {
         self.elapsed_ns = self.elapsed_ns.max(nanos(elapsed));
         self.op_count += lane.op_count;
         self.written.extend(lane.written);
-        match (&mut self.latencies, lane.latencies) {
-            (Some(all), Some(more)) => {
-                all.add(more).expect("histograms of one run have the same bounds");
-            }
-            (all @ None, more) => *all = more,
-            (Some(_), None) => {}
+        if let Some(stopwatch) = lane.stopwatch {
+            merge(&mut self.latencies, &stopwatch.response);
+            stopwatch.service.iter().for_each(|service| merge(&mut self.service, service));
         }
     }
 }
@@ -262,6 +258,8 @@ impl Sample {
 /// The sequence of operations of one thread.
 struct Operations {
     contender: Contender,
+    /// Of the thread.
+    number: u32,
     work: Work,
     first: u64,
     next: u64,
@@ -280,21 +278,18 @@ impl Operations {
         };
         let random = Random::new(job.seed ^ (u64::from(number) << 32));
         let (value, batch) = ([0; VALUE_BYTES], Vec::new());
-        Self { contender, work: job.work, first, next: first, random, value, batch }
+        Self { contender, number, work: job.work, first, next: first, random, value, batch }
     }
 
     fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
         let deadline = Instant::now() + job.duration;
         let op_count_max = (job.op_count_max / u64::from(job.threads)).max(1);
-        let mut latencies = (job.timing == Timing::Each).then(latencies);
+        let mut stopwatch = Stopwatch::new(job, self.number);
         let mut op_count = 0;
         let mut end;
         loop {
-            if let Some(latencies) = &mut latencies {
-                let begin = Instant::now();
-                self.step(session)?;
-                end = Instant::now();
-                latencies.saturating_record(nanos(end - begin));
+            if let Some(stopwatch) = &mut stopwatch {
+                end = stopwatch.time(|| self.step(session))?;
                 op_count += 1;
             } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
                 self.step(session)?;
@@ -313,7 +308,7 @@ impl Operations {
         }
         let writes_new = matches!(self.work, Work::Put { .. } | Work::Batches { .. });
         let written = writes_new.then_some(self.first..self.next);
-        Ok(Lane { op_count, end, latencies, written })
+        Ok(Lane { op_count, end, stopwatch, written })
     }
 
     #[inline]
@@ -484,6 +479,8 @@ mod tests {
         LosesWrites,
         /// There is no session for the third and later threads.
         RefusesSessions,
+        /// The write of record 99 takes 100 ms.
+        Stalls,
     }
 
     struct MapStore {
@@ -527,6 +524,9 @@ mod tests {
 
     impl Session for MapSession<'_> {
         fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
+            if self.0.fault == Fault::Stalls && key == key_of(99) {
+                thread::sleep(Duration::from_millis(100));
+            }
             if !(self.0.fault == Fault::LosesWrites && self.0.is_hundredth_call()) {
                 self.0.map.lock().unwrap().insert(key, value.to_vec());
             }
@@ -654,6 +654,37 @@ mod tests {
         assert!(
             matches!(error, Err(BenchError::WrongData(text)) if text.contains("left records out"))
         );
+    }
+
+    #[test]
+    fn at_a_fixed_rate_a_stall_is_charged_to_all_who_came_meanwhile() {
+        const STALLED_MIN: f64 = 50e6;
+        let put = Work::Put { first: 0 };
+        let paced = |per_second| job(put, 1, Timing::Paced { per_second });
+        let sample = driver(Fault::Stalls).run(&paced(1000)).unwrap();
+        assert_eq!(sample.op_count, 2000);
+        let p99 = |all: &Option<crate::sample::Latencies>| {
+            crate::sample::percentile(all.as_ref().unwrap(), 0.99).unwrap()
+        };
+        assert!(p99(&sample.latencies) > STALLED_MIN, "{}", p99(&sample.latencies));
+        assert!(p99(&sample.service) < STALLED_MIN, "{}", p99(&sample.service));
+        assert!(sample.service.unwrap().max() as f64 > 2.0 * STALLED_MIN);
+
+        let closed = driver(Fault::Stalls).run(&job(put, 1, Timing::Each)).unwrap();
+        assert!(p99(&closed.latencies) < STALLED_MIN);
+        assert!(closed.service.is_none());
+    }
+
+    #[test]
+    fn threads_keep_a_rate_together() {
+        let per_second = 4000;
+        let started = Instant::now();
+        let sample = driver(Fault::None)
+            .run(&job(Work::Put { first: 0 }, 4, Timing::Paced { per_second }))
+            .unwrap();
+        assert_eq!(sample.op_count, 2000);
+        // 500 operations of each thread, 1 ms apart.
+        assert!(started.elapsed() >= Duration::from_millis(499));
     }
 
     #[test]

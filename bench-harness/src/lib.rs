@@ -10,7 +10,7 @@
 //! How the modules fit together:
 //!
 //! ```text
-//! check -- phases, rounds --> drive -- closed loops --> stores (engine, RocksDB, SQLite, LMDB)
+//! check -- phases, rounds --> drive -- many threads --> stores (engine, RocksDB, SQLite, LMDB)
 //!   |                           |
 //!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
 //!   '--> machine, device, folder                              '--> text, html (plot)
@@ -46,6 +46,7 @@ pub mod results;
 pub mod sample;
 #[cfg(test)]
 mod sample_report;
+mod stopwatch;
 pub mod store;
 pub mod stores;
 pub mod targets;

@@ -38,7 +38,7 @@ struct Cli {
 enum Command {
     /// Floor, engine and peers in one run, judged by a targets file.
     Check(CheckArgs),
-    /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes, loads.
+    /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes, loads, fixed rates.
     Commit(CommitArgs),
     /// The read path in parts: gets of one and two threads, misses, scans.
     Read(ReadArgs),
@@ -83,7 +83,7 @@ struct CheckArgs {
 struct CommitArgs {
     #[command(flatten)]
     turns: TurnsArgs,
-    /// Only these: strategies, threads, rotation, memory, load [default: all].
+    /// Only these: strategies, threads, rotation, memory, load, paced, paced-memory [default: all].
     #[arg(long, value_delimiter = ',', value_parser = part::<CommitPart>)]
     parts: Vec<CommitPart>,
 }

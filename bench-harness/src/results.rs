@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::report::{Row, RowResult};
-use crate::sample::{Latencies, Repetition, Sample, curve};
+use crate::sample::{Latencies, Repetition, Sample, curve, merge};
 use crate::store::{Class, Contender};
 
 /// The samples so far.
@@ -42,10 +42,7 @@ impl Results {
         assert_eq!((gathered.class, gathered.threads), (class, whole.threads));
         gathered.repetitions.push(Repetition::new(whole, timed));
         let Some(latencies) = &timed.unwrap_or(whole).latencies else { return };
-        match &mut gathered.latencies {
-            Some(all) => all.add(latencies).expect("histograms of one run have the same bounds"),
-            empty @ None => *empty = Some(latencies.clone()),
-        }
+        merge(&mut gathered.latencies, latencies);
     }
 
     /// The rows, in the order they are shown.

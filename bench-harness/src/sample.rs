@@ -24,8 +24,16 @@ pub fn latencies() -> Latencies {
         .expect("1 ns to 120 s with three digits are bounds that a histogram can have")
 }
 
+/// Adds `more` to `all`.
+pub fn merge(all: &mut Option<Latencies>, more: &Latencies) {
+    match all {
+        Some(all) => all.add(more).expect("histograms of one run have the same bounds"),
+        None => *all = Some(more.clone()),
+    }
+}
+
 /// The raw outcome of one measurement.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sample {
     /// Operations completed.
     pub op_count: u64,
@@ -37,8 +45,11 @@ pub struct Sample {
     pub cpu_ns: u64,
     /// Page faults that waited for the device.
     pub major_faults: u64,
-    /// Latency of each operation, if they were timed one by one.
+    /// Latency of each operation, if they were timed one by one. Begun at a fixed rate, it counts from when
+    /// the operation was to begin.
     pub latencies: Option<Latencies>,
+    /// Of operations begun at a fixed rate, the latency of each from its real begin.
+    pub service: Option<Latencies>,
     /// What the store counted meanwhile.
     pub counters: Option<Counters>,
     /// What the whole device counted meanwhile, other processes included.
@@ -179,8 +190,7 @@ mod tests {
                 flush_count: op_count / 2,
                 write_count: 0,
             }),
-            device: None,
-            written: Vec::new(),
+            ..Sample::default()
         }
     }
 

@@ -118,18 +118,33 @@ pub(crate) fn take_turns(
         .into_iter()
         .map(|contestant| {
             let Contestant { name, records_per_op, turn } = contestant;
-            (turn, Line { name, records_per_op, rounds: Vec::new() })
+            (turn, name, [const { Vec::new() }; 2], records_per_op)
         })
         .collect();
     for round in 0..rounds {
-        for (turn, line) in &mut all {
-            progress.now(format!("{}: {}, round {}", part.name(), line.name, round + 1));
-            line.rounds.push(Repetition::new(&turn(round)?, None));
+        for (turn, name, [rounds, services], _) in &mut all {
+            progress.now(format!("{}: {name}, round {}", part.name(), round + 1));
+            let mut sample = turn(round)?;
+            rounds.push(Repetition::new(&sample, None));
+            if sample.service.is_some() {
+                sample.latencies = sample.service.take();
+                services.push(Repetition::new(&sample, None));
+            }
             progress.step();
         }
     }
     progress.finish();
-    Ok(all.into_iter().map(|(_, line)| line).collect())
+    let lines = all.into_iter().flat_map(|(_, name, [rounds, services], records_per_op)| {
+        let line = |name, rounds| Line { name, records_per_op, rounds };
+        match services.is_empty() {
+            true => vec![line(name, rounds)],
+            false => {
+                let response = line(format!("{name}, response"), rounds);
+                vec![response, line(format!("{name}, service"), services)]
+            }
+        }
+    });
+    Ok(lines.collect())
 }
 
 fn table(metric: Metric, lines: &[Line]) -> Table {

@@ -124,6 +124,22 @@ fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
 }
 
 #[test]
+fn writes_at_fixed_rates_show_response_and_service_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--seconds", "0.02", "--reps", "1", "--parts", "paced,paced-memory"];
+    let output = command(dir.path(), &[&["commit", "--dir", "."], &small[..]].concat());
+    let shown = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    for rate in ["1000", "10000", "100000", "300000"] {
+        for times in ["response", "service"] {
+            let line = format!("uarr, {rate} per second, {times} ");
+            assert!(shown.contains(&line), "{line} is missing in\n{shown}");
+        }
+    }
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
 fn the_floor_alone_is_measured_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let output = command(dir.path(), &["floor", "--dir", ".", "--seconds", "0.02", "--mib", "1"]);

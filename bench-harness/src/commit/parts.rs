@@ -42,6 +42,8 @@ pub(super) fn measure(
         Part::Rotation => stage.rotation(),
         Part::Memory => stage.memory(),
         Part::Load => stage.load(),
+        Part::Paced => stage.paced(),
+        Part::PacedMemory => stage.paced_memory(),
     }
 }
 
@@ -248,6 +250,26 @@ impl Stage<'_> {
             contestants.push(contestant.of_batches(BATCH_RECORDS));
         }
         take_turns(Part::Memory, self.options.rounds, contestants)
+    }
+
+    fn paced(&self) -> Result<Vec<Line>, BenchError> {
+        let contestants = stores().map(|store| self.at_rate(store, true, 1000)).collect();
+        take_turns(Part::Paced, self.options.rounds, contestants)
+    }
+
+    fn paced_memory(&self) -> Result<Vec<Line>, BenchError> {
+        let own = [100_000, 300_000].map(|per_second| (Contender::Uarr, per_second));
+        let contestants = stores().map(|store| (store, 10_000)).chain(own);
+        let contestants = contestants.map(|(store, rate)| self.at_rate(store, false, rate));
+        take_turns(Part::PacedMemory, self.options.rounds, contestants.collect())
+    }
+
+    /// Puts of one thread at a fixed rate, into a store of its own.
+    fn at_rate(&self, store: Contender, durable: bool, per_second: u32) -> Contestant<'_> {
+        Contestant::new(format!("{store}, {per_second} per second"), move |_| {
+            let job = self.puts(1, Timing::Paced { per_second });
+            self.alone(store.name(), || self.peer(store, durable), &job)
+        })
     }
 
     /// Batches of records in random order, until all records are written.

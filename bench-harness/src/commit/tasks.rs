@@ -68,8 +68,8 @@ pub(super) fn measure(
             flush_count: now.flush_count - counters.flush_count,
             write_count: now.write_count - counters.write_count,
         }),
-        device: None,
         written,
+        ..Sample::default()
     })
 }
 

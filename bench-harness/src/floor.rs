@@ -34,6 +34,8 @@ const FILE_NAME: &str = "floor.device";
 const MAP_NAME: &str = "floor.mapped";
 /// Size of the map's chunks.
 const CHUNK_BYTES: u64 = 64 << 20;
+/// Bytes per slot: what an index of 16-byte entries takes that is seven tenths full.
+const SLOT_BYTES: u64 = 24;
 /// Operations between two looks at the clock where the operation is shorter than the look.
 const BURST_OPS: u64 = 1024;
 
@@ -143,19 +145,33 @@ fn open_direct(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// Values in a mapped file, all of it in memory: what a get costs when the index costs nothing.
+/// Values in a mapped file, all of it in memory: what a get costs when the index costs nothing but the wait for one
+/// slot, or nothing at all.
 pub struct MappedFloor {
     map: <System as Storage>::Map,
     record_count: u64,
+    /// Where the slots lie, behind the values.
+    slots_address: u64,
+}
+
+/// How the place of a value is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// It follows from the number of the record: one wait for memory.
+    Number,
+    /// A slot at a random place tells: two waits, the second for what the first brings. No index that keeps its
+    /// slots apart from the records does with less.
+    Slot,
 }
 
 impl MappedFloor {
-    /// Writes `record_count` values through a map of a new file in `dir`.
+    /// Writes `record_count` values, and a slot for each, through a map of a new file in `dir`.
     pub fn create(dir: &Path, record_count: u64) -> Result<Self, BenchError> {
         let fail = |error: io::Error| BenchError::at(dir, "cannot map the floor's file in", &error);
         let system = System::open(dir, SystemOptions::default()).map_err(fail)?;
         let file = system.open(MAP_NAME, OpenMode::CreateMapped).map_err(fail)?;
-        let bytes = (record_count * VALUE_BYTES as u64).next_multiple_of(CHUNK_BYTES);
+        let slots_address = (record_count * VALUE_BYTES as u64).next_multiple_of(CHUNK_BYTES);
+        let bytes = (slots_address + record_count * SLOT_BYTES).next_multiple_of(CHUNK_BYTES);
         let (map, mut writer) = system.map(&file, bytes, CHUNK_BYTES, &[]).map_err(fail)?;
         writer.grow(bytes).map_err(fail)?;
         let mut value = [0; VALUE_BYTES];
@@ -163,11 +179,15 @@ impl MappedFloor {
             fill(key_of(number), 0, &mut value);
             writer.append(number * VALUE_BYTES as u64, &[&value]);
         }
-        Ok(Self { map, record_count })
+        for number in 0..record_count {
+            let place = number * VALUE_BYTES as u64;
+            writer.append(slots_address + number * SLOT_BYTES, &[&place.to_le_bytes()]);
+        }
+        Ok(Self { map, record_count, slots_address })
     }
 
     /// Reads and checks values at random places for `duration`; only the whole is timed.
-    pub fn measure(&self, duration: Duration, seed: u64) -> Result<Sample, BenchError> {
+    pub fn measure(&self, via: Via, duration: Duration, seed: u64) -> Result<Sample, BenchError> {
         let mut random = Random::new(seed);
         let before = Usage::now();
         let start = Instant::now();
@@ -178,7 +198,7 @@ impl MappedFloor {
             let mut right_count = 0;
             for _ in 0..BURST_OPS {
                 let number = random.below(self.record_count);
-                let value = self.map.bytes(number * VALUE_BYTES as u64, VALUE_BYTES);
+                let value = self.value(via, number);
                 right_count +=
                     u64::from(value.is_some_and(|value| is_right(key_of(number), value)));
             }
@@ -189,6 +209,18 @@ impl MappedFloor {
             end = Instant::now();
         }
         Ok(Sample::since(before, op_count, end - start))
+    }
+
+    #[inline]
+    fn value(&self, via: Via, number: u64) -> Option<&[u8]> {
+        let place = match via {
+            Via::Number => number * VALUE_BYTES as u64,
+            Via::Slot => {
+                let slot = self.map.bytes(self.slots_address + number * SLOT_BYTES, 8)?;
+                u64::from_le_bytes(*slot.as_array()?)
+            }
+        };
+        self.map.bytes(place, VALUE_BYTES)
     }
 }
 
@@ -212,6 +244,10 @@ mod tests {
         assert!(bytes[..BLOCK_BYTES].iter().all(|&byte| byte == 0x5a), "offset 0 is written last");
 
         let mapped = MappedFloor::create(dir.path(), 1000).unwrap();
-        assert!(mapped.measure(Duration::from_millis(1), 1).unwrap().op_count >= BURST_OPS);
+        for via in [Via::Number, Via::Slot] {
+            let sample = mapped.measure(via, Duration::from_millis(1), 1).unwrap();
+            assert!(sample.op_count >= BURST_OPS);
+            assert_eq!(mapped.value(via, 999), mapped.map.bytes(999 * 128, 128));
+        }
     }
 }

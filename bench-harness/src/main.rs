@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use uarr_bench::check::{CheckOptions, run};
 use uarr_bench::commit::{self, CommitPart};
 use uarr_bench::error::BenchError;
-use uarr_bench::floor::{DeviceFloor, MappedFloor};
+use uarr_bench::floor::{DeviceFloor, MappedFloor, Via};
 use uarr_bench::folder::RunFolder;
 use uarr_bench::read::{self, ReadPart};
 use uarr_bench::report::{Report, Row, RunSpec};
@@ -260,7 +260,7 @@ fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {
         print(&(text::floor_line(row, &Repetition::new(&sample, None)) + "\n"));
     }
     let record_count = (args.mib << 20) / uarr_bench::record::RECORD_BYTES;
-    let sample = MappedFloor::create(folder, record_count)?.measure(duration, 1)?;
+    let sample = MappedFloor::create(folder, record_count)?.measure(Via::Number, duration, 1)?;
     print(&(text::floor_line(Row::ReadMapped, &Repetition::new(&sample, None)) + "\n"));
     Ok(0)
 }

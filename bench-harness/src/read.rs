@@ -1,12 +1,14 @@
 //! The read path by itself: gets of one and two threads, misses, scans.
 //!
-//! Every store is loaded in random order, in batches of 1000, settled, and read once before it is measured.
+//! Every store is loaded in random order, in batches of 1000, settled, and read once before it is measured. The floor
+//! is what memory takes for the same records without any index.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::drive::{Driven, Job, Timing, Work};
 use crate::error::BenchError;
+use crate::floor::{MappedFloor, Via};
 use crate::folder::RunFolder;
 use crate::record::RECORD_BYTES;
 use crate::report::Metric;
@@ -20,10 +22,14 @@ const BATCH_RECORDS: u64 = 1000;
 /// Records of a short scan.
 const SCAN_RECORDS: u64 = 100;
 
+/// Gets without an index: what memory takes.
+const FLOORS: [(&str, Via); 2] =
+    [("floor: slot, then record", Via::Slot), ("floor: record at a known place", Via::Number)];
+
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadPart {
-    /// Single records that are there, by one thread and by two.
+    /// Single records that are there, by one thread and by two, beside the floor.
     Gets,
     /// Records that are not there.
     Misses,
@@ -65,7 +71,9 @@ impl Part for ReadPart {
 pub fn run(options: &Options<ReadPart>) -> Result<String, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
     let stores = load_all(options, folder.path())?;
-    let tables = turns::tables(options, folder.path(), |part| measure(part, options, &stores))?;
+    let floor = MappedFloor::create(folder.path(), options.records)?;
+    let tables =
+        turns::tables(options, folder.path(), |part| measure(part, options, &stores, &floor))?;
     stores.into_iter().try_for_each(|(_, store)| store.close())?;
     let facts = stores::facts(&Contender::READ_STORES);
     let lines: String = facts.iter().map(|store| text::store_line(store) + "\n").collect();
@@ -76,6 +84,7 @@ fn measure(
     part: ReadPart,
     options: &Options<ReadPart>,
     stores: &Loaded,
+    floor: &MappedFloor,
 ) -> Result<Vec<Line>, BenchError> {
     let record_count = options.records;
     let mut contestants = Vec::new();
@@ -96,6 +105,10 @@ fn measure(
         ReadPart::Gets => {
             add(1, Work::Get { record_count }, 1);
             add(2, Work::Get { record_count }, 1);
+            for (name, via) in FLOORS {
+                let turn = move |round| floor.measure(via, options.duration, u64::from(round));
+                contestants.push(Contestant::new(name, turn));
+            }
         }
         ReadPart::Misses => add(1, Work::Miss, 1),
         ReadPart::Scans => add(1, Work::Scan { record_count, records: SCAN_RECORDS }, SCAN_RECORDS),

@@ -49,7 +49,15 @@ fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
     let output = command(dir.path(), &[&["read", "--dir", "."], &small[..]].concat());
     let shown = text(&output);
     assert_eq!(output.status.code(), Some(0), "{shown}");
-    for part in ["integer keys", "gets:", "uarr, 2 threads", "misses:", "scans:", "full-scans:"] {
+    for part in [
+        "integer keys",
+        "gets:",
+        "uarr, 2 threads",
+        "floor: slot",
+        "misses:",
+        "scans:",
+        "full-scans:",
+    ] {
         assert!(shown.contains(part), "{part} is missing in\n{shown}");
     }
     assert_eq!(names(dir.path()), Vec::<String>::new());

@@ -5,7 +5,7 @@
 use super::{Check, OpenStores};
 use crate::drive::{Job, Timing, Work};
 use crate::error::BenchError;
-use crate::floor::MappedFloor;
+use crate::floor::{MappedFloor, Via};
 use crate::reopen;
 use crate::report::Row;
 use crate::store::{Class, Contender};
@@ -96,7 +96,7 @@ impl Check<'_> {
         self.progress.phase("gets");
         for round in 0..self.rounds() {
             self.measure_floor(Row::ReadDirect, Class::Read, 2, round)?;
-            let sample = mapped.measure(self.seconds / 2, u64::from(round))?;
+            let sample = mapped.measure(Via::Number, self.seconds / 2, u64::from(round))?;
             self.results.add(Row::ReadMapped, Contender::Floor, Class::Read, &sample, None);
             self.progress.step();
             self.whole_and_timed(&stores, Row::Get, Work::Get { record_count }, round)?;

@@ -38,8 +38,8 @@ impl Density {
     pub(crate) const GROWN: Self = Self { percent: 60, slots_max: LEAF_SLOTS_MAX };
     /// Where entries come in order: their leaves are written once, and large ones would gain nothing.
     pub(crate) const EDGE: Self = Self { percent: 60, slots_max: LEAF_SLOTS_MAX / 4 };
-    /// Of a leaf that such entries have left behind.
-    pub(crate) const CLOSED: Self = Self { percent: 85, slots_max: LEAF_SLOTS_MAX / 4 };
+    /// Of a leaf that such entries have left behind and that is laid out anew: as full as after a bulk load.
+    pub(crate) const CLOSED: Self = Self { percent: 70, slots_max: LEAF_SLOTS_MAX * 3 / 10 };
 
     /// Most entries of a leaf.
     pub(crate) const fn keys_max(self) -> usize {

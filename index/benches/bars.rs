@@ -12,6 +12,7 @@ use std::ops::Bound;
 
 use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource};
 
+#[allow(dead_code, reason = "tests use another part")]
 #[path = "../tests/suite/keys.rs"]
 mod keys;
 

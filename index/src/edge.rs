@@ -7,12 +7,14 @@
 //! stays where it is, with all its entries, if its model is right, and is laid out anew if not. So
 //! ascending and descending keys are written once, in order.
 //!
-//! A leaf that fills up before such a key comes is split at the slot of the next key, see `split_edge`.
+//! A leaf that fills up before such a key comes is split at the slot of the next key, see `split_edge`. If all its
+//! entries lie in that slot, the slot alone becomes a subtree, see `set_apart`.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::bulk::build;
 use crate::fit::{Density, Fit};
+use crate::grow::Step;
 use crate::leaf::{Growth, Leaf};
 use crate::model::Model;
 use crate::node::Child;
@@ -88,17 +90,20 @@ impl Leaf {
 }
 
 impl Reshape<'_, '_> {
-    /// Hands over to a new leaf from the slot of `key` on, which is none of the slots with entries.
+    /// Hands over to a new leaf that has the slot of `key`, which is none of the slots with entries.
     pub(crate) fn close(&mut self) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let Some((first, last)) = self.place.leaf.ends() else { return false };
         let (leaf, growth) = (self.place.leaf, self.place.leaf.growth);
         let run = step.inner.run(step.slot);
-        let edge_key = if growth == Growth::Append { last } else { first };
-        if step.inner.slot_of(edge_key) == step.slot {
+        let edge_slot = step.inner.slot_of(if growth == Growth::Append { last } else { first });
+        if edge_slot == step.slot {
             return false;
         }
-        let (stays, taken, border) = beside(run, step.slot, growth);
+        // Downwards, right beside the entries: keys between them and this one, if they ascend, would each ask for
+        // a leaf of their own. Upwards that would nest clusters of keys far apart.
+        let next_slot = if growth == Growth::Append { step.slot } else { edge_slot - 1 };
+        let (stays, taken, border) = beside(run, next_slot, growth);
         let border_key = step.inner.slot_low(border) as u64;
         assert!(if growth == Growth::Append { last < border_key } else { border_key <= first });
         let (stays_range, taken_range) = cut(leaf.range(), border_key, growth);
@@ -152,7 +157,7 @@ impl Reshape<'_, '_> {
         if stays.0 >= stays.1 {
             return false;
         }
-        let border_key = step.inner.slot_low(border) as u64;
+        let Some(border_key) = self.border_key(&step, border) else { return false };
         let entries = &self.writer.entries;
         let (left, right) = entries.split_at(entries.partition_point(|&(key, _)| key < border_key));
         let (staying, moving) =
@@ -169,6 +174,35 @@ impl Reshape<'_, '_> {
         self.retire(self.place.child);
         self.writer.history.splits += 1;
         true
+    }
+
+    /// Leaves the slots beyond that of `key` to a new leaf, so that what becomes of a full leaf below one slot of the
+    /// parent is over when keys have left that slot: else it would take in all that is to come, one level deeper
+    /// each time keys lie twice as close. False if there are none.
+    pub(crate) fn set_apart(&mut self, growth: Growth) -> bool {
+        let Some(step) = self.place.steps.last().copied() else { return false };
+        let run = step.inner.run(step.slot);
+        let (taken, border) = match growth {
+            Growth::Append => ((step.slot + 1, run.1), step.slot + 1),
+            _ => ((run.0, step.slot), step.slot),
+        };
+        if taken.0 >= taken.1 {
+            return false;
+        }
+        let Some(border_key) = self.border_key(&step, border) else { return false };
+        let (stays_range, taken_range) = cut(self.place.leaf.range(), border_key, growth);
+        let edge = self.edge_leaf_empty(taken_range, EDGE_SLOTS_MIN, growth);
+        step.inner.set_run(taken, edge);
+        self.place.leaf.set_range(stays_range.0, stays_range.1);
+        true
+    }
+
+    /// The first key of slot `border`, if it cuts the range of the leaf in two: a node may have slots beyond the keys
+    /// that it answers for.
+    fn border_key(&self, step: &Step<'_>, border: usize) -> Option<u64> {
+        let (low, high) = self.place.leaf.range();
+        let key = u64::try_from(step.inner.slot_low(border)).ok()?;
+        (low < key && key <= high).then_some(key)
     }
 
     /// A leaf with `entries` that expects more beyond them, at the pace of the leaf before it.

@@ -49,7 +49,8 @@ impl<'g> Reshape<'_, 'g> {
             Growth::Within => false,
         };
         if edge {
-            if !self.expand_edge(leaf.pattern()) && !self.split_edge(leaf.pattern()) {
+            let growth = leaf.pattern();
+            if !self.expand_edge(growth) && !self.split_edge(growth) && !self.set_apart(growth) {
                 self.split(Density::EDGE);
             }
         } else if !self.expand() {

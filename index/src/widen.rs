@@ -106,7 +106,9 @@ impl<'g> Reshape<'_, 'g> {
     fn extend_left(&mut self, level: usize, step: &Step<'g>, first: u64) -> bool {
         let (low, shift, len) = (step.inner.low(), step.inner.shift(), step.inner.len());
         let needed = ((low - self.key - 1) >> shift).saturating_add(1);
-        let useful = (low - step.range.0.max(step.reach.0.min(self.key))) >> shift;
+        // What nodes above could not reach clamps to this one, all of it.
+        let reached = if self.key < step.reach.0 { 0 } else { step.reach.0 };
+        let useful = (low - step.range.0.max(reached)) >> shift;
         let total = needed.saturating_add(len as u64);
         if needed > useful || total > FANOUT_MAX as u64 || !may_extend(step.inner, total as usize) {
             return false;

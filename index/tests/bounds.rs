@@ -14,7 +14,7 @@ use uarr_index::IntIndex;
 #[path = "suite/keys.rs"]
 mod keys;
 
-use keys::{Random, SETS, key_set};
+use keys::{Random, SETS, key_set, runs_up_and_down};
 
 const DEPTH_MAX: usize = 16;
 /// The index never has more than this many times the bytes of a `BTreeMap`.
@@ -199,6 +199,16 @@ fn random_operations_stay_within_bounds() {
 #[test]
 fn moving_windows_stay_within_bounds() {
     each_set(moving_windows);
+}
+
+#[test]
+fn runs_up_and_down_stay_within_bounds() {
+    for seed in 0..if cfg!(miri) { 2 } else { 40 } {
+        let mut pair = Pair::new(format!("runs {seed}"), &[]);
+        let changes: Vec<_> =
+            runs_up_and_down(3 * KEYS, seed).into_iter().map(Change::Put).collect();
+        changes.chunks(changes.len() / CHECKPOINTS).for_each(|part| pair.apply(part));
+    }
 }
 
 /// Counts keys below every prefix, to find where they are densest.

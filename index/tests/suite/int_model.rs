@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::keys::{Random, SETS, key_set};
+use crate::keys::{Random, SETS, key_set, runs_up_and_down};
 use uarr_index::IntIndex;
 
 const DEPTH_MAX: usize = 16;
@@ -148,6 +148,34 @@ fn ordered_inserts_agree_with_the_model() {
         insert_all(&format!("{name} outside in"), &outside_in);
         outside_in.reverse();
         insert_all(&format!("{name} inside out"), &outside_in);
+    }
+}
+
+#[test]
+fn runs_up_and_down_agree_with_the_model() {
+    for seed in 0..if cfg!(miri) { 2 } else { 40 } {
+        let mut keys = runs_up_and_down(60_000 / SCALE, seed);
+        let mut seen = std::collections::HashSet::new();
+        keys.retain(|&key| seen.insert(key));
+        insert_all(&format!("runs {seed}"), &keys);
+    }
+}
+
+#[test]
+fn ordered_inserts_hardly_ever_rebuild_however_their_density_changes() {
+    const INSERTS_PER_REBUILD_MIN: u64 = 50_000;
+    // Dense clusters, each twice as far away as the one before, still nest when they ascend.
+    for name in SETS.iter().filter(|name| **name != "exponential") {
+        let mut keys = key_set(name, 200_000 / SCALE, 7);
+        for direction in ["ascending", "descending"] {
+            let index = IntIndex::new();
+            keys.iter().for_each(|&key| _ = index.insert(key, key));
+            let stats = index.stats();
+            let rebuilds_max = stats.entries as u64 / INSERTS_PER_REBUILD_MIN;
+            assert!(stats.rebuilds <= rebuilds_max, "{name} {direction}: {stats:?}");
+            assert!(stats.depth <= DEPTH_MAX, "{name} {direction}: {stats:?}");
+            keys.reverse();
+        }
     }
 }
 

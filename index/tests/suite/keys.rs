@@ -104,3 +104,36 @@ pub fn key_set(name: &str, count: usize, seed: u64) -> Vec<u64> {
     keys.dedup();
     keys
 }
+
+/// About `count` keys in runs upwards and downwards, each somewhere else, near the run before or amid older keys; with
+/// small and wide gaps, which may widen or shrink along the way or jump.
+pub fn runs_up_and_down(count: usize, seed: u64) -> Vec<u64> {
+    let mut random = Random::new(seed);
+    let mut keys = Vec::with_capacity(count);
+    let mut at = random.next();
+    while keys.len() < count {
+        match random.below(4) {
+            0 => at = random.next(),
+            1 => at = at.wrapping_add(random.next() >> random.below(64)),
+            2 => at = at.wrapping_sub(random.next() >> random.below(64)),
+            _ if keys.is_empty() => {}
+            _ => at = keys[random.below(keys.len() as u64) as usize],
+        }
+        let (down, jumps) = (random.below(3) > 0, random.below(3) == 0);
+        let (mut bits, trend) = (random.below(50), random.below(3));
+        for step in 0..200 + random.below(count as u64 / 8) {
+            if step % 1000 == 999 {
+                bits = [bits, bits.saturating_sub(1), (bits + 1).min(55)][trend as usize];
+            }
+            let mut gap = 1 + (random.next() & ((1 << bits) - 1));
+            if jumps && random.below(100) == 0 {
+                gap = gap.saturating_mul(1000);
+            }
+            let next = if down { at.checked_sub(gap) } else { at.checked_add(gap) };
+            let Some(next) = next else { break };
+            at = next;
+            keys.push(at);
+        }
+    }
+    keys
+}

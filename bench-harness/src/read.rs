@@ -71,9 +71,9 @@ impl Part for ReadPart {
 pub fn run(options: &Options<ReadPart>) -> Result<String, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
     let stores = load_all(options, folder.path())?;
-    let floor = MappedFloor::create(folder.path(), options.records)?;
-    let tables =
-        turns::tables(options, folder.path(), |part| measure(part, options, &stores, &floor))?;
+    let tables = turns::tables(options, folder.path(), |part| {
+        measure(part, options, &stores, folder.path())
+    })?;
     stores.into_iter().try_for_each(|(_, store)| store.close())?;
     let facts = stores::facts(&Contender::READ_STORES);
     let lines: String = facts.iter().map(|store| text::store_line(store) + "\n").collect();
@@ -84,9 +84,13 @@ fn measure(
     part: ReadPart,
     options: &Options<ReadPart>,
     stores: &Loaded,
-    floor: &MappedFloor,
+    folder: &Path,
 ) -> Result<Vec<Line>, BenchError> {
     let record_count = options.records;
+    let floor = match part {
+        ReadPart::Gets => Some(MappedFloor::create(folder, record_count)?),
+        _ => None,
+    };
     let mut contestants = Vec::new();
     let mut add = |threads: u32, work: Work, records: u64| {
         for (contender, store) in stores {
@@ -105,7 +109,7 @@ fn measure(
         ReadPart::Gets => {
             add(1, Work::Get { record_count }, 1);
             add(2, Work::Get { record_count }, 1);
-            for (name, via) in FLOORS {
+            for (floor, (name, via)) in floor.iter().cycle().zip(FLOORS) {
                 let turn = move |round| floor.measure(via, options.duration, u64::from(round));
                 contestants.push(Contestant::new(name, turn));
             }

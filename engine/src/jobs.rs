@@ -204,7 +204,8 @@ impl<S: Storage> Core<S> {
             let is_urgent = self.has_urgent_group(&staging);
             // Whoever leads already goes on to the next group, or wakes this thread for it.
             if !staging.leader && (is_urgent || (staging.has_work() && now >= due)) {
-                if !is_urgent {
+                // Full groups are older than the open one: its time runs out with theirs.
+                if !is_urgent && staging.sealed.is_empty() {
                     deadline = None;
                 }
                 drop(staging);

@@ -15,7 +15,8 @@
 //!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
 //!   '--> machine, device, folder                              '--> text, html (plot)
 //! commit --> turns, drive, floor: the commit path in parts, as tables
-//! read --> turns, drive: the read path in parts, as tables
+//! read --> turns, drive, floor: the read path in parts, as tables
+//! drive --> stopwatch: operations timed one by one, in turn or begun at a fixed rate
 //! ```
 //!
 //! Invariants:

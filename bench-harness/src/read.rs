@@ -109,9 +109,11 @@ fn measure(
         ReadPart::Gets => {
             add(1, Work::Get { record_count }, 1);
             add(2, Work::Get { record_count }, 1);
-            for (floor, (name, via)) in floor.iter().cycle().zip(FLOORS) {
-                let turn = move |round| floor.measure(via, options.duration, u64::from(round));
-                contestants.push(Contestant::new(name, turn));
+            if let Some(floor) = &floor {
+                for (name, via) in FLOORS {
+                    let turn = move |round| floor.measure(via, options.duration, u64::from(round));
+                    contestants.push(Contestant::new(name, turn));
+                }
             }
         }
         ReadPart::Misses => add(1, Work::Miss, 1),

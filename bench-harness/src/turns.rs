@@ -118,31 +118,30 @@ pub(crate) fn take_turns(
         .into_iter()
         .map(|contestant| {
             let Contestant { name, records_per_op, turn } = contestant;
-            (turn, name, [const { Vec::new() }; 2], records_per_op)
+            let line = |name| Line { name, records_per_op, rounds: Vec::new() };
+            let service = line(format!("{name}, service"));
+            (turn, line(name), service)
         })
         .collect();
     for round in 0..rounds {
-        for (turn, name, [rounds, services], _) in &mut all {
-            progress.now(format!("{}: {name}, round {}", part.name(), round + 1));
+        for (turn, line, service) in &mut all {
+            progress.now(format!("{}: {}, round {}", part.name(), line.name, round + 1));
             let mut sample = turn(round)?;
-            rounds.push(Repetition::new(&sample, None));
+            line.rounds.push(Repetition::new(&sample, None));
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
-                services.push(Repetition::new(&sample, None));
+                service.rounds.push(Repetition::new(&sample, None));
             }
             progress.step();
         }
     }
     progress.finish();
-    let lines = all.into_iter().flat_map(|(_, name, [rounds, services], records_per_op)| {
-        let line = |name, rounds| Line { name, records_per_op, rounds };
-        match services.is_empty() {
-            true => vec![line(name, rounds)],
-            false => {
-                let response = line(format!("{name}, response"), rounds);
-                vec![response, line(format!("{name}, service"), services)]
-            }
+    let lines = all.into_iter().flat_map(|(_, mut line, service)| {
+        let is_paced = !service.rounds.is_empty();
+        if is_paced {
+            line.name.push_str(", response");
         }
+        [Some(line), is_paced.then_some(service)].into_iter().flatten()
     });
     Ok(lines.collect())
 }

@@ -33,6 +33,15 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
+/// The command succeeded, and showed all of these.
+fn assert_shows(output: &Output, all: &[&str]) {
+    let shown = text(output);
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    for one in all {
+        assert!(shown.contains(one), "{one} is missing in\n{shown}");
+    }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .unwrap()
@@ -47,19 +56,9 @@ fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let small = ["--seconds", "0.02", "--reps", "1", "--records", "1000"];
     let output = command(dir.path(), &[&["read", "--dir", "."], &small[..]].concat());
-    let shown = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{shown}");
-    for part in [
-        "integer keys",
-        "gets:",
-        "uarr, 2 threads",
-        "floor: slot",
-        "misses:",
-        "scans:",
-        "full-scans:",
-    ] {
-        assert!(shown.contains(part), "{part} is missing in\n{shown}");
-    }
+    let parts = ["gets:", "misses:", "scans:", "full-scans:"];
+    assert_shows(&output, &parts);
+    assert_shows(&output, &["integer keys", "uarr, 2 threads", "floor: slot"]);
     assert_eq!(names(dir.path()), Vec::<String>::new());
     let refused = command(dir.path(), &["read", "--parts", "writes"]);
     assert_eq!(refused.status.code(), Some(3));
@@ -136,12 +135,9 @@ fn writes_at_fixed_rates_show_response_and_service_times() {
     let dir = tempfile::tempdir().unwrap();
     let small = ["--seconds", "0.02", "--reps", "1", "--parts", "paced,paced-memory"];
     let output = command(dir.path(), &[&["commit", "--dir", "."], &small[..]].concat());
-    let shown = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{shown}");
     for rate in ["1000", "10000", "100000", "300000"] {
         for times in ["response", "service"] {
-            let line = format!("uarr, {rate} per second, {times} ");
-            assert!(shown.contains(&line), "{line} is missing in\n{shown}");
+            assert_shows(&output, &[&format!("uarr, {rate} per second, {times} ")]);
         }
     }
     assert!(names(dir.path()).is_empty());
@@ -151,9 +147,6 @@ fn writes_at_fixed_rates_show_response_and_service_times() {
 fn the_floor_alone_is_measured_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let output = command(dir.path(), &["floor", "--dir", ".", "--seconds", "0.02", "--mib", "1"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    for row in ["write-fdatasync", "write-dsync", "read-direct", "read-mapped"] {
-        assert!(text(&output).contains(row));
-    }
+    assert_shows(&output, &["write-fdatasync", "write-dsync", "read-direct", "read-mapped"]);
     assert!(names(dir.path()).is_empty());
 }

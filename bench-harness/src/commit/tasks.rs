@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::drive::{Usage, nanos};
 use crate::error::BenchError;
 use crate::record::{VALUE_BYTES, fill, is_right, key_of};
-use crate::sample::{Latencies, Sample, latencies};
+use crate::sample::{Latencies, Sample, latencies, merge};
 use crate::store::Counters;
 
 /// Threads that the tasks share.
@@ -47,22 +47,20 @@ pub(super) fn measure(
     })?;
     let elapsed = start.elapsed();
     let after = Usage::now();
-    let mut all = latencies();
-    for task in &done {
-        all.add(&task.latencies).expect("histograms of one run have the same bounds");
-    }
+    let mut all = None;
+    done.iter().for_each(|task| merge(&mut all, &task.latencies));
     let written: Vec<_> = done.into_iter().map(|task| task.written).collect();
     for range in &written {
         check_last(db, range)?;
     }
     let now = self::counters(db);
     Ok(Sample {
-        op_count: all.len(),
+        op_count: all.as_ref().map_or(0, Latencies::len),
         elapsed_ns: nanos(elapsed),
         threads: THREADS as u32,
         cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
         major_faults: after.major_faults.saturating_sub(before.major_faults),
-        latencies: Some(all),
+        latencies: all,
         counters: Some(Counters {
             commit_count: now.commit_count - counters.commit_count,
             flush_count: now.flush_count - counters.flush_count,

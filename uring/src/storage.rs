@@ -33,7 +33,8 @@ pub trait Storage: Send + Sync + 'static {
     type MapWriter: DataMapWriter;
     /// The way group commits reach the log.
     type Log: LogWriter<File = Self::File>;
-    /// Holds the database directory for one process until dropped.
+    /// Holds the database directory for one opener: until it is dropped, and every log writer that
+    /// was made under it has ended its last write; see [`Storage::log_writer`].
     type Lock: Send + Sync + 'static;
 
     /// What this directory's device wants and what the kernel allows.
@@ -54,8 +55,8 @@ pub trait Storage: Send + Sync + 'static {
     fn remove(&self, path: &str) -> io::Result<()>;
     /// Makes every name in directory `path` durable.
     fn make_dir_durable(&self, path: &str) -> io::Result<()>;
-    /// Takes the directory for this process; retries for `patience`, because the ring of a process
-    /// that was just killed may still hold its files.
+    /// Takes the directory for one opener; retries for `patience`, because the last write of
+    /// a process that was just killed may still be on its way to the device, and holds the lock.
     fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
 
     /// Maps a data file once, for its whole future: `reserve_bytes` of address space are set aside,
@@ -73,6 +74,12 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Sets up the path of group commits: a ring with `options.buffer_count` registered buffers, or
     /// whatever the backend has instead.
+    ///
+    /// If the directory is locked through this storage, the writer shares the lock: however the
+    /// process ends, the directory stays locked until the last write that was given to this writer
+    /// has ended at the device. Otherwise the next opener could write where that write still lands,
+    /// or read what it has not yet overwritten. So lock first; a writer made without a lock holds
+    /// nothing.
     fn log_writer(&self, options: LogWriterOptions) -> io::Result<Self::Log>;
 
     /// Monotonic time since some fixed moment.

@@ -36,7 +36,7 @@ pub use futex::Futex;
 pub use lock::SystemLock;
 pub use map::FileMap;
 pub use memory::{
-    Death, FaultKind, Lie, Memory, MemoryFile, MemoryLock, MemoryLog, MemoryMapWriter,
+    Death, Fault, FaultKind, Lie, Memory, MemoryFile, MemoryLock, MemoryLog, MemoryMapWriter,
     MemoryOptions, ReadFilter,
 };
 pub use ring::RingLog;

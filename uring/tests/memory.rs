@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uarr_uring::{
-    CommitStrategy, DataMap, DataMapWriter, FaultKind, GroupWrite, LogWriter, LogWriterOptions,
-    Memory, MemoryFile, MemoryLog, MemoryOptions, OpenMode, Storage, StorageFile,
+    CommitStrategy, DataMap, DataMapWriter, Fault, FaultKind, GroupWrite, LogWriter,
+    LogWriterOptions, Memory, MemoryFile, MemoryLog, MemoryOptions, OpenMode, Storage, StorageFile,
 };
 
 const BLOCK: usize = 4096;
@@ -185,6 +185,26 @@ fn each_kind_of_call_can_fail() {
     let error = disk.open("a", OpenMode::Read).unwrap_err().to_string();
     assert!(error.starts_with("open a: "), "{error}");
     disk.open("a", OpenMode::Read).unwrap();
+}
+
+#[test]
+fn a_failure_has_the_number_that_was_asked_for() {
+    for errno in [12, 27, 28, 122] {
+        let disk = Memory::new();
+        let shown = format!("(os error {errno})");
+        disk.fail(Fault::new(FaultKind::MakeDurable, 1).errno(errno).on("data"));
+        let file = Arc::new(durable_file(&disk, "other", BLOCK as u64));
+        let data = disk.open("data", OpenMode::CreateMapped).unwrap();
+        let failed = data.make_durable().unwrap_err().to_string();
+        assert!(failed.contains(&shown), "{failed}");
+        for kind in [FaultKind::LogWrite, FaultKind::LogFlush] {
+            let mut log = log(&disk);
+            disk.fail(Fault::new(kind, 1).errno(errno));
+            submit(&mut log, &file, 0, 1, true);
+            let failed = log.complete().unwrap().result.unwrap_err().to_string();
+            assert!(failed.contains(&shown), "{kind:?}: {failed}");
+        }
+    }
 }
 
 #[test]

@@ -117,7 +117,6 @@ impl MemoryLog {
     fn answers(&self, done: &InFlight) -> io::Result<Answers> {
         let InFlight { file, offset, len, durable, .. } = done;
         let place = [*offset, *len as u64];
-        let failed = Some(-libc::EIO);
         let mut answers = Answers { write: Some(*len as i32), flush: None, split: false };
         if done.route == Route::ByHand {
             return Ok(answers);
@@ -131,25 +130,25 @@ impl MemoryLog {
                 }
             }
             Err(_) if self.is_dead() => return Err(dead()),
-            Err(_) => answers.write = failed,
+            Err(cause) => answers.write = Some(-errno(&cause)),
         }
         let whole = answers.write == Some(*len as i32);
         if done.route == Route::WriteThenFlush && !whole {
             // The link is broken.
             answers.flush = Some(-libc::ECANCELED);
         } else if *durable && whole {
-            let flushed = match file.call(FaultKind::LogFlush, place) {
+            let (flushed, failed) = match file.call(FaultKind::LogFlush, place) {
                 Ok(mut state) => {
                     let goes = self.disk.options.hostile && state.random.below(SHORT_ODDS) == 0;
-                    if goes { -libc::ECANCELED } else { 0 }
+                    (if goes { -libc::ECANCELED } else { 0 }, false)
                 }
                 Err(_) if self.is_dead() => return Err(dead()),
-                Err(_) => -libc::EIO,
+                Err(cause) => (-errno(&cause), true),
             };
             match done.route {
                 Route::WriteThenFlush => answers.flush = Some(flushed),
                 // One answer for both; such a write cannot lose its flush alone.
-                _ if flushed == -libc::EIO => answers.write = Some(flushed),
+                _ if failed => answers.write = Some(flushed),
                 _ => {}
             }
         }
@@ -226,6 +225,11 @@ impl MemoryLog {
         }
         Ok(())
     }
+}
+
+/// The number of an injected error.
+fn errno(cause: &io::Error) -> i32 {
+    cause.raw_os_error().unwrap_or(libc::EIO)
 }
 
 fn route(strategy: CommitStrategy, durable: bool) -> Route {

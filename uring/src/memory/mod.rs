@@ -43,7 +43,7 @@ use crate::error::with_path;
 use crate::map::FileMap;
 use crate::storage::{Backend, Facts, LockError, LogWriterOptions, OpenMode, Storage};
 
-pub use faults::FaultKind;
+pub use faults::{Fault, FaultKind};
 pub use file::{MemoryFile, MemoryMapWriter};
 pub use lies::{Lie, ReadFilter};
 pub use log::MemoryLog;
@@ -219,15 +219,19 @@ impl Memory {
         self.disk.state().lies.filter = Some(filter);
     }
 
-    /// The `nth` call of this kind from now on, counted from 1, fails with an error of the device.
-    pub fn fail_next(&self, kind: FaultKind, nth: u64) {
-        self.disk.state().faults.add(kind, nth);
+    /// Lets calls fail.
+    pub fn fail(&self, fault: Fault) {
+        self.disk.state().faults.add(fault);
     }
 
-    /// The `nth` call of this kind from now on, counted from 1, and every later one fail with an
-    /// error of the device.
+    /// The `nth` call of this kind from now on, counted from 1, fails with EIO.
+    pub fn fail_next(&self, kind: FaultKind, nth: u64) {
+        self.fail(Fault::new(kind, nth));
+    }
+
+    /// The `nth` call of this kind from now on, counted from 1, and every later one fail with EIO.
     pub fn fail_from(&self, kind: FaultKind, nth: u64) {
-        self.disk.state().faults.add_lasting(kind, nth);
+        self.fail(Fault::new(kind, nth).lasting());
     }
 
     /// Takes back all faults asked for that have not happened yet, and heals the lasting ones.
@@ -301,7 +305,7 @@ impl State {
         if disk.options.hostile && self.random.below(STEAL_ODDS) == 0 {
             self.steal()?;
         }
-        self.faults.call(kind)
+        self.faults.call(kind, path)
     }
 
     /// Whether a failed flush is repeated until it says "fine".

@@ -106,6 +106,46 @@ impl SystemFile {
         self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
+    /// `fallocate` of the kernel; nothing to do is no error.
+    fn fallocate(&self, mode: i32, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (Ok(start), Ok(bytes)) = (i64::try_from(offset), i64::try_from(len)) else {
+            return Err(invalid_input(format!("{len} bytes at {offset}")));
+        };
+        for _ in 0..RETRY_COUNT_MAX {
+            // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed.
+            let status = unsafe { libc::fallocate(self.fd(), mode, start, bytes) };
+            if status == 0 {
+                return Ok(());
+            }
+            let cause = io::Error::last_os_error();
+            if cause.raw_os_error() != Some(libc::EINTR) {
+                return Err(cause);
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EINTR))
+    }
+
+    /// Zeroes the range in one step, which needs no room, or digs it out and allocates it again.
+    fn give_up(&self, offset: u64, len: u64) -> io::Result<()> {
+        let zero = || self.fallocate(libc::FALLOC_FL_ZERO_RANGE, offset, len);
+        let zeroed = match zero() {
+            // The kernel tried to write back pages that are given up here, or still had an old error to report.
+            Err(cause) if cause.raw_os_error() == Some(libc::EIO) => zero(),
+            zeroed => zeroed,
+        };
+        match zeroed {
+            Err(cause) if is_unsupported(&cause) => {
+                let dig = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                self.fallocate(dig, offset, len)?;
+                self.fallocate(0, offset, len)
+            }
+            zeroed => zeroed,
+        }
+    }
+
     /// The file system cannot allocate: writes zeroes behind the end of the file instead. What lies
     /// before the end is taken to have its space already: files here grow only through `allocate`.
     fn append_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
@@ -136,26 +176,23 @@ impl StorageFile for SystemFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        if len == 0 {
-            return Ok(());
+        match self.fallocate(0, offset, len) {
+            Err(cause) if is_unsupported(&cause) => self.append_zeroes(offset, offset + len),
+            allocated => allocated.map_err(|cause| self.error("allocate space for", cause)),
         }
-        let (Ok(start), Ok(bytes)) = (i64::try_from(offset), i64::try_from(len)) else {
-            return Err(invalid_input(format!("allocate {len} bytes at {offset}")));
-        };
-        for _ in 0..RETRY_COUNT_MAX {
-            // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed.
-            let status = unsafe { libc::fallocate(self.fd(), 0, start, bytes) };
-            if status == 0 {
-                return Ok(());
-            }
-            let cause = io::Error::last_os_error();
-            match cause.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EOPNOTSUPP) => return self.append_zeroes(offset, offset + len),
-                _ => return Err(self.error("allocate space for", cause)),
-            }
+    }
+
+    fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
+        if self.marks().is_some() {
+            return Err(invalid_input(format!("{} is mapped", self.path().display())));
         }
-        Err(self.error("allocate space for", io::Error::from_raw_os_error(libc::EINTR)))
+        if offset.checked_add(len).is_none_or(|end| self.len().is_ok_and(|bytes| end > bytes)) {
+            return Err(invalid_input(format!("renew {len} bytes at {offset} beyond the end")));
+        }
+        match self.give_up(offset, len) {
+            Err(cause) if is_unsupported(&cause) => Ok(()),
+            renewed => renewed.map_err(|cause| self.error("renew a part of", cause)),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -214,6 +251,10 @@ impl fmt::Debug for SystemFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SystemFile").field(&self.path()).finish()
     }
+}
+
+fn is_unsupported(cause: &io::Error) -> bool {
+    cause.raw_os_error() == Some(libc::EOPNOTSUPP)
 }
 
 /// The arithmetic of short counts, apart from any file.
@@ -330,6 +371,34 @@ mod tests {
         progress.note_read(interrupted()).unwrap();
         progress.note_read(Ok(0)).unwrap();
         assert_eq!((progress.next(), progress.done), (None, 3));
+    }
+
+    #[test]
+    fn a_renewed_range_is_zero_and_keeps_its_space() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        let file = options.open(dir.path().join("data")).unwrap();
+        let access = Access { unit_bytes: 1, writable: true };
+        let file = SystemFile::new(file, "data".into(), access);
+        file.allocate(0, 8 * 4096).unwrap();
+        file.write_at(&[7; 5 * 4096], 0).unwrap();
+        file.renew(2 * 4096, 6 * 4096).unwrap();
+        let mut content = [9; 8 * 4096];
+        assert_eq!(file.read_at(&mut content, 0).unwrap(), content.len());
+        assert!(content[..2 * 4096].iter().all(|byte| *byte == 7));
+        assert!(content[2 * 4096..].iter().all(|byte| *byte == 0));
+        let blocks = file.file().metadata().unwrap().blocks();
+        assert!(blocks * 512 >= 8 * 4096, "{blocks} blocks of 512 bytes");
+        // What is written now is as durable as in a new file, and nothing beyond the end is touched.
+        file.write_at(&[8; 4096], 3 * 4096).unwrap();
+        file.make_durable().unwrap();
+        file.renew(0, 0).unwrap();
+        for (offset, len) in [(0, 8 * 4096 + 1), (8 * 4096, 1), (u64::MAX, 1)] {
+            let error = file.renew(offset, len).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{offset}: {error}");
+        }
+        assert_eq!(file.len().unwrap(), 8 * 4096);
     }
 
     #[test]

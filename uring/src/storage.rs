@@ -116,6 +116,14 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as
     /// zero. `StorageFull` when there is none; the file may then be longer than before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Gives the content of `offset .. offset + len`, which lies in the file, up: it reads as zero, and no earlier
+    /// write to it, cached or failed, decides what becomes of later ones. Never called on a file that is mapped. Not
+    /// durable before `make_durable`: until then a crash may bring any of the old content back.
+    ///
+    /// After a failed write-back some file systems take pages for written that never were, and later flushes leave
+    /// them out. This makes the kernel forget them. A file system that can neither zero nor dig out a range
+    /// keeps the content; there the call does nothing.
+    fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Sets the length. Never called on a file that is mapped.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the

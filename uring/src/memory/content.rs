@@ -177,6 +177,19 @@ impl FileState {
         Ok(())
     }
 
+    /// Gives the content of a range up: zeros, in pages that no earlier failure decides about.
+    pub fn renew(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        const ZEROS: Page = [0; PAGE_BYTES];
+        for page_index in page_range(offset, len) {
+            if self.lost.contains(&page_index) || *self.cached_page(page_index)? != ZEROS {
+                let start = offset.max(page_index * PAGE);
+                let end = (offset + len).min((page_index + 1) * PAGE);
+                self.write(&ZEROS[..(end - start) as usize], start)?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn set_len(&mut self, len: u64) -> io::Result<()> {
         // What is cut off must not come back when the file grows again.
         let cut = len / PAGE..;

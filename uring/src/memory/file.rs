@@ -133,6 +133,21 @@ impl StorageFile for MemoryFile {
         self.grow(end).map_err(|cause| self.error("allocate space for", cause))
     }
 
+    fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
+        let renew = || {
+            drop(self.call(FaultKind::Write, [offset, len])?);
+            let mut file = lock(&self.inode);
+            if file.is_mapped() {
+                return Err(invalid_input("it is mapped"));
+            }
+            if offset.checked_add(len).is_none_or(|end| end > file.len()) {
+                return Err(invalid_input(format!("{len} bytes at {offset} beyond the end")));
+            }
+            file.renew(offset, len)
+        };
+        renew().map_err(|cause| self.error("renew a part of", cause))
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         let set = || {
             let state = self.call(FaultKind::Write, [len, u64::MAX])?;

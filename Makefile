@@ -7,19 +7,12 @@ BENCH_ARGS ?=
 
 FUZZ_COUNT ?= 200000
 
-.PHONY: bench test test-refused fuzz coverage sanitize fmt lint doc setup-bench clean
+.PHONY: bench setup test test-refused fuzz coverage sanitize fmt lint doc clean
 
-bench: setup-bench
-	$(CARGO) build --release -p uarr-bench --features peers
-	@mkdir -p $(BENCH_DIR)
-	$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/uarr-bench check \
-		--dir $(BENCH_DIR) --targets bench-harness/targets/default.toml $(BENCH_ARGS)
+bench:
+	@CARGO=$(CARGO) scripts/bench $(BENCH_DIR) $(BENCH_ARGS)
 
-# What the peers need to compile: a C++ compiler, and libclang for the bindings of RocksDB.
-setup-bench:
-	@scripts/setup-bench
-
-test: fmt lint doc
+test: setup fmt lint doc
 	$(CARGO) test --workspace --exclude uarr-bench-peers
 	$(MAKE) test-refused
 
@@ -55,6 +48,10 @@ coverage:
 # Loom; Miri, AddressSanitizer and ThreadSanitizer with a nightly toolchain. Hours.
 sanitize:
 	scripts/sanitize
+
+# A compiler of C, if there is none.
+setup:
+	@scripts/setup
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -124,7 +124,8 @@ impl<'o> Check<'o> {
         let mut notes = Vec::new();
         for missing in Contender::STORES.into_iter().filter(|store| !store.is_built_in()) {
             notes.push(format!(
-                "{missing} is NOT measured: this program was built without it (feature `peers`)"
+                "{missing} is NOT measured: this program was built without it (feature `{}`)",
+                missing.feature()
             ));
         }
         let stores = contenders.len() as u64;

@@ -22,9 +22,9 @@ pub enum Contender {
     Uarr,
     /// RocksDB (feature `peers`).
     Rocksdb,
-    /// SQLite (feature `peers`).
+    /// SQLite (feature `sqlite`).
     Sqlite,
-    /// LMDB (feature `peers`); takes part where only reads are measured.
+    /// LMDB (feature `sqlite`); takes part where only reads are measured.
     Lmdb,
 }
 
@@ -57,7 +57,17 @@ impl Contender {
     pub const fn is_built_in(self) -> bool {
         match self {
             Self::Floor | Self::Uarr => true,
-            Self::Rocksdb | Self::Sqlite | Self::Lmdb => cfg!(feature = "peers"),
+            Self::Rocksdb => cfg!(feature = "peers"),
+            Self::Sqlite | Self::Lmdb => cfg!(feature = "sqlite"),
+        }
+    }
+
+    /// What this program has to be built with to have the store inside.
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::Floor | Self::Uarr => "default",
+            Self::Rocksdb => "peers",
+            Self::Sqlite | Self::Lmdb => "sqlite",
         }
     }
 }

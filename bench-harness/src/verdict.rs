@@ -165,7 +165,8 @@ fn measure(report: &Report, target: &Target) -> Result<(f64, (f64, f64)), String
         if against.contender.is_built_in() {
             format!("{name} was not measured")
         } else {
-            format!("{} is not built in (needs --features peers)", against.contender)
+            let feature = against.contender.feature();
+            format!("{} is not built in (needs --features {feature})", against.contender)
         }
     })?;
     if own.class.group() != other.class.group() {

@@ -1,9 +1,9 @@
 //! RocksDB, SQLite and LMDB, set up the way their own guides recommend for this load, compiled apart.
 //!
-//! Compiling RocksDB takes many minutes of C++, so only `uarr-bench` with its feature `peers`
-//! depends on this crate, and this crate depends on nothing of ours. It knows no workloads: it
-//! offers stores whose sessions are all alike, [`PeerSession`], each with the settings that a reader of the
-//! results can check.
+//! Compiling RocksDB takes many minutes of C++, so it has a feature of its own, `rocksdb`, and only `uarr-bench`
+//! with its feature `sqlite` or `peers` depends on this crate. This crate depends on nothing of ours. It knows no
+//! workloads: it offers stores whose sessions are all alike, [`PeerSession`], each with the settings that a reader
+//! of the results can check.
 //!
 //! Invariants:
 //! - A store opened as [`Durability::Durable`] returns from a write only when the write survives a
@@ -14,10 +14,12 @@
 #![deny(unsafe_code)]
 
 mod lmdb;
+#[cfg(feature = "rocksdb")]
 mod rocks;
 mod sqlite;
 
 pub use lmdb::{Lmdb, LmdbSession};
+#[cfg(feature = "rocksdb")]
 pub use rocks::{Rocks, RocksSession};
 pub use sqlite::{Sqlite, SqliteConnection, SqliteSession};
 
@@ -63,6 +65,7 @@ pub trait PeerSession {
 #[derive(Debug)]
 pub enum PeerError {
     /// From RocksDB.
+    #[cfg(feature = "rocksdb")]
     Rocks(rocksdb::Error),
     /// From SQLite.
     Sqlite(rusqlite::Error),
@@ -75,6 +78,7 @@ pub enum PeerError {
 impl fmt::Display for PeerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "rocksdb")]
             Self::Rocks(error) => write!(f, "RocksDB: {error}"),
             Self::Sqlite(error) => write!(f, "SQLite: {error}"),
             Self::Lmdb(error) => write!(f, "LMDB: {error}"),
@@ -85,6 +89,7 @@ impl fmt::Display for PeerError {
 
 impl std::error::Error for PeerError {}
 
+#[cfg(feature = "rocksdb")]
 impl From<rocksdb::Error> for PeerError {
     fn from(error: rocksdb::Error) -> Self {
         Self::Rocks(error)

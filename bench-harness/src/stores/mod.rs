@@ -1,7 +1,7 @@
 //! The stores under test, each behind [`crate::store::Store`].
 
 mod engine;
-#[cfg(feature = "peers")]
+#[cfg(feature = "sqlite")]
 mod peers;
 
 use std::path::Path;
@@ -28,18 +28,18 @@ pub fn open(
         Contender::Rocksdb => {
             Ok(Box::new(Driver { contender, store: peers::RocksStore::open(dir, spec)? }))
         }
-        #[cfg(feature = "peers")]
+        #[cfg(feature = "sqlite")]
         Contender::Sqlite => {
             Ok(Box::new(Driver { contender, store: peers::SqliteStore::open(dir, spec)? }))
         }
-        #[cfg(feature = "peers")]
+        #[cfg(feature = "sqlite")]
         Contender::Lmdb => {
             Ok(Box::new(Driver { contender, store: peers::LmdbStore::open(dir, spec)? }))
         }
         #[cfg(not(feature = "peers"))]
-        Contender::Rocksdb | Contender::Sqlite | Contender::Lmdb => {
-            unreachable!("not built in, as asserted above")
-        }
+        Contender::Rocksdb => unreachable!("not built in, as asserted above"),
+        #[cfg(not(feature = "sqlite"))]
+        Contender::Sqlite | Contender::Lmdb => unreachable!("not built in, as asserted above"),
     }
 }
 
@@ -76,13 +76,13 @@ pub fn facts(stores: &[Contender]) -> Vec<StoreFacts> {
             version: uarr_bench_peers::Rocks::VERSION.to_owned(),
             settings: uarr_bench_peers::Rocks::SETTINGS.to_owned(),
         },
-        #[cfg(feature = "peers")]
+        #[cfg(feature = "sqlite")]
         StoreFacts {
             contender: Contender::Sqlite,
             version: uarr_bench_peers::Sqlite::version(),
             settings: uarr_bench_peers::Sqlite::SETTINGS.to_owned(),
         },
-        #[cfg(feature = "peers")]
+        #[cfg(feature = "sqlite")]
         StoreFacts {
             contender: Contender::Lmdb,
             version: uarr_bench_peers::Lmdb::version(),

@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use uarr_bench_peers::{
-    Durability, Lmdb, LmdbSession, PeerError, PeerOptions, PeerSession, Rocks, RocksSession,
-    Sqlite, SqliteSession,
+    Durability, Lmdb, LmdbSession, PeerError, PeerOptions, PeerSession, Sqlite, SqliteSession,
 };
+#[cfg(feature = "peers")]
+use uarr_bench_peers::{Rocks, RocksSession};
 
 use crate::error::BenchError;
 use crate::store::{OpenSpec, Session, Store};
 
+#[cfg(feature = "peers")]
 /// Where RocksDB's warm-up writes its keys; far from those of the workloads by chance of 64 bits.
 const WARM_KEY_FIRST: u64 = 0xffff_f000_0000_0000;
 
@@ -51,8 +53,10 @@ impl<P: PeerSession> Session for Peer<P> {
 }
 
 /// RocksDB.
+#[cfg(feature = "peers")]
 pub struct RocksStore(Rocks);
 
+#[cfg(feature = "peers")]
 impl RocksStore {
     /// Opens or creates the database in `dir`.
     pub fn open(dir: &Path, spec: OpenSpec) -> Result<Self, BenchError> {
@@ -60,6 +64,7 @@ impl RocksStore {
     }
 }
 
+#[cfg(feature = "peers")]
 impl Store for RocksStore {
     type Session<'s> = Peer<RocksSession<'s>>;
 

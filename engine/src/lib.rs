@@ -12,8 +12,9 @@
 //! look at it; `inspect`, `record_scan` and `repair` look at one
 //! that is not open and may be damaged.
 //!
-//! The engine itself has no unsafe code, no system call and no clock: all come through
-//! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
+//! The engine itself has no unsafe code. Files, time and randomness come through [`uarr_uring::Storage`], so the same
+//! code runs on io_uring, on plain system calls and in memory. Two things do not: the functions that open a directory
+//! by its path create it and look at it through the standard library, and background threads rest by the real clock.
 
 #![forbid(unsafe_code)]
 

@@ -192,18 +192,19 @@ impl<S: Storage> Db<S> {
     /// Errors: `InvalidArgument`, `Corruption`.
     #[inline]
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
-        let key = self.core().table.kind.encode(&key)?;
-        Ok(self.core().get(key.as_ref())?.map(Record::new))
+        let kind = self.key_kind();
+        let key = kind.encode(&key)?;
+        Ok(self.core().get(key.as_ref())?.map(|view| Record::new(view, kind)))
     }
 
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of them as of its own
     /// moment, but with the cache misses of 16 keys at a time overlapping. Several times faster where the data
     /// is larger than the processor's caches.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
-        let core = self.core();
+        let (core, kind) = (self.core(), self.key_kind());
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(TOGETHER_MAX) {
-            core.get_group(keys, |view| records.push(view.map(Record::new)))?;
+            core.get_group(keys, |view| records.push(view.map(|view| Record::new(view, kind))))?;
         }
         Ok(records)
     }
@@ -219,10 +220,19 @@ impl<S: Storage> Db<S> {
         Batch::new(self)
     }
 
-    /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards.
+    /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards. A range whose start lies
+    /// behind its end is empty. A bound may be empty in tables with byte keys: every key lies behind it.
     pub fn range<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Range<'_, S>> {
-        let low = self.bound(range.start_bound())?;
-        let high = self.bound(range.end_bound())?;
+        let low = match self.bound(range.start_bound())? {
+            // Every key lies behind the empty one.
+            Bound::Included(key) if key.is_empty() => Bound::Unbounded,
+            low => low,
+        };
+        let high = match self.bound(range.end_bound())? {
+            // And no key is it.
+            Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
+            high => high,
+        };
         Ok(Range::new(self.core(), low, high))
     }
 
@@ -309,18 +319,18 @@ impl<S: Storage> Db<S> {
         self.handle.close()
     }
 
+    /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.
     fn bound<K: AsKey>(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+        let kind = self.key_kind();
         let encode = |key: &K| -> Result<Vec<u8>> {
-            if self.key_kind() == KeyKind::Bytes && key.to_key().as_ref().is_empty() {
+            let is_bytes = kind == KeyKind::Bytes && key.kind() == kind;
+            if is_bytes && key.to_key().as_ref().is_empty() {
                 return Ok(Vec::new());
             }
-            Ok(self.key_kind().encode(key)?.as_ref().to_vec())
+            Ok(kind.encode(key)?.as_ref().to_vec())
         };
         Ok(match bound {
-            Bound::Included(key) => match encode(key)? {
-                key if key.is_empty() => Bound::Unbounded,
-                key => Bound::Included(key),
-            },
+            Bound::Included(key) => Bound::Included(encode(key)?),
             Bound::Excluded(key) => Bound::Excluded(encode(key)?),
             Bound::Unbounded => Bound::Unbounded,
         })

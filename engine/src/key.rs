@@ -2,16 +2,22 @@
 //!
 //! Byte keys are 1 to 65,535 bytes long and ordered bytewise. Integers are stored in 8 bytes, big-endian, `i64`
 //! with its sign bit flipped, so that bytewise order is numeric order.
+//!
+//! Invariant: a table takes keys of its own kind only. 5 as `i64`, 2^63 + 5 as `u64` and eight bytes of text can have
+//! the same stored form; in one table they would be one key without anyone having said so.
 
 use crate::error::{Error, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 65_535;
+/// Bytes of a stored integer.
+const INT_KEY_BYTES: usize = size_of::<u64>();
 
 /// What keys a table has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// Byte strings; integers are accepted too and stored in their order-preserving form.
+    /// Byte strings and text. An integer is refused: in which form it is to be stored, and how it sorts among
+    /// others, is for the caller to say (`number.to_be_bytes()` sorts as the number does).
     #[default]
     Bytes,
     /// `u64`, found directly through the learned index.
@@ -37,26 +43,35 @@ impl KeyKind {
         self != Self::Bytes
     }
 
-    /// The stored bytes of `key` in a table of this kind.
+    /// The stored bytes of `key` in a table of this kind. The one place where keys come in: `key` may be of any type
+    /// with an [`AsKey`] of its own, so what it says is checked here, and used as it was checked.
     #[inline]
     pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<KeyBytes<'a>> {
         let (given, bytes) = (key.kind(), key.to_key());
-        let fits = self == Self::Bytes || self == given;
-        match bytes.as_ref().len() {
-            1..=KEY_BYTES_MAX if fits => Ok(bytes),
-            len => Err(self.refusal(given, len)),
-        }
+        let len = bytes.as_ref().len();
+        let fits =
+            if self.is_int() { len == INT_KEY_BYTES } else { (1..=KEY_BYTES_MAX).contains(&len) };
+        if self == given && fits { Ok(bytes) } else { Err(self.refusal(given, len)) }
     }
 
     /// Why a key is none of this kind.
     #[cold]
     fn refusal(self, given: Self, len: usize) -> Error {
-        if self != Self::Bytes && self != given {
+        if self != given {
+            let remedy = match self {
+                Self::Bytes => {
+                    "; give its bytes (to_be_bytes sorts as numbers do), or create a database for such keys"
+                }
+                Self::U64 | Self::I64 => "",
+            };
             return Error::invalid(format!(
-                "the table has {self:?} keys, but a {given:?} key was given"
+                "the table has {self:?} keys, but a {given:?} key was given{remedy}"
             ));
         }
         match len {
+            len if self.is_int() => Error::invalid(format!(
+                "a {self:?} key is stored in {INT_KEY_BYTES} bytes, the given one has {len}"
+            )),
             0 => Error::invalid("a key has at least 1 byte, the given one is empty"),
             len => Error::invalid(format!(
                 "a key has at most {KEY_BYTES_MAX} bytes, the given one has {len}"
@@ -84,11 +99,27 @@ impl AsRef<[u8]> for KeyBytes<'_> {
     }
 }
 
-/// Anything that can be a key: byte strings, text, `u64`, `i64`.
+/// Anything that can be a key: byte strings, text, `u64`, `i64`, and types of your own.
+///
+/// A database checks each key that it is given: one whose kind is not that of the table, or whose stored form has not
+/// the length that its kind asks for, is `InvalidArgument`, and nothing is written or read.
+///
+/// ```
+/// use uarr::{AsKey, KeyBytes, KeyKind};
+/// struct UserId(u64);
+/// impl AsKey for UserId {
+///     fn kind(&self) -> KeyKind {
+///         KeyKind::U64
+///     }
+///     fn to_key(&self) -> KeyBytes<'_> {
+///         self.0.to_key()
+///     }
+/// }
+/// ```
 pub trait AsKey {
-    /// Which kind of table it fits.
+    /// The kind of table it is for.
     fn kind(&self) -> KeyKind;
-    /// The stored bytes.
+    /// The stored form: 8 bytes that sort as the number does for integers, 1 to [`KEY_BYTES_MAX`] bytes for others.
     fn to_key(&self) -> KeyBytes<'_>;
 }
 
@@ -171,7 +202,8 @@ mod tests {
     fn kinds_and_lengths_are_checked() {
         assert!(KeyKind::U64.encode(&7i64).is_err());
         assert!(KeyKind::U64.encode("7").is_err());
-        assert!(KeyKind::Bytes.encode(&7u64).is_ok());
+        assert!(KeyKind::Bytes.encode(&7u64).is_err());
+        assert!(KeyKind::Bytes.encode(&7i64).is_err());
         assert!(KeyKind::Bytes.encode("").is_err());
         assert!(KeyKind::Bytes.encode(&vec![0u8; 65_535]).is_ok());
         assert!(KeyKind::Bytes.encode(&vec![0u8; 65_536]).is_err());

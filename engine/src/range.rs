@@ -77,7 +77,7 @@ impl<'a, S: Storage> Range<'a, S> {
             }
             own.passed = Some(key);
             if let Some(view) = core.version_of(locator, newest, self.lsn)? {
-                return Ok(Some(Record::new(view)));
+                return Ok(Some(Record::new(view, core.table.kind)));
             }
         }
     }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use uarr_layout::uarr::UArrRef;
 
+use crate::key::{KeyKind, int_key};
 use crate::store::RecordView;
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
@@ -12,11 +13,13 @@ use crate::store::RecordView;
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     view: RecordView<'a>,
+    key_kind: KeyKind,
 }
 
 impl<'a> Record<'a> {
-    pub(crate) fn new(view: RecordView<'a>) -> Self {
-        Self { view }
+    #[inline]
+    pub(crate) fn new(view: RecordView<'a>, key_kind: KeyKind) -> Self {
+        Self { view, key_kind }
     }
 
     /// The value. Its first byte is 8-byte aligned.
@@ -35,14 +38,15 @@ impl<'a> Record<'a> {
         self.view.key()
     }
 
-    /// The key of a record in a table with `u64` keys.
+    /// The key of a record in a table with `u64` keys; `None` in other tables.
     pub fn key_u64(&self) -> Option<u64> {
-        crate::key::int_key(self.view.key())
+        int_key(self.view.key()).filter(|_| self.key_kind == KeyKind::U64)
     }
 
-    /// The key of a record in a table with `i64` keys.
+    /// The key of a record in a table with `i64` keys; `None` in other tables.
     pub fn key_i64(&self) -> Option<i64> {
-        crate::key::int_key(self.view.key()).map(|bits| (bits ^ 1 << 63).cast_signed())
+        let bits = int_key(self.view.key()).filter(|_| self.key_kind == KeyKind::I64)?;
+        Some((bits ^ 1 << 63).cast_signed())
     }
 
     /// The record's version: its position in the log. Rises with each write.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use uarr::{Db, Durability, ErrorKind, KeyKind};
+use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind};
 
 fn builder(dir: &std::path::Path) -> uarr::Builder {
     Db::builder(dir).segment_bytes(1 << 20).chunk_bytes(1 << 20)
@@ -93,26 +93,40 @@ fn records_are_viewed_in_place() {
     assert!(db.get("text").unwrap().unwrap().uarr().is_err());
 }
 
+/// A number as a key of any kind of table.
+#[derive(Clone, Copy, Debug)]
+struct Number(KeyKind, u64);
+
+impl AsKey for Number {
+    fn kind(&self) -> KeyKind {
+        self.0
+    }
+
+    fn to_key(&self) -> KeyBytes<'_> {
+        self.1.to_key()
+    }
+}
+
 #[test]
 fn many_are_found_as_one_by_one() {
     for kind in [KeyKind::U64, KeyKind::Bytes] {
         let dir = tempfile::tempdir().unwrap();
         let db = builder(dir.path()).keys(kind).open().unwrap();
         for key in 0..100u64 {
-            db.put(key * 3, value(key)).unwrap();
+            db.put(Number(kind, key * 3), value(key)).unwrap();
             if key % 7 == 0 {
-                db.delete(key * 3).unwrap();
+                db.delete(Number(kind, key * 3)).unwrap();
             }
         }
-        db.put(3u64, b"newer").unwrap();
+        db.put(Number(kind, 3), b"newer").unwrap();
         // Present, deleted and never written ones, some twice, in groups that are not full.
         for count in [0, 1, 16, 17, 250] {
-            let keys: Vec<u64> = (0..count).map(|i| i * 89 % 300).collect();
+            let keys: Vec<_> = (0..count).map(|i| Number(kind, i * 89 % 300)).collect();
             let many = db.get_many(&keys).unwrap();
             assert_eq!(many.len(), keys.len());
             for (key, found) in keys.iter().zip(many) {
                 let one = db.get(key).unwrap();
-                assert_eq!(found.map(|found| found.bytes()), one.map(|one| one.bytes()), "{key}");
+                assert_eq!(found.map(|found| found.bytes()), one.map(|one| one.bytes()), "{key:?}");
             }
         }
         let error = db.get_many(&["", "b"]).unwrap_err();

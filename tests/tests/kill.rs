@@ -305,7 +305,7 @@ fn contents(db: &Db, place: &str) -> (Vec<State>, BTreeMap<(u64, u64), u64>) {
     let mut versions = BTreeMap::new();
     for record in db.iter() {
         let record = record.unwrap_or_else(|error| panic!("{place}: {error}"));
-        let looked_up = match record.key_u64().filter(|_| db.key_kind() == KeyKind::U64) {
+        let looked_up = match record.key_u64() {
             Some(key) => db.get(key),
             None => db.get(record.key()),
         };

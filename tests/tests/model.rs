@@ -296,7 +296,7 @@ fn a_walk_sees_the_moment_it_began() {
             model.clear();
             for record in db.iter() {
                 let record = record.unwrap();
-                let key = match record.key_u64().filter(|_| kind == KeyKind::U64) {
+                let key = match record.key_u64() {
                     Some(number) => Key::U64(number),
                     None => Key::Bytes(record.key().to_vec()),
                 };

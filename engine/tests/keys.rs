@@ -1,0 +1,197 @@
+//! What may be a key, and what a range of keys is.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::{Bound, RangeBounds};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use uarr::value::Patch;
+use uarr::{AsKey, Builder, Db, Durability, ErrorKind, KeyBytes, KeyKind, WriteOptions, uarr};
+use uarr_uring::Memory;
+
+fn builder(kind: KeyKind, durability: Durability) -> Builder {
+    let sizes = Db::builder("memory").segment_bytes(1 << 20).chunk_bytes(1 << 20);
+    let sizes = sizes.address_space_bytes(1 << 28).background(false);
+    sizes.keys(kind).durability(durability)
+}
+
+/// A key type as a user may write it: it says `kind`, and its stored form is whatever it is.
+#[derive(Clone)]
+struct Odd {
+    kind: KeyKind,
+    forms: Vec<Vec<u8>>,
+    asked_count: Cell<usize>,
+}
+
+impl Odd {
+    fn new(kind: KeyKind, forms: &[&[u8]]) -> Self {
+        let forms = forms.iter().map(|form| form.to_vec()).collect();
+        Self { kind, forms, asked_count: Cell::new(0) }
+    }
+}
+
+impl AsKey for Odd {
+    fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// Another form each time it is asked for.
+    fn to_key(&self) -> KeyBytes<'_> {
+        let asked_count = self.asked_count.replace(self.asked_count.get() + 1);
+        KeyBytes::Slice(&self.forms[asked_count % self.forms.len()])
+    }
+}
+
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => panic!("a refusal waits for nothing"),
+    }
+}
+
+/// Each verb with `key`, and what came of it.
+fn every_verb<K: AsKey + Clone>(db: &Db<Memory>, key: &K) -> Vec<(&'static str, uarr::Result<()>)> {
+    let patch = Patch::from_record(uarr!([[0, ["a"], 2]])).unwrap();
+    let options = WriteOptions::new();
+    let range = |range: (Bound<K>, Bound<K>)| db.range(range).map(drop);
+    vec![
+        ("put", db.put(key, b"odd").map(drop)),
+        ("delete", db.delete(key).map(drop)),
+        ("patch", db.patch(key, &patch).map(drop)),
+        ("put_async", ready(db.put_async(key, b"odd", options)).map(drop)),
+        ("delete_async", ready(db.delete_async(key, options)).map(drop)),
+        ("patch_async", ready(db.patch_async(key, &patch, options)).map(drop)),
+        ("batch put", db.batch().put(key, b"odd").commit().map(drop)),
+        ("batch delete", db.batch().delete(key).commit().map(drop)),
+        ("batch patch", db.batch().patch(key, &patch).commit().map(drop)),
+        ("ingest", db.ingest([(key, b"odd")]).map(drop)),
+        ("get", db.get(key).map(drop)),
+        ("contains", db.contains(key).map(drop)),
+        ("get_many", db.get_many(&[key]).map(drop)),
+        ("range from", range((Bound::Included(key.clone()), Bound::Unbounded))),
+        ("range behind", range((Bound::Excluded(key.clone()), Bound::Unbounded))),
+        ("range up to", range((Bound::Unbounded, Bound::Included(key.clone())))),
+        ("range before", range((Bound::Unbounded, Bound::Excluded(key.clone())))),
+    ]
+}
+
+fn check_refused<K: AsKey + Clone>(db: &Db<Memory>, key: &K, what: &str) {
+    for (verb, outcome) in every_verb(db, key) {
+        let kind = outcome.map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::InvalidArgument), "{verb} of {what}");
+    }
+}
+
+/// Once, a form of the wrong width passed into the log, panicked when it was applied, and kept the database from
+/// being opened again.
+#[test]
+fn a_key_type_that_does_not_keep_its_word_changes_nothing() {
+    for durability in [Durability::Sync, Durability::Manual] {
+        for kind in [KeyKind::U64, KeyKind::I64] {
+            let disk = Memory::new();
+            let db = builder(kind, durability).open_on(disk.clone()).unwrap();
+            let sound = Odd::new(kind, &[b"8 bytes!"]);
+            db.put(&sound, b"sound").unwrap();
+            for form in [&b""[..], b"1", b"4444", b"7777777", b"999999999", &[0; 70_000]] {
+                check_refused(&db, &Odd::new(kind, &[form]), &format!("{} bytes", form.len()));
+            }
+            for other in
+                [KeyKind::Bytes, KeyKind::U64, KeyKind::I64].into_iter().filter(|k| *k != kind)
+            {
+                check_refused(&db, &Odd::new(other, &[b"8 bytes?"]), &format!("{other:?}"));
+            }
+            // The second form is asked for by nothing, or is checked as the first was.
+            let changing = Odd::new(kind, &[b"8 bytes+", b"9 bytes -"]);
+            let _ = every_verb(&db, &changing);
+            db.put(&sound, b"still").unwrap();
+            drop(db);
+            let db = builder(kind, durability).open_on(disk).unwrap();
+            assert_eq!(db.get(&sound).unwrap().unwrap().bytes(), b"still");
+        }
+    }
+}
+
+#[test]
+fn a_byte_table_takes_no_integers_and_names_none() {
+    let db = builder(KeyKind::Bytes, Durability::Sync).open_on(Memory::new()).unwrap();
+    check_refused(&db, &5u64, "a u64");
+    check_refused(&db, &5i64, "an i64");
+    check_refused(&db, &Odd::new(KeyKind::Bytes, &[&[7; 65_536]]), "65,536 bytes");
+    db.put(5u64.to_be_bytes(), b"as bytes").unwrap();
+    let record = db.get(5u64.to_be_bytes()).unwrap().unwrap();
+    assert_eq!((record.key_u64(), record.key_i64()), (None, None));
+    for record in [db.first(), db.last(), Ok(db.get_many(&[5u64.to_be_bytes()]).unwrap()[0])] {
+        assert_eq!(record.unwrap().unwrap().key_u64(), None);
+    }
+    let error = db.put(5u64, b"x").unwrap_err().to_string();
+    assert!(error.contains("to_be_bytes"), "{error}");
+
+    let db = builder(KeyKind::I64, Durability::Sync).open_on(Memory::new()).unwrap();
+    db.put(-5i64, b"x").unwrap();
+    let record = db.first().unwrap().unwrap();
+    assert_eq!((record.key_u64(), record.key_i64()), (None, Some(-5)));
+}
+
+/// Whether `key` lies in the range, as [`RangeBounds`] says; unlike `BTreeMap::range` for any pair of bounds.
+fn inside(key: &[u8], low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
+    (low.as_ref().map(Vec::as_slice), high.as_ref().map(Vec::as_slice)).contains(key)
+}
+
+#[test]
+fn ranges_are_what_their_bounds_say() {
+    let db = builder(KeyKind::Bytes, Durability::Sync).open_on(Memory::new()).unwrap();
+    let keys: [&[u8]; 9] =
+        [b"\0", b"\0\0", b"a", b"a\0", b"ab", b"b", b"\xfe", b"\xff", b"\xff\xff"];
+    let mut model = BTreeMap::new();
+    for key in keys {
+        db.put(key, key).unwrap();
+        model.insert(key.to_vec(), ());
+    }
+    let mut ends: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
+    ends.extend([&b""[..], b"\0\x01", b"aa", b"c", b"\xff\xff\xff"].map(<[u8]>::to_vec));
+    let mut bounds = vec![Bound::Unbounded];
+    for end in ends {
+        bounds.extend([Bound::Included(end.clone()), Bound::Excluded(end)]);
+    }
+    for low in &bounds {
+        for high in &bounds {
+            let expected: Vec<_> =
+                model.keys().filter(|key| inside(key, low, high)).cloned().collect();
+            let range = || db.range((low.clone(), high.clone())).unwrap();
+            let key = |record: uarr::Result<uarr::Record<'_>>| record.unwrap().key().to_vec();
+            let forward: Vec<_> = range().map(key).collect();
+            let mut backward: Vec<_> = range().rev().map(key).collect();
+            backward.reverse();
+            assert_eq!(forward, expected, "{low:?} {high:?}");
+            assert_eq!(backward, expected, "{low:?} {high:?} backwards");
+        }
+    }
+}
+
+#[test]
+fn ranges_of_integers_are_what_their_bounds_say() {
+    let db = builder(KeyKind::I64, Durability::Sync).open_on(Memory::new()).unwrap();
+    let keys = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX];
+    for key in keys {
+        db.put(key, b"").unwrap();
+    }
+    let mut bounds = vec![Bound::Unbounded];
+    bounds.extend(
+        keys.iter().chain(&[7, -7]).flat_map(|k| [Bound::Included(*k), Bound::Excluded(*k)]),
+    );
+    for low in &bounds {
+        for high in &bounds {
+            let expected: Vec<_> =
+                keys.iter().filter(|key| (*low, *high).contains(*key)).copied().collect();
+            let range = || db.range((*low, *high)).unwrap();
+            let forward: Vec<_> = range().map(|r| r.unwrap().key_i64().unwrap()).collect();
+            let mut backward: Vec<_> =
+                range().rev().map(|r| r.unwrap().key_i64().unwrap()).collect();
+            backward.reverse();
+            assert_eq!((&forward, &backward), (&expected, &expected), "{low:?} {high:?}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Options of a database: units, defaults, limits.
 
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -280,21 +281,29 @@ impl Builder {
 
     /// Opens the database, creating it if there is none and `create` was not switched off.
     pub fn open(self) -> Result<Db> {
+        self.find_directory()?;
         let shown = self.path.display();
-        if self.options.create && !self.path.exists() {
-            std::fs::create_dir(&self.path)
-                .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))?;
-        }
-        if !self.path.is_dir() {
-            let what = if self.path.exists() { "is not a directory" } else { "does not exist" };
-            return Err(Error::new(
-                crate::ErrorKind::NotFound,
-                format!("no database at {shown}: it {what}"),
-            ));
-        }
         let system = System::open(&self.path, SystemOptions { backend: self.backend })
             .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
         self.open_on(system)
+    }
+
+    /// Finds the directory, or makes it. A file system that cannot answer is no missing directory.
+    fn find_directory(&self) -> Result<()> {
+        let shown = self.path.display();
+        let what = match std::fs::metadata(&self.path) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => "is not a directory",
+            Err(error) if !matches!(error.kind(), NotFound | NotADirectory) => {
+                return Err(Error::io(format!("cannot look at directory {shown}"), error));
+            }
+            Err(_) if self.options.create => {
+                return std::fs::create_dir(&self.path)
+                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error));
+            }
+            Err(_) => "does not exist",
+        };
+        Err(Error::new(crate::ErrorKind::NotFound, format!("no database at {shown}: it {what}")))
     }
 
     /// Opens the database on any storage; the path is only shown in messages.

@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 
 FUZZ_COUNT ?= 200000
 
-.PHONY: bench setup test test-refused fuzz coverage sanitize fmt lint doc clean
+.PHONY: bench setup test test-refused fuzz disk coverage sanitize fmt lint doc clean
 
 bench:
 	@CARGO=$(CARGO) scripts/bench $(BENCH_DIR) $(BENCH_ARGS)
@@ -17,11 +17,12 @@ test: setup fmt lint doc
 	$(MAKE) test-refused
 
 # Everything that reaches the kernel once more, where io_uring is refused as containers do it. Damage is
-# found on a disk in memory, which has no ring; the other skipped tests ask for a ring and need one.
+# found on a disk in memory, which has no ring; `real_disk` has plain system calls among its cases; the other skipped
+# tests ask for a ring and need one.
 test-refused:
 	$(CARGO) build --profile test -p uarr-tests --bin without-io-uring
 	runner=$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/without-io-uring && \
-		$(CARGO) test --config "target.'cfg(all())'.runner = '$$runner'" -p uarr -p uarr-uring -p uarr-cli -p uarr-tests -- --skip damage_of \
+		$(CARGO) test --config "target.'cfg(all())'.runner = '$$runner'" -p uarr -p uarr-uring -p uarr-cli -p uarr-tests -- --skip damage_of --skip real_disk \
 		--skip on_ring --skip a_ring_ --skip a_short_ --skip a_write_that_cannot_be_finished --skip without_locked_memory
 
 # The long run of what make test does briefly: simulated lives, each bit of a database, and nonsense for every
@@ -40,6 +41,11 @@ fuzz:
 	$(CARGO) run --release -p uarr-layout --example uarr_fuzz -- $(FUZZ_COUNT)
 	UARR_FUZZ=2000 $(CARGO) test --release -p uarr-cli --test suite -- fuzz
 	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-bench --test targets_fuzz -- --nocapture
+
+# Long runs on file systems of the kernel, on a disk that loses power, delays and fails. Root; DISK_ROUNDS sets how many.
+DISK_ROUNDS ?= 200
+disk:
+	UARR_DISK_ROUNDS=$(DISK_ROUNDS) $(CARGO) test -p uarr-tests --test real_disk -- --nocapture --test-threads=1
 
 # Line coverage of layout, uring and engine by all tests.
 coverage:

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod files;
 pub mod history;
 pub mod seal;

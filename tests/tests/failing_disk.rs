@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use uarr::{BackendChoice, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind};
+use uarr_tests::disk::{Mounted, run};
 use uarr_tests::{Random, scratch, small};
 
 /// XFS makes none smaller. What is not written takes no memory.
@@ -35,18 +36,6 @@ const CHILD: &str = "UARR_DISK_CHILD";
 const TOLD: &str = "UARR_DISK_TOLD";
 const PUT_COUNT_MAX: u64 = 2000;
 const WRITER_COUNT: u64 = 4;
-
-fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.map_err(|error| format!("there is no {program}: {error}"))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).trim().into()),
-        false => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{program} {arguments:?}: {}", said.trim()))
-        }
-    }
-}
 
 /// A zram device, removed when dropped.
 struct Device(u64);
@@ -85,26 +74,6 @@ impl Drop for Device {
     }
 }
 
-/// Unmounts when dropped; lazily if somebody still uses it, as after a failed check.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(device: &str, path: PathBuf) -> Result<Self, String> {
-        fs::create_dir_all(&path).unwrap();
-        run("mount", &[device, path.to_str().unwrap()])?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let place = self.0.to_str().unwrap();
-        if run("umount", &[place]).is_err() {
-            let _ = run("umount", &["-l", place]);
-        }
-    }
-}
-
 /// A journaled file system on a disk that can be made to fail. Fields are dropped in this order.
 struct Disk {
     mounted: Option<Mounted>,
@@ -132,7 +101,8 @@ impl Disk {
     }
 
     fn mount(&mut self) -> Result<(), String> {
-        self.mounted = Some(Mounted::new(&self.device.path(), self.base.path().join("disk"))?);
+        let place = self.base.path().join("disk");
+        self.mounted = Some(Mounted::new(&self.device.path(), &place, &[])?);
         Ok(())
     }
 
@@ -381,7 +351,7 @@ fn a_file_system_that_dies_keeps_what_was_acknowledged() {
     for round in 0..8u64 {
         let (kind, backend) = (KINDS[round as usize % 2], round / 2 % 2);
         let Some(mut disk) = Disk::new(kind) else { return };
-        let mounted = disk.mounted.as_ref().unwrap().0.to_str().unwrap().to_owned();
+        let mounted = disk.mounted.as_ref().unwrap().path().to_str().unwrap().to_owned();
         let mut wanted = Some(120 + 90 * round as usize);
         let said = child(TEST, &disk.database(), &backend.to_string(), |count| {
             if wanted.is_some_and(|wanted| count >= wanted) {

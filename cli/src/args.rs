@@ -158,7 +158,7 @@ pub struct Import {
     /// comes twice, the last record stays
     #[arg(long, value_name = "FIELD")]
     pub key: String,
-    /// Records per commit
+    /// Records per commit at most; fewer if the input comes slowly
     #[arg(
         long,
         value_name = "N",

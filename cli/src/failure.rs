@@ -86,6 +86,15 @@ impl Failure {
         }
     }
 
+    /// Closing failed after what `done` says: the user must know that it was not in vain.
+    pub fn closing(done: &str, error: &uarr::Error) -> Self {
+        let failure = Self::engine(error);
+        Self {
+            message: format!("{done}; closing the database failed: {}", failure.message),
+            ..failure
+        }
+    }
+
     fn advised(error: &uarr::Error, next: Option<&str>) -> Self {
         let (exit, kind, _) = sort(error.kind());
         let next = next.map(|next| format!("; {next}")).unwrap_or_default();

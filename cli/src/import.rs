@@ -2,7 +2,8 @@
 //!
 //! One thread reads lines and makes records of them, the other commits: parsing runs while the
 //! device works. Between them go packs of at most `--batch` records; each is one commit. Packs are
-//! committed in the order of the input, so if a key comes twice the last record stays.
+//! committed in the order of the input, so if a key comes twice the last record stays. Records do not wait for a full
+//! pack when the input is slow.
 //!
 //! At a line that cannot be imported everything before it is committed, then the import ends with
 //! that line's place. With `--skip-bad` it goes on.
@@ -10,13 +11,12 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
-use uarr::{Db, KeyKind};
+use uarr::{Db, Durability, KeyKind};
 use uarr_layout::uarr::{Encoder, JsonError, Kind, encode_json};
 
 use crate::args::{Global, Import};
@@ -26,17 +26,14 @@ use crate::key::Key;
 use crate::lines::{Line, Lines, Place};
 use crate::open::Absent;
 use crate::output::{Form, Output, warn};
+use crate::packs::{Filling, Taking, packs};
 use crate::value::{JSON_BYTES_MAX, find_field};
 
 const TEMPLATE: &str =
     "{bar:30} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {msg}  {eta} left";
 const TEMPLATE_UNSIZED: &str = "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {msg}";
 const READ_BUFFER_BYTES: usize = 1 << 20;
-/// A pack is committed when its records have this many bytes, however few they are.
-const PACK_BYTES_MAX: usize = 16 << 20;
-/// Packs that wait for the committer.
-const PACKS_WAITING_MAX: usize = 2;
-/// Bad lines that are told one by one; the others are only counted.
+/// Bad lines that are reported one by one; the others are only counted.
 const BAD_LINES_TOLD_MAX: u64 = 10;
 
 /// Runs the command.
@@ -49,20 +46,26 @@ pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
         input: input.name.clone(),
         key: args.key.clone(),
         key_kind: db.key_kind(),
-        pack_records_max: args.batch as usize,
         bad: if args.skip_bad { Bad::Skip } else { Bad::Stop },
         encoder: Encoder::new(),
     };
     let begun = Instant::now();
-    let (packs, reader) = start_reader(input, converter);
-    let totals = commit_all(&db, packs, &bar, out.form)?;
+    let (filling, taking) = packs(args.batch as usize);
+    let reader = start_reader(input, converter, filling);
+    let totals = commit_all(&db, taking, &bar, out.form)?;
     bar.finish_and_clear();
     let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let stats = db.stats();
     if let Some(error) = stats.background_error {
         warn(out.form, &format!("background work failed: {error}"));
     }
-    db.close()?;
+    let is_durable = args.durability == Durability::Sync;
+    db.close().map_err(|error| {
+        let count = HumanCount(totals.records);
+        let fate =
+            if is_durable { "imported and durable" } else { "imported, but may not be durable" };
+        Failure::closing(&format!("{count} records are {fate}"), &error)
+    })?;
     if let Err(mut failure) = read {
         let count = HumanCount(totals.records);
         let advice = if failure.line.is_some() { "; --skip-bad skips such lines" } else { "" };
@@ -107,15 +110,20 @@ fn report(out: &mut Output, totals: &Totals, key_count: u64, seconds: f64) -> Re
 }
 
 /// Commits packs until the reader ends.
-fn commit_all(db: &Db, packs: Receiver<Pack>, bar: &ProgressBar, form: Form) -> Result<Totals> {
+fn commit_all(db: &Db, packs: Taking, bar: &ProgressBar, form: Form) -> Result<Totals> {
     let mut totals = Totals::default();
     let begun = Instant::now();
-    for pack in packs {
+    while let Some(pack) = packs.take() {
         let mut batch = db.batch();
         for row in &pack.rows {
             batch.add_put(&row.key, &pack.bytes[row.start..row.end]);
         }
-        batch.commit()?;
+        batch.commit().map_err(|error| {
+            let mut failure = Failure::engine(&error);
+            let count = HumanCount(totals.records);
+            failure.message += &format!(" ({count} records before it are imported)");
+            failure
+        })?;
         for failure in &pack.told {
             bar.suspend(|| warn(form, &format!("skipped {}", failure.message)));
         }
@@ -166,25 +174,6 @@ impl Input {
     }
 }
 
-/// Records on their way to a commit.
-#[derive(Default)]
-struct Pack {
-    bytes: Vec<u8>,
-    rows: Vec<Row>,
-    bad_lines: u64,
-    /// Bad lines to tell of.
-    told: Vec<Failure>,
-    /// Bytes of the input read when the pack was made.
-    input_end: u64,
-}
-
-/// A record of a pack: its key, and where its bytes are.
-struct Row {
-    key: Key,
-    start: usize,
-    end: usize,
-}
-
 /// What happens at a line that cannot be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bad {
@@ -197,7 +186,6 @@ struct Converter {
     input: String,
     key: String,
     key_kind: KeyKind,
-    pack_records_max: usize,
     bad: Bad,
     encoder: Encoder,
 }
@@ -206,53 +194,50 @@ type Reader = JoinHandle<Result<(), Failure>>;
 
 /// The reader has a thread of its own, which is not waited for if a commit fails: it may be waiting
 /// for input that never comes.
-fn start_reader(input: Input, mut converter: Converter) -> (Receiver<Pack>, Reader) {
-    let (sender, packs) = sync_channel(PACKS_WAITING_MAX);
+fn start_reader(input: Input, mut converter: Converter, packs: Filling) -> Reader {
     let lines = Lines::new(input.reader, JSON_BYTES_MAX);
-    (packs, thread::spawn(move || converter.read(lines, &sender)))
+    thread::spawn(move || converter.read(lines, &packs))
 }
 
 impl Converter {
-    /// Reads all lines. Ends early, without an error, if nobody takes packs any more.
-    fn read(
-        &mut self,
-        mut lines: Lines<impl BufRead>,
-        packs: &SyncSender<Pack>,
-    ) -> Result<(), Failure> {
-        let mut pack = Pack::default();
+    /// Reads all lines. Ends early, without an error, if no more packs are taken.
+    fn read(&mut self, mut lines: Lines<impl BufRead>, packs: &Filling) -> Result<(), Failure> {
         let mut told_count = 0;
         loop {
-            let ended = match lines.next() {
-                Ok(None) => Some(Ok(())),
-                Ok(Some(line)) => match self.convert(&line, &mut pack) {
-                    Ok(()) => None,
-                    Err(problem) => {
-                        let failure = self.bad_line(lines.place(), problem);
-                        pack.bad_lines += 1;
-                        if self.bad == Bad::Skip && told_count < BAD_LINES_TOLD_MAX {
-                            told_count += 1;
-                            pack.told.push(failure.clone());
-                        }
-                        (self.bad == Bad::Stop).then_some(Err(failure))
-                    }
-                },
-                Err(error) => Some(Err(Failure {
-                    file: Some(self.input.clone()),
-                    offset: Some(lines.offset()),
-                    ..Failure::io(&format!("cannot read {}", self.input), &error)
-                })),
-            };
-            let is_full = pack.rows.len() >= self.pack_records_max
-                || pack.bytes.len() >= PACK_BYTES_MAX
-                || pack.bad_lines >= self.pack_records_max as u64;
-            if is_full || ended.is_some() {
-                pack.input_end = lines.offset();
-                if packs.send(std::mem::take(&mut pack)).is_err() {
-                    return Ok(());
+            let converted = match lines.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(line)) => self.convert(&line),
+                Err(error) => {
+                    return Err(Failure {
+                        file: Some(self.input.clone()),
+                        offset: Some(lines.offset()),
+                        ..Failure::io(&format!("cannot read {}", self.input), &error)
+                    });
                 }
-            }
-            if let Some(result) = ended {
-                return result;
+            };
+            let input_end = lines.offset();
+            let is_wanted = match converted {
+                Ok(record) => packs.add(|pack| {
+                    if let Some((key, value)) = record {
+                        pack.push(key, value);
+                    }
+                    pack.input_end = input_end;
+                }),
+                Err(problem) => {
+                    let failure = self.bad_line(lines.place(), problem);
+                    if self.bad == Bad::Stop {
+                        return Err(failure);
+                    }
+                    told_count += 1;
+                    packs.add(|pack| {
+                        pack.bad_lines += 1;
+                        pack.told.extend((told_count <= BAD_LINES_TOLD_MAX).then_some(failure));
+                        pack.input_end = input_end;
+                    })
+                }
+            };
+            if !is_wanted {
+                return Ok(());
             }
         }
     }
@@ -268,10 +253,10 @@ impl Converter {
         }
     }
 
-    /// Adds the record of a line to `pack`. Empty lines have none.
-    fn convert(&mut self, line: &Line<'_>, pack: &mut Pack) -> Result<(), Problem> {
+    /// The record of a line, until the next is converted. Empty lines have none.
+    fn convert(&mut self, line: &Line<'_>) -> Result<Option<(Key, &[u8])>, Problem> {
         let text = match line {
-            Line::Text(text) if text.trim_ascii().is_empty() => return Ok(()),
+            Line::Text(text) if text.trim_ascii().is_empty() => return Ok(None),
             Line::Text(text) => *text,
             Line::TooLong => {
                 return Err(format!("the line has more than {JSON_BYTES_MAX} bytes").into());
@@ -286,10 +271,7 @@ impl Converter {
             .ok_or_else(|| format!("there is no key field '{}'", self.key))?;
         let key = Key::of_field(&field, self.key_kind)
             .map_err(|why| format!("the key field '{}' cannot be a key: {why}", self.key))?;
-        let start = pack.bytes.len();
-        pack.bytes.extend_from_slice(record.as_bytes());
-        pack.rows.push(Row { key, start, end: pack.bytes.len() });
-        Ok(())
+        Ok(Some((key, record.as_bytes())))
     }
 }
 
@@ -318,20 +300,29 @@ impl From<JsonError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packs::Pack;
 
     fn read(input: &str, bad: Bad) -> (Vec<Pack>, Result<(), Failure>) {
         let mut converter = Converter {
             input: "in".to_owned(),
             key: "k".to_owned(),
             key_kind: KeyKind::Bytes,
-            pack_records_max: 2,
             bad,
             encoder: Encoder::new(),
         };
-        let (sender, packs) = sync_channel(100);
-        let result = converter.read(Lines::new(input.as_bytes(), 100), &sender);
-        drop(sender);
-        (packs.into_iter().collect(), result)
+        let (filling, taking) = packs(2);
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let result = converter.read(Lines::new(input.as_bytes(), 100), &filling);
+                drop(filling);
+                result
+            });
+            let mut all = Vec::new();
+            while let Some(pack) = taking.take() {
+                all.push(pack);
+            }
+            (all, reader.join().unwrap())
+        })
     }
 
     #[test]
@@ -339,11 +330,10 @@ mod tests {
         let input = "{\"k\":1}\n\n{\"k\":2}\n  \r\n{\"k\":3}";
         let (packs, result) = read(input, Bad::Stop);
         assert!(result.is_ok());
-        let sizes: Vec<_> = packs.iter().map(|pack| pack.rows.len()).collect();
-        assert_eq!(sizes, [2, 1]);
+        assert!(packs.iter().all(|pack| pack.rows.len() <= 2));
         let keys = packs.iter().flat_map(|pack| &pack.rows).map(|row| row.key.show().to_string());
         assert_eq!(keys.collect::<Vec<_>>(), ["1", "2", "3"]);
-        assert_eq!(packs[1].input_end, input.len() as u64);
+        assert_eq!(packs.last().unwrap().input_end, input.len() as u64);
     }
 
     #[test]

@@ -4,8 +4,7 @@
 
 use std::io::{self, BufRead, Read};
 
-/// Some editors write this in front of UTF-8 text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use crate::value::strip_mark;
 
 /// Reads lines one after the other.
 pub struct Lines<R> {
@@ -71,7 +70,7 @@ impl<R: BufRead> Lines<R> {
             None => &self.text,
         };
         if self.place.line == 1 {
-            text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+            text = strip_mark(text);
         }
         Ok(Some(Line::Text(text)))
     }

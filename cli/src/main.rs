@@ -21,6 +21,7 @@ mod lines;
 mod log_dump;
 mod open;
 mod output;
+mod packs;
 mod record;
 mod repair;
 mod scan;
@@ -63,8 +64,13 @@ fn main() -> ExitCode {
 fn refuse(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
         // Asked for: help or version. A closed pipe ends them quietly as well.
-        let _ = error.print();
-        return Exit::Done;
+        return match error.print().map_err(|error| output(&error)) {
+            Ok(()) | Err(Stop::OutputClosed) => Exit::Done,
+            Err(Stop::Failure(failure)) => {
+                tell(Form::Text, &failure);
+                failure.exit
+            }
+        };
     }
     let form = match std::env::args_os().any(|argument| argument == "--json") {
         true => Form::Json,

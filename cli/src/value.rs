@@ -55,7 +55,14 @@ pub fn read_json(input: impl Read, name: &str) -> Result<Vec<u8>> {
         let message = format!("the record has more than {JSON_BYTES_MAX} bytes of JSON");
         return Err(Failure::input(message).into());
     }
+    let mark_bytes = text.len() - strip_mark(&text).len();
+    text.drain(..mark_bytes);
     Ok(text)
+}
+
+/// The text without a byte order mark, which some editors write in front of UTF-8.
+pub fn strip_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::key::KeyKind;
 use crate::log::LogPosition;
 use crate::open::{LOCK_FILE, take_lock};
+use crate::options::check_directory;
 use crate::record_scan::{CHUNK_BYTES_MIN, DataReader, Found, Window};
 use crate::recovery::start_of;
 use crate::root::{ROOT_FILE, read_slots};
@@ -133,11 +134,7 @@ impl Inspector<System> {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let shown = path.display();
-        if !path.is_dir() {
-            let what = if path.exists() { "is not a directory" } else { "does not exist" };
-            let message = format!("no database at {shown}: it {what}");
-            return Err(Error::new(ErrorKind::NotFound, message));
-        }
+        check_directory(path)?;
         let system = System::open(path, SystemOptions { backend: BackendChoice::Syscalls })
             .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
         Self::open_on(system, path)

@@ -1,13 +1,12 @@
 //! Options of a database: units, defaults, limits.
 
-use std::io::ErrorKind::{NotADirectory, NotFound};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use uarr_uring::{BackendChoice, CommitStrategy, Storage, System, SystemOptions};
 
 use crate::db::Db;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
 
 /// When a write is acknowledged.
@@ -288,27 +287,42 @@ impl Builder {
         self.open_on(system)
     }
 
-    /// Finds the directory, or makes it. A file system that cannot answer is no missing directory.
+    /// Finds the directory, or makes it.
     fn find_directory(&self) -> Result<()> {
-        let shown = self.path.display();
-        let what = match std::fs::metadata(&self.path) {
-            Ok(found) if found.is_dir() => return Ok(()),
-            Ok(_) => "is not a directory",
-            Err(error) if !matches!(error.kind(), NotFound | NotADirectory) => {
-                return Err(Error::io(format!("cannot look at directory {shown}"), error));
+        match check_directory(&self.path) {
+            Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
+                let shown = self.path.display();
+                std::fs::create_dir(&self.path)
+                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
             }
-            Err(_) if self.options.create => {
-                return std::fs::create_dir(&self.path)
-                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error));
-            }
-            Err(_) => "does not exist",
-        };
-        Err(Error::new(crate::ErrorKind::NotFound, format!("no database at {shown}: it {what}")))
+            checked => checked,
+        }
     }
 
     /// Opens the database on any storage; the path is only shown in messages.
     pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
         self.options.check()?;
         Db::open_storage(storage, self.options, self.path)
+    }
+}
+
+/// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`: something else is.
+/// A file system that cannot answer is no missing directory.
+pub(crate) fn check_directory(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let refuse =
+        |kind, what: &str| Err(Error::new(kind, format!("no database at {shown}: it {what}")));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => refuse(ErrorKind::NotADatabase, "is not a directory; name one"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("cannot look at {shown}"), error))
+        }
+        // A name that is there and leads nowhere is a symbolic link.
+        Err(_) if std::fs::symlink_metadata(path).is_ok() => refuse(
+            ErrorKind::NotADatabase,
+            "is a symbolic link that leads nowhere; remove it or make its target",
+        ),
+        Err(_) => refuse(ErrorKind::NotFound, "does not exist"),
     }
 }

@@ -214,3 +214,18 @@ fn errors_name_line_and_column() {
     assert_eq!(error, expected);
     assert_eq!(error.to_string(), "a value was expected at line 3 column 9");
 }
+
+/// A sign is no digit.
+#[test]
+fn integers_have_ten_thousand_digits_with_either_sign() {
+    for digits in [9_999, 10_000, 10_001] {
+        let number = "9".repeat(digits);
+        for text in [number.clone(), format!("-{number}"), format!("[{{\"n\":-{number}}}]")] {
+            let read = from_json(text.as_bytes());
+            assert_eq!(read.is_ok(), digits <= 10_000, "{digits}: {:?}", read.err());
+            if let Ok(record) = read {
+                assert_eq!(record.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! `uarr import`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use crate::run::{Home, first_told};
@@ -142,4 +142,62 @@ fn killed_in_the_middle() {
     let expected: String = (0..200).map(|i| format!("k{i:05}\n")).collect();
     assert_eq!(scanned, expected);
     home.run(["verify"]).done();
+}
+
+/// Records in the first part of the log: their keys, each of them named once in its frame.
+fn keys_in_log(home: &Home) -> usize {
+    let mut keys = std::collections::BTreeSet::new();
+    for segment in std::fs::read_dir(home.db().join("wal")).into_iter().flatten() {
+        let mut content = Vec::new();
+        let file = std::fs::File::open(segment.unwrap().path()).unwrap();
+        file.take(1 << 20).read_to_end(&mut content).unwrap();
+        let found = content.windows(9).filter(|bytes| bytes.starts_with(b"row-"));
+        keys.extend(found.map(<[u8]>::to_vec));
+    }
+    keys.len()
+}
+
+/// A log that is followed: lines come, and then nothing for a long time.
+#[test]
+fn lines_of_a_slow_input_are_stored_as_they_come() {
+    for durability in ["sync", "interval:20ms"] {
+        let home = Home::new();
+        let args = ["import", "-", "--key", "id", "--durability", durability, "--batch", "4"];
+        let mut command = home.command(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut expected = 0;
+        // Fewer than a batch, and more; then half a line, which is no record yet.
+        for count in [1, 3, 9] {
+            for _ in 0..count {
+                writeln!(input, "{{\"id\":\"row-{expected:05}\"}}").unwrap();
+                expected += 1;
+            }
+            write!(input, "{{\"id\":").unwrap();
+            let begun = std::time::Instant::now();
+            while keys_in_log(&home) < expected && begun.elapsed().as_secs() < 20 {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            assert_eq!(keys_in_log(&home), expected, "{durability}");
+            writeln!(input, "\"row-{expected:05}\"}}").unwrap();
+            expected += 1;
+        }
+        drop(input);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(home.run(["scan", "--keys-only"]).done().lines().count(), expected);
+    }
+}
+
+/// Every way in takes the mark that some editors write in front of a text, or none does.
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_record() {
+    let home = Home::new();
+    let marked = "\u{feff}{\"id\":\"a\"}";
+    let file = home.file("marked", marked);
+    home.run(["import", &file, "--key", "id"]).done();
+    home.run(["put", "b", marked]).done();
+    home.feed(["put", "c", "-"], marked).done();
+    let values = home.run(["scan"]).done();
+    assert_eq!(values.matches("\"value\":{\"id\":\"a\"}").count(), 3, "{values}");
+    assert_eq!(home.run(["value", "from-json", &file]).code, 0);
 }

@@ -43,6 +43,63 @@ fn a_file_instead_of_a_directory() {
 }
 
 #[test]
+fn a_path_that_cannot_be_a_database_says_what_it_is() {
+    let home = Home::new();
+    let run = |args: &[&str]| home.run(args);
+    std::os::unix::fs::symlink("nowhere", home.db()).unwrap();
+    for args in [&["put", "k", "1"][..], &["get", "k"], &["log-dump"]] {
+        run(args).failed(3, &["symbolic link that leads nowhere"]);
+    }
+    fs::remove_file(home.db()).unwrap();
+    let made = Command::new("mkfifo").arg(home.db()).status().unwrap();
+    assert!(made.success());
+    for args in [&["put", "k", "1"][..], &["get", "k"], &["log-dump"]] {
+        let run = run(args);
+        assert!(!run.stderr.contains("'uarr put'"), "what was just tried is no advice: {run:?}");
+        run.failed(3, &["is not a directory"]);
+    }
+}
+
+/// A limit that lets the change itself pass and the checkpoint of closing fail: the user must know both.
+#[test]
+fn a_failed_close_does_not_hide_what_was_stored() {
+    let mut tried_count = 0;
+    for (open_files_max, change) in
+        (8..14).flat_map(|max| [(max, "put"), (max, "del"), (max, "import")])
+    {
+        let home = Home::new();
+        let input = home.file("in", "{\"id\":\"k\",\"new\":true}\n");
+        home.run(["put", "k", "{\"new\":false}"]).done();
+        let args = match change {
+            "put" => "put k '{\"new\":true}'".to_owned(),
+            "del" => "del k".to_owned(),
+            _ => format!("import {input} --key id"),
+        };
+        let program = env!("CARGO_BIN_EXE_uarr");
+        let script = format!(
+            "ulimit -n {open_files_max}; exec {program} --db {} {args}",
+            home.db().display()
+        );
+        let mut shell = Command::new("bash");
+        let run = Run::of(shell.args(["-c", &script]).output().unwrap());
+        let after = home.run(["get", "k"]);
+        let is_changed = after.code == 1 || after.stdout.contains("true");
+        if run.code == 0 || !is_changed {
+            continue;
+        }
+        tried_count += 1;
+        assert!(run.stderr.contains("durable"), "{change} took place: {run:?}");
+    }
+    assert!(tried_count > 0, "no limit lets only the close fail");
+}
+
+#[test]
+fn a_key_with_an_exponent_is_refused_for_what_it_is() {
+    let home = Home::new();
+    home.feed(["import", "-", "--key", "id"], "{\"id\":1e3}\n").failed(2, &["an exponent"]);
+}
+
+#[test]
 fn a_directory_without_parent() {
     let home = Home::new();
     let run = Run::of(home.command(["put", "k", "1", "--db", "/nowhere/at/all"]).output().unwrap());

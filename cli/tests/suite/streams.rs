@@ -40,6 +40,10 @@ fn a_full_output_is_an_error() {
     }
     let run = Run::of(command().args(["completions", "bash"]).stdout(full()).output().unwrap());
     run.failed(6, &["cannot write the output"]);
+    for args in [&["--help"][..], &["put", "--help"], &["--version"]] {
+        let run = Run::of(command().args(args).stdout(full()).output().unwrap());
+        run.failed(6, &["cannot write the output"]);
+    }
     // Nobody can be told, but nothing panics, and the code is right.
     let code = home.command(["get", "x"]).stderr(full()).status().unwrap().code();
     assert_eq!(code, Some(1));

@@ -434,7 +434,8 @@ impl<'t> Reader<'t> {
             encoder.int128(number);
             return Ok(());
         }
-        let big = if text.len() > INTEGER_DIGITS_MAX { None } else { BigInt::from_decimal(text) };
+        let digit_count = text.strip_prefix('-').unwrap_or(text).len();
+        let big = if digit_count > INTEGER_DIGITS_MAX { None } else { BigInt::from_decimal(text) };
         match big {
             Some(big) => encoder.big_int(&big),
             None => return Err(Fault { kind: JsonErrorKind::NumberRange, at: start }),

@@ -7,8 +7,8 @@
 //! - `real_disk_lock`: a killed process' write is held at the disk; until it has landed, the database cannot be opened.
 //! - `real_disk_kills`: processes are killed while one write in four takes long; the next opens at once and writes;
 //!   power is lost at any moment.
-//! - `real_disk_failures`: the k-th write or flush of data file, log or anything fails once, with EIO or ENOSPC; the
-//!   database is opened again in the same boot, takes writes, is closed; then power is lost.
+//! - `real_disk_failures`: writes or flushes of data file, log, superblock or anything fail, once or from then on, with
+//!   EIO or ENOSPC; the database is opened again in the same boot, takes writes, is closed; then power is lost.
 //!
 //! `UARR_DISK_ROUNDS` sets how many power cuts each case of the second and how many failures the third make,
 //! `UARR_SEED` the seed. Skipped, with the reason, without root, FUSE, loop devices or mkfs.
@@ -25,6 +25,8 @@ const STRATEGIES: [&str; 3] = ["linked", "dsync", "syscall"];
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+/// Files whose writes fail, or are lost in a flush that fails; none for all of the disk.
+const FILES: [Option<&str>; 4] = [Some("data/*"), Some("wal/*.wal"), Some("superblock"), None];
 /// A number of records between checkpoints that is not reached.
 const NEVER: u64 = 1 << 40;
 /// What an event that must come may take.
@@ -258,7 +260,7 @@ fn kills(disk: &Disk, strategy: &str, seed: u64, count: u64) -> Vec<Result<(), S
 #[derive(Clone, Copy, Debug)]
 struct Failure {
     on: On,
-    /// Files it is about, as a pattern in the database; none for all of the disk.
+    /// One of [`FILES`].
     files: Option<&'static str>,
     skip: u64,
     times: u64,
@@ -279,13 +281,13 @@ fn real_disk_failures() {
         let strategy = STRATEGIES[random.below(3) as usize];
         let skip_max = [1, 3, 20][random.below(3) as usize];
         // All cases come in turn; neighbours differ in everything.
-        let case = (seed + number) * 19 % 48;
+        let case = (seed + number) * 19 % 64;
         let kind = FILE_SYSTEMS[(case % 2) as usize];
         let failure = Failure {
             on: [On::Write, On::Flush][(case / 2 % 2) as usize],
-            files: [Some("data/*"), Some("wal/*.wal"), None][(case / 4 % 3) as usize],
-            errno: [EIO, ENOSPC][(case / 12 % 2) as usize],
-            times: [1, u64::MAX][(case / 24) as usize],
+            files: FILES[(case / 4 % 4) as usize],
+            errno: [EIO, ENOSPC][(case / 16 % 2) as usize],
+            times: [1, u64::MAX][(case / 32) as usize],
             skip: random.below(skip_max),
         };
         let Some(mut disk) = disk(kind, seed) else { return };
@@ -316,7 +318,8 @@ fn fail_once(disk: &mut Disk, strategy: &str, failure: Failure, random: &mut Ran
     let mut heard = Vec::new();
     let mut first = client();
     first.open(&path, strategy).unwrap();
-    first.ask("put 0 60 2 1000").unwrap();
+    let stride = [25, NEVER][random.below(2) as usize];
+    first.ask(&format!("put 0 60 2 {stride}")).unwrap();
     let ranges = match failure.files {
         Some(files) => disk.ranges(&format!("db/{files}")).unwrap(),
         None => Vec::new(),

@@ -42,7 +42,7 @@ pub fn in_a_namespace(test: &str) -> Option<ExitStatus> {
     let status = Command::new("unshare")
         .args(["--mount", "--"])
         .arg(program)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(NAMESPACE, "yes")
         .status();
     Some(status.unwrap_or_else(|error| panic!("cannot run unshare: {error}")))

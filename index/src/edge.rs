@@ -103,7 +103,7 @@ impl Reshape<'_, '_> {
         // Downwards, right beside the entries: keys between them and this one, if they ascend, would each ask for
         // a leaf of their own. Upwards that would nest clusters of keys far apart.
         let next_slot = if growth == Growth::Append { step.slot } else { edge_slot - 1 };
-        let (stays, taken, border) = beside(run, next_slot, growth);
+        let (taken, border) = beside(run, next_slot, growth);
         let border_key = step.inner.slot_low(border) as u64;
         assert!(if growth == Growth::Append { last < border_key } else { border_key <= first });
         let (stays_range, taken_range) = cut(leaf.range(), border_key, growth);
@@ -114,14 +114,14 @@ impl Reshape<'_, '_> {
         let fits = error_log2 <= EDGE_ERROR_LOG2_MAX;
         let small = leaf.count() <= SMALL_KEYS && error_log2 <= SMALL_ERROR_LOG2_MAX;
         if fits || small {
-            step.inner.set_run(taken, edge);
+            step.inner.take_over(taken, edge);
             leaf.set_range(stays_range.0, stays_range.1);
         } else {
             self.collect();
             let rebuilt = build(&self.writer.entries, stays_range, Density::CLOSED);
-            step.inner.set_run(stays, rebuilt);
-            step.inner.set_run(taken, edge);
-            self.retire(self.place.child);
+            let parts = in_order(rebuilt, edge, growth);
+            let replaced = step.inner.replace_by_two(step.slot, border, parts);
+            self.retire(replaced);
         }
         self.writer.history.splits += 1;
         let slot_count = step.inner.len() * 2;
@@ -153,8 +153,8 @@ impl Reshape<'_, '_> {
     pub(crate) fn split_edge(&mut self, growth: Growth) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let run = step.inner.run(step.slot);
-        let (stays, taken, border) = beside(run, step.slot, growth);
-        if stays.0 >= stays.1 {
+        let (_, border) = beside(run, step.slot, growth);
+        if border <= run.0 || run.1 <= border {
             return false;
         }
         let Some(border_key) = self.border_key(&step, border) else { return false };
@@ -169,9 +169,9 @@ impl Reshape<'_, '_> {
         let (stays_range, taken_range) = cut(self.place.leaf.range(), border_key, growth);
         let edge = self.edge_leaf(moving, taken_range, growth);
         let rebuilt = build(staying, stays_range, Density::CLOSED);
-        step.inner.set_run(stays, rebuilt);
-        step.inner.set_run(taken, edge);
-        self.retire(self.place.child);
+        let parts = in_order(rebuilt, edge, growth);
+        let replaced = step.inner.replace_by_two(step.slot, border, parts);
+        self.retire(replaced);
         self.writer.history.splits += 1;
         true
     }
@@ -192,7 +192,7 @@ impl Reshape<'_, '_> {
         let Some(border_key) = self.border_key(&step, border) else { return false };
         let (stays_range, taken_range) = cut(self.place.leaf.range(), border_key, growth);
         let edge = self.edge_leaf_empty(taken_range, EDGE_SLOTS_MIN, growth);
-        step.inner.set_run(taken, edge);
+        step.inner.take_over(taken, edge);
         self.place.leaf.set_range(stays_range.0, stays_range.1);
         true
     }
@@ -231,16 +231,17 @@ impl Reshape<'_, '_> {
     }
 }
 
-/// Slots of the part of `run` that stays with a leaf closed before `slot`, slots of the new leaf, and the first
-/// slot of the right one of both.
-fn beside(
-    run: (usize, usize),
-    slot: usize,
-    growth: Growth,
-) -> ((usize, usize), (usize, usize), usize) {
+/// What stays and what is taken, the one with lower keys first.
+fn in_order(stays: Child, taken: Child, growth: Growth) -> [Child; 2] {
+    if growth == Growth::Append { [stays, taken] } else { [taken, stays] }
+}
+
+/// Slots of `run` that a new leaf takes when the present one is closed before `slot`, and the first slot of the
+/// right one of both.
+fn beside(run: (usize, usize), slot: usize, growth: Growth) -> ((usize, usize), usize) {
     match growth {
-        Growth::Append => ((run.0, slot), (slot, run.1), slot),
-        _ => ((slot + 1, run.1), (run.0, slot + 1), slot + 1),
+        Growth::Append => ((slot, run.1), slot),
+        _ => ((run.0, slot + 1), slot + 1),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The writer: changes in place where a leaf allows it, and a new shape where it does not.
 //!
 //! Whoever holds `&mut Writer` is the only writer. Shapes change by replacement: new nodes are made
-//! aside, published by storing their address into the words that named the old ones, and the old
-//! ones are retired to the epoch. Until all words are stored no entry changes, so readers of the
+//! aside, published by storing their address into the words that named the old ones, and only then are the
+//! old ones retired to the epoch (see `link`). Until all words are stored no entry changes, so readers of the
 //! old and of the new nodes find the same entries. The order of steps that matters:
 //!
 //! 1. a leaf that takes over keys is complete, range included, before a word leads to it;
@@ -14,8 +14,10 @@ use std::time::Instant;
 
 use crossbeam_epoch::{self as epoch, Guard};
 
+use crate::huge::HugeBox;
 use crate::leaf::Leaf;
 use crate::leaf_write::Inserted;
+use crate::link::{Link, Unlinked};
 use crate::node::{Child, Inner, Node, Side};
 use crate::rebalance::REBUILD_DEPTH_MIN;
 use crate::reshape::Reshape;
@@ -54,7 +56,6 @@ pub(crate) struct Step<'g> {
 /// A leaf and the way to it from the root.
 pub(crate) struct Place<'g> {
     pub(crate) steps: Vec<Step<'g>>,
-    pub(crate) child: Child,
     pub(crate) leaf: &'g Leaf,
 }
 
@@ -211,7 +212,7 @@ impl Tree {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree, and
             // nodes are freed only through the epoch after they were unlinked.
             match unsafe { child.node::<'g>() } {
-                Node::Leaf(leaf) => return Place { steps, child, leaf },
+                Node::Leaf(leaf) => return Place { steps, leaf },
                 Node::Inner(inner) => {
                     let slot = inner.slot_of(key);
                     steps.push(Step { child, inner, slot, range, reach });
@@ -227,25 +228,19 @@ impl Tree {
         }
     }
 
-    /// Puts `new` where the child at `level` of the way is: 0 is the root, `steps.len()` the leaf.
-    pub(crate) fn replace(&self, steps: &[Step<'_>], level: usize, new: Child) {
+    /// Lets `new` stand in for the child at `level` of the way: 0 is the root, `steps.len()` the leaf.
+    pub(crate) fn replace(&self, steps: &[Step<'_>], level: usize, new: Child) -> Unlinked {
         match level.checked_sub(1) {
-            None => self.root.store(new),
-            Some(above) => {
-                let step = &steps[above];
-                step.inner.set_run(step.inner.run(step.slot), new);
-            }
+            None => Link::replace(std::slice::from_ref(&self.root), 1, [new; 2]),
+            Some(above) => steps[above].inner.replace(steps[above].slot, new),
         }
     }
-}
 
-/// Frees the node, not its children, when no reader can hold it any more.
-pub(crate) fn retire(child: Child, guard: &Guard) {
-    // SAFETY: the closure is the only one that frees the node: the caller unlinked it, once. It
-    // runs when every thread that was pinned before has left, and nobody can reach the node from
-    // now on.
-    let free = move || unsafe { child.free() };
-    // SAFETY: the closure owns all it touches (the address of one node), so it may run later and on
-    // any thread.
-    unsafe { guard.defer_unchecked(free) };
+    /// Puts `new`, which leads to the child at `level` of the way, above that child.
+    pub(crate) fn put_above(&self, steps: &[Step<'_>], level: usize, new: HugeBox<Inner>) {
+        match level.checked_sub(1) {
+            None => Link::put_above(std::slice::from_ref(&self.root), new),
+            Some(above) => steps[above].inner.put_above(steps[above].slot, new),
+        }
+    }
 }

@@ -63,6 +63,12 @@ unsafe impl Allocator for HugePages {
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        // A reader that is still there must not find what it looks for.
+        #[cfg(debug_assertions)]
+        // SAFETY: the caller promises that the block has this layout and is not used any more.
+        unsafe {
+            block.write_bytes(crate::life::FREED_BYTE, layout.size());
+        }
         if lies_in_region(layout) {
             // SAFETY: the caller promises that the block came from `allocate` with this layout, so
             // from a region, and is not used any more.

@@ -24,6 +24,7 @@ use allocator_api2::vec::Vec;
 
 use crate::fit::{Fit, Placement, sampled_error_log2};
 use crate::huge::{HugeBox, HugePages};
+use crate::life::Life;
 use crate::model::{Model, SharedModel};
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
@@ -107,6 +108,7 @@ pub(crate) struct Leaf {
     /// Bits of the mean of log2(1 + distance between predicted and actual slot) when the model was made, an
     /// `f32`. The writer's own.
     error_log2: AtomicU32,
+    pub(crate) life: Life,
 }
 
 /// What the writer has done to a leaf since it was made.
@@ -251,6 +253,7 @@ impl Leaf {
             count_max,
             growth,
             error_log2: AtomicU32::new(error_log2.to_bits()),
+            life: Life::begin(),
         };
         HugeBox::new_in(leaf, HugePages)
     }
@@ -323,6 +326,7 @@ impl Leaf {
     /// First used slot and the slot behind the last used one.
     #[inline]
     pub(crate) fn bounds(&self) -> (usize, usize) {
+        self.life.check();
         let word = self.bounds.load(Relaxed);
         ((word & 0xffff_ffff) as usize, (word >> 32) as usize)
     }

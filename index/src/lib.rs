@@ -12,8 +12,8 @@
 //!
 //! Map of the modules: `model` predicts a slot, `fit` lays entries out, `leaf` holds them
 //! (`leaf_write`, `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes,
-//! `reshape`, `edge`, `widen` and `rebalance` change shapes; `huge` is where slots live; `hash`, `points`
-//! and `ordered` serve byte keys.
+//! `reshape`, `edge`, `widen` and `rebalance` change shapes; `link` unlinks and retires nodes, `life` notices
+//! if one is used too late; `huge` is where slots live; `hash`, `points` and `ordered` serve byte keys.
 
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 
@@ -30,9 +30,13 @@ mod leaf;
 mod leaf_loom;
 mod leaf_scan;
 mod leaf_write;
+mod life;
+mod link;
 mod model;
 mod node;
 mod ordered;
+#[cfg(all(test, loom))]
+mod ordered_loom;
 mod points;
 mod prefetch;
 mod rebalance;

@@ -7,13 +7,15 @@
 //! Invariants: only the words in `slots` change, each by one Release store of the writer; any other
 //! shape is a new node. A node is freed only through the epoch, after it was unlinked.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 use allocator_api2::vec::Vec as VecIn;
 
 use crate::huge::{HugeBox, HugePages};
 use crate::leaf::{Leaf, bump};
-use crate::sync::{AtomicPtr, AtomicU32};
+use crate::life::Life;
+use crate::link::{Link, Unlinked};
+use crate::sync::AtomicU32;
 
 /// Most slots of an inner node: 512 KiB, copied in well under half a millisecond.
 pub(crate) const FANOUT_MAX: usize = 1 << 16;
@@ -44,6 +46,18 @@ impl Child {
         Self(HugeBox::into_raw_with_allocator(inner).0.cast::<()>().map_addr(|a| a | INNER_TAG))
     }
 
+    /// The word that stands for the pointer.
+    #[inline]
+    pub(crate) fn to_raw(self) -> *mut () {
+        self.0
+    }
+
+    /// The pointer that `raw` stands for.
+    #[inline]
+    pub(crate) fn from_raw(raw: *mut ()) -> Self {
+        Self(raw)
+    }
+
     #[inline]
     pub(crate) fn is_inner(self) -> bool {
         self.0.addr() & INNER_TAG != 0
@@ -72,13 +86,34 @@ impl Child {
             // SAFETY: the tag says that `from_inner` made this pointer, so it is an aligned and
             // initialised `Inner`; it is alive for `'a` by the caller's promise, and only its
             // atomics change while shared.
-            Node::Inner(unsafe { &*self.untagged().cast::<Inner>() })
+            let inner = unsafe { &*self.untagged().cast::<Inner>() };
+            inner.life.check();
+            Node::Inner(inner)
         } else {
             // SAFETY: without the tag `from_leaf` made this pointer, so it is an aligned and
             // initialised `Leaf`; it is alive for `'a` by the caller's promise, and only its
             // atomics change while shared.
-            Node::Leaf(unsafe { &*self.untagged().cast::<Leaf>() })
+            let leaf = unsafe { &*self.untagged().cast::<Leaf>() };
+            leaf.life.check();
+            Node::Leaf(leaf)
         }
+    }
+
+    /// All nodes from this one down, leaves in ascending order of their keys.
+    ///
+    /// # Safety
+    /// As of [`Child::node`], for all these nodes.
+    pub(crate) unsafe fn nodes_below(self) -> Vec<Self> {
+        let mut nodes = Vec::new();
+        let mut pending = vec![self];
+        while let Some(child) = pending.pop() {
+            nodes.push(child);
+            // SAFETY: as the caller promises.
+            if let Node::Inner(inner) = unsafe { child.node() } {
+                pending.extend(inner.children_distinct().into_iter().rev());
+            }
+        }
+        nodes
     }
 
     /// Frees the node alone, not its children.
@@ -98,25 +133,6 @@ impl Child {
     }
 }
 
-/// A place that holds a child: a slot of an inner node, or the root.
-pub(crate) struct Link(AtomicPtr<()>);
-
-impl Link {
-    pub(crate) fn new(child: Child) -> Self {
-        Self(AtomicPtr::new(child.0))
-    }
-
-    #[inline]
-    pub(crate) fn load(&self) -> Child {
-        Child(self.0.load(Acquire))
-    }
-
-    /// Publishes `child`: whoever loads it sees the node complete.
-    pub(crate) fn store(&self, child: Child) {
-        self.0.store(child.0, Release);
-    }
-}
-
 /// An inner node.
 #[repr(align(64))]
 pub(crate) struct Inner {
@@ -125,6 +141,7 @@ pub(crate) struct Inner {
     /// Different children, about: exact when made, and never too small. The writer's own.
     children_count: AtomicU32,
     slots: HugeBox<[Link]>,
+    life: Life,
 }
 
 /// On which side of a node's slots a key lies.
@@ -146,7 +163,8 @@ impl Inner {
         links.extend(slots.into_iter().map(Link::new));
         let children_count = AtomicU32::new(borders as u32 + 1);
         let slots = links.into_boxed_slice();
-        HugeBox::new_in(Self { low, shift, children_count, slots }, HugePages)
+        let inner = Self { low, shift, children_count, slots, life: Life::begin() };
+        HugeBox::new_in(inner, HugePages)
     }
 
     /// The slot that answers for `key`.
@@ -224,12 +242,39 @@ impl Inner {
         (low as u64, (end - 1) as u64)
     }
 
-    /// Lets slots `first..end` name `child`.
-    pub(crate) fn set_run(&self, run: (usize, usize), child: Child) {
+    /// Lets `new` stand in for the child of `slot`.
+    pub(crate) fn replace(&self, slot: usize, new: Child) -> Unlinked {
+        let (first, end) = self.run(slot);
         bump(&self.children_count, 1);
-        for link in &self.slots[run.0..run.1] {
-            link.store(child);
-        }
+        Link::replace(&self.slots[first..end], end - first, [new; 2])
+    }
+
+    /// Lets two children stand in for that of `slot`, the second from slot `border` on.
+    pub(crate) fn replace_by_two(&self, slot: usize, border: usize, new: [Child; 2]) -> Unlinked {
+        let (first, end) = self.run(slot);
+        assert!(first < border);
+        assert!(border < end);
+        bump(&self.children_count, 2);
+        Link::replace(&self.slots[first..end], border - first, new)
+    }
+
+    /// Gives `new` the slots `first..end` of a child that keeps others.
+    pub(crate) fn take_over(&self, (first, end): (usize, usize), new: Child) {
+        assert!(self.run(first) != (first, end), "the child keeps a slot");
+        bump(&self.children_count, 1);
+        Link::take_over(&self.slots[first..end], new);
+    }
+
+    /// Lets the slots of the child of `slot` name `above`, which leads to that child.
+    pub(crate) fn put_above(&self, slot: usize, above: HugeBox<Self>) {
+        let (first, end) = self.run(slot);
+        bump(&self.children_count, 1);
+        Link::put_above(&self.slots[first..end], above);
+    }
+
+    /// Whether a slot names `child`.
+    pub(crate) fn leads_to(&self, child: Child) -> bool {
+        self.slots.iter().any(|link| link.load() == child)
     }
 
     /// The words of all slots, in order.

@@ -40,19 +40,19 @@ impl Reshape<'_, '_> {
             return false;
         };
         let step = &steps[level];
-        let nodes = nodes_below(step.child, self.guard);
         self.writer.entries.clear();
-        for &node in &nodes {
-            // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
+        // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
+        for node in unsafe { step.child.nodes_below() } {
+            // SAFETY: as above.
             if let Node::Leaf(leaf) = unsafe { node.node() } {
                 leaf.collect(&mut self.writer.entries);
             }
         }
         let rebuilt = build(&self.writer.entries, step.range, Density::GROWN);
-        self.tree.replace(steps, level, rebuilt);
-        for node in nodes {
-            self.retire(node);
-        }
+        let replaced = self.tree.replace(steps, level, rebuilt);
+        // SAFETY: what stands in was built of entries alone.
+        let gone = unsafe { replaced.with_all_below() };
+        gone.into_iter().for_each(|node| self.retire(node));
         self.writer.history.rebuilds += 1;
         true
     }
@@ -61,14 +61,14 @@ impl Reshape<'_, '_> {
 impl Reshape<'_, '_> {
     /// Starts afresh when the last entry is gone: the nodes that routed to it are of no use.
     pub(crate) fn clear(&mut self) -> bool {
-        let root = self.tree.root.load();
-        if !root.is_inner() {
+        if self.place.steps.is_empty() {
             return self.shrink();
         }
-        self.tree.root.store(build(&[], (0, u64::MAX), Density::GROWN));
-        for node in nodes_below(root, self.guard) {
-            self.retire(node);
-        }
+        let empty = build(&[], (0, u64::MAX), Density::GROWN);
+        let replaced = self.tree.replace(&self.place.steps, 0, empty);
+        // SAFETY: an empty leaf stands in.
+        let gone = unsafe { replaced.with_all_below() };
+        gone.into_iter().for_each(|node| self.retire(node));
         true
     }
 }
@@ -88,18 +88,4 @@ fn count_entries(top: Child, count_max: usize, _guard: &Guard) -> Option<usize> 
         }
     }
     Some(count)
-}
-
-/// All nodes from `top` down, leaves in ascending order of their keys.
-fn nodes_below(top: Child, _guard: &Guard) -> Vec<Child> {
-    let mut nodes = Vec::new();
-    let mut pending = vec![top];
-    while let Some(child) = pending.pop() {
-        nodes.push(child);
-        // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
-        if let Node::Inner(inner) = unsafe { child.node() } {
-            pending.extend(inner.children_distinct().into_iter().rev());
-        }
-    }
-    nodes
 }

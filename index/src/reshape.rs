@@ -9,8 +9,9 @@ use crossbeam_epoch::Guard;
 
 use crate::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build};
 use crate::fit::{Density, Fit, LEAF_SLOTS_MIN};
-use crate::grow::{Place, Step, Writer, retire};
+use crate::grow::{Place, Step, Writer};
 use crate::leaf::{Growth, Leaf};
+use crate::link::Unlinked;
 use crate::node::{Child, FANOUT_MAX, Inner, Node};
 use crate::tree::Tree;
 
@@ -89,19 +90,20 @@ impl<'g> Reshape<'_, 'g> {
         self.place.leaf.collect(&mut self.writer.entries);
     }
 
-    /// Frees an unlinked node when no reader can hold it any more.
-    pub(crate) fn retire(&mut self, child: Child) {
-        // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
-        self.writer.retired_bytes += match unsafe { child.node::<'g>() } {
-            Node::Leaf(leaf) => leaf.size_bytes(),
-            Node::Inner(inner) => inner.size_bytes(),
-        };
-        retire(child, self.guard);
+    /// Frees a node when no reader can hold it any more.
+    pub(crate) fn retire(&mut self, node: Unlinked) {
+        self.writer.retired_bytes += node.size_bytes();
+        node.retire(self.guard);
+    }
+
+    /// Lets `new` stand in for the node at `level` of the way, which is retired.
+    pub(crate) fn replace(&mut self, level: usize, new: Child) {
+        let replaced = self.tree.replace(&self.place.steps, level, new);
+        self.retire(replaced);
     }
 
     pub(crate) fn replace_leaf(&mut self, child: Child) {
-        self.tree.replace(&self.place.steps, self.place.steps.len(), child);
-        self.retire(self.place.child);
+        self.replace(self.place.steps.len(), child);
     }
 
     /// Lays the leaf out anew with more room, if it may grow and its model is worth it.
@@ -156,9 +158,8 @@ impl<'g> Reshape<'_, 'g> {
         let range = self.place.leaf.range();
         let left = build(&entries[..cut], (range.0, border - 1), density);
         let right = build(&entries[cut..], (border, range.1), density);
-        step.inner.set_run((run.0, slot), left);
-        step.inner.set_run((slot, run.1), right);
-        self.retire(self.place.child);
+        let replaced = step.inner.replace_by_two(step.slot, slot, [left, right]);
+        self.retire(replaced);
         true
     }
 
@@ -173,14 +174,13 @@ impl<'g> Reshape<'_, 'g> {
         }
         let slots = children.into_iter().flat_map(|child| [child; 2]).collect();
         let doubled = Inner::new(step.inner.low(), step.inner.shift() - 1, slots);
-        self.replace_parent(step, Child::from_inner(doubled));
+        self.replace_parent(Child::from_inner(doubled));
         true
     }
 
     /// Replaces the leaf's parent.
-    fn replace_parent(&mut self, step: &Step<'g>, child: Child) {
-        self.tree.replace(&self.place.steps, self.place.steps.len() - 1, child);
-        self.retire(step.child);
+    fn replace_parent(&mut self, child: Child) {
+        self.replace(self.place.steps.len() - 1, child);
         self.writer.history.inner_changes += 1;
     }
 
@@ -195,11 +195,11 @@ impl<'g> Reshape<'_, 'g> {
         let leaf = self.edge_of(heir, slot < run.0);
         let (own, gone) = (leaf.range(), self.place.leaf.range());
         leaf.set_range(own.0.min(gone.0), own.1.max(gone.1));
-        step.inner.set_run(run, heir);
-        self.retire(self.place.child);
+        let absorbed = step.inner.replace(step.slot, heir);
+        self.retire(absorbed);
         if step.inner.run(0).1 == step.inner.len() {
             // One child is left: the parent decides nothing.
-            self.replace_parent(&step, heir);
+            self.replace_parent(heir);
         }
         true
     }

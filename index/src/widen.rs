@@ -94,8 +94,7 @@ impl<'g> Reshape<'_, 'g> {
         let spared = if first_end > goal / 2 && first_end < len { first_end - goal / 4 } else { 0 };
         slots.drain(..spared);
         let wider = Inner::new(low + ((spared as u64) << shift), shift, slots);
-        self.tree.replace(&self.place.steps, level, Child::from_inner(wider));
-        self.retire(step.child);
+        self.replace(level, Child::from_inner(wider));
         if !direct {
             let border_key = low + ((border as u64) << shift);
             self.place.leaf.set_range(self.place.leaf.range().0, border_key - 1);
@@ -133,8 +132,7 @@ impl<'g> Reshape<'_, 'g> {
             slots.truncate(more + last_first + slots.len() / 4);
         }
         let wider = Child::from_inner(Inner::new(low, shift, slots));
-        self.tree.replace(&self.place.steps, level, wider);
-        self.retire(step.child);
+        self.replace(level, wider);
         if !direct {
             self.place.leaf.set_range(border_key, self.place.leaf.range().1);
         }
@@ -179,8 +177,8 @@ impl<'g> Reshape<'_, 'g> {
         };
         let mut slots = vec![beside; len as usize];
         slots[own_first as usize..own_end as usize].fill(step.child);
-        let above = Child::from_inner(Inner::new(first, shift, slots));
-        self.tree.replace(&self.place.steps, level, above);
+        let above = Inner::new(first, shift, slots);
+        self.tree.put_above(&self.place.steps, level, above);
         let (low, high) = self.place.leaf.range();
         self.place.leaf.set_range(low.max(own_range.0), high.min(own_range.1));
         true

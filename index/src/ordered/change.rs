@@ -5,21 +5,21 @@
 //! so an error changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
 
-use crossbeam_epoch::{self as epoch, Atomic, Guard, Shared};
+use crossbeam_epoch::{self as epoch, Guard};
 
 use super::node::{
     Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Node, common_len, head_of, separator,
 };
-use super::{Ordered, Step, Target, Way};
+use super::word::{Named, Word};
+use super::{Ordered, Target, Way};
 use crate::byte_index::KeySource;
 
 /// A leaf with fewer entries looks for a neighbour to join.
-const ENTRIES_FEW: usize = 16;
+const ENTRIES_FEW: usize = if cfg!(loom) { 2 } else { ENTRIES_MAX / 4 };
 
 /// Entries of a joined leaf, at most: room for some inserts is left.
-const ENTRIES_JOINED_MAX: usize = 48;
+const ENTRIES_JOINED_MAX: usize = (ENTRIES_MAX * 3).div_ceil(4);
 
 /// Prefix of a leaf with a single entry, at most.
 const PREFIX_ALONE_MAX: usize = 64;
@@ -61,7 +61,7 @@ impl Ordered {
         let between = separator(newcomer.key_of(&left[cut - 1])?, newcomer.key_of(&right[0])?);
         let left = part(&leaf, left, &newcomer)?;
         let right = part(&leaf, right, &newcomer)?;
-        let pair = [left, right].map(|leaf| Atomic::new(Node::Leaf(leaf)));
+        let pair = [left, right].map(|leaf| Word::new(Node::Leaf(leaf)));
         self.publish_pair(&way, pair, between, &guard);
         Ok(())
     }
@@ -99,42 +99,43 @@ impl Ordered {
     }
 
     fn publish_leaf(&self, way: &Way, leaf: Leaf, guard: &Guard) {
-        self.publish(&way.steps, Node::Leaf(leaf), guard);
-        retire(way.word, guard);
+        self.publish(way, way.steps.len(), Word::new(Node::Leaf(leaf)), None, guard);
     }
 
-    /// Puts `node` where `steps` lead.
-    fn publish(&self, steps: &[Step], node: Node, guard: &Guard) {
-        self.publish_word(steps, Atomic::new(node), guard);
-    }
-
-    fn publish_word(&self, steps: &[Step], word: Atomic<Node>, guard: &Guard) {
-        let target = match steps.last() {
+    /// Lets `new` stand in for the node at `level` of the way (0 is the root, `steps.len()` the leaf), and
+    /// retires the nodes of the way from there down and the `neighbour` that was joined: of all that was below
+    /// the node, `new` leads to the rest.
+    fn publish<'g>(
+        &self,
+        way: &Way<'g>,
+        level: usize,
+        new: Word,
+        neighbour: Option<Named<'g>>,
+        guard: &'g Guard,
+    ) {
+        let word = match level.checked_sub(1) {
             None => &self.root,
-            Some(step) => &step.branch.children[step.slot],
+            Some(above) => &way.steps[above].branch.children[way.steps[above].slot],
         };
-        target.store(word.load(std::sync::atomic::Ordering::Relaxed, guard), Release);
+        let unlinked = word.replace(new, guard);
+        let branches = way.steps[level..].iter().map(|step| step.named);
+        let gone = branches.chain([way.named]).chain(neighbour);
+        // SAFETY: each node of a way is led to by the one before it, the neighbour by the last branch, alone;
+        // changes put other nodes into the places of all of them.
+        unsafe { unlinked.retire(gone, guard) };
     }
 
     /// Puts two nodes where the leaf was; branches that overflow are cut in turn.
-    fn publish_pair(
-        &self,
-        way: &Way,
-        mut pair: [Atomic<Node>; 2],
-        mut between: Arc<[u8]>,
-        guard: &Guard,
-    ) {
-        retire(way.word, guard);
+    fn publish_pair(&self, way: &Way, mut pair: [Word; 2], mut between: Arc<[u8]>, guard: &Guard) {
         for level in (0..way.steps.len()).rev() {
             let step = &way.steps[level];
-            retire(step.word, guard);
             let mut separators = step.branch.separators.to_vec();
             separators.insert(step.slot, between);
             let mut children = step.branch.child_words(guard);
             children.splice(step.slot..=step.slot, pair);
             if children.len() <= CHILDREN_MAX {
-                let branch = Node::Branch(Branch::new(separators, children));
-                self.publish(&way.steps[..level], branch, guard);
+                let branch = Word::new(Node::Branch(Branch::new(separators, children)));
+                self.publish(way, level, branch, None, guard);
                 return;
             }
             // A branch that grows at its end is left nearly full.
@@ -143,18 +144,15 @@ impl Ordered {
             let right = Branch::new(separators.split_off(cut), children.split_off(cut));
             between = separators.pop().expect("a cut branch has separators on both sides");
             let left = Branch::new(separators, children);
-            pair = [left, right].map(|branch| Atomic::new(Node::Branch(branch)));
+            pair = [left, right].map(|branch| Word::new(Node::Branch(branch)));
         }
-        let root = Branch::new(vec![between], pair.into());
-        self.publish(&[], Node::Branch(root), guard);
+        let root = Word::new(Node::Branch(Branch::new(vec![between], pair.into())));
+        self.publish(way, 0, root, None, guard);
     }
 
     /// Takes the leaf out of its branch, and branches that become empty out of theirs.
     fn unlink(&self, way: &Way, guard: &Guard) {
-        retire(way.word, guard);
-        for level in (0..way.steps.len()).rev() {
-            let step = &way.steps[level];
-            retire(step.word, guard);
+        for (level, step) in way.steps.iter().enumerate().rev() {
             let mut children = step.branch.child_words(guard);
             children.remove(step.slot);
             if children.is_empty() {
@@ -162,61 +160,45 @@ impl Ordered {
             }
             let mut separators = step.branch.separators.to_vec();
             separators.remove(step.slot.saturating_sub(1));
-            self.publish_branch(&way.steps[..level], separators, children, guard);
+            let branch = branch_or_only_child(level, separators, children);
+            self.publish(way, level, branch, None, guard);
             return;
         }
-        self.publish(&[], Node::Leaf(Leaf::empty()), guard);
+        self.publish(way, 0, Word::new(Node::Leaf(Leaf::empty())), None, guard);
     }
 
     /// Joins `leaf`, the new form of the leaf at the end of the way, with its neighbour `other`.
     fn join(&self, way: &Way, leaf: &Leaf, other: usize, guard: &Guard) -> bool {
-        let (step, above) = way.steps.split_last().expect("the leaf has a parent");
+        let level = way.steps.len() - 1;
+        let step = &way.steps[level];
         let Some(word) = step.branch.children.get(other) else { return false };
-        let word = word.load(std::sync::atomic::Ordering::Acquire, guard);
-        // SAFETY: loaded while pinned from a node of the live tree; see `Way::down`.
-        let Node::Leaf(neighbour) = (unsafe { word.deref() }) else { return false };
+        let named = word.load(guard);
+        let Node::Leaf(neighbour) = named.node() else { return false };
         if neighbour.entries.len() + leaf.entries.len() > ENTRIES_JOINED_MAX {
             return false;
         }
         let (left, right) = if other < step.slot { (neighbour, leaf) } else { (leaf, neighbour) };
-        let joined = Atomic::new(Node::Leaf(left.joined(right)));
+        let joined = Word::new(Node::Leaf(left.joined(right)));
         let first = step.slot.min(other);
         let mut children = step.branch.child_words(guard);
         children.splice(first..first + 2, [joined]);
         let mut separators = step.branch.separators.to_vec();
         separators.remove(first);
-        self.publish_branch(above, separators, children, guard);
-        retire(way.word, guard);
-        retire(word, guard);
-        retire(step.word, guard);
+        let branch = branch_or_only_child(level, separators, children);
+        self.publish(way, level, branch, Some(named), guard);
         true
-    }
-
-    /// Puts a branch where `steps` lead; a root with one child gives way to it.
-    fn publish_branch(
-        &self,
-        steps: &[Step],
-        separators: Vec<Arc<[u8]>>,
-        mut children: Vec<Atomic<Node>>,
-        guard: &Guard,
-    ) {
-        match children.pop() {
-            Some(only) if children.is_empty() && steps.is_empty() => {
-                self.publish_word(&[], only, guard);
-            }
-            last => {
-                children.extend(last);
-                self.publish(steps, Node::Branch(Branch::new(separators, children)), guard);
-            }
-        }
     }
 }
 
-/// Destroys the node when no reader can hold it any more.
-fn retire(word: Shared<'_, Node>, guard: &Guard) {
-    // SAFETY: the caller unlinks this node, once, before it lets go of the writer's lock and of the
-    // guard; readers that are pinned now are waited for. Destroying a node leaves its children.
-    unsafe { guard.defer_destroy(word) };
+/// A branch for `level` of a way; a root with one child gives way to it.
+fn branch_or_only_child(level: usize, separators: Vec<Arc<[u8]>>, mut children: Vec<Word>) -> Word {
+    match children.pop() {
+        Some(only) if children.is_empty() && level == 0 => only,
+        last => {
+            children.extend(last);
+            Word::new(Node::Branch(Branch::new(separators, children)))
+        }
+    }
 }
 
 /// Where to cut a leaf that became too large by the entry at `at`: behind or before it if it went

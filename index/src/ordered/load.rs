@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crossbeam_epoch::Atomic;
-
 use super::Ordered;
 use super::node::{
     Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Node, common_len, head_of, separator,
 };
+use super::word::Word;
 
 /// Entries of a loaded leaf: some room for inserts is left.
 const ENTRIES_LOADED: usize = ENTRIES_MAX * 7 / 8;
@@ -55,7 +54,7 @@ impl Ordered {
             level = branches_over(level);
         }
         let root = level.pop().expect("there is at least one leaf");
-        Some(Self { root: Atomic::new(root.node) })
+        Some(Self { root: Word::new(root.node) })
     }
 }
 
@@ -84,7 +83,7 @@ fn branches_over(level: Vec<Done>) -> Vec<Done> {
         let mut children = Vec::with_capacity(count);
         for done in nodes.by_ref().take(count) {
             separators.push(done.separator);
-            children.push(Atomic::new(done.node));
+            children.push(Word::new(done.node));
         }
         let separator = separators.remove(0);
         let node = Node::Branch(Branch::new(separators, children));

@@ -6,31 +6,32 @@
 //! keys look like, 64 KiB keys that differ in their last byte included.
 //!
 //! Readers descend through atomics and never wait. The writer makes changed nodes aside and
-//! publishes them with one store; replaced nodes are retired to the epoch. A replaced branch goes
+//! publishes them with one store, and then retires the replaced nodes to the epoch (see `word`). A replaced branch goes
 //! on naming the leaves of the moment it was replaced, so a scan that stands in it finishes over
 //! disjoint ranges and reports every key that was there throughout once.
 
 mod change;
 mod load;
 mod node;
+mod word;
 
 use std::ops::Bound;
-use std::sync::atomic::Ordering::Acquire;
 
-use crossbeam_epoch::{self as epoch, Atomic, Guard, Shared};
+use crossbeam_epoch::{self as epoch, Guard};
 
 use crate::byte_index::KeySource;
 use crate::stats::IndexStats;
 use node::{Branch, Leaf, Node};
+use word::{Named, Word};
 
 /// The ordered side.
 pub(crate) struct Ordered {
-    root: Atomic<Node>,
+    root: Word,
 }
 
 /// A branch on the way to a leaf, and the child taken.
 struct Step<'g> {
-    word: Shared<'g, Node>,
+    named: Named<'g>,
     branch: &'g Branch,
     slot: usize,
 }
@@ -38,7 +39,7 @@ struct Step<'g> {
 /// A leaf and the way to it.
 struct Way<'g> {
     steps: Vec<Step<'g>>,
-    word: Shared<'g, Node>,
+    named: Named<'g>,
     leaf: &'g Leaf,
 }
 
@@ -52,29 +53,19 @@ enum Target<'a> {
 
 impl<'g> Way<'g> {
     /// Goes down from `word` to the leaf that `target` names.
-    fn down(
-        mut steps: Vec<Step<'g>>,
-        word: &Atomic<Node>,
-        target: Target,
-        guard: &'g Guard,
-    ) -> Self {
-        let mut word = word.load(Acquire, guard);
+    fn down(mut steps: Vec<Step<'g>>, word: &Word, target: Target, guard: &'g Guard) -> Self {
+        let mut named = word.load(guard);
         loop {
-            // SAFETY: the word was loaded while pinned, from the root or from a node reached under
-            // the same pin. It is never null, and a node is destroyed only through the epoch after
-            // it was unlinked from the live tree; a replaced branch names nodes that were live when
-            // it was replaced, which is after this pin.
-            let node = unsafe { word.deref() };
-            match node {
-                Node::Leaf(leaf) => return Self { steps, word, leaf },
+            match named.node() {
+                Node::Leaf(leaf) => return Self { steps, named, leaf },
                 Node::Branch(branch) => {
                     let slot = match target {
                         Target::Key(key) => branch.slot_of(key),
                         Target::First => 0,
                         Target::Last => branch.children.len() - 1,
                     };
-                    steps.push(Step { word, branch, slot });
-                    word = branch.children[slot].load(Acquire, guard);
+                    steps.push(Step { named, branch, slot });
+                    named = branch.children[slot].load(guard);
                 }
             }
         }
@@ -83,6 +74,7 @@ impl<'g> Way<'g> {
     /// The next leaf in the given direction.
     fn beside(mut self, forward: bool, guard: &'g Guard) -> Option<Self> {
         while let Some(mut step) = self.steps.pop() {
+            step.named.node();
             let last = step.branch.children.len() - 1;
             if step.slot == if forward { last } else { 0 } {
                 continue;
@@ -100,7 +92,7 @@ impl<'g> Way<'g> {
 impl Ordered {
     /// Without entries.
     pub(crate) fn new() -> Self {
-        Self { root: Atomic::new(Node::Leaf(Leaf::empty())) }
+        Self { root: Word::new(Node::Leaf(Leaf::empty())) }
     }
 
     fn way<'g>(&self, target: Target, guard: &'g Guard) -> Way<'g> {
@@ -194,16 +186,8 @@ fn target_of<'a>(from: Bound<&'a [u8]>, open: Target<'a>) -> Target<'a> {
 
 impl Drop for Ordered {
     fn drop(&mut self) {
-        // SAFETY: `&mut self` means that no reader or writer is left, so no pin is needed.
-        let guard = unsafe { epoch::unprotected() };
-        let mut pending = vec![self.root.load(Acquire, guard)];
-        while let Some(word) = pending.pop() {
-            // SAFETY: nobody else is left (see above), and every node is reached exactly once,
-            // through its only parent in the live tree.
-            let node = unsafe { word.into_owned() };
-            if let Node::Branch(branch) = &*node {
-                pending.extend(branch.children.iter().map(|child| child.load(Acquire, guard)));
-            }
-        }
+        // SAFETY: `&mut self` means that no reader or writer is left; in the live tree every node has one parent,
+        // and what was retired is not in it.
+        unsafe { self.root.free_all_below() };
     }
 }

@@ -12,15 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crossbeam_epoch::{Atomic, Guard};
+use crossbeam_epoch::Guard;
 
+use super::word::Word;
 use crate::byte_index::KeySource;
 
 /// Most entries of a leaf: copied for every insert, 1 KiB.
-pub(super) const ENTRIES_MAX: usize = 64;
+pub(super) const ENTRIES_MAX: usize = if cfg!(loom) { 3 } else { 64 };
 
 /// Most children of a branch.
-pub(super) const CHILDREN_MAX: usize = 64;
+pub(super) const CHILDREN_MAX: usize = if cfg!(loom) { 2 } else { 64 };
 
 /// A node of either kind.
 pub(super) enum Node {
@@ -54,6 +55,14 @@ impl Clone for Entry {
     }
 }
 
+/// What a reader finds that comes too late, see `life`.
+#[cfg(debug_assertions)]
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.payload.store(crate::life::FREED_WORD, Relaxed);
+    }
+}
+
 /// Entries in key order.
 pub(super) struct Leaf {
     pub(super) prefix: Arc<[u8]>,
@@ -66,7 +75,7 @@ pub(super) struct Branch {
     prefix: Box<[u8]>,
     heads: Box<[u64]>,
     pub(super) separators: Box<[Arc<[u8]>]>,
-    pub(super) children: Box<[Atomic<Node>]>,
+    pub(super) children: Box<[Word]>,
 }
 
 /// Where a key lies against the keys that share a prefix.
@@ -164,7 +173,7 @@ impl Leaf {
 
 impl Branch {
     /// A branch over `children` with the separators between them.
-    pub(super) fn new(separators: Vec<Arc<[u8]>>, children: Vec<Atomic<Node>>) -> Self {
+    pub(super) fn new(separators: Vec<Arc<[u8]>>, children: Vec<Word>) -> Self {
         assert!(children.len() == separators.len() + 1);
         assert!(children.len() <= CHILDREN_MAX);
         let prefix: Box<[u8]> = match (separators.first(), separators.last()) {
@@ -196,8 +205,8 @@ impl Branch {
     }
 
     /// The child words, to be used in another branch.
-    pub(super) fn child_words(&self, guard: &Guard) -> Vec<Atomic<Node>> {
-        self.children.iter().map(|child| Atomic::from(child.load(Acquire, guard))).collect()
+    pub(super) fn child_words(&self, guard: &Guard) -> Vec<Word> {
+        self.children.iter().map(|child| child.copied(guard)).collect()
     }
 }
 

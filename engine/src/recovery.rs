@@ -375,10 +375,12 @@ impl<S: Storage> Replay<S> {
             .grow(bytes / chunk_bytes * chunk_bytes)
             .map_err(|error| Error::io("cannot extend the data file", error))?;
         let store = RecordStore::new(map, &root.database, options.verify, data_tail);
+        // Half of it is nowhere on disk: whoever has a copy of the database cannot make keys that collide in it.
+        let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
             appender,
-            table: Table::from_entries(kind, root.hash_seed.get(), entries),
+            table: Table::from_entries(kind, hash_seed, entries),
             tombstones: Tombstones::default(),
             data_file,
             data_tail,

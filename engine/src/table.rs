@@ -40,7 +40,7 @@ enum Index {
 
 impl Table {
     /// A table with `entries`, whose keys ascend strictly.
-    pub fn from_entries(kind: KeyKind, hash_seed: u64, entries: Entries) -> Self {
+    pub fn from_entries(kind: KeyKind, hash_seed: u128, entries: Entries) -> Self {
         let index = match entries {
             Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&entries)),
             Entries::Bytes(entries) => {
@@ -241,6 +241,6 @@ fn stored_int(key: &[u8]) -> u64 {
     int_key(key).expect("keys of integer tables are 8 bytes long")
 }
 
-fn byte_options(hash_seed: u64) -> ByteIndexOptions {
+fn byte_options(hash_seed: u128) -> ByteIndexOptions {
     ByteIndexOptions { ordered: true, hash_seed }
 }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::grow::Writer;
+use crate::hash::KeyHash;
 use crate::ordered::Ordered;
 use crate::points::Points;
 use crate::stats::IndexStats;
@@ -29,7 +30,7 @@ pub struct ByteIndexOptions {
     /// Keep the ordered side too, which scans need.
     pub ordered: bool,
     /// Key of the hash. Random and secret where keys come from strangers.
-    pub hash_seed: u64,
+    pub hash_seed: u128,
 }
 
 /// An ordered map from byte strings of 1 to 65,535 bytes (asserted) to `u64` payloads. It holds no
@@ -81,15 +82,15 @@ impl ByteIndex {
         options: ByteIndexOptions,
         entries: impl Iterator<Item = (B, u64)>,
     ) -> Self {
-        let points = Points::new(options.hash_seed, u64::MAX);
+        let hash = KeyHash::new(options.hash_seed);
         let mut hashes = Vec::with_capacity(entries.size_hint().0);
         let hashed = entries.inspect(|(key, payload)| {
             check_key(key.as_ref());
-            hashes.push((points.hash_of(key.as_ref()), *payload));
+            hashes.push((hash.of(key.as_ref()), *payload));
         });
         let ordered = Ordered::from_sorted(hashed, options.ordered);
         Self {
-            points: Points::from_hashes(options.hash_seed, u64::MAX, hashes),
+            points: Points::from_hashes(hash, u64::MAX, hashes),
             ordered,
             writer: Mutex::new(Writer::default()),
         }

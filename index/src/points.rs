@@ -15,7 +15,7 @@ use crate::bulk::build;
 use crate::byte_index::KeySource;
 use crate::fit::Density;
 use crate::grow::Writer;
-use crate::hash::hash;
+use crate::hash::KeyHash;
 use crate::stats::IndexStats;
 use crate::sync::{AtomicU64, fence, pause};
 use crate::tree::Tree;
@@ -23,7 +23,7 @@ use crate::tree::Tree;
 /// The hash side of a byte index.
 pub(crate) struct Points {
     tree: Tree,
-    seed: u64,
+    hash: KeyHash,
     /// Bits of the hash that are kept; fewer than all only in tests of collisions.
     mask: u64,
     /// Counts chains that were moved; odd during a move.
@@ -44,12 +44,12 @@ pub(crate) struct Removal {
 }
 
 impl Points {
-    pub(crate) fn new(seed: u64, mask: u64) -> Self {
-        Self::with_entries(seed, mask, &[])
+    pub(crate) fn new(seed: u128, mask: u64) -> Self {
+        Self::with_entries(KeyHash::new(seed), mask, &[])
     }
 
-    /// From distinct keys, each given by its hash.
-    pub(crate) fn from_hashes(seed: u64, mask: u64, mut entries: Vec<(u64, u64)>) -> Self {
+    /// From distinct keys, each given by what `hash` makes of it.
+    pub(crate) fn from_hashes(hash: KeyHash, mask: u64, mut entries: Vec<(u64, u64)>) -> Self {
         for entry in &mut entries {
             entry.0 &= mask;
         }
@@ -70,7 +70,7 @@ impl Points {
                 }
             }
         });
-        let points = Self::with_entries(seed, mask, &entries);
+        let points = Self::with_entries(hash, mask, &entries);
         let mut writer = Writer::default();
         let mut at = 0;
         for payload in wrapped {
@@ -83,17 +83,17 @@ impl Points {
         points
     }
 
-    fn with_entries(seed: u64, mask: u64, entries: &[(u64, u64)]) -> Self {
+    fn with_entries(hash: KeyHash, mask: u64, entries: &[(u64, u64)]) -> Self {
         let tree = Tree::new(build(entries, (0, u64::MAX), Density::LOADED), entries.len());
-        Self { tree, seed, mask, moves: AtomicU64::new(0) }
+        Self { tree, hash, mask, moves: AtomicU64::new(0) }
     }
 
     fn home(&self, key: &[u8]) -> u64 {
-        hash(key, self.seed) & self.mask
+        self.hash.of(key) & self.mask
     }
 
     pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
-        hash(key, self.seed)
+        self.hash.of(key)
     }
 
     /// Fetches what lookups of keys with these hashes will touch.

@@ -87,7 +87,7 @@ pub struct Superblock {
     pub chunk_bytes: U64,
     /// Median time of a 4 KiB commit with each strategy when it was measured, in ns; 0 = not measured.
     pub strategy_ns: [U64; 3],
-    /// Key of the hashes of byte keys.
+    /// Half of the key of the hashes of byte keys; the other half is drawn at each open.
     pub hash_seed: U64,
     /// The first LSN that was never given out when this slot was written.
     pub next_lsn: U64,

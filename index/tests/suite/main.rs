@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod byte_model;
+mod flood;
 mod int_model;
 mod keys;
 mod machine;

@@ -18,7 +18,8 @@ pub const SLOT_STRIDE_BYTES: u64 = 65_536;
 /// Version of all formats on disk: (major, minor).
 pub const FORMAT_VERSION: (u16, u16) = (1, 1);
 
-const MAGIC: [u8; 8] = *b"UARRSUPR";
+/// How a slot begins.
+pub const MAGIC: [u8; 8] = *b"UARRSUPR";
 const CRC_START: usize = 12;
 
 /// One checkpoint: everything up to `lsn` is in the index image, the log is replayed from

@@ -67,13 +67,15 @@ pub(crate) fn direct_facts(directory: &Directory) -> io::Result<DirectFacts> {
 /// at once.
 fn open_probe(directory: &Directory) -> io::Result<File> {
     let flags = libc::O_RDWR | libc::O_DIRECT | libc::O_EXCL;
-    let unnamed = directory.open_at(".", flags | libc::O_TMPFILE);
+    let unnamed = directory.open_unnamed(flags);
     match &unnamed {
         Err(cause) if matches!(cause.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
             let name = format!(".direct-probe-{}", std::process::id());
-            let named = directory.open_at(&name, flags | libc::O_CREAT);
-            // A refused open may have created the file all the same.
-            let _ = directory.remove(&name);
+            let named = directory.open_file(&name, flags | libc::O_CREAT);
+            // A refused open may have created the file all the same; unless it was there before.
+            if !named.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::AlreadyExists) {
+                let _ = directory.remove(&name);
+            }
             named
         }
         _ => unnamed,

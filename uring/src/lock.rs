@@ -1,24 +1,73 @@
-//! [`SystemLock`]: one process per database directory.
+//! [`SystemLock`]: one opener per database directory.
 //!
-//! The lock is the kernel's (`flock`), so it ends with its holder however that dies. The file's
-//! content, the holder's process id, is only for messages.
+//! Both the directory itself and the file in it are locked, with `flock`. The directory is what
+//! counts: it cannot be removed, replaced or copied without being another one, whereas the file can.
+//! The file is for programs that lock nothing else, and for people: it says who the holder is.
+//!
+//! Invariants:
+//! - the locks belong to open files ([`Hold`]), which every ring of the opener holds too, through
+//!   the kernel: after the process they live on until its last write has ended;
+//! - they are released explicitly when the last of lock and log writers is gone, but never while
+//!   a write may still be on its way, and never by a forked process: its open files are the
+//!   parent's;
+//! - a file that is a link, or has a content that no lock file has, is somebody else's: it is
+//!   neither followed nor written.
 
-use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::directory::Directory;
+use crate::holder::{HOLDER_BYTES_MAX, Holder};
+use crate::owner::Owner;
 use crate::storage::LockError;
 
-/// Pause between two attempts.
-const PAUSE: Duration = Duration::from_millis(10);
-/// Digits of a process id, with room to spare.
-const PID_BYTES_MAX: u64 = 32;
+/// Pause between two attempts at first: a ring that is taken down by the kernel takes some 20 ms.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// And later, in steps of [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_millis(10);
 
-/// Holds a database directory until dropped.
+/// Holds a database directory until it and all log writers made under it are gone, and their last
+/// write has ended.
 #[derive(Debug)]
 pub struct SystemLock {
-    _file: File,
+    hold: Arc<Hold>,
+}
+
+/// The open files that carry the locks, shared by the lock and the rings.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    files: Vec<File>,
+    owner: Owner,
+    /// Whether a ring was left to the kernel with a write that may not have ended.
+    is_left: AtomicBool,
+}
+
+impl Hold {
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// From now on only the kernel releases the locks: when the ring that has these files
+    /// registered has ended its last write.
+    pub fn leave_to_kernel(&self) {
+        self.is_left.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.is_left.load(Ordering::Acquire) || !self.owner.is_here() {
+            return;
+        }
+        // Closing would do, were it not for rings, which the kernel takes down later, and for
+        // forked processes.
+        for file in &self.files {
+            let _ = file.unlock();
+        }
+    }
 }
 
 impl SystemLock {
@@ -28,39 +77,105 @@ impl SystemLock {
         path: &str,
         patience: Duration,
     ) -> Result<Self, LockError> {
-        let fail = |cause| LockError::Io(directory.error("lock", path, cause));
-        let mut file = directory.open_at(path, libc::O_RDWR | libc::O_CREAT).map_err(fail)?;
         let start = Instant::now();
+        let mut pause = PAUSE_MIN;
         loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(cause))
-                    if cause.kind() == io::ErrorKind::Interrupted && start.elapsed() < patience => {
-                }
-                Err(TryLockError::Error(cause)) => return Err(fail(cause)),
-                Err(TryLockError::WouldBlock) => {
-                    let left = patience.saturating_sub(start.elapsed());
-                    if left.is_zero() {
-                        return Err(LockError::Held { pid: read_pid(&mut file) });
-                    }
-                    std::thread::sleep(left.min(PAUSE));
-                }
+            let held = match Self::attempt(directory, path)? {
+                Ok(lock) => return Ok(lock),
+                Err(held) => held,
+            };
+            let left = patience.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(LockError::Held(held));
             }
+            std::thread::sleep(left.min(pause));
+            pause = (pause + PAUSE_MIN / 4).min(PAUSE_MAX);
         }
-        write_pid(&mut file).map_err(fail)?;
-        Ok(Self { _file: file })
+    }
+
+    /// One attempt; the inner error says who holds the lock.
+    fn attempt(directory: &Directory, path: &str) -> Result<Result<Self, Holder>, LockError> {
+        let fail = |path: &str, cause| LockError::Io(directory.error("lock", path, cause));
+        let itself = directory.open_folder("").map_err(LockError::Io)?;
+        let is_ours = try_lock(&itself).map_err(|cause| fail("", cause))?;
+        let mut file = match open_file(directory, path, is_ours) {
+            Ok(file) => file,
+            // The directory may be locked by a process that may not write there.
+            Err(cause) if cannot_write(&cause) => None,
+            Err(cause) => return Err(fail(path, cause)),
+        };
+        let read = file.as_mut().map_or(Ok(String::new()), read_text);
+        let text = read.map_err(|cause| fail(path, cause))?;
+        let is_ours = match &file {
+            Some(file) if is_ours => try_lock(file).map_err(|cause| fail(path, cause))?,
+            _ => is_ours,
+        };
+        if !is_ours {
+            return Ok(Err(Holder::named_in(&text)));
+        }
+        if !Holder::is_content(&text) {
+            let what =
+                "it is not the lock file of a database; remove it or choose another directory";
+            return Err(fail(path, io::Error::new(ErrorKind::InvalidData, what)));
+        }
+        if let Some(file) = &mut file
+            && let Err(cause) = write_text(file, &Holder::own_text())
+            && !cannot_write(&cause)
+        {
+            return Err(fail(path, cause));
+        }
+        let files = std::iter::once(itself).chain(file).collect();
+        let hold = Hold { files, owner: Owner::new(), is_left: AtomicBool::new(false) };
+        Ok(Ok(Self { hold: Arc::new(hold) }))
+    }
+
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
     }
 }
 
-fn read_pid(file: &mut File) -> Option<u32> {
-    file.rewind().ok()?;
-    let mut text = String::new();
-    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// The file beside the database; made if `make`. `None` if there is none.
+fn open_file(directory: &Directory, path: &str, make: bool) -> io::Result<Option<File>> {
+    let create = if make { libc::O_CREAT } else { 0 };
+    let opened = match directory.open_file(path, libc::O_RDWR | create) {
+        Err(cause) if cannot_write(&cause) => directory.open_file(path, libc::O_RDONLY),
+        opened => opened,
+    };
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause),
+    }
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
+/// False if another open file has the lock.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        // The next attempt will tell.
+        Err(std::fs::TryLockError::Error(cause)) if cause.kind() == ErrorKind::Interrupted => {
+            Ok(false)
+        }
+        Err(std::fs::TryLockError::Error(cause)) => Err(cause),
+    }
+}
+
+fn cannot_write(cause: &io::Error) -> bool {
+    // A file that was opened for reading only answers EBADF.
+    matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+        || cause.raw_os_error() == Some(libc::EBADF)
+}
+
+fn read_text(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // One more than there can be, so that a longer file is noticed.
+    file.take(HOLDER_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn write_text(file: &mut File, text: &str) -> io::Result<()> {
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
 }

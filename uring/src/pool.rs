@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::buffer::{AlignedBuffer, Registration};
 use crate::error::invalid_input;
+use crate::owner::Owner;
 use crate::storage::{GroupWrite, LogWriterOptions};
 
 /// Pooled buffers at most.
@@ -26,6 +27,8 @@ static NEXT_POOL_ID: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(crate) struct BufferPool {
     id: u64,
+    /// The process whose writes the buffers are for.
+    owner: Owner,
     free: Vec<AlignedBuffer>,
     buffer_bytes: usize,
     block_bytes: usize,
@@ -59,7 +62,12 @@ impl BufferPool {
                 buffer
             })
             .collect();
-        Ok(Self { id, free, buffer_bytes, block_bytes })
+        Ok(Self { id, owner: Owner::new(), free, buffer_bytes, block_bytes })
+    }
+
+    /// The process whose writes the buffers are for.
+    pub fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// The buffers that are free now; right after `new`, all of them, by index.

@@ -1,11 +1,15 @@
 //! [`RingLog`]: group commits through io_uring.
 //!
-//! The ring is created disabled, its operations are probed, the pooled buffers registered,
-//! everything the log does not need is forbidden, and only then it is enabled.
+//! The ring is created disabled, its operations are probed, the pooled buffers and the files that
+//! hold the directory's lock registered, everything the log does not need is forbidden, and only
+//! then it is enabled.
 //!
 //! Invariants:
 //! - an operation owns its file and its buffer until all its completions have been seen; dropping
-//!   the log waits for them;
+//!   the log waits for them, and leaves both to the kernel if they do not come;
+//! - the kernel holds the lock until the last operation has ended, because the ring has the lock's
+//!   files registered ([`Hold`]): however the process ends, and even if the kernel stops to talk
+//!   to it. The lock is released by this process only when no operation can be left;
 //! - completions are collected first and judged afterwards, by [`crate::outcome`] alone;
 //! - the completion queue cannot overflow: it holds all completions of [`WRITES_IN_FLIGHT_MAX`]
 //!   writes, and no more are let in;
@@ -21,8 +25,10 @@
 //! calls.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use io_uring::register::{Probe, Restriction};
 use io_uring::squeue::{self, Flags};
@@ -31,6 +37,7 @@ use io_uring::{IoUring, opcode, types};
 use crate::buffer::AlignedBuffer;
 use crate::debts::{Debts, Dues, done};
 use crate::file::{RETRY_COUNT_MAX, SystemFile};
+use crate::lock::Hold;
 use crate::outcome::{Answers, Route, Verdict, judge};
 use crate::pool::BufferPool;
 use crate::refusal::Refusal;
@@ -43,20 +50,34 @@ const ENTRIES: u32 = 2 * WRITES_IN_FLIGHT_MAX as u32;
 const WRITE_BYTES_MAX: usize = 0x7fff_f000;
 /// io_uring_enter: wait for completions.
 const ENTER_GETEVENTS: u32 = 1;
+/// io_uring_register: forget the registered files.
+const UNREGISTER_FILES: u8 = 3;
+/// How long completions are looked for, all in all, when the kernel refuses to wait for them.
+const WATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// The bit of `user_data` that tells a flush from a write; the ticket is above it.
 const FLUSH_BIT: u64 = 1;
 
 /// Group commits through io_uring.
 pub struct RingLog {
-    ring: IoUring,
+    /// Not dropped in a forked process, which has no ring.
+    ring: ManuallyDrop<IoUring>,
     pool: BufferPool,
+    /// The lock of the directory, if it was taken.
+    hold: Option<Arc<Hold>>,
     /// Whether the kernel knows the pool's buffers.
     registered: bool,
     /// Whether the kernel still takes submissions.
     accepting: bool,
+    /// When completions are looked for no longer; set when the kernel refused to wait for them.
+    watch_end: Option<Instant>,
+    /// Whether an answer came that belongs to no operation: no answer is believed after it.
+    is_confused: bool,
     strategy: CommitStrategy,
     /// In the order of their tickets.
     operations: Vec<Operation>,
+    /// Operations that were answered with an error because their completions did not come. The
+    /// kernel may still use their files and buffers.
+    given_up: Vec<Operation>,
     next_ticket: u64,
     debts: Debts,
     counters: LogCounters,
@@ -75,27 +96,60 @@ impl Operation {
     fn verdict(&self) -> Verdict {
         judge(self.route, self.answers, self.write.len, self.write.file.unit_bytes())
     }
+
+    /// Whether the kernel has nothing to do with it any more.
+    fn has_ended(&self) -> bool {
+        let Answers { write, flush, .. } = self.answers;
+        match self.route {
+            Route::ByHand => true,
+            Route::Write | Route::WriteThrough => write.is_some(),
+            Route::WriteThenFlush => write.is_some() && flush.is_some(),
+        }
+    }
+
+    /// Takes note of a completion. False if it was not expected.
+    fn note(&mut self, is_flush: bool, result: i32) -> bool {
+        let answer = if is_flush { &mut self.answers.flush } else { &mut self.answers.write };
+        answer.replace(result).is_none()
+    }
 }
 
 impl RingLog {
-    /// Whether a ring with all needed operations can be had here and now.
-    pub(crate) fn probe() -> Result<(), Refusal> {
+    /// Whether a ring with all needed operations can be had here and now, with `file` registered.
+    /// It never has an operation, so nothing of it outlives the call but the kernel's own cleaning.
+    pub(crate) fn probe(file: &impl AsRawFd) -> Result<(), Refusal> {
         let ring = disabled_ring()?;
-        enable(&ring)
+        register_files(&ring, &[file.as_raw_fd()])?;
+        enable(&ring)?;
+        unregister_files(&ring);
+        Ok(())
     }
 
-    /// Sets up the ring with the pool's buffers.
-    pub(crate) fn new(pool: BufferPool, strategy: CommitStrategy) -> Result<Self, Refusal> {
+    /// Sets up the ring with the pool's buffers. From then on until its last operation has ended,
+    /// the kernel holds the lock with it.
+    pub(crate) fn new(
+        pool: BufferPool,
+        strategy: CommitStrategy,
+        hold: Option<Arc<Hold>>,
+    ) -> Result<Self, Refusal> {
         let ring = disabled_ring()?;
         let registered = register_buffers(&ring, &pool);
+        if let Some(hold) = &hold {
+            let files: Vec<_> = hold.files().iter().map(AsRawFd::as_raw_fd).collect();
+            register_files(&ring, &files)?;
+        }
         enable(&ring)?;
         Ok(Self {
-            ring,
+            ring: ManuallyDrop::new(ring),
             pool,
+            hold,
             registered,
             accepting: true,
+            watch_end: None,
+            is_confused: false,
             strategy,
             operations: Vec::with_capacity(WRITES_IN_FLIGHT_MAX),
+            given_up: Vec::new(),
             next_ticket: 0,
             debts: Debts::default(),
             counters: LogCounters::default(),
@@ -196,34 +250,50 @@ impl RingLog {
     /// Notes all completions that have arrived.
     fn collect(&mut self) {
         for completion in self.ring.completion() {
-            let ticket = completion.user_data() >> 1;
-            let operation = self
-                .operations
-                .iter_mut()
+            let (ticket, flush_bit) =
+                (completion.user_data() >> 1, completion.user_data() & FLUSH_BIT);
+            let mut operations = self.operations.iter_mut().chain(&mut self.given_up);
+            let is_expected = operations
                 .find(|operation| operation.ticket == ticket)
-                .expect("an operation is kept until all its completions have arrived");
-            let answer = if completion.user_data() & FLUSH_BIT == 0 {
-                &mut operation.answers.write
-            } else {
-                &mut operation.answers.flush
-            };
-            assert!(answer.is_none(), "each part of an operation completes once");
-            *answer = Some(completion.result());
+                .is_some_and(|operation| operation.note(flush_bit != 0, completion.result()));
+            self.is_confused |= !is_expected;
         }
+        self.accepting &= !self.is_confused;
+        self.given_up.retain(|operation| self.is_confused || !operation.has_ended());
     }
 
-    /// Waits for a completion that has not been collected.
-    fn wait(&self) -> io::Result<()> {
+    /// Waits for a completion that has not been collected; an error if none is to be expected.
+    fn wait(&mut self) -> io::Result<()> {
+        if self.is_confused {
+            return Err(io::Error::other("the kernel gave an answer without a question"));
+        }
         for attempt in 0..RETRY_COUNT_MAX {
             match enter(&self.ring, 0, 1, ENTER_GETEVENTS) {
                 Ok(_) => return Ok(()),
                 // A signal: look at the completions again, then wait on.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 Err(error) if is_passing(&error) => pause(attempt),
-                Err(error) => return Err(error),
+                Err(error) => return self.watch(error),
             }
         }
-        Err(io::ErrorKind::ResourceBusy.into())
+        self.watch(io::ErrorKind::ResourceBusy.into())
+    }
+
+    /// Looks for a completion without the kernel's help, which `refusal` denied, perhaps because the
+    /// process was put into a sandbox. Completions arrive all the same: the kernel posts them when
+    /// it interrupts a thread, not when that thread asks for them.
+    fn watch(&mut self, refusal: io::Error) -> io::Result<()> {
+        self.accepting = false;
+        let end = *self.watch_end.get_or_insert_with(|| Instant::now() + WATCH_PATIENCE);
+        let mut attempt = 0;
+        while self.ring.completion().is_empty() {
+            if Instant::now() >= end {
+                return Err(refusal);
+            }
+            attempt += 1;
+            pause(attempt);
+        }
+        Ok(())
     }
 
     /// Acts on a verdict that is not pending.
@@ -248,14 +318,14 @@ impl RingLog {
         done(ticket, write, result)
     }
 
-    /// The ring cannot be waited for any more (this does not happen with a sound kernel). The
-    /// buffer may still be read by it, so it is never freed; the caller gets another.
-    fn abandon(&mut self, operation: Operation, error: io::Error) -> GroupDone {
+    /// Nothing is known of the operation. The kernel may still read its buffer, so it keeps it; the
+    /// caller gets another.
+    fn give_up(&mut self, operation: Operation, error: io::Error) -> GroupDone {
         self.accepting = false;
-        let Operation { ticket, write, .. } = operation;
-        let error = write.file.error("wait for a write of", error);
-        let buffer = Arc::new(AlignedBuffer::new(write.buffer.len()));
-        std::mem::forget(write);
+        let ticket = operation.ticket;
+        let error = operation.write.file.error("wait for a write of", error);
+        let buffer = Arc::new(AlignedBuffer::new(operation.write.buffer.len()));
+        self.given_up.push(operation);
         GroupDone { ticket, buffer, result: Err(error) }
     }
 }
@@ -282,9 +352,14 @@ impl LogWriter for RingLog {
     }
 
     fn complete(&mut self) -> Option<GroupDone> {
+        if let Err(error) = self.pool.owner().check() {
+            let operation = (!self.operations.is_empty()).then(|| self.operations.remove(0))?;
+            return Some(self.give_up(operation, error));
+        }
         loop {
             self.collect();
-            let settled = self.operations.iter().enumerate().find_map(|(index, operation)| {
+            let answered = if self.is_confused { &[] } else { self.operations.as_slice() };
+            let settled = answered.iter().enumerate().find_map(|(index, operation)| {
                 let verdict = operation.verdict();
                 (verdict != Verdict::Pending).then_some((index, verdict))
             });
@@ -297,7 +372,7 @@ impl LogWriter for RingLog {
             }
             if let Err(error) = self.wait() {
                 let operation = self.operations.remove(0);
-                return Some(self.abandon(operation, error));
+                return Some(self.give_up(operation, error));
             }
         }
     }
@@ -322,22 +397,46 @@ impl LogWriter for RingLog {
     }
 }
 
-impl Drop for RingLog {
-    fn drop(&mut self) {
-        // Nothing new is begun here: what was to be done by hand is dropped, unacknowledged.
-        self.operations.retain(|operation| operation.route != Route::ByHand);
+impl RingLog {
+    /// Waits until every operation has ended. False if that cannot be known. Nothing new is begun:
+    /// what was to be done by hand is dropped, unacknowledged.
+    fn wait_for_all(&mut self) -> bool {
         loop {
             self.collect();
-            self.operations.retain(|operation| operation.verdict() == Verdict::Pending);
-            if self.operations.is_empty() {
-                return;
+            if self.is_confused {
+                return false;
+            }
+            self.operations.retain(|operation| !operation.has_ended());
+            if self.operations.is_empty() && self.given_up.is_empty() {
+                return true;
             }
             if self.wait().is_err() {
-                // The kernel may still read the buffers: they are given up, not freed.
-                self.operations.drain(..).for_each(std::mem::forget);
-                return;
+                return false;
             }
         }
+    }
+}
+
+impl Drop for RingLog {
+    fn drop(&mut self) {
+        if !self.pool.owner().is_here() {
+            // The ring is the parent's. Its memory was not inherited, and what lies at its address
+            // now is something else's.
+            return;
+        }
+        if self.wait_for_all() {
+            unregister_files(&self.ring);
+        } else {
+            // The kernel may still read the buffers: they are given up, not freed. It releases the
+            // lock when it has ended the operations.
+            self.operations.append(&mut self.given_up);
+            self.operations.drain(..).for_each(std::mem::forget);
+            if let Some(hold) = &self.hold {
+                hold.leave_to_kernel();
+            }
+        }
+        // SAFETY: this is the only place that drops the ring, and nothing uses it afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
     }
 }
 
@@ -348,6 +447,7 @@ impl std::fmt::Debug for RingLog {
             .field("accepting", &self.accepting)
             .field("strategy", &self.strategy)
             .field("in_flight", &self.operations.len())
+            .field("given_up", &self.given_up.len())
             .finish_non_exhaustive()
     }
 }
@@ -384,6 +484,7 @@ fn enable(ring: &IoUring) -> Result<(), Refusal> {
     let mut allowed: Vec<_> =
         OPERATIONS.iter().map(|&(code, _)| Restriction::sqe_op(code)).collect();
     allowed.push(Restriction::sqe_flags_allowed(Flags::IO_LINK.bits()));
+    allowed.push(Restriction::register_op(UNREGISTER_FILES));
     // A second fence only: a kernel that cannot do it is used without.
     let _ = ring.submitter().register_restrictions(&mut allowed);
     ring.submitter()
@@ -412,6 +513,20 @@ fn register_buffers(ring: &IoUring, pool: &BufferPool) -> bool {
     unsafe { ring.submitter().register_buffers(&parts) }.is_ok()
 }
 
+/// Makes the kernel hold these open files until the ring and its last operation are gone.
+fn register_files(ring: &IoUring, files: &[RawFd]) -> Result<(), Refusal> {
+    ring.submitter()
+        .register_files(files)
+        .map_err(|error| Refusal::of_step("having it hold the lock of the directory", &error))
+}
+
+/// Ends what `register_files` began, at once: the kernel takes a ring down later, and a file that it
+/// holds until then keeps a file system from being unmounted. If it refuses, that is all that is
+/// lost, because no operation is left.
+fn unregister_files(ring: &IoUring) {
+    let _ = ring.submitter().unregister_files();
+}
+
 /// io_uring_enter; returns how many entries were taken.
 fn enter(ring: &IoUring, submit_count: u32, wait_count: u32, flags: u32) -> io::Result<u32> {
     let submitter = ring.submitter();
@@ -429,7 +544,7 @@ fn is_passing(error: &io::Error) -> bool {
 /// Waits a little before attempt after attempt: not at all at first, then up to a millisecond.
 fn pause(attempt: u32) {
     if attempt > 3 {
-        std::thread::sleep(std::time::Duration::from_micros(u64::from(attempt.min(1000))));
+        std::thread::sleep(Duration::from_micros(u64::from(attempt.min(1000))));
     }
 }
 

@@ -5,7 +5,8 @@
 //! faults.
 //!
 //! Paths are relative to the database directory, with `/` between their parts, and are never
-//! interpreted further. All offsets and lengths are in bytes.
+//! interpreted further. All offsets and lengths are in bytes. An entry that is something else than it
+//! should be, a symbolic link above all, is an error of kind `InvalidData`; nothing is changed then.
 //!
 //! What an implementation promises about durability:
 //! 1. [`LogWriter::complete`] returns `Ok` for a durable write only when the bytes, and those of
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::AlignedBuffer;
+use crate::holder::Holder;
 
 /// Files, maps, locks, time and randomness of one database directory.
 pub trait Storage: Send + Sync + 'static {
@@ -81,6 +83,12 @@ pub trait Storage: Send + Sync + 'static {
     /// or read what it has not yet overwritten. So lock first; a writer made without a lock holds
     /// nothing.
     fn log_writer(&self, options: LogWriterOptions) -> io::Result<Self::Log>;
+
+    /// Whether this process was forked off the one that opened the storage. It has none of its
+    /// threads and rings, but shares its files and locks, so it must leave them alone.
+    fn is_forked(&self) -> bool {
+        false
+    }
 
     /// Monotonic time since some fixed moment.
     fn now(&self) -> Duration;
@@ -258,11 +266,8 @@ pub struct LogCounters {
 /// Why [`Storage::lock`] failed.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another process has the database open; its process id if it left one.
-    Held {
-        /// Process id of the holder.
-        pid: Option<u32>,
-    },
+    /// Somebody has the database open.
+    Held(Holder),
     /// The lock file could not be made or read.
     Io(io::Error),
 }
@@ -270,8 +275,7 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { pid: Some(pid) } => write!(f, "open in process {pid}"),
-            Self::Held { pid: None } => write!(f, "open in another process"),
+            Self::Held(holder) => holder.fmt(f),
             Self::Io(error) => write!(f, "cannot lock: {error}"),
         }
     }

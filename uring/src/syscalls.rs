@@ -61,7 +61,8 @@ impl LogWriter for SyscallLog {
 
     fn complete(&mut self) -> Option<GroupDone> {
         let (ticket, write, dues) = self.waiting.pop_front()?;
-        let result = write_group(&write, &dues, &mut self.counters);
+        let owned = self.pool.owner().check();
+        let result = owned.and_then(|()| write_group(&write, &dues, &mut self.counters));
         let result = self.debts.settle(&write, &dues, result, &mut self.counters);
         Some(done(ticket, write, result))
     }
@@ -82,12 +83,13 @@ impl LogWriter for SyscallLog {
     }
 }
 
-/// Refuses a write that is malformed or one too many.
+/// Refuses a write that is malformed, one too many, or a forked process'.
 pub(crate) fn admit(
     pool: &BufferPool,
     write: &GroupWrite<SystemFile>,
     in_flight: usize,
 ) -> io::Result<()> {
+    pool.owner().check()?;
     pool.check(write)?;
     if in_flight >= WRITES_IN_FLIGHT_MAX {
         return Err(io::Error::new(

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::buffer::AlignedBuffer;
@@ -17,8 +17,9 @@ use crate::device::direct_facts;
 use crate::directory::Directory;
 use crate::error::{invalid_input, with_path};
 use crate::file::{Access, SystemFile};
-use crate::lock::SystemLock;
+use crate::lock::{Hold, SystemLock};
 use crate::map::{Appender, FileMap, MapOptions, Watermarks, map_file};
+use crate::owner::Owner;
 use crate::pool::BufferPool;
 use crate::ring::RingLog;
 use crate::storage::{
@@ -52,7 +53,10 @@ pub struct System {
     directory: Directory,
     facts: Facts,
     choice: BackendChoice,
+    owner: Owner,
     start: Instant,
+    /// The lock, while somebody holds it.
+    hold: Mutex<Weak<Hold>>,
     /// The files that are mapped, by device and inode.
     maps: Mutex<Vec<(FileId, Weak<Watermarks>)>>,
 }
@@ -73,10 +77,10 @@ impl System {
         let (backend, warning) = match options.backend {
             BackendChoice::Syscalls => (Backend::Syscalls, None),
             BackendChoice::Ring => {
-                RingLog::probe().map_err(|refusal| refusal.into_error())?;
+                RingLog::probe(directory.file()).map_err(|refusal| refusal.into_error())?;
                 (Backend::Ring, None)
             }
-            BackendChoice::Auto => match RingLog::probe() {
+            BackendChoice::Auto => match RingLog::probe(directory.file()) {
                 Ok(()) => (Backend::Ring, None),
                 Err(refusal) => (
                     Backend::Syscalls,
@@ -93,9 +97,15 @@ impl System {
             directory,
             facts,
             choice: options.backend,
+            owner: Owner::new(),
             start: Instant::now(),
+            hold: Mutex::default(),
             maps: Mutex::default(),
         })
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Weak<Hold>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<SystemFile> {
@@ -111,8 +121,8 @@ impl System {
             unit_bytes: if direct { self.facts.block_bytes as usize } else { 1 },
             writable: mode != OpenMode::Read,
         };
-        let file =
-            self.directory.open_at(path, if direct { flags | libc::O_DIRECT } else { flags })?;
+        let flags = if direct { flags | libc::O_DIRECT } else { flags };
+        let file = self.directory.open_file(path, flags)?;
         Ok(SystemFile::new(file, self.directory.path_of(path), access))
     }
 }
@@ -157,7 +167,9 @@ impl Storage for System {
     }
 
     fn lock(&self, path: &str, patience: Duration) -> Result<SystemLock, LockError> {
-        SystemLock::take(&self.directory, path, patience)
+        let lock = SystemLock::take(&self.directory, path, patience)?;
+        *self.hold() = Arc::downgrade(lock.hold());
+        Ok(lock)
     }
 
     fn map(
@@ -194,7 +206,8 @@ impl Storage for System {
         if self.facts.backend != Backend::Ring {
             return Ok(SystemLog::Syscalls(SyscallLog::new(pool)));
         }
-        match RingLog::new(pool, options.strategy) {
+        let hold = self.hold().upgrade();
+        match RingLog::new(pool, options.strategy, hold) {
             Ok(log) => Ok(SystemLog::Ring(Box::new(log))),
             // Allowed at open, refused now: limits of the process may have been reached since.
             Err(_) if self.choice == BackendChoice::Auto => {
@@ -203,6 +216,10 @@ impl Storage for System {
             }
             Err(refusal) => Err(refusal.into_error()),
         }
+    }
+
+    fn is_forked(&self) -> bool {
+        !self.owner.is_here()
     }
 
     fn now(&self) -> Duration {

@@ -1,6 +1,7 @@
-//! Ways to take things away from a process, for tests of what happens then.
+//! Ways to take things away from a process, or to double it, for tests of what happens then.
 //!
-//! They cannot be undone and hold for the whole process: call them in a child made for the purpose.
+//! What is taken away cannot be given back and is taken from the whole process: do so in a child made
+//! for the purpose.
 
 use std::io;
 
@@ -30,6 +31,35 @@ pub fn deny_io_uring_for_this_process() -> io::Result<()> {
         // A positive number is a thread that could not be brought under the filter.
         1.. => Err(io::ErrorKind::ResourceBusy.into()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Runs `body` in a process that is forked off this one and ends with it, and waits for that. False
+/// if `body` panicked there. What it leaves is not dropped.
+///
+/// The new process has the calling thread alone; what other threads had locked stays locked there.
+pub fn in_fork(body: impl FnOnce()) -> io::Result<bool> {
+    // SAFETY: the C library lets the new process allocate; it uses nothing else that other threads
+    // may have been changing, unless `body` does, and that is what is to be tested.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) };
+    }
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is valid for writes.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            return Ok(status == 0);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }
 

@@ -4,14 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use uarr_uring::testing::deny_io_uring_for_this_process;
+use uarr_uring::testing::{deny_io_uring_for_this_process, in_fork};
 use uarr_uring::{
-    AlignedBuffer, Backend, BackendChoice, CommitStrategy, GroupDone, GroupWrite, LockError,
-    LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System, SystemFile, SystemOptions,
+    AlignedBuffer, Backend, BackendChoice, CommitStrategy, GroupDone, GroupWrite, Holder,
+    LockError, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System, SystemFile,
+    SystemOptions,
 };
 
 /// Tells a child which test it is to play in; its value is the directory to use.
@@ -122,6 +124,53 @@ fn a_ring_that_is_taken_away_is_replaced_by_plain_calls() {
         // Allowed when the directory was opened, refused when the log is made.
         assert!(system.log_writer(options(CommitStrategy::Dsync)).is_err());
     });
+}
+
+/// What sandboxes do after a start: calls to io_uring are forbidden, while operations are at the
+/// device. They end well all the same, and their buffers are nobody else's until then.
+#[test]
+fn a_ring_that_is_taken_away_while_writes_fly_still_tells_how_they_ended() {
+    in_child(
+        "a_ring_that_is_taken_away_while_writes_fly_still_tells_how_they_ended",
+        |directory| {
+            let system = open(directory, BackendChoice::Ring).unwrap();
+            let lock = system.lock("LOCK", Duration::ZERO).unwrap();
+            let file = segment(&system, 16);
+            let mut logs: Vec<_> = [
+                (CommitStrategy::Dsync, 0),
+                (CommitStrategy::LinkedFdatasync, 1),
+                (CommitStrategy::Dsync, 2),
+                (CommitStrategy::LinkedFdatasync, 3),
+            ]
+            .map(|(strategy, completed)| (system.log_writer(options(strategy)).unwrap(), completed))
+            .into();
+            for (log, _) in &mut logs {
+                submit(log, &file, 8);
+                submit(log, &file, 7);
+            }
+            deny_io_uring_for_this_process().unwrap();
+            for (log, completed) in &mut logs {
+                for _ in 0..*completed {
+                    let done = log.complete();
+                    assert!(done.is_none_or(|done| done.result.is_ok()));
+                }
+                let text = format!("{log:?}");
+                assert!(text.contains("given_up: 0"), "{text}");
+                if *completed > 0 {
+                    // From here on by system calls.
+                    submit(log, &file, 4);
+                    while let Some(done) = log.complete() {
+                        done.result.unwrap();
+                    }
+                    assert_eq!(log.strategy(), CommitStrategy::Syscall);
+                }
+            }
+            drop(logs);
+            assert_sevens(&file, 8);
+            drop(lock);
+            drop(system.lock("LOCK", Duration::ZERO).unwrap());
+        },
+    );
 }
 
 /// From now on no file can be written beyond `bytes`; `None` lifts the limit again.
@@ -236,7 +285,7 @@ fn a_lock_is_held_by_another_process_until_it_dies() {
     assert!(lines.any(|line| line.contains("the lock is taken")));
     let system = open(directory.path(), BackendChoice::Syscalls).unwrap();
     match system.lock("LOCK", Duration::from_millis(20)) {
-        Err(LockError::Held { pid }) => assert_eq!(pid, Some(child.id())),
+        Err(LockError::Held(holder)) => assert_eq!(holder, Holder::Process { pid: child.id() }),
         other => panic!("the lock was held, but: {other:?}"),
     }
     child.kill().unwrap();
@@ -244,4 +293,99 @@ fn a_lock_is_held_by_another_process_until_it_dies() {
     let lock = system.lock("LOCK", Duration::from_secs(30));
     child.wait().unwrap();
     assert!(lock.is_ok(), "{lock:?}");
+}
+
+/// A copy of the ring of `child`, as a request that has not ended would hold it. It must be the only
+/// ring there.
+fn ring_of(child: &Child) -> OwnedFd {
+    let pid = libc::pid_t::try_from(child.id()).unwrap();
+    let mut rings = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let target = std::fs::read_link(&path).ok()?;
+        let number = path.file_name()?.to_str()?.parse::<i32>().ok()?;
+        target.to_str()?.contains("[io_uring]").then_some(number)
+    });
+    let (ring, None) = (rings.next().unwrap(), rings.next()) else { panic!("more than one ring") };
+    // SAFETY: this call takes numbers only.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
+    assert!(process >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the descriptor was opened just now and belongs to nobody else.
+    let process = unsafe { OwnedFd::from_raw_fd(process) };
+    // SAFETY: this call takes numbers only; `process` is open for the whole call.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), ring, 0) } as i32;
+    assert!(copy >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the descriptor was opened just now and belongs to nobody else.
+    unsafe { OwnedFd::from_raw_fd(copy) }
+}
+
+/// The lock must outlive the process that took it for as long as its ring lives, for the ring lives
+/// as long as its last write is on its way to the device.
+#[test]
+fn a_ring_that_outlives_its_process_holds_the_lock() {
+    let test = "a_ring_that_outlives_its_process_holds_the_lock";
+    if let Some(directory) = child_directory() {
+        let system = open(&directory, BackendChoice::Ring).unwrap();
+        let _lock = system.lock("LOCK", Duration::ZERO).unwrap();
+        let _log = system.log_writer(options(CommitStrategy::Dsync)).unwrap();
+        println!("the ring is there");
+        loop {
+            std::thread::park();
+        }
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut child = spawn(test, &directory);
+    let output = BufReader::new(child.stdout.take().unwrap());
+    assert!(output.lines().map(Result::unwrap).any(|line| line.contains("the ring is there")));
+    let ring = ring_of(&child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let system = open(directory.path(), BackendChoice::Ring).unwrap();
+    match system.lock("LOCK", Duration::from_millis(200)) {
+        Err(LockError::Held(holder)) => {
+            assert_eq!(holder, Holder::EndedProcess { pid: child.id() });
+            assert!(holder.to_string().contains("on its way to the device"), "{holder}");
+        }
+        other => panic!("its ring lives, but: {other:?}"),
+    }
+    drop(ring);
+    system.lock("LOCK", Duration::from_secs(30)).unwrap();
+}
+
+#[test]
+fn a_forked_process_takes_nothing_from_its_parent() {
+    in_child("a_forked_process_takes_nothing_from_its_parent", |directory| {
+        for backend in [BackendChoice::Ring, BackendChoice::Syscalls] {
+            let system = open(directory, backend).unwrap();
+            let lock = system.lock("LOCK", Duration::ZERO).unwrap();
+            let mut log = system.log_writer(options(CommitStrategy::Dsync)).unwrap();
+            let file = segment(&system, 4);
+            submit(&mut log, &file, 2);
+            let mut owned = Some((lock, log));
+            let went_well = in_fork(|| {
+                assert!(system.is_forked());
+                let (lock, mut log) = owned.take().unwrap();
+                let buffer = log.buffer(BLOCK);
+                let file = Arc::clone(&file);
+                let write =
+                    GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK, durable: true };
+                let error = log.submit(write).unwrap_err();
+                assert!(error.to_string().contains("forked"), "{error}");
+                assert!(log.complete().unwrap().result.is_err());
+                assert!(log.complete().is_none());
+                drop(lock);
+                drop(log);
+            });
+            assert!(went_well.unwrap());
+            assert!(!system.is_forked());
+            assert!(open(directory, backend).unwrap().lock("LOCK", Duration::ZERO).is_err());
+            let (lock, mut log) = owned.unwrap();
+            log.complete().unwrap().result.unwrap();
+            submit(&mut log, &file, 4);
+            log.complete().unwrap().result.unwrap();
+            assert_sevens(&file, 4);
+            drop((log, lock));
+            drop(open(directory, backend).unwrap().lock("LOCK", Duration::ZERO).unwrap());
+            std::fs::remove_file(directory.join("segment")).unwrap();
+        }
+    });
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use uarr_uring::{
     AlignedBuffer, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone, GroupWrite,
-    LockError, LogWriter, LogWriterOptions, Memory, MemoryOptions, OpenMode, Storage, StorageFile,
-    System, SystemOptions,
+    Holder, LockError, LogWriter, LogWriterOptions, Memory, MemoryOptions, OpenMode, Storage,
+    StorageFile, System, SystemOptions,
 };
 
 const CHUNK: u64 = 64 << 10;
@@ -184,7 +184,7 @@ fn a_file_opened_for_reading_cannot_be_written<S: Storage>(storage: &S) {
 fn one_holder_at_a_time<S: Storage>(storage: &S) {
     let lock = storage.lock("LOCK", Duration::ZERO).unwrap();
     match storage.lock("LOCK", Duration::from_millis(1)) {
-        Err(LockError::Held { pid }) => assert_eq!(pid, Some(std::process::id())),
+        Err(LockError::Held(holder)) => assert_eq!(holder, Holder::ThisProcess),
         other => panic!("the lock was held, but: {:?}", other.map(drop)),
     }
     assert!(listed(storage, "").contains("LOCK"));

@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::with_path;
+use crate::holder::Holder;
 use crate::map::FileMap;
 use crate::storage::{Backend, Facts, LockError, LogWriterOptions, OpenMode, Storage};
 
@@ -458,7 +459,7 @@ impl Storage for Memory {
     fn lock(&self, path: &str, _patience: Duration) -> Result<MemoryLock, LockError> {
         let mut state = self.disk.state();
         if state.locked.iter().any(|locked| locked == path) {
-            return Err(LockError::Held { pid: Some(std::process::id()) });
+            return Err(LockError::Held(Holder::ThisProcess));
         }
         if state.names.file(path).is_err() {
             let inode = Arc::new(Mutex::new(FileState::new(Image::default())));

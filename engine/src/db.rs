@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
@@ -31,6 +31,11 @@ pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///
 /// When the last clone is dropped the database is closed as by [`Db::close`], but errors are lost.
+///
+/// A process that is forked off one with an open database can use none of its handles: it has none of
+/// its threads. It may drop them, or end or replace itself; that changes nothing. Until it does, the
+/// database can stay locked after its parent ended without closing it. To use a database on both
+/// sides of a fork, open it after the fork, on one side.
 pub struct Db<S: Storage = System> {
     handle: Arc<Handle<S>>,
 }
@@ -339,6 +344,11 @@ impl<S: Storage> Db<S> {
 
 impl<S: Storage> Handle<S> {
     fn close(&self) -> Result<()> {
+        if self.core.storage.is_forked() {
+            let message = "this process was forked off the one that has the database open, which \
+                           alone can close it";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
         {
             let mut staging = lock(&self.core.staging);
             if staging.stop.as_ref().is_some_and(|error| error.kind() == ErrorKind::Closed) {
@@ -354,6 +364,14 @@ impl<S: Storage> Handle<S> {
 
 impl<S: Storage> Drop for Handle<S> {
     fn drop(&mut self) {
+        if self.core.storage.is_forked() {
+            // Everything but this process' memory is the parent's: nothing is ended, written, waited
+            // for or unlocked, and no lock is taken, which a thread of the parent may have held.
+            std::mem::forget(self.core.clone());
+            let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(threads));
+            return;
+        }
         // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the log.
         let _ = self.close();
     }

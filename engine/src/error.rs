@@ -124,6 +124,8 @@ impl Error {
                 ErrorKind::PermissionDenied
             }
             io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            // The storage's answer to an entry that is none of ours: a link, a folder, a pipe.
+            io::ErrorKind::InvalidData => ErrorKind::NotADatabase,
             _ => ErrorKind::Io,
         };
         let message = format!("{what}: {source}");

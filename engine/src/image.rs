@@ -23,9 +23,10 @@ pub(crate) fn image_path(number: u64) -> String {
     format!("{IMAGE_DIR}/{number:016x}.img")
 }
 
-/// Number of the image with file name `name`.
+/// Number of the image with file name `name`; none if we write the number in another way.
 pub(crate) fn image_number(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.strip_suffix(".img")?, 16).ok()
+    let number = u64::from_str_radix(name.strip_suffix(".img")?, 16).ok()?;
+    (image_path(number) == format!("{IMAGE_DIR}/{name}")).then_some(number)
 }
 
 /// Writes an image, piece by piece, past the page cache.

@@ -1,8 +1,8 @@
 //! Looking into a database that is not open: its log, group by group, and its structures, field by
 //! field. For people who want to know what is damaged, and for tools that save what is not.
 //!
-//! - Nothing here needs a successful open, and nothing is written but the process id in the lock
-//!   file, if there is one and it may be written. All files are opened for reading only.
+//! - Nothing here needs a successful open, and nothing is written but the lock file, where it may be:
+//!   it says which process looks. All other files are opened for reading only.
 //! - Damage is an answer, not a failure: it comes back as the [`Error`] that names file and offset.
 //!   Errors of a call mean that the operating system refused something.
 //! - The structures are those of the format; `docs/FORMAT.md` tells what their fields mean.
@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::key::KeyKind;
 use crate::log::LogPosition;
-use crate::open::{LOCK_FILE, take_lock};
+use crate::open::take_lock;
 use crate::options::check_directory;
 use crate::record_scan::{CHUNK_BYTES_MIN, DataReader, Found, Window};
 use crate::recovery::start_of;
@@ -51,7 +51,7 @@ pub struct Inspector<S: Storage = System> {
     slots: [Result<Option<Superblock>>; 2],
     /// Numbers of the segment files, ascending.
     segments: Vec<u64>,
-    _lock: Option<S::Lock>,
+    _lock: S::Lock,
 }
 
 /// Which of the two checkpoints that the superblock names.
@@ -129,7 +129,7 @@ pub struct Piece {
 impl Inspector<System> {
     /// Looks into the database in directory `path`.
     ///
-    /// Errors: `NotFound` if there is none; `Locked` if another process has it open; what the
+    /// Errors: `NotFound` if there is none; `Locked` if somebody has it open; what the
     /// operating system refuses. Damage is none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -155,9 +155,7 @@ impl<S: Storage> Inspector<S> {
             let message = format!("there is no database in {shown}");
             return Err(Error::new(ErrorKind::NotFound, message));
         }
-        // Whoever has the database open has made the file. Where it may not be written, as on a
-        // read-only file system, nobody can have the database open.
-        let lock = if has(LOCK_FILE) { lock_if_possible(&storage, &path)? } else { None };
+        let lock = take_lock(&storage, &path)?;
         let slots = read_slots(&storage)?;
         Ok(Self { storage, slots, segments, _lock: lock })
     }
@@ -504,14 +502,6 @@ impl<'a> Group<'a> {
             offset += frame.len_in_log() as u64;
             (start, frame)
         })
-    }
-}
-
-fn lock_if_possible<S: Storage>(storage: &S, path: &Path) -> Result<Option<S::Lock>> {
-    match take_lock(storage, path) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -229,6 +229,7 @@ impl<S: Storage> Core<S> {
 }
 
 /// The threads of a database.
+#[derive(Default)]
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {

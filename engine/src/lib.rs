@@ -22,6 +22,7 @@ mod batch;
 mod checkpoint;
 mod commit;
 mod core;
+mod create;
 mod db;
 mod error;
 mod group;

@@ -6,30 +6,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-use uarr_layout::DatabaseId;
-use uarr_layout::superblock::{Geometry, Superblock};
-use uarr_uring::{
-    AlignedBuffer, CommitStrategy, LockError, LogWriterOptions, OpenMode, Storage, StorageFile,
-};
+use uarr_layout::superblock::Superblock;
+use uarr_uring::{CommitStrategy, Holder, LockError, LogWriterOptions, Storage};
 
 use crate::commit::Applier;
 use crate::core::{Core, Counters, Phases, Pins, Signal};
+use crate::create::{check_directory, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
 use crate::options::{CommitPath, Options};
 use crate::recovery::{Recovered, recover};
 use crate::root::{ROOT_FILE, Root};
-use crate::segments::{self, Segment, Segments, WAL_DIR};
+use crate::segments::{Segment, Segments};
 use crate::staging::Staging;
-use crate::store::DATA_FILE;
 use crate::tune;
 use crate::turns::Waiting;
 
 pub(crate) const LOCK_FILE: &str = "lock";
-const DATA_DIR: &str = "data";
-/// A killed process' ring may hold its files a little longer than the process lives.
+/// The kernel takes a moment to end a process, and the ring of one that was killed.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer it may take until the last write of a process that is gone has reached its device,
+/// or has failed: devices are asked again and again for that long.
+const LAST_WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Buffers of groups: four at the device, one being filled, three in between.
 pub(crate) const BUFFER_COUNT: usize = 8;
 
@@ -41,7 +40,11 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let mut notes = Vec::new();
     let (mut root, created) = match Root::open(&storage, &mut notes)? {
         Some(root) => (root, false),
-        None => (create(&storage, &options, &path)?, true),
+        None => {
+            // Another process may have been here between the first look and the lock.
+            check_directory(&storage, &options, &path)?;
+            (create(&storage, &options, &path)?, true)
+        }
     };
     check_geometry(&storage, &root.block)?;
     let mut recovered = recover(&storage, &root.block, &options, notes)?;
@@ -127,111 +130,19 @@ fn begin_life<S: Storage>(
     Ok(LogIdentity { database: root.block.database, life, block_bytes })
 }
 
-/// Takes the directory for this process.
+/// Takes the directory for one opener.
 pub(crate) fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock> {
-    storage.lock(LOCK_FILE, LOCK_PATIENCE).map_err(|error| match error {
-        LockError::Held { .. } => Error::new(
-            ErrorKind::Locked,
-            format!("the database {} is {error}; close it there first", path.display()),
-        ),
-        LockError::Io(error) => Error::io(format!("cannot lock {}", path.display()), error),
-    })
-}
-
-/// Before anything is written to the directory: it holds a database, or one may be created there.
-fn check_directory<S: Storage>(
-    storage: &S,
-    options: &Options,
-    path: &std::path::Path,
-) -> Result<()> {
+    let mut taken = storage.lock(LOCK_FILE, LOCK_PATIENCE);
+    if matches!(taken, Err(LockError::Held(Holder::EndedProcess { .. }))) {
+        taken = storage.lock(LOCK_FILE, LAST_WRITE_PATIENCE);
+    }
     let shown = path.display();
-    let names =
-        storage.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error))?;
-    if names.iter().any(|name| name == ROOT_FILE) {
-        return Ok(());
-    }
-    if has_records(storage)? {
-        let detail = "the file is missing, but the log or the index beside it is a database's";
-        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
-    }
-    if !options.create {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no database in {shown}")));
-    }
-    let own = [LOCK_FILE, DATA_DIR, WAL_DIR, IMAGE_DIR, "superblock.new", "lost+found"];
-    if let Some(foreign) = names.iter().find(|name| !own.contains(&name.as_str())) {
-        let message = format!(
-            "{shown} holds no uarr database but other files ('{foreign}'); choose an empty directory"
-        );
-        return Err(Error::new(ErrorKind::NotADatabase, message));
-    }
-    Ok(())
-}
-
-/// Whether there is more in the directory than an interrupted creation can have left behind.
-fn has_records<S: Storage>(storage: &S) -> Result<bool> {
-    let failed = |error| Error::io("cannot look into the database directory", error);
-    let list = |dir| match storage.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.map_err(failed),
-    };
-    let segments: Vec<_> =
-        list(WAL_DIR)?.iter().filter_map(|name| segments::segment_number(name)).collect();
-    if !list(IMAGE_DIR)?.is_empty() || segments.iter().any(|number| *number != 1) {
-        return Ok(true);
-    }
-    if segments.is_empty() {
-        return Ok(false);
-    }
-    let mut block = AlignedBuffer::new(storage.facts().block_bytes as usize);
-    storage
-        .open(&segments::segment_path(1), OpenMode::Direct)
-        .and_then(|file| file.read_at(&mut block, 0))
-        .map_err(failed)?;
-    Ok(block.iter().any(|byte| *byte != 0))
-}
-
-/// Creates an empty database. The superblock comes last: without it there is no database.
-fn create<S: Storage>(storage: &S, options: &Options, path: &std::path::Path) -> Result<Root<S>> {
-    create_files(storage, options).map_err(|error| {
-        Error::io(format!("cannot create a database in {}", path.display()), error)
-    })
-}
-
-fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S>> {
-    for dir in [DATA_DIR, WAL_DIR, IMAGE_DIR] {
-        storage.create_dir(dir)?;
-        // What an interrupted creation left behind.
-        for name in storage.list(dir)? {
-            storage.remove(&format!("{dir}/{name}"))?;
+    taken.map_err(|error| match error {
+        LockError::Held(holder) => {
+            Error::new(ErrorKind::Locked, format!("the database {shown} is {holder}"))
         }
-    }
-    let random = [storage.random(), storage.random()];
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&random[0].to_le_bytes());
-    id[8..].copy_from_slice(&random[1].to_le_bytes());
-    let geometry = Geometry {
-        block_bytes: storage.facts().block_bytes,
-        segment_bytes: options.segment_bytes,
-        chunk_bytes: options.chunk_bytes,
-    };
-    let mut block = Superblock::new(DatabaseId(id), geometry);
-    block.created_ns = storage.wall_ns().cast_unsigned().into();
-    block.key_kind = options.keys.unwrap_or_default().to_number().into();
-    block.hash_seed = storage.random().into();
-    block.checkpoints[0].segment = 1.into();
-    block.closed = 1.into();
-    block.next_lsn = 1.into();
-
-    let data_file = storage.open(DATA_FILE, OpenMode::CreateMapped)?;
-    data_file.allocate(0, options.chunk_bytes)?;
-    data_file.make_durable()?;
-    storage.make_dir_durable(DATA_DIR)?;
-    segments::create(storage, 1, options.segment_bytes)?;
-    if options.commit_path == CommitPath::Auto {
-        tune::measure(storage, tune::ROUNDS_AT_CREATION)?.store(&mut block);
-    }
-    storage.make_dir_durable("")?;
-    Root::create(storage, block)
+        LockError::Io(error) => Error::io(format!("cannot lock {shown}"), error),
+    })
 }
 
 fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
+use uarr_layout::superblock::{MAGIC, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// Name of the superblock file.
 pub(crate) const ROOT_FILE: &str = "superblock";
-const UNFINISHED: &str = "superblock.new";
+pub(crate) const UNFINISHED: &str = "superblock.new";
 
 /// The open superblock file and what it says.
 pub(crate) struct Root<S: Storage> {
@@ -83,6 +83,15 @@ impl<S: Storage> Root<S> {
     pub fn verify(&self) -> Vec<Error> {
         (0..2).filter_map(|slot| read_slot(&self.file, slot, self.slot_bytes).err()).collect()
     }
+}
+
+/// Whether the unfinished file is one that [`Root::create`] began: it begins with zeros, or as
+/// a superblock does.
+pub(crate) fn is_unfinished<S: Storage>(storage: &S) -> io::Result<bool> {
+    let file = storage.open(UNFINISHED, OpenMode::Read)?;
+    let mut start = MAGIC;
+    let read = file.read_at(&mut start, 0)?;
+    Ok(start[..read].iter().all(|byte| *byte == 0) || start == MAGIC)
 }
 
 /// Reads both slots of a database that is not open, read-only; of each what is wrong with it.

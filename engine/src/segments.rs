@@ -22,7 +22,7 @@ use crate::lock;
 /// Directory of the log.
 pub(crate) const WAL_DIR: &str = "wal";
 /// Name under which a segment is prepared before it gets its number.
-const UNFINISHED: &str = "wal/segment.new";
+pub(crate) const UNFINISHED: &str = "wal/segment.new";
 /// Free segments beyond this many are removed.
 const FREE_COUNT_MAX: usize = 8;
 /// Zeros are written in pieces of this size: a commit that meets one at the device waits no longer than it takes.
@@ -35,10 +35,10 @@ pub(crate) fn segment_path(number: u64) -> String {
     format!("{WAL_DIR}/{number:016x}.wal")
 }
 
-/// Number of the segment with file name `name`.
+/// Number of the segment with file name `name`; none if we write the number in another way.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".wal")?;
-    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
+    let number = u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok()?;
+    (segment_path(number) == format!("{WAL_DIR}/{name}")).then_some(number)
 }
 
 /// A segment that can be written to.
@@ -416,7 +416,15 @@ mod tests {
     fn names_and_numbers_are_inverse() {
         assert_eq!(segment_path(0x1f), "wal/000000000000001f.wal");
         assert_eq!(segment_number("000000000000001f.wal"), Some(0x1f));
-        for wrong in ["1f.wal", "000000000000001f", "segment.new", "zzzzzzzzzzzzzzzz.wal"] {
+        for wrong in [
+            "1f.wal",
+            "000000000000001f",
+            "segment.new",
+            "zzzzzzzzzzzzzzzz.wal",
+            "+00000000000001f.wal",
+            "000000000000001F.wal",
+            "00000000000000001f.wal",
+        ] {
             assert_eq!(segment_number(wrong), None, "{wrong}");
         }
     }

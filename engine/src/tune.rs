@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::lock;
 use crate::options::CommitPath;
 
-const PROBE_FILE: &str = "wal/tune.new";
+pub(crate) const PROBE_FILE: &str = "wal/tune.new";
 /// Commits measured with each strategy, taking turns, when a database is created.
 pub(crate) const ROUNDS_AT_CREATION: usize = 40;
 /// The same when somebody asks for it and waits.

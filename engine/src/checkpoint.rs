@@ -9,8 +9,9 @@
 //! 5. Write the superblock: this checkpoint and the one before it.
 //! 6. Release segments and images that only older checkpoints needed.
 //!
-//! A crash before 5 leaves the old checkpoints in force. If the data file or the superblock cannot be made durable,
-//! nobody knows what the device holds: the database is poisoned.
+//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot be written, nobody
+//! knows what the device holds, whatever the error number: the database is poisoned. After a failure before the first
+//! flush (no room for the image, say) the next checkpoint tries again, with an image of another number.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -22,11 +23,14 @@ use uarr_layout::superblock::Checkpoint;
 use uarr_uring::{Storage, StorageFile};
 
 use crate::core::Core;
-use crate::error::{Error, ErrorKind, Result};
-use crate::image::{ImageWriter, image_path};
+use crate::error::{Error, Result, attempted};
+use crate::health::Fuse;
+use crate::image::{IMAGE_DIR, ImageWriter, image_number, image_path};
 use crate::lock;
 use crate::open::remove_old_images;
+use crate::root::Root;
 use crate::table::Direction;
+use crate::wakes::{Place, Wakes};
 
 /// Index entries fetched at once for an image.
 const WINDOW_COUNT: usize = 4096;
@@ -34,12 +38,21 @@ const WINDOW_COUNT: usize = 4096;
 impl<S: Storage> Core<S> {
     /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come after.
     pub fn checkpoint(&self, closing: bool) -> Result<()> {
+        let fuse = Fuse::new(self, "a checkpoint");
+        // Whoever is to be woken meanwhile may want the lock that a checkpoint holds.
+        let mut wakes = Wakes::new(Place::LogThread);
+        let taken = self.checkpoint_with(closing, &mut wakes);
+        fuse.defuse();
+        self.hand_on(&mut wakes);
+        self.run_due_wakes();
+        taken
+    }
+
+    fn checkpoint_with(&self, closing: bool, wakes: &mut Wakes) -> Result<()> {
         let mut root = lock(&self.root);
-        if let Some(error) = self.poison() {
-            return Err(error);
-        }
+        self.health.check_root()?;
         if closing {
-            self.sync()?;
+            self.sync_with(wakes)?;
         }
         let start = self.log_end();
         let newest = root.block.checkpoints[0];
@@ -48,9 +61,9 @@ impl<S: Storage> Core<S> {
         let checkpoint = if unchanged && newest.number.get() > 0 {
             newest
         } else {
-            let number = newest.number.get() + 1;
+            let number = self.give_image_number(&mut root)?;
             let (image_bytes, entry_count) = self.write_image(number)?;
-            let data_tail = self.seal_data_page()?;
+            let data_tail = self.seal_data_page(wakes)?;
             // Everything staged before the page was sealed is durable in the log now.
             let end_lsn = self.durable_lsn.load(Ordering::Acquire);
             self.make_data_durable()?;
@@ -73,7 +86,10 @@ impl<S: Storage> Core<S> {
             block.closed = u32::from(closing).into();
             block.next_lsn = next_lsn.into();
         });
-        written.map_err(|error| self.fail(Error::io("cannot write the superblock", error)))?;
+        written.map_err(|error| self.judge(Error::io("cannot write the superblock", error)))?;
+        if closing {
+            self.health.note_closed();
+        }
         self.counters.checkpoint_count.fetch_add(1, Ordering::Relaxed);
         self.counters.checkpoint_log_bytes.store(log_bytes, Ordering::Relaxed);
         let older = root.block.checkpoints[1];
@@ -94,13 +110,23 @@ impl<S: Storage> Core<S> {
         lock(&self.staging).next_lsn - 1
     }
 
+    /// A number for an image: above all that were ever tried, also by a checkpoint that failed.
+    fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
+        let names = self.storage.list(IMAGE_DIR);
+        let names = names.map_err(|error| Error::io("cannot list the index images", error))?;
+        let present = names.iter().filter_map(|name| image_number(name)).max().unwrap_or(0);
+        let number =
+            present.max(root.image_number_tried).max(root.block.checkpoints[0].number.get()) + 1;
+        root.image_number_tried = number;
+        Ok(number)
+    }
+
     fn write_image(&self, number: u64) -> Result<(u64, u64)> {
-        let written = self.write_image_pieces(number);
-        if written.is_err() {
-            // Best effort: the next checkpoint replaces the file in any case.
+        self.write_image_pieces(number).map_err(|error| {
+            // Best effort: the next checkpoint removes it in any case.
             let _ = self.storage.remove(&image_path(number));
-        }
-        written
+            self.judge(error)
+        })
     }
 
     fn write_image_pieces(&self, number: u64) -> Result<(u64, u64)> {
@@ -158,13 +184,13 @@ impl<S: Storage> Core<S> {
     }
 
     /// Moves the tail to the next page and returns it; everything staged before is settled.
-    fn seal_data_page(&self) -> Result<u64> {
+    fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
         let data_tail = {
             let mut staging = lock(&self.staging);
             staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
             staging.tail
         };
-        self.sync()?;
+        self.sync_with(wakes)?;
         {
             // Only if the file was cut from outside while the database was closed.
             let _space = lock(&self.space);
@@ -175,13 +201,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn make_data_durable(&self) -> Result<()> {
-        self.data_file
-            .make_durable()
-            .map_err(|error| self.fail(Error::io("cannot make the data file durable", error)))
-    }
-
-    /// Poisons the database, unless the failure is only a lack of room.
-    fn fail(&self, error: Error) -> Error {
-        if error.kind() == ErrorKind::NoSpace { error } else { self.note_poison(&error) }
+        let failed = |error| self.judge(Error::io("cannot make the data file durable", error));
+        self.data_file.make_durable().map_err(attempted).map_err(failed)
     }
 }

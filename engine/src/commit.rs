@@ -14,15 +14,16 @@
 //! or by whoever calls `sync`.
 //!
 //! Order of locks: root, log, space, staging, applier. A checkpoint holds root throughout, the leader holds log
-//! while its group is written; nobody takes one of them while holding a later one.
+//! while its group is written; nobody takes one of them while holding a later one. User code, wakers above all, runs
+//! under none of them ([`crate::wakes`]).
 //!
 //! Failure: if a write or flush fails, nobody knows what reached the device. The group gets the error,
-//! all later writes get `Poisoned`, nothing is retried; records above `visible_lsn` stay unseen.
+//! all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above `visible_lsn` stay unseen.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_layout::geometry::{Placement, align_up_u64, place};
@@ -31,6 +32,7 @@ use uarr_uring::{AlignedBuffer, Storage, StorageFile};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts, Settled};
+use crate::health::Fuse;
 use crate::lead::Stint;
 use crate::lock;
 use crate::log::{GroupBuilder, LogPosition};
@@ -40,7 +42,8 @@ use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
 use crate::table::TOGETHER_MAX;
 use crate::tombstones::Tombstones;
-use crate::turns::Premise;
+use crate::turns::{Premise, Ticket};
+use crate::wakes::{OwnWaker, Wakes};
 
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
@@ -83,8 +86,9 @@ pub(crate) struct Applier<W> {
 pub(crate) enum Role {
     /// Nothing: the write is acknowledged in memory.
     Done,
-    /// Write this group, the oldest, then wait for the own one.
-    Leader(StagedGroup, Arc<GroupCell>),
+    /// Write the oldest groups, then wait for the own one. Between the two no user code may run: others wait for the
+    /// leader.
+    Leader(Arc<GroupCell>),
     /// Wait: someone else writes the group.
     Member(Arc<GroupCell>),
 }
@@ -95,7 +99,7 @@ pub(crate) enum Patience<'a> {
     /// It blocks, and leads where nobody else does.
     Thread,
     /// It is woken; the log thread leads.
-    Task(&'a Waker),
+    Task(&'a OwnWaker),
     /// It blocks for room only; full groups are the log thread's.
     Ahead,
 }
@@ -118,30 +122,39 @@ impl<S: Storage> Core<S> {
     /// Commits `frames` as one batch and returns when it is acknowledged as options and database say.
     pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
-        let staged = match self.stage(frames, options, Patience::Thread, Premise::default())? {
+        let patience = Patience::Thread;
+        let mut wakes = Wakes::default();
+        let staged = match self.stage(frames, options, patience, Premise::default(), &mut wakes)? {
             Some(staged) => staged,
-            None => self.stage_in_turn(frames, options, Patience::Thread)?,
+            None => {
+                wakes.run();
+                self.stage_in_turn(frames, options, patience)?
+            }
         };
-        self.finish(begun_ns, staged)
+        self.finish(begun_ns, staged, wakes)
     }
 
     /// Returns when what was staged is acknowledged.
-    pub fn finish(&self, begun_ns: u64, (lsn, role): (u64, Role)) -> Result<Commit> {
+    pub fn finish(
+        &self,
+        begun_ns: u64,
+        (lsn, role): (u64, Role),
+        mut wakes: Wakes,
+    ) -> Result<Commit> {
         let cell = match role {
             Role::Done => return Ok(Commit::in_memory(lsn)),
-            Role::Leader(group, cell) => {
-                self.lead(group, Stint::Turn);
+            Role::Leader(cell) => {
+                self.lead(Stint::Turn, &mut wakes);
                 cell
             }
             Role::Member(cell) => cell,
         };
         loop {
+            wakes.run();
             if let Some(facts) = cell.wait()? {
                 return Ok(self.receipt(lsn, begun_ns, facts));
             }
-            let group = lock(&self.staging).take_oldest();
-            let group = group.expect("the offer to lead is made for a staged group");
-            self.lead(group, Stint::Turn);
+            self.lead(Stint::Turn, &mut wakes);
         }
     }
 
@@ -158,8 +171,10 @@ impl<S: Storage> Core<S> {
         }
         let begun_ns = self.commit_clock(options);
         let staged = std::future::poll_fn(|context| {
-            let patience = Patience::Task(context.waker());
-            match self.stage(frames, options, patience, Premise::default()).transpose() {
+            let own = OwnWaker::of(context.waker());
+            let mut wakes = Wakes::default();
+            let (patience, premise) = (Patience::Task(&own), Premise::default());
+            match self.stage(frames, options, patience, premise, &mut wakes).transpose() {
                 None => Poll::Pending,
                 Some(staged) => Poll::Ready(staged),
             }
@@ -188,7 +203,10 @@ impl<S: Storage> Core<S> {
         cells: &mut VecDeque<Arc<GroupCell>>,
     ) -> Result<()> {
         let (options, patience) = (WriteOptions::new().durable(), Patience::Ahead);
-        let (_, role) = match self.stage(frames, options, patience, Premise::default())? {
+        let mut wakes = Wakes::default();
+        let staged = self.stage(frames, options, patience, Premise::default(), &mut wakes)?;
+        wakes.run();
+        let (_, role) = match staged {
             Some(staged) => staged,
             None => self.stage_in_turn(frames, options, patience)?,
         };
@@ -231,11 +249,16 @@ impl<S: Storage> Core<S> {
 
     /// Returns when everything written before the call is durable.
     pub fn sync(&self) -> Result<()> {
+        self.sync_with(&mut Wakes::default())
+    }
+
+    /// As `sync`; tasks are woken where `wakes` say.
+    pub fn sync_with(&self, wakes: &mut Wakes) -> Result<()> {
         let mut staging = lock(&self.staging);
         let target = staging.next_lsn - 1;
         loop {
             // A failed group is settled too, so the failure is asked for first.
-            if let Some(error) = self.poison() {
+            if let Some(error) = self.health.poison() {
                 return Err(error);
             }
             if staging.settled_lsn >= target {
@@ -247,28 +270,31 @@ impl<S: Storage> Core<S> {
                 staging.settled_waiters -= 1;
                 continue;
             }
-            let group = staging.take_oldest().expect("unsettled records are in a staged group");
+            let is_somewhere = staging.has_work() || staging.in_flight_count > 0;
+            assert!(is_somewhere, "unsettled records are in a staged group or in flight");
             staging.leader = true;
             drop(staging);
-            self.lead(group, Stint::Turn);
+            self.lead(Stint::Turn, wakes);
+            self.pass(wakes);
             staging = lock(&self.staging);
         }
     }
 
     /// Writes the oldest staged group, if there is one and nobody leads.
-    pub fn write_oldest(&self, stint: Stint) -> Result<()> {
+    pub fn write_oldest(&self, stint: Stint, wakes: &mut Wakes) -> Result<()> {
         let mut staging = lock(&self.staging);
         if staging.leader {
             // Whoever leads does not stop before the group is written.
             staging.settled_waiters += 1;
             staging = crate::wait(&self.settled, staging);
             staging.settled_waiters -= 1;
-        } else if let Some(group) = staging.take_oldest() {
+        } else if staging.has_work() || staging.in_flight_count > 0 {
             staging.leader = true;
             drop(staging);
-            self.lead(group, stint);
+            self.lead(stint, wakes);
+            self.pass(wakes);
         }
-        self.poison().map_or(Ok(()), Err)
+        self.health.poison().map_or(Ok(()), Err)
     }
 
     /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was done, because
@@ -279,11 +305,28 @@ impl<S: Storage> Core<S> {
         options: WriteOptions,
         patience: Patience<'_>,
         premise: Premise<'_>,
+        wakes: &mut Wakes,
     ) -> Result<Option<(u64, Role)>> {
         assert!(!frames.is_empty());
-        let Some(mut staging) = self.staging_with_room(frames, patience, premise)? else {
+        let Some(staging) = self.staging_with_room(frames, patience, premise, wakes)? else {
             return Ok(None);
         };
+        let fuse = Fuse::new(self, "the staging of a write");
+        let staged = self.stage_in(staging, frames, options, patience, premise.ticket, wakes);
+        fuse.defuse();
+        staged.map(Some)
+    }
+
+    /// As `stage`, where there is room.
+    fn stage_in(
+        &self,
+        mut staging: MutexGuard<'_, Staging>,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+        patience: Patience<'_>,
+        ticket: Option<&Ticket>,
+        wakes: &mut Wakes,
+    ) -> Result<(u64, Role)> {
         let memory_first = self.options.durability.memory_first();
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
@@ -306,7 +349,7 @@ impl<S: Storage> Core<S> {
         }
         group.commit_count += 1;
         let is_first = group.commit_count == 1;
-        self.note_staged(&mut staging, frames, premise.ticket);
+        self.note_staged(&mut staging, frames, ticket, wakes);
 
         if staging.tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed)
             && !self.keeper.is_raised()
@@ -315,18 +358,17 @@ impl<S: Storage> Core<S> {
         }
         if memory_first {
             if let Err(error) = self.apply_now(frames, lsn) {
-                staging.stop = Some(error.clone());
-                return Err(error);
+                return Err(self.poison_in(&mut staging, &error));
             }
             // Behind full groups the log thread's time runs already.
             if is_first && staging.sealed.is_empty() {
                 self.wake_log_thread(&mut staging);
             }
             if !options.durable {
-                return Ok(Some((lsn, Role::Done)));
+                return Ok((lsn, Role::Done));
             }
         }
-        Ok(Some((lsn, self.join(&mut staging, patience))))
+        Ok((lsn, self.join(&mut staging, patience)))
     }
 
     /// Makes the caller a member of the open group, and its leader if it can be and nobody leads.
@@ -348,8 +390,7 @@ impl<S: Storage> Core<S> {
             return Role::Member(cell);
         }
         staging.leader = true;
-        let oldest = staging.take_oldest().expect("a frame was just pushed");
-        Role::Leader(oldest, cell)
+        Role::Leader(cell)
     }
 
     /// The log thread looks for work when it is awake; only a sleeping one costs a system call.
@@ -367,6 +408,7 @@ impl<S: Storage> Core<S> {
         frames: &[Frame<'_>],
         patience: Patience<'_>,
         premise: Premise<'_>,
+        wakes: &mut Wakes,
     ) -> Result<Option<MutexGuard<'_, Staging>>> {
         let frame_bytes = frames.iter().map(Frame::len_in_log).sum();
         let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);
@@ -377,11 +419,9 @@ impl<S: Storage> Core<S> {
             staging = lock(&self.staging);
         }
         loop {
-            if let Some(error) = &staging.stop {
-                return Err(error.clone());
-            }
+            self.health.check()?;
             // Asked each time the lock was let go, and before a group is opened: none stays empty.
-            if !self.may_stage(&mut staging, frames, premise, patience)? {
+            if !self.may_stage(&mut staging, frames, premise, patience, wakes)? {
                 return Ok(None);
             }
             if !self.has_space(&staging, frames) {
@@ -412,7 +452,8 @@ impl<S: Storage> Core<S> {
                 let block_bytes = self.identity.block_bytes;
                 let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
                 staging.open_group(builder);
-                continue;
+                // Nothing is asked again: an answer that has changed since would leave the group empty.
+                return Ok(Some(staging));
             }
             let is_load = matches!(patience, Patience::Ahead);
             if self.options.when_full == WhenFull::Error && !is_load {
@@ -420,13 +461,13 @@ impl<S: Storage> Core<S> {
             }
             match patience {
                 Patience::Task(waker) => {
-                    staging.room_wakers.push(waker.clone());
+                    staging.room_wakers.extend(waker.take());
                     return Ok(None);
                 }
                 Patience::Thread | Patience::Ahead if !staging.leader => {
                     // The log thread has fallen behind, or there is none: this thread helps.
                     drop(staging);
-                    self.write_oldest(Stint::Turn)?;
+                    self.write_oldest(Stint::Turn, wakes)?;
                     staging = lock(&self.staging);
                 }
                 Patience::Thread | Patience::Ahead => {
@@ -512,7 +553,7 @@ impl<S: Storage> Core<S> {
     pub fn add_segment(&self, bytes: u64) -> Result<()> {
         self.segments
             .prepare(&self.storage, align_up_u64(bytes, self.identity.block_bytes as u64))
-            .map_err(|error| Error::io("cannot prepare a log segment", error))
+            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
     }
 
     fn place(&self, tail: u64, frame: &Frame<'_>) -> Placement {
@@ -523,10 +564,7 @@ impl<S: Storage> Core<S> {
     fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) -> Result<()> {
         let mut applier = lock(&self.applier);
         let mut groups = frames.chunks(TOGETHER_MAX);
-        if let Err(error) = groups.try_for_each(|group| self.apply(&mut applier, group)) {
-            drop(applier);
-            return Err(self.note_poison(&error));
-        }
+        groups.try_for_each(|group| self.apply(&mut applier, group))?;
         self.visible_lsn.store(lsn, Ordering::Release);
         self.forget_deleted(&mut applier)
     }
@@ -581,16 +619,6 @@ impl<S: Storage> Core<S> {
             applier.tombstones.drop_oldest(was_indexed);
         }
         Ok(())
-    }
-
-    /// Why the database takes no more writes, if a failure is the reason.
-    pub fn poison(&self) -> Option<Error> {
-        self.poisoned.get().cloned()
-    }
-
-    /// Poisons the database; the first cause stays.
-    pub fn note_poison(&self, cause: &Error) -> Error {
-        self.poisoned.get_or_init(|| Error::poisoned_by(cause)).clone()
     }
 
     /// Where replay would start if all applied groups were in a checkpoint.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use uarr_layout::record::Locator;
@@ -11,6 +11,7 @@ use uarr_uring::{CommitStrategy, LogCounters, Storage};
 
 use crate::commit::Applier;
 use crate::error::{Error, Result};
+use crate::health::Health;
 use crate::histogram::Histogram;
 use crate::key::AsKey;
 use crate::lock;
@@ -66,8 +67,7 @@ pub(crate) struct Core<S: Storage> {
     pub phases: Phases,
     pub keeper: Signal,
     pub checkpointer: Signal,
-    pub stopping: AtomicBool,
-    pub poisoned: OnceLock<Error>,
+    pub health: Health,
     /// Why the last background step failed.
     pub background_error: Mutex<Option<Error>>,
     pub report: RecoveryReport,

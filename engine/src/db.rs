@@ -2,7 +2,8 @@
 
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
@@ -28,6 +29,9 @@ use crate::verify::VerifyReport;
 /// Longest value in bytes: 1 GiB - 4 KiB.
 pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;
 
+const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited for; \
+                              let the waker that calls this return";
+
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///
 /// When the last clone is dropped the database is closed as by [`Db::close`], but errors are lost.
@@ -42,7 +46,18 @@ pub struct Db<S: Storage = System> {
 
 struct Handle<S: Storage> {
     core: Arc<Core<S>>,
-    threads: Mutex<Threads>,
+    threads: Threads,
+    ending: Mutex<Ending>,
+    /// The first `close` is through; waited for with `ending`.
+    ended: Condvar,
+}
+
+/// How far closing has come.
+enum Ending {
+    NotBegun,
+    /// This thread closes the database.
+    By(ThreadId),
+    Over(Result<()>),
 }
 
 impl<S: Storage> Clone for Db<S> {
@@ -67,8 +82,9 @@ impl Db {
 impl<S: Storage> Db<S> {
     pub(crate) fn open_storage(storage: S, options: Options, path: PathBuf) -> Result<Self> {
         let core = Arc::new(crate::open::open(storage, options, path)?);
-        let threads = Mutex::new(Threads::start(&core)?);
-        Ok(Self { handle: Arc::new(Handle { core, threads }) })
+        let threads = Threads::start(&core)?;
+        let (ending, ended) = (Mutex::new(Ending::NotBegun), Condvar::new());
+        Ok(Self { handle: Arc::new(Handle { core, threads, ending, ended }) })
     }
 
     pub(crate) fn core(&self) -> &Core<S> {
@@ -319,7 +335,10 @@ impl<S: Storage> Db<S> {
     }
 
     /// Makes everything durable, takes a checkpoint and ends the background threads. Other clones can
-    /// still read; their writes get `Closed`. Closing again does nothing.
+    /// still read; their writes get `Closed`. Closing again waits for the first `close` and returns what it returned.
+    ///
+    /// May be called by a waker, whatever thread runs it. `Busy`: the waker was run by a thread that the `close` under
+    /// way waits for, so this one cannot wait in turn; the other goes on.
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }
@@ -349,16 +368,45 @@ impl<S: Storage> Handle<S> {
                            alone can close it";
             return Err(Error::new(ErrorKind::Closed, message));
         }
-        {
-            let mut staging = lock(&self.core.staging);
-            if staging.stop.as_ref().is_some_and(|error| error.kind() == ErrorKind::Closed) {
-                return Ok(());
+        let caller = std::thread::current().id();
+        let mut ending = lock(&self.ending);
+        loop {
+            match &*ending {
+                Ending::NotBegun => break,
+                Ending::Over(result) => return result.clone(),
+                Ending::By(closer) if *closer == caller || self.threads.include_caller() => {
+                    return Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY));
+                }
+                Ending::By(_) => ending = crate::wait(&self.ended, ending),
             }
-            let closed = Error::new(ErrorKind::Closed, "the database was closed; open it again");
-            staging.stop.get_or_insert(closed);
         }
-        lock(&self.threads).stop(&self.core);
-        self.core.checkpoint(true)
+        *ending = Ending::By(caller);
+        drop(ending);
+        // Should this thread panic, others must not wait for it for ever.
+        let mut over = Over { handle: self, result: None };
+        self.core.begin_closing();
+        self.core.run_due_wakes();
+        self.threads.stop(&self.core);
+        let result = self.core.checkpoint(true);
+        over.result = Some(result.clone());
+        result
+    }
+}
+
+/// Ends a `close` when it is dropped.
+struct Over<'a, S: Storage> {
+    handle: &'a Handle<S>,
+    result: Option<Result<()>>,
+}
+
+impl<S: Storage> Drop for Over<'_, S> {
+    fn drop(&mut self) {
+        let result = self.result.take().unwrap_or_else(|| {
+            let cause = Error::new(ErrorKind::Io, "closing was abandoned by a panic");
+            Err(self.handle.core.poison_by(&cause))
+        });
+        *lock(&self.handle.ending) = Ending::Over(result);
+        self.handle.ended.notify_all();
     }
 }
 
@@ -368,8 +416,7 @@ impl<S: Storage> Drop for Handle<S> {
             // Everything but this process' memory is the parent's: nothing is ended, written, waited
             // for or unlocked, and no lock is taken, which a thread of the parent may have held.
             std::mem::forget(self.core.clone());
-            let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
-            std::mem::forget(std::mem::take(threads));
+            self.threads.forget();
             return;
         }
         // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the log.

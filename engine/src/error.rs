@@ -68,6 +68,25 @@ struct Inner {
     message: String,
     corruption: Option<Corruption>,
     source: Option<io::Error>,
+    is_final: bool,
+}
+
+/// An error of the operating system after which nobody knows what the device holds; see [`attempted`].
+#[derive(Debug)]
+struct Attempted(io::Error);
+
+impl fmt::Display for Attempted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Attempted {}
+
+/// Marks the failure of a flush, or of any other step that may have reached the device: whatever its error number is,
+/// what the step covered may be lost, may be there, and the next flush may say "fine". It is never retried.
+pub(crate) fn attempted(cause: io::Error) -> io::Error {
+    io::Error::other(Attempted(cause))
 }
 
 /// Result with the engine's [`Error`].
@@ -75,7 +94,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), corruption: None, source: None }))
+        Self::of(kind, message.into(), None)
+    }
+
+    fn of(kind: ErrorKind, message: String, corruption: Option<Corruption>) -> Self {
+        let (source, is_final) = (None, false);
+        Self(Arc::new(Inner { kind, message, corruption, source, is_final }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -98,7 +122,7 @@ impl Error {
             corruption.file, corruption.offset, corruption.detail
         );
         let kind = ErrorKind::Corruption;
-        Self(Arc::new(Inner { kind, message, corruption: Some(corruption), source: None }))
+        Self::of(kind, message, Some(corruption))
     }
 
     /// A defect of the structure at `offset` of `file`: damage, or a newer format.
@@ -129,15 +153,16 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let message = format!("{what}: {source}");
-        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source) }))
+        let is_final = source.get_ref().is_some_and(|cause| cause.is::<Attempted>());
+        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source), is_final }))
     }
 
     /// As [`Error::io`], where the caller cannot do anything about the reason: lack of room in the midst of a
     /// write, say, which leaves it unknown what was written.
     pub(crate) fn device(what: impl fmt::Display, source: io::Error) -> Self {
         let message = format!("{what}: {source}");
-        let kind = ErrorKind::Io;
-        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source) }))
+        let (kind, is_final) = (ErrorKind::Io, true);
+        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source), is_final }))
     }
 
     /// The error that all writes get after `cause` made further promises impossible.
@@ -147,8 +172,13 @@ impl Error {
              open it again to recover all that was acknowledged"
         );
         let corruption = cause.0.corruption.clone();
-        let kind = ErrorKind::Poisoned;
-        Self(Arc::new(Inner { kind, message, corruption, source: None }))
+        let (kind, is_final) = (ErrorKind::Poisoned, true);
+        Self(Arc::new(Inner { kind, message, corruption, source: None, is_final }))
+    }
+
+    /// Whether nothing may be tried again, because an attempt may have reached the device.
+    pub(crate) fn is_final(&self) -> bool {
+        self.0.is_final
     }
 
     /// What kind of error this is.

@@ -14,6 +14,7 @@ use uarr_uring::Futex;
 
 use crate::error::{Error, Result};
 use crate::lock;
+use crate::wakes::Wakes;
 
 const WAITING: u32 = 0;
 const LEAD: u32 = 1;
@@ -79,8 +80,8 @@ impl GroupCell {
         }
     }
 
-    /// Tells the members what became of the group. Called once.
-    pub fn finish(&self, result: &Result<()>, facts: GroupFacts) {
+    /// Tells the members what became of the group; tasks are woken by `wakes`. Called once.
+    pub fn finish(&self, result: &Result<()>, facts: GroupFacts, wakes: &mut Wakes) {
         self.facts.submitted_ns.store(facts.submitted_ns, Ordering::Relaxed);
         self.facts.settled_ns.store(facts.settled_ns, Ordering::Relaxed);
         self.facts.commit_count.store(facts.commit_count, Ordering::Relaxed);
@@ -96,15 +97,8 @@ impl GroupCell {
         if self.has_sleepers() {
             self.state.wake_all();
         }
-        self.wake_tasks();
-    }
-
-    /// Wakes outside of the lock: a woken task may at once ask for the state.
-    fn wake_tasks(&self) {
-        let mut wakers = std::mem::take(&mut *lock(&self.wakers));
-        wakers.drain(..).flatten().for_each(Waker::wake);
-        // Whoever registers from here on finds the final state first; the room is kept for the next group.
-        *lock(&self.wakers) = wakers;
+        // Who registers from here on finds the final state first.
+        lock(&self.wakers).drain(..).for_each(|waker| wakes.push(waker));
     }
 
     /// Asked after the state was changed. A thread that counts itself later finds the new state and does
@@ -168,34 +162,45 @@ impl Future for Settled {
             *place = None;
             return Poll::Ready(outcome);
         }
+        let waker = context.waker();
+        if place.is_some_and(|place| is_known(&lock(&cell.wakers), place, waker)) {
+            return Poll::Pending;
+        }
+        // Cloning and dropping a waker is user code: neither happens under the lock.
+        let fresh = waker.clone();
         let mut wakers = lock(&cell.wakers);
         // `finish` takes the wakers after it has set the state: either it finds this one, or this finds the state.
         if let Some(outcome) = cell.outcome() {
+            drop(wakers);
             *place = None;
             return Poll::Ready(outcome);
         }
-        let waker = context.waker();
-        match *place {
-            Some(place) => match &mut wakers[place] {
-                Some(known) => known.clone_from(waker),
-                empty => *empty = Some(waker.clone()),
-            },
+        let stale = match *place {
+            Some(place) => wakers[place].replace(fresh),
             None => {
                 *place = Some(wakers.len());
-                wakers.push(Some(waker.clone()));
+                wakers.push(Some(fresh));
+                None
             }
-        }
+        };
+        drop(wakers);
+        drop(stale);
         Poll::Pending
     }
+}
+
+/// Whether the waker at `place` wakes the same task as `waker`. It is gone if the group was finished meanwhile.
+fn is_known(wakers: &[Option<Waker>], place: usize, waker: &Waker) -> bool {
+    let known = wakers.get(place).and_then(Option::as_ref);
+    known.is_some_and(|known| known.will_wake(waker))
 }
 
 impl Drop for Settled {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
         // Gone already if the group has been finished.
-        if let Some(waker) = lock(&self.cell.wakers).get_mut(place) {
-            *waker = None;
-        }
+        let waker = lock(&self.cell.wakers).get_mut(place).and_then(Option::take);
+        drop(waker);
     }
 }
 
@@ -231,7 +236,7 @@ mod tests {
             assert!(Pin::new(&mut dropped).poll(&mut context).is_pending());
         }
         drop(dropped);
-        cell.finish(&Ok(()), FACTS);
+        cell.finish(&Ok(()), FACTS, &mut Wakes::default());
         assert_eq!(counted.0.load(Ordering::Relaxed), 1);
         let Poll::Ready(Ok(facts)) = Pin::new(&mut patient).poll(&mut context) else {
             panic!("a finished group has an outcome");
@@ -246,7 +251,7 @@ mod tests {
         let mut cell = GroupCell::new();
         let held = cell.clone();
         let error = Error::new(ErrorKind::Io, "a test");
-        cell.finish(&Err(error), GroupFacts::default());
+        cell.finish(&Err(error), GroupFacts::default(), &mut Wakes::default());
         assert!(!GroupCell::renew(&mut cell));
         assert!(held.wait().is_err());
         drop(held);

@@ -12,7 +12,7 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, attempted};
 use crate::table::Entries;
 
 /// Directory of the images.
@@ -103,8 +103,8 @@ impl<S: Storage> ImageWriter<S> {
         let total = self.entry_count.to_le_bytes();
         self.store(&total);
         self.write_piece(PieceKind::End)?;
-        self.file.make_durable()?;
-        storage.make_dir_durable(IMAGE_DIR)?;
+        let flushed = self.file.make_durable();
+        flushed.and_then(|()| storage.make_dir_durable(IMAGE_DIR)).map_err(attempted)?;
         Ok((self.offset, self.entry_count))
     }
 

@@ -8,20 +8,23 @@
 //! - *log thread*: writes groups that nobody leads: those of tasks, and in memory-first databases full ones when
 //!   they take half of the buffers, all when their interval is over.
 
-use std::sync::Arc;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use uarr_uring::{Storage, StorageFile};
 
 use crate::commit::PREFAULT_AHEAD_BYTES;
 use crate::core::{Core, Signal};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::lead::Stint;
 use crate::lock;
 use crate::options::Durability;
 use crate::segments::falls_behind;
+use crate::wakes::Wakes;
 
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.
 const PREFAULT_PIECE_BYTES: u64 = 256 << 10;
@@ -82,15 +85,23 @@ impl<S: Storage> Core<S> {
             Durability::Sync => false,
         };
         if write {
-            self.write_oldest(Stint::Turn)?;
+            self.write_oldest(Stint::Turn, &mut Wakes::default())?;
             return Ok(true);
         }
         let is_idle = self.step_space()? == Step::Idle && self.step_checkpoint()? == Step::Idle;
         Ok(!is_idle)
     }
 
+    fn keep_space(&self) {
+        self.repeat(&self.keeper, |core| {
+            let step = core.step_space()?;
+            // The memory of the process is no part of what steps are made of: these can be repeated.
+            Ok(if uarr_index::prepare_memory() { Step::More } else { step })
+        });
+    }
+
     fn step_checkpoint(&self) -> Result<Step> {
-        if !self.checkpoint_due() || self.poison().is_some() {
+        if !self.checkpoint_due() || self.health.check().is_err() {
             return Ok(Step::Idle);
         }
         self.checkpoint(false)?;
@@ -98,7 +109,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn step_space(&self) -> Result<Step> {
-        if self.poison().is_some() {
+        if self.health.check().is_err() {
             return Ok(Step::Idle);
         }
         let tail = lock(&self.staging).tail;
@@ -130,7 +141,7 @@ impl<S: Storage> Core<S> {
         let left = self
             .segments
             .prepare_piece(&self.storage, in_time)
-            .map_err(|error| Error::io("cannot prepare a log segment", error))?;
+            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
         Ok(pace(left, in_time))
     }
 
@@ -165,21 +176,22 @@ impl<S: Storage> Core<S> {
         }
         self.data_file
             .start_write_back(start, WRITE_BACK_PIECE_BYTES)
-            .map_err(|error| Error::io("cannot write back the data file", error))?;
+            .map_err(attempted)
+            .map_err(|error| self.judge(Error::io("cannot write back the data file", error)))?;
         self.written_back.store(start + WRITE_BACK_PIECE_BYTES, Ordering::Relaxed);
         Ok(true)
     }
 
     /// Repeats `step`, resting on `signal` when there is nothing to do.
     fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
-        while !self.stopping.load(Ordering::Acquire) {
+        while !self.health.is_closing() {
             match step(self) {
                 Ok(Step::More) => *lock(&self.background_error) = None,
                 Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
                 Ok(Step::Idle) => signal.wait(REST),
                 Err(error) => {
-                    // Lack of room is told to whoever writes, a failed flush has poisoned the database; the
-                    // rest is shown by `stats` until a later attempt succeeds.
+                    // A writer gets the lack of room itself, a failed flush has poisoned the database; `stats` shows
+                    // the rest until a later attempt succeeds.
                     *lock(&self.background_error) = Some(error);
                     signal.wait(REST);
                 }
@@ -187,17 +199,22 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Writes groups that nobody leads, until it is stopped.
+    /// Writes groups that nobody leads, and wakes tasks for those who may not run their wakers, until it is stopped.
     fn keep_log(&self) {
+        let mut wakes = Wakes::default();
         let interval = match self.options.durability {
             Durability::Interval(interval) => interval,
             _ => Duration::MAX,
         };
         let mut staging = lock(&self.staging);
         let mut deadline = None;
-        while !self.stopping.load(Ordering::Acquire) {
-            if staging.stop.is_some() && !staging.has_work() {
-                return;
+        while !self.health.is_closing() {
+            if !staging.due_wakes.is_empty() {
+                wakes.take_all(&mut staging.due_wakes);
+                drop(staging);
+                wakes.run();
+                staging = lock(&self.staging);
+                continue;
             }
             let now = self.storage.now();
             let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
@@ -208,11 +225,11 @@ impl<S: Storage> Core<S> {
                 if !is_urgent && staging.sealed.is_empty() {
                     deadline = None;
                 }
+                staging.leader = true;
                 drop(staging);
-                // A failure has poisoned the database: writers and `sync` report it.
-                if self.write_oldest(Stint::Backlog).is_err() {
-                    return;
-                }
+                // A failure poisons the database: writers and `sync` report it.
+                self.lead(Stint::Backlog, &mut wakes);
+                wakes.run();
                 staging = lock(&self.staging);
                 continue;
             }
@@ -228,60 +245,142 @@ impl<S: Storage> Core<S> {
     }
 }
 
+/// What one thread does.
+type Job<S> = (&'static str, fn(&Core<S>));
+
 /// The threads of a database.
-#[derive(Default)]
-pub(crate) struct Threads(Vec<JoinHandle<()>>);
+pub(crate) struct Threads {
+    ids: Vec<ThreadId>,
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl Threads {
-    /// Starts the keeper, the checkpointer and the log thread.
+    /// Starts the keeper, the checkpointer and the log thread: all of them, or after an error none.
     pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
-        let mut threads = Self(Vec::new());
-        if core.options.background {
-            threads.spawn("uarr-keeper", core.clone(), |core| {
-                core.repeat(&core.keeper, |core| {
-                    let step = core.step_space()?;
-                    // The memory of the process is no part of what steps are made of: these can be repeated.
-                    Ok(if uarr_index::prepare_memory() { Step::More } else { step })
-                });
-            })?;
-            threads.spawn("uarr-checkpoint", core.clone(), |core| {
-                core.repeat(&core.checkpointer, Core::step_checkpoint);
-            })?;
-            threads.spawn("uarr-log", core.clone(), |core| core.keep_log())?;
+        Self::start_by(core, |name, run| std::thread::Builder::new().name(name.into()).spawn(run))
+    }
+
+    fn start_by<S: Storage>(
+        core: &Arc<Core<S>>,
+        spawn: impl Fn(&str, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
+    ) -> Result<Self> {
+        let jobs: [Job<S>; 3] = [
+            ("uarr-keeper", Core::keep_space),
+            ("uarr-checkpoint", |core| core.repeat(&core.checkpointer, Core::step_checkpoint)),
+            ("uarr-log", Core::keep_log),
+        ];
+        let mut threads = Self { ids: Vec::new(), running: Mutex::default() };
+        for (name, job) in jobs.into_iter().filter(|_| core.options.background) {
+            let shared = core.clone();
+            match spawn(name, Box::new(move || watch(&shared, name, job))) {
+                Ok(thread) => {
+                    threads.ids.push(thread.thread().id());
+                    lock(&threads.running).push(thread);
+                }
+                Err(error) => {
+                    core.begin_closing();
+                    threads.stop(core);
+                    return Err(Error::io(format!("cannot start thread {name}"), error));
+                }
+            }
         }
         Ok(threads)
     }
 
-    fn spawn<S: Storage>(
-        &mut self,
-        name: &str,
-        core: Arc<Core<S>>,
-        run: impl FnOnce(&Core<S>) + Send + 'static,
-    ) -> Result<()> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&core));
-        self.0.push(thread.map_err(|error| Error::io("cannot start a thread", error))?);
-        Ok(())
+    /// Forgets them, in a process that was forked off theirs. Takes no lock.
+    pub fn forget(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::forget(std::mem::take(running));
     }
 
-    /// Asks the threads to end and waits for them.
-    pub fn stop<S: Storage>(&mut self, core: &Core<S>) {
-        core.stopping.store(true, Ordering::Release);
-        {
-            let _staging = lock(&core.staging);
-            core.log_work.notify_all();
-        }
+    /// Whether the calling thread is one of them.
+    pub fn include_caller(&self) -> bool {
+        self.ids.contains(&std::thread::current().id())
+    }
+
+    /// Waits for the threads, which end because the database is closing. A thread does not wait for itself: called
+    /// by one of them, which runs a waker, that one ends when the waker returns.
+    pub fn stop<S: Storage>(&self, core: &Core<S>) {
+        assert!(core.health.is_closing(), "threads end only then");
         core.keeper.raise();
         core.checkpointer.raise();
-        for thread in self.0.drain(..) {
-            // A panic in a background thread has been printed by its own hook.
+        let threads = std::mem::take(&mut *lock(&self.running));
+        let caller = std::thread::current().id();
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != caller) {
+            // A panic was caught in the thread.
             let _ = thread.join();
         }
     }
 }
 
+/// Runs `job`. A panic poisons the database: what the thread was for is not done any more.
+fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
+    let poison = || {
+        core.poison_by(&Error::new(
+            ErrorKind::Io,
+            format!("the background thread {name} panicked"),
+        ));
+    };
+    // Once more, to wake those who may not be woken by others, until the database is closed.
+    for _ in 0..2 {
+        if catch_unwind(AssertUnwindSafe(|| job(core))).is_ok() {
+            break;
+        }
+        poison();
+    }
+    core.run_due_wakes();
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use uarr_uring::Memory;
+
     use super::*;
+    use crate::options::Options;
+
+    fn open(disk: &Memory) -> Result<Arc<Core<Memory>>> {
+        let options = Options {
+            segment_bytes: 1 << 18,
+            chunk_bytes: 1 << 16,
+            address_space_bytes: 1 << 26,
+            ..Options::default()
+        };
+        crate::open::open(disk.clone(), options, "memory".into()).map(Arc::new)
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_leaves_none_and_no_lock() {
+        let disk = Memory::new();
+        for count in 0..3 {
+            let core = open(&disk).unwrap();
+            let left = AtomicUsize::new(count);
+            let started = Threads::start_by(&core, |_, run| {
+                match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                {
+                    Ok(_) => Ok(std::thread::spawn(run)),
+                    Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+            assert!(started.is_err_and(|error| error.to_string().contains("thread uarr-")));
+            assert_eq!(Arc::strong_count(&core), 1, "{count} threads were started and have ended");
+        }
+        let core = open(&disk).unwrap();
+        let threads = Threads::start(&core).unwrap();
+        assert_eq!(threads.ids.len(), 3);
+        core.begin_closing();
+        threads.stop(&core);
+    }
+
+    #[test]
+    fn a_thread_that_panics_poisons_the_database() {
+        let core = open(&Memory::new()).unwrap();
+        watch(&core, "uarr-test", |_| std::panic::resume_unwind(Box::new("a test")));
+        let poison = core.health.poison().expect("the database is poisoned");
+        assert!(poison.to_string().contains("uarr-test"), "{poison}");
+        assert!(core.sync().is_err());
+    }
 
     const SEGMENT_BYTES: u64 = 64 << 20;
     const STAGED_BYTES_MAX: u64 = 2 << 20;

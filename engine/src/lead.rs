@@ -8,12 +8,12 @@
 //! - groups are submitted, applied and settled in the order of their LSNs, whatever order the device chooses;
 //! - the first failure poisons the database and fails every group behind it, also those the device has written:
 //!   nobody may see a record whose predecessors may be lost;
-//! - every group taken from the staging area is settled and its members are told, also if the leader panics.
+//! - every group taken from the staging area is settled and its members are told, also if the leader panics;
+//! - wakers run when the leader holds no lock and somebody else can lead: a waker that writes, or polls its task at
+//!   once, becomes leader itself if need be. The groups in flight belong to the log, not to a thread.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
 use uarr_uring::{AlignedBuffer, GroupDone, Storage};
 
@@ -21,8 +21,9 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts};
 use crate::lock;
-use crate::log::{Log, SubmitContext, Submitted};
-use crate::staging::StagedGroup;
+use crate::log::{GroupBuilder, Log, SubmitContext, Submitted};
+use crate::staging::{StagedGroup, Staging};
+use crate::wakes::{Place, Wakes};
 
 /// Groups handed to the device and not settled, at most.
 const GROUPS_IN_FLIGHT_MAX: usize = 4;
@@ -36,7 +37,7 @@ pub(crate) enum Stint {
     Backlog,
 }
 
-/// A group that was taken from the staging area.
+/// A group that was taken from the staging area and is not settled.
 pub(crate) struct InFlight {
     cell: Arc<GroupCell>,
     last_lsn: u64,
@@ -44,247 +45,318 @@ pub(crate) struct InFlight {
     record_count: u32,
     submitted_ns: u64,
     state: State,
+    is_applied: bool,
     /// Why it failed, if it did.
     failure: Option<Error>,
 }
 
 enum State {
-    /// On its way to the device.
-    Launching,
+    /// It goes to the device next.
+    Taken(GroupBuilder),
     /// The device has it.
     Submitted(Submitted),
     /// The device has answered.
     Written(Submitted),
     /// The device never had it.
     Refused(Arc<AlignedBuffer>),
+    /// Only while it is moved from one state to the next.
+    Moving,
 }
 
-/// The groups of a leader, oldest first.
-struct Flight<'a, S: Storage> {
-    core: &'a Core<S>,
-    groups: VecDeque<InFlight>,
-    /// That many of them are applied.
-    applied_count: usize,
-    /// Why nothing behind a failed group may succeed.
-    poison: Option<Error>,
-}
-
-impl<S: Storage> Drop for Flight<'_, S> {
-    /// There are groups left only if the leader panics: the others must not wait for ever.
-    fn drop(&mut self) {
-        while let Some(group) = self.groups.pop_front() {
-            let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
-            let result = Err(self.core.note_poison(&cause));
-            let is_last = self.groups.is_empty();
-            self.core.settle(group.last_lsn, None, &group.cell, &result, is_last);
-            group.cell.finish(&result, GroupFacts::default());
+impl InFlight {
+    fn new(group: StagedGroup) -> Self {
+        let StagedGroup { builder, cell, commit_count, .. } = group;
+        Self {
+            cell,
+            last_lsn: builder.last_lsn(),
+            commit_count,
+            record_count: builder.record_count,
+            submitted_ns: 0,
+            state: State::Taken(builder),
+            is_applied: false,
+            failure: None,
         }
+    }
+}
+
+/// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait for ever.
+struct Lead<'a, S: Storage>(&'a Core<S>);
+
+impl<S: Storage> Drop for Lead<'_, S> {
+    fn drop(&mut self) {
+        let core = self.0;
+        let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
+        let poison = core.poison_by(&cause);
+        let mut wakes = Wakes::new(Place::LogThread);
+        let mut log = lock(&core.log);
+        while let Some(group) = log.flight.pop_front() {
+            core.settle(group, Err(poison.clone()), 0, false, &mut wakes);
+        }
+        drop(log);
+        let mut staging = lock(&core.staging);
+        // The panic may have come between a group and its settlement.
+        staging.in_flight_count = 0;
+        core.hand_over(&mut staging, &mut wakes);
+        drop(staging);
+        core.hand_on(&mut wakes);
     }
 }
 
 impl<S: Storage> Core<S> {
-    /// Writes `first`, the oldest group, and full ones behind it; then hands over. The caller is leader.
-    pub fn lead(&self, first: StagedGroup, stint: Stint) {
-        let mut log = lock(&self.log);
-        // Kept between leaders, so that a commit allocates nothing.
-        let groups = std::mem::take(&mut log.flight);
-        let mut flight = Flight { core: self, groups, applied_count: 0, poison: None };
-        flight.launch(&mut log, first);
-        let mut takes_more = true;
-        while !flight.groups.is_empty() {
-            while takes_more && flight.has_room() {
-                let Some(next) = lock(&self.staging).sealed.pop_front() else { break };
-                flight.launch(&mut log, next);
+    /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over. The caller has set
+    /// `leader`, and passes on `wakes` afterwards.
+    pub fn lead(&self, stint: Stint, wakes: &mut Wakes) {
+        let lead = Lead(self);
+        let (mut takes_oldest, mut takes_more) = (true, true);
+        loop {
+            let mut log = lock(&self.log);
+            if takes_more && log.flight.len() < GROUPS_IN_FLIGHT_MAX {
+                self.take_groups(&mut log, takes_oldest);
+                (takes_oldest, takes_more) = (false, stint == Stint::Backlog);
             }
-            takes_more = stint == Stint::Backlog;
-            flight.apply();
-            flight.land(&mut log);
+            self.launch_taken(&mut log);
+            self.apply_launched(&mut log, wakes);
+            if !wakes.is_empty() {
+                drop(log);
+                if !self.pause(wakes) {
+                    break;
+                }
+                log = lock(&self.log);
+            }
+            if !log.flight.is_empty() {
+                self.land(&mut log, wakes);
+                if log.flight.is_empty() {
+                    break;
+                }
+            } else if !takes_oldest {
+                // During a pause another leader has settled all.
+                self.hand_over(&mut lock(&self.staging), wakes);
+                break;
+            }
+            drop(log);
+            if !wakes.is_empty() && !self.pause(wakes) {
+                break;
+            }
         }
-        log.flight = std::mem::take(&mut flight.groups);
-        drop(log);
+        std::mem::forget(lead);
         self.wake_background();
     }
 
-    /// Records the outcome of a group and, after the last one of a leader, finds the next leader.
+    /// Has `wakes` run. The lead is given back meanwhile, and waiting threads may take it: a waker may call any verb.
+    /// Returns whether this thread leads again.
+    fn pause(&self, wakes: &mut Wakes) -> bool {
+        if wakes.place() == Place::LogThread {
+            self.hand_on(wakes);
+            return true;
+        }
+        {
+            let mut staging = lock(&self.staging);
+            staging.leader = false;
+            self.wake_waiters(&staging);
+        }
+        wakes.run();
+        !std::mem::replace(&mut lock(&self.staging).leader, true)
+    }
+
+    /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in flight.
+    fn take_groups(&self, log: &mut Log<S>, takes_oldest: bool) {
+        let mut staging = lock(&self.staging);
+        let mut next =
+            if takes_oldest { staging.take_oldest() } else { staging.sealed.pop_front() };
+        while let Some(group) = next {
+            staging.in_flight_count += 1;
+            log.flight.push_back(InFlight::new(group));
+            let has_room = log.flight.len() < GROUPS_IN_FLIGHT_MAX;
+            next = if has_room { staging.sealed.pop_front() } else { None };
+        }
+    }
+
+    /// Notes that `group` is settled, hands over if it `is_last`, and tells its members.
     fn settle(
         &self,
-        last_lsn: u64,
-        buffer: Option<Arc<AlignedBuffer>>,
-        cell: &Arc<GroupCell>,
-        result: &Result<()>,
+        group: InFlight,
+        result: Result<()>,
+        settled_ns: u64,
         is_last: bool,
+        wakes: &mut Wakes,
     ) {
-        let mut staging = lock(&self.staging);
-        staging.keep_cell(cell);
-        staging.settled_lsn = last_lsn;
-        if let Some(buffer) = buffer.filter(|buffer| buffer.len() == self.buffer_bytes) {
-            staging.spare.push(buffer);
-        }
-        if let (Err(_), Some(error)) = (result, self.poison()) {
-            staging.stop = Some(error.clone());
-            while is_last && let Some(group) = staging.take_oldest() {
-                staging.settled_lsn = group.builder.last_lsn();
-                group.cell.finish(&Err(error.clone()), GroupFacts::default());
+        let InFlight { cell, last_lsn, commit_count, submitted_ns, state, .. } = group;
+        let buffer = match state {
+            State::Written(submitted) if result.is_ok() => Some(submitted.buffer),
+            State::Refused(buffer) => Some(buffer),
+            // No more groups are built; the device may hold on to the buffer.
+            _ => None,
+        };
+        {
+            let mut staging = lock(&self.staging);
+            staging.keep_cell(&cell);
+            staging.note_settled(last_lsn);
+            staging.in_flight_count -= 1;
+            if let Some(buffer) = buffer.filter(|buffer| buffer.len() == self.buffer_bytes) {
+                staging.spare.push(buffer);
+            }
+            wakes.take_all(&mut staging.room_wakers);
+            self.wake_turns(&mut staging, wakes);
+            match is_last {
+                true => self.hand_over(&mut staging, wakes),
+                false => self.wake_waiters(&staging),
             }
         }
-        if is_last {
-            // The first of its threads goes on; tasks and memory-first writes are the log thread's. Without one, the
-            // first thread that waits writes what is before it.
-            let backgrounds = self.options.background;
-            match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !backgrounds) {
-                Some((_, group)) => group.cell.offer_lead(),
-                None => {
-                    staging.leader = false;
-                    if staging.has_work() {
-                        self.wake_log_thread(&mut staging);
-                    }
-                }
-            }
-        }
-        staging.room_wakers.drain(..).for_each(Waker::wake);
-        self.wake_turns(&mut staging);
+        cell.finish(&result, GroupFacts { submitted_ns, settled_ns, commit_count }, wakes);
+    }
+
+    /// Wakes threads that wait for a group to be settled or for a buffer: they may lead, too.
+    fn wake_waiters(&self, staging: &Staging) {
         if staging.settled_waiters > 0 {
             self.settled.notify_all();
         }
         if staging.buffer_waiters > 0 {
             self.buffer_free.notify_all();
         }
+        self.waiting.wake_threads();
     }
 
-    fn apply_group(&self, submitted: &Submitted) -> Result<()> {
+    /// Finds the next leader: nothing is in flight.
+    fn hand_over(&self, staging: &mut Staging, wakes: &mut Wakes) {
+        assert_eq!(staging.in_flight_count, 0, "a leader settles what is in flight");
+        self.fail_staged(staging, wakes);
+        // The first of its threads goes on; tasks and memory-first writes are the log thread's. Without one, the first
+        // thread that waits writes what is before it.
+        let backgrounds = self.options.background;
+        match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !backgrounds) {
+            Some((_, group)) => group.cell.offer_lead(),
+            None => {
+                staging.leader = false;
+                if staging.has_work() {
+                    self.wake_log_thread(staging);
+                }
+            }
+        }
+        self.wake_waiters(staging);
+    }
+
+    /// Hands the groups that were taken to the device.
+    fn launch_taken(&self, log: &mut Log<S>) {
+        for index in 0..log.flight.len() {
+            if matches!(log.flight[index].state, State::Taken(_))
+                && let State::Taken(builder) =
+                    std::mem::replace(&mut log.flight[index].state, State::Moving)
+            {
+                self.launch(log, index, builder);
+            }
+        }
+    }
+
+    fn launch(&self, log: &mut Log<S>, index: usize, builder: GroupBuilder) {
+        if let Some(poison) = self.health.poison() {
+            log.flight[index].state = State::Refused(builder.into_buffer());
+            log.flight[index].failure = Some(poison);
+            return;
+        }
+        log.flight[index].submitted_ns = self.now_ns();
+        let context = SubmitContext {
+            storage: &self.storage,
+            segments: &self.segments,
+            space: &self.space,
+            durable_lsn: self.durable_lsn.load(Ordering::Acquire),
+            segment_age: self.options.segment_age,
+        };
+        match log.submit(builder, context) {
+            Ok(submitted) => {
+                let bytes = submitted.end - self.identity.block_bytes;
+                self.phases.group_bytes.record(bytes as u64);
+                log.flight[index].state = State::Submitted(submitted);
+            }
+            Err((error, buffer)) => {
+                log.flight[index].state = State::Refused(buffer);
+                let error = Error::io("a group could not be written", error);
+                // Nothing of it was written. If that is only for lack of room, and nobody has seen its records, the
+                // log goes on without it.
+                let is_harmless =
+                    error.kind() == ErrorKind::NoSpace && !self.options.durability.memory_first();
+                if !is_harmless {
+                    self.poison_by(&error);
+                }
+                log.flight[index].failure = Some(error);
+            }
+        }
+    }
+
+    /// Applies what the device is writing. In memory-first databases that was done when it was staged.
+    fn apply_launched(&self, log: &mut Log<S>, wakes: &mut Wakes) {
+        if self.options.durability.memory_first() {
+            return;
+        }
+        for group in log.flight.iter_mut().filter(|group| !group.is_applied) {
+            if let State::Submitted(submitted) = &group.state {
+                group.is_applied = true;
+                if let Err(error) = self.apply_group(submitted, wakes) {
+                    self.poison_by(&error);
+                    group.failure.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    fn apply_group(&self, submitted: &Submitted, wakes: &mut Wakes) -> Result<()> {
         let block_bytes = self.identity.block_bytes;
         let begun_ns = self.now_ns();
         let mut applier = lock(&self.applier);
         self.apply_all(&mut applier, submitted.frames(block_bytes))?;
         self.forget_deleted(&mut applier)?;
         drop(applier);
-        self.note_applied(submitted.position.lsn);
+        self.note_applied(submitted.position.lsn, wakes);
         self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
         Ok(())
     }
-}
-
-impl<S: Storage> Flight<'_, S> {
-    fn has_room(&self) -> bool {
-        self.groups.len() < GROUPS_IN_FLIGHT_MAX && self.poison.is_none()
-    }
-
-    /// Hands `group` to the device.
-    fn launch(&mut self, log: &mut Log<S>, group: StagedGroup) {
-        let core = self.core;
-        let StagedGroup { builder, cell, commit_count, .. } = group;
-        let group = InFlight {
-            cell,
-            last_lsn: builder.last_lsn(),
-            commit_count,
-            record_count: builder.record_count,
-            submitted_ns: core.now_ns(),
-            state: State::Launching,
-            failure: None,
-        };
-        self.groups.push_back(group);
-        let context = SubmitContext {
-            storage: &core.storage,
-            segments: &core.segments,
-            space: &core.space,
-            durable_lsn: core.durable_lsn.load(Ordering::Acquire),
-            segment_age: core.options.segment_age,
-        };
-        let result = log.submit(builder, context);
-        let index = self.groups.len() - 1;
-        match result {
-            Ok(submitted) => {
-                let bytes = submitted.end - core.identity.block_bytes;
-                core.phases.group_bytes.record(bytes as u64);
-                self.groups[index].state = State::Submitted(submitted);
-            }
-            Err((error, buffer)) => {
-                self.groups[index].state = State::Refused(buffer);
-                let error = Error::io("a group could not be written", error);
-                // Nothing of it was written. If that is only for lack of room, and nobody has seen its records,
-                // the log goes on without it.
-                let poisons =
-                    error.kind() != ErrorKind::NoSpace || core.options.durability.memory_first();
-                self.fail(index, error, poisons);
-            }
-        }
-    }
-
-    fn fail(&mut self, index: usize, error: Error, poisons: bool) {
-        if poisons {
-            let poison = self.core.note_poison(&error);
-            self.poison.get_or_insert(poison);
-        }
-        self.groups[index].failure.get_or_insert(error);
-    }
-
-    /// Applies what the device is writing. In memory-first databases that was done when it was staged.
-    fn apply(&mut self) {
-        let is_due = !self.core.options.durability.memory_first();
-        for index in self.applied_count..self.groups.len() {
-            if let State::Submitted(submitted) = &self.groups[index].state
-                && is_due
-                && let Err(error) = self.core.apply_group(submitted)
-            {
-                self.fail(index, error, true);
-            }
-        }
-        self.applied_count = self.groups.len();
-    }
 
     /// Waits for the oldest group and settles it.
-    fn land(&mut self, log: &mut Log<S>) {
-        while let Some(State::Submitted(_)) = self.groups.front().map(|group| &group.state) {
-            self.note_answer(log.complete());
+    fn land(&self, log: &mut Log<S>, wakes: &mut Wakes) {
+        while let Some(State::Submitted(_)) = log.flight.front().map(|group| &group.state) {
+            let done = log.complete();
+            self.note_answer(log, done);
         }
-        let core = self.core;
-        core.counters.note_log(log.counters(), log.strategy());
-        let settled_ns = core.now_ns();
-        let Some(group) = self.groups.pop_front() else { return };
-        self.applied_count -= 1;
-        let InFlight { cell, last_lsn, commit_count, record_count, submitted_ns, .. } = group;
-        let result = match group.failure.or_else(|| self.poison.clone()) {
+        self.counters.note_log(log.counters(), log.strategy());
+        let settled_ns = self.now_ns();
+        let Some(group) = log.flight.front() else { return };
+        // Behind a failure everything fails, whatever the device says: its predecessors may be lost.
+        let result = match group.failure.clone().or_else(|| self.health.poison()) {
             Some(error) => Err(error),
             None => Ok(()),
         };
-        let buffer = match group.state {
-            State::Written(submitted) if result.is_ok() => {
-                *lock(&core.log_end) = submitted.position;
-                Some(submitted.buffer)
+        if let (Ok(()), State::Written(submitted)) = (&result, &group.state) {
+            *lock(&self.log_end) = submitted.position;
+            let before = self.durable_lsn.swap(group.last_lsn, Ordering::AcqRel);
+            assert!(before < group.last_lsn, "groups land in the order of their LSNs");
+            if !self.options.durability.memory_first() {
+                self.visible_lsn.store(group.last_lsn, Ordering::Release);
             }
-            State::Refused(buffer) => Some(buffer),
-            // No more groups are built; the device may hold on to the buffer.
-            _ => None,
-        };
-        if result.is_ok() {
-            core.durable_lsn.store(last_lsn, Ordering::Release);
-            if !core.options.durability.memory_first() {
-                core.visible_lsn.store(last_lsn, Ordering::Release);
-            }
-            core.counters.note_group(u64::from(commit_count), u64::from(record_count));
-            core.phases.io.record(settled_ns.saturating_sub(submitted_ns));
-            core.phases.group_commits.record(commit_count.into());
+            let (commits, records) = (group.commit_count, group.record_count);
+            self.counters.note_group(u64::from(commits), u64::from(records));
+            self.phases.io.record(settled_ns.saturating_sub(group.submitted_ns));
+            self.phases.group_commits.record(commits.into());
         }
-        core.settle(last_lsn, buffer, &cell, &result, self.groups.is_empty());
-        cell.finish(&result, GroupFacts { submitted_ns, settled_ns, commit_count });
+        let Some(group) = log.flight.pop_front() else { return };
+        self.settle(group, result, settled_ns, log.flight.is_empty(), wakes);
     }
 
     /// Notes what the device said of one of the groups.
-    fn note_answer(&mut self, done: GroupDone) {
+    fn note_answer(&self, log: &mut Log<S>, done: GroupDone) {
         let GroupDone { ticket, buffer, result } = done;
         drop(buffer);
-        let is_meant = |group: &InFlight| match &group.state {
+        let is_meant = |group: &&mut InFlight| match &group.state {
             State::Submitted(submitted) => submitted.ticket == ticket,
             _ => false,
         };
-        let index =
-            self.groups.iter().position(is_meant).expect("the answer is to a group in flight");
-        let state = std::mem::replace(&mut self.groups[index].state, State::Launching);
-        if let State::Submitted(submitted) = state {
-            self.groups[index].state = State::Written(submitted);
+        let group = log.flight.iter_mut().find(is_meant);
+        let group = group.expect("the answer is to a group in flight");
+        if let State::Submitted(submitted) = std::mem::replace(&mut group.state, State::Moving) {
+            group.state = State::Written(submitted);
         }
         if let Err(error) = result {
-            self.fail(index, Error::device("a group commit failed", error), true);
+            let error = Error::device("a group commit failed", error);
+            self.poison_by(&error);
+            group.failure.get_or_insert(error);
         }
     }
 }

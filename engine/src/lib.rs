@@ -26,6 +26,7 @@ mod create;
 mod db;
 mod error;
 mod group;
+mod health;
 mod histogram;
 mod image;
 mod ingest;
@@ -53,6 +54,7 @@ mod tombstones;
 mod tune;
 mod turns;
 mod verify;
+mod wakes;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

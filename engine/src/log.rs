@@ -84,6 +84,11 @@ impl GroupBuilder {
         self.first_lsn + u64::from(self.record_count) - 1
     }
 
+    /// The buffer of a group that is not written after all.
+    pub fn into_buffer(self) -> Arc<AlignedBuffer> {
+        self.buffer
+    }
+
     /// Adds frames, whose LSNs are the next ones.
     pub fn push(&mut self, frames: &[Frame<'_>]) {
         let buffer = Arc::get_mut(&mut self.buffer).expect("a group being built is not shared");
@@ -139,7 +144,8 @@ pub(crate) struct Log<S: Storage> {
     position: LogPosition,
     /// When the active segment was begun or opened, by the clock of the storage.
     begun: Option<Duration>,
-    /// Where leaders keep their groups; empty between them.
+    /// Groups taken from the staging area and not settled, oldest first. They are the log's, not the leader's: another
+    /// thread may go on with them.
     pub flight: VecDeque<InFlight>,
     database: DatabaseId,
     life: u64,

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Condvar, Mutex, OnceLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use uarr_layout::superblock::Superblock;
@@ -13,6 +13,7 @@ use crate::commit::Applier;
 use crate::core::{Core, Counters, Phases, Pins, Signal};
 use crate::create::{check_directory, create};
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::Health;
 use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
 use crate::options::{CommitPath, Options};
@@ -95,8 +96,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         phases: Phases::default(),
         keeper: Signal::default(),
         checkpointer: Signal::default(),
-        stopping: AtomicBool::new(false),
-        poisoned: OnceLock::new(),
+        health: Health::default(),
         background_error: Mutex::new(None),
         report: recovered.report,
         _lock: lock,

@@ -35,6 +35,7 @@ use crate::lock;
 use crate::options::WriteOptions;
 use crate::store::RecordStore;
 use crate::turns::{Base, Premise, Ticket};
+use crate::wakes::{OwnWaker, Place, Wakes};
 
 /// Bytes of a key that messages show.
 const SHOWN_KEY_BYTES: usize = 64;
@@ -88,15 +89,21 @@ impl<S: Storage> Core<S> {
     pub fn write_patched(&self, changes: &[Change<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
-        if let Some(staged) = self.stage_patched(changes, options, patience, None)? {
-            return self.finish(begun_ns, staged);
+        let mut wakes = Wakes::default();
+        if let Some(staged) = self.stage_patched(changes, options, patience, None, &mut wakes)? {
+            return self.finish(begun_ns, staged, wakes);
         }
+        wakes.run();
         let patched = changes.iter().filter(|change| change.kind == FrameKind::Patch);
         let keys = changes.iter().map(|change| change.key);
         let turn = self.take_turn(keys, patched.map(|change| change.key))?;
-        let staged = self.stage_patched(changes, options, patience, Some(turn.ticket()))?;
-        drop(turn);
-        self.finish(begun_ns, staged.expect("with a turn the newest versions stay the newest"))
+        let mut held = Wakes::new(Place::LogThread);
+        let ticket = Some(turn.ticket());
+        let staged = self.stage_patched(changes, options, patience, ticket, &mut held);
+        self.hand_on(&mut held);
+        let staged = staged?.expect("with a turn the newest versions stay the newest");
+        turn.end();
+        self.finish(begun_ns, staged, wakes)
     }
 
     /// As `write_patched`, without blocking; see [`Core::write_async`].
@@ -110,8 +117,10 @@ impl<S: Storage> Core<S> {
         }
         let begun_ns = self.commit_clock(options);
         let staged = std::future::poll_fn(|context| {
-            let patience = Patience::Task(context.waker());
-            match self.stage_patched(changes, options, patience, None).transpose() {
+            let own = OwnWaker::of(context.waker());
+            let mut wakes = Wakes::default();
+            let patience = Patience::Task(&own);
+            match self.stage_patched(changes, options, patience, None, &mut wakes).transpose() {
                 None => Poll::Pending,
                 Some(staged) => Poll::Ready(staged),
             }
@@ -128,6 +137,7 @@ impl<S: Storage> Core<S> {
         options: WriteOptions,
         patience: Patience<'_>,
         ticket: Option<&Ticket>,
+        wakes: &mut Wakes,
     ) -> Result<Option<(u64, Role)>> {
         let mut bases = Vec::new();
         let error = match self.logged(changes, &mut bases) {
@@ -135,15 +145,13 @@ impl<S: Storage> Core<S> {
                 let pairs = changes.iter().zip(&logged);
                 let mut frames: Vec<_> = pairs.map(|(change, to)| to.frame(change)).collect();
                 let premise = Premise { ticket, bases: &bases };
-                return self.stage(&mut frames, options, patience, premise);
+                return self.stage(&mut frames, options, patience, premise, wakes);
             }
             Err(error) => error,
         };
         let mut staging = lock(&self.staging);
-        if let Some(stop) = &staging.stop {
-            return Err(stop.clone());
-        }
-        if self.are_newest(&mut staging, &bases, patience)? { Err(error) } else { Ok(None) }
+        self.health.check()?;
+        if self.are_newest(&mut staging, &bases, patience, wakes)? { Err(error) } else { Ok(None) }
     }
 
     /// What each of `changes` becomes in the log. The versions they build upon go to `bases`.

@@ -5,7 +5,7 @@ use std::io;
 use uarr_layout::superblock::{MAGIC, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, attempted};
 
 /// Name of the superblock file.
 pub(crate) const ROOT_FILE: &str = "superblock";
@@ -17,6 +17,8 @@ pub(crate) struct Root<S: Storage> {
     /// Slot that holds `block`.
     slot: u64,
     pub block: Superblock,
+    /// The highest number that an image was tried with.
+    pub image_number_tried: u64,
     slot_bytes: usize,
 }
 
@@ -28,7 +30,7 @@ impl<S: Storage> Root<S> {
         let slot_bytes = slot_bytes(storage);
         let zeros = AlignedBuffer::new(2 * SLOT_STRIDE_BYTES as usize);
         file.write_at(&zeros, 0)?;
-        let mut root = Self { file, slot: 1, block, slot_bytes };
+        let mut root = Self { file, slot: 1, block, image_number_tried: 0, slot_bytes };
         root.write(|_| {})?;
         storage.rename(UNFINISHED, ROOT_FILE)?;
         storage.make_dir_durable("")?;
@@ -58,14 +60,17 @@ impl<S: Storage> Root<S> {
             }
         }
         match best {
-            Some((slot, block)) => Ok(Some(Self { file, slot, block, slot_bytes })),
+            Some((slot, block)) => {
+                Ok(Some(Self { file, slot, block, image_number_tried: 0, slot_bytes }))
+            }
             None => Err(notes.pop().unwrap_or_else(|| {
                 Error::corrupt(ROOT_FILE, 0, None, "superblock", "both slots are empty")
             })),
         }
     }
 
-    /// Changes the superblock: the next generation goes to the other slot, durably.
+    /// Changes the superblock: the next generation goes to the other slot, durably. After an error the slot is unknown:
+    /// it is never written a second time with the same generation and other content.
     pub fn write(&mut self, change: impl FnOnce(&mut Superblock)) -> io::Result<()> {
         let mut block = self.block.clone();
         change(&mut block);
@@ -73,8 +78,11 @@ impl<S: Storage> Root<S> {
         let slot = 1 - self.slot;
         let mut bytes = AlignedBuffer::new(self.slot_bytes);
         bytes[..SLOT_BYTES].copy_from_slice(&block.to_slot());
-        self.file.write_at(&bytes[..self.slot_bytes], slot * SLOT_STRIDE_BYTES)?;
-        self.file.make_durable()?;
+        // From here on the slot may be on the device, in part or as a whole, whatever the answer is.
+        self.file
+            .write_at(&bytes[..self.slot_bytes], slot * SLOT_STRIDE_BYTES)
+            .and_then(|()| self.file.make_durable())
+            .map_err(attempted)?;
         (self.slot, self.block) = (slot, block);
         Ok(())
     }

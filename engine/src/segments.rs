@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
+use crate::error::attempted;
 use crate::lock;
 
 /// Directory of the log.
@@ -71,6 +72,15 @@ struct Pool<F> {
     sealed: Vec<u64>,
     free: Vec<u64>,
     next_number: u64,
+}
+
+impl<F> Pool<F> {
+    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt that failed may
+    /// have left a file under it.
+    fn give_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
 }
 
 impl<F: StorageFile> Segments<F> {
@@ -198,8 +208,12 @@ impl<F: StorageFile> Segments<F> {
         piece_bytes: u64,
     ) -> io::Result<u64> {
         let Some(segment) = unfinished else { return Ok(0) };
-        let number = self.pool().next_number;
-        match advance(storage, segment, number, piece_bytes) {
+        let mut number = 0;
+        let give_number = || {
+            number = self.pool().give_number();
+            number
+        };
+        match advance(storage, segment, give_number, piece_bytes) {
             Ok(0) => {
                 if let Some(bytes) = unfinished.take().map(|segment| segment.bytes) {
                     self.add_ready(storage, number, bytes)?;
@@ -223,7 +237,6 @@ impl<F: StorageFile> Segments<F> {
     ) -> io::Result<()> {
         let file = Arc::new(storage.open(&segment_path(number), OpenMode::Direct)?);
         let mut pool = self.pool();
-        pool.next_number = number + 1;
         pool.ready.push_back(Segment { number, file, bytes });
         self.ready_count.store(pool.ready.len(), Ordering::Release);
         Ok(())
@@ -235,12 +248,12 @@ impl<F: StorageFile> Segments<F> {
             let (free, number) = {
                 let mut pool = self.pool();
                 let Some(free) = pool.free.pop() else { return Ok(false) };
-                (free, pool.next_number)
+                (free, pool.give_number())
             };
             let bytes = storage.open(&segment_path(free), OpenMode::Direct)?.len()?;
             if bytes == self.regular_bytes {
                 storage.rename(&segment_path(free), &segment_path(number))?;
-                storage.make_dir_durable(WAL_DIR)?;
+                storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
                 self.add_ready(storage, number, bytes)?;
                 return Ok(true);
             }
@@ -275,7 +288,7 @@ pub(crate) fn falls_behind(left: u64, in_time: u64) -> bool {
 /// Creates segment `number`: real space, written zeros, durable content and name.
 pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
     let mut segment = begin(storage, bytes)?;
-    while advance(storage, &mut segment, number, HURRIED_PIECE_BYTES)? > 0 {}
+    while advance(storage, &mut segment, || number, HURRIED_PIECE_BYTES)? > 0 {}
     Ok(())
 }
 
@@ -301,16 +314,16 @@ fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Result<T> {
 fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,
-    number: u64,
+    give_number: impl FnOnce() -> u64,
     piece_bytes: u64,
 ) -> io::Result<u64> {
     let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64).min(piece_bytes);
     segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
     segment.written += piece;
     if segment.written == segment.bytes {
-        segment.file.make_durable()?;
-        storage.rename(UNFINISHED, &segment_path(number))?;
-        storage.make_dir_durable(WAL_DIR)?;
+        segment.file.make_durable().map_err(attempted)?;
+        storage.rename(UNFINISHED, &segment_path(give_number()))?;
+        storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
     }
     Ok(segment.bytes - segment.written)
 }

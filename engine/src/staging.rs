@@ -6,7 +6,6 @@ use std::task::Waker;
 
 use uarr_uring::AlignedBuffer;
 
-use crate::error::Error;
 use crate::group::GroupCell;
 use crate::log::GroupBuilder;
 use crate::turns::Turns;
@@ -39,16 +38,18 @@ pub(crate) struct Staging {
     pub settled_lsn: u64,
     /// Somebody is writing a group, or has been asked to.
     pub leader: bool,
+    /// Groups that a leader took and nobody has settled.
+    pub in_flight_count: usize,
     pub settled_waiters: usize,
     pub buffer_waiters: usize,
     /// Tasks that wait for a buffer.
     pub room_wakers: Vec<Waker>,
+    /// Tasks to be woken by a thread that holds nothing; see [`crate::wakes`].
+    pub due_wakes: Vec<Waker>,
     /// The log thread sleeps and nobody has woken it.
     pub log_thread_rests: bool,
     /// Who may change which key.
     pub turns: Turns,
-    /// Why there can be no more writes.
-    pub stop: Option<Error>,
 }
 
 impl Staging {
@@ -62,17 +63,24 @@ impl Staging {
             tail,
             settled_lsn: next_lsn - 1,
             leader: false,
+            in_flight_count: 0,
             settled_waiters: 0,
             buffer_waiters: 0,
             room_wakers: Vec::new(),
+            due_wakes: Vec::new(),
             log_thread_rests: false,
             turns: Turns::default(),
-            stop: None,
         }
     }
 
     pub fn has_work(&self) -> bool {
         self.open.is_some() || !self.sealed.is_empty()
+    }
+
+    /// Notes that every group up to `lsn` was written or has failed.
+    pub fn note_settled(&mut self, lsn: u64) {
+        // Groups that are failed before they are handed to the device do not wait for those that are.
+        self.settled_lsn = self.settled_lsn.max(lsn);
     }
 
     pub fn take_oldest(&mut self) -> Option<StagedGroup> {

@@ -49,7 +49,8 @@ pub struct Stats {
     pub strategy: CommitStrategy,
     /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not measured.
     pub strategy_ns: [u64; 3],
-    /// Why the last piece of background work (checkpoint, preparation of space) failed.
+    /// Why the database takes no more writes, or else why the last piece of background work (checkpoint,
+    /// preparation of space) failed.
     pub background_error: Option<crate::Error>,
     /// Shape of the index: from keys, or from hashes of byte keys, to records.
     pub index: IndexStats,
@@ -83,7 +84,8 @@ impl<S: Storage> Core<S> {
         // Each lock is given back before the next is taken: writers take some of them in another order.
         let tombstone_count = lock(&self.applier).tombstones.indexed_count();
         let data_bytes = lock(&self.staging).tail;
-        let background_error = lock(&self.background_error).clone();
+        let background_error =
+            self.health.poison().or_else(|| lock(&self.background_error).clone());
         let facts = self.storage.facts();
         let (index, ordered_index) = self.table.stats();
         Stats {

@@ -37,6 +37,7 @@ use crate::lead::Stint;
 use crate::lock;
 use crate::options::WriteOptions;
 use crate::staging::Staging;
+use crate::wakes::{Place, Wakes};
 
 const SLOT_BITS: u32 = 12;
 
@@ -135,6 +136,13 @@ impl Waiting {
         let (count, ended) = (AtomicU32::new(0), Condvar::new());
         Self { applied_lsn: AtomicU64::new(applied_lsn), count, ended }
     }
+
+    /// Has threads look again whether it is their turn, or whether they should lead.
+    pub fn wake_threads(&self) {
+        if self.count.load(Ordering::SeqCst) > 0 {
+            self.ended.notify_all();
+        }
+    }
 }
 
 /// The version of a key that a patch builds upon; `None` if there is no record to patch.
@@ -153,23 +161,34 @@ pub(crate) struct Premise<'a> {
     pub bases: &'a [Base<'a>],
 }
 
-/// The right to be next. Ends when it is dropped, or when its owner has staged something.
+/// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds it runs no
+/// waker: one that writes to the same key would wait for it.
 pub(crate) struct Turn<'a, S: Storage> {
     core: &'a Core<S>,
     ticket: Ticket,
+    is_over: bool,
 }
 
 impl<S: Storage> Turn<'_, S> {
     pub fn ticket(&self) -> &Ticket {
         &self.ticket
     }
+
+    /// Its owner has staged something, which ended it, and may have to lead: no waker may run here.
+    pub fn end(mut self) {
+        self.is_over = true;
+    }
 }
 
 impl<S: Storage> Drop for Turn<'_, S> {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut wakes = Wakes::default();
         let mut staging = lock(&self.core.staging);
         staging.turns.leave(&self.ticket);
-        self.core.wake_turns(&mut staging);
+        self.core.wake_turns(&mut staging, &mut wakes);
     }
 }
 
@@ -182,6 +201,7 @@ impl<S: Storage> Core<S> {
         frames: &[Frame<'_>],
         premise: Premise<'_>,
         patience: Patience<'_>,
+        wakes: &mut Wakes,
     ) -> Result<bool> {
         let turns = &staging.turns;
         if !turns.queues.is_empty()
@@ -190,7 +210,7 @@ impl<S: Storage> Core<S> {
             self.wake_later(staging, patience);
             return Ok(false);
         }
-        Ok(premise.bases.is_empty() || self.are_newest(staging, premise.bases, patience)?)
+        Ok(premise.bases.is_empty() || self.are_newest(staging, premise.bases, patience, wakes)?)
     }
 
     /// Whether `bases` are the newest versions of their keys, staged ones included. If not, a task
@@ -200,6 +220,7 @@ impl<S: Storage> Core<S> {
         staging: &mut Staging,
         bases: &[Base<'_>],
         patience: Patience<'_>,
+        wakes: &mut Wakes,
     ) -> Result<bool> {
         staging.turns.begin_notes(staging.next_lsn - 1);
         let mut slots = bases.iter().map(|base| slot_of(base.key));
@@ -212,7 +233,7 @@ impl<S: Storage> Core<S> {
             let present = self.table.get(base.key, &self.store)?;
             if present.filter(|locator| !locator.is_tombstone()) != base.locator {
                 if let Patience::Task(waker) = patience {
-                    waker.wake_by_ref();
+                    wakes.push(waker.take());
                 }
                 return Ok(false);
             }
@@ -236,8 +257,12 @@ impl<S: Storage> Core<S> {
     ) -> Result<(u64, Role)> {
         let turn = self.take_turn(frames.iter().map(|frame| frame.key), std::iter::empty())?;
         let premise = Premise { ticket: Some(turn.ticket()), ..Premise::default() };
-        let staged = self.stage(frames, options, patience, premise)?;
-        Ok(staged.expect("nobody comes before the owner of a turn"))
+        let mut wakes = Wakes::new(Place::LogThread);
+        let staged = self.stage(frames, options, patience, premise, &mut wakes);
+        self.hand_on(&mut wakes);
+        let staged = staged?.expect("nobody comes before the owner of a turn");
+        turn.end();
+        Ok(staged)
     }
 
     /// Waits until all who came before for one of `keys` are through, and the newest versions of
@@ -256,14 +281,14 @@ impl<S: Storage> Core<S> {
             staging.turns.enter(slots, patched)
         };
         // Declared before the guard: on each way out the lock is let go before the turn ends.
-        let turn = Turn { core: self, ticket };
+        let turn = Turn { core: self, ticket, is_over: false };
         let ticket = &turn.ticket;
         let mut staging = lock(&self.staging);
         // Counted before it is asked what is applied: a leader does it the other way round.
         self.waiting.count.fetch_add(1, Ordering::SeqCst);
         let outcome = loop {
-            if let Some(error) = &staging.stop {
-                break Err(error.clone());
+            if let Err(error) = self.health.check() {
+                break Err(error);
             }
             let is_pending = ticket.patched.iter().any(|slot| self.is_pending(&staging, *slot));
             if !is_pending && staging.turns.is_first(ticket) {
@@ -283,13 +308,12 @@ impl<S: Storage> Core<S> {
         mut staging: MutexGuard<'a, Staging>,
         is_pending: bool,
     ) -> MutexGuard<'a, Staging> {
-        if is_pending
-            && !staging.leader
-            && let Some(group) = staging.take_oldest()
-        {
+        if is_pending && !staging.leader {
             staging.leader = true;
             drop(staging);
-            self.lead(group, Stint::Turn);
+            let mut wakes = Wakes::new(Place::LogThread);
+            self.lead(Stint::Turn, &mut wakes);
+            self.hand_on(&mut wakes);
             return lock(&self.staging);
         }
         crate::wait(&self.waiting.ended, staging)
@@ -297,8 +321,10 @@ impl<S: Storage> Core<S> {
 
     fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let Patience::Task(waker) = patience {
-            staging.turns.wakers.push(waker.clone());
-            self.waiting.count.fetch_add(1, Ordering::SeqCst);
+            let before = staging.turns.wakers.len();
+            staging.turns.wakers.extend(waker.take());
+            let added = staging.turns.wakers.len() - before;
+            self.waiting.count.fetch_add(added as u32, Ordering::SeqCst);
         }
     }
 
@@ -313,22 +339,22 @@ impl<S: Storage> Core<S> {
     }
 
     /// Wakes those who wait for records to be applied or for a turn to end.
-    pub fn wake_turns(&self, staging: &mut Staging) {
+    pub fn wake_turns(&self, staging: &mut Staging, wakes: &mut Wakes) {
         if self.waiting.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let woken = staging.turns.wakers.len();
-        staging.turns.wakers.drain(..).for_each(Waker::wake);
+        wakes.take_all(&mut staging.turns.wakers);
         self.waiting.count.fetch_sub(u32::try_from(woken).unwrap_or(u32::MAX), Ordering::SeqCst);
         self.waiting.ended.notify_all();
     }
 
     /// Tells those who wait for their turn that the records up to `lsn` are in data file and index.
     /// A task that just misses this is woken when the group is settled.
-    pub fn note_applied(&self, lsn: u64) {
+    pub fn note_applied(&self, lsn: u64, wakes: &mut Wakes) {
         self.waiting.applied_lsn.store(lsn, Ordering::SeqCst);
         if self.waiting.count.load(Ordering::SeqCst) > 0 {
-            self.wake_turns(&mut lock(&self.staging));
+            self.wake_turns(&mut lock(&self.staging), wakes);
         }
     }
 
@@ -338,12 +364,13 @@ impl<S: Storage> Core<S> {
         staging: &mut Staging,
         frames: &[Frame<'_>],
         ticket: Option<&Ticket>,
+        wakes: &mut Wakes,
     ) {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
         if let Some(ticket) = ticket {
             staging.turns.leave(ticket);
-            self.wake_turns(staging);
+            self.wake_turns(staging, wakes);
         }
     }
 }

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod chain;
 mod checkpoint;
 mod commit;
 mod core;

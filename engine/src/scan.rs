@@ -2,11 +2,13 @@
 //!
 //! A group counts if it is valid in its place, of no earlier life than the one before, and names that
 //! one's last LSN as its `previous_lsn`: so neither stale nor missing groups go unnoticed. The log goes on in the
-//! same segment or, with the same chain of LSNs, at the start of a later one.
+//! same segment or, with the same chain of LSNs, at the start of a later one; where both have a whole group, with
+//! the one that was written last ([`crate::chain`]).
 //!
 //! Where it ends, everything behind is looked at once more: a group that was written when the log was known
 //! durable beyond the end proves that something acknowledged is missing. That is damage, not a torn tail.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use uarr_layout::frame::verify_group;
@@ -15,6 +17,7 @@ use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
+use crate::chain::{Chain, in_force, is_earlier_life};
 use crate::error::{Error, Result};
 use crate::log::LogPosition;
 use crate::segments::segment_path;
@@ -36,6 +39,12 @@ pub(crate) struct LogReader<'a, S: Storage> {
     present: &'a [u64],
     position: LogPosition,
     life: u64,
+    /// The latest life seen, also where nothing came of it.
+    latest_life: u64,
+    /// The highest LSN that a group read so far calls durable.
+    proven_lsn: u64,
+    /// The segments behind the start, by the LSN that their first group goes on from; found when first needed.
+    beginnings: Option<BTreeMap<u64, Vec<u64>>>,
     segment: Option<OpenSegment<S::File>>,
     buffer: AlignedBuffer,
     /// How much the next read takes at most, unless more is asked for.
@@ -84,6 +93,9 @@ impl<'a, S: Storage> LogReader<'a, S> {
             present,
             position: start,
             life: 0,
+            latest_life: 0,
+            proven_lsn: 0,
+            beginnings: None,
             segment: None,
             buffer: AlignedBuffer::new(0),
             read_bytes: READ_BYTES_FIRST,
@@ -107,20 +119,30 @@ impl<'a, S: Storage> LogReader<'a, S> {
 
     /// As [`LogReader::next`]; of a group only the header.
     pub fn advance(&mut self) -> Result<std::result::Result<GroupHeader, LogEnd>> {
-        let header = loop {
-            match self.header_here()? {
-                Ok(header) => break header,
-                Err(torn) => {
-                    if !self.go_on_elsewhere()? {
-                        return Ok(Err(LogEnd { position: self.position, torn }));
-                    }
-                }
+        let here = self.position;
+        let in_place = self.header_at(here)?;
+        let mut end = LogEnd { position: here, torn: in_place.as_ref().err().cloned().flatten() };
+        let mut groups = self.beginning_with(here)?;
+        groups.extend(in_place.ok());
+        let chosen = in_force(&mut groups, |group| {
+            let Err(defect) = self.verify(group)? else { return Ok(true) };
+            if end.torn.is_none() {
+                let (segment, offset) = (group.segment.get(), group.offset.get());
+                let position = LogPosition { segment, offset, lsn: here.lsn };
+                end = LogEnd { position, torn: Some(defect) };
             }
-        };
+            Ok::<_, Error>(false)
+        })?;
+        let Some(header) = chosen else { return Ok(Err(end)) };
         self.life = header.life.get();
-        self.position.offset += align_up_u64(header.group_bytes.get(), self.block_bytes);
-        self.position.lsn = header.last_lsn();
-        Ok(Ok(header))
+        self.note_life(self.life);
+        self.proven_lsn = self.proven_lsn.max(header.durable_lsn.get());
+        self.position = LogPosition {
+            segment: header.segment.get(),
+            offset: header.offset.get() + align_up_u64(header.group_bytes.get(), self.block_bytes),
+            lsn: header.last_lsn(),
+        };
+        Ok(Ok(header.clone()))
     }
 
     /// The frames of the group that was read last.
@@ -134,21 +156,45 @@ impl<'a, S: Storage> LogReader<'a, S> {
         self.position
     }
 
-    /// Checks for a whole valid group at the position. Inner error: there is none, and what is wrong with what
-    /// looks like one.
-    fn header_here(&mut self) -> Result<std::result::Result<GroupHeader, Option<Defect>>> {
-        let number = self.position.segment;
-        if self.position.offset == 0 {
+    /// The latest life of which something was seen, also behind the end.
+    pub fn latest_life(&self) -> u64 {
+        self.latest_life
+    }
+
+    /// The highest LSN that a group read so far calls durable.
+    pub fn proven_lsn(&self) -> u64 {
+        self.proven_lsn
+    }
+
+    fn note_life(&mut self, life: u64) {
+        if self.latest_life >> 32 < life >> 32 {
+            self.latest_life = life;
+        }
+    }
+
+    fn chain(&self) -> Chain {
+        Chain { life: self.life, lsn: self.position.lsn }
+    }
+
+    /// Header of a group at `place` that comes next in the chain; its frames are not looked at. Inner error: there is
+    /// none, and what is wrong with what looks like one.
+    fn header_at(
+        &mut self,
+        place: LogPosition,
+    ) -> Result<std::result::Result<GroupHeader, Option<Defect>>> {
+        let mut chain = self.chain();
+        let (number, mut offset) = (place.segment, place.offset);
+        if offset == 0 {
             if !self.read(number, 0, self.block_bytes)? {
                 return Ok(Err(None));
             }
             match SegmentHeader::load(self.bytes_at(0), &self.database, number) {
                 Ok(header) => {
                     // A group of an earlier life behind it was cut when it had no header of its segment.
-                    if is_earlier_life(self.life, header.life.get()) {
-                        self.life = header.life.get();
+                    if is_earlier_life(chain.life, header.life.get()) {
+                        chain.life = header.life.get();
                     }
-                    self.position.offset = self.block_bytes;
+                    offset = self.block_bytes;
                 }
                 Err(Defect::Version { major, minor }) => {
                     let version = Defect::Version { major, minor };
@@ -158,48 +204,64 @@ impl<'a, S: Storage> LogReader<'a, S> {
                 Err(defect) => return Ok(Err(unless_stale(defect))),
             }
         }
-        let offset = self.position.offset;
         if !self.read(number, offset, self.block_bytes)? {
             return Ok(Err(None));
         }
         let loaded = GroupHeader::load(self.bytes_at(offset), &self.database, number, offset);
-        let header = match loaded {
-            Ok(header) => header,
-            Err(defect) => return Ok(Err(unless_stale(defect))),
-        };
-        if is_earlier_life(header.life.get(), self.life)
-            || header.previous_lsn.get() != self.position.lsn
-            || header.first_lsn.get() <= self.position.lsn
-        {
-            return Ok(Err(None));
-        }
+        Ok(match loaded {
+            Ok(header) if chain.goes_on_with(&header) => Ok(header),
+            Ok(_) => Err(None),
+            Err(defect) => Err(unless_stale(defect)),
+        })
+    }
+
+    /// Reads the whole group of `header` and checks its frames.
+    fn verify(&mut self, header: &GroupHeader) -> Result<std::result::Result<(), Defect>> {
+        let (number, offset) = (header.segment.get(), header.offset.get());
         let group_bytes = header.group_bytes.get();
-        if !self.read(number, offset, align_up_u64(group_bytes, self.block_bytes))? {
-            return Ok(Err(Some(Defect::Length)));
+        let is_there = match group_bytes.checked_next_multiple_of(self.block_bytes) {
+            Some(bytes) => self.read(number, offset, bytes)?,
+            None => false,
+        };
+        if !is_there {
+            return Ok(Err(Defect::Length));
         }
         let body = &self.bytes_at(offset)[GROUP_HEADER_BYTES..group_bytes as usize];
-        match verify_group(&header, body) {
-            Ok(()) => Ok(Ok(header)),
+        match verify_group(header, body) {
             Err(Defect::Kind(kind)) => {
                 let lsn = Some(header.first_lsn.get());
                 let defect = Defect::Kind(kind);
                 Err(Error::defect(segment_path(number), offset, lsn, "frame", defect))
             }
-            Err(defect) => Ok(Err(Some(defect))),
+            verified => Ok(verified),
         }
     }
 
-    /// Moves to a later segment that continues the chain of LSNs. `false` if there is none.
-    fn go_on_elsewhere(&mut self) -> Result<bool> {
-        let start = self.position;
-        let later = self.present.iter().copied().filter(|number| *number > start.segment);
-        for number in later.collect::<Vec<_>>() {
-            if self.first_group(number)?.is_some_and(|group| group.previous_lsn == start.lsn) {
-                self.position = LogPosition { segment: number, offset: 0, lsn: start.lsn };
-                return Ok(true);
+    /// Headers of the groups at the start of later segments that come next in the chain.
+    fn beginning_with(&mut self, here: LogPosition) -> Result<Vec<GroupHeader>> {
+        let beginnings = match self.beginnings.take() {
+            Some(beginnings) => beginnings,
+            None => self.find_beginnings()?,
+        };
+        let later = beginnings.get(&here.lsn).into_iter().flatten().copied();
+        let later: Vec<_> = later.filter(|number| *number > here.segment).collect();
+        self.beginnings = Some(beginnings);
+        let mut groups = Vec::new();
+        for segment in later {
+            groups.extend(self.header_at(LogPosition { segment, offset: 0, lsn: here.lsn })?.ok());
+        }
+        Ok(groups)
+    }
+
+    fn find_beginnings(&mut self) -> Result<BTreeMap<u64, Vec<u64>>> {
+        let mut beginnings = BTreeMap::<_, Vec<_>>::new();
+        let start = self.position.segment;
+        for number in self.present.iter().copied().filter(|number| *number > start) {
+            if let Some(group) = self.first_group(number)? {
+                beginnings.entry(group.previous_lsn.get()).or_default().push(number);
             }
         }
-        Ok(false)
+        Ok(beginnings)
     }
 
     /// Where segment `number` starts in the chain of LSNs, if it was begun.
@@ -219,12 +281,27 @@ impl<'a, S: Storage> LogReader<'a, S> {
             return Ok(None);
         };
         let group = GroupHeader::load(&bytes[block as usize..], &self.database, number, block).ok();
+        self.note_life(header.life.get());
         Ok(group.filter(|group| !is_earlier_life(group.life.get(), header.life.get())))
     }
 
-    /// After the end: the first group behind it that proves that acknowledged records are missing.
+    /// After the end: the first proof that acknowledged records are missing behind it.
     pub fn missing(&mut self, everywhere: bool) -> Result<Option<Error>> {
-        let end = self.position;
+        let (end, chain) = (self.position, self.chain());
+        let lost = |proof: String| {
+            let detail = format!(
+                "acknowledged records are missing: {proof}, but the log can be read only up to LSN {}",
+                end.lsn
+            );
+            let (path, lsn) = (segment_path(end.segment), Some(end.lsn + 1));
+            Ok(Some(Error::corrupt(path, end.offset, lsn, "log", detail)))
+        };
+        if self.proven_lsn > end.lsn {
+            return lost(format!(
+                "a group says that all up to LSN {} was durable",
+                self.proven_lsn
+            ));
+        }
         let later = self.present.iter().copied().filter(|number| *number >= end.segment);
         for number in later.collect::<Vec<_>>() {
             let start = if number == end.segment { end.offset } else { 0 };
@@ -233,17 +310,15 @@ impl<'a, S: Storage> LogReader<'a, S> {
             while offset < stop && self.read(number, offset, self.block_bytes)? {
                 let bytes = self.bytes_at(offset);
                 if let Ok(group) = GroupHeader::load(bytes, &self.database, number, offset)
-                    && group.durable_lsn.get() > end.lsn
+                    && chain.is_cut_short(end.segment, &group, self.block_bytes)
                 {
-                    let detail = format!(
-                        "acknowledged records are missing: the log was durable up to LSN {} when the \
-                         group at offset {offset} of {} was written, but can be read only up to LSN {}",
-                        group.durable_lsn,
+                    return lost(format!(
+                        "the group at offset {offset} of {} goes on from LSN {} and says that all up to \
+                         LSN {} was durable",
                         segment_path(number),
-                        end.lsn
-                    );
-                    let (path, lsn) = (segment_path(end.segment), Some(end.lsn + 1));
-                    return Ok(Some(Error::corrupt(path, end.offset, lsn, "log", detail)));
+                        group.previous_lsn,
+                        group.durable_lsn
+                    ));
                 }
                 offset += self.block_bytes;
             }
@@ -296,9 +371,4 @@ fn unless_stale(defect: Defect) -> Option<Defect> {
         Defect::Magic | Defect::Position { .. } | Defect::Database => None,
         other => Some(other),
     }
-}
-
-/// Whether a group was written in another open of the database than the later of those seen so far.
-fn is_earlier_life(life: u64, latest: u64) -> bool {
-    life >> 32 < latest >> 32 || (life >> 32 == latest >> 32 && life != latest)
 }

@@ -42,10 +42,10 @@ impl Chain {
 
 /// Of `groups`, which all go on with the same chain, the one that is in force; `None` if none of them is whole.
 /// Sorts them, and asks for as few as possible whether they are whole.
-pub(crate) fn in_force<'a, E>(
-    groups: &'a mut [GroupHeader],
+pub(crate) fn in_force<E>(
+    groups: &mut [GroupHeader],
     mut is_whole: impl FnMut(&GroupHeader) -> Result<bool, E>,
-) -> Result<Option<&'a GroupHeader>, E> {
+) -> Result<Option<&GroupHeader>, E> {
     groups.sort_by_key(|group| Reverse((group.life.get() >> 32, group.segment.get())));
     for group in groups.iter() {
         if is_whole(group)? {

@@ -23,7 +23,7 @@ use uarr_layout::superblock::Checkpoint;
 use uarr_uring::{Storage, StorageFile};
 
 use crate::core::Core;
-use crate::error::{Error, Result, attempted};
+use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::health::Fuse;
 use crate::image::{IMAGE_DIR, ImageWriter, image_number, image_path};
 use crate::lock;
@@ -92,6 +92,7 @@ impl<S: Storage> Core<S> {
         }
         self.counters.checkpoint_count.fetch_add(1, Ordering::Relaxed);
         self.counters.checkpoint_log_bytes.store(log_bytes, Ordering::Relaxed);
+        self.counters.recovered_log_bytes.store(0, Ordering::Relaxed);
         let older = root.block.checkpoints[1];
         self.segments.release_before(older.segment.get().max(1));
         remove_old_images(&self.storage, &[checkpoint.number.get(), older.number.get()])
@@ -100,10 +101,37 @@ impl<S: Storage> Core<S> {
 
     /// Whether the log has grown enough since the last checkpoint.
     pub fn checkpoint_due(&self) -> bool {
+        self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
+    }
+
+    /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as much log as should be
+    /// there. Otherwise a program that is killed and started again for ever would fill the disk.
+    pub fn checkpoint_if_overdue(&self) -> Result<()> {
+        if self.log_bytes_since_checkpoint() < 2 * self.checkpoint_step_bytes() {
+            return Ok(());
+        }
+        match self.checkpoint(false) {
+            // There is room enough to go on without one.
+            Err(error) if error.kind() == ErrorKind::NoSpace && self.health.poison().is_none() => {
+                Ok(())
+            }
+            // No caller has the database yet that could be poisoned.
+            Err(error) if self.health.poison().is_some() => {
+                let what = format!("opening has to take a checkpoint, which failed: {error}");
+                Err(Error::new(ErrorKind::Io, what))
+            }
+            taken => taken,
+        }
+    }
+
+    fn log_bytes_since_checkpoint(&self) -> u64 {
         let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
         let since = log_bytes - self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
-        let image_bytes = self.table.len() as u64 * 16;
-        since >= self.options.checkpoint_log_bytes.max(2 * image_bytes)
+        since + self.counters.recovered_log_bytes.load(Ordering::Relaxed)
+    }
+
+    fn checkpoint_step_bytes(&self) -> u64 {
+        self.options.checkpoint_log_bytes.max(2 * 16 * self.table.len() as u64)
     }
 
     fn last_lsn_staged(&self) -> u64 {

@@ -243,6 +243,8 @@ pub(crate) struct Counters {
     pub checkpoint_count: AtomicU64,
     /// Log bytes when the last checkpoint began.
     pub checkpoint_log_bytes: AtomicU64,
+    /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.
+    pub recovered_log_bytes: AtomicU64,
 }
 
 impl Counters {

@@ -43,6 +43,7 @@ mod range;
 mod record;
 mod record_scan;
 mod recovery;
+mod relog;
 pub mod repair;
 mod root;
 mod scan;

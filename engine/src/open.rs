@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::health::Health;
 use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
 use crate::options::{CommitPath, Options};
-use crate::recovery::{Recovered, recover};
+use crate::recovery::{FoundLog, Recovered, recover};
 use crate::root::{ROOT_FILE, Root};
-use crate::segments::{Segment, Segments};
+use crate::segments::{Segment, Segments, full_bytes};
 use crate::staging::Staging;
 use crate::tune;
 use crate::turns::Waiting;
@@ -48,7 +48,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         }
     };
     check_geometry(&storage, &root.block)?;
-    let mut recovered = recover(&storage, &root.block, &options, notes)?;
+    let mut recovered = recover(&storage, &mut root, &options, notes)?;
     let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
@@ -62,10 +62,11 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 
     let counters = Counters::default();
+    counters.recovered_log_bytes.store(recovered.log.bytes, Ordering::Relaxed);
     counters.note_log(log.counters(), log.strategy());
     recovered.report.created = created;
     recovered.report.duration = storage.now().saturating_sub(begun);
-    Ok(Core {
+    let core = Core {
         identity,
         chunk_bytes: root.block.chunk_bytes.get(),
         store: recovered.store,
@@ -103,7 +104,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         storage,
         options,
         path,
-    })
+    };
+    core.checkpoint_if_overdue()?;
+    Ok(core)
 }
 
 /// Writes down that the database is open, under a life number that no earlier open had.
@@ -116,9 +119,7 @@ fn begin_life<S: Storage>(
     storage
         .make_dir_durable("")
         .map_err(|error| Error::io("cannot make the database's name durable", error))?;
-    // If the newest slot was lost, so was the count of one open.
-    let opens = if recovered.report.notes.is_empty() { 1 } else { 2 };
-    let life = (((root.block.life.get() >> 32) + opens) << 32) | (storage.random() >> 32);
+    let life = recovered.life;
     root.write(|block| {
         block.raise_version();
         block.life = life.into();
@@ -181,18 +182,29 @@ fn log_files<S: Storage>(
     recovered: &Recovered<S>,
 ) -> Result<LogFiles<S::File>> {
     let regular_bytes = root.segment_bytes.get();
-    let first_needed = root.checkpoints[1].segment.get().min(root.checkpoints[0].segment.get());
+    let kept = root.checkpoints.iter().map(|checkpoint| checkpoint.segment.get());
+    let first_needed = kept.filter(|segment| *segment > 0).min().unwrap_or(0);
     let failed = |error| Error::io("cannot open the log", error);
-    let position = recovered.position;
-    let make = |active| Segments::new(&recovered.present, first_needed, active, regular_bytes);
-    if recovered.present.contains(&position.segment) {
-        let active = reopen_segment(storage, position).map_err(failed)?;
-        if position.offset <= active.bytes && active.bytes >= regular_bytes {
-            return Ok((make(position.segment), active, position));
+    let FoundLog { present, last_segment, position, .. } = &recovered.log;
+    let needed = first_needed..=*last_segment;
+    let make = |active| Segments::new(present, needed.clone(), active, regular_bytes);
+    // Lives that are too short for background work must not leave more and more of them behind.
+    let trimmed = |segments: Segments<_>| {
+        while segments.trim(storage).map_err(failed)? {}
+        Ok::<_, Error>(segments)
+    };
+    match reopen_segment(storage, *position) {
+        Ok(active) => {
+            let full = full_bytes(&*active.file, root, active.number).map_err(failed)?;
+            if position.offset <= active.bytes && active.bytes >= full {
+                return Ok((trimmed(make(position.segment))?, active, *position));
+            }
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
     }
-    let after = recovered.present.last().map_or(position.segment, |last| *last);
-    let segments = make(after + 1);
+    let after = present.last().map_or(position.segment, |last| *last);
+    let segments = trimmed(make(after + 1))?;
     segments.prepare(storage, 0).map_err(failed)?;
     let active = segments.take(0).ok_or_else(|| failed(io::Error::other("no segment is ready")))?;
     let position = LogPosition { segment: active.number, offset: 0, lsn: position.lsn };

@@ -2,32 +2,44 @@
 //!
 //! 1. The superblock slot with the highest generation names the last two checkpoints.
 //! 2. The index image of the newer one is loaded; if it is damaged, the older one and more of the log serve.
-//! 3. The log is replayed from the checkpoint. Each frame names the address of its record: records before the
-//!    checkpoint's `data_tail` are durable in the data file and only indexed, others are written again to
-//!    the same place. Replaying twice gives the same as once.
-//! 4. What was read is made durable before anyone sees it, and a new life number is written: from now on
-//!    nothing that stands behind the end of the log can be taken for part of it.
+//! 3. The log is read from the checkpoint to its end. Nothing was written so far: if something is missing, all is as
+//!    it was found.
+//! 4. If a slot names a newer checkpoint than the one used, or cannot be read, both slots get to name the used one
+//!    alone: the next steps touch what a newer one calls durable, and it might be readable again tomorrow.
+//! 5. What stands in the data file behind every checkpoint is given up ([`StorageFile::renew`]).
+//! 6. The log is replayed. Each frame names the address of its record: records before the checkpoint's `data_tail`
+//!    are durable in the data file and only indexed, others are written again to the same place. Replaying
+//!    twice gives the same as once.
+//! 7. Groups that no later one proves durable are written again, to a new segment ([`crate::relog`]), before anyone
+//!    sees what they say, and a new life number is written: from now on nothing that stands behind the end of
+//!    the log can be taken for part of it.
+//!
+//! After an orderly close steps 3 to 7 have nothing to do but the life number.
 //!
 //! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
 
-use std::io;
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use uarr_layout::Defect;
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
-use uarr_layout::geometry::{PAGE_BYTES, record_bytes};
-use uarr_layout::group::SegmentHeader;
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64, record_bytes};
+use uarr_layout::group::GroupHeader;
 use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
-use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::read_image;
 use crate::key::KeyKind;
 use crate::log::LogPosition;
+use crate::open::remove_old_images;
 use crate::options::{Options, RecoveryMode};
 use crate::patch::redo;
-use crate::scan::{Group, LogReader};
-use crate::segments::{WAL_DIR, remove_unfinished, segment_number, segment_path};
+use crate::relog::{OldLog, go_on_afresh};
+use crate::root::{ROOT_FILE, Root};
+use crate::scan::{Group, LogEnd, LogReader};
+use crate::segments::{WAL_DIR, full_bytes, remove_unfinished, segment_number, segment_path};
 use crate::store::{Appender, DATA_FILE, RecordStore, readable_chunks};
 use crate::table::{Entries, Table};
 use crate::tombstones::Tombstones;
@@ -78,18 +90,30 @@ pub(crate) struct Recovered<S: Storage> {
     pub table: Table,
     pub tombstones: Tombstones,
     pub data_file: S::File,
-    /// Numbers of the segment files, ascending.
-    pub present: Vec<u64>,
-    pub position: LogPosition,
+    pub log: FoundLog,
     pub next_lsn: u64,
+    /// The life that begins now.
+    pub life: u64,
     pub tail: u64,
     pub report: RecoveryReport,
+}
+
+/// Where the log was found to end, and where it goes on.
+pub(crate) struct FoundLog {
+    /// Numbers of the segment files, ascending.
+    pub present: Vec<u64>,
+    /// The segment with the last group.
+    pub last_segment: u64,
+    /// Where the next group goes.
+    pub position: LogPosition,
+    /// Bytes of log since the checkpoint, room that was left in segments included.
+    pub bytes: u64,
 }
 
 /// Rebuilds the state that `root` describes.
 pub(crate) fn recover<S: Storage>(
     storage: &S,
-    root: &Superblock,
+    root: &mut Root<S>,
     options: &Options,
     notes: Vec<Error>,
 ) -> Result<Recovered<S>> {
@@ -97,51 +121,156 @@ pub(crate) fn recover<S: Storage>(
     if let (true, Some(note)) = (strict, notes.first()) {
         return Err(note.clone());
     }
-    let key_kind = key_kind(root, options)?;
+    let key_kind = key_kind(&root.block, options)?;
     let mut report = RecoveryReport { notes, ..RecoveryReport::default() };
-    let (checkpoint, entries) = load_checkpoint(storage, root, key_kind, strict, &mut report)?;
+    let (checkpoint, entries) =
+        load_checkpoint(storage, &root.block, key_kind, strict, &mut report)?;
     let present = list_segments(storage)?;
-    let mut replay = Replay::<S>::new(storage, root, options, &checkpoint, key_kind, entries)?;
+    let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
-    report.indexed_record_count = replay.table.len() as u64;
 
-    if root.closed.get() == 1 && goes_on(storage, root, &present, &checkpoint)? {
+    let says_closed = root.block.closed.get() == 1 && checkpoint == root.block.checkpoints[0];
+    if says_closed && goes_on(storage, &root.block, &present, &checkpoint)? {
         let what = "it says that the database was closed, but the log goes on: a newer one is lost";
-        let lost = Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", what);
+        let lost = Error::corrupt(ROOT_FILE, 0, None, "superblock", what);
         if strict {
             return Err(lost);
         }
         report.notes.push(lost);
     }
     // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be read.
-    report.clean = root.closed.get() == 1 && report.notes.is_empty();
-    let (position, next_lsn) = if report.clean {
-        (start_of(&checkpoint), root.next_lsn.get())
-    } else {
-        let end =
-            replay_log(storage, root, &present, &checkpoint, strict, &mut replay, &mut report)?;
-        let highest = end.lsn.max(root.next_lsn.get());
-        // If a slot cannot be read, so perhaps cannot the start of the last open, which had skipped already.
-        let skips = if report.notes.is_empty() { 1 } else { 2 };
-        (end, (highest / LSN_SKIP + skips) * LSN_SKIP)
-    };
-    if !report.notes.is_empty() {
-        // A newer checkpoint may have made more of the data file durable: leave that alone.
-        replay.tail = replay.tail.max(replay.store.allocated_bytes());
+    report.clean = says_closed && report.notes.is_empty();
+    let source = Source { storage, present: &present, checkpoint };
+    let table = (key_kind, entries);
+    if report.clean {
+        let position = start_of(&checkpoint);
+        let log = FoundLog { last_segment: position.segment, position, bytes: 0, present };
+        let next_lsn = root.block.next_lsn.get();
+        let life = next_life(storage, root.latest_life(), 1)?;
+        let replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
+        return Ok(replay.into_recovered(log, next_lsn, life, report));
     }
-    let Replay { store, appender, table, tombstones, data_file, tail, .. } = replay;
-    Ok(Recovered {
-        store,
-        appender,
-        table,
-        tombstones,
-        data_file,
-        present,
-        position,
-        next_lsn,
-        tail,
-        report,
+    recover_unclean(&source, root, options, data_file, table, report)
+}
+
+/// Where the log is read from.
+struct Source<'a, S: Storage> {
+    storage: &'a S,
+    /// Numbers of the segment files, ascending.
+    present: &'a [u64],
+    checkpoint: Checkpoint,
+}
+
+impl<S: Storage> Source<'_, S> {
+    fn reader(&self, root: &Superblock) -> LogReader<'_, S> {
+        let block_bytes = u64::from(root.block_bytes.get());
+        let start = start_of(&self.checkpoint);
+        LogReader::new(self.storage, root.database, block_bytes, self.present, start)
+    }
+}
+
+/// Steps 3 to 7 of an open that was not preceded by an orderly close.
+fn recover_unclean<S: Storage>(
+    source: &Source<'_, S>,
+    root: &mut Root<S>,
+    options: &Options,
+    data_file: S::File,
+    table: (KeyKind, Entries),
+    mut report: RecoveryReport,
+) -> Result<Recovered<S>> {
+    let Source { storage, present, checkpoint } = *source;
+    let strict = options.recovery == RecoveryMode::Strict;
+    let read = read_log(source, root, strict, &mut report)?;
+    // If a slot cannot be read, so perhaps cannot the start of the last open, which had skipped already.
+    let opens = if report.notes.is_empty() { 1 } else { 2 };
+    let next_lsn = lsn_after(read.end.lsn.max(root.block.next_lsn.get()), opens)?;
+    let life = next_life(storage, root.latest_life().max(read.latest_life), opens)?;
+
+    let renewed_from = root.checkpoints().map(|named| named.data_tail.get()).max();
+    let is_newest = root.checkpoints().all(|named| named.number <= checkpoint.number);
+    if !is_newest || !report.notes.is_empty() {
+        give_up_newer(storage, root, checkpoint, next_lsn, life)?;
+    }
+    renew_from(&data_file, renewed_from.unwrap_or(0))?;
+    let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
+    report.indexed_record_count = replay.table.len() as u64;
+    replay_log(source, &root.block, read.end, &mut replay)?;
+
+    let unproven = read.unproven;
+    let old = OldLog { root: &root.block, present, end: read.end, unproven: &unproven };
+    let (position, present) = go_on_afresh(storage, &old, life)?;
+    let log = FoundLog { present, last_segment: read.end.segment, position, bytes: read.bytes };
+    Ok(replay.into_recovered(log, next_lsn, life, report))
+}
+
+/// The first LSN that was surely never given out, when `highest` may have been and `skips` opens after it have
+/// perhaps left no trace.
+fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
+    let after = (highest / LSN_SKIP).checked_add(skips).and_then(|high| high.checked_mul(LSN_SKIP));
+    after.ok_or_else(|| used_up("LSN", highest))
+}
+
+/// A life number that no open had, when `latest` is the latest known and `opens` may have followed, this one included.
+fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
+    let high = (latest >> 32) + opens;
+    if high > u64::from(u32::MAX) {
+        return Err(used_up("life", latest));
+    }
+    Ok((high << 32) | (storage.random() >> 32))
+}
+
+fn used_up(what: &str, last: u64) -> Error {
+    let detail = format!("no {what} number is left behind {last}");
+    Error::corrupt(ROOT_FILE, 0, None, "superblock", detail)
+}
+
+/// Both slots get to name `used` alone, and images of others are removed. The log must still be readable as far as any
+/// of them found it durable.
+fn give_up_newer<S: Storage>(
+    storage: &S,
+    root: &mut Root<S>,
+    used: Checkpoint,
+    next_lsn: u64,
+    life: u64,
+) -> Result<()> {
+    let end_lsn = root.checkpoints().map(|named| named.end_lsn.get()).max();
+    let number = root.checkpoints().map(|named| named.number.get()).max();
+    root.image_number_tried = root.image_number_tried.max(number.unwrap_or(0));
+    root.write_both(|block| {
+        block.checkpoints = [used, Checkpoint::default()];
+        block.checkpoints[0].end_lsn = end_lsn.unwrap_or(0).into();
+        block.closed = 0.into();
+        block.next_lsn = next_lsn.into();
+        block.life = life.into();
     })
+    .map_err(|error| Error::io("cannot write the superblock", error))?;
+    remove_old_images(storage, &[used.number.get()])
+        .map_err(|error| Error::io("cannot remove an index image", error))
+}
+
+fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S::File> {
+    let failed = |error| Error::io("cannot open the data file", error);
+    let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(failed)?;
+    let data_tail = checkpoint.data_tail.get();
+    if !data_tail.is_multiple_of(PAGE_BYTES) {
+        let detail = format!("the checkpoint's data tail {data_tail} is not at the end of a page");
+        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
+    }
+    let bytes = data_file.len().map_err(failed)?;
+    if bytes < data_tail {
+        let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
+        return Err(Error::corrupt(DATA_FILE, bytes, None, "data file", detail));
+    }
+    Ok(data_file)
+}
+
+/// Gives up what stands behind all checkpoints: the log, which was read to its end, has what counts of it. A page of it
+/// whose write-back failed would otherwise pass for written, and a record that was cut would stay readable.
+fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
+    let failed = |error| Error::io("cannot renew the end of the data file", error);
+    let bytes = data_file.len().map_err(failed)?;
+    let start = align_up_u64(data_tail.min(bytes), PAGE_BYTES).min(bytes);
+    data_file.renew(start, bytes - start).map_err(failed)
 }
 
 /// Whether the log goes on behind the checkpoint.
@@ -157,9 +286,8 @@ fn goes_on<S: Storage>(
 }
 
 fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
-    let kind = KeyKind::from_number(root.key_kind.get()).ok_or_else(|| {
-        Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", "unknown kind of keys")
-    })?;
+    let kind = KeyKind::from_number(root.key_kind.get())
+        .ok_or_else(|| Error::corrupt(ROOT_FILE, 0, None, "superblock", "unknown kind of keys"))?;
     match options.keys {
         Some(asked) if asked != kind => Err(Error::invalid(format!(
             "the database was created with {kind:?} keys, not with {asked:?} keys"
@@ -200,7 +328,7 @@ fn load_checkpoint<S: Storage>(
         }
     }
     Err(first_error.unwrap_or_else(|| {
-        Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
+        Error::corrupt(ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
     }))
 }
 
@@ -222,31 +350,37 @@ fn list_segments<S: Storage>(storage: &S) -> Result<Vec<u64>> {
     Ok(present)
 }
 
-/// Reads the log from `start` and applies it. Returns its end.
-fn replay_log<S: Storage>(
-    storage: &S,
-    root: &Superblock,
-    present: &[u64],
-    checkpoint: &Checkpoint,
+/// The log as far as it can be read.
+struct ReadLog {
+    end: LogPosition,
+    /// Groups at the end that nothing proves durable.
+    unproven: Vec<GroupHeader>,
+    latest_life: u64,
+    bytes: u64,
+}
+
+/// Reads the log from the checkpoint to its end and writes nothing. Errors if something acknowledged is missing.
+fn read_log<S: Storage>(
+    source: &Source<'_, S>,
+    root: &Root<S>,
     strict: bool,
-    replay: &mut Replay<S>,
     report: &mut RecoveryReport,
-) -> Result<LogPosition> {
-    let block_bytes = u64::from(root.block_bytes.get());
-    let start = start_of(checkpoint);
-    let durable_lsn = root.checkpoints[0].end_lsn.get().max(checkpoint.end_lsn.get());
-    check_segments(storage, root, present, start)?;
-    let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
-    // Last LSN and segment of groups that no later one proves durable.
-    let mut unproven = Vec::new();
+) -> Result<ReadLog> {
+    let start = start_of(&source.checkpoint);
+    let durable_lsn = root.checkpoints().map(|named| named.end_lsn.get()).max().unwrap_or(0);
+    let lens = check_segments(source, &root.block)?;
+    let mut reader = source.reader(&root.block);
+    let mut unproven = VecDeque::<GroupHeader>::new();
     let end = loop {
-        match reader.next()? {
-            Ok(group) => {
-                unproven.retain(|(lsn, _)| *lsn > group.header.durable_lsn.get());
-                unproven.push((group.header.last_lsn(), group.end.segment));
+        match reader.advance()? {
+            Ok(header) => {
                 report.replayed_group_count += 1;
-                report.replayed_record_count += u64::from(group.header.record_count.get());
-                replay.apply_group(&group)?;
+                report.replayed_record_count += u64::from(header.record_count.get());
+                unproven.push_back(header);
+                let proven_lsn = durable_lsn.max(reader.proven_lsn());
+                while unproven.front().is_some_and(|group| group.last_lsn() <= proven_lsn) {
+                    unproven.pop_front();
+                }
             }
             Err(end) => break end,
         }
@@ -254,58 +388,80 @@ fn replay_log<S: Storage>(
     if let Some(damage) = reader.missing(strict)? {
         return Err(damage);
     }
-    let position = end.position;
-    let file = segment_path(position.segment);
-    if position.lsn < durable_lsn {
+    let found = reader.position();
+    if found.lsn < durable_lsn {
         let detail = format!(
             "acknowledged records are missing: the last checkpoint found the log durable up to LSN \
              {durable_lsn}, but it can be read only up to LSN {}",
-            position.lsn
+            found.lsn
         );
-        let lsn = Some(position.lsn + 1);
-        return Err(Error::corrupt(file, position.offset, lsn, "log", detail));
+        let (file, lsn) = (segment_path(found.segment), Some(found.lsn + 1));
+        return Err(Error::corrupt(file, found.offset, lsn, "log", detail));
     }
     if let Some(defect) = end.torn {
-        let detail = format!("a group that was not written completely: {defect}");
-        if strict {
-            let message = format!(
-                "the log ends in a torn group at offset {} of {file} ({detail}); nothing \
-                 acknowledged is lost, recovery mode TolerateTornTail cuts it",
-                position.offset
-            );
-            return Err(Error::new(ErrorKind::TornTail, message));
-        }
-        let LogPosition { offset, lsn, .. } = position;
-        report.torn_tail = Some(TornTail { file: file.clone(), offset, lsn, detail });
+        note_torn_tail(end.position, &defect, strict, report)?;
     }
-    unproven.push((position.lsn, position.segment));
-    make_durable(storage, unproven.into_iter().map(|(_, segment)| segment))?;
-    Ok(position)
+    let before = lens.iter().filter(|(number, _)| *number < found.segment);
+    let bytes = before.map(|(_, bytes)| bytes).sum::<u64>() + found.offset;
+    Ok(ReadLog {
+        end: found,
+        unproven: unproven.into(),
+        latest_life: reader.latest_life(),
+        bytes: bytes.saturating_sub(start.offset),
+    })
 }
 
-/// Groups in `segments`, which ascend, were written, but nobody may have waited for their flush.
-fn make_durable<S: Storage>(storage: &S, segments: impl Iterator<Item = u64>) -> Result<()> {
-    let mut last = None;
-    for number in segments.filter(|number| last.replace(*number) != Some(*number)) {
-        let opened = storage.open(&segment_path(number), OpenMode::Direct);
-        match opened.and_then(|file| file.make_durable()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("cannot make the log durable", error));
+fn note_torn_tail(
+    place: LogPosition,
+    defect: &Defect,
+    strict: bool,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    let LogPosition { segment, offset, lsn } = place;
+    let file = segment_path(segment);
+    let detail = format!("a group that was not written completely: {defect}");
+    if strict {
+        let message = format!(
+            "the log ends in a torn group at offset {offset} of {file} ({detail}); nothing \
+             acknowledged is lost, recovery mode TolerateTornTail cuts it"
+        );
+        return Err(Error::new(ErrorKind::TornTail, message));
+    }
+    report.torn_tail = Some(TornTail { file, offset, lsn, detail });
+    Ok(())
+}
+
+/// Applies the log up to `end`, which was found there before.
+fn replay_log<S: Storage>(
+    source: &Source<'_, S>,
+    root: &Superblock,
+    end: LogPosition,
+    replay: &mut Replay<S>,
+) -> Result<()> {
+    let mut reader = source.reader(root);
+    while reader.position().lsn < end.lsn {
+        match reader.next()? {
+            Ok(group) => replay.apply_group(&group)?,
+            Err(LogEnd { position, .. }) => {
+                let (file, lsn) = (segment_path(position.segment), Some(position.lsn + 1));
+                let what = "it changed while the database was opened";
+                return Err(Error::corrupt(file, position.offset, lsn, "log", what));
             }
-            _ => {}
         }
     }
+    assert_eq!(reader.position(), end, "the same log ends where it ended before");
     Ok(())
 }
 
 /// The segment in which replay starts must be there, and all from it on must have their full length: a segment
-/// gets its number only when all of it is written and durable, so a shorter one was cut.
+/// gets its number only when all of it is written and durable, so a shorter one was cut. Returns their lengths.
 fn check_segments<S: Storage>(
-    storage: &S,
+    source: &Source<'_, S>,
     root: &Superblock,
-    present: &[u64],
-    start: LogPosition,
-) -> Result<()> {
+) -> Result<Vec<(u64, u64)>> {
+    let Source { storage, present, checkpoint } = *source;
+    let start = start_of(&checkpoint);
+    let mut lens = Vec::new();
     let lsn = Some(start.lsn + 1);
     if !present.contains(&start.segment) {
         let what = "the segment where replay starts is missing";
@@ -316,16 +472,14 @@ fn check_segments<S: Storage>(
         let failed = |error| Error::io(format!("cannot read {path}"), error);
         let file = storage.open(&path, OpenMode::Direct).map_err(failed)?;
         let bytes = file.len().map_err(failed)?;
-        let mut block = AlignedBuffer::new(root.block_bytes.get() as usize);
-        let read = file.read_at(&mut block, 0).map_err(failed)?;
-        let header = SegmentHeader::load(&block[..read], &root.database, number);
-        let expected = header.map_or(root.segment_bytes.get(), |header| header.segment_bytes.get());
+        let expected = full_bytes(&file, root, number).map_err(failed)?;
         if bytes < expected {
             let detail = format!("expected {expected} bytes, the file has {bytes}");
             return Err(Error::corrupt(path, bytes, lsn, "log segment", detail));
         }
+        lens.push((number, bytes));
     }
-    Ok(())
+    Ok(lens)
 }
 
 /// The state that replay works on.
@@ -347,22 +501,12 @@ impl<S: Storage> Replay<S> {
         root: &Superblock,
         options: &Options,
         checkpoint: &Checkpoint,
-        kind: KeyKind,
-        entries: Entries,
+        data_file: S::File,
+        (kind, entries): (KeyKind, Entries),
     ) -> Result<Self> {
-        let open = |error| Error::io("cannot open the data file", error);
-        let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(open)?;
+        let failed = |error| Error::io("cannot open the data file", error);
         let data_tail = checkpoint.data_tail.get();
-        if !data_tail.is_multiple_of(PAGE_BYTES) {
-            let detail =
-                format!("the checkpoint's data tail {data_tail} is not at the end of a page");
-            return Err(Error::corrupt(crate::root::ROOT_FILE, 0, None, "superblock", detail));
-        }
-        let bytes = data_file.len().map_err(open)?;
-        if bytes < data_tail {
-            let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
-            return Err(Error::corrupt(DATA_FILE, bytes, None, "data file", detail));
-        }
+        let bytes = data_file.len().map_err(failed)?;
         let chunk_bytes = root.chunk_bytes.get();
         let readable = readable_chunks(data_tail, chunk_bytes);
         let reserve = options.address_space_bytes;
@@ -388,6 +532,28 @@ impl<S: Storage> Replay<S> {
             chunk_bytes,
             address_space_bytes: reserve,
         })
+    }
+
+    fn into_recovered(
+        self,
+        log: FoundLog,
+        next_lsn: u64,
+        life: u64,
+        report: RecoveryReport,
+    ) -> Recovered<S> {
+        let Self { store, appender, table, tombstones, data_file, tail, .. } = self;
+        Recovered {
+            store,
+            appender,
+            table,
+            tombstones,
+            data_file,
+            log,
+            next_lsn,
+            life,
+            tail,
+            report,
+        }
     }
 
     fn apply_group(&mut self, group: &Group<'_>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use uarr_layout::superblock::{MAGIC, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
+use uarr_layout::superblock::{Checkpoint, MAGIC, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result, attempted};
@@ -17,6 +17,8 @@ pub(crate) struct Root<S: Storage> {
     /// Slot that holds `block`.
     slot: u64,
     pub block: Superblock,
+    /// What the other slot says, if it can be read.
+    other: Option<Superblock>,
     /// The highest number that an image was tried with.
     pub image_number_tried: u64,
     slot_bytes: usize,
@@ -30,7 +32,8 @@ impl<S: Storage> Root<S> {
         let slot_bytes = slot_bytes(storage);
         let zeros = AlignedBuffer::new(2 * SLOT_STRIDE_BYTES as usize);
         file.write_at(&zeros, 0)?;
-        let mut root = Self { file, slot: 1, block, image_number_tried: 0, slot_bytes };
+        let mut root =
+            Self { file, slot: 1, block, other: None, image_number_tried: 0, slot_bytes };
         root.write(|_| {})?;
         storage.rename(UNFINISHED, ROOT_FILE)?;
         storage.make_dir_durable("")?;
@@ -45,28 +48,42 @@ impl<S: Storage> Root<S> {
             Err(error) => return Err(Error::io("cannot open the superblock", error)),
         };
         let slot_bytes = slot_bytes(storage);
-        let mut best: Option<(u64, Superblock)> = None;
+        let mut whole = Vec::new();
         for slot in 0..2 {
             match read_slot(&file, slot, slot_bytes) {
-                Ok(Some(block)) => {
-                    let newer = best.as_ref().is_none_or(|(_, b)| block.generation > b.generation);
-                    if newer {
-                        best = Some((slot, block));
-                    }
-                }
+                Ok(Some(block)) => whole.push((slot, block)),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::NewerFormat => return Err(error),
                 Err(error) => notes.push(error),
             }
         }
-        match best {
+        whole.sort_by_key(|(slot, block)| (block.generation.get(), std::cmp::Reverse(*slot)));
+        match whole.pop() {
             Some((slot, block)) => {
-                Ok(Some(Self { file, slot, block, image_number_tried: 0, slot_bytes }))
+                let other = whole.pop().map(|(_, other)| other);
+                Ok(Some(Self { file, slot, block, other, image_number_tried: 0, slot_bytes }))
             }
             None => Err(notes.pop().unwrap_or_else(|| {
                 Error::corrupt(ROOT_FILE, 0, None, "superblock", "both slots are empty")
             })),
         }
+    }
+
+    /// All checkpoints that a slot names.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
+        std::iter::once(&self.block).chain(&self.other).flat_map(|block| &block.checkpoints)
+    }
+
+    /// The highest life number that a slot names.
+    pub fn latest_life(&self) -> u64 {
+        self.block.life.get().max(self.other.as_ref().map_or(0, |other| other.life.get()))
+    }
+
+    /// Changes the superblock, and the other slot says the same: nothing that stood in either counts any longer.
+    pub fn write_both(&mut self, change: impl Fn(&mut Superblock)) -> io::Result<()> {
+        // The slot that is not in force comes first; it may be the one that cannot be read.
+        self.write(&change)?;
+        self.write(&change)
     }
 
     /// Changes the superblock: the next generation goes to the other slot, durably. After an error the slot is unknown:
@@ -83,7 +100,8 @@ impl<S: Storage> Root<S> {
             .write_at(&bytes[..self.slot_bytes], slot * SLOT_STRIDE_BYTES)
             .and_then(|()| self.file.make_durable())
             .map_err(attempted)?;
-        (self.slot, self.block) = (slot, block);
+        self.slot = slot;
+        self.other = Some(std::mem::replace(&mut self.block, block));
         Ok(())
     }
 

@@ -12,9 +12,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use uarr_layout::group::SegmentHeader;
+use uarr_layout::superblock::Superblock;
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::attempted;
@@ -40,6 +43,18 @@ pub(crate) fn segment_path(number: u64) -> String {
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok()?;
     (segment_path(number) == format!("{WAL_DIR}/{name}")).then_some(number)
+}
+
+/// Bytes that segment `number` has if none were cut off: those of its header, or the regular ones if it was not begun.
+pub(crate) fn full_bytes<F: StorageFile>(
+    file: &F,
+    root: &Superblock,
+    number: u64,
+) -> io::Result<u64> {
+    let mut block = AlignedBuffer::new(root.block_bytes.get() as usize);
+    let read = file.read_at(&mut block, 0)?;
+    let header = SegmentHeader::load(&block[..read], &root.database, number);
+    Ok(header.map_or(root.segment_bytes.get(), |header| header.segment_bytes.get()))
 }
 
 /// A segment that can be written to.
@@ -84,18 +99,18 @@ impl<F> Pool<F> {
 }
 
 impl<F: StorageFile> Segments<F> {
-    /// `present` are the numbers of all segment files, `first_needed` the oldest that is needed,
-    /// `active` the one being written; later ones were prepared but never begun.
-    pub fn new(present: &[u64], first_needed: u64, active: u64, regular_bytes: u64) -> Self {
+    /// `present` are the numbers of all segment files, `needed` those that a kept checkpoint may read, `active` the one
+    /// being written; others were prepared but never begun, or are not needed any more.
+    pub fn new(
+        present: &[u64],
+        needed: RangeInclusive<u64>,
+        active: u64,
+        regular_bytes: u64,
+    ) -> Self {
         let next_number = present.iter().copied().max().unwrap_or(0).max(active) + 1;
-        let sealed = present.iter().copied().filter(|n| (first_needed..active).contains(n));
-        let free = present.iter().copied().filter(|n| *n < first_needed || *n > active);
-        let pool = Pool {
-            ready: VecDeque::new(),
-            sealed: sealed.collect(),
-            free: free.collect(),
-            next_number,
-        };
+        let others = present.iter().copied().filter(|number| *number != active);
+        let (sealed, free) = others.partition::<Vec<_>, _>(|number| needed.contains(number));
+        let pool = Pool { ready: VecDeque::new(), sealed, free, next_number };
         let (pool, unfinished) = (Mutex::new(pool), Mutex::new(None));
         let (ready_count, active_room) = (AtomicUsize::new(0), AtomicU64::new(0));
         Self { pool, unfinished, ready_count, active_room, regular_bytes }
@@ -343,7 +358,7 @@ mod tests {
         let storage = uarr_uring::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         create(&storage, 1, BYTES).unwrap();
-        let segments = Segments::new(&[1], 1, 1, BYTES);
+        let segments = Segments::new(&[1], 1..=1, 1, BYTES);
         // Begun, one piece of zeros written, then needed.
         assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES);
         assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES - PIECE_BYTES);
@@ -366,7 +381,7 @@ mod tests {
         const BYTES: u64 = 2 * PIECE_BYTES;
         let storage = uarr_uring::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
-        let segments = Segments::new(&[], 1, 1, BYTES);
+        let segments = Segments::new(&[], 1..=1, 1, BYTES);
         segments.note_active_room(BYTES);
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -393,7 +408,7 @@ mod tests {
         const BYTES: u64 = 2 * PIECE_BYTES;
         let storage = uarr_uring::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
-        let segments = Segments::new(&[], 1, 1, BYTES);
+        let segments = Segments::new(&[], 1..=1, 1, BYTES);
         // One that is new, and the same one used again.
         for number in [2, 3] {
             segments.prepare(&storage, 0).unwrap();

@@ -65,7 +65,8 @@ fn a_file_instead_of_a_directory() {
     let file = base.path().join("file");
     fs::write(&file, "precious").unwrap();
     for create in [false, true] {
-        check(small(&file).create(create).open(), ErrorKind::NotFound, &["not a directory"]);
+        let opened = small(&file).create(create).open();
+        check(opened, ErrorKind::NotADatabase, &["not a directory"]);
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
 }

@@ -13,6 +13,7 @@ use std::process::Command;
 
 use uarr::{Backend, BackendChoice, CommitPath, CommitStrategy, Db, ErrorKind};
 use uarr_tests::{scratch, small};
+use uarr_uring::testing::deny_io_uring_for_this_process;
 
 /// In a child: the directory to use.
 const CHILD: &str = "UARR_REFUSED_CHILD";
@@ -25,12 +26,14 @@ fn child_directory() -> Option<PathBuf> {
 
 /// Runs `test` of this program in a child to which io_uring is refused.
 fn refuse(test: &str, directory: &Path) {
-    let output = Command::new(env!("CARGO_BIN_EXE_without-io-uring"))
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, directory)
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_without-io-uring"));
+    run(command.arg(std::env::current_exe().unwrap()), test, directory);
+}
+
+/// Runs `test` of this program by `command` in a child.
+fn run(command: &mut Command, test: &str, directory: &Path) {
+    let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, directory).output();
+    let output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains(DONE), "{said}{complained}");
@@ -110,4 +113,33 @@ fn whoever_insists_on_a_ring_gets_an_error() {
     let directory = scratch();
     small(directory.path()).open().unwrap().close().unwrap();
     refuse("whoever_insists_on_a_ring_gets_an_error", directory.path());
+}
+
+/// What a sandbox does to a program that has started: writers are under way, and go on.
+#[test]
+fn a_ring_that_is_taken_away_from_writers_costs_no_write() {
+    if let Some(directory) = child_directory() {
+        let db = small(&directory).open().unwrap();
+        if db.stats().backend == Backend::Ring {
+            std::thread::scope(|scope| {
+                scope.spawn(|| write(&db, 0));
+                while db.stats().commit_count < COUNT / 3 {
+                    std::thread::yield_now();
+                }
+                deny_io_uring_for_this_process().unwrap();
+            });
+        } else {
+            write(&db, 0);
+        }
+        write(&db, COUNT);
+        check(&db, 2 * COUNT);
+        db.close().unwrap();
+        println!("{DONE}");
+        return;
+    }
+    let directory = scratch();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let test = "a_ring_that_is_taken_away_from_writers_costs_no_write";
+    run(&mut command, test, directory.path());
+    check(&small(directory.path()).open().unwrap(), 2 * COUNT);
 }

@@ -550,3 +550,64 @@ fn pause(attempt: u32) {
 
 /// A descriptor is an `int`, as the entries want it.
 const _: () = assert!(size_of::<RawFd>() == 4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::fd::BorrowedFd;
+
+    use crate::directory::Directory;
+    use crate::file::Access;
+    use crate::lock::SystemLock;
+    use crate::storage::{LockError, LogWriterOptions};
+
+    const BLOCK: usize = 4096;
+
+    /// What the kernel says of a write is not believed any more. It keeps the file, the buffer and the
+    /// lock until it has taken the ring down, and the caller gets an error, not a buffer in use.
+    #[test]
+    fn what_cannot_be_waited_for_keeps_its_buffer_and_the_lock() {
+        let top = tempfile::tempdir().unwrap();
+        let directory = Directory::open(top.path()).unwrap();
+        let take = |patience| SystemLock::take(&directory, "lock", patience);
+        let lock = take(Duration::ZERO).unwrap();
+        let strategy = CommitStrategy::Dsync;
+        let options = LogWriterOptions { strategy, buffer_count: 2, buffer_bytes: BLOCK };
+        let pool = BufferPool::new(options, BLOCK as u32).unwrap();
+        let hold = Some(Arc::clone(lock.hold()));
+        let mut log = RingLog::new(pool, strategy, hold).unwrap();
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+        let file = directory.open_file("f", flags).unwrap();
+        let access = Access { unit_bytes: 1, writable: true };
+        let file = Arc::new(SystemFile::new(file, directory.path_of("f"), access));
+        let submit = |log: &mut RingLog| {
+            let buffer = log.buffer(BLOCK);
+            let kept = Arc::downgrade(&buffer);
+            let file = Arc::clone(&file);
+            log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK, durable: true })
+                .unwrap();
+            kept
+        };
+        let (first, second) = (submit(&mut log), submit(&mut log));
+        log.is_confused = true;
+        let done = log.complete().unwrap();
+        assert!(done.result.is_err());
+        let in_use = first.upgrade().expect("the buffer is kept");
+        assert!(!Arc::ptr_eq(&done.buffer, &in_use));
+        drop((done, in_use));
+        assert_eq!(log.strategy(), CommitStrategy::Syscall);
+
+        // As an operation at the device would keep it.
+        // SAFETY: the ring is open until the log is dropped.
+        let ring = unsafe { BorrowedFd::borrow_raw(log.ring.as_raw_fd()) };
+        let ring = ring.try_clone_to_owned().unwrap();
+        drop(lock);
+        drop(log);
+        assert!(first.upgrade().is_some() && second.upgrade().is_some());
+        let held = take(Duration::from_millis(100));
+        assert!(matches!(held, Err(LockError::Held(_))), "{held:?}");
+        drop(ring);
+        take(Duration::from_secs(30)).unwrap();
+    }
+}

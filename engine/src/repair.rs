@@ -51,7 +51,8 @@ pub enum RepairMode {
     /// Everything behind the place where the log can no longer be read in order: what is kept is the
     /// database as of one moment, but for damaged records.
     Tolerate,
-    /// Only what is damaged itself: records behind a damaged part of the log are kept too.
+    /// Only what is damaged itself: records behind a damaged part of the log are kept too. Where the log is not
+    /// damaged, nothing behind its end counts, as for opening.
     Salvage,
 }
 
@@ -106,8 +107,10 @@ pub fn repair<S: Storage, T: Storage>(
         return Err(Error::invalid("the database to write to has records already"));
     }
     let (database, block_bytes) = source.identity()?;
-    let ceiling = ceiling(source, mode)?;
+    let mut report = RepairReport::default();
+    let ceiling = ceiling(source, mode, &mut report)?;
     let mut rescue = Rescue::new(source, database, kind, ceiling);
+    rescue.report = report;
     rescue.report_superblock();
     for number in source.segments() {
         rescue.read_segment(*number, block_bytes.into())?;
@@ -117,18 +120,30 @@ pub fn repair<S: Storage, T: Storage>(
     rescue.write(target)
 }
 
-/// The highest LSN that is taken.
-fn ceiling<S: Storage>(source: &Inspector<S>, mode: RepairMode) -> Result<u64> {
-    if mode == RepairMode::Salvage {
-        return Ok(u64::MAX);
-    }
+/// The highest LSN that is taken: where the log ends for recovery, too. If it may have been cut there by damage, salvage
+/// goes on behind, and says so.
+fn ceiling<S: Storage>(
+    source: &Inspector<S>,
+    mode: RepairMode,
+    report: &mut RepairReport,
+) -> Result<u64> {
     let durable_lsn = source.superblock().map_or(0, |root| root.checkpoints[0].end_lsn.get());
     let mut log = source.log_since(Kept::Newest)?;
-    loop {
+    let end = loop {
         if let Step::End(end) = log.next()? {
-            return Ok(end.lsn.max(durable_lsn));
+            break end;
         }
+    };
+    let torn = end.torn.map(|defect| {
+        let what = format!("the log ends in a group that is not whole ({defect})");
+        Error::corrupt(&end.file, end.offset, Some(end.lsn + 1), "log", what)
+    });
+    let is_sound = end.missing.is_none() && torn.is_none() && source.superblock().is_some();
+    for damage in end.missing.into_iter().chain(torn) {
+        report.note(damage);
     }
+    let goes_on = mode == RepairMode::Salvage && !is_sound;
+    Ok(if goes_on { u64::MAX } else { end.lsn.max(durable_lsn) })
 }
 
 /// A frame whose header the log proves.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use uarr::inspect::{Inspector, Step};
 use uarr::repair::{RepairMode, RepairReport, repair};
 use uarr::value::Patch;
-use uarr::{AsKey, Db, ErrorKind, KeyBytes, KeyKind, uarr};
+use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind, uarr};
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::frame::{FRAME_HEADER_BYTES, Frames, verify_group};
@@ -475,4 +475,41 @@ fn what_an_earlier_recovery_cut_does_not_come_back() {
     let expected: [(&str, &[u8]); 3] = [("a", b"old"), ("b", b"durable"), ("d", b"next life")];
     assert_eq!(found, state(&expected), "{report:?}");
     assert_eq!(report.left_out_count, 1, "{report:?}");
+}
+
+/// Of groups that were at the device together the first one was lost, the others arrived whole, and opening cut them
+/// all. Nothing was written since, so no later group names what was cut: salvage took the whole ones for part of the log.
+#[test]
+fn groups_that_are_whole_behind_a_cut_do_not_come_back() {
+    let disk = new_disk(9);
+    let builder = || options(KeyKind::Bytes).group_bytes(1 << 14);
+    let db = builder().durability(Durability::Manual).open_on(disk.clone()).unwrap();
+    let durable_lsn = db.put("a", b"old").unwrap().lsn;
+    db.sync().unwrap();
+    // Four full groups, and one that is still open.
+    for value in 0..5u8 {
+        db.put("a", vec![value; 12_000]).unwrap();
+    }
+    while db.step().unwrap() {}
+    let mut files = files_of(&disk);
+    drop(db);
+    let database = superblock(&files).unwrap().database;
+    let path = files.keys().find(|path| path.starts_with("wal/")).unwrap().clone();
+    let segment = files.get_mut(&path).unwrap();
+    let first = (0..segment.len()).step_by(BLOCK_BYTES as usize).find(|start| {
+        GroupHeader::load(&segment[*start..], &database, 1, *start as u64)
+            .is_ok_and(|group| group.previous_lsn.get() == durable_lsn)
+    });
+    segment[first.unwrap()..][..12_288].fill(0);
+    let expected = state(&[("a", b"old")]);
+    let reopened = disk_of(&files, disk_options(9));
+    let db = builder().open_on(reopened.clone()).unwrap();
+    assert_eq!(db.iter().count(), 1);
+    for files in [files, files_of(&reopened)] {
+        for mode in [RepairMode::Salvage, RepairMode::Tolerate] {
+            let (found, report) = repaired(&files, KeyKind::Bytes, mode).unwrap();
+            assert_eq!(found, expected, "{mode:?} {report:?}");
+            assert_eq!(report.damage_count, 0, "{mode:?} {report:?}");
+        }
+    }
 }

@@ -129,9 +129,14 @@ impl UArrRef<'_> {
 }
 
 impl fmt::Display for UArrRef<'_> {
-    /// JSON text; a damaged record is a formatting error.
+    /// JSON text. Where a record that was not validated is damaged the text ends with `<damaged: why>`: only the
+    /// formatter fails, never the bytes, since `to_string` and `println!` panic at a failure.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_value(f, self, &mut Budget::new(self)).map_err(|_| fmt::Error)
+        match write_value(f, self, &mut Budget::new(self)) {
+            Ok(()) => Ok(()),
+            Err(Stop::Damaged(error)) => write!(f, "<damaged: {error}>"),
+            Err(Stop::Target) => Err(fmt::Error),
+        }
     }
 }
 
@@ -229,13 +234,13 @@ pub(crate) fn write_elements<W: Write>(
         if index > 0 {
             out.write_str(gap)?;
         }
-        let Some(element) = array.get(index) else { return Err(fmt::Error) };
+        let element = array.get(index).expect("an array has as many elements as its bytes hold");
         match element.view() {
             Ok(View::Int(number)) => write!(out, "{number}")?,
             Ok(View::Uint(number) | View::Node(number)) => write!(out, "{number}")?,
             Ok(View::F64(number)) if is_single => single(out, number as f32)?,
             Ok(View::F64(number)) => double(out, number)?,
-            _ => return Err(fmt::Error),
+            _ => unreachable!("elements of typed arrays are numbers"),
         }
     }
     Ok(())

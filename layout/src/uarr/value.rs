@@ -476,9 +476,12 @@ impl ops::Index<usize> for Value {
 }
 
 impl fmt::Display for Value {
-    /// JSON text; a value that cannot be a record is a formatting error.
+    /// JSON text; of a value that cannot be a record `<why>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.to_buf().map_err(|_| fmt::Error)?, f)
+        match self.to_buf() {
+            Ok(record) => fmt::Display::fmt(&record, f),
+            Err(error) => write!(f, "<{error}>"),
+        }
     }
 }
 

@@ -13,27 +13,20 @@
 //! knows what the device holds, whatever the error number: the database is poisoned. After a failure before the first
 //! flush (no room for the image, say) the next checkpoint tries again, with an image of another number.
 
-use std::io;
 use std::sync::atomic::Ordering;
 
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
-use uarr_layout::image::PieceKind;
-use uarr_layout::record::Locator;
 use uarr_layout::superblock::Checkpoint;
 use uarr_uring::{Storage, StorageFile};
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::health::Fuse;
-use crate::image::{IMAGE_DIR, ImageWriter, image_number, image_path};
+use crate::image::{IMAGE_DIR, image_number};
 use crate::lock;
 use crate::open::remove_old_images;
 use crate::root::Root;
-use crate::table::Direction;
 use crate::wakes::{Place, Wakes};
-
-/// Index entries fetched at once for an image.
-const WINDOW_COUNT: usize = 4096;
 
 impl<S: Storage> Core<S> {
     /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come after.
@@ -62,7 +55,7 @@ impl<S: Storage> Core<S> {
             newest
         } else {
             let number = self.give_image_number(&mut root)?;
-            let (image_bytes, entry_count) = self.write_image(number)?;
+            let (image_bytes, entry_count) = self.write_image(number, &root.block)?;
             let data_tail = self.seal_data_page(wakes)?;
             // Everything staged before the page was sealed is durable in the log now.
             let end_lsn = self.durable_lsn.load(Ordering::Acquire);
@@ -147,68 +140,6 @@ impl<S: Storage> Core<S> {
             present.max(root.image_number_tried).max(root.block.checkpoints[0].number.get()) + 1;
         root.image_number_tried = number;
         Ok(number)
-    }
-
-    fn write_image(&self, number: u64) -> Result<(u64, u64)> {
-        self.write_image_pieces(number).map_err(|error| {
-            // Best effort: the next checkpoint removes it in any case.
-            let _ = self.storage.remove(&image_path(number));
-            self.judge(error)
-        })
-    }
-
-    fn write_image_pieces(&self, number: u64) -> Result<(u64, u64)> {
-        let failed = |error: io::Error| Error::io("cannot write an index image", error);
-        let mut image =
-            ImageWriter::create(&self.storage, self.identity.database, number).map_err(failed)?;
-        let kind = if self.table.kind.is_int() {
-            self.write_int_entries(&mut image).map_err(failed)?;
-            PieceKind::IntEntries
-        } else {
-            self.write_byte_entries(&mut image)?;
-            PieceKind::ByteEntries
-        };
-        image.end_entries(kind).and_then(|()| image.finish(&self.storage)).map_err(failed)
-    }
-
-    fn write_int_entries(&self, image: &mut ImageWriter<S>) -> io::Result<()> {
-        let mut after = None;
-        while let Some(entries) = self.table.int_entries(after, WINDOW_COUNT) {
-            for (key, bits) in &entries {
-                if Locator::from_bits(*bits).is_some_and(|locator| !locator.is_tombstone()) {
-                    image.push_int(*key, *bits)?;
-                }
-            }
-            match entries.last() {
-                Some((key, _)) if entries.len() == WINDOW_COUNT => after = Some(*key),
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-
-    fn write_byte_entries(&self, image: &mut ImageWriter<S>) -> Result<()> {
-        let mut last: Option<&[u8]> = None;
-        let mut locators = Vec::with_capacity(WINDOW_COUNT);
-        loop {
-            locators.clear();
-            let from = last.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-            let (forward, store) = (Direction::Forward, &self.store);
-            self.table.scan(forward, from, WINDOW_COUNT, store, &mut locators)?;
-            locators.iter().for_each(|locator| store.prefetch(*locator));
-            for locator in &locators {
-                let key = store.record(*locator)?.key();
-                last = Some(key);
-                if !locator.is_tombstone() {
-                    image
-                        .push_bytes(key, locator.bits())
-                        .map_err(|error| Error::io("cannot write an index image", error))?;
-                }
-            }
-            if locators.len() < WINDOW_COUNT {
-                return Ok(());
-            }
-        }
     }
 
     /// Moves the tail to the next page and returns it; everything staged before is settled.

@@ -27,6 +27,8 @@ use std::task::Poll;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_layout::geometry::{Placement, align_up_u64, place};
+use uarr_layout::group::GROUP_HEADER_BYTES;
+use uarr_layout::limits::GROUP_BYTES_MAX;
 use uarr_uring::{AlignedBuffer, Storage, StorageFile};
 
 use crate::core::Core;
@@ -357,9 +359,7 @@ impl<S: Storage> Core<S> {
             self.keeper.raise();
         }
         if memory_first {
-            if let Err(error) = self.apply_now(frames, lsn) {
-                return Err(self.poison_in(&mut staging, &error));
-            }
+            self.apply_now(frames, lsn);
             // Behind full groups the log thread's time runs already.
             if is_first && staging.sealed.is_empty() {
                 self.wake_log_thread(&mut staging);
@@ -410,7 +410,12 @@ impl<S: Storage> Core<S> {
         premise: Premise<'_>,
         wakes: &mut Wakes,
     ) -> Result<Option<MutexGuard<'_, Staging>>> {
-        let frame_bytes = frames.iter().map(Frame::len_in_log).sum();
+        let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
+        if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the records of a batch take at most {GROUP_BYTES_MAX} bytes of the log, these take {frame_bytes}"
+            )));
+        }
         let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);
         let mut staging = lock(&self.staging);
         if buffer_bytes > self.buffer_bytes {
@@ -561,12 +566,11 @@ impl<S: Storage> Core<S> {
     }
 
     /// Applies and shows a batch at once. The caller holds the staging lock, so order is LSN order.
-    fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) -> Result<()> {
+    fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) {
         let mut applier = lock(&self.applier);
-        let mut groups = frames.chunks(TOGETHER_MAX);
-        groups.try_for_each(|group| self.apply(&mut applier, group))?;
+        frames.chunks(TOGETHER_MAX).for_each(|group| self.apply(&mut applier, group));
         self.visible_lsn.store(lsn, Ordering::Release);
-        self.forget_deleted(&mut applier)
+        self.forget_deleted(&mut applier);
     }
 
     /// Applies frames one after the other, with the cache misses of some overlapping.
@@ -574,7 +578,7 @@ impl<S: Storage> Core<S> {
         &self,
         applier: &mut Applier<S::MapWriter>,
         frames: impl Iterator<Item = Frame<'f>>,
-    ) -> Result<()> {
+    ) {
         let mut frames = frames.fuse();
         while let Some(first) = frames.next() {
             let Some(second) = frames.next() else {
@@ -587,13 +591,13 @@ impl<S: Storage> Core<S> {
                 *place = frame;
                 count += 1;
             }
-            self.apply(applier, &group[..count])?;
+            self.apply(applier, &group[..count]);
         }
-        Ok(())
     }
 
-    /// Appends the records of some frames to the data file and makes the index point to them.
-    fn apply(&self, applier: &mut Applier<S::MapWriter>, frames: &[Frame<'_>]) -> Result<()> {
+    /// Appends the records of some frames to the data file and makes the index point to them. Damage of records
+    /// that are there does not hinder it.
+    fn apply(&self, applier: &mut Applier<S::MapWriter>, frames: &[Frame<'_>]) {
         let mut all: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
         let keys = &mut all[..frames.len()];
         keys.iter_mut().zip(frames).for_each(|(key, frame)| *key = frame.key);
@@ -604,21 +608,22 @@ impl<S: Storage> Core<S> {
             let locator = appender.append(&whole, previous);
             tombstones.note(frame.header.lsn.get(), previous, locator);
             locator
-        })
+        });
     }
 
     /// Removes index entries of deleted keys that no reader can need any more.
-    pub fn forget_deleted(&self, applier: &mut Applier<S::MapWriter>) -> Result<()> {
+    pub fn forget_deleted(&self, applier: &mut Applier<S::MapWriter>) {
         if applier.tombstones.indexed_count() == 0 {
-            return Ok(());
+            return;
         }
         let bound = self.pins.oldest(&self.visible_lsn);
         while let Some(locator) = applier.tombstones.oldest(bound) {
-            let key = self.store.record(locator)?.key();
-            let was_indexed = self.table.remove_if(key, locator, &self.store)?;
-            applier.tombstones.drop_oldest(was_indexed);
+            let removed = self
+                .key_of(locator)
+                .and_then(|key| self.table.remove_if(key, locator, &self.store));
+            // The entry of a tombstone that is damaged stays: a get of its key finds the damage.
+            applier.tombstones.drop_oldest(removed.unwrap_or(false));
         }
-        Ok(())
     }
 
     /// Where replay would start if all applied groups were in a checkpoint.

@@ -89,6 +89,17 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// The key of the record at `locator`: the record's own, or, if it is damaged, the one that it seems to have, if the
+    /// index leads from there to it. Errors: damage that leaves the key unknown.
+    pub fn key_of(&self, locator: Locator) -> Result<&[u8]> {
+        let error = match self.store.record(locator) {
+            Ok(view) => return Ok(view.key()),
+            Err(error) => error,
+        };
+        let seeming = self.store.seeming_key(locator);
+        seeming.filter(|key| self.table.leads_to(key, locator)).ok_or(error)
+    }
+
     /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their order; cache misses
     /// of index and records overlap.
     pub fn get_group<'a, K: AsKey>(

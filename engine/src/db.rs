@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
 
 use uarr_layout::frame::{Frame, FrameKind};
+pub use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
@@ -25,9 +26,6 @@ use crate::stats::Stats;
 use crate::table::TOGETHER_MAX;
 use crate::tune::CommitTuning;
 use crate::verify::VerifyReport;
-
-/// Longest value in bytes: 1 GiB - 4 KiB.
-pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;
 
 const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited for; \
                               let the waker that calls this return";

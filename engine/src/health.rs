@@ -101,13 +101,6 @@ impl<S: Storage> Core<S> {
         error
     }
 
-    /// As [`Core::poison_by`] for who holds the staging lock.
-    pub fn poison_in(&self, staging: &mut Staging, cause: &Error) -> Error {
-        let error = self.health.set_poison(cause);
-        self.stop_writers(staging);
-        error
-    }
-
     /// Poisons the database if `error` is of an attempt that may have reached the device, and returns what the caller
     /// of the verb gets.
     pub fn judge(&self, error: Error) -> Error {

@@ -6,13 +6,15 @@ use uarr_layout::geometry::align_up;
 use uarr_layout::image::{
     ByteEntry, IntEntry, PIECE_BYTES_MAX, PIECE_HEADER_BYTES, PieceHeader, PieceKind,
 };
-use uarr_layout::record::Locator;
+use uarr_layout::limits::KEY_BYTES_MAX;
+use uarr_layout::record::{Locator, RECORD_HEADER_BYTES};
 use uarr_layout::superblock::Checkpoint;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::{Error, Result, attempted};
+use crate::key::KeyKind;
 use crate::table::Entries;
 
 /// Directory of the images.
@@ -25,8 +27,37 @@ pub(crate) fn image_path(number: u64) -> String {
 
 /// Number of the image with file name `name`; none if we write the number in another way.
 pub(crate) fn image_number(name: &str) -> Option<u64> {
-    let number = u64::from_str_radix(name.strip_suffix(".img")?, 16).ok()?;
-    (image_path(number) == format!("{IMAGE_DIR}/{name}")).then_some(number)
+    crate::segments::number_in(name.strip_suffix(".img")?)
+}
+
+/// The entries of an image of byte keys, as they stand in it: whole keys may be many times as long.
+#[derive(Default)]
+pub(crate) struct ByteEntries {
+    /// Entry after entry; the first of each piece shares nothing with the one before.
+    bytes: Vec<u8>,
+}
+
+impl ByteEntries {
+    /// Keys and locators, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
+        let mut rest = self.bytes.as_slice();
+        let mut key = Vec::new();
+        std::iter::from_fn(move || {
+            let (entry, suffix, behind) = split_entry(rest).ok()?;
+            rest = behind;
+            key.truncate(entry.shared.get().into());
+            key.extend_from_slice(suffix);
+            Some((key.clone(), entry.locator.get()))
+        })
+    }
+}
+
+/// The entry at the start of `bytes`, its suffix, and what stands behind it.
+fn split_entry(bytes: &[u8]) -> Result<(&ByteEntry, &[u8], &[u8]), Defect> {
+    let (entry, rest) = ByteEntry::ref_from_prefix(bytes).map_err(|_| Defect::Length)?;
+    let (suffix, rest) =
+        rest.split_at_checked(entry.suffix_bytes.get().into()).ok_or(Defect::Length)?;
+    Ok((entry, suffix, rest))
 }
 
 /// Writes an image, piece by piece, past the page cache.
@@ -72,6 +103,7 @@ impl<S: Storage> ImageWriter<S> {
 
     /// Adds an entry of a byte-key table; keys ascend.
     pub fn push_bytes(&mut self, key: &[u8], locator: u64) -> io::Result<()> {
+        assert!(self.last_key.as_slice() < key, "keys ascend strictly");
         self.reserve(PieceKind::ByteEntries, size_of::<ByteEntry>() + key.len())?;
         let shared = match self.entries_in_piece {
             0 => 0,
@@ -142,12 +174,14 @@ impl<S: Storage> ImageWriter<S> {
     }
 }
 
-/// Reads the image of `checkpoint`, every byte checked. `is_int` tells the kind of the table.
+/// Reads the image of `checkpoint`, every byte checked. `kind` is that of the table.
+///
+/// What is kept in memory has at most the length of the image, and is used up to its end only if all of it fits together.
 pub(crate) fn read_image<S: Storage>(
     storage: &S,
     database: &DatabaseId,
     checkpoint: &Checkpoint,
-    is_int: bool,
+    kind: KeyKind,
 ) -> Result<Entries> {
     let number = checkpoint.number.get();
     let path = image_path(number);
@@ -155,8 +189,9 @@ pub(crate) fn read_image<S: Storage>(
         io::ErrorKind::NotFound => Error::corrupt(&path, 0, None, "index image", "file is missing"),
         _ => Error::io("cannot open an index image", error),
     })?;
-    let mut reader = ImageReader { path, database: *database, number, offset: 0, entry_count: 0 };
-    let mut entries = if is_int { Entries::Int(Vec::new()) } else { Entries::Bytes(Vec::new()) };
+    let block_bytes = storage.facts().block_bytes;
+    let mut reader = ImageReader::new(*database, block_bytes, checkpoint);
+    let mut entries = Entries::empty(kind);
     let failed = |error| Error::io("cannot read an index image", error);
     let file_bytes = file.len().map_err(failed)?;
     let mut buffer = AlignedBuffer::new(file_bytes.min(PIECE_BYTES_MAX as u64) as usize);
@@ -169,38 +204,66 @@ pub(crate) fn read_image<S: Storage>(
             Ok(false) => {
                 let (expected, found) = (checkpoint.entry_count.get(), reader.entry_count);
                 let defect = Defect::Position { expected, found };
-                return Err(Error::defect(reader.path, 0, None, "number of entries", defect));
+                return Err(Error::defect(path, 0, None, "number of entries", defect));
             }
             Err(defect) => {
-                return Err(Error::defect(reader.path, reader.offset, None, "index image", defect));
+                return Err(Error::defect(path, reader.offset, None, "index image", defect));
             }
         }
     }
 }
 
+/// What is known of an image behind the pieces that were read.
 struct ImageReader {
-    path: String,
     database: DatabaseId,
+    block_bytes: u32,
     number: u64,
+    data_tail: u64,
     offset: u64,
     entry_count: u64,
+    last_int: Option<u64>,
+    last_key: Vec<u8>,
+    /// The records that the entries name have at least so many bytes.
+    record_bytes: u64,
 }
 
 impl ImageReader {
+    fn new(database: DatabaseId, block_bytes: u32, checkpoint: &Checkpoint) -> Self {
+        Self {
+            database,
+            block_bytes,
+            number: checkpoint.number.get(),
+            data_tail: checkpoint.data_tail.get(),
+            offset: 0,
+            entry_count: 0,
+            last_int: None,
+            last_key: Vec::new(),
+            record_bytes: 0,
+        }
+    }
+
     /// Takes the entries of the piece at the start of `bytes`. `false`: it was the last one.
     fn take_piece(&mut self, bytes: &[u8], entries: &mut Entries) -> Result<bool, Defect> {
         let header = PieceHeader::peek(bytes)?;
         let (kind, used) = header.verify(bytes, &self.database, self.number, self.offset)?;
+        if !header.piece_bytes.get().is_multiple_of(self.block_bytes) {
+            return Err(Defect::Length);
+        }
+        let before = self.entry_count;
         match (kind, entries) {
             (PieceKind::IntEntries, Entries::Int(list)) => {
                 let found = <[IntEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
                 for entry in found {
-                    let (key, locator) = (entry.key.get(), entry.locator.get());
-                    check_entry(list.last().map(|(last, _)| last), &key, locator)?;
-                    list.push((key, locator));
+                    let key = entry.key.get();
+                    let ascends = self.last_int.replace(key).is_none_or(|last| last < key);
+                    self.note_entry(ascends, size_of::<u64>(), entry.locator.get())?;
+                    list.push((key, entry.locator.get()));
                 }
             }
-            (PieceKind::ByteEntries, Entries::Bytes(list)) => take_byte_entries(used, list)?,
+            (PieceKind::ByteEntries, Entries::Bytes(list)) => {
+                self.check_byte_entries(used)?;
+                list.bytes.extend_from_slice(used);
+            }
             (PieceKind::End, _) => {
                 let total = <[u8; 8]>::try_from(used).map_err(|_| Defect::Length)?;
                 let total = u64::from_le_bytes(total);
@@ -208,29 +271,96 @@ impl ImageReader {
             }
             (kind, _) => return Err(Defect::Kind(kind as u8)),
         }
-        self.entry_count += u64::from(header.entry_count.get());
+        if self.entry_count - before != u64::from(header.entry_count.get()) {
+            return Err(Defect::Field("entry count"));
+        }
         self.offset += u64::from(header.piece_bytes.get());
         Ok(true)
     }
-}
 
-/// Keys ascend, and each names a record that is no tombstone: those are left out.
-fn check_entry<K: Ord>(last: Option<&K>, key: &K, locator: u64) -> Result<(), Defect> {
-    let is_record = Locator::from_bits(locator).is_some_and(|locator| !locator.is_tombstone());
-    if is_record && last.is_none_or(|last| last < key) { Ok(()) } else { Err(Defect::Entry) }
-}
-
-fn take_byte_entries(mut used: &[u8], list: &mut Vec<(Vec<u8>, u64)>) -> Result<(), Defect> {
-    let mut last: Vec<u8> = Vec::new();
-    while !used.is_empty() {
-        let (entry, rest) = ByteEntry::ref_from_prefix(used).map_err(|_| Defect::Length)?;
-        let suffix = rest.get(..usize::from(entry.suffix_bytes.get())).ok_or(Defect::Length)?;
-        let shared = last.get(..usize::from(entry.shared.get())).ok_or(Defect::Length)?;
-        let key = [shared, suffix].concat();
-        used = &rest[suffix.len()..];
-        check_entry(list.last().map(|(last, _)| last), &key, entry.locator.get())?;
-        list.push((key.clone(), entry.locator.get()));
-        last = key;
+    fn check_byte_entries(&mut self, mut used: &[u8]) -> Result<(), Defect> {
+        let mut shared_max = 0;
+        while !used.is_empty() {
+            let (entry, suffix, rest) = split_entry(used)?;
+            let shared = usize::from(entry.shared.get());
+            let key_bytes = shared + suffix.len();
+            if shared > shared_max || key_bytes > KEY_BYTES_MAX {
+                return Err(Defect::Entry);
+            }
+            let ascends = &self.last_key[shared..] < suffix;
+            self.last_key.truncate(shared);
+            self.last_key.extend_from_slice(suffix);
+            self.note_entry(ascends, key_bytes, entry.locator.get())?;
+            (used, shared_max) = (rest, key_bytes);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Keys ascend, and each names a record of its own before the data tail that is no tombstone: those are left out.
+    fn note_entry(&mut self, ascends: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
+        self.entry_count += 1;
+        self.record_bytes += (RECORD_HEADER_BYTES + key_bytes) as u64;
+        //= IMG-5
+        let is_record = Locator::from_bits(bits)
+            .is_some_and(|locator| !locator.is_tombstone() && locator.address() < self.data_tail);
+        let has_room = self.record_bytes <= self.data_tail;
+        if ascends && is_record && has_room { Ok(()) } else { Err(Defect::Entry) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATABASE: DatabaseId = DatabaseId([9; 16]);
+
+    /// Entries in one piece: shared bytes, suffix, address.
+    fn check(entries: &[(u16, &[u8], u64)], data_tail: u64) -> Result<Vec<Vec<u8>>, Defect> {
+        let mut piece = vec![0; PIECE_BYTES_MAX];
+        let mut end = PIECE_HEADER_BYTES;
+        for (shared, suffix, address) in entries {
+            let entry = ByteEntry {
+                locator: (address / 16 << 16).into(),
+                shared: (*shared).into(),
+                suffix_bytes: u16::try_from(suffix.len()).unwrap().into(),
+            };
+            for bytes in [entry.as_bytes(), suffix] {
+                piece[end..end + bytes.len()].copy_from_slice(bytes);
+                end += bytes.len();
+            }
+        }
+        let mut header = PieceHeader::new(DATABASE, 7, PieceKind::ByteEntries);
+        header.entry_count = u32::try_from(entries.len()).unwrap().into();
+        header.used_bytes = u32::try_from(end - PIECE_HEADER_BYTES).unwrap().into();
+        header.piece_bytes = u32::try_from(PIECE_BYTES_MAX).unwrap().into();
+        header.store(&mut piece);
+        let mut checkpoint = Checkpoint { number: 7.into(), ..Checkpoint::default() };
+        checkpoint.data_tail = data_tail.into();
+        let mut reader = ImageReader::new(DATABASE, 512, &checkpoint);
+        let mut entries = Entries::empty(KeyKind::Bytes);
+        reader.take_piece(&piece, &mut entries)?;
+        let Entries::Bytes(entries) = entries else { panic!("byte entries were asked for") };
+        Ok(entries.iter().map(|(key, _)| key).collect())
+    }
+
+    #[test]
+    fn entries_are_believed_only_if_an_index_can_have_them() {
+        let long = vec![b'k'; KEY_BYTES_MAX];
+        let keys = check(&[(0, b"abc", 64), (2, b"d", 128), (3, b"e", 192)], 4096).unwrap();
+        assert_eq!(keys, [&b"abc"[..], b"abd", b"abde"]);
+        assert_eq!(check(&[(0, &long, 64)], 1 << 20).unwrap()[0].len(), KEY_BYTES_MAX);
+        for (what, entries, data_tail) in [
+            ("an empty key", &[(0, &b""[..], 64)][..], 4096),
+            ("too long a key", &[(0, &long, 64), (65_535, b"k", 128)], 1 << 20),
+            ("the same key again", &[(0, b"abc", 64), (3, b"", 128)], 4096),
+            ("a lower key", &[(0, b"abc", 64), (1, b"a", 128)], 4096),
+            ("more shared than there is", &[(0, b"abc", 64), (4, b"d", 128)], 4096),
+            ("the first one shares", &[(1, b"abc", 64)], 4096),
+            ("a record behind the data tail", &[(0, b"abc", 4096)], 4096),
+            ("a record at address 0", &[(0, b"abc", 0)], 4096),
+            ("more than fits before the data tail", &[(0, &long, 64)], 1 << 16),
+        ] {
+            assert_eq!(check(entries, data_tail), Err(Defect::Entry), "{what}");
+        }
+    }
 }

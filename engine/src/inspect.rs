@@ -15,10 +15,12 @@ use std::path::{Path, PathBuf};
 
 use uarr_layout::frame::Frames;
 pub use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
+use uarr_layout::geometry::record_bytes;
 use uarr_layout::group::GROUP_HEADER_BYTES;
 pub use uarr_layout::group::{GroupHeader, SegmentHeader};
 pub use uarr_layout::image::PieceKind;
 use uarr_layout::image::{PIECE_BYTES_MAX, PieceHeader};
+use uarr_layout::limits::{BLOCK_BYTES, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::CHUNK_HEADER_BYTES;
 pub use uarr_layout::record::ChunkHeader;
 use uarr_layout::superblock::SLOT_STRIDE_BYTES;
@@ -33,15 +35,13 @@ use crate::key::KeyKind;
 use crate::log::LogPosition;
 use crate::open::take_lock;
 use crate::options::check_directory;
-use crate::record_scan::{CHUNK_BYTES_MIN, DataReader, Found, Window};
+use crate::record_scan::{DataReader, Found, Window};
 use crate::recovery::start_of;
 use crate::root::{ROOT_FILE, read_slots};
 use crate::scan::LogReader;
 use crate::segments::{WAL_DIR, segment_number, segment_path};
 use crate::store::DATA_FILE;
 
-/// Log blocks of other sizes are of no database.
-const BLOCK_BYTES: std::ops::RangeInclusive<u32> = 512..=1 << 20;
 /// At most this many damages of a chunk are listed.
 const DAMAGE_COUNT_MAX: usize = 1000;
 
@@ -250,7 +250,7 @@ impl<S: Storage> Inspector<S> {
     /// Errors: `InvalidArgument` if the data file ends before it; damage, if the superblock is lost,
     /// which tells the size of the chunks.
     pub fn chunk(&self, index: u64) -> Result<Chunk> {
-        let root = self.trusted_superblock()?;
+        let root = self.superblock().ok_or_else(|| self.lost_superblock())?;
         let chunk_bytes = root.chunk_bytes.get();
         let Some(file) = self.open_file(DATA_FILE)? else {
             return Err(Error::corrupt(DATA_FILE, 0, None, "data file", "the file is missing"));
@@ -329,8 +329,7 @@ impl<S: Storage> Inspector<S> {
 
     /// Identity of the database and size of its log blocks.
     pub(crate) fn identity(&self) -> Result<(DatabaseId, u32)> {
-        if self.superblock().is_some() {
-            let root = self.trusted_superblock()?;
+        if let Some(root) = self.superblock() {
             return Ok((root.database, root.block_bytes.get()));
         }
         for number in &self.segments {
@@ -344,18 +343,6 @@ impl<S: Storage> Inspector<S> {
             }
         }
         Err(self.lost_superblock())
-    }
-
-    /// The superblock, if its sizes are possible.
-    fn trusted_superblock(&self) -> Result<&Superblock> {
-        let block = self.superblock().ok_or_else(|| self.lost_superblock())?;
-        let chunk_bytes = block.chunk_bytes.get();
-        let is_chunk_size = chunk_bytes.is_power_of_two() && chunk_bytes >= CHUNK_BYTES_MIN;
-        if is_block_size(block.block_bytes.get()) && is_chunk_size {
-            return Ok(block);
-        }
-        let detail = "block and chunk sizes are impossible";
-        Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail))
     }
 
     fn lost_superblock(&self) -> Error {
@@ -542,8 +529,10 @@ fn long_record<F: StorageFile>(
     chunk_bytes: u64,
     address: u64,
 ) -> Result<Option<(u64, u64)>> {
+    // No record reaches further.
+    let reach = (record_bytes(KEY_BYTES_MAX, VALUE_BYTES_MAX) as u64).next_multiple_of(chunk_bytes);
     let mut chunk = address;
-    while chunk > 0 {
+    while chunk > address.saturating_sub(reach) {
         chunk -= chunk_bytes;
         let bytes = reader.bytes(chunk, CHUNK_HEADER_BYTES as usize)?;
         if bytes.is_some_and(|bytes| ChunkHeader::load(bytes, database, chunk).is_ok()) {

@@ -6,10 +6,10 @@
 //! Invariant: a table takes keys of its own kind only. 5 as `i64`, 2^63 + 5 as `u64` and eight bytes of text can have
 //! the same stored form; in one table they would be one key without anyone having said so.
 
+pub use uarr_layout::limits::KEY_BYTES_MAX;
+
 use crate::error::{Error, Result};
 
-/// Longest key in bytes.
-pub const KEY_BYTES_MAX: usize = 65_535;
 /// Bytes of a stored integer.
 const INT_KEY_BYTES: usize = size_of::<u64>();
 
@@ -43,15 +43,20 @@ impl KeyKind {
         self != Self::Bytes
     }
 
+    /// Whether a table of this kind can hold a key with these stored bytes.
+    pub(crate) fn is_stored(self, key: &[u8]) -> bool {
+        (1..=KEY_BYTES_MAX).contains(&key.len()) && (!self.is_int() || key.len() == INT_KEY_BYTES)
+    }
+
     /// The stored bytes of `key` in a table of this kind. The one place where keys come in: `key` may be of any type
     /// with an [`AsKey`] of its own, so what it says is checked here, and used as it was checked.
     #[inline]
     pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<KeyBytes<'a>> {
         let (given, bytes) = (key.kind(), key.to_key());
-        let len = bytes.as_ref().len();
-        let fits =
-            if self.is_int() { len == INT_KEY_BYTES } else { (1..=KEY_BYTES_MAX).contains(&len) };
-        if self == given && fits { Ok(bytes) } else { Err(self.refusal(given, len)) }
+        match self == given && self.is_stored(bytes.as_ref()) {
+            true => Ok(bytes),
+            false => Err(self.refusal(given, bytes.as_ref().len())),
+        }
     }
 
     /// Why a key is none of this kind.

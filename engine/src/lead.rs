@@ -290,24 +290,20 @@ impl<S: Storage> Core<S> {
         for group in log.flight.iter_mut().filter(|group| !group.is_applied) {
             if let State::Submitted(submitted) = &group.state {
                 group.is_applied = true;
-                if let Err(error) = self.apply_group(submitted, wakes) {
-                    self.poison_by(&error);
-                    group.failure.get_or_insert(error);
-                }
+                self.apply_group(submitted, wakes);
             }
         }
     }
 
-    fn apply_group(&self, submitted: &Submitted, wakes: &mut Wakes) -> Result<()> {
+    fn apply_group(&self, submitted: &Submitted, wakes: &mut Wakes) {
         let block_bytes = self.identity.block_bytes;
         let begun_ns = self.now_ns();
         let mut applier = lock(&self.applier);
-        self.apply_all(&mut applier, submitted.frames(block_bytes))?;
-        self.forget_deleted(&mut applier)?;
+        self.apply_all(&mut applier, submitted.frames(block_bytes));
+        self.forget_deleted(&mut applier);
         drop(applier);
         self.note_applied(submitted.position.lsn, wakes);
         self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
-        Ok(())
     }
 
     /// Waits for the oldest group and settles it.

@@ -30,6 +30,8 @@ mod group;
 mod health;
 mod histogram;
 mod image;
+mod image_write;
+mod index_walk;
 mod ingest;
 pub mod inspect;
 mod jobs;

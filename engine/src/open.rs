@@ -18,7 +18,7 @@ use crate::image::{IMAGE_DIR, image_number, image_path};
 use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
 use crate::options::{CommitPath, Options};
 use crate::recovery::{FoundLog, Recovered, recover};
-use crate::root::{ROOT_FILE, Root};
+use crate::root::Root;
 use crate::segments::{Segment, Segments, full_bytes};
 use crate::staging::Staging;
 use crate::tune;
@@ -52,7 +52,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
-    let buffer_bytes = options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT);
+    let two_blocks = 2 * root.block.block_bytes.get() as usize;
+    let buffer_bytes =
+        options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT).max(two_blocks);
     let strategy = strategy(&options, &root.block);
     let writer = storage
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
@@ -155,12 +157,6 @@ fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {
 
 fn check_geometry<S: Storage>(storage: &S, root: &Superblock) -> Result<()> {
     let (stored, present) = (root.block_bytes.get(), storage.facts().block_bytes);
-    let segment_ok = root.segment_bytes.get().is_power_of_two();
-    let chunk_ok = root.chunk_bytes.get().is_power_of_two();
-    if !stored.is_power_of_two() || stored < 512 || !segment_ok || !chunk_ok {
-        let detail = "block, segment and chunk sizes must be powers of two";
-        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
-    }
     if stored < present || !stored.is_multiple_of(present) {
         return Err(Error::new(
             ErrorKind::Unsupported,

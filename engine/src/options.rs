@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use uarr_layout::limits::{CHUNK_BYTES, DATA_BYTES_MAX, SEGMENT_BYTES};
 use uarr_uring::{BackendChoice, CommitStrategy, Storage, System, SystemOptions};
 
 use crate::db::Db;
@@ -134,8 +135,8 @@ impl Options {
                 self.group_bytes
             )));
         }
-        let segment_ok = self.segment_bytes.is_power_of_two()
-            && (1 << 18..=1 << 32).contains(&self.segment_bytes);
+        let segment_ok =
+            self.segment_bytes.is_power_of_two() && SEGMENT_BYTES.contains(&self.segment_bytes);
         if !segment_ok {
             return Err(Error::invalid(format!(
                 "segment_bytes must be a power of two from 256 KiB to 4 GiB, not {}",
@@ -143,14 +144,14 @@ impl Options {
             )));
         }
         let chunk_ok =
-            self.chunk_bytes.is_power_of_two() && (1 << 16..=1 << 32).contains(&self.chunk_bytes);
+            self.chunk_bytes.is_power_of_two() && CHUNK_BYTES.contains(&self.chunk_bytes);
         if !chunk_ok {
             return Err(Error::invalid(format!(
                 "chunk_bytes must be a power of two from 64 KiB to 4 GiB, not {}",
                 self.chunk_bytes
             )));
         }
-        if !(1 << 26..=1 << 46).contains(&self.address_space_bytes) {
+        if !(1 << 26..=DATA_BYTES_MAX).contains(&self.address_space_bytes) {
             return Err(Error::invalid(format!(
                 "address_space_bytes must be from 64 MiB to 64 TiB, not {}",
                 self.address_space_bytes

@@ -7,8 +7,9 @@ use uarr_layout::record::Locator;
 use uarr_uring::Storage;
 
 use crate::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Record;
+use crate::store::DATA_FILE;
 use crate::table::Direction;
 
 /// Index entries fetched at first, and at most: each time twice as many.
@@ -19,7 +20,8 @@ const WINDOW_COUNT_MAX: usize = 256;
 const RECORDS_AHEAD: usize = 8;
 
 /// Records of a key range in key order, as of the moment the iterator was made: what is written or deleted
-/// later is not seen. `rev()` walks from the end. After an error the iterator ends.
+/// later is not seen. `rev()` walks from the end. A damaged record, if its key may lie in the range, ends the iterator
+/// with the error that names it; what lies behind can be read from another key on.
 pub struct Range<'a, S: Storage> {
     core: &'a Core<S>,
     lsn: u64,
@@ -32,8 +34,10 @@ pub struct Range<'a, S: Storage> {
 struct End<'a> {
     /// The caller's bound.
     given: Bound<Vec<u8>>,
-    /// The key last returned, which lies in the map.
-    passed: Option<&'a [u8]>,
+    /// The key last returned, which lies in the map, and its record.
+    passed: Option<(&'a [u8], Locator)>,
+    /// The key behind which the window begins.
+    window_from: Option<&'a [u8]>,
     window: vec::IntoIter<Locator>,
     window_count: usize,
     exhausted: bool,
@@ -44,6 +48,7 @@ impl<'a, S: Storage> Range<'a, S> {
         let end = |given| End {
             given,
             passed: None,
+            window_from: None,
             window: Vec::new().into_iter(),
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
@@ -69,13 +74,21 @@ impl<'a, S: Storage> Range<'a, S> {
             if let Some(ahead) = own.window.as_slice().get(RECORDS_AHEAD - 1) {
                 core.store.prefetch(*ahead);
             }
-            let newest = core.store.record(locator)?;
+            let newest = match core.store.record(locator) {
+                Ok(newest) => newest,
+                // Of no concern if its key is known to lie outside.
+                Err(error) => match core.key_of(locator) {
+                    Ok(key) if !is_inside(key, other.bound(), direction) => return Ok(None),
+                    Ok(key) if !is_inside(key, own.bound(), direction.reversed()) => continue,
+                    _ => return Err(error),
+                },
+            };
             // The same in every version.
             let key = newest.key();
             if !is_inside(key, other.bound(), direction) {
                 return Ok(None);
             }
-            own.passed = Some(key);
+            own.passed = Some((key, locator));
             if let Some(view) = core.version_of(locator, newest, self.lsn)? {
                 return Ok(Some(Record::new(view, core.table.kind)));
             }
@@ -95,7 +108,8 @@ impl<'a, S: Storage> Range<'a, S> {
 impl End<'_> {
     /// What is still to come lies behind it.
     fn bound(&self) -> Bound<&[u8]> {
-        self.passed.map_or(self.given.as_ref().map(Vec::as_slice), Bound::Excluded)
+        let given = self.given.as_ref().map(Vec::as_slice);
+        self.passed.map_or(given, |(key, _)| Bound::Excluded(key))
     }
 
     /// Takes up the next index entries.
@@ -103,7 +117,21 @@ impl End<'_> {
     fn fill<S: Storage>(&mut self, core: &Core<S>, direction: Direction) -> Result<()> {
         let count = self.window_count;
         let mut locators = Vec::with_capacity(count);
-        core.table.scan(direction, self.bound(), count, &core.store, &mut locators)?;
+        if let Some((key, locator)) = self.passed {
+            // Records need not have the keys under which an image of other bytes names them: the walk goes on all
+            // the same, and only forward.
+            let goes_on = |before: &[u8]| match direction {
+                Direction::Forward => before < key,
+                Direction::Backward => before > key,
+            };
+            if !self.window_from.is_none_or(goes_on) || !core.table.kind.is_stored(key) {
+                let what = "the index leads here for another key";
+                let address = locator.address();
+                return Err(Error::corrupt(DATA_FILE, address, None, "record", what));
+            }
+            self.window_from = Some(key);
+        }
+        core.table.scan(direction, self.bound(), count, &core.store, &mut locators);
         self.exhausted = locators.len() < count;
         self.window_count = (count * 2).min(WINDOW_COUNT_MAX);
         locators.iter().take(RECORDS_AHEAD).for_each(|locator| core.store.prefetch(*locator));

@@ -9,19 +9,22 @@
 use std::ops::Range;
 
 use uarr_layout::checksum::Seed;
+use uarr_layout::limits::CHUNK_BYTES;
 use uarr_layout::record::{
     CHUNK_HEADER_BYTES, ChunkHeader, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader,
 };
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::DATA_FILE;
 
 /// The smallest chunk that a data file can be divided into.
-pub(crate) const CHUNK_BYTES_MIN: u64 = 64 << 10;
+const CHUNK_BYTES_MIN: u64 = *CHUNK_BYTES.start();
 const READ_BYTES: usize = 1 << 20;
 const READ_BYTES_SMALL: usize = 4096;
+/// Holes are looked for at multiples of this.
+const HOLE_BYTES: u64 = 1 << 20;
 /// Shorter runs of zeros between strange bytes belong to them: headers hold some.
 const ZERO_BYTES: u64 = 64;
 
@@ -88,6 +91,11 @@ impl<'a, F: StorageFile> Window<'a, F> {
         let end = self.start + self.bytes.len() as u64;
         if offset < self.start || offset + len as u64 > end {
             let wanted = (self.file_bytes - offset).min(self.read_bytes.max(len) as u64) as usize;
+            let more = wanted.saturating_sub(self.bytes.len());
+            if self.bytes.try_reserve(more).is_err() {
+                let message = format!("there is no memory for a structure of {wanted} bytes");
+                return Err(Error::new(ErrorKind::Io, message));
+            }
             self.bytes.resize(wanted, 0);
             let read = self.file.read_at(&mut self.bytes, offset).map_err(failed)?;
             self.bytes.truncate(read);
@@ -95,6 +103,11 @@ impl<'a, F: StorageFile> Window<'a, F> {
         }
         let start = (offset - self.start) as usize;
         Ok(self.bytes.get(start..start + len))
+    }
+
+    /// Where the file goes on at or behind `offset` if there is a hole of the file system, which reads as zeros.
+    pub fn behind_hole(&self, offset: u64) -> Result<u64> {
+        Ok(self.file.next_data(offset).map_err(failed)?.unwrap_or(self.file_bytes))
     }
 }
 
@@ -169,6 +182,10 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
                     each(Found::Strange(range))?;
                 }
                 address += RECORD_ALIGN_BYTES;
+                if address.is_multiple_of(HOLE_BYTES) && strange.is_none() {
+                    address =
+                        self.window.behind_hole(address)?.max(address) & !(RECORD_ALIGN_BYTES - 1);
+                }
                 continue;
             };
             if let Some(range) = strange.take() {

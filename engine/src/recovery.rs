@@ -18,13 +18,14 @@
 //!
 //! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use uarr_layout::Defect;
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64, record_bytes};
 use uarr_layout::group::GroupHeader;
+use uarr_layout::limits::{LIFE_COUNT_MAX, LSN_MAX};
 use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
@@ -206,14 +207,14 @@ fn recover_unclean<S: Storage>(
 /// The first LSN that was surely never given out, when `highest` may have been and `skips` opens after it have
 /// perhaps left no trace.
 fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
-    let after = (highest / LSN_SKIP).checked_add(skips).and_then(|high| high.checked_mul(LSN_SKIP));
-    after.ok_or_else(|| used_up("LSN", highest))
+    let after = (highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP);
+    if after > LSN_MAX { Err(used_up("LSN", highest)) } else { Ok(after) }
 }
 
 /// A life number that no open had, when `latest` is the latest known and `opens` may have followed, this one included.
 fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
     let high = (latest >> 32) + opens;
-    if high > u64::from(u32::MAX) {
+    if high >= LIFE_COUNT_MAX {
         return Err(used_up("life", latest));
     }
     Ok((high << 32) | (storage.random() >> 32))
@@ -252,10 +253,6 @@ fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S:
     let failed = |error| Error::io("cannot open the data file", error);
     let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(failed)?;
     let data_tail = checkpoint.data_tail.get();
-    if !data_tail.is_multiple_of(PAGE_BYTES) {
-        let detail = format!("the checkpoint's data tail {data_tail} is not at the end of a page");
-        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
-    }
     let bytes = data_file.len().map_err(failed)?;
     if bytes < data_tail {
         let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
@@ -309,16 +306,11 @@ fn load_checkpoint<S: Storage>(
         if checkpoint.number.get() == 0 {
             let is_first = checkpoint.segment.get() == 1;
             if is_first {
-                let none = if kind.is_int() {
-                    Entries::Int(Vec::new())
-                } else {
-                    Entries::Bytes(Vec::new())
-                };
-                return Ok((checkpoint, none));
+                return Ok((checkpoint, Entries::empty(kind)));
             }
             continue;
         }
-        match read_image(storage, &root.database, &checkpoint, kind.is_int()) {
+        match read_image(storage, &root.database, &checkpoint, kind) {
             Ok(entries) => return Ok((checkpoint, entries)),
             Err(error) if strict || error.kind() != ErrorKind::Corruption => return Err(error),
             Err(error) => {
@@ -493,6 +485,10 @@ struct Replay<S: Storage> {
     tail: u64,
     chunk_bytes: u64,
     address_space_bytes: u64,
+    strict: bool,
+    /// Addresses of records that patches led to and that cannot be computed again, with the damaged record each
+    /// builds upon.
+    lost: BTreeMap<u64, Locator>,
 }
 
 impl<S: Storage> Replay<S> {
@@ -508,8 +504,14 @@ impl<S: Storage> Replay<S> {
         let data_tail = checkpoint.data_tail.get();
         let bytes = data_file.len().map_err(failed)?;
         let chunk_bytes = root.chunk_bytes.get();
-        let readable = readable_chunks(data_tail, chunk_bytes);
         let reserve = options.address_space_bytes;
+        if bytes > reserve {
+            return Err(Error::invalid(format!(
+                "the data file has {bytes} bytes, but address_space_bytes is {reserve}; open the database with a \
+                 larger value"
+            )));
+        }
+        let readable = readable_chunks(data_tail, chunk_bytes);
         let (map, writer) = storage
             .map(&data_file, reserve, chunk_bytes, &readable)
             .map_err(|error| Error::io("cannot map the data file", error))?;
@@ -531,6 +533,8 @@ impl<S: Storage> Replay<S> {
             tail: data_tail,
             chunk_bytes,
             address_space_bytes: reserve,
+            strict: options.recovery == RecoveryMode::Strict,
+            lost: BTreeMap::new(),
         })
     }
 
@@ -596,7 +600,7 @@ impl<S: Storage> Replay<S> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(&frame);
         self.tail = self.tail.max(end);
-        let previous = self.table.get(frame.key, &self.store)?;
+        let previous = self.table.newest(frame.key, &self.store);
         if previous.is_some_and(|previous| previous.address() >= address) {
             return Ok(());
         }
@@ -607,7 +611,7 @@ impl<S: Storage> Replay<S> {
             self.allocate(end)?;
             self.append(&frame, previous, damage)?
         };
-        self.table.set(frame.key, locator, &self.store)?;
+        self.table.set(frame.key, locator, &self.store);
         self.tombstones.note(frame.header.lsn.get(), previous, locator);
         Ok(())
     }
@@ -621,8 +625,22 @@ impl<S: Storage> Replay<S> {
     ) -> Result<Locator> {
         let result;
         let mut frame = *frame;
-        if frame.patch().is_some() {
-            result = redo(&frame, &self.store)?.map_err(|what| damage(&what))?;
+        if let Some((header, _)) = frame.patch() {
+            let base = header.base.get();
+            if let Some(damaged) = self.lost.get(&base) {
+                let damaged = *damaged;
+                self.lost.insert(frame.header.address.get(), damaged);
+                return Ok(damaged);
+            }
+            result = match redo(&frame, &self.store) {
+                // The key leads to the damaged record until it is written again: its value is lost.
+                Err(error) if !self.strict && error.kind() == ErrorKind::Corruption => {
+                    let damaged = Locator::new(base, 0, false);
+                    self.lost.insert(frame.header.address.get(), damaged);
+                    return Ok(damaged);
+                }
+                redone => redone?.map_err(|what| damage(&what))?,
+            };
             frame.result = Some(&result);
         }
         let whole = frame.resolved().expect("the result was just computed and compared");

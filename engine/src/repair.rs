@@ -25,6 +25,7 @@ use uarr_layout::checksum::extend;
 use uarr_layout::frame::{Frame, FrameKind, Frames};
 use uarr_layout::geometry::align_up_u64;
 use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
+use uarr_layout::limits::SEGMENT_BYTES;
 use uarr_layout::uarr::apply;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::Storage;
@@ -38,10 +39,10 @@ use crate::record_scan::{DataReader, Found, Window};
 use crate::segments::segment_path;
 use crate::store::DATA_FILE;
 
+/// Holes of a segment are looked for at multiples of this.
+const HOLE_BYTES: u64 = 1 << 20;
 /// At most this many damages are listed.
 const DAMAGE_COUNT_MAX: usize = 1000;
-/// No group is longer: it holds one value of the longest, or less.
-const GROUP_BYTES_MAX: u64 = 2 << 30;
 /// A group says how many records it has; if its frames are damaged, no more are believed.
 const GROUP_RECORD_COUNT_MAX: usize = 1 << 20;
 
@@ -240,28 +241,35 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let Some(file) = self.source.open_file(&path)? else { return Ok(()) };
         let mut window = Window::new(&file)?;
         let mut offset = block_bytes;
-        while offset < window.file_bytes() {
+        // No program makes longer segments, however long a sparse file is.
+        let end = window.file_bytes().min(*SEGMENT_BYTES.end());
+        while offset < end {
             // The last block of a file that was cut short may hold a whole group all the same.
             let len = block_bytes.min(window.file_bytes() - offset) as usize;
             let block = window.bytes(offset, len)?.unwrap_or_default();
             match GroupHeader::load(block, &self.database, number, offset) {
                 Ok(header) => {
                     let group_bytes = header.group_bytes.get();
-                    if group_bytes > GROUP_BYTES_MAX {
+                    // What was cut off reads as zeros: frames before it may be whole.
+                    let there = group_bytes.min(window.file_bytes() - offset) as usize;
+                    let read = window.bytes(offset, there)?.unwrap_or_default();
+                    let mut group = Vec::new();
+                    if group.try_reserve_exact(group_bytes as usize).is_err() {
                         self.note_group(&header, Defect::Length);
                         offset += block_bytes;
                         continue;
                     }
-                    // What was cut off reads as zeros: frames before it may be whole.
-                    let there = group_bytes.min(window.file_bytes() - offset) as usize;
-                    let mut group = window.bytes(offset, there)?.unwrap_or_default().to_vec();
+                    group.extend_from_slice(read);
                     group.resize(group_bytes as usize, 0);
                     self.read_group(&header, &group[GROUP_HEADER_BYTES..]);
                     offset += align_up_u64(group_bytes, block_bytes);
                 }
                 // Frames of a group whose header is damaged, zeros, or groups of other places.
                 Err(Defect::Magic | Defect::Position { .. } | Defect::Short) => {
-                    offset += block_bytes
+                    offset += block_bytes;
+                    if offset.is_multiple_of(HOLE_BYTES) {
+                        offset = window.behind_hole(offset)? / block_bytes * block_bytes;
+                    }
                 }
                 Err(defect) => {
                     let damage = Error::defect(&path, offset, None, "group", defect);

@@ -92,6 +92,8 @@ impl<S: Storage> Root<S> {
         let mut block = self.block.clone();
         change(&mut block);
         block.generation = (self.block.generation.get() + 1).into();
+        // What would be refused when it is read is not written.
+        block.check().map_err(|defect| io::Error::new(io::ErrorKind::InvalidData, defect))?;
         let slot = 1 - self.slot;
         let mut bytes = AlignedBuffer::new(self.slot_bytes);
         bytes[..SLOT_BYTES].copy_from_slice(&block.to_slot());

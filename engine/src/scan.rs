@@ -14,17 +14,20 @@ use std::io;
 use uarr_layout::frame::verify_group;
 use uarr_layout::geometry::align_up_u64;
 use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
+use uarr_layout::limits::SEGMENT_BYTES;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::chain::{Chain, in_force, is_earlier_life};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::log::LogPosition;
 use crate::segments::segment_path;
 
 /// The first read is small, as most readers look at a place or two; later ones grow.
 const READ_BYTES_FIRST: u64 = 64 << 10;
 const READ_BYTES_MAX: u64 = 1 << 20;
+/// Holes of a segment are looked for at multiples of this.
+const HOLE_BYTES: u64 = 1 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode is
 /// strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;
@@ -321,9 +324,21 @@ impl<'a, S: Storage> LogReader<'a, S> {
                     ));
                 }
                 offset += self.block_bytes;
+                if offset.is_multiple_of(HOLE_BYTES) {
+                    offset = self.behind_hole(offset)?;
+                }
             }
         }
         Ok(None)
+    }
+
+    /// Where the segment that was read last goes on at or behind `offset`, if there is a hole of the file system.
+    fn behind_hole(&self, offset: u64) -> Result<u64> {
+        let Some(segment) = &self.segment else { return Ok(offset) };
+        let failed =
+            |error| Error::io(format!("cannot read {}", segment_path(segment.number)), error);
+        let data = segment.file.next_data(offset).map_err(failed)?.unwrap_or(segment.bytes);
+        Ok(data / self.block_bytes * self.block_bytes)
     }
 
     /// Brings `len` bytes at `offset` of segment `number` into the buffer. `false` if the file ends before
@@ -337,7 +352,9 @@ impl<'a, S: Storage> LogReader<'a, S> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(Error::io(what(), error)),
             };
-            let bytes = file.len().map_err(|error| Error::io(what(), error))?;
+            // No program makes longer segments, however long a sparse file is.
+            let len = file.len().map_err(|error| Error::io(what(), error))?;
+            let bytes = len.min(*SEGMENT_BYTES.end());
             self.segment = Some(OpenSegment { number, file, bytes });
         }
         let Some(segment) = &self.segment else { return Ok(false) };
@@ -351,7 +368,10 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let wanted = len.max(self.read_bytes.min(whole_blocks - offset));
         self.read_bytes = (4 * self.read_bytes).min(READ_BYTES_MAX);
         if wanted > self.buffer.len() as u64 {
-            self.buffer = AlignedBuffer::new(wanted as usize);
+            self.buffer = AlignedBuffer::try_new(wanted as usize).map_err(|_| {
+                let message = format!("{}: there is no memory for a group of {len} bytes", what());
+                Error::new(ErrorKind::Io, message)
+            })?;
         }
         let read = segment.file.read_at(&mut self.buffer[..wanted as usize], offset);
         let read = read.map_err(|error| Error::io(what(), error))?;

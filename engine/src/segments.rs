@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use uarr_layout::group::SegmentHeader;
+use uarr_layout::limits::NUMBER_MAX;
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
@@ -41,8 +42,15 @@ pub(crate) fn segment_path(number: u64) -> String {
 
 /// Number of the segment with file name `name`; none if we write the number in another way.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
-    let number = u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok()?;
-    (segment_path(number) == format!("{WAL_DIR}/{name}")).then_some(number)
+    number_in(name.strip_suffix(".wal")?)
+}
+
+/// The number in a file name: 16 hexadecimal digits. Numbers that no program reaches are names of other files.
+pub(crate) fn number_in(digits: &str) -> Option<u64> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let is_name = digits.len() == 16 && digits.bytes().all(is_digit);
+    let number = is_name.then(|| u64::from_str_radix(digits, 16).ok())??;
+    (number < NUMBER_MAX).then_some(number)
 }
 
 /// Bytes that segment `number` has if none were cut off: those of its header, or the regular ones if it was not begun.
@@ -452,6 +460,7 @@ mod tests {
             "+00000000000001f.wal",
             "000000000000001F.wal",
             "00000000000000001f.wal",
+            "ffffffffffffffff.wal",
         ] {
             assert_eq!(segment_number(wrong), None, "{wrong}");
         }

@@ -7,6 +7,7 @@
 //! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and written in
 //!   its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uarr_index::KeySource;
@@ -51,14 +52,51 @@ pub(crate) struct RecordStore<M> {
     policy: VerifyPolicy,
     /// Records from this address on are believed, whatever `verified` says of them.
     trusted_from: u64,
-    /// One bit for each possible start of a record that was there at open: it was checked.
-    verified: Box<[AtomicU64]>,
+    /// Which of the records that were there at open were checked.
+    verified: Verified,
+}
+
+/// Bytes of the data file that one piece of [`Verified`] is about.
+const VERIFIED_PIECE_BYTES: u64 = 64 << 20;
+
+/// One bit for each possible start of a record. A piece takes memory once one of its records was checked: the
+/// length of a file says nothing about how much of it is there.
+struct Verified {
+    pieces: Box<[OnceLock<Box<[AtomicU64]>>]>,
+}
+
+impl Verified {
+    /// For records before `end`.
+    fn new(end: u64) -> Self {
+        let count = end.div_ceil(VERIFIED_PIECE_BYTES);
+        Self { pieces: (0..count).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Piece, word and bit of the record at `address`.
+    fn place(address: u64) -> (usize, usize, u64) {
+        let unit = address % VERIFIED_PIECE_BYTES / RECORD_BYTES_MIN;
+        ((address / VERIFIED_PIECE_BYTES) as usize, (unit / 64) as usize, 1 << (unit % 64))
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        let (piece, word, bit) = Self::place(address);
+        let piece = self.pieces.get(piece).and_then(OnceLock::get);
+        piece.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Records behind the end are not noted.
+    fn insert(&self, address: u64) {
+        let (piece, word, bit) = Self::place(address);
+        let Some(piece) = self.pieces.get(piece) else { return };
+        let word_count = (VERIFIED_PIECE_BYTES / RECORD_BYTES_MIN / 64) as usize;
+        let words = piece.get_or_init(|| (0..word_count).map(|_| AtomicU64::new(0)).collect());
+        words[word].fetch_or(bit, Ordering::Relaxed);
+    }
 }
 
 impl<M: DataMap> RecordStore<M> {
     pub fn new(map: M, database: &DatabaseId, policy: VerifyPolicy, session_start: u64) -> Self {
-        let words = (session_start / RECORD_BYTES_MIN).div_ceil(64) as usize;
-        let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let verified = Verified::new(session_start);
         let trusted_from = match policy {
             VerifyPolicy::FirstTouch => session_start,
             VerifyPolicy::Never => 0,
@@ -84,6 +122,13 @@ impl<M: DataMap> RecordStore<M> {
         let view = self.view(address);
         view.ok_or_else(|| self.damage(address, None, Defect::Length))
             .and_then(|view| self.verify(address, view))
+    }
+
+    /// The key that the record at `locator` seems to have: its header is as written, its payload need not be.
+    pub fn seeming_key(&self, locator: Locator) -> Option<&[u8]> {
+        let view = self.view(locator.address())?;
+        view.header.verify_header(self.seed, locator.address()).ok()?;
+        Some(view.key())
     }
 
     /// Asks the processor to fetch the first lines of the record.
@@ -130,7 +175,7 @@ impl<M: DataMap> RecordStore<M> {
     /// `view`, if it was checked before or is found sound now.
     #[inline(never)]
     fn checked<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
-        if self.policy == VerifyPolicy::FirstTouch && self.is_verified(address) {
+        if self.policy == VerifyPolicy::FirstTouch && self.verified.contains(address) {
             return Ok(view);
         }
         self.verify(address, view)
@@ -144,23 +189,10 @@ impl<M: DataMap> RecordStore<M> {
             .and_then(|()| view.header.verify_payload(view.key(), view.value()));
         match checked {
             Ok(()) => {
-                self.mark_verified(address);
+                self.verified.insert(address);
                 Ok(view)
             }
             Err(defect) => Err(self.damage(address, Some(view.header.lsn.get()), defect)),
-        }
-    }
-
-    fn is_verified(&self, address: u64) -> bool {
-        let unit = address / RECORD_BYTES_MIN;
-        let word = self.verified[(unit / 64) as usize].load(Ordering::Relaxed);
-        word & (1 << (unit % 64)) != 0
-    }
-
-    fn mark_verified(&self, address: u64) {
-        let unit = address / RECORD_BYTES_MIN;
-        if let Some(word) = self.verified.get((unit / 64) as usize) {
-            word.fetch_or(1 << (unit % 64), Ordering::Relaxed);
         }
     }
 
@@ -246,6 +278,21 @@ pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checked_records_are_noted_one_by_one_up_to_the_end() {
+        let end = 3 * VERIFIED_PIECE_BYTES;
+        let verified = Verified::new(end - 4096);
+        let addresses = [64, 112, 64 + RECORD_BYTES_MIN * 64, end / 2, end - 4096, end - 64];
+        for (index, address) in addresses.iter().enumerate() {
+            assert!(!verified.contains(*address));
+            verified.insert(*address);
+            assert!(addresses[..=index].iter().all(|address| verified.contains(*address)));
+        }
+        verified.insert(end);
+        assert!(!verified.contains(end) && !verified.contains(1 << 60));
+        assert!(!verified.contains(64 + RECORD_BYTES_MIN * 32));
+    }
 
     #[test]
     fn chunks_are_readable_up_to_the_tail() {

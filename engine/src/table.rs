@@ -8,13 +8,21 @@ use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
 use crate::error::Result;
+use crate::image::ByteEntries;
 use crate::key::{AsKey, KeyBytes, KeyKind, int_key};
 use crate::store::RecordStore;
 
 /// Entries of an index, in bulk and in order.
 pub(crate) enum Entries {
     Int(Vec<(u64, u64)>),
-    Bytes(Vec<(Vec<u8>, u64)>),
+    Bytes(ByteEntries),
+}
+
+impl Entries {
+    /// None, for a table of this kind.
+    pub fn empty(kind: KeyKind) -> Self {
+        if kind.is_int() { Self::Int(Vec::new()) } else { Self::Bytes(ByteEntries::default()) }
+    }
 }
 
 /// Most keys of one [`Table::append`] or [`Table::get_group`]: as many as have their cache misses overlap.
@@ -25,6 +33,15 @@ pub(crate) const TOGETHER_MAX: usize = 16;
 pub(crate) enum Direction {
     Forward,
     Backward,
+}
+
+impl Direction {
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Forward => Self::Backward,
+            Self::Backward => Self::Forward,
+        }
+    }
 }
 
 /// The index of a table.
@@ -44,7 +61,7 @@ impl Table {
         let index = match entries {
             Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&entries)),
             Entries::Bytes(entries) => {
-                Index::Bytes(ByteIndex::from_sorted(byte_options(hash_seed), entries.into_iter()))
+                Index::Bytes(ByteIndex::from_sorted(byte_options(hash_seed), entries.iter()))
             }
         };
         Self { kind, index }
@@ -117,7 +134,7 @@ impl Table {
         keys: &[&[u8]],
         store: &RecordStore<M>,
         mut append: impl FnMut(usize, Option<Locator>) -> Locator,
-    ) -> Result<()> {
+    ) {
         let mut append = |place: usize, present: Option<u64>| {
             append(place, present.and_then(Locator::from_bits)).bits()
         };
@@ -130,29 +147,46 @@ impl Table {
                     index.prefetch(keys.iter().copied());
                 }
                 for (place, key) in keys.iter().enumerate() {
-                    index.upsert(key, store, |present| append(place, present))?;
+                    index.upsert(key, store, |present| append(place, present));
                 }
             }
         }
-        Ok(())
     }
 
     /// Sets the newest record of `key`.
-    pub fn set<M: DataMap>(
-        &self,
-        key: &[u8],
-        locator: Locator,
-        store: &RecordStore<M>,
-    ) -> Result<()> {
+    pub fn set<M: DataMap>(&self, key: &[u8], locator: Locator, store: &RecordStore<M>) {
+        match &self.index {
+            Index::Int(index) => index.insert(stored_int(key), locator.bits()),
+            Index::Bytes(index) => index.insert(key, locator.bits(), store),
+        };
+    }
+
+    /// As [`Table::get`], for writers: a record that cannot be read counts, as far as it can only be the key's.
+    pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {
+        let bits = match &self.index {
+            Index::Int(index) => index.get(stored_int(key)),
+            Index::Bytes(index) => index.newest(key, store),
+        };
+        bits.and_then(Locator::from_bits)
+    }
+
+    /// Whether the index leads from `key` to `locator`. Reads no record, so it holds for damaged ones too.
+    pub fn leads_to(&self, key: &[u8], locator: Locator) -> bool {
         match &self.index {
             Index::Int(index) => {
-                index.insert(stored_int(key), locator.bits());
+                int_key(key).and_then(|key| index.get(key)) == Some(locator.bits())
             }
-            Index::Bytes(index) => {
-                index.insert(key, locator.bits(), store)?;
-            }
+            Index::Bytes(index) => index.leads_to(key, locator.bits()),
         }
-        Ok(())
+    }
+
+    /// Whether a lookup of `key` finds `locator` as long as a walk in order does.
+    pub fn is_found(&self, key: &[u8], locator: Locator) -> bool {
+        match &self.index {
+            // One structure serves both.
+            Index::Int(_) => true,
+            Index::Bytes(index) => index.sides_agree(key, locator.bits()),
+        }
     }
 
     /// Forgets `key` if its newest record is still `locator`, and tells whether it was.
@@ -163,7 +197,9 @@ impl Table {
         store: &RecordStore<M>,
     ) -> Result<bool> {
         match &self.index {
-            Index::Int(index) => Ok(index.remove_if(stored_int(key), locator.bits())),
+            Index::Int(index) => {
+                Ok(int_key(key).is_some_and(|key| index.remove_if(key, locator.bits())))
+            }
             Index::Bytes(index) => index.remove_if(key, locator.bits(), store),
         }
     }
@@ -176,10 +212,10 @@ impl Table {
         count_max: usize,
         store: &RecordStore<M>,
         out: &mut Vec<Locator>,
-    ) -> Result<()> {
+    ) {
         match &self.index {
             Index::Int(index) => {
-                let from = from.map(|key| int_key(key).expect("bounds were checked like keys"));
+                let from = from.map(stored_int);
                 let mut entries = Vec::with_capacity(count_max);
                 match direction {
                     Direction::Forward => index.scan(from, count_max, &mut entries),
@@ -190,13 +226,12 @@ impl Table {
             Index::Bytes(index) => {
                 let mut bits = Vec::with_capacity(count_max);
                 match direction {
-                    Direction::Forward => index.scan(from, count_max, store, &mut bits)?,
-                    Direction::Backward => index.scan_rev(from, count_max, store, &mut bits)?,
+                    Direction::Forward => index.scan(from, count_max, store, &mut bits),
+                    Direction::Backward => index.scan_rev(from, count_max, store, &mut bits),
                 }
                 out.extend(bits.into_iter().filter_map(Locator::from_bits));
             }
         }
-        Ok(())
     }
 
     /// Entries of an integer table behind `after`, in order.

@@ -1,21 +1,26 @@
-//! Reading everything again and checking it.
-
-use std::ops::Bound;
+//! Reading everything again and checking it, while writers and checkpoints go on.
+//!
+//! No lock is held meanwhile, so that the callback may call the database. What is looked at may be replaced then: a
+//! structure that is not as expected counts as damaged only if it is still in force afterwards.
 
 use uarr_layout::record::{CHUNK_HEADER_BYTES, Locator};
+use uarr_layout::superblock::Checkpoint;
 use uarr_uring::Storage;
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::read_image;
+use crate::index_walk::Walk;
 use crate::lock;
-use crate::log::LogPosition;
+use crate::recovery::start_of;
 use crate::scan::LogReader;
 use crate::segments::{WAL_DIR, segment_number, segment_path};
 use crate::store::DATA_FILE;
-use crate::table::Direction;
 
-const WINDOW_COUNT: usize = 1024;
+/// Records between two calls of the callback.
+const PROGRESS_COUNT: u64 = 1024;
+/// How often the log is read from a later checkpoint on, since the one before was replaced meanwhile.
+const LOG_ATTEMPT_COUNT_MAX: usize = 100;
 /// At most this many damages are listed; the first ones are enough to act on.
 const DAMAGE_COUNT_MAX: usize = 1000;
 
@@ -54,39 +59,54 @@ impl VerifyReport {
 
 impl<S: Storage> Core<S> {
     /// Reads and checks every record, the log since the older checkpoint, both images and both superblock slots.
-    /// `progress` is told the number of records done.
+    /// `progress` is called with the number of records done, and no lock is held.
     pub fn verify(&self, mut progress: impl FnMut(u64)) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
-        // Checkpoints wait meanwhile, so that neither images nor segments go away.
-        let root = lock(&self.root);
-        for error in root.verify() {
-            report.note(error)?;
-        }
-        for checkpoint in root.block.checkpoints {
-            if checkpoint.number.get() > 0 {
-                let is_int = self.table.kind.is_int();
-                let database = &self.identity.database;
-                match read_image(&self.storage, database, &checkpoint, is_int) {
-                    Ok(_) => report.image_count += 1,
-                    Err(error) => report.note(error)?,
-                }
+        let (checkpoints, damaged_slots) = {
+            let root = lock(&self.root);
+            (root.block.checkpoints, root.verify())
+        };
+        damaged_slots.into_iter().try_for_each(|error| report.note(error))?;
+        for checkpoint in checkpoints.iter().filter(|kept| kept.number.get() > 0) {
+            let database = &self.identity.database;
+            match read_image(&self.storage, database, checkpoint, self.table.kind) {
+                Ok(_) => report.image_count += 1,
+                Err(error) if self.keeps(checkpoint) => report.note(error)?,
+                Err(_) => {}
             }
         }
-        let older = match root.block.checkpoints {
-            [newest, older] if older.segment.get() == 0 => newest,
-            [_, older] => older,
-        };
-        let start = LogPosition {
-            segment: older.segment.get(),
-            offset: older.offset.get(),
-            lsn: older.lsn.get(),
-        };
-        self.verify_log(start, &mut report)?;
+        self.verify_log(&mut report)?;
         self.verify_records(&mut report, &mut progress)?;
         Ok(report)
     }
 
-    fn verify_log(&self, start: LogPosition, report: &mut VerifyReport) -> Result<()> {
+    /// Whether `checkpoint` is one of those that the superblock names.
+    fn keeps(&self, checkpoint: &Checkpoint) -> bool {
+        lock(&self.root).block.checkpoints.contains(checkpoint)
+    }
+
+    fn verify_log(&self, report: &mut VerifyReport) -> Result<()> {
+        for _ in 0..LOG_ATTEMPT_COUNT_MAX {
+            let start = {
+                let checkpoints = lock(&self.root).block.checkpoints;
+                checkpoints[if checkpoints[1].segment.get() == 0 { 0 } else { 1 }]
+            };
+            match self.verify_log_since(&start) {
+                Ok((group_count, damage)) if damage.is_none() || self.keeps(&start) => {
+                    report.group_count = group_count;
+                    return damage.map_or(Ok(()), |damage| report.note(damage));
+                }
+                Err(error) if self.keeps(&start) => return report.note(error),
+                // Its segments were used again meanwhile.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of the groups that can be read up to the present end of the log, and what is wrong behind them.
+    fn verify_log_since(&self, checkpoint: &Checkpoint) -> Result<(u64, Option<Error>)> {
+        let start = start_of(checkpoint);
         let end = self.log_end();
         let failed = |error| Error::io("cannot list the log", error);
         let names = self.storage.list(WAL_DIR).map_err(failed)?;
@@ -95,80 +115,67 @@ impl<S: Storage> Core<S> {
         let block_bytes = self.identity.block_bytes as u64;
         let database = self.identity.database;
         let mut reader = LogReader::new(&self.storage, database, block_bytes, &present, start);
-        let mut reached = start.lsn;
+        let (mut reached, mut group_count) = (start.lsn, 0);
         while reached < end.lsn {
-            match reader.next() {
-                Ok(Ok(group)) => {
-                    report.group_count += 1;
+            match reader.next()? {
+                Ok(group) => {
+                    group_count += 1;
                     reached = group.header.last_lsn();
                 }
-                Ok(Err(stop)) => {
+                Err(stop) => {
                     let detail = format!(
                         "readable only up to LSN {reached}, but the log goes up to LSN {}{}",
                         end.lsn,
                         stop.torn.map(|defect| format!(" ({defect})")).unwrap_or_default()
                     );
                     let (path, at) = (segment_path(stop.position.segment), stop.position.offset);
-                    return report.note(Error::corrupt(path, at, Some(reached + 1), "log", detail));
+                    let damage = Error::corrupt(path, at, Some(reached + 1), "log", detail);
+                    return Ok((group_count, Some(damage)));
                 }
-                Err(error) => return report.note(error),
             }
         }
-        Ok(())
+        Ok((group_count, None))
     }
 
-    /// Walks the index in key order. Behind a damaged record the walk goes on from the last good key.
+    /// Walks the index in key order.
     fn verify_records(
         &self,
         report: &mut VerifyReport,
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
-        let mut last: Option<&[u8]> = None;
-        let mut damaged_count = 0;
-        let mut locators: Vec<Locator> = Vec::with_capacity(WINDOW_COUNT);
-        loop {
-            locators.clear();
-            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-            let wanted = WINDOW_COUNT + damaged_count;
-            let scanned =
-                self.table.scan(Direction::Forward, from, wanted, &self.store, &mut locators);
-            if let Err(error) = scanned {
-                return report.note(error);
+        let mut walk = Walk::default();
+        let mut done_count = 0;
+        while let Some(locator) = walk.next(self) {
+            if let Err(error) = self.verify_record(locator, &mut walk, report) {
+                walk.pass_over(locator);
+                report.note(error)?;
             }
-            let is_end = locators.len() < wanted;
-            locators.iter().for_each(|locator| self.store.prefetch(*locator));
-            for locator in &locators[damaged_count.min(locators.len())..] {
-                match self.verify_record(*locator, last, report) {
-                    Ok(key) => (last, damaged_count) = (Some(key), 0),
-                    Err(error) => {
-                        report.note(error)?;
-                        damaged_count += 1;
-                    }
-                }
-            }
-            progress(report.record_count);
-            if is_end {
-                return Ok(());
+            done_count += 1;
+            if done_count % PROGRESS_COUNT == 0 {
+                progress(report.record_count);
             }
         }
+        progress(report.record_count);
+        Ok(())
     }
 
-    fn verify_record(
-        &self,
+    fn verify_record<'a>(
+        &'a self,
         locator: Locator,
-        last: Option<&[u8]>,
+        walk: &mut Walk<'a>,
         report: &mut VerifyReport,
-    ) -> Result<&[u8]> {
+    ) -> Result<()> {
         let view = self.store.record_verified(locator)?;
         let address = locator.address();
-        let lsn = Some(view.header.lsn.get());
-        if last.is_some_and(|last| last >= view.key()) {
-            let what = "the index leads here for another key";
-            return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
+        let damage = |what| {
+            let lsn = Some(view.header.lsn.get());
+            Err(Error::corrupt(DATA_FILE, address, lsn, "record", what))
+        };
+        if !walk.reach(view.key()) {
+            return damage("the index leads here for another key");
         }
-        if self.table.get(view.key(), &self.store)?.is_none() {
-            let what = "its key is not found through the index";
-            return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
+        if !self.table.is_found(view.key(), locator) {
+            return damage("its key is not found through the index");
         }
         let chunk_start = address & !(self.chunk_bytes - 1);
         if address == chunk_start + CHUNK_HEADER_BYTES {
@@ -176,6 +183,6 @@ impl<S: Storage> Core<S> {
         }
         report.record_count += 1;
         report.record_bytes += (view.key().len() + view.value().len()) as u64;
-        Ok(view.key())
+        Ok(())
     }
 }

@@ -6,18 +6,19 @@ use std::sync::{Mutex, MutexGuard};
 use crate::grow::Writer;
 use crate::hash::KeyHash;
 use crate::ordered::Ordered;
-use crate::points::Points;
+use crate::points::{Found, Points};
 use crate::stats::IndexStats;
 
 /// Longest key in bytes.
 const KEY_LEN_MAX: usize = 65_535;
 
-/// Gives the key that a payload (record address) stands for. Errors are passed through.
+/// Gives the key that a payload (record address) stands for.
 ///
 /// The same payload always gives the same key for as long as the index or a reader may hold it, and
-/// different keys have different payloads.
+/// different keys have different payloads. A source that breaks this, or records that cannot be read, cost what is
+/// asked of their own keys, never the order or the presence of others.
 pub trait KeySource {
-    /// What can go wrong when a record is read.
+    /// Why a record cannot be read. Lookups of its key end with it.
     type Error;
 
     /// The key of the record at `payload`.
@@ -39,8 +40,11 @@ pub struct ByteIndexOptions {
 /// Readers never block; writers take turns on a lock inside. Point methods are linearizable. A scan
 /// reports each key that is present throughout exactly once, in order, consistent per leaf (up to
 /// 64 entries). Replacing the payload of a key is done in place on both sides; a scan beside it may
-/// see the new payload a moment before a `get` does. An error of the [`KeySource`] leaves the index
-/// unchanged.
+/// see the new payload a moment before a `get` does.
+///
+/// A record that cannot be read hinders only lookups of its own key. Writes find its entry by the hash
+/// and the place in the order, so a new record of the key takes its place; where it lies between keys that
+/// begin alike it is passed over.
 pub struct ByteIndex {
     points: Points,
     ordered: Option<Ordered>,
@@ -55,6 +59,15 @@ pub struct ByteIndexStats {
     pub points: IndexStats,
     /// The ordered side, if there is one.
     pub ordered: Option<IndexStats>,
+}
+
+/// How an entry was found.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// Its record has the key, or there is none.
+    Read,
+    /// Its record cannot be read.
+    Claimed,
 }
 
 /// Keys that [`ByteIndex::prefetch`] looks at.
@@ -117,46 +130,75 @@ impl ByteIndex {
         self.points.prefetch(&mut hashes[..count]);
     }
 
+    /// Whether `payload` is stored for `key`, told by its hash: no record is read. Other keys with the same hash
+    /// are none in practice.
+    pub fn leads_to(&self, key: &[u8], payload: u64) -> bool {
+        self.points.leads_to(key, payload)
+    }
+
+    /// Whether `payload` is stored for `key` on the hash side if it is on the ordered one. Reads no record, and holds
+    /// writers up.
+    pub fn sides_agree(&self, key: &[u8], payload: u64) -> bool {
+        let _writer = self.writer();
+        let is_in_order = self.ordered.as_ref().is_some_and(|o| o.holds(key, payload));
+        !is_in_order || self.points.leads_to(key, payload)
+    }
+
+    /// The payload that an [`ByteIndex::upsert`] of `key` would replace: as [`ByteIndex::get`] finds it, or that
+    /// of a record that cannot be read and can only be the key's.
+    pub fn newest<K: KeySource>(&self, key: &[u8], keys: &K) -> Option<u64> {
+        let _writer = self.writer();
+        self.find(key, keys).0.payload
+    }
+
     /// Stores `payload`, whose record can be read already, for `key`; returns the payload it
     /// replaces.
-    pub fn insert<K: KeySource>(
-        &self,
-        key: &[u8],
-        payload: u64,
-        keys: &K,
-    ) -> Result<Option<u64>, K::Error> {
+    pub fn insert<K: KeySource>(&self, key: &[u8], payload: u64, keys: &K) -> Option<u64> {
         self.upsert(key, keys, |_| payload)
     }
 
     /// Stores for `key` what `payload` makes of the payload present, and returns the one it replaces. The record of
-    /// the new one can be read when `payload` returns; it is called once, unless the lookup fails, and
-    /// must not write to the index.
+    /// the new one can be read when `payload` returns; it is called once and must not write to the index.
     pub fn upsert<K: KeySource>(
         &self,
         key: &[u8],
         keys: &K,
         payload: impl FnOnce(Option<u64>) -> u64,
-    ) -> Result<Option<u64>, K::Error> {
+    ) -> Option<u64> {
         check_key(key);
         let mut writer = self.writer();
-        let found = self.points.find(key, keys)?;
+        let (found, entry) = self.find(key, keys);
         let payload = payload(found.payload);
         if let Some(ordered) = &self.ordered {
-            match found.payload {
-                Some(before) => ordered.replace(key, before, payload),
-                None => ordered.insert(key, payload, keys)?,
+            match (found.payload, entry) {
+                (Some(before), Entry::Read) => ordered.replace(key, before, payload),
+                (Some(before), Entry::Claimed) => ordered.renew(key, before, payload, keys),
+                (None, _) => ordered.insert(key, payload, keys),
             }
         }
         self.points.put(&mut writer, &found, payload);
-        Ok(found.payload)
+        found.payload
     }
 
-    /// Removes `key` and returns its payload.
+    /// The entry of `key`. Writer only.
+    fn find<K: KeySource>(&self, key: &[u8], keys: &K) -> (Found, Entry) {
+        let found = self.points.find(key, keys);
+        if found.payload.is_some() {
+            return (found, Entry::Read);
+        }
+        let is_place = |payload| self.ordered.as_ref().is_none_or(|o| o.holds(key, payload));
+        match found.claimed() {
+            Some(claimed) if claimed.payload.is_some_and(is_place) => (claimed, Entry::Claimed),
+            _ => (found, Entry::Read),
+        }
+    }
+
+    /// Removes `key` and returns its payload. On error nothing was changed.
     pub fn remove<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Option<u64>, K::Error> {
         self.remove_where(key, keys, |_| true)
     }
 
-    /// Removes `key` if it still has this payload; says whether it did.
+    /// Removes `key` if it still has this payload; says whether it did. On error nothing was changed.
     pub fn remove_if<K: KeySource>(
         &self,
         key: &[u8],
@@ -173,7 +215,7 @@ impl ByteIndex {
         wanted: impl Fn(u64) -> bool,
     ) -> Result<Option<u64>, K::Error> {
         let mut writer = self.writer();
-        let found = self.points.find(key, keys)?;
+        let (found, _) = self.find(key, keys);
         let Some(payload) = found.payload.filter(|&payload| wanted(payload)) else {
             return Ok(None);
         };
@@ -193,30 +235,27 @@ impl ByteIndex {
         expected: u64,
         payload: u64,
         keys: &K,
-    ) -> Result<bool, K::Error> {
+    ) -> bool {
         let mut writer = self.writer();
-        let found = self.points.find(key, keys)?;
+        let (found, entry) = self.find(key, keys);
         if found.payload != Some(expected) {
-            return Ok(false);
+            return false;
         }
         if let Some(ordered) = &self.ordered {
-            ordered.replace(key, expected, payload);
+            match entry {
+                Entry::Read => ordered.replace(key, expected, payload),
+                Entry::Claimed => ordered.renew(key, expected, payload, keys),
+            }
         }
         self.points.put(&mut writer, &found, payload);
-        Ok(true)
+        true
     }
 
     /// Appends up to `max` payloads to `out` in ascending order of their keys, from the bound on;
-    /// fewer only at the end. An error leaves `out` as it was. The index must be ordered
-    /// (asserted).
-    pub fn scan<K: KeySource>(
-        &self,
-        from: Bound<&[u8]>,
-        max: usize,
-        keys: &K,
-        out: &mut Vec<u64>,
-    ) -> Result<(), K::Error> {
-        self.order().scan(from, max, keys, out)
+    /// fewer only at the end. Records that cannot be read are reported where they may lie in the
+    /// range. The index must be ordered (asserted).
+    pub fn scan<K: KeySource>(&self, from: Bound<&[u8]>, max: usize, keys: &K, out: &mut Vec<u64>) {
+        self.order().scan(from, max, keys, out);
     }
 
     /// As [`ByteIndex::scan`], in descending order.
@@ -226,8 +265,8 @@ impl ByteIndex {
         max: usize,
         keys: &K,
         out: &mut Vec<u64>,
-    ) -> Result<(), K::Error> {
-        self.order().scan_rev(from, max, keys, out)
+    ) {
+        self.order().scan_rev(from, max, keys, out);
     }
 
     fn order(&self) -> &Ordered {

@@ -34,6 +34,17 @@ pub(crate) struct Points {
 pub(crate) struct Found {
     at: u64,
     pub(crate) payload: Option<u64>,
+    /// Place and payload of the first entry on the way whose record cannot be read. If the key was not found it is
+    /// the key's in all likelihood: two keys rarely share 64 bits.
+    unreadable: Option<(u64, u64)>,
+}
+
+impl Found {
+    /// The unreadable entry on the way, if there is one, taken for the key's.
+    pub(crate) fn claimed(&self) -> Option<Self> {
+        let (at, payload) = self.unreadable?;
+        Some(Self { at, payload: Some(payload), unreadable: None })
+    }
 }
 
 /// How a chain closes the gap that a removed entry leaves, to be carried out as one step.
@@ -107,9 +118,12 @@ impl Points {
         loop {
             let moves = self.moves.load(Acquire);
             let home = self.home(key);
-            let found = self.probe(home, key, keys)?;
+            let (found, error) = self.probe(home, key, keys);
             if found.payload.is_some() || found.at == home {
                 return Ok(found.payload);
+            }
+            if let Some(error) = error {
+                return Err(error);
             }
             // The key was not in the chain: certain only if the chain was not moved meanwhile.
             fence(Acquire);
@@ -122,20 +136,47 @@ impl Points {
     }
 
     /// The entry of `key`, or the free place at the end of its chain. Writer only.
-    pub(crate) fn find<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<Found, K::Error> {
-        self.probe(self.home(key), key, keys)
+    pub(crate) fn find<K: KeySource>(&self, key: &[u8], keys: &K) -> Found {
+        self.probe(self.home(key), key, keys).0
     }
 
-    fn probe<K: KeySource>(&self, home: u64, key: &[u8], keys: &K) -> Result<Found, K::Error> {
+    /// Looks for `key` from `home` on, beyond records that cannot be read; with the error of the first of them.
+    fn probe<K: KeySource>(&self, home: u64, key: &[u8], keys: &K) -> (Found, Option<K::Error>) {
         let guard = epoch::pin();
         let mut at = home;
+        let mut unreadable = None;
+        let mut first_error = None;
         loop {
             let payload = self.tree.get(at, &guard);
-            match payload {
-                Some(payload) if keys.key(payload)? != key => at = at.wrapping_add(1),
-                payload => return Ok(Found { at, payload }),
+            let Some(present) = payload else {
+                return (Found { at, payload, unreadable }, first_error);
+            };
+            match keys.key(present) {
+                Ok(found) if found == key => {
+                    return (Found { at, payload, unreadable: None }, None);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    unreadable.get_or_insert((at, present));
+                    first_error.get_or_insert(error);
+                }
             }
+            at = at.wrapping_add(1);
         }
+    }
+
+    /// Whether `payload` is that of an entry in the chain of `key`, so that its key is this one in all likelihood. Reads
+    /// no record.
+    pub(crate) fn leads_to(&self, key: &[u8], payload: u64) -> bool {
+        let guard = epoch::pin();
+        let mut at = self.home(key);
+        while let Some(present) = self.tree.get(at, &guard) {
+            if present == payload {
+                return true;
+            }
+            at = at.wrapping_add(1);
+        }
+        false
     }
 
     pub(crate) fn put(&self, writer: &mut Writer, found: &Found, payload: u64) {

@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::checksum::crc32c;
 use crate::frame::FrameHeader;
+use crate::limits::{GROUP_BYTES_MAX, LSN_MAX};
 use crate::superblock::FORMAT_VERSION;
 use crate::{DatabaseId, Defect};
 
@@ -186,9 +187,15 @@ impl GroupHeader {
             return Err(Defect::Position { expected: offset, found: header.offset.get() });
         }
         let smallest = (GROUP_HEADER_BYTES + size_of::<FrameHeader>()) as u64;
-        let span = header.first_lsn.get().checked_add(u64::from(header.record_count.get()));
-        if header.record_count.get() == 0 || header.group_bytes.get() < smallest || span.is_none() {
+        let is_length = (smallest..=GROUP_BYTES_MAX).contains(&header.group_bytes.get());
+        // No frame is shorter than its header.
+        let frame_count_max = header.group_bytes.get() / size_of::<FrameHeader>() as u64;
+        let record_count = u64::from(header.record_count.get());
+        if !is_length || record_count == 0 || record_count > frame_count_max {
             return Err(Defect::Length);
+        }
+        if header.first_lsn.get() > LSN_MAX - record_count {
+            return Err(Defect::Field("first LSN"));
         }
         if !has_magic {
             return Err(Defect::DamagedMagic);

@@ -15,6 +15,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::crc32c;
+use crate::limits::BLOCK_BYTES;
 use crate::superblock::FORMAT_VERSION;
 use crate::{DatabaseId, Defect};
 
@@ -117,8 +118,11 @@ impl PieceHeader {
         if header.magic != MAGIC {
             return Err(Defect::Magic);
         }
-        let (used, piece) = (header.used_bytes.get() as usize, header.piece_bytes.get() as usize);
-        if piece > PIECE_BYTES_MAX || PIECE_HEADER_BYTES + used > piece {
+        let (used, piece) = (header.used_bytes.get(), header.piece_bytes.get());
+        let is_piece =
+            piece as usize <= PIECE_BYTES_MAX && piece.is_multiple_of(*BLOCK_BYTES.start());
+        let room = piece.checked_sub(PIECE_HEADER_BYTES as u32);
+        if !is_piece || room.is_none_or(|room| used > room) {
             return Err(Defect::Length);
         }
         Ok(header.clone())
@@ -146,6 +150,9 @@ impl PieceHeader {
         }
         if self.offset.get() != offset {
             return Err(Defect::Position { expected: offset, found: self.offset.get() });
+        }
+        if self.table.get() != 0 {
+            return Err(Defect::Field("table"));
         }
         let kind = match self.kind.get() {
             1 => PieceKind::IntEntries,

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod geometry;
 pub mod group;
 pub mod image;
+pub mod limits;
 pub mod patch;
 pub mod record;
 pub mod superblock;
@@ -74,6 +75,8 @@ pub enum Defect {
     Entry,
     /// A kind or flag that this version does not know.
     Kind(u8),
+    /// The checksum is right, but no program writes such a value into this field.
+    Field(&'static str),
 }
 
 impl fmt::Display for Defect {
@@ -95,6 +98,7 @@ impl fmt::Display for Defect {
             Self::Entry => write!(f, "an entry is out of order or names no record"),
             Self::Length => write!(f, "lengths contradict each other"),
             Self::Kind(kind) => write!(f, "unknown kind {kind}"),
+            Self::Field(name) => write!(f, "the value of field '{name}' is impossible"),
         }
     }
 }

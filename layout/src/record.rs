@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use crate::checksum::{Seed, crc32c};
 use crate::frame::{Frame, FrameKind, payload_crc};
 use crate::geometry::{record_bytes, value_offset};
+use crate::limits::{LSN_MAX, VALUE_BYTES_MAX};
 use crate::superblock::FORMAT_VERSION;
 use crate::{DatabaseId, Defect};
 
@@ -215,7 +216,14 @@ impl RecordHeader {
         if self.flags.get() & !KNOWN_FLAGS != 0 {
             return Err(Defect::Kind((self.flags.get() & 0xff) as u8));
         }
-        Ok(())
+        match () {
+            () if self.value_bytes.get() as usize > VALUE_BYTES_MAX => {
+                Err(Defect::Field("value bytes"))
+            }
+            () if self.key_bytes.get() == 0 => Err(Defect::Field("key bytes")),
+            () if self.lsn.get() > LSN_MAX => Err(Defect::Field("LSN")),
+            () => Ok(()),
+        }
     }
 
     /// Checks key and value against the payload checksum.

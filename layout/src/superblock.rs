@@ -9,6 +9,11 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::crc32c;
+use crate::geometry::PAGE_BYTES;
+use crate::limits::{
+    BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX,
+    SEGMENT_BLOCKS_MIN, SEGMENT_BYTES,
+};
 use crate::{DatabaseId, Defect};
 
 /// Bytes of a slot that the checksum covers.
@@ -55,6 +60,31 @@ pub struct Checkpoint {
     pub image_bytes: U64,
     /// Entries in the image.
     pub entry_count: U64,
+}
+
+impl Checkpoint {
+    fn check(&self, block_bytes: u32, next_lsn: u64) -> Result<(), Defect> {
+        let (lsn, end_lsn) = (self.lsn.get(), self.end_lsn.get());
+        let (offset, data_tail) = (self.offset.get(), self.data_tail.get());
+        let is_possible = [
+            ("number of a checkpoint", self.number.get() < NUMBER_MAX),
+            ("LSN of a checkpoint", lsn < next_lsn),
+            ("end LSN of a checkpoint", end_lsn < next_lsn),
+            ("segment of a checkpoint", self.segment.get() < NUMBER_MAX),
+            (
+                "offset of a checkpoint",
+                offset <= NUMBER_MAX && offset.is_multiple_of(block_bytes.into()),
+            ),
+            (
+                "data tail of a checkpoint",
+                data_tail <= DATA_BYTES_MAX && data_tail.is_multiple_of(PAGE_BYTES),
+            ),
+        ];
+        match is_possible.iter().find(|(_, is_possible)| !is_possible) {
+            Some((field, _)) => Err(Defect::Field(field)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The content of a slot.
@@ -161,7 +191,34 @@ impl Superblock {
         if version > FORMAT_VERSION || version.0 == 0 {
             return Err(Defect::Version { major: version.0, minor: version.1 });
         }
+        block.check()?;
         Ok(Some(block.clone()))
+    }
+
+    /// Checks that every field lies within its limits.
+    pub fn check(&self) -> Result<(), Defect> {
+        let block_bytes = self.block_bytes.get();
+        let segment_bytes = self.segment_bytes.get();
+        let chunk_bytes = self.chunk_bytes.get();
+        let next_lsn = self.next_lsn.get();
+        let is_segment = segment_bytes.is_power_of_two() && SEGMENT_BYTES.contains(&segment_bytes);
+        let is_possible = [
+            ("generation", self.generation.get() < NUMBER_MAX),
+            ("life", self.life.get() >> 32 < LIFE_COUNT_MAX),
+            ("closed", self.closed.get() <= 1),
+            ("key kind", self.key_kind.get() <= 2),
+            ("block bytes", block_bytes.is_power_of_two() && BLOCK_BYTES.contains(&block_bytes)),
+            ("segment bytes", is_segment),
+            ("chunk bytes", chunk_bytes.is_power_of_two() && CHUNK_BYTES.contains(&chunk_bytes)),
+            ("next LSN", next_lsn <= LSN_MAX),
+        ];
+        if let Some((field, _)) = is_possible.iter().find(|(_, is_possible)| !is_possible) {
+            return Err(Defect::Field(field));
+        }
+        if segment_bytes / u64::from(block_bytes) < SEGMENT_BLOCKS_MIN {
+            return Err(Defect::Field("segment bytes"));
+        }
+        self.checkpoints.iter().try_for_each(|checkpoint| checkpoint.check(block_bytes, next_lsn))
     }
 }
 
@@ -175,7 +232,37 @@ mod tests {
         let mut block = Superblock::new(DatabaseId([7; 16]), geometry);
         block.generation = 3.into();
         block.checkpoints[0].lsn = 99.into();
+        block.next_lsn = 100.into();
         block
+    }
+
+    #[test]
+    fn impossible_fields_are_named() {
+        let cases: [(&str, fn(&mut Superblock)); 15] = [
+            ("generation", |block| block.generation = NUMBER_MAX.into()),
+            ("life", |block| block.life = (LIFE_COUNT_MAX << 32).into()),
+            ("closed", |block| block.closed = 2.into()),
+            ("key kind", |block| block.key_kind = 3.into()),
+            ("block bytes", |block| block.block_bytes = 256.into()),
+            ("block bytes", |block| block.block_bytes = 4097.into()),
+            ("segment bytes", |block| block.segment_bytes = (1 << 17).into()),
+            ("segment bytes", |block| block.block_bytes = (1 << 20).into()),
+            ("chunk bytes", |block| block.chunk_bytes = (3 << 20).into()),
+            ("next LSN", |block| block.next_lsn = u64::MAX.into()),
+            ("LSN of a checkpoint", |block| block.next_lsn = 99.into()),
+            ("end LSN of a checkpoint", |block| block.checkpoints[1].end_lsn = 100.into()),
+            ("segment of a checkpoint", |block| block.checkpoints[0].segment = NUMBER_MAX.into()),
+            ("offset of a checkpoint", |block| block.checkpoints[0].offset = 4097.into()),
+            ("data tail of a checkpoint", |block| block.checkpoints[0].data_tail = 64.into()),
+        ];
+        for (name, change) in cases {
+            let mut block = sample();
+            if name == "segment bytes" {
+                block.segment_bytes = (1 << 23).into();
+            }
+            change(&mut block);
+            assert_eq!(Superblock::from_slot(&block.to_slot()), Err(Defect::Field(name)));
+        }
     }
 
     #[test]

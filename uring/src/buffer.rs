@@ -50,13 +50,18 @@ impl AlignedBuffer {
     ///
     /// Panics beyond 1 TiB; aborts, as every allocation does, when there is no memory.
     pub fn new(len: usize) -> Self {
+        Self::try_new(len).unwrap_or_else(|layout| handle_alloc_error(layout))
+    }
+
+    /// As [`AlignedBuffer::new`], for lengths that come from a disk: where there is no memory, what was asked for.
+    pub fn try_new(len: usize) -> Result<Self, Layout> {
         assert!(len <= BUFFER_BYTES_MAX, "a buffer of {len} bytes is a mistake");
         let len = len.max(1).next_multiple_of(PAGE_BYTES);
         let layout = Self::layout(len);
         // SAFETY: the size of `layout` is not zero: `len` was raised to at least one page.
         let memory = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(memory) else { handle_alloc_error(layout) };
-        Self { start, len, dirty_bytes: 0, registration: None }
+        let start = NonNull::new(memory).ok_or(layout)?;
+        Ok(Self { start, len, dirty_bytes: 0, registration: None })
     }
 
     fn layout(len: usize) -> Layout {

@@ -211,6 +211,21 @@ impl StorageFile for SystemFile {
         Ok(progress.done)
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        let Ok(start) = i64::try_from(offset) else { return Ok(None) };
+        // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed. The position that it moves
+        // is not used: every read and write names its own.
+        let found = unsafe { libc::lseek(self.fd(), start, libc::SEEK_DATA) };
+        if let Ok(found) = u64::try_from(found) {
+            return Ok(Some(found));
+        }
+        match io::Error::last_os_error() {
+            cause if cause.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            // The file system does not tell.
+            _ => Ok(Some(offset)),
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         if self.marks().is_some_and(|marks| marks.intersects(offset, bytes.len() as u64)) {
             return Err(invalid_input(format!(

@@ -137,6 +137,11 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
     /// buffer's address, its length and `offset` are multiples of the block size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Where there may be other bytes than zeros at or behind `offset`; `None`: not before the end of the file. What
+    /// cannot find holes answers with `offset`.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
     /// Writes all of `bytes`; not durable before `make_durable`. Alignment as for `read_at`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes content and length durable (fdatasync).

@@ -1,8 +1,11 @@
 //! The writer of the ordered side. The caller holds the index's lock.
 //!
 //! A change copies one leaf (and, when leaves are cut or joined, the branches above as far as they
-//! change), then publishes the copy with one store. Records are read before anything is published,
-//! so an error changes nothing.
+//! change), then publishes the copy with one store.
+//!
+//! Records may fail to be read, or have other keys than they were entered with. What the nodes know decides then:
+//! prefix and head of each entry. A leaf is cut between different heads, and keeps its prefix, where its records do
+//! not tell more; if neither is possible it grows beyond its usual size.
 
 use std::sync::Arc;
 
@@ -32,53 +35,90 @@ struct Newcomer<'a, K> {
 }
 
 impl<'a, K: KeySource> Newcomer<'a, K> {
-    fn key_of(&self, entry: &Entry) -> Result<&'a [u8], K::Error> {
-        let payload = entry.payload();
-        if payload == self.payload { Ok(self.key) } else { self.keys.key(payload) }
+    /// The key of an entry of `leaf`, if it can be read and is the one that was entered.
+    fn key_of(&self, leaf: &Leaf, entry: &Entry) -> Option<&'a [u8]> {
+        if entry.payload() == self.payload {
+            return Some(self.key);
+        }
+        leaf.key_of(entry, self.keys)
     }
 }
 
 impl Ordered {
-    /// Adds `key`, which is absent.
-    pub(crate) fn insert<K: KeySource>(
-        &self,
-        key: &[u8],
-        payload: u64,
-        keys: &K,
-    ) -> Result<(), K::Error> {
+    /// Adds `key`, which is absent on the hash side.
+    pub(crate) fn insert<K: KeySource>(&self, key: &[u8], payload: u64, keys: &K) {
         let guard = epoch::pin();
         let way = self.way(Target::Key(key), &guard);
-        let place = way.leaf.find(key, keys)?;
-        let at = place.expect_err("the hash side found no entry of this key");
-        let leaf = way.leaf.with(at, key, payload);
-        if leaf.entries.len() <= ENTRIES_MAX {
-            self.publish_leaf(&way, leaf, &guard);
-            return Ok(());
-        }
-        let newcomer = Newcomer { key, payload, keys };
-        let cut = cut_of(&leaf, at);
+        let at = match way.leaf.find(key, keys) {
+            Err(gap) => gap.start,
+            // Only where a record has another key than it was entered with.
+            Ok(at) => return way.leaf.entries[at].set_payload(payload),
+        };
+        self.publish_grown(
+            &way,
+            way.leaf.with(at, key, payload),
+            at,
+            &Newcomer { key, payload, keys },
+            &guard,
+        );
+    }
+
+    /// Puts `leaf`, the new form of the leaf at the end of the way with one more entry at `at`, in its place: in two
+    /// parts if it became too large.
+    fn publish_grown<K: KeySource>(
+        &self,
+        way: &Way,
+        leaf: Leaf,
+        at: usize,
+        newcomer: &Newcomer<K>,
+        guard: &Guard,
+    ) {
+        let is_large = leaf.entries.len() > ENTRIES_MAX;
+        let Some((cut, between)) = is_large.then(|| cut_of(&leaf, at, newcomer)).flatten() else {
+            return self.publish_leaf(way, leaf, guard);
+        };
         let (left, right) = leaf.entries.split_at(cut);
-        let between = separator(newcomer.key_of(&left[cut - 1])?, newcomer.key_of(&right[0])?);
-        let left = part(&leaf, left, &newcomer)?;
-        let right = part(&leaf, right, &newcomer)?;
-        let pair = [left, right].map(|leaf| Word::new(Node::Leaf(leaf)));
-        self.publish_pair(&way, pair, between, &guard);
-        Ok(())
+        let parts = [part(&leaf, left, newcomer), part(&leaf, right, newcomer)];
+        let pair = parts.map(|leaf| Word::new(Node::Leaf(leaf)));
+        self.publish_pair(way, pair, between, guard);
+    }
+
+    /// Whether `payload` lies where `key` does, as far as the nodes tell. Reads no record.
+    pub(crate) fn holds(&self, key: &[u8], payload: u64) -> bool {
+        self.seat(key, payload, &epoch::pin()).is_some()
+    }
+
+    /// Way to and place of the entry that `key` has with `payload`. An entry that could not be read when a leaf was
+    /// cut among keys that begin alike may lie in the leaf beside its own.
+    fn seat<'g>(&self, key: &[u8], payload: u64, guard: &'g Guard) -> Option<(Way<'g>, usize)> {
+        let own = || self.way(Target::Key(key), guard);
+        let seat = |way: Way<'g>| way.leaf.position(key, payload).map(|at| (way, at));
+        seat(own())
+            .or_else(|| seat(own().beside(true, guard)?))
+            .or_else(|| seat(own().beside(false, guard)?))
     }
 
     /// Replaces the payload of `key`, which is present with `before`. In place.
     pub(crate) fn replace(&self, key: &[u8], before: u64, payload: u64) {
+        // Both sides hold the same entries, unless records of one payload were entered under several keys.
         let guard = epoch::pin();
-        let way = self.way(Target::Key(key), &guard);
-        let at = way.leaf.position(key, before).expect("both sides hold the same entries");
-        way.leaf.entries[at].set_payload(payload);
+        if let Some((way, at)) = self.seat(key, before, &guard) {
+            way.leaf.entries[at].set_payload(payload);
+        }
+    }
+
+    /// Replaces the payload of `key`, which is present with `before`, whose record cannot be read: only now is its
+    /// place among keys that begin alike known. A scan beside it may meet both.
+    pub(crate) fn renew<K: KeySource>(&self, key: &[u8], before: u64, payload: u64, keys: &K) {
+        self.insert(key, payload, keys);
+        self.remove(key, before);
     }
 
     /// Removes `key`, which is present with `payload`.
     pub(crate) fn remove(&self, key: &[u8], payload: u64) {
         let guard = epoch::pin();
-        let way = self.way(Target::Key(key), &guard);
-        let at = way.leaf.position(key, payload).expect("both sides hold the same entries");
+        // As in `replace`.
+        let Some((way, at)) = self.seat(key, payload, &guard) else { return };
         let leaf = way.leaf.without(at);
         let Some(step) = way.steps.last() else {
             self.publish_leaf(&way, leaf, &guard);
@@ -201,43 +241,66 @@ fn branch_or_only_child(level: usize, separators: Vec<Arc<[u8]>>, mut children: 
     }
 }
 
-/// Where to cut a leaf that became too large by the entry at `at`: behind or before it if it went
-/// to an end, else where neighbouring heads differ earliest, so that both parts share long
-/// prefixes.
-fn cut_of(leaf: &Leaf, at: usize) -> usize {
+/// Where to cut a leaf that became too large by the entry at `at`, and the separator of the parts: behind or before
+/// it if it went to an end, else where neighbouring heads differ earliest, so that both parts share long
+/// prefixes. `None` if its records do not tell one key from the next anywhere.
+fn cut_of<K: KeySource>(
+    leaf: &Leaf,
+    at: usize,
+    newcomer: &Newcomer<K>,
+) -> Option<(usize, Arc<[u8]>)> {
     let count = leaf.entries.len();
-    if at + 1 == count {
-        return count - 1;
-    }
-    if at == 0 {
-        return 1;
-    }
     let middle = count / 2;
     let alike =
         |cut: usize| (leaf.entries[cut - 1].head ^ leaf.entries[cut].head).leading_zeros() / 8;
-    (count / 4..=count * 3 / 4)
-        .min_by_key(|&cut| (alike(cut), cut.abs_diff(middle)))
-        .unwrap_or(middle)
+    let best = match at {
+        0 => Some(1),
+        at if at + 1 == count => Some(at),
+        _ => (count / 4..=count * 3 / 4).min_by_key(|&cut| (alike(cut), cut.abs_diff(middle))),
+    };
+    let between = |cut: usize| Some((cut, between(leaf, cut, newcomer)?));
+    best.and_then(between).or_else(|| {
+        let mut others: Vec<_> = (1..count).collect();
+        others.sort_unstable_by_key(|&cut| (alike(cut), cut.abs_diff(middle)));
+        others.into_iter().find_map(between)
+    })
 }
 
-/// A leaf of some neighbouring entries of another, behind the longest prefix they share.
-fn part<K: KeySource>(
-    whole: &Leaf,
-    entries: &[Entry],
-    newcomer: &Newcomer<K>,
-) -> Result<Leaf, K::Error> {
-    let first = newcomer.key_of(&entries[0])?;
-    let last = newcomer.key_of(&entries[entries.len() - 1])?;
-    let shared = common_len(first, last);
-    let skip = if entries.len() == 1 { shared.min(PREFIX_ALONE_MAX) } else { shared };
-    if skip == whole.prefix.len() {
-        return Ok(Leaf { prefix: Arc::clone(&whole.prefix), entries: entries.into() });
+/// A string above all keys before `cut` and not above those behind it.
+fn between<K: KeySource>(leaf: &Leaf, cut: usize, newcomer: &Newcomer<K>) -> Option<Arc<[u8]>> {
+    let (left, right) = (&leaf.entries[cut - 1], &leaf.entries[cut]);
+    if left.head != right.head {
+        let shared = (left.head ^ right.head).leading_zeros() as usize / 8;
+        return Some([&*leaf.prefix, &right.head.to_be_bytes()[..=shared]].concat().into());
     }
-    let moved = entries
-        .iter()
-        .map(|entry| Ok(Entry::new(head_of(newcomer.key_of(entry)?, skip), entry.payload())))
-        .collect::<Result<_, K::Error>>()?;
-    Ok(Leaf { prefix: Arc::from(&first[..skip]), entries: moved })
+    separator(newcomer.key_of(leaf, left)?, newcomer.key_of(leaf, right)?)
+}
+
+/// A leaf of some neighbouring entries of another, behind the longest prefix they share, as far as it is known.
+fn part<K: KeySource>(whole: &Leaf, entries: &[Entry], newcomer: &Newcomer<K>) -> Leaf {
+    let renewed = || {
+        let first = newcomer.key_of(whole, &entries[0])?;
+        let last = newcomer.key_of(whole, &entries[entries.len() - 1])?;
+        let shared = common_len(first, last);
+        let skip = if entries.len() == 1 { shared.min(PREFIX_ALONE_MAX) } else { shared };
+        if skip == whole.prefix.len() {
+            return None;
+        }
+        let prefix: Arc<[u8]> = Arc::from(&first[..skip]);
+        let mut moved: Vec<Entry> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let key = newcomer.key_of(whole, entry)?;
+            let head = head_of(key, skip);
+            let ascends = moved.last().is_none_or(|last| last.head <= head);
+            if !ascends || !key.starts_with(&prefix) {
+                return None;
+            }
+            moved.push(Entry::new(head, entry.payload()));
+        }
+        Some(Leaf { prefix, entries: moved.into() })
+    };
+    let same = || Leaf { prefix: Arc::clone(&whole.prefix), entries: entries.into() };
+    renewed().unwrap_or_else(same)
 }
 
 impl Leaf {

@@ -36,7 +36,7 @@ impl Ordered {
             }
             if waiting.len() == ENTRIES_LOADED {
                 let last = waiting[waiting.len() - 1].0.as_ref();
-                let next = separator(last, key.as_ref());
+                let next = separator(last, key.as_ref()).expect("keys are strictly ascending");
                 if keep {
                     leaves.push(Done { separator: border, node: leaf_of(&waiting) });
                 }

@@ -106,13 +106,16 @@ impl Ordered {
         max: usize,
         keys: &K,
         out: &mut Vec<u64>,
-    ) -> Result<(), K::Error> {
+    ) {
         let guard = epoch::pin();
         let mut way = self.way(target_of(from, Target::First), &guard);
+        // Entries that cannot be read may lie behind the key as well as before it.
         let mut start = match from {
             Bound::Unbounded => 0,
-            Bound::Included(key) => way.leaf.find(key, keys)?.unwrap_or_else(|at| at),
-            Bound::Excluded(key) => way.leaf.find(key, keys)?.map_or_else(|at| at, |at| at + 1),
+            Bound::Included(key) => way.leaf.find(key, keys).unwrap_or_else(|gap| gap.start),
+            Bound::Excluded(key) => {
+                way.leaf.find(key, keys).map_or_else(|gap| gap.start, |at| at + 1)
+            }
         };
         let mut wanted = max;
         loop {
@@ -122,7 +125,7 @@ impl Ordered {
             start = 0;
             match way.beside(true, &guard) {
                 Some(next) if wanted > 0 => way = next,
-                _ => return Ok(()),
+                _ => return,
             }
         }
     }
@@ -134,13 +137,15 @@ impl Ordered {
         max: usize,
         keys: &K,
         out: &mut Vec<u64>,
-    ) -> Result<(), K::Error> {
+    ) {
         let guard = epoch::pin();
         let mut way = self.way(target_of(from, Target::Last), &guard);
         let mut end = match from {
             Bound::Unbounded => way.leaf.entries.len(),
-            Bound::Included(key) => way.leaf.find(key, keys)?.map_or_else(|at| at, |at| at + 1),
-            Bound::Excluded(key) => way.leaf.find(key, keys)?.unwrap_or_else(|at| at),
+            Bound::Included(key) => {
+                way.leaf.find(key, keys).map_or_else(|gap| gap.end, |at| at + 1)
+            }
+            Bound::Excluded(key) => way.leaf.find(key, keys).unwrap_or_else(|gap| gap.end),
         };
         let mut wanted = max;
         loop {
@@ -149,7 +154,7 @@ impl Ordered {
             wanted -= entries.len().min(wanted);
             match way.beside(false, &guard) {
                 Some(next) if wanted > 0 => way = next,
-                _ => return Ok(()),
+                _ => return,
             }
             end = way.leaf.entries.len();
         }

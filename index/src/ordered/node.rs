@@ -3,11 +3,13 @@
 //! A node keeps the bytes that all its keys begin with once, and of each key the next eight bytes
 //! as one big-endian number, its head (short keys are padded with zeros). Heads decide all
 //! comparisons but ties; ties are decided by whole keys: separators hold theirs, entries are read
-//! from their records.
+//! from their records. Among ties the place of an entry that cannot be read, or whose record has another key, is not
+//! known; it is passed over, and decides nothing about others.
 //!
 //! Invariants: nodes never change, except for payloads (replaced in place) and child words; both
 //! are atomics. Heads never fall; equal heads are in the order of the whole keys.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -100,10 +102,9 @@ pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// The shortest string above `left` that `right` begins with. `left < right`.
-pub(super) fn separator(left: &[u8], right: &[u8]) -> Arc<[u8]> {
-    assert!(left < right, "keys are strictly ascending");
-    Arc::from(&right[..common_len(left, right) + 1])
+/// The shortest string above `left` that `right` begins with, if `left < right`.
+pub(super) fn separator(left: &[u8], right: &[u8]) -> Option<Arc<[u8]>> {
+    (left < right).then(|| Arc::from(&right[..common_len(left, right) + 1]))
 }
 
 fn side_of(prefix: &[u8], key: &[u8]) -> Side {
@@ -127,31 +128,43 @@ impl Leaf {
         size_of::<Node>() + self.prefix.len() + self.entries.len() * size_of::<Entry>()
     }
 
-    /// The place of `key`: `Ok` where it is, `Err` where it would be inserted.
-    pub(super) fn find<K: KeySource>(
-        &self,
-        key: &[u8],
-        keys: &K,
-    ) -> Result<Result<usize, usize>, K::Error> {
+    /// The place of `key`: `Ok` where it is, `Err` where it would be inserted: anywhere in a gap whose entries
+    /// cannot be read, and which is empty as a rule.
+    pub(super) fn find<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<usize, Range<usize>> {
+        let count = self.entries.len();
         let head = match side_of(&self.prefix, key) {
-            Side::Before => return Ok(Err(0)),
-            Side::After => return Ok(Err(self.entries.len())),
+            Side::Before => return Err(0..0),
+            Side::After => return Err(count..count),
             Side::Within(head) => head,
         };
         let mut low = self.entries.partition_point(|entry| entry.head < head);
         let mut high = low;
-        while high < self.entries.len() && self.entries[high].head == head {
+        while high < count && self.entries[high].head == head {
             high += 1;
         }
         while low < high {
-            let middle = (low + high) / 2;
-            match keys.key(self.entries[middle].payload())?.cmp(key) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return Ok(Ok(middle)),
-                std::cmp::Ordering::Greater => high = middle,
+            let middle = low + (high - low) / 2;
+            // The nearest one that can be read, the middle itself as a rule.
+            let readable = (middle..high).chain((low..middle).rev());
+            let read = |at: usize| Some((at, self.key_of(&self.entries[at], keys)?));
+            let Some((at, found)) = { readable }.find_map(read) else { break };
+            match found.cmp(key) {
+                std::cmp::Ordering::Less => low = at + 1,
+                std::cmp::Ordering::Equal => return Ok(at),
+                std::cmp::Ordering::Greater => high = at,
             }
         }
-        Ok(Err(low))
+        Err(low..high)
+    }
+
+    /// The key of an entry, if its record can be read and has the bytes that the entry has of it.
+    pub(super) fn key_of<'k, K: KeySource>(&self, entry: &Entry, keys: &'k K) -> Option<&'k [u8]> {
+        keys.key(entry.payload()).ok().filter(|key| self.fits(entry, key))
+    }
+
+    /// Whether `key` has the bytes that `entry` has of its own.
+    pub(super) fn fits(&self, entry: &Entry, key: &[u8]) -> bool {
+        matches!(side_of(&self.prefix, key), Side::Within(head) if head == entry.head)
     }
 
     /// The entry of `key`, which is present with this payload. Reads no record.
@@ -232,7 +245,7 @@ mod tests {
             (b"abc", b"abdzzz", b"abd"),
             (b"\xff", b"\xff\xff", b"\xff\xff"),
         ] {
-            let between = separator(left, right);
+            let between = separator(left, right).expect("left < right");
             assert_eq!(&*between, expected);
             assert!(left < &*between && &*between <= right);
         }

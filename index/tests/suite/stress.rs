@@ -266,7 +266,7 @@ fn churn_bytes(index: &ByteIndex, records: &Records, writer: usize, round: u64) 
         if owner(at) != writer {
         } else if stays(at) || random.below(2) == 0 {
             version += 1;
-            index.insert(key, (at as u64) << 32 | u64::from(version), records).unwrap();
+            index.insert(key, (at as u64) << 32 | u64::from(version), records);
         } else {
             index.remove(key, records).unwrap();
         }
@@ -290,9 +290,9 @@ fn read_bytes_beside(run: &Run, index: &ByteIndex, records: &Records, seed: u64)
         }
         found.clear();
         if random.below(2) == 0 {
-            index.scan(Bound::Unbounded, usize::MAX, records, &mut found).unwrap();
+            index.scan(Bound::Unbounded, usize::MAX, records, &mut found);
         } else {
-            index.scan_rev(Bound::Unbounded, usize::MAX, records, &mut found).unwrap();
+            index.scan_rev(Bound::Unbounded, usize::MAX, records, &mut found);
             found.reverse();
         }
         let order: Vec<usize> = found.iter().map(|payload| (payload >> 32) as usize).collect();
@@ -310,7 +310,7 @@ fn bytes_beside_writers(mask: u64, count: usize) {
     let options = ByteIndexOptions { ordered: true, hash_seed: 1 };
     let index = ByteIndex::with_hash_mask(options, mask);
     for at in (0..count).filter(|&at| stays(at)) {
-        index.insert(&records.0[at], (at as u64) << 32, &records).unwrap();
+        index.insert(&records.0[at], (at as u64) << 32, &records);
     }
     let run = Run::new(reads_wanted() / 100);
     let rounds = if cfg!(miri) { 1 } else { 20_000 / count as u64 };

@@ -1,0 +1,296 @@
+//! Damage of one record costs that record: nothing else.
+//!
+//! A bit of the record of one key is flipped while the database is closed, in each part of it. Then everything that a
+//! database can do is done with the other keys, and the damaged one is written again or deleted. Before this was
+//! so, a damaged value stopped every checkpoint, made a put of its key poison the database, and kept it from opening.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::ops::Range;
+
+use uarr::value::Patch;
+use uarr::{Builder, ErrorKind, KeyKind, RecoveryMode, uarr};
+use uarr_uring::{Memory, OpenMode, Storage, StorageFile};
+
+type Db = uarr::Db<Memory>;
+
+const COUNT: u64 = 300;
+const VICTIM: u64 = 137;
+const HEADER_BYTES: u64 = 48;
+const DATA_FILE: &str = "data/records.uarr";
+
+fn builder(kind: KeyKind) -> Builder {
+    let sizes = uarr::Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(1 << 16);
+    sizes.address_space_bytes(1 << 26).keys(kind).background(false)
+}
+
+/// Keys that begin alike for longer than the index compares without looking at the records.
+fn name(number: u64) -> String {
+    format!("a customer with quite a long name {number:05}")
+}
+
+/// As they are stored.
+fn key_bytes(kind: KeyKind, number: u64) -> Vec<u8> {
+    match kind {
+        KeyKind::Bytes => name(number).into_bytes(),
+        _ => (number << 40).to_be_bytes().to_vec(),
+    }
+}
+
+fn value(number: u64) -> Vec<u8> {
+    uarr!({ "number": number, "filler": "some text, so that the value is not short" }).to_vec()
+}
+
+fn put(db: &Db, number: u64, value: &[u8]) -> uarr::Result<()> {
+    match db.key_kind() {
+        KeyKind::Bytes => db.put(name(number), value)?,
+        _ => db.put(number << 40, value)?,
+    };
+    Ok(())
+}
+
+fn delete(db: &Db, number: u64) -> uarr::Result<()> {
+    match db.key_kind() {
+        KeyKind::Bytes => db.delete(name(number))?,
+        _ => db.delete(number << 40)?,
+    };
+    Ok(())
+}
+
+fn patch(db: &Db, number: u64, patch: &Patch) -> uarr::Result<()> {
+    match db.key_kind() {
+        KeyKind::Bytes => db.patch(name(number), patch)?,
+        _ => db.patch(number << 40, patch)?,
+    };
+    Ok(())
+}
+
+fn get(db: &Db, number: u64) -> uarr::Result<Option<Vec<u8>>> {
+    let record = match db.key_kind() {
+        KeyKind::Bytes => db.get(name(number))?,
+        _ => db.get(number << 40)?,
+    };
+    Ok(record.map(|record| record.bytes().to_vec()))
+}
+
+/// Even numbers, so that others fit between.
+fn make(kind: KeyKind) -> Memory {
+    let disk = Memory::new();
+    let db = builder(kind).open_on(disk.clone()).unwrap();
+    for number in 0..COUNT {
+        put(&db, 2 * number, &value(number)).unwrap();
+    }
+    db.close().unwrap();
+    disk
+}
+
+/// Which of the records of the victim's key, in the order in which they were written.
+#[derive(Clone, Copy)]
+enum Which {
+    First,
+    Last,
+}
+
+/// What a loss of power leaves of `disk`, with a bit of byte `at` of a record of the victim flipped.
+fn damaged(disk: &Memory, kind: KeyKind, at: u64, which: Which) -> Memory {
+    let disk = disk.crash();
+    let file = disk.open(DATA_FILE, OpenMode::Mapped).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    let key = key_bytes(kind, 2 * VICTIM);
+    let is_key = |window: &[u8]| window == key;
+    let mut keys = bytes.windows(key.len());
+    let found = match which {
+        Which::First => keys.position(is_key),
+        Which::Last => keys.rposition(is_key),
+    };
+    let offset = found.unwrap() as u64 - HEADER_BYTES + at;
+    file.write_at(&[bytes[offset as usize] ^ 4], offset).unwrap();
+    file.make_durable().unwrap();
+    drop(file);
+    disk
+}
+
+fn is_damage<T>(result: uarr::Result<T>, what: &str) {
+    let error = result.err().unwrap_or_else(|| panic!("{what}: the damage was not noticed"));
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error}");
+    assert!(error.to_string().contains(DATA_FILE), "{what}: {error}");
+}
+
+/// Everything with the other keys, beside the damaged one.
+fn use_others(db: &Db, what: &str) {
+    for number in 0..COUNT {
+        let found = get(db, 2 * number);
+        match number {
+            VICTIM => is_damage(found, what),
+            _ => assert_eq!(found.unwrap(), Some(value(number)), "{what}: {number}"),
+        }
+    }
+    // Between its neighbours, in their leaf of the index until it is cut, and out again.
+    for number in 0..COUNT {
+        put(db, 2 * number + 1, b"between").unwrap();
+    }
+    for number in 0..COUNT {
+        delete(db, 2 * number + 1).unwrap();
+    }
+    let change = Patch::from_record(uarr!([[0, ["number"], 77]])).unwrap();
+    patch(db, 2 * VICTIM + 2, &change).unwrap();
+    put(db, 2 * VICTIM + 2, &value(VICTIM + 1)).unwrap();
+    is_damage(patch(db, 2 * VICTIM, &change), what);
+    let mut batch = db.batch();
+    match db.key_kind() {
+        KeyKind::Bytes => (0..3).for_each(|n| batch.add_put(name(2 * VICTIM - 2 + 4 * n), "b")),
+        _ => (0..3).for_each(|n| batch.add_put((2 * VICTIM - 2 + 4 * n) << 40, "b")),
+    }
+    batch.commit().unwrap();
+    for number in [VICTIM - 1, VICTIM + 1, VICTIM + 3] {
+        put(db, 2 * number, &value(number)).unwrap();
+    }
+    let loaded = (0..50).map(|number| (2 * number, value(number)));
+    match db.key_kind() {
+        KeyKind::Bytes => db.ingest(loaded.map(|(number, value)| (name(number), value))).unwrap(),
+        _ => db.ingest(loaded.map(|(number, value)| (number << 40, value))).unwrap(),
+    };
+    db.checkpoint().unwrap();
+    // Ways through all of it meet the damage, from both ends; those that end in front of its neighbour do not.
+    for records in [db.iter().collect::<Vec<_>>(), db.iter().rev().collect()] {
+        let (last, others) = records.split_last().unwrap();
+        is_damage(last.as_ref().map(drop).map_err(Clone::clone), what);
+        assert!(others.iter().all(Result::is_ok), "{what}");
+    }
+    let before = 2 * VICTIM - 4;
+    let count = match db.key_kind() {
+        KeyKind::Bytes => db.range(name(0)..=name(before)).unwrap().map(Result::unwrap).count(),
+        _ => db.range(0..=before << 40).unwrap().map(Result::unwrap).count(),
+    };
+    assert_eq!(count as u64, VICTIM - 1, "{what}");
+    let damages = db.verify(|_| {}).unwrap().damages;
+    assert_eq!(damages.len(), 1, "{what}: {damages:?}");
+    is_damage(Err::<(), _>(damages[0].clone()), what);
+}
+
+/// The parts of a record with a key of `key_len` bytes: header, key, padding, value.
+fn parts(key_len: u64, kind: KeyKind) -> Vec<(&'static str, Range<u64>)> {
+    let value_at = (HEADER_BYTES + key_len).next_multiple_of(8);
+    let mut parts = vec![
+        ("header checksum", 0..4),
+        ("payload checksum", 4..8),
+        ("LSN", 8..16),
+        ("previous", 16..24),
+        ("value length", 32..36),
+        ("key length", 36..38),
+        ("flags", 40..42),
+        ("value", value_at..value_at + 60),
+    ];
+    if kind == KeyKind::Bytes {
+        parts.push(("key, its first byte", HEADER_BYTES..HEADER_BYTES + 1));
+        parts.push(("key, its last byte", HEADER_BYTES + key_len - 1..HEADER_BYTES + key_len));
+    }
+    parts
+}
+
+#[test]
+fn damage_of_a_record_costs_that_record() {
+    for kind in [KeyKind::Bytes, KeyKind::U64] {
+        let made = make(kind);
+        let key_len = key_bytes(kind, 0).len() as u64;
+        for (index, (part, range)) in parts(key_len, kind).into_iter().enumerate() {
+            let what = format!("{kind:?} keys, {part}");
+            let at = range.start + (range.end - range.start) / 2;
+            let disk = damaged(&made, kind, at, Which::Last);
+            let open = || builder(kind).open_on(disk.clone()).unwrap();
+            let db = open();
+            use_others(&db, &what);
+            db.close().unwrap();
+            // The key is not forgotten with its value.
+            let db = open();
+            assert!(db.recovery_report().notes.is_empty(), "{what}");
+            use_others(&db, &what);
+            let healed = (index % 2 == 0).then(|| b"healed".to_vec());
+            match &healed {
+                Some(value) => put(&db, 2 * VICTIM, value).unwrap(),
+                None => delete(&db, 2 * VICTIM).unwrap(),
+            }
+            let check = |db: &Db| {
+                assert_eq!(get(db, 2 * VICTIM).unwrap(), healed, "{what}");
+                let count = db.iter().map(Result::unwrap).count() as u64;
+                assert_eq!(count, COUNT - u64::from(healed.is_none()), "{what}");
+                assert!(db.verify(|_| {}).unwrap().is_clean(), "{what}");
+            };
+            check(&db);
+            db.close().unwrap();
+            let db = open();
+            check(&db);
+            db.checkpoint().unwrap();
+            check(&db);
+        }
+    }
+}
+
+/// The log is replayed over a damaged record: what was written over its key counts, and so do all others.
+#[test]
+fn damage_of_a_record_does_not_stop_replay() {
+    for kind in [KeyKind::Bytes, KeyKind::U64] {
+        let disk = make(kind);
+        let db = builder(kind).open_on(disk.clone()).unwrap();
+        for number in 0..COUNT {
+            put(&db, 2 * number + 1, b"between").unwrap();
+        }
+        let crashed = disk.crash();
+        put(&db, 2 * VICTIM, b"newer").unwrap();
+        let written = disk.crash();
+        drop(db);
+        for at in [4, 33, HEADER_BYTES + 2, HEADER_BYTES + 80] {
+            for (disk, is_written) in [(&crashed, false), (&written, true)] {
+                let disk = damaged(disk, kind, at, Which::First);
+                let db = builder(kind).open_on(disk).unwrap();
+                let found = get(&db, 2 * VICTIM);
+                match is_written {
+                    true => assert_eq!(found.unwrap().as_deref(), Some(&b"newer"[..])),
+                    false => is_damage(found, "replayed"),
+                }
+                for number in (0..COUNT).filter(|number| *number != VICTIM) {
+                    assert_eq!(get(&db, 2 * number).unwrap(), Some(value(number)));
+                    assert_eq!(get(&db, 2 * number + 1).unwrap().as_deref(), Some(&b"between"[..]));
+                }
+                db.close().unwrap();
+            }
+        }
+    }
+}
+
+/// Patches in the log build upon a record that is damaged: the patched key is lost, and only that.
+#[test]
+fn a_patch_of_a_damaged_record_is_lost_alone() {
+    for kind in [KeyKind::Bytes, KeyKind::U64] {
+        let disk = make(kind);
+        let db = builder(kind).open_on(disk.clone()).unwrap();
+        for round in 0..3u64 {
+            let change = Patch::from_record(uarr!([[0, ["number"], 1000 + round]])).unwrap();
+            patch(&db, 2 * VICTIM, &change).unwrap();
+            patch(&db, 2 * VICTIM + 2, &change).unwrap();
+        }
+        let crashed = disk.crash();
+        let patched = get(&db, 2 * VICTIM + 2).unwrap();
+        drop(db);
+        let key_len = key_bytes(kind, 0).len() as u64;
+        let disk = damaged(&crashed, kind, HEADER_BYTES + key_len + 40, Which::First);
+
+        let strict = builder(kind).recovery(RecoveryMode::Strict).open_on(disk.crash());
+        is_damage(strict.map(drop), "strict");
+        for _ in 0..2 {
+            let db = builder(kind).open_on(disk.clone()).unwrap();
+            is_damage(get(&db, 2 * VICTIM), "patched");
+            assert_eq!(get(&db, 2 * VICTIM + 2).unwrap(), patched);
+            for number in (0..COUNT).filter(|number| ![VICTIM, VICTIM + 1].contains(number)) {
+                assert_eq!(get(&db, 2 * number).unwrap(), Some(value(number)));
+            }
+            db.close().unwrap();
+        }
+        let db = builder(kind).open_on(disk.clone()).unwrap();
+        put(&db, 2 * VICTIM, b"healed").unwrap();
+        db.close().unwrap();
+        let db = builder(kind).open_on(disk).unwrap();
+        assert_eq!(get(&db, 2 * VICTIM).unwrap().as_deref(), Some(&b"healed"[..]));
+        assert!(db.verify(|_| {}).unwrap().is_clean());
+    }
+}

@@ -1,0 +1,28 @@
+//! Limits of what structures on disk may say. What lies beyond was written by no program: it is refused before
+//! anything is computed from it, so sums of two such numbers, and the next ones, never overflow.
+
+use std::ops::RangeInclusive;
+
+/// Sizes of log blocks.
+pub const BLOCK_BYTES: RangeInclusive<u32> = 512..=1 << 20;
+/// Regular sizes of log segments.
+pub const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 18..=1 << 32;
+/// A segment has at least so many blocks: the eighth part of it is the largest group buffer, which holds a block
+/// for the segment header and one for the group.
+pub const SEGMENT_BLOCKS_MIN: u64 = 16;
+/// Sizes of the chunks of the data file.
+pub const CHUNK_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 32;
+/// The data file is no longer.
+pub const DATA_BYTES_MAX: u64 = 1 << 46;
+/// Highest LSN: a crash a second, each of which skips up to 2^33, takes 17 years to come here.
+pub const LSN_MAX: u64 = 1 << 62;
+/// Highest number of segments, checkpoints, and generations of the superblock.
+pub const NUMBER_MAX: u64 = 1 << 62;
+/// Highest count of opens, the high half of a life number.
+pub const LIFE_COUNT_MAX: u64 = 1 << 31;
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 65_535;
+/// Longest value: 1 GiB - 4 KiB.
+pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;
+/// No group is longer: it holds one value of the longest, or less.
+pub const GROUP_BYTES_MAX: u64 = 2 << 30;

@@ -263,7 +263,9 @@ impl<S: Storage> Inspector<S> {
                 format!("there is no chunk {index}: the data file has {count}, from 0 on");
             return Err(Error::invalid(message));
         };
-        let before = long_record(&mut reader, &root.database, chunk_bytes, address)?;
+        // It looks back from chunk to chunk.
+        let mut looker = DataReader::new(Window::here_and_there(&file)?, root.database);
+        let before = long_record(&mut looker, &root.database, chunk_bytes, address)?;
         let header = chunk_header(&mut reader, &root.database, address, before.is_some())?;
         let end = (address + chunk_bytes).min(reader.file_bytes());
         let mut chunk = Chunk {

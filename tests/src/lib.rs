@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod fields;
 pub mod files;
 pub mod history;
 pub mod seal;

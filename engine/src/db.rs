@@ -113,7 +113,8 @@ impl<S: Storage> Db<S> {
 
     /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, a full log or a
     /// commit under way are waited for without blocking. All tasks of a group are woken together, by the
-    /// thread that wrote it.
+    /// thread that wrote it. A waker may poll its task at once and call any verb; it must not block until another
+    /// task of this database has gone on.
     ///
     /// Dropping the future withdraws the write only if it was not polled yet; later it may or may not become
     /// durable, whole. A thread is blocked only while space is made that the background should have made

@@ -30,8 +30,8 @@ pub enum ErrorKind {
     TornTail,
     /// The device has no room. Nothing of the call was written. Free space and try again.
     NoSpace,
-    /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`]. Nothing of the
-    /// call was written. Try again later.
+    /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`]; or a waker calls
+    /// [`crate::Db::close`] on a thread that another `close` waits for. Nothing of the call was done. Try again later.
     Busy,
     /// An earlier write or flush failed, so nothing more can be promised. Reads go on; open again to recover
     /// all that was acknowledged.

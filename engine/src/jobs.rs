@@ -19,7 +19,7 @@ use uarr_uring::{Storage, StorageFile};
 
 use crate::commit::PREFAULT_AHEAD_BYTES;
 use crate::core::{Core, Signal};
-use crate::error::{Error, ErrorKind, Result, attempted};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lead::Stint;
 use crate::lock;
 use crate::options::Durability;
@@ -169,6 +169,8 @@ impl<S: Storage> Core<S> {
         true
     }
 
+    /// Has written pages handed to the device. It promises nothing and takes no error away: one of these pages comes out
+    /// at the next flush, which is final.
     fn write_back(&self, tail: u64) -> Result<bool> {
         let start = self.written_back.load(Ordering::Relaxed);
         if tail < start + 2 * WRITE_BACK_PIECE_BYTES {
@@ -176,8 +178,7 @@ impl<S: Storage> Core<S> {
         }
         self.data_file
             .start_write_back(start, WRITE_BACK_PIECE_BYTES)
-            .map_err(attempted)
-            .map_err(|error| self.judge(Error::io("cannot write back the data file", error)))?;
+            .map_err(|error| Error::io("cannot write back the data file", error))?;
         self.written_back.store(start + WRITE_BACK_PIECE_BYTES, Ordering::Relaxed);
         Ok(true)
     }

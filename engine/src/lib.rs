@@ -8,7 +8,8 @@
 //! `options`, `error` are what callers see. `commit` stages writes (`staging`), `patch` and `turns` change values
 //! in part, `lead` brings groups (`group`) to the device, `log` and `segments` write the log, `scan` reads it;
 //! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make
-//! state durable, `open` and `recovery` bring it back; `jobs` drives background work; `verify`, `stats` and `tune`
+//! state durable, `open` and `recovery` bring it back; `jobs` drives background work; `health` says
+//! whether writes are taken, `wakes` where wakers of tasks run; `verify`, `stats` and `tune`
 //! look at it; `inspect`, `record_scan` and `repair` look at one
 //! that is not open and may be damaged.
 //!

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use uarr::{BackendChoice, CommitPath, CommitStrategy, ErrorKind};
+use uarr::{BackendChoice, Builder, CommitPath, CommitStrategy, ErrorKind, KeyKind};
 use uarr_tests::{scratch, small};
 use uarr_uring::{Holder, LockError, Storage, System, SystemOptions};
 
@@ -104,9 +104,14 @@ impl Drop for Frozen<'_> {
     }
 }
 
+fn options(path: &Path) -> Builder {
+    small(path).keys(KeyKind::U64)
+}
+
 /// The child: opens, says so, and writes for ever, saying what was acknowledged.
 fn write_for_ever(path: &Path, strategy: CommitStrategy) {
-    let db = small(path).commit_path(CommitPath::Fixed(strategy)).background(false).open().unwrap();
+    let db =
+        options(path).commit_path(CommitPath::Fixed(strategy)).background(false).open().unwrap();
     for number in 0u64.. {
         db.put(number, number.to_le_bytes()).unwrap();
         println!("put {number}");
@@ -154,7 +159,7 @@ fn kill_with_a_write_in_flight(disk: &Disk, path: &Path, strategy: CommitStrateg
     // Who opens it meanwhile waits, and goes on when the disk has answered.
     let opener = std::thread::spawn({
         let path = path.to_owned();
-        move || small(path).open()
+        move || options(&path).open()
     });
     std::thread::sleep(Duration::from_millis(100));
     assert!(!opener.is_finished(), "{strategy:?}");
@@ -183,7 +188,7 @@ fn a_lock_outlives_its_process_until_the_last_write_has_ended() {
         };
         for (number, strategy) in STRATEGIES.into_iter().enumerate() {
             let path = disk.above.place.join(format!("db{number}"));
-            let made = small(&path).backend(BackendChoice::Ring).open().map(drop);
+            let made = options(&path).backend(BackendChoice::Ring).open().map(drop);
             match made {
                 Ok(()) => kill_with_a_write_in_flight(&disk, &path, strategy),
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => println!("{error}"),

@@ -29,12 +29,15 @@ test-refused:
 # parser of outside bytes. Hours; FUZZ_COUNT and SIM_SEEDS set how many. UARR_SEED_FIRST begins elsewhere.
 SIM_SEEDS ?= 100000
 # All checks of arithmetic and all assertions, at the speed of a release.
-fuzz: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
-fuzz: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
+fuzz sim: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+fuzz sim: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
 # Millions of databases are opened and closed: half of the time goes to the kernel unless freed memory is kept.
 DAMAGE_ENV = MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=2000000000
-fuzz:
+# The simulator alone; prints how many deaths it has tried. Each seed has eight or so.
+sim:
 	UARR_SEEDS=$(SIM_SEEDS) $(CARGO) test --release -p uarr-tests --test sim -- --nocapture legal lies
+
+fuzz: sim
 	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-tests --test fuzz -- --nocapture
 	$(DAMAGE_ENV) UARR_DAMAGE=bits $(CARGO) test --release -p uarr-tests --test damage -- --nocapture closed
 	$(DAMAGE_ENV) UARR_DAMAGE=all $(CARGO) test --release -p uarr-tests --test damage -- --nocapture killed

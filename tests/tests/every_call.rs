@@ -1,7 +1,8 @@
 //! Every call of the disk fails in turn: the first, the second, the third, until a life goes through without one.
 //!
-//! Promise proved: whichever call fails, once or from then on, somebody gets an error that tells the cause; nothing
-//! panics; what was acknowledged is there when the database is opened again, and nothing is that was never written.
+//! Promise proved: whichever call fails, with whatever number, once, a few times or from then on, errors tell the
+//! cause; nothing panics or waits for ever; a caller who goes on as if nothing had happened loses nothing that is
+//! acknowledged; what was acknowledged is there when the database is opened again, and nothing that was never written.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -11,9 +12,13 @@ use uarr::repair::{RepairMode, repair};
 use uarr::value::Patch;
 use uarr::{Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, uarr};
 use uarr_tests::files::{disk_of, files_of};
-use uarr_uring::{FaultKind, Memory, MemoryOptions};
+use uarr_uring::{Fault, FaultKind, Memory, MemoryOptions};
 
 const CALL_COUNT_MAX: u64 = 3000;
+/// So many lives meet an error at least: there are a dozen log writes.
+const FAILED_COUNT_MIN: u64 = 10;
+/// A device that fails, a full one, a quota, a limit of file sizes.
+const ERRNOS: [i32; 4] = [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
 
 fn options(kind: KeyKind, strategy: CommitStrategy) -> Builder {
     Db::builder("memory")
@@ -35,8 +40,11 @@ fn record(number: u64) -> Vec<u8> {
 /// What is acknowledged, and what may be there besides.
 #[derive(Default)]
 struct Model {
-    acknowledged: BTreeMap<u64, Option<Vec<u8>>>,
     attempted: Vec<(u64, Option<Vec<u8>>)>,
+    /// Which attempt of a number was the last one that succeeded.
+    acknowledged: BTreeMap<u64, usize>,
+    /// What failed.
+    errors: Vec<uarr::Error>,
 }
 
 impl Model {
@@ -45,11 +53,16 @@ impl Model {
         number: u64,
         value: Option<Vec<u8>>,
         write: impl FnOnce() -> uarr::Result<()>,
-    ) -> uarr::Result<()> {
-        self.attempted.push((number, value.clone()));
-        write()?;
-        self.acknowledged.insert(number, value);
-        Ok(())
+    ) {
+        self.attempted.push((number, value));
+        if self.attempt(write()).is_some() {
+            self.acknowledged.insert(number, self.attempted.len() - 1);
+        }
+    }
+
+    /// Whatever fails, a life goes on.
+    fn attempt<T>(&mut self, done: uarr::Result<T>) -> Option<T> {
+        done.map_err(|error| self.errors.push(error)).ok()
     }
 
     fn check(&self, db: &Db<Memory>, place: &str) {
@@ -62,12 +75,19 @@ impl Model {
             let known = self.attempted.contains(&(*number, Some(value.clone())));
             assert!(known, "{place}: record {number} was never written");
         }
-        for (number, value) in &self.acknowledged {
-            let attempts = self.attempted.iter().filter(|(other, _)| other == number);
-            let newest = attempts.map(|(_, value)| value).next_back().unwrap();
-            let now = found.get(number);
-            let kept = now == value.as_ref() || now == newest.as_ref();
-            assert!(kept, "{place}: record {number} is not what was acknowledged");
+        for (number, index) in &self.acknowledged {
+            let later = self.attempted[*index..].iter().filter(|(other, _)| other == number);
+            let is_kept =
+                later.map(|(_, value)| value).any(|value| *value == found.get(number).cloned());
+            assert!(is_kept, "{place}: record {number} is not what was acknowledged");
+        }
+    }
+
+    /// Each error tells what the disk said, and none takes a failure for damage.
+    fn check_errors(&self, place: &str) {
+        for error in &self.errors {
+            assert!(error.to_string().contains("os error"), "{place}: no cause: {error:?}");
+            assert_ne!(error.kind(), ErrorKind::Corruption, "{place}: {error:?}");
         }
     }
 }
@@ -78,43 +98,52 @@ fn number_of(key: &[u8]) -> u64 {
 }
 
 /// All that can be asked of a database, in an order that crosses segments and chunks.
-fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) -> uarr::Result<()> {
+fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
     let key = |number: u64| number.to_be_bytes();
-    let db = options.clone().open_on(disk.clone())?;
+    let opened = options.clone().open_on(disk.clone());
+    let Some(db) = model.attempt(opened) else { return };
     for number in 0..14u64 {
         model.write(number, Some(record(number)), || match kind {
             KeyKind::Bytes => db.put(key(number), record(number)).map(drop_commit),
             _ => db.put(number, record(number)).map(drop_commit),
-        })?;
+        });
         if number % 5 == 4 {
-            while db.step()? {}
+            while model.attempt(db.step()) == Some(true) {}
         }
     }
     let patch = Patch::from_record(uarr!([[0, ["number"], 77u64]])).unwrap();
-    let patched = patch.apply(&record(3)).unwrap().to_vec();
-    model.write(3, Some(patched), || match kind {
-        KeyKind::Bytes => db.patch(key(3), &patch).map(drop_commit),
-        _ => db.patch(3u64, &patch).map(drop_commit),
-    })?;
-    db.checkpoint()?;
-    model.write(4, None, || match kind {
-        KeyKind::Bytes => db.delete(key(4)).map(drop_commit),
-        _ => db.delete(4u64).map(drop_commit),
-    })?;
-    db.sync()?;
+    if model.acknowledged.contains_key(&3) {
+        let patched = patch.apply(&record(3)).unwrap().to_vec();
+        model.write(3, Some(patched), || match kind {
+            KeyKind::Bytes => db.patch(key(3), &patch).map(drop_commit),
+            _ => db.patch(3u64, &patch).map(drop_commit),
+        });
+    }
+    // The second one finds out whether the first, if it failed, was right about what it left behind.
+    for _ in 0..2 {
+        model.attempt(db.checkpoint());
+        model.write(4, None, || match kind {
+            KeyKind::Bytes => db.delete(key(4)).map(drop_commit),
+            _ => db.delete(4u64).map(drop_commit),
+        });
+    }
+    model.attempt(db.sync());
     for record in db.iter() {
-        record?;
+        model.attempt(record);
     }
-    if let Some(damage) = db.verify(|_| {})?.damages.into_iter().next() {
-        return Err(damage);
+    if let Some(report) = model.attempt(db.verify(|_| {})) {
+        model.errors.extend(report.damages);
     }
-    db.close()?;
-    look(disk, kind)?;
-    let db = options.clone().open_on(disk.clone())?;
+    if model.attempt(db.close()).is_none() {
+        return;
+    }
+    model.attempt(look(disk, kind));
+    let opened = options.clone().open_on(disk.clone());
+    let Some(db) = model.attempt(opened) else { return };
     model.write(5, None, || match kind {
         KeyKind::Bytes => db.delete(key(5)).map(drop_commit),
         _ => db.delete(5u64).map(drop_commit),
-    })
+    });
 }
 
 fn drop_commit<T>(_: T) {}
@@ -133,33 +162,22 @@ fn look(disk: &Memory, kind: KeyKind) -> uarr::Result<()> {
     repair(&source, &target, RepairMode::Salvage).map(drop_commit)
 }
 
-/// The error of somebody who got one tells what the disk said.
-#[track_caller]
-fn check_cause(error: &uarr::Error, place: &str) {
-    let told = error.to_string();
-    let is_cause = told.contains("os error") || error.kind() == ErrorKind::Corruption;
-    assert!(is_cause, "{place}: the cause is missing: {error:?}");
-}
-
-fn fail_every_call(kind: KeyKind, strategy: CommitStrategy, lasting: bool) {
+/// A life for each call of the disk, in which that call fails by `fault`.
+fn fail_every_call(kind: KeyKind, strategy: CommitStrategy, fault: impl Fn(u64) -> Fault) {
     let options = options(kind, strategy);
     let mut failed_count = 0;
     for nth in 1.. {
         assert!(nth < CALL_COUNT_MAX, "a life never comes to its end");
-        let place = format!("{kind:?}, {strategy:?}, lasting {lasting}, call {nth}");
+        let fault = fault(nth);
+        let place = format!("{kind:?}, {strategy:?}, {fault:?}");
         let disk = Memory::with_options(MemoryOptions { seed: nth, ..Default::default() });
-        match lasting {
-            true => disk.fail_from(FaultKind::Any, nth),
-            false => disk.fail_next(FaultKind::Any, nth),
-        }
+        disk.fail(fault);
         let mut model = Model::default();
-        let lived = live(&disk, &options, kind, &mut model);
-        let happened = disk.step_count() >= nth;
+        live(&disk, &options, kind, &mut model);
+        let happened = disk.faults_waiting() == 0;
         disk.forget_faults();
-        if let Err(error) = &lived {
-            check_cause(error, &place);
-            failed_count += 1;
-        }
+        model.check_errors(&place);
+        failed_count += u64::from(!model.errors.is_empty());
         let disk = match nth % 3 {
             0 => disk.crash(),
             1 => disk.crash_with(nth),
@@ -169,27 +187,63 @@ fn fail_every_call(kind: KeyKind, strategy: CommitStrategy, lasting: bool) {
         let db = db.unwrap_or_else(|error| panic!("{place}: {error:?}"));
         model.check(&db, &place);
         assert!(db.verify(|_| {}).unwrap().is_clean(), "{place}");
-        if lived.is_ok() && !happened {
-            println!("{place}: {failed_count} of {} lives were cut short", nth - 1);
+        if !happened {
+            println!("{place}: {failed_count} of {} lives met an error", nth - 1);
             break;
         }
     }
-    assert!(failed_count > 100, "only {failed_count} calls failed");
+    assert!(failed_count > FAILED_COUNT_MIN, "only {failed_count} calls failed");
+}
+
+/// Another number for each call.
+fn some_errno(nth: u64) -> i32 {
+    ERRNOS[nth as usize % ERRNOS.len()]
 }
 
 #[test]
 fn every_call_fails_once_with_byte_keys() {
-    fail_every_call(KeyKind::Bytes, CommitStrategy::LinkedFdatasync, false);
+    for errno in ERRNOS {
+        fail_every_call(KeyKind::Bytes, CommitStrategy::LinkedFdatasync, |nth| {
+            Fault::new(FaultKind::Any, nth).errno(errno)
+        });
+    }
 }
 
 #[test]
 fn every_call_fails_once_with_integer_keys() {
-    fail_every_call(KeyKind::U64, CommitStrategy::Dsync, false);
+    fail_every_call(KeyKind::U64, CommitStrategy::Dsync, |nth| {
+        Fault::new(FaultKind::Any, nth).errno(some_errno(nth))
+    });
 }
 
 #[test]
 fn every_call_fails_from_some_call_on() {
-    fail_every_call(KeyKind::U64, CommitStrategy::Syscall, true);
+    for errno in ERRNOS {
+        fail_every_call(KeyKind::U64, CommitStrategy::Syscall, |nth| {
+            Fault::new(FaultKind::Any, nth).errno(errno).lasting()
+        });
+    }
+}
+
+#[test]
+fn a_few_calls_fail_one_after_the_other() {
+    fail_every_call(KeyKind::Bytes, CommitStrategy::Dsync, |nth| {
+        Fault::new(FaultKind::Any, nth).errno(some_errno(nth)).times(4)
+    });
+}
+
+#[test]
+fn the_kernel_fails_to_write_the_data_file_back_at_every_call() {
+    fail_every_call(KeyKind::U64, CommitStrategy::LinkedFdatasync, |nth| {
+        Fault::new(FaultKind::WriteBack, nth).errno(some_errno(nth))
+    });
+}
+
+#[test]
+fn every_log_write_is_given_up() {
+    fail_every_call(KeyKind::Bytes, CommitStrategy::LinkedFdatasync, |nth| {
+        Fault::new(FaultKind::LogAbandoned, nth)
+    });
 }
 
 /// Log blocks as small as one device takes may be too small for another.

@@ -4,7 +4,8 @@
 //! was written gets right checksums, a group of an earlier life gets the right identity, a record in the wrong
 //! place gets a checksum of that place. Bytes that pass all checks anyway are left alone.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::{Seed, extend};
@@ -35,7 +36,7 @@ pub(super) fn checksums_fit() -> ReadFilter {
 pub(super) enum Stale {
     /// Those that a recycled file held under its former number.
     OtherSegment,
-    /// Those behind a tail that was cut.
+    /// Those behind a hole that others in flight have left.
     SameSegment,
 }
 
@@ -59,6 +60,9 @@ fn continue_log(
     let mut start = if offset == 0 { block_bytes } else { 0 };
     let mut last: Option<GroupHeader> = None;
     loop {
+        if stale == Stale::SameSegment && whole_group(bytes.get(start..)?).is_none() {
+            fill_hole(bytes, start, block_bytes, last.as_ref()?)?;
+        }
         let here = bytes.get_mut(start..)?;
         let mut header = whole_group(here)?;
         let place = offset + start as u64;
@@ -76,6 +80,18 @@ fn continue_log(
         start += align_up(header.group_bytes.get() as usize, block_bytes);
         last = Some(header);
     }
+}
+
+/// Moves the next whole group of the same segment and life as `last` to `start`.
+fn fill_hole(bytes: &mut [u8], start: usize, block_bytes: usize, last: &GroupHeader) -> Option<()> {
+    let mut places = (start..bytes.len()).step_by(block_bytes);
+    let (place, header) = places.find_map(|place| Some((place, whole_group(&bytes[place..])?)))?;
+    if (header.segment, header.life) != (last.segment, last.life) {
+        return None;
+    }
+    let len = align_up(header.group_bytes.get() as usize, block_bytes);
+    bytes.copy_within(place..place + len, start);
+    Some(())
 }
 
 /// The header of a group that is as it was once written, wherever that was.
@@ -113,6 +129,32 @@ fn renew(
     header.frames_crc = crc.into();
     header.store(bytes);
     group_here(bytes)
+}
+
+/// Of two places that hold groups behind the same LSN, the one in the older segment looks like the only one.
+pub(super) fn oldest_place_counts(block_bytes: usize) -> ReadFilter {
+    // The first segment in which a group behind each LSN was met. Readers of the log go from old to new.
+    let places = Mutex::new(BTreeMap::<u64, u64>::new());
+    Arc::new(move |path, offset, bytes| {
+        let number = path.strip_prefix("wal/").and_then(|name| name.strip_suffix(".wal"));
+        let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
+            return;
+        };
+        let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
+        for start in (0..bytes.len()).step_by(block_bytes) {
+            let Some(header) = whole_group(&bytes[start..]) else { continue };
+            let is_here =
+                header.segment.get() == number && header.offset.get() == offset + start as u64;
+            if !is_here {
+                continue;
+            }
+            let first = places.entry(header.previous_lsn.get()).or_insert(number);
+            *first = number.min(*first);
+            if *first < number {
+                bytes[start..start + block_bytes].fill(0);
+            }
+        }
+    })
 }
 
 /// Two written pages of the data file have changed places. `seals`: their records look as if they belonged there.

@@ -4,7 +4,7 @@ use uarr::{Db, ErrorKind};
 use uarr_uring::{Death, Lie, Memory, OpenMode, Storage, StorageFile};
 
 use super::model::{Model, Unreadable, contents};
-use super::operations::OPERATIONS;
+use super::operations::{OPERATIONS, is_fault};
 use super::{Checked, Faults, Plan, Violation, violated};
 
 /// Deaths that are tried again with other remains, at most, after a life that ended by loss of power.
@@ -38,6 +38,8 @@ pub(super) struct Run {
     pub model: Model,
     /// An opening has met damage and got around it.
     got_around: bool,
+    /// The kernel may have failed to write the data file back, and not have told yet.
+    pub write_back_failed: bool,
     outcome: Outcome,
 }
 
@@ -56,7 +58,7 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
     let disk = plan.disk();
     prepare(&disk);
     let (model, outcome) = (Model::default(), Outcome::default());
-    let mut run = Run { plan, disk, model, got_around: false, outcome };
+    let mut run = Run { plan, disk, model, got_around: false, write_back_failed: false, outcome };
     for life in 0..run.plan.life_count {
         let last = life + 1 == run.plan.life_count;
         if !run.live(last)? {
@@ -154,7 +156,7 @@ impl Run {
         let seed = self.plan.random.next();
         let (name, remains) = match self.below(6) {
             0 => ("all that is volatile is lost", self.disk.crash()),
-            1 => ("kill", self.disk.kill_with(seed)),
+            1 | 2 => ("kill", self.disk.kill_with(seed)),
             _ => ("loss of power", self.disk.crash_with(seed)),
         };
         self.tell(|| name.to_owned());
@@ -180,8 +182,9 @@ impl Run {
     }
 
     fn death(&mut self) -> Death {
-        match self.below(5) {
+        match self.below(3) {
             0 => Death::Kill,
+            _ if self.plan.kills_only => Death::Kill,
             _ => Death::PowerLoss,
         }
     }
@@ -194,8 +197,8 @@ impl Run {
             let step = 1 + self.below(80);
             self.disk.die_at(step, death, seed);
         } else if may_fail && !self.is_illegal() && self.below(6) == 0 {
-            let (kind, nth) = (self.fault_kind(), 1 + self.below(12));
-            self.disk.fail_next(kind, nth);
+            let fault = self.fault(24);
+            self.disk.fail(fault);
             fails = true;
         }
         let opened = self.plan.builder().open_on(self.disk.clone());
@@ -214,7 +217,11 @@ impl Run {
                 self.disk.forget_faults();
                 Ok(Opened::Db(db))
             }
-            Err(error) if fails && error.kind() == ErrorKind::Io => Ok(Opened::Failed),
+            Err(error) if fails && is_fault(&error) => Ok(Opened::Failed),
+            // A write-back had failed before this process began, and it was the one to hear of it.
+            Err(error) if std::mem::take(&mut self.write_back_failed) && is_fault(&error) => {
+                Ok(Opened::Failed)
+            }
             Err(error) if self.is_noticed(&error) => Ok(Opened::Detected),
             Err(error) => violated!("cannot be opened: {error:?}"),
         }
@@ -270,15 +277,33 @@ impl Run {
                 Err(unreadable) => Err(violation(unreadable)),
             };
             judged.map_err(|Violation(text)| Violation(format!("{}: {text}", operation.name)))?;
+            return self.after_failure(db);
+        }
+        Ok(true)
+    }
+
+    /// An operation has failed. `false`: the disk has died, or a lie was noticed.
+    fn after_failure(&mut self, db: &Db<Memory>) -> Checked<bool> {
+        if self.is_illegal() || self.below(2) == 0 {
             return Ok(!self.outcome.detected);
+        }
+        let checked = self.check_poison(db);
+        if self.disk.is_dead() {
+            let remains = self.disk.remains().expect("it has died");
+            self.bury(remains);
+            self.outcome.crash_in_operation_count += 1;
+            return Ok(false);
+        }
+        match checked {
+            Err(Unreadable::Failed(error)) => self.expect_fault(&error)?,
+            checked => checked.map_err(violation)?,
         }
         Ok(true)
     }
 
     /// Whatever was injected, there are few right answers.
     fn expect_fault(&mut self, error: &uarr::Error) -> Checked<()> {
-        let kinds = [ErrorKind::Io, ErrorKind::Poisoned, ErrorKind::NoSpace, ErrorKind::Closed];
-        if !kinds.contains(&error.kind()) && !self.is_noticed(error) {
+        if !is_fault(error) && error.kind() != ErrorKind::Closed && !self.is_noticed(error) {
             violated!("an error of the wrong kind: {error:?}");
         }
         Ok(())

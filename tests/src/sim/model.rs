@@ -79,6 +79,12 @@ impl Model {
         Ok(())
     }
 
+    /// The batch was refused, but the caller takes it for durable.
+    pub fn acknowledge_unheard(&mut self) -> Checked<()> {
+        let count = self.history.last().map_or(0, Vec::len) as u64;
+        self.acknowledge(self.last_lsn + count, true)
+    }
+
     /// All batches that were begun are there and durable; nobody was told their LSNs.
     pub fn ingested(&mut self) {
         for batch in &self.history[self.acknowledged_count..] {

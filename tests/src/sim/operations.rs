@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uarr::value::Patch;
 use uarr::{Db, Durability, ErrorKind, KeyKind, UArrRef, WriteOptions, uarr};
-use uarr_uring::{FaultKind, Memory};
+use uarr_uring::{Fault, FaultKind, Memory, Storage};
 
 use super::life::Run;
 use super::model::{Change, Unreadable, get, number};
@@ -40,8 +40,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "get", weight: 8, act: look_up },
     Operation { name: "range", weight: 3, act: range },
     Operation { name: "clock jump", weight: 1, act: clock_jump },
-    Operation { name: "fault", weight: 1, act: fault },
+    Operation { name: "fault", weight: 4, act: fault },
     Operation { name: "full disk", weight: 1, act: full_disk },
+    Operation { name: "second opener", weight: 1, act: second_opener },
 ];
 
 fn write(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>) -> Done {
@@ -72,6 +73,9 @@ fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: Wri
         Err(error) if error.kind() == ErrorKind::NoSpace => {
             run.model.refuse();
             Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::Poisoned && !run.plan.hears_poison => {
+            Ok(run.model.acknowledge_unheard()?)
         }
         Err(error) => Err(error.into()),
     }
@@ -253,15 +257,16 @@ fn clock_jump(run: &mut Run, _db: &Db<Memory>) -> Done {
     Ok(())
 }
 
-/// The device fails once, or from some moment on.
+/// The device fails once, for a while, or from some moment on.
 fn fault(run: &mut Run, _db: &Db<Memory>) -> Done {
     if run.plan.faults == Faults::Legal {
-        let kind = run.fault_kind();
-        let nth = 1 + run.plan.random.below(40);
-        match run.plan.random.below(4) {
-            0 => run.disk.fail_from(kind, nth),
-            _ => run.disk.fail_next(kind, nth),
-        }
+        let fault = run.fault(40);
+        let fault = match run.plan.random.below(4) {
+            0 => fault.lasting(),
+            1 => fault.times(1 + run.plan.random.below(5)),
+            _ => fault,
+        };
+        run.disk.fail(fault);
     }
     Ok(())
 }
@@ -273,8 +278,93 @@ fn full_disk(run: &mut Run, _db: &Db<Memory>) -> Done {
     Ok(())
 }
 
+/// Another opener finds the database locked, even if somebody has removed the lock file.
+fn second_opener(run: &mut Run, _db: &Db<Memory>) -> Done {
+    if run.plan.random.below(2) == 0 {
+        // It may fail, as other calls do.
+        let _ = run.disk.remove("lock");
+    }
+    let may_fail = run.disk.has_faults();
+    match run.plan.builder().open_on(run.disk.clone()) {
+        Ok(_) => Err(Violation("a second opener got in".into()).into()),
+        Err(error) if error.kind() == ErrorKind::Locked => Ok(()),
+        Err(error) if may_fail && is_fault(&error) => Ok(()),
+        Err(error) => {
+            Err(Violation(format!("a second opener got past the lock: {error:?}")).into())
+        }
+    }
+}
+
+/// Whether `error` can come from a fault of the device.
+pub(super) fn is_fault(error: &uarr::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::PermissionDenied | ErrorKind::Poisoned
+    )
+}
+
+/// Every way to write, and to make what was written durable.
+const WRITES: &[fn(&Db<Memory>) -> uarr::Result<()>] = &[
+    |db| put_zeros(db, WriteOptions::new()),
+    |db| put_zeros(db, WriteOptions::new().durable()),
+    |db| match db.key_kind() {
+        KeyKind::Bytes => db.delete("key-").map(drop),
+        _ => db.delete(0u64).map(drop),
+    },
+    |db| match db.key_kind() {
+        KeyKind::Bytes => db.ingest([("key-", "")]).map(drop),
+        _ => db.ingest([(0u64, "")]).map(drop),
+    },
+    |db| db.sync(),
+    |db| db.checkpoint(),
+];
+
+fn put_zeros(db: &Db<Memory>, options: WriteOptions) -> uarr::Result<()> {
+    match db.key_kind() {
+        KeyKind::Bytes => db.put_with("key-", [0; 100], options).map(drop),
+        _ => db.put_with(0u64, [0; 100], options).map(drop),
+    }
+}
+
 impl Run {
-    pub(super) fn fault_kind(&mut self) -> FaultKind {
+    /// After a failure: if the database takes no more writes, then it takes none of any kind, and reads go on.
+    pub(super) fn check_poison(&mut self, db: &Db<Memory>) -> Done {
+        match db.checkpoint() {
+            Ok(()) => self.model.all_durable(),
+            Err(error) if error.kind() == ErrorKind::Poisoned => {
+                for (index, write) in WRITES.iter().enumerate() {
+                    let kind = write(db).map_err(|error| error.kind());
+                    if kind != Err(ErrorKind::Poisoned) {
+                        let text = format!("write {index} on a poisoned database: {kind:?}");
+                        return Err(Violation(text).into());
+                    }
+                }
+                let key = self.change(false).key;
+                get(db, &key)?;
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A fault of some kind, at one of the next `range` calls.
+    pub(super) fn fault(&mut self, range: u64) -> Fault {
+        const ERRNOS: [i32; 7] = [
+            libc::EIO,
+            libc::EIO,
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EFBIG,
+            libc::ENOMEM,
+            libc::EROFS,
+        ];
+        let errno = ERRNOS[self.plan.random.below(ERRNOS.len() as u64) as usize];
+        let kind = self.fault_kind();
+        self.write_back_failed |= kind == FaultKind::WriteBack;
+        Fault::new(kind, 1 + self.plan.random.below(range)).errno(errno)
+    }
+
+    fn fault_kind(&mut self) -> FaultKind {
         let kinds = [
             FaultKind::LogWrite,
             FaultKind::LogFlush,
@@ -284,6 +374,8 @@ impl Run {
             FaultKind::MakeDirDurable,
             FaultKind::Name,
             FaultKind::Any,
+            FaultKind::WriteBack,
+            FaultKind::LogAbandoned,
         ];
         kinds[self.plan.random.below(kinds.len() as u64) as usize]
     }

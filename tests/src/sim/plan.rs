@@ -50,6 +50,10 @@ pub struct Plan {
     pub(super) life_count: u64,
     pub(super) operation_count_max: u64,
     pub(super) ingest_count_max: u64,
+    /// Whether the disk is only ever killed, until the last life.
+    pub(super) kills_only: bool,
+    /// Whether writers believe a refusal.
+    pub(super) hears_poison: bool,
 }
 
 impl Plan {
@@ -95,6 +99,8 @@ impl Plan {
             life_count: 2 + random.below(6),
             operation_count_max: [8, 30, 60, 150][random.below(4) as usize],
             ingest_count_max: [5, 40, 120][random.below(3) as usize],
+            kills_only: false,
+            hears_poison: true,
             random,
         }
     }
@@ -108,6 +114,32 @@ impl Plan {
         self.operation_count_max = 8;
         for (weight, operation) in self.weights.iter_mut().zip(OPERATIONS) {
             *weight = u64::from(operation.name == "ingest");
+        }
+    }
+
+    /// Makes it a run of many faults.
+    pub(super) fn fail_often(&mut self) {
+        self.weigh(&["fault", "checkpoint"], 20);
+    }
+
+    /// Makes it a run whose writers take a refusal by a poisoned database for success.
+    pub(super) fn hear_no_poison(&mut self) {
+        self.fail_often();
+        self.hears_poison = false;
+    }
+
+    /// Makes it a run of processes that are killed while several writes are in flight.
+    pub(super) fn kill_often(&mut self) {
+        self.kills_only = true;
+        self.weigh(&["ingest"], 20);
+    }
+
+    /// Gives the operations with these names this weight at least.
+    fn weigh(&mut self, names: &[&str], least: u64) {
+        for (weight, operation) in self.weights.iter_mut().zip(OPERATIONS) {
+            if names.contains(&operation.name) {
+                *weight = least.max(*weight);
+            }
         }
     }
 

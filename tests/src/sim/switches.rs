@@ -6,7 +6,9 @@
 
 use uarr_uring::{Lie, Memory, Storage};
 
-use super::filters::{Stale, checksums_fit, pages_change_places, stale_groups_fit};
+use super::filters::{
+    Stale, checksums_fit, oldest_place_counts, pages_change_places, stale_groups_fit,
+};
 use super::{Faults, Plan, run_plan};
 
 /// One mechanism that means nothing.
@@ -76,6 +78,72 @@ pub const SWITCHES: &[Switch] = &[
         focus: None,
     },
     Switch {
+        name: "retry-after-full-flush",
+        takes_away: "poison by a flush that found no room: ENOSPC, EDQUOT, EFBIG",
+        faults: Faults::Legal,
+        seed_count_max: 2000,
+        prepare: |disk| disk.lie(Lie::FullFlushRetried),
+        focus: Some(Plan::fail_often),
+    },
+    Switch {
+        name: "poison-not-heard",
+        takes_away: "the refusal of writes after poisoning: callers take it for success",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |_| {},
+        focus: Some(Plan::hear_no_poison),
+    },
+    Switch {
+        name: "image-number-reused",
+        takes_away: "a number of its own for each attempt at an index image",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::NewestReplaced { directory: "index" }),
+        focus: None,
+    },
+    Switch {
+        name: "unproven-groups-only-flushed",
+        takes_away: "the copy of groups that nothing proves durable",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::CopiesLost { prefix: "wal/" }),
+        focus: Some(Plan::fail_often),
+    },
+    Switch {
+        name: "oldest-place-counts",
+        takes_away: "the rule that of two places with the same groups the newest life counts",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| {
+            disk.filter_reads(oldest_place_counts(disk.facts().block_bytes as usize));
+        },
+        focus: Some(Plan::fail_often),
+    },
+    Switch {
+        name: "lock-ends-with-process",
+        takes_away: "the lock that lasts until the last write of a killed process has ended",
+        faults: Faults::Legal,
+        seed_count_max: 1000,
+        prepare: |disk| disk.lie(Lie::LockEndsWithProcess),
+        focus: Some(Plan::kill_often),
+    },
+    Switch {
+        name: "lock-by-name",
+        takes_away: "the lock of the directory beside that of the file",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::LockByName),
+        focus: None,
+    },
+    Switch {
+        name: "no-fresh-space-after-failed-write-back",
+        takes_away: "giving up the space of the data file that recovery writes again",
+        faults: Faults::Legal,
+        seed_count_max: 2000,
+        prepare: |disk| disk.lie(Lie::NothingRenewed),
+        focus: Some(Plan::fail_often),
+    },
+    Switch {
         name: "no-life-in-recycled-segments",
         takes_away: "segment number, life and chain of groups that a recycled file held before",
         faults: Faults::Legal,
@@ -87,8 +155,8 @@ pub const SWITCHES: &[Switch] = &[
         focus: None,
     },
     Switch {
-        name: "tail-not-cut",
-        takes_away: "life and chain of groups behind a tail that was cut",
+        name: "hole-skipped",
+        takes_away: "the chain of groups: one behind a hole looks as if it followed what is before it",
         faults: Faults::Legal,
         seed_count_max: 1000,
         prepare: |disk| {

@@ -4,8 +4,9 @@
 //!   submit -> in flight -> write --> cache image --> make_durable --> durable image
 //!               |                      | dirty pages: in the cache only; a crash keeps any part of them, and
 //!               |                      |   the kernel may steal them: write them back at any time
-//!               |                      + lost pages: their flush failed; no later flush brings them to the device
-//!               + a crash keeps any part of them
+//!               |                      + lost sectors ([`Loss`]): a flush failed, and no later one brings them
+//!               |                      |   to the device, although readers see them
+//!               + a crash keeps any part of them; a kill leaves them to land at any later moment
 //! ```
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use super::image::{Image, PAGE, Page, page_range};
 use super::lies::{Landing, Lies};
+use super::loss::Loss;
 use super::random::{Bias, Random};
 use crate::buffer::PAGE_BYTES;
 use crate::error::invalid_input;
@@ -39,16 +41,20 @@ pub(super) struct FileState {
     cache: Cache,
     durable: Image,
     dirty: BTreeSet<u64>,
-    lost: BTreeSet<u64>,
+    loss: Loss,
+    /// A background write-back has failed, and no flush has told yet: its error number.
+    untold: Option<i32>,
     in_flight: Vec<InFlight>,
 }
 
 /// A log write between submission and completion: nobody reads it yet, a crash may leave any part of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     ticket: u64,
     offset: u64,
     bytes: Vec<u8>,
+    /// Whether it holds the lock of its directory.
+    is_fenced: bool,
 }
 
 /// What a crash may do to a sector that was being written.
@@ -65,47 +71,72 @@ impl FileState {
             cache: Cache::Pages(content.clone()),
             durable: content,
             dirty: BTreeSet::new(),
-            lost: BTreeSet::new(),
+            loss: Loss::default(),
+            untold: None,
             in_flight: Vec::new(),
         }
     }
 
     /// The file as the next process finds it when this one is killed: what was written is in the cache, log writes
-    /// in flight have landed in part, and nothing more is durable than before.
+    /// in flight go on, and nothing more is durable than before.
     pub fn after_kill(&mut self, random: &mut Random) -> io::Result<Self> {
         self.note_published();
         let mut content = match &self.cache {
             Cache::Pages(image) => image.clone(),
             Cache::Mapped { memory, len, .. } => mapped_image(memory, *len)?,
         };
-        let mut dirty = self.dirty.clone();
-        for &page_index in &self.lost {
-            // The cache may have dropped the page: it then reads as the device has it.
-            if random.flip() {
-                content.set_page(page_index, self.durable.page(page_index));
+        let mut loss = self.loss.clone();
+        // The kernel may have dropped clean pages: they then read as the device has them. If it dropped the file
+        // altogether, it has forgotten what it did not tell, too.
+        let forgets = random.below(4) == 0;
+        for page_index in self.loss.pages() {
+            if forgets || random.flip() {
+                let (mut page, durable) = (content.page(page_index), self.durable.page(page_index));
+                loss.restore(page_index, &mut page, &durable);
+                content.set_page(page_index, page);
             }
         }
-        land_in_flight(&self.in_flight, &mut content, random);
-        for write in &self.in_flight {
-            dirty.extend(page_range(write.offset, write.bytes.len() as u64));
+        if forgets {
+            loss.forget();
         }
         Ok(Self {
             cache: Cache::Pages(content),
             durable: self.durable.clone(),
-            dirty,
-            lost: self.lost.clone(),
-            in_flight: Vec::new(),
+            dirty: self.dirty.clone(),
+            loss,
+            untold: self.untold.filter(|_| !forgets),
+            in_flight: self.in_flight.clone(),
         })
     }
 
     /// A log write was submitted.
-    pub fn submit(&mut self, ticket: u64, offset: u64, bytes: Vec<u8>) {
-        self.in_flight.push(InFlight { ticket, offset, bytes });
+    pub fn submit(&mut self, (ticket, is_fenced): (u64, bool), offset: u64, bytes: Vec<u8>) {
+        self.in_flight.push(InFlight { ticket, offset, bytes, is_fenced });
     }
 
     /// A log write is over, whatever came of it.
     pub fn end_flight(&mut self, ticket: u64) {
         self.in_flight.retain(|write| write.ticket != ticket);
+    }
+
+    /// Tickets of the log writes in flight, and whether they hold the lock.
+    pub fn in_flight(&self) -> Vec<(u64, bool)> {
+        self.in_flight.iter().map(|write| (write.ticket, write.is_fenced)).collect()
+    }
+
+    /// A log write for which nobody waits any more ends: all of it is written, or some sectors are.
+    pub fn land(&mut self, ticket: u64, random: &mut Random) -> io::Result<()> {
+        let Some(index) = self.in_flight.iter().position(|write| write.ticket == ticket) else {
+            return Ok(());
+        };
+        let InFlight { offset, bytes, .. } = self.in_flight.remove(index);
+        let bias = if random.flip() { Bias::Always } else { random.bias() };
+        for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            if random.chance(bias) {
+                self.write(sector, offset + (index * SECTOR_BYTES) as u64)?;
+            }
+        }
+        Ok(())
     }
 
     /// The kernel writes some dirty page back, or part of it, without being asked.
@@ -120,8 +151,12 @@ impl FileState {
         }
         let chosen = self.dirty.iter().nth(random.below(count) as usize);
         let page_index = *chosen.expect("fewer than there are");
-        let cached = self.cached_page(page_index)?;
+        if self.loss.is_blocked(page_index) {
+            return Ok(());
+        }
         let mut page = self.durable.page(page_index);
+        let mut cached = self.cached_page(page_index)?;
+        self.loss.restore(page_index, &mut cached, &page);
         let whole = random.flip();
         for start in (0..PAGE_BYTES).step_by(SECTOR_BYTES) {
             let sector = start..start + SECTOR_BYTES;
@@ -170,23 +205,28 @@ impl FileState {
                 *file_len = (*file_len).max(offset + len);
             }
         }
-        for page_index in page_range(offset, len) {
-            self.dirty.insert(page_index);
-            self.lost.remove(&page_index);
-        }
+        self.dirty.extend(page_range(offset, len));
+        self.loss.rewrite(offset..offset + len);
         Ok(())
+    }
+
+    /// What was written there is lost, although readers see it.
+    pub fn lose(&mut self, range: Range<u64>) {
+        range.step_by(SECTOR_BYTES).for_each(|offset| self.loss.lose_sector(offset));
     }
 
     /// Gives the content of a range up: zeros, in pages that no earlier failure decides about.
     pub fn renew(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        const ZEROS: Page = [0; PAGE_BYTES];
         for page_index in page_range(offset, len) {
-            if self.lost.contains(&page_index) || *self.cached_page(page_index)? != ZEROS {
-                let start = offset.max(page_index * PAGE);
-                let end = (offset + len).min((page_index + 1) * PAGE);
-                self.write(&ZEROS[..(end - start) as usize], start)?;
+            let start = offset.max(page_index * PAGE);
+            let end = (offset + len).min((page_index + 1) * PAGE);
+            if self.cached_page(page_index)?.iter().any(|byte| *byte != 0) {
+                self.write(&[0; PAGE_BYTES][..(end - start) as usize], start)?;
+            } else {
+                self.dirty.insert(page_index);
             }
         }
+        self.loss.renew(offset..offset + len);
         Ok(())
     }
 
@@ -222,18 +262,26 @@ impl FileState {
             let published = marks.published_bytes(chunk_index);
             if published > *flushed {
                 let start = chunk_index as u64 * marks.chunk_bytes() + *flushed;
-                self.dirty.extend(page_range(start, published - *flushed));
+                let pages = page_range(start, published - *flushed);
+                // The kernel takes down whole pages as changed.
+                self.loss.rewrite(pages.start * PAGE..pages.end * PAGE);
+                self.dirty.extend(pages);
                 *flushed = published;
             }
         }
     }
 
-    /// Brings everything that is dirty to the device.
+    /// Brings everything that is dirty to the device, and tells of a write-back that had failed before.
     pub fn make_durable(&mut self, lies: &mut Lies) -> io::Result<()> {
         self.note_published();
         self.durable.set_len(self.len());
         for page_index in std::mem::take(&mut self.dirty) {
-            let page = self.cached_page(page_index)?;
+            if self.loss.is_blocked(page_index) {
+                self.loss.lose_page(page_index);
+                continue;
+            }
+            let mut page = self.cached_page(page_index)?;
+            self.loss.restore(page_index, &mut page, &self.durable.page(page_index));
             let landing = if lies.misplaces() && *page != *self.durable.page(page_index) {
                 lies.landing()
             } else {
@@ -248,7 +296,10 @@ impl FileState {
                 }
             }
         }
-        Ok(())
+        match self.untold.take() {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Ok(()),
+        }
     }
 
     /// Brings a range to the device, and as much of the file's length as it needs.
@@ -277,25 +328,66 @@ impl FileState {
         Ok(())
     }
 
-    /// A flush has failed: what was dirty counts as clean, but is not on the device.
-    pub fn lose_all(&mut self) {
+    /// A write-back has failed: some pages are on the device, the
+    /// others count as clean, but are lost.
+    fn fail_write_back(&mut self, random: &mut Random) -> io::Result<()> {
         self.note_published();
-        self.lost.append(&mut self.dirty);
+        let bias = random.bias();
+        for page_index in std::mem::take(&mut self.dirty) {
+            let durable = self.durable.page(page_index);
+            if !self.loss.is_blocked(page_index) && random.chance(bias) {
+                let mut page = self.cached_page(page_index)?;
+                self.loss.restore(page_index, &mut page, &durable);
+                self.durable.set_len(self.len());
+                self.durable.set_page(page_index, page);
+                continue;
+            }
+            self.loss.lose_page(page_index);
+            // Space that was never written, as far as anyone can see.
+            if durable.iter().all(|byte| *byte == 0) && random.flip() {
+                self.loss.block(page_index);
+            }
+        }
+        Ok(())
     }
 
-    /// A write past the page cache, or its flush, has failed: each sector in the range that is not durable is
-    /// still in the device's cache, where a later flush finds it, or was given up there: then readers see the
-    /// old content from now on.
+    /// The flush of a cached file has failed, and tells.
+    pub fn fail_flush(&mut self, random: &mut Random) -> io::Result<()> {
+        self.untold = None;
+        self.fail_write_back(random)
+    }
+
+    /// The kernel writes a mapped file back unasked, and fails: the next flush tells.
+    pub fn fail_unasked(&mut self, errno: i32, random: &mut Random) -> io::Result<()> {
+        self.note_published();
+        if matches!(self.cache, Cache::Mapped { .. }) && !self.dirty.is_empty() {
+            self.fail_write_back(random)?;
+            self.untold = Some(errno);
+        }
+        Ok(())
+    }
+
+    /// A write past the page cache, or its flush, has failed. Each sector in the range that is not durable
+    /// - is still in the device's cache, where a later flush finds it;
+    /// - or was given up, and readers see the old content from now on;
+    /// - or is lost: readers see it, and no later flush brings it to the medium.
     pub fn drop_some(&mut self, range: Range<u64>, random: &mut Random) -> io::Result<()> {
-        let bias = random.bias();
+        let only = Some(random.below(6)).filter(|fate| *fate < 3);
         for page_index in self.dirty.clone() {
             let start = page_index * PAGE;
             let old = self.durable.page(page_index);
             for sector in (0..PAGE_BYTES).step_by(SECTOR_BYTES) {
                 let offset = start + sector as u64;
-                if range.contains(&offset) && offset < self.len() && random.chance(bias) {
-                    let end = (sector + SECTOR_BYTES).min(sector + (self.len() - offset) as usize);
-                    self.write(&old[sector..end], offset)?;
+                if !range.contains(&offset) || offset >= self.len() {
+                    continue;
+                }
+                match only.unwrap_or_else(|| random.below(3)) {
+                    0 => {}
+                    1 => {
+                        let len = SECTOR_BYTES.min((self.len() - offset) as usize);
+                        self.write(&old[sector..sector + len], offset)?;
+                    }
+                    _ => self.loss.lose_sector(offset),
                 }
             }
         }
@@ -319,7 +411,11 @@ impl FileState {
         if self.len() != image.len() && random.chance(bias) {
             image.set_len(self.len());
         }
-        for &page_index in self.dirty.union(&self.lost) {
+        let lost: BTreeSet<_> = self.loss.pages().collect();
+        for &page_index in self.dirty.union(&lost) {
+            if self.loss.is_blocked(page_index) {
+                continue;
+            }
             let cached = self.cached_page(page_index)?;
             let mut page = image.page(page_index);
             for start in (0..PAGE_BYTES).step_by(unit_bytes) {
@@ -414,18 +510,6 @@ fn mapped_image(memory: &File, len: u64) -> io::Result<Image> {
     Ok(image)
 }
 
-/// Writes in flight when their process is killed: the device finishes any sectors of them.
-fn land_in_flight(in_flight: &[InFlight], content: &mut Image, random: &mut Random) {
-    for write in in_flight {
-        let bias = random.bias();
-        for (index, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
-            if random.chance(bias) {
-                content.write(sector, write.offset + (index * SECTOR_BYTES) as u64);
-            }
-        }
-    }
-}
-
 fn fate(random: &mut Random, bias: Bias, garbles: bool) -> Fate {
     if !random.chance(bias) {
         Fate::Old
@@ -486,19 +570,83 @@ mod tests {
         assert!(bytes[100..].iter().all(|&byte| byte == 0));
     }
 
-    #[test]
-    fn a_failed_flush_loses_for_good() {
+    /// A file of two pages, of which the first was written and the second only allocated, and a write to both.
+    fn written_twice() -> FileState {
         let mut file = FileState::new(Image::default());
-        file.set_len(4096).unwrap();
+        file.set_len(2 * PAGE).unwrap();
+        file.write(b"old", 0).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
-        file.write(b"abc", 0).unwrap();
-        file.lose_all();
+        file.write(b"new", 0).unwrap();
+        file.write(b"new", PAGE).unwrap();
+        file
+    }
+
+    /// What both pages begin with.
+    fn heads(image: &Image) -> [u8; 2] {
+        let bytes = all(image);
+        [bytes[0], bytes[PAGE_BYTES]]
+    }
+
+    #[test]
+    fn what_a_failed_flush_has_lost_no_later_one_brings() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..200 {
+            let mut file = written_twice();
+            file.fail_flush(&mut Random::new(seed)).unwrap();
+            file.make_durable(&mut Lies::default()).unwrap();
+            let lost = heads(file.durable());
+            let kept = (0..20).any(|seed| {
+                heads(&file.survivors(&mut Random::new(seed), false).unwrap()) == [b'n'; 2]
+            });
+            for page in [0, PAGE] {
+                file.write(b"new", page).unwrap();
+            }
+            file.make_durable(&mut Lies::default()).unwrap();
+            let rewritten = heads(file.durable());
+            file.renew(0, 2 * PAGE).unwrap();
+            file.write(b"new", 0).unwrap();
+            file.write(b"new", PAGE).unwrap();
+            file.make_durable(&mut Lies::default()).unwrap();
+            assert_eq!(heads(file.durable()), [b'n'; 2]);
+            seen.insert((lost, rewritten, kept));
+        }
+        let new = [b'n'; 2];
+        for lost in [[b'o', 0], [b'n', 0], [b'o', b'n'], new] {
+            assert!(seen.contains(&(lost, new, true)), "{lost:?}");
+        }
+        // A page that was never written does not become so by writing it again.
+        assert!(seen.contains(&([b'o', 0], [b'n', 0], false)));
+        assert!(seen.iter().all(|(_, rewritten, _)| rewritten[0] == b'n'));
+    }
+
+    #[test]
+    fn a_write_back_that_nobody_asked_for_is_told_by_one_flush() {
+        let mut file = written_twice();
+        let mut random = Random::new(7);
+        file.fail_unasked(libc::EIO, &mut random).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
-        assert_eq!(&all(file.durable())[..3], b"\0\0\0");
-        let kept = (0..40).filter(|&seed| {
-            all(&file.survivors(&mut Random::new(seed), false).unwrap()).starts_with(b"abc")
-        });
-        assert!((1..40).contains(&kept.count()), "lost pages survive by chance only");
+        let (_map, _appender) = file
+            .map(
+                MapOptions {
+                    reserve_bytes: 1 << 16,
+                    chunk_bytes: 1 << 16,
+                    allocated_bytes: 2 * PAGE,
+                    writable: true,
+                    huge_pages: false,
+                    prefaults: false,
+                },
+                &[2 * PAGE],
+                |_, _| Ok(()),
+            )
+            .unwrap();
+        file.dirty.insert(0);
+        file.fail_unasked(libc::ENOSPC, &mut random).unwrap();
+        let killed = (0..20).map(|seed| file.after_kill(&mut Random::new(seed)).unwrap());
+        let told = killed.filter(|file| file.untold.is_some());
+        assert!((1..20).contains(&told.count()), "the next process may hear of it or not");
+        let told = file.make_durable(&mut Lies::default()).unwrap_err();
+        assert_eq!(told.raw_os_error(), Some(libc::ENOSPC));
+        file.make_durable(&mut Lies::default()).unwrap();
     }
 
     #[test]
@@ -522,13 +670,14 @@ mod tests {
         let mut file = FileState::new(Image::default());
         file.set_len(1024).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
-        file.submit(1, 0, vec![1; 1024]);
+        file.submit((1, false), 0, vec![1; 1024]);
         assert_eq!(file.len(), 1024);
         let mut seen = BTreeSet::new();
         for seed in 0..200 {
             let image = file.survivors(&mut Random::new(seed), false).unwrap();
             seen.insert((all(&image)[0], all(&image)[1023]));
-            let killed = file.after_kill(&mut Random::new(seed)).unwrap();
+            let mut killed = file.after_kill(&mut Random::new(seed)).unwrap();
+            killed.land(1, &mut Random::new(seed)).unwrap();
             assert_eq!(all(killed.durable()), [0; 1024]);
         }
         assert_eq!(seen.len(), 4);

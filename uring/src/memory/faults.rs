@@ -23,6 +23,11 @@ pub enum FaultKind {
     Name,
     /// Any of the above, counted together.
     Any,
+    /// Not a call: so many calls of any kind from now on the kernel fails to write dirty pages of mapped files back,
+    /// unasked. The next flush of such a file tells. The call itself goes well.
+    WriteBack,
+    /// The writer of the log gets an error instead of the answer to its write, which goes on nobody knows how long.
+    LogAbandoned,
 }
 
 /// Calls that are to fail: by default one, with EIO.
@@ -83,7 +88,8 @@ impl Fault {
 
     /// Counts a call. Whether it is to fail.
     fn strikes(&mut self, kind: FaultKind, path: &str) -> bool {
-        let counts = self.kind == kind || self.kind == FaultKind::Any;
+        let is_call = !matches!(kind, FaultKind::WriteBack | FaultKind::LogAbandoned);
+        let counts = self.kind == kind || (is_call && self.kind == FaultKind::Any);
         if !counts || !path.starts_with(self.path) {
             return false;
         }
@@ -103,6 +109,10 @@ pub(super) struct Faults(Vec<Fault>);
 impl Faults {
     pub fn add(&mut self, fault: Fault) {
         self.0.push(fault);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Those that have not happened yet.

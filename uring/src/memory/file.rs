@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, MutexGuard};
 
 use super::names::Inode;
-use super::{Disk, FaultKind, State, lock};
+use super::{Disk, FaultKind, Lie, State, lock};
 use crate::error::{invalid_input, with_path};
 use crate::map::{Appender, FileMap, MapOptions};
 use crate::storage::{DataMapWriter, StorageFile};
@@ -35,6 +35,10 @@ impl MemoryFile {
 
     pub(super) fn inode(&self) -> &Inode {
         &self.inode
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     pub(super) fn map(
@@ -135,7 +139,10 @@ impl StorageFile for MemoryFile {
 
     fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
         let renew = || {
-            drop(self.call(FaultKind::Write, [offset, len])?);
+            let state = self.call(FaultKind::Write, [offset, len])?;
+            if state.lies.has(Lie::NothingRenewed) {
+                return Ok(());
+            }
             let mut file = lock(&self.inode);
             if file.is_mapped() {
                 return Err(invalid_input("it is mapped"));
@@ -187,26 +194,33 @@ impl StorageFile for MemoryFile {
             self.check_alignment(bytes, offset)?;
             let offset = state.lies.redirect(&self.path, offset);
             state.check_room(&self.inode, offset + bytes.len() as u64)?;
-            lock(&self.inode).write(bytes, offset)
+            let mut file = lock(&self.inode);
+            file.write(bytes, offset)?;
+            if state.lies.loses_copy(&self.path, bytes) {
+                file.lose(offset..offset + bytes.len() as u64);
+            }
+            Ok(())
         };
         write().map_err(|cause| self.error("write", cause))
     }
 
     fn make_durable(&self) -> io::Result<()> {
-        let flush = || match self.call(FaultKind::MakeDurable, [0, 0]) {
+        let flushed = match self.call(FaultKind::MakeDurable, [0, 0]) {
             Ok(state) if state.lies.skips_flush(&self.path) => Ok(()),
             Ok(mut state) => lock(&self.inode).make_durable(&mut state.lies),
             Err(cause) => {
                 let mut state = self.disk.state();
                 match self.unit_bytes {
-                    1 => lock(&self.inode).lose_all(),
+                    1 => lock(&self.inode).fail_flush(&mut state.random)?,
                     _ => lock(&self.inode).drop_some(0..u64::MAX, &mut state.random)?,
                 }
-                let retried = state.retries_flush();
-                if retried { Ok(()) } else { Err(cause) }
+                Err(cause)
             }
         };
-        flush().map_err(|cause| self.error("make durable", cause))
+        match flushed {
+            Err(cause) if self.disk.state().retries_flush(&cause) => Ok(()),
+            flushed => flushed.map_err(|cause| self.error("make durable", cause)),
+        }
     }
 
     fn start_write_back(&self, _offset: u64, _len: u64) -> io::Result<()> {

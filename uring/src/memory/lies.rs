@@ -26,6 +26,25 @@ pub enum Lie {
     EarlyCompletion,
     /// A flush that failed is repeated, and the second answer, "fine", is the one that is given.
     FlushRetried,
+    /// The same, but only if the reason was a lack of room: ENOSPC, EDQUOT or EFBIG.
+    FullFlushRetried,
+    /// `renew` says "done" and does nothing.
+    NothingRenewed,
+    /// The lock of a directory ends with its process, whatever the kernel is still writing for it.
+    LockEndsWithProcess,
+    /// What is written to these files, other than zeros and by the writer of the log, is lost although it can be read
+    /// and its flush says "done".
+    CopiesLost {
+        /// Start of the paths.
+        prefix: &'static str,
+    },
+    /// A new file in this directory takes the place of the one that was made before.
+    NewestReplaced {
+        /// The directory.
+        directory: &'static str,
+    },
+    /// Only the file `lock` is locked, not the directory: a new file of that name is another lock.
+    LockByName,
     /// A log write also rewrites the block before it, and may destroy it when it is interrupted.
     NeighbourRewritten,
     /// Writes to one offset of a file go to another; reads from there find zeros.
@@ -81,6 +100,21 @@ impl Lies {
             .any(|lie| matches!(lie, Lie::FlushSkipped { prefix } if path.starts_with(prefix)))
     }
 
+    /// Whether `bytes` written to `path` never reach the medium.
+    pub fn loses_copy(&self, path: &str, bytes: &[u8]) -> bool {
+        let is_meant =
+            |lie: &Lie| matches!(lie, Lie::CopiesLost { prefix } if path.starts_with(prefix));
+        self.told.iter().any(is_meant) && bytes.iter().any(|byte| *byte != 0)
+    }
+
+    /// Whether a new file at `path` takes the place of another one in its directory.
+    pub fn replaces_newest(&self, path: &str) -> bool {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        self.told
+            .iter()
+            .any(|lie| matches!(lie, Lie::NewestReplaced { directory } if *directory == parent))
+    }
+
     /// Where a write to `offset` of `path` goes.
     pub fn redirect(&self, path: &str, offset: u64) -> u64 {
         let redirected = self.told.iter().find_map(|lie| match lie {
@@ -134,6 +168,17 @@ mod tests {
         let elsewhere = Landing::Elsewhere { salt: 7 };
         assert_eq!(landings, [Landing::InPlace, Landing::Nowhere, elsewhere, Landing::InPlace]);
         assert!(!lies.misplaces());
+    }
+
+    #[test]
+    fn lies_are_told_of_the_named_files_only() {
+        let mut lies = Lies::default();
+        lies.tell(Lie::CopiesLost { prefix: "wal/" });
+        lies.tell(Lie::NewestReplaced { directory: "index" });
+        assert!(lies.loses_copy("wal/1", &[0, 1]));
+        assert!(!lies.loses_copy("wal/1", &[0, 0]) && !lies.loses_copy("superblock", &[1]));
+        assert!(lies.replaces_newest("index/1"));
+        assert!(!lies.replaces_newest("index") && !lies.replaces_newest("wal/1"));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!    rules as those of the real one ([`crate::outcome`]), and finished by hand where these say so.
 //! 3. `complete` of a durable write brings the bytes, and those of all writes that had completed before it was
 //!    submitted, into the durable image.
-//! 4. A write that fails leaves its bytes lost: a crash may keep any sector of them, no later flush
-//!    does.
+//! 4. A write that fails leaves each of its sectors on the device, given up or lost ([`super::loss`]).
+//! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself ([`super::process`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::names::Inode;
-use super::{Disk, FaultKind, Lie, MemoryFile, dead, lock};
+use super::{Disk, FaultKind, Lie, MemoryFile, State, dead, errno, lock};
 use crate::buffer::AlignedBuffer;
 use crate::outcome::{Answers, Route, Verdict, judge};
 use crate::pool::BufferPool;
@@ -37,7 +37,8 @@ pub struct MemoryLog {
     deferred: Option<(InFlight, Vec<u8>)>,
     debts: Vec<Debt>,
     debt_number: u64,
-    next_ticket: u64,
+    /// Whether it was made under the lock, which its writes hold then.
+    is_fenced: bool,
     strategy: CommitStrategy,
     counters: LogCounters,
 }
@@ -71,7 +72,7 @@ impl MemoryLog {
             deferred: None,
             debts: Vec::new(),
             debt_number: 0,
-            next_ticket: 0,
+            is_fenced: disk.state().users.has_opener(),
             strategy: options.strategy,
             counters: LogCounters::default(),
         })
@@ -80,6 +81,11 @@ impl MemoryLog {
     /// What becomes of a write that was in flight.
     fn finish(&mut self, done: &InFlight, bytes: &[u8]) -> io::Result<()> {
         let InFlight { file, offset, len, durable, .. } = done;
+        let abandoned = self.disk.state().faults.call(FaultKind::LogAbandoned, file.path());
+        if abandoned.is_err() {
+            self.leave(done);
+            return abandoned;
+        }
         self.counters.write_count += 1;
         self.counters.written_bytes += *len as u64;
         self.counters.flush_count += u64::from(*durable);
@@ -104,9 +110,10 @@ impl MemoryLog {
             }
             Verdict::WriteFailed(code) | Verdict::FlushFailed(code) => {
                 let is_flush = done.route != Route::Write;
-                match self.drop_some(done)? && is_flush {
+                let cause = io::Error::from_raw_os_error(code);
+                match self.drop_some(done, &cause)? && is_flush {
                     true => Ok(()),
-                    false => Err(io::Error::from_raw_os_error(code)),
+                    false => Err(cause),
                 }
             }
             Verdict::Pending => unreachable!("the imagined kernel has answered everything"),
@@ -164,18 +171,26 @@ impl MemoryLog {
                 true => file.call(FaultKind::LogFlush, place).map(drop),
                 false => Ok(()),
             });
-        if written.is_err() && self.drop_some(done)? {
-            return Ok(());
+        match written {
+            Err(cause) if self.drop_some(done, &cause)? => Ok(()),
+            written => written,
         }
-        written
     }
 
-    /// A write or its flush has failed. Returns whether the disk says "fine" all the same.
-    fn drop_some(&self, done: &InFlight) -> io::Result<bool> {
+    /// A write goes on, and nobody waits for it any more.
+    fn leave(&self, write: &InFlight) {
+        let mut state = self.disk.state();
+        let State { users, random, power, .. } = &mut *state;
+        let ticket = (write.ticket, self.is_fenced);
+        users.leave(write.file.inode(), ticket, power.step_count, random);
+    }
+
+    /// A write or its flush has failed by `cause`. Returns whether the disk says "fine" all the same.
+    fn drop_some(&self, done: &InFlight, cause: &io::Error) -> io::Result<bool> {
         let mut state = self.disk.state();
         let range = done.offset..done.offset + done.len as u64;
         lock(done.file.inode()).drop_some(range, &mut state.random)?;
-        Ok(state.retries_flush())
+        Ok(state.retries_flush(cause))
     }
 
     /// A write has succeeded: it is durable with all that it owes to, or is a debt itself.
@@ -208,8 +223,10 @@ impl MemoryLog {
     }
 
     /// Submitted bytes go in flight, with their neighbour if the disk has larger units than it says.
-    fn put_in_flight(&self, ticket: u64, write: &GroupWrite<MemoryFile>) -> io::Result<()> {
+    fn put_in_flight(&self, write: &GroupWrite<MemoryFile>) -> io::Result<u64> {
         let mut state = self.disk.state();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
         let bytes = &write.buffer[write.start..write.start + write.len];
         state.trace.mix_bytes(bytes);
         let mut inode = lock(write.file.inode());
@@ -219,17 +236,12 @@ impl MemoryLog {
             let mut more = vec![0; block_bytes];
             inode.read(&mut more, start)?;
             more.extend_from_slice(bytes);
-            inode.submit(ticket, start, more);
+            inode.submit((ticket, self.is_fenced), start, more);
         } else {
-            inode.submit(ticket, write.offset, bytes.to_vec());
+            inode.submit((ticket, self.is_fenced), write.offset, bytes.to_vec());
         }
-        Ok(())
+        Ok(ticket)
     }
-}
-
-/// The number of an injected error.
-fn errno(cause: &io::Error) -> i32 {
-    cause.raw_os_error().unwrap_or(libc::EIO)
 }
 
 fn route(strategy: CommitStrategy, durable: bool) -> Route {
@@ -261,9 +273,7 @@ impl LogWriter for MemoryLog {
             .state()
             .check_room(write.file.inode(), end)
             .map_err(|cause| write.file.error("write", cause))?;
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.put_in_flight(ticket, &write)?;
+        let ticket = self.put_in_flight(&write)?;
         let route = route(self.strategy, write.durable);
         let in_flight = InFlight {
             ticket,
@@ -316,6 +326,14 @@ impl LogWriter for MemoryLog {
     fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()> {
         self.strategy = strategy;
         Ok(())
+    }
+}
+
+impl Drop for MemoryLog {
+    fn drop(&mut self) {
+        for (write, _) in &self.in_flight {
+            self.leave(write);
+        }
     }
 }
 

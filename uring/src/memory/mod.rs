@@ -7,7 +7,9 @@
 //! - names are volatile until `make_dir_durable`;
 //! - bytes stored through a map are volatile until `make_durable` of the file, but any page of them
 //!   may have reached the device before;
-//! - a flush that failed leaves its bytes lost for good, and the next one does not say so.
+//! - a flush that failed leaves its bytes lost although readers may see them, and the next one does not say so;
+//! - a log write ends at any later moment if its process is killed or its writer gives it up, and the directory is
+//!   locked until then.
 //!
 //! With [`MemoryOptions::hostile`] it also does all that a device and a kernel may do at any time: writes pages back
 //! unasked, completes log writes out of order, short or interrupted, leaves half of what did not fit.
@@ -20,6 +22,8 @@
 //! | `names` | directory entries, live and durable |
 //! | `file` | files, open and mapped |
 //! | `log` | the path of group commits |
+//! | `loss` | what readers see and no flush brings to the device |
+//! | `process` | the lock, and log writes that nobody waits for |
 //! | `faults` | which calls are to fail |
 //! | `power` | when the disk dies, and the trace of all calls |
 //! | `lies` | how it breaks its promises |
@@ -30,8 +34,10 @@ mod file;
 mod image;
 mod lies;
 mod log;
+mod loss;
 mod names;
 mod power;
+mod process;
 mod random;
 
 use std::fmt;
@@ -40,7 +46,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::with_path;
-use crate::holder::Holder;
 use crate::map::FileMap;
 use crate::storage::{Backend, Facts, LockError, LogWriterOptions, OpenMode, Storage};
 
@@ -49,6 +54,7 @@ pub use file::{MemoryFile, MemoryMapWriter};
 pub use lies::{Lie, ReadFilter};
 pub use log::MemoryLog;
 pub use power::Death;
+pub use process::MemoryLock;
 
 use content::FileState;
 use faults::Faults;
@@ -56,6 +62,7 @@ use image::Image;
 use lies::Lies;
 use names::{Entries, Inode, Names};
 use power::{Power, Trace};
+use process::Users;
 use random::Random;
 
 /// How far the clock of a disk moves each time somebody looks at it.
@@ -104,7 +111,8 @@ struct Disk {
 
 struct State {
     names: Names,
-    locked: Vec<String>,
+    users: Users,
+    next_ticket: u64,
     faults: Faults,
     capacity_bytes: Option<u64>,
     random: Random,
@@ -134,7 +142,8 @@ impl Memory {
         assert!((512..=4096).contains(&block_bytes), "a block of {block_bytes} bytes");
         let state = State {
             names: Names::new(Entries::default()),
-            locked: Vec::new(),
+            users: Users::default(),
+            next_ticket: 0,
             faults: Faults::default(),
             capacity_bytes: None,
             random: Random::new(options.seed),
@@ -172,7 +181,8 @@ impl Memory {
     }
 
     /// The disk as the next process finds it when the one that uses it is killed: nothing that was
-    /// written is lost, but what was not durable still is not. Otherwise as [`Memory::crash`].
+    /// written is lost, but what was not durable still is not, and log writes in flight go on. Otherwise as
+    /// [`Memory::crash`].
     pub fn kill_with(&self, seed: u64) -> Self {
         self.disk.state().remains(Death::Kill, seed, self.disk.options)
     }
@@ -240,6 +250,11 @@ impl Memory {
         self.disk.state().faults = Faults::default();
     }
 
+    /// Whether any call may still fail because that was asked for.
+    pub fn has_faults(&self) -> bool {
+        !self.disk.state().faults.is_empty()
+    }
+
     /// How many of the faults asked for have not happened yet.
     pub fn faults_waiting(&self) -> usize {
         self.disk.state().faults.waiting_count()
@@ -303,15 +318,28 @@ impl State {
             self.power.remains = Some(remains);
             return Err(dead());
         }
+        self.land_due()?;
         if disk.options.hostile && self.random.below(STEAL_ODDS) == 0 {
             self.steal()?;
+        }
+        if let Err(cause) = self.faults.call(FaultKind::WriteBack, path) {
+            self.fail_write_back(errno(&cause))?;
         }
         self.faults.call(kind, path)
     }
 
-    /// Whether a failed flush is repeated until it says "fine".
-    fn retries_flush(&self) -> bool {
-        self.power.remains.is_none() && self.lies.has(Lie::FlushRetried)
+    /// Whether a flush that failed by `cause` is repeated until it says "fine".
+    fn retries_flush(&self, cause: &io::Error) -> bool {
+        let is_full = matches!(errno(cause), libc::ENOSPC | libc::EDQUOT | libc::EFBIG);
+        self.power.remains.is_none()
+            && (self.lies.has(Lie::FlushRetried)
+                || (is_full && self.lies.has(Lie::FullFlushRetried)))
+    }
+
+    /// The kernel fails to write pages of mapped files back.
+    fn fail_write_back(&mut self, errno: i32) -> io::Result<()> {
+        let random = &mut self.random;
+        self.names.files().try_for_each(|inode| lock(inode).fail_unasked(errno, random))
     }
 
     fn steal(&mut self) -> io::Result<()> {
@@ -329,12 +357,18 @@ impl State {
         let state = match death {
             Death::PowerLoss => self.after_power_loss(Some(random), options),
             Death::Kill => {
+                let mut users = Users::default();
                 let names = self.names.copied(|inode| {
-                    let killed = lock(inode).after_kill(&mut random);
-                    Arc::new(Mutex::new(killed.expect(READABLE)))
+                    let killed = lock(inode).after_kill(&mut random).expect(READABLE);
+                    let in_flight = killed.in_flight();
+                    let inode = Arc::new(Mutex::new(killed));
+                    for write in in_flight {
+                        users.leave(&inode, write, 0, &mut random);
+                    }
+                    inode
                 });
                 let clock = self.clock;
-                self.successor(names, clock, self.wall_start_ns)
+                Self { users, ..self.successor(names, clock, self.wall_start_ns) }
             }
         };
         Memory::from_state(options, state)
@@ -359,7 +393,8 @@ impl State {
     fn successor(&mut self, names: Names, clock: Duration, wall_start_ns: i64) -> Self {
         Self {
             names,
-            locked: Vec::new(),
+            users: Users::default(),
+            next_ticket: self.next_ticket,
             faults: Faults::default(),
             capacity_bytes: None,
             random: Random::new(self.random.next()),
@@ -384,6 +419,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The number of an injected error.
+fn errno(cause: &io::Error) -> i32 {
+    cause.raw_os_error().unwrap_or(libc::EIO)
 }
 
 fn dead() -> io::Error {
@@ -422,7 +462,13 @@ impl Storage for Memory {
         let direct = matches!(mode, OpenMode::Direct | OpenMode::CreateDirect);
         let inode = if create {
             let inode = Arc::new(Mutex::new(FileState::new(Image::default())));
-            self.change_name("create", path, |names| names.create(path, Arc::clone(&inode)))?;
+            let replaces = self.disk.state().lies.replaces_newest(path);
+            self.change_name("create", path, |names| {
+                if replaces && let Some(newest) = names.newest_beside(path) {
+                    names.remove(&newest)?;
+                }
+                names.create(path, Arc::clone(&inode))
+            })?;
             inode
         } else {
             let open = || {
@@ -455,21 +501,10 @@ impl Storage for Memory {
             .map_err(|cause| with_path("make durable the directory", path.as_ref(), cause))
     }
 
-    /// Patience is not needed here: a holder in this process will not go away by itself.
+    /// Patience is not needed here: a holder in this process will not go away by itself, and writes of earlier
+    /// ones end when somebody waits for them.
     fn lock(&self, path: &str, _patience: Duration) -> Result<MemoryLock, LockError> {
-        let mut state = self.disk.state();
-        if state.locked.iter().any(|locked| locked == path) {
-            return Err(LockError::Held(Holder::ThisProcess));
-        }
-        if state.names.file(path).is_err() {
-            let inode = Arc::new(Mutex::new(FileState::new(Image::default())));
-            state
-                .names
-                .create(path, inode)
-                .map_err(|cause| LockError::Io(with_path("lock", path.as_ref(), cause)))?;
-        }
-        state.locked.push(path.to_owned());
-        Ok(MemoryLock { disk: Arc::clone(&self.disk), path: path.to_owned() })
+        MemoryLock::take(&self.disk, path)
     }
 
     fn map(
@@ -515,23 +550,5 @@ impl Memory {
             .step(&self.disk, FaultKind::Name, path, [action.len() as u64, 0])
             .and_then(|()| change(&mut state.names))
             .map_err(|cause| with_path(action, path.as_ref(), cause))
-    }
-}
-
-/// Holds a name of a [`Memory`] until dropped.
-pub struct MemoryLock {
-    disk: Arc<Disk>,
-    path: String,
-}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        self.disk.state().locked.retain(|locked| *locked != self.path);
-    }
-}
-
-impl fmt::Debug for MemoryLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MemoryLock").field(&self.path).finish()
     }
 }

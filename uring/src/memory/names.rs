@@ -145,6 +145,11 @@ impl Names {
         Ok(files.chain(directories).map(|entry| last_part(entry).to_owned()).collect())
     }
 
+    /// The last file, in the order of names, in the directory of `path`.
+    pub fn newest_beside(&self, path: &str) -> Option<String> {
+        self.live.files.keys().rfind(|file| parent(file) == parent(path)).cloned()
+    }
+
     fn change(&mut self, change: Change) {
         self.live.apply(&change);
         self.volatile.push(change);

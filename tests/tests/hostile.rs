@@ -366,25 +366,25 @@ fn course(name: &str, stride: usize) {
 
 #[test]
 fn hostile_databases_with_byte_keys_end_in_answers() {
-    course("bytes", 11);
+    course("bytes", 29);
 }
 
 #[test]
 fn hostile_databases_with_integer_keys_end_in_answers() {
-    course("integers", 13);
+    course("integers", 37);
 }
 
 #[test]
 fn hostile_databases_with_signed_keys_end_in_answers() {
-    course("signed", 29);
+    course("signed", 101);
 }
 
 #[test]
 fn hostile_databases_in_sparse_files_end_in_answers() {
-    course("sparse", 61);
+    course("sparse", 151);
 }
 
 #[test]
 fn hostile_databases_in_endless_files_end_in_answers() {
-    course("endless", 331);
+    course("endless", 499);
 }

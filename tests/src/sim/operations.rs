@@ -303,8 +303,10 @@ pub(super) fn is_fault(error: &uarr::Error) -> bool {
     )
 }
 
+type Write = fn(&Db<Memory>) -> uarr::Result<()>;
+
 /// Every way to write, and to make what was written durable.
-const WRITES: &[fn(&Db<Memory>) -> uarr::Result<()>] = &[
+const WRITES: &[Write] = &[
     |db| put_zeros(db, WriteOptions::new()),
     |db| put_zeros(db, WriteOptions::new().durable()),
     |db| match db.key_kind() {

@@ -45,7 +45,7 @@ use crate::store::Appender;
 use crate::table::TOGETHER_MAX;
 use crate::tombstones::Tombstones;
 use crate::turns::{Premise, Ticket};
-use crate::wakes::{OwnWaker, Wakes};
+use crate::wakes::{OwnWaker, Place, Wakes};
 
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
@@ -125,7 +125,7 @@ impl<S: Storage> Core<S> {
     pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
-        let mut wakes = Wakes::default();
+        let mut wakes = Wakes::new(Place::LogThread);
         let staged = match self.stage(frames, options, patience, Premise::default(), &mut wakes)? {
             Some(staged) => staged,
             None => {
@@ -136,7 +136,8 @@ impl<S: Storage> Core<S> {
         self.finish(begun_ns, staged, wakes)
     }
 
-    /// Returns when what was staged is acknowledged.
+    /// Returns when what was staged is acknowledged. Until then the lead may be offered to this thread at any time, so
+    /// it runs no waker; afterwards those that are left.
     pub fn finish(
         &self,
         begun_ns: u64,
@@ -152,8 +153,11 @@ impl<S: Storage> Core<S> {
             Role::Member(cell) => cell,
         };
         loop {
-            wakes.run();
+            if cell.outcome().is_none() {
+                self.hand_on(&mut wakes);
+            }
             if let Some(facts) = cell.wait()? {
+                wakes.run();
                 return Ok(self.receipt(lsn, begun_ns, facts));
             }
             self.lead(Stint::Turn, &mut wakes);

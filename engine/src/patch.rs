@@ -89,7 +89,7 @@ impl<S: Storage> Core<S> {
     pub fn write_patched(&self, changes: &[Change<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
-        let mut wakes = Wakes::default();
+        let mut wakes = Wakes::new(Place::LogThread);
         if let Some(staged) = self.stage_patched(changes, options, patience, None, &mut wakes)? {
             return self.finish(begun_ns, staged, wakes);
         }

@@ -5,8 +5,9 @@
 //! - a waker is cloned before the first lock is taken ([`OwnWaker`]);
 //! - who finds under a lock that a task is to be woken moves the waker to a [`Wakes`], which is run when all locks are
 //!   released and the lead is handed over;
-//! - who cannot release what it holds (a checkpoint its lock, the owner of a turn its place) hands them to the log
-//!   thread, which holds nothing ([`Place::LogThread`]).
+//! - who cannot release what it holds (a checkpoint its lock, the owner of a turn its place), and who may be offered the
+//!   lead at any time (a thread whose own group is not settled), hands them to the log thread, which holds nothing
+//!   ([`Place::LogThread`]).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +33,7 @@ pub(crate) enum Place {
     /// On this thread, whenever it holds nothing.
     #[default]
     Here,
-    /// Not on this thread, which holds a lock or a turn throughout.
+    /// Not on this thread, which holds a lock or a turn throughout, or may be offered the lead.
     LogThread,
 }
 

@@ -155,11 +155,12 @@ fn run(verb: &'static str, deed: Deed, durability: Durability, fault: Option<Fau
         .map(|thread| {
             let (db, ends) = (db.clone(), ends.clone());
             thread::spawn(move || {
-                let mut number = 0;
-                while !ends.load(Ordering::Relaxed)
-                    && db.put(thread << 50 | number, [3; 900]).is_ok()
-                {
-                    number = (number + 1) % 200;
+                // Bounded, so that what wakers read stays small.
+                for number in 0..2000 {
+                    let is_over = ends.load(Ordering::Relaxed);
+                    if is_over || db.put((thread << 50) | (number % 200), [3; 900]).is_err() {
+                        return;
+                    }
                 }
             })
         })

@@ -8,6 +8,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What is done to a file that is to be mapped.
+pub(crate) const MAP: &str = "map";
+
 #[derive(Debug)]
 struct PathError {
     action: &'static str,
@@ -22,6 +25,14 @@ impl fmt::Display for PathError {
             Some(libc::EMFILE) => f.write_str(
                 ". This process has as many files open as its limit RLIMIT_NOFILE allows: close \
                  some, or raise the limit (ulimit -n; LimitNOFILE= of a systemd service)",
+            ),
+            Some(libc::EFBIG) => f.write_str(
+                ". A file may not become longer than the limit RLIMIT_FSIZE of this process, or its \
+                 file system, allows: raise the limit (ulimit -f; LimitFSIZE= of a systemd service)",
+            ),
+            Some(libc::ENOMEM) if self.action == MAP => f.write_str(
+                ". The process has no address space left for so much: raise its limit RLIMIT_AS \
+                 (ulimit -v; LimitAS= of a systemd service), or reserve less (address_space_bytes)",
             ),
             Some(libc::ENFILE) => f.write_str(
                 ". All processes together have as many files open as the kernel allows: close \
@@ -71,7 +82,12 @@ mod tests {
         };
         assert!(told(libc::EMFILE).contains("RLIMIT_NOFILE allows: close some, or raise"));
         assert!(told(libc::ENFILE).contains("fs.file-max"));
+        assert!(told(libc::EFBIG).contains("ulimit -f"));
         assert!(!told(libc::EIO).contains("limit"));
+        // Only where address space is what was asked for.
+        assert!(!told(libc::ENOMEM).contains("limit"));
+        let cause = io::Error::from_raw_os_error(libc::ENOMEM);
+        assert!(with_path(MAP, Path::new("a/b"), cause).to_string().contains("ulimit -v"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::buffer::AlignedBuffer;
 use crate::error::{invalid_input, with_path};
 use crate::map::Watermarks;
+use crate::room;
 use crate::storage::StorageFile;
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
@@ -38,6 +40,9 @@ struct OpenFile {
     writable: bool,
     /// What is published of the file while it is mapped.
     marks: Mutex<Weak<Watermarks>>,
+    /// Held while the file grows. Below the length that one finds under it nothing is ever cut off
+    /// again, but by `set_len`, which is for files that are not mapped.
+    growth: Mutex<()>,
 }
 
 /// How a file was opened.
@@ -58,6 +63,7 @@ impl SystemFile {
             unit_bytes: access.unit_bytes,
             writable: access.writable,
             marks: Mutex::new(Weak::new()),
+            growth: Mutex::new(()),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -159,7 +165,36 @@ impl SystemFile {
         Ok(())
     }
 
+    /// Refuses what cannot succeed before the kernel has taken anything for it.
+    fn expect_room(&self, range: Range<u64>, len: u64) -> io::Result<()> {
+        if range.end > len {
+            room::check_file_size(range.end)?;
+        }
+        let beyond = range.end.saturating_sub(len.max(range.start));
+        let missing = room::missing_bytes(self.file(), range).unwrap_or(beyond);
+        match missing > 0 && missing > room::free_bytes(self.file())? {
+            true => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives `range` of the file, which has `len` bytes, space of its own.
+    fn take_room(&self, range: Range<u64>, len: u64) -> io::Result<()> {
+        match self.fallocate(0, range.start, range.end - range.start) {
+            Err(cause) if is_unsupported(&cause) => self.append_zeroes(range.start, range.end)?,
+            allocated => allocated?,
+        }
+        // New space is shared with nobody.
+        let old_bytes = len.min(range.end).saturating_sub(range.start);
+        match self.fallocate(libc::FALLOC_FL_UNSHARE_RANGE, range.start, old_bytes) {
+            Err(cause) if is_unsupported(&cause) => Ok(()),
+            unshared => unshared,
+        }
+    }
+
     fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        room::check_file_size(offset.saturating_add(bytes.len() as u64))
+            .map_err(|cause| self.error("write", cause))?;
         let mut progress = Progress::new(bytes.len(), self.unit_bytes());
         while let Some(done) = progress.next() {
             let attempt = self.file().write_at(&bytes[done..], offset + done as u64);
@@ -176,10 +211,27 @@ impl StorageFile for SystemFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        match self.fallocate(0, offset, len) {
-            Err(cause) if is_unsupported(&cause) => self.append_zeroes(offset, offset + len),
-            allocated => allocated.map_err(|cause| self.error("allocate space for", cause)),
-        }
+        let failed = |cause| self.error("allocate space for", cause);
+        let Some(end) = offset.checked_add(len).filter(|end| i64::try_from(*end).is_ok()) else {
+            return Err(invalid_input(format!("allocate {len} bytes at {offset}")));
+        };
+        let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.len()?;
+        self.expect_room(offset..end, before).map_err(failed)?;
+        self.take_room(offset..end, before).map_err(|cause| {
+            // The kernel keeps what it had taken when room ran out. No map reaches behind `before`: it is told of
+            // bytes only when they were allocated. Blocks that lie behind the end go with the same call.
+            if end > before {
+                let _ = self.file().set_len(before);
+            }
+            failed(cause)
+        })
+    }
+
+    fn is_whole(&self) -> io::Result<bool> {
+        let len = self.len()?;
+        let is_allowed = room::check_file_size(len).is_ok();
+        Ok(is_allowed && room::is_whole(self.file(), len).unwrap_or(true))
     }
 
     fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -199,7 +251,9 @@ impl StorageFile for SystemFile {
         if self.marks().is_some() {
             return Err(invalid_input(format!("{} is mapped", self.path().display())));
         }
-        self.file().set_len(len).map_err(|cause| self.error("set the length of", cause))
+        room::check_file_size(len)
+            .and_then(|()| self.file().set_len(len))
+            .map_err(|cause| self.error("set the length of", cause))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -27,6 +27,7 @@ mod owner;
 mod pool;
 mod refusal;
 mod ring;
+mod room;
 mod storage;
 mod syscalls;
 mod system;
@@ -43,6 +44,7 @@ pub use memory::{
     MemoryOptions, ReadFilter,
 };
 pub use ring::RingLog;
+pub use room::survive_file_size_limit;
 pub use storage::{
     Backend, CommitStrategy, DataMap, DataMapWriter, Facts, GroupDone, GroupWrite, LockError,
     LogCounters, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crate::directory::Directory;
 use crate::holder::{HOLDER_BYTES_MAX, Holder};
 use crate::owner::Owner;
+use crate::room;
 use crate::storage::LockError;
 
 /// Pause between two attempts at first: a ring that is taken down by the kernel takes some 20 ms.
@@ -121,6 +122,8 @@ impl SystemLock {
         if let Some(file) = &mut file
             && let Err(cause) = write_text(file, &Holder::own_text())
             && !cannot_write(&cause)
+            // On a full disk, too, a database can be read: the text is only for messages.
+            && !room::is_lacking(&cause)
         {
             return Err(fail(path, cause));
         }
@@ -175,6 +178,7 @@ fn read_text(file: &mut File) -> io::Result<String> {
 }
 
 fn write_text(file: &mut File, text: &str) -> io::Result<()> {
+    room::check_file_size(text.len() as u64)?;
     file.rewind()?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)

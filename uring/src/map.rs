@@ -19,9 +19,12 @@
 //! 3. The appender stores the new watermark with release ordering after the bytes, a reader loads
 //!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
 //! 4. Watermarks only grow. The map and its watermarks live as long as any [`FileMap`].
-//! 5. Published bytes lie inside the file: watermarks are checked against its allocated length, the
-//!    map is longer than the file only above it, and no mapped file is ever truncated
-//!    ([`crate::SystemFile`] refuses to while a map of it lives). So no access ends in SIGBUS.
+//! 5. Published bytes lie inside the file: watermarks are checked against its length, the map is
+//!    longer than the file only above it, and no mapped file is ever truncated
+//!    ([`crate::SystemFile`] refuses to while a map of it lives; growth that fails gives back only
+//!    what it took itself). Bytes that are written have real space of their own before: what is
+//!    readable at birth is not written, and all else is allocated first, also where the file is long
+//!    enough, since a copy may have holes or share its space. So no access ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
 //!    published bytes. What remains is another handle, or another process that ignores the
 //!    directory's lock: as with every map of a file, that is left to the owner of the directory.
@@ -41,8 +44,8 @@ use crate::storage::DataMap;
 
 /// Chunks are at least this large, so that watermarks stay few.
 const CHUNK_BYTES_MIN: u64 = 64 << 10;
-/// Watermarks of a map at most: 128 MiB of them.
-const CHUNK_COUNT_MAX: u64 = 1 << 24;
+/// Watermarks of a map at most: 128 MiB of address space for them, memory only for those of used chunks.
+pub(crate) const CHUNK_COUNT_MAX: u64 = 1 << 24;
 /// Address space of a map at most, half of what a process has.
 const RESERVE_BYTES_MAX: u64 = 1 << 46;
 
@@ -53,8 +56,9 @@ pub(crate) struct MapOptions {
     pub reserve_bytes: u64,
     /// Size of a chunk, a power of two.
     pub chunk_bytes: u64,
-    /// Bytes of the file that have real space.
-    pub allocated_bytes: u64,
+    /// Bytes of the file. Only those that are readable at birth are taken to be really there: the
+    /// file may be a copy with holes, or grow by a part of what was asked for.
+    pub file_bytes: u64,
     /// Whether the file may be written through the map.
     pub writable: bool,
     /// Whether to ask for huge pages.
@@ -72,7 +76,7 @@ pub(crate) struct Watermarks {
 
 impl Watermarks {
     fn new(options: &MapOptions, readable: &[u64]) -> io::Result<Self> {
-        let MapOptions { reserve_bytes, chunk_bytes, allocated_bytes, .. } = *options;
+        let MapOptions { reserve_bytes, chunk_bytes, file_bytes, .. } = *options;
         if !chunk_bytes.is_power_of_two() || chunk_bytes < CHUNK_BYTES_MIN {
             return Err(invalid_input(format!("chunks of {chunk_bytes} bytes")));
         }
@@ -83,25 +87,30 @@ impl Watermarks {
                 "a map of {reserve_bytes} bytes in chunks of {chunk_bytes}"
             )));
         }
-        if allocated_bytes > reserve_bytes || readable.len() as u64 > chunk_count {
+        if file_bytes > reserve_bytes || readable.len() as u64 > chunk_count {
             return Err(invalid_input(format!(
-                "a file of {allocated_bytes} bytes, {} chunks of it readable, in a map of \
+                "a file of {file_bytes} bytes, {} chunks of it readable, in a map of \
                  {reserve_bytes} bytes",
                 readable.len()
             )));
         }
         for (chunk_index, &bytes) in readable.iter().enumerate() {
             let end = chunk_index as u64 * chunk_bytes + bytes;
-            if bytes > chunk_bytes || (bytes > 0 && end > allocated_bytes) {
+            if bytes > chunk_bytes || (bytes > 0 && end > file_bytes) {
                 return Err(invalid_input(format!(
                     "chunk {chunk_index} cannot have {bytes} readable bytes: the file ends at \
-                     {allocated_bytes}, chunks are {chunk_bytes} long"
+                     {file_bytes}, chunks are {chunk_bytes} long"
                 )));
             }
         }
-        let marks = (0..chunk_count as usize)
-            .map(|chunk_index| AtomicU64::new(readable.get(chunk_index).copied().unwrap_or(0)))
-            .collect();
+        // Zeroed memory of this size comes from the kernel, which takes a page of its own for it only when the
+        // page is written: chunks that are only reserved cost nothing.
+        let marks = Arc::<[AtomicU64]>::new_zeroed_slice(chunk_count as usize);
+        // SAFETY: all bytes are zero, which is a valid `AtomicU64`.
+        let marks = unsafe { marks.assume_init() };
+        for (mark, &bytes) in marks.iter().zip(readable) {
+            mark.store(bytes, Ordering::Relaxed);
+        }
         Ok(Self { chunk_shift: chunk_bytes.trailing_zeros(), readable: marks })
     }
 
@@ -172,8 +181,14 @@ pub(crate) struct Appender {
     writable: bool,
 }
 
-/// Maps `file`. The caller sees to it that the file really has `options.allocated_bytes` bytes and
-/// is not truncated while the map lives.
+/// End of the last byte that may be read at birth.
+fn readable_end(chunk_bytes: u64, readable: &[u64]) -> u64 {
+    let ends = readable.iter().zip(0_u64..).filter(|(bytes, _)| **bytes > 0);
+    ends.last().map_or(0, |(bytes, chunk_index)| chunk_index * chunk_bytes + bytes)
+}
+
+/// Maps `file`. The caller sees to it that the file really has `options.file_bytes` bytes and is not
+/// truncated below those that were allocated while the map lives.
 pub(crate) fn map_file(
     file: &File,
     options: MapOptions,
@@ -195,7 +210,7 @@ pub(crate) fn map_file(
     let base = Base(memory.as_mut_ptr());
     let mapping = Arc::new(Mapping {
         memory,
-        allocated_bytes: AtomicU64::new(options.allocated_bytes),
+        allocated_bytes: AtomicU64::new(readable_end(options.chunk_bytes, readable)),
         marks: Arc::clone(&marks),
         prefaults: options.prefaults && options.writable,
     });
@@ -414,7 +429,7 @@ mod tests {
         MapOptions {
             reserve_bytes: chunk_count * CHUNK,
             chunk_bytes: CHUNK,
-            allocated_bytes,
+            file_bytes: allocated_bytes,
             writable: true,
             huge_pages: false,
             prefaults: true,
@@ -424,8 +439,11 @@ mod tests {
     fn map(chunk_count: u64, readable: &[u64]) -> (FileMap, Appender) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(chunk_count * CHUNK).unwrap();
-        let (map, appender, _) =
+        let (map, mut appender, _) =
             map_file(&file, options(chunk_count, chunk_count * CHUNK), readable).unwrap();
+        let readable_end = map.allocated_bytes();
+        assert!(readable.iter().all(|&bytes| bytes <= readable_end), "nothing else is relied on");
+        appender.set_allocated_bytes(chunk_count * CHUNK);
         (map, appender)
     }
 

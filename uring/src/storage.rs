@@ -61,11 +61,16 @@ pub trait Storage: Send + Sync + 'static {
     /// a process that was just killed may still be on its way to the device, and holds the lock.
     fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
 
+    /// Bytes that can still be allocated, as far as the file system knows.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// Maps a data file once, for its whole future: `reserve_bytes` of address space are set aside,
     /// the file grows beneath them through [`DataMapWriter::grow`]. `chunk_bytes` (a power of two,
     /// at least 64 KiB) divides it into chunks that are appended to independently. `readable` tells
     /// for each chunk, from the first, how many of its bytes may be read from the start; chunks
-    /// beyond the slice have 0.
+    /// beyond the slice have 0. Of what lies behind the last of them nothing is taken to have real
+    /// space until it was grown to: the file may be a copy with holes. `OutOfMemory` if there is not
+    /// so much address space.
     fn map(
         &self,
         file: &Self::File,
@@ -122,7 +127,9 @@ pub trait StorageFile: Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
     /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as
-    /// zero. `StorageFull` when there is none; the file may then be longer than before.
+    /// zero. Holes are filled, and space that is shared with other files becomes the file's own, so
+    /// that a later write to the range needs no room. `StorageFull` or `FileTooLarge` when there
+    /// is none; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives the content of `offset .. offset + len`, which lies in the file, up: it reads as zero, and no earlier
     /// write to it, cached or failed, decides what becomes of later ones. Never called on a file that is mapped. Not
@@ -132,6 +139,10 @@ pub trait StorageFile: Send + Sync + 'static {
     /// them out. This makes the kernel forget them. A file system that can neither zero nor dig out a range
     /// keeps the content; there the call does nothing.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Whether each byte has space of its own that was written before, so that another write needs
+    /// neither room nor a change of the file system's records, and the process may write so long a
+    /// file. Where that cannot be found out it is taken to be so.
+    fn is_whole(&self) -> io::Result<bool>;
     /// Sets the length. Never called on a file that is mapped.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
@@ -171,7 +182,7 @@ pub trait DataMap: Send + Sync + 'static {
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
 pub trait DataMapWriter: Send + 'static {
     /// Makes the file at least `bytes` long, with real space, and readable through the map.
-    /// `StorageFull` if the device has no room; `InvalidInput` beyond the reserved address space.
+    /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
     /// Stores `parts` one after the other at `address` and publishes them. Bytes between the
     /// chunk's readable end and `address` are zeroed and published too. A range that spans chunks

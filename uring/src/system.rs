@@ -15,13 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::buffer::AlignedBuffer;
 use crate::device::direct_facts;
 use crate::directory::Directory;
-use crate::error::{invalid_input, with_path};
+use crate::error::{MAP, invalid_input, with_path};
 use crate::file::{Access, SystemFile};
 use crate::lock::{Hold, SystemLock};
 use crate::map::{Appender, FileMap, MapOptions, Watermarks, map_file};
 use crate::owner::Owner;
 use crate::pool::BufferPool;
 use crate::ring::RingLog;
+use crate::room;
 use crate::storage::{
     Backend, CommitStrategy, DataMapWriter, Facts, GroupDone, GroupWrite, LockError, LogCounters,
     LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,
@@ -172,6 +173,11 @@ impl Storage for System {
         Ok(lock)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        room::free_bytes(self.directory.file())
+            .map_err(|cause| self.directory.error("look for free space in", "", cause))
+    }
+
     fn map(
         &self,
         file: &SystemFile,
@@ -184,18 +190,18 @@ impl Storage for System {
         maps.retain(|(_, marks)| marks.strong_count() > 0);
         if maps.iter().any(|&(mapped, _)| mapped == id) {
             let cause = io::Error::new(io::ErrorKind::ResourceBusy, "it is mapped already");
-            return Err(file.error("map", cause));
+            return Err(file.error(MAP, cause));
         }
         let options = MapOptions {
             reserve_bytes,
             chunk_bytes,
-            allocated_bytes: file.len()?,
+            file_bytes: file.len()?,
             writable: file.is_writable(),
             huge_pages: true,
             prefaults: true,
         };
         let (map, appender, marks) =
-            map_file(file.file(), options, readable).map_err(|cause| file.error("map", cause))?;
+            map_file(file.file(), options, readable).map_err(|cause| file.error(MAP, cause))?;
         file.set_marks(&marks);
         maps.push((id, Arc::downgrade(&marks)));
         Ok((map, SystemMapWriter { appender, file: file.clone() }))

@@ -56,7 +56,7 @@ impl MemoryFile {
         let options = MapOptions {
             reserve_bytes,
             chunk_bytes,
-            allocated_bytes: state.len(),
+            file_bytes: state.len(),
             writable: self.writable,
             huge_pages: false,
             // In memory there is nothing to gain from it.
@@ -135,6 +135,10 @@ impl StorageFile for MemoryFile {
             .checked_add(len)
             .ok_or_else(|| invalid_input(format!("allocate {len} bytes at {offset}")))?;
         self.grow(end).map_err(|cause| self.error("allocate space for", cause))
+    }
+
+    fn is_whole(&self) -> io::Result<bool> {
+        Ok(true)
     }
 
     fn renew(&self, offset: u64, len: u64) -> io::Result<()> {

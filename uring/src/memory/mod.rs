@@ -507,6 +507,12 @@ impl Storage for Memory {
         MemoryLock::take(&self.disk, path)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let state = self.disk.state();
+        let capacity_bytes = state.capacity_bytes.unwrap_or(u64::MAX);
+        Ok(capacity_bytes.saturating_sub(state.used_bytes()))
+    }
+
     fn map(
         &self,
         file: &MemoryFile,

@@ -14,6 +14,9 @@ use crate::stats::{STRATEGIES, backend, strategy};
 
 /// Locked memory that the registered buffers of one database take at most.
 const LOCKED_BYTES: u64 = 8 << 20;
+/// What a data file can grow to unless the process has less.
+const ADDRESS_SPACE_BYTES: u64 = 1 << 40;
+const FILE_BYTES: u64 = 1 << 40;
 /// Fewer open files than this are soon used up by a service.
 const OPEN_FILES_MIN: u64 = 1024;
 
@@ -72,6 +75,19 @@ fn findings(db: &Db, stats: &Stats) -> Vec<String> {
         findings.push(format!(
             "locked memory is limited to {bytes} bytes: where buffers cannot be registered a commit takes \
              longer; raise it to {LOCKED_BYTES} (ulimit -l, or LimitMEMLOCK= of the service)"
+        ));
+    }
+    if stats.address_space_bytes < ADDRESS_SPACE_BYTES {
+        let reserved = stats.address_space_bytes;
+        findings.push(format!(
+            "the process has little address space: the data file can grow to {reserved} bytes; raise the limit \
+             (ulimit -v, or LimitAS= of the service)"
+        ));
+    }
+    if let Some(size) = soft_limit(&limits, "Max file size").filter(|&size| size < FILE_BYTES) {
+        findings.push(format!(
+            "files are limited to {size} bytes: the data file cannot grow beyond; raise it (ulimit -f, or \
+             LimitFSIZE= of the service)"
         ));
     }
     if let Some(count) =

@@ -145,7 +145,7 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             let next = "nothing acknowledged is lost, cut it with --recovery tolerate";
             (Exit::Damage, "torn_tail", Some(next))
         }
-        ErrorKind::NoSpace => (Exit::NoSpace, "no_space", Some("free some and run it again")),
+        ErrorKind::NoSpace => (Exit::NoSpace, "no_space", Some("make room and run it again")),
         ErrorKind::Poisoned => (Exit::Io, "poisoned", None),
         ErrorKind::Closed => (Exit::Io, "closed", None),
         ErrorKind::Unsupported => (Exit::Io, "unsupported", None),

@@ -40,6 +40,7 @@ use crate::failure::{Failure, Result, Stop, output};
 use crate::output::{Form, Output, tell};
 
 fn main() -> ExitCode {
+    uarr_uring::survive_file_size_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(refuse(&error) as u8),

@@ -84,6 +84,7 @@ fn to_json(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> Value {
         "durable_lsn": stats.durable_lsn,
         "data_bytes": stats.data_bytes,
         "data_allocated_bytes": stats.data_allocated_bytes,
+        "address_space_bytes": stats.address_space_bytes,
         "disk_bytes": disk,
         "disk_bytes_total": disk.values().sum::<u64>(),
         "block_bytes": stats.block_bytes,

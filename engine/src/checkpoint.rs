@@ -54,8 +54,10 @@ impl<S: Storage> Core<S> {
         let checkpoint = if unchanged && newest.number.get() > 0 {
             newest
         } else {
-            let number = self.give_image_number(&mut root)?;
-            let (image_bytes, entry_count) = self.write_image(number, &root.block)?;
+            let (number, (image_bytes, entry_count)) = self.with_way_made(|| {
+                let number = self.give_image_number(&mut root)?;
+                Ok((number, self.write_image(number, &root.block)?))
+            })?;
             let data_tail = self.seal_data_page(wakes)?;
             // Everything staged before the page was sealed is durable in the log now.
             let end_lsn = self.durable_lsn.load(Ordering::Acquire);
@@ -88,6 +90,9 @@ impl<S: Storage> Core<S> {
         self.counters.recovered_log_bytes.store(0, Ordering::Relaxed);
         let older = root.block.checkpoints[1];
         self.segments.release_before(older.segment.get().max(1));
+        if closing {
+            self.give_back_space();
+        }
         remove_old_images(&self.storage, &[checkpoint.number.get(), older.number.get()])
             .map_err(|error| Error::io("cannot remove an old index image", error))
     }
@@ -100,7 +105,7 @@ impl<S: Storage> Core<S> {
     /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as much log as should be
     /// there. Otherwise a program that is killed and started again for ever would fill the disk.
     pub fn checkpoint_if_overdue(&self) -> Result<()> {
-        if self.log_bytes_since_checkpoint() < 2 * self.checkpoint_step_bytes() {
+        if self.log_bytes_since_checkpoint() < self.checkpoint_step_bytes().saturating_mul(2) {
             return Ok(());
         }
         match self.checkpoint(false) {

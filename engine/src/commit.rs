@@ -40,6 +40,7 @@ use crate::lock;
 use crate::log::{GroupBuilder, LogPosition};
 use crate::open::BUFFER_COUNT;
 use crate::options::{WhenFull, WriteOptions};
+use crate::segments::Demand;
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
 use crate::table::TOGETHER_MAX;
@@ -348,7 +349,9 @@ impl<S: Storage> Core<S> {
         staging.next_lsn += frame_count as u64;
         let lsn = staging.next_lsn - 1;
         let group = staging.open.as_mut().expect("staging_with_room leaves a group open");
+        let log_bytes = group.builder.log_bytes();
         group.builder.push(frames);
+        self.segments.note_staged(group.builder.log_bytes() - log_bytes);
         if !memory_first {
             let results = frames.iter().filter_map(|frame| frame.result);
             results.for_each(|result| group.builder.keep_result(result));
@@ -421,26 +424,25 @@ impl<S: Storage> Core<S> {
             )));
         }
         let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);
+        let is_large = buffer_bytes > self.buffer_bytes;
+        let demand = Demand { bytes: buffer_bytes as u64, is_large };
         let mut staging = lock(&self.staging);
-        if buffer_bytes > self.buffer_bytes {
-            drop(staging);
-            self.prepare_segment(buffer_bytes as u64)?;
-            staging = lock(&self.staging);
-        }
         loop {
             self.health.check()?;
             // Asked each time the lock was let go, and before a group is opened: none stays empty.
             if !self.may_stage(&mut staging, frames, premise, patience, wakes)? {
                 return Ok(None);
             }
-            if !self.has_space(&staging, frames) {
+            let may_gather =
+                !is_large || self.segments.admit_large(demand.bytes, self.staged_bytes_max);
+            if may_gather && !self.has_space(&staging, frames, demand) {
                 drop(staging);
-                self.make_space(frames)?;
+                self.make_space(frames, demand)?;
                 staging = lock(&self.staging);
                 continue;
             }
             match &staging.open {
-                Some(group) if group.builder.has_room_for(frame_bytes) => {
+                Some(group) if may_gather && group.builder.has_room_for(frame_bytes) => {
                     return Ok(Some(staging));
                 }
                 Some(_) => {
@@ -452,10 +454,14 @@ impl<S: Storage> Core<S> {
                 }
                 None => {}
             }
-            let buffer = if buffer_bytes > self.buffer_bytes {
-                Some(Arc::new(AlignedBuffer::new(buffer_bytes)))
-            } else {
-                staging.spare.pop()
+            let buffer = match is_large {
+                true if may_gather => {
+                    let buffer = AlignedBuffer::new(buffer_bytes);
+                    self.segments.note_large(buffer.len() as u64);
+                    Some(Arc::new(buffer))
+                }
+                true => None,
+                false => staging.spare.pop(),
             };
             if let Some(buffer) = buffer {
                 let block_bytes = self.identity.block_bytes;
@@ -504,28 +510,39 @@ impl<S: Storage> Core<S> {
     }
 
     /// Whether the frames are sure to find room in the log and the data file.
-    fn has_space(&self, staging: &Staging, frames: &[Frame<'_>]) -> bool {
+    fn has_space(&self, staging: &Staging, frames: &[Frame<'_>], demand: Demand) -> bool {
         let allocated = self.store.allocated_bytes();
         let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
         let chunk_end = (staging.tail | (self.chunk_bytes - 1)) + 1;
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
         let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
         let end = || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
-        (is_roomy || end() <= allocated) && self.segments.have_room(self.staged_bytes_max)
+        (is_roomy || end() <= allocated) && self.segments.have_room(demand)
     }
 
     /// Makes room that `has_space` found missing.
-    fn make_space(&self, frames: &[Frame<'_>]) -> Result<()> {
+    fn make_space(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
         let _space = lock(&self.space);
         let end = {
             let staging = lock(&self.staging);
             frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end)
         };
-        self.grow_data(end)?;
-        if !self.segments.have_room(self.staged_bytes_max) {
-            self.add_segment(0)?;
+        self.with_way_made(|| self.grow_data(end))?;
+        if !self.segments.have_room(demand) {
+            self.with_way_made(|| self.add_segment(demand))?;
         }
         Ok(())
+    }
+
+    /// Does `attempt`, and once more if there was no room but some could be made.
+    pub fn with_way_made<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                let made = self.segments.make_way(&self.storage);
+                if made.unwrap_or(false) { attempt() } else { Err(error) }
+            }
+            done => done,
+        }
     }
 
     /// Makes the data file long enough for records before `end`. The caller holds `space`.
@@ -535,15 +552,8 @@ impl<S: Storage> Core<S> {
             return Ok(());
         }
         let target = align_up_u64(end, self.chunk_bytes);
-        if target > self.options.address_space_bytes {
-            return Err(Error::new(
-                ErrorKind::NoSpace,
-                format!(
-                    "the data file would grow to {target} bytes, but address_space_bytes is {}; \
-                     open the database with a larger value",
-                    self.options.address_space_bytes
-                ),
-            ));
+        if target > self.reserved_bytes {
+            return Err(self.address_space_ends(target));
         }
         // The slow part without the appender's lock; growing again over it is quick.
         self.data_file
@@ -552,14 +562,29 @@ impl<S: Storage> Core<S> {
             .map_err(|error| Error::io("cannot extend the data file", error))
     }
 
-    /// Makes a segment with room for `bytes` ready.
-    fn prepare_segment(&self, bytes: u64) -> Result<()> {
-        let _space = lock(&self.space);
-        self.add_segment(bytes + self.identity.block_bytes as u64)
+    #[cold]
+    fn address_space_ends(&self, target: u64) -> Error {
+        let asked = self.options.address_space_bytes;
+        let message = match self.reserved_bytes {
+            reserved if reserved < asked => format!(
+                "the data file would grow to {target} bytes, but only {reserved} bytes of address space were to be had \
+                 when it was opened; raise the limit of the process (ulimit -v) and open it again"
+            ),
+            _ => format!(
+                "the data file would grow to {target} bytes, but address_space_bytes is {asked}; open the database \
+                 with a larger value"
+            ),
+        };
+        Error::new(ErrorKind::NoSpace, message)
     }
 
-    /// The caller holds `space`.
-    pub fn add_segment(&self, bytes: u64) -> Result<()> {
+    /// Makes one more segment ready, one of its own for a group that is too long for others: with room for the small
+    /// groups that may be staged around it, as any of them may be the first to move on to it. The caller holds `space`.
+    fn add_segment(&self, demand: Demand) -> Result<()> {
+        let bytes = match demand.bytes <= self.segments.regular_bytes() {
+            true => 0,
+            false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
+        };
         self.segments
             .prepare(&self.storage, align_up_u64(bytes, self.identity.block_bytes as u64))
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
@@ -615,13 +640,15 @@ impl<S: Storage> Core<S> {
         });
     }
 
-    /// Removes index entries of deleted keys that no reader can need any more.
+    /// Removes index entries of deleted keys that no reader can need any more, a bounded number of them.
     pub fn forget_deleted(&self, applier: &mut Applier<S::MapWriter>) {
+        let count_max = applier.tombstones.forget_count();
         if applier.tombstones.indexed_count() == 0 {
             return;
         }
         let bound = self.pins.oldest(&self.visible_lsn);
-        while let Some(locator) = applier.tombstones.oldest(bound) {
+        for _ in 0..count_max {
+            let Some(locator) = applier.tombstones.oldest(bound) else { break };
             let removed = self
                 .key_of(locator)
                 .and_then(|key| self.table.remove_if(key, locator, &self.store));

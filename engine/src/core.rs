@@ -13,6 +13,7 @@ use crate::commit::Applier;
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::histogram::Histogram;
+use crate::jobs::Quiet;
 use crate::key::AsKey;
 use crate::lock;
 use crate::log::{Log, LogIdentity, LogPosition};
@@ -47,6 +48,12 @@ pub(crate) struct Core<S: Storage> {
     pub log_work: Condvar,
     /// Serialises growth of data file and log.
     pub space: Mutex<()>,
+    /// Since when the log has not grown.
+    pub quiet: Mutex<Quiet>,
+    /// When things may be done ahead again after there was no room for them.
+    pub ahead_from: Mutex<Duration>,
+    /// Address space of the data file's map.
+    pub reserved_bytes: u64,
     pub data_file: S::File,
     pub root: Mutex<Root<S>>,
     pub log_end: Mutex<LogPosition>,

@@ -28,7 +28,8 @@ pub enum ErrorKind {
     /// The log ends in a group that was not written completely, and the recovery mode is `Strict`.
     /// Nothing acknowledged is lost; open with `TolerateTornTail` to cut it.
     TornTail,
-    /// The device has no room. Nothing of the call was written. Free space and try again.
+    /// The device has no room, or a file may not become longer (quota, RLIMIT_FSIZE). Nothing of the call was
+    /// written. Free space, or raise the limit, and try again.
     NoSpace,
     /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`]; or a waker calls
     /// [`crate::Db::close`] on a thread that another `close` waits for. Nothing of the call was done. Try again later.
@@ -143,7 +144,7 @@ impl Error {
     /// An error of the operating system while doing `what`.
     pub(crate) fn io(what: impl fmt::Display, source: io::Error) -> Self {
         let kind = match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            _ if lacks_room(&source) => ErrorKind::NoSpace,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 ErrorKind::PermissionDenied
             }
@@ -190,6 +191,12 @@ impl Error {
     pub fn corruption(&self) -> Option<&Corruption> {
         self.0.corruption.as_ref()
     }
+}
+
+/// Whether an operation was refused because there is no room for it, on the device or within a limit.
+pub(crate) fn lacks_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 impl fmt::Display for Error {

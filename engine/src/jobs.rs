@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
+use uarr_layout::geometry::align_up_u64;
 use uarr_uring::{Storage, StorageFile};
 
 use crate::commit::PREFAULT_AHEAD_BYTES;
@@ -37,6 +38,20 @@ const REST: Duration = Duration::from_millis(500);
 const AT_LEISURE: Duration = Duration::from_millis(4);
 /// Rest between two pieces of one that falls behind, about 200 MiB a second.
 const CATCHING_UP: Duration = Duration::from_micros(250);
+
+/// How long the log must not have grown until surplus segments are given back.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
+
+/// What an index image takes for an entry, on average and at the most for integer keys, and besides.
+const IMAGE_ENTRY_BYTES: u64 = 32;
+const IMAGE_BYTES_MIN: u64 = 1 << 20;
+
+/// Since when the log has had that many bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quiet {
+    log_bytes: u64,
+    since: Duration,
+}
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +84,7 @@ fn pace(left: u64, in_time: u64) -> Step {
 impl<S: Storage> Core<S> {
     /// Wakes the threads that have something to do.
     pub fn wake_background(&self) {
-        if self.segments.ready_count() == 0 {
+        if self.needs_next_segment() {
             self.keeper.raise();
         }
         if self.checkpoint_due() {
@@ -113,24 +128,83 @@ impl<S: Storage> Core<S> {
             return Ok(Step::Idle);
         }
         let tail = lock(&self.staging).tail;
-        if self.grow_ahead(tail)? || self.prefault_ahead(tail) || self.write_back(tail)? {
+        if self.note_lack(self.grow_ahead(tail))?
+            || self.prefault_ahead(tail)
+            || self.write_back(tail)?
+        {
             return Ok(Step::More);
         }
-        if self.segments.ready_count() == 0 {
-            return self.prepare_ahead();
+        if self.needs_next_segment()
+            && (self.segments.have_started() || self.has_room_ahead(self.segments.regular_bytes()))
+        {
+            return self.note_lack(self.prepare_ahead());
         }
-        let trimmed = self.segments.trim(&self.storage);
-        match trimmed.map_err(|error| Error::io("cannot remove a log segment", error))? {
+        match self.trim_segments(self.rests())? {
             true => Ok(Step::More),
             false => Ok(Step::Idle),
         }
+    }
+
+    /// Whether `bytes` may be taken before they are needed: the log's next segment and the next checkpoint's image find
+    /// room all the same.
+    fn has_room_ahead(&self, bytes: u64) -> bool {
+        if self.storage.now() < *lock(&self.ahead_from) {
+            return false;
+        }
+        let image_bytes = self.table.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
+        let kept_bytes = self.segments.regular_bytes() + image_bytes;
+        // Where the file system does not tell, trying does.
+        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
+        free_bytes >= bytes.saturating_add(kept_bytes)
+    }
+
+    /// After a lack of room that only trying shows (a quota, say) nothing is done ahead for a while: each attempt takes
+    /// for a moment what there is.
+    fn note_lack<T>(&self, done: Result<T>) -> Result<T> {
+        if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace) {
+            *lock(&self.ahead_from) = self.storage.now() + RESTS_AFTER;
+        }
+        done
+    }
+
+    fn needs_next_segment(&self) -> bool {
+        self.segments.need_next(self.options.segment_age.is_some())
+    }
+
+    /// Whether the log has not grown for a while.
+    fn rests(&self) -> bool {
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let now = self.storage.now();
+        let mut quiet = lock(&self.quiet);
+        if quiet.log_bytes != log_bytes {
+            *quiet = Quiet { log_bytes, since: now };
+        }
+        now.saturating_sub(quiet.since) >= RESTS_AFTER
+    }
+
+    /// Removes a segment that is not worth keeping, if there is one.
+    fn trim_segments(&self, is_at_rest: bool) -> Result<bool> {
+        if is_at_rest {
+            let _staging = lock(&self.staging);
+            self.segments.release_ready();
+        }
+        let trimmed = self.segments.trim(&self.storage, is_at_rest);
+        trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
+    }
+
+    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is used again, or removed,
+    /// when it is opened.
+    pub fn give_back_space(&self) {
+        let _space = lock(&self.space);
+        let _ = self.segments.abandon_unfinished(&self.storage);
+        while self.trim_segments(true).unwrap_or(false) {}
     }
 
     /// Goes on with the next segment, only so fast that it is ready before the active one is full: the device
     /// belongs to commits.
     fn prepare_ahead(&self) -> Result<Step> {
         let _space = lock(&self.space);
-        if self.segments.ready_count() > 0 {
+        if !self.needs_next_segment() {
             return Ok(Step::More);
         }
         let in_time = room_in_time(
@@ -147,7 +221,13 @@ impl<S: Storage> Core<S> {
 
     fn grow_ahead(&self, tail: u64) -> Result<bool> {
         let wanted = tail + self.chunk_bytes / 2;
-        if wanted <= self.store.allocated_bytes() || wanted > self.options.address_space_bytes {
+        let growth_bytes = align_up_u64(wanted, self.chunk_bytes);
+        let growth_bytes = growth_bytes.saturating_sub(self.store.allocated_bytes());
+        if growth_bytes == 0
+            || wanted <= self.store.allocated_bytes()
+            || wanted > self.reserved_bytes
+            || !self.has_room_ahead(growth_bytes)
+        {
             return Ok(false);
         }
         let _space = lock(&self.space);

@@ -192,8 +192,10 @@ impl<S: Storage> Core<S> {
             staging.keep_cell(&cell);
             staging.note_settled(last_lsn);
             staging.in_flight_count -= 1;
-            if let Some(buffer) = buffer.filter(|buffer| buffer.len() == self.buffer_bytes) {
-                staging.spare.push(buffer);
+            match buffer {
+                Some(buffer) if buffer.len() == self.buffer_bytes => staging.spare.push(buffer),
+                Some(buffer) => self.segments.note_large_settled(buffer.len() as u64),
+                None => {}
             }
             wakes.take_all(&mut staging.room_wakers);
             self.wake_turns(&mut staging, wakes);

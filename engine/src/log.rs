@@ -80,6 +80,14 @@ impl GroupBuilder {
         self.buffer.len()
     }
 
+    /// Bytes that the group takes in the log, without a segment header.
+    pub fn log_bytes(&self) -> u64 {
+        match self.record_count {
+            0 => 0,
+            _ => align_up(self.end - self.start, self.start) as u64,
+        }
+    }
+
     pub fn last_lsn(&self) -> u64 {
         self.first_lsn + u64::from(self.record_count) - 1
     }
@@ -211,6 +219,7 @@ impl<S: Storage> Log<S> {
         assert!(group.first_lsn > self.position.lsn);
         let body_bytes = align_up(group.end - group.start, self.block_bytes);
         if let Err(error) = self.make_current(body_bytes as u64, &context) {
+            context.segments.note_dropped(body_bytes as u64);
             return Err((error, group.buffer));
         }
         let begins_segment = self.position.offset == 0;
@@ -230,11 +239,15 @@ impl<S: Storage> Log<S> {
         };
         let ticket = match self.writer.submit(write) {
             Ok(ticket) => ticket,
-            Err(error) => return Err((error, group.buffer)),
+            Err(error) => {
+                context.segments.note_dropped(body_bytes as u64);
+                return Err((error, group.buffer));
+            }
         };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
-        context.segments.note_active_room(self.active.bytes - self.position.offset);
+        let active_room = self.active.bytes - self.position.offset;
+        context.segments.note_submitted(body_bytes as u64, active_room);
         let GroupBuilder { buffer, end, results, .. } = group;
         Ok(Submitted { ticket, buffer, end, position: self.position, results })
     }
@@ -265,7 +278,7 @@ impl<S: Storage> Log<S> {
                 })?
             }
         };
-        context.segments.seal(self.active.number);
+        context.segments.seal(self.active.number, self.active.bytes);
         self.position = LogPosition { segment: next.number, offset: 0, lsn: self.position.lsn };
         self.active = next;
         self.begun = Some(context.storage.now());
@@ -275,6 +288,10 @@ impl<S: Storage> Log<S> {
     /// Whether the active segment was begun longer ago than a segment should be used for.
     fn is_old(&mut self, context: &SubmitContext<'_, S>) -> bool {
         let Some(age) = context.segment_age else { return false };
+        if context.segments.have_large() {
+            // The room that is left is spoken for.
+            return false;
+        }
         let now = context.storage.now();
         let begun = *self.begun.get_or_insert(now);
         self.position.offset > 0 && now.saturating_sub(begun) >= age

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use uarr_layout::superblock::Superblock;
-use uarr_uring::{CommitStrategy, Holder, LockError, LogWriterOptions, Storage};
+use uarr_uring::{CommitStrategy, Holder, LockError, LogWriterOptions, Storage, StorageFile};
 
 use crate::commit::Applier;
 use crate::core::{Core, Counters, Phases, Pins, Signal};
@@ -39,15 +39,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     check_directory(&storage, &options, &path)?;
     let lock = take_lock(&storage, &path)?;
     let mut notes = Vec::new();
-    let (mut root, created) = match Root::open(&storage, &mut notes)? {
-        Some(root) => (root, false),
-        None => {
-            // Another process may have been here between the first look and the lock.
-            check_directory(&storage, &options, &path)?;
-            (create(&storage, &options, &path)?, true)
-        }
-    };
-    check_geometry(&storage, &root.block)?;
+    let (mut root, created) = open_root(&storage, &options, &path, &mut notes)?;
     let mut recovered = recover(&storage, &mut root, &options, notes)?;
     let identity = begin_life(&storage, &mut root, &recovered)?;
     let regular_bytes = root.block.segment_bytes.get();
@@ -84,6 +76,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         buffer_free: Condvar::new(),
         log_work: Condvar::new(),
         space: Mutex::new(()),
+        quiet: Mutex::default(),
+        ahead_from: Mutex::default(),
+        reserved_bytes: recovered.reserved_bytes,
         data_file: recovered.data_file,
         root: Mutex::new(root),
         log_end: Mutex::new(position),
@@ -109,6 +104,27 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     };
     core.checkpoint_if_overdue()?;
     Ok(core)
+}
+
+/// The superblock of the database, which is created if there is none. `true`: it was.
+fn open_root<S: Storage>(
+    storage: &S,
+    options: &Options,
+    path: &std::path::Path,
+    notes: &mut Vec<Error>,
+) -> Result<(Root<S>, bool)> {
+    let (root, created) = match Root::open(storage, notes)? {
+        Some(root) => (root, false),
+        None => {
+            // Another process may have been here between the first look and the lock.
+            check_directory(storage, options, path)?;
+            options.check_chunks(options.chunk_bytes)?;
+            (create(storage, options, path)?, true)
+        }
+    };
+    check_geometry(storage, &root.block)?;
+    options.check_chunks(root.block.chunk_bytes.get())?;
+    Ok((root, created))
 }
 
 /// Writes down that the database is open, under a life number that no earlier open had.
@@ -186,13 +202,17 @@ fn log_files<S: Storage>(
     let make = |active| Segments::new(present, needed.clone(), active, regular_bytes);
     // Lives that are too short for background work must not leave more and more of them behind.
     let trimmed = |segments: Segments<_>| {
-        while segments.trim(storage).map_err(failed)? {}
+        while segments.trim(storage, false).map_err(failed)? {}
         Ok::<_, Error>(segments)
     };
     match reopen_segment(storage, *position) {
-        Ok(active) => {
+        Ok(mut active) => {
             let full = full_bytes(&*active.file, root, active.number).map_err(failed)?;
             if position.offset <= active.bytes && active.bytes >= full {
+                if !active.file.is_whole().map_err(failed)? {
+                    // A copy with holes, say: the log goes on in the next one when there is something to write.
+                    active.bytes = position.offset;
+                }
                 return Ok((trimmed(make(position.segment))?, active, *position));
             }
         }

@@ -85,6 +85,12 @@ pub enum VerifyPolicy {
     Always,
 }
 
+/// Address space that a database reserves at the least.
+pub(crate) const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 26;
+/// Chunks of a data file at most.
+const CHUNK_COUNT_MAX: u64 = 1 << 24;
+const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 << 10;
+
 /// Everything that can be chosen. See [`Builder`] for units, defaults and limits.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -151,7 +157,13 @@ impl Options {
                 self.chunk_bytes
             )));
         }
-        if !(1 << 26..=DATA_BYTES_MAX).contains(&self.address_space_bytes) {
+        if self.checkpoint_log_bytes < CHECKPOINT_LOG_BYTES_MIN {
+            return Err(Error::invalid(format!(
+                "checkpoint_log_bytes must be at least 4 KiB, not {}",
+                self.checkpoint_log_bytes
+            )));
+        }
+        if !(ADDRESS_SPACE_BYTES_MIN..=DATA_BYTES_MAX).contains(&self.address_space_bytes) {
             return Err(Error::invalid(format!(
                 "address_space_bytes must be from 64 MiB to 64 TiB, not {}",
                 self.address_space_bytes
@@ -167,6 +179,23 @@ impl Options {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether chunks of this size, those of the database or of one that is to be created, go with the address space.
+    pub(crate) fn check_chunks(&self, chunk_bytes: u64) -> Result<()> {
+        let address_space_bytes = self.address_space_bytes;
+        if chunk_bytes > address_space_bytes {
+            return Err(Error::invalid(format!(
+                "address_space_bytes is {address_space_bytes}, less than one chunk: chunk_bytes is {chunk_bytes}"
+            )));
+        }
+        if address_space_bytes / chunk_bytes > CHUNK_COUNT_MAX {
+            return Err(Error::invalid(format!(
+                "address_space_bytes is {address_space_bytes}, more than {CHUNK_COUNT_MAX} times chunk_bytes, \
+                 which is {chunk_bytes} (fixed when the database is created); lower it"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -259,15 +288,16 @@ impl Builder {
         self
     }
 
-    /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB. It costs
-    /// nothing until it is used. Default: 1 TiB.
+    /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB, and one to 2^24 chunks. It
+    /// costs nothing until it is used. Where the process has less (`ulimit -v`, or many databases), less is
+    /// reserved, at least 64 MiB and what the file has: [`crate::Stats`] says how much. Default: 1 TiB.
     pub fn address_space_bytes(mut self, bytes: u64) -> Self {
         self.options.address_space_bytes = bytes;
         self
     }
 
     /// A checkpoint is taken when the log has grown by this many bytes since the last one, or by twice the
-    /// size of the index image if that is more. Default: 256 MiB.
+    /// size of the index image if that is more: 4 KiB or more. Default: 256 MiB.
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
         self.options.checkpoint_log_bytes = bytes;
         self
@@ -281,6 +311,7 @@ impl Builder {
 
     /// Opens the database, creating it if there is none and `create` was not switched off.
     pub fn open(self) -> Result<Db> {
+        self.options.check()?;
         self.find_directory()?;
         let shown = self.path.display();
         let system = System::open(&self.path, SystemOptions { backend: self.backend })

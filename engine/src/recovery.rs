@@ -19,6 +19,7 @@
 //! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::time::Duration;
 
 use uarr_layout::Defect;
@@ -30,12 +31,12 @@ use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, lacks_room};
 use crate::image::read_image;
 use crate::key::KeyKind;
 use crate::log::LogPosition;
 use crate::open::remove_old_images;
-use crate::options::{Options, RecoveryMode};
+use crate::options::{ADDRESS_SPACE_BYTES_MIN, Options, RecoveryMode};
 use crate::patch::redo;
 use crate::relog::{OldLog, go_on_afresh};
 use crate::root::{ROOT_FILE, Root};
@@ -96,6 +97,8 @@ pub(crate) struct Recovered<S: Storage> {
     /// The life that begins now.
     pub life: u64,
     pub tail: u64,
+    /// Address space of the data file's map.
+    pub reserved_bytes: u64,
     pub report: RecoveryReport,
 }
 
@@ -474,6 +477,44 @@ fn check_segments<S: Storage>(
     Ok(lens)
 }
 
+/// Maps the data file over as much address space as was asked for, or over less where there is less: then half of
+/// what could be had is left to others. Returns how much it is.
+fn map_data<S: Storage>(
+    storage: &S,
+    data_file: &S::File,
+    options: &Options,
+    chunk_bytes: u64,
+    readable: &[u64],
+) -> Result<(u64, S::Map, S::MapWriter)> {
+    let failed = |error| Error::io("cannot map the data file", error);
+    let asked = options.address_space_bytes;
+    let bytes = data_file.len().map_err(failed)?;
+    if bytes > asked {
+        return Err(Error::invalid(format!(
+            "the data file has {bytes} bytes, but address_space_bytes is {asked}; open the database with a larger \
+             value"
+        )));
+    }
+    let least = ADDRESS_SPACE_BYTES_MIN.max(bytes.next_multiple_of(chunk_bytes)).min(asked);
+    let map = |reserve| storage.map(data_file, reserve, chunk_bytes, readable);
+    let mut reserve = asked;
+    loop {
+        match map(reserve) {
+            Ok(mapped) if reserve == asked => return Ok((reserve, mapped.0, mapped.1)),
+            Ok(mapped) => {
+                drop(mapped);
+                reserve = (reserve / 2).max(least);
+                let (map, writer) = map(reserve).map_err(failed)?;
+                return Ok((reserve, map, writer));
+            }
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && reserve > least => {
+                reserve = (reserve / 2).max(least);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
 /// The state that replay works on.
 struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
@@ -504,22 +545,18 @@ impl<S: Storage> Replay<S> {
         let data_tail = checkpoint.data_tail.get();
         let bytes = data_file.len().map_err(failed)?;
         let chunk_bytes = root.chunk_bytes.get();
-        let reserve = options.address_space_bytes;
-        if bytes > reserve {
-            return Err(Error::invalid(format!(
-                "the data file has {bytes} bytes, but address_space_bytes is {reserve}; open the database with a \
-                 larger value"
-            )));
-        }
         let readable = readable_chunks(data_tail, chunk_bytes);
-        let (map, writer) = storage
-            .map(&data_file, reserve, chunk_bytes, &readable)
-            .map_err(|error| Error::io("cannot map the data file", error))?;
+        let (reserve, map, writer) =
+            map_data(storage, &data_file, options, chunk_bytes, &readable)?;
         let mut appender = Appender::new(writer, root.database, chunk_bytes);
-        // An interrupted extension may have left a hole: what is mapped is really allocated.
-        appender
-            .grow(bytes / chunk_bytes * chunk_bytes)
-            .map_err(|error| Error::io("cannot extend the data file", error))?;
+        // The file may be a copy with holes: what is written through the map is really allocated before. If there
+        // is no room for it now, reading goes on, and writers get the error.
+        match appender.grow(bytes / chunk_bytes * chunk_bytes) {
+            Err(error) if !lacks_room(&error) => {
+                return Err(Error::io("cannot extend the data file", error));
+            }
+            _ => {}
+        }
         let store = RecordStore::new(map, &root.database, options.verify, data_tail);
         // Half of it is nowhere on disk: whoever has a copy of the database cannot make keys that collide in it.
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
@@ -545,6 +582,7 @@ impl<S: Storage> Replay<S> {
         life: u64,
         report: RecoveryReport,
     ) -> Recovered<S> {
+        let reserved_bytes = self.address_space_bytes;
         let Self { store, appender, table, tombstones, data_file, tail, .. } = self;
         Recovered {
             store,
@@ -556,6 +594,7 @@ impl<S: Storage> Replay<S> {
             next_lsn,
             life,
             tail,
+            reserved_bytes,
             report,
         }
     }

@@ -47,6 +47,10 @@ impl<S: Storage> Root<S> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot open the superblock", error)),
         };
+        // A copy may have holes or share its space: a lack of room shows now, before a slot is written.
+        file.len()
+            .and_then(|bytes| file.allocate(0, bytes.min(2 * SLOT_STRIDE_BYTES)))
+            .map_err(|error| Error::io("cannot take room for the superblock", error))?;
         let slot_bytes = slot_bytes(storage);
         let mut whole = Vec::new();
         for slot in 0..2 {

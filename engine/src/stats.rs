@@ -39,6 +39,8 @@ pub struct Stats {
     pub data_bytes: u64,
     /// Bytes of the data file that are allocated.
     pub data_allocated_bytes: u64,
+    /// Address space that is reserved for the data file, beyond which it does not grow until it is opened again.
+    pub address_space_bytes: u64,
     /// Unit of log writes.
     pub block_bytes: u32,
     /// Which way operations reach the kernel.
@@ -102,6 +104,7 @@ impl<S: Storage> Core<S> {
             durable_lsn: counter(&self.durable_lsn),
             data_bytes,
             data_allocated_bytes: self.store.allocated_bytes(),
+            address_space_bytes: self.reserved_bytes,
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),

@@ -1,45 +1,64 @@
 //! Deletions whose index entry is still there.
 //!
-//! A deleted key keeps pointing to its tombstone until no reader can need the version before it. The queue is
-//! in LSN order, so what can be forgotten is always at its front.
+//! A deleted key keeps pointing to its tombstone until no reader can need the version before it.
+//!
+//! Invariants:
+//! - there is one entry for each key of the index that points to a tombstone, and none for others: what
+//!   is kept is bounded by keys, however often they are deleted and written again;
+//! - addresses ascend with LSNs, so the entry with the lowest locator is the one that can be forgotten first;
+//! - one call forgets a bounded number of them, in proportion to what was deleted since the last one: no writer
+//!   pays for all that a long-lived reader has held up.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use uarr_layout::record::Locator;
 
-/// Tombstones in LSN order, and how many keys of the index point to one.
+/// As many may be forgotten at once although nothing was deleted.
+const FORGET_COUNT_MIN: usize = 16;
+
+/// The tombstones that keys of the index point to, with their LSNs.
 #[derive(Default)]
 pub(crate) struct Tombstones {
-    queue: VecDeque<(u64, Locator)>,
-    indexed_count: usize,
+    indexed: BTreeMap<Locator, u64>,
+    /// How many were given up although their keys still point to them.
+    stuck_count: usize,
+    /// How many were noted since some were last forgotten.
+    noted_count: usize,
 }
 
 impl Tombstones {
     /// Notes that the index entry of a key changed from `previous` to `locator`, the record with `lsn`.
     pub fn note(&mut self, lsn: u64, previous: Option<Locator>, locator: Locator) {
-        if previous.is_some_and(Locator::is_tombstone) {
-            self.indexed_count -= 1;
+        if let Some(previous) = previous.filter(|previous| previous.is_tombstone()) {
+            if self.indexed.remove(&previous).is_none() {
+                self.stuck_count = self.stuck_count.saturating_sub(1);
+            }
         }
         if locator.is_tombstone() {
-            self.indexed_count += 1;
-            self.queue.push_back((lsn, locator));
+            self.indexed.insert(locator, lsn);
+            self.noted_count += 1;
         }
+    }
+
+    /// How many may be forgotten now: more than were noted since this was last asked, so that none pile up.
+    pub fn forget_count(&mut self) -> usize {
+        FORGET_COUNT_MIN + 2 * std::mem::take(&mut self.noted_count)
     }
 
     /// The oldest tombstone, if its LSN is at most `bound`.
     pub fn oldest(&self, bound: u64) -> Option<Locator> {
-        self.queue.front().filter(|(lsn, _)| *lsn <= bound).map(|(_, locator)| *locator)
+        self.indexed.first_key_value().filter(|(_, lsn)| **lsn <= bound).map(|(oldest, _)| *oldest)
     }
 
-    /// Drops the oldest one. `was_indexed`: its key pointed to it until now.
-    pub fn drop_oldest(&mut self, was_indexed: bool) {
-        self.queue.pop_front();
-        self.indexed_count -= usize::from(was_indexed);
+    /// Drops the oldest one. `removed`: its key is no longer in the index.
+    pub fn drop_oldest(&mut self, removed: bool) {
+        self.indexed.pop_first();
+        self.stuck_count += usize::from(!removed);
     }
 
     /// Keys of the index that are deleted.
     pub fn indexed_count(&self) -> usize {
-        self.indexed_count
+        self.indexed.len() + self.stuck_count
     }
 }
 
@@ -47,21 +66,62 @@ impl Tombstones {
 mod tests {
     use super::*;
 
+    fn record(address: u64, tombstone: bool) -> Locator {
+        Locator::new(address, 64, tombstone)
+    }
+
     #[test]
     fn keys_deleted_twice_count_once() {
         let mut tombstones = Tombstones::default();
-        let put = Locator::new(64, 64, false);
-        let (first, second) = (Locator::new(128, 64, true), Locator::new(192, 64, true));
+        let (put, first, second) = (record(64, false), record(128, true), record(192, true));
         tombstones.note(1, None, put);
         tombstones.note(2, Some(put), first);
-        tombstones.note(3, Some(first), second);
-        assert_eq!(tombstones.indexed_count(), 1);
         assert_eq!(tombstones.oldest(1), None);
         assert_eq!(tombstones.oldest(2), Some(first));
-        tombstones.drop_oldest(false);
+        tombstones.note(3, Some(first), second);
         assert_eq!(tombstones.indexed_count(), 1);
+        assert_eq!(tombstones.oldest(2), None);
         assert_eq!(tombstones.oldest(3), Some(second));
         tombstones.drop_oldest(true);
         assert_eq!(tombstones.indexed_count(), 0);
+    }
+
+    /// Keys that were deleted and written again left an entry behind at each round, which nothing took out.
+    #[test]
+    fn what_is_kept_is_bounded_by_keys() {
+        let mut tombstones = Tombstones::default();
+        let mut newest = [None; 3];
+        for round in 0..30_000_u64 {
+            let previous = &mut newest[(round % 3) as usize];
+            let is_deleted = round % 5 != 0;
+            let locator = record((round + 1) * 64, is_deleted);
+            tombstones.note(round + 1, *previous, locator);
+            *previous = Some(locator);
+            let deleted = newest.iter().flatten().filter(|locator| locator.is_tombstone());
+            assert_eq!(tombstones.indexed_count(), deleted.count());
+        }
+    }
+
+    #[test]
+    fn a_backlog_is_forgotten_piece_by_piece_and_shrinks() {
+        let mut tombstones = Tombstones::default();
+        let mut address = 0;
+        let mut delete = |tombstones: &mut Tombstones, count: u64| {
+            for _ in 0..count {
+                address += 64;
+                tombstones.note(address, None, record(address, true));
+            }
+        };
+        delete(&mut tombstones, 10_000);
+        tombstones.forget_count();
+        let mut left = tombstones.indexed_count();
+        for count in [0, 1, 100] {
+            delete(&mut tombstones, count);
+            let forgotten = tombstones.forget_count();
+            assert!(forgotten <= FORGET_COUNT_MIN + 2 * count as usize);
+            (0..forgotten).for_each(|_| tombstones.drop_oldest(true));
+            assert!(tombstones.indexed_count() < left);
+            left = tombstones.indexed_count();
+        }
     }
 }

@@ -253,3 +253,54 @@ fn a_damaged_newest_superblock_slot_loses_nothing() {
         assert_eq!(db.recovery_report().notes.len(), 1);
     }
 }
+
+/// Each round left an entry in memory behind, and the next plain delete took all of them out in one go.
+#[test]
+fn keys_deleted_and_written_again_leave_nothing_behind() {
+    const KEY_COUNT: u64 = 50;
+    for durability in [Durability::Manual, Durability::Sync] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = builder(dir.path()).durability(durability).open().unwrap();
+        let round = |count: u64| {
+            for number in 0..count {
+                let key = (number % KEY_COUNT).to_be_bytes();
+                db.batch().delete(key).put(key, b"again").commit().unwrap();
+            }
+        };
+        // A reader that stays keeps tombstones from being forgotten.
+        for keeps_reader in [false, true] {
+            let reader = keeps_reader.then(|| db.iter());
+            let count = if durability == Durability::Sync { 150 } else { 2000 };
+            round(count);
+            let grown = allocation_counter::measure(|| round(count)).bytes_current;
+            assert!(grown < 2 << 10, "{grown} bytes more, {durability:?}, reader: {keeps_reader}");
+            drop(reader);
+        }
+        assert_eq!(db.iter().count() as u64, KEY_COUNT);
+    }
+}
+
+#[test]
+fn deletions_held_up_by_a_reader_are_forgotten_piece_by_piece() {
+    const KEY_COUNT: u64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let open = builder(dir.path()).keys(KeyKind::U64).durability(Durability::Manual);
+    let db = open.background(false).open().unwrap();
+    (0..KEY_COUNT).for_each(|key| assert!(db.put(key, b"there").is_ok()));
+    let reader = db.iter();
+    (0..KEY_COUNT).for_each(|key| assert!(db.delete(key).is_ok()));
+    assert_eq!(reader.count() as u64, KEY_COUNT);
+    assert_eq!(db.stats().key_count, 0);
+    let indexed = || db.stats().index.entries as u64;
+    let mut left = indexed();
+    assert_eq!(left, KEY_COUNT, "the reader held them up");
+    let mut rounds = 0;
+    while left > 1 {
+        db.put(KEY_COUNT, b"x").unwrap();
+        let now = indexed();
+        assert!(now < left || rounds == 0, "some are forgotten by each write");
+        assert!(left - now <= 64, "{} at once", left - now);
+        left = now;
+        rounds += 1;
+    }
+}

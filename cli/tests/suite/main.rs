@@ -9,6 +9,7 @@ mod damage;
 mod fuzz;
 mod import;
 mod inspect;
+mod limits;
 mod refusals;
 mod run;
 mod streams;

@@ -630,7 +630,7 @@ mod tests {
                 MapOptions {
                     reserve_bytes: 1 << 16,
                     chunk_bytes: 1 << 16,
-                    allocated_bytes: 2 * PAGE,
+                    file_bytes: 2 * PAGE,
                     writable: true,
                     huge_pages: false,
                     prefaults: false,

@@ -1,0 +1,219 @@
+//! Space: what log and data file take, and what they do when there is little of it.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use uarr::value::Patch;
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
+use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+
+const MIB: u64 = 1 << 20;
+
+fn builder() -> Builder {
+    Db::builder("memory").keys(KeyKind::U64).segment_bytes(8 * MIB).chunk_bytes(8 * MIB)
+}
+
+/// Lengths of the log's files.
+fn segments(memory: &Memory) -> Vec<u64> {
+    let names = memory.list("wal").unwrap();
+    let len = |name| memory.open(&format!("wal/{name}"), OpenMode::Read).and_then(|f| f.len());
+    // One that is being made may just have got its number.
+    names.iter().filter_map(|name| len(name).ok()).collect()
+}
+
+type Verb = fn(&Db<Memory>, u64, Vec<u8>);
+
+/// Ways to write a group that is larger than its buffer.
+const VERBS: [(&str, Verb); 6] = [
+    ("put", |db, key, value| {
+        db.put(key, value).unwrap();
+    }),
+    ("put_async", |db, key, value| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(db.put_async(key, value, WriteOptions::new())).unwrap();
+    }),
+    ("batch", |db, key, value| {
+        let mut batch = db.batch();
+        let parts = value.chunks(20_000).enumerate();
+        parts.for_each(|(part, bytes)| batch.add_put(key << 8 | part as u64, bytes));
+        batch.commit().unwrap();
+    }),
+    ("ingest", |db, key, value| {
+        db.ingest((0..3).map(|part| (key << 8 | part, &value))).unwrap();
+    }),
+    ("patch", |db, key, value| {
+        db.put(key, uarr!({ "text": "" })).unwrap();
+        let text = String::from_utf8(vec![b'x'; value.len()]).unwrap();
+        let patch = Patch::from_record(uarr!([[0, ["text"], text]])).unwrap();
+        db.patch(key, &patch).unwrap();
+    }),
+    ("durable", |db, key, value| {
+        db.put_with(key, value, WriteOptions::new().durable()).unwrap();
+    }),
+];
+
+/// Each put of more than a group's buffer made a new segment, though ready ones lay there.
+#[test]
+fn large_groups_go_into_segments_that_are_there() {
+    for durability in [Durability::Sync, Durability::Interval(Duration::from_secs(3600))] {
+        for (verb, write) in VERBS {
+            for value_bytes in [300_000, 1_500_000] {
+                let memory = Memory::new();
+                let opened = builder().durability(durability).checkpoint_log_bytes(u64::MAX);
+                let db = opened.open_on(memory.clone()).unwrap();
+                for key in 0..10 {
+                    write(&db, key, vec![7; value_bytes]);
+                }
+                db.sync().unwrap();
+                let written = db.stats().log_bytes;
+                // What a group leaves of a segment because it does not fit is lost.
+                let filled = 8 * MIB - value_bytes as u64 * 3 / 2;
+                let needed_count = written.div_ceil(filled);
+                let sizes = segments(&memory);
+                assert!(sizes.iter().all(|bytes| *bytes == 8 * MIB), "{verb}: {sizes:?}");
+                assert!(
+                    sizes.len() as u64 <= needed_count + 2,
+                    "{verb} of {value_bytes} bytes, {durability:?}: {written} bytes in {sizes:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Growing ahead took for a moment, or for good, the room that the log needed for its next segment.
+#[test]
+fn nothing_is_taken_ahead_that_a_write_may_need() {
+    for hostile in [false, true] {
+        let memory = Memory::with_options(MemoryOptions { hostile, ..Default::default() });
+        let opened = builder().segment_bytes(MIB / 4).checkpoint_log_bytes(MIB).background(false);
+        let db = opened.open_on(memory.clone()).unwrap();
+        // Less than a chunk: not enough to grow the data file, but for the log and for checkpoints.
+        memory.set_capacity(Some(memory.used_bytes() + 6 * MIB));
+        let data_bytes = db.stats().data_allocated_bytes;
+        for number in 0..7 * MIB / 4200 {
+            db.put(number % 50, [1; 4000]).unwrap_or_else(|error| panic!("{number}: {error}"));
+            for _ in 0..3 {
+                db.step().unwrap();
+            }
+        }
+        db.checkpoint().unwrap();
+        assert_eq!(db.stats().data_allocated_bytes, data_bytes, "it never had to grow");
+        memory.set_capacity(Some(memory.used_bytes()));
+        let error = (0..4000_u64).find_map(|key| db.put(key, [1; 4000]).err()).unwrap();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        // With room again it goes on.
+        memory.set_capacity(None);
+        (0..4000_u64).for_each(|key| assert!(db.put(key, [2; 4000]).is_ok()));
+        db.close().unwrap();
+    }
+}
+
+/// Segments that are kept for later make way for what is needed now.
+#[test]
+fn spare_segments_make_way_for_a_checkpoint_and_for_data() {
+    let memory = Memory::new();
+    let opened = builder().segment_bytes(MIB).checkpoint_log_bytes(u64::MAX).background(false);
+    let db = opened.open_on(memory.clone()).unwrap();
+    for round in 0..3_u64 {
+        (0..1000_u64).for_each(|key| assert!(db.put(round << 32 | key, [1; 2000]).is_ok()));
+        db.checkpoint().unwrap();
+    }
+    assert!(segments(&memory).len() >= 3, "some are free");
+    memory.set_capacity(Some(memory.used_bytes()));
+    db.checkpoint().unwrap();
+    db.put(7_u64 << 40, b"a little").unwrap();
+    db.checkpoint().unwrap();
+    db.close().unwrap();
+}
+
+#[test]
+fn surplus_segments_go_when_a_database_rests_or_is_closed() {
+    let write = |db: &Db<Memory>| {
+        for round in 0..4_u64 {
+            (0..2000_u64).for_each(|key| assert!(db.put(round << 32 | key, [1; 3000]).is_ok()));
+            db.checkpoint().unwrap();
+        }
+    };
+    let opened = || builder().segment_bytes(MIB).background(false);
+    for rests in [true, false] {
+        let memory = Memory::new();
+        let db = opened().open_on(memory.clone()).unwrap();
+        write(&db);
+        while db.step().unwrap() {}
+        assert!(segments(&memory).len() > 8, "kept for the next writes");
+        if rests {
+            memory.advance(Duration::from_secs(60));
+            while db.step().unwrap() {}
+        } else {
+            db.checkpoint().unwrap();
+            db.close().unwrap();
+        }
+        // The active one, those of two checkpoints, and one to spare.
+        let count = segments(&memory).len();
+        assert!(count <= 11, "{count} segments, rests: {rests}");
+        let names = memory.list("wal").unwrap();
+        assert!(names.iter().all(|name| name.ends_with(".wal")), "{names:?}");
+    }
+    // A database that is only read takes nothing.
+    let memory = Memory::new();
+    opened().open_on(memory.clone()).unwrap().close().unwrap();
+    let before = memory.used_bytes();
+    let db = opened().open_on(memory.clone()).unwrap();
+    while db.step().unwrap() {}
+    assert!(db.get(1_u64).unwrap().is_none());
+    db.close().unwrap();
+    assert_eq!(memory.used_bytes(), before);
+}
+
+#[test]
+fn options_that_do_not_go_together_are_named() {
+    let check = |chunk_bytes: u64, address_space_bytes: u64, is_allowed: bool| {
+        let memory = Memory::new();
+        let sizes = Db::builder("memory").chunk_bytes(chunk_bytes).segment_bytes(MIB / 4);
+        let opened = sizes.address_space_bytes(address_space_bytes).open_on(memory.clone());
+        match opened {
+            Ok(db) => {
+                assert!(is_allowed);
+                assert_eq!(db.stats().address_space_bytes, address_space_bytes);
+            }
+            Err(error) => {
+                assert!(!is_allowed, "{error}");
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+                let text = error.to_string();
+                assert!(text.contains("chunk_bytes") && text.contains("address_space_bytes"));
+                assert!(memory.list("").unwrap().iter().all(|name| name != "superblock"));
+            }
+        }
+    };
+    check(64 << 10, 1 << 40, true);
+    check(64 << 10, 2 << 40, false);
+    check(128 << 20, 64 << 20, false);
+    check(1 << 20, 1 << 26, true);
+    // Also where the chunks are those of a database that is there.
+    let memory = Memory::new();
+    let small = || Db::builder("memory").segment_bytes(MIB / 4);
+    small().chunk_bytes(64 << 10).open_on(memory.clone()).unwrap().close().unwrap();
+    let error = small().address_space_bytes(4 << 40).open_on(memory.clone()).err().unwrap();
+    assert!(error.to_string().contains("chunk_bytes"), "{error}");
+    small().open_on(memory).unwrap();
+    let error = small().checkpoint_log_bytes(0).open_on(Memory::new()).err().unwrap();
+    assert!(error.to_string().contains("checkpoint_log_bytes"), "{error}");
+}
+
+fn anonymous_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Eight bytes for each chunk of the reserve were written at open.
+#[test]
+fn chunks_that_are_only_reserved_take_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes = Db::builder(dir.path()).chunk_bytes(64 << 10).segment_bytes(MIB / 4);
+    let before = anonymous_kib();
+    let db = sizes.background(false).open().unwrap();
+    db.put("k", b"v").unwrap();
+    // Other tests of this process take some meanwhile.
+    assert!(anonymous_kib() < before + (96 << 10));
+}

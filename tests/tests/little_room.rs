@@ -1,0 +1,190 @@
+//! Real file systems with little room: ext4 and XFS on small loop devices.
+//!
+//! Promise proved: growth that fails gives back what it took; copies with holes, or with space that they share with
+//! the original, never end in a signal when the disk is full, but in an error; reading goes on, and with
+//! room again so does writing. Needs root, mkfs and loop devices: where they are missing, the test says so and ends.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use uarr::{Db, ErrorKind};
+use uarr_tests::scratch;
+use uarr_uring::{OpenMode, Storage, StorageFile, System, SystemOptions};
+
+const KINDS: [&str; 2] = ["ext4", "xfs"];
+
+fn shell(line: &str) -> Result<(), String> {
+    let output = Command::new("sh").arg("-ec").arg(line).output().unwrap();
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{line}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+/// A file system in a file, unmounted when dropped.
+struct Small {
+    place: PathBuf,
+    _base: tempfile::TempDir,
+}
+
+impl Small {
+    /// `None` if none can be made here; the reason is printed.
+    fn new(kind: &str) -> Option<Self> {
+        let base = scratch();
+        let (image, place) = (base.path().join("image"), base.path().join("mounted"));
+        fs::create_dir(&place).unwrap();
+        let format = if kind == "xfs" { "mkfs.xfs -q -f" } else { "mkfs.ext4 -q -F" };
+        let made = shell(&format!(
+            "truncate -s 320M {image}; {format} {image}; mount -o loop {image} {place}",
+            image = image.display(),
+            place = place.display()
+        ));
+        match made {
+            Ok(()) => Some(Self { place, _base: base }),
+            Err(reason) => {
+                println!("skipped on {kind}: {reason}");
+                None
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.join(name)
+    }
+
+    /// Takes all room there is, to the last block.
+    fn fill(&self) {
+        for piece_bytes in [1 << 20, 4096] {
+            let mut file =
+                fs::File::options().create(true).append(true).open(self.path("fill")).unwrap();
+            let piece = vec![0xa5; piece_bytes];
+            while file.write_all(&piece).and_then(|()| file.sync_data()).is_ok() {}
+        }
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.path("fill")).unwrap();
+        shell("sync").unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let place = self.place.display();
+        let _ = shell(&format!("umount {place} || umount -l {place}"));
+    }
+}
+
+#[test]
+fn growth_that_fails_gives_back_what_it_took() {
+    for kind in KINDS {
+        let Some(small) = Small::new(kind) else { continue };
+        let storage = System::open(&small.place, SystemOptions::default()).unwrap();
+        let file = storage.open("grows", OpenMode::CreateMapped).unwrap();
+        file.allocate(0, 8 << 20).unwrap();
+        let size = || {
+            let facts = fs::metadata(small.path("grows")).unwrap();
+            (facts.len(), facts.blocks())
+        };
+        let before = size();
+        let free = storage.free_bytes().unwrap();
+        // More than there is, and exactly what there is, of which the file system needs a little itself.
+        let mut failed_count = 0;
+        for bytes in [free + (1 << 20), free, free - (64 << 10)] {
+            match file.allocate(8 << 20, bytes) {
+                Ok(()) => file.set_len(8 << 20).unwrap(),
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{kind}: {error}");
+                    failed_count += 1;
+                }
+            }
+            let after = size();
+            assert_eq!(after.0, before.0, "{kind}: after {bytes} of {free} bytes");
+            // The file system may keep a block or two of its own records about the file.
+            assert!(after.1 <= before.1 + 64, "{kind}: {after:?} after {bytes} of {free} bytes");
+        }
+        assert!(failed_count > 0);
+        file.allocate(8 << 20, 32 << 20).unwrap();
+    }
+}
+
+fn builder(path: &Path) -> uarr::Builder {
+    Db::builder(path).segment_bytes(1 << 20).chunk_bytes(8 << 20)
+}
+
+/// Ways to copy a database that leave its files without space of their own.
+const COPIES: [(&str, &str); 4] = [
+    ("holes", "cp -a --sparse=always"),
+    ("sparse archive", "tar"),
+    ("dug out", "cp -a --sparse=never"),
+    ("shared", "cp -a --reflink=always"),
+];
+
+fn copy(small: &Small, name: &str, command: &str) -> Result<(), String> {
+    let (source, target) = (small.path("db"), small.path("copy"));
+    let (source, target) = (source.display(), target.display());
+    shell(&format!("rm -rf {target}"))?;
+    match name {
+        "sparse archive" => {
+            shell(&format!("mkdir {target}; tar -C {source} -S -cf - . | tar -C {target} -xf -"))
+        }
+        "dug out" => shell(&format!(
+            "{command} {source} {target}; find {target} -type f -exec fallocate -d {{}} +"
+        )),
+        _ => shell(&format!("{command} {source} {target}")),
+    }
+}
+
+/// Writes through the map into a hole, or into shared space, ended the process with SIGBUS.
+#[test]
+fn copies_without_space_of_their_own_get_an_error_on_a_full_disk() {
+    for kind in KINDS {
+        let Some(small) = Small::new(kind) else { continue };
+        let db = builder(&small.path("db")).open().unwrap();
+        for number in 0..50_u64 {
+            db.put(number.to_be_bytes(), [number as u8; 1000]).unwrap();
+        }
+        db.close().unwrap();
+        let is_there = |db: &Db| {
+            (0..50_u64).all(|number| {
+                let record = db.get(number.to_be_bytes()).unwrap();
+                record.is_some_and(|record| *record == [number as u8; 1000])
+            })
+        };
+        for (name, command) in COPIES {
+            if let Err(reason) = copy(&small, name, command) {
+                println!("{name} on {kind}: {reason}");
+                continue;
+            }
+            shell("sync").unwrap();
+            small.fill();
+            // The superblock may share its space too: then it cannot be opened for writing.
+            match builder(&small.path("copy")).open() {
+                Ok(db) => {
+                    assert!(is_there(&db), "{name} on {kind}");
+                    let failed = (0..20_000_u64).find_map(|number| {
+                        db.put((number | 1 << 32).to_be_bytes(), [7; 1000]).err()
+                    });
+                    let error = failed.expect("there is no room for all of it");
+                    assert_eq!(error.kind(), ErrorKind::NoSpace, "{name} on {kind}: {error}");
+                    assert!(is_there(&db), "{name} on {kind}");
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::NoSpace, "{name} on {kind}: {error}")
+                }
+            }
+            small.empty();
+            let db = builder(&small.path("copy")).open().unwrap();
+            assert!(is_there(&db), "{name} on {kind}");
+            for number in 0..20_000_u64 {
+                db.put((number | 1 << 33).to_be_bytes(), [8; 1000]).unwrap();
+            }
+            assert!(db.verify(|_| {}).unwrap().is_clean());
+            db.close().unwrap();
+        }
+    }
+}

@@ -7,13 +7,17 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use uarr::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind, Record};
+use uarr::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind, KeyRef, Record};
 use uarr_layout::uarr::{Kind, UArrRef};
 
 use crate::failure::Failure;
 
 /// Marks a byte key given in hexadecimal digits.
 const HEX_PREFIX: &str = "hex:";
+/// Marks a `u64` in a table with byte keys.
+const U64_PREFIX: &str = "u64:";
+/// Marks an `i64` in a table with byte keys.
+const I64_PREFIX: &str = "i64:";
 
 /// A key of any kind of table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,11 @@ impl Key {
     /// The bound of a range that the argument names; unlike a key it may be empty.
     pub fn parse_bound(given: &OsStr, kind: KeyKind) -> Result<Self, Failure> {
         let number = || format!("'{}' is no key of this table", given.to_string_lossy());
+        if kind == KeyKind::Bytes
+            && let Some(key) = parse_typed(given)
+        {
+            return key;
+        }
         match kind {
             KeyKind::Bytes => match given.as_bytes().strip_prefix(HEX_PREFIX.as_bytes()) {
                 Some(digits) => parse_hex(digits).map(Self::Bytes).ok_or_else(|| {
@@ -148,6 +157,17 @@ fn noun(kind: Kind) -> &'static str {
     }
 }
 
+/// The integer that the argument marks as one.
+fn parse_typed(given: &OsStr) -> Option<Result<Key, Failure>> {
+    let text = given.to_str()?;
+    let (kind, digits) = match (text.strip_prefix(U64_PREFIX), text.strip_prefix(I64_PREFIX)) {
+        (Some(digits), _) => (KeyKind::U64, digits),
+        (_, Some(digits)) => (KeyKind::I64, digits),
+        (None, None) => return None,
+    };
+    Some(Key::parse(OsStr::new(digits), kind))
+}
+
 fn parse_hex(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|value| value as u8);
     let pairs = digits.chunks(2);
@@ -166,22 +186,30 @@ pub enum ShownKey {
 impl ShownKey {
     /// The key of a record in a table of this kind.
     pub fn of_record(record: &Record<'_>, kind: KeyKind) -> Self {
-        Self::of_stored(record.key(), kind)
+        Self::of(record.key_ref(), kind)
     }
 
     /// The key with these stored bytes in a table of this kind.
     pub fn of_stored(bytes: &[u8], kind: KeyKind) -> Self {
-        let number = bytes.try_into().map(u64::from_be_bytes).ok();
-        match (kind, number) {
-            (KeyKind::U64, Some(number)) => Self::Number(number.into()),
-            (KeyKind::I64, Some(bits)) => Self::Number((bits ^ 1 << 63).cast_signed().into()),
-            _ => Self::of_bytes(bytes),
+        Self::of(kind.decode(bytes), kind)
+    }
+
+    fn of(key: KeyRef<'_>, kind: KeyKind) -> Self {
+        match (key, kind) {
+            (KeyRef::Bytes(bytes), _) => Self::of_bytes(bytes),
+            (KeyRef::U64(number), KeyKind::Bytes) => Self::Text(format!("{U64_PREFIX}{number}")),
+            (KeyRef::I64(number), KeyKind::Bytes) => Self::Text(format!("{I64_PREFIX}{number}")),
+            (KeyRef::U64(number), _) => Self::Number(number.into()),
+            (KeyRef::I64(number), _) => Self::Number(number.into()),
         }
     }
 
     fn of_bytes(bytes: &[u8]) -> Self {
+        let is_marked = |text: &str| {
+            [HEX_PREFIX, U64_PREFIX, I64_PREFIX].iter().any(|mark| text.starts_with(mark))
+        };
         match std::str::from_utf8(bytes) {
-            Ok(text) if !text.starts_with(HEX_PREFIX) => Self::Text(text.to_owned()),
+            Ok(text) if !is_marked(text) => Self::Text(text.to_owned()),
             _ => Self::Text(hex(bytes)),
         }
     }
@@ -247,6 +275,13 @@ mod tests {
         check(b"two\nlines", "two\nlines", "hex:74776f0a6c696e6573");
         check(b"\xff\x00", "hex:ff00", "hex:ff00");
         check(b"hex:41", "hex:6865783a3431", "hex:6865783a3431");
+        check(b"u64:1", "hex:7536343a31", "hex:7536343a31");
+        check(b"i64:x", "hex:6936343a78", "hex:6936343a78");
+        for key in [KeyRef::U64(0), KeyRef::U64(u64::MAX), KeyRef::I64(i64::MIN), KeyRef::I64(7)] {
+            let shown = ShownKey::of(key, KeyKind::Bytes).to_string();
+            let read = Key::parse(OsStr::new(&shown), KeyKind::Bytes).unwrap();
+            assert_eq!((read.kind(), read.to_key().as_ref()), (key.kind(), key.to_key().as_ref()));
+        }
         for number in [0, u64::MAX] {
             let shown = Key::U64(number).show();
             assert_eq!(shown.to_json(), number);
@@ -271,6 +306,8 @@ mod tests {
         check("hex:", KeyKind::Bytes);
         check("hex:4", KeyKind::Bytes);
         check("hex:4g", KeyKind::Bytes);
+        check("u64:-1", KeyKind::Bytes);
+        check("i64:", KeyKind::Bytes);
         check(&"x".repeat(65_536), KeyKind::Bytes);
         check("-1", KeyKind::U64);
         check("1.0", KeyKind::U64);

@@ -15,7 +15,7 @@ use crate::commit::Commit;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::Threads;
-use crate::key::{AsKey, KeyKind};
+use crate::key::{AsKey, KeyKind, stored_prefix};
 use crate::lock;
 use crate::options::{Builder, Options, WriteOptions};
 use crate::patch::Change;
@@ -261,17 +261,19 @@ impl<S: Storage> Db<S> {
         Range::new(self.core(), Bound::Unbounded, Bound::Unbounded)
     }
 
-    /// The records whose byte keys start with `prefix`, in key order, as of now.
+    /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty prefix all records,
+    /// those of integers included.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
         if self.key_kind() != KeyKind::Bytes {
             return Err(Error::invalid("prefixes are for tables with byte keys; use a range"));
         }
-        let prefix = prefix.as_ref();
+        let prefix = stored_prefix(prefix.as_ref());
+        let high = prefix_end(&prefix);
         let low = match prefix.is_empty() {
             true => Bound::Unbounded,
-            false => Bound::Included(prefix.to_vec()),
+            false => Bound::Included(prefix),
         };
-        Ok(Range::new(self.core(), low, prefix_end(prefix)))
+        Ok(Range::new(self.core(), low, high))
     }
 
     /// The record with the lowest key.

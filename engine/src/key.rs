@@ -1,10 +1,16 @@
 //! Keys: what callers pass, and the order-preserving bytes that are stored.
 //!
-//! Byte keys are 1 to 65,535 bytes long and ordered bytewise. Integers are stored in 8 bytes, big-endian, `i64`
-//! with its sign bit flipped, so that bytewise order is numeric order.
+//! Integers are stored in 8 bytes, big-endian, `i64` with its sign bit flipped, so that bytewise order is numeric order.
+//! A table of integers has such keys only. A table with byte keys takes integers as well, and keeps them apart:
 //!
-//! Invariant: a table takes keys of its own kind only. 5 as `i64`, 2^63 + 5 as `u64` and eight bytes of text can have
-//! the same stored form; in one table they would be one key without anyone having said so.
+//! ```text
+//! bytes, the first below ff   as they are
+//! u64                         ff 01 and the 8 bytes
+//! i64                         ff 02 and the 8 bytes
+//! bytes, the first is ff      ff and the bytes
+//! ```
+//! Invariants: the stored forms of different keys differ, and those of byte keys sort as the keys do. Only this module
+//! knows the forms; others move stored keys as they are.
 
 pub use uarr_layout::limits::KEY_BYTES_MAX;
 
@@ -12,12 +18,21 @@ use crate::error::{Error, Result};
 
 /// Bytes of a stored integer.
 const INT_KEY_BYTES: usize = size_of::<u64>();
+/// First byte of the keys of a byte table that are not stored as they are.
+const MARK: u8 = 0xff;
+/// Second byte of a `u64` in a byte table.
+const U64_TAG: u8 = 1;
+/// Second byte of an `i64` in a byte table.
+const I64_TAG: u8 = 2;
+/// Bytes of a stored integer in a byte table.
+const TYPED_KEY_BYTES: usize = 2 + INT_KEY_BYTES;
 
 /// What keys a table has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// Byte strings and text. An integer is refused: in which form it is to be stored, and how it sorts among
-    /// others, is for the caller to say (`number.to_be_bytes()` sorts as the number does).
+    /// Byte strings and text. Integers are accepted too and are keys of their own: 5 as `u64`, 5 as `i64` and any bytes
+    /// are different keys. They sort before keys that start with `0xff` and behind all others, `u64` before `i64`, each
+    /// by its number.
     #[default]
     Bytes,
     /// `u64`, found directly through the learned index.
@@ -48,29 +63,77 @@ impl KeyKind {
         (1..=KEY_BYTES_MAX).contains(&key.len()) && (!self.is_int() || key.len() == INT_KEY_BYTES)
     }
 
-    /// The stored bytes of `key` in a table of this kind. The one place where keys come in: `key` may be of any type
+    /// The stored form of `key` in a table of this kind. The one place where keys come in: `key` may be of any type
     /// with an [`AsKey`] of its own, so what it says is checked here, and used as it was checked.
     #[inline]
-    pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<KeyBytes<'a>> {
-        let (given, bytes) = (key.kind(), key.to_key());
-        match self == given && self.is_stored(bytes.as_ref()) {
-            true => Ok(bytes),
-            false => Err(self.refusal(given, bytes.as_ref().len())),
+    pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<StoredKey<'a>> {
+        let (given, form) = (key.kind(), key.to_key());
+        let bytes = form.as_ref();
+        let is_marked = self == Self::Bytes && bytes.first() == Some(&MARK);
+        if self == given && self.is_stored(bytes) && !is_marked {
+            return Ok(StoredKey::Plain(form));
+        }
+        self.encode_marked(given, bytes)
+    }
+
+    /// As [`KeyKind::encode`], of keys that are not stored as they are, or not at all.
+    #[inline(never)]
+    fn encode_marked(self, given: Self, bytes: &[u8]) -> Result<StoredKey<'static>> {
+        let tag = match (self, given) {
+            (Self::Bytes, Self::Bytes)
+                if bytes.first() == Some(&MARK) && bytes.len() < KEY_BYTES_MAX =>
+            {
+                return Ok(StoredKey::Escaped(escape(bytes).into()));
+            }
+            (Self::Bytes, Self::U64) => U64_TAG,
+            (Self::Bytes, Self::I64) => I64_TAG,
+            _ => return Err(self.refusal(given, bytes.len())),
+        };
+        let number: [u8; INT_KEY_BYTES] =
+            bytes.try_into().map_err(|_| given.refusal(given, bytes.len()))?;
+        let mut stored = [MARK; TYPED_KEY_BYTES];
+        stored[1] = tag;
+        stored[2..].copy_from_slice(&number);
+        Ok(StoredKey::Typed(stored))
+    }
+
+    /// The key with this stored form in a table of this kind. Bytes that are no stored form, as they may come from a
+    /// damaged database, are a byte key.
+    pub fn decode(self, stored: &[u8]) -> KeyRef<'_> {
+        match (self, stored) {
+            (Self::U64, _) => int_key(stored).map_or(KeyRef::Bytes(stored), KeyRef::U64),
+            (Self::I64, _) => int_key(stored).map_or(KeyRef::Bytes(stored), KeyRef::of_i64),
+            (Self::Bytes, [MARK, U64_TAG, number @ ..]) => {
+                int_key(number).map_or(KeyRef::Bytes(stored), KeyRef::U64)
+            }
+            (Self::Bytes, [MARK, I64_TAG, number @ ..]) => {
+                int_key(number).map_or(KeyRef::Bytes(stored), KeyRef::of_i64)
+            }
+            (Self::Bytes, [MARK, rest @ ..]) if rest.first() == Some(&MARK) => KeyRef::Bytes(rest),
+            (Self::Bytes, _) => KeyRef::Bytes(stored),
+        }
+    }
+
+    /// As [`KeyKind::decode`], without making numbers of integers.
+    #[inline]
+    pub(crate) fn strip(self, stored: &[u8]) -> &[u8] {
+        match (self, stored) {
+            (Self::Bytes, [MARK, tag, rest @ ..])
+                if [U64_TAG, I64_TAG].contains(tag) && rest.len() == INT_KEY_BYTES =>
+            {
+                rest
+            }
+            (Self::Bytes, [MARK, rest @ ..]) if rest.first() == Some(&MARK) => rest,
+            _ => stored,
         }
     }
 
     /// Why a key is none of this kind.
     #[cold]
     fn refusal(self, given: Self, len: usize) -> Error {
-        if self != given {
-            let remedy = match self {
-                Self::Bytes => {
-                    "; give its bytes (to_be_bytes sorts as numbers do), or create a database for such keys"
-                }
-                Self::U64 | Self::I64 => "",
-            };
+        if self != given && self.is_int() {
             return Error::invalid(format!(
-                "the table has {self:?} keys, but a {given:?} key was given{remedy}"
+                "the table has {self:?} keys, but a {given:?} key was given"
             ));
         }
         match len {
@@ -78,6 +141,9 @@ impl KeyKind {
                 "a {self:?} key is stored in {INT_KEY_BYTES} bytes, the given one has {len}"
             )),
             0 => Error::invalid("a key has at least 1 byte, the given one is empty"),
+            KEY_BYTES_MAX => Error::invalid(format!(
+                "a key that starts with 0xff has less than {KEY_BYTES_MAX} bytes"
+            )),
             len => Error::invalid(format!(
                 "a key has at most {KEY_BYTES_MAX} bytes, the given one has {len}"
             )),
@@ -85,7 +151,75 @@ impl KeyKind {
     }
 }
 
-/// The stored form of a key.
+/// The stored form of a byte key that starts with [`MARK`], or of a bound or prefix that does.
+fn escape(bytes: &[u8]) -> Vec<u8> {
+    assert_eq!(bytes.first(), Some(&MARK), "other keys are stored as they are");
+    [&[MARK], bytes].concat()
+}
+
+/// What the stored forms of all byte keys that start with `prefix` start with, and no others.
+pub(crate) fn stored_prefix(prefix: &[u8]) -> Vec<u8> {
+    if prefix.first() == Some(&MARK) { escape(prefix) } else { prefix.to_vec() }
+}
+
+/// A key as it is stored.
+#[derive(Debug)]
+pub(crate) enum StoredKey<'a> {
+    /// As given.
+    Plain(KeyBytes<'a>),
+    /// An integer in a byte table.
+    Typed([u8; TYPED_KEY_BYTES]),
+    /// A byte key that starts with the mark.
+    Escaped(Box<[u8]>),
+}
+
+impl AsRef<[u8]> for StoredKey<'_> {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) => bytes.as_ref(),
+            Self::Typed(bytes) => bytes,
+            Self::Escaped(bytes) => bytes,
+        }
+    }
+}
+
+/// A key as it was given, read from its stored form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRef<'a> {
+    /// Bytes or text.
+    Bytes(&'a [u8]),
+    /// A `u64`.
+    U64(u64),
+    /// An `i64`.
+    I64(i64),
+}
+
+impl KeyRef<'_> {
+    fn of_i64(bits: u64) -> Self {
+        Self::I64((bits ^ 1 << 63).cast_signed())
+    }
+}
+
+impl AsKey for KeyRef<'_> {
+    fn kind(&self) -> KeyKind {
+        match self {
+            Self::Bytes(_) => KeyKind::Bytes,
+            Self::U64(_) => KeyKind::U64,
+            Self::I64(_) => KeyKind::I64,
+        }
+    }
+
+    fn to_key(&self) -> KeyBytes<'_> {
+        match self {
+            Self::Bytes(bytes) => KeyBytes::Slice(bytes),
+            Self::U64(number) => number.to_key(),
+            Self::I64(number) => number.to_key(),
+        }
+    }
+}
+
+/// What an [`AsKey`] gives.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyBytes<'a> {
     /// A byte key, as given.
@@ -106,8 +240,8 @@ impl AsRef<[u8]> for KeyBytes<'_> {
 
 /// Anything that can be a key: byte strings, text, `u64`, `i64`, and types of your own.
 ///
-/// A database checks each key that it is given: one whose kind is not that of the table, or whose stored form has not
-/// the length that its kind asks for, is `InvalidArgument`, and nothing is written or read.
+/// A database checks each key that it is given: one whose kind does not fit the table, or whose form has not the length
+/// that its kind asks for, is `InvalidArgument`, and nothing is written or read.
 ///
 /// ```
 /// use uarr::{AsKey, KeyBytes, KeyKind};
@@ -122,9 +256,9 @@ impl AsRef<[u8]> for KeyBytes<'_> {
 /// }
 /// ```
 pub trait AsKey {
-    /// The kind of table it is for.
+    /// What it is. Tables of integers take keys of their kind, tables with byte keys take all.
     fn kind(&self) -> KeyKind;
-    /// The stored form: 8 bytes that sort as the number does for integers, 1 to [`KEY_BYTES_MAX`] bytes for others.
+    /// Its bytes: 8 bytes that sort as the number does for integers, 1 to [`KEY_BYTES_MAX`] bytes for others.
     fn to_key(&self) -> KeyBytes<'_>;
 }
 
@@ -207,10 +341,52 @@ mod tests {
     fn kinds_and_lengths_are_checked() {
         assert!(KeyKind::U64.encode(&7i64).is_err());
         assert!(KeyKind::U64.encode("7").is_err());
-        assert!(KeyKind::Bytes.encode(&7u64).is_err());
-        assert!(KeyKind::Bytes.encode(&7i64).is_err());
+        assert!(KeyKind::Bytes.encode(&[0xff; 65_534]).is_ok());
+        assert!(KeyKind::Bytes.encode(&[0xff; 65_535]).is_err());
         assert!(KeyKind::Bytes.encode("").is_err());
         assert!(KeyKind::Bytes.encode(&vec![0u8; 65_535]).is_ok());
         assert!(KeyKind::Bytes.encode(&vec![0u8; 65_536]).is_err());
+    }
+
+    #[test]
+    fn different_keys_have_different_forms_that_sort_alike() {
+        let bytes: [&[u8]; 12] = [
+            b"\0",
+            b"\x01",
+            b"12345678",
+            b"\xfe\xff",
+            b"\xff",
+            b"\xff\0",
+            b"\xff\x01",
+            b"\xff\x0112345678",
+            b"\xff\x0212345678",
+            b"\xff\xff",
+            b"\xff\xff\x01",
+            b"\xff\xff\xff",
+        ];
+        let mut keys: Vec<KeyRef<'_>> =
+            bytes[..4].iter().map(|bytes| KeyRef::Bytes(bytes)).collect();
+        keys.extend([0, 5, (1 << 63) | 5, u64::MAX].map(KeyRef::U64));
+        keys.extend([i64::MIN, -1, 0, 5, i64::MAX].map(KeyRef::I64));
+        keys.extend(bytes[4..].iter().map(|bytes| KeyRef::Bytes(bytes)));
+        let stored: Vec<_> =
+            keys.iter().map(|key| KeyKind::Bytes.encode(key).unwrap().as_ref().to_vec()).collect();
+        assert!(stored.is_sorted_by(|one, next| one < next), "{stored:x?}");
+        for (key, stored) in keys.iter().zip(&stored) {
+            assert_eq!(KeyKind::Bytes.decode(stored), *key);
+            assert_eq!(KeyKind::Bytes.strip(stored), key.to_key().as_ref());
+        }
+        for prefix in bytes {
+            let start = stored_prefix(prefix);
+            for (key, stored) in keys.iter().zip(&stored) {
+                let expected = matches!(key, KeyRef::Bytes(bytes) if bytes.starts_with(prefix));
+                assert_eq!(stored.starts_with(&start), expected, "{key:?} {prefix:x?}");
+            }
+        }
+        // No form of a key: what a damaged database may hold.
+        for odd in [&b""[..], b"\xff", b"\xff\x01", b"\xff\x01123456789", b"\xff\x03"] {
+            assert_eq!(KeyKind::Bytes.decode(odd), KeyRef::Bytes(odd));
+            assert_eq!(KeyKind::Bytes.strip(odd), odd);
+        }
     }
 }

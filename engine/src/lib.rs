@@ -69,7 +69,7 @@ pub use commit::Commit;
 pub use db::{Db, VALUE_BYTES_MAX};
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use histogram::Distribution;
-pub use key::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind};
+pub use key::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind, KeyRef};
 pub use options::{
     Builder, CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions,
 };

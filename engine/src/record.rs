@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use uarr_layout::uarr::UArrRef;
 
-use crate::key::{KeyKind, int_key};
+use crate::key::{KeyKind, KeyRef};
 use crate::store::RecordView;
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
@@ -33,20 +33,30 @@ impl<'a> Record<'a> {
         UArrRef::open(self.view.value())
     }
 
-    /// The key as stored: integers are 8 bytes, order-preserving.
+    /// The key's bytes: as given, or 8 bytes that sort as the number does for integers.
     pub fn key(&self) -> &'a [u8] {
-        self.view.key()
+        self.key_kind.strip(self.view.key())
     }
 
-    /// The key of a record in a table with `u64` keys; `None` in other tables.
+    /// The key as it was given.
+    pub fn key_ref(&self) -> KeyRef<'a> {
+        self.key_kind.decode(self.view.key())
+    }
+
+    /// The key if it was given as `u64`.
     pub fn key_u64(&self) -> Option<u64> {
-        int_key(self.view.key()).filter(|_| self.key_kind == KeyKind::U64)
+        match self.key_ref() {
+            KeyRef::U64(number) => Some(number),
+            _ => None,
+        }
     }
 
-    /// The key of a record in a table with `i64` keys; `None` in other tables.
+    /// The key if it was given as `i64`.
     pub fn key_i64(&self) -> Option<i64> {
-        let bits = int_key(self.view.key()).filter(|_| self.key_kind == KeyKind::I64)?;
-        Some((bits ^ 1 << 63).cast_signed())
+        match self.key_ref() {
+            KeyRef::I64(number) => Some(number),
+            _ => None,
+        }
     }
 
     /// The record's version: its position in the log. Rises with each write.

@@ -34,7 +34,7 @@ use zerocopy::IntoBytes;
 use crate::db::Db;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::{Inspector, Kept, Step};
-use crate::key::{AsKey, KeyBytes, KeyKind};
+use crate::key::KeyKind;
 use crate::record_scan::{DataReader, Found, Window};
 use crate::segments::segment_path;
 use crate::store::DATA_FILE;
@@ -487,7 +487,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 return None;
             }
             report.kept_from_log_count += u64::from(!matches!(version.place, Place::Data(_)));
-            Some((StoredKey { kind: self.kind, bytes: key }, version.place))
+            Some((self.kind.decode(key), version.place))
         });
         let values = records.map_while(|(key, place)| match self.value(place) {
             Ok(Some(value)) => Some((key, value)),
@@ -538,23 +538,4 @@ fn check_headers(header: &GroupHeader, body: &[u8]) -> std::result::Result<(), D
 fn changed() -> Error {
     let message = "a file of the damaged database was changed while it was read";
     Error::new(ErrorKind::Io, message)
-}
-
-/// A key as it is stored, of any kind of table.
-struct StoredKey<'a> {
-    kind: KeyKind,
-    bytes: &'a [u8],
-}
-
-impl AsKey for StoredKey<'_> {
-    fn kind(&self) -> KeyKind {
-        self.kind
-    }
-
-    fn to_key(&self) -> KeyBytes<'_> {
-        match (self.kind.is_int(), self.bytes.try_into()) {
-            (true, Ok(bytes)) => KeyBytes::Int(bytes),
-            _ => KeyBytes::Slice(self.bytes),
-        }
-    }
 }

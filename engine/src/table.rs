@@ -9,7 +9,7 @@ use uarr_uring::DataMap;
 
 use crate::error::Result;
 use crate::image::ByteEntries;
-use crate::key::{AsKey, KeyBytes, KeyKind, int_key};
+use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
 use crate::store::RecordStore;
 
 /// Entries of an index, in bulk and in order.
@@ -97,11 +97,12 @@ impl Table {
                 });
             }
             Index::Bytes(index) => {
-                let mut encoded = [KeyBytes::Slice(&[]); TOGETHER_MAX];
+                let none = |_| StoredKey::Plain(KeyBytes::Slice(&[]));
+                let mut encoded: [StoredKey<'_>; TOGETHER_MAX] = std::array::from_fn(none);
                 for (encoded, key) in encoded.iter_mut().zip(keys) {
                     *encoded = self.kind.encode(key)?;
                 }
-                index.prefetch(encoded[..keys.len()].iter().map(KeyBytes::as_ref));
+                index.prefetch(encoded[..keys.len()].iter().map(StoredKey::as_ref));
                 for (out, key) in out.iter_mut().zip(&encoded) {
                     *out = index.get(key.as_ref(), store)?.and_then(Locator::from_bits);
                     out.iter().for_each(|locator| store.prefetch(*locator));

@@ -9,7 +9,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use uarr::value::Patch;
-use uarr::{AsKey, Builder, Db, Durability, ErrorKind, KeyBytes, KeyKind, WriteOptions, uarr};
+use uarr::{
+    AsKey, Builder, Db, Durability, ErrorKind, KeyBytes, KeyKind, KeyRef, WriteOptions, uarr,
+};
 use uarr_uring::Memory;
 
 fn builder(kind: KeyKind, durability: Durability) -> Builder {
@@ -115,20 +117,62 @@ fn a_key_type_that_does_not_keep_its_word_changes_nothing() {
 }
 
 #[test]
-fn a_byte_table_takes_no_integers_and_names_none() {
-    let db = builder(KeyKind::Bytes, Durability::Sync).open_on(Memory::new()).unwrap();
-    check_refused(&db, &5u64, "a u64");
-    check_refused(&db, &5i64, "an i64");
-    check_refused(&db, &Odd::new(KeyKind::Bytes, &[&[7; 65_536]]), "65,536 bytes");
-    db.put(5u64.to_be_bytes(), b"as bytes").unwrap();
-    let record = db.get(5u64.to_be_bytes()).unwrap().unwrap();
-    assert_eq!((record.key_u64(), record.key_i64()), (None, None));
-    for record in [db.first(), db.last(), Ok(db.get_many(&[5u64.to_be_bytes()]).unwrap()[0])] {
-        assert_eq!(record.unwrap().unwrap().key_u64(), None);
+fn a_byte_table_keeps_keys_of_different_types_apart() {
+    let disk = Memory::new();
+    let db = builder(KeyKind::Bytes, Durability::Sync).open_on(disk.clone()).unwrap();
+    // All of them have the same eight bytes, or are what the integers are stored as.
+    let number = (1u64 << 63) | 5;
+    let bytes = number.to_be_bytes();
+    let looks: [Vec<u8>; 3] =
+        [bytes.to_vec(), [&[0xff, 1][..], &bytes].concat(), [&[0xff, 2][..], &bytes].concat()];
+    db.put(number, b"u64").unwrap();
+    db.put(5i64, b"i64").unwrap();
+    for (place, key) in looks.iter().enumerate() {
+        assert!(db.get(key).unwrap().is_none(), "{key:x?}");
+        db.put(key, [place as u8]).unwrap();
     }
-    let error = db.put(5u64, b"x").unwrap_err().to_string();
-    assert!(error.contains("to_be_bytes"), "{error}");
+    let check = |db: &Db<Memory>| {
+        assert_eq!(db.get(number).unwrap().unwrap().bytes(), b"u64");
+        assert_eq!(db.get(5i64).unwrap().unwrap().bytes(), b"i64");
+        assert!(db.get(5u64).unwrap().is_none());
+        for (place, found) in db.get_many(&looks).unwrap().into_iter().enumerate() {
+            let found = found.unwrap();
+            assert_eq!((found.bytes(), found.key()), (&[place as u8][..], &looks[place][..]));
+            assert_eq!((found.key_u64(), found.key_i64()), (None, None));
+        }
+        let order: Vec<_> = db.iter().map(|record| record.unwrap().key_ref()).collect();
+        let [plain, like_u64, like_i64] = &looks;
+        assert_eq!(
+            order,
+            [
+                KeyRef::Bytes(plain),
+                KeyRef::U64(number),
+                KeyRef::I64(5),
+                KeyRef::Bytes(like_u64),
+                KeyRef::Bytes(like_i64),
+            ]
+        );
+        assert_eq!(db.range(0u64..).unwrap().next().unwrap().unwrap().key_u64(), Some(number));
+        assert_eq!(db.prefix([0xff]).unwrap().count(), 2, "integers have no prefix");
+        assert_eq!(db.range(i64::MIN..=i64::MAX).unwrap().count(), 1);
+    };
+    check(&db);
+    db.batch().delete(7i64).put(7u64, b"").delete(7u64).commit().unwrap();
+    check(&db);
+    db.close().unwrap();
+    let db = builder(KeyKind::Bytes, Durability::Sync).open_on(disk).unwrap();
+    check(&db);
+    assert!(db.verify(|_| {}).unwrap().damages.is_empty());
+    db.delete(5i64).unwrap();
+    assert!(db.get(number).unwrap().is_some() && db.get(&looks[2]).unwrap().is_some());
 
+    check_refused(&db, &Odd::new(KeyKind::U64, &[b"7 bytes"]), "7 bytes that are said to be a u64");
+    check_refused(&db, &Odd::new(KeyKind::Bytes, &[&[7; 65_536]]), "65,536 bytes");
+    check_refused(
+        &db,
+        &Odd::new(KeyKind::Bytes, &[&[0xff; 65_535]]),
+        "65,535 bytes that start with 0xff",
+    );
     let db = builder(KeyKind::I64, Durability::Sync).open_on(Memory::new()).unwrap();
     db.put(-5i64, b"x").unwrap();
     let record = db.first().unwrap().unwrap();

@@ -2,6 +2,8 @@
 //!
 //! The script runs with a `PATH` and a root of its own: the commands are stand-ins, `apt-get` notes its arguments.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -76,24 +78,28 @@ impl Machine {
     }
 }
 
+/// Arguments, commands and files that are there, and packages that must be asked for.
+type Case =
+    (&'static [&'static str], &'static [&'static str], Vec<String>, &'static [&'static str]);
+
 #[test]
 fn only_what_is_missing_is_installed() {
     let lib = |name: &str| format!("{LIB_DIR}/{name}");
     let multiarch = "usr/lib/x86_64-linux-gnu/libclang-16.so.16.0.6".to_owned();
     let headers = "usr/lib/clang/16/include/stddef.h".to_owned();
     let cpp_alone = vec![lib("libclang-cpp.so"), lib("libclang-cpp.so.14"), HEADER.to_owned()];
-    let all = ["cc", "c++"];
-    let cases: [(&[&str], &[&str], Vec<String>, &[&str]); 9] = [
-        (&[], &all, vec![], &[]),
+    const ALL: &[&str] = &["cc", "c++"];
+    let cases: [Case; 9] = [
+        (&[], ALL, vec![], &[]),
         (&[], &["cc"], vec![], &["g++"]),
         (&[], &[], vec![], &["g++"]),
-        (&["rocksdb"], &all, vec![], &["libclang-dev"]),
+        (&["rocksdb"], ALL, vec![], &["libclang-dev"]),
         (&["rocksdb"], &[], vec![], &["g++", "libclang-dev"]),
         // What it is called alone does not make it the library that bindgen loads.
-        (&["rocksdb"], &all, cpp_alone, &["libclang-dev"]),
-        (&["rocksdb"], &all, vec![lib("libclang-14.so.1")], &["libclang-dev"]),
-        (&["rocksdb"], &all, vec![lib("libclang-14.so.1"), HEADER.to_owned()], &[]),
-        (&["rocksdb"], &all, vec![multiarch, headers], &[]),
+        (&["rocksdb"], ALL, cpp_alone, &["libclang-dev"]),
+        (&["rocksdb"], ALL, vec![lib("libclang-14.so.1")], &["libclang-dev"]),
+        (&["rocksdb"], ALL, vec![lib("libclang-14.so.1"), HEADER.to_owned()], &[]),
+        (&["rocksdb"], ALL, vec![multiarch, headers], &[]),
     ];
     for (arguments, commands, files, expected) in cases {
         let files: Vec<_> = files.iter().map(String::as_str).collect();

@@ -445,13 +445,7 @@ impl<S: Storage> Core<S> {
                 Some(group) if may_gather && group.builder.has_room_for(frame_bytes) => {
                     return Ok(Some(staging));
                 }
-                Some(_) => {
-                    let full = staging.open.take();
-                    staging.sealed.extend(full);
-                    if self.has_due_group(&staging) {
-                        self.wake_log_thread(&mut staging);
-                    }
-                }
+                Some(_) => self.seal_open_group(&mut staging),
                 None => {}
             }
             let buffer = match is_large {
@@ -491,6 +485,15 @@ impl<S: Storage> Core<S> {
                     staging.buffer_waiters -= 1;
                 }
             }
+        }
+    }
+
+    /// The open group takes no more frames.
+    fn seal_open_group(&self, staging: &mut Staging) {
+        let full = staging.open.take();
+        staging.sealed.extend(full);
+        if self.has_due_group(staging) {
+            self.wake_log_thread(staging);
         }
     }
 

@@ -320,7 +320,7 @@ mod tests {
         let mut end = PIECE_HEADER_BYTES;
         for (shared, suffix, address) in entries {
             let entry = ByteEntry {
-                locator: (address / 16 << 16).into(),
+                locator: ((address / 16) << 16).into(),
                 shared: (*shared).into(),
                 suffix_bytes: u16::try_from(suffix.len()).unwrap().into(),
             };

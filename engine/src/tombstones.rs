@@ -29,10 +29,10 @@ pub(crate) struct Tombstones {
 impl Tombstones {
     /// Notes that the index entry of a key changed from `previous` to `locator`, the record with `lsn`.
     pub fn note(&mut self, lsn: u64, previous: Option<Locator>, locator: Locator) {
-        if let Some(previous) = previous.filter(|previous| previous.is_tombstone()) {
-            if self.indexed.remove(&previous).is_none() {
-                self.stuck_count = self.stuck_count.saturating_sub(1);
-            }
+        if let Some(previous) = previous.filter(|previous| previous.is_tombstone())
+            && self.indexed.remove(&previous).is_none()
+        {
+            self.stuck_count = self.stuck_count.saturating_sub(1);
         }
         if locator.is_tombstone() {
             self.indexed.insert(locator, lsn);

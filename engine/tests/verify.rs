@@ -39,6 +39,9 @@ fn change(db: &Db, n: u64, step: u64) {
 
 /// Keys are written, deleted and patched, and checkpoints taken, so that segments and images are used again
 /// while they are read.
+/// What a callback does, and its name.
+type Call = (&'static str, fn(&Db));
+
 #[test]
 fn a_healthy_database_is_clean_beside_writers_and_checkpoints() {
     for kind in [KeyKind::U64, KeyKind::Bytes] {
@@ -74,7 +77,7 @@ fn a_healthy_database_is_clean_beside_writers_and_checkpoints() {
 
 #[test]
 fn the_callback_of_verify_may_call_the_database() {
-    let calls: [(&str, fn(&Db)); 6] = [
+    let calls: [Call; 6] = [
         ("stats", |db| assert_eq!(db.stats().key_count, KEY_COUNT)),
         ("put", |db| assert!(db.put(1u64, "callback").is_ok())),
         ("sync", |db| db.sync().unwrap()),

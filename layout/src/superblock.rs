@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn impossible_fields_are_named() {
-        let cases: [(&str, fn(&mut Superblock)); 15] = [
+        type Change = (&'static str, fn(&mut Superblock));
+        let cases: [Change; 15] = [
             ("generation", |block| block.generation = NUMBER_MAX.into()),
             ("life", |block| block.life = (LIFE_COUNT_MAX << 32).into()),
             ("closed", |block| block.closed = 2.into()),

@@ -375,8 +375,8 @@ impl Place {
             neighbour,
             len,
             len + 1,
-            len / 16 << 16,
-            (len + 4096) / 16 << 16,
+            (len / 16) << 16,
+            ((len + 4096) / 16) << 16,
             u64::MAX - 100,
             1 << 40,
             1 << 47,
@@ -449,7 +449,7 @@ fn seal_group(group: &mut [u8]) {
 }
 
 fn seal_record(file: &mut [u8], at: usize) {
-    let seed = seed_of(&file[16..32].to_vec());
+    let seed = seed_of(&file[16..32]);
     let header = *RecordHeader::peek(&file[at..]).expect("a header was there");
     let payload = file[at..].get(..header.record_bytes()).and_then(|record| {
         let key = record.get(RECORD_HEADER_BYTES..)?.get(..header.key_bytes.get().into())?;

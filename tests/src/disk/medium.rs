@@ -24,7 +24,7 @@ struct Version {
     lost: bool,
 }
 
-/// See the [module](self).
+/// The image of a block device with a volatile cache; see the top of this file.
 #[derive(Debug)]
 pub struct Medium {
     now: Vec<u8>,

@@ -449,12 +449,7 @@ impl<S: Storage> Core<S> {
                 None => {}
             }
             let buffer = match is_large {
-                true if may_gather => {
-                    let buffer = AlignedBuffer::new(buffer_bytes);
-                    self.segments.note_large(buffer.len() as u64);
-                    Some(Arc::new(buffer))
-                }
-                true => None,
+                true => may_gather.then(|| self.large_buffer(buffer_bytes)),
                 false => staging.spare.pop(),
             };
             if let Some(buffer) = buffer {
@@ -495,6 +490,13 @@ impl<S: Storage> Core<S> {
         if self.has_due_group(staging) {
             self.wake_log_thread(staging);
         }
+    }
+
+    /// A buffer for a group that is larger than the pooled ones. The caller holds the staging area.
+    fn large_buffer(&self, bytes: usize) -> Arc<AlignedBuffer> {
+        let buffer = AlignedBuffer::new(bytes);
+        self.segments.note_large(buffer.len() as u64);
+        Arc::new(buffer)
     }
 
     /// Whether a group should be written without waiting for more, or for the end of its interval.

@@ -167,9 +167,7 @@ impl SystemFile {
 
     /// Refuses what cannot succeed before the kernel has taken anything for it.
     fn expect_room(&self, range: Range<u64>, len: u64) -> io::Result<()> {
-        if range.end > len {
-            room::check_file_size(range.end)?;
-        }
+        room::check_file_size(range.end)?;
         let beyond = range.end.saturating_sub(len.max(range.start));
         let missing = room::missing_bytes(self.file(), range).unwrap_or(beyond);
         match missing > 0 && missing > room::free_bytes(self.file())? {

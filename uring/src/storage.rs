@@ -128,8 +128,8 @@ pub trait StorageFile: Send + Sync + 'static {
     }
     /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as
     /// zero. Holes are filled, and space that is shared with other files becomes the file's own, so
-    /// that a later write to the range needs no room. `StorageFull` or `FileTooLarge` when there
-    /// is none; the file then is as long as before.
+    /// that a later write to the range needs no room. `StorageFull` when there is none,
+    /// `FileTooLarge` if the process may not write so far; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives the content of `offset .. offset + len`, which lies in the file, up: it reads as zero, and no earlier
     /// write to it, cached or failed, decides what becomes of later ones. Never called on a file that is mapped. Not

@@ -245,6 +245,8 @@ fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
     let (map, mut writer) = storage.map(&file, 4 * CHUNK, CHUNK, &[4, 3]).unwrap();
     assert_eq!(map.bytes(0, 4), Some(b"zero".as_slice()));
     assert_eq!(map.bytes(CHUNK, 3), Some(b"one".as_slice()));
+    assert_eq!(map.allocated_bytes(), CHUNK + 3, "the rest may be a hole");
+    writer.grow(2 * CHUNK).unwrap();
     writer.append(CHUNK + 3, &[b"!"]);
     assert_eq!(map.bytes(CHUNK, 4), Some(b"one!".as_slice()));
 }

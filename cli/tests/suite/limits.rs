@@ -16,7 +16,7 @@ fn limited(home: &Home, limit: &str, arguments: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-const VERBS: [&str; 6] = ["put k 2", "del k", "get k", "verify", "checkpoint", "stats"];
+const VERBS: [&str; 6] = ["put k 2", "get k", "verify", "checkpoint", "stats", "del k"];
 
 #[test]
 fn file_sizes() {
@@ -41,10 +41,12 @@ fn file_sizes() {
 #[test]
 fn standard_output() {
     let home = Home::new();
-    let text = "x".repeat(100_000);
-    assert_eq!(home.run(["put", "k", &format!("\"{text}\"")]).code, 0);
+    let value = format!("\"{}\"", "x".repeat(80_000));
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(home.run(["put", key, &value]).code, 0);
+    }
     let target = home.file("out", "");
-    let (code, said) = limited(&home, "-f 100", &format!("get k > {target}"));
+    let (code, said) = limited(&home, "-f 400", &format!("scan > {target}"));
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains("cannot write the output"), "{said}");
 }

@@ -247,7 +247,7 @@ fn a_full_device() {
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(told, "import 5\nverify 0\nscan 0\ncreate 5\n", "{context}");
     assert_eq!(without_backend_warning(&read("imported")).lines().count(), 1, "{context}");
-    assert!(read("imported").contains("free some"), "{context}");
+    assert!(read("imported").contains("make room"), "{context}");
     // Whole batches of 16 MiB, in order, up to some point.
     let keys = without_backend_warning(&read("keys"));
     let count = keys.lines().count();

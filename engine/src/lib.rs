@@ -4,14 +4,17 @@
 //! group commits, applied to a memory-mapped data file while the device works, and found again through
 //! a learned index. Nothing acknowledged is lost; a read costs memory latency.
 //!
-//! Map of the modules, from the caller inwards: `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`,
-//! `options`, `error` are what callers see. `commit` stages writes (`staging`), `patch` and `turns` change values
-//! in part, `lead` brings groups (`group`) to the device, `log` and `segments` write the log, `scan` reads it;
-//! `store` keeps records, `table` finds them, `tombstones` forgets deleted keys; `checkpoint`, `image` and `root` make
-//! state durable, `open` and `recovery` bring it back; `jobs` drives background work; `health` says
-//! whether writes are taken, `wakes` where wakers of tasks run; `verify`, `stats` and `tune`
-//! look at it; `inspect`, `record_scan` and `repair` look at one
-//! that is not open and may be damaged.
+//! Map of the modules, from the caller inwards:
+//! - callers see `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`, `options`, `error`, `stats`;
+//! - `core` is what they share. `commit` stages writes (`staging`), `patch` and `turns` change values in part, `lead`
+//!   brings groups (`group`) to the device; `log` and `segments` write the log, `tune` chooses how;
+//! - `scan` reads the log, `chain` decides which of its groups are in force;
+//! - `store` keeps records, `table` finds them, `index_walk` visits all, `tombstones` forgets deleted keys;
+//! - `checkpoint`, `image_write`, `image` and `root` make state durable; `create`, `open`, `recovery` and `relog` begin it
+//!   and bring it back;
+//! - `jobs` drives background work; `health` says whether writes are taken, `wakes` where wakers of tasks run;
+//! - `verify` checks an open database, `histogram` counts for `stats`; `inspect`, `record_scan` and `repair` look at one
+//!   that is not open and may be damaged.
 //!
 //! The engine itself has no unsafe code. Files, time and randomness come through [`uarr_uring::Storage`], so the same
 //! code runs on io_uring, on plain system calls and in memory. Two things do not: the functions that open a directory

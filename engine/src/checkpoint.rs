@@ -9,8 +9,8 @@
 //! 5. Write the superblock: this checkpoint and the one before it.
 //! 6. Release segments and images that only older checkpoints needed.
 //!
-//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot be written, nobody
-//! knows what the device holds, whatever the error number: the database is poisoned. After a failure before the first
+//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot be written, what the
+//! device holds is unknown, whatever the error number: the database is poisoned. After a failure before the first
 //! flush (no room for the image, say) the next checkpoint tries again, with an image of another number.
 
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ impl<S: Storage> Core<S> {
     /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come after.
     pub fn checkpoint(&self, closing: bool) -> Result<()> {
         let fuse = Fuse::new(self, "a checkpoint");
-        // Whoever is to be woken meanwhile may want the lock that a checkpoint holds.
+        // A task that is to be woken meanwhile may want the lock that a checkpoint holds.
         let mut wakes = Wakes::new(Place::LogThread);
         let taken = self.checkpoint_with(closing, &mut wakes);
         fuse.defuse();
@@ -136,7 +136,7 @@ impl<S: Storage> Core<S> {
         lock(&self.staging).next_lsn - 1
     }
 
-    /// A number for an image: above all that were ever tried, also by a checkpoint that failed.
+    /// A number for an image: above all that were ever tried, even by a checkpoint that failed.
     fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
         let names = self.storage.list(IMAGE_DIR);
         let names = names.map_err(|error| Error::io("cannot list the index images", error))?;

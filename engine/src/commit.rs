@@ -14,10 +14,10 @@
 //! or by whoever calls `sync`.
 //!
 //! Order of locks: root, log, space, staging, applier. A checkpoint holds root throughout, the leader holds log
-//! while its group is written; nobody takes one of them while holding a later one. User code, wakers above all, runs
+//! while its group is written; no thread takes one of them while holding a later one. User code, wakers above all, runs
 //! under none of them ([`crate::wakes`]).
 //!
-//! Failure: if a write or flush fails, nobody knows what reached the device. The group gets the error,
+//! Failure: if a write or flush fails, what reached the device is unknown. The group gets the error,
 //! all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above `visible_lsn` stay unseen.
 
 use std::collections::VecDeque;
@@ -539,7 +539,7 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// Does `attempt`, and once more if there was no room but some could be made.
+    /// Does `attempt`, and again if there was no room but some could be made.
     pub fn with_way_made<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         match attempt() {
             Err(error) if error.kind() == ErrorKind::NoSpace => {

@@ -1,8 +1,8 @@
 //! Creating a database: which directories may become one, and how.
 //!
 //! Invariant: no file is removed or replaced that is not the engine's own. What an interrupted
-//! creation left behind is told by its exact name, and has no content yet; whatever else stands in
-//! the directory, or in a folder with a name of ours, makes it somebody else's.
+//! creation left behind is known by its exact name, and has no content yet; whatever else stands in
+//! the directory, or in a folder with a name of ours, makes it a directory of others.
 
 use std::io;
 use std::path::Path;

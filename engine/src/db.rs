@@ -91,7 +91,8 @@ impl<S: Storage> Db<S> {
 
     /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`] says.
     ///
-    /// Errors: `InvalidArgument`, `NoSpace` and `Busy` (nothing was written), `Poisoned`, `Closed`.
+    /// Errors: `InvalidArgument`, `NoSpace` and `Busy` (nothing was written), `Io` (it may have been),
+    /// `Poisoned`, `Closed`.
     pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
         self.put_with(key, value, WriteOptions::new())
     }
@@ -118,7 +119,7 @@ impl<S: Storage> Db<S> {
     ///
     /// Dropping the future withdraws the write only if it was not polled yet; later it may or may not become
     /// durable, whole. A thread is blocked only while space is made that the background should have made
-    /// ahead (a value larger than a group buffer, a disk that is nearly full), and in databases opened
+    /// ahead (a value for which no ready segment has room, a disk that is nearly full), and in databases opened
     /// without background threads.
     pub async fn put_async(
         &self,
@@ -156,7 +157,7 @@ impl<S: Storage> Db<S> {
     /// value it leads to; readers get a record like any other. Durability as for [`Db::put`].
     ///
     /// The patch is applied to the newest version of the key, also where several threads patch it at
-    /// once: none of the changes is lost. That somebody else changed the record after the patch was
+    /// once: none of the changes is lost. A change of the record by another writer after the patch was
     /// computed is not noticed.
     ///
     /// Errors: `KeyNotFound` if there is no record, `InvalidArgument` if its value is no UArr record or the patch
@@ -309,8 +310,9 @@ impl<S: Storage> Db<S> {
         self.core().step()
     }
 
-    /// Reads every record, the log and the index images again and checks them. `progress` is
-    /// told the number of records done so far. Damage is listed in the report; other errors are returned.
+    /// Reads every record, the log and the index images again and checks them. `progress` gets
+    /// the number of records done so far, and may call the database. Damage is listed in the report; other errors
+    /// are returned.
     pub fn verify(&self, progress: impl FnMut(u64)) -> Result<VerifyReport> {
         self.core().verify(progress)
     }

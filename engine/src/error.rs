@@ -18,7 +18,8 @@ pub enum ErrorKind {
     KeyNotFound,
     /// The directory holds files that are not a uarr database. Choose another one.
     NotADatabase,
-    /// Another process has the database open. Close it there, or wait.
+    /// The database is open, in this process or another one, or the last write of a process that ended is still
+    /// on its way. Close it there, or wait.
     Locked,
     /// The database was written by a newer version of the format. Use a newer program.
     NewerFormat,
@@ -72,7 +73,7 @@ struct Inner {
     is_final: bool,
 }
 
-/// An error of the operating system after which nobody knows what the device holds; see [`attempted`].
+/// An error of the operating system after which it is unknown what the device holds; see [`attempted`].
 #[derive(Debug)]
 struct Attempted(io::Error);
 

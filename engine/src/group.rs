@@ -80,7 +80,7 @@ impl GroupCell {
         }
     }
 
-    /// Tells the members what became of the group; tasks are woken by `wakes`. Called once.
+    /// Gives the members what became of the group; `wakes` gets the tasks among them. Called once.
     pub fn finish(&self, result: &Result<()>, facts: GroupFacts, wakes: &mut Wakes) {
         self.facts.submitted_ns.store(facts.submitted_ns, Ordering::Relaxed);
         self.facts.settled_ns.store(facts.settled_ns, Ordering::Relaxed);

@@ -7,9 +7,9 @@
 //! Bits are only ever set. What follows from it:
 //! 1. A door ([`Health::check`]) is asked under the staging lock before anything is staged. Poison and closing are set
 //!    first and then pass that lock: a write is either staged before, and settled with the rest, or refused.
-//! 2. Setting it wakes all who sleep, threads and tasks, each of which asks again before it goes back to sleep.
-//! 3. Groups that are staged when the database is poisoned are failed: by the leader if there is one, who comes past
-//!    them in any case, else by whoever sets it.
+//! 2. Setting it wakes all sleepers, threads and tasks, each of which asks again before it goes back to sleep.
+//! 3. The leader fails the groups that are staged when the database is poisoned, since it comes past them in any case;
+//!    if there is none, the thread that sets it does.
 //! 4. No thread of the engine, and no caller in the middle of a change, ends by a panic without setting it
 //!    ([`Fuse`]).
 
@@ -84,7 +84,7 @@ impl Health {
         self.bits.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
-    /// Sets the state alone; the first cause stays. Who calls this sees to it that sleepers hear of it.
+    /// Sets the state alone; the first cause stays. The caller sees to it that sleepers hear of it.
     fn set_poison(&self, cause: &Error) -> Error {
         let error = self.poison.get_or_init(|| Error::poisoned_by(cause)).clone();
         self.bits.fetch_or(POISONED, Ordering::AcqRel);
@@ -93,7 +93,7 @@ impl Health {
 }
 
 impl<S: Storage> Core<S> {
-    /// Poisons the database, wakes all who wait, and returns what all later writes get. The caller holds neither the
+    /// Poisons the database, wakes all that wait, and returns what all later writes get. The caller holds neither the
     /// staging lock nor one behind it.
     pub fn poison_by(&self, cause: &Error) -> Error {
         let error = self.health.set_poison(cause);
@@ -107,14 +107,14 @@ impl<S: Storage> Core<S> {
         if error.is_final() { self.poison_by(&error) } else { error }
     }
 
-    /// Refuses new writes, and wakes all who wait for room or for their turn.
+    /// Refuses new writes, and wakes all that wait for room or for their turn.
     pub fn begin_closing(&self) {
         let mut staging = lock(&self.staging);
         self.health.bits.fetch_or(CLOSING, Ordering::AcqRel);
         self.stop_writers(&mut staging);
     }
 
-    /// Has everybody who sleeps look at the state again.
+    /// Has every sleeper look at the state again.
     fn stop_writers(&self, staging: &mut Staging) {
         let mut wakes = Wakes::default();
         if !staging.leader && staging.in_flight_count == 0 {

@@ -16,8 +16,8 @@ impl<S: Storage> Db<S> {
     /// the database's [`crate::Durability`] is. The fastest way to load data: records are encoded while groups
     /// before them are at the device. Any order is right; ascending keys are quickest.
     ///
-    /// Memory is bounded by the group buffers. Records become visible in order, piece by piece, as those of
-    /// other writers do; they are not one transaction: after an error or a crash the first of them, up to
+    /// Memory is bounded by the group buffers, and by 16 MiB or one record for records that are larger than they are. Records
+    /// become visible in order, piece by piece, as those of other writers do; they are not one transaction: after an error or a crash the first of them, up to
     /// some record, are there.
     ///
     /// Errors: as for [`Db::put`]; a record that is not allowed ends the load before it.

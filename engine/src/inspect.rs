@@ -7,7 +7,7 @@
 //!   Errors of a call mean that the operating system refused something.
 //! - The structures are those of the format; `docs/FORMAT.md` tells what their fields mean.
 //!
-//! Who a file belongs to is told by the superblock. If both of its slots are damaged, identity and
+//! The superblock says to which database a file belongs. If both of its slots are damaged, identity and
 //! block size come from the first segment whose header is whole.
 
 use std::io;
@@ -129,7 +129,7 @@ pub struct Piece {
 impl Inspector<System> {
     /// Looks into the database in directory `path`.
     ///
-    /// Errors: `NotFound` if there is none; `Locked` if somebody has it open; what the
+    /// Errors: `NotFound` if there is none; `Locked` if another opener has it; what the
     /// operating system refuses. Damage is none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();

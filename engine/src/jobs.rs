@@ -5,7 +5,7 @@
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written pages
 //!   on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
-//! - *log thread*: writes groups that nobody leads: those of tasks, and in memory-first databases full ones when
+//! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first databases full ones when
 //!   they take half of the buffers, all when their interval is over.
 
 use std::io;
@@ -153,7 +153,7 @@ impl<S: Storage> Core<S> {
         }
         let image_bytes = self.table.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
         let kept_bytes = self.segments.regular_bytes() + image_bytes;
-        // Where the file system does not tell, trying does.
+        // Where the file system does not say, trying shows.
         let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
         free_bytes >= bytes.saturating_add(kept_bytes)
     }
@@ -280,7 +280,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Writes groups that nobody leads, and wakes tasks for those who may not run their wakers, until it is stopped.
+    /// Writes groups that no caller leads, and wakes tasks for threads that may not run wakers, until it is stopped.
     fn keep_log(&self) {
         let mut wakes = Wakes::default();
         let interval = match self.options.durability {
@@ -300,7 +300,7 @@ impl<S: Storage> Core<S> {
             let now = self.storage.now();
             let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
             let is_urgent = self.has_urgent_group(&staging);
-            // Whoever leads already goes on to the next group, or wakes this thread for it.
+            // A thread that leads already goes on to the next group, or wakes this one for it.
             if !staging.leader && (is_urgent || (staging.has_work() && now >= due)) {
                 // Full groups are older than the open one: its time runs out with theirs.
                 if !is_urgent && staging.sealed.is_empty() {
@@ -402,7 +402,7 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
             format!("the background thread {name} panicked"),
         ));
     };
-    // Once more, to wake those who may not be woken by others, until the database is closed.
+    // Again, to wake tasks for threads that may not run wakers, until the database is closed.
     for _ in 0..2 {
         if catch_unwind(AssertUnwindSafe(|| job(core))).is_ok() {
             break;

@@ -6,10 +6,10 @@
 //!
 //! Invariants:
 //! - groups are submitted, applied and settled in the order of their LSNs, whatever order the device chooses;
-//! - the first failure poisons the database and fails every group behind it, also those the device has written:
-//!   nobody may see a record whose predecessors may be lost;
-//! - every group taken from the staging area is settled and its members are told, also if the leader panics;
-//! - wakers run when the leader holds no lock and somebody else can lead: a waker that writes, or polls its task at
+//! - the first failure poisons the database and fails every group behind it, even those the device has written:
+//!   no reader may see a record whose predecessors may be lost;
+//! - every group taken from the staging area is settled and its members get the outcome, even if the leader panics;
+//! - wakers run when the leader holds no lock and another thread can lead: a waker that writes, or polls its task at
 //!   once, becomes leader itself if need be. The groups in flight belong to the log, not to a thread.
 
 use std::sync::Arc;
@@ -171,7 +171,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Notes that `group` is settled, hands over if it `is_last`, and tells its members.
+    /// Notes that `group` is settled, hands over if it `is_last`, and gives its members the outcome.
     fn settle(
         &self,
         group: InFlight,
@@ -272,7 +272,7 @@ impl<S: Storage> Core<S> {
             Err((error, buffer)) => {
                 log.flight[index].state = State::Refused(buffer);
                 let error = Error::io("a group could not be written", error);
-                // Nothing of it was written. If that is only for lack of room, and nobody has seen its records, the
+                // Nothing of it was written. If that is only for lack of room, and no reader has seen its records, the
                 // log goes on without it.
                 let is_harmless =
                     error.kind() == ErrorKind::NoSpace && !self.options.durability.memory_first();

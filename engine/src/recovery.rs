@@ -558,7 +558,7 @@ impl<S: Storage> Replay<S> {
             _ => {}
         }
         let store = RecordStore::new(map, &root.database, options.verify, data_tail);
-        // Half of it is nowhere on disk: whoever has a copy of the database cannot make keys that collide in it.
+        // Half of it is nowhere on disk: a copy of the database does not help to make keys that collide in it.
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,

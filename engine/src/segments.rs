@@ -182,35 +182,35 @@ impl<F: StorageFile> Segments<F> {
         self.active_room.load(Ordering::Acquire)
     }
 
-    /// Tells how many bytes are left in the active segment.
+    /// Notes how many bytes are left in the active segment.
     pub fn note_active_room(&self, bytes: u64) {
         self.active_room.store(bytes, Ordering::Release);
     }
 
-    /// Tells that staged groups have grown by `bytes`. The caller holds the staging area.
+    /// Notes that staged groups have grown by `bytes`. The caller holds the staging area.
     pub fn note_staged(&self, bytes: u64) {
         self.staged_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Tells that a group of `bytes` was written, which leaves `active_room`.
+    /// Notes that a group of `bytes` was written, which leaves `active_room`.
     pub fn note_submitted(&self, bytes: u64, active_room: u64) {
         let _pool = self.pool();
         self.note_active_room(active_room);
         self.note_dropped(bytes);
     }
 
-    /// Tells that a staged group of `bytes` will not be written.
+    /// Notes that a staged group of `bytes` will not be written.
     pub fn note_dropped(&self, bytes: u64) {
         self.submitted_bytes.fetch_add(bytes, Ordering::Release);
     }
 
-    /// Tells that a large group takes `bytes` of memory. The caller holds the staging area.
+    /// Notes that a large group takes `bytes` of memory. The caller holds the staging area.
     pub fn note_large(&self, bytes: u64) {
         self.large_count.fetch_add(1, Ordering::Relaxed);
         self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Tells that a large group is settled. The caller holds the staging area.
+    /// Notes that a large group is settled. The caller holds the staging area.
     pub fn note_large_settled(&self, bytes: u64) {
         self.large_count.fetch_sub(1, Ordering::Relaxed);
         self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -245,8 +245,8 @@ impl<F: StorageFile> Segments<F> {
         if self.active_room() >= needed || (is_small && self.ready_count() > 0) {
             return true;
         }
-        // Read one after the other these need not belong together: only the lock tells for certain that there is no
-        // room, and a writer who is told so makes a whole segment.
+        // Read one after the other these need not belong together: only under the lock is it certain that there is
+        // no room, and a writer that hears so makes a whole segment.
         let pool = self.pool();
         let needed = self.unsubmitted_bytes() + demand.bytes;
         let large_count = self.large_count.load(Ordering::Relaxed) + usize::from(demand.is_large);

@@ -20,7 +20,7 @@ pub(crate) struct StagedGroup {
     pub commit_count: u32,
     /// Blocked members: one of them can lead.
     pub thread_count: u32,
-    /// Somebody waits for the group to be durable: it is not left until its interval is over.
+    /// A thread or task waits for the group to be durable: it is not left until its interval is over.
     pub is_awaited: bool,
 }
 
@@ -36,9 +36,9 @@ pub(crate) struct Staging {
     pub tail: u64,
     /// Every group up to this LSN was written or has failed.
     pub settled_lsn: u64,
-    /// Somebody is writing a group, or has been asked to.
+    /// A thread is writing a group, or has been asked to.
     pub leader: bool,
-    /// Groups that a leader took and nobody has settled.
+    /// Groups that a leader took and that are not settled.
     pub in_flight_count: usize,
     pub settled_waiters: usize,
     pub buffer_waiters: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Staging {
     pub room_wakers: Vec<Waker>,
     /// Tasks to be woken by a thread that holds nothing; see [`crate::wakes`].
     pub due_wakes: Vec<Waker>,
-    /// The log thread sleeps and nobody has woken it.
+    /// The log thread sleeps and was not woken yet.
     pub log_thread_rests: bool,
     /// Who may change which key.
     pub turns: Turns,

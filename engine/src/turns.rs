@@ -260,7 +260,7 @@ impl<S: Storage> Core<S> {
         let mut wakes = Wakes::new(Place::LogThread);
         let staged = self.stage(frames, options, patience, premise, &mut wakes);
         self.hand_on(&mut wakes);
-        let staged = staged?.expect("nobody comes before the owner of a turn");
+        let staged = staged?.expect("no writer comes before the owner of a turn");
         turn.end();
         Ok(staged)
     }

@@ -3,10 +3,10 @@
 //! A waker may poll its task at once, call any verb of the database, drop its last handle, or panic. Cloning and
 //! dropping one is user code too. So:
 //! - a waker is cloned before the first lock is taken ([`OwnWaker`]);
-//! - who finds under a lock that a task is to be woken moves the waker to a [`Wakes`], which is run when all locks are
-//!   released and the lead is handed over;
-//! - who cannot release what it holds (a checkpoint its lock, the owner of a turn its place), and who may be offered the
-//!   lead at any time (a thread whose own group is not settled), hands them to the log thread, which holds nothing
+//! - a thread that finds under a lock that a task is to be woken moves the waker to a [`Wakes`], and runs it when all locks
+//!   are released and the lead is handed over;
+//! - a thread that cannot release what it holds (a checkpoint its lock, the owner of a turn its place), or may be offered
+//!   the lead at any time (its own group is not settled), hands them to the log thread, which holds nothing
 //!   ([`Place::LogThread`]).
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ impl OwnWaker {
         Self(Cell::new(Some(waker.clone())))
     }
 
-    /// The waker, for whoever is to wake the task. Once.
+    /// The waker, for the thread that is to wake the task. Once.
     pub fn take(&self) -> Option<Waker> {
         self.0.take()
     }
@@ -78,7 +78,7 @@ impl Wakes {
     }
 
     /// Runs them. The caller holds no lock, does not lead and has no turn. A waker that panics has been reported by
-    /// the panic's hook; it keeps nobody from being woken.
+    /// the panic's hook; it keeps no other task from being woken.
     pub fn run(&mut self) {
         if self.due.is_empty() || self.run_later() {
             return;

@@ -130,7 +130,7 @@ impl ByteIndex {
         self.points.prefetch(&mut hashes[..count]);
     }
 
-    /// Whether `payload` is stored for `key`, told by its hash: no record is read. Other keys with the same hash
+    /// Whether `payload` is stored for `key`, by its hash alone: no record is read. Other keys with the same hash
     /// are none in practice.
     pub fn leads_to(&self, key: &[u8], payload: u64) -> bool {
         self.points.leads_to(key, payload)

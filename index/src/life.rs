@@ -1,6 +1,6 @@
 //! Notices a reader in a node that was freed: in debug builds, in tests, and in loom's models.
 //!
-//! Each node has a [`Life`] that is checked by whoever comes to the node, and ends when the node is freed. What is
+//! Each node has a [`Life`] that each thread checks that comes to the node, and ends when the node is freed. What is
 //! freed is filled with a pattern as well, so that a reader who stands in it does not go on as if nothing had
 //! happened. Release builds keep nothing and check nothing.
 
@@ -20,7 +20,7 @@ pub(crate) struct Life {
     // Not loom's: every step over it would be one more to explore.
     #[cfg(debug_assertions)]
     word: std::sync::atomic::AtomicU64,
-    /// Read by whoever is in the node, written by the end: loom fails if they are not ordered.
+    /// Read by the threads in the node, written by the end: loom fails if they are not ordered.
     #[cfg(loom)]
     cell: loom::cell::UnsafeCell<()>,
 }

@@ -31,7 +31,7 @@ impl Link {
         Child::from_raw(self.0.load(Acquire))
     }
 
-    /// Publishes `child`: whoever loads it sees the node complete.
+    /// Publishes `child`: a thread that loads it sees the node complete.
     fn store(&self, child: Child) {
         self.0.store(child.to_raw(), Release);
     }

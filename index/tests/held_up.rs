@@ -2,7 +2,7 @@
 //!
 //! A node that is retired while a word still leads to it may be freed under a reader: the garbage is sealed
 //! with the epoch of that moment, a reader that pins one epoch later still finds the node, and nothing
-//! waits for it. Chance hardly ever shows that, so each step is forced here, in every change of shape:
+//! waits for it. Chance rarely shows that, so each step is forced here, in every change of shape:
 //!
 //! 1. the writer's bag of garbage is filled up to the last few places, so that it overflows in the change;
 //! 2. at one allocation of the change, each in turn, the allocator turns the epochs as far as they go, and lets

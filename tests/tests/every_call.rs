@@ -1,6 +1,6 @@
 //! Every call of the disk fails in turn: the first, the second, the third, until a life goes through without one.
 //!
-//! Promise proved: whichever call fails, with whatever number, once, a few times or from then on, errors tell the
+//! Promise proved: whichever call fails, with whatever number, once, a few times or from then on, errors name the
 //! cause; nothing panics or waits for ever; a caller who goes on as if nothing had happened loses nothing that is
 //! acknowledged; what was acknowledged is there when the database is opened again, and nothing that was never written.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -83,7 +83,7 @@ impl Model {
         }
     }
 
-    /// Each error tells what the disk said, and none takes a failure for damage.
+    /// Each error names what the disk said, and none takes a failure for damage.
     fn check_errors(&self, place: &str) {
         for error in &self.errors {
             assert!(error.to_string().contains("os error"), "{place}: no cause: {error:?}");

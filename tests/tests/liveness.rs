@@ -1,4 +1,4 @@
-//! Everybody gets an answer, whatever fails.
+//! Every user gets an answer, whatever fails.
 //!
 //! Promise proved: after any failure of the disk, with any error number, each thread, task, load, `sync`, `checkpoint`
 //! and `close` under way ends within seconds, later writes are refused by every verb, and nothing that was

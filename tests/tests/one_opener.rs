@@ -1,7 +1,7 @@
 //! One opener at a time, whatever happens to names; and no file is touched that is not the engine's own.
 //!
-//! Promises proved: while a database is open nobody else opens it, by any path, with the lock file removed, replaced
-//! or renamed; the error says who has it. A directory with somebody's files is left as it is, and so is what links
+//! Promises proved: while a database is open no other opener gets it, by any path, with the lock file removed, replaced
+//! or renamed; the error says who has it. A directory with files of others is left as it is, and so is what links
 //! point to. A directory may be renamed while its database is open. A forked process changes nothing.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

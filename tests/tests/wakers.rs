@@ -1,7 +1,7 @@
 //! Code of users that the engine calls: wakers.
 //!
 //! Promise proved: a waker may poll its task at once, on whatever thread it is called; it may call every verb of the
-//! database, drop its last handle, and panic. Everybody gets an answer all the same, and nothing is lost.
+//! database, drop its last handle, and panic. Every task gets an answer all the same, and nothing is lost.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::future::Future;

@@ -210,7 +210,7 @@ impl Place<'_> {
     }
 }
 
-/// Somebody else's entry stands where one of ours belongs.
+/// An entry of others stands where one of ours belongs.
 fn not_ours(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -223,7 +223,7 @@ fn open_at(folder: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<File> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `fd` was opened just now, is valid, and belongs to nobody else.
+    // SAFETY: `fd` was opened just now, is valid, and has no other owner.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
@@ -240,7 +240,7 @@ struct Entries(NonNull<libc::DIR>);
 impl Entries {
     fn of(folder: File) -> io::Result<Self> {
         let fd = folder.into_raw_fd();
-        // SAFETY: `fd` is an open directory that belongs to nobody else.
+        // SAFETY: `fd` is an open directory that has no other owner.
         let stream = unsafe { libc::fdopendir(fd) };
         NonNull::new(stream).map(Self).ok_or_else(|| {
             let cause = io::Error::last_os_error();

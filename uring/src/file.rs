@@ -182,7 +182,7 @@ impl SystemFile {
             Err(cause) if is_unsupported(&cause) => self.append_zeroes(range.start, range.end)?,
             allocated => allocated?,
         }
-        // New space is shared with nobody.
+        // New space is not shared.
         let old_bytes = len.min(range.end).saturating_sub(range.start);
         match self.fallocate(libc::FALLOC_FL_UNSHARE_RANGE, range.start, old_bytes) {
             Err(cause) if is_unsupported(&cause) => Ok(()),
@@ -217,8 +217,8 @@ impl StorageFile for SystemFile {
         let before = self.len()?;
         self.expect_room(offset..end, before).map_err(failed)?;
         self.take_room(offset..end, before).map_err(|cause| {
-            // The kernel keeps what it had taken when room ran out. No map reaches behind `before`: it is told of
-            // bytes only when they were allocated. Blocks that lie behind the end go with the same call.
+            // The kernel keeps what it had taken when room ran out. No map reaches behind `before`: it learns
+            // of bytes only when they were allocated. Blocks that lie behind the end go with the same call.
             if end > before {
                 let _ = self.file().set_len(before);
             }
@@ -273,7 +273,7 @@ impl StorageFile for SystemFile {
         }
         match io::Error::last_os_error() {
             cause if cause.raw_os_error() == Some(libc::ENXIO) => Ok(None),
-            // The file system does not tell.
+            // The file system does not say.
             _ => Ok(Some(offset)),
         }
     }

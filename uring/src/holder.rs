@@ -26,7 +26,7 @@ pub enum Holder {
         /// Its id.
         pid: u32,
     },
-    /// Somebody who has not written it down yet, or whose lock file was removed.
+    /// An opener that has not written it down yet, or whose lock file was removed.
     Unknown,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What tells a process from all others, as far as it is known.
+/// What distinguishes a process from all others, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Name {
     pid: u32,

@@ -10,7 +10,7 @@
 //! - they are released explicitly when the last of lock and log writers is gone, but never while
 //!   a write may still be on its way, and never by a forked process: its open files are the
 //!   parent's;
-//! - a file that is a link, or has a content that no lock file has, is somebody else's: it is
+//! - a file that is a link, or has a content that no lock file has, belongs to others: it is
 //!   neither followed nor written.
 
 use std::fs::File;
@@ -156,7 +156,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-        // The next attempt will tell.
+        // The next attempt will show.
         Err(std::fs::TryLockError::Error(cause)) if cause.kind() == ErrorKind::Interrupted => {
             Ok(false)
         }

@@ -1,4 +1,4 @@
-//! [`Owner`]: the process that made something, told from one that was forked off it.
+//! [`Owner`]: the process that made something, as against one that was forked off it.
 //!
 //! A forked process shares the locks, the files and the maps of its parent, but has none of its
 //! threads and none of its rings. What it drops must not end what the parent still holds.

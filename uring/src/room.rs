@@ -20,7 +20,7 @@ const FIEMAP_EXTENT_LAST: u32 = 0x1;
 const FIEMAP_EXTENT_NOT_WHOLE: u32 = 0x2 | 0x4 | 0x8 | 0x200 | FIEMAP_EXTENT_UNWRITTEN | SHARED;
 const FIEMAP_EXTENT_UNWRITTEN: u32 = 0x800;
 const SHARED: u32 = 0x2000;
-/// Extents that the kernel tells of in one answer.
+/// Extents that the kernel names in one answer.
 const EXTENT_COUNT: usize = 64;
 
 /// Bytes that this process can still allocate in the file system of `directory`.
@@ -64,7 +64,7 @@ pub fn survive_file_size_limit() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// How many bytes of the range have no space of their own; `None` if the file system does not tell.
+/// How many bytes of the range have no space of their own; `None` if the file system does not say.
 pub(crate) fn missing_bytes(file: &File, range: Range<u64>) -> Option<u64> {
     let mut owned = 0;
     visit_extents(file, &range, 0, |extent| {
@@ -79,7 +79,7 @@ pub(crate) fn missing_bytes(file: &File, range: Range<u64>) -> Option<u64> {
 }
 
 /// Whether each of the first `len` bytes has written space of its own; `None` if the file system
-/// does not tell.
+/// does not say.
 pub(crate) fn is_whole(file: &File, len: u64) -> Option<bool> {
     let mut end = 0;
     visit_extents(file, &(0..len), FIEMAP_FLAG_SYNC, |extent| {

@@ -282,7 +282,7 @@ pub struct LogCounters {
 /// Why [`Storage::lock`] failed.
 #[derive(Debug)]
 pub enum LockError {
-    /// Somebody has the database open.
+    /// Another opener has the database.
     Held(Holder),
     /// The lock file could not be made or read.
     Io(io::Error),

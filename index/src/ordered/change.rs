@@ -83,7 +83,7 @@ impl Ordered {
         self.publish_pair(way, pair, between, guard);
     }
 
-    /// Whether `payload` lies where `key` does, as far as the nodes tell. Reads no record.
+    /// Whether `payload` lies where `key` does, as far as the nodes say. Reads no record.
     pub(crate) fn holds(&self, key: &[u8], payload: u64) -> bool {
         self.seat(key, payload, &epoch::pin()).is_some()
     }

@@ -41,7 +41,7 @@ impl Word {
         Self(Atomic::from(self.0.load(Relaxed, guard)))
     }
 
-    /// Publishes `new`: whoever loads it sees the node complete.
+    /// Publishes `new`: a thread that loads it sees the node complete.
     pub(super) fn replace<'g>(&self, new: Self, guard: &'g Guard) -> Unlinked<'g> {
         let (old, new) = (self.0.load(Relaxed, guard), new.0.load(Relaxed, guard));
         assert!(old != new, "a node that stays is not unlinked");
@@ -54,11 +54,11 @@ impl Word {
     /// # Safety
     /// No reader and no writer is left, no other word leads to any of these nodes, and none was retired.
     pub(super) unsafe fn free_all_below(&self) {
-        // SAFETY: nobody frees anything beside this thread, by the caller's promise.
+        // SAFETY: no other thread frees anything meanwhile, by the caller's promise.
         let guard = unsafe { epoch::unprotected() };
         let mut pending = vec![self.0.load(Acquire, guard)];
         while let Some(word) = pending.pop() {
-            // SAFETY: every node is reached once, through its only parent, and nobody else holds it, by the
+            // SAFETY: every node is reached once, through its only parent, and no other thread holds it, by the
             // caller's promise.
             let lived = unsafe { word.into_owned() };
             if let Node::Branch(branch) = &lived.node {

@@ -278,7 +278,7 @@ fn full_disk(run: &mut Run, _db: &Db<Memory>) -> Done {
     Ok(())
 }
 
-/// Another opener finds the database locked, even if somebody has removed the lock file.
+/// Another opener finds the database locked, even if the lock file was removed.
 fn second_opener(run: &mut Run, _db: &Db<Memory>) -> Done {
     if run.plan.random.below(2) == 0 {
         // It may fail, as other calls do.

@@ -42,7 +42,7 @@ pub(super) struct FileState {
     durable: Image,
     dirty: BTreeSet<u64>,
     loss: Loss,
-    /// A background write-back has failed, and no flush has told yet: its error number.
+    /// A background write-back has failed, and no flush has reported it yet: its error number.
     untold: Option<i32>,
     in_flight: Vec<InFlight>,
 }
@@ -87,7 +87,7 @@ impl FileState {
         };
         let mut loss = self.loss.clone();
         // The kernel may have dropped clean pages: they then read as the device has them. If it dropped the file
-        // altogether, it has forgotten what it did not tell, too.
+        // altogether, it has forgotten what it did not report, too.
         let forgets = random.below(4) == 0;
         for page_index in self.loss.pages() {
             if forgets || random.flip() {
@@ -124,7 +124,7 @@ impl FileState {
         self.in_flight.iter().map(|write| (write.ticket, write.is_fenced)).collect()
     }
 
-    /// A log write for which nobody waits any more ends: all of it is written, or some sectors are.
+    /// A log write that is not waited for any more ends: all of it is written, or some sectors are.
     pub fn land(&mut self, ticket: u64, random: &mut Random) -> io::Result<()> {
         let Some(index) = self.in_flight.iter().position(|write| write.ticket == ticket) else {
             return Ok(());
@@ -271,7 +271,7 @@ impl FileState {
         }
     }
 
-    /// Brings everything that is dirty to the device, and tells of a write-back that had failed before.
+    /// Brings everything that is dirty to the device, and reports a write-back that had failed before.
     pub fn make_durable(&mut self, lies: &mut Lies) -> io::Result<()> {
         self.note_published();
         self.durable.set_len(self.len());
@@ -351,13 +351,13 @@ impl FileState {
         Ok(())
     }
 
-    /// The flush of a cached file has failed, and tells.
+    /// The flush of a cached file has failed, and says so.
     pub fn fail_flush(&mut self, random: &mut Random) -> io::Result<()> {
         self.untold = None;
         self.fail_write_back(random)
     }
 
-    /// The kernel writes a mapped file back unasked, and fails: the next flush tells.
+    /// The kernel writes a mapped file back unasked, and fails: the next flush reports it.
     pub fn fail_unasked(&mut self, errno: i32, random: &mut Random) -> io::Result<()> {
         self.note_published();
         if matches!(self.cache, Cache::Mapped { .. }) && !self.dirty.is_empty() {

@@ -177,7 +177,7 @@ impl MemoryLog {
         }
     }
 
-    /// A write goes on, and nobody waits for it any more.
+    /// A write goes on, and is not waited for any more.
     fn leave(&self, write: &InFlight) {
         let mut state = self.disk.state();
         let State { users, random, power, .. } = &mut *state;

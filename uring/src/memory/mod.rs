@@ -23,7 +23,7 @@
 //! | `file` | files, open and mapped |
 //! | `log` | the path of group commits |
 //! | `loss` | what readers see and no flush brings to the device |
-//! | `process` | the lock, and log writes that nobody waits for |
+//! | `process` | the lock, and log writes that go on alone |
 //! | `faults` | which calls are to fail |
 //! | `power` | when the disk dies, and the trace of all calls |
 //! | `lies` | how it breaks its promises |
@@ -502,7 +502,7 @@ impl Storage for Memory {
     }
 
     /// Patience is not needed here: a holder in this process will not go away by itself, and writes of earlier
-    /// ones end when somebody waits for them.
+    /// ones end when they are waited for.
     fn lock(&self, path: &str, _patience: Duration) -> Result<MemoryLock, LockError> {
         MemoryLock::take(&self.disk, path)
     }

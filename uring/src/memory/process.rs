@@ -1,7 +1,7 @@
-//! What a process has of a disk, and what goes on without it: the lock, and log writes that nobody waits for.
+//! What a process has of a disk, and what goes on without it: the lock, and log writes that go on alone.
 //!
 //! A log write that was submitted ends at some moment, even if its process was killed, its writer was dropped, or the
-//! writer was told of an error and stopped waiting. Until then the write is an *orphan*: it may land before, during or
+//! writer got an error and stopped waiting. Until then the write is an *orphan*: it may land before, during or
 //! long after the next opening. The directory stays locked until the last orphan of a writer that was made under
 //! the lock has ended ([`Storage::log_writer`](crate::Storage::log_writer)), so an opener waits for it: then all of
 //! them land at once.
@@ -19,7 +19,7 @@ use crate::error::with_path;
 use crate::holder::Holder;
 use crate::storage::LockError;
 
-/// A log write that nobody waits for.
+/// A log write that goes on alone.
 pub(super) struct Orphan {
     inode: Inode,
     ticket: u64,

@@ -292,9 +292,11 @@ impl<S: Storage> Core<S> {
         while !self.health.is_closing() {
             if !staging.due_wakes.is_empty() {
                 wakes.take_all(&mut staging.due_wakes);
+                self.leave_log(&mut staging);
                 drop(staging);
                 wakes.run();
                 staging = lock(&self.staging);
+                staging.log_thread_is_out = false;
                 continue;
             }
             let now = self.storage.now();
@@ -310,8 +312,8 @@ impl<S: Storage> Core<S> {
                 drop(staging);
                 // A failure poisons the database: writers and `sync` report it.
                 self.lead(Stint::Backlog, &mut wakes);
-                wakes.run();
                 staging = lock(&self.staging);
+                wakes.hand_to(&mut staging.due_wakes);
                 continue;
             }
             staging.log_thread_rests = true;

@@ -33,7 +33,7 @@ const GROUPS_IN_FLIGHT_MAX: usize = 4;
 pub(crate) enum Stint {
     /// Until what was waiting when it began is settled: a caller, who wants to go on.
     Turn,
-    /// As long as full groups are waiting.
+    /// As long as full groups are waiting: the log thread.
     Backlog,
 }
 
@@ -118,7 +118,7 @@ impl<S: Storage> Core<S> {
             self.apply_launched(&mut log, wakes);
             if !wakes.is_empty() {
                 drop(log);
-                if !self.pause(wakes) {
+                if !self.pause(stint, wakes) {
                     break;
                 }
                 log = lock(&self.log);
@@ -134,7 +134,7 @@ impl<S: Storage> Core<S> {
                 break;
             }
             drop(log);
-            if !wakes.is_empty() && !self.pause(wakes) {
+            if !wakes.is_empty() && !self.pause(stint, wakes) {
                 break;
             }
         }
@@ -144,18 +144,35 @@ impl<S: Storage> Core<S> {
 
     /// Has `wakes` run. The lead is given back meanwhile, and waiting threads may take it: a waker may call any verb.
     /// Returns whether this thread leads again.
-    fn pause(&self, wakes: &mut Wakes) -> bool {
+    fn pause(&self, stint: Stint, wakes: &mut Wakes) -> bool {
         if wakes.place() == Place::LogThread {
             self.hand_on(wakes);
             return true;
         }
+        let is_log_thread = stint == Stint::Backlog;
         {
             let mut staging = lock(&self.staging);
             staging.leader = false;
+            if is_log_thread {
+                self.leave_log(&mut staging);
+            }
             self.wake_waiters(&staging);
         }
         wakes.run();
-        !std::mem::replace(&mut lock(&self.staging).leader, true)
+        let mut staging = lock(&self.staging);
+        staging.log_thread_is_out &= !is_log_thread;
+        !std::mem::replace(&mut staging.leader, true)
+    }
+
+    /// The log thread is about to run wakers, which may wait for a thread that waits for its group: that one leads.
+    pub fn leave_log(&self, staging: &mut Staging) {
+        staging.log_thread_is_out = true;
+        if !staging.leader
+            && let Some((_, group)) = staging.awaited()
+        {
+            group.cell.offer_lead();
+            staging.leader = true;
+        }
     }
 
     /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in flight.
@@ -222,10 +239,10 @@ impl<S: Storage> Core<S> {
     fn hand_over(&self, staging: &mut Staging, wakes: &mut Wakes) {
         assert_eq!(staging.in_flight_count, 0, "a leader settles what is in flight");
         self.fail_staged(staging, wakes);
-        // The first of its threads goes on; tasks and memory-first writes are the log thread's. Without one, the first
-        // thread that waits writes what is before it.
-        let backgrounds = self.options.background;
-        match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !backgrounds) {
+        // The first of its threads goes on; tasks and memory-first writes are the log thread's. Where there is none, or it
+        // runs a waker, which may wait for a group behind them, the first thread that waits writes what is before it.
+        let has_log_thread = self.options.background && !staging.log_thread_is_out;
+        match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !has_log_thread) {
             Some((_, group)) => group.cell.offer_lead(),
             None => {
                 staging.leader = false;

@@ -48,6 +48,8 @@ pub(crate) struct Staging {
     pub due_wakes: Vec<Waker>,
     /// The log thread sleeps and was not woken yet.
     pub log_thread_rests: bool,
+    /// The log thread runs wakers, which may write and wait for it: it is not to be relied on.
+    pub log_thread_is_out: bool,
     /// Who may change which key.
     pub turns: Turns,
 }
@@ -69,6 +71,7 @@ impl Staging {
             room_wakers: Vec::new(),
             due_wakes: Vec::new(),
             log_thread_rests: false,
+            log_thread_is_out: false,
             turns: Turns::default(),
         }
     }

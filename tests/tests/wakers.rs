@@ -280,3 +280,43 @@ fn a_waker_that_panics_holds_nobody_up() {
     assert!(panics.0.load(Ordering::SeqCst) > 0);
     db.close().unwrap();
 }
+
+/// Puts behind more full groups, for which only tasks wait, than are at the device at once.
+struct Puts {
+    db: Db<Memory>,
+    ended: Sender<String>,
+}
+
+impl Wake for Puts {
+    fn wake(self: Arc<Self>) {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut tasks: Vec<Work> = Vec::new();
+        for key in 1..7u64 {
+            let db = self.db.clone();
+            tasks.push(Box::pin(async move {
+                db.put_async(key, [7; 12_000], WriteOptions::new().durable()).await.unwrap();
+            }));
+        }
+        assert!(tasks.iter_mut().all(|task| task.as_mut().poll(&mut context).is_pending()));
+        let commit = self.db.put_with(9u64, [7; 12_000], WriteOptions::new().durable()).unwrap();
+        assert!(commit.is_durable);
+        let thread = thread::current().name().unwrap_or_default().to_owned();
+        self.ended.send(thread).unwrap();
+    }
+}
+
+#[test]
+fn a_waker_may_wait_for_a_group_behind_those_of_tasks() {
+    for durability in [Durability::Sync, Durability::Interval(Duration::from_secs(600))] {
+        let db = builder(durability).open_on(Memory::new()).unwrap();
+        let (ended, ends) = channel();
+        let waker = Waker::from(Arc::new(Puts { db: db.clone(), ended }));
+        let durable = WriteOptions::new().durable();
+        let mut task = Box::pin(db.put_async(0u64, b"x", durable));
+        assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let thread = ends.recv_timeout(PATIENCE).expect("the waker gets an answer");
+        assert_eq!(thread, "uarr-log", "this is about the thread that writes for tasks");
+        drop((task, waker));
+        db.close().unwrap();
+    }
+}

@@ -91,7 +91,7 @@ struct Acknowledged {
     ends: AtomicBool,
 }
 
-/// Repeats `step` with rising numbers until it fails for good or all shall end. Lack of room alone is no end.
+/// Repeats `step` with rising numbers until it fails permanently or all are to end. Lack of room alone is no end.
 fn repeat(seen: &Acknowledged, mut step: impl FnMut(u64) -> uarr::Result<()>) -> Option<ErrorKind> {
     let mut number = 0;
     while !seen.ends.load(Ordering::Relaxed) {

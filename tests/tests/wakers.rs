@@ -103,7 +103,7 @@ const VERBS: [(&str, Deed); 19] = [
     ("panic", |_| std::panic::resume_unwind(Box::new("a waker panics"))),
 ];
 
-/// A waker that panics does not poll: it is called once more by who is patient.
+/// A waker that panics does not poll: the patient test calls it again.
 fn poll_again(tasks: &Mutex<Vec<Arc<Task>>>) {
     tasks.lock().unwrap().iter().for_each(Task::poll);
 }

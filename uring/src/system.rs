@@ -56,7 +56,7 @@ pub struct System {
     choice: BackendChoice,
     owner: Owner,
     start: Instant,
-    /// The lock, while somebody holds it.
+    /// The lock, while it is held.
     hold: Mutex<Weak<Hold>>,
     /// The files that are mapped, by device and inode.
     maps: Mutex<Vec<(FileId, Weak<Watermarks>)>>,

@@ -191,7 +191,7 @@ fn a_write_outlives_its_process_and_holds_the_lock() {
                     disk.clone()
                 }
             };
-            // How long it takes without anybody who waits, and that nothing comes after somebody has waited.
+            // How long it takes if no opener waits, and that nothing comes after one has waited.
             let alone = next.kill_with(seed);
             let first = (0..1300).position(|_| {
                 some_calls(&alone);

@@ -149,7 +149,7 @@ fn noun(kind: Kind) -> &'static str {
     match kind {
         Kind::Null => "null",
         Kind::Bool => "a boolean",
-        Kind::F64 => "a number with a fraction or an exponent",
+        Kind::F64 => "a floating-point number (write 1000 for 1e3)",
         Kind::BigInt => "an integer beyond 64 bits",
         Kind::Array | Kind::List => "a list",
         Kind::Object => "an object",

@@ -226,10 +226,11 @@ impl Table {
             }
             Index::Bytes(index) => {
                 let mut bits = Vec::with_capacity(count_max);
-                match direction {
+                let scanned = match direction {
                     Direction::Forward => index.scan(from, count_max, store, &mut bits),
                     Direction::Backward => index.scan_rev(from, count_max, store, &mut bits),
-                }
+                };
+                scanned.expect("a record that cannot be read is no error of a scan");
                 out.extend(bits.into_iter().filter_map(Locator::from_bits));
             }
         }

@@ -253,9 +253,16 @@ impl ByteIndex {
 
     /// Appends up to `max` payloads to `out` in ascending order of their keys, from the bound on;
     /// fewer only at the end. Records that cannot be read are reported where they may lie in the
-    /// range. The index must be ordered (asserted).
-    pub fn scan<K: KeySource>(&self, from: Bound<&[u8]>, max: usize, keys: &K, out: &mut Vec<u64>) {
+    /// range, and are no error; there is none today. The index must be ordered (asserted).
+    pub fn scan<K: KeySource>(
+        &self,
+        from: Bound<&[u8]>,
+        max: usize,
+        keys: &K,
+        out: &mut Vec<u64>,
+    ) -> Result<(), K::Error> {
         self.order().scan(from, max, keys, out);
+        Ok(())
     }
 
     /// As [`ByteIndex::scan`], in descending order.
@@ -265,8 +272,9 @@ impl ByteIndex {
         max: usize,
         keys: &K,
         out: &mut Vec<u64>,
-    ) {
+    ) -> Result<(), K::Error> {
         self.order().scan_rev(from, max, keys, out);
+        Ok(())
     }
 
     fn order(&self) -> &Ordered {

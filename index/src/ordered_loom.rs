@@ -47,7 +47,7 @@ fn remove(index: &Ordered, payload: u64) {
 
 fn scan(index: &Ordered) -> Vec<u64> {
     let mut out = Vec::new();
-    let Ok(()) = index.scan(Bound::Unbounded, usize::MAX, &Bytes, &mut out);
+    index.scan(Bound::Unbounded, usize::MAX, &Bytes, &mut out);
     out
 }
 

@@ -283,11 +283,15 @@ fn a_damaged_database_is_repaired_into_a_new_one() {
     let run = home.run(command("salvage").iter().chain(&["--key-kind", "bytes"]));
     let told = run.json();
     assert_eq!((&told["kept"], &told["lost_versions"]), (&1.into(), &1.into()), "{told}");
-    // Both slots, the frame, the record.
+    // How and why the log ends, both slots, the frame, the record.
     let damages = told["damages"].as_array().unwrap();
-    assert_eq!((damages.len(), &told["damaged_places"]), (4, &4.into()), "{told}");
-    assert_eq!(damages[2]["offset"], group["offset"].as_u64().unwrap() + 96, "{told}");
-    assert_eq!((&damages[3]["offset"], &damages[3]["lsn"]), (&record.into(), &2.into()));
+    assert_eq!((damages.len(), &told["damaged_places"]), (6, &6.into()), "{told}");
+    assert_eq!(
+        (&damages[0]["offset"], &damages[1]["offset"]),
+        (&group["offset"], &group["offset"])
+    );
+    assert_eq!(damages[4]["offset"], group["offset"].as_u64().unwrap() + 96, "{told}");
+    assert_eq!((&damages[5]["offset"], &damages[5]["lsn"]), (&record.into(), &2.into()));
     assert_eq!(at_target(&["scan", "--keys-only"]).done(), "c\n");
     fs::remove_dir_all(target).unwrap();
     // In order the log can be read up to the first record only, which the last one deleted.

@@ -96,7 +96,8 @@ fn a_failed_close_does_not_hide_what_was_stored() {
 #[test]
 fn a_key_with_an_exponent_is_refused_for_what_it_is() {
     let home = Home::new();
-    home.feed(["import", "-", "--key", "id"], "{\"id\":1e3}\n").failed(2, &["an exponent"]);
+    home.feed(["import", "-", "--key", "id"], "{\"id\":1e3}\n")
+        .failed(2, &["a floating-point number"]);
 }
 
 #[test]

@@ -107,10 +107,10 @@ fn compare(name: &str, index: &ByteIndex, model: &BTreeMap<Vec<u8>, u64>, record
         return;
     }
     let mut found = Vec::new();
-    index.scan(Bound::Unbounded, usize::MAX, records, &mut found);
+    index.scan(Bound::Unbounded, usize::MAX, records, &mut found).unwrap();
     assert!(found.iter().eq(model.values()), "{name}: scan");
     found.clear();
-    index.scan_rev(Bound::Unbounded, usize::MAX, records, &mut found);
+    index.scan_rev(Bound::Unbounded, usize::MAX, records, &mut found).unwrap();
     assert!(found.iter().eq(model.values().rev()), "{name}: reverse scan");
     let stats = index.stats().ordered.unwrap();
     assert_eq!(stats.entries, model.len());
@@ -124,11 +124,11 @@ fn scans(name: &str, index: &ByteIndex, model: &BTreeMap<Vec<u8>, u64>, key: &[u
         (Bound::Excluded(from.clone()), Bound::Excluded(key)),
     ] {
         let mut found = Vec::new();
-        index.scan(bound, 100, r, &mut found);
+        index.scan(bound, 100, r, &mut found).unwrap();
         let expected = model.range((low.clone(), Bound::Unbounded)).take(100);
         assert!(found.iter().eq(expected.map(|(_, v)| v)), "{name}: scan from {key:?}");
         found.clear();
-        index.scan_rev(bound, 100, r, &mut found);
+        index.scan_rev(bound, 100, r, &mut found).unwrap();
         let expected = model.range((Bound::Unbounded, low)).rev().take(100);
         assert!(found.iter().eq(expected.map(|(_, v)| v)), "{name}: back from {key:?}");
     }
@@ -298,11 +298,11 @@ fn check_beside_damage(
             let whole = |payload: &&u64| !records.damaged.contains(payload);
             let from_key = from.map(<[u8]>::to_vec);
             let expected: Vec<u64> = if backward {
-                index.scan_rev(from, usize::MAX, records, &mut found);
+                index.scan_rev(from, usize::MAX, records, &mut found).unwrap();
                 let range = model.range((Bound::Unbounded, from_key));
                 range.rev().map(|(_, payload)| payload).filter(whole).copied().collect()
             } else {
-                index.scan(from, usize::MAX, records, &mut found);
+                index.scan(from, usize::MAX, records, &mut found).unwrap();
                 let range = model.range((from_key, Bound::Unbounded));
                 range.map(|(_, payload)| payload).filter(whole).copied().collect()
             };
@@ -340,7 +340,7 @@ fn records_with_other_keys_end_in_no_panic() {
         }
         for key in keys.iter().step_by(2) {
             index.remove(key, &records).unwrap();
-            index.scan(Bound::Excluded(key), 100, &records, &mut Vec::new());
+            index.scan(Bound::Excluded(key), 100, &records, &mut Vec::new()).unwrap();
         }
         for key in &keys {
             index.insert(key, records.write(key), &records);

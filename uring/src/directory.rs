@@ -172,7 +172,9 @@ impl Directory {
 
     /// What a refusal means that comes of an entry of another kind.
     fn explained(&self, path: &str, cause: io::Error) -> io::Error {
-        let kinds = [libc::ELOOP, libc::ENOTDIR, libc::EISDIR, libc::ENXIO];
+        // EINVAL: a pipe or a device knows no direct writes. Nor do some file systems.
+        let kinds =
+            [libc::ELOOP, libc::ENOTDIR, libc::EISDIR, libc::ENXIO, libc::ENODEV, libc::EINVAL];
         if !cause.raw_os_error().is_some_and(|code| kinds.contains(&code)) {
             return cause;
         }
@@ -182,7 +184,10 @@ impl Directory {
                 "it is a symbolic link, which is not followed; put there what it names, or mount it",
             ),
             Ok(entry) if entry.is_dir() => not_ours("it is a directory"),
-            Ok(entry) if entry.is_file() => not_ours("it is a file and no directory"),
+            Ok(entry) if entry.is_file() => match cause.kind() {
+                io::ErrorKind::NotADirectory => not_ours("it is a file and no directory"),
+                _ => cause,
+            },
             Ok(_) => not_ours("it is no regular file"),
             Err(_) => cause,
         }
@@ -325,7 +330,8 @@ mod tests {
             assert_eq!(cause.kind(), io::ErrorKind::InvalidData, "{cause}");
             assert!(cause.to_string().contains(word), "{cause}");
         };
-        for flags in [libc::O_RDONLY, libc::O_RDWR, libc::O_RDWR | libc::O_CREAT] {
+        let direct = libc::O_RDWR | libc::O_DIRECT;
+        for flags in [libc::O_RDONLY, libc::O_RDWR, libc::O_RDWR | libc::O_CREAT, direct] {
             for name in ["link", "dangling", "linked/file"] {
                 refused(directory.open_file(name, flags), "symbolic link");
             }

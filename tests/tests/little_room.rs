@@ -112,6 +112,45 @@ fn growth_that_fails_gives_back_what_it_took() {
     }
 }
 
+/// XFS asks for room for a range that has all of its space: so a database whose disk was full could not be opened after
+/// a kill, and each growth of the data file needed twice its room.
+#[test]
+fn space_that_is_there_asks_for_no_room() {
+    for kind in KINDS {
+        let Some(small) = Small::new(kind) else { continue };
+        let storage = System::open(&small.place, SystemOptions::default()).unwrap();
+        let file = storage.open("whole", OpenMode::CreateMapped).unwrap();
+        file.allocate(0, 8 << 20).unwrap();
+        let db = builder(&small.path("db")).open().unwrap();
+        for number in 0..2000_u64 {
+            db.put(number, [number as u8; 1000]).unwrap();
+        }
+        // What a kill leaves: nothing was closed.
+        let (from, to) = (small.path("db"), small.path("killed"));
+        let (from, to) = (from.display(), to.display());
+        shell(&format!("cp -a --reflink=never --sparse=never {from} {to}")).unwrap();
+        small.fill();
+        file.allocate(0, 8 << 20).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        drop(db);
+
+        // Less than a chunk, enough for the log.
+        fs::File::options().append(true).open(small.path("fill")).unwrap().set_len(0).unwrap();
+        let free = storage.free_bytes().unwrap();
+        storage
+            .open("rest", OpenMode::CreateMapped)
+            .unwrap()
+            .allocate(0, free - (6 << 20))
+            .unwrap();
+        let db = builder(&small.path("killed")).open();
+        let db = db.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        for number in 0..2000_u64 {
+            assert_eq!(*db.get(number).unwrap().unwrap(), [number as u8; 1000], "{kind}");
+        }
+        db.put(7_u64, b"there is room for this").unwrap();
+        db.close().unwrap();
+    }
+}
+
 fn builder(path: &Path) -> uarr::Builder {
     Db::builder(path).segment_bytes(1 << 20).chunk_bytes(8 << 20)
 }

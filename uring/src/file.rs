@@ -165,14 +165,17 @@ impl SystemFile {
         Ok(())
     }
 
-    /// Refuses what cannot succeed before the kernel has taken anything for it.
-    fn expect_room(&self, range: Range<u64>, len: u64) -> io::Result<()> {
+    /// Refuses what cannot succeed before the kernel has taken anything for it. Returns whether all of `range` is
+    /// known to have its space already.
+    fn expect_room(&self, range: Range<u64>, len: u64) -> io::Result<bool> {
         room::check_file_size(range.end)?;
-        let beyond = range.end.saturating_sub(len.max(range.start));
-        let missing = room::missing_bytes(self.file(), range).unwrap_or(beyond);
+        let (start, end) = (range.start, range.end);
+        let known = room::missing_bytes(self.file(), range);
+        let beyond = end.saturating_sub(len.max(start));
+        let missing = known.unwrap_or(beyond);
         match missing > 0 && missing > room::free_bytes(self.file())? {
             true => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
-            false => Ok(()),
+            false => Ok(known == Some(0) && end <= len),
         }
     }
 
@@ -215,7 +218,10 @@ impl StorageFile for SystemFile {
         };
         let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.len()?;
-        self.expect_room(offset..end, before).map_err(failed)?;
+        // XFS wants room for all that it is asked for, even where it is there.
+        if self.expect_room(offset..end, before).map_err(failed)? {
+            return Ok(());
+        }
         self.take_room(offset..end, before).map_err(|cause| {
             // The kernel keeps what it had taken when room ran out. No map reaches behind `before`: it learns
             // of bytes only when they were allocated. Blocks that lie behind the end go with the same call.

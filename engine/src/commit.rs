@@ -20,6 +20,7 @@
 //! Failure: if a write or flush fails, what reached the device is unknown. The group gets the error,
 //! all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above `visible_lsn` stay unseen.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -102,7 +103,7 @@ pub(crate) enum Patience<'a> {
     /// It blocks, and leads where nobody else does.
     Thread,
     /// It is woken; the log thread leads.
-    Task(&'a OwnWaker),
+    Task(&'a OwnWaker<'a>),
     /// It blocks for room only; full groups are the log thread's.
     Ahead,
 }
@@ -177,8 +178,9 @@ impl<S: Storage> Core<S> {
             return self.write(frames, options);
         }
         let begun_ns = self.commit_clock(options);
-        let staged = std::future::poll_fn(|context| {
-            let own = OwnWaker::of(context.waker());
+        let place = Cell::new(0);
+        let staged = std::future::poll_fn(move |context| {
+            let own = OwnWaker::of(context.waker(), &place);
             let mut wakes = Wakes::default();
             let (patience, premise) = (Patience::Task(&own), Premise::default());
             match self.stage(frames, options, patience, premise, &mut wakes).transpose() {
@@ -465,7 +467,7 @@ impl<S: Storage> Core<S> {
             }
             match patience {
                 Patience::Task(waker) => {
-                    staging.room_wakers.extend(waker.take());
+                    waker.enter(&mut staging.room_wakers);
                     return Ok(None);
                 }
                 Patience::Thread | Patience::Ahead if !staging.leader => {

@@ -15,6 +15,7 @@
 //! A patch that is no shorter than its result is logged as a put, and so is one that builds upon an
 //! earlier change of the same batch.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::task::Poll;
 
@@ -116,8 +117,9 @@ impl<S: Storage> Core<S> {
             return self.write_patched(changes, options);
         }
         let begun_ns = self.commit_clock(options);
-        let staged = std::future::poll_fn(|context| {
-            let own = OwnWaker::of(context.waker());
+        let place = Cell::new(0);
+        let staged = std::future::poll_fn(move |context| {
+            let own = OwnWaker::of(context.waker(), &place);
             let mut wakes = Wakes::default();
             let patience = Patience::Task(&own);
             match self.stage_patched(changes, options, patience, None, &mut wakes).transpose() {

@@ -321,10 +321,8 @@ impl<S: Storage> Core<S> {
 
     fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let Patience::Task(waker) = patience {
-            let before = staging.turns.wakers.len();
-            staging.turns.wakers.extend(waker.take());
-            let added = staging.turns.wakers.len() - before;
-            self.waiting.count.fetch_add(added as u32, Ordering::SeqCst);
+            let is_new = waker.enter(&mut staging.turns.wakers);
+            self.waiting.count.fetch_add(u32::from(is_new), Ordering::SeqCst);
         }
     }
 

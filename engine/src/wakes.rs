@@ -14,16 +14,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// The waker of a task that is being polled, cloned before any lock was taken.
-pub(crate) struct OwnWaker(Cell<Option<Waker>>);
+pub(crate) struct OwnWaker<'a> {
+    waker: Cell<Option<Waker>>,
+    /// Where the task's future left a waker when it was polled before.
+    place: &'a Cell<usize>,
+}
 
-impl OwnWaker {
-    pub fn of(waker: &Waker) -> Self {
-        Self(Cell::new(Some(waker.clone())))
+impl<'a> OwnWaker<'a> {
+    /// `place` is kept from poll to poll; at first it may be anything.
+    pub fn of(waker: &Waker, place: &'a Cell<usize>) -> Self {
+        Self { waker: Cell::new(Some(waker.clone())), place }
     }
 
-    /// The waker, for the thread that is to wake the task. Once.
+    /// The waker, for whoever is to wake the task. Once.
     pub fn take(&self) -> Option<Waker> {
-        self.0.take()
+        self.waker.take()
+    }
+
+    /// Leaves the waker in `list`. `false`: it is there already, as the task was polled without having been woken.
+    pub fn enter(&self, list: &mut Vec<Waker>) -> bool {
+        let Some(waker) = self.waker.take() else { return false };
+        if list.get(self.place.get()).is_some_and(|known| known.will_wake(&waker)) {
+            // Dropping it is user code: not under the lock of the list.
+            self.waker.set(Some(waker));
+            return false;
+        }
+        self.place.set(list.len());
+        list.push(waker);
+        true
     }
 }
 

@@ -232,8 +232,11 @@ impl Case {
 
     fn find_groups(&mut self, database: &DatabaseId, path: &str) {
         let bytes = &self.files[path];
-        let number = &path["wal/".len()..path.len() - ".wal".len()];
-        let number = u64::from_str_radix(number, 16).unwrap();
+        let number = path["wal/".len()..].strip_suffix(".wal");
+        // One that is being prepared has no number yet.
+        let Some(number) = number.map(|number| u64::from_str_radix(number, 16).unwrap()) else {
+            return;
+        };
         let extent = |pieces| Extent { path: path.to_owned(), pieces };
         if SegmentHeader::load(bytes, database, number).is_ok() {
             self.segments.push(extent(one(0..80)));

@@ -50,6 +50,8 @@ pub struct Plan {
     pub(super) life_count: u64,
     pub(super) operation_count_max: u64,
     pub(super) ingest_count_max: u64,
+    /// Size of log segments; an eighth of it is the most that groups gather.
+    pub(super) segment_bytes: u64,
     /// Whether the disk is only ever killed, until the last life.
     pub(super) kills_only: bool,
     /// Whether writers believe a refusal.
@@ -99,6 +101,7 @@ impl Plan {
             life_count: 2 + random.below(6),
             operation_count_max: [8, 30, 60, 150][random.below(4) as usize],
             ingest_count_max: [5, 40, 120][random.below(3) as usize],
+            segment_bytes: 1 << 18,
             kills_only: false,
             hears_poison: true,
             random,
@@ -106,10 +109,11 @@ impl Plan {
     }
 
     /// Makes it a run of many bulk loads, whose groups are all alike: holes between groups in flight are filled
-    /// exactly by later ones.
+    /// exactly by later ones. Only groups that gather several pieces of a load are in flight together.
     pub(super) fn load_in_equal_groups(&mut self) {
         self.shape = Shape::Uniform(12_000);
-        self.ingest_count_max = 12;
+        self.ingest_count_max = 60;
+        self.segment_bytes = 1 << 20;
         self.life_count = 8;
         self.operation_count_max = 8;
         for (weight, operation) in self.weights.iter_mut().zip(OPERATIONS) {
@@ -159,7 +163,7 @@ impl Plan {
             .keys(self.kind)
             .durability(self.durability)
             .commit_path(self.path)
-            .segment_bytes(1 << 18)
+            .segment_bytes(self.segment_bytes)
             .chunk_bytes(1 << 16)
             .checkpoint_log_bytes(1 << 19)
             .address_space_bytes(1 << 26)

@@ -158,7 +158,7 @@ impl Table {
     pub fn set<M: DataMap>(&self, key: &[u8], locator: Locator, store: &RecordStore<M>) {
         match &self.index {
             Index::Int(index) => index.insert(stored_int(key), locator.bits()),
-            Index::Bytes(index) => index.insert(key, locator.bits(), store),
+            Index::Bytes(index) => index.upsert(key, store, |_| locator.bits()),
         };
     }
 

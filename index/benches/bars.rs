@@ -354,7 +354,7 @@ fn report_bytes(count: usize) {
     let inserts = [
         timed(count, || {
             for &i in &order {
-                assert!(index.insert(&records.0[i], i as u64, &records).is_none());
+                assert!(index.insert(&records.0[i], i as u64, &records).unwrap().is_none());
             }
             0
         }),

@@ -152,9 +152,14 @@ impl ByteIndex {
     }
 
     /// Stores `payload`, whose record can be read already, for `key`; returns the payload it
-    /// replaces.
-    pub fn insert<K: KeySource>(&self, key: &[u8], payload: u64, keys: &K) -> Option<u64> {
-        self.upsert(key, keys, |_| payload)
+    /// replaces. Records of other keys that cannot be read are no error; there is none today.
+    pub fn insert<K: KeySource>(
+        &self,
+        key: &[u8],
+        payload: u64,
+        keys: &K,
+    ) -> Result<Option<u64>, K::Error> {
+        Ok(self.upsert(key, keys, |_| payload))
     }
 
     /// Stores for `key` what `payload` makes of the payload present, and returns the one it replaces. The record of

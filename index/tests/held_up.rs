@@ -234,7 +234,7 @@ fn check_case(case: &Case, backwards: bool) -> usize {
             let options = ByteIndexOptions { ordered: true, hash_seed: 11 };
             let loaded = (0..case.loaded).map(|i| (key(2 * i), 2 * i as u64));
             let index = Arc::new(ByteIndex::from_sorted(options, loaded));
-            let insert = |&n: &usize| index.insert(&keys[n], n as u64, &records).is_none();
+            let insert = |&n: &usize| index.insert(&keys[n], n as u64, &records).unwrap().is_none();
             let remove = |&n: &usize| index.remove(&keys[n], &records).unwrap().is_some();
             assert!(case.inserted.iter().all(insert));
             assert!(case.removed.iter().all(remove));

@@ -208,7 +208,7 @@ impl ByteMap for ByteIndex {
     }
 
     fn put(&mut self, place: usize, records: &Records) {
-        assert!(self.insert(&records.0[place], place as u64, records).is_none());
+        assert!(self.insert(&records.0[place], place as u64, records).unwrap().is_none());
     }
 
     fn sum_ranked(&self, records: &Records, buffer: &mut Vec<u64>) -> Option<u64> {

@@ -146,7 +146,7 @@ fn random_operations(name: &str, index: &ByteIndex, keys: &[Vec<u8>], count: usi
         match random.below(12) {
             0..5 => {
                 let payload = records.write(&key);
-                let before = index.insert(&key, payload, &records);
+                let before = index.insert(&key, payload, &records).unwrap();
                 assert_eq!(before, model.insert(key, payload), "{name}");
             }
             5..8 => {
@@ -219,7 +219,7 @@ fn every_order_of_inserts_gives_the_same_order() {
             let mut model = BTreeMap::new();
             for key in &keys {
                 let payload = records.write(key);
-                assert_eq!(index.insert(key, payload, &records), None, "{name}");
+                assert_eq!(index.insert(key, payload, &records).unwrap(), None, "{name}");
                 model.insert(key.clone(), payload);
             }
             compare(&format!("{name} {order}"), &index, &model, &records);
@@ -257,13 +257,13 @@ fn unreadable_records_cost_only_their_own_keys() {
         let (early, late) = keys.split_at(keys.len() / 3);
         for key in early {
             model.insert(key.clone(), records.write(key));
-            assert_eq!(index.insert(key, model[key], &records), None);
+            assert_eq!(index.insert(key, model[key], &records).unwrap(), None);
         }
         let damaged: Vec<&Vec<u8>> = early.iter().step_by(4).collect();
         records.damaged = damaged.iter().map(|key| model[*key]).collect();
         for key in late {
             model.insert(key.clone(), records.write(key));
-            assert_eq!(index.insert(key, model[key], &records), None, "{name}");
+            assert_eq!(index.insert(key, model[key], &records).unwrap(), None, "{name}");
         }
         for key in early.iter().skip(1).step_by(8) {
             assert_eq!(index.remove(key, &records), Ok(model.remove(key)), "{name}");
@@ -278,7 +278,8 @@ fn unreadable_records_cost_only_their_own_keys() {
         check_beside_damage(name, &index, &model, &records);
         for key in damaged {
             let payload = records.write(key);
-            assert_eq!(index.insert(key, payload, &records), model.insert(key.clone(), payload));
+            let before = index.insert(key, payload, &records).unwrap();
+            assert_eq!(before, model.insert(key.clone(), payload));
         }
         compare(name, &index, &model, &records);
     }
@@ -335,7 +336,7 @@ fn records_with_other_keys_end_in_no_panic() {
         let index = ByteIndex::from_sorted(options(true), lying);
         for key in &keys {
             let payload = records.write(key);
-            index.insert(key, payload, &records);
+            index.insert(key, payload, &records).unwrap();
             assert_eq!(index.get(key, &records), Ok(Some(payload)), "{name}");
         }
         for key in keys.iter().step_by(2) {
@@ -343,7 +344,7 @@ fn records_with_other_keys_end_in_no_panic() {
             index.scan(Bound::Excluded(key), 100, &records, &mut Vec::new()).unwrap();
         }
         for key in &keys {
-            index.insert(key, records.write(key), &records);
+            index.insert(key, records.write(key), &records).unwrap();
         }
     }
 }
@@ -370,7 +371,7 @@ fn every_byte_value_sorts_as_bytes_do() {
     let index = ByteIndex::new(options(true));
     Random::new(1).shuffle(&mut keys);
     for key in &keys {
-        assert_eq!(index.insert(key, model[key], &records), None);
+        assert_eq!(index.insert(key, model[key], &records).unwrap(), None);
     }
     compare("inserted", &index, &model, &records);
 }
@@ -398,7 +399,7 @@ fn hostile_keys_cost_a_bounded_number_of_reads_and_bytes() {
             for key in &keys {
                 let payload = records.write(key);
                 records.reads.set(0);
-                index.insert(key, payload, &records);
+                index.insert(key, payload, &records).unwrap();
                 reads_max = reads_max.max(records.reads.get());
             }
             assert!(reads_max <= READS_PER_INSERT_MAX, "{name} {order}: {reads_max} reads");

@@ -44,7 +44,7 @@ fn cost_of(keys: &[Vec<u8>], name: &str) -> Cost {
     };
     let inserts = reads_of(&mut || {
         for (at, key) in keys.iter().enumerate() {
-            let before = index.insert(key, at as u64, &records);
+            let before = index.insert(key, at as u64, &records).unwrap();
             assert_eq!(before, None, "{name}: keys are distinct");
             let reads = records.reads.get();
             assert!(reads <= at / 100 + 10, "{name}: {reads} records read by {at} inserts");

@@ -97,7 +97,7 @@ fn bytes(paths: &Paths) {
         let mut model: BTreeMap<Box<[u8]>, u64> = BTreeMap::new();
         let insert_ns = each_ns(count, || {
             for &at in &places {
-                assert_eq!(index.insert(&paths.0[at], at as u64, paths), None);
+                assert_eq!(index.insert(&paths.0[at], at as u64, paths).unwrap(), None);
             }
         });
         let model_insert_ns = each_ns(count, || {

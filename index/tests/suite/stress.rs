@@ -266,7 +266,7 @@ fn churn_bytes(index: &ByteIndex, records: &Records, writer: usize, round: u64) 
         if owner(at) != writer {
         } else if stays(at) || random.below(2) == 0 {
             version += 1;
-            index.insert(key, (at as u64) << 32 | u64::from(version), records);
+            index.insert(key, (at as u64) << 32 | u64::from(version), records).unwrap();
         } else {
             index.remove(key, records).unwrap();
         }
@@ -310,7 +310,7 @@ fn bytes_beside_writers(mask: u64, count: usize) {
     let options = ByteIndexOptions { ordered: true, hash_seed: 1 };
     let index = ByteIndex::with_hash_mask(options, mask);
     for at in (0..count).filter(|&at| stays(at)) {
-        index.insert(&records.0[at], (at as u64) << 32, &records);
+        index.insert(&records.0[at], (at as u64) << 32, &records).unwrap();
     }
     let run = Run::new(reads_wanted() / 100);
     let rounds = if cfg!(miri) { 1 } else { 20_000 / count as u64 };

@@ -37,7 +37,7 @@ impl KeySource for Bytes {
 
 fn insert(index: &Ordered, payload: u64) {
     let Ok(key) = Bytes.key(payload);
-    let Ok(()) = index.insert(key, payload, &Bytes);
+    index.insert(key, payload, &Bytes);
 }
 
 fn remove(index: &Ordered, payload: u64) {

@@ -268,6 +268,10 @@ impl Case {
                 let value = payload.start + align_up(frame.key.len(), 8);
                 let mut pieces = headers.clone();
                 pieces.extend([key, value..value + frame.value.len()]);
+                // But the file must reach to its end: the log is read by whole blocks.
+                pieces.push(
+                    align_up(end, BLOCK_BYTES as usize) - 1..align_up(end, BLOCK_BYTES as usize),
+                );
                 let base = frame.patch().map(|(header, _)| header.base.get());
                 let address = frame.header.address.get();
                 self.log.insert(lsn, InLog { extent: extent(pieces), base, address });

@@ -25,7 +25,7 @@ test-refused:
 		$(CARGO) test --config "target.'cfg(all())'.runner = '$$runner'" -p uarr -p uarr-uring -p uarr-cli -p uarr-tests -- --skip damage_of --skip real_disk \
 		--skip on_ring --skip a_ring_ --skip a_short_ --skip a_write_that_cannot_be_finished --skip without_locked_memory \
 		--skip what_cannot_be_waited_for --skip a_forked_process_takes_nothing \
-		--skip whatever_happens_to_the_file_there_is_one_holder --skip the_file_alone_is_respected --skip a_file_that_is_not_a_lock_file_is_left_alone --skip the_lock_is_held_by_log_writers_too_and_free_at_once_after_them
+		--skip the_lock_is_held_by_log_writers_too
 
 # The long run of what make test does briefly: simulated lives, each bit of a database, and nonsense for every
 # parser of outside bytes. Hours; FUZZ_COUNT and SIM_SEEDS set how many. UARR_SEED_FIRST begins elsewhere.

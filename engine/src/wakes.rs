@@ -26,7 +26,7 @@ impl<'a> OwnWaker<'a> {
         Self { waker: Cell::new(Some(waker.clone())), place }
     }
 
-    /// The waker, for whoever is to wake the task. Once.
+    /// The waker, for the thread that wakes the task. Once.
     pub fn take(&self) -> Option<Waker> {
         self.waker.take()
     }

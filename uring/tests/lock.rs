@@ -21,7 +21,7 @@ fn scratch() -> tempfile::TempDir {
 }
 
 fn open(path: &Path) -> System {
-    System::open(path, SystemOptions { backend: BackendChoice::Ring }).unwrap()
+    System::open(path, SystemOptions { backend: BackendChoice::Auto }).unwrap()
 }
 
 fn try_lock(path: &Path) -> Result<SystemLock, LockError> {

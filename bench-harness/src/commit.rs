@@ -1,4 +1,5 @@
-//! The commit path by itself: strategies, threads and tasks, rotation, memory-first writes, loads, fixed rates.
+//! The commit path by itself: strategies, threads and tasks, rotation, memory-first writes, loads,
+//! fixed rates.
 //!
 //! What was written is read back before a part ends.
 

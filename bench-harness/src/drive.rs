@@ -1,10 +1,10 @@
 //! Runs work against a store from one or many threads and takes the numbers.
 //!
-//! The load is a closed loop, where each thread starts its next operation when the last one is done, or an open one,
-//! where they start at a fixed rate (see `stopwatch`). Rows say which.
+//! The load is a closed loop, where each thread starts its next operation when the last one is
+//! done, or an open one, where they start at a fixed rate (see `stopwatch`). Rows say which.
 //!
-//! Every value read is checked while it is measured (see [`crate::record`]); of a scan every byte is read, and
-//! order, number and the last value are checked. A wrong or missing one ends the run.
+//! Every value read is checked while it is measured (see [`crate::record`]); of a scan every byte
+//! is read, and order, number and the last value are checked. A wrong or missing one ends the run.
 
 use std::fs;
 use std::hint::black_box;
@@ -50,8 +50,8 @@ pub enum Work {
     },
     /// Looks for records that do not exist.
     Miss,
-    /// Reads `records` of `record_count` records in key order, from a record chosen uniformly on; all of them where
-    /// `records` is `record_count`.
+    /// Reads `records` of `record_count` records in key order, from a record chosen uniformly on;
+    /// all of them where `records` is `record_count`.
     Scan {
         /// How many records there are.
         record_count: u64,
@@ -74,8 +74,8 @@ pub enum Timing {
     Whole,
     /// Every operation.
     Each,
-    /// Every operation, and they begin at a fixed rate, whatever came of those before. A run may begin fewer if
-    /// the store cannot keep up.
+    /// Every operation, and they begin at a fixed rate, whatever came of those before. A run may
+    /// begin fewer if the store cannot keep up.
     Paced {
         /// Operations per second of all threads together.
         per_second: u32,
@@ -397,8 +397,8 @@ fn read_absent<S: Session>(
     }
 }
 
-/// Reads up to `records` records in key order from `from` on, and returns how many there were. Every byte is looked
-/// at, order is checked, and of the last record every byte.
+/// Reads up to `records` records in key order from `from` on, and returns how many there were.
+/// Every byte is looked at, order is checked, and of the last record every byte.
 fn scan_checked<S: Session>(
     session: &mut S,
     contender: Contender,

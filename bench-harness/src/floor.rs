@@ -145,8 +145,8 @@ fn open_direct(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// Values in a mapped file, all of it in memory: what a get costs when the index costs nothing but the wait for one
-/// slot, or nothing at all.
+/// Values in a mapped file, all of it in memory: what a get costs when the index costs nothing but
+/// the wait for one slot, or nothing at all.
 pub struct MappedFloor {
     map: <System as Storage>::Map,
     record_count: u64,
@@ -159,8 +159,8 @@ pub struct MappedFloor {
 pub enum Via {
     /// It follows from the number of the record: one wait for memory.
     Number,
-    /// A slot at a random place tells: two waits, the second for what the first brings. No index that keeps its
-    /// slots apart from the records does with less.
+    /// A slot at a random place tells: two waits, the second for what the first brings. No index
+    /// that keeps its slots apart from the records does with less.
     Slot,
 }
 

@@ -22,7 +22,8 @@
 //! Invariants:
 //! - Contenders take turns inside every round; medians over rounds; ratios only inside one run.
 //! - Every row names its durability; numbers of different durability are never divided.
-//! - Every value read is checked, of a scan order, number and the last one. Wrong or missing data ends the run with exit code 3.
+//! - Every value read is checked, of a scan order, number and the last one. Wrong or missing data
+//!   ends the run with exit code 3.
 //! - A number without enough samples is "n/a", a run without a steady floor is inconclusive.
 //! - Nothing of a run stays on the disk but its reports.
 

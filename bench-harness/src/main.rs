@@ -38,7 +38,8 @@ struct Cli {
 enum Command {
     /// Floor, engine and peers in one run, judged by a targets file.
     Check(CheckArgs),
-    /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes, loads, fixed rates.
+    /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes,
+    /// loads, fixed rates.
     Commit(CommitArgs),
     /// The read path in parts: gets of one and two threads, misses, scans.
     Read(ReadArgs),

@@ -1,7 +1,7 @@
 //! The read path by itself: gets of one and two threads, misses, scans.
 //!
-//! Every store is loaded in random order, in batches of 1000, settled, and read once before it is measured. The floor
-//! is what memory takes for the same records without any index.
+//! Every store is loaded in random order, in batches of 1000, settled, and read once before it is
+//! measured. The floor is what memory takes for the same records without any index.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! Times single operations, one after the other or begun at a fixed rate.
 //!
-//! Where each operation begins when the last one is done (closed loop), a stall delays later operations without
-//! being charged to them. Begun at a fixed rate, whatever came of those before (open loop), an operation has a time
-//! at which it was to begin: its *response* time counts from there, its *service* time from its real begin.
+//! Where each operation begins when the last one is done (closed loop), a stall delays later
+//! operations without being charged to them. Begun at a fixed rate, whatever came of those before
+//! (open loop), an operation has a time at which it was to begin: its *response* time counts from
+//! there, its *service* time from its real begin.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,8 @@ struct Pace {
 }
 
 impl Pace {
-    /// The pace of thread `number` of `threads` that begin `per_second` operations a second together, evenly.
+    /// The pace of thread `number` of `threads` that begin `per_second` operations a second
+    /// together, evenly.
     fn new(per_second: u32, number: u32, threads: u32) -> Self {
         assert!(per_second > 0);
         let step = Duration::from_secs(1) / per_second;

@@ -182,8 +182,8 @@ pub trait Session {
     /// Hands the value under `key` to `read` without a copy of ours; `None` if there is no such
     /// record.
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError>;
-    /// Hands key and value of up to `count` records to `read`, in key order from `from` on; fewer only at the end.
-    /// Returns how many.
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on; fewer
+    /// only at the end. Returns how many.
     fn scan(
         &mut self,
         from: u64,

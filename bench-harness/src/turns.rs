@@ -1,8 +1,8 @@
 //! Parts of a run in which contestants take turns, and the table that comes of each.
 //!
-//! `check` tells how the engine does in the usual rows and judges it; `commit` and `read` look at one path in
-//! parts, to tell where its time goes when something is changed. Within a part the contestants take turns in every
-//! round; ratios are formed within a round, medians over rounds.
+//! `check` tells how the engine does in the usual rows and judges it; `commit` and `read` look at
+//! one path in parts, to tell where its time goes when something is changed. Within a part the
+//! contestants take turns in every round; ratios are formed within a round, medians over rounds.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

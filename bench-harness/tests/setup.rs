@@ -1,6 +1,7 @@
 //! What `scripts/setup` finds missing, and what it does about it.
 //!
-//! The script runs with a `PATH` and a root of its own: the commands are stand-ins, `apt-get` notes its arguments.
+//! The script runs with a `PATH` and a root of its own: the commands are stand-ins, `apt-get` notes
+//! its arguments.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

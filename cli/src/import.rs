@@ -2,8 +2,8 @@
 //!
 //! One thread reads lines and makes records of them, the other commits: parsing runs while the
 //! device works. Between them go packs of at most `--batch` records; each is one commit. Packs are
-//! committed in the order of the input, so if a key comes twice the last record stays. Records do not wait for a full
-//! pack when the input is slow.
+//! committed in the order of the input, so if a key comes twice the last record stays. Records do
+//! not wait for a full pack when the input is slow.
 //!
 //! At a line that cannot be imported everything before it is committed, then the import ends with
 //! that line's place. With `--skip-bad` it goes on.

@@ -1,8 +1,8 @@
 //! Records on their way from the thread that reads them to the one that commits them.
 //!
-//! The reader fills one pack while the committer writes the one before. A pack is taken when it is full, when the input
-//! has ended, or when its first record has waited for [`LINGER`]: an input that comes slowly, such as a log that is
-//! followed, is stored as it comes.
+//! The reader fills one pack while the committer writes the one before. A pack is taken when it is
+//! full, when the input has ended, or when its first record has waited for [`LINGER`]: an input
+//! that comes slowly, such as a log that is followed, is stored as it comes.
 //!
 //! Invariant: packs are taken in the order of the input, each record in one of them.
 

@@ -2,8 +2,8 @@
 //!
 //! One million records with random keys and values of 128 bytes are loaded as a user would load
 //! them, then read in random order. Every read looks at all bytes of its value, so the cache misses
-//! of the value are paid inside the measurement. `UARR_BENCH_RECORDS` changes the number of records.
-//! Keep a baseline with `-- --save-baseline NAME` and compare with `-- --baseline NAME`.
+//! of the value are paid inside the measurement. `UARR_BENCH_RECORDS` changes the number of
+//! records. Keep a baseline with `-- --save-baseline NAME` and compare with `-- --baseline NAME`.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! What a write in memory costs: `cargo bench -p uarr --bench put`.
 //!
-//! Records with random keys and values of 128 bytes go into an empty memory-first database, one by one
-//! and in batches of 1000, beside a BTreeMap that gets the same bytes. Durable writes are measured by
-//! `uarr-bench`, because they are the device's time.
+//! Records with random keys and values of 128 bytes go into an empty memory-first database, one by
+//! one and in batches of 1000, beside a BTreeMap that gets the same bytes. Durable writes are
+//! measured by `uarr-bench`, because they are the device's time.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -1,4 +1,5 @@
-//! The engine under tokio-uring: a runtime on one thread with a ring of its own, beside the engine's.
+//! The engine under tokio-uring: a runtime on one thread with a ring of its own, beside the
+//! engine's.
 //!
 //! ```text
 //! cargo run --release -p uarr --example tokio-uring -- DIR

@@ -3,8 +3,8 @@
 //! ```text
 //! cargo run --release -p uarr --example tokio -- DIR
 //! ```
-//! Tasks that wait at the same time share a group commit, so they are durable at a rate that no thread
-//! that waits for one flush after the other can reach.
+//! Tasks that wait at the same time share a group commit, so they are durable at a rate that no
+//! thread that waits for one flush after the other can reach.
 
 use std::error::Error;
 use std::time::Instant;

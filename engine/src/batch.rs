@@ -80,8 +80,8 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.is_empty()
     }
 
-    /// Commits all changes as one. The first invalid change is reported here, and nothing is written.
-    /// `None` if the batch is empty.
+    /// Commits all changes as one. The first invalid change is reported here, and nothing is
+    /// written. `None` if the batch is empty.
     pub fn commit(self) -> Result<Option<Commit>> {
         self.commit_with(WriteOptions::new())
     }

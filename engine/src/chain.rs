@@ -1,11 +1,13 @@
-//! Which group of the log is in force, and what proves that something is missing behind its end: functions of
-//! values, for every reader of the log.
+//! Which group of the log is in force, and what proves that something is missing behind its end:
+//! functions of values, for every reader of the log.
 //!
-//! Two places may hold groups with the same LSNs. Recovery writes groups that no later one proves durable to a new
-//! place, as the device may have forgotten the old one by the next loss of power. Until then both say the same; what
-//! was appended since stands behind the new one only. So the group that was written last is in force:
+//! Two places may hold groups with the same LSNs. Recovery writes groups that no later one proves
+//! durable to a new place, as the device may have forgotten the old one by the next loss of power.
+//! Until then both say the same; what was appended since stands behind the new one only. So the
+//! group that was written last is in force:
 //! 1. the one of the later life (high halves of life numbers count opens);
-//! 2. of the same open, the one in the later segment (numbers of segments rise and are never used twice).
+//! 2. of the same open, the one in the later segment (numbers of segments rise and are never used
+//!    twice).
 
 use std::cmp::Reverse;
 
@@ -28,8 +30,9 @@ impl Chain {
             && group.first_lsn.get() > self.lsn
     }
 
-    /// Whether `group` proves that acknowledged records are missing where the log ends, in `segment` (WAL-4, WAL-15).
-    /// It stands behind the end or in another segment, and is valid in its place.
+    /// Whether `group` proves that acknowledged records are missing where the log ends, in
+    /// `segment` (WAL-4, WAL-15). It stands behind the end or in another segment, and is valid in
+    /// its place.
     pub fn is_cut_short(self, segment: u64, group: &GroupHeader, block_bytes: u64) -> bool {
         if group.durable_lsn.get() > self.lsn {
             return true;
@@ -40,8 +43,8 @@ impl Chain {
     }
 }
 
-/// Of `groups`, which all go on with the same chain, the one that is in force; `None` if none of them is whole.
-/// Sorts them, and asks for as few as possible whether they are whole.
+/// Of `groups`, which all go on with the same chain, the one that is in force; `None` if none of
+/// them is whole. Sorts them, and asks for as few as possible whether they are whole.
 pub(crate) fn in_force<E>(
     groups: &mut [GroupHeader],
     mut is_whole: impl FnMut(&GroupHeader) -> Result<bool, E>,

@@ -1,17 +1,19 @@
 //! Checkpoints: what lets the log be recycled and the database be opened quickly.
 //!
 //! 1. Note the end of the log that is applied: replay will start there (LSN s).
-//! 2. Write the index image while writers go on; it may hold later records too. Deleted keys are left
-//!    out: a deletion after s is in the log that will be replayed.
-//! 3. Pad the data file to a page: from now on no byte before `data_tail` is written again. Everything staged
-//!    by then is settled: applied, and in the log durably (up to LSN e, which replay must reach).
+//! 2. Write the index image while writers go on; it may hold later records too. Deleted keys are
+//!    left out: a deletion after s is in the log that will be replayed.
+//! 3. Pad the data file to a page: from now on no byte before `data_tail` is written again.
+//!    Everything staged by then is settled: applied, and in the log durably (up to LSN e, which
+//!    replay must reach).
 //! 4. Make the data file durable.
 //! 5. Write the superblock: this checkpoint and the one before it.
 //! 6. Release segments and images that only older checkpoints needed.
 //!
-//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot be written, what the
-//! device holds is unknown, whatever the error number: the database is poisoned. After a failure before the first
-//! flush (no room for the image, say) the next checkpoint tries again, with an image of another number.
+//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot
+//! be written, what the device holds is unknown, whatever the error number: the database is
+//! poisoned. After a failure before the first flush (no room for the image, say) the next
+//! checkpoint tries again, with an image of another number.
 
 use std::sync::atomic::Ordering;
 
@@ -29,7 +31,8 @@ use crate::root::Root;
 use crate::wakes::{Place, Wakes};
 
 impl<S: Storage> Core<S> {
-    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come after.
+    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come
+    /// after.
     pub fn checkpoint(&self, closing: bool) -> Result<()> {
         let fuse = Fuse::new(self, "a checkpoint");
         // A task that is to be woken meanwhile may want the lock that a checkpoint holds.
@@ -102,8 +105,9 @@ impl<S: Storage> Core<S> {
         self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
     }
 
-    /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as much log as should be
-    /// there. Otherwise a program that is killed and started again for ever would fill the disk.
+    /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as
+    /// much log as should be there. Otherwise a program that is killed and started again for ever
+    /// would fill the disk.
     pub fn checkpoint_if_overdue(&self) -> Result<()> {
         if self.log_bytes_since_checkpoint() < self.checkpoint_step_bytes().saturating_mul(2) {
             return Ok(());

@@ -8,17 +8,19 @@
 //!                                     4. durable, visible; wake the group; hand over to the next group
 //!          else           -> wait on the group's one futex word: done, failed, or "lead"
 //! ```
-//! A lone writer never changes threads. With many writers, all that arrive during one commit share the next.
+//! A lone writer never changes threads. With many writers, all that arrive during one commit share
+//! the next.
 //!
-//! Memory-first databases apply and show records when they are staged; groups are written by the log thread,
-//! or by whoever calls `sync`.
+//! Memory-first databases apply and show records when they are staged; groups are written by the
+//! log thread, or by whoever calls `sync`.
 //!
-//! Order of locks: root, log, space, staging, applier. A checkpoint holds root throughout, the leader holds log
-//! while its group is written; no thread takes one of them while holding a later one. User code, wakers above all, runs
-//! under none of them ([`crate::wakes`]).
+//! Order of locks: root, log, space, staging, applier. A checkpoint holds root throughout, the
+//! leader holds log while its group is written; no thread takes one of them while holding a later
+//! one. User code, wakers above all, runs under none of them ([`crate::wakes`]).
 //!
-//! Failure: if a write or flush fails, what reached the device is unknown. The group gets the error,
-//! all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above `visible_lsn` stay unseen.
+//! Failure: if a write or flush fails, what reached the device is unknown. The group gets the
+//! error, all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above
+//! `visible_lsn` stay unseen.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -61,7 +63,8 @@ const BUSY: &str = "the log has fallen behind and its buffers are full; nothing 
 pub struct Commit {
     /// Position of the write in the log; of its last record if it was a batch.
     pub lsn: u64,
-    /// Whether the write survives a loss of power. Otherwise it was acknowledged in memory, and the rest is 0.
+    /// Whether the write survives a loss of power. Otherwise it was acknowledged in memory, and the
+    /// rest is 0.
     pub is_durable: bool,
     /// How many commits shared the group.
     pub group_commit_count: u32,
@@ -90,8 +93,8 @@ pub(crate) struct Applier<W> {
 pub(crate) enum Role {
     /// Nothing: the write is acknowledged in memory.
     Done,
-    /// Write the oldest groups, then wait for the own one. Between the two no user code may run: others wait for the
-    /// leader.
+    /// Write the oldest groups, then wait for the own one. Between the two no user code may run:
+    /// others wait for the leader.
     Leader(Arc<GroupCell>),
     /// Wait: someone else writes the group.
     Member(Arc<GroupCell>),
@@ -108,22 +111,23 @@ pub(crate) enum Patience<'a> {
     Ahead,
 }
 
-/// More than the record of `frame` takes in a chunk: header, alignment of record, key and value, and the chunk's
-/// own header.
+/// More than the record of `frame` takes in a chunk: header, alignment of record, key and value,
+/// and the chunk's own header.
 fn record_room_max(frame: &Frame<'_>) -> u64 {
     (frame.key.len() + frame.record_value_bytes() + 320) as u64
 }
 
 impl<S: Storage> Core<S> {
-    /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply it, while the
-    /// caller computes checksums.
+    /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply
+    /// it, while the caller computes checksums.
     pub fn expect_write(&self, key: &[u8]) {
         if self.options.durability.memory_first() {
             self.table.prefetch(std::iter::once(key));
         }
     }
 
-    /// Commits `frames` as one batch and returns when it is acknowledged as options and database say.
+    /// Commits `frames` as one batch and returns when it is acknowledged as options and database
+    /// say.
     pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
@@ -138,8 +142,8 @@ impl<S: Storage> Core<S> {
         self.finish(begun_ns, staged, wakes)
     }
 
-    /// Returns when what was staged is acknowledged. Until then the lead may be offered to this thread at any time, so
-    /// it runs no waker; afterwards those that are left.
+    /// Returns when what was staged is acknowledged. Until then the lead may be offered to this
+    /// thread at any time, so it runs no waker; afterwards those that are left.
     pub fn finish(
         &self,
         begun_ns: u64,
@@ -166,8 +170,9 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// As `write`, without blocking: waits for room and for the group as a task. Dropped before the first poll
-    /// it has done nothing; dropped later, the write goes its way unobserved or was never staged.
+    /// As `write`, without blocking: waits for room and for the group as a task. Dropped before the
+    /// first poll it has done nothing; dropped later, the write goes its way unobserved or was
+    /// never staged.
     pub async fn write_async(
         &self,
         frames: &mut [Frame<'_>],
@@ -204,8 +209,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Stages `frames` as one batch, whatever becomes of it, and notes whose outcome is to be looked at after
-    /// the next `sync`.
+    /// Stages `frames` as one batch, whatever becomes of it, and notes whose outcome is to be
+    /// looked at after the next `sync`.
     pub fn write_ahead(
         &self,
         frames: &mut [Frame<'_>],
@@ -306,8 +311,9 @@ impl<S: Storage> Core<S> {
         self.health.poison().map_or(Ok(()), Err)
     }
 
-    /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was done, because
-    /// `premise` does not hold or, for a task, because there is no room; the task will be woken.
+    /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was
+    /// done, because `premise` does not hold or, for a task, because there is no room; the task
+    /// will be woken.
     pub fn stage(
         &self,
         frames: &mut [Frame<'_>],
@@ -409,9 +415,9 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// The staging area with an open group that has room for the frames, and with room for them in log and
-    /// data file. Waits for a free buffer if need be; `None`: `premise` does not hold, or the task will be woken
-    /// when there may be a buffer.
+    /// The staging area with an open group that has room for the frames, and with room for them in
+    /// log and data file. Waits for a free buffer if need be; `None`: `premise` does not hold, or
+    /// the task will be woken when there may be a buffer.
     fn staging_with_room(
         &self,
         frames: &[Frame<'_>],
@@ -458,7 +464,8 @@ impl<S: Storage> Core<S> {
                 let block_bytes = self.identity.block_bytes;
                 let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
                 staging.open_group(builder);
-                // Nothing is asked again: an answer that has changed since would leave the group empty.
+                // Nothing is asked again: an answer that has changed since would leave the group
+                // empty.
                 return Ok(Some(staging));
             }
             let is_load = matches!(patience, Patience::Ahead);
@@ -507,8 +514,9 @@ impl<S: Storage> Core<S> {
         groups.any(|group| group.is_awaited) || self.has_due_group(staging)
     }
 
-    /// Whether full groups should be written although nobody waits for them. In memory-first databases not before
-    /// they take half of the buffers: to wake a thread for each would make one put in a thousand slow.
+    /// Whether full groups should be written although nobody waits for them. In memory-first
+    /// databases not before they take half of the buffers: to wake a thread for each would make one
+    /// put in a thousand slow.
     fn has_due_group(&self, staging: &Staging) -> bool {
         let full_count_min =
             if self.options.durability.memory_first() { BUFFER_COUNT / 2 } else { 1 };
@@ -585,8 +593,9 @@ impl<S: Storage> Core<S> {
         Error::new(ErrorKind::NoSpace, message)
     }
 
-    /// Makes one more segment ready, one of its own for a group that is too long for others: with room for the small
-    /// groups that may be staged around it, as any of them may be the first to move on to it. The caller holds `space`.
+    /// Makes one more segment ready, one of its own for a group that is too long for others: with
+    /// room for the small groups that may be staged around it, as any of them may be the first to
+    /// move on to it. The caller holds `space`.
     fn add_segment(&self, demand: Demand) -> Result<()> {
         let bytes = match demand.bytes <= self.segments.regular_bytes() {
             true => 0,
@@ -631,8 +640,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Appends the records of some frames to the data file and makes the index point to them. Damage of records
-    /// that are there does not hinder it.
+    /// Appends the records of some frames to the data file and makes the index point to them.
+    /// Damage of records that are there does not hinder it.
     fn apply(&self, applier: &mut Applier<S::MapWriter>, frames: &[Frame<'_>]) {
         let mut all: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
         let keys = &mut all[..frames.len()];
@@ -647,7 +656,8 @@ impl<S: Storage> Core<S> {
         });
     }
 
-    /// Removes index entries of deleted keys that no reader can need any more, a bounded number of them.
+    /// Removes index entries of deleted keys that no reader can need any more, a bounded number of
+    /// them.
     pub fn forget_deleted(&self, applier: &mut Applier<S::MapWriter>) {
         let count_max = applier.tombstones.forget_count();
         if applier.tombstones.indexed_count() == 0 {

@@ -88,7 +88,8 @@ impl<S: Storage> Core<S> {
         let visible_lsn = self.visible_lsn.load(Ordering::Acquire);
         match self.table.get(key, &self.store)? {
             Some(locator) => {
-                // The locator tells how long the record is: its value is on the way while the header is read.
+                // The locator tells how long the record is: its value is on the way while the
+                // header is read.
                 self.store.prefetch(locator);
                 self.version_of(locator, self.store.record(locator)?, visible_lsn)
             }
@@ -96,8 +97,9 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// The key of the record at `locator`: the record's own, or, if it is damaged, the one that it seems to have, if the
-    /// index leads from there to it. Errors: damage that leaves the key unknown.
+    /// The key of the record at `locator`: the record's own, or, if it is damaged, the one that it
+    /// seems to have, if the index leads from there to it. Errors: damage that leaves the key
+    /// unknown.
     pub fn key_of(&self, locator: Locator) -> Result<&[u8]> {
         let error = match self.store.record(locator) {
             Ok(view) => return Ok(view.key()),
@@ -107,8 +109,8 @@ impl<S: Storage> Core<S> {
         seeming.filter(|key| self.table.leads_to(key, locator)).ok_or(error)
     }
 
-    /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their order; cache misses
-    /// of index and records overlap.
+    /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their
+    /// order; cache misses of index and records overlap.
     pub fn get_group<'a, K: AsKey>(
         &'a self,
         keys: &[K],
@@ -129,8 +131,8 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// The version at or before `lsn` of the record whose newest version is `view`, at `locator`; `None` if there
-    /// was none, or if it removes its key.
+    /// The version at or before `lsn` of the record whose newest version is `view`, at `locator`;
+    /// `None` if there was none, or if it removes its key.
     #[inline]
     pub fn version_of<'a>(
         &'a self,
@@ -211,8 +213,8 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    /// Whether it is raised and not lowered yet. Whoever then changes something under a lock that the woken thread
-    /// takes too need not raise it again.
+    /// Whether it is raised and not lowered yet. Whoever then changes something under a lock that
+    /// the woken thread takes too need not raise it again.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Relaxed)
     }

@@ -34,10 +34,10 @@ const CLOSES_ALREADY: &str = "the database is being closed, and this thread is o
 ///
 /// When the last clone is dropped the database is closed as by [`Db::close`], but errors are lost.
 ///
-/// A process that is forked off one with an open database can use none of its handles: it has none of
-/// its threads. It may drop them, or end or replace itself; that changes nothing. Until it does, the
-/// database can stay locked after its parent ended without closing it. To use a database on both
-/// sides of a fork, open it after the fork, on one side.
+/// A process that is forked off one with an open database can use none of its handles: it has none
+/// of its threads. It may drop them, or end or replace itself; that changes nothing. Until it does,
+/// the database can stay locked after its parent ended without closing it. To use a database on
+/// both sides of a fork, open it after the fork, on one side.
 pub struct Db<S: Storage = System> {
     handle: Arc<Handle<S>>,
 }
@@ -89,10 +89,11 @@ impl<S: Storage> Db<S> {
         &self.handle.core
     }
 
-    /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`] says.
+    /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`]
+    /// says.
     ///
-    /// Errors: `InvalidArgument`, `NoSpace` and `Busy` (nothing was written), `Io` (it may have been),
-    /// `Poisoned`, `Closed`.
+    /// Errors: `InvalidArgument`, `NoSpace` and `Busy` (nothing was written), `Io` (it may have
+    /// been), `Poisoned`, `Closed`.
     pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
         self.put_with(key, value, WriteOptions::new())
     }
@@ -112,15 +113,15 @@ impl<S: Storage> Db<S> {
         self.core().write(&mut [frame], options)
     }
 
-    /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, a full log or a
-    /// commit under way are waited for without blocking. All tasks of a group are woken together, by the
-    /// thread that wrote it. A waker may poll its task at once and call any verb; it must not block until another
-    /// task of this database has gone on.
+    /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, a full
+    /// log or a commit under way are waited for without blocking. All tasks of a group are woken
+    /// together, by the thread that wrote it. A waker may poll its task at once and call any verb;
+    /// it must not block until another task of this database has gone on.
     ///
-    /// Dropping the future withdraws the write only if it was not polled yet; later it may or may not become
-    /// durable, whole. A thread is blocked only while space is made that the background should have made
-    /// ahead (a value for which no ready segment has room, a disk that is nearly full), and in databases opened
-    /// without background threads.
+    /// Dropping the future withdraws the write only if it was not polled yet; later it may or may
+    /// not become durable, whole. A thread is blocked only while space is made that the background
+    /// should have made ahead (a value for which no ready segment has room, a disk that is nearly
+    /// full), and in databases opened without background threads.
     pub async fn put_async(
         &self,
         key: impl AsKey,
@@ -153,15 +154,16 @@ impl<S: Storage> Db<S> {
         self.core().write_async(&mut [frame], options).await
     }
 
-    /// Changes the value of `key`, a UArr record, by `patch`. The log gets the patch if that is shorter than the
-    /// value it leads to; readers get a record like any other. Durability as for [`Db::put`].
+    /// Changes the value of `key`, a UArr record, by `patch`. The log gets the patch if that is
+    /// shorter than the value it leads to; readers get a record like any other. Durability as for
+    /// [`Db::put`].
     ///
-    /// The patch is applied to the newest version of the key, also where several threads patch it at
-    /// once: none of the changes is lost. A change of the record by another writer after the patch was
-    /// computed is not noticed.
+    /// The patch is applied to the newest version of the key, also where several threads patch it
+    /// at once: none of the changes is lost. A change of the record by another writer after the
+    /// patch was computed is not noticed.
     ///
-    /// Errors: `KeyNotFound` if there is no record, `InvalidArgument` if its value is no UArr record or the patch
-    /// does not fit it, and those of [`Db::put`]. Nothing is written then.
+    /// Errors: `KeyNotFound` if there is no record, `InvalidArgument` if its value is no UArr
+    /// record or the patch does not fit it, and those of [`Db::put`]. Nothing is written then.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -193,9 +195,10 @@ impl<S: Storage> Db<S> {
         self.core().write_patched(&[change], options)
     }
 
-    /// As [`Db::patch_with`], for tasks; see [`Db::put_async`]. The task also waits, without blocking, while the
-    /// newest version of the key is on its way to the device, and behind threads that wait to patch it.
-    /// On a key that others never stop writing it may have to wait long; threads are served in order.
+    /// As [`Db::patch_with`], for tasks; see [`Db::put_async`]. The task also waits, without
+    /// blocking, while the newest version of the key is on its way to the device, and behind
+    /// threads that wait to patch it. On a key that others never stop writing it may have to wait
+    /// long; threads are served in order.
     pub async fn patch_async(
         &self,
         key: impl AsKey,
@@ -218,9 +221,9 @@ impl<S: Storage> Db<S> {
         Ok(self.core().get(key.as_ref())?.map(|view| Record::new(view, kind)))
     }
 
-    /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of them as of its own
-    /// moment, but with the cache misses of 16 keys at a time overlapping. Several times faster where the data
-    /// is larger than the processor's caches.
+    /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
+    /// them as of its own moment, but with the cache misses of 16 keys at a time overlapping.
+    /// Several times faster where the data is larger than the processor's caches.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
         let (core, kind) = (self.core(), self.key_kind());
         let mut records = Vec::with_capacity(keys.len());
@@ -235,14 +238,15 @@ impl<S: Storage> Db<S> {
         Ok(self.get(key)?.is_some())
     }
 
-    /// Collects changes that are committed together: all or none of them survive a crash, and readers
-    /// see all or none of them.
+    /// Collects changes that are committed together: all or none of them survive a crash, and
+    /// readers see all or none of them.
     pub fn batch(&self) -> Batch<'_, S> {
         Batch::new(self)
     }
 
-    /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards. A range whose start lies
-    /// behind its end is empty. A bound may be empty in tables with byte keys: every key lies behind it.
+    /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards. A range
+    /// whose start lies behind its end is empty. A bound may be empty in tables with byte keys:
+    /// every key lies behind it.
     pub fn range<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Range<'_, S>> {
         let low = match self.bound(range.start_bound())? {
             // Every key lies behind the empty one.
@@ -262,8 +266,8 @@ impl<S: Storage> Db<S> {
         Range::new(self.core(), Bound::Unbounded, Bound::Unbounded)
     }
 
-    /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty prefix all records,
-    /// those of integers included.
+    /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
+    /// prefix all records, those of integers included.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
         if self.key_kind() != KeyKind::Bytes {
             return Err(Error::invalid("prefixes are for tables with byte keys; use a range"));
@@ -297,9 +301,10 @@ impl<S: Storage> Db<S> {
         self.core().checkpoint(false)
     }
 
-    /// Measures how long a durable write takes with each commit strategy on this directory as it is now, stores
-    /// the result, and from now on uses the best if the database was opened with [`crate::CommitPath::Auto`].
-    /// Takes some tenths of a second; writes go on meanwhile, and disturb it.
+    /// Measures how long a durable write takes with each commit strategy on this directory as it is
+    /// now, stores the result, and from now on uses the best if the database was opened with
+    /// [`crate::CommitPath::Auto`]. Takes some tenths of a second; writes go on meanwhile, and
+    /// disturb it.
     pub fn tune(&self) -> Result<CommitTuning> {
         self.core().tune()
     }
@@ -310,9 +315,9 @@ impl<S: Storage> Db<S> {
         self.core().step()
     }
 
-    /// Reads every record, the log and the index images again and checks them. `progress` gets
-    /// the number of records done so far, and may call the database. Damage is listed in the report; other errors
-    /// are returned.
+    /// Reads every record, the log and the index images again and checks them. `progress` gets the
+    /// number of records done so far, and may call the database. Damage is listed in the report;
+    /// other errors are returned.
     pub fn verify(&self, progress: impl FnMut(u64)) -> Result<VerifyReport> {
         self.core().verify(progress)
     }
@@ -337,11 +342,12 @@ impl<S: Storage> Db<S> {
         &self.core().path
     }
 
-    /// Makes everything durable, takes a checkpoint and ends the background threads. Other clones can
-    /// still read; their writes get `Closed`. Closing again waits for the first `close` and returns what it returned.
+    /// Makes everything durable, takes a checkpoint and ends the background threads. Other clones
+    /// can still read; their writes get `Closed`. Closing again waits for the first `close` and
+    /// returns what it returned.
     ///
-    /// May be called by a waker, whatever thread runs it. `Busy`: the waker was run by a thread that the `close` under
-    /// way waits for, so this one cannot wait in turn; the other goes on.
+    /// May be called by a waker, whatever thread runs it. `Busy`: the waker was run by a thread
+    /// that the `close` under way waits for, so this one cannot wait in turn; the other goes on.
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }
@@ -416,13 +422,15 @@ impl<S: Storage> Drop for Over<'_, S> {
 impl<S: Storage> Drop for Handle<S> {
     fn drop(&mut self) {
         if self.core.storage.is_forked() {
-            // Everything but this process' memory is the parent's: nothing is ended, written, waited
-            // for or unlocked, and no lock is taken, which a thread of the parent may have held.
+            // Everything but this process' memory is the parent's: nothing is ended, written,
+            // waited for or unlocked, and no lock is taken, which a thread of the parent may have
+            // held.
             std::mem::forget(self.core.clone());
             self.threads.forget();
             return;
         }
-        // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the log.
+        // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the
+        // log.
         let _ = self.close();
     }
 }

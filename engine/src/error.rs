@@ -18,25 +18,26 @@ pub enum ErrorKind {
     KeyNotFound,
     /// The directory holds files that are not a uarr database. Choose another one.
     NotADatabase,
-    /// The database is open, in this process or another one, or the last write of a process that ended is still
-    /// on its way. Close it there, or wait.
+    /// The database is open, in this process or another one, or the last write of a process that
+    /// ended is still on its way. Close it there, or wait.
     Locked,
     /// The database was written by a newer version of the format. Use a newer program.
     NewerFormat,
-    /// Bytes on disk are not what was written; [`Error::corruption`] says where. Restore a backup, or save
-    /// what is left with [`crate::repair`].
+    /// Bytes on disk are not what was written; [`Error::corruption`] says where. Restore a backup,
+    /// or save what is left with [`crate::repair`].
     Corruption,
     /// The log ends in a group that was not written completely, and the recovery mode is `Strict`.
     /// Nothing acknowledged is lost; open with `TolerateTornTail` to cut it.
     TornTail,
-    /// The device has no room, or a file may not become longer (quota, RLIMIT_FSIZE). Nothing of the call was
-    /// written. Free space, or raise the limit, and try again.
+    /// The device has no room, or a file may not become longer (quota, RLIMIT_FSIZE). Nothing of
+    /// the call was written. Free space, or raise the limit, and try again.
     NoSpace,
-    /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`]; or a waker calls
-    /// [`crate::Db::close`] on a thread that another `close` waits for. Nothing of the call was done. Try again later.
+    /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`];
+    /// or a waker calls [`crate::Db::close`] on a thread that another `close` waits for. Nothing of
+    /// the call was done. Try again later.
     Busy,
-    /// An earlier write or flush failed, so nothing more can be promised. Reads go on; open again to recover
-    /// all that was acknowledged.
+    /// An earlier write or flush failed, so nothing more can be promised. Reads go on; open again
+    /// to recover all that was acknowledged.
     Poisoned,
     /// The database was closed. Open it again.
     Closed,
@@ -73,7 +74,8 @@ struct Inner {
     is_final: bool,
 }
 
-/// An error of the operating system after which it is unknown what the device holds; see [`attempted`].
+/// An error of the operating system after which it is unknown what the device holds; see
+/// [`attempted`].
 #[derive(Debug)]
 struct Attempted(io::Error);
 
@@ -85,8 +87,9 @@ impl fmt::Display for Attempted {
 
 impl std::error::Error for Attempted {}
 
-/// Marks the failure of a flush, or of any other step that may have reached the device: whatever its error number is,
-/// what the step covered may be lost, may be there, and the next flush may say "fine". It is never retried.
+/// Marks the failure of a flush, or of any other step that may have reached the device: whatever
+/// its error number is, what the step covered may be lost, may be there, and the next flush may say
+/// "fine". It is never retried.
 pub(crate) fn attempted(cause: io::Error) -> io::Error {
     io::Error::other(Attempted(cause))
 }
@@ -159,8 +162,8 @@ impl Error {
         Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source), is_final }))
     }
 
-    /// As [`Error::io`], where the caller cannot do anything about the reason: lack of room in the midst of a
-    /// write, say, which leaves it unknown what was written.
+    /// As [`Error::io`], where the caller cannot do anything about the reason: lack of room in the
+    /// midst of a write, say, which leaves it unknown what was written.
     pub(crate) fn device(what: impl fmt::Display, source: io::Error) -> Self {
         let message = format!("{what}: {source}");
         let (kind, is_final) = (ErrorKind::Io, true);
@@ -194,7 +197,8 @@ impl Error {
     }
 }
 
-/// Whether an operation was refused because there is no room for it, on the device or within a limit.
+/// Whether an operation was refused because there is no room for it, on the device or within a
+/// limit.
 pub(crate) fn lacks_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

@@ -1,8 +1,9 @@
-//! What the members of a group commit share: one futex word for those that block, wakers for those that do not.
+//! What the members of a group commit share: one futex word for those that block, wakers for those
+//! that do not.
 //!
-//! Life of a cell: *waiting*, perhaps *lead* (one blocking member is asked to write the group) and *led*, then *done*
-//! or *failed* for ever. A cell is used for the next group once nobody holds it any more, so that a commit
-//! allocates nothing.
+//! Life of a cell: *waiting*, perhaps *lead* (one blocking member is asked to write the group) and
+//! *led*, then *done* or *failed* for ever. A cell is used for the next group once nobody holds it
+//! any more, so that a commit allocates nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -101,8 +102,8 @@ impl GroupCell {
         lock(&self.wakers).drain(..).for_each(|waker| wakes.push(waker));
     }
 
-    /// Asked after the state was changed. A thread that counts itself later finds the new state and does
-    /// not fall asleep; the fence keeps the two steps of both sides in one order.
+    /// Asked after the state was changed. A thread that counts itself later finds the new state and
+    /// does not fall asleep; the fence keeps the two steps of both sides in one order.
     fn has_sleepers(&self) -> bool {
         fence(Ordering::SeqCst);
         self.sleeper_count.load(Ordering::Relaxed) > 0
@@ -169,7 +170,8 @@ impl Future for Settled {
         // Cloning and dropping a waker is user code: neither happens under the lock.
         let fresh = waker.clone();
         let mut wakers = lock(&cell.wakers);
-        // `finish` takes the wakers after it has set the state: either it finds this one, or this finds the state.
+        // `finish` takes the wakers after it has set the state: either it finds this one, or this
+        // finds the state.
         if let Some(outcome) = cell.outcome() {
             drop(wakers);
             *place = None;
@@ -189,7 +191,8 @@ impl Future for Settled {
     }
 }
 
-/// Whether the waker at `place` wakes the same task as `waker`. It is gone if the group was finished meanwhile.
+/// Whether the waker at `place` wakes the same task as `waker`. It is gone if the group was
+/// finished meanwhile.
 fn is_known(wakers: &[Option<Waker>], place: usize, waker: &Waker) -> bool {
     let known = wakers.get(place).and_then(Option::as_ref);
     known.is_some_and(|known| known.will_wake(waker))

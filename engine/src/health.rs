@@ -5,13 +5,15 @@
 //!   \________\___________\____ poisoned, which outweighs the others
 //! ```
 //! Bits are only ever set. What follows from it:
-//! 1. A door ([`Health::check`]) is asked under the staging lock before anything is staged. Poison and closing are set
-//!    first and then pass that lock: a write is either staged before, and settled with the rest, or refused.
-//! 2. Setting it wakes all sleepers, threads and tasks, each of which asks again before it goes back to sleep.
-//! 3. The leader fails the groups that are staged when the database is poisoned, since it comes past them in any case;
-//!    if there is none, the thread that sets it does.
-//! 4. No thread of the engine, and no caller in the middle of a change, ends by a panic without setting it
-//!    ([`Fuse`]).
+//! 1. A door ([`Health::check`]) is asked under the staging lock before anything is staged. Poison
+//!    and closing are set first and then pass that lock: a write is either staged before, and
+//!    settled with the rest, or refused.
+//! 2. Setting it wakes all sleepers, threads and tasks, each of which asks again before it goes
+//!    back to sleep.
+//! 3. The leader fails the groups that are staged when the database is poisoned, since it comes
+//!    past them in any case; if there is none, the thread that sets it does.
+//! 4. No thread of the engine, and no caller in the middle of a change, ends by a panic without
+//!    setting it ([`Fuse`]).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -93,16 +95,16 @@ impl Health {
 }
 
 impl<S: Storage> Core<S> {
-    /// Poisons the database, wakes all that wait, and returns what all later writes get. The caller holds neither the
-    /// staging lock nor one behind it.
+    /// Poisons the database, wakes all that wait, and returns what all later writes get. The caller
+    /// holds neither the staging lock nor one behind it.
     pub fn poison_by(&self, cause: &Error) -> Error {
         let error = self.health.set_poison(cause);
         self.stop_writers(&mut lock(&self.staging));
         error
     }
 
-    /// Poisons the database if `error` is of an attempt that may have reached the device, and returns what the caller
-    /// of the verb gets.
+    /// Poisons the database if `error` is of an attempt that may have reached the device, and
+    /// returns what the caller of the verb gets.
     pub fn judge(&self, error: Error) -> Error {
         if error.is_final() { self.poison_by(&error) } else { error }
     }

@@ -176,7 +176,8 @@ impl<S: Storage> ImageWriter<S> {
 
 /// Reads the image of `checkpoint`, every byte checked. `kind` is that of the table.
 ///
-/// What is kept in memory has at most the length of the image, and is used up to its end only if all of it fits together.
+/// What is kept in memory has at most the length of the image, and is used up to its end only if
+/// all of it fits together.
 pub(crate) fn read_image<S: Storage>(
     storage: &S,
     database: &DatabaseId,
@@ -296,7 +297,8 @@ impl ImageReader {
         Ok(())
     }
 
-    /// Keys ascend, and each names a record of its own before the data tail that is no tombstone: those are left out.
+    /// Keys ascend, and each names a record of its own before the data tail that is no tombstone:
+    /// those are left out.
     fn note_entry(&mut self, ascends: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
         self.entry_count += 1;
         self.record_bytes += (RECORD_HEADER_BYTES + key_bytes) as u64;

@@ -1,10 +1,11 @@
 //! What a checkpoint writes into its index image.
 //!
-//! Byte keys are read from the records. Where one is damaged, the image is begun again with the keys of all damaged
-//! records, so that none of them is lost with its value: a get finds the damage until the key is written again.
+//! Byte keys are read from the records. Where one is damaged, the image is begun again with the
+//! keys of all damaged records, so that none of them is lost with its value: a get finds the damage
+//! until the key is written again.
 //! 1. A record whose key is whole proves it: the index leads from its hash to the record.
-//! 2. The other keys are looked for where they stand beside the locator: in the images of the kept checkpoints, and in
-//!    the log since then.
+//! 2. The other keys are looked for where they stand beside the locator: in the images of the kept
+//!    checkpoints, and in the log since then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,8 +37,8 @@ fn failed(error: io::Error) -> Error {
 }
 
 impl<S: Storage> Core<S> {
-    /// Writes the image of checkpoint `number`; `root` names those that are kept. Returns length and number of
-    /// entries.
+    /// Writes the image of checkpoint `number`; `root` names those that are kept. Returns length
+    /// and number of entries.
     pub fn write_image(&self, number: u64, root: &Superblock) -> Result<(u64, u64)> {
         let written = match self.write_image_pieces(number, &Damaged::new()) {
             Err(error) if error.kind() == ErrorKind::Corruption => self
@@ -81,7 +82,8 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// The entries of all records that can be read, with those of `damaged` ones in their places between them.
+    /// The entries of all records that can be read, with those of `damaged` ones in their places
+    /// between them.
     fn write_byte_entries(&self, image: &mut ImageWriter<S>, damaged: &Damaged) -> Result<()> {
         let skipped: BTreeSet<Locator> = damaged.values().copied().collect();
         let mut between = damaged.iter().peekable();
@@ -110,7 +112,8 @@ impl<S: Storage> Core<S> {
         between.try_for_each(|(key, locator)| image.push_bytes(key, locator.bits()).map_err(failed))
     }
 
-    /// The keys of all records that are damaged now. Errors: the first one whose key is nowhere to be found.
+    /// The keys of all records that are damaged now. Errors: the first one whose key is nowhere to
+    /// be found.
     fn damaged_keys(&self, root: &Superblock) -> Result<Damaged> {
         let mut damaged = Damaged::new();
         let mut unknown = BTreeMap::new();

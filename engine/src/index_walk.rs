@@ -1,7 +1,7 @@
 //! Walking through the whole index in key order while writers go on, damaged records or not.
 //!
-//! An integer index holds its keys. A byte index reads them from the records, so a walk goes on behind the last key that
-//! could be read, and passes over the entries that it has met since.
+//! An integer index holds its keys. A byte index reads them from the records, so a walk goes on
+//! behind the last key that could be read, and passes over the entries that it has met since.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -17,7 +17,8 @@ use crate::table::Direction;
 /// Entries fetched at once.
 const WINDOW_COUNT: usize = 4096;
 
-/// A walk through the index. The caller says of each entry what its record's key is, or that it is not known.
+/// A walk through the index. The caller says of each entry what its record's key is, or that it is
+/// not known.
 #[derive(Default)]
 pub(crate) struct Walk<'a> {
     /// The last key that was read.
@@ -42,7 +43,8 @@ impl<'a> Walk<'a> {
         self.current.map(|(_, locator)| locator)
     }
 
-    /// The record of the current entry has `key`. `false`: that is not the key under which the index has it.
+    /// The record of the current entry has `key`. `false`: that is not the key under which the
+    /// index has it.
     pub fn reach(&mut self, key: &'a [u8]) -> bool {
         let Some((int, locator)) = self.current else { return false };
         let fits = match int {

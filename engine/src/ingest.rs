@@ -8,16 +8,19 @@ use crate::db::Db;
 use crate::error::Result;
 use crate::key::AsKey;
 
-/// Bytes of keys and values that are staged at once: small against a group, large against what staging costs.
+/// Bytes of keys and values that are staged at once: small against a group, large against what
+/// staging costs.
 const PIECE_BYTES: usize = 32 << 10;
 
 impl<S: Storage> Db<S> {
-    /// Writes all `records` and returns how many there were once all of them survive a loss of power, whatever
-    /// the database's [`crate::Durability`] is. The fastest way to load data: records are encoded while groups
-    /// before them are at the device. Any order is right; ascending keys are quickest.
+    /// Writes all `records` and returns how many there were once all of them survive a loss of
+    /// power, whatever the database's [`crate::Durability`] is. The fastest way to load data:
+    /// records are encoded while groups before them are at the device. Any order is right;
+    /// ascending keys are quickest.
     ///
-    /// Memory is bounded by the group buffers, and by 16 MiB or one record for records that are larger than they are. Records
-    /// become visible in order, piece by piece, as those of other writers do; they are not one transaction: after an error or a crash the first of them, up to
+    /// Memory is bounded by the group buffers, and by 16 MiB or one record for records that are
+    /// larger than they are. Records become visible in order, piece by piece, as those of other
+    /// writers do; they are not one transaction: after an error or a crash the first of them, up to
     /// some record, are there.
     ///
     /// Errors: as for [`Db::put`]; a record that is not allowed ends the load before it.

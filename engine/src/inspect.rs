@@ -1,14 +1,14 @@
 //! Looking into a database that is not open: its log, group by group, and its structures, field by
 //! field. For people who want to know what is damaged, and for tools that save what is not.
 //!
-//! - Nothing here needs a successful open, and nothing is written but the lock file, where it may be:
-//!   it says which process looks. All other files are opened for reading only.
+//! - Nothing here needs a successful open, and nothing is written but the lock file, where it may
+//!   be: it says which process looks. All other files are opened for reading only.
 //! - Damage is an answer, not a failure: it comes back as the [`Error`] that names file and offset.
 //!   Errors of a call mean that the operating system refused something.
 //! - The structures are those of the format; `docs/FORMAT.md` tells what their fields mean.
 //!
-//! The superblock says to which database a file belongs. If both of its slots are damaged, identity and
-//! block size come from the first segment whose header is whole.
+//! The superblock says to which database a file belongs. If both of its slots are damaged, identity
+//! and block size come from the first segment whose header is whole.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,8 +79,8 @@ pub struct Chunk {
     pub address: u64,
     /// Its length.
     pub bytes: u64,
-    /// Its header, or what is wrong with it; `None` if no record begins right behind it, as in a chunk
-    /// that was never used.
+    /// Its header, or what is wrong with it; `None` if no record begins right behind it, as in a
+    /// chunk that was never used.
     pub header: Result<Option<ChunkHeader>>,
     /// Address of the record that runs on into this chunk from an earlier one.
     pub continues: Option<u64>,
@@ -160,8 +160,8 @@ impl<S: Storage> Inspector<S> {
         Ok(Self { storage, slots, segments, _lock: lock })
     }
 
-    /// The two slots of the superblock, each with its offset: what it says, or what is wrong with it.
-    /// `None`: it was never written.
+    /// The two slots of the superblock, each with its offset: what it says, or what is wrong with
+    /// it. `None`: it was never written.
     pub fn slots(&self) -> [(u64, &Result<Option<Superblock>>); 2] {
         [(0, &self.slots[0]), (SLOT_STRIDE_BYTES, &self.slots[1])]
     }
@@ -182,8 +182,8 @@ impl<S: Storage> Inspector<S> {
         &self.segments
     }
 
-    /// The log from where the older of the two checkpoints begins to replay it, up to its end. If the
-    /// superblock is lost, from the oldest segment on.
+    /// The log from where the older of the two checkpoints begins to replay it, up to its end. If
+    /// the superblock is lost, from the oldest segment on.
     ///
     /// Errors: damage, if nothing tells whose log it is.
     pub fn log(&self) -> Result<Log<'_, S>> {
@@ -244,11 +244,11 @@ impl<S: Storage> Inspector<S> {
         Ok(Segment { file, bytes, header })
     }
 
-    /// Chunk `index` of the data file, counted from 0: its header, and every record in it. Reads the
-    /// whole chunk.
+    /// Chunk `index` of the data file, counted from 0: its header, and every record in it. Reads
+    /// the whole chunk.
     ///
-    /// Errors: `InvalidArgument` if the data file ends before it; damage, if the superblock is lost,
-    /// which tells the size of the chunks.
+    /// Errors: `InvalidArgument` if the data file ends before it; damage, if the superblock is
+    /// lost, which tells the size of the chunks.
     pub fn chunk(&self, index: u64) -> Result<Chunk> {
         let root = self.superblock().ok_or_else(|| self.lost_superblock())?;
         let chunk_bytes = root.chunk_bytes.get();

@@ -1,12 +1,12 @@
 //! Background work, one step at a time.
 //!
-//! Every job is a step that looks at the state, does one bounded piece and says whether there was something to do.
-//! Small threads drive the steps in production; tests drive them by hand.
-//! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written pages
-//!   on their way to the device, memory for the index, surplus segments.
+//! Every job is a step that looks at the state, does one bounded piece and says whether there was
+//! something to do. Small threads drive the steps in production; tests drive them by hand.
+//! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written
+//!   pages on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
-//! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first databases full ones when
-//!   they take half of the buffers, all when their interval is over.
+//! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first
+//!   databases full ones when they take half of the buffers, all when their interval is over.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,8 @@ use crate::wakes::Wakes;
 
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.
 const PREFAULT_PIECE_BYTES: u64 = 256 << 10;
-/// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint flushes.
+/// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint
+/// flushes.
 const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
 /// How long a thread rests without being woken, and after a failure.
 const REST: Duration = Duration::from_millis(500);
@@ -42,7 +43,8 @@ const CATCHING_UP: Duration = Duration::from_micros(250);
 /// How long the log must not have grown until surplus segments are given back.
 const RESTS_AFTER: Duration = Duration::from_secs(10);
 
-/// What an index image takes for an entry, on average and at the most for integer keys, and besides.
+/// What an index image takes for an entry, on average and at the most for integer keys, and
+/// besides.
 const IMAGE_ENTRY_BYTES: u64 = 32;
 const IMAGE_BYTES_MIN: u64 = 1 << 20;
 
@@ -64,14 +66,15 @@ enum Step {
     Leisure(Duration),
 }
 
-/// Bytes that the log may still take before the next segment should be ready. Writers ask for it, and make it
-/// themselves if need be, as soon as what may be staged might not fit into the active one; an eighth of a
-/// segment is for what else may hold the keeper up.
+/// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
+/// and make it themselves if need be, as soon as what may be staged might not fit into the active
+/// one; an eighth of a segment is for what else may hold the keeper up.
 fn room_in_time(remaining: u64, staged_bytes_max: u64, segment_bytes: u64) -> u64 {
     remaining.saturating_sub(staged_bytes_max + segment_bytes / 8)
 }
 
-/// When to go on with a segment of which `left` bytes are to be written while the log takes `in_time` more.
+/// When to go on with a segment of which `left` bytes are to be written while the log takes
+/// `in_time` more.
 fn pace(left: u64, in_time: u64) -> Step {
     match left {
         0 => Step::More,
@@ -110,7 +113,8 @@ impl<S: Storage> Core<S> {
     fn keep_space(&self) {
         self.repeat(&self.keeper, |core| {
             let step = core.step_space()?;
-            // The memory of the process is no part of what steps are made of: these can be repeated.
+            // The memory of the process is no part of what steps are made of: these can be
+            // repeated.
             Ok(if uarr_index::prepare_memory() { Step::More } else { step })
         });
     }
@@ -145,8 +149,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Whether `bytes` may be taken before they are needed: the log's next segment and the next checkpoint's image find
-    /// room all the same.
+    /// Whether `bytes` may be taken before they are needed: the log's next segment and the next
+    /// checkpoint's image find room all the same.
     fn has_room_ahead(&self, bytes: u64) -> bool {
         if self.storage.now() < *lock(&self.ahead_from) {
             return false;
@@ -158,8 +162,8 @@ impl<S: Storage> Core<S> {
         free_bytes >= bytes.saturating_add(kept_bytes)
     }
 
-    /// After a lack of room that only trying shows (a quota, say) nothing is done ahead for a while: each attempt takes
-    /// for a moment what there is.
+    /// After a lack of room that only trying shows (a quota, say) nothing is done ahead for a
+    /// while: each attempt takes for a moment what there is.
     fn note_lack<T>(&self, done: Result<T>) -> Result<T> {
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace) {
             *lock(&self.ahead_from) = self.storage.now() + RESTS_AFTER;
@@ -192,16 +196,16 @@ impl<S: Storage> Core<S> {
         trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
     }
 
-    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is used again, or removed,
-    /// when it is opened.
+    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
+    /// used again, or removed, when it is opened.
     pub fn give_back_space(&self) {
         let _space = lock(&self.space);
         let _ = self.segments.abandon_unfinished(&self.storage);
         while self.trim_segments(true).unwrap_or(false) {}
     }
 
-    /// Goes on with the next segment, only so fast that it is ready before the active one is full: the device
-    /// belongs to commits.
+    /// Goes on with the next segment, only so fast that it is ready before the active one is full:
+    /// the device belongs to commits.
     fn prepare_ahead(&self) -> Result<Step> {
         let _space = lock(&self.space);
         if !self.needs_next_segment() {
@@ -249,8 +253,8 @@ impl<S: Storage> Core<S> {
         true
     }
 
-    /// Has written pages handed to the device. It promises nothing and takes no error away: one of these pages comes out
-    /// at the next flush, which is final.
+    /// Has written pages handed to the device. It promises nothing and takes no error away: one of
+    /// these pages comes out at the next flush, which is final.
     fn write_back(&self, tail: u64) -> Result<bool> {
         let start = self.written_back.load(Ordering::Relaxed);
         if tail < start + 2 * WRITE_BACK_PIECE_BYTES {
@@ -271,8 +275,8 @@ impl<S: Storage> Core<S> {
                 Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
                 Ok(Step::Idle) => signal.wait(REST),
                 Err(error) => {
-                    // A writer gets the lack of room itself, a failed flush has poisoned the database; `stats` shows
-                    // the rest until a later attempt succeeds.
+                    // A writer gets the lack of room itself, a failed flush has poisoned the
+                    // database; `stats` shows the rest until a later attempt succeeds.
                     *lock(&self.background_error) = Some(error);
                     signal.wait(REST);
                 }
@@ -280,7 +284,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Writes groups that no caller leads, and wakes tasks for threads that may not run wakers, until it is stopped.
+    /// Writes groups that no caller leads, and wakes tasks for threads that may not run wakers,
+    /// until it is stopped.
     fn keep_log(&self) {
         let mut wakes = Wakes::default();
         let interval = match self.options.durability {
@@ -381,8 +386,8 @@ impl Threads {
         self.ids.contains(&std::thread::current().id())
     }
 
-    /// Waits for the threads, which end because the database is closing. A thread does not wait for itself: called
-    /// by one of them, which runs a waker, that one ends when the waker returns.
+    /// Waits for the threads, which end because the database is closing. A thread does not wait for
+    /// itself: called by one of them, which runs a waker, that one ends when the waker returns.
     pub fn stop<S: Storage>(&self, core: &Core<S>) {
         assert!(core.health.is_closing(), "threads end only then");
         core.keeper.raise();
@@ -468,8 +473,9 @@ mod tests {
     const SEGMENT_BYTES: u64 = 64 << 20;
     const STAGED_BYTES_MAX: u64 = 2 << 20;
 
-    /// Bytes of the next segment that a writer has to zero itself when the log takes `bytes_per_second`, and the keeper
-    /// is held up for `held_up` once, in the middle. Pieces take what a device of 400 MiB a second takes.
+    /// Bytes of the next segment that a writer has to zero itself when the log takes
+    /// `bytes_per_second`, and the keeper is held up for `held_up` once, in the middle. Pieces take
+    /// what a device of 400 MiB a second takes.
     fn left_to_writers(bytes_per_second: u64, held_up: Duration) -> u64 {
         const PIECE_BYTES: u64 = 64 << 10;
         const PIECE_TIME: Duration = Duration::from_micros(160);

@@ -1,7 +1,8 @@
 //! Keys: what callers pass, and the order-preserving bytes that are stored.
 //!
-//! Integers are stored in 8 bytes, big-endian, `i64` with its sign bit flipped, so that bytewise order is numeric order.
-//! A table of integers has such keys only. A table with byte keys takes integers as well, and keeps them apart:
+//! Integers are stored in 8 bytes, big-endian, `i64` with its sign bit flipped, so that bytewise
+//! order is numeric order. A table of integers has such keys only. A table with byte keys takes
+//! integers as well, and keeps them apart:
 //!
 //! ```text
 //! bytes, the first below ff   as they are
@@ -9,8 +10,8 @@
 //! i64                         ff 02 and the 8 bytes
 //! bytes, the first is ff      ff and the bytes
 //! ```
-//! Invariants: the stored forms of different keys differ, and those of byte keys sort as the keys do. Only this module
-//! knows the forms; others move stored keys as they are.
+//! Invariants: the stored forms of different keys differ, and those of byte keys sort as the keys
+//! do. Only this module knows the forms; others move stored keys as they are.
 
 pub use uarr_layout::limits::KEY_BYTES_MAX;
 
@@ -30,9 +31,9 @@ const TYPED_KEY_BYTES: usize = 2 + INT_KEY_BYTES;
 /// What keys a table has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum KeyKind {
-    /// Byte strings and text. Integers are accepted too and are keys of their own: 5 as `u64`, 5 as `i64` and any bytes
-    /// are different keys. They sort before keys that start with `0xff` and behind all others, `u64` before `i64`, each
-    /// by its number.
+    /// Byte strings and text. Integers are accepted too and are keys of their own: 5 as `u64`, 5 as
+    /// `i64` and any bytes are different keys. They sort before keys that start with `0xff` and
+    /// behind all others, `u64` before `i64`, each by its number.
     #[default]
     Bytes,
     /// `u64`, found directly through the learned index.
@@ -63,8 +64,9 @@ impl KeyKind {
         (1..=KEY_BYTES_MAX).contains(&key.len()) && (!self.is_int() || key.len() == INT_KEY_BYTES)
     }
 
-    /// The stored form of `key` in a table of this kind. The one place where keys come in: `key` may be of any type
-    /// with an [`AsKey`] of its own, so what it says is checked here, and used as it was checked.
+    /// The stored form of `key` in a table of this kind. The one place where keys come in: `key`
+    /// may be of any type with an [`AsKey`] of its own, so what it says is checked here, and used
+    /// as it was checked.
     #[inline]
     pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<StoredKey<'a>> {
         let (given, form) = (key.kind(), key.to_key());
@@ -97,8 +99,8 @@ impl KeyKind {
         Ok(StoredKey::Typed(stored))
     }
 
-    /// The key with this stored form in a table of this kind. Bytes that are no stored form, as they may come from a
-    /// damaged database, are a byte key.
+    /// The key with this stored form in a table of this kind. Bytes that are no stored form, as
+    /// they may come from a damaged database, are a byte key.
     pub fn decode(self, stored: &[u8]) -> KeyRef<'_> {
         match (self, stored) {
             (Self::U64, _) => int_key(stored).map_or(KeyRef::Bytes(stored), KeyRef::U64),
@@ -240,8 +242,9 @@ impl AsRef<[u8]> for KeyBytes<'_> {
 
 /// Anything that can be a key: byte strings, text, `u64`, `i64`, and types of your own.
 ///
-/// A database checks each key that it is given: one whose kind does not fit the table, or whose form has not the length
-/// that its kind asks for, is `InvalidArgument`, and nothing is written or read.
+/// A database checks each key that it is given: one whose kind does not fit the table, or whose
+/// form has not the length that its kind asks for, is `InvalidArgument`, and nothing is written or
+/// read.
 ///
 /// ```
 /// use uarr::{AsKey, KeyBytes, KeyKind};
@@ -258,7 +261,8 @@ impl AsRef<[u8]> for KeyBytes<'_> {
 pub trait AsKey {
     /// What it is. Tables of integers take keys of their kind, tables with byte keys take all.
     fn kind(&self) -> KeyKind;
-    /// Its bytes: 8 bytes that sort as the number does for integers, 1 to [`KEY_BYTES_MAX`] bytes for others.
+    /// Its bytes: 8 bytes that sort as the number does for integers, 1 to [`KEY_BYTES_MAX`] bytes
+    /// for others.
     fn to_key(&self) -> KeyBytes<'_>;
 }
 

@@ -1,16 +1,20 @@
 //! The leader: brings groups to the device, applies them while it works, settles them in LSN order.
 //!
-//! One group is in flight at a time, unless full ones are waiting: then up to [`GROUPS_IN_FLIGHT_MAX`] are, because
-//! a large write keeps the device busy for so long that the next should be there when it ends. Many small groups
-//! never are: one larger group costs less than several in flight.
+//! One group is in flight at a time, unless full ones are waiting: then up to
+//! [`GROUPS_IN_FLIGHT_MAX`] are, because a large write keeps the device busy for so long that the
+//! next should be there when it ends. Many small groups never are: one larger group costs less than
+//! several in flight.
 //!
 //! Invariants:
-//! - groups are submitted, applied and settled in the order of their LSNs, whatever order the device chooses;
-//! - the first failure poisons the database and fails every group behind it, even those the device has written:
-//!   no reader may see a record whose predecessors may be lost;
-//! - every group taken from the staging area is settled and its members get the outcome, even if the leader panics;
-//! - wakers run when the leader holds no lock and another thread can lead: a waker that writes, or polls its task at
-//!   once, becomes leader itself if need be. The groups in flight belong to the log, not to a thread.
+//! - groups are submitted, applied and settled in the order of their LSNs, whatever order the
+//!   device chooses;
+//! - the first failure poisons the database and fails every group behind it, even those the device
+//!   has written: no reader may see a record whose predecessors may be lost;
+//! - every group taken from the staging area is settled and its members get the outcome, even if
+//!   the leader panics;
+//! - wakers run when the leader holds no lock and another thread can lead: a waker that writes, or
+//!   polls its task at once, becomes leader itself if need be. The groups in flight belong to the
+//!   log, not to a thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,7 +83,8 @@ impl InFlight {
     }
 }
 
-/// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait for ever.
+/// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait
+/// for ever.
 struct Lead<'a, S: Storage>(&'a Core<S>);
 
 impl<S: Storage> Drop for Lead<'_, S> {
@@ -103,8 +108,8 @@ impl<S: Storage> Drop for Lead<'_, S> {
 }
 
 impl<S: Storage> Core<S> {
-    /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over. The caller has set
-    /// `leader`, and passes on `wakes` afterwards.
+    /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.
+    /// The caller has set `leader`, and passes on `wakes` afterwards.
     pub fn lead(&self, stint: Stint, wakes: &mut Wakes) {
         let lead = Lead(self);
         let (mut takes_oldest, mut takes_more) = (true, true);
@@ -142,8 +147,8 @@ impl<S: Storage> Core<S> {
         self.wake_background();
     }
 
-    /// Has `wakes` run. The lead is given back meanwhile, and waiting threads may take it: a waker may call any verb.
-    /// Returns whether this thread leads again.
+    /// Has `wakes` run. The lead is given back meanwhile, and waiting threads may take it: a waker
+    /// may call any verb. Returns whether this thread leads again.
     fn pause(&self, stint: Stint, wakes: &mut Wakes) -> bool {
         if wakes.place() == Place::LogThread {
             self.hand_on(wakes);
@@ -164,7 +169,8 @@ impl<S: Storage> Core<S> {
         !std::mem::replace(&mut staging.leader, true)
     }
 
-    /// The log thread is about to run wakers, which may wait for a thread that waits for its group: that one leads.
+    /// The log thread is about to run wakers, which may wait for a thread that waits for its group:
+    /// that one leads.
     pub fn leave_log(&self, staging: &mut Staging) {
         staging.log_thread_is_out = true;
         if !staging.leader
@@ -175,7 +181,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in flight.
+    /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in
+    /// flight.
     fn take_groups(&self, log: &mut Log<S>, takes_oldest: bool) {
         let mut staging = lock(&self.staging);
         let mut next =
@@ -188,7 +195,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Notes that `group` is settled, hands over if it `is_last`, and gives its members the outcome.
+    /// Notes that `group` is settled, hands over if it `is_last`, and gives its members the
+    /// outcome.
     fn settle(
         &self,
         group: InFlight,
@@ -239,8 +247,9 @@ impl<S: Storage> Core<S> {
     fn hand_over(&self, staging: &mut Staging, wakes: &mut Wakes) {
         assert_eq!(staging.in_flight_count, 0, "a leader settles what is in flight");
         self.fail_staged(staging, wakes);
-        // The first of its threads goes on; tasks and memory-first writes are the log thread's. Where there is none, or it
-        // runs a waker, which may wait for a group behind them, the first thread that waits writes what is before it.
+        // The first of its threads goes on; tasks and memory-first writes are the log thread's.
+        // Where there is none, or it runs a waker, which may wait for a group behind them, the
+        // first thread that waits writes what is before it.
         let has_log_thread = self.options.background && !staging.log_thread_is_out;
         match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !has_log_thread) {
             Some((_, group)) => group.cell.offer_lead(),
@@ -289,8 +298,8 @@ impl<S: Storage> Core<S> {
             Err((error, buffer)) => {
                 log.flight[index].state = State::Refused(buffer);
                 let error = Error::io("a group could not be written", error);
-                // Nothing of it was written. If that is only for lack of room, and no reader has seen its records, the
-                // log goes on without it.
+                // Nothing of it was written. If that is only for lack of room, and no reader has
+                // seen its records, the log goes on without it.
                 let is_harmless =
                     error.kind() == ErrorKind::NoSpace && !self.options.durability.memory_first();
                 if !is_harmless {
@@ -301,7 +310,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Applies what the device is writing. In memory-first databases that was done when it was staged.
+    /// Applies what the device is writing. In memory-first databases that was done when it was
+    /// staged.
     fn apply_launched(&self, log: &mut Log<S>, wakes: &mut Wakes) {
         if self.options.durability.memory_first() {
             return;
@@ -334,7 +344,8 @@ impl<S: Storage> Core<S> {
         self.counters.note_log(log.counters(), log.strategy());
         let settled_ns = self.now_ns();
         let Some(group) = log.flight.front() else { return };
-        // Behind a failure everything fails, whatever the device says: its predecessors may be lost.
+        // Behind a failure everything fails, whatever the device says: its predecessors may be
+        // lost.
         let result = match group.failure.clone().or_else(|| self.health.poison()) {
             Some(error) => Err(error),
             None => Ok(()),

@@ -1,24 +1,29 @@
 //! `uarr`: an io_uring direct-I/O storage engine for Linux.
 //!
-//! Records are appended to an O_DIRECT, preallocated write-ahead log through io_uring and made durable by
-//! group commits, applied to a memory-mapped data file while the device works, and found again through
-//! a learned index. Nothing acknowledged is lost; a read costs memory latency.
+//! Records are appended to an O_DIRECT, preallocated write-ahead log through io_uring and made
+//! durable by group commits, applied to a memory-mapped data file while the device works, and found
+//! again through a learned index. Nothing acknowledged is lost; a read costs memory latency.
 //!
 //! Map of the modules, from the caller inwards:
-//! - callers see `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`, `options`, `error`, `stats`;
-//! - `core` is what they share. `commit` stages writes (`staging`), `patch` and `turns` change values in part, `lead`
-//!   brings groups (`group`) to the device; `log` and `segments` write the log, `tune` chooses how;
+//! - callers see `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`, `options`,
+//!   `error`, `stats`;
+//! - `core` is what they share. `commit` stages writes (`staging`), `patch` and `turns` change
+//!   values in part, `lead` brings groups (`group`) to the device; `log` and `segments` write the
+//!   log, `tune` chooses how;
 //! - `scan` reads the log, `chain` decides which of its groups are in force;
-//! - `store` keeps records, `table` finds them, `index_walk` visits all, `tombstones` forgets deleted keys;
-//! - `checkpoint`, `image_write`, `image` and `root` make state durable; `create`, `open`, `recovery` and `relog` begin it
-//!   and bring it back;
-//! - `jobs` drives background work; `health` says whether writes are taken, `wakes` where wakers of tasks run;
-//! - `verify` checks an open database, `histogram` counts for `stats`; `inspect`, `record_scan` and `repair` look at one
-//!   that is not open and may be damaged.
+//! - `store` keeps records, `table` finds them, `index_walk` visits all, `tombstones` forgets
+//!   deleted keys;
+//! - `checkpoint`, `image_write`, `image` and `root` make state durable; `create`, `open`,
+//!   `recovery` and `relog` begin it and bring it back;
+//! - `jobs` drives background work; `health` says whether writes are taken, `wakes` where wakers of
+//!   tasks run;
+//! - `verify` checks an open database, `histogram` counts for `stats`; `inspect`, `record_scan` and
+//!   `repair` look at one that is not open and may be damaged.
 //!
-//! The engine itself has no unsafe code. Files, time and randomness come through [`uarr_uring::Storage`], so the same
-//! code runs on io_uring, on plain system calls and in memory. Two things do not: the functions that open a directory
-//! by its path create it and look at it through the standard library, and background threads rest by the real clock.
+//! The engine itself has no unsafe code. Files, time and randomness come through
+//! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
+//! Two things do not: the functions that open a directory by its path create it and look at it
+//! through the standard library, and background threads rest by the real clock.
 
 #![forbid(unsafe_code)]
 
@@ -100,8 +105,8 @@ fn remove_if_present<S: uarr_uring::Storage>(storage: &S, path: &str) -> std::io
     }
 }
 
-/// Locks a mutex. A panic elsewhere has not left what it protects half changed: every critical section
-/// of this crate completes its change or poisons the database.
+/// Locks a mutex. A panic elsewhere has not left what it protects half changed: every critical
+/// section of this crate completes its change or poisons the database.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! GroupBuilder buffer   [ block kept for a segment header | group header | frame | frame | .. zeros ]
 //! ```
-//! A group is one write. The segment header, when a segment is begun, travels in the same write. Groups start on
-//! fresh blocks; no block is written twice in one life of the log.
+//! A group is one write. The segment header, when a segment is begun, travels in the same write.
+//! Groups start on fresh blocks; no block is written twice in one life of the log.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,8 +50,8 @@ pub(crate) struct GroupBuilder {
 }
 
 impl GroupBuilder {
-    /// An empty group in `buffer`, which nobody else holds. What is in it does not matter: every byte that goes
-    /// to the device is written before.
+    /// An empty group in `buffer`, which nobody else holds. What is in it does not matter: every
+    /// byte that goes to the device is written before.
     pub fn new(buffer: Arc<AlignedBuffer>, block_bytes: usize, first_lsn: u64) -> Self {
         let end = block_bytes + GROUP_HEADER_BYTES;
         Self {
@@ -152,8 +152,8 @@ pub(crate) struct Log<S: Storage> {
     position: LogPosition,
     /// When the active segment was begun or opened, by the clock of the storage.
     begun: Option<Duration>,
-    /// Groups taken from the staging area and not settled, oldest first. They are the log's, not the leader's: another
-    /// thread may go on with them.
+    /// Groups taken from the staging area and not settled, oldest first. They are the log's, not
+    /// the leader's: another thread may go on with them.
     pub flight: VecDeque<InFlight>,
     database: DatabaseId,
     life: u64,
@@ -208,8 +208,8 @@ impl<S: Storage> Log<S> {
         self.writer.counters()
     }
 
-    /// Sends `group` to the device, behind those that were sent before. All up to `durable_lsn` is durable.
-    /// On error nothing was written: the log goes on as if the group had never been.
+    /// Sends `group` to the device, behind those that were sent before. All up to `durable_lsn` is
+    /// durable. On error nothing was written: the log goes on as if the group had never been.
     pub fn submit(
         &mut self,
         mut group: GroupBuilder,
@@ -257,8 +257,8 @@ impl<S: Storage> Log<S> {
         self.writer.complete().expect("the leader waits only for groups it has submitted")
     }
 
-    /// Moves on to the next segment if the active one has no room for `body_bytes`, or has been active for long
-    /// enough and the next is ready.
+    /// Moves on to the next segment if the active one has no room for `body_bytes`, or has been
+    /// active for long enough and the next is ready.
     fn make_current(&mut self, body_bytes: u64, context: &SubmitContext<'_, S>) -> io::Result<()> {
         let lead_bytes = if self.position.offset == 0 { self.block_bytes as u64 } else { 0 };
         let has_room = self.position.offset + lead_bytes + body_bytes <= self.active.bytes;

@@ -27,8 +27,8 @@ use crate::turns::Waiting;
 pub(crate) const LOCK_FILE: &str = "lock";
 /// The kernel takes a moment to end a process, and the ring of one that was killed.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-/// How much longer it may take until the last write of a process that is gone has reached its device,
-/// or has failed: devices are asked again and again for that long.
+/// How much longer it may take until the last write of a process that is gone has reached its
+/// device, or has failed: devices are asked again and again for that long.
 const LAST_WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Buffers of groups: four at the device, one being filled, three in between.
 pub(crate) const BUFFER_COUNT: usize = 8;
@@ -210,7 +210,8 @@ fn log_files<S: Storage>(
             let full = full_bytes(&*active.file, root, active.number).map_err(failed)?;
             if position.offset <= active.bytes && active.bytes >= full {
                 if !active.file.is_whole().map_err(failed)? {
-                    // A copy with holes, say: the log goes on in the next one when there is something to write.
+                    // A copy with holes, say: the log goes on in the next one when there is
+                    // something to write.
                     active.bytes = position.offset;
                 }
                 return Ok((trimmed(make(position.segment))?, active, *position));

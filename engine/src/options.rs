@@ -15,7 +15,8 @@ use crate::key::KeyKind;
 pub enum Durability {
     /// Acknowledged and visible once it survives a loss of power.
     Sync,
-    /// Memory first: acknowledged and visible at once, durable at most this long plus one commit later.
+    /// Memory first: acknowledged and visible at once, durable at most this long plus one commit
+    /// later.
     Interval(Duration),
     /// Memory first: durable after `sync`, `checkpoint` or `close`.
     Manual,
@@ -39,8 +40,8 @@ impl WriteOptions {
         Self::default()
     }
 
-    /// Acknowledged only once it survives a loss of power, also in a memory-first database, where it is
-    /// visible at once. All earlier writes are durable then too.
+    /// Acknowledged only once it survives a loss of power, also in a memory-first database, where
+    /// it is visible at once. All earlier writes are durable then too.
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
@@ -181,7 +182,8 @@ impl Options {
         }
     }
 
-    /// Whether chunks of this size, those of the database or of one that is to be created, go with the address space.
+    /// Whether chunks of this size, those of the database or of one that is to be created, go with
+    /// the address space.
     pub(crate) fn check_chunks(&self, chunk_bytes: u64) -> Result<()> {
         let address_space_bytes = self.address_space_bytes;
         if chunk_bytes > address_space_bytes {
@@ -261,43 +263,47 @@ impl Builder {
         self
     }
 
-    /// Most bytes that commits share one write of the log with: a power of two from 16 KiB to 1 MiB, lowered to an
-    /// eighth of a segment where that is less. A larger batch is a group by itself. While several full groups
-    /// wait, up to four are at the device at once. Default: 256 KiB.
+    /// Most bytes that commits share one write of the log with: a power of two from 16 KiB to 1
+    /// MiB, lowered to an eighth of a segment where that is less. A larger batch is a group by
+    /// itself. While several full groups wait, up to four are at the device at once. Default: 256
+    /// KiB.
     pub fn group_bytes(mut self, bytes: usize) -> Self {
         self.options.group_bytes = bytes;
         self
     }
 
-    /// The next group after this time begins a new segment, if one is ready, however much room the old one
-    /// has. For those who carry segments away. Default: a segment is used until it is full.
+    /// The next group after this time begins a new segment, if one is ready, however much room the
+    /// old one has. For those who carry segments away. Default: a segment is used until it is full.
     pub fn segment_age(mut self, age: Duration) -> Self {
         self.options.segment_age = Some(age);
         self
     }
 
-    /// Size of a log segment: a power of two from 256 KiB to 4 GiB, fixed at creation. Default: 64 MiB.
+    /// Size of a log segment: a power of two from 256 KiB to 4 GiB, fixed at creation. Default: 64
+    /// MiB.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.options.segment_bytes = bytes;
         self
     }
 
-    /// Size of a chunk of the data file: a power of two from 64 KiB to 4 GiB, fixed at creation. Default: 64 MiB.
+    /// Size of a chunk of the data file: a power of two from 64 KiB to 4 GiB, fixed at creation.
+    /// Default: 64 MiB.
     pub fn chunk_bytes(mut self, bytes: u64) -> Self {
         self.options.chunk_bytes = bytes;
         self
     }
 
-    /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB, and one to 2^24 chunks. It
-    /// costs nothing until it is used. Where the process has less (`ulimit -v`, or many databases), less is
-    /// reserved, at least 64 MiB and what the file has: [`crate::Stats`] says how much. Default: 1 TiB.
+    /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB, and one
+    /// to 2^24 chunks. It costs nothing until it is used. Where the process has less (`ulimit -v`,
+    /// or many databases), less is reserved, at least 64 MiB and what the file has:
+    /// [`crate::Stats`] says how much. Default: 1 TiB.
     pub fn address_space_bytes(mut self, bytes: u64) -> Self {
         self.options.address_space_bytes = bytes;
         self
     }
 
-    /// A checkpoint is taken when the log has grown by this many bytes since the last one, or by twice the
-    /// size of the index image if that is more: 4 KiB or more. Default: 256 MiB.
+    /// A checkpoint is taken when the log has grown by this many bytes since the last one, or by
+    /// twice the size of the index image if that is more: 4 KiB or more. Default: 256 MiB.
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
         self.options.checkpoint_log_bytes = bytes;
         self
@@ -338,8 +344,8 @@ impl Builder {
     }
 }
 
-/// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`: something else is.
-/// A file system that cannot answer is no missing directory.
+/// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`:
+/// something else is. A file system that cannot answer is no missing directory.
 pub(crate) fn check_directory(path: &Path) -> Result<()> {
     let shown = path.display();
     let refuse =

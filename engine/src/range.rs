@@ -16,12 +16,14 @@ use crate::table::Direction;
 const WINDOW_COUNT_MIN: usize = 16;
 const WINDOW_COUNT_MAX: usize = 256;
 
-/// Records on their way from memory while one is looked at: as many as a processor core waits for at a time.
+/// Records on their way from memory while one is looked at: as many as a processor core waits for
+/// at a time.
 const RECORDS_AHEAD: usize = 8;
 
-/// Records of a key range in key order, as of the moment the iterator was made: what is written or deleted
-/// later is not seen. `rev()` walks from the end. A damaged record, if its key may lie in the range, ends the iterator
-/// with the error that names it; what lies behind can be read from another key on.
+/// Records of a key range in key order, as of the moment the iterator was made: what is written or
+/// deleted later is not seen. `rev()` walks from the end. A damaged record, if its key may lie in
+/// the range, ends the iterator with the error that names it; what lies behind can be read from
+/// another key on.
 pub struct Range<'a, S: Storage> {
     core: &'a Core<S>,
     lsn: u64,
@@ -118,8 +120,8 @@ impl End<'_> {
         let count = self.window_count;
         let mut locators = Vec::with_capacity(count);
         if let Some((key, locator)) = self.passed {
-            // Records need not have the keys under which an image of other bytes names them: the walk goes on all
-            // the same, and only forward.
+            // Records need not have the keys under which an image of other bytes names them: the
+            // walk goes on all the same, and only forward.
             let goes_on = |before: &[u8]| match direction {
                 Direction::Forward => before < key,
                 Direction::Backward => before > key,

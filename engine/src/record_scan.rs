@@ -105,7 +105,8 @@ impl<'a, F: StorageFile> Window<'a, F> {
         Ok(self.bytes.get(start..start + len))
     }
 
-    /// Where the file goes on at or behind `offset` if there is a hole of the file system, which reads as zeros.
+    /// Where the file goes on at or behind `offset` if there is a hole of the file system, which
+    /// reads as zeros.
     pub fn behind_hole(&self, offset: u64) -> Result<u64> {
         Ok(self.file.next_data(offset).map_err(failed)?.unwrap_or(self.file_bytes))
     }

@@ -1,18 +1,20 @@
 //! Opening a database that exists: superblock, index image, log.
 //!
 //! 1. The superblock slot with the highest generation names the last two checkpoints.
-//! 2. The index image of the newer one is loaded; if it is damaged, the older one and more of the log serve.
-//! 3. The log is read from the checkpoint to its end. Nothing was written so far: if something is missing, all is as
-//!    it was found.
-//! 4. If a slot names a newer checkpoint than the one used, or cannot be read, both slots get to name the used one
-//!    alone: the next steps touch what a newer one calls durable, and it might be readable again tomorrow.
+//! 2. The index image of the newer one is loaded; if it is damaged, the older one and more of the
+//!    log serve.
+//! 3. The log is read from the checkpoint to its end. Nothing was written so far: if something is
+//!    missing, all is as it was found.
+//! 4. If a slot names a newer checkpoint than the one used, or cannot be read, both slots get to
+//!    name the used one alone: the next steps touch what a newer one calls durable, and it might be
+//!    readable again tomorrow.
 //! 5. What stands in the data file behind every checkpoint is given up ([`StorageFile::renew`]).
-//! 6. The log is replayed. Each frame names the address of its record: records before the checkpoint's `data_tail`
-//!    are durable in the data file and only indexed, others are written again to the same place. Replaying
-//!    twice gives the same as once.
-//! 7. Groups that no later one proves durable are written again, to a new segment ([`crate::relog`]), before anyone
-//!    sees what they say, and a new life number is written: from now on nothing that stands behind the end of
-//!    the log can be taken for part of it.
+//! 6. The log is replayed. Each frame names the address of its record: records before the
+//!    checkpoint's `data_tail` are durable in the data file and only indexed, others are written
+//!    again to the same place. Replaying twice gives the same as once.
+//! 7. Groups that no later one proves durable are written again, to a new segment
+//!    ([`crate::relog`]), before anyone sees what they say, and a new life number is written: from
+//!    now on nothing that stands behind the end of the log can be taken for part of it.
 //!
 //! After an orderly close steps 3 to 7 have nothing to do but the life number.
 //!
@@ -142,7 +144,8 @@ pub(crate) fn recover<S: Storage>(
         }
         report.notes.push(lost);
     }
-    // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be read.
+    // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be
+    // read.
     report.clean = says_closed && report.notes.is_empty();
     let source = Source { storage, present: &present, checkpoint };
     let table = (key_kind, entries);
@@ -185,7 +188,8 @@ fn recover_unclean<S: Storage>(
     let Source { storage, present, checkpoint } = *source;
     let strict = options.recovery == RecoveryMode::Strict;
     let read = read_log(source, root, strict, &mut report)?;
-    // If a slot cannot be read, so perhaps cannot the start of the last open, which had skipped already.
+    // If a slot cannot be read, so perhaps cannot the start of the last open, which had skipped
+    // already.
     let opens = if report.notes.is_empty() { 1 } else { 2 };
     let next_lsn = lsn_after(read.end.lsn.max(root.block.next_lsn.get()), opens)?;
     let life = next_life(storage, root.latest_life().max(read.latest_life), opens)?;
@@ -207,14 +211,15 @@ fn recover_unclean<S: Storage>(
     Ok(replay.into_recovered(log, next_lsn, life, report))
 }
 
-/// The first LSN that was surely never given out, when `highest` may have been and `skips` opens after it have
-/// perhaps left no trace.
+/// The first LSN that was surely never given out, when `highest` may have been and `skips` opens
+/// after it have perhaps left no trace.
 fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
     let after = (highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP);
     if after > LSN_MAX { Err(used_up("LSN", highest)) } else { Ok(after) }
 }
 
-/// A life number that no open had, when `latest` is the latest known and `opens` may have followed, this one included.
+/// A life number that no open had, when `latest` is the latest known and `opens` may have followed,
+/// this one included.
 fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
     let high = (latest >> 32) + opens;
     if high >= LIFE_COUNT_MAX {
@@ -228,8 +233,8 @@ fn used_up(what: &str, last: u64) -> Error {
     Error::corrupt(ROOT_FILE, 0, None, "superblock", detail)
 }
 
-/// Both slots get to name `used` alone, and images of others are removed. The log must still be readable as far as any
-/// of them found it durable.
+/// Both slots get to name `used` alone, and images of others are removed. The log must still be
+/// readable as far as any of them found it durable.
 fn give_up_newer<S: Storage>(
     storage: &S,
     root: &mut Root<S>,
@@ -264,8 +269,9 @@ fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S:
     Ok(data_file)
 }
 
-/// Gives up what stands behind all checkpoints: the log, which was read to its end, has what counts of it. A page of it
-/// whose write-back failed would otherwise pass for written, and a record that was cut would stay readable.
+/// Gives up what stands behind all checkpoints: the log, which was read to its end, has what counts
+/// of it. A page of it whose write-back failed would otherwise pass for written, and a record that
+/// was cut would stay readable.
 fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     let failed = |error| Error::io("cannot renew the end of the data file", error);
     let bytes = data_file.len().map_err(failed)?;
@@ -354,7 +360,8 @@ struct ReadLog {
     bytes: u64,
 }
 
-/// Reads the log from the checkpoint to its end and writes nothing. Errors if something acknowledged is missing.
+/// Reads the log from the checkpoint to its end and writes nothing. Errors if something
+/// acknowledged is missing.
 fn read_log<S: Storage>(
     source: &Source<'_, S>,
     root: &Root<S>,
@@ -448,8 +455,9 @@ fn replay_log<S: Storage>(
     Ok(())
 }
 
-/// The segment in which replay starts must be there, and all from it on must have their full length: a segment
-/// gets its number only when all of it is written and durable, so a shorter one was cut. Returns their lengths.
+/// The segment in which replay starts must be there, and all from it on must have their full
+/// length: a segment gets its number only when all of it is written and durable, so a shorter one
+/// was cut. Returns their lengths.
 fn check_segments<S: Storage>(
     source: &Source<'_, S>,
     root: &Superblock,
@@ -477,8 +485,8 @@ fn check_segments<S: Storage>(
     Ok(lens)
 }
 
-/// Maps the data file over as much address space as was asked for, or over less where there is less: then half of
-/// what could be had is left to others. Returns how much it is.
+/// Maps the data file over as much address space as was asked for, or over less where there is
+/// less: then half of what could be had is left to others. Returns how much it is.
 fn map_data<S: Storage>(
     storage: &S,
     data_file: &S::File,
@@ -527,8 +535,8 @@ struct Replay<S: Storage> {
     chunk_bytes: u64,
     address_space_bytes: u64,
     strict: bool,
-    /// Addresses of records that patches led to and that cannot be computed again, with the damaged record each
-    /// builds upon.
+    /// Addresses of records that patches led to and that cannot be computed again, with the damaged
+    /// record each builds upon.
     lost: BTreeMap<u64, Locator>,
 }
 
@@ -549,8 +557,8 @@ impl<S: Storage> Replay<S> {
         let (reserve, map, writer) =
             map_data(storage, &data_file, options, chunk_bytes, &readable)?;
         let mut appender = Appender::new(writer, root.database, chunk_bytes);
-        // The file may be a copy with holes: what is written through the map is really allocated before. If there
-        // is no room for it now, reading goes on, and writers get the error.
+        // The file may be a copy with holes: what is written through the map is really allocated
+        // before. If there is no room for it now, reading goes on, and writers get the error.
         match appender.grow(bytes / chunk_bytes * chunk_bytes) {
             Err(error) if !lacks_room(&error) => {
                 return Err(Error::io("cannot extend the data file", error));
@@ -558,7 +566,8 @@ impl<S: Storage> Replay<S> {
             _ => {}
         }
         let store = RecordStore::new(map, &root.database, options.verify, data_tail);
-        // Half of it is nowhere on disk: a copy of the database does not help to make keys that collide in it.
+        // Half of it is nowhere on disk: a copy of the database does not help to make keys that
+        // collide in it.
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
@@ -634,7 +643,8 @@ impl<S: Storage> Replay<S> {
         record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
     }
 
-    /// Applies a frame; one that is applied already changes nothing. Later records have higher addresses.
+    /// Applies a frame; one that is applied already changes nothing. Later records have higher
+    /// addresses.
     fn apply(&mut self, frame: Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(&frame);

@@ -1,18 +1,20 @@
 //! Going on after a crash: the end of the log is written again, to a new place.
 //!
-//! Groups at the end of the log that no later one proves durable can be read, but perhaps only from a cache: their
-//! flush may have failed, or never been asked for. To flush them again is not enough, since a device that gave a write
-//! up has nothing left to flush and says "fine". To write them again in place is too much: a torn write may
-//! destroy what was durable. So:
-//! 1. A segment without a number gets a header of the new life, then the unproven groups, frame for frame. They
-//!    name the same previous LSNs as before, and call everything up to their own end durable.
+//! Groups at the end of the log that no later one proves durable can be read, but perhaps only from
+//! a cache: their flush may have failed, or never been asked for. To flush them again is not
+//! enough, since a device that gave a write up has nothing left to flush and says "fine". To write
+//! them again in place is too much: a torn write may destroy what was durable. So:
+//! 1. A segment without a number gets a header of the new life, then the unproven groups, frame for
+//!    frame. They name the same previous LSNs as before, and call everything up to their own end
+//!    durable.
 //! 2. It is made durable, whole.
 //! 3. It gets the next number, by rename, and the name is made durable.
 //! 4. The superblock gets the new life, and the log goes on behind the copy.
 //!
-//! A death before 3 leaves the old groups in force, one after it the copy, which is complete by then: readers take the
-//! groups that were written last ([`crate::chain`]). Without unproven groups the segment has a header alone. So no
-//! write of a new life ever comes near a block of an older one.
+//! A death before 3 leaves the old groups in force, one after it the copy, which is complete by
+//! then: readers take the groups that were written last ([`crate::chain`]). Without unproven groups
+//! the segment has a header alone. So no write of a new life ever comes near a block of an older
+//! one.
 
 use std::io;
 
@@ -26,7 +28,8 @@ use crate::error::{Error, Result};
 use crate::log::LogPosition;
 use crate::segments::{UNFINISHED, WAL_DIR, remove_unfinished, segment_path};
 
-/// Room of a segment that is made here, so that opening need not wait for the zeros of a regular one.
+/// Room of a segment that is made here, so that opening need not wait for the zeros of a regular
+/// one.
 const ROOM_BYTES: u64 = 4 << 20;
 /// Zeros are written in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -41,8 +44,8 @@ pub(crate) struct OldLog<'a> {
     pub unproven: &'a [GroupHeader],
 }
 
-/// Begins a segment of `life` with the unproven groups. Returns the place behind them, where the log goes on, and the
-/// segments that are there now.
+/// Begins a segment of `life` with the unproven groups. Returns the place behind them, where the
+/// log goes on, and the segments that are there now.
 pub(crate) fn go_on_afresh<S: Storage>(
     storage: &S,
     log: &OldLog<'_>,
@@ -86,7 +89,8 @@ pub(crate) fn go_on_afresh<S: Storage>(
     Ok((LogPosition { segment: number, offset, lsn: log.end.lsn }, present))
 }
 
-/// A segment with room for `bytes` of which no group was ever read or will be: prepared and not begun.
+/// A segment with room for `bytes` of which no group was ever read or will be: prepared and not
+/// begun.
 fn spare_segment<S: Storage>(storage: &S, log: &OldLog<'_>, bytes: u64) -> Result<Option<u64>> {
     let block_bytes = log.root.block_bytes.get() as usize;
     let mut buffer = AlignedBuffer::new(2 * block_bytes);
@@ -107,7 +111,8 @@ fn spare_segment<S: Storage>(storage: &S, log: &OldLog<'_>, bytes: u64) -> Resul
     Ok(None)
 }
 
-/// A new file of zeros with room for more than `used_bytes`, or just for them where there is no more.
+/// A new file of zeros with room for more than `used_bytes`, or just for them where there is no
+/// more.
 fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Result<S::File> {
     let room_bytes = used_bytes.max(ROOM_BYTES.min(log.root.segment_bytes.get()));
     let allocate = |bytes| {

@@ -12,11 +12,11 @@
 //! What *visible* means then. A group is in the log whole or not at all, and a batch lies in one
 //! group, so frames of whole groups never tell half of a batch. The data file alone may: its pages
 //! reach the device at any time, in part. So a record from there counts only if it lies before the
-//! data tail of a checkpoint, or its LSN is not above one that a group or a checkpoint calls durable,
-//! or the log has its frame's header. LSNs that an earlier recovery cut are named by the first group
-//! behind them, whose `previous_lsn` lies before them: they never count. What was damaged in both
-//! places is lost, and with it an older version of its key, or a deleted one, may come back: that is
-//! why damage is listed, with LSNs where they are known.
+//! data tail of a checkpoint, or its LSN is not above one that a group or a checkpoint calls
+//! durable, or the log has its frame's header. LSNs that an earlier recovery cut are named by the
+//! first group behind them, whose `previous_lsn` lies before them: they never count. What was
+//! damaged in both places is lost, and with it an older version of its key, or a deleted one, may
+//! come back: that is why damage is listed, with LSNs where they are known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -49,11 +49,11 @@ const GROUP_RECORD_COUNT_MAX: usize = 1 << 20;
 /// What to give up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairMode {
-    /// Everything behind the place where the log can no longer be read in order: what is kept is the
-    /// database as of one moment, but for damaged records.
+    /// Everything behind the place where the log can no longer be read in order: what is kept is
+    /// the database as of one moment, but for damaged records.
     Tolerate,
-    /// Only what is damaged itself: records behind a damaged part of the log are kept too. Where the log is not
-    /// damaged, nothing behind its end counts, as for opening.
+    /// Only what is damaged itself: records behind a damaged part of the log are kept too. Where
+    /// the log is not damaged, nothing behind its end counts, as for opening.
     Salvage,
 }
 
@@ -121,8 +121,8 @@ pub fn repair<S: Storage, T: Storage>(
     rescue.write(target)
 }
 
-/// The highest LSN that is taken: where the log ends for recovery, too. If it may have been cut there by damage, salvage
-/// goes on behind, and says so.
+/// The highest LSN that is taken: where the log ends for recovery, too. If it may have been cut
+/// there by damage, salvage goes on behind, and says so.
 fn ceiling<S: Storage>(
     source: &Inspector<S>,
     mode: RepairMode,

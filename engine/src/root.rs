@@ -47,7 +47,8 @@ impl<S: Storage> Root<S> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot open the superblock", error)),
         };
-        // A copy may have holes or share its space: a lack of room shows now, before a slot is written.
+        // A copy may have holes or share its space: a lack of room shows now, before a slot is
+        // written.
         file.len()
             .and_then(|bytes| file.allocate(0, bytes.min(2 * SLOT_STRIDE_BYTES)))
             .map_err(|error| Error::io("cannot take room for the superblock", error))?;
@@ -83,15 +84,17 @@ impl<S: Storage> Root<S> {
         self.block.life.get().max(self.other.as_ref().map_or(0, |other| other.life.get()))
     }
 
-    /// Changes the superblock, and the other slot says the same: nothing that stood in either counts any longer.
+    /// Changes the superblock, and the other slot says the same: nothing that stood in either
+    /// counts any longer.
     pub fn write_both(&mut self, change: impl Fn(&mut Superblock)) -> io::Result<()> {
         // The slot that is not in force comes first; it may be the one that cannot be read.
         self.write(&change)?;
         self.write(&change)
     }
 
-    /// Changes the superblock: the next generation goes to the other slot, durably. After an error the slot is unknown:
-    /// it is never written a second time with the same generation and other content.
+    /// Changes the superblock: the next generation goes to the other slot, durably. After an error
+    /// the slot is unknown: it is never written a second time with the same generation and other
+    /// content.
     pub fn write(&mut self, change: impl FnOnce(&mut Superblock)) -> io::Result<()> {
         let mut block = self.block.clone();
         change(&mut block);
@@ -101,7 +104,8 @@ impl<S: Storage> Root<S> {
         let slot = 1 - self.slot;
         let mut bytes = AlignedBuffer::new(self.slot_bytes);
         bytes[..SLOT_BYTES].copy_from_slice(&block.to_slot());
-        // From here on the slot may be on the device, in part or as a whole, whatever the answer is.
+        // From here on the slot may be on the device, in part or as a whole, whatever the answer
+        // is.
         self.file
             .write_at(&bytes[..self.slot_bytes], slot * SLOT_STRIDE_BYTES)
             .and_then(|()| self.file.make_durable())

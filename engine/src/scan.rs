@@ -1,12 +1,13 @@
 //! Reading the log forward, group by group, and judging where it ends.
 //!
-//! A group counts if it is valid in its place, of no earlier life than the one before, and names that
-//! one's last LSN as its `previous_lsn`: so neither stale nor missing groups go unnoticed. The log goes on in the
-//! same segment or, with the same chain of LSNs, at the start of a later one; where both have a whole group, with
-//! the one that was written last ([`crate::chain`]).
+//! A group counts if it is valid in its place, of no earlier life than the one before, and names
+//! that one's last LSN as its `previous_lsn`: so neither stale nor missing groups go unnoticed. The
+//! log goes on in the same segment or, with the same chain of LSNs, at the start of a later one;
+//! where both have a whole group, with the one that was written last ([`crate::chain`]).
 //!
-//! Where it ends, everything behind is looked at once more: a group that was written when the log was known
-//! durable beyond the end proves that something acknowledged is missing. That is damage, not a torn tail.
+//! Where it ends, everything behind is looked at once more: a group that was written when the log
+//! was known durable beyond the end proves that something acknowledged is missing. That is damage,
+//! not a torn tail.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,8 +29,8 @@ const READ_BYTES_FIRST: u64 = 64 << 10;
 const READ_BYTES_MAX: u64 = 1 << 20;
 /// Holes of a segment are looked for at multiples of this.
 const HOLE_BYTES: u64 = 1 << 20;
-/// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode is
-/// strict: then everywhere.
+/// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode
+/// is strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;
 
 /// Reads groups from a position on.
@@ -46,7 +47,8 @@ pub(crate) struct LogReader<'a, S: Storage> {
     latest_life: u64,
     /// The highest LSN that a group read so far calls durable.
     proven_lsn: u64,
-    /// The segments behind the start, by the LSN that their first group goes on from; found when first needed.
+    /// The segments behind the start, by the LSN that their first group goes on from; found when
+    /// first needed.
     beginnings: Option<BTreeMap<u64, Vec<u64>>>,
     segment: Option<OpenSegment<S::File>>,
     buffer: AlignedBuffer,
@@ -179,8 +181,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         Chain { life: self.life, lsn: self.position.lsn }
     }
 
-    /// Header of a group at `place` that comes next in the chain; its frames are not looked at. Inner error: there is
-    /// none, and what is wrong with what looks like one.
+    /// Header of a group at `place` that comes next in the chain; its frames are not looked at.
+    /// Inner error: there is none, and what is wrong with what looks like one.
     fn header_at(
         &mut self,
         place: LogPosition,
@@ -193,7 +195,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
             }
             match SegmentHeader::load(self.bytes_at(0), &self.database, number) {
                 Ok(header) => {
-                    // A group of an earlier life behind it was cut when it had no header of its segment.
+                    // A group of an earlier life behind it was cut when it had no header of its
+                    // segment.
                     if is_earlier_life(chain.life, header.life.get()) {
                         chain.life = header.life.get();
                     }
@@ -332,7 +335,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         Ok(None)
     }
 
-    /// Where the segment that was read last goes on at or behind `offset`, if there is a hole of the file system.
+    /// Where the segment that was read last goes on at or behind `offset`, if there is a hole of
+    /// the file system.
     fn behind_hole(&self, offset: u64) -> Result<u64> {
         let Some(segment) = &self.segment else { return Ok(offset) };
         let failed =
@@ -341,8 +345,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         Ok(data / self.block_bytes * self.block_bytes)
     }
 
-    /// Brings `len` bytes at `offset` of segment `number` into the buffer. `false` if the file ends before
-    /// or is not there.
+    /// Brings `len` bytes at `offset` of segment `number` into the buffer. `false` if the file ends
+    /// before or is not there.
     fn read(&mut self, number: u64, offset: u64, len: u64) -> Result<bool> {
         let what = || format!("cannot read {}", segment_path(number));
         if self.segment.as_ref().is_none_or(|segment| segment.number != number) {
@@ -385,7 +389,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 }
 
-/// What is wrong with a structure; nothing if it is a valid one of another place or database, or none at all.
+/// What is wrong with a structure; nothing if it is a valid one of another place or database, or
+/// none at all.
 fn unless_stale(defect: Defect) -> Option<Defect> {
     match defect {
         Defect::Magic | Defect::Position { .. } | Defect::Database => None,

@@ -1,23 +1,28 @@
 //! Log segments as files: names, preparation ahead of use, recycling.
 //!
 //! Life of a segment:
-//! 1. *ready*: allocated, written with zeros or recycled, durable under the number it will have. Zeros are
-//!    needed: a write to blocks that are only allocated is durable no earlier than the file system's journal,
-//!    which a file system that shuts down may lose although it said that the write was durable;
+//! 1. *ready*: allocated, written with zeros or recycled, durable under the number it will have.
+//!    Zeros are needed: a write to blocks that are only allocated is durable no earlier than the
+//!    file system's journal, which a file system that shuts down may lose although it said that the
+//!    write was durable;
 //! 2. *active*: the log appends to it; 3. *sealed*: full, needed by a kept checkpoint;
-//! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the pool is full.
+//! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the
+//!    pool is full.
 //!
-//! Room is there before a group is staged. Everything staged and not submitted fits, in order, into the active segment
-//! and the ready ones, because one of these holds ([`Segments::have_room`]):
-//! - all of it fits into the active segment, or into one ready segment: wherever the log moves on, the rest fits;
-//! - there are two ready segments for each large group, and one more. Small groups between two large ones fit into one
-//!   segment, as all small ones together do; so does each large group. This also bounds the ready ones: large groups
-//!   gather only while the first condition holds for them, else there is one at a time.
+//! Room is there before a group is staged. Everything staged and not submitted fits, in order, into
+//! the active segment and the ready ones, because one of these holds ([`Segments::have_room`]):
+//! - all of it fits into the active segment, or into one ready segment: wherever the log moves on,
+//!   the rest fits;
+//! - there are two ready segments for each large group, and one more. Small groups between two
+//!   large ones fit into one segment, as all small ones together do; so does each large group. This
+//!   also bounds the ready ones: large groups gather only while the first condition holds for them,
+//!   else there is one at a time.
 //!
-//! A group that is longer than a regular segment gets one of its own, which is removed when it is released.
+//! A group that is longer than a regular segment gets one of its own, which is removed when it is
+//! released.
 //!
-//! Numbers rise and are never used twice, so nothing left in a recycled file is ever taken for new: segment
-//! and group headers carry the number they were written under.
+//! Numbers rise and are never used twice, so nothing left in a recycled file is ever taken for new:
+//! segment and group headers carry the number they were written under.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -39,16 +44,19 @@ pub(crate) const WAL_DIR: &str = "wal";
 pub(crate) const UNFINISHED: &str = "wal/segment.new";
 /// Free segments beyond this many are removed.
 const FREE_COUNT_MAX: usize = 8;
-/// When the database rests or is closed, that many segments are kept besides those that hold the log.
+/// When the database rests or is closed, that many segments are kept besides those that hold the
+/// log.
 const SPARE_COUNT_AT_REST: usize = 1;
 /// Large groups, each in memory of its own, gather up to this many bytes.
 const LARGE_STAGED_BYTES_MAX: u64 = 16 << 20;
-/// The next segment is made when this part of the active one is used: a database that is written to now and then needs
-/// none.
+/// The next segment is made when this part of the active one is used: a database that is written to
+/// now and then needs none.
 const BEGUN_PART: u64 = 16;
-/// Zeros are written in pieces of this size: a commit that meets one at the device waits no longer than it takes.
+/// Zeros are written in pieces of this size: a commit that meets one at the device waits no longer
+/// than it takes.
 const PIECE_BYTES: u64 = 64 << 10;
-/// Of this size where commits would have to wait for the last of them: devices write large pieces twice as fast.
+/// Of this size where commits would have to wait for the last of them: devices write large pieces
+/// twice as fast.
 const HURRIED_PIECE_BYTES: u64 = 1 << 20;
 
 /// Path of segment `number`.
@@ -61,7 +69,8 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
     number_in(name.strip_suffix(".wal")?)
 }
 
-/// The number in a file name: 16 hexadecimal digits. Numbers that no program reaches are names of other files.
+/// The number in a file name: 16 hexadecimal digits. Numbers that no program reaches are names of
+/// other files.
 pub(crate) fn number_in(digits: &str) -> Option<u64> {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let is_name = digits.len() == 16 && digits.bytes().all(is_digit);
@@ -69,7 +78,8 @@ pub(crate) fn number_in(digits: &str) -> Option<u64> {
     (number < NUMBER_MAX).then_some(number)
 }
 
-/// Bytes that segment `number` has if none were cut off: those of its header, or the regular ones if it was not begun.
+/// Bytes that segment `number` has if none were cut off: those of its header, or the regular ones
+/// if it was not begun.
 pub(crate) fn full_bytes<F: StorageFile>(
     file: &F,
     root: &Superblock,
@@ -95,10 +105,12 @@ pub(crate) struct Segments<F> {
     ready_count: AtomicUsize,
     /// Bytes left in the active segment. Changed under the lock of `pool`.
     active_room: AtomicU64,
-    /// Bytes of groups that were staged, and of those that were then submitted or dropped. Both only grow.
+    /// Bytes of groups that were staged, and of those that were then submitted or dropped. Both
+    /// only grow.
     staged_bytes: AtomicU64,
     submitted_bytes: AtomicU64,
-    /// Groups larger than a pooled buffer, and their bytes in memory, from staging until they are settled.
+    /// Groups larger than a pooled buffer, and their bytes in memory, from staging until they are
+    /// settled.
     large_count: AtomicUsize,
     large_bytes: AtomicU64,
     regular_bytes: u64,
@@ -131,8 +143,8 @@ struct Pool<F> {
 }
 
 impl<F> Pool<F> {
-    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt that failed may
-    /// have left a file under it.
+    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt
+    /// that failed may have left a file under it.
     fn give_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
@@ -140,8 +152,9 @@ impl<F> Pool<F> {
 }
 
 impl<F: StorageFile> Segments<F> {
-    /// `present` are the numbers of all segment files, `needed` those that a kept checkpoint may read, `active` the one
-    /// being written; others were prepared but never begun, or are not needed any more.
+    /// `present` are the numbers of all segment files, `needed` those that a kept checkpoint may
+    /// read, `active` the one being written; others were prepared but never begun, or are not
+    /// needed any more.
     pub fn new(
         present: &[u64],
         needed: RangeInclusive<u64>,
@@ -221,8 +234,8 @@ impl<F: StorageFile> Segments<F> {
         self.large_count.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a large group of `bytes` may be staged now: alone, or with others while one segment holds them all with
-    /// the `small_bytes_max` of small groups that may gather around them.
+    /// Whether a large group of `bytes` may be staged now: alone, or with others while one segment
+    /// holds them all with the `small_bytes_max` of small groups that may gather around them.
     pub fn admit_large(&self, bytes: u64, small_bytes_max: u64) -> bool {
         let large_bytes = self.large_bytes.load(Ordering::Relaxed) + bytes;
         let all_bytes = self.unsubmitted_bytes() + bytes + small_bytes_max;
@@ -232,21 +245,22 @@ impl<F: StorageFile> Segments<F> {
 
     /// Bytes that are staged and not submitted.
     fn unsubmitted_bytes(&self) -> u64 {
-        // Read in this order the difference is never too small: what is submitted was staged before.
+        // Read in this order the difference is never too small: what is submitted was staged
+        // before.
         let submitted = self.submitted_bytes.load(Ordering::Acquire);
         self.staged_bytes.load(Ordering::Relaxed) - submitted
     }
 
-    /// Whether `demand`, behind all that is staged, is sure to find room. The caller holds the staging area, or the lock
-    /// under which segments are made.
+    /// Whether `demand`, behind all that is staged, is sure to find room. The caller holds the
+    /// staging area, or the lock under which segments are made.
     pub fn have_room(&self, demand: Demand) -> bool {
         let needed = self.unsubmitted_bytes() + demand.bytes;
         let is_small = !demand.is_large && !self.have_large();
         if self.active_room() >= needed || (is_small && self.ready_count() > 0) {
             return true;
         }
-        // Read one after the other these need not belong together: only under the lock is it certain that there is
-        // no room, and a writer that hears so makes a whole segment.
+        // Read one after the other these need not belong together: only under the lock is it
+        // certain that there is no room, and a writer that hears so makes a whole segment.
         let pool = self.pool();
         let needed = self.unsubmitted_bytes() + demand.bytes;
         let large_count = self.large_count.load(Ordering::Relaxed) + usize::from(demand.is_large);
@@ -255,7 +269,8 @@ impl<F: StorageFile> Segments<F> {
             || (demand.bytes <= self.regular_bytes && pool.ready.len() > 2 * large_count)
     }
 
-    /// Whether the log has come so far that the next segment should be made; `ages` if segments are left for their age.
+    /// Whether the log has come so far that the next segment should be made; `ages` if segments are
+    /// left for their age.
     pub fn need_next(&self, ages: bool) -> bool {
         let begun_bytes = if ages { 1 } else { self.regular_bytes / BEGUN_PART };
         self.ready_count() == 0
@@ -263,8 +278,8 @@ impl<F: StorageFile> Segments<F> {
             && self.active_room().saturating_add(begun_bytes) <= self.regular_bytes
     }
 
-    /// Takes the next ready segment of at least `bytes`, which is the active one from now on. Smaller ones before it
-    /// become free: numbers are used in order.
+    /// Takes the next ready segment of at least `bytes`, which is the active one from now on.
+    /// Smaller ones before it become free: numbers are used in order.
     pub fn take(&self, bytes: u64) -> Option<Segment<F>> {
         let mut pool = self.pool();
         let index = pool.ready.iter().position(|segment| segment.bytes >= bytes)?;
@@ -304,8 +319,9 @@ impl<F: StorageFile> Segments<F> {
         pool.free.extend::<Vec<u64>>(released);
     }
 
-    /// Makes one more segment ready at once, with room for `bytes` at least, and finishes the one that was
-    /// being made, without a rest between the zeros: the caller waits. One caller at a time.
+    /// Makes one more segment ready at once, with room for `bytes` at least, and finishes the one
+    /// that was being made, without a rest between the zeros: the caller waits. One caller at a
+    /// time.
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
@@ -322,9 +338,9 @@ impl<F: StorageFile> Segments<F> {
         Ok(())
     }
 
-    /// Does a piece of the work of making a segment of regular size ready. One caller at a time. Returns how
-    /// many bytes are still to be written. Pieces are large when that is far more than the `in_time` bytes that the
-    /// log may take until then.
+    /// Does a piece of the work of making a segment of regular size ready. One caller at a time.
+    /// Returns how many bytes are still to be written. Pieces are large when that is far more than
+    /// the `in_time` bytes that the log may take until then.
     pub fn prepare_piece<S: Storage<File = F>>(
         &self,
         storage: &S,
@@ -342,8 +358,8 @@ impl<F: StorageFile> Segments<F> {
         Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes))
     }
 
-    /// Goes on with the segment that is being made, and gives it its number when it is whole. Returns how many
-    /// bytes are still to be written.
+    /// Goes on with the segment that is being made, and gives it its number when it is whole.
+    /// Returns how many bytes are still to be written.
     fn advance<S: Storage<File = F>>(
         &self,
         storage: &S,
@@ -371,7 +387,8 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
-    /// Takes up a segment that has just got its number. It is opened under its name, which errors will tell.
+    /// Takes up a segment that has just got its number. It is opened under its name, which errors
+    /// will tell.
     fn add_ready<S: Storage<File = F>>(
         &self,
         storage: &S,
@@ -385,7 +402,8 @@ impl<F: StorageFile> Segments<F> {
         Ok(())
     }
 
-    /// Makes a free segment of regular size ready under a new number, if there is one. Others are removed.
+    /// Makes a free segment of regular size ready under a new number, if there is one. Others are
+    /// removed.
     fn recycle<S: Storage<File = F>>(&self, storage: &S) -> io::Result<bool> {
         loop {
             let (free, number) = {
@@ -406,8 +424,8 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
-    /// Removes one free segment that the pool does not want to keep, if there is one: of odd size, or beyond what is
-    /// kept. Returns whether it did.
+    /// Removes one free segment that the pool does not want to keep, if there is one: of odd size,
+    /// or beyond what is kept. Returns whether it did.
     pub fn trim<S: Storage>(&self, storage: &S, is_at_rest: bool) -> io::Result<bool> {
         let surplus = {
             let mut pool = self.pool();
@@ -427,8 +445,8 @@ impl<F: StorageFile> Segments<F> {
         storage.remove(&segment_path(number)).map(|()| true)
     }
 
-    /// Frees the ready segments that a database at rest does not keep. The caller holds the staging area, where nothing
-    /// is staged.
+    /// Frees the ready segments that a database at rest does not keep. The caller holds the staging
+    /// area, where nothing is staged.
     pub fn release_ready(&self) {
         let mut pool = self.pool();
         if self.unsubmitted_bytes() > 0 || self.have_large() {
@@ -442,12 +460,14 @@ impl<F: StorageFile> Segments<F> {
         self.ready_count.store(pool.ready.len(), Ordering::Release);
     }
 
-    /// Whether the next piece of work needs no more room than there is: a segment is being made, or one is free.
+    /// Whether the next piece of work needs no more room than there is: a segment is being made, or
+    /// one is free.
     pub fn have_started(&self) -> bool {
         lock(&self.unfinished).is_some() || !self.pool().free.is_empty()
     }
 
-    /// Removes what is not needed at once, for a file that finds no room. Returns whether there was anything.
+    /// Removes what is not needed at once, for a file that finds no room. Returns whether there was
+    /// anything.
     pub fn make_way<S: Storage>(&self, storage: &S) -> io::Result<bool> {
         let free = std::mem::take(&mut self.pool().free);
         let is_unfinished = lock(&self.unfinished).is_some();
@@ -472,8 +492,8 @@ impl<F: StorageFile> Segments<F> {
     }
 }
 
-/// Whether a segment with `left` bytes to be written will not be ready when the log has taken `in_time` more bytes,
-/// unless it gets most of the device.
+/// Whether a segment with `left` bytes to be written will not be ready when the log has taken
+/// `in_time` more bytes, unless it gets most of the device.
 pub(crate) fn falls_behind(left: u64, in_time: u64) -> bool {
     in_time < left / 2
 }
@@ -496,14 +516,15 @@ fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>>
     Ok(Unfinished { file, bytes, written: 0, zeros })
 }
 
-/// Ends with `error`, the first cause, whatever becomes of the file: the next attempt begins by removing it.
+/// Ends with `error`, the first cause, whatever becomes of the file: the next attempt begins by
+/// removing it.
 fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Result<T> {
     let _ = remove_unfinished(storage);
     Err(error)
 }
 
-/// Writes the next zeros and returns how many bytes are left. After the last ones it makes the content durable and
-/// gives the number, so a file with a number is always whole.
+/// Writes the next zeros and returns how many bytes are left. After the last ones it makes the
+/// content durable and gives the number, so a file with a number is always whole.
 fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,
@@ -581,7 +602,8 @@ mod tests {
         });
     }
 
-    /// Whatever is staged when there is said to be room, the log finds a segment for each group in turn.
+    /// Whatever is staged when there is said to be room, the log finds a segment for each group in
+    /// turn.
     #[test]
     fn what_finds_room_can_be_placed() {
         const BLOCK: u64 = 4096;

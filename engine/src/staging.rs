@@ -20,7 +20,8 @@ pub(crate) struct StagedGroup {
     pub commit_count: u32,
     /// Blocked members: one of them can lead.
     pub thread_count: u32,
-    /// A thread or task waits for the group to be durable: it is not left until its interval is over.
+    /// A thread or task waits for the group to be durable: it is not left until its interval is
+    /// over.
     pub is_awaited: bool,
 }
 
@@ -82,7 +83,8 @@ impl Staging {
 
     /// Notes that every group up to `lsn` was written or has failed.
     pub fn note_settled(&mut self, lsn: u64) {
-        // Groups that are failed before they are handed to the device do not wait for those that are.
+        // Groups that are failed before they are handed to the device do not wait for those that
+        // are.
         self.settled_lsn = self.settled_lsn.max(lsn);
     }
 

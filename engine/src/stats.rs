@@ -39,7 +39,8 @@ pub struct Stats {
     pub data_bytes: u64,
     /// Bytes of the data file that are allocated.
     pub data_allocated_bytes: u64,
-    /// Address space that is reserved for the data file, beyond which it does not grow until it is opened again.
+    /// Address space that is reserved for the data file, beyond which it does not grow until it is
+    /// opened again.
     pub address_space_bytes: u64,
     /// Unit of log writes.
     pub block_bytes: u32,
@@ -49,10 +50,11 @@ pub struct Stats {
     pub backend_warning: Option<String>,
     /// How groups are committed at present.
     pub strategy: CommitStrategy,
-    /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not measured.
+    /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not
+    /// measured.
     pub strategy_ns: [u64; 3],
-    /// Why the database takes no more writes, or else why the last piece of background work (checkpoint,
-    /// preparation of space) failed.
+    /// Why the database takes no more writes, or else why the last piece of background work
+    /// (checkpoint, preparation of space) failed.
     pub background_error: Option<crate::Error>,
     /// Shape of the index: from keys, or from hashes of byte keys, to records.
     pub index: IndexStats,
@@ -66,8 +68,8 @@ pub struct Stats {
 pub struct CommitPhases {
     /// From the call of a durable write until its group was given to the device.
     pub queue: Distribution,
-    /// Applying a group to data file and index, while the device works. Only where writes are durable before
-    /// they are visible.
+    /// Applying a group to data file and index, while the device works. Only where writes are
+    /// durable before they are visible.
     pub apply: Distribution,
     /// From giving a group to the device until it was durable.
     pub io: Distribution,
@@ -83,7 +85,8 @@ impl<S: Storage> Core<S> {
     pub fn stats(&self) -> Stats {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let root = lock(&self.root).block.clone();
-        // Each lock is given back before the next is taken: writers take some of them in another order.
+        // Each lock is given back before the next is taken: writers take some of them in another
+        // order.
         let tombstone_count = lock(&self.applier).tombstones.indexed_count();
         let data_bytes = lock(&self.staging).tail;
         let background_error =

@@ -2,10 +2,10 @@
 //!
 //! Invariants:
 //! - Published bytes never change. The map hands out only what the one appender has published.
-//! - A record is returned only if its header and payload match their checksums, or if this process wrote
-//!   it since open (the bytes then come from its own memory).
-//! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and written in
-//!   its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
+//! - A record is returned only if its header and payload match their checksums, or if this process
+//!   wrote it since open (the bytes then come from its own memory).
+//! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and
+//!   written in its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,8 +59,8 @@ pub(crate) struct RecordStore<M> {
 /// Bytes of the data file that one piece of [`Verified`] is about.
 const VERIFIED_PIECE_BYTES: u64 = 64 << 20;
 
-/// One bit for each possible start of a record. A piece takes memory once one of its records was checked: the
-/// length of a file says nothing about how much of it is there.
+/// One bit for each possible start of a record. A piece takes memory once one of its records was
+/// checked: the length of a file says nothing about how much of it is there.
 struct Verified {
     pieces: Box<[OnceLock<Box<[AtomicU64]>>]>,
 }
@@ -124,7 +124,8 @@ impl<M: DataMap> RecordStore<M> {
             .and_then(|view| self.verify(address, view))
     }
 
-    /// The key that the record at `locator` seems to have: its header is as written, its payload need not be.
+    /// The key that the record at `locator` seems to have: its header is as written, its payload
+    /// need not be.
     pub fn seeming_key(&self, locator: Locator) -> Option<&[u8]> {
         let view = self.view(locator.address())?;
         view.header.verify_header(self.seed, locator.address()).ok()?;
@@ -228,8 +229,8 @@ impl<W: DataMapWriter> Appender<W> {
         Self { writer, database, seed: Seed::new(&database), chunk_bytes, end: 0 }
     }
 
-    /// Zeroes what lies between the last record and `address`, the end of its page, so that no later
-    /// append touches that page.
+    /// Zeroes what lies between the last record and `address`, the end of its page, so that no
+    /// later append touches that page.
     pub fn pad_to(&mut self, address: u64) {
         if self.end < address && !address.is_multiple_of(self.chunk_bytes) {
             self.writer.append(address, &[]);

@@ -25,7 +25,8 @@ impl Entries {
     }
 }
 
-/// Most keys of one [`Table::append`] or [`Table::get_group`]: as many as have their cache misses overlap.
+/// Most keys of one [`Table::append`] or [`Table::get_group`]: as many as have their cache misses
+/// overlap.
 pub(crate) const TOGETHER_MAX: usize = 16;
 
 /// Which way a scan goes.
@@ -77,8 +78,8 @@ impl Table {
         Ok(bits.and_then(Locator::from_bits))
     }
 
-    /// As [`Table::get`] for up to 16 keys, with their cache misses and those of the records, which are fetched,
-    /// overlapping; `out` is as long as `keys`.
+    /// As [`Table::get`] for up to 16 keys, with their cache misses and those of the records, which
+    /// are fetched, overlapping; `out` is as long as `keys`.
     pub fn get_group<K: AsKey, M: DataMap>(
         &self,
         keys: &[K],
@@ -112,7 +113,8 @@ impl Table {
         Ok(())
     }
 
-    /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first 16.
+    /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first
+    /// 16.
     pub fn prefetch<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>) {
         match &self.index {
             Index::Int(index) => {
@@ -128,8 +130,9 @@ impl Table {
         }
     }
 
-    /// Makes the index name new records of `keys`, one after the other. `append` is given the place of a key in
-    /// `keys` and the newest record of the key so far, and returns the new one, which can be read then.
+    /// Makes the index name new records of `keys`, one after the other. `append` is given the place
+    /// of a key in `keys` and the newest record of the key so far, and returns the new one, which
+    /// can be read then.
     pub fn append<M: DataMap>(
         &self,
         keys: &[&[u8]],
@@ -162,7 +165,8 @@ impl Table {
         };
     }
 
-    /// As [`Table::get`], for writers: a record that cannot be read counts, as far as it can only be the key's.
+    /// As [`Table::get`], for writers: a record that cannot be read counts, as far as it can only
+    /// be the key's.
     pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {
         let bits = match &self.index {
             Index::Int(index) => index.get(stored_int(key)),
@@ -171,7 +175,8 @@ impl Table {
         bits.and_then(Locator::from_bits)
     }
 
-    /// Whether the index leads from `key` to `locator`. Reads no record, so it holds for damaged ones too.
+    /// Whether the index leads from `key` to `locator`. Reads no record, so it holds for damaged
+    /// ones too.
     pub fn leads_to(&self, key: &[u8], locator: Locator) -> bool {
         match &self.index {
             Index::Int(index) => {

@@ -3,11 +3,12 @@
 //! A deleted key keeps pointing to its tombstone until no reader can need the version before it.
 //!
 //! Invariants:
-//! - there is one entry for each key of the index that points to a tombstone, and none for others: what
-//!   is kept is bounded by keys, however often they are deleted and written again;
-//! - addresses ascend with LSNs, so the entry with the lowest locator is the one that can be forgotten first;
-//! - one call forgets a bounded number of them, in proportion to what was deleted since the last one: no writer
-//!   pays for all that a long-lived reader has held up.
+//! - there is one entry for each key of the index that points to a tombstone, and none for others:
+//!   what is kept is bounded by keys, however often they are deleted and written again;
+//! - addresses ascend with LSNs, so the entry with the lowest locator is the one that can be
+//!   forgotten first;
+//! - one call forgets a bounded number of them, in proportion to what was deleted since the last
+//!   one: no writer pays for all that a long-lived reader has held up.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ pub(crate) struct Tombstones {
 }
 
 impl Tombstones {
-    /// Notes that the index entry of a key changed from `previous` to `locator`, the record with `lsn`.
+    /// Notes that the index entry of a key changed from `previous` to `locator`, the record with
+    /// `lsn`.
     pub fn note(&mut self, lsn: u64, previous: Option<Locator>, locator: Locator) {
         if let Some(previous) = previous.filter(|previous| previous.is_tombstone())
             && self.indexed.remove(&previous).is_none()
@@ -40,7 +42,8 @@ impl Tombstones {
         }
     }
 
-    /// How many may be forgotten now: more than were noted since this was last asked, so that none pile up.
+    /// How many may be forgotten now: more than were noted since this was last asked, so that none
+    /// pile up.
     pub fn forget_count(&mut self) -> usize {
         FORGET_COUNT_MIN + 2 * std::mem::take(&mut self.noted_count)
     }
@@ -86,7 +89,8 @@ mod tests {
         assert_eq!(tombstones.indexed_count(), 0);
     }
 
-    /// Keys that were deleted and written again left an entry behind at each round, which nothing took out.
+    /// Keys that were deleted and written again left an entry behind at each round, which nothing
+    /// took out.
     #[test]
     fn what_is_kept_is_bounded_by_keys() {
         let mut tombstones = Tombstones::default();

@@ -20,7 +20,8 @@ pub(crate) const ROUNDS_AT_CREATION: usize = 40;
 const ROUNDS_ON_REQUEST: usize = 1000;
 const STRATEGIES: [CommitStrategy; 3] =
     [CommitStrategy::LinkedFdatasync, CommitStrategy::Dsync, CommitStrategy::Syscall];
-/// The strategies by CPU time per commit, least first. One that costs more must be faster by more than noise.
+/// The strategies by CPU time per commit, least first. One that costs more must be faster by more
+/// than noise.
 const THRIFTIEST_FIRST: [usize; 3] = [1, 0, 2];
 /// The median of a costlier strategy is below this part of the other's.
 const CLEARLY_FASTER: f64 = 0.97;
@@ -31,8 +32,8 @@ const CLEARLY_FASTER: f64 = 0.97;
 pub struct CommitTuning {
     /// What [`CommitPath::Auto`] uses from now on.
     pub best: CommitStrategy,
-    /// Median of a durable write of one block with linked fdatasync, ring dsync and system call, in ns; 0: cannot be
-    /// used here.
+    /// Median of a durable write of one block with linked fdatasync, ring dsync and system call, in
+    /// ns; 0: cannot be used here.
     pub median_ns: [u64; 3],
 }
 

@@ -161,8 +161,8 @@ pub(crate) struct Premise<'a> {
     pub bases: &'a [Base<'a>],
 }
 
-/// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds it runs no
-/// waker: one that writes to the same key would wait for it.
+/// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds
+/// it runs no waker: one that writes to the same key would wait for it.
 pub(crate) struct Turn<'a, S: Storage> {
     core: &'a Core<S>,
     ticket: Ticket,

@@ -1,7 +1,8 @@
 //! Reading everything again and checking it, while writers and checkpoints go on.
 //!
-//! No lock is held meanwhile, so that the callback may call the database. What is looked at may be replaced then: a
-//! structure that is not as expected counts as damaged only if it is still in force afterwards.
+//! No lock is held meanwhile, so that the callback may call the database. What is looked at may be
+//! replaced then: a structure that is not as expected counts as damaged only if it is still in
+//! force afterwards.
 
 use uarr_layout::record::{CHUNK_HEADER_BYTES, Locator};
 use uarr_layout::superblock::Checkpoint;
@@ -19,7 +20,8 @@ use crate::store::DATA_FILE;
 
 /// Records between two calls of the callback.
 const PROGRESS_COUNT: u64 = 1024;
-/// How often the log is read from a later checkpoint on, since the one before was replaced meanwhile.
+/// How often the log is read from a later checkpoint on, since the one before was replaced
+/// meanwhile.
 const LOG_ATTEMPT_COUNT_MAX: usize = 100;
 /// At most this many damages are listed; the first ones are enough to act on.
 const DAMAGE_COUNT_MAX: usize = 1000;
@@ -58,8 +60,8 @@ impl VerifyReport {
 }
 
 impl<S: Storage> Core<S> {
-    /// Reads and checks every record, the log since the older checkpoint, both images and both superblock slots.
-    /// `progress` is called with the number of records done, and no lock is held.
+    /// Reads and checks every record, the log since the older checkpoint, both images and both
+    /// superblock slots. `progress` is called with the number of records done, and no lock is held.
     pub fn verify(&self, mut progress: impl FnMut(u64)) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         let (checkpoints, damaged_slots) = {
@@ -104,7 +106,8 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// Number of the groups that can be read up to the present end of the log, and what is wrong behind them.
+    /// Number of the groups that can be read up to the present end of the log, and what is wrong
+    /// behind them.
     fn verify_log_since(&self, checkpoint: &Checkpoint) -> Result<(u64, Option<Error>)> {
         let start = start_of(checkpoint);
         let end = self.log_end();

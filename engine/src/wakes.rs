@@ -1,13 +1,14 @@
-//! Wakers of tasks: user code that never runs under a lock of this crate, nor on a thread that leads or holds a turn.
+//! Wakers of tasks: user code that never runs under a lock of this crate, nor on a thread that
+//! leads or holds a turn.
 //!
-//! A waker may poll its task at once, call any verb of the database, drop its last handle, or panic. Cloning and
-//! dropping one is user code too. So:
+//! A waker may poll its task at once, call any verb of the database, drop its last handle, or
+//! panic. Cloning and dropping one is user code too. So:
 //! - a waker is cloned before the first lock is taken ([`OwnWaker`]);
-//! - a thread that finds under a lock that a task is to be woken moves the waker to a [`Wakes`], and runs it when all locks
-//!   are released and the lead is handed over;
-//! - a thread that cannot release what it holds (a checkpoint its lock, the owner of a turn its place), or may be offered
-//!   the lead at any time (its own group is not settled), hands them to the log thread, which holds nothing
-//!   ([`Place::LogThread`]).
+//! - a thread that finds under a lock that a task is to be woken moves the waker to a [`Wakes`],
+//!   and runs it when all locks are released and the lead is handed over;
+//! - a thread that cannot release what it holds (a checkpoint its lock, the owner of a turn its
+//!   place), or may be offered the lead at any time (its own group is not settled), hands them to
+//!   the log thread, which holds nothing ([`Place::LogThread`]).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,8 @@ impl<'a> OwnWaker<'a> {
         self.waker.take()
     }
 
-    /// Leaves the waker in `list`. `false`: it is there already, as the task was polled without having been woken.
+    /// Leaves the waker in `list`. `false`: it is there already, as the task was polled without
+    /// having been woken.
     pub fn enter(&self, list: &mut Vec<Waker>) -> bool {
         let Some(waker) = self.waker.take() else { return false };
         if list.get(self.place.get()).is_some_and(|known| known.will_wake(&waker)) {
@@ -56,8 +58,8 @@ pub(crate) enum Place {
 }
 
 thread_local! {
-    /// Wakers that became due while this thread runs another one: a waker that writes leads, and finds more to be
-    /// woken. They run when it returns, so that frames do not pile up.
+    /// Wakers that became due while this thread runs another one: a waker that writes leads, and
+    /// finds more to be woken. They run when it returns, so that frames do not pile up.
     static LATER: Cell<Option<Vec<Waker>>> = const { Cell::new(None) };
 }
 
@@ -95,8 +97,8 @@ impl Wakes {
         wakers.append(&mut self.due);
     }
 
-    /// Runs them. The caller holds no lock, does not lead and has no turn. A waker that panics has been reported by
-    /// the panic's hook; it keeps no other task from being woken.
+    /// Runs them. The caller holds no lock, does not lead and has no turn. A waker that panics has
+    /// been reported by the panic's hook; it keeps no other task from being woken.
     pub fn run(&mut self) {
         if self.due.is_empty() || self.run_later() {
             return;
@@ -115,7 +117,8 @@ impl Wakes {
         let _ = LATER.try_with(Cell::take);
     }
 
-    /// Leaves them to the frame of this thread that runs a waker, if there is one. Else this frame is it.
+    /// Leaves them to the frame of this thread that runs a waker, if there is one. Else this frame
+    /// is it.
     fn run_later(&mut self) -> bool {
         let is_left = LATER.try_with(|later| {
             let mut waiting = later.take();

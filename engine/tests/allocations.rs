@@ -25,7 +25,8 @@ fn a_warm_put_allocates_nothing() {
         let counts: Vec<u64> = (0..5).map(|_| measure(|| put(300)).count_total).collect();
         match durability {
             Durability::Sync => assert_eq!(counts, [0; 5]),
-            // A log thread that is late with giving a group back makes one more necessary, now and then.
+            // A log thread that is late with giving a group back makes one more necessary, now and
+            // then.
             _ => assert!(counts.contains(&0), "{durability:?}: {counts:?}"),
         }
     }

@@ -201,8 +201,8 @@ fn a_directory_that_is_refused_is_left_as_it_was() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
-/// Found by damaging every file in turn: a database whose superblock was deleted was taken for an interrupted
-/// creation and made empty.
+/// Found by damaging every file in turn: a database whose superblock was deleted was taken for an
+/// interrupted creation and made empty.
 #[test]
 fn a_missing_superblock_is_damage_and_not_an_invitation() {
     let dir = tempfile::tempdir().unwrap();
@@ -220,8 +220,8 @@ fn a_missing_superblock_is_damage_and_not_an_invitation() {
     assert_eq!(&*open(false).unwrap().get("key").unwrap().unwrap(), b"value");
 }
 
-/// Found by damaging every byte in turn: the older slot says "closed", from before the database was opened
-/// again, and was believed although the newer one could not be read.
+/// Found by damaging every byte in turn: the older slot says "closed", from before the database was
+/// opened again, and was believed although the newer one could not be read.
 #[test]
 fn a_damaged_newest_superblock_slot_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -254,7 +254,8 @@ fn a_damaged_newest_superblock_slot_loses_nothing() {
     }
 }
 
-/// Each round left an entry in memory behind, and the next plain delete took all of them out in one go.
+/// Each round left an entry in memory behind, and the next plain delete took all of them out in one
+/// go.
 #[test]
 fn keys_deleted_and_written_again_leave_nothing_behind() {
     const KEY_COUNT: u64 = 50;

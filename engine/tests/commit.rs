@@ -119,7 +119,8 @@ fn a_write_may_ask_for_more_than_its_database_promises() {
 
 const GROUP_BYTES: usize = 1 << 14;
 
-/// Puts records whose frames fill `group_count` groups of [`GROUP_BYTES`] and begin another; returns how many.
+/// Puts records whose frames fill `group_count` groups of [`GROUP_BYTES`] and begin another;
+/// returns how many.
 fn fill_groups<S: Storage>(db: &Db<S>, group_count: u64) -> u64 {
     // A group has room for three of them beside its header and that of a segment.
     let value = [7; 3500];
@@ -234,7 +235,8 @@ fn full_buffers_are_an_error_if_asked_for() {
 #[test]
 fn tasks_wait_for_room_without_a_thread() {
     let (_, db) = in_memory(Durability::Manual);
-    // Far more than the buffers hold, from one thread: a task that blocked it would wait for itself.
+    // Far more than the buffers hold, from one thread: a task that blocked it would wait for
+    // itself.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let tasks = (0..64u64).map(|task| {

@@ -1,9 +1,10 @@
 //! Loss of power on a disk in memory, at every kind of moment, against a model.
 //!
-//! A run is a seed: it picks the options, a random history of operations, and where the power is lost, sometimes
-//! in the middle of an operation (an injected fault). Afterwards the database must hold the state after
-//! some prefix of the history that contains everything acknowledged as durable, and must go on working.
-//! To run one seed again: `UARR_SEED=<seed> cargo test -p uarr --test crash`. `UARR_SEEDS=<count>` and
+//! A run is a seed: it picks the options, a random history of operations, and where the power is
+//! lost, sometimes in the middle of an operation (an injected fault). Afterwards the database must
+//! hold the state after some prefix of the history that contains everything acknowledged as
+//! durable, and must go on working. To run one seed again:
+//! `UARR_SEED=<seed> cargo test -p uarr --test crash`. `UARR_SEEDS=<count>` and
 //! `UARR_SEED_FIRST=<seed>` choose others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -1,8 +1,9 @@
 //! Damage of one record costs that record: nothing else.
 //!
-//! A bit of the record of one key is flipped while the database is closed, in each part of it. Then everything that a
-//! database can do is done with the other keys, and the damaged one is written again or deleted. Before this was
-//! so, a damaged value stopped every checkpoint, made a put of its key poison the database, and kept it from opening.
+//! A bit of the record of one key is flipped while the database is closed, in each part of it. Then
+//! everything that a database can do is done with the other keys, and the damaged one is written
+//! again or deleted. Before this was so, a damaged value stopped every checkpoint, made a put of
+//! its key poison the database, and kept it from opening.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::ops::Range;
@@ -90,7 +91,8 @@ enum Which {
     Last,
 }
 
-/// What a loss of power leaves of `disk`, with a bit of byte `at` of a record of the victim flipped.
+/// What a loss of power leaves of `disk`, with a bit of byte `at` of a record of the victim
+/// flipped.
 fn damaged(disk: &Memory, kind: KeyKind, at: u64, which: Which) -> Memory {
     let disk = disk.crash();
     let file = disk.open(DATA_FILE, OpenMode::Mapped).unwrap();
@@ -151,7 +153,8 @@ fn use_others(db: &Db, what: &str) {
         _ => db.ingest(loaded.map(|(number, value)| (number << 40, value))).unwrap(),
     };
     db.checkpoint().unwrap();
-    // Ways through all of it meet the damage, from both ends; those that end in front of its neighbour do not.
+    // Ways through all of it meet the damage, from both ends; those that end in front of its
+    // neighbour do not.
     for records in [db.iter().collect::<Vec<_>>(), db.iter().rev().collect()] {
         let (last, others) = records.split_last().unwrap();
         is_damage(last.as_ref().map(drop).map_err(Clone::clone), what);
@@ -226,7 +229,8 @@ fn damage_of_a_record_costs_that_record() {
     }
 }
 
-/// The log is replayed over a damaged record: what was written over its key counts, and so do all others.
+/// The log is replayed over a damaged record: what was written over its key counts, and so do all
+/// others.
 #[test]
 fn damage_of_a_record_does_not_stop_replay() {
     for kind in [KeyKind::Bytes, KeyKind::U64] {

@@ -87,8 +87,8 @@ fn check_refused<K: AsKey + Clone>(db: &Db<Memory>, key: &K, what: &str) {
     }
 }
 
-/// Once, a form of the wrong width passed into the log, panicked when it was applied, and kept the database from
-/// being opened again.
+/// Once, a form of the wrong width passed into the log, panicked when it was applied, and kept the
+/// database from being opened again.
 #[test]
 fn a_key_type_that_does_not_keep_its_word_changes_nothing() {
     for durability in [Durability::Sync, Durability::Manual] {
@@ -179,7 +179,8 @@ fn a_byte_table_keeps_keys_of_different_types_apart() {
     assert_eq!((record.key_u64(), record.key_i64()), (None, Some(-5)));
 }
 
-/// Whether `key` lies in the range, as [`RangeBounds`] says; unlike `BTreeMap::range` for any pair of bounds.
+/// Whether `key` lies in the range, as [`RangeBounds`] says; unlike `BTreeMap::range` for any pair
+/// of bounds.
 fn inside(key: &[u8], low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
     (low.as_ref().map(Vec::as_slice), high.as_ref().map(Vec::as_slice)).contains(key)
 }

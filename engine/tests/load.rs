@@ -1,4 +1,5 @@
-//! Much data at once: loads, several groups in flight, batches larger than any buffer, segments that grow old.
+//! Much data at once: loads, several groups in flight, batches larger than any buffer, segments
+//! that grow old.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::time::Duration;
@@ -91,8 +92,8 @@ fn a_record_that_is_not_allowed_ends_the_load_before_it() {
     db.put(b"later", b"goes on").unwrap();
 }
 
-/// What is acknowledged before a group in flight fails stays; nothing behind the failed group is shown or found
-/// again without what lies before it.
+/// What is acknowledged before a group in flight fails stays; nothing behind the failed group is
+/// shown or found again without what lies before it.
 #[test]
 fn a_failure_among_groups_in_flight_fails_all_behind_it() {
     for seed in 0..24 {

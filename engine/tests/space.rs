@@ -80,7 +80,8 @@ fn large_groups_go_into_segments_that_are_there() {
     }
 }
 
-/// Growing ahead took for a moment, or permanently, the room that the log needed for its next segment.
+/// Growing ahead took for a moment, or permanently, the room that the log needed for its next
+/// segment.
 #[test]
 fn nothing_is_taken_ahead_that_a_write_may_need() {
     for hostile in [false, true] {

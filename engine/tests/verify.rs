@@ -37,9 +37,8 @@ fn change(db: &Db, n: u64, step: u64) {
     }
 }
 
-/// Keys are written, deleted and patched, and checkpoints taken, so that segments and images are used again
-/// while they are read.
-/// What a callback does, and its name.
+/// Keys are written, deleted and patched, and checkpoints taken, so that segments and images are
+/// used again while they are read. What a callback does, and its name.
 type Call = (&'static str, fn(&Db));
 
 #[test]

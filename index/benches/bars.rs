@@ -2,9 +2,9 @@
 //!
 //! `cargo bench -p uarr-index --bench bars -- [keys] [set ...]`, by default 1,000,000 keys, all
 //! sets and `bytes`. Each phase also adds up what it found, and both structures must agree. Times
-//! are CPU time of the thread, medians of three passes where the structure is not changed. A thread of its
-//! own prepares memory for the index, as the engine's keeper does. Without
-//! arguments under `cargo test` a small run only checks the sums.
+//! are CPU time of the thread, medians of three passes where the structure is not changed. A thread
+//! of its own prepares memory for the index, as the engine's keeper does. Without arguments under
+//! `cargo test` a small run only checks the sums.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -1,11 +1,12 @@
 //! Builds a subtree from sorted entries: after a restart, and wherever a leaf turned bad.
 //!
 //! A set becomes one leaf if it is small enough and its model fits. Otherwise an inner node is laid
-//! tightly over the keys present, with about one slot per 512 keys, or more where samples of lookups
-//! say that they pay; neighbouring slots are joined, buddy by buddy, while the joined leaf is no worse than its halves; pieces that are too big or
-//! badly modelled are built the same way, one level down. First and last key never share a slot, so
-//! every level strips keys and, with at least 16 slots, four bits: depth is at most 16.
-//! Cost: O(n log n) in the worst case, 20 to 75 ns per key measured.
+//! tightly over the keys present, with about one slot per 512 keys, or more where samples of
+//! lookups say that they pay; neighbouring slots are joined, buddy by buddy, while the joined leaf
+//! is no worse than its halves; pieces that are too big or badly modelled are built the same way,
+//! one level down. First and last key never share a slot, so every level strips keys and, with at
+//! least 16 slots, four bits: depth is at most 16. Cost: O(n log n) in the worst case, 20 to 75 ns
+//! per key measured.
 
 use crate::fit::{Density, Fit};
 use crate::leaf::{Growth, Leaf};

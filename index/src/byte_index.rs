@@ -15,8 +15,8 @@ const KEY_LEN_MAX: usize = 65_535;
 /// Gives the key that a payload (record address) stands for.
 ///
 /// The same payload always gives the same key for as long as the index or a reader may hold it, and
-/// different keys have different payloads. A source that breaks this, or records that cannot be read, cost what is
-/// asked of their own keys, never the order or the presence of others.
+/// different keys have different payloads. A source that breaks this, or records that cannot be
+/// read, cost what is asked of their own keys, never the order or the presence of others.
 pub trait KeySource {
     /// Why a record cannot be read. Lookups of its key end with it.
     type Error;
@@ -42,9 +42,9 @@ pub struct ByteIndexOptions {
 /// 64 entries). Replacing the payload of a key is done in place on both sides; a scan beside it may
 /// see the new payload a moment before a `get` does.
 ///
-/// A record that cannot be read hinders only lookups of its own key. Writes find its entry by the hash
-/// and the place in the order, so a new record of the key takes its place; where it lies between keys that
-/// begin alike it is passed over.
+/// A record that cannot be read hinders only lookups of its own key. Writes find its entry by the
+/// hash and the place in the order, so a new record of the key takes its place; where it lies
+/// between keys that begin alike it is passed over.
 pub struct ByteIndex {
     points: Points,
     ordered: Option<Ordered>,
@@ -118,8 +118,8 @@ impl ByteIndex {
         self.points.get(key, keys)
     }
 
-    /// Fetches into the cache what lookups of `keys` by hash are about to touch; see [`crate::IntIndex::prefetch`]. At
-    /// most 16 keys are looked at.
+    /// Fetches into the cache what lookups of `keys` by hash are about to touch; see
+    /// [`crate::IntIndex::prefetch`]. At most 16 keys are looked at.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
         let mut hashes = [0; PREFETCHED_KEYS_MAX];
         let mut count = 0;
@@ -130,22 +130,22 @@ impl ByteIndex {
         self.points.prefetch(&mut hashes[..count]);
     }
 
-    /// Whether `payload` is stored for `key`, by its hash alone: no record is read. Other keys with the same hash
-    /// are none in practice.
+    /// Whether `payload` is stored for `key`, by its hash alone: no record is read. Other keys with
+    /// the same hash are none in practice.
     pub fn leads_to(&self, key: &[u8], payload: u64) -> bool {
         self.points.leads_to(key, payload)
     }
 
-    /// Whether `payload` is stored for `key` on the hash side if it is on the ordered one. Reads no record, and holds
-    /// writers up.
+    /// Whether `payload` is stored for `key` on the hash side if it is on the ordered one. Reads no
+    /// record, and holds writers up.
     pub fn sides_agree(&self, key: &[u8], payload: u64) -> bool {
         let _writer = self.writer();
         let is_in_order = self.ordered.as_ref().is_some_and(|o| o.holds(key, payload));
         !is_in_order || self.points.leads_to(key, payload)
     }
 
-    /// The payload that an [`ByteIndex::upsert`] of `key` would replace: as [`ByteIndex::get`] finds it, or that
-    /// of a record that cannot be read and can only be the key's.
+    /// The payload that an [`ByteIndex::upsert`] of `key` would replace: as [`ByteIndex::get`]
+    /// finds it, or that of a record that cannot be read and can only be the key's.
     pub fn newest<K: KeySource>(&self, key: &[u8], keys: &K) -> Option<u64> {
         let _writer = self.writer();
         self.find(key, keys).0.payload
@@ -162,8 +162,9 @@ impl ByteIndex {
         Ok(self.upsert(key, keys, |_| payload))
     }
 
-    /// Stores for `key` what `payload` makes of the payload present, and returns the one it replaces. The record of
-    /// the new one can be read when `payload` returns; it is called once and must not write to the index.
+    /// Stores for `key` what `payload` makes of the payload present, and returns the one it
+    /// replaces. The record of the new one can be read when `payload` returns; it is called once
+    /// and must not write to the index.
     pub fn upsert<K: KeySource>(
         &self,
         key: &[u8],
@@ -203,7 +204,8 @@ impl ByteIndex {
         self.remove_where(key, keys, |_| true)
     }
 
-    /// Removes `key` if it still has this payload; says whether it did. On error nothing was changed.
+    /// Removes `key` if it still has this payload; says whether it did. On error nothing was
+    /// changed.
     pub fn remove_if<K: KeySource>(
         &self,
         key: &[u8],

@@ -1,14 +1,15 @@
 //! Leaves that grow at one edge: ascending and descending keys.
 //!
 //! Such a leaf packs its entries without gaps from its first slot upwards, or from its last slot
-//! downwards, and learns its model from them as it doubles. It is *closed* when a key beyond its entries
-//! lies in another slot of the parent, and either the keys of that slot may not find room any more, or the
-//! key lies so far away that no line leads through both. A new leaf beside it takes over; the closed one
-//! stays where it is, with all its entries, if its model is right, and is laid out anew if not. So
-//! ascending and descending keys are written once, in order.
+//! downwards, and learns its model from them as it doubles. It is *closed* when a key beyond its
+//! entries lies in another slot of the parent, and either the keys of that slot may not find room
+//! any more, or the key lies so far away that no line leads through both. A new leaf beside it
+//! takes over; the closed one stays where it is, with all its entries, if its model is right, and
+//! is laid out anew if not. So ascending and descending keys are written once, in order.
 //!
-//! A leaf that fills up before such a key comes is split at the slot of the next key, see `split_edge`. If all its
-//! entries lie in that slot, the slot alone becomes a subtree, see `set_apart`.
+//! A leaf that fills up before such a key comes is split at the slot of the next key, see
+//! `split_edge`. If all its entries lie in that slot, the slot alone becomes a subtree, see
+//! `set_apart`.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,7 +21,8 @@ use crate::model::Model;
 use crate::node::Child;
 use crate::reshape::Reshape;
 
-/// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid out anew.
+/// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid
+/// out anew.
 pub(crate) const EDGE_SLOTS_MAX: usize = Density::CLOSED.keys_max();
 
 /// Least slots of a leaf that grows at its edge.
@@ -32,7 +34,8 @@ const EDGE_SLOTS_TAKEN_OVER: usize = 1024;
 /// Mean log2 of the error up to which a filled edge leaf stays as it is.
 const EDGE_ERROR_LOG2_MAX: f32 = 2.5;
 
-/// The same for a leaf so small that its entries are found in about the time that another level would take.
+/// The same for a leaf so small that its entries are found in about the time that another level
+/// would take.
 const SMALL_KEYS: usize = 512;
 const SMALL_ERROR_LOG2_MAX: f32 = 6.0;
 
@@ -70,8 +73,8 @@ impl Leaf {
         }
     }
 
-    /// Whether the leaf is to be closed between the entry at its growing edge and a key beyond it, which lies in
-    /// another slot of the parent, see above. Slots are `2^shift` keys wide.
+    /// Whether the leaf is to be closed between the entry at its growing edge and a key beyond it,
+    /// which lies in another slot of the parent, see above. Slots are `2^shift` keys wide.
     pub(crate) fn is_closing(&self, edge: u64, key: u64, shift: u32) -> bool {
         let Some((first, last)) = self.ends() else { return false };
         let (count, span) = (self.count() as u64, u128::from(last - first));
@@ -90,7 +93,8 @@ impl Leaf {
 }
 
 impl Reshape<'_, '_> {
-    /// Hands over to a new leaf that has the slot of `key`, which is none of the slots with entries.
+    /// Hands over to a new leaf that has the slot of `key`, which is none of the slots with
+    /// entries.
     pub(crate) fn close(&mut self) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let Some((first, last)) = self.place.leaf.ends() else { return false };
@@ -100,8 +104,9 @@ impl Reshape<'_, '_> {
         if edge_slot == step.slot {
             return false;
         }
-        // Downwards, right beside the entries: keys between them and this one, if they ascend, would each ask for
-        // a leaf of their own. Upwards that would nest clusters of keys far apart.
+        // Downwards, right beside the entries: keys between them and this one, if they ascend,
+        // would each ask for a leaf of their own. Upwards that would nest clusters of keys far
+        // apart.
         let next_slot = if growth == Growth::Append { step.slot } else { edge_slot - 1 };
         let (taken, border) = beside(run, next_slot, growth);
         let border_key = step.inner.slot_low(border) as u64;
@@ -131,8 +136,8 @@ impl Reshape<'_, '_> {
         true
     }
 
-    /// Doubles the slots of a leaf that grows at its edge; all new ones lie there. False if that would
-    /// make hardly any room.
+    /// Doubles the slots of a leaf that grows at its edge; all new ones lie there. False if that
+    /// would make hardly any room.
     pub(crate) fn expand_edge(&mut self, growth: Growth) -> bool {
         let leaf = self.place.leaf;
         let entries = &self.writer.entries;
@@ -147,9 +152,9 @@ impl Reshape<'_, '_> {
         true
     }
 
-    /// Starts a new leaf at the slot of `key`, which lies beyond all entries of the full leaf, and lets it have
-    /// the entries that are in this slot already. False if the parent's slots do not allow it, or if one of both leaves
-    /// would be too large.
+    /// Starts a new leaf at the slot of `key`, which lies beyond all entries of the full leaf, and
+    /// lets it have the entries that are in this slot already. False if the parent's slots do not
+    /// allow it, or if one of both leaves would be too large.
     pub(crate) fn split_edge(&mut self, growth: Growth) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let run = step.inner.run(step.slot);
@@ -176,9 +181,10 @@ impl Reshape<'_, '_> {
         true
     }
 
-    /// Leaves the slots beyond that of `key` to a new leaf, so that what becomes of a full leaf below one slot of the
-    /// parent is over when keys have left that slot: else it would take in all that is to come, one level deeper
-    /// each time keys lie twice as close. False if there are none.
+    /// Leaves the slots beyond that of `key` to a new leaf, so that what becomes of a full leaf
+    /// below one slot of the parent is over when keys have left that slot: else it would take in
+    /// all that is to come, one level deeper each time keys lie twice as close. False if there are
+    /// none.
     pub(crate) fn set_apart(&mut self, growth: Growth) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let run = step.inner.run(step.slot);
@@ -197,8 +203,8 @@ impl Reshape<'_, '_> {
         true
     }
 
-    /// The first key of slot `border`, if it cuts the range of the leaf in two: a node may have slots beyond the keys
-    /// that it answers for.
+    /// The first key of slot `border`, if it cuts the range of the leaf in two: a node may have
+    /// slots beyond the keys that it answers for.
     fn border_key(&self, step: &Step<'_>, border: usize) -> Option<u64> {
         let (low, high) = self.place.leaf.range();
         let key = u64::try_from(step.inner.slot_low(border)).ok()?;
@@ -236,8 +242,8 @@ fn in_order(stays: Child, taken: Child, growth: Growth) -> [Child; 2] {
     if growth == Growth::Append { [stays, taken] } else { [taken, stays] }
 }
 
-/// Slots of `run` that a new leaf takes when the present one is closed before `slot`, and the first slot of the
-/// right one of both.
+/// Slots of `run` that a new leaf takes when the present one is closed before `slot`, and the first
+/// slot of the right one of both.
 fn beside(run: (usize, usize), slot: usize, growth: Growth) -> ((usize, usize), usize) {
     match growth {
         Growth::Append => ((slot, run.1), slot),

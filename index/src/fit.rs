@@ -36,9 +36,11 @@ impl Density {
     pub(crate) const LOADED: Self = Self { percent: 70, slots_max: LEAF_SLOTS_MAX };
     /// After a leaf grew or was split.
     pub(crate) const GROWN: Self = Self { percent: 60, slots_max: LEAF_SLOTS_MAX };
-    /// Where entries come in order: their leaves are written once, and large ones would gain nothing.
+    /// Where entries come in order: their leaves are written once, and large ones would gain
+    /// nothing.
     pub(crate) const EDGE: Self = Self { percent: 60, slots_max: LEAF_SLOTS_MAX / 4 };
-    /// Of a leaf that such entries have left behind and that is laid out anew: as full as after a bulk load.
+    /// Of a leaf that such entries have left behind and that is laid out anew: as full as after a
+    /// bulk load.
     pub(crate) const CLOSED: Self = Self { percent: 70, slots_max: LEAF_SLOTS_MAX * 3 / 10 };
 
     /// Most entries of a leaf.
@@ -140,7 +142,8 @@ impl Fit {
     }
 }
 
-/// Mean of log2(1 + distance) over samples of `count` ranks, `distance` being that of a rank's prediction.
+/// Mean of log2(1 + distance) over samples of `count` ranks, `distance` being that of a rank's
+/// prediction.
 pub(crate) fn sampled_error_log2(count: usize, distance: impl Fn(usize) -> usize) -> f32 {
     let stride = (count / SAMPLE_RANKS).max(1);
     // Odd strides do not keep step with keys that come in groups of powers of two or of ten.
@@ -156,7 +159,8 @@ struct Runs {
     entry_count: usize,
     /// Sum of log2(1 + |predicted - actual slot|).
     error_sum: u64,
-    /// Sum of the squared lengths of runs without a gap: an insert into a run moves a quarter of it.
+    /// Sum of the squared lengths of runs without a gap: an insert into a run moves a quarter of
+    /// it.
     square_sum: u64,
 }
 

@@ -1,9 +1,10 @@
 //! The writer: changes in place where a leaf allows it, and a new shape where it does not.
 //!
 //! Whoever holds `&mut Writer` is the only writer. Shapes change by replacement: new nodes are made
-//! aside, published by storing their address into the words that named the old ones, and only then are the
-//! old ones retired to the epoch (see `link`). Until all words are stored no entry changes, so readers of the
-//! old and of the new nodes find the same entries. The order of steps that matters:
+//! aside, published by storing their address into the words that named the old ones, and only then
+//! are the old ones retired to the epoch (see `link`). Until all words are stored no entry changes,
+//! so readers of the old and of the new nodes find the same entries. The order of steps that
+//! matters:
 //!
 //! 1. a leaf that takes over keys is complete, range included, before a word leads to it;
 //! 2. a leaf that stays and loses (empty) keys narrows its range only after the words changed;
@@ -87,8 +88,8 @@ impl Tree {
         self.upsert(writer, key, |_| payload)
     }
 
-    /// Stores for `key` what `payload`, which is called once, makes of the present payload; returns the
-    /// payload that is replaced.
+    /// Stores for `key` what `payload`, which is called once, makes of the present payload; returns
+    /// the payload that is replaced.
     pub(crate) fn upsert(
         &self,
         writer: &mut Writer,
@@ -228,7 +229,8 @@ impl Tree {
         }
     }
 
-    /// Lets `new` stand in for the child at `level` of the way: 0 is the root, `steps.len()` the leaf.
+    /// Lets `new` stand in for the child at `level` of the way: 0 is the root, `steps.len()` the
+    /// leaf.
     pub(crate) fn replace(&self, steps: &[Step<'_>], level: usize, new: Child) -> Unlinked {
         match level.checked_sub(1) {
             None => Link::replace(std::slice::from_ref(&self.root), 1, [new; 2]),

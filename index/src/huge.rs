@@ -1,18 +1,18 @@
 //! Memory on huge pages for the nodes of the tree.
 //!
-//! A lookup goes to random places of some ten or hundred megabytes; with pages of 4 KiB nearly every
-//! step first walks the page tables. Nodes are therefore cut from regions of 2 MiB that the kernel is
-//! asked to back with one huge page each (`madvise(MADV_HUGEPAGE)`; refused, the regions are
-//! ordinary memory). One set of regions serves the process, because nodes are freed by whichever
-//! thread the epoch picks, possibly after their index is gone.
+//! A lookup goes to random places of some ten or hundred megabytes; with pages of 4 KiB nearly
+//! every step first walks the page tables. Nodes are therefore cut from regions of 2 MiB that the
+//! kernel is asked to back with one huge page each (`madvise(MADV_HUGEPAGE)`; refused, the regions
+//! are ordinary memory). One set of regions serves the process, because nodes are freed by
+//! whichever thread the epoch picks, possibly after their index is gone.
 //!
 //! Inside a region blocks are kept by a two-level segregated fit (crate `rlsf`): O(1). A region
 //! without a block in use goes back to the system, but one is kept, so that a leaf that comes and
 //! goes does not take its region along.
 //!
-//! The first touch of a region costs 0.4 ms, or several where a virtual machine has to fetch the memory from its
-//! host. `prepare_memory` lets a thread that may wait pay for it: it puts touched regions aside, the *spares*,
-//! which the next inserts that need one take.
+//! The first touch of a region costs 0.4 ms, or several where a virtual machine has to fetch the
+//! memory from its host. `prepare_memory` lets a thread that may wait pay for it: it puts touched
+//! regions aside, the *spares*, which the next inserts that need one take.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,12 +81,13 @@ unsafe impl Allocator for HugePages {
     }
 }
 
-/// Has memory ready for indexes that grow, so that no insert waits for the system to clear it. Says whether there
-/// was something to do: then it took a millisecond or so, in which nobody waits for this thread.
+/// Has memory ready for indexes that grow, so that no insert waits for the system to clear it. Says
+/// whether there was something to do: then it took a millisecond or so, in which nobody waits for
+/// this thread.
 ///
-/// For a thread in the background of a process that has an index, which goes on calling while there is something
-/// to do: once per 100,000 inserted integer keys keeps pace. Holds 4 MiB of memory more than without. Without such
-/// calls, inserts do the same themselves.
+/// For a thread in the background of a process that has an index, which goes on calling while there
+/// is something to do: once per 100,000 inserted integer keys keeps pace. Holds 4 MiB of memory
+/// more than without. Without such calls, inserts do the same themselves.
 pub fn prepare_memory() -> bool {
     if !regions().wants_spare() {
         return false;
@@ -159,8 +160,8 @@ impl Regions {
     unsafe fn release(&mut self, block: NonNull<u8>, layout: Layout) {
         let address = block.addr().get() & !(REGION_BYTES - 1);
         let region = self.all.get_mut(&address).expect("blocks lie in regions");
-        // The TLSF's own words lie before the block: they are reached through the region's pointer, not through
-        // that of a box, which may touch its content only.
+        // The TLSF's own words lie before the block: they are reached through the region's pointer,
+        // not through that of a box, which may touch its content only.
         let block = region.start.with_addr(block.addr());
         // SAFETY: regions are aligned to their size, so this is the region whose TLSF handed the
         // block out, with this alignment; the caller promises the rest.
@@ -204,12 +205,13 @@ impl Region {
         Some(Self { start, blocks, block_count: 0 })
     }
 
-    /// Brings all of the memory in: with a huge page it is there already, because `new` wrote to it.
+    /// Brings all of the memory in: with a huge page it is there already, because `new` wrote to
+    /// it.
     fn touch(&self) {
         for offset in (0..REGION_BYTES).step_by(PAGE_BYTES) {
             let address = self.start.as_ptr().wrapping_add(offset).cast::<AtomicU8>();
-            // SAFETY: the byte lies in the region, which is allocated and, being borrowed, not freed meanwhile;
-            // any byte is aligned as an `AtomicU8`.
+            // SAFETY: the byte lies in the region, which is allocated and, being borrowed, not
+            // freed meanwhile; any byte is aligned as an `AtomicU8`.
             let byte = unsafe { &*address };
             // Adds nothing, so that whatever the TLSF keeps there stays; but it is a write.
             byte.fetch_add(0, Relaxed);

@@ -75,16 +75,17 @@ impl IntIndex {
         self.tree.get(key, &epoch::pin())
     }
 
-    /// Looks up every key in turn and gives `take` its place in `keys` and its payload. The lookups are
-    /// interleaved in groups of 16 and prefetched: several times faster than one after the other when the index
-    /// does not fit the cache; what `take` prefetches itself overlaps as well. Each lookup is atomic for itself.
+    /// Looks up every key in turn and gives `take` its place in `keys` and its payload. The lookups
+    /// are interleaved in groups of 16 and prefetched: several times faster than one after the
+    /// other when the index does not fit the cache; what `take` prefetches itself overlaps as well.
+    /// Each lookup is atomic for itself.
     #[inline]
     pub fn get_many(&self, keys: &[u64], take: impl FnMut(usize, Option<u64>)) {
         self.tree.get_many(keys, take, &epoch::pin());
     }
 
-    /// Fetches into the cache what lookups and updates of `keys` are about to touch, with the cache misses of
-    /// 16 keys at a time overlapping. Changes nothing.
+    /// Fetches into the cache what lookups and updates of `keys` are about to touch, with the cache
+    /// misses of 16 keys at a time overlapping. Changes nothing.
     pub fn prefetch(&self, keys: &[u64]) {
         self.tree.prefetch(keys, &epoch::pin());
     }
@@ -94,9 +95,10 @@ impl IntIndex {
         self.tree.insert(&mut self.writer(), key, payload)
     }
 
-    /// For each of `keys` in turn stores what `payload` makes of its place in `keys` and of the payload present:
-    /// one descent each instead of the two of a `get` and an `insert`, one lock for all, and as with
-    /// [`IntIndex::prefetch`] the cache misses of 16 keys overlap. `payload` must not write to the index.
+    /// For each of `keys` in turn stores what `payload` makes of its place in `keys` and of the
+    /// payload present: one descent each instead of the two of a `get` and an `insert`, one lock
+    /// for all, and as with [`IntIndex::prefetch`] the cache misses of 16 keys overlap. `payload`
+    /// must not write to the index.
     pub fn upsert_many(&self, keys: &[u64], mut payload: impl FnMut(usize, Option<u64>) -> u64) {
         let mut writer = self.writer();
         for (group_index, group) in keys.chunks(LOOKUPS_IN_FLIGHT).enumerate() {

@@ -14,9 +14,9 @@
 //!
 //! Concurrency: one writer (whoever holds the index's lock) and any number of readers. The version
 //! is odd while slots change. All shared words are atomics, so a reader may see a half-made change
-//! but never undefined behaviour; it then finds the version changed and reads again. The model may be
-//! replaced beside readers: it only says where their search starts. Everything else (capacity, growth)
-//! is fixed at birth: a leaf that needs another shape is replaced.
+//! but never undefined behaviour; it then finds the version changed and reads again. The model may
+//! be replaced beside readers: it only says where their search starts. Everything else (capacity,
+//! growth) is fixed at birth: a leaf that needs another shape is replaced.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -32,12 +32,13 @@ use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 /// Slots in a cache line.
 const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 
-/// Most slots of a leaf, 128 KiB: bounds what one insert may have to copy, in a tenth of a millisecond. Leaves
-/// of a quarter of that are copied four times as often, which more than one insert in a thousand would notice.
+/// Most slots of a leaf, 128 KiB: bounds what one insert may have to copy, in a tenth of a
+/// millisecond. Leaves of a quarter of that are copied four times as often, which more than one
+/// insert in a thousand would notice.
 pub(crate) const LEAF_SLOTS_MAX: usize = 8192;
 
-/// A leaf with at most so many slots takes as many entries; in a larger one, entries that lie too close would
-/// have to be moved too far.
+/// A leaf with at most so many slots takes as many entries; in a larger one, entries that lie too
+/// close would have to be moved too far.
 const FILLED_SLOTS_MAX: usize = 256;
 
 /// Copies of an entry that are written without asking whether there are so many.
@@ -105,8 +106,8 @@ pub(crate) struct Leaf {
     /// Inserts between entries are refused from this count on.
     count_max: u32,
     pub(crate) growth: Growth,
-    /// Bits of the mean of log2(1 + distance between predicted and actual slot) when the model was made, an
-    /// `f32`. The writer's own.
+    /// Bits of the mean of log2(1 + distance between predicted and actual slot) when the model was
+    /// made, an `f32`. The writer's own.
     error_log2: AtomicU32,
     pub(crate) life: Life,
 }
@@ -194,8 +195,9 @@ impl Leaf {
                 at = place.next(key);
             }
             let copies = &mut room[end..];
-            // As many at once as an entry mostly has; the next entry overwrites those that are too many. How
-            // many there are cannot be predicted, and a wrong guess takes as long as ten stores.
+            // As many at once as an entry mostly has; the next entry overwrites those that are too
+            // many. How many there are cannot be predicted, and a wrong guess takes as long as ten
+            // stores.
             let stored = copies.first_chunk_mut::<COPIES_AT_ONCE>().map_or(0, |chunk| {
                 for slot in chunk {
                     slot.write(Slot::new(key, payload));
@@ -374,7 +376,8 @@ impl Leaf {
         f32::from_bits(self.error_log2.load(Relaxed))
     }
 
-    /// Replaces the model by one of the slots as they are; returns its error, from samples. Writer only.
+    /// Replaces the model by one of the slots as they are; returns its error, from samples. Writer
+    /// only.
     pub(crate) fn learn(&self) -> f32 {
         let (begin, end) = self.bounds();
         let key = |rank: usize| self.slots[begin + rank].key();

@@ -150,8 +150,8 @@ fn loom_a_replaced_leaf_loses_nothing() {
     });
 }
 
-/// A replaced leaf is freed by a later step of the epoch, and not while a reader may look at it: loom fails if what
-/// readers do in a leaf and the end of its `Life` are not ordered.
+/// A replaced leaf is freed by a later step of the epoch, and not while a reader may look at it:
+/// loom fails if what readers do in a leaf and the end of its `Life` are not ordered.
 #[test]
 fn loom_a_retired_leaf_is_freed_behind_its_readers() {
     explore(|| {

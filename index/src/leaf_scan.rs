@@ -3,7 +3,8 @@
 use crate::leaf::Leaf;
 use crate::prefetch::prefetch;
 
-/// Slots that are fetched ahead of those being copied: the processor by itself stops at the end of every page.
+/// Slots that are fetched ahead of those being copied: the processor by itself stops at the end of
+/// every page.
 const SLOTS_AHEAD: usize = 48;
 
 impl Leaf {

@@ -38,8 +38,9 @@ struct Spot {
 }
 
 impl Leaf {
-    /// Stores for `key`, which lies in this leaf's range, what `payload` makes of the present payload. It is
-    /// called once, just before its result is stored, and not at all if the leaf is full.
+    /// Stores for `key`, which lies in this leaf's range, what `payload` makes of the present
+    /// payload. It is called once, just before its result is stored, and not at all if the leaf is
+    /// full.
     pub(crate) fn upsert(&self, key: u64, payload: impl FnOnce(Option<u64>) -> u64) -> Inserted {
         let (begin, end) = self.bounds();
         match self.search(key, begin, end) {
@@ -125,7 +126,8 @@ impl Leaf {
         }
     }
 
-    /// Whether another entry there needs a new shape first: it has no free edge, and gaps are short.
+    /// Whether another entry there needs a new shape first: it has no free edge, and gaps are
+    /// short.
     fn is_full_at(&self, at: usize, begin: usize, end: usize) -> bool {
         let is_free =
             begin == end || at == end && end < self.slots().len() || at == begin && begin > 0;
@@ -156,8 +158,8 @@ impl Leaf {
         Inserted::Added
     }
 
-    /// Adds an entry for `key`, which lies beyond all entries where the leaf grows. False, and nothing changed, if
-    /// there is no free slot.
+    /// Adds an entry for `key`, which lies beyond all entries where the leaf grows. False, and
+    /// nothing changed, if there is no free slot.
     #[inline]
     pub(crate) fn push(&self, key: u64, payload: impl FnOnce(Option<u64>) -> u64) -> bool {
         let (begin, end) = self.bounds();
@@ -200,7 +202,8 @@ impl Leaf {
         self.fill(spot, at, spot.begin, at, spot.end)
     }
 
-    /// A leaf that grows at its edge was made with a guess for a model: it learns whenever it has doubled.
+    /// A leaf that grows at its edge was made with a guess for a model: it learns whenever it has
+    /// doubled.
     #[inline]
     fn learn_now_and_then(&self, used_count: usize) {
         if used_count >= LEARNT_SLOTS_MIN && used_count.is_power_of_two() {

@@ -10,11 +10,12 @@
 //! - readers take no lock; what they may still look at is freed through epochs;
 //! - no value of key or payload is reserved.
 //!
-//! Map of the modules: `int_index` and `byte_index` are what callers use, `stats` what they may know. `model` predicts a slot, `fit` lays entries out, `leaf` holds them
-//! (`leaf_write`, `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes,
-//! `reshape`, `edge`, `widen` and `rebalance` change shapes; `link` unlinks and retires nodes, `life` notices
-//! if one is used too late; `huge` is where slots live; `hash`, `points` and `ordered` serve byte keys; `verify` checks the
-//! invariants; `sync` has the atomics, `prefetch` a hint to the processor.
+//! Map of the modules: `int_index` and `byte_index` are what callers use, `stats` what they may
+//! know. `model` predicts a slot, `fit` lays entries out, `leaf` holds them (`leaf_write`,
+//! `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes, `reshape`, `edge`,
+//! `widen` and `rebalance` change shapes; `link` unlinks and retires nodes, `life` notices if one
+//! is used too late; `huge` is where slots live; `hash`, `points` and `ordered` serve byte keys;
+//! `verify` checks the invariants; `sync` has the atomics, `prefetch` a hint to the processor.
 
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 

@@ -1,10 +1,12 @@
 //! The words that lead to nodes, and what they do not lead to any more.
 //!
-//! A node may be freed under a reader if it is retired while a word still leads to it: its garbage may be
-//! sealed with the epoch of that moment, and a reader that pins one epoch later still finds it. So there
-//! is one way to retire a node: with the [`Unlinked`] that came of the store which took the last word from it.
+//! A node may be freed under a reader if it is retired while a word still leads to it: its garbage
+//! may be sealed with the epoch of that moment, and a reader that pins one epoch later still finds
+//! it. So there is one way to retire a node: with the [`Unlinked`] that came of the store which
+//! took the last word from it.
 //!
-//! Invariant: all slots that name a node lie side by side in one inner node, or the root alone names it.
+//! Invariant: all slots that name a node lie side by side in one inner node, or the root alone
+//! names it.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -40,11 +42,13 @@ impl Link {
         links.iter().for_each(|link| link.store(child));
     }
 
-    /// Lets `links`, all that name one child, name other ones: those before `border` the first, the others the second.
+    /// Lets `links`, all that name one child, name other ones: those before `border` the first, the
+    /// others the second.
     pub(crate) fn replace(links: &[Self], border: usize, new: [Child; 2]) -> Unlinked {
         let old = Self::only_child(links);
         for new in new {
-            // SAFETY: a node that is about to be linked is not retired: only the writer, who calls this, does that.
+            // SAFETY: a node that is about to be linked is not retired: only the writer, who calls
+            // this, does that.
             let leads_to_old = match unsafe { new.node() } {
                 Node::Leaf(_) => false,
                 Node::Inner(inner) => inner.leads_to(old),
@@ -92,21 +96,23 @@ impl Unlinked {
     /// The node and all nodes below.
     ///
     /// # Safety
-    /// No other way leads to any of them: what stands in for them holds their entries, and none of them.
+    /// No other way leads to any of them: what stands in for them holds their entries, and none of
+    /// them.
     pub(crate) unsafe fn with_all_below(self) -> Vec<Self> {
-        // SAFETY: as in `size_bytes`; the nodes below are as well unlinked, by the caller's promise.
+        // SAFETY: as in `size_bytes`; the nodes below are as well unlinked, by the caller's
+        // promise.
         unsafe { self.0.nodes_below() }.into_iter().map(Self).collect()
     }
 
     /// Frees the node, not its children, when no reader can hold it any more.
     pub(crate) fn retire(self, guard: &Guard) {
         let child = self.0;
-        // SAFETY: no word leads to the node, and there is one `Unlinked` of it, which ends here: so this
-        // is the only closure that frees it. It runs when every thread that was pinned before has left, and no
-        // thread can reach the node from now on.
+        // SAFETY: no word leads to the node, and there is one `Unlinked` of it, which ends here: so
+        // this is the only closure that frees it. It runs when every thread that was pinned before
+        // has left, and no thread can reach the node from now on.
         let free = move || unsafe { child.free() };
-        // SAFETY: the closure owns all it touches (the address of one node), so it may run later and on
-        // any thread.
+        // SAFETY: the closure owns all it touches (the address of one node), so it may run later
+        // and on any thread.
         unsafe { guard.defer_unchecked(free) };
     }
 }

@@ -7,13 +7,13 @@
 //! slot = (high64((min(key - base, span) << shift) * slope) + offset) >> FRACTION_BITS
 //! ```
 //!
-//! Invariants: prediction never leaves the slots of the leaf it was made for and never falls when the
-//! key rises. Being wrong costs time, never correctness. Doubles appear only in training, on distances
-//! from the leaf's first key, so keys beyond 2^53 lose nothing.
+//! Invariants: prediction never leaves the slots of the leaf it was made for and never falls when
+//! the key rises. Being wrong costs time, never correctness. Doubles appear only in training, on
+//! distances from the leaf's first key, so keys beyond 2^53 lose nothing.
 //!
-//! The writer may teach a leaf another line while readers are under way (`SharedModel`). One of them may
-//! read a mixture of both, which predicts any number: readers limit it to the slots in use, as they do
-//! with any prediction, and search from there.
+//! The writer may teach a leaf another line while readers are under way (`SharedModel`). One of
+//! them may read a mixture of both, which predicts any number: readers limit it to the slots in
+//! use, as they do with any prediction, and search from there.
 
 use std::ops::Range;
 // Not those of `sync`: nothing is handed over by these words, and whatever is read of them will do.

@@ -122,12 +122,12 @@ impl Child {
     /// Called once per node, when no thread can hold or obtain a reference to it.
     pub(crate) unsafe fn free(self) {
         if self.is_inner() {
-            // SAFETY: the tag says that the pointer came from `HugeBox<Inner>`; nobody else refers to
-            // it and it is freed once, by the caller's promise.
+            // SAFETY: the tag says that the pointer came from `HugeBox<Inner>`; nobody else refers
+            // to it and it is freed once, by the caller's promise.
             drop(unsafe { HugeBox::from_raw_in(self.untagged().cast::<Inner>(), HugePages) });
         } else {
-            // SAFETY: without the tag the pointer came from `HugeBox<Leaf>`; nobody else refers to it
-            // and it is freed once, by the caller's promise.
+            // SAFETY: without the tag the pointer came from `HugeBox<Leaf>`; nobody else refers to
+            // it and it is freed once, by the caller's promise.
             drop(unsafe { HugeBox::from_raw_in(self.untagged().cast::<Leaf>(), HugePages) });
         }
     }

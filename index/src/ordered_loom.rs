@@ -1,9 +1,11 @@
-//! Model checks of the ordered side: whatever a change replaces is freed behind the readers that are in it, at every
-//! level. The code is the real one, with three entries a leaf and two children a branch, and the epoch's (see
-//! `leaf_loom`). Each node has a `Life`, and loom fails if a reader's visit and its end are not ordered.
+//! Model checks of the ordered side: whatever a change replaces is freed behind the readers that
+//! are in it, at every level. The code is the real one, with three entries a leaf and two children
+//! a branch, and the epoch's (see `leaf_loom`). Each node has a `Life`, and loom fails if a
+//! reader's visit and its end are not ordered.
 //!
-//! The writer's bag of garbage is nearly full when it begins, so that it overflows, and is sealed, in the middle
-//! of what the change retires. Seen to fail: nodes retired before the store that unlinks them, any one of them.
+//! The writer's bag of garbage is nearly full when it begins, so that it overflows, and is sealed,
+//! in the middle of what the change retires. Seen to fail: nodes retired before the store that
+//! unlinks them, any one of them.
 
 use std::convert::Infallible;
 use std::ops::Bound;
@@ -51,7 +53,8 @@ fn scan(index: &Ordered) -> Vec<u64> {
     out
 }
 
-/// Changes an index beside a reader, which has to see what was there before or what is there afterwards.
+/// Changes an index beside a reader, which has to see what was there before or what is there
+/// afterwards.
 fn check(
     make: impl Fn(&Ordered) + Copy + Send + Sync + 'static,
     change: impl Fn(&Ordered) + Copy + Send + Sync + 'static,

@@ -34,8 +34,8 @@ pub(crate) struct Points {
 pub(crate) struct Found {
     at: u64,
     pub(crate) payload: Option<u64>,
-    /// Place and payload of the first entry on the way whose record cannot be read. If the key was not found it is
-    /// the key's in all likelihood: two keys rarely share 64 bits.
+    /// Place and payload of the first entry on the way whose record cannot be read. If the key was
+    /// not found it is the key's in all likelihood: two keys rarely share 64 bits.
     unreadable: Option<(u64, u64)>,
 }
 
@@ -140,7 +140,8 @@ impl Points {
         self.probe(self.home(key), key, keys).0
     }
 
-    /// Looks for `key` from `home` on, beyond records that cannot be read; with the error of the first of them.
+    /// Looks for `key` from `home` on, beyond records that cannot be read; with the error of the
+    /// first of them.
     fn probe<K: KeySource>(&self, home: u64, key: &[u8], keys: &K) -> (Found, Option<K::Error>) {
         let guard = epoch::pin();
         let mut at = home;
@@ -165,8 +166,8 @@ impl Points {
         }
     }
 
-    /// Whether `payload` is that of an entry in the chain of `key`, so that its key is this one in all likelihood. Reads
-    /// no record.
+    /// Whether `payload` is that of an entry in the chain of `key`, so that its key is this one in
+    /// all likelihood. Reads no record.
     pub(crate) fn leads_to(&self, key: &[u8], payload: u64) -> bool {
         let guard = epoch::pin();
         let mut at = self.home(key);

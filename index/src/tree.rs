@@ -53,8 +53,8 @@ impl Tree {
         self.leaf_of(key, guard).get(key)
     }
 
-    /// Looks up all keys and gives `take` the place of each in `keys` and its payload; every step is taken for a
-    /// whole group, so that cache misses overlap.
+    /// Looks up all keys and gives `take` the place of each in `keys` and its payload; every step
+    /// is taken for a whole group, so that cache misses overlap.
     #[inline]
     pub(crate) fn get_many(
         &self,
@@ -78,8 +78,8 @@ impl Tree {
         }
     }
 
-    /// Goes down to the leaves of all keys, one level after the other for all of them, and fetches the slots where
-    /// they probably lie. Returns leaf and slot of each key.
+    /// Goes down to the leaves of all keys, one level after the other for all of them, and fetches
+    /// the slots where they probably lie. Returns leaf and slot of each key.
     fn approach<'g>(
         &self,
         keys: &[u64],

@@ -2,10 +2,11 @@
 //!
 //! Such a key would go to the edge leaf, and behind it all others of an ascending load: one tight
 //! node would nest inside the last slot of another, without end. So the first key beyond changes
-//! the topmost node it lies beyond. Near keys extend that node by slots of the same width, by
-//! half or by some hundreds, so that the copies are amortised. Far keys get a node ABOVE it with few, much wider
-//! slots, in which the old node is one child: every such level at least doubles the width. No entry
-//! moves: the edge leaf keeps its entries, and a new leaf answers for the new slots.
+//! the topmost node it lies beyond. Near keys extend that node by slots of the same width, by half
+//! or by some hundreds, so that the copies are amortised. Far keys get a node ABOVE it with few,
+//! much wider slots, in which the old node is one child: every such level at least doubles the
+//! width. No entry moves: the edge leaf keeps its entries, and a new leaf answers for the new
+//! slots.
 
 use crate::grow::Step;
 use crate::leaf::{Growth, Leaf};
@@ -190,8 +191,8 @@ impl<'g> Reshape<'_, 'g> {
     }
 }
 
-/// Slots that a node is widened by, if no more are needed: half of those it has, but not so many that
-/// pointing all of them to each new edge leaf in turn would cost more than copying them again.
+/// Slots that a node is widened by, if no more are needed: half of those it has, but not so many
+/// that pointing all of them to each new edge leaf in turn would cost more than copying them again.
 fn extension(inner: &Inner) -> usize {
     let slots_per_child = inner.len() / inner.children_count();
     let most = EXTENSION_MIN.max(EXTENSION_CHILDREN * slots_per_child);

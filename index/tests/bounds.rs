@@ -1,7 +1,7 @@
 //! Depth and memory stay within bounds at every checkpoint, whoever chooses the keys.
 //!
-//! A `BTreeMap` gets the same operations, and what it allocates is counted: the index never has more
-//! than twice that. A test binary of its own, because it counts allocations.
+//! A `BTreeMap` gets the same operations, and what it allocates is counted: the index never has
+//! more than twice that. A test binary of its own, because it counts allocations.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -166,8 +166,9 @@ fn moving_windows(set: &str, seed: u64) {
     }
 }
 
-/// Digits in descending order once had thousands of keys rebuilt for each that was inserted: a node that may
-/// not be widened was asked to be, refused, and what a rebuild made of its leaf was asked and refused again.
+/// Digits in descending order once had thousands of keys rebuilt for each that was inserted: a node
+/// that may not be widened was asked to be, refused, and what a rebuild made of its leaf was asked
+/// and refused again.
 #[test]
 fn a_refused_change_of_shape_rebuilds_nothing() {
     let count = if cfg!(miri) { KEYS } else { 250_000 };

@@ -1,13 +1,16 @@
 //! A writer held up in the middle of a change of shape, beside a reader that came meanwhile.
 //!
-//! A node that is retired while a word still leads to it may be freed under a reader: the garbage is sealed
-//! with the epoch of that moment, a reader that pins one epoch later still finds the node, and nothing
-//! waits for it. Chance rarely shows that, so each step is forced here, in every change of shape:
+//! A node that is retired while a word still leads to it may be freed under a reader: the garbage
+//! is sealed with the epoch of that moment, a reader that pins one epoch later still finds the
+//! node, and nothing waits for it. Chance rarely shows that, so each step is forced here, in every
+//! change of shape:
 //!
-//! 1. the writer's bag of garbage is filled up to the last few places, so that it overflows in the change;
-//! 2. at one allocation of the change, each in turn, the allocator turns the epochs as far as they go, and lets
-//!    a reader come in and stop in the middle of its work;
-//! 3. the writer ends the change, and all garbage is freed: filled with a pattern and not used again;
+//! 1. the writer's bag of garbage is filled up to the last few places, so that it overflows in the
+//!    change;
+//! 2. at one allocation of the change, each in turn, the allocator turns the epochs as far as they
+//!    go, and lets a reader come in and stop in the middle of its work;
+//! 3. the writer ends the change, and all garbage is freed: filled with a pattern and not used
+//!    again;
 //! 4. the reader goes on, and has to answer as of before or after the change.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -31,7 +34,8 @@ const RETIRED_MAX: usize = 5;
 const TURNS: usize = 40;
 /// What freed memory is filled with.
 const FREED: u8 = 0xDB;
-/// A reader that does not get in, because the writer is held up with a lock, is not waited for longer.
+/// A reader that does not get in, because the writer is held up with a lock, is not waited for
+/// longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 type Visit = Box<dyn FnOnce()>;
@@ -61,7 +65,8 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if KEEPS_FREED.try_with(Cell::get).unwrap_or(false) {
-            // SAFETY: the block has this length, belongs to nobody else any more, and is not given back.
+            // SAFETY: the block has this length, belongs to nobody else any more, and is not given
+            // back.
             unsafe { block.write_bytes(FREED, layout.size()) };
         } else {
             // SAFETY: as the caller promises.
@@ -108,8 +113,8 @@ impl Stop {
     }
 }
 
-/// Does `change` with room for `room` nodes in the bag of garbage, and lets `read` come in at its allocation number
-/// `at`. Returns what `read` returned, or `None` if there are fewer allocations.
+/// Does `change` with room for `room` nodes in the bag of garbage, and lets `read` come in at its
+/// allocation number `at`. Returns what `read` returned, or `None` if there are fewer allocations.
 fn visited<T: Send + 'static>(
     room: usize,
     at: usize,
@@ -238,7 +243,8 @@ fn check_case(case: &Case, backwards: bool) -> usize {
             let remove = |&n: &usize| index.remove(&keys[n], &records).unwrap().is_some();
             assert!(case.inserted.iter().all(insert));
             assert!(case.removed.iter().all(remove));
-            // A neighbour of the change that is there before and after, in the same leaf if possible.
+            // A neighbour of the change that is there before and after, in the same leaf if
+            // possible.
             let all = |index: &ByteIndex| {
                 let mut all = Vec::new();
                 index.scan(Bound::Unbounded, usize::MAX, &records, &mut all);
@@ -316,7 +322,8 @@ fn int_changes(kind: &str) -> Vec<(u64, bool)> {
     added.into_iter().map(|key| (key, true)).chain(gone).collect()
 }
 
-/// Lets a reader in at an allocation of every change that has enough of them. Returns how many came.
+/// Lets a reader in at an allocation of every change that has enough of them. Returns how many
+/// came.
 fn check_ints(kind: &str) -> usize {
     let index = Arc::new(IntIndex::new());
     // Even keys stay throughout.

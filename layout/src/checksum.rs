@@ -1,8 +1,9 @@
 //! CRC-32C, always seeded with what the bytes belong to.
 //!
-//! A checksum over content alone accepts a valid block that lies in the wrong place, belongs to another
-//! database or survived from an earlier life of its file. Every structure here therefore mixes the
-//! identity of its database and its own position into its checksum, or carries both as checked fields.
+//! A checksum over content alone accepts a valid block that lies in the wrong place, belongs to
+//! another database or survived from an earlier life of its file. Every structure here therefore
+//! mixes the identity of its database and its own position into its checksum, or carries both as
+//! checked fields.
 
 use crate::DatabaseId;
 
@@ -38,7 +39,8 @@ impl Seed {
     }
 }
 
-/// Every bit of so many bytes, by its place. Under Miri, which takes hours for all, some fifty of them.
+/// Every bit of so many bytes, by its place. Under Miri, which takes hours for all, some fifty of
+/// them.
 #[cfg(test)]
 pub(crate) fn bits_of(bytes: usize) -> impl Iterator<Item = usize> {
     // An odd step comes to all eight bits of a byte.

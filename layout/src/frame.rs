@@ -4,10 +4,11 @@
 //! FrameHeader (40)   key   zeros to 8   value   zeros to 8
 //!                                       of a patch: PatchHeader (16)   patch
 //! ```
-//! The payload checksum (key and value) is computed by the caller outside every lock; the header's own
-//! bytes are covered by the checksum of the group. A frame names the address that its record has in
-//! the data file, so replay puts each record exactly where it was and rewrites the same
-//! record at worst (its link to the previous version may differ where a deletion was forgotten meanwhile).
+//! The payload checksum (key and value) is computed by the caller outside every lock; the header's
+//! own bytes are covered by the checksum of the group. A frame names the address that its record
+//! has in the data file, so replay puts each record exactly where it was and rewrites the same
+//! record at worst (its link to the previous version may differ where a deletion was forgotten
+//! meanwhile).
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -116,7 +117,8 @@ fn store_padded(target: &mut [u8], bytes: &[u8]) {
 }
 
 impl<'a> Frame<'a> {
-    /// A frame over `key` and `value`, whose checksum is `payload_crc`; LSN and address are set later.
+    /// A frame over `key` and `value`, whose checksum is `payload_crc`; LSN and address are set
+    /// later.
     pub fn new(kind: FrameKind, table: u16, key: &'a [u8], value: &'a [u8]) -> Self {
         Self::with_crc(kind, table, key, value, payload_crc(key, value))
     }
@@ -190,7 +192,8 @@ impl<'a> Frame<'a> {
         store_padded(value, self.value);
     }
 
-    /// The frame at the start of `bytes`, with the bytes it takes. Lengths are checked, checksums are not.
+    /// The frame at the start of `bytes`, with the bytes it takes. Lengths are checked, checksums
+    /// are not.
     pub fn load(bytes: &'a [u8]) -> Result<(Self, usize), Defect> {
         let (header, payload) = FrameHeader::ref_from_prefix(bytes).map_err(|_| Defect::Short)?;
         let (key_bytes, value_bytes) =
@@ -254,7 +257,8 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their headers.
+/// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their
+/// headers.
 pub fn verify_group(header: &crate::group::GroupHeader, body: &[u8]) -> Result<(), Defect> {
     let mut count = 0u32;
     let mut crc = 0;

@@ -42,17 +42,17 @@ pub struct Placement {
     pub opens_chunk: Option<u64>,
 }
 
-/// Places a record behind `tail`. A pure function of its arguments, so that staging, applying and replay agree.
-/// A record never straddles two chunks unless it is longer than one: then it starts in a fresh
-/// chunk and runs on through as many as it needs.
+/// Places a record behind `tail`. A pure function of its arguments, so that staging, applying and
+/// replay agree. A record never straddles two chunks unless it is longer than one: then it starts
+/// in a fresh chunk and runs on through as many as it needs.
 pub fn place(tail: u64, chunk_bytes: u64, key_bytes: usize, value_bytes: usize) -> Placement {
     assert!(chunk_bytes.is_power_of_two());
     let len = record_bytes(key_bytes, value_bytes) as u64;
     let align = if value_bytes >= WIDE_VALUE_BYTES { 64 } else { RECORD_ALIGN_BYTES };
     let chunk_start = tail & !(chunk_bytes - 1);
     if tail != chunk_start {
-        // Right behind where the header would be, a record opens its chunk: the end of a long record that
-        // runs into a chunk must not make the next one look so.
+        // Right behind where the header would be, a record opens its chunk: the end of a long
+        // record that runs into a chunk must not make the next one look so.
         let address = align_up_u64(tail.max(chunk_start + CHUNK_HEADER_BYTES + 1), align);
         if address + len <= chunk_start + chunk_bytes {
             return Placement { address, end: address + len, opens_chunk: None };

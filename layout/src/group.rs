@@ -5,13 +5,14 @@
 //!           SegmentHeader, zeros     group  group  group ...   (rest: zeros, or groups of earlier lives)
 //! group     GroupHeader  frame  frame ...  zeros to the end of the block
 //! ```
-//! The segment header is written together with the segment's first group, in one write. A group is one
-//! write; its first byte lies on a block boundary, and no block of it is ever written again in the same life.
+//! The segment header is written together with the segment's first group, in one write. A group is
+//! one write; its first byte lies on a block boundary, and no block of it is ever written again in
+//! the same life.
 //!
-//! Invariants a reader checks, in this order: checksum (which covers everything but the magic), magic, database,
-//! segment and offset (misdirected blocks), life (stale blocks), `previous_lsn` (nothing is missing between
-//! two groups). `durable_lsn` tells how far the log was known durable when the group was written: a hole
-//! before it is damage, a hole after it is a torn tail.
+//! Invariants a reader checks, in this order: checksum (which covers everything but the magic),
+//! magic, database, segment and offset (misdirected blocks), life (stale blocks), `previous_lsn`
+//! (nothing is missing between two groups). `durable_lsn` tells how far the log was known durable
+//! when the group was written: a hole before it is damage, a hole after it is a torn tail.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};

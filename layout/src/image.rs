@@ -1,7 +1,8 @@
 //! The index image: what a checkpoint remembers of the index.
 //!
-//! A file of pieces, each a whole number of blocks long, each with its own checksum over its header and
-//! its used bytes; the header names database, image and offset, so a piece is valid only in its place.
+//! A file of pieces, each a whole number of blocks long, each with its own checksum over its header
+//! and its used bytes; the header names database, image and offset, so a piece is valid only in its
+//! place.
 //!
 //! ```text
 //! piece     PieceHeader (64)   used bytes   zeros to the end of the block

@@ -1,11 +1,12 @@
 //! Bytes of the uarr storage engine: the structures on disk, and UArr values.
 //!
 //! Everything here is a function of bytes: no I/O, no clock, no unsafe code. Bytes from outside are
-//! guests: each `load` checks length, magic, checksum, identity and position, in this order, and answers
-//! with the content or a [`Defect`] that says what is wrong. What the structures mean together is told in
-//! `docs/FORMAT.md`.
+//! guests: each `load` checks length, magic, checksum, identity and position, in this order, and
+//! answers with the content or a [`Defect`] that says what is wrong. What the structures mean
+//! together is told in `docs/FORMAT.md`.
 //!
-//! All integers are little-endian. Structures have no implicit padding, and their sizes are asserted.
+//! All integers are little-endian. Structures have no implicit padding, and their sizes are
+//! asserted.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,6 @@
-//! Limits of what structures on disk may say. What lies beyond was written by no program: it is refused before
-//! anything is computed from it, so sums of two such numbers, and the next ones, never overflow.
+//! Limits of what structures on disk may say. What lies beyond was written by no program: it is
+//! refused before anything is computed from it, so sums of two such numbers, and the next ones,
+//! never overflow.
 
 use std::ops::RangeInclusive;
 
@@ -7,8 +8,8 @@ use std::ops::RangeInclusive;
 pub const BLOCK_BYTES: RangeInclusive<u32> = 512..=1 << 20;
 /// Regular sizes of log segments.
 pub const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 18..=1 << 32;
-/// A segment has at least so many blocks: the eighth part of it is the largest group buffer, which holds a block
-/// for the segment header and one for the group.
+/// A segment has at least so many blocks: the eighth part of it is the largest group buffer, which
+/// holds a block for the segment header and one for the group.
 pub const SEGMENT_BLOCKS_MIN: u64 = 16;
 /// Sizes of the chunks of the data file.
 pub const CHUNK_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 32;

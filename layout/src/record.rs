@@ -4,9 +4,9 @@
 //! chunk     ChunkHeader (64)  record  gap  record ...
 //! record    RecordHeader (48)   key   zeros to 8   value          starts 16-aligned
 //! ```
-//! The header's checksum covers the database, the record's own address, and the payload checksum; the
-//! payload checksum covers key and value. A record in the wrong place, of another database or with any
-//! flipped bit is never taken for valid.
+//! The header's checksum covers the database, the record's own address, and the payload checksum;
+//! the payload checksum covers key and value. A record in the wrong place, of another database or
+//! with any flipped bit is never taken for valid.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -83,7 +83,8 @@ const _: () = assert!(RECORD_HEADER_BYTES as u64 >= RECORD_BYTES_MIN);
 /// 63 ..................... 16 | 15        | 14 .............. 0
 /// address / 16                | tombstone | cache lines of the record, 0 = unknown
 /// ```
-/// Locators of records written later compare greater. 0 is no locator: no record starts at address 0.
+/// Locators of records written later compare greater. 0 is no locator: no record starts at address
+/// 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Locator(u64);
 
@@ -236,7 +237,8 @@ impl RecordHeader {
     }
 
     fn expected_crc(&self, seed: Seed, address: u64) -> u32 {
-        // The address and the header without its checksum, in one aligned piece: one call, whole words.
+        // The address and the header without its checksum, in one aligned piece: one call, whole
+        // words.
         let mut words = [0u64; 1 + RECORD_HEADER_BYTES / 8];
         let bytes = words.as_mut_bytes();
         bytes[..8].copy_from_slice(&address.to_le_bytes());

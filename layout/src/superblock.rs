@@ -1,9 +1,9 @@
 //! The superblock: the root of a database.
 //!
-//! File `superblock` has two slots, [`SLOT_STRIDE_BYTES`] apart so that no device unit holds both. They are
-//! written alternately; the valid slot with the higher generation counts. Magic, checksum and version
-//! stay at their places in every future version, so that a newer database is refused by name instead
-//! of being called damaged.
+//! File `superblock` has two slots, [`SLOT_STRIDE_BYTES`] apart so that no device unit holds both.
+//! They are written alternately; the valid slot with the higher generation counts. Magic, checksum
+//! and version stay at their places in every future version, so that a newer database is refused by
+//! name instead of being called damaged.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -44,7 +44,8 @@ const CRC_START: usize = 12;
 )]
 #[repr(C)]
 pub struct Checkpoint {
-    /// Number of the checkpoint and name of its image; 0 is the empty database before the first one.
+    /// Number of the checkpoint and name of its image; 0 is the empty database before the first
+    /// one.
     pub number: U64,
     /// Every record up to this LSN is reflected in the image.
     pub lsn: U64,
@@ -99,8 +100,8 @@ pub struct Superblock {
     pub database: DatabaseId,
     /// Rises by one with each write of a slot.
     pub generation: U64,
-    /// Life number of the log: high half counts opens, low half is random, so that no group of an earlier
-    /// open is ever taken for one of this.
+    /// Life number of the log: high half counts opens, low half is random, so that no group of an
+    /// earlier open is ever taken for one of this.
     pub life: U64,
     /// 1 if the database was closed and its log has nothing to replay, 0 while it is open.
     pub closed: U32,
@@ -116,7 +117,8 @@ pub struct Superblock {
     pub segment_bytes: U64,
     /// Size of a data file chunk.
     pub chunk_bytes: U64,
-    /// Median time of a 4 KiB commit with each strategy when it was measured, in ns; 0 = not measured.
+    /// Median time of a 4 KiB commit with each strategy when it was measured, in ns; 0 = not
+    /// measured.
     pub strategy_ns: [U64; 3],
     /// Half of the key of the hashes of byte keys; the other half is drawn at each open.
     pub hash_seed: U64,

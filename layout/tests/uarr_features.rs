@@ -495,7 +495,8 @@ fn keys_are_found_by_constant_and_by_text() {
     assert_eq!(format!("{array:?}"), "u16[1, 2]");
 }
 
-/// Values can be keys of a `HashMap`: integers are equal whatever type holds them, NaNs if their bits are.
+/// Values can be keys of a `HashMap`: integers are equal whatever type holds them, NaNs if their
+/// bits are.
 #[test]
 fn equal_values_hash_alike() {
     let hash_of = |value: &Value| BuildHasherDefault::<DefaultHasher>::default().hash_one(value);

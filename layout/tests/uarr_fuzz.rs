@@ -32,7 +32,8 @@ fn mutants_are_rejected_or_canonical() {
     assert!(accepted > 1_000 / SCALE, "mutants reach valid values too: {accepted}");
 }
 
-/// Every form of text that a value has: none may fail, since `format!` and `println!` panic where one does.
+/// Every form of text that a value has: none may fail, since `format!` and `println!` panic where
+/// one does.
 fn texts(value: &(impl std::fmt::Display + std::fmt::Debug)) -> [String; 6] {
     [
         format!("{value}"),
@@ -44,8 +45,8 @@ fn texts(value: &(impl std::fmt::Display + std::fmt::Debug)) -> [String; 6] {
     ]
 }
 
-/// Whatever the bytes behind a sound header are, each form of text is one, as long as the record allows; plain text
-/// is the JSON, or names the damage at its end.
+/// Whatever the bytes behind a sound header are, each form of text is one, as long as the record
+/// allows; plain text is the JSON, or names the damage at its end.
 #[test]
 fn damaged_values_can_be_shown() {
     let mut damaged_count = 0;

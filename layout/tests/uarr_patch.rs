@@ -143,7 +143,8 @@ fn numbers_are_changed_in_place() {
     assert_eq!(record, expected);
 }
 
-/// An array with few changes and a longer end is patched element by element; a NaN with a payload is replaced whole.
+/// An array with few changes and a longer end is patched element by element; a NaN with a payload
+/// is replaced whole.
 #[test]
 fn few_changed_elements_are_patched_alone() {
     let mut numbers: Vec<u32> = (0..100).collect();

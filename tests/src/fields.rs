@@ -1,4 +1,5 @@
-//! Every field of every structure on disk, in one table, and right checksums after one of them was changed.
+//! Every field of every structure on disk, in one table, and right checksums after one of them was
+//! changed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -243,7 +244,8 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(wide)
 }
 
-/// At most so many groups, records and entries of a file: the first ones, and every 7th of the others.
+/// At most so many groups, records and entries of a file: the first ones, and every 7th of the
+/// others.
 fn is_chosen(index: usize) -> bool {
     index < 3 || index.is_multiple_of(7)
 }
@@ -260,7 +262,8 @@ fn add(places: &mut Vec<Place>, path: &str, structure: &Structure, at: usize, se
     }
 }
 
-/// All fields in the files of a database with log blocks of `block` bytes and chunks of `chunk` bytes.
+/// All fields in the files of a database with log blocks of `block` bytes and chunks of `chunk`
+/// bytes.
 pub fn places(files: &Files, block: usize, chunk: usize) -> Vec<Place> {
     let mut places = Vec::new();
     for slot in [0, SLOT_STRIDE_BYTES as usize] {

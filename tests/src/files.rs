@@ -1,4 +1,5 @@
-//! The files of a database on a disk in memory, as bytes that can be damaged, and a disk made of such bytes.
+//! The files of a database on a disk in memory, as bytes that can be damaged, and a disk made of
+//! such bytes.
 
 use std::collections::BTreeMap;
 

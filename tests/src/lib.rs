@@ -1,11 +1,11 @@
 //! The proof: model, damage, kill and refusal tests over the whole engine.
 //!
-//! The tests lie in `tests/`, one file per subject; each says which promise it proves. Here is what they share:
-//! seeded randomness, directories, and histories of writes that a child process and its
+//! The tests lie in `tests/`, one file per subject; each says which promise it proves. Here is what
+//! they share: seeded randomness, directories, and histories of writes that a child process and its
 //! parent can both compute.
 //!
-//! Environment: `UARR_SEED` repeats a random test, `UARR_TEST_DIR` moves the temporary directories (for
-//! example to a journaled file system), `UARR_KILLS` sets the number of kills.
+//! Environment: `UARR_SEED` repeats a random test, `UARR_TEST_DIR` moves the temporary directories
+//! (for example to a journaled file system), `UARR_KILLS` sets the number of kills.
 
 #![forbid(unsafe_code)]
 

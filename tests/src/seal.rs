@@ -10,7 +10,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 const GROUP_MAGIC: &[u8] = b"UGRP";
 
-/// Gives the group at the start of `bytes` the checksums that fit. `None`: its lengths are impossible.
+/// Gives the group at the start of `bytes` the checksums that fit. `None`: its lengths are
+/// impossible.
 pub fn seal_group(bytes: &mut [u8]) -> Option<()> {
     let mut header = group_here(bytes)?;
     let end = usize::try_from(header.group_bytes.get()).ok()?;
@@ -56,8 +57,8 @@ pub fn seal_record(bytes: &mut [u8], address: usize, seed: Seed) -> Option<()> {
     sealed.write_to_prefix(&mut bytes[address..]).ok()
 }
 
-/// Gives the piece of an index image at the start of `bytes` the checksum that fits. `None`: its lengths are
-/// impossible.
+/// Gives the piece of an index image at the start of `bytes` the checksum that fits. `None`: its
+/// lengths are impossible.
 pub fn seal_piece(bytes: &mut [u8]) -> Option<()> {
     let header = PieceHeader::peek(bytes).ok()?;
     let piece = bytes.get_mut(..header.piece_bytes.get() as usize)?;

@@ -1,7 +1,7 @@
 //! How often the device and the kernel are asked.
 //!
-//! Promises proved: a group commit is one write and one flush, whatever the strategy; many writers share them; a warm
-//! get makes no system call at all.
+//! Promises proved: a group commit is one write and one flush, whatever the strategy; many writers
+//! share them; a warm get makes no system call at all.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -103,7 +103,8 @@ fn calls(directory: &Path, keys: u64, gets: u64) -> Option<BTreeMap<String, u64>
     Some(rows.filter(|(name, _)| name != "total").collect())
 }
 
-/// No call more with 10,000 gets than with none, and no flush of a map or file among those of a get.
+/// No call more with 10,000 gets than with none, and no flush of a map or file among those of a
+/// get.
 #[test]
 fn a_warm_get_makes_no_system_call() {
     const KEYS: u64 = 500;

@@ -1,14 +1,16 @@
 //! Every byte of every file of a small database is damaged in turn.
 //!
-//! Promise proved: any bytes on disk are accepted as exactly what was written, or rejected with an error that names file
-//! and offset. Never a panic, never a wrong value. The only records that may go missing are those of the very last
-//! group of a log that was not closed: nothing on the medium can prove that it was acknowledged. Even then the
-//! torn tail is reported, and `Strict` refuses to open.
+//! Promise proved: any bytes on disk are accepted as exactly what was written, or rejected with an
+//! error that names file and offset. Never a panic, never a wrong value. The only records that may
+//! go missing are those of the very last group of a log that was not closed: nothing on the medium
+//! can prove that it was acknowledged. Even then the torn tail is reported, and `Strict` refuses to
+//! open.
 //!
-//! The database lies on a disk in memory, so that tens of thousands of openings are quick; the bytes are those of
-//! a real one. Every byte that is not zero or near such is flipped, and a sample of the preallocated zeros between and
-//! behind them (`UARR_DAMAGE=all` flips them all, `UARR_DAMAGE=bits` each bit of every file: half an hour a database).
-//! Of a closed database blocks are also zeroed, and put in the place of others.
+//! The database lies on a disk in memory, so that tens of thousands of openings are quick; the
+//! bytes are those of a real one. Every byte that is not zero or near such is flipped, and a sample
+//! of the preallocated zeros between and behind them (`UARR_DAMAGE=all` flips them all,
+//! `UARR_DAMAGE=bits` each bit of every file: half an hour a database). Of a closed database blocks
+//! are also zeroed, and put in the place of others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -170,7 +172,8 @@ fn closed(kind: KeyKind, seed: u64) -> Case {
     author.into_case("closed", files, true, seed)
 }
 
-/// As [`closed`], then opened again, and killed after some more groups: what the process had written stays.
+/// As [`closed`], then opened again, and killed after some more groups: what the process had
+/// written stays.
 fn killed(kind: KeyKind, seed: u64) -> Case {
     let mut author = Author::new(kind, seed);
     let db = author.open();
@@ -195,8 +198,8 @@ fn killed_young(kind: KeyKind, seed: u64) -> Case {
     author.into_case("killed young", files, false, seed)
 }
 
-/// Whether the byte at `offset` is flipped: all that are not zero or near such, and a sample of the zeros,
-/// denser in blocks that hold anything.
+/// Whether the byte at `offset` is flipped: all that are not zero or near such, and a sample of the
+/// zeros, denser in blocks that hold anything.
 fn is_chosen(bytes: &[u8], offset: usize) -> bool {
     const BLOCK: usize = BLOCK_BYTES as usize;
     const SLOT: usize = 4096;
@@ -270,7 +273,8 @@ impl Case {
         disk
     }
 
-    /// Flips bits of each chosen byte, or each bit. Every fourth damage is also shown to the strict mode.
+    /// Flips bits of each chosen byte, or each bit. Every fourth damage is also shown to the strict
+    /// mode.
     fn flip_all(&self, table: &mut Table, mode: RecoveryMode) {
         let mut random = Random::new(self.seed);
         let damage = std::env::var("UARR_DAMAGE").unwrap_or_default();
@@ -316,9 +320,9 @@ impl Case {
         }
     }
 
-    /// Zeroes each block that holds anything, puts it in the place of other ones and of some empty ones, and
-    /// swaps it with them: a sample of the pairs, or all with `UARR_DAMAGE`. In a database that was not closed the last group can so be made to look as if it had
-    /// never been.
+    /// Zeroes each block that holds anything, puts it in the place of other ones and of some empty
+    /// ones, and swaps it with them: a sample of the pairs, or all with `UARR_DAMAGE`. In a
+    /// database that was not closed the last group can so be made to look as if it had never been.
     fn misplace_all(&self, table: &mut Table) {
         if self.before_last_group.is_some() {
             return;
@@ -351,7 +355,8 @@ impl Case {
         }
     }
 
-    /// Deletes each file, and opens with `create` both on and off: nothing may be made anew in its place.
+    /// Deletes each file, and opens with `create` both on and off: nothing may be made anew in its
+    /// place.
     fn delete_all(&self, table: &mut Table) {
         for path in self.files.keys() {
             for create in [false, true] {
@@ -435,7 +440,8 @@ fn names_file(error: &Error, path: &str) -> Verdict {
     }
 }
 
-/// Everything, by walking forward and backward, and by looking up every key of `keys`; all must agree.
+/// Everything, by walking forward and backward, and by looking up every key of `keys`; all must
+/// agree.
 fn contents(db: &Db<Memory>, keys: &State) -> uarr::Result<State> {
     let mut state = State::new();
     for record in db.iter() {

@@ -1,8 +1,8 @@
 //! Everything a user can get wrong, and everything a disk can refuse.
 //!
-//! Promise proved: bad arguments, a missing or read-only directory, foreign files, a second opener, a newer format and a
-//! full disk each give an error of the right kind with a message that says what to do, and the database opens and is
-//! complete afterwards.
+//! Promise proved: bad arguments, a missing or read-only directory, foreign files, a second opener,
+//! a newer format and a full disk each give an error of the right kind with a message that says
+//! what to do, and the database opens and is complete afterwards.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -185,8 +185,8 @@ fn an_older_minor_version_is_read_and_raised() {
     assert_eq!(newest.unwrap().version(), FORMAT_VERSION);
 }
 
-/// A slot like `block`, as a program of another version would have written it. The place of the version
-/// number is the same in all versions: behind magic and checksum.
+/// A slot like `block`, as a program of another version would have written it. The place of the
+/// version number is the same in all versions: behind magic and checksum.
 fn of_version(block: &Superblock, version: (u16, u16)) -> Vec<u8> {
     const VERSION_OFFSET: usize = 12;
     let mut slot = block.to_slot();
@@ -255,7 +255,8 @@ fn options_have_limits() {
     complete(&path);
 }
 
-/// Somebody else changes a byte of a record in the data file: who notices is a matter of the policy.
+/// Somebody else changes a byte of a record in the data file: who notices is a matter of the
+/// policy.
 #[test]
 fn the_policy_decides_when_a_damaged_record_is_noticed() {
     const VALUE: &[u8] = b"a value that stands once in the file";
@@ -348,7 +349,8 @@ fn check_numbers<S: Storage>(db: &Db<S>, count: u64) {
     }
 }
 
-/// Writes until there is no room, for a while: later attempts fail in the same way. Returns how many succeeded.
+/// Writes until there is no room, for a while: later attempts fail in the same way. Returns how
+/// many succeeded.
 fn fill<S: Storage>(db: &Db<S>) -> u64 {
     let mut count = 0;
     let full = loop {

@@ -1,8 +1,10 @@
-//! Every call of the disk fails in turn: the first, the second, the third, until a life goes through without one.
+//! Every call of the disk fails in turn: the first, the second, the third, until a life goes
+//! through without one.
 //!
-//! Promise proved: whichever call fails, with whatever number, once, a few times or from then on, errors name the
-//! cause; nothing panics or waits for ever; a caller who goes on as if nothing had happened loses nothing that is
-//! acknowledged; what was acknowledged is there when the database is opened again, and nothing that was never written.
+//! Promise proved: whichever call fails, with whatever number, once, a few times or from then on,
+//! errors name the cause; nothing panics or waits for ever; a caller who goes on as if nothing had
+//! happened loses nothing that is acknowledged; what was acknowledged is there when the database is
+//! opened again, and nothing that was never written.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -119,7 +121,8 @@ fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
             _ => db.patch(3u64, &patch).map(drop_commit),
         });
     }
-    // The second one finds out whether the first, if it failed, was right about what it left behind.
+    // The second one finds out whether the first, if it failed, was right about what it left
+    // behind.
     for _ in 0..2 {
         model.attempt(db.checkpoint());
         model.write(4, None, || match kind {

@@ -1,17 +1,18 @@
-//! A real disk that fails below a real file system, a file system that dies, too few file descriptors, too little
-//! memory to lock.
+//! A real disk that fails below a real file system, a file system that dies, too few file
+//! descriptors, too little memory to lock.
 //!
-//! Promise proved: whatever the kernel really answers then, what was acknowledged is there when the cause is gone and
-//! the database is opened again; the write that failed was not acknowledged, no later one is, the error tells the
-//! cause, and reads go on.
+//! Promise proved: whatever the kernel really answers then, what was acknowledged is there when the
+//! cause is gone and the database is opened again; the write that failed was not acknowledged, no
+//! later one is, the error tells the cause, and reads go on.
 //!
-//! The disk is a zram device. Its memory has a limit: at the limit it fails each write of anything but zeros with an
-//! error that comes up through ext4 or XFS. A higher limit repairs it. (A loop device over a full tmpfs is no such
-//! disk but one that lies: it takes a short write of its file for a whole one.) This needs root, zram and mkfs:
-//! where they are missing, the test says so and ends.
+//! The disk is a zram device. Its memory has a limit: at the limit it fails each write of anything
+//! but zeros with an error that comes up through ext4 or XFS. A higher limit repairs it. (A loop
+//! device over a full tmpfs is no such disk but one that lies: it takes a short write of its file
+//! for a whole one.) This needs root, zram and mkfs: where they are missing, the test says so and
+//! ends.
 //!
-//! The database is used in a child, this test program once more: a file system that dies ends the process with
-//! SIGBUS at the next page that it would have to bring into the map.
+//! The database is used in a child, this test program once more: a file system that dies ends the
+//! process with SIGBUS at the next page that it would have to bring into the map.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -146,7 +147,8 @@ impl Said {
     }
 }
 
-/// Runs `test` of this program on `directory` in a child; `hear` gets the number of acknowledged puts.
+/// Runs `test` of this program on `directory` in a child; `hear` gets the number of acknowledged
+/// puts.
 fn child(test: &str, directory: &Path, told: &str, mut hear: impl FnMut(usize)) -> Said {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -205,7 +207,8 @@ fn check(db: &Db, acknowledged: impl IntoIterator<Item = u64>) {
     }
 }
 
-/// After the repair: everything acknowledged is there, nothing is that was not `attempted`, and writing goes on.
+/// After the repair: everything acknowledged is there, nothing is that was not `attempted`, and
+/// writing goes on.
 fn check_reopened(path: &Path, acknowledged: &[u64], attempted: impl Fn(u64) -> bool) {
     let db = options(path, BackendChoice::Auto).open().unwrap();
     check(&db, acknowledged.iter().copied());
@@ -235,8 +238,8 @@ fn check_cause(error: &uarr::Error) {
     assert!(error.to_string().contains("os error"), "the cause is missing: {error}");
 }
 
-/// Whether the database is poisoned after `error`; then nobody may write any more, and each is told the cause. It is
-/// not if nothing was written, because no next segment could be had.
+/// Whether the database is poisoned after `error`; then nobody may write any more, and each is told
+/// the cause. It is not if nothing was written, because no next segment could be had.
 fn is_poisoned(db: &Db, error: &uarr::Error) -> bool {
     check_cause(error);
     if !error.to_string().contains("a group commit failed") {
@@ -270,7 +273,8 @@ fn write_until_the_device_fails(directory: &Path, facts: &Path, told: &[u64]) {
         match db.put(number, value(number)) {
             Ok(_) => println!("put {number}"),
             Err(error) if error.kind() == ErrorKind::NoSpace => {
-                // Room in the data file or for the next segment is asked for before anything is written.
+                // Room in the data file or for the next segment is asked for before anything is
+                // written.
                 println!("no room: {error:?}");
                 assert!(db.get(number).unwrap().is_none(), "the failed write is seen");
                 continue;
@@ -337,8 +341,8 @@ fn write_until_the_file_system_dies(directory: &Path, backend: BackendChoice) {
     println!("dead");
 }
 
-/// The file system is shut down without writing its own log out first: as if the power had gone, but for what
-/// the device had.
+/// The file system is shut down without writing its own log out first: as if the power had gone,
+/// but for what the device had.
 #[test]
 fn a_file_system_that_dies_keeps_what_was_acknowledged() {
     const TEST: &str = "a_file_system_that_dies_keeps_what_was_acknowledged";
@@ -442,8 +446,8 @@ fn too_few_file_descriptors_are_named_and_lose_nothing() {
     assert!(outcomes.contains_key("no open"), "{outcomes:?}");
 }
 
-/// As much locked memory as many systems grant: too little for the group buffers, perhaps for a ring. The superuser
-/// may lock more, so the child is somebody else.
+/// As much locked memory as many systems grant: too little for the group buffers, perhaps for a
+/// ring. The superuser may lock more, so the child is somebody else.
 #[test]
 fn with_64_kib_of_locked_memory_all_works() {
     const TEST: &str = "with_64_kib_of_locked_memory_all_works";

@@ -13,9 +13,10 @@ fn options() -> Builder {
         .background(false)
 }
 
-/// A process that creates a database and is killed between naming the superblock and making the name durable
-/// leaves a database that exists in the kernel's memory only. The next process opened it and acknowledged
-/// writes, and the next loss of power took the name away with all of them: only the log was left.
+/// A process that creates a database and is killed between naming the superblock and making the
+/// name durable leaves a database that exists in the kernel's memory only. The next process opened
+/// it and acknowledged writes, and the next loss of power took the name away with all of them: only
+/// the log was left.
 #[test]
 fn a_database_whose_creator_was_killed_keeps_its_name() {
     let mut found_count = 0;
@@ -35,9 +36,10 @@ fn a_database_whose_creator_was_killed_keeps_its_name() {
     assert!(found_count > 0, "no creation was interrupted at its very end");
 }
 
-/// Each unclean open skips LSNs that may have been given out before. If the newest superblock slot could not be
-/// read, the skip started from the older slot and ended where the open before had begun: LSNs of writes that
-/// were never durable, but acknowledged as visible, were given out again.
+/// Each unclean open skips LSNs that may have been given out before. If the newest superblock slot
+/// could not be read, the skip started from the older slot and ended where the open before had
+/// begun: LSNs of writes that were never durable, but acknowledged as visible, were given out
+/// again.
 #[test]
 fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
     for nth in 1..20 {
@@ -58,9 +60,9 @@ fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
     }
 }
 
-/// Without background threads nobody but the callers writes groups. A durable write in a memory-first database that
-/// found full groups before its own wrote the oldest, left the rest to a log thread that was not there, and
-/// waited for ever.
+/// Without background threads nobody but the callers writes groups. A durable write in a
+/// memory-first database that found full groups before its own wrote the oldest, left the rest to a
+/// log thread that was not there, and waited for ever.
 #[test]
 fn a_durable_write_without_background_brings_older_groups_along() {
     let disk = Memory::new();
@@ -76,9 +78,10 @@ fn a_durable_write_without_background_brings_older_groups_along() {
     assert_eq!(db.iter().count(), 7);
 }
 
-/// Several groups can be in flight, in several segments. A process that is killed then leaves groups that the next one
-/// can read although nobody has flushed them. It made only the segment in which the log ended durable, went on
-/// behind it, and the next loss of power tore a hole before records that it had acknowledged.
+/// Several groups can be in flight, in several segments. A process that is killed then leaves
+/// groups that the next one can read although nobody has flushed them. It made only the segment in
+/// which the log ended durable, went on behind it, and the next loss of power tore a hole before
+/// records that it had acknowledged.
 #[test]
 fn all_groups_that_were_in_flight_become_durable_when_the_database_is_opened() {
     let mut crossed_count = 0;
@@ -99,8 +102,9 @@ fn all_groups_that_were_in_flight_become_durable_when_the_database_is_opened() {
     assert!(crossed_count > 0, "the first segment was never left");
 }
 
-/// The superblock slot that says "open again" was acknowledged by the disk and never written. The older slot says
-/// "closed", both are sound, and the log, which held acknowledged writes, was not even looked at.
+/// The superblock slot that says "open again" was acknowledged by the disk and never written. The
+/// older slot says "closed", both are sound, and the log, which held acknowledged writes, was not
+/// even looked at.
 #[test]
 fn a_lost_slot_does_not_hide_the_log_behind_a_closed_one() {
     let disk = Memory::new();
@@ -118,9 +122,9 @@ fn a_lost_slot_does_not_hide_the_log_behind_a_closed_one() {
     assert!(db.put("key", "other").unwrap().lsn > last);
 }
 
-/// The first group of a segment is written together with the segment's header. If only the group arrived, it was cut.
-/// If of the next life's first write only the header arrived, the old group stood behind a valid header, and was
-/// taken for part of the log: a write that was gone came back.
+/// The first group of a segment is written together with the segment's header. If only the group
+/// arrived, it was cut. If of the next life's first write only the header arrived, the old group
+/// stood behind a valid header, and was taken for part of the log: a write that was gone came back.
 #[test]
 fn a_first_group_that_was_cut_stays_away_when_only_the_next_header_arrives() {
     const BLOCK: usize = 4096;

@@ -1,9 +1,10 @@
 //! Bytes that pass every checksum and mean nonsense.
 //!
-//! Promise proved: whatever stands in the files of a database, opening, reading, verifying and writing end with an
-//! answer or an error, never with a panic. Each mutant changes a few bytes of one structure (superblock slot,
-//! group, index image, record) and gives it right checksums, so that the change gets past them and into the code
-//! behind. `UARR_FUZZ` sets the number of mutants, `UARR_SEED` the first.
+//! Promise proved: whatever stands in the files of a database, opening, reading, verifying and
+//! writing end with an answer or an error, never with a panic. Each mutant changes a few bytes of
+//! one structure (superblock slot, group, index image, record) and gives it right checksums, so
+//! that the change gets past them and into the code behind. `UARR_FUZZ` sets the number of mutants,
+//! `UARR_SEED` the first.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -185,8 +186,8 @@ fn sealed_nonsense_in_a_database_with_integer_keys_ends_in_no_panic() {
     fuzz(KeyKind::U64);
 }
 
-/// The search for proof behind a torn tail added its length to the offset where replay starts, and a slot can
-/// name the last offset there is. Found by mutant 10018472.
+/// The search for proof behind a torn tail added its length to the offset where replay starts, and
+/// a slot can name the last offset there is. Found by mutant 10018472.
 #[test]
 fn a_replay_that_starts_at_the_last_offset_ends_in_no_panic() {
     for kind in [KeyKind::Bytes, KeyKind::U64] {

@@ -1,12 +1,15 @@
-//! Directories from a stranger: every field of every structure, with right checksums, at the edges of everything.
+//! Directories from a stranger: every field of every structure, with right checksums, at the edges
+//! of everything.
 //!
-//! Promise proved: whatever the files of a database say, opening, reading, writing, verifying, inspecting and repairing end
-//! with an answer or an error that says what is wrong: no panic, no abort, no hang, and never more memory than a
-//! gigabyte, although files are sparse and lengths up to 2^64. Each mutant runs in a child process whose address space
-//! is limited; one that says nothing for a while is a hang.
+//! Promise proved: whatever the files of a database say, opening, reading, writing, verifying,
+//! inspecting and repairing end with an answer or an error that says what is wrong: no panic, no
+//! abort, no hang, and never more memory than a gigabyte, although files are sparse and lengths up
+//! to 2^64. Each mutant runs in a child process whose address space is limited; one that says
+//! nothing for a while is a hang.
 //!
-//! The fields come from the tables of `uarr_tests::fields`, which cover every byte of every structure. A part of the mutants
-//! runs by default, all of them with `UARR_FUZZ` set (to anything; some minutes).
+//! The fields come from the tables of `uarr_tests::fields`, which cover every byte of every
+//! structure. A part of the mutants runs by default, all of them with `UARR_FUZZ` set (to anything;
+//! some minutes).
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::io::{BufRead, BufReader};

@@ -1,10 +1,11 @@
 //! A writer process is killed (SIGKILL) again and again over one database.
 //!
-//! Promises proved: nothing acknowledged as durable is lost, nothing appears that was not written, batches are
-//! whole, LSNs never go back: `acknowledged <= recovered <= submitted`, in LSN order, after every kill. The kills hit
-//! writes, checkpoints and recovery.
+//! Promises proved: nothing acknowledged as durable is lost, nothing appears that was not written,
+//! batches are whole, LSNs never go back: `acknowledged <= recovered <= submitted`, in LSN order,
+//! after every kill. The kills hit writes, checkpoints and recovery.
 //!
-//! `UARR_KILLS` sets the number of kills of each Sync test (default 100, two tests), `UARR_SEED` the seed.
+//! `UARR_KILLS` sets the number of kills of each Sync test (default 100, two tests), `UARR_SEED`
+//! the seed.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use uarr_tests::history::{Plan, State, label};
 use uarr_tests::{Random, from_environment, scratch, seed, small};
 
 const THREAD_COUNT: usize = 4;
-/// What is granted to an interval besides itself: one commit, and the scheduler of a loaded machine.
+/// What is granted to an interval besides itself: one commit, and the scheduler of a loaded
+/// machine.
 const SLACK: Duration = Duration::from_millis(1000);
 /// A writer that says nothing for so long is stuck.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
@@ -265,8 +267,8 @@ impl Kills {
         self.lsn_max = self.lsn_max.max(lsns.last().copied().unwrap_or(0));
     }
 
-    /// The state of a thread's keys must be the one after some step between the last that had to survive
-    /// and the one that may have been under way.
+    /// The state of a thread's keys must be the one after some step between the last that had to
+    /// survive and the one that may have been under way.
     fn check_thread(&mut self, thread: usize, said: &Said, found: &State, place: &str) {
         let number = thread as u64;
         let (done, state) = &mut self.threads[thread];
@@ -337,7 +339,8 @@ fn run_sync(kind: KeyKind, default_seed: u64) {
             ),
         };
         let said = kills.kill(mode, moment);
-        // Every third time recovery itself is killed before anybody looks, and a checkpoint after it.
+        // Every third time recovery itself is killed before anybody looks, and a checkpoint after
+        // it.
         if round % 3 == 0 {
             let time = Duration::from_micros(kills.random.below(20_000));
             kills.kill("open", Moment::AfterStart(time));
@@ -388,8 +391,8 @@ fn sync_writes_with_integer_keys_survive_kills() {
     run_sync(KeyKind::U64, 0x0641);
 }
 
-/// Interval: nothing acknowledged longer ago than the interval (and `SLACK`) is lost, and what is kept is a
-/// prefix of the log.
+/// Interval: nothing acknowledged longer ago than the interval (and `SLACK`) is lost, and what is
+/// kept is a prefix of the log.
 #[test]
 fn interval_writes_older_than_the_interval_survive_kills() {
     let interval = Duration::from_millis(50);

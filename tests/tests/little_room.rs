@@ -1,8 +1,9 @@
 //! Real file systems with little room: ext4 and XFS on small loop devices.
 //!
-//! Promise proved: growth that fails gives back what it took; copies with holes, or with space that they share with
-//! the original, never end in a signal when the disk is full, but in an error; reading goes on, and with
-//! room again so does writing. Needs root, mkfs and loop devices: where they are missing, the test says so and ends.
+//! Promise proved: growth that fails gives back what it took; copies with holes, or with space that
+//! they share with the original, never end in a signal when the disk is full, but in an error;
+//! reading goes on, and with room again so does writing. Needs root, mkfs and loop devices: where
+//! they are missing, the test says so and ends.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -92,7 +93,8 @@ fn growth_that_fails_gives_back_what_it_took() {
         };
         let before = size();
         let free = storage.free_bytes().unwrap();
-        // More than there is, and exactly what there is, of which the file system needs a little itself.
+        // More than there is, and exactly what there is, of which the file system needs a little
+        // itself.
         let mut failed_count = 0;
         for bytes in [free + (1 << 20), free, free - (64 << 10)] {
             match file.allocate(8 << 20, bytes) {
@@ -112,8 +114,8 @@ fn growth_that_fails_gives_back_what_it_took() {
     }
 }
 
-/// XFS asks for room for a range that has all of its space: so a database whose disk was full could not be opened after
-/// a kill, and each growth of the data file needed twice its room.
+/// XFS asks for room for a range that has all of its space: so a database whose disk was full could
+/// not be opened after a kill, and each growth of the data file needed twice its room.
 #[test]
 fn space_that_is_there_asks_for_no_room() {
     for kind in KINDS {

@@ -1,8 +1,8 @@
 //! Every user gets an answer, whatever fails.
 //!
-//! Promise proved: after any failure of the disk, with any error number, each thread, task, load, `sync`, `checkpoint`
-//! and `close` under way ends within seconds, later writes are refused by every verb, and nothing that was
-//! acknowledged as durable is lost.
+//! Promise proved: after any failure of the disk, with any error number, each thread, task, load,
+//! `sync`, `checkpoint` and `close` under way ends within seconds, later writes are refused by
+//! every verb, and nothing that was acknowledged as durable is lost.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::future::Future;
@@ -74,7 +74,8 @@ fn count_of(record: &uarr::Record<'_>) -> u64 {
     record.uarr().unwrap().get("count").unwrap().as_u64().unwrap()
 }
 
-/// What has been acknowledged as durable: of each writer so many records, of the patched record so many patches.
+/// What has been acknowledged as durable: of each writer so many records, of the patched record so
+/// many patches.
 #[derive(Default)]
 struct Durable {
     thread: AtomicU64,
@@ -91,7 +92,8 @@ struct Acknowledged {
     ends: AtomicBool,
 }
 
-/// Repeats `step` with rising numbers until it fails permanently or all are to end. Lack of room alone is no end.
+/// Repeats `step` with rising numbers until it fails permanently or all are to end. Lack of room
+/// alone is no end.
 fn repeat(seen: &Acknowledged, mut step: impl FnMut(u64) -> uarr::Result<()>) -> Option<ErrorKind> {
     let mut number = 0;
     while !seen.ends.load(Ordering::Relaxed) {
@@ -340,8 +342,9 @@ fn all_get_an_answer_whatever_fails() {
     live_with_each(FaultKind::Any, &[1, 3, 8, 20, 50, 120]);
 }
 
-/// The calls of a checkpoint that hand something to the device: whichever of them fails, with whatever error number,
-/// nothing trusts the device again; what comes before them may be tried again.
+/// The calls of a checkpoint that hand something to the device: whichever of them fails, with
+/// whatever error number, nothing trusts the device again; what comes before them may be tried
+/// again.
 #[test]
 fn a_failed_flush_is_final_whatever_its_error_number() {
     for errno in [EIO, ENOSPC, EDQUOT, EFBIG] {

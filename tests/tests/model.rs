@@ -1,8 +1,9 @@
 //! The engine against an ordered map.
 //!
-//! Promises proved: reads, walks and what survives reopening are exactly those of an ordered map, for both kinds of keys,
-//! with a ring and without; a walk sees the moment it began; a batch becomes visible as one; readers are never
-//! disturbed by writers and checkpoints. To run one seed again: `UARR_SEED=<seed> cargo test -p uarr-tests --test model`.
+//! Promises proved: reads, walks and what survives reopening are exactly those of an ordered map,
+//! for both kinds of keys, with a ring and without; a walk sees the moment it began; a batch
+//! becomes visible as one; readers are never disturbed by writers and checkpoints. To run one seed
+//! again: `UARR_SEED=<seed> cargo test -p uarr-tests --test model`.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -306,8 +307,8 @@ fn a_walk_sees_the_moment_it_began() {
     }
 }
 
-/// Every batch moves money between accounts: whoever walks over them sees the same sum always. Four writers, two
-/// readers, checkpoints among them; bounded by the number of batches.
+/// Every batch moves money between accounts: whoever walks over them sees the same sum always. Four
+/// writers, two readers, checkpoints among them; bounded by the number of batches.
 #[test]
 fn batches_become_visible_as_one_under_stress() {
     const ACCOUNTS: u64 = 64;

@@ -1,8 +1,10 @@
-//! One opener at a time, whatever happens to names; and no file is touched that is not the engine's own.
+//! One opener at a time, whatever happens to names; and no file is touched that is not the engine's
+//! own.
 //!
-//! Promises proved: while a database is open no other opener gets it, by any path, with the lock file removed, replaced
-//! or renamed; the error says who has it. A directory with files of others is left as it is, and so is what links
-//! point to. A directory may be renamed while its database is open. A forked process changes nothing.
+//! Promises proved: while a database is open no other opener gets it, by any path, with the lock
+//! file removed, replaced or renamed; the error says who has it. A directory with files of others
+//! is left as it is, and so is what links point to. A directory may be renamed while its database
+//! is open. A forked process changes nothing.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -156,7 +158,8 @@ fn no_link_is_followed_and_nothing_behind_it_changes() {
     }
 }
 
-/// A file of a database that was moved away, with a link left in its place, as is done to save room.
+/// A file of a database that was moved away, with a link left in its place, as is done to save
+/// room.
 #[test]
 fn a_link_in_a_database_is_named_with_what_to_do() {
     for name in ["superblock", "lock", "data", "wal", "data/records.uarr"] {

@@ -1,17 +1,22 @@
-//! The kernel's own file systems on a disk that loses power, delays and fails ([`uarr_tests::disk`]).
+//! The kernel's own file systems on a disk that loses power, delays and fails
+//! ([`uarr_tests::disk`]).
 //!
-//! Promise proved: whatever the disk does, and however the process ends, what was acknowledged as durable is there after a
-//! loss of power, with the values that were written, and `verify` finds no damage.
+//! Promise proved: whatever the disk does, and however the process ends, what was acknowledged as
+//! durable is there after a loss of power, with the values that were written, and `verify` finds no
+//! damage.
 //!
 //! - `real_disk_itself`: the disk does what the others take for granted.
-//! - `real_disk_lock`: a killed process' write is held at the disk; until it has landed, the database cannot be opened.
-//! - `real_disk_kills`: processes are killed while one write in four takes long; the next opens at once and writes;
-//!   power is lost at any moment.
-//! - `real_disk_failures`: writes or flushes of data file, log, superblock or anything fail, once or from then on, with
-//!   EIO or ENOSPC; the database is opened again in the same boot, takes writes, is closed; then power is lost.
+//! - `real_disk_lock`: a killed process' write is held at the disk; until it has landed, the
+//!   database cannot be opened.
+//! - `real_disk_kills`: processes are killed while one write in four takes long; the next opens at
+//!   once and writes; power is lost at any moment.
+//! - `real_disk_failures`: writes or flushes of data file, log, superblock or anything fail, once
+//!   or from then on, with EIO or ENOSPC; the database is opened again in the same boot, takes
+//!   writes, is closed; then power is lost.
 //!
-//! `UARR_DISK_ROUNDS` sets how many power cuts each case of the second and how many failures the third make,
-//! `UARR_SEED` the seed. Skipped, with the reason, without root, FUSE, loop devices or mkfs.
+//! `UARR_DISK_ROUNDS` sets how many power cuts each case of the second and how many failures the
+//! third make, `UARR_SEED` the seed. Skipped, with the reason, without root, FUSE, loop devices or
+//! mkfs.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::path::Path;
@@ -99,8 +104,8 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The disk is what the other tests take it for: a write and its flush reach it, wait for it, and fail with it; and a
-/// power cut leaves what was flushed.
+/// The disk is what the other tests take it for: a write and its flush reach it, wait for it, and
+/// fail with it; and a power cut leaves what was flushed.
 #[test]
 fn real_disk_itself() {
     if !is_the_one("real_disk_itself") {

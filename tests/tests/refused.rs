@@ -1,11 +1,12 @@
 //! Where the kernel refuses io_uring.
 //!
-//! Promise proved: the engine works on plain system calls, everything it wrote is there for a process that has rings,
-//! and the other way round; it says why it does not use io_uring and what to do about it. Whoever insists on rings
-//! gets an error. `make test-refused` runs the whole suite like this.
+//! Promise proved: the engine works on plain system calls, everything it wrote is there for a
+//! process that has rings, and the other way round; it says why it does not use io_uring and what
+//! to do about it. Whoever insists on rings gets an error. `make test-refused` runs the whole suite
+//! like this.
 //!
-//! Refusals hold for a whole process and cannot be undone, so each is played in a child: this test program,
-//! started again by `without-io-uring`.
+//! Refusals hold for a whole process and cannot be undone, so each is played in a child: this test
+//! program, started again by `without-io-uring`.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::path::{Path, PathBuf};

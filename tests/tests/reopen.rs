@@ -1,5 +1,5 @@
-//! Opening after an end that was not orderly: what is read is as durable as what was acknowledged, wherever it was read
-//! from, whatever dies meanwhile, and whatever becomes readable again later.
+//! Opening after an end that was not orderly: what is read is as durable as what was acknowledged,
+//! wherever it was read from, whatever dies meanwhile, and whatever becomes readable again later.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -70,8 +70,9 @@ fn places(files: &Files, last_lsn: u64) -> Vec<(String, usize, usize)> {
     found
 }
 
-/// The flush of a group failed, its writer got an error, and the next process reads it from the cache of the device,
-/// which forgets it with the next loss of power. Flushing again asked for nothing: the device had given it up.
+/// The flush of a group failed, its writer got an error, and the next process reads it from the
+/// cache of the device, which forgets it with the next loss of power. Flushing again asked for
+/// nothing: the device had given it up.
 #[test]
 fn a_group_that_was_only_in_a_cache_is_written_again_elsewhere() {
     let disk = Memory::with_options(disk_options(1));
@@ -98,8 +99,8 @@ fn a_group_that_was_only_in_a_cache_is_written_again_elsewhere() {
     assert_eq!(records(&open(&disk_of(&files, disk_options(3)))), seen);
 }
 
-/// The copy was followed by an acknowledged write, and then it is damaged: the old place holds the same group, but a
-/// log that ends there has lost what came after.
+/// The copy was followed by an acknowledged write, and then it is damaged: the old place holds the
+/// same group, but a log that ends there has lost what came after.
 #[test]
 fn what_follows_a_damaged_copy_is_missed() {
     let disk = Memory::with_options(disk_options(4));
@@ -117,8 +118,9 @@ fn what_follows_a_damaged_copy_is_missed() {
     assert_eq!(opened.err().unwrap().kind(), ErrorKind::Corruption);
 }
 
-/// Opening dies at each of its calls, by kill or loss of power, and again at each in the next attempt: what was
-/// acknowledged is there, and what the first whole opening showed never goes away again.
+/// Opening dies at each of its calls, by kill or loss of power, and again at each in the next
+/// attempt: what was acknowledged is there, and what the first whole opening showed never goes away
+/// again.
 #[test]
 fn opening_may_die_at_any_call_twice_in_a_row() {
     let disk = Memory::with_options(disk_options(6));
@@ -173,8 +175,8 @@ fn killed_processes_do_not_fill_the_disk() {
     }
 }
 
-/// The newest slot was lost twice in a row. Both lives behind it got the same high half of their life number, and
-/// what the second one wrote was taken for remains of an older life.
+/// The newest slot was lost twice in a row. Both lives behind it got the same high half of their
+/// life number, and what the second one wrote was taken for remains of an older life.
 #[test]
 fn lives_whose_slots_were_lost_are_told_apart() {
     let disk = Memory::with_options(disk_options(8));
@@ -211,7 +213,8 @@ fn damage_newest_image(files: &mut Files, damage: &str) -> String {
     path
 }
 
-/// After opening through the older checkpoint the damaged one was kept as "the one before", and the sound one removed.
+/// After opening through the older checkpoint the damaged one was kept as "the one before", and the
+/// sound one removed.
 #[test]
 fn one_sound_checkpoint_is_kept_through_any_number_of_damaged_images() {
     for (first, seed) in IMAGE_DAMAGES.into_iter().zip(20..) {
@@ -238,8 +241,9 @@ fn one_sound_checkpoint_is_kept_through_any_number_of_damaged_images() {
     }
 }
 
-/// The newest image cannot be read, and opening through the older one dies at each of its calls. Then the image can be
-/// read again. Replay had torn pages of what the newer checkpoint calls durable.
+/// The newest image cannot be read, and opening through the older one dies at each of its calls.
+/// Then the image can be read again. Replay had torn pages of what the newer checkpoint calls
+/// durable.
 #[test]
 fn a_checkpoint_that_was_given_up_does_not_come_back() {
     let disk = Memory::with_options(disk_options(30));
@@ -282,7 +286,8 @@ fn a_checkpoint_that_was_given_up_does_not_come_back() {
     assert!(given_up_count > 5, "it was given up in {given_up_count} runs");
 }
 
-/// A write fails, its process dies, and opening cuts it. Its record stood on in the unused end of the data file.
+/// A write fails, its process dies, and opening cuts it. Its record stood on in the unused end of
+/// the data file.
 #[test]
 fn what_was_cut_is_gone_from_the_data_file() {
     const CUT: &[u8] = b"of a put that returned an error";
@@ -307,9 +312,10 @@ fn what_was_cut_is_gone_from_the_data_file() {
     assert!(cut_count > 0, "the failed write always arrived");
 }
 
-/// The first of several groups that were at the device together is damaged at rest. They all call durable what was so
-/// when they were submitted, so until a later group is written they look like the end of a crash: this is what
-/// `docs/DURABILITY.md` says is not protected. The next group ends it, and so does the next opening.
+/// The first of several groups that were at the device together is damaged at rest. They all call
+/// durable what was so when they were submitted, so until a later group is written they look like
+/// the end of a crash: this is what `docs/DURABILITY.md` says is not protected. The next group ends
+/// it, and so does the next opening.
 #[test]
 fn damage_to_the_first_group_of_a_flight_is_found_once_something_is_behind_the_flight() {
     let disk = Memory::with_options(disk_options(40));

@@ -1,8 +1,9 @@
-//! What repair promises, on many damaged databases: every record whose own bytes are as written is in the new
-//! database, and nothing is there that was never written.
+//! What repair promises, on many damaged databases: every record whose own bytes are as written is
+//! in the new database, and nothing is there that was never written.
 //!
-//! Where each version of each record stands is read from the files before they are damaged and compared with the
-//! history that was written. What survives is judged by comparing bytes, without any checksum. `UARR_SEED` repeats a run, `UARR_REPAIRS` sets how many databases are damaged.
+//! Where each version of each record stands is read from the files before they are damaged and
+//! compared with the history that was written. What survives is judged by comparing bytes, without
+//! any checksum. `UARR_SEED` repeats a run, `UARR_REPAIRS` sets how many databases are damaged.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,8 +93,8 @@ fn new_disk(seed: u64) -> Memory {
     Memory::with_options(disk_options(seed))
 }
 
-/// Some lives of a database: puts, patches, deletions, batches, checkpoints; each ends in order or in a loss of
-/// power.
+/// Some lives of a database: puts, patches, deletions, batches, checkpoints; each ends in order or
+/// in a loss of power.
 fn write_case(seed: u64) -> Case {
     let mut random = Random::new(seed);
     let kind = [KeyKind::Bytes, KeyKind::U64][random.below(2) as usize];
@@ -433,8 +434,8 @@ fn what_is_intact_is_recovered_and_nothing_invented() {
     assert!(lost_identity * 10 < count, "most runs must have something to recover");
 }
 
-/// What a loss of power may leave of a batch that was never acknowledged: its records in the data file, which
-/// reached the device, and nothing in the log.
+/// What a loss of power may leave of a batch that was never acknowledged: its records in the data
+/// file, which reached the device, and nothing in the log.
 fn batch_in_data_only() -> (Files, Files) {
     let disk = new_disk(7);
     let db = options(KeyKind::Bytes).open_on(disk.clone()).unwrap();
@@ -472,7 +473,8 @@ fn what_an_earlier_recovery_cut_does_not_come_back() {
     db.put("d", b"next life").unwrap();
     db.close().unwrap();
     let mut files = files_of(&disk);
-    // The first record of the batch was overwritten; the other one, behind the data tail, may still be there.
+    // The first record of the batch was overwritten; the other one, behind the data tail, may still
+    // be there.
     let value = after[DATA_FILE].windows(3).rposition(|bytes| bytes == b"new").unwrap();
     let record = value - align_up(RECORD_HEADER_BYTES + 1, 8)..value + 3;
     let newest = superblock(&files).unwrap().checkpoints[0];
@@ -484,8 +486,9 @@ fn what_an_earlier_recovery_cut_does_not_come_back() {
     assert_eq!(report.left_out_count, 1, "{report:?}");
 }
 
-/// Of groups that were at the device together the first one was lost, the others arrived whole, and opening cut them
-/// all. Nothing was written since, so no later group names what was cut: salvage took the whole ones for part of the log.
+/// Of groups that were at the device together the first one was lost, the others arrived whole, and
+/// opening cut them all. Nothing was written since, so no later group names what was cut: salvage
+/// took the whole ones for part of the log.
 #[test]
 fn groups_that_are_whole_behind_a_cut_do_not_come_back() {
     let disk = new_disk(9);

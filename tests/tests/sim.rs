@@ -1,10 +1,11 @@
 //! The simulator: thousands of seeded histories on a hostile disk, with deaths at any call.
 //!
-//! Promise proved: whatever disks, kernels and power lines may do, nothing acknowledged is lost, nothing is invented and
-//! batches are whole; and a disk that lies is noticed. Every run is repeatable.
+//! Promise proved: whatever disks, kernels and power lines may do, nothing acknowledged is lost,
+//! nothing is invented and batches are whole; and a disk that lies is noticed. Every run is
+//! repeatable.
 //!
-//! Environment: `UARR_SEED` runs one seed, `UARR_SEED_FIRST` and `UARR_SEEDS` others than the default ones;
-//! `UARR_SWITCH` tries only the switches with that in their names.
+//! Environment: `UARR_SEED` runs one seed, `UARR_SEED_FIRST` and `UARR_SEEDS` others than the
+//! default ones; `UARR_SWITCH` tries only the switches with that in their names.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::time::Instant;

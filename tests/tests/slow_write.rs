@@ -1,11 +1,12 @@
 //! A process is killed while its last write is on its way to a disk that does not answer.
 //!
-//! Promise proved: the database stays locked until that write has ended, so that no other process reads what it will
-//! overwrite, or writes where it will land; the error says so; afterwards everything acknowledged is there.
+//! Promise proved: the database stays locked until that write has ended, so that no other process
+//! reads what it will overwrite, or writes where it will land; the error says so; afterwards
+//! everything acknowledged is there.
 //!
-//! The disk is a loop device over a file of a file system that is frozen (FIFREEZE): the disk's writes wait, with
-//! their process or without it, until it is thawed. This needs root, loop devices, mkfs and fsfreeze: where they are
-//! missing, the test says so and ends.
+//! The disk is a loop device over a file of a file system that is frozen (FIFREEZE): the disk's
+//! writes wait, with their process or without it, until it is thawed. This needs root, loop
+//! devices, mkfs and fsfreeze: where they are missing, the test says so and ends.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
@@ -118,7 +119,8 @@ fn write_for_ever(path: &Path, strategy: CommitStrategy) {
     }
 }
 
-/// Kills a writer whose write the disk holds back; a writer that waits for the kernel is killed by it later.
+/// Kills a writer whose write the disk holds back; a writer that waits for the kernel is killed by
+/// it later.
 fn kill_with_a_write_in_flight(disk: &Disk, path: &Path, strategy: CommitStrategy) {
     let test = "a_lock_outlives_its_process_until_the_last_write_has_ended";
     let mut child = Command::new(std::env::current_exe().unwrap())

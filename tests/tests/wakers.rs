@@ -1,7 +1,8 @@
 //! Code of users that the engine calls: wakers.
 //!
-//! Promise proved: a waker may poll its task at once, on whatever thread it is called; it may call every verb of the
-//! database, drop its last handle, and panic. Every task gets an answer all the same, and nothing is lost.
+//! Promise proved: a waker may poll its task at once, on whatever thread it is called; it may call
+//! every verb of the database, drop its last handle, and panic. Every task gets an answer all the
+//! same, and nothing is lost.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::future::Future;
@@ -238,7 +239,8 @@ fn a_waker_may_drop_the_last_handle() {
             if work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
                 *orphan.0.lock().unwrap() = Some(work);
             }
-            // The waker may have come too early; on half of the rounds it comes from here in any case.
+            // The waker may have come too early; on half of the rounds it comes from here in any
+            // case.
             thread::sleep(Duration::from_millis(round % 4));
             waker.wake();
             let begun = Instant::now();

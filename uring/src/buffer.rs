@@ -53,7 +53,8 @@ impl AlignedBuffer {
         Self::try_new(len).unwrap_or_else(|layout| handle_alloc_error(layout))
     }
 
-    /// As [`AlignedBuffer::new`], for lengths that come from a disk: where there is no memory, what was asked for.
+    /// As [`AlignedBuffer::new`], for lengths that come from a disk: where there is no memory, what
+    /// was asked for.
     pub fn try_new(len: usize) -> Result<Self, Layout> {
         assert!(len <= BUFFER_BYTES_MAX, "a buffer of {len} bytes is a mistake");
         let len = len.max(1).next_multiple_of(PAGE_BYTES);

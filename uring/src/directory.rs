@@ -269,8 +269,8 @@ impl Entries {
                 let cause = io::Error::last_os_error();
                 return if cause.raw_os_error() == Some(0) { Ok(names) } else { Err(cause) };
             };
-            // SAFETY: the entry is valid until the next call on the stream; the place of its name is
-            // computed without reading.
+            // SAFETY: the entry is valid until the next call on the stream; the place of its name
+            // is computed without reading.
             let name = unsafe { &raw const (*entry.as_ptr()).d_name };
             // SAFETY: the name ends in NUL and is valid until the next call on the stream.
             let name = unsafe { CStr::from_ptr(name.cast()) };

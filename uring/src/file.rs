@@ -138,7 +138,8 @@ impl SystemFile {
     fn give_up(&self, offset: u64, len: u64) -> io::Result<()> {
         let zero = || self.fallocate(libc::FALLOC_FL_ZERO_RANGE, offset, len);
         let zeroed = match zero() {
-            // The kernel tried to write back pages that are given up here, or still had an old error to report.
+            // The kernel tried to write back pages that are given up here, or still had an old
+            // error to report.
             Err(cause) if cause.raw_os_error() == Some(libc::EIO) => zero(),
             zeroed => zeroed,
         };
@@ -165,8 +166,8 @@ impl SystemFile {
         Ok(())
     }
 
-    /// Refuses what cannot succeed before the kernel has taken anything for it. Returns whether all of `range` is
-    /// known to have its space already.
+    /// Refuses what cannot succeed before the kernel has taken anything for it. Returns whether all
+    /// of `range` is known to have its space already.
     fn expect_room(&self, range: Range<u64>, len: u64) -> io::Result<bool> {
         room::check_file_size(range.end)?;
         let (start, end) = (range.start, range.end);
@@ -223,8 +224,9 @@ impl StorageFile for SystemFile {
             return Ok(());
         }
         self.take_room(offset..end, before).map_err(|cause| {
-            // The kernel keeps what it had taken when room ran out. No map reaches behind `before`: it learns
-            // of bytes only when they were allocated. Blocks that lie behind the end go with the same call.
+            // The kernel keeps what it had taken when room ran out. No map reaches behind `before`:
+            // it learns of bytes only when they were allocated. Blocks that lie behind the end go
+            // with the same call.
             if end > before {
                 let _ = self.file().set_len(before);
             }
@@ -271,8 +273,8 @@ impl StorageFile for SystemFile {
 
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
         let Ok(start) = i64::try_from(offset) else { return Ok(None) };
-        // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed. The position that it moves
-        // is not used: every read and write names its own.
+        // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed. The
+        // position that it moves is not used: every read and write names its own.
         let found = unsafe { libc::lseek(self.fd(), start, libc::SEEK_DATA) };
         if let Ok(found) = u64::try_from(found) {
             return Ok(Some(found));
@@ -463,7 +465,8 @@ mod tests {
         assert!(content[2 * 4096..].iter().all(|byte| *byte == 0));
         let blocks = file.file().metadata().unwrap().blocks();
         assert!(blocks * 512 >= 8 * 4096, "{blocks} blocks of 512 bytes");
-        // What is written now is as durable as in a new file, and nothing beyond the end is touched.
+        // What is written now is as durable as in a new file, and nothing beyond the end is
+        // touched.
         file.write_at(&[8; 4096], 3 * 4096).unwrap();
         file.make_durable().unwrap();
         file.renew(0, 0).unwrap();

@@ -1,8 +1,8 @@
 //! [`Holder`]: who has a database open, as its lock file says.
 //!
-//! The file holds one line: the process' id, when it was started (in ticks since the machine was, as
-//! the kernel says), and the namespace that its id is of. Only messages and patience depend on it,
-//! never whether the lock is held.
+//! The file holds one line: the process' id, when it was started (in ticks since the machine was,
+//! as the kernel says), and the namespace that its id is of. Only messages and patience depend on
+//! it, never whether the lock is held.
 
 use std::fmt;
 use std::io::ErrorKind;

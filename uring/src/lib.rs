@@ -6,11 +6,12 @@
 //!   plain system calls where it does not;
 //! - [`Memory`]: a disk of plain memory that forgets what was not made durable, for tests.
 //!
-//! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory` (names), `file`, `room`
-//! (space and limits), `map`, `lock` with `holder` and `owner` (one opener, forks), `device` (units), and the log:
-//! `ring` or `syscalls`, with `pool` and `buffer`, `outcome` (what completions mean), `debts` (what is still to be
-//! flushed) and `refusal` (why there is no ring). `memory` is [`Memory`], `futex` a word to sleep on, `error` names files,
-//! `testing` takes things away from a process.
+//! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory`
+//! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
+//! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`, `outcome`
+//! (what completions mean), `debts` (what is still to be flushed) and `refusal` (why there is no
+//! ring). `memory` is [`Memory`], `futex` a word to sleep on, `error` names files, `testing` takes
+//! things away from a process.
 //!
 //! Invariants of this crate:
 //! - it has never heard of a record, a log position or a key;

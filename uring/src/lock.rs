@@ -1,8 +1,8 @@
 //! [`SystemLock`]: one opener per database directory.
 //!
 //! Both the directory itself and the file in it are locked, with `flock`. The directory is what
-//! counts: it cannot be removed, replaced or copied without being another one, whereas the file can.
-//! The file is for programs that lock nothing else, and for people: it says who the holder is.
+//! counts: it cannot be removed, replaced or copied without being another one, whereas the file
+//! can. The file is for programs that lock nothing else, and for people: it says who the holder is.
 //!
 //! Invariants:
 //! - the locks belong to open files ([`Hold`]), which every ring of the opener holds too, through

@@ -23,8 +23,8 @@
 //!    longer than the file only above it, and no mapped file is ever truncated
 //!    ([`crate::SystemFile`] refuses to while a map of it lives; growth that fails gives back only
 //!    what it took itself). Bytes that are written have real space of their own before: what is
-//!    readable at birth is not written, and all else is allocated first, also where the file is long
-//!    enough, since a copy may have holes or share its space. So no access ends in SIGBUS.
+//!    readable at birth is not written, and all else is allocated first, also where the file is
+//!    long enough, since a copy may have holes or share its space. So no access ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
 //!    published bytes. What remains is another handle, or another process that ignores the
 //!    directory's lock: as with every map of a file, that is left to the owner of the directory.
@@ -44,7 +44,8 @@ use crate::storage::DataMap;
 
 /// Chunks are at least this large, so that watermarks stay few.
 const CHUNK_BYTES_MIN: u64 = 64 << 10;
-/// Watermarks of a map at most: 128 MiB of address space for them, memory only for those of used chunks.
+/// Watermarks of a map at most: 128 MiB of address space for them, memory only for those of used
+/// chunks.
 pub(crate) const CHUNK_COUNT_MAX: u64 = 1 << 24;
 /// Address space of a map at most, half of what a process has.
 const RESERVE_BYTES_MAX: u64 = 1 << 46;
@@ -103,8 +104,8 @@ impl Watermarks {
                 )));
             }
         }
-        // Zeroed memory of this size comes from the kernel, which takes a page of its own for it only when the
-        // page is written: chunks that are only reserved cost nothing.
+        // Zeroed memory of this size comes from the kernel, which takes a page of its own for it
+        // only when the page is written: chunks that are only reserved cost nothing.
         let marks = Arc::<[AtomicU64]>::new_zeroed_slice(chunk_count as usize);
         // SAFETY: all bytes are zero, which is a valid `AtomicU64`.
         let marks = unsafe { marks.assume_init() };
@@ -187,8 +188,8 @@ fn readable_end(chunk_bytes: u64, readable: &[u64]) -> u64 {
     ends.last().map_or(0, |(bytes, chunk_index)| chunk_index * chunk_bytes + bytes)
 }
 
-/// Maps `file`. The caller sees to it that the file really has `options.file_bytes` bytes and is not
-/// truncated below those that were allocated while the map lives.
+/// Maps `file`. The caller sees to it that the file really has `options.file_bytes` bytes and is
+/// not truncated below those that were allocated while the map lives.
 pub(crate) fn map_file(
     file: &File,
     options: MapOptions,

@@ -279,9 +279,9 @@ impl RingLog {
         self.watch(io::ErrorKind::ResourceBusy.into())
     }
 
-    /// Looks for a completion without the kernel's help, which `refusal` denied, perhaps because the
-    /// process was put into a sandbox. Completions arrive all the same: the kernel posts them when
-    /// it interrupts a thread, not when that thread asks for them.
+    /// Looks for a completion without the kernel's help, which `refusal` denied, perhaps because
+    /// the process was put into a sandbox. Completions arrive all the same: the kernel posts them
+    /// when it interrupts a thread, not when that thread asks for them.
     fn watch(&mut self, refusal: io::Error) -> io::Result<()> {
         self.accepting = false;
         let end = *self.watch_end.get_or_insert_with(|| Instant::now() + WATCH_PATIENCE);
@@ -520,8 +520,8 @@ fn register_files(ring: &IoUring, files: &[RawFd]) -> Result<(), Refusal> {
         .map_err(|error| Refusal::of_step("having it hold the lock of the directory", &error))
 }
 
-/// Ends what `register_files` began, at once: the kernel takes a ring down later, and a file that it
-/// holds until then keeps a file system from being unmounted. If it refuses, that is all that is
+/// Ends what `register_files` began, at once: the kernel takes a ring down later, and a file that
+/// it holds until then keeps a file system from being unmounted. If it refuses, that is all that is
 /// lost, because no operation is left.
 fn unregister_files(ring: &IoUring) {
     let _ = ring.submitter().unregister_files();
@@ -564,8 +564,9 @@ mod tests {
 
     const BLOCK: usize = 4096;
 
-    /// What the kernel says of a write is not believed any more. It keeps the file, the buffer and the
-    /// lock until it has taken the ring down, and the caller gets an error, not a buffer in use.
+    /// What the kernel says of a write is not believed any more. It keeps the file, the buffer and
+    /// the lock until it has taken the ring down, and the caller gets an error, not a buffer in
+    /// use.
     #[test]
     fn what_cannot_be_waited_for_keeps_its_buffer_and_the_lock() {
         let top = tempfile::tempdir().unwrap();

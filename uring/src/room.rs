@@ -57,10 +57,12 @@ pub(crate) fn is_lacking(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// From now on a write beyond RLIMIT_FSIZE is an error of the process instead of its death. For programs: files of a
-/// [`crate::System`] are checked against the limit before they are written, but others, such as standard output, are not.
+/// From now on a write beyond RLIMIT_FSIZE is an error of the process instead of its death. For
+/// programs: files of a [`crate::System`] are checked against the limit before they are written,
+/// but others, such as standard output, are not.
 pub fn survive_file_size_limit() {
-    // SAFETY: to ignore a signal runs no code; nothing else of the process relies on being killed by it.
+    // SAFETY: to ignore a signal runs no code; nothing else of the process relies on being killed
+    // by it.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 

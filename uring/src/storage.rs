@@ -5,8 +5,9 @@
 //! faults.
 //!
 //! Paths are relative to the database directory, with `/` between their parts, and are never
-//! interpreted further. All offsets and lengths are in bytes. An entry that is something else than it
-//! should be, a symbolic link above all, is an error of kind `InvalidData`; nothing is changed then.
+//! interpreted further. All offsets and lengths are in bytes. An entry that is something else than
+//! it should be, a symbolic link above all, is an error of kind `InvalidData`; nothing is changed
+//! then.
 //!
 //! What an implementation promises about durability:
 //! 1. [`LogWriter::complete`] returns `Ok` for a durable write only when the bytes, and those of
@@ -69,8 +70,8 @@ pub trait Storage: Send + Sync + 'static {
     /// at least 64 KiB) divides it into chunks that are appended to independently. `readable` tells
     /// for each chunk, from the first, how many of its bytes may be read from the start; chunks
     /// beyond the slice have 0. Of what lies behind the last of them nothing is taken to have real
-    /// space until it was grown to: the file may be a copy with holes. `OutOfMemory` if there is not
-    /// so much address space.
+    /// space until it was grown to: the file may be a copy with holes. `OutOfMemory` if there is
+    /// not so much address space.
     fn map(
         &self,
         file: &Self::File,
@@ -131,13 +132,14 @@ pub trait StorageFile: Send + Sync + 'static {
     /// that a later write to the range needs no room. `StorageFull` when there is none,
     /// `FileTooLarge` if the process may not write so far; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Gives the content of `offset .. offset + len`, which lies in the file, up: it reads as zero, and no earlier
-    /// write to it, cached or failed, decides what becomes of later ones. Never called on a file that is mapped. Not
-    /// durable before `make_durable`: until then a crash may bring any of the old content back.
+    /// Gives the content of `offset .. offset + len`, which lies in the file, up: it reads as zero,
+    /// and no earlier write to it, cached or failed, decides what becomes of later ones. Never
+    /// called on a file that is mapped. Not durable before `make_durable`: until then a crash may
+    /// bring any of the old content back.
     ///
-    /// After a failed write-back some file systems take pages for written that never were, and later flushes leave
-    /// them out. This makes the kernel forget them. A file system that can neither zero nor dig out a range
-    /// keeps the content; there the call does nothing.
+    /// After a failed write-back some file systems take pages for written that never were, and
+    /// later flushes leave them out. This makes the kernel forget them. A file system that can
+    /// neither zero nor dig out a range keeps the content; there the call does nothing.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
@@ -148,8 +150,8 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
     /// buffer's address, its length and `offset` are multiples of the block size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Where there may be other bytes than zeros at or behind `offset`; `None`: not before the end of the file. What
-    /// cannot find holes answers with `offset`.
+    /// Where there may be other bytes than zeros at or behind `offset`; `None`: not before the end
+    /// of the file. What cannot find holes answers with `offset`.
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
         Ok(Some(offset))
     }
@@ -173,16 +175,17 @@ pub trait DataMap: Send + Sync + 'static {
     fn prefetch(&self, address: u64);
     /// Bytes of real file space behind the map.
     fn allocated_bytes(&self) -> u64;
-    /// Brings the unpublished pages of the range into memory, writable, so that a later append takes
-    /// no page fault. Takes as long as the kernel takes to zero them; appends go on meanwhile. Only
-    /// a hint: failures are ignored.
+    /// Brings the unpublished pages of the range into memory, writable, so that a later append
+    /// takes no page fault. Takes as long as the kernel takes to zero them; appends go on
+    /// meanwhile. Only a hint: failures are ignored.
     fn prefault(&self, address: u64, len: u64);
 }
 
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
 pub trait DataMapWriter: Send + 'static {
     /// Makes the file at least `bytes` long, with real space, and readable through the map.
-    /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved address space.
+    /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved
+    /// address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
     /// Stores `parts` one after the other at `address` and publishes them. Bytes between the
     /// chunk's readable end and `address` are zeroed and published too. A range that spans chunks

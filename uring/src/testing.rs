@@ -1,7 +1,7 @@
 //! Ways to take things away from a process, or to double it, for tests of what happens then.
 //!
-//! What is taken away cannot be given back and is taken from the whole process: do so in a child made
-//! for the purpose.
+//! What is taken away cannot be given back and is taken from the whole process: do so in a child
+//! made for the purpose.
 
 use std::io;
 

@@ -153,7 +153,8 @@ fn failed_groups_are_reported_and_stay_uncertain() {
             assert!(log.complete().unwrap().result.is_err());
             assert_eq!(disk.faults_waiting(), 0);
             assert_eq!(first_bytes(&disk.crash(), "a"), [1, 0]);
-            // Given up, as readers then see, or found by a later flush, or lost although readers see it.
+            // Given up, as readers then see, or found by a later flush, or lost although readers
+            // see it.
             let live = first_bytes(&disk, "a");
             file.make_durable().unwrap();
             seen.insert((live, first_bytes(&disk.crash(), "a")));
@@ -167,8 +168,8 @@ fn failed_groups_are_reported_and_stay_uncertain() {
     }
 }
 
-/// The log writes of a process that is killed, or that gives its writer up, end at any later moment. Until then the
-/// directory is locked.
+/// The log writes of a process that is killed, or that gives its writer up, end at any later
+/// moment. Until then the directory is locked.
 #[test]
 fn a_write_outlives_its_process_and_holds_the_lock() {
     let written = |disk: &Memory| first_bytes(disk, "a")[0] == 1;

@@ -295,8 +295,8 @@ fn a_lock_is_held_by_another_process_until_it_dies() {
     assert!(lock.is_ok(), "{lock:?}");
 }
 
-/// A copy of the ring of `child`, as a request that has not ended would hold it. It must be the only
-/// ring there.
+/// A copy of the ring of `child`, as a request that has not ended would hold it. It must be the
+/// only ring there.
 fn ring_of(child: &Child) -> OwnedFd {
     let pid = libc::pid_t::try_from(child.id()).unwrap();
     let mut rings = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|entry| {

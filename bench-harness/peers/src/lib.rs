@@ -1,9 +1,10 @@
-//! RocksDB, SQLite and LMDB, set up the way their own guides recommend for this load, compiled apart.
+//! RocksDB, SQLite and LMDB, set up the way their own guides recommend for this load, compiled
+//! apart.
 //!
-//! Compiling RocksDB takes many minutes of C++, so it has a feature of its own, `rocksdb`, and only `uarr-bench`
-//! with its feature `sqlite` or `peers` depends on this crate. This crate depends on nothing of ours. It knows no
-//! workloads: it offers stores whose sessions are all alike, [`PeerSession`], each with the settings that a reader
-//! of the results can check.
+//! Compiling RocksDB takes many minutes of C++, so it has a feature of its own, `rocksdb`, and only
+//! `uarr-bench` with its feature `sqlite` or `peers` depends on this crate. This crate depends on
+//! nothing of ours. It knows no workloads: it offers stores whose sessions are all alike,
+//! [`PeerSession`], each with the settings that a reader of the results can check.
 //!
 //! Invariants:
 //! - A store opened as [`Durability::Durable`] returns from a write only when the write survives a
@@ -47,10 +48,11 @@ pub struct PeerOptions {
 pub trait PeerSession {
     /// Writes one record with the durability the store was opened with.
     fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError>;
-    /// Hands the value under `key` to `read`, in place in the peer's own memory; `None` if there is no record.
+    /// Hands the value under `key` to `read`, in place in the peer's own memory; `None` if there is
+    /// no record.
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError>;
-    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in place. Returns how
-    /// many there were; fewer only at the end.
+    /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in
+    /// place. Returns how many there were; fewer only at the end.
     fn scan(
         &mut self,
         from: u64,

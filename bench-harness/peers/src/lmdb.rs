@@ -1,7 +1,8 @@
 //! LMDB: one environment, big-endian keys, one session per thread.
 //!
-//! Settings: a map of at least eight times the data, everything else as LMDB ships it; unsynced writes with
-//! MDB_NOSYNC. A session reads from one snapshot until it writes, which is LMDB's cheapest way to read.
+//! Settings: a map of at least eight times the data, everything else as LMDB ships it; unsynced
+//! writes with MDB_NOSYNC. A session reads from one snapshot until it writes, which is LMDB's
+//! cheapest way to read.
 
 use std::path::Path;
 
@@ -56,12 +57,12 @@ fn open_env(
     durability: Durability,
 ) -> Result<Env, PeerError> {
     if durability == Durability::OsCache {
-        // SAFETY: without syncs a loss of power may damage the database, which lies in a directory of the run and
-        // is removed after it; a kill does not damage it.
+        // SAFETY: without syncs a loss of power may damage the database, which lies in a directory
+        // of the run and is removed after it; a kill does not damage it.
         unsafe { builder.flags(EnvFlags::NO_SYNC) };
     }
-    // SAFETY: the file lies in a directory that this run has just made for this store alone, so nobody changes it
-    // beside LMDB, and LMDB locks it.
+    // SAFETY: the file lies in a directory that this run has just made for this store alone, so
+    // nobody changes it beside LMDB, and LMDB locks it.
     Ok(unsafe { builder.open(path) }?)
 }
 

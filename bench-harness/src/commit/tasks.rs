@@ -18,8 +18,8 @@ struct TaskDone {
     latencies: Latencies,
 }
 
-/// `task_count` tasks, each of which writes its next record when the last one is durable, for `duration`. Record
-/// numbers from `first` on.
+/// `task_count` tasks, each of which writes its next record when the last one is durable, for
+/// `duration`. Record numbers from `first` on.
 pub(super) fn measure(
     db: &uarr::Db,
     task_count: u64,

@@ -27,7 +27,8 @@ fn failed(error: uarr::Error) -> BenchError {
 }
 
 impl Engine {
-    /// Opens or creates the database in `dir`, with other options than the default where `configure` sets them.
+    /// Opens or creates the database in `dir`, with other options than the default where
+    /// `configure` sets them.
     pub fn open(
         dir: &Path,
         spec: OpenSpec,

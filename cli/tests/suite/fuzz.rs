@@ -1,4 +1,5 @@
-//! Arguments and input that nobody would write: the command answers with one of its exit codes, and never panics.
+//! Arguments and input that nobody would write: the command answers with one of its exit codes, and
+//! never panics.
 //!
 //! `UARR_FUZZ` sets the number of runs of each kind, `UARR_SEED` the first.
 

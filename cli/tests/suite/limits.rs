@@ -1,4 +1,5 @@
-//! Limits of the process: each is an error that names it, or is lived with; none ends the command without a word.
+//! Limits of the process: each is an error that names it, or is lived with; none ends the command
+//! without a word.
 
 use std::process::Command;
 

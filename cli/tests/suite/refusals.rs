@@ -60,7 +60,8 @@ fn a_path_that_cannot_be_a_database_says_what_it_is() {
     }
 }
 
-/// A limit that lets the change itself pass and the checkpoint of closing fail: the user must know both.
+/// A limit that lets the change itself pass and the checkpoint of closing fail: the user must know
+/// both.
 #[test]
 fn a_failed_close_does_not_hide_what_was_stored() {
     let mut tried_count = 0;

@@ -73,8 +73,8 @@ impl Home {
     }
 }
 
-/// Where the kernel refuses io_uring every command says so, once. The suite runs there too, and looks at what
-/// else is said.
+/// Where the kernel refuses io_uring every command says so, once. The suite runs there too, and
+/// looks at what else is said.
 pub fn without_backend_warning(told: &str) -> String {
     let is_other = |line: &&str| !line.contains("io_uring is not available");
     told.split_inclusive('\n').filter(is_other).collect()

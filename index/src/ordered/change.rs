@@ -3,9 +3,10 @@
 //! A change copies one leaf (and, when leaves are cut or joined, the branches above as far as they
 //! change), then publishes the copy with one store.
 //!
-//! Records may fail to be read, or have other keys than they were entered with. What the nodes know decides then:
-//! prefix and head of each entry. A leaf is cut between different heads, and keeps its prefix, where its records do
-//! not tell more; if neither is possible it grows beyond its usual size.
+//! Records may fail to be read, or have other keys than they were entered with. What the nodes know
+//! decides then: prefix and head of each entry. A leaf is cut between different heads, and keeps
+//! its prefix, where its records do not tell more; if neither is possible it grows beyond its usual
+//! size.
 
 use std::sync::Arc;
 
@@ -63,8 +64,8 @@ impl Ordered {
         );
     }
 
-    /// Puts `leaf`, the new form of the leaf at the end of the way with one more entry at `at`, in its place: in two
-    /// parts if it became too large.
+    /// Puts `leaf`, the new form of the leaf at the end of the way with one more entry at `at`, in
+    /// its place: in two parts if it became too large.
     fn publish_grown<K: KeySource>(
         &self,
         way: &Way,
@@ -88,8 +89,8 @@ impl Ordered {
         self.seat(key, payload, &epoch::pin()).is_some()
     }
 
-    /// Way to and place of the entry that `key` has with `payload`. An entry that could not be read when a leaf was
-    /// cut among keys that begin alike may lie in the leaf beside its own.
+    /// Way to and place of the entry that `key` has with `payload`. An entry that could not be read
+    /// when a leaf was cut among keys that begin alike may lie in the leaf beside its own.
     fn seat<'g>(&self, key: &[u8], payload: u64, guard: &'g Guard) -> Option<(Way<'g>, usize)> {
         let own = || self.way(Target::Key(key), guard);
         let seat = |way: Way<'g>| way.leaf.position(key, payload).map(|at| (way, at));
@@ -100,15 +101,16 @@ impl Ordered {
 
     /// Replaces the payload of `key`, which is present with `before`. In place.
     pub(crate) fn replace(&self, key: &[u8], before: u64, payload: u64) {
-        // Both sides hold the same entries, unless records of one payload were entered under several keys.
+        // Both sides hold the same entries, unless records of one payload were entered under
+        // several keys.
         let guard = epoch::pin();
         if let Some((way, at)) = self.seat(key, before, &guard) {
             way.leaf.entries[at].set_payload(payload);
         }
     }
 
-    /// Replaces the payload of `key`, which is present with `before`, whose record cannot be read: only now is its
-    /// place among keys that begin alike known. A scan beside it may meet both.
+    /// Replaces the payload of `key`, which is present with `before`, whose record cannot be read:
+    /// only now is its place among keys that begin alike known. A scan beside it may meet both.
     pub(crate) fn renew<K: KeySource>(&self, key: &[u8], before: u64, payload: u64, keys: &K) {
         self.insert(key, payload, keys);
         self.remove(key, before);
@@ -142,9 +144,9 @@ impl Ordered {
         self.publish(way, way.steps.len(), Word::new(Node::Leaf(leaf)), None, guard);
     }
 
-    /// Lets `new` stand in for the node at `level` of the way (0 is the root, `steps.len()` the leaf), and
-    /// retires the nodes of the way from there down and the `neighbour` that was joined: of all that was below
-    /// the node, `new` leads to the rest.
+    /// Lets `new` stand in for the node at `level` of the way (0 is the root, `steps.len()` the
+    /// leaf), and retires the nodes of the way from there down and the `neighbour` that was joined:
+    /// of all that was below the node, `new` leads to the rest.
     fn publish<'g>(
         &self,
         way: &Way<'g>,
@@ -160,8 +162,8 @@ impl Ordered {
         let unlinked = word.replace(new, guard);
         let branches = way.steps[level..].iter().map(|step| step.named);
         let gone = branches.chain([way.named]).chain(neighbour);
-        // SAFETY: each node of a way is led to by the one before it, the neighbour by the last branch, alone;
-        // changes put other nodes into the places of all of them.
+        // SAFETY: each node of a way is led to by the one before it, the neighbour by the last
+        // branch, alone; changes put other nodes into the places of all of them.
         unsafe { unlinked.retire(gone, guard) };
     }
 
@@ -241,9 +243,10 @@ fn branch_or_only_child(level: usize, separators: Vec<Arc<[u8]>>, mut children: 
     }
 }
 
-/// Where to cut a leaf that became too large by the entry at `at`, and the separator of the parts: behind or before
-/// it if it went to an end, else where neighbouring heads differ earliest, so that both parts share long
-/// prefixes. `None` if its records do not tell one key from the next anywhere.
+/// Where to cut a leaf that became too large by the entry at `at`, and the separator of the parts:
+/// behind or before it if it went to an end, else where neighbouring heads differ earliest, so that
+/// both parts share long prefixes. `None` if its records do not tell one key from the next
+/// anywhere.
 fn cut_of<K: KeySource>(
     leaf: &Leaf,
     at: usize,
@@ -276,7 +279,8 @@ fn between<K: KeySource>(leaf: &Leaf, cut: usize, newcomer: &Newcomer<K>) -> Opt
     separator(newcomer.key_of(leaf, left)?, newcomer.key_of(leaf, right)?)
 }
 
-/// A leaf of some neighbouring entries of another, behind the longest prefix they share, as far as it is known.
+/// A leaf of some neighbouring entries of another, behind the longest prefix they share, as far as
+/// it is known.
 fn part<K: KeySource>(whole: &Leaf, entries: &[Entry], newcomer: &Newcomer<K>) -> Leaf {
     let renewed = || {
         let first = newcomer.key_of(whole, &entries[0])?;

@@ -6,9 +6,9 @@
 //! keys look like, 64 KiB keys that differ in their last byte included.
 //!
 //! Readers descend through atomics and never wait. The writer makes changed nodes aside and
-//! publishes them with one store, and then retires the replaced nodes to the epoch (see `word`). A replaced branch goes
-//! on naming the leaves of the moment it was replaced, so a scan that stands in it finishes over
-//! disjoint ranges and reports every key that was there throughout once.
+//! publishes them with one store, and then retires the replaced nodes to the epoch (see `word`). A
+//! replaced branch goes on naming the leaves of the moment it was replaced, so a scan that stands
+//! in it finishes over disjoint ranges and reports every key that was there throughout once.
 
 mod change;
 mod load;
@@ -191,8 +191,8 @@ fn target_of<'a>(from: Bound<&'a [u8]>, open: Target<'a>) -> Target<'a> {
 
 impl Drop for Ordered {
     fn drop(&mut self) {
-        // SAFETY: `&mut self` means that no reader or writer is left; in the live tree every node has one parent,
-        // and what was retired is not in it.
+        // SAFETY: `&mut self` means that no reader or writer is left; in the live tree every node
+        // has one parent, and what was retired is not in it.
         unsafe { self.root.free_all_below() };
     }
 }

@@ -3,8 +3,8 @@
 //! A node keeps the bytes that all its keys begin with once, and of each key the next eight bytes
 //! as one big-endian number, its head (short keys are padded with zeros). Heads decide all
 //! comparisons but ties; ties are decided by whole keys: separators hold theirs, entries are read
-//! from their records. Among ties the place of an entry that cannot be read, or whose record has another key, is not
-//! known; it is passed over, and decides nothing about others.
+//! from their records. Among ties the place of an entry that cannot be read, or whose record has
+//! another key, is not known; it is passed over, and decides nothing about others.
 //!
 //! Invariants: nodes never change, except for payloads (replaced in place) and child words; both
 //! are atomics. Heads never fall; equal heads are in the order of the whole keys.
@@ -128,8 +128,8 @@ impl Leaf {
         size_of::<Node>() + self.prefix.len() + self.entries.len() * size_of::<Entry>()
     }
 
-    /// The place of `key`: `Ok` where it is, `Err` where it would be inserted: anywhere in a gap whose entries
-    /// cannot be read, and which is empty as a rule.
+    /// The place of `key`: `Ok` where it is, `Err` where it would be inserted: anywhere in a gap
+    /// whose entries cannot be read, and which is empty as a rule.
     pub(super) fn find<K: KeySource>(&self, key: &[u8], keys: &K) -> Result<usize, Range<usize>> {
         let count = self.entries.len();
         let head = match side_of(&self.prefix, key) {

@@ -1,7 +1,8 @@
 //! The words that lead to nodes of the ordered side, and what they do not lead to any more.
 //!
-//! As in `link`, a node can be retired only with the [`Unlinked`] that came of the store which took the last
-//! word of the live tree from the nodes it stands for. Replaced branches go on naming nodes, for the readers in them.
+//! As in `link`, a node can be retired only with the [`Unlinked`] that came of the store which took
+//! the last word of the live tree from the nodes it stands for. Replaced branches go on naming
+//! nodes, for the readers in them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -23,7 +24,8 @@ pub(super) struct Word(Atomic<Lived>);
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Named<'g>(Shared<'g, Lived>);
 
-/// The topmost of some nodes to which no word leads any more. Readers that came before may still be in them.
+/// The topmost of some nodes to which no word leads any more. Readers that came before may still be
+/// in them.
 #[must_use = "unlinked nodes are never freed unless they are retired"]
 pub(super) struct Unlinked<'g>(Named<'g>);
 
@@ -52,14 +54,15 @@ impl Word {
     /// Frees the node and all below.
     ///
     /// # Safety
-    /// No reader and no writer is left, no other word leads to any of these nodes, and none was retired.
+    /// No reader and no writer is left, no other word leads to any of these nodes, and none was
+    /// retired.
     pub(super) unsafe fn free_all_below(&self) {
         // SAFETY: no other thread frees anything meanwhile, by the caller's promise.
         let guard = unsafe { epoch::unprotected() };
         let mut pending = vec![self.0.load(Acquire, guard)];
         while let Some(word) = pending.pop() {
-            // SAFETY: every node is reached once, through its only parent, and no other thread holds it, by the
-            // caller's promise.
+            // SAFETY: every node is reached once, through its only parent, and no other thread
+            // holds it, by the caller's promise.
             let lived = unsafe { word.into_owned() };
             if let Node::Branch(branch) = &lived.node {
                 pending.extend(branch.children.iter().map(|child| child.0.load(Acquire, guard)));
@@ -72,9 +75,10 @@ impl<'g> Named<'g> {
     /// The node. Debug builds panic if it was freed.
     #[inline]
     pub(super) fn node(self) -> &'g Node {
-        // SAFETY: the word was loaded while pinned, from the root or from a node reached under the same pin. It is
-        // never null, and a node is freed only through the epoch after it was unlinked from the live tree;
-        // a replaced branch names nodes that were live when it was replaced, which is after this pin.
+        // SAFETY: the word was loaded while pinned, from the root or from a node reached under the
+        // same pin. It is never null, and a node is freed only through the epoch after it was
+        // unlinked from the live tree; a replaced branch names nodes that were live when it was
+        // replaced, which is after this pin.
         let lived = unsafe { self.0.deref() };
         lived.life.check();
         &lived.node
@@ -82,7 +86,8 @@ impl<'g> Named<'g> {
 }
 
 impl<'g> Unlinked<'g> {
-    /// Frees `gone`, the topmost node and those below it that went with it, when no reader can hold them any more.
+    /// Frees `gone`, the topmost node and those below it that went with it, when no reader can hold
+    /// them any more.
     ///
     /// # Safety
     /// Only the topmost node led to the others, and what stands in for it does not.
@@ -90,9 +95,10 @@ impl<'g> Unlinked<'g> {
         let mut gone = gone.peekable();
         assert!(gone.peek() == Some(&self.0), "what was unlinked is what is retired");
         for named in gone {
-            // SAFETY: no word of the live tree leads to the node: it is the topmost one or below it, by the caller's
-            // promise, and no other call is given it, because nothing unlinked is ever linked again. Readers that
-            // are pinned now are waited for. Freeing a node leaves its children.
+            // SAFETY: no word of the live tree leads to the node: it is the topmost one or below
+            // it, by the caller's promise, and no other call is given it, because nothing unlinked
+            // is ever linked again. Readers that are pinned now are waited for. Freeing a node
+            // leaves its children.
             unsafe { guard.defer_destroy(named.0) };
         }
     }

@@ -245,8 +245,8 @@ fn bulk_loads_agree_with_the_model() {
     }
 }
 
-/// Records that cannot be read cost lookups of their own keys and nothing else: others are inserted, removed and
-/// scanned beside them, and a new record of their own key takes their place.
+/// Records that cannot be read cost lookups of their own keys and nothing else: others are
+/// inserted, removed and scanned beside them, and a new record of their own key takes their place.
 #[test]
 fn unreadable_records_cost_only_their_own_keys() {
     for &name in SETS {
@@ -318,8 +318,8 @@ fn check_beside_damage(
     }
 }
 
-/// Records may have other keys than they were entered with, or one record may stand under several: no panic, and
-/// what was entered later is found.
+/// Records may have other keys than they were entered with, or one record may stand under several:
+/// no panic, and what was entered later is found.
 #[test]
 fn records_with_other_keys_end_in_no_panic() {
     for &name in SETS {

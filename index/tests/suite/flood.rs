@@ -1,7 +1,8 @@
-//! Keys that were chosen against the hash, or against hashes that look like it: none costs more than any other key.
+//! Keys that were chosen against the hash, or against hashes that look like it: none costs more
+//! than any other key.
 //!
-//! Nothing here is timed. What chosen keys can make long is counted: records that a lookup reads, levels of the
-//! tree, leaves, and the error of their models.
+//! Nothing here is timed. What chosen keys can make long is counted: records that a lookup reads,
+//! levels of the tree, leaves, and the error of their models.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -25,7 +26,8 @@ impl KeySource for Counted<'_> {
     }
 }
 
-/// What keys cost: records read by their inserts, by finding each, and by missing each changed a little; the tree.
+/// What keys cost: records read by their inserts, by finding each, and by missing each changed a
+/// little; the tree.
 struct Cost {
     inserts: usize,
     gets: usize,
@@ -64,7 +66,8 @@ fn cost_of(keys: &[Vec<u8>], name: &str) -> Cost {
     Cost { inserts, gets, misses, stats: index.stats() }
 }
 
-/// A key of `len` bytes, the same in all keys but for `word` at `at` and the number of the key at `number_at`.
+/// A key of `len` bytes, the same in all keys but for `word` at `at` and the number of the key at
+/// `number_at`.
 fn with_word(len: usize, (word, at): (u64, usize), (number, number_at): (usize, usize)) -> Vec<u8> {
     let mut key = vec![b'k'; len];
     key[number_at..number_at + 3].copy_from_slice(&number.to_le_bytes()[..3]);
@@ -72,8 +75,9 @@ fn with_word(len: usize, (word, at): (u64, usize), (number, number_at): (usize, 
     key
 }
 
-/// Words that make something of a hash with a known structure 0, 1, or equal to its constant: plain ones, digits of
-/// pi, the golden ratio, the words SipHash begins with and multipliers of hashes in wide use.
+/// Words that make something of a hash with a known structure 0, 1, or equal to its constant: plain
+/// ones, digits of pi, the golden ratio, the words SipHash begins with and multipliers of hashes in
+/// wide use.
 const WORDS: [u64; 14] = [
     0,
     1,
@@ -98,8 +102,8 @@ fn chosen() -> Vec<(String, Vec<Vec<u8>>)> {
         sets.push((name, (0..KEYS).map(key).collect()));
     };
     for word in WORDS {
-        // In the first and the second word of a step, in a last word that overlaps others, in a later step; the
-        // number in a word before and in one behind.
+        // In the first and the second word of a step, in a last word that overlaps others, in a
+        // later step; the number in a word before and in one behind.
         for (len, at, number_at) in
             [(16, 0, 8), (22, 8, 0), (22, 8, 16), (22, 14, 8), (40, 24, 16), (40, 24, 32)]
         {

@@ -105,8 +105,8 @@ pub fn key_set(name: &str, count: usize, seed: u64) -> Vec<u64> {
     keys
 }
 
-/// About `count` keys in runs upwards and downwards, each somewhere else, near the run before or amid older keys; with
-/// small and wide gaps, which may widen or shrink along the way or jump.
+/// About `count` keys in runs upwards and downwards, each somewhere else, near the run before or
+/// amid older keys; with small and wide gaps, which may widen or shrink along the way or jump.
 pub fn runs_up_and_down(count: usize, seed: u64) -> Vec<u64> {
     let mut random = Random::new(seed);
     let mut keys = Vec::with_capacity(count);

@@ -129,8 +129,9 @@ impl UArrRef<'_> {
 }
 
 impl fmt::Display for UArrRef<'_> {
-    /// JSON text. Where a record that was not validated is damaged the text ends with `<damaged: why>`: only the
-    /// formatter fails, never the bytes, since `to_string` and `println!` panic at a failure.
+    /// JSON text. Where a record that was not validated is damaged the text ends with
+    /// `<damaged: why>`: only the formatter fails, never the bytes, since `to_string` and
+    /// `println!` panic at a failure.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match write_value(f, self, &mut Budget::new(self)) {
             Ok(()) => Ok(()),

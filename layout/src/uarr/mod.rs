@@ -26,8 +26,8 @@
 //! | turn JSON into a record | [`from_json`] |
 //! | turn a record into JSON | `Display`, [`UArrRef::write_json`] |
 //!
-//! Invariants: no `unsafe`, no I/O, no clock; the format is that of `docs/FORMAT-values.md`, byte for
-//! byte; nothing trusts bytes that were not checked.
+//! Invariants: no `unsafe`, no I/O, no clock; the format is that of `docs/FORMAT-values.md`, byte
+//! for byte; nothing trusts bytes that were not checked.
 
 mod buf;
 mod builder;

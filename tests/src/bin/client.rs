@@ -1,8 +1,9 @@
-//! A process that uses a database as it is told, one line at a time; see `uarr_tests::disk::Client`.
+//! A process that uses a database as it is told, one line at a time; see
+//! `uarr_tests::disk::Client`.
 //!
 //! - `open DIRECTORY STRATEGY`: `linked`, `dsync` or `syscall`; without threads in the background
-//! - `put FIRST COUNT THREADS STRIDE`: records of consecutive numbers; `record NUMBER` for each that is acknowledged;
-//!   after each STRIDEth the thread that wrote it takes a checkpoint
+//! - `put FIRST COUNT THREADS STRIDE`: records of consecutive numbers; `record NUMBER` for each
+//!   that is acknowledged; after each STRIDEth the thread that wrote it takes a checkpoint
 //! - `checkpoint`, `verify`, `close`
 //! - `list`: `record NUMBER` for each that is there; a failure if it has another value than it must
 //!

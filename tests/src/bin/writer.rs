@@ -1,13 +1,15 @@
 //! The process that the kill tests kill.
 //!
 //! `writer DIRECTORY KEYS DURABILITY SEED MODE STEPS`
-//! - KEYS: `bytes` or `u64`; DURABILITY: `sync`, or the interval in milliseconds; SEED of the history.
+//! - KEYS: `bytes` or `u64`; DURABILITY: `sync`, or the interval in milliseconds; SEED of the
+//!   history.
 //! - MODE: `write`, `write+checkpoint` (one more thread takes checkpoints without end), or `open`
 //!   (opens and takes checkpoints, writes nothing).
 //! - STEPS: comma-separated, for each thread the step it starts with.
 //!
-//! Prints `open LSN` when the database is open, then for each acknowledged step `THREAD STEP LSN WALL_NS`, with the wall
-//! clock after the acknowledgement. Runs until it is killed or its output is closed.
+//! Prints `open LSN` when the database is open, then for each acknowledged step
+//! `THREAD STEP LSN WALL_NS`, with the wall clock after the acknowledgement. Runs until it is
+//! killed or its output is closed.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +20,8 @@ use std::time::{Duration, SystemTime};
 use uarr::{Db, Durability, KeyKind};
 use uarr_tests::history::Plan;
 
-/// Pause between two memory-first writes, which would otherwise fill the disk while the parent sleeps.
+/// Pause between two memory-first writes, which would otherwise fill the disk while the parent
+/// sleeps.
 const MEMORY_FIRST_PAUSE: Duration = Duration::from_micros(300);
 
 struct Arguments {

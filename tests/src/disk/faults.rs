@@ -19,7 +19,8 @@ pub enum On {
 /// What a rule does with a request it catches.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
-    /// It fails with this error number. A flush that fails loses what was written in the ranges of the rule.
+    /// It fails with this error number. A flush that fails loses what was written in the ranges of
+    /// the rule.
     Fail(i32),
     /// One in so many lands, and is answered, after this time.
     Delay(u64, Duration),

@@ -1,11 +1,11 @@
 //! A disk with a volatile write cache, as bytes.
 //!
-//! Each sector has a durable content and the contents that were written since, oldest first. A flush makes the newest
-//! durable. A power cut leaves for each sector its durable content or any that was written since: caches write back in
-//! any order, at any time.
+//! Each sector has a durable content and the contents that were written since, oldest first. A
+//! flush makes the newest durable. A power cut leaves for each sector its durable content or any
+//! that was written since: caches write back in any order, at any time.
 //!
-//! A flush that fails loses what it should have written: it stays readable, as from the cache, and is never durable,
-//! whatever later flushes say, until it is written again.
+//! A flush that fails loses what it should have written: it stays readable, as from the cache, and
+//! is never durable, whatever later flushes say, until it is written again.
 
 use std::collections::BTreeMap;
 
@@ -121,8 +121,8 @@ impl Medium {
         });
     }
 
-    /// A flush that fails: the writes up to `sequence` that it would have made durable never will be, in the sectors
-    /// that `is_lost` names by their offset.
+    /// A flush that fails: the writes up to `sequence` that it would have made durable never will
+    /// be, in the sectors that `is_lost` names by their offset.
     pub fn lose(&mut self, sequence: u64, is_lost: impl Fn(u64) -> bool) {
         for (index, versions) in &mut self.unflushed {
             if is_lost((index * SECTOR_BYTES) as u64) {
@@ -132,8 +132,8 @@ impl Medium {
         }
     }
 
-    /// What a power cut leaves now: the parts of the disk that were ever written. `under_way` are writes that the disk
-    /// has not taken yet: each of their sectors may be there too.
+    /// What a power cut leaves now: the parts of the disk that were ever written. `under_way` are
+    /// writes that the disk has not taken yet: each of their sectors may be there too.
     pub fn cut(&self, under_way: &[(usize, &[u8])], random: &mut Random) -> Vec<(usize, Vec<u8>)> {
         let survival = Survival::choose(random);
         let mut left: BTreeMap<usize, Vec<u8>> = BTreeMap::new();

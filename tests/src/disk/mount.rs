@@ -32,8 +32,8 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     Err(format!("{program} {arguments:?}: {}", said.trim()))
 }
 
-/// In the process of a test: runs `test` of this program again in a mount namespace of its own and returns how it
-/// ended. `None` in that second process, where the test is to be done.
+/// In the process of a test: runs `test` of this program again in a mount namespace of its own and
+/// returns how it ended. `None` in that second process, where the test is to be done.
 pub fn in_a_namespace(test: &str) -> Option<ExitStatus> {
     if std::env::var_os(NAMESPACE).is_some() {
         return None;

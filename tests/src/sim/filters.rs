@@ -1,8 +1,9 @@
 //! What readers of a disk get when a check of the format is to mean nothing: bytes that pass it.
 //!
-//! Each filter takes one question out of the reader's mouth by answering it with yes: a group that is not what
-//! was written gets right checksums, a group of an earlier life gets the right identity, a record in the wrong
-//! place gets a checksum of that place. Bytes that pass all checks anyway are left alone.
+//! Each filter takes one question out of the reader's mouth by answering it with yes: a group that
+//! is not what was written gets right checksums, a group of an earlier life gets the right
+//! identity, a record in the wrong place gets a checksum of that place. Bytes that pass all checks
+//! anyway are left alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,9 +132,11 @@ fn renew(
     group_here(bytes)
 }
 
-/// Of two places that hold groups behind the same LSN, the one in the older segment looks like the only one.
+/// Of two places that hold groups behind the same LSN, the one in the older segment looks like the
+/// only one.
 pub(super) fn oldest_place_counts(block_bytes: usize) -> ReadFilter {
-    // The first segment in which a group behind each LSN was met. Readers of the log go from old to new.
+    // The first segment in which a group behind each LSN was met. Readers of the log go from old to
+    // new.
     let places = Mutex::new(BTreeMap::<u64, u64>::new());
     Arc::new(move |path, offset, bytes| {
         let number = path.strip_prefix("wal/").and_then(|name| name.strip_suffix(".wal"));
@@ -157,7 +160,8 @@ pub(super) fn oldest_place_counts(block_bytes: usize) -> ReadFilter {
     })
 }
 
-/// Two written pages of the data file have changed places. `seals`: their records look as if they belonged there.
+/// Two written pages of the data file have changed places. `seals`: their records look as if they
+/// belonged there.
 pub(super) fn pages_change_places(seals: bool) -> ReadFilter {
     Arc::new(move |path, _, bytes| {
         if path.starts_with("data/") {

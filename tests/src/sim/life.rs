@@ -7,7 +7,8 @@ use super::model::{Model, Unreadable, contents};
 use super::operations::{OPERATIONS, is_fault};
 use super::{Checked, Faults, Plan, Violation, violated};
 
-/// Deaths that are tried again with other remains, at most, after a life that ended by loss of power.
+/// Deaths that are tried again with other remains, at most, after a life that ended by loss of
+/// power.
 const FORK_COUNT_MAX: u64 = 5;
 /// Openings of one disk that may fail by injected faults or deaths, one after the other.
 const OPEN_ATTEMPT_COUNT_MAX: u64 = 6;
@@ -236,8 +237,8 @@ impl Run {
 
     /// Everything must be there. `false`: a lie was noticed.
     fn check(&mut self, db: &Db<Memory>, thorough: bool) -> Checked<bool> {
-        // What was got around is not made good: `verify` still lists the image or the log that a lost
-        // superblock slot had named.
+        // What was got around is not made good: `verify` still lists the image or the log that a
+        // lost superblock slot had named.
         self.got_around |= !db.recovery_report().notes.is_empty();
         let found = match contents(db, thorough, self.got_around) {
             Ok(found) => found,
@@ -249,8 +250,8 @@ impl Run {
         Ok(true)
     }
 
-    /// Operations until the life is over. `false`: the disk has died, and its remains are in its place; or a
-    /// lie was noticed.
+    /// Operations until the life is over. `false`: the disk has died, and its remains are in its
+    /// place; or a lie was noticed.
     fn work(&mut self, db: &Db<Memory>) -> Checked<bool> {
         let total: u64 = self.plan.weights.iter().sum();
         for _ in 0..self.below(self.plan.operation_count_max) {

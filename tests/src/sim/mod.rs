@@ -1,18 +1,20 @@
 //! The simulator: the production engine on a hostile disk in memory, against a model.
 //!
-//! A run is a number, its *seed*. It decides options, operations, faults, every moment of death and what each death
-//! leaves; the same seed does the same things in the same order, which [`Outcome::trace_hash`] shows.
+//! A run is a number, its *seed*. It decides options, operations, faults, every moment of death and
+//! what each death leaves; the same seed does the same things in the same order, which
+//! [`Outcome::trace_hash`] shows.
 //!
 //! ```text
 //! seed -> Plan -> life: open (may die) | check | operations (may die anywhere, also inside of checkpoints) | end
 //!                 life: open ...
 //! ```
-//! After each death the database must hold the state after some prefix of its history that contains everything
-//! acknowledged as durable: whole batches, in order, nothing else, nothing resurrected, no LSN given out twice.
-//! Some deaths are tried several times over with other remains.
+//! After each death the database must hold the state after some prefix of its history that contains
+//! everything acknowledged as durable: whole batches, in order, nothing else, nothing resurrected,
+//! no LSN given out twice. Some deaths are tried several times over with other remains.
 //!
-//! Two kinds of runs never mix. With [`Faults::Legal`] the disk does what disks may do, and nothing acknowledged may
-//! be missing. With [`Faults::Illegal`] it lies, and whatever it damages must be noticed.
+//! Two kinds of runs never mix. With [`Faults::Legal`] the disk does what disks may do, and nothing
+//! acknowledged may be missing. With [`Faults::Illegal`] it lies, and whatever it damages must be
+//! noticed.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -104,7 +104,8 @@ impl Model {
         self.durable_count = self.acknowledged_count;
     }
 
-    /// Nothing may be missing but, if `last_may_miss`, the last durable batch. What is found becomes the base.
+    /// Nothing may be missing but, if `last_may_miss`, the last durable batch. What is found
+    /// becomes the base.
     pub fn recovered(&mut self, found: State, last_may_miss: bool) -> Checked<()> {
         let needed = self.durable_count.saturating_sub(usize::from(last_may_miss));
         let mut state = self.base.clone();
@@ -165,8 +166,9 @@ impl From<Violation> for Unreadable {
     }
 }
 
-/// Everything in the database, as a walk forward finds it. `thorough`: also backward, key by key and by
-/// `verify`, which must all agree. With `records_only`, damage outside of the data file is no matter.
+/// Everything in the database, as a walk forward finds it. `thorough`: also backward, key by key
+/// and by `verify`, which must all agree. With `records_only`, damage outside of the data file is
+/// no matter.
 pub(super) fn contents(
     db: &Db<Memory>,
     thorough: bool,

@@ -1,7 +1,8 @@
 //! What users do to a database, and what happens around it meanwhile.
 //!
-//! To add an operation, write a function and a line in [`OPERATIONS`]. It does its work, tells the model, and checks
-//! whatever can be checked at once. An error of the engine goes back as it is: `life` judges it.
+//! To add an operation, write a function and a line in [`OPERATIONS`]. It does its work, tells the
+//! model, and checks whatever can be checked at once. An error of the engine goes back as it is:
+//! `life` judges it.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -329,7 +330,8 @@ fn put_zeros(db: &Db<Memory>, options: WriteOptions) -> uarr::Result<()> {
 }
 
 impl Run {
-    /// After a failure: if the database takes no more writes, then it takes none of any kind, and reads go on.
+    /// After a failure: if the database takes no more writes, then it takes none of any kind, and
+    /// reads go on.
     pub(super) fn check_poison(&mut self, db: &Db<Memory>) -> Done {
         match db.checkpoint() {
             Ok(()) => self.model.all_durable(),

@@ -1,5 +1,5 @@
-//! What a seed decides before the run: a *swarm*, in which each run leaves out some operations and does others
-//! often, because a bit of everything seldom does anything long enough.
+//! What a seed decides before the run: a *swarm*, in which each run leaves out some operations and
+//! does others often, because a bit of everything seldom does anything long enough.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ pub enum Faults {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
     Small,
-    /// All alike: records lie at the same places of all pages, and groups at the same places of all segments.
+    /// All alike: records lie at the same places of all pages, and groups at the same places of all
+    /// segments.
     Uniform(u64),
     Mixed,
     /// Segments are filled, sealed and recycled.
@@ -108,8 +109,9 @@ impl Plan {
         }
     }
 
-    /// Makes it a run of many bulk loads, whose groups are all alike: holes between groups in flight are filled
-    /// exactly by later ones. Only groups that gather several pieces of a load are in flight together.
+    /// Makes it a run of many bulk loads, whose groups are all alike: holes between groups in
+    /// flight are filled exactly by later ones. Only groups that gather several pieces of a load
+    /// are in flight together.
     pub(super) fn load_in_equal_groups(&mut self) {
         self.shape = Shape::Uniform(12_000);
         self.ingest_count_max = 60;

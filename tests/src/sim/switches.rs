@@ -1,8 +1,10 @@
-//! The must-be-caught list: for each mechanism that keeps a promise, a world in which it is worth nothing.
+//! The must-be-caught list: for each mechanism that keeps a promise, a world in which it is worth
+//! nothing.
 //!
-//! The engine runs unchanged. The disk breaks the promise on which the mechanism rests ([`Lie`]), or answers the
-//! question that the mechanism asks (`filters`). A mechanism that could be taken out of the code without a
-//! switch noticing would be one that nothing tests; a switch that is not caught shows a blind simulator.
+//! The engine runs unchanged. The disk breaks the promise on which the mechanism rests ([`Lie`]),
+//! or answers the question that the mechanism asks (`filters`). A mechanism that could be taken out
+//! of the code without a switch noticing would be one that nothing tests; a switch that is not
+//! caught shows a blind simulator.
 
 use uarr_uring::{Lie, Memory, Storage};
 
@@ -229,7 +231,8 @@ pub fn catch(switch: &Switch) -> Option<(u64, String)> {
     })
 }
 
-/// The switch whose damage to a whole format is noticed: pages change places, and checksums know their place.
+/// The switch whose damage to a whole format is noticed: pages change places, and checksums know
+/// their place.
 pub fn pages_in_wrong_places(disk: &Memory) {
     disk.filter_reads(pages_change_places(false));
 }

@@ -1,4 +1,5 @@
-//! [`FileState`]: what readers of a file see, what a loss of power leaves, and what lies between the two.
+//! [`FileState`]: what readers of a file see, what a loss of power leaves, and what lies between
+//! the two.
 //!
 //! ```text
 //!   submit -> in flight -> write --> cache image --> make_durable --> durable image
@@ -47,7 +48,8 @@ pub(super) struct FileState {
     in_flight: Vec<InFlight>,
 }
 
-/// A log write between submission and completion: nobody reads it yet, a crash may leave any part of it.
+/// A log write between submission and completion: nobody reads it yet, a crash may leave any part
+/// of it.
 #[derive(Clone, Debug)]
 struct InFlight {
     ticket: u64,
@@ -77,8 +79,8 @@ impl FileState {
         }
     }
 
-    /// The file as the next process finds it when this one is killed: what was written is in the cache, log writes
-    /// in flight go on, and nothing more is durable than before.
+    /// The file as the next process finds it when this one is killed: what was written is in the
+    /// cache, log writes in flight go on, and nothing more is durable than before.
     pub fn after_kill(&mut self, random: &mut Random) -> io::Result<Self> {
         self.note_published();
         let mut content = match &self.cache {
@@ -86,8 +88,8 @@ impl FileState {
             Cache::Mapped { memory, len, .. } => mapped_image(memory, *len)?,
         };
         let mut loss = self.loss.clone();
-        // The kernel may have dropped clean pages: they then read as the device has them. If it dropped the file
-        // altogether, it has forgotten what it did not report, too.
+        // The kernel may have dropped clean pages: they then read as the device has them. If it
+        // dropped the file altogether, it has forgotten what it did not report, too.
         let forgets = random.below(4) == 0;
         for page_index in self.loss.pages() {
             if forgets || random.flip() {
@@ -271,7 +273,8 @@ impl FileState {
         }
     }
 
-    /// Brings everything that is dirty to the device, and reports a write-back that had failed before.
+    /// Brings everything that is dirty to the device, and reports a write-back that had failed
+    /// before.
     pub fn make_durable(&mut self, lies: &mut Lies) -> io::Result<()> {
         self.note_published();
         self.durable.set_len(self.len());
@@ -367,7 +370,8 @@ impl FileState {
         Ok(())
     }
 
-    /// A write past the page cache, or its flush, has failed. Each sector in the range that is not durable
+    /// A write past the page cache, or its flush, has failed. Each sector in the range that is not
+    /// durable
     /// - is still in the device's cache, where a later flush finds it;
     /// - or was given up, and readers see the old content from now on;
     /// - or is lost: readers see it, and no later flush brings it to the medium.
@@ -404,7 +408,8 @@ impl FileState {
         self.note_published();
         let bias = random.bias();
         let unit_bytes = if random.flip() { SECTOR_BYTES } else { PAGE_BYTES };
-        // Most devices write a sector or do not; some leave the one that was being written unreadable.
+        // Most devices write a sector or do not; some leave the one that was being written
+        // unreadable.
         let garbles = garbles && random.below(4) == 0;
         let is_mapped = matches!(self.cache, Cache::Mapped { .. });
         let mut image = self.durable.clone();
@@ -429,7 +434,8 @@ impl FileState {
                         Arc::make_mut(&mut page)[unit.clone()].copy_from_slice(&cached[unit]);
                     }
                     Fate::Garbage(salt) => {
-                        // The kernel writes whole pages back; direct writes touch their own sectors only.
+                        // The kernel writes whole pages back; direct writes touch their own sectors
+                        // only.
                         for sector in unit.step_by(SECTOR_BYTES) {
                             let sector = sector..sector + SECTOR_BYTES;
                             if is_mapped || page[sector.clone()] != cached[sector.clone()] {
@@ -570,7 +576,8 @@ mod tests {
         assert!(bytes[100..].iter().all(|&byte| byte == 0));
     }
 
-    /// A file of two pages, of which the first was written and the second only allocated, and a write to both.
+    /// A file of two pages, of which the first was written and the second only allocated, and a
+    /// write to both.
     fn written_twice() -> FileState {
         let mut file = FileState::new(Image::default());
         file.set_len(2 * PAGE).unwrap();

@@ -23,10 +23,12 @@ pub enum FaultKind {
     Name,
     /// Any of the above, counted together.
     Any,
-    /// Not a call: so many calls of any kind from now on the kernel fails to write dirty pages of mapped files back,
-    /// unasked. The next flush of such a file reports it. The call itself goes well.
+    /// Not a call: so many calls of any kind from now on the kernel fails to write dirty pages of
+    /// mapped files back, unasked. The next flush of such a file reports it. The call itself goes
+    /// well.
     WriteBack,
-    /// The writer of the log gets an error instead of the answer to its write, which goes on for an unknown time.
+    /// The writer of the log gets an error instead of the answer to its write, which goes on for an
+    /// unknown time.
     LogAbandoned,
 }
 

@@ -94,7 +94,8 @@ impl Image {
     }
 }
 
-/// Whether a page or a part of one is zero; comparing is many times faster than looking at each byte.
+/// Whether a page or a part of one is zero; comparing is many times faster than looking at each
+/// byte.
 fn is_zero(bytes: &[u8]) -> bool {
     *bytes == ZEROS[..bytes.len()]
 }

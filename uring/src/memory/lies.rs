@@ -1,9 +1,9 @@
 //! [`Lie`]: ways in which a disk breaks its promises.
 //!
-//! The engine's safety rests on mechanisms, each of which answers one hazard. A lie takes the effect of one
-//! mechanism away from outside: the engine does all it should, and the disk makes it worthless. A test that still
-//! passes would not notice either if the mechanism were missing. The production code is the same in both worlds and
-//! knows of neither.
+//! The engine's safety rests on mechanisms, each of which answers one hazard. A lie takes the
+//! effect of one mechanism away from outside: the engine does all it should, and the disk makes it
+//! worthless. A test that still passes would not notice either if the mechanism were missing. The
+//! production code is the same in both worlds and knows of neither.
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ pub enum Lie {
     NothingRenewed,
     /// The lock of a directory ends with its process, whatever the kernel is still writing for it.
     LockEndsWithProcess,
-    /// What is written to these files, other than zeros and by the writer of the log, is lost although it can be read
-    /// and its flush says "done".
+    /// What is written to these files, other than zeros and by the writer of the log, is lost
+    /// although it can be read and its flush says "done".
     CopiesLost {
         /// Start of the paths.
         prefix: &'static str,

@@ -1,12 +1,15 @@
 //! [`MemoryLog`]: group commits of a [`crate::Memory`].
 //!
 //! 1. `submit` puts the bytes in flight: from now on a crash may keep any sector of them.
-//! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are judged by the same
-//!    rules as those of the real one ([`crate::outcome`]), and finished by hand where these say so.
-//! 3. `complete` of a durable write brings the bytes, and those of all writes that had completed before it was
-//!    submitted, into the durable image.
-//! 4. A write that fails leaves each of its sectors on the device, given up or lost ([`super::loss`]).
-//! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself ([`super::process`]).
+//! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are
+//!    judged by the same rules as those of the real one ([`crate::outcome`]), and finished by hand
+//!    where these say so.
+//! 3. `complete` of a durable write brings the bytes, and those of all writes that had completed
+//!    before it was submitted, into the durable image.
+//! 4. A write that fails leaves each of its sectors on the device, given up or lost
+//!    ([`super::loss`]).
+//! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself
+//!    ([`super::process`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -185,7 +188,8 @@ impl MemoryLog {
         users.leave(write.file.inode(), ticket, power.step_count, random);
     }
 
-    /// A write or its flush has failed by `cause`. Returns whether the disk says "fine" all the same.
+    /// A write or its flush has failed by `cause`. Returns whether the disk says "fine" all the
+    /// same.
     fn drop_some(&self, done: &InFlight, cause: &io::Error) -> io::Result<bool> {
         let mut state = self.disk.state();
         let range = done.offset..done.offset + done.len as u64;
@@ -222,7 +226,8 @@ impl MemoryLog {
         self.disk.state().power.remains.is_some()
     }
 
-    /// Submitted bytes go in flight, with their neighbour if the disk has larger units than it says.
+    /// Submitted bytes go in flight, with their neighbour if the disk has larger units than it
+    /// says.
     fn put_in_flight(&self, write: &GroupWrite<MemoryFile>) -> io::Result<u64> {
         let mut state = self.disk.state();
         let ticket = state.next_ticket;

@@ -7,13 +7,15 @@
 //! - names are volatile until `make_dir_durable`;
 //! - bytes stored through a map are volatile until `make_durable` of the file, but any page of them
 //!   may have reached the device before;
-//! - a flush that failed leaves its bytes lost although readers may see them, and the next one does not say so;
-//! - a log write ends at any later moment if its process is killed or its writer gives it up, and the directory is
-//!   locked until then.
+//! - a flush that failed leaves its bytes lost although readers may see them, and the next one does
+//!   not say so;
+//! - a log write ends at any later moment if its process is killed or its writer gives it up, and
+//!   the directory is locked until then.
 //!
-//! With [`MemoryOptions::hostile`] it also does all that a device and a kernel may do at any time: writes pages back
-//! unasked, completes log writes out of order, short or interrupted, leaves half of what did not fit.
-//! [`Memory::die_at`] ends it before a chosen call; [`Memory::lie`] makes it break its promises.
+//! With [`MemoryOptions::hostile`] it also does all that a device and a kernel may do at any time:
+//! writes pages back unasked, completes log writes out of order, short or interrupted, leaves half
+//! of what did not fit. [`Memory::die_at`] ends it before a chosen call; [`Memory::lie`] makes it
+//! break its promises.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -84,9 +86,9 @@ pub struct MemoryOptions {
     /// theirs.
     pub reorder_completions: bool,
     /// Whether the disk also does what disks and kernels are allowed to do but seldom do: pages are
-    /// written back at any time, log writes are short or interrupted and have to be finished, a sector
-    /// that was being written when the power went may hold garbage, what does not fit is allocated in
-    /// part. Default: no.
+    /// written back at any time, log writes are short or interrupted and have to be finished, a
+    /// sector that was being written when the power went may hold garbage, what does not fit is
+    /// allocated in part. Default: no.
     pub hostile: bool,
 }
 
@@ -181,22 +183,23 @@ impl Memory {
     }
 
     /// The disk as the next process finds it when the one that uses it is killed: nothing that was
-    /// written is lost, but what was not durable still is not, and log writes in flight go on. Otherwise as
-    /// [`Memory::crash`].
+    /// written is lost, but what was not durable still is not, and log writes in flight go on.
+    /// Otherwise as [`Memory::crash`].
     pub fn kill_with(&self, seed: u64) -> Self {
         self.disk.state().remains(Death::Kill, seed, self.disk.options)
     }
 
-    /// The disk, or its user, dies before call number `step`, counted from now on from 1, has any effect. From
-    /// then on all calls of this disk fail and change nothing, and [`Memory::remains`] has what is left.
+    /// The disk, or its user, dies before call number `step`, counted from now on from 1, has any
+    /// effect. From then on all calls of this disk fail and change nothing, and [`Memory::remains`]
+    /// has what is left.
     pub fn die_at(&self, step: u64, death: Death, seed: u64) {
         assert!(step > 0, "steps are counted from 1");
         let mut state = self.disk.state();
         state.power.death = Some((state.power.step_count + step, death, seed));
     }
 
-    /// What is left of a disk that has died as [`Memory::die_at`] asked, and `None` before that. Takes back
-    /// the wish to die.
+    /// What is left of a disk that has died as [`Memory::die_at`] asked, and `None` before that.
+    /// Takes back the wish to die.
     pub fn remains(&self) -> Option<Self> {
         let mut state = self.disk.state();
         state.power.death = None;
@@ -213,8 +216,8 @@ impl Memory {
         self.disk.state().power.step_count
     }
 
-    /// A hash over every call so far with all its arguments and written bytes, over all deaths. The same seed
-    /// gives the same hash if the disk's user does the same things.
+    /// A hash over every call so far with all its arguments and written bytes, over all deaths. The
+    /// same seed gives the same hash if the disk's user does the same things.
     pub fn trace_hash(&self) -> u64 {
         self.disk.state().trace.hash()
     }
@@ -224,8 +227,8 @@ impl Memory {
         self.disk.state().lies.tell(lie);
     }
 
-    /// From now on readers get what `filter` makes of the bytes; a file is filtered as a whole when it is mapped
-    /// for the first time.
+    /// From now on readers get what `filter` makes of the bytes; a file is filtered as a whole when
+    /// it is mapped for the first time.
     pub fn filter_reads(&self, filter: ReadFilter) {
         self.disk.state().lies.filter = Some(filter);
     }
@@ -297,8 +300,8 @@ impl Disk {
 }
 
 impl State {
-    /// The gate of every call: counts it, lets the disk die, lets the kernel do what it likes, and fails the
-    /// call if that was asked for. No file may be locked.
+    /// The gate of every call: counts it, lets the disk die, lets the kernel do what it likes, and
+    /// fails the call if that was asked for. No file may be locked.
     fn step(
         &mut self,
         disk: &Disk,
@@ -501,8 +504,8 @@ impl Storage for Memory {
             .map_err(|cause| with_path("make durable the directory", path.as_ref(), cause))
     }
 
-    /// Patience is not needed here: a holder in this process will not go away by itself, and writes of earlier
-    /// ones end when they are waited for.
+    /// Patience is not needed here: a holder in this process will not go away by itself, and writes
+    /// of earlier ones end when they are waited for.
     fn lock(&self, path: &str, _patience: Duration) -> Result<MemoryLock, LockError> {
         MemoryLock::take(&self.disk, path)
     }

@@ -1,9 +1,10 @@
 //! [`Power`]: when a disk dies, and the trace of all that was asked of it.
 //!
-//! Every call that reads or changes the disk is one *step*. At the step that was chosen the disk dies *before* the
-//! call has any effect: the disk that is left behind is made at that very moment, and whoever still uses the dead
-//! one gets errors and changes nothing. So each moment between two calls can be tried, inside of recovery too.
-//! What lies within a call is covered as well: its writes are volatile until the call has returned.
+//! Every call that reads or changes the disk is one *step*. At the step that was chosen the disk
+//! dies *before* the call has any effect: the disk that is left behind is made at that very moment,
+//! and whoever still uses the dead one gets errors and changes nothing. So each moment between two
+//! calls can be tried, inside of recovery too. What lies within a call is covered as well: its
+//! writes are volatile until the call has returned.
 
 use super::Memory;
 
@@ -12,8 +13,8 @@ use super::Memory;
 pub enum Death {
     /// Power is lost: each sector and each name that was not durable survives or not.
     PowerLoss,
-    /// The process is killed: all that its calls had written stays, log writes in flight land in part, and what
-    /// was not durable still is not.
+    /// The process is killed: all that its calls had written stays, log writes in flight land in
+    /// part, and what was not durable still is not.
     Kill,
 }
 

@@ -1,9 +1,11 @@
-//! What a process has of a disk, and what goes on without it: the lock, and log writes that go on alone.
+//! What a process has of a disk, and what goes on without it: the lock, and log writes that go on
+//! alone.
 //!
-//! A log write that was submitted ends at some moment, even if its process was killed, its writer was dropped, or the
-//! writer got an error and stopped waiting. Until then the write is an *orphan*: it may land before, during or
-//! long after the next opening. The directory stays locked until the last orphan of a writer that was made under
-//! the lock has ended ([`Storage::log_writer`](crate::Storage::log_writer)), so an opener waits for it: then all of
+//! A log write that was submitted ends at some moment, even if its process was killed, its writer
+//! was dropped, or the writer got an error and stopped waiting. Until then the write is an
+//! *orphan*: it may land before, during or long after the next opening. The directory stays locked
+//! until the last orphan of a writer that was made under the lock has ended
+//! ([`Storage::log_writer`](crate::Storage::log_writer)), so an opener waits for it: then all of
 //! them land at once.
 
 use std::fmt;
@@ -43,7 +45,8 @@ impl Users {
         !self.openers.is_empty()
     }
 
-    /// The log write `ticket` of `inode`, of which `step_count` calls have seen nothing, goes on alone.
+    /// The log write `ticket` of `inode`, of which `step_count` calls have seen nothing, goes on
+    /// alone.
     pub fn leave(
         &mut self,
         inode: &Inode,

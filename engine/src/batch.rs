@@ -8,11 +8,9 @@ use crate::commit::Commit;
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::key::AsKey;
+use crate::limits::{BATCH_BYTES_MAX, check_value};
 use crate::options::WriteOptions;
 use crate::patch;
-
-/// Most bytes of keys and values that one batch may hold.
-pub const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// Changes collected for one commit, applied in the order in which they were added.
 #[must_use = "a batch does nothing until it is committed"]
@@ -155,7 +153,7 @@ impl<'db, S: Storage> Batch<'db, S> {
             return;
         }
         let checked = self.db.core().table.kind.encode(key).and_then(|key| {
-            crate::db::check_value(value)?;
+            check_value(value)?;
             if self.bytes.len() + key.as_ref().len() + value.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(
                     "a batch holds at most {BATCH_BYTES_MAX} bytes of keys and values"

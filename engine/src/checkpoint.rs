@@ -23,11 +23,10 @@ use uarr_uring::{Storage, StorageFile};
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result, attempted};
+use crate::files::{list_images, remove_old_images};
 use crate::health::Fuse;
-use crate::image::{IMAGE_DIR, image_number};
-use crate::lock;
-use crate::open::remove_old_images;
 use crate::root::Root;
+use crate::sync::lock;
 use crate::wakes::{Place, Wakes};
 
 impl<S: Storage> Core<S> {
@@ -97,7 +96,6 @@ impl<S: Storage> Core<S> {
             self.give_back_space();
         }
         remove_old_images(&self.storage, &[checkpoint.number.get(), older.number.get()])
-            .map_err(|error| Error::io("cannot remove an old index image", error))
     }
 
     /// Whether the log has grown enough since the last checkpoint.
@@ -142,9 +140,7 @@ impl<S: Storage> Core<S> {
 
     /// A number for an image: above all that were ever tried, even by a checkpoint that failed.
     fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
-        let names = self.storage.list(IMAGE_DIR);
-        let names = names.map_err(|error| Error::io("cannot list the index images", error))?;
-        let present = names.iter().filter_map(|name| image_number(name)).max().unwrap_or(0);
+        let present = list_images(&self.storage)?.last().copied().unwrap_or(0);
         let number =
             present.max(root.image_number_tried).max(root.block.checkpoints[0].number.get()) + 1;
         root.image_number_tried = number;

@@ -39,20 +39,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts, Settled};
 use crate::health::Fuse;
 use crate::lead::Stint;
-use crate::lock;
+use crate::limits::{BUFFER_COUNT, PREFAULT_AHEAD_BYTES, RECORD_OVERHEAD_BYTES_MAX, TOGETHER_MAX};
 use crate::log::{GroupBuilder, LogPosition};
-use crate::open::BUFFER_COUNT;
 use crate::options::{WhenFull, WriteOptions};
 use crate::segments::Demand;
 use crate::staging::{StagedGroup, Staging};
 use crate::store::Appender;
-use crate::table::TOGETHER_MAX;
+use crate::sync::lock;
 use crate::tombstones::Tombstones;
 use crate::turns::{Premise, Ticket};
 use crate::wakes::{OwnWaker, Place, Wakes};
-
-/// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
-pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try again \
                     (or open the database with WhenFull::Wait)";
@@ -111,10 +107,9 @@ pub(crate) enum Patience<'a> {
     Ahead,
 }
 
-/// More than the record of `frame` takes in a chunk: header, alignment of record, key and value,
-/// and the chunk's own header.
+/// More than the record of `frame` takes in a chunk.
 fn record_room_max(frame: &Frame<'_>) -> u64 {
-    (frame.key.len() + frame.record_value_bytes() + 320) as u64
+    (frame.key.len() + frame.record_value_bytes() + RECORD_OVERHEAD_BYTES_MAX) as u64
 }
 
 impl<S: Storage> Core<S> {
@@ -280,7 +275,7 @@ impl<S: Storage> Core<S> {
             }
             if staging.leader {
                 staging.settled_waiters += 1;
-                staging = crate::wait(&self.settled, staging);
+                staging = crate::sync::wait(&self.settled, staging);
                 staging.settled_waiters -= 1;
                 continue;
             }
@@ -300,7 +295,7 @@ impl<S: Storage> Core<S> {
         if staging.leader {
             // Whoever leads does not stop before the group is written.
             staging.settled_waiters += 1;
-            staging = crate::wait(&self.settled, staging);
+            staging = crate::sync::wait(&self.settled, staging);
             staging.settled_waiters -= 1;
         } else if staging.has_work() || staging.in_flight_count > 0 {
             staging.leader = true;
@@ -485,7 +480,7 @@ impl<S: Storage> Core<S> {
                 }
                 Patience::Thread | Patience::Ahead => {
                     staging.buffer_waiters += 1;
-                    staging = crate::wait(&self.buffer_free, staging);
+                    staging = crate::sync::wait(&self.buffer_free, staging);
                     staging.buffer_waiters -= 1;
                 }
             }

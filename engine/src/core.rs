@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -11,19 +11,22 @@ use uarr_uring::{CommitStrategy, LogCounters, Storage};
 
 use crate::commit::Applier;
 use crate::error::{Error, Result};
+use crate::files::DATA_FILE;
 use crate::health::Health;
 use crate::histogram::Histogram;
 use crate::jobs::Quiet;
 use crate::key::AsKey;
-use crate::lock;
+use crate::limits::TOGETHER_MAX;
 use crate::log::{Log, LogIdentity, LogPosition};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::root::Root;
 use crate::segments::Segments;
 use crate::staging::Staging;
-use crate::store::{DATA_FILE, RecordStore, RecordView};
-use crate::table::{TOGETHER_MAX, Table};
+use crate::store::{RecordStore, RecordView};
+use crate::sync::Signal;
+use crate::sync::lock;
+use crate::table::Table;
 use crate::tune;
 use crate::turns::Waiting;
 
@@ -201,40 +204,6 @@ impl Pins {
         let pins = lock(&self.0);
         let visible_lsn = visible_lsn.load(Ordering::Acquire);
         pins.first_key_value().map_or(visible_lsn, |(lsn, _)| visible_lsn.min(*lsn))
-    }
-}
-
-/// Wakes a background thread; raising it twice wakes once.
-#[derive(Default)]
-pub(crate) struct Signal {
-    raised: AtomicBool,
-    mutex: Mutex<()>,
-    condvar: Condvar,
-}
-
-impl Signal {
-    /// Whether it is raised and not lowered yet. Whoever then changes something under a lock that
-    /// the woken thread takes too need not raise it again.
-    pub fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
-    }
-
-    /// Cheap when it is raised already.
-    pub fn raise(&self) {
-        if !self.raised.swap(true, Ordering::AcqRel) {
-            let _guard = lock(&self.mutex);
-            self.condvar.notify_one();
-        }
-    }
-
-    /// Waits until raised, at most `patience`, and lowers it.
-    pub fn wait(&self, patience: Duration) {
-        let guard = lock(&self.mutex);
-        if !self.raised.load(Ordering::Acquire) {
-            let waited = self.condvar.wait_timeout(guard, patience);
-            drop(waited);
-        }
-        self.raised.store(false, Ordering::Release);
     }
 }
 

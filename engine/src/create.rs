@@ -12,15 +12,15 @@ use uarr_layout::superblock::{Geometry, Superblock};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{IMAGE_DIR, image_number};
-use crate::open::LOCK_FILE;
+use crate::files::{
+    DATA_DIR, DATA_FILE, IMAGE_DIR, LOCK_FILE, PROBE_FILE, ROOT_FILE, ROOT_UNFINISHED,
+    SEGMENT_UNFINISHED, WAL_DIR, image_number, list_names, segment_number, segment_path,
+};
 use crate::options::{CommitPath, Options};
-use crate::root::{self, ROOT_FILE, Root};
-use crate::segments::{self, WAL_DIR, segment_number};
-use crate::store::DATA_FILE;
+use crate::root::{self, Root};
+use crate::segments;
 use crate::tune;
 
-const DATA_DIR: &str = "data";
 /// The folders of a database.
 const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
 /// What file systems put into the directory that they are mounted on.
@@ -58,15 +58,15 @@ pub(crate) fn check_directory<S: Storage>(
 
 /// Whether there is more in the directory than an interrupted creation can have left behind.
 fn has_records<S: Storage>(storage: &S) -> io::Result<bool> {
-    let images = list(storage, IMAGE_DIR)?;
-    let logs = list(storage, WAL_DIR)?;
+    let images = list_names(storage, IMAGE_DIR)?;
+    let logs = list_names(storage, WAL_DIR)?;
     let mut segments = logs.iter().filter_map(|name| segment_number(name));
     if images.iter().any(|name| image_number(name).is_some()) || segments.any(|number| number != 1)
     {
         return Ok(true);
     }
     // A creation that was interrupted has written nothing but zeros to both.
-    let first_segment = segments::segment_path(1);
+    let first_segment = segment_path(1);
     Ok(begins(storage, &first_segment, OpenMode::Direct)?
         || begins(storage, DATA_FILE, OpenMode::Read)?)
 }
@@ -87,7 +87,7 @@ fn begins<S: Storage>(storage: &S, path: &str, mode: OpenMode) -> io::Result<boo
 fn foreign_entry<S: Storage>(storage: &S, names: Vec<String>) -> io::Result<Option<String>> {
     for name in names {
         if FOLDERS.contains(&name.as_str()) {
-            let mut entries = list(storage, &name)?.into_iter();
+            let mut entries = list_names(storage, &name)?.into_iter();
             let is_foreign = |entry: &String| entry != MOUNT_POINT_ENTRY && !is_own(&name, entry);
             if let Some(foreign) = entries.find(is_foreign) {
                 return Ok(Some(format!("{name}/{foreign}")));
@@ -96,7 +96,7 @@ fn foreign_entry<S: Storage>(storage: &S, names: Vec<String>) -> io::Result<Opti
         }
         let is_own = match name.as_str() {
             LOCK_FILE | MOUNT_POINT_ENTRY => true,
-            root::UNFINISHED => root::is_unfinished(storage)?,
+            ROOT_UNFINISHED => root::is_unfinished(storage)?,
             _ => false,
         };
         if !is_own {
@@ -111,19 +111,9 @@ fn is_own(folder: &str, name: &str) -> bool {
     let path = format!("{folder}/{name}");
     match folder {
         WAL_DIR => {
-            segment_number(name).is_some()
-                || path == segments::UNFINISHED
-                || path == tune::PROBE_FILE
+            segment_number(name).is_some() || path == SEGMENT_UNFINISHED || path == PROBE_FILE
         }
         _ => path == DATA_FILE,
-    }
-}
-
-/// Names in a folder; none if there is no such folder.
-fn list<S: Storage>(storage: &S, folder: &str) -> io::Result<Vec<String>> {
-    match storage.list(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed,
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
 
 use uarr_layout::frame::{Frame, FrameKind};
-pub use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
@@ -16,14 +15,14 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::Threads;
 use crate::key::{AsKey, KeyKind, stored_prefix};
-use crate::lock;
+use crate::limits::{TOGETHER_MAX, check_value};
 use crate::options::{Builder, Options, WriteOptions};
 use crate::patch::Change;
 use crate::range::{Range, prefix_end};
 use crate::record::Record;
 use crate::recovery::RecoveryReport;
 use crate::stats::Stats;
-use crate::table::TOGETHER_MAX;
+use crate::sync::lock;
 use crate::tune::CommitTuning;
 use crate::verify::VerifyReport;
 
@@ -386,7 +385,7 @@ impl<S: Storage> Handle<S> {
                 Ending::By(closer) if *closer == caller || self.threads.include_caller() => {
                     return Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY));
                 }
-                Ending::By(_) => ending = crate::wait(&self.ended, ending),
+                Ending::By(_) => ending = crate::sync::wait(&self.ended, ending),
             }
         }
         *ending = Ending::By(caller);
@@ -432,15 +431,5 @@ impl<S: Storage> Drop for Handle<S> {
         // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the
         // log.
         let _ = self.close();
-    }
-}
-
-/// Checks a value's length.
-pub(crate) fn check_value(value: &[u8]) -> Result<()> {
-    match value.len() {
-        0..=VALUE_BYTES_MAX => Ok(()),
-        len => Err(Error::invalid(format!(
-            "a value has at most {VALUE_BYTES_MAX} bytes, the given one has {len}"
-        ))),
     }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use uarr_uring::Futex;
 
 use crate::error::{Error, Result};
-use crate::lock;
+use crate::sync::lock;
 use crate::wakes::Wakes;
 
 const WAITING: u32 = 0;

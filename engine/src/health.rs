@@ -23,8 +23,8 @@ use uarr_uring::Storage;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::GroupFacts;
-use crate::lock;
 use crate::staging::Staging;
+use crate::sync::lock;
 use crate::wakes::Wakes;
 
 /// No new writes; the threads of the database end.

@@ -14,21 +14,9 @@ use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::{Error, Result, attempted};
+use crate::files::{IMAGE_DIR, image_path, remove_if_present};
 use crate::key::KeyKind;
 use crate::table::Entries;
-
-/// Directory of the images.
-pub(crate) const IMAGE_DIR: &str = "index";
-
-/// Path of the image of checkpoint `number`.
-pub(crate) fn image_path(number: u64) -> String {
-    format!("{IMAGE_DIR}/{number:016x}.img")
-}
-
-/// Number of the image with file name `name`; none if we write the number in another way.
-pub(crate) fn image_number(name: &str) -> Option<u64> {
-    crate::segments::number_in(name.strip_suffix(".img")?)
-}
 
 /// The entries of an image of byte keys, as they stand in it: whole keys may be many times as long.
 #[derive(Default)]
@@ -77,7 +65,7 @@ pub(crate) struct ImageWriter<S: Storage> {
 impl<S: Storage> ImageWriter<S> {
     /// Starts the image of checkpoint `number`, replacing one that an interrupted checkpoint left.
     pub fn create(storage: &S, database: DatabaseId, number: u64) -> io::Result<Self> {
-        crate::remove_if_present(storage, &image_path(number))?;
+        remove_if_present(storage, &image_path(number))?;
         Ok(Self {
             file: storage.open(&image_path(number), OpenMode::CreateDirect)?,
             database,

@@ -18,12 +18,11 @@ use uarr_uring::Storage;
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{ImageWriter, image_path, read_image};
+use crate::files::{DATA_FILE, image_path, list_segments};
+use crate::image::{ImageWriter, read_image};
 use crate::index_walk::Walk;
 use crate::recovery::start_of;
 use crate::scan::LogReader;
-use crate::segments::{WAL_DIR, segment_number};
-use crate::store::DATA_FILE;
 use crate::table::Entries;
 
 /// Entries of an integer table fetched at once.
@@ -158,10 +157,7 @@ impl<S: Storage> Core<S> {
         unknown: &mut BTreeMap<Locator, Error>,
         damaged: &mut Damaged,
     ) -> Result<()> {
-        let failed = |error| Error::io("cannot list the log", error);
-        let names = self.storage.list(WAL_DIR).map_err(failed)?;
-        let mut present: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
-        present.sort_unstable();
+        let present = list_segments(&self.storage)?;
         let mut kept = root.checkpoints.iter().filter(|kept| kept.segment.get() > 0);
         let Some(oldest) = kept.next_back() else { return Ok(()) };
         let addresses: BTreeMap<u64, Locator> =

@@ -30,20 +30,17 @@ use uarr_uring::{BackendChoice, OpenMode, Storage, StorageFile, System, SystemOp
 use zerocopy::FromBytes;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{IMAGE_DIR, image_number, image_path};
+use crate::files::{
+    DATA_FILE, ROOT_FILE, image_path, list_images, list_segments, segment_path, take_lock,
+};
 use crate::key::KeyKind;
+use crate::limits::DAMAGE_COUNT_MAX;
 use crate::log::LogPosition;
-use crate::open::take_lock;
 use crate::options::check_directory;
 use crate::record_scan::{DataReader, Found, Window};
 use crate::recovery::start_of;
-use crate::root::{ROOT_FILE, read_slots};
+use crate::root::read_slots;
 use crate::scan::LogReader;
-use crate::segments::{WAL_DIR, segment_number, segment_path};
-use crate::store::DATA_FILE;
-
-/// At most this many damages of a chunk are listed.
-const DAMAGE_COUNT_MAX: usize = 1000;
 
 /// A database that is not open.
 pub struct Inspector<S: Storage = System> {
@@ -295,7 +292,7 @@ impl<S: Storage> Inspector<S> {
                 let newest = &root.checkpoints[0];
                 (newest.number.get(), Some(newest.entry_count.get()))
             }
-            None => (list(&self.storage, IMAGE_DIR, image_number)?.pop().unwrap_or(0), None),
+            None => (list_images(&self.storage)?.pop().unwrap_or(0), None),
         };
         if checkpoint == 0 {
             return Ok(None);
@@ -492,27 +489,6 @@ impl<'a> Group<'a> {
             (start, frame)
         })
     }
-}
-
-/// Numbers of the files in `dir` that have one, ascending.
-fn list<S: Storage>(
-    storage: &S,
-    dir: &str,
-    number: impl Fn(&str) -> Option<u64>,
-) -> Result<Vec<u64>> {
-    match storage.list(dir) {
-        Ok(names) => {
-            let mut numbers: Vec<_> = names.iter().filter_map(|name| number(name)).collect();
-            numbers.sort_unstable();
-            Ok(numbers)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::io(format!("cannot list {dir}"), error)),
-    }
-}
-
-fn list_segments<S: Storage>(storage: &S) -> Result<Vec<u64>> {
-    list(storage, WAL_DIR, segment_number)
 }
 
 fn is_block_size(bytes: u32) -> bool {

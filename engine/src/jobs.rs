@@ -18,17 +18,15 @@ use std::time::Duration;
 use uarr_layout::geometry::align_up_u64;
 use uarr_uring::{Storage, StorageFile};
 
-use crate::commit::PREFAULT_AHEAD_BYTES;
-use crate::core::{Core, Signal};
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lead::Stint;
-use crate::lock;
+use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::options::Durability;
 use crate::segments::falls_behind;
+use crate::sync::{Signal, lock};
 use crate::wakes::Wakes;
 
-/// Bytes brought into memory at once, before the keeper looks at its other jobs.
-const PREFAULT_PIECE_BYTES: u64 = 256 << 10;
 /// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint
 /// flushes.
 const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
@@ -242,7 +240,7 @@ impl<S: Storage> Core<S> {
     fn prefault_ahead(&self, tail: u64) -> bool {
         let done = self.prefaulted.load(Ordering::Relaxed).max(tail);
         let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(self.store.allocated_bytes());
-        let piece = PREFAULT_PIECE_BYTES.min(goal.saturating_sub(done));
+        let piece = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
         if piece == 0 {
             // At the end of the file there is nothing to bring in; do not ask again at once.
             self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
@@ -323,10 +321,10 @@ impl<S: Storage> Core<S> {
             }
             staging.log_thread_rests = true;
             staging = if staging.has_work() && !staging.leader {
-                crate::wait_for(&self.log_work, staging, due - now)
+                crate::sync::wait_for(&self.log_work, staging, due - now)
             } else {
                 deadline = None;
-                crate::wait(&self.log_work, staging)
+                crate::sync::wait(&self.log_work, staging)
             };
             staging.log_thread_rests = false;
         }

@@ -13,7 +13,7 @@
 //! Invariants: the stored forms of different keys differ, and those of byte keys sort as the keys
 //! do. Only this module knows the forms; others move stored keys as they are.
 
-pub use uarr_layout::limits::KEY_BYTES_MAX;
+use crate::limits::KEY_BYTES_MAX;
 
 use crate::error::{Error, Result};
 

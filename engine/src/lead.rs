@@ -24,13 +24,11 @@ use uarr_uring::{AlignedBuffer, GroupDone, Storage};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{GroupCell, GroupFacts};
-use crate::lock;
+use crate::limits::GROUPS_IN_FLIGHT_MAX;
 use crate::log::{GroupBuilder, Log, SubmitContext, Submitted};
 use crate::staging::{StagedGroup, Staging};
+use crate::sync::lock;
 use crate::wakes::{Place, Wakes};
-
-/// Groups handed to the device and not settled, at most.
-const GROUPS_IN_FLIGHT_MAX: usize = 4;
 
 /// How long a leader leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

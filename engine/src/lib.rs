@@ -35,6 +35,7 @@ mod core;
 mod create;
 mod db;
 mod error;
+mod files;
 mod group;
 mod health;
 mod histogram;
@@ -46,6 +47,7 @@ pub mod inspect;
 mod jobs;
 mod key;
 mod lead;
+mod limits;
 mod log;
 mod open;
 mod options;
@@ -62,6 +64,7 @@ mod segments;
 mod staging;
 mod stats;
 mod store;
+mod sync;
 mod table;
 mod tombstones;
 mod tune;
@@ -69,15 +72,13 @@ mod turns;
 mod verify;
 mod wakes;
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-pub use batch::{BATCH_BYTES_MAX, Batch};
+pub use batch::Batch;
 pub use commit::Commit;
-pub use db::{Db, VALUE_BYTES_MAX};
+pub use db::Db;
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use histogram::Distribution;
-pub use key::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind, KeyRef};
+pub use key::{AsKey, KeyBytes, KeyKind, KeyRef};
+pub use limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use options::{
     Builder, CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions,
 };
@@ -96,31 +97,3 @@ pub use verify::VerifyReport;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
-
-/// Removes a file that an interrupted operation may have left behind.
-fn remove_if_present<S: uarr_uring::Storage>(storage: &S, path: &str) -> std::io::Result<()> {
-    match storage.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Locks a mutex. A panic elsewhere has not left what it protects half changed: every critical
-/// section of this crate completes its change or poisons the database.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits on a condition variable; see [`lock`] for panics elsewhere.
-fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits at most `patience`; see [`lock`] for panics elsewhere.
-fn wait_for<'a, T>(
-    condvar: &Condvar,
-    guard: MutexGuard<'a, T>,
-    patience: Duration,
-) -> MutexGuard<'a, T> {
-    condvar.wait_timeout(guard, patience).unwrap_or_else(PoisonError::into_inner).0
-}

@@ -271,7 +271,7 @@ impl<S: Storage> Log<S> {
             None if has_room => return Ok(()),
             None => {
                 // Only if preparation fell behind; it is never on the path otherwise.
-                let _space = crate::lock(context.space);
+                let _space = crate::sync::lock(context.space);
                 context.segments.prepare(context.storage, needed)?;
                 context.segments.take(needed).ok_or_else(|| {
                     io::Error::other("a prepared segment was taken by someone else")
@@ -350,7 +350,7 @@ pub(crate) fn reopen_segment<S: Storage>(
     storage: &S,
     position: LogPosition,
 ) -> io::Result<Segment<S::File>> {
-    let path = crate::segments::segment_path(position.segment);
+    let path = crate::files::segment_path(position.segment);
     let file = storage.open(&path, uarr_uring::OpenMode::Direct)?;
     let bytes = file.len()?;
     Ok(Segment { number: position.segment, file: Arc::new(file), bytes })

@@ -4,34 +4,26 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::Duration;
 
 use uarr_layout::superblock::Superblock;
-use uarr_uring::{CommitStrategy, Holder, LockError, LogWriterOptions, Storage, StorageFile};
+use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 
 use crate::commit::Applier;
-use crate::core::{Core, Counters, Phases, Pins, Signal};
+use crate::core::{Core, Counters, Phases, Pins};
 use crate::create::{check_directory, create};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::take_lock;
 use crate::health::Health;
-use crate::image::{IMAGE_DIR, image_number, image_path};
+use crate::limits::BUFFER_COUNT;
 use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
 use crate::options::{CommitPath, Options};
 use crate::recovery::{FoundLog, Recovered, recover};
 use crate::root::Root;
 use crate::segments::{Segment, Segments, full_bytes};
 use crate::staging::Staging;
+use crate::sync::Signal;
 use crate::tune;
 use crate::turns::Waiting;
-
-pub(crate) const LOCK_FILE: &str = "lock";
-/// The kernel takes a moment to end a process, and the ring of one that was killed.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-/// How much longer it may take until the last write of a process that is gone has reached its
-/// device, or has failed: devices are asked again and again for that long.
-const LAST_WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// Buffers of groups: four at the device, one being filled, three in between.
-pub(crate) const BUFFER_COUNT: usize = 8;
 
 /// Opens the database in `storage`, or creates it.
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
@@ -149,21 +141,6 @@ fn begin_life<S: Storage>(
     Ok(LogIdentity { database: root.block.database, life, block_bytes })
 }
 
-/// Takes the directory for one opener.
-pub(crate) fn take_lock<S: Storage>(storage: &S, path: &std::path::Path) -> Result<S::Lock> {
-    let mut taken = storage.lock(LOCK_FILE, LOCK_PATIENCE);
-    if matches!(taken, Err(LockError::Held(Holder::EndedProcess { .. }))) {
-        taken = storage.lock(LOCK_FILE, LAST_WRITE_PATIENCE);
-    }
-    let shown = path.display();
-    taken.map_err(|error| match error {
-        LockError::Held(holder) => {
-            Error::new(ErrorKind::Locked, format!("the database {shown} is {holder}"))
-        }
-        LockError::Io(error) => Error::io(format!("cannot lock {shown}"), error),
-    })
-}
-
 fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {
     match options.commit_path {
         CommitPath::Fixed(strategy) => strategy,
@@ -226,16 +203,4 @@ fn log_files<S: Storage>(
     let active = segments.take(0).ok_or_else(|| failed(io::Error::other("no segment is ready")))?;
     let position = LogPosition { segment: active.number, offset: 0, lsn: position.lsn };
     Ok((segments, active, position))
-}
-
-/// Removes images that no kept checkpoint names.
-pub(crate) fn remove_old_images<S: Storage>(storage: &S, kept: &[u64]) -> io::Result<()> {
-    for name in storage.list(IMAGE_DIR)? {
-        if let Some(number) = image_number(&name)
-            && !kept.contains(&number)
-        {
-            storage.remove(&image_path(number))?;
-        }
-    }
-    Ok(())
 }

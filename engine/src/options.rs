@@ -9,6 +9,7 @@ use uarr_uring::{BackendChoice, CommitStrategy, Storage, System, SystemOptions};
 use crate::db::Db;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
+use crate::limits::{ADDRESS_SPACE_BYTES_MIN, CHUNK_COUNT_MAX};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,10 +87,6 @@ pub enum VerifyPolicy {
     Always,
 }
 
-/// Address space that a database reserves at the least.
-pub(crate) const ADDRESS_SPACE_BYTES_MIN: u64 = 1 << 26;
-/// Chunks of a data file at most.
-const CHUNK_COUNT_MAX: u64 = 1 << 24;
 const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 << 10;
 
 /// Everything that can be chosen. See [`Builder`] for units, defaults and limits.

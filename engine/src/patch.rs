@@ -26,15 +26,14 @@ use uarr_layout::uarr::{UArrBuf, UArrRef, apply};
 use uarr_uring::{DataMap, Storage};
 use zerocopy::IntoBytes;
 
-use crate::batch::BATCH_BYTES_MAX;
 use crate::commit::{Commit, Patience, Role};
 use crate::core::Core;
-use crate::db::check_value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyKind, int_key};
-use crate::lock;
+use crate::limits::{BATCH_BYTES_MAX, check_value};
 use crate::options::WriteOptions;
 use crate::store::RecordStore;
+use crate::sync::lock;
 use crate::turns::{Base, Premise, Ticket};
 use crate::wakes::{OwnWaker, Place, Wakes};
 

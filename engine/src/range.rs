@@ -8,8 +8,8 @@ use uarr_uring::Storage;
 
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::files::DATA_FILE;
 use crate::record::Record;
-use crate::store::DATA_FILE;
 use crate::table::Direction;
 
 /// Index entries fetched at first, and at most: each time twice as many.

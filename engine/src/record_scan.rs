@@ -17,14 +17,13 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::DATA_FILE;
+use crate::files::DATA_FILE;
+use crate::limits::HOLE_BYTES;
 
 /// The smallest chunk that a data file can be divided into.
 const CHUNK_BYTES_MIN: u64 = *CHUNK_BYTES.start();
 const READ_BYTES: usize = 1 << 20;
 const READ_BYTES_SMALL: usize = 4096;
-/// Holes are looked for at multiples of this.
-const HOLE_BYTES: u64 = 1 << 20;
 /// Shorter runs of zeros between strange bytes belong to them: headers hold some.
 const ZERO_BYTES: u64 = 64;
 

@@ -34,22 +34,20 @@ use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result, lacks_room};
+use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
 use crate::image::read_image;
 use crate::key::KeyKind;
+use crate::limits::{ADDRESS_SPACE_BYTES_MIN, LSN_SKIP};
 use crate::log::LogPosition;
-use crate::open::remove_old_images;
-use crate::options::{ADDRESS_SPACE_BYTES_MIN, Options, RecoveryMode};
+use crate::options::{Options, RecoveryMode};
 use crate::patch::redo;
 use crate::relog::{OldLog, go_on_afresh};
-use crate::root::{ROOT_FILE, Root};
+use crate::root::Root;
 use crate::scan::{Group, LogEnd, LogReader};
-use crate::segments::{WAL_DIR, full_bytes, remove_unfinished, segment_number, segment_path};
-use crate::store::{Appender, DATA_FILE, RecordStore, readable_chunks};
+use crate::segments::{full_bytes, remove_unfinished};
+use crate::store::{Appender, RecordStore, readable_chunks};
 use crate::table::{Entries, Table};
 use crate::tombstones::Tombstones;
-
-/// LSNs are skipped to the next multiple of this after a crash: more than can ever be in flight.
-const LSN_SKIP: u64 = 1 << 32;
 
 /// A torn tail that was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +129,8 @@ pub(crate) fn recover<S: Storage>(
     let mut report = RecoveryReport { notes, ..RecoveryReport::default() };
     let (checkpoint, entries) =
         load_checkpoint(storage, &root.block, key_kind, strict, &mut report)?;
+    remove_unfinished(storage)
+        .map_err(|error| Error::io("cannot remove an unfinished log segment", error))?;
     let present = list_segments(storage)?;
     let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
@@ -254,7 +254,6 @@ fn give_up_newer<S: Storage>(
     })
     .map_err(|error| Error::io("cannot write the superblock", error))?;
     remove_old_images(storage, &[used.number.get()])
-        .map_err(|error| Error::io("cannot remove an index image", error))
 }
 
 fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S::File> {
@@ -340,15 +339,6 @@ pub(crate) fn start_of(checkpoint: &Checkpoint) -> LogPosition {
         offset: checkpoint.offset.get(),
         lsn: checkpoint.lsn.get(),
     }
-}
-
-fn list_segments<S: Storage>(storage: &S) -> Result<Vec<u64>> {
-    let names = remove_unfinished(storage)
-        .and_then(|()| storage.list(WAL_DIR))
-        .map_err(|error| Error::io("cannot list the log", error))?;
-    let mut present: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
-    present.sort_unstable();
-    Ok(present)
 }
 
 /// The log as far as it can be read.

@@ -25,8 +25,9 @@ use uarr_layout::superblock::Superblock;
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, Result};
+use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, segment_path};
 use crate::log::LogPosition;
-use crate::segments::{UNFINISHED, WAL_DIR, remove_unfinished, segment_path};
+use crate::segments::remove_unfinished;
 
 /// Room of a segment that is made here, so that opening need not wait for the zeros of a regular
 /// one.
@@ -65,8 +66,8 @@ pub(crate) fn go_on_afresh<S: Storage>(
     let spare = spare_segment(storage, log, used_bytes)?;
     let file = match spare {
         Some(spare) => storage
-            .rename(&segment_path(spare), UNFINISHED)
-            .and_then(|()| storage.open(UNFINISHED, OpenMode::Direct)),
+            .rename(&segment_path(spare), SEGMENT_UNFINISHED)
+            .and_then(|()| storage.open(SEGMENT_UNFINISHED, OpenMode::Direct)),
         None => create(storage, log, used_bytes),
     };
     let file = file.map_err(failed)?;
@@ -81,7 +82,7 @@ pub(crate) fn go_on_afresh<S: Storage>(
     }
     assert_eq!(offset, used_bytes, "what was measured was written");
     file.make_durable()
-        .and_then(|()| storage.rename(UNFINISHED, &segment_path(number)))
+        .and_then(|()| storage.rename(SEGMENT_UNFINISHED, &segment_path(number)))
         .and_then(|()| storage.make_dir_durable(WAL_DIR))
         .map_err(failed)?;
     let kept = log.present.iter().copied().filter(|number| Some(*number) != spare);
@@ -116,7 +117,7 @@ fn spare_segment<S: Storage>(storage: &S, log: &OldLog<'_>, bytes: u64) -> Resul
 fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Result<S::File> {
     let room_bytes = used_bytes.max(ROOM_BYTES.min(log.root.segment_bytes.get()));
     let allocate = |bytes| {
-        let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
+        let file = storage.open(SEGMENT_UNFINISHED, OpenMode::CreateDirect)?;
         file.allocate(0, bytes).map(|()| file)
     };
     let (file, bytes) = match allocate(room_bytes) {

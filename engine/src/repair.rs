@@ -33,16 +33,12 @@ use zerocopy::IntoBytes;
 
 use crate::db::Db;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{DATA_FILE, segment_path};
 use crate::inspect::{Inspector, Kept, Step};
 use crate::key::KeyKind;
+use crate::limits::{DAMAGE_COUNT_MAX, HOLE_BYTES};
 use crate::record_scan::{DataReader, Found, Window};
-use crate::segments::segment_path;
-use crate::store::DATA_FILE;
 
-/// Holes of a segment are looked for at multiples of this.
-const HOLE_BYTES: u64 = 1 << 20;
-/// At most this many damages are listed.
-const DAMAGE_COUNT_MAX: usize = 1000;
 /// A group says how many records it has; if its frames are damaged, no more are believed.
 const GROUP_RECORD_COUNT_MAX: usize = 1 << 20;
 

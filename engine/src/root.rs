@@ -6,10 +6,7 @@ use uarr_layout::superblock::{Checkpoint, MAGIC, SLOT_BYTES, SLOT_STRIDE_BYTES, 
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result, attempted};
-
-/// Name of the superblock file.
-pub(crate) const ROOT_FILE: &str = "superblock";
-pub(crate) const UNFINISHED: &str = "superblock.new";
+use crate::files::{ROOT_FILE, ROOT_UNFINISHED, remove_if_present};
 
 /// The open superblock file and what it says.
 pub(crate) struct Root<S: Storage> {
@@ -27,15 +24,15 @@ pub(crate) struct Root<S: Storage> {
 impl<S: Storage> Root<S> {
     /// Creates the file with `block` in the first slot. Until this returns there is no database.
     pub fn create(storage: &S, block: Superblock) -> io::Result<Self> {
-        crate::remove_if_present(storage, UNFINISHED)?;
-        let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
+        remove_if_present(storage, ROOT_UNFINISHED)?;
+        let file = storage.open(ROOT_UNFINISHED, OpenMode::CreateDirect)?;
         let slot_bytes = slot_bytes(storage);
         let zeros = AlignedBuffer::new(2 * SLOT_STRIDE_BYTES as usize);
         file.write_at(&zeros, 0)?;
         let mut root =
             Self { file, slot: 1, block, other: None, image_number_tried: 0, slot_bytes };
         root.write(|_| {})?;
-        storage.rename(UNFINISHED, ROOT_FILE)?;
+        storage.rename(ROOT_UNFINISHED, ROOT_FILE)?;
         storage.make_dir_durable("")?;
         Ok(root)
     }
@@ -124,7 +121,7 @@ impl<S: Storage> Root<S> {
 /// Whether the unfinished file is one that [`Root::create`] began: it begins with zeros, or as
 /// a superblock does.
 pub(crate) fn is_unfinished<S: Storage>(storage: &S) -> io::Result<bool> {
-    let file = storage.open(UNFINISHED, OpenMode::Read)?;
+    let file = storage.open(ROOT_UNFINISHED, OpenMode::Read)?;
     let mut start = MAGIC;
     let read = file.read_at(&mut start, 0)?;
     Ok(start[..read].iter().all(|byte| *byte == 0) || start == MAGIC)

@@ -21,14 +21,13 @@ use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::chain::{Chain, in_force, is_earlier_life};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::segment_path;
+use crate::limits::HOLE_BYTES;
 use crate::log::LogPosition;
-use crate::segments::segment_path;
 
 /// The first read is small, as most readers look at a place or two; later ones grow.
 const READ_BYTES_FIRST: u64 = 64 << 10;
 const READ_BYTES_MAX: u64 = 1 << 20;
-/// Holes of a segment are looked for at multiples of this.
-const HOLE_BYTES: u64 = 1 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode
 /// is strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;

@@ -31,17 +31,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use uarr_layout::group::SegmentHeader;
-use uarr_layout::limits::NUMBER_MAX;
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::attempted;
-use crate::lock;
+use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, remove_if_present, segment_path};
+use crate::sync::lock;
 
-/// Directory of the log.
-pub(crate) const WAL_DIR: &str = "wal";
-/// Name under which a segment is prepared before it gets its number.
-pub(crate) const UNFINISHED: &str = "wal/segment.new";
 /// Free segments beyond this many are removed.
 const FREE_COUNT_MAX: usize = 8;
 /// When the database rests or is closed, that many segments are kept besides those that hold the
@@ -58,25 +54,6 @@ const PIECE_BYTES: u64 = 64 << 10;
 /// Of this size where commits would have to wait for the last of them: devices write large pieces
 /// twice as fast.
 const HURRIED_PIECE_BYTES: u64 = 1 << 20;
-
-/// Path of segment `number`.
-pub(crate) fn segment_path(number: u64) -> String {
-    format!("{WAL_DIR}/{number:016x}.wal")
-}
-
-/// Number of the segment with file name `name`; none if we write the number in another way.
-pub(crate) fn segment_number(name: &str) -> Option<u64> {
-    number_in(name.strip_suffix(".wal")?)
-}
-
-/// The number in a file name: 16 hexadecimal digits. Numbers that no program reaches are names of
-/// other files.
-pub(crate) fn number_in(digits: &str) -> Option<u64> {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let is_name = digits.len() == 16 && digits.bytes().all(is_digit);
-    let number = is_name.then(|| u64::from_str_radix(digits, 16).ok())??;
-    (number < NUMBER_MAX).then_some(number)
-}
 
 /// Bytes that segment `number` has if none were cut off: those of its header, or the regular ones
 /// if it was not begun.
@@ -508,7 +485,7 @@ pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Re
 /// A segment with real space and no number.
 fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>> {
     remove_unfinished(storage)?;
-    let file = storage.open(UNFINISHED, OpenMode::CreateDirect)?;
+    let file = storage.open(SEGMENT_UNFINISHED, OpenMode::CreateDirect)?;
     if let Err(error) = file.allocate(0, bytes) {
         return give_up(storage, error);
     }
@@ -536,7 +513,7 @@ fn advance<S: Storage>(
     segment.written += piece;
     if segment.written == segment.bytes {
         segment.file.make_durable().map_err(attempted)?;
-        storage.rename(UNFINISHED, &segment_path(give_number()))?;
+        storage.rename(SEGMENT_UNFINISHED, &segment_path(give_number()))?;
         storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
     }
     Ok(segment.bytes - segment.written)
@@ -544,7 +521,7 @@ fn advance<S: Storage>(
 
 /// Removes what an interrupted preparation left behind.
 pub(crate) fn remove_unfinished<S: Storage>(storage: &S) -> io::Result<()> {
-    crate::remove_if_present(storage, UNFINISHED)
+    remove_if_present(storage, SEGMENT_UNFINISHED)
 }
 
 #[cfg(test)]
@@ -734,23 +711,5 @@ mod tests {
         storage.forget_faults();
         storage.set_capacity(None);
         create(&storage, 1, BYTES).unwrap();
-    }
-
-    #[test]
-    fn names_and_numbers_are_inverse() {
-        assert_eq!(segment_path(0x1f), "wal/000000000000001f.wal");
-        assert_eq!(segment_number("000000000000001f.wal"), Some(0x1f));
-        for wrong in [
-            "1f.wal",
-            "000000000000001f",
-            "segment.new",
-            "zzzzzzzzzzzzzzzz.wal",
-            "+00000000000001f.wal",
-            "000000000000001F.wal",
-            "00000000000000001f.wal",
-            "ffffffffffffffff.wal",
-        ] {
-            assert_eq!(segment_number(wrong), None, "{wrong}");
-        }
     }
 }

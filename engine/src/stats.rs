@@ -7,7 +7,7 @@ use uarr_uring::{Backend, CommitStrategy, Storage};
 
 use crate::core::{Core, Phases};
 use crate::histogram::Distribution;
-use crate::lock;
+use crate::sync::lock;
 use crate::tune;
 
 /// Numbers about an open database. Counters start at 0 when it is opened.

@@ -21,10 +21,8 @@ use uarr_uring::{DataMap, DataMapWriter};
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result};
+use crate::files::DATA_FILE;
 use crate::options::VerifyPolicy;
-
-/// Name of the data file in the database directory.
-pub(crate) const DATA_FILE: &str = "data/records.uarr";
 
 /// A record, viewed in place. `bytes` are as many as its header says.
 #[derive(Clone, Copy)]

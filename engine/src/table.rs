@@ -10,6 +10,7 @@ use uarr_uring::DataMap;
 use crate::error::Result;
 use crate::image::ByteEntries;
 use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
+use crate::limits::TOGETHER_MAX;
 use crate::store::RecordStore;
 
 /// Entries of an index, in bulk and in order.
@@ -24,10 +25,6 @@ impl Entries {
         if kind.is_int() { Self::Int(Vec::new()) } else { Self::Bytes(ByteEntries::default()) }
     }
 }
-
-/// Most keys of one [`Table::append`] or [`Table::get_group`]: as many as have their cache misses
-/// overlap.
-pub(crate) const TOGETHER_MAX: usize = 16;
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use uarr_uring::{
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::lock;
+use crate::files::{PROBE_FILE, remove_if_present};
 use crate::options::CommitPath;
+use crate::sync::lock;
 
-pub(crate) const PROBE_FILE: &str = "wal/tune.new";
 /// Commits measured with each strategy, taking turns, when a database is created.
 pub(crate) const ROUNDS_AT_CREATION: usize = 40;
 /// The same when somebody asks for it and waits.
@@ -93,7 +93,7 @@ pub(crate) fn from_number(number: u32) -> CommitStrategy {
 
 /// Times one-block commits into a written file with each strategy the backend has, taking turns.
 pub(crate) fn measure<S: Storage>(storage: &S, rounds: usize) -> io::Result<CommitTuning> {
-    crate::remove_if_present(storage, PROBE_FILE)?;
+    remove_if_present(storage, PROBE_FILE)?;
     let measured = measure_in_file(storage, rounds);
     storage.remove(PROBE_FILE)?;
     measured

@@ -34,9 +34,9 @@ use crate::commit::{Patience, Role};
 use crate::core::Core;
 use crate::error::Result;
 use crate::lead::Stint;
-use crate::lock;
 use crate::options::WriteOptions;
 use crate::staging::Staging;
+use crate::sync::lock;
 use crate::wakes::{Place, Wakes};
 
 const SLOT_BITS: u32 = 12;
@@ -316,7 +316,7 @@ impl<S: Storage> Core<S> {
             self.hand_on(&mut wakes);
             return lock(&self.staging);
         }
-        crate::wait(&self.waiting.ended, staging)
+        crate::sync::wait(&self.waiting.ended, staging)
     }
 
     fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {

@@ -10,21 +10,19 @@ use uarr_uring::Storage;
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{DATA_FILE, list_segments, segment_path};
 use crate::image::read_image;
 use crate::index_walk::Walk;
-use crate::lock;
+use crate::limits::DAMAGE_COUNT_MAX;
 use crate::recovery::start_of;
 use crate::scan::LogReader;
-use crate::segments::{WAL_DIR, segment_number, segment_path};
-use crate::store::DATA_FILE;
+use crate::sync::lock;
 
 /// Records between two calls of the callback.
 const PROGRESS_COUNT: u64 = 1024;
 /// How often the log is read from a later checkpoint on, since the one before was replaced
 /// meanwhile.
 const LOG_ATTEMPT_COUNT_MAX: usize = 100;
-/// At most this many damages are listed; the first ones are enough to act on.
-const DAMAGE_COUNT_MAX: usize = 1000;
 
 /// What [`crate::Db::verify`] has read.
 #[derive(Clone, Debug, Default)]
@@ -111,10 +109,7 @@ impl<S: Storage> Core<S> {
     fn verify_log_since(&self, checkpoint: &Checkpoint) -> Result<(u64, Option<Error>)> {
         let start = start_of(checkpoint);
         let end = self.log_end();
-        let failed = |error| Error::io("cannot list the log", error);
-        let names = self.storage.list(WAL_DIR).map_err(failed)?;
-        let mut present: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
-        present.sort_unstable();
+        let present = list_segments(&self.storage)?;
         let block_bytes = self.identity.block_bytes as u64;
         let database = self.identity.database;
         let mut reader = LogReader::new(&self.storage, database, block_bytes, &present, start);

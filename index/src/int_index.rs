@@ -5,11 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_epoch as epoch;
 
-use crate::bulk::build;
-use crate::fit::Density;
-use crate::grow::Writer;
-use crate::leaf::{Growth, Leaf};
-use crate::model::Model;
+use crate::leaf::{Density, Growth, Leaf, Model};
+use crate::shape::{Writer, build};
 use crate::stats::IndexStats;
 use crate::tree::{LOOKUPS_IN_FLIGHT, Tree};
 

@@ -14,11 +14,8 @@ use loom::sync::Arc;
 use loom::thread;
 
 use crate::huge::HugeBox;
-use crate::leaf::{Growth, Leaf};
-use crate::leaf_write::Inserted;
-use crate::link::Link;
-use crate::model::Model;
-use crate::node::{Child, Node};
+use crate::leaf::{Growth, Inserted, Leaf, Model};
+use crate::node::{Child, Link, Node};
 
 const PREEMPTIONS_MAX: usize = 3;
 

@@ -10,46 +10,31 @@
 //! - readers take no lock; what they may still look at is freed through epochs;
 //! - no value of key or payload is reserved.
 //!
-//! Map of the modules: `int_index` and `byte_index` are what callers use, `stats` what they may
-//! know. `model` predicts a slot, `fit` lays entries out, `leaf` holds them (`leaf_write`,
-//! `leaf_scan`), `node` routes, `bulk` builds, `tree` reads, `grow` writes, `reshape`, `edge`,
-//! `widen` and `rebalance` change shapes; `link` unlinks and retires nodes, `life` notices if one
-//! is used too late; `huge` is where slots live; `hash`, `points` and `ordered` serve byte keys;
-//! `verify` checks the invariants; `sync` has the atomics, `prefetch` a hint to the processor.
+//! Map of the modules, each using only those that come later: `bytes` and `int_index` are what
+//! callers use, `stats` what they may know. `shape` builds the tree, changes and checks it; `tree`
+//! reads it; `node` has inner nodes and the words that lead to nodes; `leaf` has leaves, what
+//! predicts a slot in them and what lays entries out. `huge` is where slots live; `life` notices a
+//! node that is used too late; `sync` has the atomics, `prefetch` a hint to the processor.
 
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 
-mod bulk;
-mod byte_index;
-mod edge;
-mod fit;
-mod grow;
-mod hash;
+mod bytes;
 mod huge;
 mod int_index;
 mod leaf;
 #[cfg(all(test, loom))]
 mod leaf_loom;
-mod leaf_scan;
-mod leaf_write;
 mod life;
-mod link;
-mod model;
 mod node;
-mod ordered;
 #[cfg(all(test, loom))]
 mod ordered_loom;
-mod points;
 mod prefetch;
-mod rebalance;
-mod reshape;
+mod shape;
 mod stats;
 mod sync;
 mod tree;
-mod verify;
-mod widen;
 
-pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
+pub use bytes::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
 pub use huge::prepare_memory;
 pub use int_index::IntIndex;
 pub use stats::IndexStats;

@@ -14,9 +14,8 @@ use crossbeam_epoch as epoch;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::byte_index::KeySource;
+use crate::bytes::{KeySource, Ordered};
 use crate::leaf_loom::{EPOCHS_UNTIL_FREED, explore_switches};
-use crate::ordered::Ordered;
 
 /// Places in a thread's bag of garbage.
 const BAG: usize = 64;

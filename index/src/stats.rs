@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crossbeam_epoch as epoch;
 
-use crate::grow::Writer;
 use crate::node::Node;
+use crate::shape::Writer;
 use crate::tree::Tree;
 
 /// Shape and history of an index; shown by `uarr stats`.

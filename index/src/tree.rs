@@ -16,8 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crossbeam_epoch::Guard;
 
 use crate::leaf::Leaf;
-use crate::link::Link;
-use crate::node::{Child, Node};
+use crate::node::{Child, Link, Node};
 use crate::prefetch::prefetch;
 
 /// Lookups that `get_many` has under way at a time.

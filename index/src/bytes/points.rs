@@ -11,11 +11,10 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crossbeam_epoch as epoch;
 
-use crate::bulk::build;
-use crate::byte_index::KeySource;
-use crate::fit::Density;
-use crate::grow::Writer;
-use crate::hash::KeyHash;
+use super::byte_index::KeySource;
+use super::hash::KeyHash;
+use crate::leaf::Density;
+use crate::shape::{Writer, build};
 use crate::stats::IndexStats;
 use crate::sync::{AtomicU64, fence, pause};
 use crate::tree::Tree;

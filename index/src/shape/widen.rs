@@ -8,10 +8,10 @@
 //! width. No entry moves: the edge leaf keeps its entries, and a new leaf answers for the new
 //! slots.
 
-use crate::grow::Step;
+use super::grow::Step;
+use super::reshape::Reshape;
 use crate::leaf::{Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner, Side};
-use crate::reshape::Reshape;
 
 /// Slots of a new node above, at most; at least half as many.
 const ABOVE_SLOTS_MAX: u64 = 256;

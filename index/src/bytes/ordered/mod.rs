@@ -19,7 +19,7 @@ use std::ops::Bound;
 
 use crossbeam_epoch::{self as epoch, Guard};
 
-use crate::byte_index::KeySource;
+use crate::bytes::KeySource;
 use crate::stats::IndexStats;
 use node::{Branch, Leaf, Node};
 use word::{Named, Word};

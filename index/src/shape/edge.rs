@@ -13,13 +13,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::bulk::build;
-use crate::fit::{Density, Fit};
-use crate::grow::Step;
-use crate::leaf::{Growth, Leaf};
-use crate::model::Model;
+use super::bulk::build;
+use super::grow::Step;
+use super::reshape::Reshape;
+use crate::leaf::{Density, Fit, Growth, Leaf, Model};
 use crate::node::Child;
-use crate::reshape::Reshape;
 
 /// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid
 /// out anew.

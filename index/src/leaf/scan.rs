@@ -1,6 +1,6 @@
 //! Copies entries out of a leaf in order, each copy from one moment of the leaf.
 
-use crate::leaf::Leaf;
+use super::leaf::Leaf;
 use crate::prefetch::prefetch;
 
 /// Slots that are fetched ahead of those being copied: the processor by itself stops at the end of

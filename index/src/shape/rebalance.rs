@@ -7,10 +7,10 @@
 
 use crossbeam_epoch::Guard;
 
-use crate::bulk::build;
-use crate::fit::Density;
+use super::bulk::build;
+use super::reshape::Reshape;
+use crate::leaf::Density;
 use crate::node::{Child, Node};
-use crate::reshape::Reshape;
 
 /// Keys that one rebuild may move, by the depth from which on: about a third of a millisecond at
 /// first. Hostile orders of keys that nest all the same pay more, rarely, to stay bounded.

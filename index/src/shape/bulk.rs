@@ -8,8 +8,7 @@
 //! least 16 slots, four bits: depth is at most 16. Cost: O(n log n) in the worst case, 20 to 75 ns
 //! per key measured.
 
-use crate::fit::{Density, Fit};
-use crate::leaf::{Growth, Leaf};
+use crate::leaf::{Density, Fit, Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
 
 /// Up to here a leaf is kept whatever its model is worth: searching it is cheap.

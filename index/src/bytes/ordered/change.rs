@@ -17,7 +17,7 @@ use super::node::{
 };
 use super::word::{Named, Word};
 use super::{Ordered, Target, Way};
-use crate::byte_index::KeySource;
+use crate::bytes::KeySource;
 
 /// A leaf with fewer entries looks for a neighbour to join.
 const ENTRIES_FEW: usize = if cfg!(loom) { 2 } else { ENTRIES_MAX / 4 };

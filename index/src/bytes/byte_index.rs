@@ -3,10 +3,10 @@
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::grow::Writer;
-use crate::hash::KeyHash;
-use crate::ordered::Ordered;
-use crate::points::{Found, Points};
+use super::hash::KeyHash;
+use super::ordered::Ordered;
+use super::points::{Found, Points};
+use crate::shape::Writer;
 use crate::stats::IndexStats;
 
 /// Longest key in bytes.

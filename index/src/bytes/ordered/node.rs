@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crossbeam_epoch::Guard;
 
 use super::word::Word;
-use crate::byte_index::KeySource;
+use crate::bytes::KeySource;
 
 /// Most entries of a leaf: copied for every insert, 1 KiB.
 pub(super) const ENTRIES_MAX: usize = if cfg!(loom) { 3 } else { 64 };

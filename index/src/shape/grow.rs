@@ -15,13 +15,11 @@ use std::time::Instant;
 
 use crossbeam_epoch::{self as epoch, Guard};
 
+use super::rebalance::REBUILD_DEPTH_MIN;
+use super::reshape::Reshape;
 use crate::huge::HugeBox;
-use crate::leaf::Leaf;
-use crate::leaf_write::Inserted;
-use crate::link::{Link, Unlinked};
-use crate::node::{Child, Inner, Node, Side};
-use crate::rebalance::REBUILD_DEPTH_MIN;
-use crate::reshape::Reshape;
+use crate::leaf::{Inserted, Leaf};
+use crate::node::{Child, Inner, Link, Node, Side, Unlinked};
 use crate::stats::IndexStats;
 use crate::tree::Tree;
 

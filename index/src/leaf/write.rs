@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::leaf::{Growth, Leaf, bump};
+use super::leaf::{Growth, Leaf, bump};
 
 /// Inserts after which the moved entries per insert are judged.
 const JUDGED_INSERTS_MIN: u32 = 64;

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crossbeam_epoch::Guard;
 
+use super::inner::{Child, Inner, Node};
 use crate::huge::HugeBox;
-use crate::node::{Child, Inner, Node};
 use crate::sync::AtomicPtr;
 
 /// A place that holds a child: a slot of an inner node, or the root. Only the writer stores.

@@ -6,8 +6,8 @@
 //! error of the line: with gaps most keys of a smooth leaf lie exactly where they are predicted.
 //! Of many entries only evenly spaced samples are placed, each some neighbours long.
 
-use crate::leaf::{Growth, LEAF_SLOTS_MAX};
-use crate::model::Model;
+use super::leaf::{Growth, LEAF_SLOTS_MAX};
+use super::model::Model;
 
 /// Least slots of a leaf.
 pub(crate) const LEAF_SLOTS_MIN: usize = 16;

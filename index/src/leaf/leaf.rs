@@ -22,10 +22,10 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use allocator_api2::vec::Vec;
 
-use crate::fit::{Fit, Placement, sampled_error_log2};
+use super::fit::{Fit, Placement, sampled_error_log2};
+use super::model::{Model, SharedModel};
 use crate::huge::{HugeBox, HugePages};
 use crate::life::Life;
-use crate::model::{Model, SharedModel};
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 

@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use allocator_api2::vec::Vec as VecIn;
 
+use super::link::{Link, Unlinked};
 use crate::huge::{HugeBox, HugePages};
 use crate::leaf::{Leaf, bump};
 use crate::life::Life;
-use crate::link::{Link, Unlinked};
 use crate::sync::AtomicU32;
 
 /// Most slots of an inner node: 512 KiB, copied in well under half a millisecond.

@@ -7,12 +7,10 @@
 
 use crossbeam_epoch::Guard;
 
-use crate::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build};
-use crate::fit::{Density, Fit, LEAF_SLOTS_MIN};
-use crate::grow::{Place, Step, Writer};
-use crate::leaf::{Growth, Leaf};
-use crate::link::Unlinked;
-use crate::node::{Child, FANOUT_MAX, Inner, Node};
+use super::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build};
+use super::grow::{Place, Step, Writer};
+use crate::leaf::{Density, Fit, Growth, LEAF_SLOTS_MIN, Leaf};
+use crate::node::{Child, FANOUT_MAX, Inner, Node, Unlinked};
 use crate::tree::Tree;
 
 /// A crowded leaf with more keys than this is split rather than laid out again.

@@ -1,0 +1,12 @@
+//! Shapes: how the tree is built, how it changes, and what it must look like.
+
+mod bulk;
+mod edge;
+mod grow;
+mod rebalance;
+mod reshape;
+mod verify;
+mod widen;
+
+pub(crate) use bulk::build;
+pub(crate) use grow::Writer;

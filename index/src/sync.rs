@@ -3,6 +3,8 @@
 //! Every hand-off between the writer and its readers is written against these names, so that
 //! `scripts/sanitize loom` explores the real code, see `leaf_loom`.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 #[cfg(not(loom))]
@@ -28,3 +30,9 @@ pub(crate) fn pause(attempts: u32) {
 /// lost its core.
 #[cfg(not(loom))]
 const PAUSES_BEFORE_YIELD: u32 = 64;
+
+/// Adds to a counter that only the writer changes.
+#[inline]
+pub(crate) fn bump(counter: &AtomicU32, by: u32) {
+    counter.store(counter.load(Relaxed).saturating_add(by), Relaxed);
+}

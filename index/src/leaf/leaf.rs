@@ -18,78 +18,29 @@
 //! be replaced beside readers: it only says where their search starts. Everything else (capacity,
 //! growth) is fixed at birth: a leaf that needs another shape is replaced.
 
+use std::mem::offset_of;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use allocator_api2::vec::Vec;
 
-use super::fit::{Fit, Placement, sampled_error_log2};
-use super::model::{Model, SharedModel};
+use super::fit::{Fit, Growth, LEAF_SLOTS_MAX, LEAF_SLOTS_MIN, Placement, sampled_error_log2};
+use super::model::{MODEL_SLOTS_MAX, Model, SharedModel};
+use super::slot::{SLOTS_PER_LINE, Slot, Slots, search_left, search_right};
+use super::tally::Tally;
 use crate::huge::{HugeBox, HugePages};
 use crate::life::Life;
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
 
-/// Slots in a cache line.
-const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
-
-/// Most slots of a leaf, 128 KiB: bounds what one insert may have to copy, in a tenth of a
-/// millisecond. Leaves of a quarter of that are copied four times as often, which more than one
-/// insert in a thousand would notice.
-pub(crate) const LEAF_SLOTS_MAX: usize = 8192;
-
 /// A leaf with at most so many slots takes as many entries; in a larger one, entries that lie too
 /// close would have to be moved too far.
 const FILLED_SLOTS_MAX: usize = 256;
 
+const _: () = assert!(LEAF_SLOTS_MIN <= FILLED_SLOTS_MAX && FILLED_SLOTS_MAX <= LEAF_SLOTS_MAX);
+const _: () = assert!(LEAF_SLOTS_MAX <= MODEL_SLOTS_MAX);
+
 /// Copies of an entry that are written without asking whether there are so many.
 const COPIES_AT_ONCE: usize = 4;
-
-/// The array.
-type Slots = HugeBox<[Slot]>;
-
-/// One place of the array.
-pub(crate) struct Slot {
-    key: AtomicU64,
-    payload: AtomicU64,
-}
-
-impl Slot {
-    fn new(key: u64, payload: u64) -> Self {
-        Self { key: AtomicU64::new(key), payload: AtomicU64::new(payload) }
-    }
-
-    #[inline]
-    pub(crate) fn key(&self) -> u64 {
-        self.key.load(Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn payload(&self) -> u64 {
-        self.payload.load(Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn set(&self, key: u64, payload: u64) {
-        self.key.store(key, Relaxed);
-        self.payload.store(payload, Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn set_payload(&self, payload: u64) {
-        self.payload.store(payload, Relaxed);
-    }
-}
-
-/// Where the next keys of a leaf are expected, which decides where its free slots lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Growth {
-    /// Anywhere: free slots are spread between the entries.
-    Within,
-    /// Behind the last key: the entries are packed at the front, without gaps.
-    Append,
-    /// Before the first key: the entries are packed at the back, without gaps.
-    Prepend,
-}
 
 /// A leaf of the tree. The first cache line is all that a lookup needs besides the slots.
 #[repr(C, align(64))]
@@ -112,50 +63,9 @@ pub(crate) struct Leaf {
     pub(crate) life: Life,
 }
 
-/// What the writer has done to a leaf since it was made.
-pub(crate) struct Tally {
-    pub(crate) count: AtomicU32,
-    pub(crate) inserts: AtomicU32,
-    pub(crate) appends: AtomicU32,
-    pub(crate) prepends: AtomicU32,
-    pub(crate) shifts: AtomicU32,
-    /// Inserts from which on another shape may be asked for that was refused before.
-    asks_again: AtomicU32,
-}
-
-/// Least inserts after which a refused change of shape is asked for again.
-const ASKS_AGAIN_MIN: u32 = 32;
-
-impl Tally {
-    fn new(count: usize) -> Self {
-        Self {
-            count: AtomicU32::new(count as u32),
-            inserts: AtomicU32::new(0),
-            appends: AtomicU32::new(0),
-            prepends: AtomicU32::new(0),
-            shifts: AtomicU32::new(0),
-            asks_again: AtomicU32::new(0),
-        }
-    }
-
-    /// Whether enough was inserted since a change of shape was refused to ask for it again.
-    pub(crate) fn may_ask(&self) -> bool {
-        self.inserts.load(Relaxed) >= self.asks_again.load(Relaxed)
-    }
-
-    /// A change of shape was refused: asking costs more than an insert.
-    pub(crate) fn refuse(&self) {
-        let inserts = self.inserts.load(Relaxed);
-        let pause = (inserts / 4).max(ASKS_AGAIN_MIN);
-        self.asks_again.store(inserts.saturating_add(pause), Relaxed);
-    }
-}
-
-/// Adds to a counter that only the writer changes.
-#[inline]
-pub(crate) fn bump(counter: &AtomicU32, by: u32) {
-    counter.store(counter.load(Relaxed).saturating_add(by), Relaxed);
-}
+// What a lookup needs lies in the first line (loom has atomics of its own).
+#[cfg(not(loom))]
+const _: () = assert!(offset_of!(Leaf, low) == 64 && align_of::<Leaf>() == 64);
 
 impl Leaf {
     /// A leaf without entries for `low..=high`, whose first keys are expected where `model` says.
@@ -438,73 +348,4 @@ impl Leaf {
 
 fn pack(begin: usize, end: usize) -> u64 {
     begin as u64 | (end as u64) << 32
-}
-
-/// `slots[low].key < key`.
-#[inline]
-fn search_right(slots: &[Slot], mut low: usize, key: u64) -> Result<usize, usize> {
-    let mut step = 1;
-    let mut high = loop {
-        let probe = low + step;
-        if probe >= slots.len() {
-            break slots.len();
-        }
-        let found = slots[probe].key();
-        if found == key {
-            return Ok(probe);
-        }
-        if found > key {
-            break probe;
-        }
-        low = probe;
-        step *= 2;
-    };
-    low += 1;
-    while low < high {
-        let middle = (low + high) / 2;
-        let found = slots[middle].key();
-        if found == key {
-            return Ok(middle);
-        }
-        if found < key {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Err(high)
-}
-
-/// `slots[high].key > key`.
-#[inline]
-fn search_left(slots: &[Slot], begin: usize, mut high: usize, key: u64) -> Result<usize, usize> {
-    let mut step = 1;
-    let mut low = loop {
-        if high < begin + step {
-            break begin;
-        }
-        let probe = high - step;
-        let found = slots[probe].key();
-        if found == key {
-            return Ok(probe);
-        }
-        if found < key {
-            break probe + 1;
-        }
-        high = probe;
-        step *= 2;
-    };
-    while low < high {
-        let middle = (low + high) / 2;
-        let found = slots[middle].key();
-        if found == key {
-            return Ok(middle);
-        }
-        if found < key {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Err(high)
 }

@@ -4,9 +4,11 @@ mod fit;
 mod leaf;
 mod model;
 mod scan;
+mod slot;
+mod tally;
 mod write;
 
-pub(crate) use fit::{Density, Fit, LEAF_SLOTS_MIN};
-pub(crate) use leaf::{Growth, Leaf, bump};
+pub(crate) use fit::{Density, Fit, Growth, LEAF_SLOTS_MAX, LEAF_SLOTS_MIN};
+pub(crate) use leaf::Leaf;
 pub(crate) use model::Model;
 pub(crate) use write::Inserted;

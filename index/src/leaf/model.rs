@@ -23,6 +23,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Binary digits after the point in `slope` and `offset`.
 const FRACTION_BITS: u32 = 48;
 
+/// A leaf of a model has no more slots: where one starts and how far it climbs add up in a word.
+pub(super) const MODEL_SLOTS_MAX: usize = 1 << (u64::BITS - 1 - FRACTION_BITS);
+
 /// Entries that a model is trained on, at most.
 const TRAINED_MAX: usize = 128;
 

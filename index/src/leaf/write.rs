@@ -6,7 +6,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::leaf::{Growth, Leaf, bump};
+use super::fit::Growth;
+use super::leaf::Leaf;
+use crate::sync::bump;
 
 /// Inserts after which the moved entries per insert are judged.
 const JUDGED_INSERTS_MIN: u32 = 64;

@@ -1,4 +1,4 @@
-//! Inner nodes and the words that point to nodes.
+//! Inner nodes, and how a pointer leads to a node of either kind.
 //!
 //! An inner node cuts a range of keys into slots of `2^shift` keys each, in exact integers: no
 //! model, no rounding. Keys before the first or behind the last slot belong to that slot. Several
@@ -11,24 +11,18 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use allocator_api2::vec::Vec as VecIn;
 
-use super::link::{Link, Unlinked};
+use super::child::Child;
+use super::link::Link;
 use crate::huge::{HugeBox, HugePages};
-use crate::leaf::{Leaf, bump};
+use crate::leaf::Leaf;
 use crate::life::Life;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, bump};
 
 /// Most slots of an inner node: 512 KiB, copied in well under half a millisecond.
 pub(crate) const FANOUT_MAX: usize = 1 << 16;
 
 /// Least slots of a new inner node, so that every level strips at least four bits.
 pub(crate) const FANOUT_MIN: usize = 16;
-
-/// Marks the pointer of an inner node; nodes are aligned to 64 bytes.
-const INNER_TAG: usize = 1;
-
-/// An owning pointer to a node, with the node's kind in its lowest bit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Child(*mut ());
 
 /// A node for as long as the epoch (reader) or the lock (writer) that protects it is held.
 #[derive(Clone, Copy)]
@@ -39,39 +33,11 @@ pub(crate) enum Node<'a> {
 
 impl Child {
     pub(crate) fn from_leaf(leaf: HugeBox<Leaf>) -> Self {
-        Self(HugeBox::into_raw_with_allocator(leaf).0.cast())
+        Self::leaf_at(HugeBox::into_raw_with_allocator(leaf).0.cast())
     }
 
     pub(crate) fn from_inner(inner: HugeBox<Inner>) -> Self {
-        Self(HugeBox::into_raw_with_allocator(inner).0.cast::<()>().map_addr(|a| a | INNER_TAG))
-    }
-
-    /// The word that stands for the pointer.
-    #[inline]
-    pub(crate) fn to_raw(self) -> *mut () {
-        self.0
-    }
-
-    /// The pointer that `raw` stands for.
-    #[inline]
-    pub(crate) fn from_raw(raw: *mut ()) -> Self {
-        Self(raw)
-    }
-
-    #[inline]
-    pub(crate) fn is_inner(self) -> bool {
-        self.0.addr() & INNER_TAG != 0
-    }
-
-    #[inline]
-    fn untagged(self) -> *mut () {
-        self.0.map_addr(|a| a & !INNER_TAG)
-    }
-
-    /// The first byte of the node, to prefetch.
-    #[inline]
-    pub(crate) fn address(self) -> *const u8 {
-        self.untagged().cast_const().cast()
+        Self::inner_at(HugeBox::into_raw_with_allocator(inner).0.cast())
     }
 
     /// The node behind the pointer.
@@ -242,42 +208,18 @@ impl Inner {
         (low as u64, (end - 1) as u64)
     }
 
-    /// Lets `new` stand in for the child of `slot`.
-    pub(crate) fn replace(&self, slot: usize, new: Child) -> Unlinked {
-        let (first, end) = self.run(slot);
-        bump(&self.children_count, 1);
-        Link::replace(&self.slots[first..end], end - first, [new; 2])
-    }
-
-    /// Lets two children stand in for that of `slot`, the second from slot `border` on.
-    pub(crate) fn replace_by_two(&self, slot: usize, border: usize, new: [Child; 2]) -> Unlinked {
-        let (first, end) = self.run(slot);
-        assert!(first < border);
-        assert!(border < end);
-        bump(&self.children_count, 2);
-        Link::replace(&self.slots[first..end], border - first, new)
-    }
-
-    /// Gives `new` the slots `first..end` of a child that keeps others.
-    pub(crate) fn take_over(&self, (first, end): (usize, usize), new: Child) {
-        assert!(self.run(first) != (first, end), "the child keeps a slot");
-        bump(&self.children_count, 1);
-        Link::take_over(&self.slots[first..end], new);
-    }
-
-    /// Lets the slots of the child of `slot` name `above`, which leads to that child.
-    pub(crate) fn put_above(&self, slot: usize, above: HugeBox<Self>) {
-        let (first, end) = self.run(slot);
-        bump(&self.children_count, 1);
-        Link::put_above(&self.slots[first..end], above);
-    }
-
     /// Whether a slot names `child`.
     pub(crate) fn leads_to(&self, child: Child) -> bool {
         self.slots.iter().any(|link| link.load() == child)
     }
 
-    /// The words of all slots, in order.
+    /// The words of slots `first..end`, which are about to lead to up to `more` further children.
+    pub(super) fn links_for(&self, (first, end): (usize, usize), more: u32) -> &[Link] {
+        bump(&self.children_count, more);
+        &self.slots[first..end]
+    }
+
+    /// The children of all slots, in order.
     pub(crate) fn children(&self) -> Vec<Child> {
         self.slots.iter().map(Link::load).collect()
     }

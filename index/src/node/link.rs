@@ -1,27 +1,15 @@
-//! The words that lead to nodes, and what they do not lead to any more.
-//!
-//! A node may be freed under a reader if it is retired while a word still leads to it: its garbage
-//! may be sealed with the epoch of that moment, and a reader that pins one epoch later still finds
-//! it. So there is one way to retire a node: with the [`Unlinked`] that came of the store which
-//! took the last word from it.
+//! A word that leads to a node.
 //!
 //! Invariant: all slots that name a node lie side by side in one inner node, or the root alone
 //! names it.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crossbeam_epoch::Guard;
-
-use super::inner::{Child, Inner, Node};
-use crate::huge::HugeBox;
+use super::child::Child;
 use crate::sync::AtomicPtr;
 
 /// A place that holds a child: a slot of an inner node, or the root. Only the writer stores.
 pub(crate) struct Link(AtomicPtr<()>);
-
-/// A node that no word leads to any more. Readers that came before may still be in it.
-#[must_use = "an unlinked node is never freed unless it is retired"]
-pub(crate) struct Unlinked(Child);
 
 impl Link {
     pub(crate) fn new(child: Child) -> Self {
@@ -38,81 +26,16 @@ impl Link {
         self.0.store(child.to_raw(), Release);
     }
 
-    fn name(links: &[Self], child: Child) {
+    /// Lets all of `links` name `child`.
+    pub(super) fn name(links: &[Self], child: Child) {
         links.iter().for_each(|link| link.store(child));
     }
 
-    /// Lets `links`, all that name one child, name other ones: those before `border` the first, the
-    /// others the second.
-    pub(crate) fn replace(links: &[Self], border: usize, new: [Child; 2]) -> Unlinked {
-        let old = Self::only_child(links);
-        for new in new {
-            // SAFETY: a node that is about to be linked is not retired: only the writer, who calls
-            // this, does that.
-            let leads_to_old = match unsafe { new.node() } {
-                Node::Leaf(_) => false,
-                Node::Inner(inner) => inner.leads_to(old),
-            };
-            assert!(new != old && !leads_to_old, "a node that stays is not unlinked");
-        }
-        let (left, right) = links.split_at(border);
-        Self::name(left, new[0]);
-        Self::name(right, new[1]);
-        Unlinked(old)
-    }
-
-    /// Lets some of the links to a child, others of which remain, name `new`.
-    pub(crate) fn take_over(links: &[Self], new: Child) {
-        Self::only_child(links);
-        Self::name(links, new);
-    }
-
-    /// Lets `links`, all that name one child, name `above`, which leads to that child.
-    pub(crate) fn put_above(links: &[Self], above: HugeBox<Inner>) {
-        let below = Self::only_child(links);
-        assert!(above.leads_to(below), "a node that stays is led to");
-        Self::name(links, Child::from_inner(above));
-    }
-
     /// The child that all of `links` name.
-    fn only_child(links: &[Self]) -> Child {
+    pub(super) fn only_child(links: &[Self]) -> Child {
         let child = Child::from_raw(links[0].0.load(Relaxed));
         let same = |link: &Self| Child::from_raw(link.0.load(Relaxed)) == child;
         assert!(links.iter().all(same), "slots of one child lie side by side");
         child
-    }
-}
-
-impl Unlinked {
-    /// Bytes of the node alone.
-    pub(crate) fn size_bytes(&self) -> usize {
-        // SAFETY: the node is freed only through `retire`, which takes the only `Unlinked` of it.
-        match unsafe { self.0.node() } {
-            Node::Leaf(leaf) => leaf.size_bytes(),
-            Node::Inner(inner) => inner.size_bytes(),
-        }
-    }
-
-    /// The node and all nodes below.
-    ///
-    /// # Safety
-    /// No other way leads to any of them: what stands in for them holds their entries, and none of
-    /// them.
-    pub(crate) unsafe fn with_all_below(self) -> Vec<Self> {
-        // SAFETY: as in `size_bytes`; the nodes below are as well unlinked, by the caller's
-        // promise.
-        unsafe { self.0.nodes_below() }.into_iter().map(Self).collect()
-    }
-
-    /// Frees the node, not its children, when no reader can hold it any more.
-    pub(crate) fn retire(self, guard: &Guard) {
-        let child = self.0;
-        // SAFETY: no word leads to the node, and there is one `Unlinked` of it, which ends here: so
-        // this is the only closure that frees it. It runs when every thread that was pinned before
-        // has left, and no thread can reach the node from now on.
-        let free = move || unsafe { child.free() };
-        // SAFETY: the closure owns all it touches (the address of one node), so it may run later
-        // and on any thread.
-        unsafe { guard.defer_unchecked(free) };
     }
 }

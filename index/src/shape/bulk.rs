@@ -8,17 +8,12 @@
 //! least 16 slots, four bits: depth is at most 16. Cost: O(n log n) in the worst case, 20 to 75 ns
 //! per key measured.
 
+use super::limits::{COST_JOIN_NS, COST_SPLIT_NS, KEYS_PER_SLOT, LEAF_KEYS_SMALL};
 use crate::leaf::{Density, Fit, Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
 
-/// Up to here a leaf is kept whatever its model is worth: searching it is cheap.
-pub(crate) const LEAF_KEYS_SMALL: usize = 128;
-
 /// Depth from which on a leaf that is small enough is kept whatever its model is worth.
 const DEPTH_WORTH_MAX: usize = 4;
-
-/// Keys per slot that are tried.
-const KEYS_PER_SLOT: [usize; 4] = [512, 128, 32, 8];
 
 /// Lookups that are tried out to compare them: one per so many keys, at least and at most.
 const KEYS_PER_SAMPLE: usize = 512;
@@ -36,12 +31,6 @@ const COST_FINER_NS: f32 = 3.0;
 
 /// What slots cost, if there are as many as keys.
 const COST_SLOT_NS: f32 = 40.0;
-
-/// Cost from which a leaf is better cut into pieces (see `Fit::cost_ns`).
-pub(crate) const COST_SPLIT_NS: f32 = 24.0;
-
-/// Cost up to which neighbouring pieces are always joined.
-const COST_JOIN_NS: f32 = 9.0;
 
 /// What joining may cost beyond the mean of both, and once more per leaf saved, over its keys.
 const COST_JOIN_EXTRA_NS: f32 = 1.0;

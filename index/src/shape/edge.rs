@@ -14,30 +14,17 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::bulk::build;
-use super::grow::Step;
+use super::limits::{
+    EDGE_ERROR_LOG2_MAX, EDGE_SLOTS_MAX, EDGE_SLOTS_MIN, EDGE_SLOTS_TAKEN_OVER,
+    SMALL_ERROR_LOG2_MAX, SMALL_KEYS,
+};
+use super::place::Step;
 use super::reshape::Reshape;
 use crate::leaf::{Density, Fit, Growth, Leaf, Model};
 use crate::node::Child;
 
-/// Most slots of a leaf that grows at its edge: as many entries as one leaf holds when it is laid
-/// out anew.
-pub(crate) const EDGE_SLOTS_MAX: usize = Density::CLOSED.keys_max();
-
-/// Least slots of a leaf that grows at its edge.
-const EDGE_SLOTS_MIN: usize = 64;
-
-/// Most slots of the leaf that takes over at an edge.
-const EDGE_SLOTS_TAKEN_OVER: usize = 1024;
-
-/// Mean log2 of the error up to which a filled edge leaf stays as it is.
-const EDGE_ERROR_LOG2_MAX: f32 = 2.5;
-
-/// The same for a leaf so small that its entries are found in about the time that another level
-/// would take.
-const SMALL_KEYS: usize = 512;
-const SMALL_ERROR_LOG2_MAX: f32 = 6.0;
-
-/// Such leaves ask for narrower slots, as long as a parent has no more than so many for each child.
+/// Small leaves with a large error ask for narrower slots, as long as the parent has no more than so
+/// many for each child.
 const DOUBLED_SLOTS_PER_CHILD: usize = 4;
 
 /// A key this many mean gaps away begins a new leaf, if the old one has enough entries.

@@ -2,7 +2,7 @@
 //!
 //! Whoever holds `&mut Writer` is the only writer. Shapes change by replacement: new nodes are made
 //! aside, published by storing their address into the words that named the old ones, and only then
-//! are the old ones retired to the epoch (see `link`). Until all words are stored no entry changes,
+//! are the old ones retired to the epoch (see `unlink`). Until all words are stored no entry changes,
 //! so readers of the old and of the new nodes find the same entries. The order of steps that
 //! matters:
 //!
@@ -13,50 +13,17 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crossbeam_epoch::{self as epoch, Guard};
+use crossbeam_epoch as epoch;
 
-use super::rebalance::REBUILD_DEPTH_MIN;
+use super::limits::REBUILD_DEPTH_MIN;
+use super::place::Writer;
 use super::reshape::Reshape;
-use crate::huge::HugeBox;
-use crate::leaf::{Inserted, Leaf};
-use crate::node::{Child, Inner, Link, Node, Side, Unlinked};
-use crate::stats::IndexStats;
+use crate::leaf::{Density, Growth, Inserted, Leaf};
+use crate::node::{Inner, Node, Side};
 use crate::tree::Tree;
 
 /// Shape changes one insert may need: extend, double, split, and again one level down.
 const RESHAPES_MAX: usize = 64;
-
-/// Retired bytes from which on the epoch is told, instead of when it has heard of 64 nodes.
-const RETIRED_BYTES_MAX: usize = 16 << 10;
-
-/// State of the writer; holding it mutably is the right to write.
-#[derive(Default)]
-pub(crate) struct Writer {
-    /// Entries of the leaf under change, kept to save allocations.
-    pub(crate) entries: Vec<(u64, u64)>,
-    /// Bytes of nodes that were retired since the epoch was last told to free what it can.
-    pub(crate) retired_bytes: usize,
-    pub(crate) history: IndexStats,
-}
-
-/// An inner node on the way to a leaf.
-#[derive(Clone, Copy)]
-pub(crate) struct Step<'g> {
-    pub(crate) child: Child,
-    pub(crate) inner: &'g Inner,
-    /// The slot the way goes through.
-    pub(crate) slot: usize,
-    /// The closed range of keys the node answers for.
-    pub(crate) range: (u64, u64),
-    /// The part of it that the slots above lead to without clamping.
-    pub(crate) reach: (u64, u64),
-}
-
-/// A leaf and the way to it from the root.
-pub(crate) struct Place<'g> {
-    pub(crate) steps: Vec<Step<'g>>,
-    pub(crate) leaf: &'g Leaf,
-}
 
 /// What an insert has to know of the way to a leaf.
 struct Way<'w> {
@@ -70,12 +37,37 @@ struct Way<'w> {
     clamped: bool,
 }
 
+/// What a key beyond all entries of its leaf asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// Wider slots in a node above, which end before the key.
+    Widens,
+    /// A new leaf, to which the present one hands over.
+    Closes,
+    /// The first of both that is possible.
+    WidensOrCloses,
+}
+
 impl Way<'_> {
-    /// Whether the leaf is to be closed between `edge`, an entry, and `key` beyond it.
+    /// What is to change before `key` is inserted, which lies beyond `last`, the entry at the edge
+    /// where the leaf grows, if there is one.
     #[inline]
-    fn closes(&self, edge: u64, key: u64) -> bool {
+    fn edge(&self, last: Option<u64>, key: u64) -> Option<Edge> {
+        let widens = self.clamped && self.leaf.reaches_out(key);
+        let closes = last.is_some_and(|last| self.closes(last, key));
+        match (widens, closes) {
+            (false, false) => None,
+            (true, false) => Some(Edge::Widens),
+            (false, true) => Some(Edge::Closes),
+            (true, true) => Some(Edge::WidensOrCloses),
+        }
+    }
+
+    /// Whether the leaf is to be closed between `last`, an entry, and `key` beyond it.
+    #[inline]
+    fn closes(&self, last: u64, key: u64) -> bool {
         self.parent.is_some_and(|parent| {
-            parent.slot_of(edge) != self.slot && self.leaf.is_closing(edge, key, parent.shift())
+            parent.slot_of(last) != self.slot && self.leaf.is_closing(last, key, parent.shift())
         })
     }
 }
@@ -100,16 +92,14 @@ impl Tree {
         for _ in 0..RESHAPES_MAX {
             let way = self.way_of_writer(key, writer);
             let leaf = way.leaf;
-            let edge = leaf.edge_before(key);
-            let widens = way.clamped && leaf.reaches_out(key);
-            let closes = edge.is_some_and(|edge| way.closes(edge, key));
-            if (widens || closes) && leaf.tally.may_ask() {
-                if widens {
+            let last = leaf.edge_before(key);
+            if let Some(edge) = way.edge(last, key).filter(|_| leaf.tally.may_ask()) {
+                if edge != Edge::Closes {
                     pushed = pushed.or(leaf.ends().map(|(first, _)| first));
                 }
-                reshaped |= self.reshape(writer, key, |at| at.grow_edge(widens, closes));
+                reshaped |= self.reshape(writer, key, |at| at.grow_edge(edge));
             } else {
-                let pushed_out = edge.is_some() && leaf.push(key, &mut payload);
+                let pushed_out = last.is_some() && leaf.push(key, &mut payload);
                 let inserted =
                     if pushed_out { Inserted::Added } else { leaf.upsert(key, &mut payload) };
                 match inserted {
@@ -192,55 +182,46 @@ impl Tree {
         let place = self.locate(key, &guard);
         let changed =
             change(&mut Reshape { tree: self, writer: &mut *writer, place, key, guard: &guard });
-        if writer.retired_bytes >= RETIRED_BYTES_MAX {
-            writer.retired_bytes = 0;
-            guard.flush();
-        }
+        writer.free_retired(&guard);
         drop(guard);
         let longest = &mut writer.history.longest_reshape;
         *longest = (*longest).max(started.elapsed());
         changed
     }
+}
 
-    /// The way to the leaf that answers for `key`.
-    pub(crate) fn locate<'g>(&self, key: u64, _guard: &'g Guard) -> Place<'g> {
-        let mut steps = Vec::with_capacity(8);
-        let mut child = self.root.load();
-        let (mut range, mut reach) = ((0, u64::MAX), (0, u64::MAX));
-        loop {
-            // SAFETY: the guard pinned this thread before the pointer was loaded from the tree, and
-            // nodes are freed only through the epoch after they were unlinked.
-            match unsafe { child.node::<'g>() } {
-                Node::Leaf(leaf) => return Place { steps, leaf },
-                Node::Inner(inner) => {
-                    let slot = inner.slot_of(key);
-                    steps.push(Step { child, inner, slot, range, reach });
-                    child = inner.child(slot);
-                    if child.is_inner() {
-                        let run = inner.run(slot);
-                        range = inner.run_range(run, range);
-                        let end = inner.slot_low(run.1).min(u128::from(reach.1) + 1);
-                        reach = ((inner.slot_low(run.0) as u64).max(reach.0), (end - 1) as u64);
-                    }
-                }
+impl Reshape<'_, '_> {
+    /// Makes room for a key that the leaf refused.
+    fn make_room(&mut self) -> bool {
+        self.collect();
+        let leaf = self.place.leaf;
+        let (first, last) = leaf.ends().expect("a full leaf has entries");
+        let edge = match leaf.pattern() {
+            Growth::Append => self.key > last,
+            Growth::Prepend => self.key < first,
+            Growth::Within => false,
+        };
+        if edge {
+            let growth = leaf.pattern();
+            if !self.expand_edge(growth) && !self.split_edge(growth) && !self.set_apart(growth) {
+                self.split(Density::EDGE);
             }
+        } else if !self.expand() {
+            self.split(Density::GROWN);
         }
+        true
     }
 
-    /// Lets `new` stand in for the child at `level` of the way: 0 is the root, `steps.len()` the
-    /// leaf.
-    pub(crate) fn replace(&self, steps: &[Step<'_>], level: usize, new: Child) -> Unlinked {
-        match level.checked_sub(1) {
-            None => Link::replace(std::slice::from_ref(&self.root), 1, [new; 2]),
-            Some(above) => steps[above].inner.replace(steps[above].slot, new),
+    /// Changes the edge; a refusal is remembered for a while.
+    fn grow_edge(&mut self, edge: Edge) -> bool {
+        let changed = match edge {
+            Edge::Widens => self.widen(),
+            Edge::Closes => self.close(),
+            Edge::WidensOrCloses => self.widen() || self.close(),
+        };
+        if !changed {
+            self.place.leaf.tally.refuse();
         }
-    }
-
-    /// Puts `new`, which leads to the child at `level` of the way, above that child.
-    pub(crate) fn put_above(&self, steps: &[Step<'_>], level: usize, new: HugeBox<Inner>) {
-        match level.checked_sub(1) {
-            None => Link::put_above(std::slice::from_ref(&self.root), new),
-            Some(above) => steps[above].inner.put_above(steps[above].slot, new),
-        }
+        changed
     }
 }

@@ -3,10 +3,13 @@
 mod bulk;
 mod edge;
 mod grow;
+mod limits;
+mod place;
 mod rebalance;
 mod reshape;
+mod survey;
 mod verify;
 mod widen;
 
 pub(crate) use bulk::build;
-pub(crate) use grow::Writer;
+pub(crate) use place::Writer;

@@ -8,20 +8,10 @@
 use crossbeam_epoch::Guard;
 
 use super::bulk::build;
+use super::limits::{REBUILD_KEYS_MAX, REBUILD_LEVELS_MIN};
 use super::reshape::Reshape;
 use crate::leaf::Density;
 use crate::node::{Child, Node};
-
-/// Keys that one rebuild may move, by the depth from which on: about a third of a millisecond at
-/// first. Hostile orders of keys that nest all the same pay more, rarely, to stay bounded.
-const REBUILD_KEYS_MAX: [(usize, usize); 3] =
-    [(12, usize::MAX), (9, 65_536), (REBUILD_DEPTH_MIN, 8192)];
-
-/// Inner nodes above a leaf from which on a rebuild is considered.
-pub(crate) const REBUILD_DEPTH_MIN: usize = 7;
-
-/// Levels that a rebuild must cover to be worth it.
-const REBUILD_LEVELS_MIN: usize = 3;
 
 impl Reshape<'_, '_> {
     /// Flattens the surroundings of the key if they are too deep. Says whether it did.

@@ -1,20 +1,17 @@
-//! What to do with a leaf that is full, badly laid out, or nearly empty.
+//! One change of shape: what a leaf that is full, badly laid out, or nearly empty is replaced by.
 //!
 //! Full between its entries: laid out anew and larger while its model is worth it, else split along
 //! the slots of its parent, whose slots are doubled if need be, else turned into a subtree.
-//! Leaves that grow at an edge are kept by `edge`, and keys behind the parent's last slot widen the
-//! parent, see `widen`.
+//! Nearly empty: laid out anew and smaller, or taken out.
 
 use crossbeam_epoch::Guard;
 
-use super::bulk::{COST_SPLIT_NS, LEAF_KEYS_SMALL, build};
-use super::grow::{Place, Step, Writer};
+use super::bulk::build;
+use super::limits::{COST_SPLIT_NS, CROWDED_KEYS_MAX, LEAF_KEYS_SMALL};
+use super::place::{Place, Step, Writer};
 use crate::leaf::{Density, Fit, Growth, LEAF_SLOTS_MIN, Leaf};
 use crate::node::{Child, FANOUT_MAX, Inner, Node, Unlinked};
 use crate::tree::Tree;
-
-/// A crowded leaf with more keys than this is split rather than laid out again.
-const CROWDED_KEYS_MAX: usize = 1024;
 
 /// A split that leaves less than this share of the keys on one side is no split.
 const SPLIT_SHARE_MIN: usize = 8;
@@ -37,36 +34,6 @@ impl Leaf {
 }
 
 impl<'g> Reshape<'_, 'g> {
-    /// Makes room for a key that the leaf refused.
-    pub(crate) fn make_room(&mut self) -> bool {
-        self.collect();
-        let leaf = self.place.leaf;
-        let (first, last) = leaf.ends().expect("a full leaf has entries");
-        let edge = match leaf.pattern() {
-            Growth::Append => self.key > last,
-            Growth::Prepend => self.key < first,
-            Growth::Within => false,
-        };
-        if edge {
-            let growth = leaf.pattern();
-            if !self.expand_edge(growth) && !self.split_edge(growth) && !self.set_apart(growth) {
-                self.split(Density::EDGE);
-            }
-        } else if !self.expand() {
-            self.split(Density::GROWN);
-        }
-        true
-    }
-
-    /// Widens a node above the leaf, or closes the leaf; a refusal is remembered for a while.
-    pub(crate) fn grow_edge(&mut self, widens: bool, closes: bool) -> bool {
-        let changed = widens && self.widen() || closes && self.close();
-        if !changed {
-            self.place.leaf.tally.refuse();
-        }
-        changed
-    }
-
     /// Gives back the memory of a leaf that lost most of its entries, or takes out an empty one.
     pub(crate) fn shrink(&mut self) -> bool {
         if self.place.leaf.count() == 0 && self.absorb() {
@@ -90,8 +57,7 @@ impl<'g> Reshape<'_, 'g> {
 
     /// Frees a node when no reader can hold it any more.
     pub(crate) fn retire(&mut self, node: Unlinked) {
-        self.writer.retired_bytes += node.size_bytes();
-        node.retire(self.guard);
+        self.writer.retire(node, self.guard);
     }
 
     /// Lets `new` stand in for the node at `level` of the way, which is retired.
@@ -105,7 +71,7 @@ impl<'g> Reshape<'_, 'g> {
     }
 
     /// Lays the leaf out anew with more room, if it may grow and its model is worth it.
-    fn expand(&mut self) -> bool {
+    pub(super) fn expand(&mut self) -> bool {
         let entries = &self.writer.entries;
         if entries.len() > Density::GROWN.keys_max()
             || entries.len() > CROWDED_KEYS_MAX && self.place.leaf.is_crowded()
@@ -123,7 +89,7 @@ impl<'g> Reshape<'_, 'g> {
     }
 
     /// Splits the leaf along its parent's slots, or turns it into a subtree.
-    fn split(&mut self, density: Density) {
+    pub(super) fn split(&mut self, density: Density) {
         if !self.place.steps.is_empty() && self.split_sideways(density) {
             self.writer.history.splits += 1;
             return;

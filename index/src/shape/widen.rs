@@ -8,23 +8,13 @@
 //! width. No entry moves: the edge leaf keeps its entries, and a new leaf answers for the new
 //! slots.
 
-use super::grow::Step;
+use super::limits::{
+    ABOVE_SLOTS_MAX, BESIDE_SLOTS, EXTENDED_SLOTS_PER_CHILD, EXTENSION_CHILDREN, EXTENSION_MIN,
+};
+use super::place::Step;
 use super::reshape::Reshape;
 use crate::leaf::{Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner, Side};
-
-/// Slots of a new node above, at most; at least half as many.
-const ABOVE_SLOTS_MAX: u64 = 256;
-
-/// Slots of a widened node for each of its children.
-const EXTENDED_SLOTS_PER_CHILD: usize = 256;
-
-/// Slots that large nodes are widened by, and for how many children.
-const EXTENSION_MIN: usize = 256;
-const EXTENSION_CHILDREN: usize = 16;
-
-/// Slots of a new leaf beside the edge, at most and at least.
-const BESIDE_SLOTS: (usize, usize) = (32, 1024);
 
 impl Leaf {
     /// Whether `key` lies beyond all entries of the leaf.

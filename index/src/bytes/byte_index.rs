@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard};
 
 use super::hash::KeyHash;
+use super::key_source::KeySource;
 use super::ordered::Ordered;
 use super::points::{Found, Points};
 use crate::shape::Writer;
@@ -11,19 +12,6 @@ use crate::stats::IndexStats;
 
 /// Longest key in bytes.
 const KEY_LEN_MAX: usize = 65_535;
-
-/// Gives the key that a payload (record address) stands for.
-///
-/// The same payload always gives the same key for as long as the index or a reader may hold it, and
-/// different keys have different payloads. A source that breaks this, or records that cannot be
-/// read, cost what is asked of their own keys, never the order or the presence of others.
-pub trait KeySource {
-    /// Why a record cannot be read. Lookups of its key end with it.
-    type Error;
-
-    /// The key of the record at `payload`.
-    fn key(&self, payload: u64) -> Result<&[u8], Self::Error>;
-}
 
 /// How a [`ByteIndex`] is made.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,11 @@
 
 mod byte_index;
 mod hash;
+mod key_source;
 mod ordered;
 mod points;
 
-pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
+pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats};
+pub use key_source::KeySource;
 #[cfg(all(test, loom))]
 pub(crate) use ordered::Ordered;

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crossbeam_epoch as epoch;
 
-use super::byte_index::KeySource;
 use super::hash::KeyHash;
+use super::key_source::KeySource;
 use crate::leaf::Density;
 use crate::shape::{Writer, build};
 use crate::stats::IndexStats;

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use crossbeam_epoch::{self as epoch, Guard};
 
 use super::node::{
-    Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Node, common_len, head_of, separator,
+    Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Named, Node, Word, common_len, head_of,
+    separator,
 };
-use super::word::{Named, Word};
 use super::{Ordered, Target, Way};
 use crate::bytes::KeySource;
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::Ordered;
 use super::node::{
-    Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Node, common_len, head_of, separator,
+    Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Node, Word, common_len, head_of, separator,
 };
-use super::word::Word;
 
 /// Entries of a loaded leaf: some room for inserts is left.
 const ENTRIES_LOADED: usize = ENTRIES_MAX * 7 / 8;

@@ -21,8 +21,7 @@ use crossbeam_epoch::{self as epoch, Guard};
 
 use crate::bytes::KeySource;
 use crate::stats::IndexStats;
-use node::{Branch, Leaf, Node};
-use word::{Named, Word};
+use node::{Branch, Leaf, Named, Node, Word};
 
 /// The ordered side.
 pub(crate) struct Ordered {
@@ -193,6 +192,6 @@ impl Drop for Ordered {
     fn drop(&mut self) {
         // SAFETY: `&mut self` means that no reader or writer is left; in the live tree every node
         // has one parent, and what was retired is not in it.
-        unsafe { self.root.free_all_below() };
+        unsafe { self.root.free_all_below(Node::words) };
     }
 }

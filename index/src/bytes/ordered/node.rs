@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crossbeam_epoch::Guard;
 
-use super::word::Word;
+use super::word;
 use crate::bytes::KeySource;
 
 /// Most entries of a leaf: copied for every insert, 1 KiB.
@@ -29,6 +29,22 @@ pub(super) const CHILDREN_MAX: usize = if cfg!(loom) { 2 } else { 64 };
 pub(super) enum Node {
     Leaf(Leaf),
     Branch(Branch),
+}
+
+/// A place that holds a node.
+pub(super) type Word = word::Word<Node>;
+
+/// A node that a word named.
+pub(super) type Named<'g> = word::Named<'g, Node>;
+
+impl Node {
+    /// The words that lead to the nodes below.
+    pub(super) fn words(&self) -> &[Word] {
+        match self {
+            Self::Leaf(_) => &[],
+            Self::Branch(branch) => &branch.children,
+        }
+    }
 }
 
 /// A payload and the eight bytes of its key behind the leaf's prefix.

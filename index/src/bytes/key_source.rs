@@ -1,0 +1,14 @@
+//! Where keys are read that the index does not hold.
+
+/// Gives the key that a payload (record address) stands for.
+///
+/// The same payload always gives the same key for as long as the index or a reader may hold it, and
+/// different keys have different payloads. A source that breaks this, or records that cannot be
+/// read, cost what is asked of their own keys, never the order or the presence of others.
+pub trait KeySource {
+    /// Why a record cannot be read. Lookups of its key end with it.
+    type Error;
+
+    /// The key of the record at `payload`.
+    fn key(&self, payload: u64) -> Result<&[u8], Self::Error>;
+}

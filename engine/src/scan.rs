@@ -233,9 +233,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         }
         let body = &self.bytes_at(offset)[GROUP_HEADER_BYTES..group_bytes as usize];
         match verify_group(header, body) {
-            Err(Defect::Kind(kind)) => {
+            Err(defect @ (Defect::Kind(_) | Defect::Flags(_))) => {
                 let lsn = Some(header.first_lsn.get());
-                let defect = Defect::Kind(kind);
                 Err(Error::defect(segment_path(number), offset, lsn, "frame", defect))
             }
             verified => Ok(verified),

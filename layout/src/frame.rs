@@ -47,6 +47,7 @@ impl FrameKind {
 
 /// Flag of [`FrameHeader::flags`]: the next frame belongs to the same batch.
 pub const FLAG_BATCH_CONTINUES: u8 = 1;
+const KNOWN_FLAGS: u8 = FLAG_BATCH_CONTINUES;
 
 /// First bytes of a frame.
 #[derive(
@@ -213,14 +214,19 @@ impl<'a> Frame<'a> {
         Ok((Self { header: *header, key, value, result: None }, total))
     }
 
-    /// Checks the payload against its checksum, and the kind.
+    /// Checks the payload against its checksum, the kind and the flags.
     pub fn verify(&self) -> Result<FrameKind, Defect> {
         let expected = payload_crc(self.key, self.value);
         let found = self.header.payload_crc.get();
         if expected != found {
             return Err(Defect::Checksum { expected, found });
         }
-        FrameKind::from_byte(self.header.kind)
+        let kind = FrameKind::from_byte(self.header.kind)?;
+        match self.header.flags & !KNOWN_FLAGS {
+            0 => Ok(kind),
+            // What an unknown flag asks for would not be done.
+            _ => Err(Defect::Flags(self.header.flags)),
+        }
     }
 }
 
@@ -346,10 +352,19 @@ mod tests {
     }
 
     #[test]
-    fn unknown_kinds_are_named() {
-        let mut body = stored(&[Frame::new(FrameKind::Put, 0, b"key", b"value")]);
-        body[4] = 77;
-        let frame = Frames::new(&body).next().unwrap().unwrap();
-        assert_eq!(frame.verify(), Err(Defect::Kind(77)));
+    fn unknown_kinds_and_flags_are_named() {
+        let verified = |kind: u8, flags: u8| {
+            let mut body = stored(&[Frame::new(FrameKind::Put, 0, b"key", b"value")]);
+            (body[4], body[5]) = (kind, flags);
+            Frames::new(&body).next().unwrap().unwrap().verify()
+        };
+        assert_eq!(verified(77, 0), Err(Defect::Kind(77)));
+        for flags in 0..=u8::MAX {
+            let expected = match flags {
+                0 | FLAG_BATCH_CONTINUES => Ok(FrameKind::Put),
+                _ => Err(Defect::Flags(flags)),
+            };
+            assert_eq!(verified(FrameKind::Put as u8, flags), expected);
+        }
     }
 }

@@ -74,8 +74,10 @@ pub enum Defect {
     Length,
     /// An entry that no index can have: its key is not above the one before, or it names no record.
     Entry,
-    /// A kind or flag that this version does not know.
+    /// A kind that this version does not know.
     Kind(u8),
+    /// Flags of which this version does not know all.
+    Flags(u8),
     /// The checksum is right, but no program writes such a value into this field.
     Field(&'static str),
 }
@@ -99,6 +101,7 @@ impl fmt::Display for Defect {
             Self::Entry => write!(f, "an entry is out of order or names no record"),
             Self::Length => write!(f, "lengths contradict each other"),
             Self::Kind(kind) => write!(f, "unknown kind {kind}"),
+            Self::Flags(flags) => write!(f, "unknown flags {flags:#x}"),
             Self::Field(name) => write!(f, "the value of field '{name}' is impossible"),
         }
     }

@@ -215,7 +215,7 @@ impl RecordHeader {
             return Err(Defect::Checksum { expected, found: self.header_crc.get() });
         }
         if self.flags.get() & !KNOWN_FLAGS != 0 {
-            return Err(Defect::Kind((self.flags.get() & 0xff) as u8));
+            return Err(Defect::Flags((self.flags.get() & 0xff) as u8));
         }
         match () {
             () if self.value_bytes.get() as usize > VALUE_BYTES_MAX => {

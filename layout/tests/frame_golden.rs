@@ -36,14 +36,15 @@ fn golden_frame() -> Vec<u8> {
 }
 
 /// Byte to change, bits to flip. What is found is in `expected`.
-const TWINS: [(usize, u8); 7] =
-    [(0, 0x01), (4, 0x08), (32, 0x80), (40, 0x01), (48, 0x40), (56, 0x01), (120, 0x01)];
+const TWINS: [(usize, u8); 8] =
+    [(0, 0x01), (4, 0x08), (5, 0x02), (32, 0x80), (40, 0x01), (48, 0x40), (56, 0x01), (120, 0x01)];
 
-/// What reading the twin with byte `at` changed must report: lengths and kinds by name, the rest by
-/// checksum.
+/// What reading the twin with byte `at` changed must report: lengths, kinds and flags by name, the
+/// rest by checksum.
 fn is_expected(at: usize, defect: Defect) -> bool {
     match at {
         4 => defect == Defect::Kind(3 ^ 0x08),
+        5 => defect == Defect::Flags(0x02),
         32 => defect == Defect::Length,
         _ => matches!(defect, Defect::Checksum { .. }),
     }

@@ -367,6 +367,35 @@ fn course(name: &str, stride: usize) {
     assert!(wrong.is_empty(), "{name}: {} mutants end badly: {wrong:#?}", wrong.len());
 }
 
+/// A frame of a later version asks for what this one does not know. It may be acknowledged, so it
+/// is neither skipped nor cut as a torn tail.
+#[test]
+fn unknown_kinds_and_flags_of_frames_are_refused_by_name() {
+    let options = || MemoryOptions { block_bytes: BLOCK as u32, ..Default::default() };
+    let disk = Memory::with_options(options());
+    let db = builder("memory", KeyKind::U64).open_on(disk.clone()).unwrap();
+    put(&db, 1, b"of this version").unwrap();
+    let lsn = db.put(2u64, b"of a later one").unwrap().lsn;
+    let files = files_of(&disk.crash());
+    drop(db);
+    let places = fields::places(&files, BLOCK, CHUNK);
+    for (field, value, said) in [("flags", 2, "unknown flags"), ("kind", 77, "unknown kind")] {
+        let field = format!("{field} of the frame at");
+        let place = places.iter().rfind(|place| place.name.starts_with(&field)).unwrap();
+        let mut files = files.clone();
+        place.set(files.get_mut(&place.path).unwrap(), value);
+        for mode in MODES {
+            let disk = disk_of(&files, options());
+            let opened = builder("memory", KeyKind::U64).recovery(mode).open_on(disk.clone());
+            let error = opened.err().unwrap_or_else(|| panic!("{field} {value}: it opens"));
+            assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(said) && text.contains(&lsn.to_string()), "{text}");
+            assert_eq!(files_of(&disk), files, "nothing is written");
+        }
+    }
+}
+
 #[test]
 fn hostile_databases_with_byte_keys_end_in_answers() {
     course("bytes", 29);

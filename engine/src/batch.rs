@@ -4,13 +4,13 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::Storage;
 
-use crate::commit::Commit;
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::key::AsKey;
 use crate::limits::{BATCH_BYTES_MAX, check_value};
 use crate::options::WriteOptions;
 use crate::patch;
+use crate::receipt::Commit;
 
 /// Changes collected for one commit, applied in the order in which they were added.
 #[must_use = "a batch does nothing until it is committed"]

@@ -24,7 +24,7 @@ use uarr_uring::{Storage, StorageFile};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::files::{list_images, remove_old_images};
-use crate::health::Fuse;
+use crate::poison::Fuse;
 use crate::root::Root;
 use crate::sync::lock;
 use crate::wakes::{Place, Wakes};

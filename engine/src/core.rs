@@ -1,33 +1,32 @@
 //! What one open database consists of, shared by all handles and background threads.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use uarr_layout::record::Locator;
-use uarr_uring::{CommitStrategy, LogCounters, Storage};
+use uarr_uring::Storage;
 
-use crate::commit::Applier;
+use crate::applier::Applier;
 use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::health::Health;
-use crate::histogram::Histogram;
-use crate::jobs::Quiet;
+use crate::keeper::Quiet;
 use crate::key::AsKey;
 use crate::limits::TOGETHER_MAX;
-use crate::log::{Log, LogIdentity, LogPosition};
+use crate::log::Log;
+use crate::meters::{Counters, Phases};
 use crate::options::Options;
-use crate::recovery::RecoveryReport;
+use crate::pins::Pins;
+use crate::position::{LogIdentity, LogPosition};
+use crate::report::RecoveryReport;
 use crate::root::Root;
 use crate::segments::Segments;
 use crate::staging::Staging;
 use crate::store::{RecordStore, RecordView};
 use crate::sync::Signal;
-use crate::sync::lock;
 use crate::table::Table;
-use crate::tune;
 use crate::turns::Waiting;
 
 /// One open database.
@@ -172,81 +171,5 @@ impl<S: Storage> Core<S> {
             view = self.store.record(locator)?;
         }
         Ok(Some(view))
-    }
-}
-
-/// LSNs at which iterators read. Versions they may need stay reachable.
-#[derive(Default)]
-pub(crate) struct Pins(Mutex<BTreeMap<u64, usize>>);
-
-impl Pins {
-    /// Pins the newest visible LSN.
-    pub fn pin(&self, visible_lsn: &AtomicU64) -> u64 {
-        let mut pins = lock(&self.0);
-        let lsn = visible_lsn.load(Ordering::Acquire);
-        *pins.entry(lsn).or_default() += 1;
-        lsn
-    }
-
-    /// Ends a pin.
-    pub fn unpin(&self, lsn: u64) {
-        let mut pins = lock(&self.0);
-        if let Some(count) = pins.get_mut(&lsn) {
-            *count -= 1;
-            if *count == 0 {
-                pins.remove(&lsn);
-            }
-        }
-    }
-
-    /// The LSN that every present and future reader can see up to.
-    pub fn oldest(&self, visible_lsn: &AtomicU64) -> u64 {
-        let pins = lock(&self.0);
-        let visible_lsn = visible_lsn.load(Ordering::Acquire);
-        pins.first_key_value().map_or(visible_lsn, |(lsn, _)| visible_lsn.min(*lsn))
-    }
-}
-
-/// Where the time of commits goes, in nanoseconds, and how large their groups are.
-#[derive(Default)]
-pub(crate) struct Phases {
-    pub queue: Histogram,
-    pub apply: Histogram,
-    pub io: Histogram,
-    pub wake: Histogram,
-    pub group_commits: Histogram,
-    pub group_bytes: Histogram,
-}
-
-/// Numbers for [`crate::Stats`].
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub commit_count: AtomicU64,
-    pub record_count: AtomicU64,
-    pub group_count: AtomicU64,
-    pub write_count: AtomicU64,
-    pub flush_count: AtomicU64,
-    pub log_bytes: AtomicU64,
-    /// Number of the commit strategy in use.
-    pub strategy: AtomicU32,
-    pub checkpoint_count: AtomicU64,
-    /// Log bytes when the last checkpoint began.
-    pub checkpoint_log_bytes: AtomicU64,
-    /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.
-    pub recovered_log_bytes: AtomicU64,
-}
-
-impl Counters {
-    pub fn note_group(&self, commit_count: u64, record_count: u64) {
-        self.group_count.fetch_add(1, Ordering::Relaxed);
-        self.commit_count.fetch_add(commit_count, Ordering::Relaxed);
-        self.record_count.fetch_add(record_count, Ordering::Relaxed);
-    }
-
-    pub fn note_log(&self, log: LogCounters, strategy: CommitStrategy) {
-        self.strategy.store(tune::to_number(strategy), Ordering::Relaxed);
-        self.write_count.store(log.write_count, Ordering::Relaxed);
-        self.flush_count.store(log.flush_count, Ordering::Relaxed);
-        self.log_bytes.store(log.written_bytes, Ordering::Relaxed);
     }
 }

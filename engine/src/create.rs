@@ -18,8 +18,7 @@ use crate::files::{
 };
 use crate::options::{CommitPath, Options};
 use crate::root::{self, Root};
-use crate::segments;
-use crate::tune;
+use crate::{strategy, zeros};
 
 /// The folders of a database.
 const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
@@ -154,9 +153,9 @@ fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S
     data_file.allocate(0, options.chunk_bytes)?;
     data_file.make_durable()?;
     storage.make_dir_durable(DATA_DIR)?;
-    segments::create(storage, 1, options.segment_bytes)?;
+    zeros::create(storage, 1, options.segment_bytes)?;
     if options.commit_path == CommitPath::Auto {
-        tune::measure(storage, tune::ROUNDS_AT_CREATION)?.store(&mut block);
+        strategy::measure(storage, strategy::ROUNDS_AT_CREATION)?.store(&mut block);
     }
     storage.make_dir_durable("")?;
     Root::create(storage, block)

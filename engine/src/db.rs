@@ -9,21 +9,22 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
+use crate::api_builder::Builder;
 use crate::batch::Batch;
-use crate::commit::Commit;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::jobs::Threads;
 use crate::key::{AsKey, KeyKind, stored_prefix};
 use crate::limits::{TOGETHER_MAX, check_value};
-use crate::options::{Builder, Options, WriteOptions};
+use crate::options::{Options, WriteOptions};
 use crate::patch::Change;
 use crate::range::{Range, prefix_end};
+use crate::receipt::Commit;
 use crate::record::Record;
-use crate::recovery::RecoveryReport;
+use crate::report::RecoveryReport;
 use crate::stats::Stats;
+use crate::strategy::CommitTuning;
 use crate::sync::lock;
-use crate::tune::CommitTuning;
+use crate::threads::Threads;
 use crate::verify::VerifyReport;
 
 const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited for; \

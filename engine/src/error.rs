@@ -1,8 +1,7 @@
 //! The one public error of the engine.
 
-use std::fmt;
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use uarr_layout::Defect;
 

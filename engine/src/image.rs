@@ -13,40 +13,10 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::entries::{Entries, split_entry};
 use crate::error::{Error, Result, attempted};
 use crate::files::{IMAGE_DIR, image_path, remove_if_present};
 use crate::key::KeyKind;
-use crate::table::Entries;
-
-/// The entries of an image of byte keys, as they stand in it: whole keys may be many times as long.
-#[derive(Default)]
-pub(crate) struct ByteEntries {
-    /// Entry after entry; the first of each piece shares nothing with the one before.
-    bytes: Vec<u8>,
-}
-
-impl ByteEntries {
-    /// Keys and locators, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
-        let mut rest = self.bytes.as_slice();
-        let mut key = Vec::new();
-        std::iter::from_fn(move || {
-            let (entry, suffix, behind) = split_entry(rest).ok()?;
-            rest = behind;
-            key.truncate(entry.shared.get().into());
-            key.extend_from_slice(suffix);
-            Some((key.clone(), entry.locator.get()))
-        })
-    }
-}
-
-/// The entry at the start of `bytes`, its suffix, and what stands behind it.
-fn split_entry(bytes: &[u8]) -> Result<(&ByteEntry, &[u8], &[u8]), Defect> {
-    let (entry, rest) = ByteEntry::ref_from_prefix(bytes).map_err(|_| Defect::Length)?;
-    let (suffix, rest) =
-        rest.split_at_checked(entry.suffix_bytes.get().into()).ok_or(Defect::Length)?;
-    Ok((entry, suffix, rest))
-}
 
 /// Writes an image, piece by piece, past the page cache.
 pub(crate) struct ImageWriter<S: Storage> {

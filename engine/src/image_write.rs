@@ -17,13 +17,13 @@ use uarr_layout::superblock::Superblock;
 use uarr_uring::Storage;
 
 use crate::core::Core;
+use crate::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, image_path, list_segments};
 use crate::image::{ImageWriter, read_image};
 use crate::index_walk::Walk;
-use crate::recovery::start_of;
+use crate::position::start_of;
 use crate::scan::LogReader;
-use crate::table::Entries;
 
 /// Entries of an integer table fetched at once.
 const WINDOW_COUNT: usize = 4096;

@@ -14,33 +14,33 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use uarr_layout::frame::Frames;
-pub use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
 use uarr_layout::geometry::record_bytes;
 use uarr_layout::group::GROUP_HEADER_BYTES;
-pub use uarr_layout::group::{GroupHeader, SegmentHeader};
-pub use uarr_layout::image::PieceKind;
 use uarr_layout::image::{PIECE_BYTES_MAX, PieceHeader};
 use uarr_layout::limits::{BLOCK_BYTES, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::CHUNK_HEADER_BYTES;
-pub use uarr_layout::record::ChunkHeader;
 use uarr_layout::superblock::SLOT_STRIDE_BYTES;
-pub use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{BackendChoice, OpenMode, Storage, StorageFile, System, SystemOptions};
 use zerocopy::FromBytes;
 
+use crate::api_builder::check_directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
     DATA_FILE, ROOT_FILE, image_path, list_images, list_segments, segment_path, take_lock,
 };
 use crate::key::KeyKind;
 use crate::limits::DAMAGE_COUNT_MAX;
-use crate::log::LogPosition;
-use crate::options::check_directory;
+use crate::position::{LogPosition, start_of};
 use crate::record_scan::{DataReader, Found, Window};
-use crate::recovery::start_of;
 use crate::root::read_slots;
 use crate::scan::LogReader;
+
+pub use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
+pub use uarr_layout::group::{GroupHeader, SegmentHeader};
+pub use uarr_layout::image::PieceKind;
+pub use uarr_layout::record::ChunkHeader;
+pub use uarr_layout::superblock::{Checkpoint, Superblock};
 
 /// A database that is not open.
 pub struct Inspector<S: Storage = System> {

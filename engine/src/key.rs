@@ -13,9 +13,8 @@
 //! Invariants: the stored forms of different keys differ, and those of byte keys sort as the keys
 //! do. Only this module knows the forms; others move stored keys as they are.
 
-use crate::limits::KEY_BYTES_MAX;
-
 use crate::error::{Error, Result};
+use crate::limits::KEY_BYTES_MAX;
 
 /// Bytes of a stored integer.
 const INT_KEY_BYTES: usize = size_of::<u64>();

@@ -16,17 +16,18 @@
 //!   polls its task at once, becomes leader itself if need be. The groups in flight belong to the
 //!   log, not to a thread.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use uarr_uring::{AlignedBuffer, GroupDone, Storage};
+use uarr_uring::{GroupDone, Storage};
 
+use crate::builder::{GroupBuilder, Submitted};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::{GroupCell, GroupFacts};
+use crate::flight::{InFlight, State};
+use crate::group::GroupFacts;
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
-use crate::log::{GroupBuilder, Log, SubmitContext, Submitted};
-use crate::staging::{StagedGroup, Staging};
+use crate::log::{Log, SubmitContext};
+use crate::staging::Staging;
 use crate::sync::lock;
 use crate::wakes::{Place, Wakes};
 
@@ -37,48 +38,6 @@ pub(crate) enum Stint {
     Turn,
     /// As long as full groups are waiting: the log thread.
     Backlog,
-}
-
-/// A group that was taken from the staging area and is not settled.
-pub(crate) struct InFlight {
-    cell: Arc<GroupCell>,
-    last_lsn: u64,
-    commit_count: u32,
-    record_count: u32,
-    submitted_ns: u64,
-    state: State,
-    is_applied: bool,
-    /// Why it failed, if it did.
-    failure: Option<Error>,
-}
-
-enum State {
-    /// It goes to the device next.
-    Taken(GroupBuilder),
-    /// The device has it.
-    Submitted(Submitted),
-    /// The device has answered.
-    Written(Submitted),
-    /// The device never had it.
-    Refused(Arc<AlignedBuffer>),
-    /// Only while it is moved from one state to the next.
-    Moving,
-}
-
-impl InFlight {
-    fn new(group: StagedGroup) -> Self {
-        let StagedGroup { builder, cell, commit_count, .. } = group;
-        Self {
-            cell,
-            last_lsn: builder.last_lsn(),
-            commit_count,
-            record_count: builder.record_count,
-            submitted_ns: 0,
-            state: State::Taken(builder),
-            is_applied: false,
-            failure: None,
-        }
-    }
 }
 
 /// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait

@@ -6,10 +6,11 @@ use uarr_layout::group::GROUP_HEADER_BYTES;
 use uarr_layout::limits::{
     BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, GROUP_BYTES_MAX, SEGMENT_BYTES,
 };
-pub use uarr_layout::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
 
 use crate::error::{Error, Result};
+
+pub use uarr_layout::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Groups handed to the device and not settled, at most.
 pub(crate) const GROUPS_IN_FLIGHT_MAX: usize = 4;

@@ -8,21 +8,25 @@ use std::sync::{Condvar, Mutex};
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 
-use crate::commit::Applier;
-use crate::core::{Core, Counters, Phases, Pins};
+use crate::applier::Applier;
+use crate::core::Core;
 use crate::create::{check_directory, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
 use crate::health::Health;
 use crate::limits::BUFFER_COUNT;
-use crate::log::{Log, LogIdentity, LogPosition, reopen_segment};
+use crate::log::Log;
+use crate::meters::{Counters, Phases};
 use crate::options::{CommitPath, Options};
+use crate::pins::Pins;
+use crate::position::{LogIdentity, LogPosition};
 use crate::recovery::{FoundLog, Recovered, recover};
 use crate::root::Root;
-use crate::segments::{Segment, Segments, full_bytes};
+use crate::segment::{Segment, full_bytes, reopen_segment};
+use crate::segments::Segments;
 use crate::staging::Staging;
+use crate::strategy;
 use crate::sync::Signal;
-use crate::tune;
 use crate::turns::Waiting;
 
 /// Opens the database in `storage`, or creates it.
@@ -144,7 +148,7 @@ fn begin_life<S: Storage>(
 fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {
     match options.commit_path {
         CommitPath::Fixed(strategy) => strategy,
-        CommitPath::Auto => tune::from_number(root.strategy.get()),
+        CommitPath::Auto => strategy::from_number(root.strategy.get()),
     }
 }
 

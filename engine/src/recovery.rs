@@ -20,70 +20,34 @@
 //!
 //! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::time::Duration;
+use std::collections::VecDeque;
 
 use uarr_layout::Defect;
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
-use uarr_layout::geometry::{PAGE_BYTES, align_up_u64, record_bytes};
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::group::GroupHeader;
 use uarr_layout::limits::{LIFE_COUNT_MAX, LSN_MAX};
-use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
-use crate::error::{Error, ErrorKind, Result, lacks_room};
+use crate::appender::Appender;
+use crate::entries::Entries;
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
 use crate::image::read_image;
 use crate::key::KeyKind;
-use crate::limits::{ADDRESS_SPACE_BYTES_MIN, LSN_SKIP};
-use crate::log::LogPosition;
+use crate::limits::LSN_SKIP;
 use crate::options::{Options, RecoveryMode};
-use crate::patch::redo;
+use crate::position::{LogPosition, start_of};
 use crate::relog::{OldLog, go_on_afresh};
+use crate::replay::Replay;
+use crate::report::{RecoveryReport, TornTail};
 use crate::root::Root;
-use crate::scan::{Group, LogEnd, LogReader};
-use crate::segments::{full_bytes, remove_unfinished};
-use crate::store::{Appender, RecordStore, readable_chunks};
-use crate::table::{Entries, Table};
+use crate::scan::{LogEnd, LogReader};
+use crate::segment::full_bytes;
+use crate::store::RecordStore;
+use crate::table::Table;
 use crate::tombstones::Tombstones;
-
-/// A torn tail that was cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornTail {
-    /// Segment file.
-    pub file: String,
-    /// Where the log was cut.
-    pub offset: u64,
-    /// The last LSN that was kept.
-    pub lsn: u64,
-    /// What stood there.
-    pub detail: String,
-}
-
-/// What opening found and did.
-#[derive(Clone, Debug, Default)]
-pub struct RecoveryReport {
-    /// The database was created by this open.
-    pub created: bool,
-    /// It had been closed in order, so there was nothing to replay.
-    pub clean: bool,
-    /// Checkpoint that was used; 0 is the empty database.
-    pub checkpoint: u64,
-    /// Records that came from the checkpoint's index image.
-    pub indexed_record_count: u64,
-    /// Groups read from the log.
-    pub replayed_group_count: u64,
-    /// Records read from the log.
-    pub replayed_record_count: u64,
-    /// A group at the end that was not written completely and never acknowledged.
-    pub torn_tail: Option<TornTail>,
-    /// Damage that was got around: by the other superblock slot, or by the older checkpoint.
-    pub notes: Vec<Error>,
-    /// How long opening took.
-    pub duration: Duration,
-}
+use crate::zeros::remove_unfinished;
 
 /// Everything that recovery rebuilds.
 pub(crate) struct Recovered<S: Storage> {
@@ -332,15 +296,6 @@ fn load_checkpoint<S: Storage>(
     }))
 }
 
-/// Where replay starts.
-pub(crate) fn start_of(checkpoint: &Checkpoint) -> LogPosition {
-    LogPosition {
-        segment: checkpoint.segment.get(),
-        offset: checkpoint.offset.get(),
-        lsn: checkpoint.lsn.get(),
-    }
-}
-
 /// The log as far as it can be read.
 struct ReadLog {
     end: LogPosition,
@@ -473,224 +428,4 @@ fn check_segments<S: Storage>(
         lens.push((number, bytes));
     }
     Ok(lens)
-}
-
-/// Maps the data file over as much address space as was asked for, or over less where there is
-/// less: then half of what could be had is left to others. Returns how much it is.
-fn map_data<S: Storage>(
-    storage: &S,
-    data_file: &S::File,
-    options: &Options,
-    chunk_bytes: u64,
-    readable: &[u64],
-) -> Result<(u64, S::Map, S::MapWriter)> {
-    let failed = |error| Error::io("cannot map the data file", error);
-    let asked = options.address_space_bytes;
-    let bytes = data_file.len().map_err(failed)?;
-    if bytes > asked {
-        return Err(Error::invalid(format!(
-            "the data file has {bytes} bytes, but address_space_bytes is {asked}; open the database with a larger \
-             value"
-        )));
-    }
-    let least = ADDRESS_SPACE_BYTES_MIN.max(bytes.next_multiple_of(chunk_bytes)).min(asked);
-    let map = |reserve| storage.map(data_file, reserve, chunk_bytes, readable);
-    let mut reserve = asked;
-    loop {
-        match map(reserve) {
-            Ok(mapped) if reserve == asked => return Ok((reserve, mapped.0, mapped.1)),
-            Ok(mapped) => {
-                drop(mapped);
-                reserve = (reserve / 2).max(least);
-                let (map, writer) = map(reserve).map_err(failed)?;
-                return Ok((reserve, map, writer));
-            }
-            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && reserve > least => {
-                reserve = (reserve / 2).max(least);
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
-/// The state that replay works on.
-struct Replay<S: Storage> {
-    store: RecordStore<S::Map>,
-    appender: Appender<S::MapWriter>,
-    table: Table,
-    tombstones: Tombstones,
-    data_file: S::File,
-    data_tail: u64,
-    tail: u64,
-    chunk_bytes: u64,
-    address_space_bytes: u64,
-    strict: bool,
-    /// Addresses of records that patches led to and that cannot be computed again, with the damaged
-    /// record each builds upon.
-    lost: BTreeMap<u64, Locator>,
-}
-
-impl<S: Storage> Replay<S> {
-    fn new(
-        storage: &S,
-        root: &Superblock,
-        options: &Options,
-        checkpoint: &Checkpoint,
-        data_file: S::File,
-        (kind, entries): (KeyKind, Entries),
-    ) -> Result<Self> {
-        let failed = |error| Error::io("cannot open the data file", error);
-        let data_tail = checkpoint.data_tail.get();
-        let bytes = data_file.len().map_err(failed)?;
-        let chunk_bytes = root.chunk_bytes.get();
-        let readable = readable_chunks(data_tail, chunk_bytes);
-        let (reserve, map, writer) =
-            map_data(storage, &data_file, options, chunk_bytes, &readable)?;
-        let mut appender = Appender::new(writer, root.database, chunk_bytes);
-        // The file may be a copy with holes: what is written through the map is really allocated
-        // before. If there is no room for it now, reading goes on, and writers get the error.
-        match appender.grow(bytes / chunk_bytes * chunk_bytes) {
-            Err(error) if !lacks_room(&error) => {
-                return Err(Error::io("cannot extend the data file", error));
-            }
-            _ => {}
-        }
-        let store = RecordStore::new(map, &root.database, options.verify, data_tail);
-        // Half of it is nowhere on disk: a copy of the database does not help to make keys that
-        // collide in it.
-        let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
-        Ok(Self {
-            store,
-            appender,
-            table: Table::from_entries(kind, hash_seed, entries),
-            tombstones: Tombstones::default(),
-            data_file,
-            data_tail,
-            tail: data_tail,
-            chunk_bytes,
-            address_space_bytes: reserve,
-            strict: options.recovery == RecoveryMode::Strict,
-            lost: BTreeMap::new(),
-        })
-    }
-
-    fn into_recovered(
-        self,
-        log: FoundLog,
-        next_lsn: u64,
-        life: u64,
-        report: RecoveryReport,
-    ) -> Recovered<S> {
-        let reserved_bytes = self.address_space_bytes;
-        let Self { store, appender, table, tombstones, data_file, tail, .. } = self;
-        Recovered {
-            store,
-            appender,
-            table,
-            tombstones,
-            data_file,
-            log,
-            next_lsn,
-            life,
-            tail,
-            reserved_bytes,
-            report,
-        }
-    }
-
-    fn apply_group(&mut self, group: &Group<'_>) -> Result<()> {
-        let place = segment_path(group.end.segment);
-        let damage = |lsn: u64, defect: &str| {
-            let offset = group.header.offset.get();
-            Error::corrupt(place.clone(), offset, Some(lsn), "frame", defect)
-        };
-        let mut continues = false;
-        for frame in Frames::new(group.body) {
-            let frame = frame.expect("the reader has verified the group");
-            let lsn = frame.header.lsn.get();
-            let address = frame.header.address.get();
-            let end = address.checked_add(self.bytes_of(&frame));
-            let possible = frame.header.table.get() == 0
-                && address.is_multiple_of(RECORD_ALIGN_BYTES)
-                && address > 0
-                && end.is_some_and(|end| end <= self.address_space_bytes)
-                && (address < self.data_tail || address >= self.tail)
-                && (!self.table.kind.is_int() || frame.key.len() == 8)
-                && !frame.key.is_empty();
-            if !possible {
-                return Err(damage(lsn, "table, key or address are impossible"));
-            }
-            continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
-            self.apply(frame, |what| damage(lsn, what))?;
-        }
-        if continues {
-            return Err(damage(group.header.last_lsn(), "a batch is not whole"));
-        }
-        Ok(())
-    }
-
-    fn bytes_of(&self, frame: &Frame<'_>) -> u64 {
-        record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
-    }
-
-    /// Applies a frame; one that is applied already changes nothing. Later records have higher
-    /// addresses.
-    fn apply(&mut self, frame: Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
-        let address = frame.header.address.get();
-        let end = address + self.bytes_of(&frame);
-        self.tail = self.tail.max(end);
-        let previous = self.table.newest(frame.key, &self.store);
-        if previous.is_some_and(|previous| previous.address() >= address) {
-            return Ok(());
-        }
-        let locator = if address < self.data_tail {
-            let tombstone = frame.header.kind == FrameKind::Delete as u8;
-            Locator::of_record(address, frame.key.len(), frame.record_value_bytes(), tombstone)
-        } else {
-            self.allocate(end)?;
-            self.append(&frame, previous, damage)?
-        };
-        self.table.set(frame.key, locator, &self.store);
-        self.tombstones.note(frame.header.lsn.get(), previous, locator);
-        Ok(())
-    }
-
-    /// Writes the record of `frame`, which builds upon earlier ones if it is a patch.
-    fn append(
-        &mut self,
-        frame: &Frame<'_>,
-        previous: Option<Locator>,
-        damage: impl Fn(&str) -> Error,
-    ) -> Result<Locator> {
-        let result;
-        let mut frame = *frame;
-        if let Some((header, _)) = frame.patch() {
-            let base = header.base.get();
-            if let Some(damaged) = self.lost.get(&base) {
-                let damaged = *damaged;
-                self.lost.insert(frame.header.address.get(), damaged);
-                return Ok(damaged);
-            }
-            result = match redo(&frame, &self.store) {
-                // The key leads to the damaged record until it is written again: its value is lost.
-                Err(error) if !self.strict && error.kind() == ErrorKind::Corruption => {
-                    let damaged = Locator::new(base, 0, false);
-                    self.lost.insert(frame.header.address.get(), damaged);
-                    return Ok(damaged);
-                }
-                redone => redone?.map_err(|what| damage(&what))?,
-            };
-            frame.result = Some(&result);
-        }
-        let whole = frame.resolved().expect("the result was just computed and compared");
-        Ok(self.appender.append(&whole, previous))
-    }
-
-    fn allocate(&mut self, end: u64) -> Result<()> {
-        if end <= self.store.allocated_bytes() {
-            return Ok(());
-        }
-        let bytes = end.next_multiple_of(self.chunk_bytes);
-        self.appender.grow(bytes).map_err(|error| Error::io("cannot extend the data file", error))
-    }
 }

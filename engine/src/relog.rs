@@ -26,8 +26,8 @@ use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, Result};
 use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, segment_path};
-use crate::log::LogPosition;
-use crate::segments::remove_unfinished;
+use crate::position::LogPosition;
+use crate::zeros::remove_unfinished;
 
 /// Room of a segment that is made here, so that opening need not wait for the zeros of a regular
 /// one.

@@ -23,7 +23,7 @@ use crate::chain::{Chain, in_force, is_earlier_life};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::segment_path;
 use crate::limits::HOLE_BYTES;
-use crate::log::LogPosition;
+use crate::position::LogPosition;
 
 /// The first read is small, as most readers look at a place or two; later ones grow.
 const READ_BYTES_FIRST: u64 = 64 << 10;

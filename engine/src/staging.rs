@@ -6,8 +6,8 @@ use std::task::Waker;
 
 use uarr_uring::AlignedBuffer;
 
+use crate::builder::GroupBuilder;
 use crate::group::GroupCell;
-use crate::log::GroupBuilder;
 use crate::turns::Turns;
 
 /// Cells whose members may still be looking, and free ones.

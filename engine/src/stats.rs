@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use uarr_index::IndexStats;
 use uarr_uring::{Backend, CommitStrategy, Storage};
 
-use crate::core::{Core, Phases};
+use crate::core::Core;
 use crate::histogram::Distribution;
+use crate::meters::Phases;
+use crate::strategy;
 use crate::sync::lock;
-use crate::tune;
 
 /// Numbers about an open database. Counters start at 0 when it is opened.
 #[derive(Clone, Debug)]
@@ -111,7 +112,7 @@ impl<S: Storage> Core<S> {
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),
-            strategy: tune::from_number(self.counters.strategy.load(Ordering::Relaxed)),
+            strategy: strategy::from_number(self.counters.strategy.load(Ordering::Relaxed)),
             strategy_ns: root.strategy_ns.map(|ns| ns.get()),
             background_error,
             index,

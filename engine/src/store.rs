@@ -7,22 +7,18 @@
 //! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and
 //!   written in its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use uarr_index::KeySource;
 use uarr_layout::checksum::Seed;
-use uarr_layout::frame::Frame;
 use uarr_layout::record::{
-    CHUNK_HEADER_BYTES, ChunkHeader, Locator, RECORD_BYTES_MIN, RECORD_HEADER_BYTES, RecordHeader,
+    CHUNK_HEADER_BYTES, ChunkHeader, Locator, RECORD_HEADER_BYTES, RecordHeader,
 };
 use uarr_layout::{DatabaseId, Defect};
-use uarr_uring::{DataMap, DataMapWriter};
-use zerocopy::IntoBytes;
+use uarr_uring::DataMap;
 
 use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::options::VerifyPolicy;
+use crate::verified::Verified;
 
 /// A record, viewed in place. `bytes` are as many as its header says.
 #[derive(Clone, Copy)]
@@ -52,44 +48,6 @@ pub(crate) struct RecordStore<M> {
     trusted_from: u64,
     /// Which of the records that were there at open were checked.
     verified: Verified,
-}
-
-/// Bytes of the data file that one piece of [`Verified`] is about.
-const VERIFIED_PIECE_BYTES: u64 = 64 << 20;
-
-/// One bit for each possible start of a record. A piece takes memory once one of its records was
-/// checked: the length of a file says nothing about how much of it is there.
-struct Verified {
-    pieces: Box<[OnceLock<Box<[AtomicU64]>>]>,
-}
-
-impl Verified {
-    /// For records before `end`.
-    fn new(end: u64) -> Self {
-        let count = end.div_ceil(VERIFIED_PIECE_BYTES);
-        Self { pieces: (0..count).map(|_| OnceLock::new()).collect() }
-    }
-
-    /// Piece, word and bit of the record at `address`.
-    fn place(address: u64) -> (usize, usize, u64) {
-        let unit = address % VERIFIED_PIECE_BYTES / RECORD_BYTES_MIN;
-        ((address / VERIFIED_PIECE_BYTES) as usize, (unit / 64) as usize, 1 << (unit % 64))
-    }
-
-    fn contains(&self, address: u64) -> bool {
-        let (piece, word, bit) = Self::place(address);
-        let piece = self.pieces.get(piece).and_then(OnceLock::get);
-        piece.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
-    }
-
-    /// Records behind the end are not noted.
-    fn insert(&self, address: u64) {
-        let (piece, word, bit) = Self::place(address);
-        let Some(piece) = self.pieces.get(piece) else { return };
-        let word_count = (VERIFIED_PIECE_BYTES / RECORD_BYTES_MIN / 64) as usize;
-        let words = piece.get_or_init(|| (0..word_count).map(|_| AtomicU64::new(0)).collect());
-        words[word].fetch_or(bit, Ordering::Relaxed);
-    }
 }
 
 impl<M: DataMap> RecordStore<M> {
@@ -209,94 +167,5 @@ impl<M: DataMap> KeySource for RecordStore<M> {
             Some(locator) => Ok(self.record(locator)?.key()),
             None => Err(self.damage(0, None, Defect::Length)),
         }
-    }
-}
-
-/// The one writer of the data file.
-pub(crate) struct Appender<W> {
-    writer: W,
-    database: DatabaseId,
-    seed: Seed,
-    chunk_bytes: u64,
-    /// End of the last record.
-    end: u64,
-}
-
-impl<W: DataMapWriter> Appender<W> {
-    pub fn new(writer: W, database: DatabaseId, chunk_bytes: u64) -> Self {
-        Self { writer, database, seed: Seed::new(&database), chunk_bytes, end: 0 }
-    }
-
-    /// Zeroes what lies between the last record and `address`, the end of its page, so that no
-    /// later append touches that page.
-    pub fn pad_to(&mut self, address: u64) {
-        if self.end < address && !address.is_multiple_of(self.chunk_bytes) {
-            self.writer.append(address, &[]);
-            self.end = address;
-        }
-    }
-
-    /// Writes the record of `frame` to its address and returns what the index is to hold.
-    pub fn append(&mut self, frame: &Frame<'_>, previous: Option<Locator>) -> Locator {
-        let header = RecordHeader::for_frame(frame, previous, self.seed);
-        let address = frame.header.address.get();
-        let chunk_start = address & !(self.chunk_bytes - 1);
-        if address == chunk_start + CHUNK_HEADER_BYTES {
-            let lsn = frame.header.lsn.get();
-            let chunk = ChunkHeader::new(self.database, chunk_start, lsn);
-            self.writer.append(chunk_start, &[chunk.as_bytes()]);
-        }
-        const ZEROS: [u8; 64] = [0; 64];
-        let value_offset = header.value_offset();
-        let key_end = RECORD_HEADER_BYTES + frame.key.len();
-        if value_offset <= ZEROS.len() {
-            let mut head = ZEROS;
-            head[..RECORD_HEADER_BYTES].copy_from_slice(header.as_bytes());
-            head[RECORD_HEADER_BYTES..key_end].copy_from_slice(frame.key);
-            self.writer.append(address, &[&head[..value_offset], frame.value]);
-        } else {
-            let padding = &ZEROS[..value_offset - key_end];
-            self.writer.append(address, &[header.as_bytes(), frame.key, padding, frame.value]);
-        }
-        self.end = address + (value_offset + frame.value.len()) as u64;
-        Locator::of_record(address, frame.key.len(), frame.value.len(), header.is_tombstone())
-    }
-
-    /// Makes the data file at least `bytes` long.
-    pub fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
-        self.writer.grow(bytes)
-    }
-}
-
-/// How many bytes of each chunk may be read when everything before `data_tail` may.
-pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<u64> {
-    let chunks = data_tail.div_ceil(chunk_bytes);
-    (0..chunks).map(|chunk| (data_tail - chunk * chunk_bytes).min(chunk_bytes)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checked_records_are_noted_one_by_one_up_to_the_end() {
-        let end = 3 * VERIFIED_PIECE_BYTES;
-        let verified = Verified::new(end - 4096);
-        let addresses = [64, 112, 64 + RECORD_BYTES_MIN * 64, end / 2, end - 4096, end - 64];
-        for (index, address) in addresses.iter().enumerate() {
-            assert!(!verified.contains(*address));
-            verified.insert(*address);
-            assert!(addresses[..=index].iter().all(|address| verified.contains(*address)));
-        }
-        verified.insert(end);
-        assert!(!verified.contains(end) && !verified.contains(1 << 60));
-        assert!(!verified.contains(64 + RECORD_BYTES_MIN * 32));
-    }
-
-    #[test]
-    fn chunks_are_readable_up_to_the_tail() {
-        assert_eq!(readable_chunks(0, 100), Vec::<u64>::new());
-        assert_eq!(readable_chunks(100, 100), [100]);
-        assert_eq!(readable_chunks(250, 100), [100, 100, 50]);
     }
 }

@@ -2,29 +2,15 @@
 
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions};
-use uarr_index::{IndexStats, IntIndex};
+use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex};
 use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
+use crate::entries::Entries;
 use crate::error::Result;
-use crate::image::ByteEntries;
 use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
 use crate::limits::TOGETHER_MAX;
 use crate::store::RecordStore;
-
-/// Entries of an index, in bulk and in order.
-pub(crate) enum Entries {
-    Int(Vec<(u64, u64)>),
-    Bytes(ByteEntries),
-}
-
-impl Entries {
-    /// None, for a table of this kind.
-    pub fn empty(kind: KeyKind) -> Self {
-        if kind.is_int() { Self::Int(Vec::new()) } else { Self::Bytes(ByteEntries::default()) }
-    }
-}
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

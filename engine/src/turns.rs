@@ -21,30 +21,20 @@
 //! whenever something was applied or a turn has ended, and so come behind the threads that wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Condvar;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, MutexGuard};
 use std::task::Waker;
 
 use uarr_layout::checksum::crc32c;
 use uarr_layout::frame::Frame;
 use uarr_layout::record::Locator;
-use uarr_uring::Storage;
-
-use crate::commit::{Patience, Role};
-use crate::core::Core;
-use crate::error::Result;
-use crate::lead::Stint;
-use crate::options::WriteOptions;
-use crate::staging::Staging;
-use crate::sync::lock;
-use crate::wakes::{Place, Wakes};
 
 const SLOT_BITS: u32 = 12;
 
 /// A number for keys, smaller than `1 << SLOT_BITS`.
-type Slot = u16;
+pub(crate) type Slot = u16;
 
-fn slot_of(key: &[u8]) -> Slot {
+pub(crate) fn slot_of(key: &[u8]) -> Slot {
     (crc32c(&[key]) >> (u32::BITS - SLOT_BITS)) as Slot
 }
 
@@ -54,23 +44,23 @@ pub(crate) struct Ticket {
     number: u64,
     slots: BTreeSet<Slot>,
     /// Those of them whose newest version must be in the data file.
-    patched: BTreeSet<Slot>,
+    pub patched: BTreeSet<Slot>,
 }
 
 /// The queues; part of what the staging lock protects.
 #[derive(Default)]
 pub(crate) struct Turns {
     last_staged: Option<Box<[u64]>>,
-    queues: BTreeMap<Slot, VecDeque<u64>>,
+    pub queues: BTreeMap<Slot, VecDeque<u64>>,
     next_number: u64,
     /// Tasks that wait.
-    wakers: Vec<Waker>,
+    pub wakers: Vec<Waker>,
 }
 
 impl Turns {
     /// From now on [`Turns::last_staged`] is exact. Records up to `lsn` were staged without being
     /// noted.
-    fn begin_notes(&mut self, lsn: u64) {
+    pub fn begin_notes(&mut self, lsn: u64) {
         self.last_staged.get_or_insert_with(|| vec![lsn; 1 << SLOT_BITS].into());
     }
 
@@ -82,12 +72,12 @@ impl Turns {
     }
 
     /// At or above the LSN of the last record that was staged for a key of `slot`.
-    fn last_staged(&self, slot: Slot) -> u64 {
+    pub fn last_staged(&self, slot: Slot) -> u64 {
         self.last_staged.as_ref().map_or(u64::MAX, |last| last[usize::from(slot)])
     }
 
     /// Puts someone at the end of the queues of `slots`.
-    fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> Ticket {
+    pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> Ticket {
         assert!(patched.is_subset(&slots));
         let number = self.next_number;
         self.next_number += 1;
@@ -96,7 +86,7 @@ impl Turns {
     }
 
     /// Takes `ticket` out of the queues. Leaving twice does nothing.
-    fn leave(&mut self, ticket: &Ticket) {
+    pub fn leave(&mut self, ticket: &Ticket) {
         for slot in &ticket.slots {
             if let Some(queue) = self.queues.get_mut(slot) {
                 queue.retain(|number| *number != ticket.number);
@@ -109,13 +99,13 @@ impl Turns {
 
     /// Whether someone came before the owner of `ticket`, or before someone without, for a key of
     /// `slot`.
-    fn is_taken(&self, slot: Slot, ticket: Option<&Ticket>) -> bool {
+    pub fn is_taken(&self, slot: Slot, ticket: Option<&Ticket>) -> bool {
         let number = ticket.map_or(u64::MAX, |ticket| ticket.number);
         let first = self.queues.get(&slot).and_then(|queue| queue.front());
         first.is_some_and(|first| *first < number)
     }
 
-    fn is_first(&self, ticket: &Ticket) -> bool {
+    pub fn is_first(&self, ticket: &Ticket) -> bool {
         !ticket.slots.iter().any(|slot| self.is_taken(*slot, Some(ticket)))
     }
 }
@@ -123,11 +113,11 @@ impl Turns {
 /// What those who wait for their turn share with those who do not hold the staging lock.
 pub(crate) struct Waiting {
     /// Records up to here are in data file and index. Not kept in memory-first databases.
-    applied_lsn: AtomicU64,
+    pub applied_lsn: AtomicU64,
     /// Threads and tasks that wait.
-    count: AtomicU32,
+    pub count: AtomicU32,
     /// Something was applied or settled, or a turn has ended; waited for with the staging lock.
-    ended: Condvar,
+    pub ended: Condvar,
 }
 
 impl Waiting {
@@ -159,218 +149,6 @@ pub(crate) struct Premise<'a> {
     pub ticket: Option<&'a Ticket>,
     /// Versions that must still be the newest.
     pub bases: &'a [Base<'a>],
-}
-
-/// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds
-/// it runs no waker: one that writes to the same key would wait for it.
-pub(crate) struct Turn<'a, S: Storage> {
-    core: &'a Core<S>,
-    ticket: Ticket,
-    is_over: bool,
-}
-
-impl<S: Storage> Turn<'_, S> {
-    pub fn ticket(&self) -> &Ticket {
-        &self.ticket
-    }
-
-    /// Its owner has staged something, which ended it, and may have to lead: no waker may run here.
-    pub fn end(mut self) {
-        self.is_over = true;
-    }
-}
-
-impl<S: Storage> Drop for Turn<'_, S> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let mut wakes = Wakes::default();
-        let mut staging = lock(&self.core.staging);
-        staging.turns.leave(&self.ticket);
-        self.core.wake_turns(&mut staging, &mut wakes);
-    }
-}
-
-impl<S: Storage> Core<S> {
-    /// Whether `frames` may be staged now. `false`: take a turn first, and build anew upon the
-    /// newest versions. A task is woken when that may help.
-    pub fn may_stage(
-        &self,
-        staging: &mut Staging,
-        frames: &[Frame<'_>],
-        premise: Premise<'_>,
-        patience: Patience<'_>,
-        wakes: &mut Wakes,
-    ) -> Result<bool> {
-        let turns = &staging.turns;
-        if !turns.queues.is_empty()
-            && frames.iter().any(|frame| turns.is_taken(slot_of(frame.key), premise.ticket))
-        {
-            self.wake_later(staging, patience);
-            return Ok(false);
-        }
-        Ok(premise.bases.is_empty() || self.are_newest(staging, premise.bases, patience, wakes)?)
-    }
-
-    /// Whether `bases` are the newest versions of their keys, staged ones included. If not, a task
-    /// is woken when they are in the data file.
-    pub fn are_newest(
-        &self,
-        staging: &mut Staging,
-        bases: &[Base<'_>],
-        patience: Patience<'_>,
-        wakes: &mut Wakes,
-    ) -> Result<bool> {
-        staging.turns.begin_notes(staging.next_lsn - 1);
-        let mut slots = bases.iter().map(|base| slot_of(base.key));
-        if slots.any(|slot| self.is_pending(staging, slot)) {
-            self.wake_later(staging, patience);
-            self.hurry(staging, patience);
-            return Ok(false);
-        }
-        for base in bases {
-            let present = self.table.get(base.key, &self.store)?;
-            if present.filter(|locator| !locator.is_tombstone()) != base.locator {
-                if let Patience::Task(waker) = patience {
-                    wakes.push(waker.take());
-                }
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether a record of a key of `slot` may be staged and not applied. Memory-first databases
-    /// apply what they stage before they let go of the lock.
-    fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
-        let applied_lsn = self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn);
-        !self.options.durability.memory_first() && staging.turns.last_staged(slot) > applied_lsn
-    }
-
-    /// Stages frames that found a patch of one of their keys waiting, behind it.
-    pub fn stage_in_turn(
-        &self,
-        frames: &mut [Frame<'_>],
-        options: WriteOptions,
-        patience: Patience<'_>,
-    ) -> Result<(u64, Role)> {
-        let turn = self.take_turn(frames.iter().map(|frame| frame.key), std::iter::empty())?;
-        let premise = Premise { ticket: Some(turn.ticket()), ..Premise::default() };
-        let mut wakes = Wakes::new(Place::LogThread);
-        let staged = self.stage(frames, options, patience, premise, &mut wakes);
-        self.hand_on(&mut wakes);
-        let staged = staged?.expect("no writer comes before the owner of a turn");
-        turn.end();
-        Ok(staged)
-    }
-
-    /// Waits until all who came before for one of `keys` are through, and the newest versions of
-    /// those in `patched` are in the data file. Until the turn ends nobody else stages anything for
-    /// them.
-    pub fn take_turn<'k>(
-        &self,
-        keys: impl Iterator<Item = &'k [u8]>,
-        patched: impl Iterator<Item = &'k [u8]>,
-    ) -> Result<Turn<'_, S>> {
-        let (slots, patched) = (keys.map(slot_of).collect(), patched.map(slot_of).collect());
-        let ticket = {
-            let mut staging = lock(&self.staging);
-            let lsn = staging.next_lsn - 1;
-            staging.turns.begin_notes(lsn);
-            staging.turns.enter(slots, patched)
-        };
-        // Declared before the guard: on each way out the lock is let go before the turn ends.
-        let turn = Turn { core: self, ticket, is_over: false };
-        let ticket = &turn.ticket;
-        let mut staging = lock(&self.staging);
-        // Counted before it is asked what is applied: a leader does it the other way round.
-        self.waiting.count.fetch_add(1, Ordering::SeqCst);
-        let outcome = loop {
-            if let Err(error) = self.health.check() {
-                break Err(error);
-            }
-            let is_pending = ticket.patched.iter().any(|slot| self.is_pending(&staging, *slot));
-            if !is_pending && staging.turns.is_first(ticket) {
-                break Ok(());
-            }
-            staging = self.wait_turn(staging, is_pending);
-        };
-        self.waiting.count.fetch_sub(1, Ordering::SeqCst);
-        drop(staging);
-        outcome.map(|()| turn)
-    }
-
-    /// Waits until something was applied or settled, or a turn has ended. With `is_pending`, a
-    /// staged group that nobody writes is written instead.
-    fn wait_turn<'a>(
-        &'a self,
-        mut staging: MutexGuard<'a, Staging>,
-        is_pending: bool,
-    ) -> MutexGuard<'a, Staging> {
-        if is_pending && !staging.leader {
-            staging.leader = true;
-            drop(staging);
-            let mut wakes = Wakes::new(Place::LogThread);
-            self.lead(Stint::Turn, &mut wakes);
-            self.hand_on(&mut wakes);
-            return lock(&self.staging);
-        }
-        crate::sync::wait(&self.waiting.ended, staging)
-    }
-
-    fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
-        if let Patience::Task(waker) = patience {
-            let is_new = waker.enter(&mut staging.turns.wakers);
-            self.waiting.count.fetch_add(u32::from(is_new), Ordering::SeqCst);
-        }
-    }
-
-    /// Has the open group written soon, which nobody else may be in a hurry for.
-    fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
-        if let (Patience::Task(_), Some(group)) = (patience, &mut staging.open) {
-            group.is_awaited = true;
-            if !staging.leader {
-                self.wake_log_thread(staging);
-            }
-        }
-    }
-
-    /// Wakes those who wait for records to be applied or for a turn to end.
-    pub fn wake_turns(&self, staging: &mut Staging, wakes: &mut Wakes) {
-        if self.waiting.count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let woken = staging.turns.wakers.len();
-        wakes.take_all(&mut staging.turns.wakers);
-        self.waiting.count.fetch_sub(u32::try_from(woken).unwrap_or(u32::MAX), Ordering::SeqCst);
-        self.waiting.ended.notify_all();
-    }
-
-    /// Tells those who wait for their turn that the records up to `lsn` are in data file and index.
-    /// A task that just misses this is woken when the group is settled.
-    pub fn note_applied(&self, lsn: u64, wakes: &mut Wakes) {
-        self.waiting.applied_lsn.store(lsn, Ordering::SeqCst);
-        if self.waiting.count.load(Ordering::SeqCst) > 0 {
-            self.wake_turns(&mut lock(&self.staging), wakes);
-        }
-    }
-
-    /// Notes what was just staged, and ends the turn of `ticket`.
-    pub fn note_staged(
-        &self,
-        staging: &mut Staging,
-        frames: &[Frame<'_>],
-        ticket: Option<&Ticket>,
-        wakes: &mut Wakes,
-    ) {
-        let lsn = staging.next_lsn - 1;
-        staging.turns.note(frames, lsn);
-        if let Some(ticket) = ticket {
-            staging.turns.leave(ticket);
-            self.wake_turns(staging, wakes);
-        }
-    }
 }
 
 #[cfg(test)]

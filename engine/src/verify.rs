@@ -14,7 +14,7 @@ use crate::files::{DATA_FILE, list_segments, segment_path};
 use crate::image::read_image;
 use crate::index_walk::Walk;
 use crate::limits::DAMAGE_COUNT_MAX;
-use crate::recovery::start_of;
+use crate::position::start_of;
 use crate::scan::LogReader;
 use crate::sync::lock;
 

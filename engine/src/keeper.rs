@@ -8,11 +8,7 @@
 //! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first
 //!   databases full ones when they take half of the buffers, all when their interval is over.
 
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use uarr_layout::geometry::align_up_u64;
@@ -23,15 +19,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lead::Stint;
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::options::Durability;
-use crate::segments::falls_behind;
-use crate::sync::{Signal, lock};
+use crate::sync::lock;
 use crate::wakes::Wakes;
+use crate::zeros::falls_behind;
 
 /// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint
 /// flushes.
 const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
 /// How long a thread rests without being woken, and after a failure.
-const REST: Duration = Duration::from_millis(500);
+pub(crate) const REST: Duration = Duration::from_millis(500);
 
 /// Rest between two pieces of a segment that is ahead of the log, 16 MiB a second.
 const AT_LEISURE: Duration = Duration::from_millis(4);
@@ -55,7 +51,7 @@ pub(crate) struct Quiet {
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// There was nothing to do.
     Idle,
     /// Something was done, and there may be more.
@@ -108,7 +104,7 @@ impl<S: Storage> Core<S> {
         Ok(!is_idle)
     }
 
-    fn keep_space(&self) {
+    pub fn keep_space(&self) {
         self.repeat(&self.keeper, |core| {
             let step = core.step_space()?;
             // The memory of the process is no part of what steps are made of: these can be
@@ -117,7 +113,7 @@ impl<S: Storage> Core<S> {
         });
     }
 
-    fn step_checkpoint(&self) -> Result<Step> {
+    pub fn step_checkpoint(&self) -> Result<Step> {
         if !self.checkpoint_due() || self.health.check().is_err() {
             return Ok(Step::Idle);
         }
@@ -264,209 +260,11 @@ impl<S: Storage> Core<S> {
         self.written_back.store(start + WRITE_BACK_PIECE_BYTES, Ordering::Relaxed);
         Ok(true)
     }
-
-    /// Repeats `step`, resting on `signal` when there is nothing to do.
-    fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
-        while !self.health.is_closing() {
-            match step(self) {
-                Ok(Step::More) => *lock(&self.background_error) = None,
-                Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
-                Ok(Step::Idle) => signal.wait(REST),
-                Err(error) => {
-                    // A writer gets the lack of room itself, a failed flush has poisoned the
-                    // database; `stats` shows the rest until a later attempt succeeds.
-                    *lock(&self.background_error) = Some(error);
-                    signal.wait(REST);
-                }
-            }
-        }
-    }
-
-    /// Writes groups that no caller leads, and wakes tasks for threads that may not run wakers,
-    /// until it is stopped.
-    fn keep_log(&self) {
-        let mut wakes = Wakes::default();
-        let interval = match self.options.durability {
-            Durability::Interval(interval) => interval,
-            _ => Duration::MAX,
-        };
-        let mut staging = lock(&self.staging);
-        let mut deadline = None;
-        while !self.health.is_closing() {
-            if !staging.due_wakes.is_empty() {
-                wakes.take_all(&mut staging.due_wakes);
-                self.leave_log(&mut staging);
-                drop(staging);
-                wakes.run();
-                staging = lock(&self.staging);
-                staging.log_thread_is_out = false;
-                continue;
-            }
-            let now = self.storage.now();
-            let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
-            let is_urgent = self.has_urgent_group(&staging);
-            // A thread that leads already goes on to the next group, or wakes this one for it.
-            if !staging.leader && (is_urgent || (staging.has_work() && now >= due)) {
-                // Full groups are older than the open one: its time runs out with theirs.
-                if !is_urgent && staging.sealed.is_empty() {
-                    deadline = None;
-                }
-                staging.leader = true;
-                drop(staging);
-                // A failure poisons the database: writers and `sync` report it.
-                self.lead(Stint::Backlog, &mut wakes);
-                staging = lock(&self.staging);
-                wakes.hand_to(&mut staging.due_wakes);
-                continue;
-            }
-            staging.log_thread_rests = true;
-            staging = if staging.has_work() && !staging.leader {
-                crate::sync::wait_for(&self.log_work, staging, due - now)
-            } else {
-                deadline = None;
-                crate::sync::wait(&self.log_work, staging)
-            };
-            staging.log_thread_rests = false;
-        }
-    }
-}
-
-/// What one thread does.
-type Job<S> = (&'static str, fn(&Core<S>));
-
-/// The threads of a database.
-pub(crate) struct Threads {
-    ids: Vec<ThreadId>,
-    running: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Threads {
-    /// Starts the keeper, the checkpointer and the log thread: all of them, or after an error none.
-    pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
-        Self::start_by(core, |name, run| std::thread::Builder::new().name(name.into()).spawn(run))
-    }
-
-    fn start_by<S: Storage>(
-        core: &Arc<Core<S>>,
-        spawn: impl Fn(&str, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
-    ) -> Result<Self> {
-        let jobs: [Job<S>; 3] = [
-            ("uarr-keeper", Core::keep_space),
-            ("uarr-checkpoint", |core| core.repeat(&core.checkpointer, Core::step_checkpoint)),
-            ("uarr-log", Core::keep_log),
-        ];
-        let mut threads = Self { ids: Vec::new(), running: Mutex::default() };
-        for (name, job) in jobs.into_iter().filter(|_| core.options.background) {
-            let shared = core.clone();
-            match spawn(name, Box::new(move || watch(&shared, name, job))) {
-                Ok(thread) => {
-                    threads.ids.push(thread.thread().id());
-                    lock(&threads.running).push(thread);
-                }
-                Err(error) => {
-                    core.begin_closing();
-                    threads.stop(core);
-                    return Err(Error::io(format!("cannot start thread {name}"), error));
-                }
-            }
-        }
-        Ok(threads)
-    }
-
-    /// Forgets them, in a process that was forked off theirs. Takes no lock.
-    pub fn forget(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
-        std::mem::forget(std::mem::take(running));
-    }
-
-    /// Whether the calling thread is one of them.
-    pub fn include_caller(&self) -> bool {
-        self.ids.contains(&std::thread::current().id())
-    }
-
-    /// Waits for the threads, which end because the database is closing. A thread does not wait for
-    /// itself: called by one of them, which runs a waker, that one ends when the waker returns.
-    pub fn stop<S: Storage>(&self, core: &Core<S>) {
-        assert!(core.health.is_closing(), "threads end only then");
-        core.keeper.raise();
-        core.checkpointer.raise();
-        let threads = std::mem::take(&mut *lock(&self.running));
-        let caller = std::thread::current().id();
-        for thread in threads.into_iter().filter(|thread| thread.thread().id() != caller) {
-            // A panic was caught in the thread.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Runs `job`. A panic poisons the database: what the thread was for is not done any more.
-fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
-    let poison = || {
-        core.poison_by(&Error::new(
-            ErrorKind::Io,
-            format!("the background thread {name} panicked"),
-        ));
-    };
-    // Again, to wake tasks for threads that may not run wakers, until the database is closed.
-    for _ in 0..2 {
-        if catch_unwind(AssertUnwindSafe(|| job(core))).is_ok() {
-            break;
-        }
-        poison();
-    }
-    core.run_due_wakes();
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use uarr_uring::Memory;
-
     use super::*;
-    use crate::options::Options;
-
-    fn open(disk: &Memory) -> Result<Arc<Core<Memory>>> {
-        let options = Options {
-            segment_bytes: 1 << 18,
-            chunk_bytes: 1 << 16,
-            address_space_bytes: 1 << 26,
-            ..Options::default()
-        };
-        crate::open::open(disk.clone(), options, "memory".into()).map(Arc::new)
-    }
-
-    #[test]
-    fn a_thread_that_cannot_be_started_leaves_none_and_no_lock() {
-        let disk = Memory::new();
-        for count in 0..3 {
-            let core = open(&disk).unwrap();
-            let left = AtomicUsize::new(count);
-            let started = Threads::start_by(&core, |_, run| {
-                match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                {
-                    Ok(_) => Ok(std::thread::spawn(run)),
-                    Err(_) => Err(io::ErrorKind::WouldBlock.into()),
-                }
-            });
-            assert!(started.is_err_and(|error| error.to_string().contains("thread uarr-")));
-            assert_eq!(Arc::strong_count(&core), 1, "{count} threads were started and have ended");
-        }
-        let core = open(&disk).unwrap();
-        let threads = Threads::start(&core).unwrap();
-        assert_eq!(threads.ids.len(), 3);
-        core.begin_closing();
-        threads.stop(&core);
-    }
-
-    #[test]
-    fn a_thread_that_panics_poisons_the_database() {
-        let core = open(&Memory::new()).unwrap();
-        watch(&core, "uarr-test", |_| std::panic::resume_unwind(Box::new("a test")));
-        let poison = core.health.poison().expect("the database is poisoned");
-        assert!(poison.to_string().contains("uarr-test"), "{poison}");
-        assert!(core.sync().is_err());
-    }
 
     const SEGMENT_BYTES: u64 = 64 << 20;
     const STAGED_BYTES_MAX: u64 = 2 << 20;

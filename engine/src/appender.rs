@@ -1,0 +1,84 @@
+//! The one place that writes records to the data file.
+
+use uarr_layout::DatabaseId;
+use uarr_layout::checksum::Seed;
+use uarr_layout::frame::Frame;
+use uarr_layout::record::{
+    CHUNK_HEADER_BYTES, ChunkHeader, Locator, RECORD_HEADER_BYTES, RecordHeader,
+};
+use uarr_uring::DataMapWriter;
+use zerocopy::IntoBytes;
+
+/// The one writer of the data file.
+pub(crate) struct Appender<W> {
+    writer: W,
+    database: DatabaseId,
+    seed: Seed,
+    chunk_bytes: u64,
+    /// End of the last record.
+    end: u64,
+}
+
+impl<W: DataMapWriter> Appender<W> {
+    pub fn new(writer: W, database: DatabaseId, chunk_bytes: u64) -> Self {
+        Self { writer, database, seed: Seed::new(&database), chunk_bytes, end: 0 }
+    }
+
+    /// Zeroes what lies between the last record and `address`, the end of its page, so that no
+    /// later append touches that page.
+    pub fn pad_to(&mut self, address: u64) {
+        if self.end < address && !address.is_multiple_of(self.chunk_bytes) {
+            self.writer.append(address, &[]);
+            self.end = address;
+        }
+    }
+
+    /// Writes the record of `frame` to its address and returns what the index is to hold.
+    pub fn append(&mut self, frame: &Frame<'_>, previous: Option<Locator>) -> Locator {
+        let header = RecordHeader::for_frame(frame, previous, self.seed);
+        let address = frame.header.address.get();
+        let chunk_start = address & !(self.chunk_bytes - 1);
+        if address == chunk_start + CHUNK_HEADER_BYTES {
+            let lsn = frame.header.lsn.get();
+            let chunk = ChunkHeader::new(self.database, chunk_start, lsn);
+            self.writer.append(chunk_start, &[chunk.as_bytes()]);
+        }
+        const ZEROS: [u8; 64] = [0; 64];
+        let value_offset = header.value_offset();
+        let key_end = RECORD_HEADER_BYTES + frame.key.len();
+        if value_offset <= ZEROS.len() {
+            let mut head = ZEROS;
+            head[..RECORD_HEADER_BYTES].copy_from_slice(header.as_bytes());
+            head[RECORD_HEADER_BYTES..key_end].copy_from_slice(frame.key);
+            self.writer.append(address, &[&head[..value_offset], frame.value]);
+        } else {
+            let padding = &ZEROS[..value_offset - key_end];
+            self.writer.append(address, &[header.as_bytes(), frame.key, padding, frame.value]);
+        }
+        self.end = address + (value_offset + frame.value.len()) as u64;
+        Locator::of_record(address, frame.key.len(), frame.value.len(), header.is_tombstone())
+    }
+
+    /// Makes the data file at least `bytes` long.
+    pub fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
+        self.writer.grow(bytes)
+    }
+}
+
+/// How many bytes of each chunk may be read when everything before `data_tail` may.
+pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<u64> {
+    let chunks = data_tail.div_ceil(chunk_bytes);
+    (0..chunks).map(|chunk| (data_tail - chunk * chunk_bytes).min(chunk_bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_readable_up_to_the_tail() {
+        assert_eq!(readable_chunks(0, 100), Vec::<u64>::new());
+        assert_eq!(readable_chunks(100, 100), [100]);
+        assert_eq!(readable_chunks(250, 100), [100, 100, 50]);
+    }
+}

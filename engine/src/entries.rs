@@ -1,0 +1,51 @@
+//! Entries of an index in bulk and in order, as a checkpoint wrote them.
+
+use uarr_layout::Defect;
+use uarr_layout::image::ByteEntry;
+use zerocopy::FromBytes;
+
+use crate::error::Result;
+use crate::key::KeyKind;
+
+/// Entries of an index, in bulk and in order.
+pub(crate) enum Entries {
+    Int(Vec<(u64, u64)>),
+    Bytes(ByteEntries),
+}
+
+impl Entries {
+    /// None, for a table of this kind.
+    pub fn empty(kind: KeyKind) -> Self {
+        if kind.is_int() { Self::Int(Vec::new()) } else { Self::Bytes(ByteEntries::default()) }
+    }
+}
+
+/// The entries of an image of byte keys, as they stand in it: whole keys may be many times as long.
+#[derive(Default)]
+pub(crate) struct ByteEntries {
+    /// Entry after entry; the first of each piece shares nothing with the one before.
+    pub bytes: Vec<u8>,
+}
+
+impl ByteEntries {
+    /// Keys and locators, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
+        let mut rest = self.bytes.as_slice();
+        let mut key = Vec::new();
+        std::iter::from_fn(move || {
+            let (entry, suffix, behind) = split_entry(rest).ok()?;
+            rest = behind;
+            key.truncate(entry.shared.get().into());
+            key.extend_from_slice(suffix);
+            Some((key.clone(), entry.locator.get()))
+        })
+    }
+}
+
+/// The entry at the start of `bytes`, its suffix, and what stands behind it.
+pub(crate) fn split_entry(bytes: &[u8]) -> Result<(&ByteEntry, &[u8], &[u8]), Defect> {
+    let (entry, rest) = ByteEntry::ref_from_prefix(bytes).map_err(|_| Defect::Length)?;
+    let (suffix, rest) =
+        rest.split_at_checked(entry.suffix_bytes.get().into()).ok_or(Defect::Length)?;
+    Ok((entry, suffix, rest))
+}

@@ -8,26 +8,26 @@ use std::time::Duration;
 use uarr_layout::record::Locator;
 use uarr_uring::Storage;
 
-use crate::applier::Applier;
+use crate::checkpoint::root::Root;
+use crate::commit::staging::Staging;
+use crate::commit::turns::Waiting;
+use crate::data::applier::Applier;
+use crate::data::store::{RecordStore, RecordView};
+use crate::data::table::Table;
 use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::health::Health;
-use crate::keeper::Quiet;
+use crate::jobs::keeper::Quiet;
 use crate::key::AsKey;
 use crate::limits::TOGETHER_MAX;
-use crate::log::Log;
-use crate::meters::{Counters, Phases};
+use crate::log::position::{LogIdentity, LogPosition};
+use crate::log::segments::Segments;
+use crate::log::writer::Log;
+use crate::meters::counters::{Counters, Phases};
 use crate::options::Options;
-use crate::pins::Pins;
-use crate::position::{LogIdentity, LogPosition};
 use crate::report::RecoveryReport;
-use crate::root::Root;
-use crate::segments::Segments;
-use crate::staging::Staging;
-use crate::store::{RecordStore, RecordView};
 use crate::sync::Signal;
-use crate::table::Table;
-use crate::turns::Waiting;
+use crate::versions::pins::Pins;
 
 /// One open database.
 pub(crate) struct Core<S: Storage> {

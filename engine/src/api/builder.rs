@@ -1,0 +1,175 @@
+//! Opening and creating a database with other than the default options.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use uarr_uring::{BackendChoice, Storage, System, SystemOptions};
+
+use crate::api::db::Db;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyKind;
+use crate::options::{CommitPath, Durability, Options, RecoveryMode, VerifyPolicy, WhenFull};
+
+/// Opens or creates a database with other than the default options.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    path: PathBuf,
+    options: Options,
+    backend: BackendChoice,
+}
+
+impl Builder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, options: Options::default(), backend: BackendChoice::Auto }
+    }
+
+    /// When writes are acknowledged. Default: [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// How groups reach the device. Default: [`CommitPath::Auto`].
+    pub fn commit_path(mut self, path: CommitPath) -> Self {
+        self.options.commit_path = path;
+        self
+    }
+
+    /// What opening does when the log is not perfect. Default: [`RecoveryMode::TolerateTornTail`].
+    pub fn recovery(mut self, mode: RecoveryMode) -> Self {
+        self.options.recovery = mode;
+        self
+    }
+
+    /// When records are checked. Default: [`VerifyPolicy::FirstTouch`].
+    pub fn verify(mut self, policy: VerifyPolicy) -> Self {
+        self.options.verify = policy;
+        self
+    }
+
+    /// What writes do when the device has fallen behind. Default: [`WhenFull::Wait`].
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.options.when_full = when_full;
+        self
+    }
+
+    /// The kind of the keys; fixed when the database is created, and checked later. Default: bytes.
+    pub fn keys(mut self, kind: KeyKind) -> Self {
+        self.options.keys = Some(kind);
+        self
+    }
+
+    /// Whether a database is created where there is none. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create = create;
+        self
+    }
+
+    /// Whether threads of its own prepare segments, make data durable and take checkpoints. Without
+    /// them, call [`Db::step`] often. Default: yes.
+    pub fn background(mut self, background: bool) -> Self {
+        self.options.background = background;
+        self
+    }
+
+    /// Most bytes that commits share one write of the log with: a power of two from 16 KiB to 1
+    /// MiB, lowered to an eighth of a segment where that is less. A larger batch is a group by
+    /// itself. While several full groups wait, up to four are at the device at once. Default: 256
+    /// KiB.
+    pub fn group_bytes(mut self, bytes: usize) -> Self {
+        self.options.group_bytes = bytes;
+        self
+    }
+
+    /// The next group after this time begins a new segment, if one is ready, however much room the
+    /// old one has. For those who carry segments away. Default: a segment is used until it is full.
+    pub fn segment_age(mut self, age: Duration) -> Self {
+        self.options.segment_age = Some(age);
+        self
+    }
+
+    /// Size of a log segment: a power of two from 256 KiB to 4 GiB, fixed at creation. Default: 64
+    /// MiB.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.options.segment_bytes = bytes;
+        self
+    }
+
+    /// Size of a chunk of the data file: a power of two from 64 KiB to 4 GiB, fixed at creation.
+    /// Default: 64 MiB.
+    pub fn chunk_bytes(mut self, bytes: u64) -> Self {
+        self.options.chunk_bytes = bytes;
+        self
+    }
+
+    /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB, and one
+    /// to 2^24 chunks. It costs nothing until it is used. Where the process has less (`ulimit -v`,
+    /// or many databases), less is reserved, at least 64 MiB and what the file has:
+    /// [`crate::Stats`] says how much. Default: 1 TiB.
+    pub fn address_space_bytes(mut self, bytes: u64) -> Self {
+        self.options.address_space_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint is taken when the log has grown by this many bytes since the last one, or by
+    /// twice the size of the index image if that is more: 4 KiB or more. Default: 256 MiB.
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
+        self.options.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// io_uring, plain system calls, or whichever the kernel allows. Default: `Auto`.
+    pub fn backend(mut self, backend: BackendChoice) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Opens the database, creating it if there is none and `create` was not switched off.
+    pub fn open(self) -> Result<Db> {
+        self.options.check()?;
+        self.find_directory()?;
+        let shown = self.path.display();
+        let system = System::open(&self.path, SystemOptions { backend: self.backend })
+            .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
+        self.open_on(system)
+    }
+
+    /// Finds the directory, or makes it.
+    fn find_directory(&self) -> Result<()> {
+        match check_directory(&self.path) {
+            Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
+                let shown = self.path.display();
+                std::fs::create_dir(&self.path)
+                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
+            }
+            checked => checked,
+        }
+    }
+
+    /// Opens the database on any storage; the path is only shown in messages.
+    pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
+        self.options.check()?;
+        Db::open_storage(storage, self.options, self.path)
+    }
+}
+
+/// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`:
+/// something else is. A file system that cannot answer is no missing directory.
+pub(crate) fn check_directory(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let refuse =
+        |kind, what: &str| Err(Error::new(kind, format!("no database at {shown}: it {what}")));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => refuse(ErrorKind::NotADatabase, "is not a directory; name one"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("cannot look at {shown}"), error))
+        }
+        // A name that is there and leads nowhere is a symbolic link.
+        Err(_) if std::fs::symlink_metadata(path).is_ok() => refuse(
+            ErrorKind::NotADatabase,
+            "is a symbolic link that leads nowhere; remove it or make its target",
+        ),
+        Err(_) => refuse(ErrorKind::NotFound, "does not exist"),
+    }
+}

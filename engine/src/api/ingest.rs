@@ -1,0 +1,51 @@
+//! Loading many records: nobody waits for a commit before the next records are on their way.
+
+use std::collections::VecDeque;
+
+use uarr_uring::Storage;
+
+use crate::api::db::Db;
+use crate::error::Result;
+use crate::key::AsKey;
+
+/// Bytes of keys and values that are staged at once: small against a group, large against what
+/// staging costs.
+const PIECE_BYTES: usize = 32 << 10;
+
+impl<S: Storage> Db<S> {
+    /// Writes all `records` and returns how many there were once all of them survive a loss of
+    /// power, whatever the database's [`crate::Durability`] is. The fastest way to load data:
+    /// records are encoded while groups before them are at the device. Any order is right;
+    /// ascending keys are quickest.
+    ///
+    /// Memory is bounded by the group buffers, and by 16 MiB or one record for records that are
+    /// larger than they are. Records become visible in order, piece by piece, as those of other
+    /// writers do; they are not one transaction: after an error or a crash the first of them, up to
+    /// some record, are there.
+    ///
+    /// Errors: as for [`Db::put`]; a record that is not allowed ends the load before it.
+    pub fn ingest<K: AsKey, V: AsRef<[u8]>>(
+        &self,
+        records: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<u64> {
+        let mut cells = VecDeque::new();
+        let mut batch = self.batch();
+        let mut count = 0;
+        for (key, value) in records {
+            batch.add_put(key, value);
+            if batch.checked_bytes()? >= PIECE_BYTES {
+                self.core().write_ahead(&mut batch.frames()?, &mut cells)?;
+                batch.clear();
+            }
+            count += 1;
+        }
+        if !batch.is_empty() {
+            self.core().write_ahead(&mut batch.frames()?, &mut cells)?;
+        }
+        self.core().sync()?;
+        for cell in cells {
+            cell.wait()?;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,8 @@
+//! The verbs.
+
+pub(crate) mod batch;
+pub(crate) mod builder;
+pub(crate) mod db;
+pub(crate) mod ingest;
+pub(crate) mod range;
+pub(crate) mod record;

@@ -1,0 +1,202 @@
+//! Ordered iteration over a table, both ways, as of one moment.
+
+use std::ops::Bound;
+use std::vec;
+
+use uarr_layout::record::Locator;
+use uarr_uring::Storage;
+
+use crate::api::record::Record;
+use crate::core::Core;
+use crate::data::table::Direction;
+use crate::error::{Error, Result};
+use crate::files::DATA_FILE;
+
+/// Index entries fetched at first, and at most: each time twice as many.
+const WINDOW_COUNT_MIN: usize = 16;
+const WINDOW_COUNT_MAX: usize = 256;
+
+/// Records on their way from memory while one is looked at: as many as a processor core waits for
+/// at a time.
+const RECORDS_AHEAD: usize = 8;
+
+/// Records of a key range in key order, as of the moment the iterator was made: what is written or
+/// deleted later is not seen. `rev()` walks from the end. A damaged record, if its key may lie in
+/// the range, ends the iterator with the error that names it; what lies behind can be read from
+/// another key on.
+pub struct Range<'a, S: Storage> {
+    core: &'a Core<S>,
+    lsn: u64,
+    front: End<'a>,
+    back: End<'a>,
+    finished: bool,
+}
+
+/// One end of the range.
+struct End<'a> {
+    /// The caller's bound.
+    given: Bound<Vec<u8>>,
+    /// The key last returned, which lies in the map, and its record.
+    passed: Option<(&'a [u8], Locator)>,
+    /// The key behind which the window begins.
+    window_from: Option<&'a [u8]>,
+    window: vec::IntoIter<Locator>,
+    window_count: usize,
+    exhausted: bool,
+}
+
+impl<'a, S: Storage> Range<'a, S> {
+    pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
+        let end = |given| End {
+            given,
+            passed: None,
+            window_from: None,
+            window: Vec::new().into_iter(),
+            window_count: WINDOW_COUNT_MIN,
+            exhausted: false,
+        };
+        let lsn = core.pins.pin(&core.visible_lsn);
+        Self { core, lsn, front: end(low), back: end(high), finished: false }
+    }
+
+    fn step(&mut self, direction: Direction) -> Result<Option<Record<'a>>> {
+        let core = self.core;
+        loop {
+            let (own, other) = match direction {
+                Direction::Forward => (&mut self.front, &self.back),
+                Direction::Backward => (&mut self.back, &self.front),
+            };
+            let Some(locator) = own.window.next() else {
+                if own.exhausted {
+                    return Ok(None);
+                }
+                own.fill(core, direction)?;
+                continue;
+            };
+            if let Some(ahead) = own.window.as_slice().get(RECORDS_AHEAD - 1) {
+                core.store.prefetch(*ahead);
+            }
+            let newest = match core.store.record(locator) {
+                Ok(newest) => newest,
+                // Of no concern if its key is known to lie outside.
+                Err(error) => match core.key_of(locator) {
+                    Ok(key) if !is_inside(key, other.bound(), direction) => return Ok(None),
+                    Ok(key) if !is_inside(key, own.bound(), direction.reversed()) => continue,
+                    _ => return Err(error),
+                },
+            };
+            // The same in every version.
+            let key = newest.key();
+            if !is_inside(key, other.bound(), direction) {
+                return Ok(None);
+            }
+            own.passed = Some((key, locator));
+            if let Some(view) = core.version_of(locator, newest, self.lsn)? {
+                return Ok(Some(Record::new(view, core.table.kind)));
+            }
+        }
+    }
+
+    fn advance(&mut self, direction: Direction) -> Option<Result<Record<'a>>> {
+        if self.finished {
+            return None;
+        }
+        let stepped = self.step(direction);
+        self.finished = !matches!(stepped, Ok(Some(_)));
+        stepped.transpose()
+    }
+}
+
+impl End<'_> {
+    /// What is still to come lies behind it.
+    fn bound(&self) -> Bound<&[u8]> {
+        let given = self.given.as_ref().map(Vec::as_slice);
+        self.passed.map_or(given, |(key, _)| Bound::Excluded(key))
+    }
+
+    /// Takes up the next index entries.
+    #[inline(never)]
+    fn fill<S: Storage>(&mut self, core: &Core<S>, direction: Direction) -> Result<()> {
+        let count = self.window_count;
+        let mut locators = Vec::with_capacity(count);
+        if let Some((key, locator)) = self.passed {
+            // Records need not have the keys under which an image of other bytes names them: the
+            // walk goes on all the same, and only forward.
+            let goes_on = |before: &[u8]| match direction {
+                Direction::Forward => before < key,
+                Direction::Backward => before > key,
+            };
+            if !self.window_from.is_none_or(goes_on) || !core.table.kind.is_stored(key) {
+                let what = "the index leads here for another key";
+                let address = locator.address();
+                return Err(Error::corrupt(DATA_FILE, address, None, "record", what));
+            }
+            self.window_from = Some(key);
+        }
+        core.table.scan(direction, self.bound(), count, &core.store, &mut locators);
+        self.exhausted = locators.len() < count;
+        self.window_count = (count * 2).min(WINDOW_COUNT_MAX);
+        locators.iter().take(RECORDS_AHEAD).for_each(|locator| core.store.prefetch(*locator));
+        self.window = locators.into_iter();
+        Ok(())
+    }
+}
+
+/// Whether `key`, met when walking in `direction`, still lies before the other end's `bound`.
+fn is_inside(key: &[u8], bound: Bound<&[u8]>, direction: Direction) -> bool {
+    match (bound, direction) {
+        (Bound::Unbounded, _) => true,
+        (Bound::Included(bound), Direction::Forward) => key <= bound,
+        (Bound::Excluded(bound), Direction::Forward) => key < bound,
+        (Bound::Included(bound), Direction::Backward) => key >= bound,
+        (Bound::Excluded(bound), Direction::Backward) => key > bound,
+    }
+}
+
+impl<'a, S: Storage> Iterator for Range<'a, S> {
+    type Item = Result<Record<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance(Direction::Forward)
+    }
+}
+
+impl<S: Storage> DoubleEndedIterator for Range<'_, S> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.advance(Direction::Backward)
+    }
+}
+
+impl<S: Storage> std::iter::FusedIterator for Range<'_, S> {}
+
+impl<S: Storage> Drop for Range<'_, S> {
+    fn drop(&mut self) {
+        self.core.pins.unpin(self.lsn);
+    }
+}
+
+/// The first key behind all keys that start with `prefix`.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff);
+    match last {
+        Some(last) => {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            Bound::Excluded(end)
+        }
+        None => Bound::Unbounded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix() {
+        assert_eq!(prefix_end(b"ab"), Bound::Excluded(b"ac".to_vec()));
+        assert_eq!(prefix_end(b"a\xff\xff"), Bound::Excluded(b"b".to_vec()));
+        assert_eq!(prefix_end(b"\xff"), Bound::Unbounded);
+        assert_eq!(prefix_end(b""), Bound::Unbounded);
+    }
+}

@@ -1,0 +1,326 @@
+//! Index images: written by checkpoints, read at open.
+
+use std::io;
+
+use uarr_layout::geometry::align_up;
+use uarr_layout::image::{
+    ByteEntry, IntEntry, PIECE_BYTES_MAX, PIECE_HEADER_BYTES, PieceHeader, PieceKind,
+};
+use uarr_layout::limits::KEY_BYTES_MAX;
+use uarr_layout::record::{Locator, RECORD_HEADER_BYTES};
+use uarr_layout::superblock::Checkpoint;
+use uarr_layout::{DatabaseId, Defect};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::data::entries::{Entries, split_entry};
+use crate::error::{Error, Result, attempted};
+use crate::files::{IMAGE_DIR, image_path, remove_if_present};
+use crate::key::KeyKind;
+
+/// Writes an image, piece by piece, past the page cache.
+pub(crate) struct ImageWriter<S: Storage> {
+    file: S::File,
+    database: DatabaseId,
+    number: u64,
+    block_bytes: usize,
+    buffer: AlignedBuffer,
+    used: usize,
+    entries_in_piece: u32,
+    entry_count: u64,
+    offset: u64,
+    last_key: Vec<u8>,
+}
+
+impl<S: Storage> ImageWriter<S> {
+    /// Starts the image of checkpoint `number`, replacing one that an interrupted checkpoint left.
+    pub fn create(storage: &S, database: DatabaseId, number: u64) -> io::Result<Self> {
+        remove_if_present(storage, &image_path(number))?;
+        Ok(Self {
+            file: storage.open(&image_path(number), OpenMode::CreateDirect)?,
+            database,
+            number,
+            block_bytes: storage.facts().block_bytes as usize,
+            buffer: AlignedBuffer::new(PIECE_BYTES_MAX),
+            used: 0,
+            entries_in_piece: 0,
+            entry_count: 0,
+            offset: 0,
+            last_key: Vec::new(),
+        })
+    }
+
+    /// Adds an entry of an integer table; keys ascend.
+    pub fn push_int(&mut self, key: u64, locator: u64) -> io::Result<()> {
+        let entry = IntEntry { key: key.into(), locator: locator.into() };
+        self.reserve(PieceKind::IntEntries, size_of::<IntEntry>())?;
+        self.store(entry.as_bytes());
+        self.end_entry();
+        Ok(())
+    }
+
+    /// Adds an entry of a byte-key table; keys ascend.
+    pub fn push_bytes(&mut self, key: &[u8], locator: u64) -> io::Result<()> {
+        assert!(self.last_key.as_slice() < key, "keys ascend strictly");
+        self.reserve(PieceKind::ByteEntries, size_of::<ByteEntry>() + key.len())?;
+        let shared = match self.entries_in_piece {
+            0 => 0,
+            _ => self.last_key.iter().zip(key).take_while(|(a, b)| a == b).count(),
+        };
+        let fits = |len: usize| u16::try_from(len).expect("keys have at most 65,535 bytes");
+        let suffix_bytes = fits(key.len() - shared);
+        let entry = ByteEntry {
+            locator: locator.into(),
+            shared: fits(shared).into(),
+            suffix_bytes: suffix_bytes.into(),
+        };
+        self.store(entry.as_bytes());
+        self.store(&key[shared..]);
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        self.end_entry();
+        Ok(())
+    }
+
+    /// Ends the entries of one kind.
+    pub fn end_entries(&mut self, kind: PieceKind) -> io::Result<()> {
+        if self.entries_in_piece > 0 { self.write_piece(kind) } else { Ok(()) }
+    }
+
+    /// Writes the end piece and makes everything durable, the name included.
+    /// Returns length and number of entries.
+    pub fn finish(mut self, storage: &S) -> io::Result<(u64, u64)> {
+        let total = self.entry_count.to_le_bytes();
+        self.store(&total);
+        self.write_piece(PieceKind::End)?;
+        let flushed = self.file.make_durable();
+        flushed.and_then(|()| storage.make_dir_durable(IMAGE_DIR)).map_err(attempted)?;
+        Ok((self.offset, self.entry_count))
+    }
+
+    fn reserve(&mut self, kind: PieceKind, bytes: usize) -> io::Result<()> {
+        match PIECE_HEADER_BYTES + self.used + bytes > PIECE_BYTES_MAX {
+            true => self.write_piece(kind),
+            false => Ok(()),
+        }
+    }
+
+    fn store(&mut self, bytes: &[u8]) {
+        self.buffer[PIECE_HEADER_BYTES + self.used..][..bytes.len()].copy_from_slice(bytes);
+        self.used += bytes.len();
+    }
+
+    fn end_entry(&mut self) {
+        self.entries_in_piece += 1;
+        self.entry_count += 1;
+    }
+
+    fn write_piece(&mut self, kind: PieceKind) -> io::Result<()> {
+        let piece_bytes = align_up(PIECE_HEADER_BYTES + self.used, self.block_bytes);
+        let small = |bytes: usize| u32::try_from(bytes).expect("pieces are small");
+        let mut header = PieceHeader::new(self.database, self.number, kind);
+        header.offset = self.offset.into();
+        header.entry_count = self.entries_in_piece.into();
+        header.used_bytes = small(self.used).into();
+        header.piece_bytes = small(piece_bytes).into();
+        header.store(&mut self.buffer);
+        self.file.write_at(&self.buffer[..piece_bytes], self.offset)?;
+        self.buffer[..piece_bytes].fill(0);
+        self.offset += piece_bytes as u64;
+        (self.used, self.entries_in_piece) = (0, 0);
+        Ok(())
+    }
+}
+
+/// Reads the image of `checkpoint`, every byte checked. `kind` is that of the table.
+///
+/// What is kept in memory has at most the length of the image, and is used up to its end only if
+/// all of it fits together.
+pub(crate) fn read_image<S: Storage>(
+    storage: &S,
+    database: &DatabaseId,
+    checkpoint: &Checkpoint,
+    kind: KeyKind,
+) -> Result<Entries> {
+    let number = checkpoint.number.get();
+    let path = image_path(number);
+    let file = storage.open(&path, OpenMode::Direct).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::corrupt(&path, 0, None, "index image", "file is missing"),
+        _ => Error::io("cannot open an index image", error),
+    })?;
+    let block_bytes = storage.facts().block_bytes;
+    let mut reader = ImageReader::new(*database, block_bytes, checkpoint);
+    let mut entries = Entries::empty(kind);
+    let failed = |error| Error::io("cannot read an index image", error);
+    let file_bytes = file.len().map_err(failed)?;
+    let mut buffer = AlignedBuffer::new(file_bytes.min(PIECE_BYTES_MAX as u64) as usize);
+    loop {
+        let read = file.read_at(&mut buffer, reader.offset).map_err(failed)?;
+        let parsed = reader.take_piece(&buffer[..read], &mut entries);
+        match parsed {
+            Ok(true) => {}
+            Ok(false) if reader.entry_count == checkpoint.entry_count.get() => return Ok(entries),
+            Ok(false) => {
+                let (expected, found) = (checkpoint.entry_count.get(), reader.entry_count);
+                let defect = Defect::Position { expected, found };
+                return Err(Error::defect(path, 0, None, "number of entries", defect));
+            }
+            Err(defect) => {
+                return Err(Error::defect(path, reader.offset, None, "index image", defect));
+            }
+        }
+    }
+}
+
+/// What is known of an image behind the pieces that were read.
+struct ImageReader {
+    database: DatabaseId,
+    block_bytes: u32,
+    number: u64,
+    data_tail: u64,
+    offset: u64,
+    entry_count: u64,
+    last_int: Option<u64>,
+    last_key: Vec<u8>,
+    /// The records that the entries name have at least so many bytes.
+    record_bytes: u64,
+}
+
+impl ImageReader {
+    fn new(database: DatabaseId, block_bytes: u32, checkpoint: &Checkpoint) -> Self {
+        Self {
+            database,
+            block_bytes,
+            number: checkpoint.number.get(),
+            data_tail: checkpoint.data_tail.get(),
+            offset: 0,
+            entry_count: 0,
+            last_int: None,
+            last_key: Vec::new(),
+            record_bytes: 0,
+        }
+    }
+
+    /// Takes the entries of the piece at the start of `bytes`. `false`: it was the last one.
+    fn take_piece(&mut self, bytes: &[u8], entries: &mut Entries) -> Result<bool, Defect> {
+        let header = PieceHeader::peek(bytes)?;
+        let (kind, used) = header.verify(bytes, &self.database, self.number, self.offset)?;
+        if !header.piece_bytes.get().is_multiple_of(self.block_bytes) {
+            return Err(Defect::Length);
+        }
+        let before = self.entry_count;
+        match (kind, entries) {
+            (PieceKind::IntEntries, Entries::Int(list)) => {
+                let found = <[IntEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
+                for entry in found {
+                    let key = entry.key.get();
+                    let ascends = self.last_int.replace(key).is_none_or(|last| last < key);
+                    self.note_entry(ascends, size_of::<u64>(), entry.locator.get())?;
+                    list.push((key, entry.locator.get()));
+                }
+            }
+            (PieceKind::ByteEntries, Entries::Bytes(list)) => {
+                self.check_byte_entries(used)?;
+                list.bytes.extend_from_slice(used);
+            }
+            (PieceKind::End, _) => {
+                let total = <[u8; 8]>::try_from(used).map_err(|_| Defect::Length)?;
+                let total = u64::from_le_bytes(total);
+                return if total == self.entry_count { Ok(false) } else { Err(Defect::Length) };
+            }
+            (kind, _) => return Err(Defect::Kind(kind as u8)),
+        }
+        if self.entry_count - before != u64::from(header.entry_count.get()) {
+            return Err(Defect::Field("entry count"));
+        }
+        self.offset += u64::from(header.piece_bytes.get());
+        Ok(true)
+    }
+
+    fn check_byte_entries(&mut self, mut used: &[u8]) -> Result<(), Defect> {
+        let mut shared_max = 0;
+        while !used.is_empty() {
+            let (entry, suffix, rest) = split_entry(used)?;
+            let shared = usize::from(entry.shared.get());
+            let key_bytes = shared + suffix.len();
+            if shared > shared_max || key_bytes > KEY_BYTES_MAX {
+                return Err(Defect::Entry);
+            }
+            let ascends = &self.last_key[shared..] < suffix;
+            self.last_key.truncate(shared);
+            self.last_key.extend_from_slice(suffix);
+            self.note_entry(ascends, key_bytes, entry.locator.get())?;
+            (used, shared_max) = (rest, key_bytes);
+        }
+        Ok(())
+    }
+
+    /// Keys ascend, and each names a record of its own before the data tail that is no tombstone:
+    /// those are left out.
+    fn note_entry(&mut self, ascends: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
+        self.entry_count += 1;
+        self.record_bytes += (RECORD_HEADER_BYTES + key_bytes) as u64;
+        //= IMG-5
+        let is_record = Locator::from_bits(bits)
+            .is_some_and(|locator| !locator.is_tombstone() && locator.address() < self.data_tail);
+        let has_room = self.record_bytes <= self.data_tail;
+        if ascends && is_record && has_room { Ok(()) } else { Err(Defect::Entry) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATABASE: DatabaseId = DatabaseId([9; 16]);
+
+    /// Entries in one piece: shared bytes, suffix, address.
+    fn check(entries: &[(u16, &[u8], u64)], data_tail: u64) -> Result<Vec<Vec<u8>>, Defect> {
+        let mut piece = vec![0; PIECE_BYTES_MAX];
+        let mut end = PIECE_HEADER_BYTES;
+        for (shared, suffix, address) in entries {
+            let entry = ByteEntry {
+                locator: ((address / 16) << 16).into(),
+                shared: (*shared).into(),
+                suffix_bytes: u16::try_from(suffix.len()).unwrap().into(),
+            };
+            for bytes in [entry.as_bytes(), suffix] {
+                piece[end..end + bytes.len()].copy_from_slice(bytes);
+                end += bytes.len();
+            }
+        }
+        let mut header = PieceHeader::new(DATABASE, 7, PieceKind::ByteEntries);
+        header.entry_count = u32::try_from(entries.len()).unwrap().into();
+        header.used_bytes = u32::try_from(end - PIECE_HEADER_BYTES).unwrap().into();
+        header.piece_bytes = u32::try_from(PIECE_BYTES_MAX).unwrap().into();
+        header.store(&mut piece);
+        let mut checkpoint = Checkpoint { number: 7.into(), ..Checkpoint::default() };
+        checkpoint.data_tail = data_tail.into();
+        let mut reader = ImageReader::new(DATABASE, 512, &checkpoint);
+        let mut entries = Entries::empty(KeyKind::Bytes);
+        reader.take_piece(&piece, &mut entries)?;
+        let Entries::Bytes(entries) = entries else { panic!("byte entries were asked for") };
+        Ok(entries.iter().map(|(key, _)| key).collect())
+    }
+
+    #[test]
+    fn entries_are_believed_only_if_an_index_can_have_them() {
+        let long = vec![b'k'; KEY_BYTES_MAX];
+        let keys = check(&[(0, b"abc", 64), (2, b"d", 128), (3, b"e", 192)], 4096).unwrap();
+        assert_eq!(keys, [&b"abc"[..], b"abd", b"abde"]);
+        assert_eq!(check(&[(0, &long, 64)], 1 << 20).unwrap()[0].len(), KEY_BYTES_MAX);
+        for (what, entries, data_tail) in [
+            ("an empty key", &[(0, &b""[..], 64)][..], 4096),
+            ("too long a key", &[(0, &long, 64), (65_535, b"k", 128)], 1 << 20),
+            ("the same key again", &[(0, b"abc", 64), (3, b"", 128)], 4096),
+            ("a lower key", &[(0, b"abc", 64), (1, b"a", 128)], 4096),
+            ("more shared than there is", &[(0, b"abc", 64), (4, b"d", 128)], 4096),
+            ("the first one shares", &[(1, b"abc", 64)], 4096),
+            ("a record behind the data tail", &[(0, b"abc", 4096)], 4096),
+            ("a record at address 0", &[(0, b"abc", 0)], 4096),
+            ("more than fits before the data tail", &[(0, &long, 64)], 1 << 16),
+        ] {
+            assert_eq!(check(entries, data_tail), Err(Defect::Entry), "{what}");
+        }
+    }
+}

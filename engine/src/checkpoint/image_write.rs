@@ -1,0 +1,184 @@
+//! What a checkpoint writes into its index image.
+//!
+//! Byte keys are read from the records. Where one is damaged, the image is begun again with the
+//! keys of all damaged records, so that none of them is lost with its value: a get finds the damage
+//! until the key is written again.
+//! 1. A record whose key is whole proves it: the index leads from its hash to the record.
+//! 2. The other keys are looked for where they stand beside the locator: in the images of the kept
+//!    checkpoints, and in the log since then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use uarr_layout::frame::Frames;
+use uarr_layout::image::PieceKind;
+use uarr_layout::record::Locator;
+use uarr_layout::superblock::Superblock;
+use uarr_uring::Storage;
+
+use crate::checkpoint::image::{ImageWriter, read_image};
+use crate::core::Core;
+use crate::data::entries::Entries;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{DATA_FILE, image_path, list_segments};
+use crate::log::position::start_of;
+use crate::log::reader::LogReader;
+use crate::versions::walk::Walk;
+
+/// Entries of an integer table fetched at once.
+const WINDOW_COUNT: usize = 4096;
+
+/// Keys of damaged records, and where these are.
+type Damaged = BTreeMap<Vec<u8>, Locator>;
+
+fn failed(error: io::Error) -> Error {
+    Error::io("cannot write an index image", error)
+}
+
+impl<S: Storage> Core<S> {
+    /// Writes the image of checkpoint `number`; `root` names those that are kept. Returns length
+    /// and number of entries.
+    pub fn write_image(&self, number: u64, root: &Superblock) -> Result<(u64, u64)> {
+        let written = match self.write_image_pieces(number, &Damaged::new()) {
+            Err(error) if error.kind() == ErrorKind::Corruption => self
+                .damaged_keys(root)
+                .and_then(|damaged| self.write_image_pieces(number, &damaged)),
+            written => written,
+        };
+        written.map_err(|error| {
+            // Best effort: the next checkpoint removes it in any case.
+            let _ = self.storage.remove(&image_path(number));
+            self.judge(error)
+        })
+    }
+
+    fn write_image_pieces(&self, number: u64, damaged: &Damaged) -> Result<(u64, u64)> {
+        let mut image =
+            ImageWriter::create(&self.storage, self.identity.database, number).map_err(failed)?;
+        let kind = if self.table.kind.is_int() {
+            self.write_int_entries(&mut image).map_err(failed)?;
+            PieceKind::IntEntries
+        } else {
+            self.write_byte_entries(&mut image, damaged)?;
+            PieceKind::ByteEntries
+        };
+        image.end_entries(kind).and_then(|()| image.finish(&self.storage)).map_err(failed)
+    }
+
+    fn write_int_entries(&self, image: &mut ImageWriter<S>) -> io::Result<()> {
+        let mut after = None;
+        while let Some(entries) = self.table.int_entries(after, WINDOW_COUNT) {
+            for (key, bits) in &entries {
+                if Locator::from_bits(*bits).is_some_and(|locator| !locator.is_tombstone()) {
+                    image.push_int(*key, *bits)?;
+                }
+            }
+            match entries.last() {
+                Some((key, _)) if entries.len() == WINDOW_COUNT => after = Some(*key),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of all records that can be read, with those of `damaged` ones in their places
+    /// between them.
+    fn write_byte_entries(&self, image: &mut ImageWriter<S>, damaged: &Damaged) -> Result<()> {
+        let skipped: BTreeSet<Locator> = damaged.values().copied().collect();
+        let mut between = damaged.iter().peekable();
+        let mut walk = Walk::default();
+        while let Some(locator) = walk.next(self) {
+            let is_deleted = locator.is_tombstone();
+            let read = self.store.record(locator);
+            if skipped.contains(&locator) || (is_deleted && read.is_err()) {
+                walk.pass_over(locator);
+                continue;
+            }
+            let key = read?.key();
+            if !walk.reach(key) {
+                return Err(misnamed(locator));
+            }
+            while let Some((lower, damaged)) = between.next_if(|(lower, _)| lower.as_slice() < key)
+            {
+                image.push_bytes(lower, damaged.bits()).map_err(failed)?;
+            }
+            // Written again meanwhile.
+            between.next_if(|(same, _)| same.as_slice() == key);
+            if !is_deleted {
+                image.push_bytes(key, locator.bits()).map_err(failed)?;
+            }
+        }
+        between.try_for_each(|(key, locator)| image.push_bytes(key, locator.bits()).map_err(failed))
+    }
+
+    /// The keys of all records that are damaged now. Errors: the first one whose key is nowhere to
+    /// be found.
+    fn damaged_keys(&self, root: &Superblock) -> Result<Damaged> {
+        let mut damaged = Damaged::new();
+        let mut unknown = BTreeMap::new();
+        let mut walk = Walk::default();
+        while let Some(locator) = walk.next(self) {
+            let error = match self.store.record(locator) {
+                Ok(view) if walk.reach(view.key()) => continue,
+                Ok(_) => misnamed(locator),
+                Err(error) => error,
+            };
+            walk.pass_over(locator);
+            if locator.is_tombstone() {
+                continue;
+            }
+            let seeming = self.store.seeming_key(locator);
+            match seeming.filter(|key| self.table.leads_to(key, locator)) {
+                Some(key) => drop(damaged.insert(key.to_vec(), locator)),
+                None => drop(unknown.insert(locator, error)),
+            }
+        }
+        for checkpoint in root.checkpoints.iter().filter(|kept| kept.number.get() > 0) {
+            if unknown.is_empty() {
+                break;
+            }
+            let database = &self.identity.database;
+            let read = read_image(&self.storage, database, checkpoint, self.table.kind);
+            let Ok(Entries::Bytes(entries)) = read else { continue };
+            for (key, bits) in entries.iter() {
+                let locator = Locator::from_bits(bits).filter(|l| unknown.remove(l).is_some());
+                damaged.extend(locator.map(|locator| (key, locator)));
+            }
+        }
+        if !unknown.is_empty() {
+            self.find_keys_in_log(root, &mut unknown, &mut damaged)?;
+        }
+        unknown.into_values().next().map_or(Ok(damaged), Err)
+    }
+
+    fn find_keys_in_log(
+        &self,
+        root: &Superblock,
+        unknown: &mut BTreeMap<Locator, Error>,
+        damaged: &mut Damaged,
+    ) -> Result<()> {
+        let present = list_segments(&self.storage)?;
+        let mut kept = root.checkpoints.iter().filter(|kept| kept.segment.get() > 0);
+        let Some(oldest) = kept.next_back() else { return Ok(()) };
+        let addresses: BTreeMap<u64, Locator> =
+            unknown.keys().map(|locator| (locator.address(), *locator)).collect();
+        let (database, block_bytes) = (self.identity.database, self.identity.block_bytes as u64);
+        let start = start_of(oldest);
+        let mut reader = LogReader::new(&self.storage, database, block_bytes, &present, start);
+        while let Ok(group) = reader.next()? {
+            for frame in Frames::new(group.body).flatten() {
+                if let Some(locator) = addresses.get(&frame.header.address.get())
+                    && unknown.remove(locator).is_some()
+                {
+                    damaged.insert(frame.key.to_vec(), *locator);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn misnamed(locator: Locator) -> Error {
+    let what = "the index leads here for another key";
+    Error::corrupt(DATA_FILE, locator.address(), None, "record", what)
+}

@@ -1,0 +1,5 @@
+//! What a checkpoint writes: index images and the superblock.
+
+pub(crate) mod image;
+pub(crate) mod image_write;
+pub(crate) mod root;

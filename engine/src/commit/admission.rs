@@ -1,0 +1,223 @@
+//! Room for a write before it is staged: in a group, in the log and in the data file.
+
+use std::sync::{Arc, MutexGuard};
+
+use uarr_layout::frame::Frame;
+use uarr_layout::geometry::align_up_u64;
+use uarr_layout::group::GROUP_HEADER_BYTES;
+use uarr_layout::limits::GROUP_BYTES_MAX;
+use uarr_uring::{AlignedBuffer, Storage, StorageFile};
+
+use crate::commit::lead::Stint;
+use crate::commit::patience::Patience;
+use crate::commit::staging::{StagedGroup, Staging};
+use crate::commit::turns::Premise;
+use crate::commit::wakes::Wakes;
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
+use crate::log::builder::GroupBuilder;
+use crate::log::segments::Demand;
+use crate::options::WhenFull;
+use crate::sync::lock;
+
+const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try again \
+                    (or open the database with WhenFull::Wait)";
+
+/// More than the record of `frame` takes in a chunk.
+fn record_room_max(frame: &Frame<'_>) -> u64 {
+    (frame.key.len() + frame.record_value_bytes() + RECORD_OVERHEAD_BYTES_MAX) as u64
+}
+
+impl<S: Storage> Core<S> {
+    /// The staging area with an open group that has room for the frames, and with room for them in
+    /// log and data file. Waits for a free buffer if need be; `None`: `premise` does not hold, or
+    /// the task will be woken when there may be a buffer.
+    pub fn staging_with_room(
+        &self,
+        frames: &[Frame<'_>],
+        patience: Patience<'_>,
+        premise: Premise<'_>,
+        wakes: &mut Wakes,
+    ) -> Result<Option<MutexGuard<'_, Staging>>> {
+        let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
+        if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the records of a batch take at most {GROUP_BYTES_MAX} bytes of the log, these take {frame_bytes}"
+            )));
+        }
+        let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);
+        let is_large = buffer_bytes > self.buffer_bytes;
+        let demand = Demand { bytes: buffer_bytes as u64, is_large };
+        let mut staging = lock(&self.staging);
+        loop {
+            self.health.check()?;
+            // Asked each time the lock was let go, and before a group is opened: none stays empty.
+            if !self.may_stage(&mut staging, frames, premise, patience, wakes)? {
+                return Ok(None);
+            }
+            let may_gather =
+                !is_large || self.segments.admit_large(demand.bytes, self.staged_bytes_max);
+            if may_gather && !self.has_space(&staging, frames, demand) {
+                drop(staging);
+                self.make_space(frames, demand)?;
+                staging = lock(&self.staging);
+                continue;
+            }
+            match &staging.open {
+                Some(group) if may_gather && group.builder.has_room_for(frame_bytes) => {
+                    return Ok(Some(staging));
+                }
+                Some(_) => self.seal_open_group(&mut staging),
+                None => {}
+            }
+            let buffer = match is_large {
+                true => may_gather.then(|| self.large_buffer(buffer_bytes)),
+                false => staging.spare.pop(),
+            };
+            if let Some(buffer) = buffer {
+                let block_bytes = self.identity.block_bytes;
+                let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
+                staging.open_group(builder);
+                // Nothing is asked again: an answer that has changed since would leave the group
+                // empty.
+                return Ok(Some(staging));
+            }
+            let is_load = matches!(patience, Patience::Ahead);
+            if self.options.when_full == WhenFull::Error && !is_load {
+                return Err(Error::new(ErrorKind::Busy, BUSY));
+            }
+            match patience {
+                Patience::Task(waker) => {
+                    waker.enter(&mut staging.room_wakers);
+                    return Ok(None);
+                }
+                Patience::Thread | Patience::Ahead if !staging.leader => {
+                    // The log thread has fallen behind, or there is none: this thread helps.
+                    drop(staging);
+                    self.write_oldest(Stint::Turn, wakes)?;
+                    staging = lock(&self.staging);
+                }
+                Patience::Thread | Patience::Ahead => {
+                    staging.buffer_waiters += 1;
+                    staging = crate::sync::wait(&self.buffer_free, staging);
+                    staging.buffer_waiters -= 1;
+                }
+            }
+        }
+    }
+
+    /// The open group takes no more frames.
+    fn seal_open_group(&self, staging: &mut Staging) {
+        let full = staging.open.take();
+        staging.sealed.extend(full);
+        if self.has_due_group(staging) {
+            self.wake_log_thread(staging);
+        }
+    }
+
+    /// A buffer for a group that is larger than the pooled ones. The caller holds the staging area.
+    fn large_buffer(&self, bytes: usize) -> Arc<AlignedBuffer> {
+        let buffer = AlignedBuffer::new(bytes);
+        self.segments.note_large(buffer.len() as u64);
+        Arc::new(buffer)
+    }
+
+    /// Whether a group should be written without waiting for more, or for the end of its interval.
+    pub fn has_urgent_group(&self, staging: &Staging) -> bool {
+        let mut groups = staging.sealed.iter().chain(&staging.open);
+        groups.any(|group| group.is_awaited) || self.has_due_group(staging)
+    }
+
+    /// Whether full groups should be written although nobody waits for them. In memory-first
+    /// databases not before they take half of the buffers: to wake a thread for each would make one
+    /// put in a thousand slow.
+    fn has_due_group(&self, staging: &Staging) -> bool {
+        let full_count_min =
+            if self.options.durability.memory_first() { BUFFER_COUNT / 2 } else { 1 };
+        let is_large = |group: &StagedGroup| group.builder.buffer_len() > self.buffer_bytes;
+        staging.sealed.len() >= full_count_min || staging.sealed.iter().any(is_large)
+    }
+
+    /// Whether the frames are sure to find room in the log and the data file.
+    fn has_space(&self, staging: &Staging, frames: &[Frame<'_>], demand: Demand) -> bool {
+        let allocated = self.store.allocated_bytes();
+        let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
+        let chunk_end = (staging.tail | (self.chunk_bytes - 1)) + 1;
+        // Within a chunk the sum decides; where one ends, each place has to be looked at.
+        let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
+        let end = || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
+        (is_roomy || end() <= allocated) && self.segments.have_room(demand)
+    }
+
+    /// Makes room that `has_space` found missing.
+    fn make_space(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
+        let _space = lock(&self.space);
+        let end = {
+            let staging = lock(&self.staging);
+            frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end)
+        };
+        self.with_way_made(|| self.grow_data(end))?;
+        if !self.segments.have_room(demand) {
+            self.with_way_made(|| self.add_segment(demand))?;
+        }
+        Ok(())
+    }
+
+    /// Does `attempt`, and again if there was no room but some could be made.
+    pub fn with_way_made<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                let made = self.segments.make_way(&self.storage);
+                if made.unwrap_or(false) { attempt() } else { Err(error) }
+            }
+            done => done,
+        }
+    }
+
+    /// Makes the data file long enough for records before `end`. The caller holds `space`.
+    pub fn grow_data(&self, end: u64) -> Result<()> {
+        let allocated = self.store.allocated_bytes();
+        if end <= allocated {
+            return Ok(());
+        }
+        let target = align_up_u64(end, self.chunk_bytes);
+        if target > self.reserved_bytes {
+            return Err(self.address_space_ends(target));
+        }
+        // The slow part without the appender's lock; growing again over it is quick.
+        self.data_file
+            .allocate(allocated, target - allocated)
+            .and_then(|()| lock(&self.applier).appender.grow(target))
+            .map_err(|error| Error::io("cannot extend the data file", error))
+    }
+
+    #[cold]
+    fn address_space_ends(&self, target: u64) -> Error {
+        let asked = self.options.address_space_bytes;
+        let message = match self.reserved_bytes {
+            reserved if reserved < asked => format!(
+                "the data file would grow to {target} bytes, but only {reserved} bytes of address space were to be had \
+                 when it was opened; raise the limit of the process (ulimit -v) and open it again"
+            ),
+            _ => format!(
+                "the data file would grow to {target} bytes, but address_space_bytes is {asked}; open the database \
+                 with a larger value"
+            ),
+        };
+        Error::new(ErrorKind::NoSpace, message)
+    }
+
+    /// Makes one more segment ready, one of its own for a group that is too long for others: with
+    /// room for the small groups that may be staged around it, as any of them may be the first to
+    /// move on to it. The caller holds `space`.
+    fn add_segment(&self, demand: Demand) -> Result<()> {
+        let bytes = match demand.bytes <= self.segments.regular_bytes() {
+            true => 0,
+            false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
+        };
+        self.segments
+            .prepare(&self.storage, align_up_u64(bytes, self.identity.block_bytes as u64))
+            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
+    }
+}

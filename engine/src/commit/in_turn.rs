@@ -1,0 +1,229 @@
+//! Waiting for a turn, and staging in it.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use uarr_layout::frame::Frame;
+use uarr_uring::Storage;
+
+use crate::commit::lead::Stint;
+use crate::commit::patience::{Patience, Role};
+use crate::commit::staging::Staging;
+use crate::commit::turns::{Base, Premise, Slot, Ticket, slot_of};
+use crate::commit::wakes::{Place, Wakes};
+use crate::core::Core;
+use crate::error::Result;
+use crate::options::WriteOptions;
+use crate::sync::lock;
+
+/// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds
+/// it runs no waker: one that writes to the same key would wait for it.
+pub(crate) struct Turn<'a, S: Storage> {
+    core: &'a Core<S>,
+    ticket: Ticket,
+    is_over: bool,
+}
+
+impl<S: Storage> Turn<'_, S> {
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// Its owner has staged something, which ended it, and may have to lead: no waker may run here.
+    pub fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl<S: Storage> Drop for Turn<'_, S> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut wakes = Wakes::default();
+        let mut staging = lock(&self.core.staging);
+        staging.turns.leave(&self.ticket);
+        self.core.wake_turns(&mut staging, &mut wakes);
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// Whether `frames` may be staged now. `false`: take a turn first, and build anew upon the
+    /// newest versions. A task is woken when that may help.
+    pub fn may_stage(
+        &self,
+        staging: &mut Staging,
+        frames: &[Frame<'_>],
+        premise: Premise<'_>,
+        patience: Patience<'_>,
+        wakes: &mut Wakes,
+    ) -> Result<bool> {
+        let turns = &staging.turns;
+        if !turns.queues.is_empty()
+            && frames.iter().any(|frame| turns.is_taken(slot_of(frame.key), premise.ticket))
+        {
+            self.wake_later(staging, patience);
+            return Ok(false);
+        }
+        Ok(premise.bases.is_empty() || self.are_newest(staging, premise.bases, patience, wakes)?)
+    }
+
+    /// Whether `bases` are the newest versions of their keys, staged ones included. If not, a task
+    /// is woken when they are in the data file.
+    pub fn are_newest(
+        &self,
+        staging: &mut Staging,
+        bases: &[Base<'_>],
+        patience: Patience<'_>,
+        wakes: &mut Wakes,
+    ) -> Result<bool> {
+        staging.turns.begin_notes(staging.next_lsn - 1);
+        let mut slots = bases.iter().map(|base| slot_of(base.key));
+        if slots.any(|slot| self.is_pending(staging, slot)) {
+            self.wake_later(staging, patience);
+            self.hurry(staging, patience);
+            return Ok(false);
+        }
+        for base in bases {
+            let present = self.table.get(base.key, &self.store)?;
+            if present.filter(|locator| !locator.is_tombstone()) != base.locator {
+                if let Patience::Task(waker) = patience {
+                    wakes.push(waker.take());
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a record of a key of `slot` may be staged and not applied. Memory-first databases
+    /// apply what they stage before they let go of the lock.
+    fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
+        let applied_lsn = self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn);
+        !self.options.durability.memory_first() && staging.turns.last_staged(slot) > applied_lsn
+    }
+
+    /// Stages frames that found a patch of one of their keys waiting, behind it.
+    pub fn stage_in_turn(
+        &self,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+        patience: Patience<'_>,
+    ) -> Result<(u64, Role)> {
+        let turn = self.take_turn(frames.iter().map(|frame| frame.key), std::iter::empty())?;
+        let premise = Premise { ticket: Some(turn.ticket()), ..Premise::default() };
+        let mut wakes = Wakes::new(Place::LogThread);
+        let staged = self.stage(frames, options, patience, premise, &mut wakes);
+        self.hand_on(&mut wakes);
+        let staged = staged?.expect("no writer comes before the owner of a turn");
+        turn.end();
+        Ok(staged)
+    }
+
+    /// Waits until all who came before for one of `keys` are through, and the newest versions of
+    /// those in `patched` are in the data file. Until the turn ends nobody else stages anything for
+    /// them.
+    pub fn take_turn<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        patched: impl Iterator<Item = &'k [u8]>,
+    ) -> Result<Turn<'_, S>> {
+        let (slots, patched) = (keys.map(slot_of).collect(), patched.map(slot_of).collect());
+        let ticket = {
+            let mut staging = lock(&self.staging);
+            let lsn = staging.next_lsn - 1;
+            staging.turns.begin_notes(lsn);
+            staging.turns.enter(slots, patched)
+        };
+        // Declared before the guard: on each way out the lock is let go before the turn ends.
+        let turn = Turn { core: self, ticket, is_over: false };
+        let ticket = &turn.ticket;
+        let mut staging = lock(&self.staging);
+        // Counted before it is asked what is applied: a leader does it the other way round.
+        self.waiting.count.fetch_add(1, Ordering::SeqCst);
+        let outcome = loop {
+            if let Err(error) = self.health.check() {
+                break Err(error);
+            }
+            let is_pending = ticket.patched.iter().any(|slot| self.is_pending(&staging, *slot));
+            if !is_pending && staging.turns.is_first(ticket) {
+                break Ok(());
+            }
+            staging = self.wait_turn(staging, is_pending);
+        };
+        self.waiting.count.fetch_sub(1, Ordering::SeqCst);
+        drop(staging);
+        outcome.map(|()| turn)
+    }
+
+    /// Waits until something was applied or settled, or a turn has ended. With `is_pending`, a
+    /// staged group that nobody writes is written instead.
+    fn wait_turn<'a>(
+        &'a self,
+        mut staging: MutexGuard<'a, Staging>,
+        is_pending: bool,
+    ) -> MutexGuard<'a, Staging> {
+        if is_pending && !staging.leader {
+            staging.leader = true;
+            drop(staging);
+            let mut wakes = Wakes::new(Place::LogThread);
+            self.lead(Stint::Turn, &mut wakes);
+            self.hand_on(&mut wakes);
+            return lock(&self.staging);
+        }
+        crate::sync::wait(&self.waiting.ended, staging)
+    }
+
+    fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
+        if let Patience::Task(waker) = patience {
+            let is_new = waker.enter(&mut staging.turns.wakers);
+            self.waiting.count.fetch_add(u32::from(is_new), Ordering::SeqCst);
+        }
+    }
+
+    /// Has the open group written soon, which nobody else may be in a hurry for.
+    fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
+        if let (Patience::Task(_), Some(group)) = (patience, &mut staging.open) {
+            group.is_awaited = true;
+            if !staging.leader {
+                self.wake_log_thread(staging);
+            }
+        }
+    }
+
+    /// Wakes those who wait for records to be applied or for a turn to end.
+    pub fn wake_turns(&self, staging: &mut Staging, wakes: &mut Wakes) {
+        if self.waiting.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let woken = staging.turns.wakers.len();
+        wakes.take_all(&mut staging.turns.wakers);
+        self.waiting.count.fetch_sub(u32::try_from(woken).unwrap_or(u32::MAX), Ordering::SeqCst);
+        self.waiting.ended.notify_all();
+    }
+
+    /// Tells those who wait for their turn that the records up to `lsn` are in data file and index.
+    /// A task that just misses this is woken when the group is settled.
+    pub fn note_applied(&self, lsn: u64, wakes: &mut Wakes) {
+        self.waiting.applied_lsn.store(lsn, Ordering::SeqCst);
+        if self.waiting.count.load(Ordering::SeqCst) > 0 {
+            self.wake_turns(&mut lock(&self.staging), wakes);
+        }
+    }
+
+    /// Notes what was just staged, and ends the turn of `ticket`.
+    pub fn note_staged(
+        &self,
+        staging: &mut Staging,
+        frames: &[Frame<'_>],
+        ticket: Option<&Ticket>,
+        wakes: &mut Wakes,
+    ) {
+        let lsn = staging.next_lsn - 1;
+        staging.turns.note(frames, lsn);
+        if let Some(ticket) = ticket {
+            staging.turns.leave(ticket);
+            self.wake_turns(staging, wakes);
+        }
+    }
+}

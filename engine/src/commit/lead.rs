@@ -1,0 +1,345 @@
+//! The leader: brings groups to the device, applies them while it works, settles them in LSN order.
+//!
+//! One group is in flight at a time, unless full ones are waiting: then up to
+//! [`GROUPS_IN_FLIGHT_MAX`] are, because a large write keeps the device busy for so long that the
+//! next should be there when it ends. Many small groups never are: one larger group costs less than
+//! several in flight.
+//!
+//! Invariants:
+//! - groups are submitted, applied and settled in the order of their LSNs, whatever order the
+//!   device chooses;
+//! - the first failure poisons the database and fails every group behind it, even those the device
+//!   has written: no reader may see a record whose predecessors may be lost;
+//! - every group taken from the staging area is settled and its members get the outcome, even if
+//!   the leader panics;
+//! - wakers run when the leader holds no lock and another thread can lead: a waker that writes, or
+//!   polls its task at once, becomes leader itself if need be. The groups in flight belong to the
+//!   log, not to a thread.
+
+use std::sync::atomic::Ordering;
+
+use uarr_uring::{GroupDone, Storage};
+
+use crate::commit::cell::GroupFacts;
+use crate::commit::flight::{InFlight, State};
+use crate::commit::staging::Staging;
+use crate::commit::wakes::{Place, Wakes};
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::GROUPS_IN_FLIGHT_MAX;
+use crate::log::builder::{GroupBuilder, Submitted};
+use crate::log::writer::{Log, SubmitContext};
+use crate::sync::lock;
+
+/// How long a leader leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stint {
+    /// Until what was waiting when it began is settled: a caller, who wants to go on.
+    Turn,
+    /// As long as full groups are waiting: the log thread.
+    Backlog,
+}
+
+/// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait
+/// for ever.
+struct Lead<'a, S: Storage>(&'a Core<S>);
+
+impl<S: Storage> Drop for Lead<'_, S> {
+    fn drop(&mut self) {
+        let core = self.0;
+        let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
+        let poison = core.poison_by(&cause);
+        let mut wakes = Wakes::new(Place::LogThread);
+        let mut log = lock(&core.log);
+        while let Some(group) = log.flight.pop_front() {
+            core.settle(group, Err(poison.clone()), 0, false, &mut wakes);
+        }
+        drop(log);
+        let mut staging = lock(&core.staging);
+        // The panic may have come between a group and its settlement.
+        staging.in_flight_count = 0;
+        core.hand_over(&mut staging, &mut wakes);
+        drop(staging);
+        core.hand_on(&mut wakes);
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.
+    /// The caller has set `leader`, and passes on `wakes` afterwards.
+    pub fn lead(&self, stint: Stint, wakes: &mut Wakes) {
+        let lead = Lead(self);
+        let (mut takes_oldest, mut takes_more) = (true, true);
+        loop {
+            let mut log = lock(&self.log);
+            if takes_more && log.flight.len() < GROUPS_IN_FLIGHT_MAX {
+                self.take_groups(&mut log, takes_oldest);
+                (takes_oldest, takes_more) = (false, stint == Stint::Backlog);
+            }
+            self.launch_taken(&mut log);
+            self.apply_launched(&mut log, wakes);
+            if !wakes.is_empty() {
+                drop(log);
+                if !self.pause(stint, wakes) {
+                    break;
+                }
+                log = lock(&self.log);
+            }
+            if !log.flight.is_empty() {
+                self.land(&mut log, wakes);
+                if log.flight.is_empty() {
+                    break;
+                }
+            } else if !takes_oldest {
+                // During a pause another leader has settled all.
+                self.hand_over(&mut lock(&self.staging), wakes);
+                break;
+            }
+            drop(log);
+            if !wakes.is_empty() && !self.pause(stint, wakes) {
+                break;
+            }
+        }
+        std::mem::forget(lead);
+        self.wake_background();
+    }
+
+    /// Has `wakes` run. The lead is given back meanwhile, and waiting threads may take it: a waker
+    /// may call any verb. Returns whether this thread leads again.
+    fn pause(&self, stint: Stint, wakes: &mut Wakes) -> bool {
+        if wakes.place() == Place::LogThread {
+            self.hand_on(wakes);
+            return true;
+        }
+        let is_log_thread = stint == Stint::Backlog;
+        {
+            let mut staging = lock(&self.staging);
+            staging.leader = false;
+            if is_log_thread {
+                self.leave_log(&mut staging);
+            }
+            self.wake_waiters(&staging);
+        }
+        wakes.run();
+        let mut staging = lock(&self.staging);
+        staging.log_thread_is_out &= !is_log_thread;
+        !std::mem::replace(&mut staging.leader, true)
+    }
+
+    /// The log thread is about to run wakers, which may wait for a thread that waits for its group:
+    /// that one leads.
+    pub fn leave_log(&self, staging: &mut Staging) {
+        staging.log_thread_is_out = true;
+        if !staging.leader
+            && let Some((_, group)) = staging.awaited()
+        {
+            group.cell.offer_lead();
+            staging.leader = true;
+        }
+    }
+
+    /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in
+    /// flight.
+    fn take_groups(&self, log: &mut Log<S>, takes_oldest: bool) {
+        let mut staging = lock(&self.staging);
+        let mut next =
+            if takes_oldest { staging.take_oldest() } else { staging.sealed.pop_front() };
+        while let Some(group) = next {
+            staging.in_flight_count += 1;
+            log.flight.push_back(InFlight::new(group));
+            let has_room = log.flight.len() < GROUPS_IN_FLIGHT_MAX;
+            next = if has_room { staging.sealed.pop_front() } else { None };
+        }
+    }
+
+    /// Notes that `group` is settled, hands over if it `is_last`, and gives its members the
+    /// outcome.
+    fn settle(
+        &self,
+        group: InFlight,
+        result: Result<()>,
+        settled_ns: u64,
+        is_last: bool,
+        wakes: &mut Wakes,
+    ) {
+        let InFlight { cell, last_lsn, commit_count, submitted_ns, state, .. } = group;
+        let buffer = match state {
+            State::Written(submitted) if result.is_ok() => Some(submitted.buffer),
+            State::Refused(buffer) => Some(buffer),
+            // No more groups are built; the device may hold on to the buffer.
+            _ => None,
+        };
+        {
+            let mut staging = lock(&self.staging);
+            staging.keep_cell(&cell);
+            staging.note_settled(last_lsn);
+            staging.in_flight_count -= 1;
+            match buffer {
+                Some(buffer) if buffer.len() == self.buffer_bytes => staging.spare.push(buffer),
+                Some(buffer) => self.segments.note_large_settled(buffer.len() as u64),
+                None => {}
+            }
+            wakes.take_all(&mut staging.room_wakers);
+            self.wake_turns(&mut staging, wakes);
+            match is_last {
+                true => self.hand_over(&mut staging, wakes),
+                false => self.wake_waiters(&staging),
+            }
+        }
+        cell.finish(&result, GroupFacts { submitted_ns, settled_ns, commit_count }, wakes);
+    }
+
+    /// Wakes threads that wait for a group to be settled or for a buffer: they may lead, too.
+    fn wake_waiters(&self, staging: &Staging) {
+        if staging.settled_waiters > 0 {
+            self.settled.notify_all();
+        }
+        if staging.buffer_waiters > 0 {
+            self.buffer_free.notify_all();
+        }
+        self.waiting.wake_threads();
+    }
+
+    /// Finds the next leader: nothing is in flight.
+    fn hand_over(&self, staging: &mut Staging, wakes: &mut Wakes) {
+        assert_eq!(staging.in_flight_count, 0, "a leader settles what is in flight");
+        self.fail_staged(staging, wakes);
+        // The first of its threads goes on; tasks and memory-first writes are the log thread's.
+        // Where there is none, or it runs a waker, which may wait for a group behind them, the
+        // first thread that waits writes what is before it.
+        let has_log_thread = self.options.background && !staging.log_thread_is_out;
+        match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !has_log_thread) {
+            Some((_, group)) => group.cell.offer_lead(),
+            None => {
+                staging.leader = false;
+                if staging.has_work() {
+                    self.wake_log_thread(staging);
+                }
+            }
+        }
+        self.wake_waiters(staging);
+    }
+
+    /// Hands the groups that were taken to the device.
+    fn launch_taken(&self, log: &mut Log<S>) {
+        for index in 0..log.flight.len() {
+            if matches!(log.flight[index].state, State::Taken(_))
+                && let State::Taken(builder) =
+                    std::mem::replace(&mut log.flight[index].state, State::Moving)
+            {
+                self.launch(log, index, builder);
+            }
+        }
+    }
+
+    fn launch(&self, log: &mut Log<S>, index: usize, builder: GroupBuilder) {
+        if let Some(poison) = self.health.poison() {
+            log.flight[index].state = State::Refused(builder.into_buffer());
+            log.flight[index].failure = Some(poison);
+            return;
+        }
+        log.flight[index].submitted_ns = self.now_ns();
+        let context = SubmitContext {
+            storage: &self.storage,
+            segments: &self.segments,
+            space: &self.space,
+            durable_lsn: self.durable_lsn.load(Ordering::Acquire),
+            segment_age: self.options.segment_age,
+        };
+        match log.submit(builder, context) {
+            Ok(submitted) => {
+                let bytes = submitted.end - self.identity.block_bytes;
+                self.phases.group_bytes.record(bytes as u64);
+                log.flight[index].state = State::Submitted(submitted);
+            }
+            Err((error, buffer)) => {
+                log.flight[index].state = State::Refused(buffer);
+                let error = Error::io("a group could not be written", error);
+                // Nothing of it was written. If that is only for lack of room, and no reader has
+                // seen its records, the log goes on without it.
+                let is_harmless =
+                    error.kind() == ErrorKind::NoSpace && !self.options.durability.memory_first();
+                if !is_harmless {
+                    self.poison_by(&error);
+                }
+                log.flight[index].failure = Some(error);
+            }
+        }
+    }
+
+    /// Applies what the device is writing. In memory-first databases that was done when it was
+    /// staged.
+    fn apply_launched(&self, log: &mut Log<S>, wakes: &mut Wakes) {
+        if self.options.durability.memory_first() {
+            return;
+        }
+        for group in log.flight.iter_mut().filter(|group| !group.is_applied) {
+            if let State::Submitted(submitted) = &group.state {
+                group.is_applied = true;
+                self.apply_group(submitted, wakes);
+            }
+        }
+    }
+
+    fn apply_group(&self, submitted: &Submitted, wakes: &mut Wakes) {
+        let block_bytes = self.identity.block_bytes;
+        let begun_ns = self.now_ns();
+        let mut applier = lock(&self.applier);
+        self.apply_all(&mut applier, submitted.frames(block_bytes));
+        self.forget_deleted(&mut applier);
+        drop(applier);
+        self.note_applied(submitted.position.lsn, wakes);
+        self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
+    }
+
+    /// Waits for the oldest group and settles it.
+    fn land(&self, log: &mut Log<S>, wakes: &mut Wakes) {
+        while let Some(State::Submitted(_)) = log.flight.front().map(|group| &group.state) {
+            let done = log.complete();
+            self.note_answer(log, done);
+        }
+        self.counters.note_log(log.counters(), log.strategy());
+        let settled_ns = self.now_ns();
+        let Some(group) = log.flight.front() else { return };
+        // Behind a failure everything fails, whatever the device says: its predecessors may be
+        // lost.
+        let result = match group.failure.clone().or_else(|| self.health.poison()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        };
+        if let (Ok(()), State::Written(submitted)) = (&result, &group.state) {
+            *lock(&self.log_end) = submitted.position;
+            let before = self.durable_lsn.swap(group.last_lsn, Ordering::AcqRel);
+            assert!(before < group.last_lsn, "groups land in the order of their LSNs");
+            if !self.options.durability.memory_first() {
+                self.visible_lsn.store(group.last_lsn, Ordering::Release);
+            }
+            let (commits, records) = (group.commit_count, group.record_count);
+            self.counters.note_group(u64::from(commits), u64::from(records));
+            self.phases.io.record(settled_ns.saturating_sub(group.submitted_ns));
+            self.phases.group_commits.record(commits.into());
+        }
+        let Some(group) = log.flight.pop_front() else { return };
+        self.settle(group, result, settled_ns, log.flight.is_empty(), wakes);
+    }
+
+    /// Notes what the device said of one of the groups.
+    fn note_answer(&self, log: &mut Log<S>, done: GroupDone) {
+        let GroupDone { ticket, buffer, result } = done;
+        drop(buffer);
+        let is_meant = |group: &&mut InFlight| match &group.state {
+            State::Submitted(submitted) => submitted.ticket == ticket,
+            _ => false,
+        };
+        let group = log.flight.iter_mut().find(is_meant);
+        let group = group.expect("the answer is to a group in flight");
+        if let State::Submitted(submitted) = std::mem::replace(&mut group.state, State::Moving) {
+            group.state = State::Written(submitted);
+        }
+        if let Err(error) = result {
+            let error = Error::device("a group commit failed", error);
+            self.poison_by(&error);
+            group.failure.get_or_insert(error);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What writers share: staging, groups, the leader, turns.
+
+pub(crate) mod admission;
+pub(crate) mod cell;
+pub(crate) mod flight;
+pub(crate) mod in_turn;
+pub(crate) mod lead;
+pub(crate) mod patched;
+pub(crate) mod patience;
+pub(crate) mod poison;
+pub(crate) mod receipt;
+pub(crate) mod stage;
+pub(crate) mod staging;
+pub(crate) mod turns;
+pub(crate) mod wait;
+pub(crate) mod wakes;

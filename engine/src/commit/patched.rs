@@ -1,0 +1,231 @@
+//! Patches: a change of a value that is logged instead of the value.
+//!
+//! 1. The caller reads the newest version of the key, the *base*, applies the patch to a copy and
+//!    so knows the *result*: its length decides where the record goes. No lock is held meanwhile.
+//! 2. Under the staging lock: is the base still the newest version, staged ones included? Then the
+//!    frame is staged. Its payload is the patch, with the base's address and length and checksum of
+//!    the result.
+//! 3. If not, the caller takes a turn ([`crate::commit::turns`]): it waits until the newest version is in
+//!    the data file, while nobody else stages one, and begins again. So the work is done twice at
+//!    most.
+//!
+//! The record in the data file is the whole result, a record like any other. Only replay computes
+//! it again, from the base at its address, and it must arrive at the same checksum.
+//!
+//! A patch that is no shorter than its result is logged as a put, and so is one that builds upon an
+//! earlier change of the same batch.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::task::Poll;
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::patch::PatchHeader;
+use uarr_layout::uarr::{UArrBuf, UArrRef, apply};
+use uarr_uring::Storage;
+use zerocopy::IntoBytes;
+
+use crate::commit::patience::{Patience, Role};
+use crate::commit::receipt::Commit;
+use crate::commit::turns::{Base, Premise, Ticket};
+use crate::commit::wakes::{OwnWaker, Place, Wakes};
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyKind, int_key};
+use crate::limits::{BATCH_BYTES_MAX, check_value};
+use crate::options::WriteOptions;
+use crate::sync::lock;
+
+/// Bytes of a key that messages show.
+const SHOWN_KEY_BYTES: usize = 64;
+
+/// A change as its caller gave it: `bytes` is the value of a put, the patch of a patch.
+#[derive(Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub kind: FrameKind,
+    pub key: &'a [u8],
+    pub bytes: &'a [u8],
+}
+
+/// What a change becomes in the log.
+enum Logged {
+    /// A put or a deletion, as given.
+    Given,
+    /// A put of this value.
+    Whole(UArrBuf),
+    /// A patch with this payload, which leads to this value.
+    Patch { payload: Vec<u8>, result: UArrBuf },
+}
+
+impl Logged {
+    fn frame<'a>(&'a self, change: &Change<'a>) -> Frame<'a> {
+        match self {
+            Self::Given => Frame::new(change.kind, 0, change.key, change.bytes),
+            Self::Whole(result) => Frame::new(FrameKind::Put, 0, change.key, result),
+            Self::Patch { payload, result } => Frame::new_patch(0, change.key, payload, result),
+        }
+    }
+
+    /// The value that the change leads to; `None` if that removes the key.
+    fn value<'a>(&'a self, change: &Change<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::Given => (change.kind == FrameKind::Put).then_some(change.bytes),
+            Self::Whole(result) | Self::Patch { result, .. } => Some(result),
+        }
+    }
+
+    /// Bytes that the change needs besides those its caller gave.
+    fn added_bytes(&self) -> usize {
+        match self {
+            Self::Given => 0,
+            Self::Whole(result) | Self::Patch { result, .. } => result.len(),
+        }
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// Commits `changes`, patches among them, as one batch; see [`Core::write`] for the others.
+    pub fn write_patched(&self, changes: &[Change<'_>], options: WriteOptions) -> Result<Commit> {
+        let begun_ns = self.commit_clock(options);
+        let patience = Patience::Thread;
+        let mut wakes = Wakes::new(Place::LogThread);
+        if let Some(staged) = self.stage_patched(changes, options, patience, None, &mut wakes)? {
+            return self.finish(begun_ns, staged, wakes);
+        }
+        wakes.run();
+        let patched = changes.iter().filter(|change| change.kind == FrameKind::Patch);
+        let keys = changes.iter().map(|change| change.key);
+        let turn = self.take_turn(keys, patched.map(|change| change.key))?;
+        let mut held = Wakes::new(Place::LogThread);
+        let ticket = Some(turn.ticket());
+        let staged = self.stage_patched(changes, options, patience, ticket, &mut held);
+        self.hand_on(&mut held);
+        let staged = staged?.expect("with a turn the newest versions stay the newest");
+        turn.end();
+        self.finish(begun_ns, staged, wakes)
+    }
+
+    /// As `write_patched`, without blocking; see [`Core::write_async`].
+    pub async fn write_patched_async(
+        &self,
+        changes: &[Change<'_>],
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        if !self.options.background {
+            return self.write_patched(changes, options);
+        }
+        let begun_ns = self.commit_clock(options);
+        let place = Cell::new(0);
+        let staged = std::future::poll_fn(move |context| {
+            let own = OwnWaker::of(context.waker(), &place);
+            let mut wakes = Wakes::default();
+            let patience = Patience::Task(&own);
+            match self.stage_patched(changes, options, patience, None, &mut wakes).transpose() {
+                None => Poll::Pending,
+                Some(staged) => Poll::Ready(staged),
+            }
+        });
+        let staged = staged.await?;
+        self.finish_async(begun_ns, staged).await
+    }
+
+    /// Stages `changes`, or says what is wrong with them, if they were seen against the newest
+    /// versions. Else `None`, and a task is woken when it is time to try again.
+    fn stage_patched(
+        &self,
+        changes: &[Change<'_>],
+        options: WriteOptions,
+        patience: Patience<'_>,
+        ticket: Option<&Ticket>,
+        wakes: &mut Wakes,
+    ) -> Result<Option<(u64, Role)>> {
+        let mut bases = Vec::new();
+        let error = match self.logged(changes, &mut bases) {
+            Ok(logged) => {
+                let pairs = changes.iter().zip(&logged);
+                let mut frames: Vec<_> = pairs.map(|(change, to)| to.frame(change)).collect();
+                let premise = Premise { ticket, bases: &bases };
+                return self.stage(&mut frames, options, patience, premise, wakes);
+            }
+            Err(error) => error,
+        };
+        let mut staging = lock(&self.staging);
+        self.health.check()?;
+        if self.are_newest(&mut staging, &bases, patience, wakes)? { Err(error) } else { Ok(None) }
+    }
+
+    /// What each of `changes` becomes in the log. The versions they build upon go to `bases`.
+    fn logged<'a>(&self, changes: &[Change<'a>], bases: &mut Vec<Base<'a>>) -> Result<Vec<Logged>> {
+        let mut newest = BTreeMap::new();
+        let mut logged: Vec<Logged> = Vec::with_capacity(changes.len());
+        let mut added_bytes = 0;
+        for (index, change) in changes.iter().enumerate() {
+            let earlier = newest.insert(change.key, index);
+            let step = match earlier {
+                _ if change.kind != FrameKind::Patch => Logged::Given,
+                Some(earlier) => {
+                    let value: Option<&[u8]> = logged[earlier].value(&changes[earlier]);
+                    let value = value.ok_or_else(|| self.missing(change.key))?;
+                    Logged::Whole(self.patched(change, value)?)
+                }
+                None => self.patch_newest(change, bases)?,
+            };
+            added_bytes += step.added_bytes();
+            if added_bytes > BATCH_BYTES_MAX {
+                return Err(Error::invalid(format!(
+                    "patches of a batch lead to at most {BATCH_BYTES_MAX} bytes of values"
+                )));
+            }
+            logged.push(step);
+        }
+        Ok(logged)
+    }
+
+    /// A patch of the newest version that is applied.
+    fn patch_newest<'a>(&self, change: &Change<'a>, bases: &mut Vec<Base<'a>>) -> Result<Logged> {
+        let locator = self.table.get(change.key, &self.store)?;
+        let locator = locator.filter(|locator| !locator.is_tombstone());
+        bases.push(Base { key: change.key, locator });
+        let locator = locator.ok_or_else(|| self.missing(change.key))?;
+        let result = self.patched(change, self.store.record_verified(locator)?.value())?;
+        if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
+            return Ok(Logged::Whole(result));
+        }
+        let header = PatchHeader::new(locator.address(), change.key, &result);
+        let payload = [header.as_bytes(), change.bytes].concat();
+        Ok(Logged::Patch { payload, result })
+    }
+
+    /// The value that the patch in `change` makes of `base`.
+    fn patched(&self, change: &Change<'_>, base: &[u8]) -> Result<UArrBuf> {
+        let key = || shown_key(self.table.kind, change.key);
+        UArrRef::validate(base).map_err(|error| {
+            let key = key();
+            Error::invalid(format!(
+                "the value of {key} cannot be patched, it is no UArr record: {error}"
+            ))
+        })?;
+        let result = apply(base, change.bytes).map_err(|error| {
+            Error::invalid(format!("the patch does not fit the value of {}: {error}", key()))
+        })?;
+        check_value(&result)?;
+        Ok(result)
+    }
+
+    fn missing(&self, key: &[u8]) -> Error {
+        let key = shown_key(self.table.kind, key);
+        let message = format!("there is no record of {key} that could be patched; put one first");
+        Error::new(ErrorKind::KeyNotFound, message)
+    }
+}
+
+fn shown_key(kind: KeyKind, key: &[u8]) -> String {
+    match (kind, int_key(key)) {
+        (KeyKind::U64, Some(bits)) => format!("key {bits}"),
+        (KeyKind::I64, Some(bits)) => format!("key {}", (bits ^ 1 << 63).cast_signed()),
+        _ if key.len() > SHOWN_KEY_BYTES => {
+            format!("key '{}..' of {} bytes", key[..SHOWN_KEY_BYTES].escape_ascii(), key.len())
+        }
+        _ => format!("key '{}'", key.escape_ascii()),
+    }
+}

@@ -1,0 +1,127 @@
+//! Writes on their way to the device: the group that still takes frames, and full ones before it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use uarr_uring::AlignedBuffer;
+
+use crate::commit::cell::GroupCell;
+use crate::commit::turns::Turns;
+use crate::log::builder::GroupBuilder;
+
+/// Cells whose members may still be looking, and free ones.
+const SPARE_CELLS_MAX: usize = 8;
+
+/// A group that has not been handed to the device.
+pub(crate) struct StagedGroup {
+    pub builder: GroupBuilder,
+    pub cell: Arc<GroupCell>,
+    pub commit_count: u32,
+    /// Blocked members: one of them can lead.
+    pub thread_count: u32,
+    /// A thread or task waits for the group to be durable: it is not left until its interval is
+    /// over.
+    pub is_awaited: bool,
+}
+
+/// What all writers share before their group is submitted.
+pub(crate) struct Staging {
+    pub open: Option<StagedGroup>,
+    pub sealed: VecDeque<StagedGroup>,
+    pub spare: Vec<Arc<AlignedBuffer>>,
+    /// Cells of finished groups, free once their members have looked.
+    pub spare_cells: VecDeque<Arc<GroupCell>>,
+    pub next_lsn: u64,
+    /// Where the next record goes in the data file.
+    pub tail: u64,
+    /// Every group up to this LSN was written or has failed.
+    pub settled_lsn: u64,
+    /// A thread is writing a group, or has been asked to.
+    pub leader: bool,
+    /// Groups that a leader took and that are not settled.
+    pub in_flight_count: usize,
+    pub settled_waiters: usize,
+    pub buffer_waiters: usize,
+    /// Tasks that wait for a buffer.
+    pub room_wakers: Vec<Waker>,
+    /// Tasks to be woken by a thread that holds nothing; see [`crate::commit::wakes`].
+    pub due_wakes: Vec<Waker>,
+    /// The log thread sleeps and was not woken yet.
+    pub log_thread_rests: bool,
+    /// The log thread runs wakers, which may write and wait for it: it is not to be relied on.
+    pub log_thread_is_out: bool,
+    /// Who may change which key.
+    pub turns: Turns,
+}
+
+impl Staging {
+    pub fn new(next_lsn: u64, tail: u64, spare: Vec<Arc<AlignedBuffer>>) -> Self {
+        Self {
+            open: None,
+            sealed: VecDeque::new(),
+            spare,
+            spare_cells: VecDeque::new(),
+            next_lsn,
+            tail,
+            settled_lsn: next_lsn - 1,
+            leader: false,
+            in_flight_count: 0,
+            settled_waiters: 0,
+            buffer_waiters: 0,
+            room_wakers: Vec::new(),
+            due_wakes: Vec::new(),
+            log_thread_rests: false,
+            log_thread_is_out: false,
+            turns: Turns::default(),
+        }
+    }
+
+    pub fn has_work(&self) -> bool {
+        self.open.is_some() || !self.sealed.is_empty()
+    }
+
+    /// Notes that every group up to `lsn` was written or has failed.
+    pub fn note_settled(&mut self, lsn: u64) {
+        // Groups that are failed before they are handed to the device do not wait for those that
+        // are.
+        self.settled_lsn = self.settled_lsn.max(lsn);
+    }
+
+    pub fn take_oldest(&mut self) -> Option<StagedGroup> {
+        self.sealed.pop_front().or_else(|| self.open.take())
+    }
+
+    /// The first group that a thread waits for, and whether it is the oldest of all.
+    pub fn awaited(&self) -> Option<(bool, &StagedGroup)> {
+        let groups = self.sealed.iter().chain(&self.open).enumerate();
+        let mut awaited = groups.filter(|(_, group)| group.thread_count > 0);
+        awaited.next().map(|(index, group)| (index == 0, group))
+    }
+
+    /// Lets `builder` take the next frames.
+    pub fn open_group(&mut self, builder: GroupBuilder) {
+        let cell = self.renewed_cell().unwrap_or_else(GroupCell::new);
+        let (commit_count, thread_count, is_awaited) = (0, 0, false);
+        let group = StagedGroup { builder, cell, commit_count, thread_count, is_awaited };
+        self.open = Some(group);
+    }
+
+    /// Keeps the cell of a finished group for later.
+    pub fn keep_cell(&mut self, cell: &Arc<GroupCell>) {
+        if self.spare_cells.len() < SPARE_CELLS_MAX {
+            self.spare_cells.push_back(cell.clone());
+        }
+    }
+
+    fn renewed_cell(&mut self) -> Option<Arc<GroupCell>> {
+        for _ in 0..self.spare_cells.len() {
+            let mut cell = self.spare_cells.pop_front()?;
+            if GroupCell::renew(&mut cell) {
+                return Some(cell);
+            }
+            self.spare_cells.push_back(cell);
+        }
+        None
+    }
+}

@@ -1,0 +1,11 @@
+//! The data file and its index: where records are, and the one writer of both. Knows no log.
+
+pub(crate) mod appender;
+pub(crate) mod applier;
+pub(crate) mod entries;
+pub(crate) mod redo;
+pub(crate) mod scan;
+pub(crate) mod store;
+pub(crate) mod table;
+pub(crate) mod tombstones;
+pub(crate) mod verified;

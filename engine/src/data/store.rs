@@ -1,0 +1,171 @@
+//! Records in the data file: reading them in place, and the one place that appends them.
+//!
+//! Invariants:
+//! - Published bytes never change. The map hands out only what the one appender has published.
+//! - A record is returned only if its header and payload match their checksums, or if this process
+//!   wrote it since open (the bytes then come from its own memory).
+//! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and
+//!   written in its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
+
+use uarr_index::KeySource;
+use uarr_layout::checksum::Seed;
+use uarr_layout::record::{
+    CHUNK_HEADER_BYTES, ChunkHeader, Locator, RECORD_HEADER_BYTES, RecordHeader,
+};
+use uarr_layout::{DatabaseId, Defect};
+use uarr_uring::DataMap;
+
+use crate::data::verified::Verified;
+use crate::error::{Error, Result};
+use crate::files::DATA_FILE;
+use crate::options::VerifyPolicy;
+
+/// A record, viewed in place. `bytes` are as many as its header says.
+#[derive(Clone, Copy)]
+pub(crate) struct RecordView<'a> {
+    pub header: &'a RecordHeader,
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordView<'a> {
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        &self.bytes[RECORD_HEADER_BYTES..][..usize::from(self.header.key_bytes.get())]
+    }
+
+    #[inline]
+    pub fn value(self) -> &'a [u8] {
+        &self.bytes[self.header.value_offset()..]
+    }
+}
+
+/// The readers' side of the data file.
+pub(crate) struct RecordStore<M> {
+    map: M,
+    seed: Seed,
+    policy: VerifyPolicy,
+    /// Records from this address on are believed, whatever `verified` says of them.
+    trusted_from: u64,
+    /// Which of the records that were there at open were checked.
+    verified: Verified,
+}
+
+impl<M: DataMap> RecordStore<M> {
+    pub fn new(map: M, database: &DatabaseId, policy: VerifyPolicy, session_start: u64) -> Self {
+        let verified = Verified::new(session_start);
+        let trusted_from = match policy {
+            VerifyPolicy::FirstTouch => session_start,
+            VerifyPolicy::Never => 0,
+            VerifyPolicy::Always => u64::MAX,
+        };
+        Self { map, seed: Seed::new(database), policy, trusted_from, verified }
+    }
+
+    /// The record that `locator` names, checked as the policy asks.
+    #[inline]
+    pub fn record(&self, locator: Locator) -> Result<RecordView<'_>> {
+        let address = locator.address();
+        match self.view(address) {
+            Some(view) if address >= self.trusted_from => Ok(view),
+            Some(view) => self.checked(address, view),
+            None => Err(self.damage(address, None, Defect::Length)),
+        }
+    }
+
+    /// The record that `locator` names, checked in any case.
+    pub fn record_verified(&self, locator: Locator) -> Result<RecordView<'_>> {
+        let address = locator.address();
+        let view = self.view(address);
+        view.ok_or_else(|| self.damage(address, None, Defect::Length))
+            .and_then(|view| self.verify(address, view))
+    }
+
+    /// The key that the record at `locator` seems to have: its header is as written, its payload
+    /// need not be.
+    pub fn seeming_key(&self, locator: Locator) -> Option<&[u8]> {
+        let view = self.view(locator.address())?;
+        view.header.verify_header(self.seed, locator.address()).ok()?;
+        Some(view.key())
+    }
+
+    /// Asks the processor to fetch the first lines of the record.
+    #[inline]
+    pub fn prefetch(&self, locator: Locator) {
+        let address = locator.address();
+        for line in 0..locator.line_count().clamp(1, 4) {
+            self.map.prefetch(address + line * 64);
+        }
+    }
+
+    /// Brings pages ahead of the appends into memory, while appends go on.
+    pub fn prefault(&self, address: u64, bytes: u64) {
+        self.map.prefault(address, bytes);
+    }
+
+    /// Bytes of the data file that are allocated.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.map.allocated_bytes()
+    }
+
+    /// Checks the header of the chunk at `address`.
+    pub fn verify_chunk(&self, address: u64, database: &DatabaseId) -> Result<()> {
+        let bytes = self.map.bytes(address, CHUNK_HEADER_BYTES as usize);
+        let bytes = bytes.ok_or_else(|| self.damage(address, None, Defect::Length))?;
+        match ChunkHeader::load(bytes, database, address) {
+            Ok(_) => Ok(()),
+            Err(defect) => Err(Error::defect(DATA_FILE, address, None, "chunk header", defect)),
+        }
+    }
+
+    #[inline]
+    fn view(&self, address: u64) -> Option<RecordView<'_>> {
+        let rest = self.map.bytes_from(address);
+        let header = RecordHeader::peek(rest)?;
+        let bytes = match rest.get(..header.record_bytes()) {
+            Some(bytes) => bytes,
+            // Records lie in one chunk, but for those longer than that.
+            None => self.map.bytes(address, header.record_bytes())?,
+        };
+        Some(RecordView { header, bytes })
+    }
+
+    /// `view`, if it was checked before or is found sound now.
+    #[inline(never)]
+    fn checked<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
+        if self.policy == VerifyPolicy::FirstTouch && self.verified.contains(address) {
+            return Ok(view);
+        }
+        self.verify(address, view)
+    }
+
+    #[cold]
+    fn verify<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
+        let checked = view
+            .header
+            .verify_header(self.seed, address)
+            .and_then(|()| view.header.verify_payload(view.key(), view.value()));
+        match checked {
+            Ok(()) => {
+                self.verified.insert(address);
+                Ok(view)
+            }
+            Err(defect) => Err(self.damage(address, Some(view.header.lsn.get()), defect)),
+        }
+    }
+
+    #[cold]
+    fn damage(&self, address: u64, lsn: Option<u64>, defect: Defect) -> Error {
+        Error::corrupt(DATA_FILE, address, lsn, "record", defect)
+    }
+}
+
+impl<M: DataMap> KeySource for RecordStore<M> {
+    type Error = Error;
+
+    fn key(&self, payload: u64) -> Result<&[u8]> {
+        match Locator::from_bits(payload) {
+            Some(locator) => Ok(self.record(locator)?.key()),
+            None => Err(self.damage(0, None, Defect::Length)),
+        }
+    }
+}

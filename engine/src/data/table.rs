@@ -1,0 +1,271 @@
+//! A table: one kind of keys, one index from key to newest record.
+
+use std::ops::Bound;
+
+use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex};
+use uarr_layout::record::Locator;
+use uarr_uring::DataMap;
+
+use crate::data::entries::Entries;
+use crate::data::store::RecordStore;
+use crate::error::Result;
+use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
+use crate::limits::TOGETHER_MAX;
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Direction {
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Forward => Self::Backward,
+            Self::Backward => Self::Forward,
+        }
+    }
+}
+
+/// The index of a table.
+pub(crate) struct Table {
+    pub kind: KeyKind,
+    index: Index,
+}
+
+enum Index {
+    Int(IntIndex),
+    Bytes(ByteIndex),
+}
+
+impl Table {
+    /// A table with `entries`, whose keys ascend strictly.
+    pub fn from_entries(kind: KeyKind, hash_seed: u128, entries: Entries) -> Self {
+        let index = match entries {
+            Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&entries)),
+            Entries::Bytes(entries) => {
+                Index::Bytes(ByteIndex::from_sorted(byte_options(hash_seed), entries.iter()))
+            }
+        };
+        Self { kind, index }
+    }
+
+    /// Locator of the newest record of `key`, tombstones included.
+    #[inline]
+    pub fn get<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Result<Option<Locator>> {
+        let bits = match &self.index {
+            Index::Int(index) => int_key(key).and_then(|key| index.get(key)),
+            Index::Bytes(index) => index.get(key, store)?,
+        };
+        Ok(bits.and_then(Locator::from_bits))
+    }
+
+    /// As [`Table::get`] for up to 16 keys, with their cache misses and those of the records, which
+    /// are fetched, overlapping; `out` is as long as `keys`.
+    pub fn get_group<K: AsKey, M: DataMap>(
+        &self,
+        keys: &[K],
+        store: &RecordStore<M>,
+        out: &mut [Option<Locator>],
+    ) -> Result<()> {
+        match &self.index {
+            Index::Int(index) => {
+                let mut ints = [0; TOGETHER_MAX];
+                for (int, key) in ints.iter_mut().zip(keys) {
+                    *int = stored_int(self.kind.encode(key)?.as_ref());
+                }
+                index.get_many(&ints[..keys.len()], |place, bits| {
+                    out[place] = bits.and_then(Locator::from_bits);
+                    out[place].iter().for_each(|locator| store.prefetch(*locator));
+                });
+            }
+            Index::Bytes(index) => {
+                let none = |_| StoredKey::Plain(KeyBytes::Slice(&[]));
+                let mut encoded: [StoredKey<'_>; TOGETHER_MAX] = std::array::from_fn(none);
+                for (encoded, key) in encoded.iter_mut().zip(keys) {
+                    *encoded = self.kind.encode(key)?;
+                }
+                index.prefetch(encoded[..keys.len()].iter().map(StoredKey::as_ref));
+                for (out, key) in out.iter_mut().zip(&encoded) {
+                    *out = index.get(key.as_ref(), store)?.and_then(Locator::from_bits);
+                    out.iter().for_each(|locator| store.prefetch(*locator));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first
+    /// 16.
+    pub fn prefetch<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>) {
+        match &self.index {
+            Index::Int(index) => {
+                let mut ints = [0; 16];
+                let mut count = 0;
+                for (int, key) in ints.iter_mut().zip(keys.by_ref().filter_map(int_key)) {
+                    *int = key;
+                    count += 1;
+                }
+                index.prefetch(&ints[..count]);
+            }
+            Index::Bytes(index) => index.prefetch(keys),
+        }
+    }
+
+    /// Makes the index name new records of `keys`, one after the other. `append` is given the place
+    /// of a key in `keys` and the newest record of the key so far, and returns the new one, which
+    /// can be read then.
+    pub fn append<M: DataMap>(
+        &self,
+        keys: &[&[u8]],
+        store: &RecordStore<M>,
+        mut append: impl FnMut(usize, Option<Locator>) -> Locator,
+    ) {
+        let mut append = |place: usize, present: Option<u64>| {
+            append(place, present.and_then(Locator::from_bits)).bits()
+        };
+        match &self.index {
+            Index::Int(index) => {
+                index.upsert_many(&int_keys(keys)[..keys.len()], append);
+            }
+            Index::Bytes(index) => {
+                if keys.len() > 1 {
+                    index.prefetch(keys.iter().copied());
+                }
+                for (place, key) in keys.iter().enumerate() {
+                    index.upsert(key, store, |present| append(place, present));
+                }
+            }
+        }
+    }
+
+    /// Sets the newest record of `key`.
+    pub fn set<M: DataMap>(&self, key: &[u8], locator: Locator, store: &RecordStore<M>) {
+        match &self.index {
+            Index::Int(index) => index.insert(stored_int(key), locator.bits()),
+            Index::Bytes(index) => index.upsert(key, store, |_| locator.bits()),
+        };
+    }
+
+    /// As [`Table::get`], for writers: a record that cannot be read counts, as far as it can only
+    /// be the key's.
+    pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {
+        let bits = match &self.index {
+            Index::Int(index) => index.get(stored_int(key)),
+            Index::Bytes(index) => index.newest(key, store),
+        };
+        bits.and_then(Locator::from_bits)
+    }
+
+    /// Whether the index leads from `key` to `locator`. Reads no record, so it holds for damaged
+    /// ones too.
+    pub fn leads_to(&self, key: &[u8], locator: Locator) -> bool {
+        match &self.index {
+            Index::Int(index) => {
+                int_key(key).and_then(|key| index.get(key)) == Some(locator.bits())
+            }
+            Index::Bytes(index) => index.leads_to(key, locator.bits()),
+        }
+    }
+
+    /// Whether a lookup of `key` finds `locator` as long as a walk in order does.
+    pub fn is_found(&self, key: &[u8], locator: Locator) -> bool {
+        match &self.index {
+            // One structure serves both.
+            Index::Int(_) => true,
+            Index::Bytes(index) => index.sides_agree(key, locator.bits()),
+        }
+    }
+
+    /// Forgets `key` if its newest record is still `locator`, and tells whether it was.
+    pub fn remove_if<M: DataMap>(
+        &self,
+        key: &[u8],
+        locator: Locator,
+        store: &RecordStore<M>,
+    ) -> Result<bool> {
+        match &self.index {
+            Index::Int(index) => {
+                Ok(int_key(key).is_some_and(|key| index.remove_if(key, locator.bits())))
+            }
+            Index::Bytes(index) => index.remove_if(key, locator.bits(), store),
+        }
+    }
+
+    /// Appends up to `count_max` locators in key order from `from`; fewer only at the end.
+    pub fn scan<M: DataMap>(
+        &self,
+        direction: Direction,
+        from: Bound<&[u8]>,
+        count_max: usize,
+        store: &RecordStore<M>,
+        out: &mut Vec<Locator>,
+    ) {
+        match &self.index {
+            Index::Int(index) => {
+                let from = from.map(stored_int);
+                let mut entries = Vec::with_capacity(count_max);
+                match direction {
+                    Direction::Forward => index.scan(from, count_max, &mut entries),
+                    Direction::Backward => index.scan_rev(from, count_max, &mut entries),
+                }
+                out.extend(entries.iter().filter_map(|(_, bits)| Locator::from_bits(*bits)));
+            }
+            Index::Bytes(index) => {
+                let mut bits = Vec::with_capacity(count_max);
+                let scanned = match direction {
+                    Direction::Forward => index.scan(from, count_max, store, &mut bits),
+                    Direction::Backward => index.scan_rev(from, count_max, store, &mut bits),
+                };
+                scanned.expect("a record that cannot be read is no error of a scan");
+                out.extend(bits.into_iter().filter_map(Locator::from_bits));
+            }
+        }
+    }
+
+    /// Entries of an integer table behind `after`, in order.
+    pub fn int_entries(&self, after: Option<u64>, count_max: usize) -> Option<Vec<(u64, u64)>> {
+        let Index::Int(index) = &self.index else { return None };
+        let mut entries = Vec::with_capacity(count_max);
+        index.scan(after.map_or(Bound::Unbounded, Bound::Excluded), count_max, &mut entries);
+        Some(entries)
+    }
+
+    /// Number of keys, tombstones that are still indexed included.
+    pub fn len(&self) -> usize {
+        match &self.index {
+            Index::Int(index) => index.len(),
+            Index::Bytes(index) => index.len(),
+        }
+    }
+
+    /// Shape of the index for points, and of the ordered one beside it if there are two.
+    pub fn stats(&self) -> (IndexStats, Option<IndexStats>) {
+        match &self.index {
+            Index::Int(index) => (index.stats(), None),
+            Index::Bytes(index) => {
+                let stats = index.stats();
+                (stats.points, stats.ordered)
+            }
+        }
+    }
+}
+
+/// The numbers of up to 16 stored keys of an integer table; zeros behind them.
+fn int_keys(keys: &[&[u8]]) -> [u64; TOGETHER_MAX] {
+    let mut ints = [0; TOGETHER_MAX];
+    for (int, key) in ints.iter_mut().zip(keys) {
+        *int = stored_int(key);
+    }
+    ints
+}
+
+/// The number of a stored key of an integer table.
+fn stored_int(key: &[u8]) -> u64 {
+    int_key(key).expect("keys of integer tables are 8 bytes long")
+}
+
+fn byte_options(hash_seed: u128) -> ByteIndexOptions {
+    ByteIndexOptions { ordered: true, hash_seed }
+}

@@ -1,0 +1,171 @@
+//! Checkpoints: what lets the log be recycled and the database be opened quickly.
+//!
+//! 1. Note the end of the log that is applied: replay will start there (LSN s).
+//! 2. Write the index image while writers go on; it may hold later records too. Deleted keys are
+//!    left out: a deletion after s is in the log that will be replayed.
+//! 3. Pad the data file to a page: from now on no byte before `data_tail` is written again.
+//!    Everything staged by then is settled: applied, and in the log durably (up to LSN e, which
+//!    replay must reach).
+//! 4. Make the data file durable.
+//! 5. Write the superblock: this checkpoint and the one before it.
+//! 6. Release segments and images that only older checkpoints needed.
+//!
+//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot
+//! be written, what the device holds is unknown, whatever the error number: the database is
+//! poisoned. After a failure before the first flush (no room for the image, say) the next
+//! checkpoint tries again, with an image of another number.
+
+use std::sync::atomic::Ordering;
+
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
+use uarr_layout::superblock::Checkpoint;
+use uarr_uring::{Storage, StorageFile};
+
+use crate::checkpoint::root::Root;
+use crate::commit::poison::Fuse;
+use crate::commit::wakes::{Place, Wakes};
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result, attempted};
+use crate::files::{list_images, remove_old_images};
+use crate::sync::lock;
+
+impl<S: Storage> Core<S> {
+    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come
+    /// after.
+    pub fn checkpoint(&self, closing: bool) -> Result<()> {
+        let fuse = Fuse::new(self, "a checkpoint");
+        // A task that is to be woken meanwhile may want the lock that a checkpoint holds.
+        let mut wakes = Wakes::new(Place::LogThread);
+        let taken = self.checkpoint_with(closing, &mut wakes);
+        fuse.defuse();
+        self.hand_on(&mut wakes);
+        self.run_due_wakes();
+        taken
+    }
+
+    fn checkpoint_with(&self, closing: bool, wakes: &mut Wakes) -> Result<()> {
+        let mut root = lock(&self.root);
+        self.health.check_root()?;
+        if closing {
+            self.sync_with(wakes)?;
+        }
+        let start = self.log_end();
+        let newest = root.block.checkpoints[0];
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let unchanged = start.lsn == newest.lsn.get() && self.last_lsn_staged() == start.lsn;
+        let checkpoint = if unchanged && newest.number.get() > 0 {
+            newest
+        } else {
+            let (number, (image_bytes, entry_count)) = self.with_way_made(|| {
+                let number = self.give_image_number(&mut root)?;
+                Ok((number, self.write_image(number, &root.block)?))
+            })?;
+            let data_tail = self.seal_data_page(wakes)?;
+            // Everything staged before the page was sealed is durable in the log now.
+            let end_lsn = self.durable_lsn.load(Ordering::Acquire);
+            self.make_data_durable()?;
+            Checkpoint {
+                number: number.into(),
+                lsn: start.lsn.into(),
+                segment: start.segment.into(),
+                offset: start.offset.into(),
+                data_tail: data_tail.into(),
+                end_lsn: end_lsn.into(),
+                image_bytes: image_bytes.into(),
+                entry_count: entry_count.into(),
+            }
+        };
+        let next_lsn = lock(&self.staging).next_lsn;
+        let written = root.write(|block| {
+            if checkpoint.number != newest.number {
+                block.checkpoints = [checkpoint, newest];
+            }
+            block.closed = u32::from(closing).into();
+            block.next_lsn = next_lsn.into();
+        });
+        written.map_err(|error| self.judge(Error::io("cannot write the superblock", error)))?;
+        if closing {
+            self.health.note_closed();
+        }
+        self.counters.checkpoint_count.fetch_add(1, Ordering::Relaxed);
+        self.counters.checkpoint_log_bytes.store(log_bytes, Ordering::Relaxed);
+        self.counters.recovered_log_bytes.store(0, Ordering::Relaxed);
+        let older = root.block.checkpoints[1];
+        self.segments.release_before(older.segment.get().max(1));
+        if closing {
+            self.give_back_space();
+        }
+        remove_old_images(&self.storage, &[checkpoint.number.get(), older.number.get()])
+    }
+
+    /// Whether the log has grown enough since the last checkpoint.
+    pub fn checkpoint_due(&self) -> bool {
+        self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
+    }
+
+    /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as
+    /// much log as should be there. Otherwise a program that is killed and started again for ever
+    /// would fill the disk.
+    pub fn checkpoint_if_overdue(&self) -> Result<()> {
+        if self.log_bytes_since_checkpoint() < self.checkpoint_step_bytes().saturating_mul(2) {
+            return Ok(());
+        }
+        match self.checkpoint(false) {
+            // There is room enough to go on without one.
+            Err(error) if error.kind() == ErrorKind::NoSpace && self.health.poison().is_none() => {
+                Ok(())
+            }
+            // No caller has the database yet that could be poisoned.
+            Err(error) if self.health.poison().is_some() => {
+                let what = format!("opening has to take a checkpoint, which failed: {error}");
+                Err(Error::new(ErrorKind::Io, what))
+            }
+            taken => taken,
+        }
+    }
+
+    fn log_bytes_since_checkpoint(&self) -> u64 {
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let since = log_bytes - self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
+        since + self.counters.recovered_log_bytes.load(Ordering::Relaxed)
+    }
+
+    fn checkpoint_step_bytes(&self) -> u64 {
+        self.options.checkpoint_log_bytes.max(2 * 16 * self.table.len() as u64)
+    }
+
+    fn last_lsn_staged(&self) -> u64 {
+        lock(&self.staging).next_lsn - 1
+    }
+
+    /// A number for an image: above all that were ever tried, even by a checkpoint that failed.
+    fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
+        let present = list_images(&self.storage)?.last().copied().unwrap_or(0);
+        let number =
+            present.max(root.image_number_tried).max(root.block.checkpoints[0].number.get()) + 1;
+        root.image_number_tried = number;
+        Ok(number)
+    }
+
+    /// Moves the tail to the next page and returns it; everything staged before is settled.
+    fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
+        let data_tail = {
+            let mut staging = lock(&self.staging);
+            staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
+            staging.tail
+        };
+        self.sync_with(wakes)?;
+        {
+            // Only if the file was cut from outside while the database was closed.
+            let _space = lock(&self.space);
+            self.grow_data(data_tail)?;
+        }
+        lock(&self.applier).appender.pad_to(data_tail);
+        Ok(data_tail)
+    }
+
+    fn make_data_durable(&self) -> Result<()> {
+        let failed = |error| self.judge(Error::io("cannot make the data file durable", error));
+        self.data_file.make_durable().map_err(attempted).map_err(failed)
+    }
+}

@@ -1,0 +1,308 @@
+//! Background work, one step at a time.
+//!
+//! Every job is a step that looks at the state, does one bounded piece and says whether there was
+//! something to do. Small threads drive the steps in production; tests drive them by hand.
+//! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written
+//!   pages on their way to the device, memory for the index, surplus segments.
+//! - *checkpointer*: a checkpoint when the log has grown enough.
+//! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first
+//!   databases full ones when they take half of the buffers, all when their interval is over.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use uarr_layout::geometry::align_up_u64;
+use uarr_uring::{Storage, StorageFile};
+
+use crate::commit::lead::Stint;
+use crate::commit::wakes::Wakes;
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
+use crate::log::zeros::falls_behind;
+use crate::options::Durability;
+use crate::sync::lock;
+
+/// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint
+/// flushes.
+const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
+/// How long a thread rests without being woken, and after a failure.
+pub(crate) const REST: Duration = Duration::from_millis(500);
+
+/// Rest between two pieces of a segment that is ahead of the log, 16 MiB a second.
+const AT_LEISURE: Duration = Duration::from_millis(4);
+/// Rest between two pieces of one that falls behind, about 200 MiB a second.
+const CATCHING_UP: Duration = Duration::from_micros(250);
+
+/// How long the log must not have grown until surplus segments are given back.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
+
+/// What an index image takes for an entry, on average and at the most for integer keys, and
+/// besides.
+const IMAGE_ENTRY_BYTES: u64 = 32;
+const IMAGE_BYTES_MIN: u64 = 1 << 20;
+
+/// Since when the log has had that many bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quiet {
+    log_bytes: u64,
+    since: Duration,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done, and there may be more.
+    More,
+    /// Something was done, and the rest is better done this much later.
+    Leisure(Duration),
+}
+
+/// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
+/// and make it themselves if need be, as soon as what may be staged might not fit into the active
+/// one; an eighth of a segment is for what else may hold the keeper up.
+fn room_in_time(remaining: u64, staged_bytes_max: u64, segment_bytes: u64) -> u64 {
+    remaining.saturating_sub(staged_bytes_max + segment_bytes / 8)
+}
+
+/// When to go on with a segment of which `left` bytes are to be written while the log takes
+/// `in_time` more.
+fn pace(left: u64, in_time: u64) -> Step {
+    match left {
+        0 => Step::More,
+        left if falls_behind(left, in_time) => Step::More,
+        left if in_time < left + left / 4 => Step::Leisure(CATCHING_UP),
+        _ => Step::Leisure(AT_LEISURE),
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// Wakes the threads that have something to do.
+    pub fn wake_background(&self) {
+        if self.needs_next_segment() {
+            self.keeper.raise();
+        }
+        if self.checkpoint_due() {
+            self.checkpointer.raise();
+        }
+    }
+
+    /// Does one piece of background work. `false`: there was nothing to do.
+    pub fn step(&self) -> Result<bool> {
+        let write = match self.options.durability {
+            Durability::Interval(_) => lock(&self.staging).has_work(),
+            Durability::Manual => self.has_urgent_group(&lock(&self.staging)),
+            Durability::Sync => false,
+        };
+        if write {
+            self.write_oldest(Stint::Turn, &mut Wakes::default())?;
+            return Ok(true);
+        }
+        let is_idle = self.step_space()? == Step::Idle && self.step_checkpoint()? == Step::Idle;
+        Ok(!is_idle)
+    }
+
+    pub fn keep_space(&self) {
+        self.repeat(&self.keeper, |core| {
+            let step = core.step_space()?;
+            // The memory of the process is no part of what steps are made of: these can be
+            // repeated.
+            Ok(if uarr_index::prepare_memory() { Step::More } else { step })
+        });
+    }
+
+    pub fn step_checkpoint(&self) -> Result<Step> {
+        if !self.checkpoint_due() || self.health.check().is_err() {
+            return Ok(Step::Idle);
+        }
+        self.checkpoint(false)?;
+        Ok(Step::More)
+    }
+
+    fn step_space(&self) -> Result<Step> {
+        if self.health.check().is_err() {
+            return Ok(Step::Idle);
+        }
+        let tail = lock(&self.staging).tail;
+        if self.note_lack(self.grow_ahead(tail))?
+            || self.prefault_ahead(tail)
+            || self.write_back(tail)?
+        {
+            return Ok(Step::More);
+        }
+        if self.needs_next_segment()
+            && (self.segments.have_started() || self.has_room_ahead(self.segments.regular_bytes()))
+        {
+            return self.note_lack(self.prepare_ahead());
+        }
+        match self.trim_segments(self.rests())? {
+            true => Ok(Step::More),
+            false => Ok(Step::Idle),
+        }
+    }
+
+    /// Whether `bytes` may be taken before they are needed: the log's next segment and the next
+    /// checkpoint's image find room all the same.
+    fn has_room_ahead(&self, bytes: u64) -> bool {
+        if self.storage.now() < *lock(&self.ahead_from) {
+            return false;
+        }
+        let image_bytes = self.table.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
+        let kept_bytes = self.segments.regular_bytes() + image_bytes;
+        // Where the file system does not say, trying shows.
+        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
+        free_bytes >= bytes.saturating_add(kept_bytes)
+    }
+
+    /// After a lack of room that only trying shows (a quota, say) nothing is done ahead for a
+    /// while: each attempt takes for a moment what there is.
+    fn note_lack<T>(&self, done: Result<T>) -> Result<T> {
+        if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace) {
+            *lock(&self.ahead_from) = self.storage.now() + RESTS_AFTER;
+        }
+        done
+    }
+
+    fn needs_next_segment(&self) -> bool {
+        self.segments.need_next(self.options.segment_age.is_some())
+    }
+
+    /// Whether the log has not grown for a while.
+    fn rests(&self) -> bool {
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let now = self.storage.now();
+        let mut quiet = lock(&self.quiet);
+        if quiet.log_bytes != log_bytes {
+            *quiet = Quiet { log_bytes, since: now };
+        }
+        now.saturating_sub(quiet.since) >= RESTS_AFTER
+    }
+
+    /// Removes a segment that is not worth keeping, if there is one.
+    fn trim_segments(&self, is_at_rest: bool) -> Result<bool> {
+        if is_at_rest {
+            let _staging = lock(&self.staging);
+            self.segments.release_ready();
+        }
+        let trimmed = self.segments.trim(&self.storage, is_at_rest);
+        trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
+    }
+
+    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
+    /// used again, or removed, when it is opened.
+    pub fn give_back_space(&self) {
+        let _space = lock(&self.space);
+        let _ = self.segments.abandon_unfinished(&self.storage);
+        while self.trim_segments(true).unwrap_or(false) {}
+    }
+
+    /// Goes on with the next segment, only so fast that it is ready before the active one is full:
+    /// the device belongs to commits.
+    fn prepare_ahead(&self) -> Result<Step> {
+        let _space = lock(&self.space);
+        if !self.needs_next_segment() {
+            return Ok(Step::More);
+        }
+        let in_time = room_in_time(
+            self.segments.active_room(),
+            self.staged_bytes_max,
+            self.segments.regular_bytes(),
+        );
+        let left = self
+            .segments
+            .prepare_piece(&self.storage, in_time)
+            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
+        Ok(pace(left, in_time))
+    }
+
+    fn grow_ahead(&self, tail: u64) -> Result<bool> {
+        let wanted = tail + self.chunk_bytes / 2;
+        let growth_bytes = align_up_u64(wanted, self.chunk_bytes);
+        let growth_bytes = growth_bytes.saturating_sub(self.store.allocated_bytes());
+        if growth_bytes == 0
+            || wanted <= self.store.allocated_bytes()
+            || wanted > self.reserved_bytes
+            || !self.has_room_ahead(growth_bytes)
+        {
+            return Ok(false);
+        }
+        let _space = lock(&self.space);
+        self.grow_data(wanted)?;
+        Ok(true)
+    }
+
+    fn prefault_ahead(&self, tail: u64) -> bool {
+        let done = self.prefaulted.load(Ordering::Relaxed).max(tail);
+        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(self.store.allocated_bytes());
+        let piece = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
+        if piece == 0 {
+            // At the end of the file there is nothing to bring in; do not ask again at once.
+            self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
+            return false;
+        }
+        self.store.prefault(done, piece);
+        self.prefaulted.store(done + piece, Ordering::Relaxed);
+        true
+    }
+
+    /// Has written pages handed to the device. It promises nothing and takes no error away: one of
+    /// these pages comes out at the next flush, which is final.
+    fn write_back(&self, tail: u64) -> Result<bool> {
+        let start = self.written_back.load(Ordering::Relaxed);
+        if tail < start + 2 * WRITE_BACK_PIECE_BYTES {
+            return Ok(false);
+        }
+        self.data_file
+            .start_write_back(start, WRITE_BACK_PIECE_BYTES)
+            .map_err(|error| Error::io("cannot write back the data file", error))?;
+        self.written_back.store(start + WRITE_BACK_PIECE_BYTES, Ordering::Relaxed);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT_BYTES: u64 = 64 << 20;
+    const STAGED_BYTES_MAX: u64 = 2 << 20;
+
+    /// Bytes of the next segment that a writer has to zero itself when the log takes
+    /// `bytes_per_second`, and the keeper is held up for `held_up` once, in the middle. Pieces take
+    /// what a device of 400 MiB a second takes.
+    fn left_to_writers(bytes_per_second: u64, held_up: Duration) -> u64 {
+        const PIECE_BYTES: u64 = 64 << 10;
+        const PIECE_TIME: Duration = Duration::from_micros(160);
+        let (mut now, mut left) = (Duration::ZERO, SEGMENT_BYTES);
+        let mut is_held_up = false;
+        loop {
+            let used = (now.as_secs_f64() * bytes_per_second as f64) as u64;
+            let remaining = SEGMENT_BYTES.saturating_sub(used);
+            if left == 0 || remaining < STAGED_BYTES_MAX {
+                return left;
+            }
+            if left < SEGMENT_BYTES / 2 && !std::mem::replace(&mut is_held_up, true) {
+                now += held_up;
+                continue;
+            }
+            left -= PIECE_BYTES;
+            now += PIECE_TIME;
+            let in_time = room_in_time(remaining, STAGED_BYTES_MAX, SEGMENT_BYTES);
+            if let Step::Leisure(rest) = pace(left, in_time) {
+                now += rest;
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_is_ready_before_writers_ask_for_it_at_any_rate_that_leaves_time() {
+        for mib_per_second in [1, 5, 10, 12, 14, 15, 16, 18, 20, 30, 50, 80, 100, 150] {
+            for held_up in [Duration::ZERO, Duration::from_millis(40)] {
+                let left = left_to_writers(mib_per_second << 20, held_up);
+                assert_eq!(left, 0, "at {mib_per_second} MiB a second, held up for {held_up:?}");
+            }
+        }
+    }
+}

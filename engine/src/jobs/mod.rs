@@ -1,0 +1,6 @@
+//! Background work.
+
+pub(crate) mod checkpoint;
+pub(crate) mod keeper;
+pub(crate) mod log_thread;
+pub(crate) mod threads;

@@ -1,0 +1,170 @@
+//! The background threads of a database: started together, ended together.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
+
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::keeper::{REST, Step};
+use crate::sync::{Signal, lock};
+
+/// What one thread does.
+type Job<S> = (&'static str, fn(&Core<S>));
+
+/// The threads of a database.
+pub(crate) struct Threads {
+    ids: Vec<ThreadId>,
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    /// Starts the keeper, the checkpointer and the log thread: all of them, or after an error none.
+    pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
+        Self::start_by(core, |name, run| std::thread::Builder::new().name(name.into()).spawn(run))
+    }
+
+    fn start_by<S: Storage>(
+        core: &Arc<Core<S>>,
+        spawn: impl Fn(&str, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
+    ) -> Result<Self> {
+        let jobs: [Job<S>; 3] = [
+            ("uarr-keeper", Core::keep_space),
+            ("uarr-checkpoint", |core| core.repeat(&core.checkpointer, Core::step_checkpoint)),
+            ("uarr-log", Core::keep_log),
+        ];
+        let mut threads = Self { ids: Vec::new(), running: Mutex::default() };
+        for (name, job) in jobs.into_iter().filter(|_| core.options.background) {
+            let shared = core.clone();
+            match spawn(name, Box::new(move || watch(&shared, name, job))) {
+                Ok(thread) => {
+                    threads.ids.push(thread.thread().id());
+                    lock(&threads.running).push(thread);
+                }
+                Err(error) => {
+                    core.begin_closing();
+                    threads.stop(core);
+                    return Err(Error::io(format!("cannot start thread {name}"), error));
+                }
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Forgets them, in a process that was forked off theirs. Takes no lock.
+    pub fn forget(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::forget(std::mem::take(running));
+    }
+
+    /// Whether the calling thread is one of them.
+    pub fn include_caller(&self) -> bool {
+        self.ids.contains(&std::thread::current().id())
+    }
+
+    /// Waits for the threads, which end because the database is closing. A thread does not wait for
+    /// itself: called by one of them, which runs a waker, that one ends when the waker returns.
+    pub fn stop<S: Storage>(&self, core: &Core<S>) {
+        assert!(core.health.is_closing(), "threads end only then");
+        core.keeper.raise();
+        core.checkpointer.raise();
+        let threads = std::mem::take(&mut *lock(&self.running));
+        let caller = std::thread::current().id();
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != caller) {
+            // A panic was caught in the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs `job`. A panic poisons the database: what the thread was for is not done any more.
+fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
+    let poison = || {
+        core.poison_by(&Error::new(
+            ErrorKind::Io,
+            format!("the background thread {name} panicked"),
+        ));
+    };
+    // Again, to wake tasks for threads that may not run wakers, until the database is closed.
+    for _ in 0..2 {
+        if catch_unwind(AssertUnwindSafe(|| job(core))).is_ok() {
+            break;
+        }
+        poison();
+    }
+    core.run_due_wakes();
+}
+
+impl<S: Storage> Core<S> {
+    /// Repeats `step`, resting on `signal` when there is nothing to do.
+    pub fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
+        while !self.health.is_closing() {
+            match step(self) {
+                Ok(Step::More) => *lock(&self.background_error) = None,
+                Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
+                Ok(Step::Idle) => signal.wait(REST),
+                Err(error) => {
+                    // A writer gets the lack of room itself, a failed flush has poisoned the
+                    // database; `stats` shows the rest until a later attempt succeeds.
+                    *lock(&self.background_error) = Some(error);
+                    signal.wait(REST);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use uarr_uring::Memory;
+
+    use super::*;
+    use crate::options::Options;
+
+    fn open(disk: &Memory) -> Result<Arc<Core<Memory>>> {
+        let options = Options {
+            segment_bytes: 1 << 18,
+            chunk_bytes: 1 << 16,
+            address_space_bytes: 1 << 26,
+            ..Options::default()
+        };
+        crate::recovery::open::open(disk.clone(), options, "memory".into()).map(Arc::new)
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_leaves_none_and_no_lock() {
+        let disk = Memory::new();
+        for count in 0..3 {
+            let core = open(&disk).unwrap();
+            let left = AtomicUsize::new(count);
+            let started = Threads::start_by(&core, |_, run| {
+                match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                {
+                    Ok(_) => Ok(std::thread::spawn(run)),
+                    Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+            assert!(started.is_err_and(|error| error.to_string().contains("thread uarr-")));
+            assert_eq!(Arc::strong_count(&core), 1, "{count} threads were started and have ended");
+        }
+        let core = open(&disk).unwrap();
+        let threads = Threads::start(&core).unwrap();
+        assert_eq!(threads.ids.len(), 3);
+        core.begin_closing();
+        threads.stop(&core);
+    }
+
+    #[test]
+    fn a_thread_that_panics_poisons_the_database() {
+        let core = open(&Memory::new()).unwrap();
+        watch(&core, "uarr-test", |_| std::panic::resume_unwind(Box::new("a test")));
+        let poison = core.health.poison().expect("the database is poisoned");
+        assert!(poison.to_string().contains("uarr-test"), "{poison}");
+        assert!(core.sync().is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! Frames on their way into a group, and the group as the device has it.
+//!
+//! ```text
+//! GroupBuilder buffer   [ kept for a segment header | group header | frame | frame | .. zeros ]
+//! ```
+//! A group is one write. The segment header, when a segment is begun, travels in the same write.
+
+use std::sync::Arc;
+
+use uarr_layout::frame::{Frame, Frames};
+use uarr_layout::geometry::align_up;
+use uarr_layout::group::GROUP_HEADER_BYTES;
+use uarr_uring::AlignedBuffer;
+
+use crate::log::position::LogPosition;
+
+/// A group takes no more frames when the values that its patches lead to have more bytes than this.
+const RESULT_BYTES_MAX: usize = 16 << 20;
+
+/// Frames on their way into a group.
+pub(crate) struct GroupBuilder {
+    pub buffer: Arc<AlignedBuffer>,
+    /// Where the group header goes: the block size of the log.
+    pub start: usize,
+    pub end: usize,
+    pub frames_crc: u32,
+    pub first_lsn: u64,
+    pub record_count: u32,
+    /// What the patches among the frames lead to, in their order, for whoever applies them.
+    pub results: Vec<Box<[u8]>>,
+    result_bytes: usize,
+}
+
+impl GroupBuilder {
+    /// An empty group in `buffer`, which nobody else holds. What is in it does not matter: every
+    /// byte that goes to the device is written before.
+    pub fn new(buffer: Arc<AlignedBuffer>, block_bytes: usize, first_lsn: u64) -> Self {
+        let end = block_bytes + GROUP_HEADER_BYTES;
+        Self {
+            buffer,
+            start: block_bytes,
+            end,
+            frames_crc: 0,
+            first_lsn,
+            record_count: 0,
+            results: Vec::new(),
+            result_bytes: 0,
+        }
+    }
+
+    /// Bytes of buffer that a group with `frame_bytes` of frames needs.
+    pub fn buffer_bytes(block_bytes: usize, frame_bytes: usize) -> usize {
+        block_bytes + align_up(GROUP_HEADER_BYTES + frame_bytes, block_bytes)
+    }
+
+    pub fn has_room_for(&self, frame_bytes: usize) -> bool {
+        self.end + frame_bytes <= self.buffer.len() && self.result_bytes <= RESULT_BYTES_MAX
+    }
+
+    /// Bytes of the buffer.
+    pub fn buffer_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes that the group takes in the log, without a segment header.
+    pub fn log_bytes(&self) -> u64 {
+        match self.record_count {
+            0 => 0,
+            _ => align_up(self.end - self.start, self.start) as u64,
+        }
+    }
+
+    pub fn last_lsn(&self) -> u64 {
+        self.first_lsn + u64::from(self.record_count) - 1
+    }
+
+    /// The buffer of a group that is not written after all.
+    pub fn into_buffer(self) -> Arc<AlignedBuffer> {
+        self.buffer
+    }
+
+    /// Adds frames, whose LSNs are the next ones.
+    pub fn push(&mut self, frames: &[Frame<'_>]) {
+        let buffer = Arc::get_mut(&mut self.buffer).expect("a group being built is not shared");
+        for frame in frames {
+            assert_eq!(frame.header.lsn.get(), self.first_lsn + u64::from(self.record_count));
+            let bytes = frame.len_in_log();
+            frame.store(&mut buffer[self.end..self.end + bytes]);
+            self.frames_crc = frame.header.extend_crc(self.frames_crc);
+            self.end += bytes;
+            self.record_count += 1;
+        }
+    }
+
+    /// Keeps what the patch that was just added leads to.
+    pub fn keep_result(&mut self, result: &[u8]) {
+        self.results.push(result.into());
+        self.result_bytes += result.len();
+    }
+}
+
+/// A group that was handed to the device.
+pub(crate) struct Submitted {
+    /// What the device's answer will name.
+    pub ticket: u64,
+    /// The same buffer the device reads.
+    pub buffer: Arc<AlignedBuffer>,
+    /// End of the frames in it.
+    pub end: usize,
+    /// The place behind the group.
+    pub position: LogPosition,
+    pub results: Vec<Box<[u8]>>,
+}
+
+impl Submitted {
+    /// The frames, as the kernel may be reading them too, patches with their results.
+    pub fn frames(&self, block_bytes: usize) -> impl Iterator<Item = Frame<'_>> {
+        let mut results = self.results.iter();
+        let frames = Frames::new(&self.buffer[block_bytes + GROUP_HEADER_BYTES..self.end]);
+        frames.map(move |frame| {
+            let mut frame = frame.expect("frames of a group that was just built are whole");
+            if frame.patch().is_some() {
+                frame.result = results.next().map(|result| &**result);
+            }
+            frame
+        })
+    }
+}

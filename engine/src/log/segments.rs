@@ -1,0 +1,613 @@
+//! Log segments as files: names, preparation ahead of use, recycling.
+//!
+//! Life of a segment:
+//! 1. *ready*: allocated, written with zeros or recycled, durable under the number it will have.
+//!    Zeros are needed: a write to blocks that are only allocated is durable no earlier than the
+//!    file system's journal, which a file system that shuts down may lose although it said that the
+//!    write was durable;
+//! 2. *active*: the log appends to it; 3. *sealed*: full, needed by a kept checkpoint;
+//! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the
+//!    pool is full.
+//!
+//! Room is there before a group is staged. Everything staged and not submitted fits, in order, into
+//! the active segment and the ready ones, because one of these holds ([`Segments::have_room`]):
+//! - all of it fits into the active segment, or into one ready segment: wherever the log moves on,
+//!   the rest fits;
+//! - there are two ready segments for each large group, and one more. Small groups between two
+//!   large ones fit into one segment, as all small ones together do; so does each large group. This
+//!   also bounds the ready ones: large groups gather only while the first condition holds for them,
+//!   else there is one at a time.
+//!
+//! A group that is longer than a regular segment gets one of its own, which is removed when it is
+//! released.
+//!
+//! Numbers rise and are never used twice, so nothing left in a recycled file is ever taken for new:
+//! segment and group headers carry the number they were written under.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use uarr_uring::{OpenMode, Storage, StorageFile};
+
+use crate::error::attempted;
+use crate::files::{WAL_DIR, segment_path};
+use crate::log::segment::Segment;
+use crate::log::zeros::{
+    HURRIED_PIECE_BYTES, PIECE_BYTES, Unfinished, advance, begin, falls_behind, give_up,
+    remove_unfinished,
+};
+use crate::sync::lock;
+
+/// Free segments beyond this many are removed.
+const FREE_COUNT_MAX: usize = 8;
+/// When the database rests or is closed, that many segments are kept besides those that hold the
+/// log.
+const SPARE_COUNT_AT_REST: usize = 1;
+/// Large groups, each in memory of its own, gather up to this many bytes.
+const LARGE_STAGED_BYTES_MAX: u64 = 16 << 20;
+/// The next segment is made when this part of the active one is used: a database that is written to
+/// now and then needs none.
+const BEGUN_PART: u64 = 16;
+/// The segments that are not active, and what others than the leader may know of the one that is.
+pub(crate) struct Segments<F> {
+    pool: Mutex<Pool<F>>,
+    unfinished: Mutex<Option<Unfinished<F>>>,
+    ready_count: AtomicUsize,
+    /// Bytes left in the active segment. Changed under the lock of `pool`.
+    active_room: AtomicU64,
+    /// Bytes of groups that were staged, and of those that were then submitted or dropped. Both
+    /// only grow.
+    staged_bytes: AtomicU64,
+    submitted_bytes: AtomicU64,
+    /// Groups larger than a pooled buffer, and their bytes in memory, from staging until they are
+    /// settled.
+    large_count: AtomicUsize,
+    large_bytes: AtomicU64,
+    regular_bytes: u64,
+}
+
+/// What is to find room in the log: a group, behind all that were staged before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    /// Bytes of the group, with a segment header before it.
+    pub bytes: u64,
+    /// Whether it is larger than a pooled buffer.
+    pub is_large: bool,
+}
+
+struct Pool<F> {
+    ready: VecDeque<Segment<F>>,
+    sealed: Vec<u64>,
+    /// Sealed or free ones that are not of regular size: not worth keeping.
+    odd: BTreeSet<u64>,
+    free: Vec<u64>,
+    next_number: u64,
+}
+
+impl<F> Pool<F> {
+    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt
+    /// that failed may have left a file under it.
+    fn give_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+}
+
+impl<F: StorageFile> Segments<F> {
+    /// `present` are the numbers of all segment files, `needed` those that a kept checkpoint may
+    /// read, `active` the one being written; others were prepared but never begun, or are not
+    /// needed any more.
+    pub fn new(
+        present: &[u64],
+        needed: RangeInclusive<u64>,
+        active: u64,
+        regular_bytes: u64,
+    ) -> Self {
+        let next_number = present.iter().copied().max().unwrap_or(0).max(active) + 1;
+        let others = present.iter().copied().filter(|number| *number != active);
+        let (sealed, free) = others.partition::<Vec<_>, _>(|number| needed.contains(number));
+        let (ready, odd) = (VecDeque::new(), BTreeSet::new());
+        let pool = Pool { ready, sealed, odd, free, next_number };
+        let (pool, unfinished) = (Mutex::new(pool), Mutex::new(None));
+        Self {
+            pool,
+            unfinished,
+            ready_count: AtomicUsize::new(0),
+            active_room: AtomicU64::new(0),
+            staged_bytes: AtomicU64::new(0),
+            submitted_bytes: AtomicU64::new(0),
+            large_count: AtomicUsize::new(0),
+            large_bytes: AtomicU64::new(0),
+            regular_bytes,
+        }
+    }
+
+    /// Size of most segments.
+    pub fn regular_bytes(&self) -> u64 {
+        self.regular_bytes
+    }
+
+    /// How many segments are ready; read without a lock on the commit path.
+    pub fn ready_count(&self) -> usize {
+        self.ready_count.load(Ordering::Acquire)
+    }
+
+    /// Bytes left in the active segment.
+    pub fn active_room(&self) -> u64 {
+        self.active_room.load(Ordering::Acquire)
+    }
+
+    /// Notes how many bytes are left in the active segment.
+    pub fn note_active_room(&self, bytes: u64) {
+        self.active_room.store(bytes, Ordering::Release);
+    }
+
+    /// Notes that staged groups have grown by `bytes`. The caller holds the staging area.
+    pub fn note_staged(&self, bytes: u64) {
+        self.staged_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a group of `bytes` was written, which leaves `active_room`.
+    pub fn note_submitted(&self, bytes: u64, active_room: u64) {
+        let _pool = self.pool();
+        self.note_active_room(active_room);
+        self.note_dropped(bytes);
+    }
+
+    /// Notes that a staged group of `bytes` will not be written.
+    pub fn note_dropped(&self, bytes: u64) {
+        self.submitted_bytes.fetch_add(bytes, Ordering::Release);
+    }
+
+    /// Notes that a large group takes `bytes` of memory. The caller holds the staging area.
+    pub fn note_large(&self, bytes: u64) {
+        self.large_count.fetch_add(1, Ordering::Relaxed);
+        self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a large group is settled. The caller holds the staging area.
+    pub fn note_large_settled(&self, bytes: u64) {
+        self.large_count.fetch_sub(1, Ordering::Relaxed);
+        self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether any large group is staged or in flight.
+    pub fn have_large(&self) -> bool {
+        self.large_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a large group of `bytes` may be staged now: alone, or with others while one segment
+    /// holds them all with the `small_bytes_max` of small groups that may gather around them.
+    pub fn admit_large(&self, bytes: u64, small_bytes_max: u64) -> bool {
+        let large_bytes = self.large_bytes.load(Ordering::Relaxed) + bytes;
+        let all_bytes = self.unsubmitted_bytes() + bytes + small_bytes_max;
+        !self.have_large()
+            || (large_bytes <= LARGE_STAGED_BYTES_MAX && all_bytes <= self.regular_bytes)
+    }
+
+    /// Bytes that are staged and not submitted.
+    fn unsubmitted_bytes(&self) -> u64 {
+        // Read in this order the difference is never too small: what is submitted was staged
+        // before.
+        let submitted = self.submitted_bytes.load(Ordering::Acquire);
+        self.staged_bytes.load(Ordering::Relaxed) - submitted
+    }
+
+    /// Whether `demand`, behind all that is staged, is sure to find room. The caller holds the
+    /// staging area, or the lock under which segments are made.
+    pub fn have_room(&self, demand: Demand) -> bool {
+        let needed = self.unsubmitted_bytes() + demand.bytes;
+        let is_small = !demand.is_large && !self.have_large();
+        if self.active_room() >= needed || (is_small && self.ready_count() > 0) {
+            return true;
+        }
+        // Read one after the other these need not belong together: only under the lock is it
+        // certain that there is no room, and a writer that hears so makes a whole segment.
+        let pool = self.pool();
+        let needed = self.unsubmitted_bytes() + demand.bytes;
+        let large_count = self.large_count.load(Ordering::Relaxed) + usize::from(demand.is_large);
+        self.active_room() >= needed
+            || pool.ready.iter().any(|segment| segment.bytes >= needed)
+            || (demand.bytes <= self.regular_bytes && pool.ready.len() > 2 * large_count)
+    }
+
+    /// Whether the log has come so far that the next segment should be made; `ages` if segments are
+    /// left for their age.
+    pub fn need_next(&self, ages: bool) -> bool {
+        let begun_bytes = if ages { 1 } else { self.regular_bytes / BEGUN_PART };
+        self.ready_count() == 0
+            && self.submitted_bytes.load(Ordering::Relaxed) > 0
+            && self.active_room().saturating_add(begun_bytes) <= self.regular_bytes
+    }
+
+    /// Takes the next ready segment of at least `bytes`, which is the active one from now on.
+    /// Smaller ones before it become free: numbers are used in order.
+    pub fn take(&self, bytes: u64) -> Option<Segment<F>> {
+        let mut pool = self.pool();
+        let index = pool.ready.iter().position(|segment| segment.bytes >= bytes)?;
+        let skipped: Vec<_> = pool.ready.drain(..index).collect();
+        for segment in skipped {
+            self.release(&mut pool, segment.number, segment.bytes);
+        }
+        let taken = pool.ready.pop_front()?;
+        self.note_active_room(taken.bytes);
+        self.ready_count.store(pool.ready.len(), Ordering::Release);
+        Some(taken)
+    }
+
+    /// Remembers that segment `number`, which has `bytes`, is full.
+    pub fn seal(&self, number: u64, bytes: u64) {
+        let mut pool = self.pool();
+        pool.sealed.push(number);
+        if bytes != self.regular_bytes {
+            pool.odd.insert(number);
+        }
+    }
+
+    fn release(&self, pool: &mut Pool<F>, number: u64, bytes: u64) {
+        pool.free.push(number);
+        if bytes != self.regular_bytes {
+            pool.odd.insert(number);
+        }
+    }
+
+    /// Segments before `first_needed` are no longer needed.
+    pub fn release_before(&self, first_needed: u64) {
+        let mut pool = self.pool();
+        let (kept, released) = std::mem::take(&mut pool.sealed)
+            .into_iter()
+            .partition(|number| *number >= first_needed);
+        pool.sealed = kept;
+        pool.free.extend::<Vec<u64>>(released);
+    }
+
+    /// Makes one more segment ready at once, with room for `bytes` at least, and finishes the one
+    /// that was being made, without a rest between the zeros: the caller waits. One caller at a
+    /// time.
+    pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
+        let mut unfinished = lock(&self.unfinished);
+        if unfinished.is_some() {
+            while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
+            if bytes <= self.regular_bytes {
+                return Ok(());
+            }
+        }
+        if bytes <= self.regular_bytes && self.recycle(storage)? {
+            return Ok(());
+        }
+        *unfinished = Some(begin(storage, bytes.max(self.regular_bytes))?);
+        while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
+        Ok(())
+    }
+
+    /// Does a piece of the work of making a segment of regular size ready. One caller at a time.
+    /// Returns how many bytes are still to be written. Pieces are large when that is far more than
+    /// the `in_time` bytes that the log may take until then.
+    pub fn prepare_piece<S: Storage<File = F>>(
+        &self,
+        storage: &S,
+        in_time: u64,
+    ) -> io::Result<u64> {
+        let mut unfinished = lock(&self.unfinished);
+        if let Some(segment) = &*unfinished {
+            let is_behind = falls_behind(segment.bytes - segment.written, in_time);
+            let piece_bytes = if is_behind { HURRIED_PIECE_BYTES } else { PIECE_BYTES };
+            return self.advance(storage, &mut unfinished, piece_bytes);
+        }
+        if !self.recycle(storage)? {
+            *unfinished = Some(begin(storage, self.regular_bytes)?);
+        }
+        Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes))
+    }
+
+    /// Goes on with the segment that is being made, and gives it its number when it is whole.
+    /// Returns how many bytes are still to be written.
+    fn advance<S: Storage<File = F>>(
+        &self,
+        storage: &S,
+        unfinished: &mut Option<Unfinished<F>>,
+        piece_bytes: u64,
+    ) -> io::Result<u64> {
+        let Some(segment) = unfinished else { return Ok(0) };
+        let mut number = 0;
+        let give_number = || {
+            number = self.pool().give_number();
+            number
+        };
+        match advance(storage, segment, give_number, piece_bytes) {
+            Ok(0) => {
+                if let Some(bytes) = unfinished.take().map(|segment| segment.bytes) {
+                    self.add_ready(storage, number, bytes)?;
+                }
+                Ok(0)
+            }
+            Ok(left) => Ok(left),
+            Err(error) => {
+                *unfinished = None;
+                give_up(storage, error)
+            }
+        }
+    }
+
+    /// Takes up a segment that has just got its number. It is opened under its name, which errors
+    /// will tell.
+    fn add_ready<S: Storage<File = F>>(
+        &self,
+        storage: &S,
+        number: u64,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let file = Arc::new(storage.open(&segment_path(number), OpenMode::Direct)?);
+        let mut pool = self.pool();
+        pool.ready.push_back(Segment { number, file, bytes });
+        self.ready_count.store(pool.ready.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes a free segment of regular size ready under a new number, if there is one. Others are
+    /// removed.
+    fn recycle<S: Storage<File = F>>(&self, storage: &S) -> io::Result<bool> {
+        loop {
+            let (free, number) = {
+                let mut pool = self.pool();
+                let Some(free) = pool.free.pop() else { return Ok(false) };
+                (free, pool.give_number())
+            };
+            let file = storage.open(&segment_path(free), OpenMode::Direct)?;
+            let bytes = file.len()?;
+            // Copies may have holes, or share their space.
+            if bytes == self.regular_bytes && file.is_whole()? {
+                storage.rename(&segment_path(free), &segment_path(number))?;
+                storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
+                self.add_ready(storage, number, bytes)?;
+                return Ok(true);
+            }
+            storage.remove(&segment_path(free))?;
+        }
+    }
+
+    /// Removes one free segment that the pool does not want to keep, if there is one: of odd size,
+    /// or beyond what is kept. Returns whether it did.
+    pub fn trim<S: Storage>(&self, storage: &S, is_at_rest: bool) -> io::Result<bool> {
+        let surplus = {
+            let mut pool = self.pool();
+            let count_max = match is_at_rest {
+                true => SPARE_COUNT_AT_REST.saturating_sub(pool.ready.len()),
+                false => FREE_COUNT_MAX,
+            };
+            let odd = pool.free.iter().position(|number| pool.odd.contains(number));
+            match odd {
+                Some(index) => Some(pool.free.swap_remove(index)),
+                None if pool.free.len() > count_max => pool.free.pop(),
+                None => None,
+            }
+        };
+        let Some(number) = surplus else { return Ok(false) };
+        self.pool().odd.remove(&number);
+        storage.remove(&segment_path(number)).map(|()| true)
+    }
+
+    /// Frees the ready segments that a database at rest does not keep. The caller holds the staging
+    /// area, where nothing is staged.
+    pub fn release_ready(&self) {
+        let mut pool = self.pool();
+        if self.unsubmitted_bytes() > 0 || self.have_large() {
+            return;
+        }
+        while pool.ready.len() > SPARE_COUNT_AT_REST
+            && let Some(segment) = pool.ready.pop_back()
+        {
+            self.release(&mut pool, segment.number, segment.bytes);
+        }
+        self.ready_count.store(pool.ready.len(), Ordering::Release);
+    }
+
+    /// Whether the next piece of work needs no more room than there is: a segment is being made, or
+    /// one is free.
+    pub fn have_started(&self) -> bool {
+        lock(&self.unfinished).is_some() || !self.pool().free.is_empty()
+    }
+
+    /// Removes what is not needed at once, for a file that finds no room. Returns whether there was
+    /// anything.
+    pub fn make_way<S: Storage>(&self, storage: &S) -> io::Result<bool> {
+        let free = std::mem::take(&mut self.pool().free);
+        let is_unfinished = lock(&self.unfinished).is_some();
+        self.abandon_unfinished(storage)?;
+        for number in &free {
+            storage.remove(&segment_path(*number))?;
+            self.pool().odd.remove(number);
+        }
+        Ok(is_unfinished || !free.is_empty())
+    }
+
+    /// Gives up the segment that is being made.
+    pub fn abandon_unfinished<S: Storage>(&self, storage: &S) -> io::Result<()> {
+        match lock(&self.unfinished).take() {
+            Some(_) => remove_unfinished(storage),
+            None => Ok(()),
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool<F>> {
+        lock(&self.pool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::zeros::create;
+    use uarr_uring::AlignedBuffer;
+
+    #[test]
+    fn a_segment_that_is_needed_at_once_is_whole_and_reads_as_zeros() {
+        const BYTES: u64 = 8 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        create(&storage, 1, BYTES).unwrap();
+        let segments = Segments::new(&[1], 1..=1, 1, BYTES);
+        // Begun, one piece of zeros written, then needed.
+        assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES);
+        assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES - PIECE_BYTES);
+        assert_eq!(segments.ready_count(), 0);
+        segments.prepare(&storage, 0).unwrap();
+        // Larger than regular, and nothing of it was begun.
+        segments.prepare(&storage, 2 * BYTES).unwrap();
+        for (number, bytes) in [(2, BYTES), (3, 2 * BYTES)] {
+            let segment = segments.take(bytes).unwrap();
+            assert_eq!((segment.number, segment.bytes), (number, bytes));
+            let mut content = AlignedBuffer::new(2 * BYTES as usize);
+            content.fill(0xff);
+            assert_eq!(segment.file.read_at(&mut content, 0).unwrap() as u64, bytes);
+            assert!(content[..bytes as usize].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn there_is_room_at_any_moment_when_one_segment_follows_the_other() {
+        const BYTES: u64 = 2 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        let segments = Segments::new(&[], 1..=1, 1, BYTES);
+        segments.note_active_room(BYTES);
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(segments.have_room(Demand { bytes: BYTES, is_large: false }));
+                }
+            });
+            for _ in 0..3000 {
+                segments.prepare(&storage, 0).unwrap();
+                // The active one is full but for a little, and the next takes its place.
+                segments.note_active_room(BYTES / 2);
+                let number = segments.take(BYTES).unwrap().number;
+                segments.seal(number, BYTES);
+                segments.release_before(number + 1);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            looker.join().unwrap();
+        });
+    }
+
+    /// Whatever is staged when there is said to be room, the log finds a segment for each group in
+    /// turn.
+    #[test]
+    fn what_finds_room_can_be_placed() {
+        const BLOCK: u64 = 4096;
+        const REGULAR: u64 = 64 * BLOCK;
+        const POOLED: u64 = REGULAR / 8;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        let segments = Segments::new(&[], 1..=1, 1, REGULAR);
+        let mut random = 1_u64;
+        let mut below = |count: u64| {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (random >> 33) % count
+        };
+        segments.prepare(&storage, 0).unwrap();
+        let first = segments.take(0).unwrap();
+        let (mut staged, mut active) = (VecDeque::new(), (first.number, first.bytes, 0));
+        let mut ready_count_max = 0;
+        for _ in 0..20_000 {
+            // Staged: small groups, as many as there are buffers, large ones up to four segments.
+            let is_large = below(3) == 0;
+            let block_count_max = if below(2) == 0 { 56 } else { 248 };
+            let blocks = if is_large { 9 + below(block_count_max) } else { 2 + below(7) };
+            let bytes = blocks * BLOCK;
+            let small_count = staged.iter().filter(|(_, is_large)| !is_large).count();
+            let may = match is_large {
+                true => segments.admit_large(bytes, REGULAR),
+                false => small_count < 8,
+            };
+            if may {
+                let demand = Demand { bytes, is_large };
+                for attempt in 0.. {
+                    if segments.have_room(demand) {
+                        break;
+                    }
+                    assert!(attempt < 4);
+                    let own = if bytes > REGULAR { bytes + REGULAR + POOLED } else { 0 };
+                    segments.prepare(&storage, own).unwrap();
+                }
+                if is_large {
+                    segments.note_large(bytes);
+                }
+                segments.note_staged(bytes - BLOCK);
+                staged.push_back((bytes, is_large));
+            }
+            ready_count_max = ready_count_max.max(segments.ready_count());
+            if !may || below(3) > 0 {
+                // The leader takes the oldest.
+                let Some((bytes, is_large)) = staged.pop_front() else { continue };
+                let body = bytes - BLOCK;
+                let (mut number, mut size, mut offset) = active;
+                if offset + if offset == 0 { bytes } else { body } > size {
+                    segments.seal(number, size);
+                    let next = segments.take(bytes).expect("there was room for it");
+                    (number, size, offset) = (next.number, next.bytes, 0);
+                    segments.release_before(number);
+                }
+                offset += if offset == 0 { bytes } else { body };
+                segments.note_submitted(body, size - offset);
+                active = (number, size, offset);
+                if is_large {
+                    segments.note_large_settled(bytes);
+                }
+            }
+            while segments.trim(&storage, false).unwrap() {}
+        }
+        assert!(ready_count_max <= 4, "{ready_count_max} ready");
+        assert!(storage.list(WAL_DIR).unwrap().len() <= 5 + FREE_COUNT_MAX);
+    }
+
+    #[test]
+    fn at_rest_little_is_kept_and_nothing_of_odd_size() {
+        const BYTES: u64 = 2 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        let segments = Segments::new(&[], 1..=1, 1, BYTES);
+        for bytes in [0, 0, 4 * BYTES, 0] {
+            segments.prepare(&storage, bytes).unwrap();
+        }
+        segments.take(4 * BYTES).unwrap();
+        segments.seal(4, 4 * BYTES);
+        segments.release_before(5);
+        // The one of odd size is not worth keeping at any time.
+        assert!(segments.trim(&storage, false).unwrap());
+        assert!(!segments.trim(&storage, false).unwrap());
+        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 3);
+        segments.prepare(&storage, 0).unwrap();
+        segments.note_staged(BYTES);
+        segments.release_ready();
+        assert_eq!(segments.ready_count(), 2, "what is staged may need them");
+        segments.note_dropped(BYTES);
+        segments.release_ready();
+        while segments.trim(&storage, true).unwrap() {}
+        assert_eq!((segments.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 1));
+    }
+
+    #[test]
+    fn errors_name_a_segment_as_it_is_called_now() {
+        const BYTES: u64 = 2 * PIECE_BYTES;
+        let storage = uarr_uring::Memory::new();
+        storage.create_dir(WAL_DIR).unwrap();
+        let segments = Segments::new(&[], 1..=1, 1, BYTES);
+        // One that is new, and the same one used again.
+        for number in [2, 3] {
+            segments.prepare(&storage, 0).unwrap();
+            let segment = segments.take(0).unwrap();
+            assert_eq!(segment.number, number);
+            storage.fail_next(uarr_uring::FaultKind::Write, 1);
+            let error = segment.file.write_at(&AlignedBuffer::new(4096), 0).unwrap_err();
+            assert!(error.to_string().contains(&segment_path(number)), "{error}");
+            segments.seal(number, BYTES);
+            segments.release_before(number + 1);
+        }
+        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 1);
+    }
+}

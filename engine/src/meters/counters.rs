@@ -1,0 +1,52 @@
+//! Counters and times of an open database.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use uarr_uring::{CommitStrategy, LogCounters};
+
+use crate::log::strategy;
+use crate::meters::histogram::Histogram;
+
+/// Where the time of commits goes, in nanoseconds, and how large their groups are.
+#[derive(Default)]
+pub(crate) struct Phases {
+    pub queue: Histogram,
+    pub apply: Histogram,
+    pub io: Histogram,
+    pub wake: Histogram,
+    pub group_commits: Histogram,
+    pub group_bytes: Histogram,
+}
+
+/// Numbers for [`crate::Stats`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub commit_count: AtomicU64,
+    pub record_count: AtomicU64,
+    pub group_count: AtomicU64,
+    pub write_count: AtomicU64,
+    pub flush_count: AtomicU64,
+    pub log_bytes: AtomicU64,
+    /// Number of the commit strategy in use.
+    pub strategy: AtomicU32,
+    pub checkpoint_count: AtomicU64,
+    /// Log bytes when the last checkpoint began.
+    pub checkpoint_log_bytes: AtomicU64,
+    /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.
+    pub recovered_log_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub fn note_group(&self, commit_count: u64, record_count: u64) {
+        self.group_count.fetch_add(1, Ordering::Relaxed);
+        self.commit_count.fetch_add(commit_count, Ordering::Relaxed);
+        self.record_count.fetch_add(record_count, Ordering::Relaxed);
+    }
+
+    pub fn note_log(&self, log: LogCounters, strategy: CommitStrategy) {
+        self.strategy.store(strategy::to_number(strategy), Ordering::Relaxed);
+        self.write_count.store(log.write_count, Ordering::Relaxed);
+        self.flush_count.store(log.flush_count, Ordering::Relaxed);
+        self.log_bytes.store(log.written_bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,4 @@
+//! Counters and distributions.
+
+pub(crate) mod counters;
+pub(crate) mod histogram;

@@ -1,0 +1,133 @@
+//! Numbers about an open database.
+
+use std::sync::atomic::Ordering;
+
+use uarr_index::IndexStats;
+use uarr_uring::{Backend, CommitStrategy, Storage};
+
+use crate::core::Core;
+use crate::log::strategy;
+use crate::meters::counters::Phases;
+use crate::meters::histogram::Distribution;
+use crate::sync::lock;
+
+/// Numbers about an open database. Counters start at 0 when it is opened.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Keys; exact while nobody writes.
+    pub key_count: u64,
+    /// Write calls that are durable.
+    pub commit_count: u64,
+    /// Records of these.
+    pub record_count: u64,
+    /// Groups they were written in.
+    pub group_count: u64,
+    /// Write operations of the log.
+    pub write_count: u64,
+    /// Cache flushes of the log, counting a write that carries its own flush as one.
+    pub flush_count: u64,
+    /// Where the time of commits went.
+    pub phases: CommitPhases,
+    /// Bytes written to the log, padding included.
+    pub log_bytes: u64,
+    /// Checkpoints taken.
+    pub checkpoint_count: u64,
+    /// Readers see records up to this LSN.
+    pub visible_lsn: u64,
+    /// Records up to this LSN survive a loss of power.
+    pub durable_lsn: u64,
+    /// Bytes of the data file that hold records.
+    pub data_bytes: u64,
+    /// Bytes of the data file that are allocated.
+    pub data_allocated_bytes: u64,
+    /// Address space that is reserved for the data file, beyond which it does not grow until it is
+    /// opened again.
+    pub address_space_bytes: u64,
+    /// Unit of log writes.
+    pub block_bytes: u32,
+    /// Which way operations reach the kernel.
+    pub backend: Backend,
+    /// Why that is not io_uring although it was wanted.
+    pub backend_warning: Option<String>,
+    /// How groups are committed at present.
+    pub strategy: CommitStrategy,
+    /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not
+    /// measured.
+    pub strategy_ns: [u64; 3],
+    /// Why the database takes no more writes, or else why the last piece of background work
+    /// (checkpoint, preparation of space) failed.
+    pub background_error: Option<crate::Error>,
+    /// Shape of the index: from keys, or from hashes of byte keys, to records.
+    pub index: IndexStats,
+    /// Shape of the second index that keeps byte keys in order.
+    pub ordered_index: Option<IndexStats>,
+}
+
+/// Where the time of commits goes since the database was opened. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CommitPhases {
+    /// From the call of a durable write until its group was given to the device.
+    pub queue: Distribution,
+    /// Applying a group to data file and index, while the device works. Only where writes are
+    /// durable before they are visible.
+    pub apply: Distribution,
+    /// From giving a group to the device until it was durable.
+    pub io: Distribution,
+    /// From then until a member was running again.
+    pub wake: Distribution,
+    /// Commits in a group.
+    pub group_commits: Distribution,
+    /// Bytes of a group as it was written.
+    pub group_bytes: Distribution,
+}
+
+impl<S: Storage> Core<S> {
+    pub fn stats(&self) -> Stats {
+        let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let root = lock(&self.root).block.clone();
+        // Each lock is given back before the next is taken: writers take some of them in another
+        // order.
+        let tombstone_count = lock(&self.applier).tombstones.indexed_count();
+        let data_bytes = lock(&self.staging).tail;
+        let background_error =
+            self.health.poison().or_else(|| lock(&self.background_error).clone());
+        let facts = self.storage.facts();
+        let (index, ordered_index) = self.table.stats();
+        Stats {
+            key_count: self.table.len().saturating_sub(tombstone_count) as u64,
+            commit_count: counter(&self.counters.commit_count),
+            record_count: counter(&self.counters.record_count),
+            group_count: counter(&self.counters.group_count),
+            write_count: counter(&self.counters.write_count),
+            flush_count: counter(&self.counters.flush_count),
+            phases: distributions(&self.phases),
+            log_bytes: counter(&self.counters.log_bytes),
+            checkpoint_count: counter(&self.counters.checkpoint_count),
+            visible_lsn: counter(&self.visible_lsn),
+            durable_lsn: counter(&self.durable_lsn),
+            data_bytes,
+            data_allocated_bytes: self.store.allocated_bytes(),
+            address_space_bytes: self.reserved_bytes,
+            block_bytes: root.block_bytes.get(),
+            backend: facts.backend,
+            backend_warning: facts.warning.clone(),
+            strategy: strategy::from_number(self.counters.strategy.load(Ordering::Relaxed)),
+            strategy_ns: root.strategy_ns.map(|ns| ns.get()),
+            background_error,
+            index,
+            ordered_index,
+        }
+    }
+}
+
+fn distributions(phases: &Phases) -> CommitPhases {
+    CommitPhases {
+        queue: phases.queue.distribution(),
+        apply: phases.apply.distribution(),
+        io: phases.io.distribution(),
+        wake: phases.wake.distribution(),
+        group_commits: phases.group_commits.distribution(),
+        group_bytes: phases.group_bytes.distribution(),
+    }
+}

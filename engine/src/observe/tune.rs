@@ -1,0 +1,31 @@
+//! Measuring the commit strategies of an open database again.
+
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::log::strategy::{CommitTuning, measure};
+use crate::options::CommitPath;
+use crate::sync::lock;
+
+/// Commits measured with each strategy when a caller asks for it and waits.
+const ROUNDS_ON_REQUEST: usize = 1000;
+
+impl<S: Storage> Core<S> {
+    /// Measures again, stores the verdict, and follows it if the path is `Auto`.
+    pub fn tune(&self) -> Result<CommitTuning> {
+        let mut root = lock(&self.root);
+        self.health.check_root()?;
+        let tuning = measure(&self.storage, ROUNDS_ON_REQUEST)
+            .map_err(|error| Error::io("cannot measure the commit strategies", error))?;
+        root.write(|block| tuning.store(block))
+            .map_err(|error| self.judge(Error::io("cannot write the superblock", error)))?;
+        if self.options.commit_path == CommitPath::Auto {
+            let mut log = lock(&self.log);
+            log.set_strategy(tuning.best)
+                .map_err(|error| Error::io("cannot change the commit strategy", error))?;
+            self.counters.note_log(log.counters(), log.strategy());
+        }
+        Ok(tuning)
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading everything again and checking it, while writers and checkpoints go on.
+//!
+//! No lock is held meanwhile, so that the callback may call the database. What is looked at may be
+//! replaced then: a structure that is not as expected counts as damaged only if it is still in
+//! force afterwards.
+
+use uarr_layout::record::{CHUNK_HEADER_BYTES, Locator};
+use uarr_layout::superblock::Checkpoint;
+use uarr_uring::Storage;
+
+use crate::checkpoint::image::read_image;
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{DATA_FILE, list_segments, segment_path};
+use crate::limits::DAMAGE_COUNT_MAX;
+use crate::log::position::start_of;
+use crate::log::reader::LogReader;
+use crate::sync::lock;
+use crate::versions::walk::Walk;
+
+/// Records between two calls of the callback.
+const PROGRESS_COUNT: u64 = 1024;
+/// How often the log is read from a later checkpoint on, since the one before was replaced
+/// meanwhile.
+const LOG_ATTEMPT_COUNT_MAX: usize = 100;
+
+/// What [`crate::Db::verify`] has read.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyReport {
+    /// Records whose header, key and value were checked.
+    pub record_count: u64,
+    /// Bytes of keys and values.
+    pub record_bytes: u64,
+    /// Groups of the log that were checked.
+    pub group_count: u64,
+    /// Index images that were checked.
+    pub image_count: u64,
+    /// What is damaged, at most 1000 places.
+    pub damages: Vec<Error>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is damaged.
+    pub fn is_clean(&self) -> bool {
+        self.damages.is_empty()
+    }
+
+    /// Keeps damage in the report; other errors end the verification.
+    fn note(&mut self, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Corruption {
+            return Err(error);
+        }
+        if self.damages.len() < DAMAGE_COUNT_MAX {
+            self.damages.push(error);
+        }
+        Ok(())
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// Reads and checks every record, the log since the older checkpoint, both images and both
+    /// superblock slots. `progress` is called with the number of records done, and no lock is held.
+    pub fn verify(&self, mut progress: impl FnMut(u64)) -> Result<VerifyReport> {
+        let mut report = VerifyReport::default();
+        let (checkpoints, damaged_slots) = {
+            let root = lock(&self.root);
+            (root.block.checkpoints, root.verify())
+        };
+        damaged_slots.into_iter().try_for_each(|error| report.note(error))?;
+        for checkpoint in checkpoints.iter().filter(|kept| kept.number.get() > 0) {
+            let database = &self.identity.database;
+            match read_image(&self.storage, database, checkpoint, self.table.kind) {
+                Ok(_) => report.image_count += 1,
+                Err(error) if self.keeps(checkpoint) => report.note(error)?,
+                Err(_) => {}
+            }
+        }
+        self.verify_log(&mut report)?;
+        self.verify_records(&mut report, &mut progress)?;
+        Ok(report)
+    }
+
+    /// Whether `checkpoint` is one of those that the superblock names.
+    fn keeps(&self, checkpoint: &Checkpoint) -> bool {
+        lock(&self.root).block.checkpoints.contains(checkpoint)
+    }
+
+    fn verify_log(&self, report: &mut VerifyReport) -> Result<()> {
+        for _ in 0..LOG_ATTEMPT_COUNT_MAX {
+            let start = {
+                let checkpoints = lock(&self.root).block.checkpoints;
+                checkpoints[if checkpoints[1].segment.get() == 0 { 0 } else { 1 }]
+            };
+            match self.verify_log_since(&start) {
+                Ok((group_count, damage)) if damage.is_none() || self.keeps(&start) => {
+                    report.group_count = group_count;
+                    return damage.map_or(Ok(()), |damage| report.note(damage));
+                }
+                Err(error) if self.keeps(&start) => return report.note(error),
+                // Its segments were used again meanwhile.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of the groups that can be read up to the present end of the log, and what is wrong
+    /// behind them.
+    fn verify_log_since(&self, checkpoint: &Checkpoint) -> Result<(u64, Option<Error>)> {
+        let start = start_of(checkpoint);
+        let end = self.log_end();
+        let present = list_segments(&self.storage)?;
+        let block_bytes = self.identity.block_bytes as u64;
+        let database = self.identity.database;
+        let mut reader = LogReader::new(&self.storage, database, block_bytes, &present, start);
+        let (mut reached, mut group_count) = (start.lsn, 0);
+        while reached < end.lsn {
+            match reader.next()? {
+                Ok(group) => {
+                    group_count += 1;
+                    reached = group.header.last_lsn();
+                }
+                Err(stop) => {
+                    let detail = format!(
+                        "readable only up to LSN {reached}, but the log goes up to LSN {}{}",
+                        end.lsn,
+                        stop.torn.map(|defect| format!(" ({defect})")).unwrap_or_default()
+                    );
+                    let (path, at) = (segment_path(stop.position.segment), stop.position.offset);
+                    let damage = Error::corrupt(path, at, Some(reached + 1), "log", detail);
+                    return Ok((group_count, Some(damage)));
+                }
+            }
+        }
+        Ok((group_count, None))
+    }
+
+    /// Walks the index in key order.
+    fn verify_records(
+        &self,
+        report: &mut VerifyReport,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<()> {
+        let mut walk = Walk::default();
+        let mut done_count = 0;
+        while let Some(locator) = walk.next(self) {
+            if let Err(error) = self.verify_record(locator, &mut walk, report) {
+                walk.pass_over(locator);
+                report.note(error)?;
+            }
+            done_count += 1;
+            if done_count % PROGRESS_COUNT == 0 {
+                progress(report.record_count);
+            }
+        }
+        progress(report.record_count);
+        Ok(())
+    }
+
+    fn verify_record<'a>(
+        &'a self,
+        locator: Locator,
+        walk: &mut Walk<'a>,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        let view = self.store.record_verified(locator)?;
+        let address = locator.address();
+        let damage = |what| {
+            let lsn = Some(view.header.lsn.get());
+            Err(Error::corrupt(DATA_FILE, address, lsn, "record", what))
+        };
+        if !walk.reach(view.key()) {
+            return damage("the index leads here for another key");
+        }
+        if !self.table.is_found(view.key(), locator) {
+            return damage("its key is not found through the index");
+        }
+        let chunk_start = address & !(self.chunk_bytes - 1);
+        if address == chunk_start + CHUNK_HEADER_BYTES {
+            self.store.verify_chunk(chunk_start, &self.identity.database)?;
+        }
+        report.record_count += 1;
+        report.record_bytes += (view.key().len() + view.value().len()) as u64;
+        Ok(())
+    }
+}

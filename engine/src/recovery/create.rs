@@ -1,0 +1,162 @@
+//! Creating a database: which directories may become one, and how.
+//!
+//! Invariant: no file is removed or replaced that is not the engine's own. What an interrupted
+//! creation left behind is known by its exact name, and has no content yet; whatever else stands in
+//! the directory, or in a folder with a name of ours, makes it a directory of others.
+
+use std::io;
+use std::path::Path;
+
+use uarr_layout::DatabaseId;
+use uarr_layout::superblock::{Geometry, Superblock};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
+
+use crate::checkpoint::root::{self, Root};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{
+    DATA_DIR, DATA_FILE, IMAGE_DIR, LOCK_FILE, PROBE_FILE, ROOT_FILE, ROOT_UNFINISHED,
+    SEGMENT_UNFINISHED, WAL_DIR, image_number, list_names, segment_number, segment_path,
+};
+use crate::log::{strategy, zeros};
+use crate::options::{CommitPath, Options};
+
+/// The folders of a database.
+const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
+/// What file systems put into the directory that they are mounted on.
+const MOUNT_POINT_ENTRY: &str = "lost+found";
+
+/// Before anything is written to the directory: it holds a database, or one may be created there.
+pub(crate) fn check_directory<S: Storage>(
+    storage: &S,
+    options: &Options,
+    path: &Path,
+) -> Result<()> {
+    let shown = path.display();
+    let names =
+        storage.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error))?;
+    if names.iter().any(|name| name == ROOT_FILE) {
+        return Ok(());
+    }
+    let failed = |error| Error::io(format!("cannot look into {shown}"), error);
+    if has_records(storage).map_err(failed)? {
+        let detail = "the file is missing, but the log, the data or the index beside it is \
+                      a database's";
+        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
+    }
+    if !options.create {
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no database in {shown}")));
+    }
+    if let Some(foreign) = foreign_entry(storage, names).map_err(failed)? {
+        let message = format!(
+            "{shown} holds no uarr database but other files ('{foreign}'); choose an empty directory"
+        );
+        return Err(Error::new(ErrorKind::NotADatabase, message));
+    }
+    Ok(())
+}
+
+/// Whether there is more in the directory than an interrupted creation can have left behind.
+fn has_records<S: Storage>(storage: &S) -> io::Result<bool> {
+    let images = list_names(storage, IMAGE_DIR)?;
+    let logs = list_names(storage, WAL_DIR)?;
+    let mut segments = logs.iter().filter_map(|name| segment_number(name));
+    if images.iter().any(|name| image_number(name).is_some()) || segments.any(|number| number != 1)
+    {
+        return Ok(true);
+    }
+    // A creation that was interrupted has written nothing but zeros to both.
+    let first_segment = segment_path(1);
+    Ok(begins(storage, &first_segment, OpenMode::Direct)?
+        || begins(storage, DATA_FILE, OpenMode::Read)?)
+}
+
+/// Whether the first block of the file holds anything. No file holds nothing.
+fn begins<S: Storage>(storage: &S, path: &str, mode: OpenMode) -> io::Result<bool> {
+    let file = match storage.open(path, mode) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let block_bytes = storage.facts().block_bytes as usize;
+    let mut block = AlignedBuffer::new(block_bytes);
+    let read = file.read_at(&mut block[..block_bytes], 0)?;
+    Ok(block[..read].iter().any(|byte| *byte != 0))
+}
+
+/// An entry that no creation has made; `names` are those of the directory.
+fn foreign_entry<S: Storage>(storage: &S, names: Vec<String>) -> io::Result<Option<String>> {
+    for name in names {
+        if FOLDERS.contains(&name.as_str()) {
+            let mut entries = list_names(storage, &name)?.into_iter();
+            let is_foreign = |entry: &String| entry != MOUNT_POINT_ENTRY && !is_own(&name, entry);
+            if let Some(foreign) = entries.find(is_foreign) {
+                return Ok(Some(format!("{name}/{foreign}")));
+            }
+            continue;
+        }
+        let is_own = match name.as_str() {
+            LOCK_FILE | MOUNT_POINT_ENTRY => true,
+            ROOT_UNFINISHED => root::is_unfinished(storage)?,
+            _ => false,
+        };
+        if !is_own {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether creation makes a file of this name in this folder.
+fn is_own(folder: &str, name: &str) -> bool {
+    let path = format!("{folder}/{name}");
+    match folder {
+        WAL_DIR => {
+            segment_number(name).is_some() || path == SEGMENT_UNFINISHED || path == PROBE_FILE
+        }
+        _ => path == DATA_FILE,
+    }
+}
+
+/// Creates an empty database in a directory that was checked and is locked. The superblock comes
+/// last: without it there is no database.
+pub(crate) fn create<S: Storage>(storage: &S, options: &Options, path: &Path) -> Result<Root<S>> {
+    create_files(storage, options).map_err(|error| {
+        Error::io(format!("cannot create a database in {}", path.display()), error)
+    })
+}
+
+fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S>> {
+    for dir in FOLDERS {
+        storage.create_dir(dir)?;
+        // What an interrupted creation left behind.
+        for name in storage.list(dir)?.iter().filter(|name| is_own(dir, name)) {
+            storage.remove(&format!("{dir}/{name}"))?;
+        }
+    }
+    let random = [storage.random(), storage.random()];
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&random[0].to_le_bytes());
+    id[8..].copy_from_slice(&random[1].to_le_bytes());
+    let geometry = Geometry {
+        block_bytes: storage.facts().block_bytes,
+        segment_bytes: options.segment_bytes,
+        chunk_bytes: options.chunk_bytes,
+    };
+    let mut block = Superblock::new(DatabaseId(id), geometry);
+    block.created_ns = storage.wall_ns().cast_unsigned().into();
+    block.key_kind = options.keys.unwrap_or_default().to_number().into();
+    block.hash_seed = storage.random().into();
+    block.checkpoints[0].segment = 1.into();
+    block.closed = 1.into();
+    block.next_lsn = 1.into();
+
+    let data_file = storage.open(DATA_FILE, OpenMode::CreateMapped)?;
+    data_file.allocate(0, options.chunk_bytes)?;
+    data_file.make_durable()?;
+    storage.make_dir_durable(DATA_DIR)?;
+    zeros::create(storage, 1, options.segment_bytes)?;
+    if options.commit_path == CommitPath::Auto {
+        strategy::measure(storage, strategy::ROUNDS_AT_CREATION)?.store(&mut block);
+    }
+    storage.make_dir_durable("")?;
+    Root::create(storage, block)
+}

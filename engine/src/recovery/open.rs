@@ -1,0 +1,210 @@
+//! Creating and opening: from a directory to a [`Core`].
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+
+use uarr_layout::superblock::Superblock;
+use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
+
+use crate::checkpoint::root::Root;
+use crate::commit::staging::Staging;
+use crate::commit::turns::Waiting;
+use crate::core::Core;
+use crate::data::applier::Applier;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::take_lock;
+use crate::health::Health;
+use crate::limits::BUFFER_COUNT;
+use crate::log::position::{LogIdentity, LogPosition};
+use crate::log::segment::{Segment, full_bytes, reopen_segment};
+use crate::log::segments::Segments;
+use crate::log::strategy;
+use crate::log::writer::Log;
+use crate::meters::counters::{Counters, Phases};
+use crate::options::{CommitPath, Options};
+use crate::recovery::create::{check_directory, create};
+use crate::recovery::recover::{FoundLog, Recovered, recover};
+use crate::sync::Signal;
+use crate::versions::pins::Pins;
+
+/// Opens the database in `storage`, or creates it.
+pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
+    let begun = storage.now();
+    check_directory(&storage, &options, &path)?;
+    let lock = take_lock(&storage, &path)?;
+    let mut notes = Vec::new();
+    let (mut root, created) = open_root(&storage, &options, &path, &mut notes)?;
+    let mut recovered = recover(&storage, &mut root, &options, notes)?;
+    let identity = begin_life(&storage, &mut root, &recovered)?;
+    let regular_bytes = root.block.segment_bytes.get();
+    let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
+    let two_blocks = 2 * root.block.block_bytes.get() as usize;
+    let buffer_bytes =
+        options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT).max(two_blocks);
+    let strategy = strategy(&options, &root.block);
+    let writer = storage
+        .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
+        .map_err(|error| Error::io("cannot set up the commit path", error))?;
+    segments.note_active_room(active.bytes - position.offset);
+    let mut log = Log::new(writer, active, position, identity);
+    let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
+
+    let counters = Counters::default();
+    counters.recovered_log_bytes.store(recovered.log.bytes, Ordering::Relaxed);
+    counters.note_log(log.counters(), log.strategy());
+    recovered.report.created = created;
+    recovered.report.duration = storage.now().saturating_sub(begun);
+    let core = Core {
+        identity,
+        chunk_bytes: root.block.chunk_bytes.get(),
+        store: recovered.store,
+        table: recovered.table,
+        segments,
+        log: Mutex::new(log),
+        applier: Mutex::new(Applier {
+            appender: recovered.appender,
+            tombstones: recovered.tombstones,
+        }),
+        staging: Mutex::new(Staging::new(recovered.next_lsn, recovered.tail, spare)),
+        settled: Condvar::new(),
+        buffer_free: Condvar::new(),
+        log_work: Condvar::new(),
+        space: Mutex::new(()),
+        quiet: Mutex::default(),
+        ahead_from: Mutex::default(),
+        reserved_bytes: recovered.reserved_bytes,
+        data_file: recovered.data_file,
+        root: Mutex::new(root),
+        log_end: Mutex::new(position),
+        buffer_bytes,
+        staged_bytes_max: (BUFFER_COUNT * buffer_bytes) as u64,
+        visible_lsn: AtomicU64::new(position.lsn),
+        durable_lsn: AtomicU64::new(position.lsn),
+        waiting: Waiting::new(position.lsn),
+        prefaulted: AtomicU64::new(recovered.tail),
+        written_back: AtomicU64::new(recovered.tail),
+        pins: Pins::default(),
+        counters,
+        phases: Phases::default(),
+        keeper: Signal::default(),
+        checkpointer: Signal::default(),
+        health: Health::default(),
+        background_error: Mutex::new(None),
+        report: recovered.report,
+        _lock: lock,
+        storage,
+        options,
+        path,
+    };
+    core.checkpoint_if_overdue()?;
+    Ok(core)
+}
+
+/// The superblock of the database, which is created if there is none. `true`: it was.
+fn open_root<S: Storage>(
+    storage: &S,
+    options: &Options,
+    path: &std::path::Path,
+    notes: &mut Vec<Error>,
+) -> Result<(Root<S>, bool)> {
+    let (root, created) = match Root::open(storage, notes)? {
+        Some(root) => (root, false),
+        None => {
+            // Another process may have been here between the first look and the lock.
+            check_directory(storage, options, path)?;
+            options.check_chunks(options.chunk_bytes)?;
+            (create(storage, options, path)?, true)
+        }
+    };
+    check_geometry(storage, &root.block)?;
+    options.check_chunks(root.block.chunk_bytes.get())?;
+    Ok((root, created))
+}
+
+/// Writes down that the database is open, under a life number that no earlier open had.
+fn begin_life<S: Storage>(
+    storage: &S,
+    root: &mut Root<S>,
+    recovered: &Recovered<S>,
+) -> Result<LogIdentity> {
+    // The one that created the database may have been killed just before it did this.
+    storage
+        .make_dir_durable("")
+        .map_err(|error| Error::io("cannot make the database's name durable", error))?;
+    let life = recovered.life;
+    root.write(|block| {
+        block.raise_version();
+        block.life = life.into();
+        block.closed = 0.into();
+        block.next_lsn = recovered.next_lsn.into();
+    })
+    .map_err(|error| Error::io("cannot write the superblock", error))?;
+    let block_bytes = root.block.block_bytes.get() as usize;
+    Ok(LogIdentity { database: root.block.database, life, block_bytes })
+}
+
+fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {
+    match options.commit_path {
+        CommitPath::Fixed(strategy) => strategy,
+        CommitPath::Auto => strategy::from_number(root.strategy.get()),
+    }
+}
+
+fn check_geometry<S: Storage>(storage: &S, root: &Superblock) -> Result<()> {
+    let (stored, present) = (root.block_bytes.get(), storage.facts().block_bytes);
+    if stored < present || !stored.is_multiple_of(present) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the database was created with log blocks of {stored} bytes, but this device needs \
+                 {present}; copy its records into a new database here"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+type LogFiles<F> = (Segments<F>, Segment<F>, LogPosition);
+
+/// The segment to go on in, and the others. If it is gone or full, a new one is begun.
+fn log_files<S: Storage>(
+    storage: &S,
+    root: &Superblock,
+    recovered: &Recovered<S>,
+) -> Result<LogFiles<S::File>> {
+    let regular_bytes = root.segment_bytes.get();
+    let kept = root.checkpoints.iter().map(|checkpoint| checkpoint.segment.get());
+    let first_needed = kept.filter(|segment| *segment > 0).min().unwrap_or(0);
+    let failed = |error| Error::io("cannot open the log", error);
+    let FoundLog { present, last_segment, position, .. } = &recovered.log;
+    let needed = first_needed..=*last_segment;
+    let make = |active| Segments::new(present, needed.clone(), active, regular_bytes);
+    // Lives that are too short for background work must not leave more and more of them behind.
+    let trimmed = |segments: Segments<_>| {
+        while segments.trim(storage, false).map_err(failed)? {}
+        Ok::<_, Error>(segments)
+    };
+    match reopen_segment(storage, *position) {
+        Ok(mut active) => {
+            let full = full_bytes(&*active.file, root, active.number).map_err(failed)?;
+            if position.offset <= active.bytes && active.bytes >= full {
+                if !active.file.is_whole().map_err(failed)? {
+                    // A copy with holes, say: the log goes on in the next one when there is
+                    // something to write.
+                    active.bytes = position.offset;
+                }
+                return Ok((trimmed(make(position.segment))?, active, *position));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let after = present.last().map_or(position.segment, |last| *last);
+    let segments = trimmed(make(after + 1))?;
+    segments.prepare(storage, 0).map_err(failed)?;
+    let active = segments.take(0).ok_or_else(|| failed(io::Error::other("no segment is ready")))?;
+    let position = LogPosition { segment: active.number, offset: 0, lsn: position.lsn };
+    Ok((segments, active, position))
+}

@@ -1,0 +1,191 @@
+//! Going on after a crash: the end of the log is written again, to a new place.
+//!
+//! Groups at the end of the log that no later one proves durable can be read, but perhaps only from
+//! a cache: their flush may have failed, or never been asked for. To flush them again is not
+//! enough, since a device that gave a write up has nothing left to flush and says "fine". To write
+//! them again in place is too much: a torn write may destroy what was durable. So:
+//! 1. A segment without a number gets a header of the new life, then the unproven groups, frame for
+//!    frame. They name the same previous LSNs as before, and call everything up to their own end
+//!    durable.
+//! 2. It is made durable, whole.
+//! 3. It gets the next number, by rename, and the name is made durable.
+//! 4. The superblock gets the new life, and the log goes on behind the copy.
+//!
+//! A death before 3 leaves the old groups in force, one after it the copy, which is complete by
+//! then: readers take the groups that were written last ([`crate::log::chain`]). Without unproven groups
+//! the segment has a header alone. So no write of a new life ever comes near a block of an older
+//! one.
+
+use std::io;
+
+use uarr_layout::frame::verify_group;
+use uarr_layout::geometry::align_up_u64;
+use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
+use uarr_layout::superblock::Superblock;
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
+
+use crate::error::{Error, Result};
+use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, segment_path};
+use crate::log::position::LogPosition;
+use crate::log::zeros::remove_unfinished;
+
+/// Room of a segment that is made here, so that opening need not wait for the zeros of a regular
+/// one.
+const ROOM_BYTES: u64 = 4 << 20;
+/// Zeros are written in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// What is known of the log that ends here.
+pub(crate) struct OldLog<'a> {
+    pub root: &'a Superblock,
+    /// Numbers of all segment files, ascending.
+    pub present: &'a [u64],
+    pub end: LogPosition,
+    /// The groups at the end that are to be written again, oldest first.
+    pub unproven: &'a [GroupHeader],
+}
+
+/// Begins a segment of `life` with the unproven groups. Returns the place behind them, where the
+/// log goes on, and the segments that are there now.
+pub(crate) fn go_on_afresh<S: Storage>(
+    storage: &S,
+    log: &OldLog<'_>,
+    life: u64,
+) -> Result<(LogPosition, Vec<u64>)> {
+    let failed = |error| Error::io("cannot begin a log segment to go on in", error);
+    let highest = log.present.last().copied().unwrap_or(0).max(log.end.segment);
+    let number = highest.checked_add(1).ok_or_else(|| {
+        Error::corrupt(segment_path(highest), 0, None, "log segment", "no number is left behind it")
+    })?;
+    let block_bytes = u64::from(log.root.block_bytes.get());
+    let copied =
+        log.unproven.iter().map(|group| align_up_u64(group.group_bytes.get(), block_bytes));
+    let used_bytes = block_bytes + copied.sum::<u64>();
+
+    remove_unfinished(storage).map_err(failed)?;
+    let spare = spare_segment(storage, log, used_bytes)?;
+    let file = match spare {
+        Some(spare) => storage
+            .rename(&segment_path(spare), SEGMENT_UNFINISHED)
+            .and_then(|()| storage.open(SEGMENT_UNFINISHED, OpenMode::Direct)),
+        None => create(storage, log, used_bytes),
+    };
+    let file = file.map_err(failed)?;
+    let bytes = file.len().map_err(failed)?;
+    write_header(storage, &file, log, SegmentFacts { number, life, bytes }).map_err(failed)?;
+    let mut offset = block_bytes;
+    for group in log.unproven {
+        let mut moved = group.clone();
+        (moved.segment, moved.life, moved.offset) = (number.into(), life.into(), offset.into());
+        moved.durable_lsn = log.end.lsn.into();
+        offset += copy_group(storage, &file, group, &moved, log)?;
+    }
+    assert_eq!(offset, used_bytes, "what was measured was written");
+    file.make_durable()
+        .and_then(|()| storage.rename(SEGMENT_UNFINISHED, &segment_path(number)))
+        .and_then(|()| storage.make_dir_durable(WAL_DIR))
+        .map_err(failed)?;
+    let kept = log.present.iter().copied().filter(|number| Some(*number) != spare);
+    let present = kept.chain([number]).collect();
+    Ok((LogPosition { segment: number, offset, lsn: log.end.lsn }, present))
+}
+
+/// A segment with room for `bytes` of which no group was ever read or will be: prepared and not
+/// begun.
+fn spare_segment<S: Storage>(storage: &S, log: &OldLog<'_>, bytes: u64) -> Result<Option<u64>> {
+    let block_bytes = log.root.block_bytes.get() as usize;
+    let mut buffer = AlignedBuffer::new(2 * block_bytes);
+    let blocks = &mut buffer[..2 * block_bytes];
+    for number in log.present.iter().copied().filter(|number| *number > log.end.segment) {
+        let path = segment_path(number);
+        let failed = |error| Error::io(format!("cannot read {path}"), error);
+        let file = storage.open(&path, OpenMode::Direct).map_err(failed)?;
+        let read = file.read_at(blocks, 0).map_err(failed)?;
+        let offset = block_bytes as u64;
+        let is_begun = read == blocks.len()
+            && GroupHeader::load(&blocks[block_bytes..], &log.root.database, number, offset)
+                .is_ok();
+        if !is_begun && file.len().map_err(failed)? >= bytes {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// A new file of zeros with room for more than `used_bytes`, or just for them where there is no
+/// more.
+fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Result<S::File> {
+    let room_bytes = used_bytes.max(ROOM_BYTES.min(log.root.segment_bytes.get()));
+    let allocate = |bytes| {
+        let file = storage.open(SEGMENT_UNFINISHED, OpenMode::CreateDirect)?;
+        file.allocate(0, bytes).map(|()| file)
+    };
+    let (file, bytes) = match allocate(room_bytes) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            remove_unfinished(storage)?;
+            (allocate(used_bytes)?, used_bytes)
+        }
+        allocated => (allocated?, room_bytes),
+    };
+    let zeros = AlignedBuffer::new(PIECE_BYTES.min(bytes) as usize);
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = (bytes - offset).min(zeros.len() as u64);
+        file.write_at(&zeros[..piece as usize], offset)?;
+        offset += piece;
+    }
+    Ok(file)
+}
+
+struct SegmentFacts {
+    number: u64,
+    life: u64,
+    bytes: u64,
+}
+
+fn write_header<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    log: &OldLog<'_>,
+    facts: SegmentFacts,
+) -> io::Result<()> {
+    let mut header = SegmentHeader::new(log.root.database, facts.number);
+    header.life = facts.life.into();
+    header.first_lsn = log.unproven.first().map_or(0, |group| group.first_lsn.get()).into();
+    header.segment_bytes = facts.bytes.into();
+    header.block_bytes = log.root.block_bytes;
+    header.wall_ns = storage.wall_ns().cast_unsigned().into();
+    let mut block = AlignedBuffer::new(log.root.block_bytes.get() as usize);
+    header.store(&mut block);
+    file.write_at(&block[..log.root.block_bytes.get() as usize], 0)
+}
+
+/// Copies `group` to its place in `file` under the header `moved`. Returns how many bytes it takes.
+fn copy_group<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    group: &GroupHeader,
+    moved: &GroupHeader,
+    log: &OldLog<'_>,
+) -> Result<u64> {
+    let (segment, offset) = (group.segment.get(), group.offset.get());
+    let path = segment_path(segment);
+    let failed = |error| Error::io(format!("cannot copy the end of the log from {path}"), error);
+    let group_bytes = group.group_bytes.get() as usize;
+    let bytes = align_up_u64(group_bytes as u64, log.root.block_bytes.get().into());
+    let mut buffer = AlignedBuffer::new(bytes as usize);
+    let buffer = &mut buffer[..bytes as usize];
+    let source = storage.open(&path, OpenMode::Direct).map_err(failed)?;
+    let read = source.read_at(buffer, offset).map_err(failed)?;
+    let is_same = read == buffer.len()
+        && GroupHeader::load(buffer, &log.root.database, segment, offset).as_ref() == Ok(group)
+        && verify_group(group, &buffer[GROUP_HEADER_BYTES..group_bytes]).is_ok();
+    if !is_same {
+        let what = "it changed while the database was opened";
+        return Err(Error::corrupt(path, offset, Some(group.first_lsn.get()), "group", what));
+    }
+    moved.store(buffer);
+    buffer[group_bytes..].fill(0);
+    file.write_at(buffer, moved.offset.get()).map_err(failed)?;
+    Ok(bytes)
+}

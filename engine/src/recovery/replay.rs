@@ -1,0 +1,245 @@
+//! Replaying the log: from a checkpoint to the state at its end.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
+use uarr_layout::geometry::record_bytes;
+use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
+use uarr_layout::superblock::{Checkpoint, Superblock};
+use uarr_uring::{Storage, StorageFile};
+
+use crate::data::appender::{Appender, readable_chunks};
+use crate::data::entries::Entries;
+use crate::data::redo::redo;
+use crate::data::store::RecordStore;
+use crate::data::table::Table;
+use crate::data::tombstones::Tombstones;
+use crate::error::{Error, ErrorKind, Result, lacks_room};
+use crate::files::segment_path;
+use crate::key::KeyKind;
+use crate::limits::ADDRESS_SPACE_BYTES_MIN;
+use crate::log::reader::Group;
+use crate::options::{Options, RecoveryMode};
+use crate::recovery::recover::{FoundLog, Recovered};
+use crate::report::RecoveryReport;
+
+/// The state that replay works on.
+pub(crate) struct Replay<S: Storage> {
+    store: RecordStore<S::Map>,
+    appender: Appender<S::MapWriter>,
+    pub table: Table,
+    tombstones: Tombstones,
+    data_file: S::File,
+    data_tail: u64,
+    tail: u64,
+    chunk_bytes: u64,
+    address_space_bytes: u64,
+    strict: bool,
+    /// Addresses of records that patches led to and that cannot be computed again, with the damaged
+    /// record each builds upon.
+    lost: BTreeMap<u64, Locator>,
+}
+
+impl<S: Storage> Replay<S> {
+    pub fn new(
+        storage: &S,
+        root: &Superblock,
+        options: &Options,
+        checkpoint: &Checkpoint,
+        data_file: S::File,
+        (kind, entries): (KeyKind, Entries),
+    ) -> Result<Self> {
+        let failed = |error| Error::io("cannot open the data file", error);
+        let data_tail = checkpoint.data_tail.get();
+        let bytes = data_file.len().map_err(failed)?;
+        let chunk_bytes = root.chunk_bytes.get();
+        let readable = readable_chunks(data_tail, chunk_bytes);
+        let (reserve, map, writer) =
+            map_data(storage, &data_file, options, chunk_bytes, &readable)?;
+        let mut appender = Appender::new(writer, root.database, chunk_bytes);
+        // The file may be a copy with holes: what is written through the map is really allocated
+        // before. If there is no room for it now, reading goes on, and writers get the error.
+        match appender.grow(bytes / chunk_bytes * chunk_bytes) {
+            Err(error) if !lacks_room(&error) => {
+                return Err(Error::io("cannot extend the data file", error));
+            }
+            _ => {}
+        }
+        let store = RecordStore::new(map, &root.database, options.verify, data_tail);
+        // Half of it is nowhere on disk: a copy of the database does not help to make keys that
+        // collide in it.
+        let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
+        Ok(Self {
+            store,
+            appender,
+            table: Table::from_entries(kind, hash_seed, entries),
+            tombstones: Tombstones::default(),
+            data_file,
+            data_tail,
+            tail: data_tail,
+            chunk_bytes,
+            address_space_bytes: reserve,
+            strict: options.recovery == RecoveryMode::Strict,
+            lost: BTreeMap::new(),
+        })
+    }
+
+    pub fn into_recovered(
+        self,
+        log: FoundLog,
+        next_lsn: u64,
+        life: u64,
+        report: RecoveryReport,
+    ) -> Recovered<S> {
+        let reserved_bytes = self.address_space_bytes;
+        let Self { store, appender, table, tombstones, data_file, tail, .. } = self;
+        Recovered {
+            store,
+            appender,
+            table,
+            tombstones,
+            data_file,
+            log,
+            next_lsn,
+            life,
+            tail,
+            reserved_bytes,
+            report,
+        }
+    }
+
+    pub fn apply_group(&mut self, group: &Group<'_>) -> Result<()> {
+        let place = segment_path(group.end.segment);
+        let damage = |lsn: u64, defect: &str| {
+            let offset = group.header.offset.get();
+            Error::corrupt(place.clone(), offset, Some(lsn), "frame", defect)
+        };
+        let mut continues = false;
+        for frame in Frames::new(group.body) {
+            let frame = frame.expect("the reader has verified the group");
+            let lsn = frame.header.lsn.get();
+            let address = frame.header.address.get();
+            let end = address.checked_add(self.bytes_of(&frame));
+            let possible = frame.header.table.get() == 0
+                && address.is_multiple_of(RECORD_ALIGN_BYTES)
+                && address > 0
+                && end.is_some_and(|end| end <= self.address_space_bytes)
+                && (address < self.data_tail || address >= self.tail)
+                && (!self.table.kind.is_int() || frame.key.len() == 8)
+                && !frame.key.is_empty();
+            if !possible {
+                return Err(damage(lsn, "table, key or address are impossible"));
+            }
+            continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
+            self.apply(frame, |what| damage(lsn, what))?;
+        }
+        if continues {
+            return Err(damage(group.header.last_lsn(), "a batch is not whole"));
+        }
+        Ok(())
+    }
+
+    fn bytes_of(&self, frame: &Frame<'_>) -> u64 {
+        record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
+    }
+
+    /// Applies a frame; one that is applied already changes nothing. Later records have higher
+    /// addresses.
+    fn apply(&mut self, frame: Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
+        let address = frame.header.address.get();
+        let end = address + self.bytes_of(&frame);
+        self.tail = self.tail.max(end);
+        let previous = self.table.newest(frame.key, &self.store);
+        if previous.is_some_and(|previous| previous.address() >= address) {
+            return Ok(());
+        }
+        let locator = if address < self.data_tail {
+            let tombstone = frame.header.kind == FrameKind::Delete as u8;
+            Locator::of_record(address, frame.key.len(), frame.record_value_bytes(), tombstone)
+        } else {
+            self.allocate(end)?;
+            self.append(&frame, previous, damage)?
+        };
+        self.table.set(frame.key, locator, &self.store);
+        self.tombstones.note(frame.header.lsn.get(), previous, locator);
+        Ok(())
+    }
+
+    /// Writes the record of `frame`, which builds upon earlier ones if it is a patch.
+    fn append(
+        &mut self,
+        frame: &Frame<'_>,
+        previous: Option<Locator>,
+        damage: impl Fn(&str) -> Error,
+    ) -> Result<Locator> {
+        let result;
+        let mut frame = *frame;
+        if let Some((header, _)) = frame.patch() {
+            let base = header.base.get();
+            if let Some(damaged) = self.lost.get(&base) {
+                let damaged = *damaged;
+                self.lost.insert(frame.header.address.get(), damaged);
+                return Ok(damaged);
+            }
+            result = match redo(&frame, &self.store) {
+                // The key leads to the damaged record until it is written again: its value is lost.
+                Err(error) if !self.strict && error.kind() == ErrorKind::Corruption => {
+                    let damaged = Locator::new(base, 0, false);
+                    self.lost.insert(frame.header.address.get(), damaged);
+                    return Ok(damaged);
+                }
+                redone => redone?.map_err(|what| damage(&what))?,
+            };
+            frame.result = Some(&result);
+        }
+        let whole = frame.resolved().expect("the result was just computed and compared");
+        Ok(self.appender.append(&whole, previous))
+    }
+
+    fn allocate(&mut self, end: u64) -> Result<()> {
+        if end <= self.store.allocated_bytes() {
+            return Ok(());
+        }
+        let bytes = end.next_multiple_of(self.chunk_bytes);
+        self.appender.grow(bytes).map_err(|error| Error::io("cannot extend the data file", error))
+    }
+}
+
+/// Maps the data file over as much address space as was asked for, or over less where there is
+/// less: then half of what could be had is left to others. Returns how much it is.
+fn map_data<S: Storage>(
+    storage: &S,
+    data_file: &S::File,
+    options: &Options,
+    chunk_bytes: u64,
+    readable: &[u64],
+) -> Result<(u64, S::Map, S::MapWriter)> {
+    let failed = |error| Error::io("cannot map the data file", error);
+    let asked = options.address_space_bytes;
+    let bytes = data_file.len().map_err(failed)?;
+    if bytes > asked {
+        return Err(Error::invalid(format!(
+            "the data file has {bytes} bytes, but address_space_bytes is {asked}; open the database with a larger \
+             value"
+        )));
+    }
+    let least = ADDRESS_SPACE_BYTES_MIN.max(bytes.next_multiple_of(chunk_bytes)).min(asked);
+    let map = |reserve| storage.map(data_file, reserve, chunk_bytes, readable);
+    let mut reserve = asked;
+    loop {
+        match map(reserve) {
+            Ok(mapped) if reserve == asked => return Ok((reserve, mapped.0, mapped.1)),
+            Ok(mapped) => {
+                drop(mapped);
+                reserve = (reserve / 2).max(least);
+                let (map, writer) = map(reserve).map_err(failed)?;
+                return Ok((reserve, map, writer));
+            }
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && reserve > least => {
+                reserve = (reserve / 2).max(least);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What readers see.
+
+pub(crate) mod pins;
+pub(crate) mod walk;

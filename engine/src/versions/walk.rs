@@ -1,0 +1,89 @@
+//! Walking through the whole index in key order while writers go on, damaged records or not.
+//!
+//! An integer index holds its keys. A byte index reads them from the records, so a walk goes on
+//! behind the last key that could be read, and passes over the entries that it has met since.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::vec;
+
+use uarr_layout::record::Locator;
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::data::table::Direction;
+use crate::key::int_key;
+
+/// Entries fetched at once.
+const WINDOW_COUNT: usize = 4096;
+
+/// A walk through the index. The caller says of each entry what its record's key is, or that it is
+/// not known.
+#[derive(Default)]
+pub(crate) struct Walk<'a> {
+    /// The last key that was read.
+    last: Option<&'a [u8]>,
+    /// The last key of an integer index.
+    last_int: Option<u64>,
+    /// Entries without a key that were met behind the last one.
+    passed_over: BTreeSet<Locator>,
+    window: vec::IntoIter<(Option<u64>, Locator)>,
+    is_last: bool,
+    current: Option<(Option<u64>, Locator)>,
+}
+
+impl<'a> Walk<'a> {
+    /// The next entry.
+    pub fn next<S: Storage>(&mut self, core: &'a Core<S>) -> Option<Locator> {
+        self.current = self.window.next();
+        while self.current.is_none() && !self.is_last {
+            self.fill(core);
+            self.current = self.window.next();
+        }
+        self.current.map(|(_, locator)| locator)
+    }
+
+    /// The record of the current entry has `key`. `false`: that is not the key under which the
+    /// index has it.
+    pub fn reach(&mut self, key: &'a [u8]) -> bool {
+        let Some((int, locator)) = self.current else { return false };
+        let fits = match int {
+            Some(int) => int_key(key) == Some(int),
+            None => self.last.is_none_or(|last| last < key),
+        };
+        if !fits {
+            self.pass_over(locator);
+            return false;
+        }
+        self.last = Some(key);
+        self.passed_over.clear();
+        true
+    }
+
+    /// The key of `locator`, the current entry, is not known.
+    pub fn pass_over(&mut self, locator: Locator) {
+        self.passed_over.insert(locator);
+    }
+
+    fn fill<S: Storage>(&mut self, core: &Core<S>) {
+        let mut window: Vec<(Option<u64>, Locator)> = Vec::with_capacity(WINDOW_COUNT);
+        if let Some(entries) = core.table.int_entries(self.last_int, WINDOW_COUNT) {
+            self.is_last = entries.len() < WINDOW_COUNT;
+            self.last_int = entries.last().map(|(key, _)| *key);
+            let named =
+                entries.iter().map(|(key, bits)| Some((Some(*key), Locator::from_bits(*bits)?)));
+            window.extend(named.flatten());
+        } else {
+            let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+            let wanted = WINDOW_COUNT + self.passed_over.len();
+            let mut locators = Vec::with_capacity(wanted);
+            core.table.scan(Direction::Forward, from, wanted, &core.store, &mut locators);
+            let is_new = |locator: &Locator| !self.passed_over.contains(locator);
+            window.extend(locators.iter().filter(|l| is_new(l)).map(|locator| (None, *locator)));
+            // Without a new one the next window would be this one again.
+            self.is_last = locators.len() < wanted || window.is_empty();
+        }
+        window.iter().for_each(|(_, locator)| core.store.prefetch(*locator));
+        self.window = window.into_iter();
+    }
+}

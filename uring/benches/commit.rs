@@ -59,7 +59,7 @@ impl Bench {
                 let file = Arc::clone(&self.file);
                 let buffer = Arc::clone(&self.buffer);
                 let len = self.block;
-                let write = GroupWrite { file, offset, buffer, start: 0, len, durable: true };
+                let write = GroupWrite { file, offset, buffer, start: 0, len };
                 self.log.submit(write).unwrap();
                 self.log.complete().unwrap().result.unwrap();
             }

@@ -94,11 +94,6 @@ impl SystemFile {
         Ok((facts.dev(), facts.ino()))
     }
 
-    /// Whether both are the same open file.
-    pub(crate) fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
-    }
-
     pub(crate) fn error(&self, action: &'static str, cause: io::Error) -> io::Error {
         with_path(action, self.path(), cause)
     }

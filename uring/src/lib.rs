@@ -9,8 +9,7 @@
 //! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory`
 //! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
 //! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`, `outcome`
-//! (what completions mean), `debts` (what is still to be flushed) and `refusal` (why there is no
-//! ring). `memory` is [`Memory`], `futex` a word to sleep on, `error` names files, `testing` takes
+//! (what completions mean) and `refusal` (why there is no ring). `memory` is [`Memory`], `futex` a word to sleep on, `error` names files, `testing` takes
 //! things away from a process.
 //!
 //! Invariants of this crate:
@@ -19,7 +18,6 @@
 //! - a buffer that the kernel may read or write is owned by the operation until it has completed.
 
 mod buffer;
-mod debts;
 mod device;
 mod directory;
 mod error;

@@ -1,6 +1,6 @@
 //! What the completions of one group mean: a pure function of their results.
 //!
-//! A group is a write, perhaps linked to a flush. The kernel cancels the flush when the write fails
+//! A group is a write that carries its flush, or is linked to one. The kernel cancels the flush when the write fails
 //! *or is short*, and either may be cancelled when the thread that submitted it exits. The rules:
 //! 1. done only if all bytes were written and, where there is one, the flush said so after them;
 //! 2. a write that did less than all, without an error, is finished by system calls, and the flush
@@ -13,8 +13,6 @@
 /// How a group was given to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// A write, and no flush.
-    Write,
     /// A write linked to a flush of the file.
     WriteThenFlush,
     /// A write that carries its own flush.
@@ -42,7 +40,7 @@ pub(crate) enum Verdict {
     Pending,
     /// All is as asked.
     Done,
-    /// Write what is missing from this byte on, and flush the whole file if the group is durable.
+    /// Write what is missing from this byte on, and flush the whole file.
     FinishByHand {
         /// Bytes that were written.
         written: usize,
@@ -77,7 +75,7 @@ pub(crate) fn judge(route: Route, answers: Answers, len: usize, unit_bytes: usiz
     assert!(written <= len, "the kernel writes no more than asked");
     let flushed = match route {
         Route::WriteThenFlush => flush == Some(0) && !answers.split,
-        Route::Write | Route::WriteThrough | Route::ByHand => true,
+        Route::WriteThrough | Route::ByHand => true,
     };
     if written == len && flushed {
         return Verdict::Done;
@@ -94,7 +92,7 @@ fn failure(result: i32) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Route::{ByHand, Write, WriteThenFlush, WriteThrough};
+    use Route::{ByHand, WriteThenFlush, WriteThrough};
     use Verdict::{Done, FinishByHand, FlushFailed, Pending, WriteFailed};
 
     const LEN: usize = 8192;
@@ -110,15 +108,13 @@ mod tests {
     #[test]
     fn every_answer_has_its_verdict() {
         let by_hand = |written| FinishByHand { written };
-        for route in [Write, WriteThrough] {
-            check(route, None, None, Pending);
-            check(route, Some(8192), None, Done);
-            check(route, Some(5000), None, by_hand(4096));
-            check(route, Some(0), None, by_hand(0));
-            check(route, Some(-libc::EAGAIN), None, by_hand(0));
-            check(route, Some(-libc::EINTR), None, by_hand(0));
-            check(route, Some(-EIO), None, WriteFailed(EIO));
-        }
+        check(WriteThrough, None, None, Pending);
+        check(WriteThrough, Some(8192), None, Done);
+        check(WriteThrough, Some(5000), None, by_hand(4096));
+        check(WriteThrough, Some(0), None, by_hand(0));
+        check(WriteThrough, Some(-libc::EAGAIN), None, by_hand(0));
+        check(WriteThrough, Some(-libc::EINTR), None, by_hand(0));
+        check(WriteThrough, Some(-EIO), None, WriteFailed(EIO));
         check(WriteThenFlush, Some(8192), None, Pending);
         check(WriteThenFlush, None, Some(GONE), Pending);
         check(WriteThenFlush, Some(8192), Some(0), Done);
@@ -145,7 +141,7 @@ mod tests {
     #[test]
     fn done_needs_every_byte_and_its_flush() {
         let results = [None, Some(0), Some(4096), Some(8192), Some(-EIO), Some(GONE), Some(-4)];
-        for route in [Write, WriteThenFlush, WriteThrough, ByHand] {
+        for route in [WriteThenFlush, WriteThrough, ByHand] {
             for write in results {
                 for flush in [None, Some(0), Some(-EIO), Some(GONE)] {
                     for split in [false, true] {

@@ -165,7 +165,7 @@ mod tests {
         ] {
             let buffer = Arc::new(AlignedBuffer::new(8192));
             let write =
-                GroupWrite { file: Arc::new(()), offset, buffer, start, len, durable: true };
+                GroupWrite { file: Arc::new(()), offset, buffer, start, len };
             assert_eq!(pool.check(&write).is_ok(), fine, "{offset} {start} {len}");
         }
     }

@@ -35,14 +35,13 @@ use io_uring::squeue::{self, Flags};
 use io_uring::{IoUring, opcode, types};
 
 use crate::buffer::AlignedBuffer;
-use crate::debts::{Debts, Dues, done};
 use crate::file::{RETRY_COUNT_MAX, SystemFile};
 use crate::lock::Hold;
 use crate::outcome::{Answers, Route, Verdict, judge};
 use crate::pool::BufferPool;
 use crate::refusal::Refusal;
 use crate::storage::{CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter};
-use crate::syscalls::{WRITES_IN_FLIGHT_MAX, admit, finish_group, write_group};
+use crate::syscalls::{WRITES_IN_FLIGHT_MAX, admit, done, finish_group, write_group};
 
 /// Room for a write and its flush, for each write in flight.
 const ENTRIES: u32 = 2 * WRITES_IN_FLIGHT_MAX as u32;
@@ -79,7 +78,6 @@ pub struct RingLog {
     /// kernel may still use their files and buffers.
     given_up: Vec<Operation>,
     next_ticket: u64,
-    debts: Debts,
     counters: LogCounters,
 }
 
@@ -87,7 +85,6 @@ pub struct RingLog {
 struct Operation {
     ticket: u64,
     write: GroupWrite<SystemFile>,
-    dues: Dues,
     route: Route,
     answers: Answers,
 }
@@ -102,7 +99,7 @@ impl Operation {
         let Answers { write, flush, .. } = self.answers;
         match self.route {
             Route::ByHand => true,
-            Route::Write | Route::WriteThrough => write.is_some(),
+            Route::WriteThrough => write.is_some(),
             Route::WriteThenFlush => write.is_some() && flush.is_some(),
         }
     }
@@ -151,22 +148,18 @@ impl RingLog {
             operations: Vec::with_capacity(WRITES_IN_FLIGHT_MAX),
             given_up: Vec::new(),
             next_ticket: 0,
-            debts: Debts::default(),
             counters: LogCounters::default(),
         })
     }
 
-    fn route(&self, write: &GroupWrite<SystemFile>, dues: &Dues) -> Route {
-        if !self.accepting
-            || self.strategy == CommitStrategy::Syscall
-            || write.len > WRITE_BYTES_MAX
-        {
+    fn route(&self, write: &GroupWrite<SystemFile>) -> Route {
+        if !self.accepting || write.len > WRITE_BYTES_MAX {
             return Route::ByHand;
         }
-        match (write.durable, self.strategy) {
-            (false, _) => Route::Write,
-            (true, CommitStrategy::Dsync) if !dues.own => Route::WriteThrough,
-            (true, _) => Route::WriteThenFlush,
+        match self.strategy {
+            CommitStrategy::Syscall => Route::ByHand,
+            CommitStrategy::Dsync => Route::WriteThrough,
+            CommitStrategy::LinkedFdatasync => Route::WriteThenFlush,
         }
     }
 
@@ -298,13 +291,13 @@ impl RingLog {
 
     /// Acts on a verdict that is not pending.
     fn finish(&mut self, operation: Operation, verdict: Verdict) -> GroupDone {
-        let Operation { ticket, write, dues, route, .. } = operation;
+        let Operation { ticket, write, route, .. } = operation;
         let file = &write.file;
         let result = match verdict {
             Verdict::Pending => unreachable!("only settled operations are finished"),
             Verdict::Done => Ok(()),
             Verdict::FinishByHand { .. } if route == Route::ByHand => {
-                write_group(&write, &dues, &mut self.counters)
+                write_group(&write, &mut self.counters)
             }
             Verdict::FinishByHand { written } => finish_group(&write, written, &mut self.counters),
             Verdict::WriteFailed(code) => {
@@ -314,7 +307,6 @@ impl RingLog {
                 Err(file.error("make durable", io::Error::from_raw_os_error(code)))
             }
         };
-        let result = self.debts.settle(&write, &dues, result, &mut self.counters);
         done(ticket, write, result)
     }
 
@@ -341,9 +333,8 @@ impl LogWriter for RingLog {
         admit(&self.pool, &write, self.operations.len())?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let dues = self.debts.dues(&write);
-        let route = self.route(&write, &dues);
-        let mut operation = Operation { ticket, write, dues, route, answers: Answers::default() };
+        let route = self.route(&write);
+        let mut operation = Operation { ticket, write, route, answers: Answers::default() };
         if route != Route::ByHand {
             self.start(&mut operation);
         }
@@ -586,7 +577,7 @@ mod tests {
             let buffer = log.buffer(BLOCK);
             let kept = Arc::downgrade(&buffer);
             let file = Arc::clone(&file);
-            log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK, durable: true })
+            log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK })
                 .unwrap();
             kept
         };

@@ -10,8 +10,7 @@
 //! then.
 //!
 //! What an implementation promises about durability:
-//! 1. [`LogWriter::complete`] returns `Ok` for a durable write only when the bytes, and those of
-//!    every write that *completed* before it was submitted, survive a loss of power.
+//! 1. [`LogWriter::complete`] returns `Ok` for a write only when its bytes survive a loss of power.
 //! 2. [`StorageFile::make_durable`] covers every write that returned before it was called, and
 //!    every byte stored through a map of the same file before it was called.
 //! 3. A new, renamed or removed name is durable only after [`Storage::make_dir_durable`] of its
@@ -232,8 +231,6 @@ pub struct GroupWrite<F> {
     pub start: usize,
     /// How many bytes to write.
     pub len: usize,
-    /// Whether the write must be durable when it completes.
-    pub durable: bool,
 }
 
 /// What came of a [`GroupWrite`]; the buffer returns to its owner in every case.
@@ -258,7 +255,7 @@ pub trait LogWriter: Send + 'static {
     /// last and are large enough, else a new one. The caller keeps and reuses it; registered
     /// buffers stay registered.
     fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer>;
-    /// Starts a write and returns its ticket. The writer holds its clone of the buffer until
+    /// Starts a write, which is durable when it completes, and returns its ticket. The writer holds its clone of the buffer until
     /// [`LogWriter::complete`] returns it. On error nothing was started.
     fn submit(&mut self, write: GroupWrite<Self::File>) -> io::Result<u64>;
     /// Waits until one submitted write has completed. `None` if nothing is in flight.

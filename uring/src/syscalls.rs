@@ -13,7 +13,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::debts::{Debts, Dues, done};
 use crate::file::{Progress, SystemFile};
 use crate::pool::BufferPool;
 use crate::storage::{CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, StorageFile};
@@ -25,9 +24,8 @@ pub(crate) const WRITES_IN_FLIGHT_MAX: usize = 16;
 #[derive(Debug)]
 pub struct SyscallLog {
     pool: BufferPool,
-    waiting: VecDeque<(u64, GroupWrite<SystemFile>, Dues)>,
+    waiting: VecDeque<(u64, GroupWrite<SystemFile>)>,
     next_ticket: u64,
-    debts: Debts,
     counters: LogCounters,
 }
 
@@ -37,7 +35,6 @@ impl SyscallLog {
             pool,
             waiting: VecDeque::with_capacity(WRITES_IN_FLIGHT_MAX),
             next_ticket: 0,
-            debts: Debts::default(),
             counters: LogCounters::default(),
         }
     }
@@ -54,16 +51,14 @@ impl LogWriter for SyscallLog {
         admit(&self.pool, &write, self.waiting.len())?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let dues = self.debts.dues(&write);
-        self.waiting.push_back((ticket, write, dues));
+        self.waiting.push_back((ticket, write));
         Ok(ticket)
     }
 
     fn complete(&mut self) -> Option<GroupDone> {
-        let (ticket, write, dues) = self.waiting.pop_front()?;
+        let (ticket, write) = self.waiting.pop_front()?;
         let owned = self.pool.owner().check();
-        let result = owned.and_then(|()| write_group(&write, &dues, &mut self.counters));
-        let result = self.debts.settle(&write, &dues, result, &mut self.counters);
+        let result = owned.and_then(|()| write_group(&write, &mut self.counters));
         Some(done(ticket, write, result))
     }
 
@@ -83,6 +78,15 @@ impl LogWriter for SyscallLog {
     }
 }
 
+/// The answer to a write that has ended.
+pub(crate) fn done(
+    ticket: u64,
+    write: GroupWrite<SystemFile>,
+    result: io::Result<()>,
+) -> GroupDone {
+    GroupDone { ticket, buffer: write.buffer, result }
+}
+
 /// Refuses a write that is malformed, one too many, or a forked process'.
 pub(crate) fn admit(
     pool: &BufferPool,
@@ -100,35 +104,28 @@ pub(crate) fn admit(
     Ok(())
 }
 
-/// Writes a whole group by system calls and makes it durable if it is to be.
+/// Writes a whole group by system calls and makes it durable.
 pub(crate) fn write_group(
     write: &GroupWrite<SystemFile>,
-    dues: &Dues,
     counters: &mut LogCounters,
 ) -> io::Result<()> {
     counters.written_bytes += write.len as u64;
-    if !write.durable {
-        return write_plain(write, 0, counters);
-    }
-    if !dues.own && write_through(write, counters)? {
+    if write_through(write, counters)? {
         return Ok(());
     }
     finish_group(write, 0, counters)
 }
 
-/// Writes what is left of a group from `written` on, then makes all of the file durable if the
-/// group is to be durable. The way out of short writes and cancelled flushes.
+/// Writes what is left of a group from `written` on, then makes all of the file durable. The way
+/// out of short writes and cancelled flushes.
 pub(crate) fn finish_group(
     write: &GroupWrite<SystemFile>,
     written: usize,
     counters: &mut LogCounters,
 ) -> io::Result<()> {
     write_plain(write, written, counters)?;
-    if write.durable {
-        counters.flush_count += 1;
-        write.file.make_durable()?;
-    }
-    Ok(())
+    counters.flush_count += 1;
+    write.file.make_durable()
 }
 
 fn write_plain(

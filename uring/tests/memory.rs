@@ -105,11 +105,11 @@ fn log(disk: &Memory) -> MemoryLog {
 }
 
 /// Submits one block of `value`.
-fn submit(log: &mut MemoryLog, file: &Arc<MemoryFile>, index: usize, value: u8, durable: bool) {
+fn submit(log: &mut MemoryLog, file: &Arc<MemoryFile>, index: usize, value: u8) {
     let mut buffer = log.buffer(BLOCK);
     Arc::get_mut(&mut buffer).unwrap()[..BLOCK].fill(value);
     let (file, offset) = (Arc::clone(file), (index * BLOCK) as u64);
-    log.submit(GroupWrite { file, offset, buffer, start: 0, len: BLOCK, durable }).unwrap();
+    log.submit(GroupWrite { file, offset, buffer, start: 0, len: BLOCK }).unwrap();
 }
 
 fn first_bytes(disk: &Memory, path: &str) -> Vec<u8> {
@@ -117,25 +117,40 @@ fn first_bytes(disk: &Memory, path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_durable_group_brings_earlier_groups_with_it() {
+fn a_group_is_durable_when_it_completes() {
     let disk = Memory::new();
+    let file = Arc::new(durable_file(&disk, "a", 2 * BLOCK as u64));
+    let mut log = log(&disk);
+    submit(&mut log, &file, 0, 1);
+    submit(&mut log, &file, 1, 2);
+    assert_eq!(first_bytes(&disk.crash(), "a"), [0, 0]);
+    log.complete().unwrap().result.unwrap();
+    assert_eq!(first_bytes(&disk.crash(), "a"), [1, 0]);
+    log.complete().unwrap().result.unwrap();
+    assert_eq!(first_bytes(&disk.crash(), "a"), [1, 2]);
+}
+
+#[test]
+fn a_flush_that_overtakes_its_write_covers_earlier_ones_only() {
+    let disk = Memory::new();
+    disk.lie(Lie::FlushBeforeWrite);
     let first = Arc::new(durable_file(&disk, "first", 2 * BLOCK as u64));
     let second = Arc::new(durable_file(&disk, "second", 2 * BLOCK as u64));
     let mut log = log(&disk);
-    submit(&mut log, &first, 0, 1, false);
+    submit(&mut log, &first, 0, 1);
     log.complete().unwrap().result.unwrap();
-    submit(&mut log, &first, 1, 2, false);
-    submit(&mut log, &second, 0, 3, true);
+    submit(&mut log, &first, 1, 2);
+    submit(&mut log, &second, 0, 3);
     assert_eq!(first_bytes(&disk.crash(), "first"), [0, 0]);
     log.complete().unwrap().result.unwrap();
     log.complete().unwrap().result.unwrap();
     // The second write was still in flight when the third was submitted.
     assert_eq!(first_bytes(&disk.crash(), "first"), [1, 0]);
-    assert_eq!(first_bytes(&disk.crash(), "second"), [3, 0]);
-    submit(&mut log, &second, 1, 4, true);
+    assert_eq!(first_bytes(&disk.crash(), "second"), [0, 0]);
+    submit(&mut log, &second, 1, 4);
     log.complete().unwrap().result.unwrap();
     assert_eq!(first_bytes(&disk.crash(), "first"), [1, 2]);
-    assert_eq!(first_bytes(&disk.crash(), "second"), [3, 4]);
+    assert_eq!(first_bytes(&disk.crash(), "second"), [3, 0]);
 }
 
 #[test]
@@ -147,9 +162,9 @@ fn failed_groups_are_reported_and_stay_uncertain() {
             let file = Arc::new(durable_file(&disk, "a", 2 * BLOCK as u64));
             let mut log = log(&disk);
             disk.fail_next(kind, 2);
-            submit(&mut log, &file, 0, 1, true);
+            submit(&mut log, &file, 0, 1);
             log.complete().unwrap().result.unwrap();
-            submit(&mut log, &file, 1, 2, true);
+            submit(&mut log, &file, 1, 2);
             assert!(log.complete().unwrap().result.is_err());
             assert_eq!(disk.faults_waiting(), 0);
             assert_eq!(first_bytes(&disk.crash(), "a"), [1, 0]);
@@ -158,7 +173,7 @@ fn failed_groups_are_reported_and_stay_uncertain() {
             let live = first_bytes(&disk, "a");
             file.make_durable().unwrap();
             seen.insert((live, first_bytes(&disk.crash(), "a")));
-            submit(&mut log, &file, 1, 3, true);
+            submit(&mut log, &file, 1, 3);
             log.complete().unwrap().result.unwrap();
             assert_eq!(first_bytes(&disk.crash(), "a"), [1, 3], "a new attempt is no worse");
         }
@@ -181,7 +196,7 @@ fn a_write_outlives_its_process_and_holds_the_lock() {
             let file = Arc::new(durable_file(&disk, "a", BLOCK as u64));
             let lock = disk.lock("lock", Duration::ZERO).unwrap();
             let mut log = log(&disk);
-            submit(&mut log, &file, 0, 1, true);
+            submit(&mut log, &file, 0, 1);
             let next = match killed {
                 true => disk.kill_with(seed),
                 false => {
@@ -281,7 +296,7 @@ fn a_failure_has_the_number_that_was_asked_for() {
         for kind in [FaultKind::LogWrite, FaultKind::LogFlush] {
             let mut log = log(&disk);
             disk.fail(Fault::new(kind, 1).errno(errno));
-            submit(&mut log, &file, 0, 1, true);
+            submit(&mut log, &file, 0, 1);
             let failed = log.complete().unwrap().result.unwrap_err().to_string();
             assert!(failed.contains(&shown), "{kind:?}: {failed}");
         }

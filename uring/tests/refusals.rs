@@ -70,7 +70,7 @@ fn submit(log: &mut impl LogWriter<File = SystemFile>, file: &Arc<SystemFile>, b
     let len = block_count * BLOCK;
     Arc::get_mut(&mut buffer).unwrap()[..len].fill(7);
     let file = Arc::clone(file);
-    log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len, durable: true }).unwrap();
+    log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len }).unwrap();
 }
 
 fn assert_sevens(file: &SystemFile, block_count: usize) {
@@ -367,7 +367,7 @@ fn a_forked_process_takes_nothing_from_its_parent() {
                 let buffer = log.buffer(BLOCK);
                 let file = Arc::clone(&file);
                 let write =
-                    GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK, durable: true };
+                    GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK };
                 let error = log.submit(write).unwrap_err();
                 assert!(error.to_string().contains("forked"), "{error}");
                 assert!(log.complete().unwrap().result.is_err());

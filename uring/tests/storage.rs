@@ -68,7 +68,6 @@ suite!(
     a_map_comes_back_with_its_watermarks,
     groups_reach_their_file,
     large_groups_and_empty_pools,
-    later_durable_writes_cover_earlier_ones,
     the_queue_has_a_limit,
     malformed_writes_are_refused,
     a_log_may_be_dropped_with_writes_in_flight,
@@ -278,7 +277,6 @@ struct Blocks<F> {
     first: usize,
     count: usize,
     value: u8,
-    durable: bool,
 }
 
 fn group<S: Storage>(
@@ -287,13 +285,13 @@ fn group<S: Storage>(
     blocks: Blocks<S::File>,
 ) -> GroupWrite<S::File> {
     let block = storage.facts().block_bytes as usize;
-    let Blocks { file, first, count, value, durable } = blocks;
+    let Blocks { file, first, count, value } = blocks;
     let mut buffer = log.buffer(count * block);
     let bytes = Arc::get_mut(&mut buffer).expect("a new buffer has one owner");
     assert!(bytes.iter().all(|&byte| byte == 0));
     bytes[..count * block].fill(value);
     let len = count * block;
-    GroupWrite { file, offset: (first * block) as u64, buffer, start: 0, len, durable }
+    GroupWrite { file, offset: (first * block) as u64, buffer, start: 0, len }
 }
 
 fn complete_all<L: LogWriter>(log: &mut L) -> Vec<GroupDone> {
@@ -326,7 +324,7 @@ fn groups_reach_their_file<S: Storage>(storage: &S) {
         let mut tickets = Vec::new();
         for (first, count, value) in [(0, 1, 1), (1, 2, 2), (4, 3, 3)] {
             let file = Arc::clone(&file);
-            let blocks = Blocks { file, first, count, value, durable: true };
+            let blocks = Blocks { file, first, count, value };
             let write = group(storage, &mut log, blocks);
             tickets.push(log.submit(write).unwrap());
         }
@@ -353,12 +351,12 @@ fn large_groups_and_empty_pools<S: Storage>(storage: &S) {
         // Larger than a pooled buffer, and more buffers than the pool has; from the middle of a
         // buffer.
         let large =
-            Blocks { file: Arc::clone(&file), first: 0, count: 40, value: 1, durable: true };
+            Blocks { file: Arc::clone(&file), first: 0, count: 40, value: 1 };
         let large = group(storage, &mut log, large);
         log.submit(large).unwrap();
         for first in 40..50 {
             let file = Arc::clone(&file);
-            let blocks = Blocks { file, first, count: 2, value: first as u8, durable: true };
+            let blocks = Blocks { file, first, count: 2, value: first as u8 };
             let mut write = group(storage, &mut log, blocks);
             write.start = write.len / 2;
             write.len /= 2;
@@ -375,41 +373,13 @@ fn large_groups_and_empty_pools<S: Storage>(storage: &S) {
     }
 }
 
-fn later_durable_writes_cover_earlier_ones<S: Storage>(storage: &S) {
-    for strategy in STRATEGIES {
-        let Some(mut log) = log(storage, strategy) else { continue };
-        let files = ["a", "b", "c"].map(|name| segment(storage, &format!("{strategy:?}{name}"), 4));
-        let mut write = |file_index: usize, first, durable| {
-            let file = Arc::clone(&files[file_index]);
-            let blocks = Blocks { file, first, count: 1, value: 9, durable };
-            let write = group(storage, &mut log, blocks);
-            log.submit(write).unwrap();
-            log.complete().unwrap().result.unwrap();
-            log.counters().flush_count
-        };
-        assert_eq!(write(0, 0, false), 0);
-        assert_eq!(write(1, 0, false), 0);
-        assert_eq!(write(1, 1, false), 0);
-        let flushes = write(2, 0, true);
-        assert!(flushes >= 1);
-        if storage.facts().backend != uarr_uring::Backend::Memory {
-            assert_eq!(flushes, 3, "the files of earlier writes are flushed too");
-        }
-        assert_eq!(write(2, 1, true), flushes + 1, "and then they owe nothing any more");
-        assert_eq!(write(2, 2, false), flushes + 1);
-        assert_eq!(write(2, 3, true), flushes + 2, "one flush covers all of the same file");
-        let all = files.iter().map(|file| block_values(storage, file)).collect::<Vec<_>>();
-        assert_eq!(all, [[9, 0, 0, 0], [9, 9, 0, 0], [9, 9, 9, 9]]);
-    }
-}
-
 fn the_queue_has_a_limit<S: Storage>(storage: &S) {
     for strategy in STRATEGIES {
         let Some(mut log) = log(storage, strategy) else { continue };
         let file = segment(storage, &format!("{strategy:?}"), 32);
         let submit = |log: &mut S::Log, first| {
             let file = Arc::clone(&file);
-            let blocks = Blocks { file, first, count: 1, value: 1, durable: true };
+            let blocks = Blocks { file, first, count: 1, value: 1 };
             let write = group(storage, log, blocks);
             log.submit(write)
         };
@@ -435,12 +405,12 @@ fn malformed_writes_are_refused<S: Storage>(storage: &S) {
         })
         .unwrap();
     let file = segment(storage, "a", 2);
-    let whole = Blocks { file: Arc::clone(&file), first: 0, count: 1, value: 1, durable: true };
+    let whole = Blocks { file: Arc::clone(&file), first: 0, count: 1, value: 1 };
     let whole = group(storage, &mut log, whole);
     let block = whole.len;
     for (offset, start, len) in [(1, 0, block), (0, 1, block), (0, 0, 0), (0, 0, 1 << 20)] {
         let (file, buffer) = (Arc::clone(&file), Arc::clone(&whole.buffer));
-        let write = GroupWrite { file, offset, buffer, start, len, durable: true };
+        let write = GroupWrite { file, offset, buffer, start, len };
         assert_eq!(kind(log.submit(write)), ErrorKind::InvalidInput);
     }
     assert!(log.complete().is_none());
@@ -462,7 +432,7 @@ fn a_log_may_be_dropped_with_writes_in_flight<S: Storage>(storage: &S) {
             let file = segment(storage, &format!("{strategy:?}{round}"), 16);
             for first in 0..4 {
                 let file = Arc::clone(&file);
-                let blocks = Blocks { file, first, count: 4, value: 5, durable: true };
+                let blocks = Blocks { file, first, count: 4, value: 5 };
                 let write = group(storage, &mut log, blocks);
                 log.submit(write).unwrap();
             }
@@ -480,7 +450,7 @@ fn any_thread_may_complete<S: Storage>(storage: &S) {
         let file = segment(storage, &format!("{strategy:?}"), 32);
         for first in 0..32 {
             let file = Arc::clone(&file);
-            let blocks = Blocks { file, first, count: 1, value: 6, durable: true };
+            let blocks = Blocks { file, first, count: 1, value: 6 };
             let write = group(storage, &mut log, blocks);
             // The thread that submits is gone when another one waits.
             log = std::thread::scope(|scope| {
@@ -522,7 +492,7 @@ fn a_ring_can_change_its_strategy_and_plain_calls_cannot() {
         log.set_strategy(strategy).unwrap();
         assert_eq!(log.strategy(), strategy);
         let file = Arc::clone(&file);
-        let blocks = Blocks { file, first, count: 1, value: 4, durable: true };
+        let blocks = Blocks { file, first, count: 1, value: 4 };
         let write = group(&ring.storage, &mut log, blocks);
         log.submit(write).unwrap();
         log.complete().unwrap().result.unwrap();

@@ -100,7 +100,6 @@ fn measure_in_file<S: Storage>(storage: &S, rounds: usize) -> io::Result<CommitT
             buffer,
             start: 0,
             len: block_bytes,
-            durable: true,
         };
         writer.submit(write)?;
         let done = writer.complete().ok_or_else(|| io::Error::other("a commit was lost"))?;

@@ -106,7 +106,6 @@ impl<S: Storage> Log<S> {
             buffer: group.buffer.clone(),
             start,
             len,
-            durable: true,
         };
         let ticket = match self.writer.submit(write) {
             Ok(ticket) => ticket,

@@ -4,8 +4,7 @@
 //! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are
 //!    judged by the same rules as those of the real one ([`crate::outcome`]), and finished by hand
 //!    where these say so.
-//! 3. `complete` of a durable write brings the bytes, and those of all writes that had completed
-//!    before it was submitted, into the durable image.
+//! 3. `complete` brings the bytes into the durable image.
 //! 4. A write that fails leaves each of its sectors on the device, given up or lost
 //!    ([`super::loss`]).
 //! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself
@@ -38,8 +37,8 @@ pub struct MemoryLog {
     in_flight: VecDeque<(InFlight, GroupWrite<MemoryFile>)>,
     /// Reported as done before it was, and its bytes.
     deferred: Option<(InFlight, Vec<u8>)>,
-    debts: Vec<Debt>,
-    debt_number: u64,
+    overtaken: Vec<Overtaken>,
+    overtaken_count: u64,
     /// Whether it was made under the lock, which its writes hold then.
     is_fenced: bool,
     strategy: CommitStrategy,
@@ -52,14 +51,15 @@ struct InFlight {
     file: Arc<MemoryFile>,
     offset: u64,
     len: usize,
-    durable: bool,
-    /// Debts up to this number had been made when it was submitted.
-    due_number: u64,
+    /// How many writes had been overtaken by their flushes when it was submitted: its own flush
+    /// covers them.
+    overtaken_count: u64,
     route: Route,
 }
 
-/// A completed write that is not durable.
-struct Debt {
+/// A completed write whose flush ran before it ([`Lie::FlushBeforeWrite`]).
+struct Overtaken {
+    /// Counted from 1.
     number: u64,
     inode: Inode,
     offset: u64,
@@ -73,8 +73,8 @@ impl MemoryLog {
             pool: BufferPool::new(options, disk.facts.block_bytes)?,
             in_flight: VecDeque::new(),
             deferred: None,
-            debts: Vec::new(),
-            debt_number: 0,
+            overtaken: Vec::new(),
+            overtaken_count: 0,
             is_fenced: disk.state().users.has_opener(),
             strategy: options.strategy,
             counters: LogCounters::default(),
@@ -83,7 +83,7 @@ impl MemoryLog {
 
     /// What becomes of a write that was in flight.
     fn finish(&mut self, done: &InFlight, bytes: &[u8]) -> io::Result<()> {
-        let InFlight { file, offset, len, durable, .. } = done;
+        let InFlight { file, offset, len, .. } = done;
         let abandoned = self.disk.state().faults.call(FaultKind::LogAbandoned, file.path());
         if abandoned.is_err() {
             self.leave(done);
@@ -91,7 +91,7 @@ impl MemoryLog {
         }
         self.counters.write_count += 1;
         self.counters.written_bytes += *len as u64;
-        self.counters.flush_count += u64::from(*durable);
+        self.counters.flush_count += 1;
         let answers = match self.answers(done) {
             Ok(answers) => answers,
             Err(cause) => {
@@ -112,9 +112,8 @@ impl MemoryLog {
                 self.note_done(done)
             }
             Verdict::WriteFailed(code) | Verdict::FlushFailed(code) => {
-                let is_flush = done.route != Route::Write;
                 let cause = io::Error::from_raw_os_error(code);
-                match self.drop_some(done, &cause)? && is_flush {
+                match self.drop_some(done, &cause)? {
                     true => Ok(()),
                     false => Err(cause),
                 }
@@ -125,7 +124,7 @@ impl MemoryLog {
 
     /// What the kernel says to a write and its flush. An error: the disk is dead.
     fn answers(&self, done: &InFlight) -> io::Result<Answers> {
-        let InFlight { file, offset, len, durable, .. } = done;
+        let InFlight { file, offset, len, .. } = done;
         let place = [*offset, *len as u64];
         let mut answers = Answers { write: Some(*len as i32), flush: None, split: false };
         if done.route == Route::ByHand {
@@ -146,7 +145,7 @@ impl MemoryLog {
         if done.route == Route::WriteThenFlush && !whole {
             // The link is broken.
             answers.flush = Some(-libc::ECANCELED);
-        } else if *durable && whole {
+        } else if whole {
             let (flushed, failed) = match file.call(FaultKind::LogFlush, place) {
                 Ok(mut state) => {
                     let goes = self.disk.options.hostile && state.random.below(SHORT_ODDS) == 0;
@@ -167,13 +166,10 @@ impl MemoryLog {
 
     /// The rest of the write and its flush, as system calls.
     fn by_hand(&self, done: &InFlight) -> io::Result<()> {
-        let InFlight { file, offset, len, durable, .. } = done;
+        let InFlight { file, offset, len, .. } = done;
         let place = [*offset, *len as u64];
-        let written =
-            file.call(FaultKind::LogWrite, place).map(drop).and_then(|()| match durable {
-                true => file.call(FaultKind::LogFlush, place).map(drop),
-                false => Ok(()),
-            });
+        let call = |kind| file.call(kind, place).map(drop);
+        let written = call(FaultKind::LogWrite).and_then(|()| call(FaultKind::LogFlush));
         match written {
             Err(cause) if self.drop_some(done, &cause)? => Ok(()),
             written => written,
@@ -197,27 +193,23 @@ impl MemoryLog {
         Ok(state.retries_flush(cause))
     }
 
-    /// A write has succeeded: it is durable with all that it owes to, or is a debt itself.
+    /// A write has succeeded: it is durable, or its flush ran too early and covers earlier ones.
     fn note_done(&mut self, done: &InFlight) -> io::Result<()> {
-        let InFlight { file, offset, len, durable, .. } = done;
+        let InFlight { file, offset, len, .. } = done;
         let mut state = self.disk.state();
-        let overtaken = state.lies.has(Lie::FlushBeforeWrite);
-        if *durable && !overtaken {
+        let is_overtaken = state.lies.has(Lie::FlushBeforeWrite);
+        if !is_overtaken {
             lock(file.inode()).make_range_durable(*offset, *len, &mut state.lies)?;
         }
-        if *durable {
-            let (due, later): (Vec<_>, Vec<_>) =
-                self.debts.drain(..).partition(|debt| debt.number <= done.due_number);
-            self.debts = later;
-            for debt in due {
-                let mut inode = lock(&debt.inode);
-                inode.make_range_durable(debt.offset, debt.len, &mut state.lies)?;
-            }
+        let is_covered = |write: &mut Overtaken| write.number <= done.overtaken_count;
+        for write in self.overtaken.extract_if(.., is_covered) {
+            let mut inode = lock(&write.inode);
+            inode.make_range_durable(write.offset, write.len, &mut state.lies)?;
         }
-        if !durable || overtaken {
-            self.debt_number += 1;
-            let inode = Arc::clone(file.inode());
-            self.debts.push(Debt { number: self.debt_number, inode, offset: *offset, len: *len });
+        if is_overtaken {
+            self.overtaken_count += 1;
+            let (number, inode) = (self.overtaken_count, Arc::clone(file.inode()));
+            self.overtaken.push(Overtaken { number, inode, offset: *offset, len: *len });
         }
         Ok(())
     }
@@ -249,12 +241,11 @@ impl MemoryLog {
     }
 }
 
-fn route(strategy: CommitStrategy, durable: bool) -> Route {
-    match (strategy, durable) {
-        (CommitStrategy::Syscall, _) => Route::ByHand,
-        (_, false) => Route::Write,
-        (CommitStrategy::LinkedFdatasync, true) => Route::WriteThenFlush,
-        (CommitStrategy::Dsync, true) => Route::WriteThrough,
+fn route(strategy: CommitStrategy) -> Route {
+    match strategy {
+        CommitStrategy::Syscall => Route::ByHand,
+        CommitStrategy::LinkedFdatasync => Route::WriteThenFlush,
+        CommitStrategy::Dsync => Route::WriteThrough,
     }
 }
 
@@ -279,15 +270,13 @@ impl LogWriter for MemoryLog {
             .check_room(write.file.inode(), end)
             .map_err(|cause| write.file.error("write", cause))?;
         let ticket = self.put_in_flight(&write)?;
-        let route = route(self.strategy, write.durable);
         let in_flight = InFlight {
             ticket,
             file: Arc::clone(&write.file),
             offset: write.offset,
             len: write.len,
-            durable: write.durable,
-            due_number: self.debt_number,
-            route,
+            overtaken_count: self.overtaken_count,
+            route: route(self.strategy),
         };
         self.in_flight.push_back((in_flight, write));
         Ok(ticket)

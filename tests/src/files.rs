@@ -38,7 +38,7 @@ pub fn disk_of(files: &Files, options: MemoryOptions) -> Memory {
     DIRECTORIES.iter().for_each(|directory| disk.create_dir(directory).expect(WRITABLE));
     for (path, bytes) in files {
         let file = disk.open(path, OpenMode::CreateMapped).expect(WRITABLE);
-        file.set_len(bytes.len() as u64).expect(WRITABLE);
+        file.allocate(0, bytes.len() as u64).expect(WRITABLE);
         file.write_at(&bytes[..used_bytes(bytes)], 0).expect(WRITABLE);
         file.make_durable().expect(WRITABLE);
     }

@@ -4,7 +4,8 @@
 //! - every error names the file and what was done to it, and keeps the kind of the kernel's error;
 //! - a short count is never the end of the story: reads go on to the end of the file, writes go on
 //!   until all is written or an error says why not;
-//! - a file is not truncated, and published bytes of it are not written, while a map of it lives.
+//! - a file is never cut shorter than somebody was told it is;
+//! - published bytes of a file are not written while a map of it lives.
 
 use std::fmt;
 use std::fs::File;
@@ -41,7 +42,7 @@ struct OpenFile {
     /// What is published of the file while it is mapped.
     marks: Mutex<Weak<Watermarks>>,
     /// Held while the file grows. Below the length that one finds under it nothing is ever cut off
-    /// again, but by `set_len`, which is for files that are not mapped.
+    /// again.
     growth: Mutex<()>,
 }
 
@@ -98,7 +99,7 @@ impl SystemFile {
         with_path(action, self.path(), cause)
     }
 
-    /// From now on, while `marks` live, published bytes are not written and the file not truncated.
+    /// From now on, while `marks` live, published bytes are not written.
     pub(crate) fn set_marks(&self, marks: &Arc<Watermarks>) {
         *self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(marks);
     }
@@ -246,15 +247,6 @@ impl StorageFile for SystemFile {
             Err(cause) if is_unsupported(&cause) => Ok(()),
             renewed => renewed.map_err(|cause| self.error("renew a part of", cause)),
         }
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        if self.marks().is_some() {
-            return Err(invalid_input(format!("{} is mapped", self.path().display())));
-        }
-        room::check_file_size(len)
-            .and_then(|()| self.file().set_len(len))
-            .map_err(|cause| self.error("set the length of", cause))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -20,9 +20,8 @@
 //!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
 //! 4. Watermarks only grow. The map and its watermarks live as long as any [`FileMap`].
 //! 5. Published bytes lie inside the file: watermarks are checked against its length, the map is
-//!    longer than the file only above it, and no mapped file is ever truncated
-//!    ([`crate::SystemFile`] refuses to while a map of it lives; growth that fails gives back only
-//!    what it took itself). Bytes that are written have real space of their own before: what is
+//!    longer than the file only above it, and no file is ever truncated ([`crate::SystemFile`] has
+//!    no call for it; growth that fails gives back only what it took itself). Bytes that are written have real space of their own before: what is
 //!    readable at birth is not written, and all else is allocated first, also where the file is
 //!    long enough, since a copy may have holes or share its space. So no access ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over

@@ -164,8 +164,7 @@ mod tests {
             (u64::MAX - 4095, 0, 4096, false),
         ] {
             let buffer = Arc::new(AlignedBuffer::new(8192));
-            let write =
-                GroupWrite { file: Arc::new(()), offset, buffer, start, len };
+            let write = GroupWrite { file: Arc::new(()), offset, buffer, start, len };
             assert_eq!(pool.check(&write).is_ok(), fine, "{offset} {start} {len}");
         }
     }

@@ -577,8 +577,7 @@ mod tests {
             let buffer = log.buffer(BLOCK);
             let kept = Arc::downgrade(&buffer);
             let file = Arc::clone(&file);
-            log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK })
-                .unwrap();
+            log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK }).unwrap();
             kept
         };
         let (first, second) = (submit(&mut log), submit(&mut log));

@@ -144,8 +144,6 @@ pub trait StorageFile: Send + Sync + 'static {
     /// neither room nor a change of the file system's records, and the process may write so long a
     /// file. Where that cannot be found out it is taken to be so.
     fn is_whole(&self) -> io::Result<bool>;
-    /// Sets the length. Never called on a file that is mapped.
-    fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
     /// buffer's address, its length and `offset` are multiples of the block size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;

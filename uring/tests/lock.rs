@@ -113,8 +113,7 @@ fn write(system: &System, log: &mut impl LogWriter<File = uarr_uring::SystemFile
     let file = Arc::new(system.open("segment", OpenMode::CreateDirect).unwrap());
     file.allocate(0, BLOCK as u64).unwrap();
     let buffer = log.buffer(BLOCK);
-    log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK })
-        .unwrap();
+    log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK }).unwrap();
 }
 
 #[test]

@@ -366,8 +366,7 @@ fn a_forked_process_takes_nothing_from_its_parent() {
                 let (lock, mut log) = owned.take().unwrap();
                 let buffer = log.buffer(BLOCK);
                 let file = Arc::clone(&file);
-                let write =
-                    GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK };
+                let write = GroupWrite { file, offset: 0, buffer, start: 0, len: BLOCK };
                 let error = log.submit(write).unwrap_err();
                 assert!(error.to_string().contains("forked"), "{error}");
                 assert!(log.complete().unwrap().result.is_err());

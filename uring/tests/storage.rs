@@ -139,10 +139,6 @@ fn files_keep_what_is_written<S: Storage>(storage: &S) {
     assert_eq!(&bytes[4094..4099], b"hello");
     assert_eq!(&bytes[9999..10_004], b"\0end\x09");
     assert_eq!(file.read_at(&mut bytes, 30_000).unwrap(), 0);
-    file.set_len(4096).unwrap();
-    file.set_len(5000).unwrap();
-    assert_eq!(file.read_at(&mut bytes, 4094).unwrap(), 906);
-    assert_eq!(&bytes[..5], b"he\0\0\0");
     file.start_write_back(0, 5000).unwrap();
     file.start_write_back(0, 0).unwrap();
     file.make_durable().unwrap();
@@ -152,8 +148,11 @@ fn direct_files_take_blocks<S: Storage>(storage: &S) {
     let block = storage.facts().block_bytes as usize;
     assert!(block.is_power_of_two() && block >= 512);
     let file = storage.open("f", OpenMode::CreateDirect).unwrap();
-    file.allocate(0, 4 * block as u64).unwrap();
     let mut buffer = AlignedBuffer::new(8 * block);
+    // The end of the file within a block: the read ends there.
+    file.allocate(0, block as u64 + 100).unwrap();
+    assert_eq!(file.read_at(&mut buffer[..8 * block], 0).unwrap(), block + 100);
+    file.allocate(0, 4 * block as u64).unwrap();
     buffer[..2 * block].fill(7);
     file.write_at(&buffer[..2 * block], block as u64).unwrap();
     buffer.clear();
@@ -161,9 +160,6 @@ fn direct_files_take_blocks<S: Storage>(storage: &S) {
     for (index, expected) in [(0, 0), (1, 7), (2, 7), (3, 0), (4, 0)] {
         assert!(buffer[index * block..(index + 1) * block].iter().all(|&byte| byte == expected));
     }
-    // The end of the file within a block: the read ends there.
-    file.set_len(block as u64 + 100).unwrap();
-    assert_eq!(file.read_at(&mut buffer[..8 * block], 0).unwrap(), block + 100);
     if storage.facts().direct {
         assert_eq!(kind(file.write_at(&buffer[..100], 0)), ErrorKind::InvalidInput);
         assert_eq!(kind(file.write_at(&buffer[1..=block], 0)), ErrorKind::InvalidInput);
@@ -223,14 +219,16 @@ fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     writer.grow(CHUNK).unwrap();
     writer.append(0, &[b"published"]);
     assert_eq!(kind(storage.map(&file, CHUNK, CHUNK, &[])), ErrorKind::ResourceBusy);
-    assert_eq!(kind(file.set_len(0)), ErrorKind::InvalidInput);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.renew(0, 9)), ErrorKind::InvalidInput);
     file.write_at(b"x", 9).unwrap();
     drop(writer);
-    assert_eq!(kind(file.set_len(0)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.renew(0, 9)), ErrorKind::InvalidInput);
     assert_eq!(map.bytes(0, 9), Some(b"published".as_slice()));
     drop(map);
-    file.set_len(0).unwrap();
+    file.write_at(b"x", 8).unwrap();
+    file.renew(0, 9).unwrap();
 }
 
 fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
@@ -350,8 +348,7 @@ fn large_groups_and_empty_pools<S: Storage>(storage: &S) {
         let file = segment(storage, &format!("{strategy:?}"), 64);
         // Larger than a pooled buffer, and more buffers than the pool has; from the middle of a
         // buffer.
-        let large =
-            Blocks { file: Arc::clone(&file), first: 0, count: 40, value: 1 };
+        let large = Blocks { file: Arc::clone(&file), first: 0, count: 40, value: 1 };
         let large = group(storage, &mut log, large);
         log.submit(large).unwrap();
         for first in 40..50 {

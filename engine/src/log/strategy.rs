@@ -94,13 +94,7 @@ fn measure_in_file<S: Storage>(storage: &S, rounds: usize) -> io::Result<CommitT
         }
         let offset = (round * block_bytes) as u64;
         let begun = storage.now();
-        let write = GroupWrite {
-            file: file.clone(),
-            offset,
-            buffer,
-            start: 0,
-            len: block_bytes,
-        };
+        let write = GroupWrite { file: file.clone(), offset, buffer, start: 0, len: block_bytes };
         writer.submit(write)?;
         let done = writer.complete().ok_or_else(|| io::Error::other("a commit was lost"))?;
         done.result?;

@@ -145,7 +145,7 @@ impl FileState {
     pub fn steal(&mut self, random: &mut Random) -> io::Result<()> {
         self.note_published();
         if self.durable.len() != self.len() && random.flip() {
-            self.durable.set_len(self.len());
+            self.durable.grow_to(self.len());
         }
         let count = self.dirty.len() as u64;
         if count == 0 {
@@ -232,16 +232,15 @@ impl FileState {
         Ok(())
     }
 
-    pub fn set_len(&mut self, len: u64) -> io::Result<()> {
-        // What is cut off must not come back when the file grows again.
-        let cut = len / PAGE..;
-        self.dirty.extend(self.durable.pages().range(cut).map(|(&page_index, _)| page_index));
+    /// The file is `len` bytes long at least; new ones are zeros.
+    pub fn grow_to(&mut self, len: u64) -> io::Result<()> {
         match &mut self.cache {
-            Cache::Pages(image) => image.set_len(len),
-            Cache::Mapped { memory, len: file_len, .. } => {
+            Cache::Pages(image) => image.grow_to(len),
+            Cache::Mapped { memory, len: file_len, .. } if len > *file_len => {
                 memory.set_len(len)?;
                 *file_len = len;
             }
+            Cache::Mapped { .. } => {}
         }
         Ok(())
     }
@@ -277,7 +276,7 @@ impl FileState {
     /// before.
     pub fn make_durable(&mut self, lies: &mut Lies) -> io::Result<()> {
         self.note_published();
-        self.durable.set_len(self.len());
+        self.durable.grow_to(self.len());
         for page_index in std::mem::take(&mut self.dirty) {
             if self.loss.is_blocked(page_index) {
                 self.loss.lose_page(page_index);
@@ -341,7 +340,7 @@ impl FileState {
             if !self.loss.is_blocked(page_index) && random.chance(bias) {
                 let mut page = self.cached_page(page_index)?;
                 self.loss.restore(page_index, &mut page, &durable);
-                self.durable.set_len(self.len());
+                self.durable.grow_to(self.len());
                 self.durable.set_page(page_index, page);
                 continue;
             }
@@ -414,7 +413,7 @@ impl FileState {
         let is_mapped = matches!(self.cache, Cache::Mapped { .. });
         let mut image = self.durable.clone();
         if self.len() != image.len() && random.chance(bias) {
-            image.set_len(self.len());
+            image.grow_to(self.len());
         }
         let lost: BTreeSet<_> = self.loss.pages().collect();
         for &page_index in self.dirty.union(&lost) {
@@ -511,7 +510,7 @@ fn mapped_image(memory: &File, len: u64) -> io::Result<Image> {
     let mut bytes = vec![0; len as usize];
     memory.read_exact_at(&mut bytes, 0)?;
     let mut image = Image::default();
-    image.set_len(len);
+    image.grow_to(len);
     image.write(&bytes, 0);
     Ok(image)
 }
@@ -562,25 +561,11 @@ mod tests {
         assert!(file.dirty.is_empty());
     }
 
-    #[test]
-    fn what_was_cut_off_stays_away() {
-        let mut file = FileState::new(Image::default());
-        file.write(&[7; 9000], 0).unwrap();
-        file.make_durable(&mut Lies::default()).unwrap();
-        file.set_len(100).unwrap();
-        file.set_len(9000).unwrap();
-        assert_eq!(all(file.durable()), [7; 9000]);
-        file.make_durable(&mut Lies::default()).unwrap();
-        let bytes = all(file.durable());
-        assert!(bytes[..100].iter().all(|&byte| byte == 7));
-        assert!(bytes[100..].iter().all(|&byte| byte == 0));
-    }
-
     /// A file of two pages, of which the first was written and the second only allocated, and a
     /// write to both.
     fn written_twice() -> FileState {
         let mut file = FileState::new(Image::default());
-        file.set_len(2 * PAGE).unwrap();
+        file.grow_to(2 * PAGE).unwrap();
         file.write(b"old", 0).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.write(b"new", 0).unwrap();
@@ -659,7 +644,7 @@ mod tests {
     #[test]
     fn sectors_survive_independently() {
         let mut file = FileState::new(Image::default());
-        file.set_len(8192).unwrap();
+        file.grow_to(8192).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.write(&[1; 8192], 0).unwrap();
         let mut seen = BTreeSet::new();
@@ -675,7 +660,7 @@ mod tests {
     #[test]
     fn a_crash_keeps_any_part_of_what_is_in_flight() {
         let mut file = FileState::new(Image::default());
-        file.set_len(1024).unwrap();
+        file.grow_to(1024).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.submit((1, false), 0, vec![1; 1024]);
         assert_eq!(file.len(), 1024);

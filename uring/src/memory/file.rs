@@ -111,15 +111,14 @@ impl MemoryFile {
             }
             return Err(full);
         }
-        let mut file = lock(&self.inode);
-        if end > file.len() { file.set_len(end) } else { Ok(()) }
+        lock(&self.inode).grow_to(end)
     }
 
     fn grow_partly(&self, state: &mut State, end: u64) -> io::Result<()> {
         let len = lock(&self.inode).len();
         let middle = len + state.random.below(end - len);
         match state.check_room(&self.inode, middle) {
-            Ok(()) => lock(&self.inode).set_len(middle),
+            Ok(()) => lock(&self.inode).grow_to(middle),
             Err(_) => Ok(()),
         }
     }
@@ -157,19 +156,6 @@ impl StorageFile for MemoryFile {
             file.renew(offset, len)
         };
         renew().map_err(|cause| self.error("renew a part of", cause))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let set = || {
-            let state = self.call(FaultKind::Write, [len, u64::MAX])?;
-            state.check_room(&self.inode, len)?;
-            let mut file = lock(&self.inode);
-            if file.is_mapped() {
-                return Err(invalid_input("it is mapped"));
-            }
-            file.set_len(len)
-        };
-        set().map_err(|cause| self.error("set the length of", cause))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

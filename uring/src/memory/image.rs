@@ -53,18 +53,9 @@ impl Image {
         }
     }
 
-    /// Cuts, or extends with zeroes.
-    pub fn set_len(&mut self, len: u64) {
-        if len < self.len {
-            self.pages.split_off(&len.div_ceil(PAGE));
-            let tail = (len % PAGE) as usize;
-            if tail > 0
-                && let Some(page) = self.pages.get_mut(&(len / PAGE))
-            {
-                Arc::make_mut(page)[tail..].fill(0);
-            }
-        }
-        self.len = len;
+    /// Extends with zeroes what is shorter.
+    pub fn grow_to(&mut self, len: u64) {
+        self.len = self.len.max(len);
     }
 
     /// The pages that are not zero.
@@ -144,8 +135,8 @@ mod tests {
             let offset = random.below(20_000) as usize;
             let len = random.below(9000) as usize;
             if random.below(10) == 0 {
-                image.set_len(offset as u64);
-                model.resize(offset, 0);
+                image.grow_to(offset as u64);
+                model.resize(model.len().max(offset), 0);
             } else if len > 0 {
                 let bytes = vec![step as u8; len];
                 image.write(&bytes, offset as u64);

@@ -8,7 +8,10 @@ mod tasks;
 
 use crate::error::BenchError;
 use crate::folder::RunFolder;
+use crate::measured::Measured;
 use crate::report::Metric;
+use crate::store::Contender;
+use crate::stores;
 use crate::turns::{self, Options};
 
 /// What is looked at.
@@ -85,8 +88,10 @@ impl turns::Part for CommitPart {
     }
 }
 
-/// Measures the parts and returns their tables as text.
-pub fn run(options: &Options<CommitPart>) -> Result<String, BenchError> {
+/// Measures the parts.
+pub fn run(options: &Options<CommitPart>) -> Result<Measured, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
-    turns::tables(options, folder.path(), |part| parts::measure(part, options, folder.path()))
+    let facts = stores::facts(&Contender::STORES);
+    let path = folder.path();
+    turns::measure_all(options, path, facts, |part| parts::measure(part, options, path))
 }

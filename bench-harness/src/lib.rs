@@ -14,8 +14,9 @@
 //!   |                           |
 //!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
 //!   '--> machine, device, folder                              '--> text, html (plot)
-//! commit --> turns, drive, floor: the commit path in parts, as tables
-//! read --> turns, drive, floor: the read path in parts, as tables
+//! commit --> turns, drive, floor: the commit path in parts --> measured
+//! read --> turns, drive, floor, sizes: the read path in parts --> measured
+//! report, measured --> page: docs/BENCHMARKS.md
 //! drive --> stopwatch: operations timed one by one, in turn or begun at a fixed rate
 //! ```
 //!
@@ -38,8 +39,11 @@ pub mod floor;
 pub mod folder;
 pub mod html;
 pub mod machine;
+pub mod measured;
+pub mod page;
 pub mod plot;
 pub mod progress;
+pub mod promises;
 pub mod read;
 pub mod record;
 pub mod reopen;
@@ -48,6 +52,7 @@ pub mod results;
 pub mod sample;
 #[cfg(test)]
 mod sample_report;
+mod sizes;
 mod stopwatch;
 pub mod store;
 pub mod stores;

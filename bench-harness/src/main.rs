@@ -15,12 +15,14 @@ use uarr_bench::commit::{self, CommitPart};
 use uarr_bench::error::BenchError;
 use uarr_bench::floor::{DeviceFloor, MappedFloor, Via};
 use uarr_bench::folder::RunFolder;
+use uarr_bench::measured::Measured;
+use uarr_bench::page::Page;
 use uarr_bench::read::{self, ReadPart};
 use uarr_bench::report::{Report, Row, RunSpec};
 use uarr_bench::sample::Repetition;
 use uarr_bench::store::Contender;
 use uarr_bench::targets::Targets;
-use uarr_bench::turns::{Options, Part};
+use uarr_bench::turns::{Options, Part, render};
 use uarr_bench::verdict::{EXIT_CODE_ERROR, judge};
 use uarr_bench::{html, reopen, text};
 
@@ -41,11 +43,11 @@ enum Command {
     /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes,
     /// loads, fixed rates.
     Commit(CommitArgs),
-    /// The read path in parts: gets of one and two threads, misses, scans.
+    /// The read path in parts: gets of one and two threads, misses, scans, sizes on the disk.
     Read(ReadArgs),
     /// The device floor alone.
     Floor(FloorArgs),
-    /// Prints a JSON report again and writes its HTML.
+    /// Prints a JSON report again and writes its HTML; or makes a page of several.
     Report(ReportArgs),
     /// The process that is killed by `check`.
     #[command(name = reopen::VICTIM_COMMAND, hide = true)]
@@ -93,7 +95,7 @@ struct CommitArgs {
 struct ReadArgs {
     #[command(flatten)]
     turns: TurnsArgs,
-    /// Only these: gets, misses, scans, full-scans [default: all].
+    /// Only these: gets, misses, scans, full-scans, sizes [default: all].
     #[arg(long, value_delimiter = ',', value_parser = part::<ReadPart>)]
     parts: Vec<ReadPart>,
 }
@@ -113,6 +115,9 @@ struct TurnsArgs {
     /// Records of loaded stores and of memory-first writes, 1000 to 50000000.
     #[arg(long, default_value = "1000000", value_parser = value_parser!(u64).range(1000..=50_000_000))]
     records: u64,
+    /// Where the JSON goes [default: none is written].
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 impl TurnsArgs {
@@ -146,11 +151,15 @@ struct FloorArgs {
 
 #[derive(Args)]
 struct ReportArgs {
-    /// A report written by `check`.
-    json: PathBuf,
+    /// A report written by `check`; with --markdown also those of `commit` and `read`.
+    #[arg(required = true)]
+    json: Vec<PathBuf>,
     /// Where the HTML goes [default: beside the JSON].
     #[arg(long)]
     html: Option<PathBuf>,
+    /// Print docs/BENCHMARKS.md, made of all of these reports, instead.
+    #[arg(long, conflicts_with = "html")]
+    markdown: bool,
 }
 
 #[derive(Args)]
@@ -180,8 +189,14 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Check(args) => check(&args),
-        Command::Commit(args) => tables(commit::run(&args.turns.options(args.parts))),
-        Command::Read(args) => tables(read::run(&args.turns.options(args.parts))),
+        Command::Commit(args) => {
+            let json = args.turns.json.clone();
+            tables(commit::run(&args.turns.options(args.parts)), json.as_deref())
+        }
+        Command::Read(args) => {
+            let json = args.turns.json.clone();
+            tables(read::run(&args.turns.options(args.parts)), json.as_deref())
+        }
         Command::Floor(args) => floor(&args),
         Command::Report(args) => report(&args),
         Command::KillVictim(args) => {
@@ -241,8 +256,12 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     Ok(code)
 }
 
-fn tables(text: Result<String, BenchError>) -> Result<u8, BenchError> {
-    print(&text?);
+fn tables(measured: Result<Measured, BenchError>, json: Option<&Path>) -> Result<u8, BenchError> {
+    let measured = measured?;
+    if let Some(path) = json {
+        measured.write_json(path)?;
+    }
+    print(&render(&measured));
     Ok(0)
 }
 
@@ -267,8 +286,15 @@ fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {
 }
 
 fn report(args: &ReportArgs) -> Result<u8, BenchError> {
-    let report = Report::read_json(&args.json)?;
-    let page = args.html.clone().unwrap_or_else(|| args.json.with_extension("html"));
+    if args.markdown {
+        print(&Page::read(&args.json)?.render());
+        return Ok(0);
+    }
+    let [json] = &args.json[..] else {
+        return Err(BenchError::Setup("several reports make one page: add --markdown".to_owned()));
+    };
+    let report = Report::read_json(json)?;
+    let page = args.html.clone().unwrap_or_else(|| json.with_extension("html"));
     html::write(&report, &page)?;
     print(&text::render(&report));
     print(&format!("report: {}\n", page.display()));

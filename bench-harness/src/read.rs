@@ -1,4 +1,5 @@
-//! The read path by itself: gets of one and two threads, misses, scans.
+//! The read path by itself: gets of one and two threads, misses, scans; and what stores take on the
+//! disk.
 //!
 //! Every store is loaded in random order, in batches of 1000, settled, and read once before it is
 //! measured. The floor is what memory takes for the same records without any index.
@@ -10,12 +11,12 @@ use crate::drive::{Driven, Job, Timing, Work};
 use crate::error::BenchError;
 use crate::floor::{MappedFloor, Via};
 use crate::folder::RunFolder;
+use crate::measured::{Line, Measured};
 use crate::record::RECORD_BYTES;
 use crate::report::Metric;
 use crate::store::{Contender, OpenSpec};
-use crate::stores;
-use crate::text;
-use crate::turns::{self, Contestant, Line, Options, Part, take_turns};
+use crate::turns::{self, Contestant, Options, Part, take_turns};
+use crate::{sizes, stores};
 
 /// Records of a batch when stores are loaded.
 const BATCH_RECORDS: u64 = 1000;
@@ -37,10 +38,13 @@ pub enum ReadPart {
     Scans,
     /// All records in key order.
     FullScans,
+    /// What the stores take on the disk.
+    Sizes,
 }
 
 impl Part for ReadPart {
-    const ALL: &'static [Self] = &[Self::Gets, Self::Misses, Self::Scans, Self::FullScans];
+    const ALL: &'static [Self] =
+        &[Self::Gets, Self::Misses, Self::Scans, Self::FullScans, Self::Sizes];
 
     fn name(self) -> &'static str {
         match self {
@@ -48,6 +52,7 @@ impl Part for ReadPart {
             Self::Misses => "misses",
             Self::Scans => "scans",
             Self::FullScans => "full-scans",
+            Self::Sizes => "sizes",
         }
     }
 
@@ -59,6 +64,7 @@ impl Part for ReadPart {
             }
             Self::Scans => "100 records in key order; ratio: per second against the first row",
             Self::FullScans => "all records in key order; ratio: per second against the first row",
+            Self::Sizes => "bytes on the disk",
         }
     }
 
@@ -67,17 +73,21 @@ impl Part for ReadPart {
     }
 }
 
-/// Measures the parts and returns their tables as text.
-pub fn run(options: &Options<ReadPart>) -> Result<String, BenchError> {
+/// Measures the parts.
+pub fn run(options: &Options<ReadPart>) -> Result<Measured, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
-    let stores = load_all(options, folder.path())?;
-    let tables = turns::tables(options, folder.path(), |part| {
-        measure(part, options, &stores, folder.path())
-    })?;
-    stores.into_iter().try_for_each(|(_, store)| store.close())?;
+    let path = folder.path();
+    let mut timed = options.clone();
+    timed.parts.retain(|part| *part != ReadPart::Sizes);
+    let stores = if timed.parts.is_empty() { Loaded::new() } else { load_all(options, path)? };
     let facts = stores::facts(&Contender::READ_STORES);
-    let lines: String = facts.iter().map(|store| text::store_line(store) + "\n").collect();
-    Ok(lines + &tables)
+    let mut measured =
+        turns::measure_all(&timed, path, facts, |part| measure(part, options, &stores, path))?;
+    stores.into_iter().try_for_each(|(_, store)| store.close())?;
+    if options.parts.contains(&ReadPart::Sizes) {
+        measured.sizes = sizes::measure(path, options.records)?;
+    }
+    Ok(measured)
 }
 
 fn measure(
@@ -121,6 +131,7 @@ fn measure(
         ReadPart::FullScans => {
             add(1, Work::Scan { record_count, records: record_count }, record_count);
         }
+        ReadPart::Sizes => unreachable!("nothing of it is timed"),
     }
     take_turns(part, options.rounds, contestants)
 }

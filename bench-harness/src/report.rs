@@ -310,7 +310,8 @@ impl Report {
         Self::from_json(&text).map_err(|error| BenchError::at(path, "cannot use", &error))
     }
 
-    fn from_json(text: &str) -> Result<Self, String> {
+    /// Reads a JSON text of this schema.
+    pub fn from_json(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Head {
             schema: u32,

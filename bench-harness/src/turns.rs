@@ -1,16 +1,17 @@
 //! Parts of a run in which contestants take turns, and the table that comes of each.
 //!
-//! `check` tells how the engine does in the usual rows and judges it; `commit` and `read` look at
-//! one path in parts, to tell where its time goes when something is changed. Within a part the
+//! `check` shows how the engine does in the usual rows and judges it; `commit` and `read` look at
+//! one path in parts, to show where its time goes when something is changed. Within a part the
 //! contestants take turns in every round; ratios are formed within a round, medians over rounds.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::BenchError;
-use crate::machine;
+use crate::machine::{self, ProcessorTimes};
+use crate::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
 use crate::progress::Progress;
-use crate::report::Metric;
+use crate::report::{Metric, RunSpec, StoreFacts};
 use crate::sample::{Repetition, Sample, median};
 use crate::text::{self, Table};
 
@@ -49,43 +50,84 @@ pub struct Options<P> {
     pub parts: Vec<P>,
 }
 
-/// Measures the parts, in `folder`, and returns their tables as text.
-pub(crate) fn tables<P: Part>(
+/// Measures the parts, in `folder`, with the stores of `stores`.
+pub(crate) fn measure_all<P: Part>(
     options: &Options<P>,
     folder: &Path,
+    stores: Vec<StoreFacts>,
     measure: impl Fn(P) -> Result<Vec<Line>, BenchError>,
-) -> Result<String, BenchError> {
-    let mut text = format!(
-        "{} rounds of {:?}; 128-byte values; {}\n",
-        options.rounds,
-        options.duration,
-        place(folder)
-    );
+) -> Result<Measured, BenchError> {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let before = ProcessorTimes::now();
+    let mut parts = Vec::new();
     for &part in &options.parts {
-        let lines = measure(part)?;
-        text.push_str(&format!("\n{}: {}\n\n", part.name(), part.title()));
-        text.push_str(&table(part.metric(), &lines).to_text());
+        let (name, title) = (part.name().to_owned(), part.title().to_owned());
+        parts.push(MeasuredPart { name, title, metric: part.metric(), lines: measure(part)? });
     }
-    Ok(text)
+    let times = before.zip(ProcessorTimes::now());
+    Ok(Measured {
+        parts_schema: SCHEMA,
+        run: RunSpec {
+            seconds: options.duration.as_secs_f64(),
+            repetitions: options.rounds,
+            records: options.records,
+            quick: false,
+        },
+        started_unix_s: started.as_secs(),
+        machine: machine::facts(folder),
+        stores,
+        others_cpu: times.and_then(|(before, after)| after.others_since(before)),
+        parts,
+        sizes: Vec::new(),
+    })
 }
 
-fn place(dir: &Path) -> String {
-    let facts = machine::facts(dir);
-    let all: Vec<_> = ["file system", "mount options", "kernel", "cpu model", "log block"]
+/// The tables of a run as text.
+pub fn render(measured: &Measured) -> String {
+    let mut text = String::new();
+    for store in &measured.stores {
+        text.push_str(&(text::store_line(store) + "\n"));
+    }
+    let run = &measured.run;
+    let facts = ["file system", "mount options", "kernel", "cpu model", "log block"]
         .into_iter()
-        .filter_map(|name| facts.get(name).map(|value| format!("{name} {value}")))
-        .collect();
-    all.join(", ")
+        .filter_map(|name| measured.machine.get(name).map(|value| format!("{name} {value}")));
+    text.push_str(&format!(
+        "{} rounds of {} s; 128-byte values; {}\n",
+        run.repetitions,
+        run.seconds,
+        facts.collect::<Vec<_>>().join(", ")
+    ));
+    for part in &measured.parts {
+        text.push_str(&format!("\n{}: {}\n\n", part.name, part.title));
+        text.push_str(&table(part.metric, &part.lines).to_text());
+    }
+    if !measured.sizes.is_empty() {
+        text.push_str("\nsizes: bytes on the disk\n\n");
+        text.push_str(&size_table(measured).to_text());
+    }
+    text
 }
 
-/// One row: a contestant, and what came of it in each round.
-pub(crate) struct Line {
-    name: String,
-    records_per_op: u64,
-    rounds: Vec<Repetition>,
+fn size_table(measured: &Measured) -> Table {
+    let row = |size: &Size| {
+        let bytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        vec![
+            size.contender.name().to_owned(),
+            bytes(size.user_bytes),
+            bytes(size.loaded_bytes),
+            bytes(size.overwritten_bytes),
+            bytes(size.fresh_bytes),
+        ]
+    };
+    Table {
+        head: vec!["", "keys and values", "loaded", "written twice", "one record, open"],
+        left_count: 1,
+        rows: measured.sizes.iter().map(row).collect(),
+    }
 }
 
-/// Somebody who takes part.
+/// A store or floor that takes part.
 pub(crate) struct Contestant<'a> {
     name: String,
     /// Records that one operation writes or reads.
@@ -164,22 +206,12 @@ fn table(metric: Metric, lines: &[Line]) -> Table {
 }
 
 fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
-    let of = |line: &Line, metric: Metric| -> Vec<f64> {
-        let scale = match metric {
-            Metric::OpsPerSecond => line.records_per_op as f64,
-            _ => 1.0,
-        };
-        line.rounds.iter().filter_map(|round| Some(metric.of(round)? * scale)).collect()
-    };
-    let time = |metric| text::duration(median(&of(line, metric)));
-    let ratios: Vec<f64> = of(line, metric)
-        .into_iter()
-        .zip(of(first, metric))
-        .map(|(own, first)| own / first)
-        .collect();
+    let time = |metric| text::duration(line.median(metric));
+    let both = line.of(metric).into_iter().zip(first.of(metric));
+    let ratios: Vec<f64> = both.map(|(own, first)| own / first).collect();
     let low = ratios.iter().copied().reduce(f64::min);
     let high = ratios.iter().copied().reduce(f64::max);
-    let per_second = median(&of(line, Metric::OpsPerSecond));
+    let per_second = line.median(Metric::OpsPerSecond);
     vec![
         line.name.clone(),
         per_second.map_or_else(|| "n/a".to_owned(), text::rate),
@@ -188,7 +220,7 @@ fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
         time(Metric::P999Ns),
         time(Metric::MaxNs),
         time(Metric::CpuNsPerOp),
-        text::count(median(&of(line, Metric::FlushesPerCommit))),
+        text::count(line.median(Metric::FlushesPerCommit)),
         text::ratio(median(&ratios)),
         format!("{} .. {}", text::ratio(low), text::ratio(high)),
     ]

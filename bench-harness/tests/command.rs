@@ -55,11 +55,22 @@ fn names(dir: &Path) -> Vec<String> {
 fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let small = ["--seconds", "0.02", "--reps", "1", "--records", "1000"];
-    let output = command(dir.path(), &[&["read", "--dir", "."], &small[..]].concat());
-    let parts = ["gets:", "misses:", "scans:", "full-scans:"];
+    let output =
+        command(dir.path(), &[&["read", "--dir", ".", "--json", "r.json"], &small[..]].concat());
+    let parts = ["gets:", "misses:", "scans:", "full-scans:", "sizes:"];
     assert_shows(&output, &parts);
-    assert_shows(&output, &["integer keys", "uarr, 2 threads", "floor: slot"]);
-    assert_eq!(names(dir.path()), Vec::<String>::new());
+    assert_shows(&output, &["integer keys", "uarr, 2 threads", "floor: slot", "written twice"]);
+    assert_eq!(names(dir.path()), ["r.json"]);
+
+    let page = command(dir.path(), &["report", "--markdown", "r.json"]);
+    assert_shows(&page, &["# Benchmarks", "parts gets, misses, scans, full-scans, sizes"]);
+    assert_shows(&page, &["| uniform, 1 thread, mean | ", "<= 64 MiB: "]);
+    assert_eq!(names(dir.path()), ["r.json"]);
+
+    let only = ["--parts", "sizes", "--records", "1000"];
+    let output = command(dir.path(), &[&["read", "--dir", "."], &only[..]].concat());
+    assert_shows(&output, &["sizes:"]);
+    assert!(!text(&output).contains("gets:"));
     let refused = command(dir.path(), &["read", "--parts", "writes"]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(text(&refused).contains("no such part"));
@@ -109,7 +120,7 @@ fn missed_and_unjudged_targets_have_their_own_codes() {
 #[test]
 fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["check", "--dir", "missing"], "missing is not a directory: create it"),
         (&["commit", "--dir", "missing"], "missing is not a directory: create it"),
         (&["read", "--dir", "missing"], "missing is not a directory: create it"),
@@ -117,6 +128,8 @@ fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
         (&["check", "--dir", ".", "--targets", "none.toml"], "none.toml"),
         (&["check", "--dir", ".", "--seconds", "0"], "not in 0.01 to 60"),
         (&["report", "none.json"], "none.json"),
+        (&["report", "--markdown", "none.json"], "none.json"),
+        (&["report", "a.json", "b.json"], "several reports make one page: add --markdown"),
         (&["nonsense"], "nonsense"),
     ];
     for (arguments, message) in cases {

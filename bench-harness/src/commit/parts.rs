@@ -12,12 +12,13 @@ use super::{CommitPart as Part, tasks};
 use crate::drive::{Driven, Job, Timing, Usage, Work};
 use crate::error::BenchError;
 use crate::floor::DeviceFloor;
+use crate::measured::Line;
 use crate::record::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
 use crate::report::Row;
 use crate::sample::Sample;
 use crate::store::{Contender, OpenSpec};
 use crate::stores;
-use crate::turns::{Contestant, Line, Options, take_turns};
+use crate::turns::{Contestant, Options, take_turns};
 
 /// Size of the floor's file.
 const FLOOR_BYTES: u64 = 256 << 20;

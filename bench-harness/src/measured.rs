@@ -1,0 +1,165 @@
+//! What the parts of a run measured, as data: the JSON of `commit` and `read`.
+//!
+//! Like [`crate::report`], the JSON is this structure, field by field, and carries the facts of the
+//! machine. [`SCHEMA`] grows by one whenever a reader of the previous version would misunderstand a
+//! file; a file of another schema is refused by name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::BenchError;
+use crate::report::{Metric, RunSpec, StoreFacts};
+use crate::sample::{Repetition, median};
+use crate::store::Contender;
+
+/// Version of the JSON.
+pub const SCHEMA: u32 = 1;
+
+/// A run of `commit` or `read`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Version of this structure.
+    pub parts_schema: u32,
+    /// How it was asked for.
+    pub run: RunSpec,
+    /// Start, seconds since 1970-01-01T00:00:00Z.
+    pub started_unix_s: u64,
+    /// Facts of the machine; a fact that cannot be found is "unknown".
+    pub machine: BTreeMap<String, String>,
+    /// The stores.
+    pub stores: Vec<StoreFacts>,
+    /// Share of all processors' time that others, the kernel too, used during the run, 0 to 1.
+    pub others_cpu: Option<f64>,
+    /// What was looked at.
+    pub parts: Vec<MeasuredPart>,
+    /// What the stores took on the disk, if that was asked for.
+    pub sizes: Vec<Size>,
+}
+
+/// A part: contestants that took turns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredPart {
+    /// Its name, as on the command line.
+    pub name: String,
+    /// What its table shows, ratio included.
+    pub title: String,
+    /// What its ratios are of.
+    pub metric: Metric,
+    /// The contestants, in the order of their turns.
+    pub lines: Vec<Line>,
+}
+
+/// A contestant, and what came of it in each round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its name within the part.
+    pub name: String,
+    /// Records that one operation writes or reads.
+    pub records_per_op: u64,
+    /// The repetitions in the order of the rounds.
+    pub rounds: Vec<Repetition>,
+}
+
+impl Line {
+    /// The metric in each round that has it; rates are of records, not of operations.
+    pub fn of(&self, metric: Metric) -> Vec<f64> {
+        let scale = match metric {
+            Metric::OpsPerSecond => self.records_per_op as f64,
+            _ => 1.0,
+        };
+        self.rounds.iter().filter_map(|round| Some(metric.of(round)? * scale)).collect()
+    }
+
+    /// The median of the metric over the rounds; `None` if no round has it.
+    pub fn median(&self, metric: Metric) -> Option<f64> {
+        median(&self.of(metric))
+    }
+}
+
+/// What a closed store takes on the disk, in bytes that are allocated to its files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    /// Who.
+    pub contender: Contender,
+    /// Bytes of keys and values.
+    pub user_bytes: u64,
+    /// After they were loaded in random order.
+    pub loaded_bytes: u64,
+    /// After each was written a second time.
+    pub overwritten_bytes: u64,
+    /// A database with one record, while it is open.
+    pub fresh_bytes: u64,
+}
+
+impl Measured {
+    /// The contestant `name` of a part, if it took part.
+    pub fn find(&self, part: &str, name: &str) -> Option<&Line> {
+        let part = self.parts.iter().find(|other| other.name == part)?;
+        part.lines.iter().find(|line| line.name == name)
+    }
+
+    /// Writes the JSON.
+    pub fn write_json(&self, path: &Path) -> Result<(), BenchError> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| BenchError::at(path, "cannot encode", &error))?;
+        fs::write(path, text + "\n").map_err(|error| BenchError::at(path, "cannot write", &error))
+    }
+
+    /// Reads a JSON text of this schema.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            parts_schema: u32,
+        }
+        let head: Head = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if head.parts_schema != SCHEMA {
+            let found = head.parts_schema;
+            return Err(format!(
+                "the file has schema {found} of parts, this program reads {SCHEMA}"
+            ));
+        }
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_read_back_equal_and_other_schemas_are_refused() {
+        let round = |rate| Repetition { ops_per_second: rate, ..Repetition::default() };
+        let line = Line {
+            name: "uarr".to_owned(),
+            records_per_op: 100,
+            rounds: vec![round(3.0), round(1.0), round(2.0)],
+        };
+        assert_eq!(line.median(Metric::OpsPerSecond), Some(200.0));
+        assert_eq!(line.median(Metric::P99Ns), None);
+        let measured = Measured {
+            parts_schema: SCHEMA,
+            run: RunSpec { seconds: 1.0, repetitions: 3, records: 1000, quick: false },
+            started_unix_s: 7,
+            machine: BTreeMap::new(),
+            stores: Vec::new(),
+            others_cpu: Some(0.25),
+            parts: vec![MeasuredPart {
+                name: "scans".to_owned(),
+                title: "a title".to_owned(),
+                metric: Metric::OpsPerSecond,
+                lines: vec![line.clone()],
+            }],
+            sizes: Vec::new(),
+        };
+        assert_eq!(measured.find("scans", "uarr"), Some(&line));
+        assert_eq!(measured.find("gets", "uarr"), None);
+        let text = serde_json::to_string(&measured).unwrap();
+        assert_eq!(Measured::from_json(&text).unwrap(), measured);
+        let newer = text.replacen("\"parts_schema\":1", "\"parts_schema\":2", 1);
+        assert!(Measured::from_json(&newer).unwrap_err().contains("schema 2 of parts"));
+        assert!(Measured::from_json("{\"schema\":1}").is_err());
+    }
+}

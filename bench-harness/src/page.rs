@@ -1,0 +1,435 @@
+//! docs/BENCHMARKS.md, made of reports: `uarr-bench report --markdown FILE.json...`.
+//!
+//! The prose is a template (`page.md`). A line `{{name}}` in it stands for the table of the promise
+//! with that name, `{{runs}}` for what was run and where. A row's numbers come from the first report
+//! that has the engine's, so all of them are of one run. Ratios are formed within a round; a goal is
+//! judged by their median.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::error::BenchError;
+use crate::measured::{Measured, Size};
+use crate::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
+use crate::report::{Metric, Report, RunSpec, StoreFacts};
+use crate::sample::median;
+use crate::store::Contender;
+use crate::targets::{Bound, Noise};
+use crate::text;
+
+const TEMPLATE: &str = include_str!("page.md");
+
+/// Contenders and the heads of their columns.
+const COLUMNS: [(Contender, &str); 5] = [
+    (Contender::Uarr, "uarr"),
+    (Contender::Rocksdb, "RocksDB"),
+    (Contender::Sqlite, "SQLite"),
+    (Contender::Lmdb, "LMDB"),
+    (Contender::Floor, "floor"),
+];
+
+/// The reports that the page is made of.
+pub struct Page {
+    reports: Vec<Run>,
+}
+
+/// A report, whichever command wrote it.
+enum Run {
+    Check(Box<Report>),
+    Parts(Box<Measured>),
+}
+
+impl Page {
+    /// Reads the reports.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, BenchError> {
+        let read = |path: &PathBuf| {
+            let text = fs::read_to_string(path)
+                .map_err(|error| BenchError::at(path, "cannot read", &error))?;
+            Run::from_json(&text).map_err(|error| BenchError::at(path, "cannot use", &error))
+        };
+        Ok(Self { reports: paths.iter().map(read).collect::<Result<_, _>>()? })
+    }
+
+    /// The page.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for line in TEMPLATE.lines() {
+            match line.strip_prefix("{{").and_then(|line| line.strip_suffix("}}")) {
+                None => text.push_str(&format!("{line}\n")),
+                Some("runs") => text.push_str(&self.runs()),
+                Some(name) => {
+                    let promise = PROMISES.iter().find(|promise| promise.name == name);
+                    text.push_str(&self.table(promise.expect("the template names promises only")));
+                }
+            }
+        }
+        text
+    }
+
+    /// The table of a promise. A contender without any number has no column.
+    fn table(&self, promise: &Promise) -> String {
+        let cell = |row: &PageRow, who| median(&self.run_of(row)?.rounds(row, who)?);
+        let columns: Vec<_> = COLUMNS
+            .into_iter()
+            .filter(|(who, _)| promise.rows.iter().any(|row| cell(row, *who).is_some()))
+            .collect();
+        let heads: Vec<_> = columns.iter().map(|(_, head)| *head).collect();
+        let mut text = format!("| | {} | goals |\n", heads.join(" | "));
+        text.push_str(&format!("|---|{}---|\n", "---|".repeat(columns.len())));
+        for row in promise.rows {
+            let cells: Vec<_> = columns
+                .iter()
+                .map(|(who, _)| cell(row, *who).map(|value| show(row.number, value)))
+                .map(Option::unwrap_or_default)
+                .collect();
+            let goals: Vec<_> = row.goals.iter().map(|goal| self.judged(row, goal)).collect();
+            let goals = goals.join("; ");
+            text.push_str(&format!("| {} | {} | {goals} |\n", row.what, cells.join(" | ")));
+        }
+        text
+    }
+
+    /// The report that a row's numbers come from.
+    fn run_of(&self, row: &PageRow) -> Option<&Run> {
+        self.reports.iter().find(|run| run.rounds(row, Contender::Uarr).is_some())
+    }
+
+    /// A goal in words, and whether it is met.
+    fn judged(&self, row: &PageRow, goal: &Goal) -> String {
+        let (sign, bound) = match goal.bound {
+            Bound::AtMost(bound) => ("<=", bound),
+            Bound::AtLeast(bound) => (">=", bound),
+        };
+        let (asked, other) = match goal.of {
+            Of::Nothing => (format!("{sign} {}", show(row.number, bound)), None),
+            Of::Contender(who) => {
+                let (_, head) = COLUMNS.iter().find(|(other, _)| *other == who).expect("a column");
+                (format!("{sign} {bound} {head}"), Some((*row, who)))
+            }
+            Of::Own(name, source) => {
+                let other = PageRow { source, ..*row };
+                (format!("{sign} {bound} {name}"), Some((other, Contender::Uarr)))
+            }
+        };
+        let ratios = self.run_of(row).and_then(|run| {
+            let own = run.rounds(row, Contender::Uarr)?;
+            let Some((row, who)) = other else { return Some(own) };
+            let other = run.rounds(&row, who)?;
+            Some(own.into_iter().zip(other).map(|(own, other)| own / other).collect())
+        });
+        let Some(value) = ratios.as_deref().and_then(median) else {
+            return format!("{asked}: not measured");
+        };
+        let verdict = if goal.bound.is_met(value) { "met" } else { "**missed**" };
+        if other.is_none() {
+            return format!("{asked}: {verdict}");
+        }
+        let ratios = ratios.unwrap_or_default();
+        let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        format!("{asked}: {} ({} .. {}) {verdict}", digits(value), digits(low), digits(high))
+    }
+
+    /// What was run, on which machine, with which stores.
+    fn runs(&self) -> String {
+        let mut text =
+            "| measured by | started, UTC | commit | rounds | records | used by others | \
+                        floor moved by |\n|---|---|---|---|---|---|---|\n"
+                .to_owned();
+        let mut places = BTreeSet::new();
+        let mut stores = BTreeSet::new();
+        for run in &self.reports {
+            let spec = run.spec();
+            let quick = if spec.quick { ", quick" } else { "" };
+            text.push_str(&format!(
+                "| {} | {} | {} | {} of {} s{quick} | {} | {} | {} |\n",
+                run.command(),
+                date(run.started_unix_s()),
+                run.fact("git commit"),
+                spec.repetitions,
+                spec.seconds,
+                spec.records,
+                run.others(),
+                run.drift(),
+            ));
+            let fact = |name| run.fact(name);
+            places.insert(format!(
+                "{}, {} threads, kernel {}, {} on {} (write cache: {}, FUA: {})",
+                fact("cpu model"),
+                fact("cpu threads"),
+                fact("kernel"),
+                fact("file system"),
+                fact("device"),
+                fact("device write cache"),
+                fact("device FUA"),
+            ));
+            stores.extend(run.stores().iter().map(text::store_line));
+        }
+        for line in places.iter().chain(&stores) {
+            write!(text, "\n{line}\n").expect("writing to a string cannot fail");
+        }
+        text
+    }
+}
+
+impl Run {
+    fn from_json(text: &str) -> Result<Self, String> {
+        let is_parts = serde_json::from_str::<serde_json::Value>(text)
+            .map_err(|error| error.to_string())?
+            .get("parts_schema")
+            .is_some();
+        Ok(if is_parts {
+            Self::Parts(Box::new(Measured::from_json(text)?))
+        } else {
+            Self::Check(Box::new(Report::from_json(text)?))
+        })
+    }
+
+    /// The number of `row` in each round; `None` if a round has none.
+    fn rounds(&self, row: &PageRow, who: Contender) -> Option<Vec<f64>> {
+        match (self, row.source) {
+            (Self::Check(report), Source::Check(source)) => {
+                let source = if who == Contender::Floor { source.floor()? } else { source };
+                let Number::Of(metric) = row.number else { return None };
+                report.find(source, who)?.rounds(metric)
+            }
+            (Self::Parts(measured), Source::Part { part, own, peer, floor }) => {
+                let name = match who {
+                    Contender::Uarr => own.to_owned(),
+                    Contender::Floor => floor.to_owned(),
+                    peer_name => peer.replace("{}", peer_name.name()),
+                };
+                let line = measured.find(part, &name)?;
+                let values = match row.number {
+                    Number::Of(metric) => line.of(metric),
+                    Number::TimePerRecord => {
+                        line.of(Metric::OpsPerSecond).into_iter().map(|rate| 1e9 / rate).collect()
+                    }
+                    _ => return None,
+                };
+                (values.len() == line.rounds.len()).then_some(values)
+            }
+            (Self::Parts(measured), Source::Sizes) => {
+                let size = measured.sizes.iter().find(|size| size.contender == who)?;
+                Some(vec![bytes(row.number, size)?])
+            }
+            _ => None,
+        }
+    }
+
+    fn spec(&self) -> &RunSpec {
+        match self {
+            Self::Check(report) => &report.run,
+            Self::Parts(measured) => &measured.run,
+        }
+    }
+
+    fn started_unix_s(&self) -> u64 {
+        match self {
+            Self::Check(report) => report.started_unix_s,
+            Self::Parts(measured) => measured.started_unix_s,
+        }
+    }
+
+    fn stores(&self) -> &[StoreFacts] {
+        match self {
+            Self::Check(report) => &report.stores,
+            Self::Parts(measured) => &measured.stores,
+        }
+    }
+
+    fn fact(&self, name: &str) -> &str {
+        let facts = match self {
+            Self::Check(report) => &report.machine,
+            Self::Parts(measured) => &measured.machine,
+        };
+        facts.get(name).map_or("unknown", String::as_str)
+    }
+
+    fn command(&self) -> String {
+        match self {
+            Self::Check(_) => "`check`".to_owned(),
+            Self::Parts(measured) => {
+                let parts = measured.parts.iter().map(|part| part.name.as_str());
+                let sizes = (!measured.sizes.is_empty()).then_some("sizes");
+                format!("parts {}", parts.chain(sizes).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// How busy others were, and whether that is too much.
+    fn others(&self) -> String {
+        let others = match self {
+            Self::Check(report) => report.others_cpu,
+            Self::Parts(measured) => measured.others_cpu,
+        };
+        others.map_or_else(
+            || "unknown".to_owned(),
+            |others| share(others, Noise::default().others_cpu_max),
+        )
+    }
+
+    /// How far the floor moved, and whether that is too much.
+    fn drift(&self) -> String {
+        let Self::Check(report) = self else { return String::new() };
+        let drifts = report.drift.iter().map(|drift| {
+            let moved = share(drift.relative(), Noise::default().floor_drift_max);
+            format!("{} {moved}", drift.row.name())
+        });
+        drifts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn bytes(number: Number, size: &Size) -> Option<f64> {
+    let per_byte = |bytes: u64| bytes as f64 / size.user_bytes as f64;
+    match number {
+        Number::BytesPerByte => Some(per_byte(size.loaded_bytes)),
+        Number::BytesPerByteTwice => Some(per_byte(size.overwritten_bytes)),
+        Number::FreshBytes => Some(size.fresh_bytes as f64),
+        Number::Of(_) | Number::TimePerRecord => None,
+    }
+}
+
+fn share(part: f64, most: f64) -> String {
+    let is_noisy = if part > most { ", too much" } else { "" };
+    format!("{:.0} %{is_noisy}", part * 100.0)
+}
+
+fn show(number: Number, value: f64) -> String {
+    match number {
+        Number::Of(Metric::OpsPerSecond) => text::rate(value),
+        Number::Of(_) | Number::TimePerRecord => text::duration(Some(value)),
+        Number::BytesPerByte | Number::BytesPerByteTwice => digits(value),
+        Number::FreshBytes => format!("{:.0} MiB", value / f64::from(1 << 20)),
+    }
+}
+
+fn digits(value: f64) -> String {
+    if value.abs() < 1.0 { format!("{value:.3}") } else { format!("{value:.2}") }
+}
+
+/// The day of a second since 1970, in the Gregorian calendar.
+fn date(unix_s: u64) -> String {
+    let mut days = unix_s / 86_400;
+    let mut year = 1970;
+    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for len in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < len {
+            break;
+        }
+        days -= len;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measured::{Line, MeasuredPart, SCHEMA};
+    use crate::sample::Repetition;
+    use crate::sample_report::sample_report;
+
+    fn line(name: &str, rates: [f64; 3]) -> Line {
+        let round = |rate| Repetition { ops_per_second: rate, ..Repetition::default() };
+        Line { name: name.to_owned(), records_per_op: 100, rounds: rates.map(round).to_vec() }
+    }
+
+    fn scans() -> Measured {
+        let report = sample_report();
+        Measured {
+            parts_schema: SCHEMA,
+            run: report.run,
+            started_unix_s: report.started_unix_s,
+            machine: report.machine,
+            stores: report.stores,
+            others_cpu: Some(0.5),
+            parts: vec![MeasuredPart {
+                name: "scans".to_owned(),
+                title: "a title".to_owned(),
+                metric: Metric::OpsPerSecond,
+                lines: vec![line("uarr", [2e5, 1e5, 1.5e5]), line("lmdb", [1e5, 1e5, 1e5])],
+            }],
+            sizes: vec![Size {
+                contender: Contender::Uarr,
+                user_bytes: 1000,
+                loaded_bytes: 1400,
+                overwritten_bytes: 2500,
+                fresh_bytes: 129 << 20,
+            }],
+        }
+    }
+
+    fn page() -> Page {
+        let reports = vec![Run::Check(Box::new(sample_report())), Run::Parts(Box::new(scans()))];
+        Page { reports }
+    }
+
+    fn rows(name: &str) -> String {
+        page().table(PROMISES.iter().find(|promise| promise.name == name).unwrap())
+    }
+
+    #[test]
+    fn each_goal_is_judged_by_the_median_of_its_ratios() {
+        let put = rows("durable put");
+        assert!(
+            put.starts_with("| | uarr | RocksDB | floor | goals |\n|---|---|---|---|---|\n"),
+            "{put}"
+        );
+        let p50 = "| 1 thread, p50 | 130 us | 200 us | 120 us | <= 1.05 floor: 1.08 (1.08 .. 1.08) \
+                   **missed**; <= 1 RocksDB: 0.650 (0.646 .. 0.653) met; <= 1 SQLite: not measured |\n";
+        assert!(put.contains(p50), "{put}");
+        // 100 records at a time: 50, 100 and 67 ns a record against 100.
+        let scan = "| 100 records, per record | 66.7 ns | 100 ns | <= 0.8 LMDB: 0.667 (0.500 .. \
+                    1.00) met |\n";
+        assert!(rows("scan").contains(scan), "{}", rows("scan"));
+        let size = rows("size");
+        assert!(size.contains("| 1.40 | <= 1.50: met |\n"), "{size}");
+        assert!(size.contains("| 2.50 | <= 1.50: **missed** |\n"), "{size}");
+        assert!(size.contains("| 129 MiB | <= 64 MiB: **missed** |\n"), "{size}");
+    }
+
+    #[test]
+    fn the_page_has_each_promise_once_and_says_where_it_was_measured() {
+        for promise in PROMISES {
+            let place = format!("\n{{{{{}}}}}\n", promise.name);
+            assert_eq!(TEMPLATE.matches(&place).count(), 1, "{}", promise.name);
+        }
+        let text = page().render();
+        assert!(!text.contains("{{"), "{text}");
+        assert!(text.contains("kernel 6.18"), "{text}");
+        assert!(text.contains("| 50 %, too much |"), "{text}");
+        assert!(
+            text.contains("| `check` | 2026-09-21 | unknown | 3 of 2 s | 1000 | 5 % |"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn reports_of_both_kinds_are_recognised() {
+        let text = serde_json::to_string(&sample_report()).unwrap();
+        assert!(matches!(Run::from_json(&text).unwrap(), Run::Check(_)));
+        let text = serde_json::to_string(&scans()).unwrap();
+        assert!(matches!(Run::from_json(&text).unwrap(), Run::Parts(_)));
+        assert!(Run::from_json("[]").is_err());
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_798_761_599, "2026-12-31"),
+        ] {
+            assert_eq!(date(seconds), day);
+        }
+    }
+}

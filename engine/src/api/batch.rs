@@ -152,7 +152,7 @@ impl<'db, S: Storage> Batch<'db, S> {
         if self.error.is_some() {
             return;
         }
-        let checked = self.db.core().table.kind.encode(key).and_then(|key| {
+        let checked = self.db.core().records.key_kind().encode(key).and_then(|key| {
             check_value(value)?;
             if self.bytes.len() + key.as_ref().len() + value.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(

@@ -105,7 +105,7 @@ impl<S: Storage> Db<S> {
         value: impl AsRef<[u8]>,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().table.kind.encode(&key)?;
+        let key = self.core().records.key_kind().encode(&key)?;
         let value = value.as_ref();
         check_value(value)?;
         self.core().expect_write(key.as_ref());
@@ -128,7 +128,7 @@ impl<S: Storage> Db<S> {
         value: impl AsRef<[u8]>,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().table.kind.encode(&key)?;
+        let key = self.core().records.key_kind().encode(&key)?;
         let value = value.as_ref();
         check_value(value)?;
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
@@ -142,14 +142,14 @@ impl<S: Storage> Db<S> {
 
     /// As [`Db::delete`], acknowledged as `options` ask.
     pub fn delete_with(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
-        let key = self.core().table.kind.encode(&key)?;
+        let key = self.core().records.key_kind().encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core().write(&mut [frame], options)
     }
 
     /// As [`Db::delete_with`], for tasks; see [`Db::put_async`].
     pub async fn delete_async(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
-        let key = self.core().table.kind.encode(&key)?;
+        let key = self.core().records.key_kind().encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core().write_async(&mut [frame], options).await
     }
@@ -189,7 +189,7 @@ impl<S: Storage> Db<S> {
         patch: &Patch,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().table.kind.encode(&key)?;
+        let key = self.core().records.key_kind().encode(&key)?;
         let (key, bytes) = (key.as_ref(), patch.as_bytes());
         let change = Change { kind: FrameKind::Patch, key, bytes };
         self.core().write_patched(&[change], options)
@@ -205,7 +205,7 @@ impl<S: Storage> Db<S> {
         patch: &Patch,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().table.kind.encode(&key)?;
+        let key = self.core().records.key_kind().encode(&key)?;
         let (key, bytes) = (key.as_ref(), patch.as_bytes());
         let change = Change { kind: FrameKind::Patch, key, bytes };
         self.core().write_patched_async(&[change], options).await
@@ -218,7 +218,7 @@ impl<S: Storage> Db<S> {
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
         let kind = self.key_kind();
         let key = kind.encode(&key)?;
-        Ok(self.core().get(key.as_ref())?.map(|view| Record::new(view, kind)))
+        Ok(self.core().records.get(key.as_ref())?.map(|view| Record::new(view, kind)))
     }
 
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
@@ -228,7 +228,8 @@ impl<S: Storage> Db<S> {
         let (core, kind) = (self.core(), self.key_kind());
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(TOGETHER_MAX) {
-            core.get_group(keys, |view| records.push(view.map(|view| Record::new(view, kind))))?;
+            core.records
+                .get_group(keys, |view| records.push(view.map(|view| Record::new(view, kind))))?;
         }
         Ok(records)
     }
@@ -258,12 +259,12 @@ impl<S: Storage> Db<S> {
             Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
             high => high,
         };
-        Ok(Range::new(self.core(), low, high))
+        Ok(Range::new(&self.core().records, low, high))
     }
 
     /// All records, in key order, as of now.
     pub fn iter(&self) -> Range<'_, S> {
-        Range::new(self.core(), Bound::Unbounded, Bound::Unbounded)
+        Range::new(&self.core().records, Bound::Unbounded, Bound::Unbounded)
     }
 
     /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
@@ -278,7 +279,7 @@ impl<S: Storage> Db<S> {
             true => Bound::Unbounded,
             false => Bound::Included(prefix),
         };
-        Ok(Range::new(self.core(), low, high))
+        Ok(Range::new(&self.core().records, low, high))
     }
 
     /// The record with the lowest key.
@@ -334,7 +335,7 @@ impl<S: Storage> Db<S> {
 
     /// What kind of keys the database has.
     pub fn key_kind(&self) -> KeyKind {
-        self.core().table.kind
+        self.core().records.key_kind()
     }
 
     /// Directory of the database.

@@ -7,10 +7,10 @@ use uarr_layout::record::Locator;
 use uarr_uring::Storage;
 
 use crate::api::record::Record;
-use crate::core::Core;
-use crate::data::table::Direction;
+use crate::data::key_index::Direction;
 use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
+use crate::versions::records::Records;
 
 /// Index entries fetched at first, and at most: each time twice as many.
 const WINDOW_COUNT_MIN: usize = 16;
@@ -25,7 +25,7 @@ const RECORDS_AHEAD: usize = 8;
 /// the range, ends the iterator with the error that names it; what lies behind can be read from
 /// another key on.
 pub struct Range<'a, S: Storage> {
-    core: &'a Core<S>,
+    records: &'a Records<S>,
     lsn: u64,
     front: End<'a>,
     back: End<'a>,
@@ -46,7 +46,7 @@ struct End<'a> {
 }
 
 impl<'a, S: Storage> Range<'a, S> {
-    pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
+    pub(crate) fn new(records: &'a Records<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
         let end = |given| End {
             given,
             passed: None,
@@ -55,12 +55,12 @@ impl<'a, S: Storage> Range<'a, S> {
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
         };
-        let lsn = core.pins.pin(&core.visible_lsn);
-        Self { core, lsn, front: end(low), back: end(high), finished: false }
+        let lsn = records.pin();
+        Self { records, lsn, front: end(low), back: end(high), finished: false }
     }
 
     fn step(&mut self, direction: Direction) -> Result<Option<Record<'a>>> {
-        let core = self.core;
+        let records = self.records;
         loop {
             let (own, other) = match direction {
                 Direction::Forward => (&mut self.front, &self.back),
@@ -70,16 +70,16 @@ impl<'a, S: Storage> Range<'a, S> {
                 if own.exhausted {
                     return Ok(None);
                 }
-                own.fill(core, direction)?;
+                own.fill(records, direction)?;
                 continue;
             };
             if let Some(ahead) = own.window.as_slice().get(RECORDS_AHEAD - 1) {
-                core.store.prefetch(*ahead);
+                records.store.prefetch(*ahead);
             }
-            let newest = match core.store.record(locator) {
+            let newest = match records.store.record(locator) {
                 Ok(newest) => newest,
                 // Of no concern if its key is known to lie outside.
-                Err(error) => match core.key_of(locator) {
+                Err(error) => match records.key_of(locator) {
                     Ok(key) if !is_inside(key, other.bound(), direction) => return Ok(None),
                     Ok(key) if !is_inside(key, own.bound(), direction.reversed()) => continue,
                     _ => return Err(error),
@@ -91,8 +91,8 @@ impl<'a, S: Storage> Range<'a, S> {
                 return Ok(None);
             }
             own.passed = Some((key, locator));
-            if let Some(view) = core.version_of(locator, newest, self.lsn)? {
-                return Ok(Some(Record::new(view, core.table.kind)));
+            if let Some(view) = records.version_of(locator, newest, self.lsn)? {
+                return Ok(Some(Record::new(view, records.key_kind())));
             }
         }
     }
@@ -116,7 +116,7 @@ impl End<'_> {
 
     /// Takes up the next index entries.
     #[inline(never)]
-    fn fill<S: Storage>(&mut self, core: &Core<S>, direction: Direction) -> Result<()> {
+    fn fill<S: Storage>(&mut self, records: &Records<S>, direction: Direction) -> Result<()> {
         let count = self.window_count;
         let mut locators = Vec::with_capacity(count);
         if let Some((key, locator)) = self.passed {
@@ -126,17 +126,17 @@ impl End<'_> {
                 Direction::Forward => before < key,
                 Direction::Backward => before > key,
             };
-            if !self.window_from.is_none_or(goes_on) || !core.table.kind.is_stored(key) {
+            if !self.window_from.is_none_or(goes_on) || !records.key_kind().is_stored(key) {
                 let what = "the index leads here for another key";
                 let address = locator.address();
                 return Err(Error::corrupt(DATA_FILE, address, None, "record", what));
             }
             self.window_from = Some(key);
         }
-        core.table.scan(direction, self.bound(), count, &core.store, &mut locators);
+        records.index.scan(direction, self.bound(), count, &records.store, &mut locators);
         self.exhausted = locators.len() < count;
         self.window_count = (count * 2).min(WINDOW_COUNT_MAX);
-        locators.iter().take(RECORDS_AHEAD).for_each(|locator| core.store.prefetch(*locator));
+        locators.iter().take(RECORDS_AHEAD).for_each(|locator| records.store.prefetch(*locator));
         self.window = locators.into_iter();
         Ok(())
     }
@@ -171,7 +171,7 @@ impl<S: Storage> std::iter::FusedIterator for Range<'_, S> {}
 
 impl<S: Storage> Drop for Range<'_, S> {
     fn drop(&mut self) {
-        self.core.pins.unpin(self.lsn);
+        self.records.unpin(self.lsn);
     }
 }
 

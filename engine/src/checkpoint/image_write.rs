@@ -17,12 +17,12 @@ use uarr_layout::superblock::Superblock;
 use uarr_uring::Storage;
 
 use crate::checkpoint::image::{ImageWriter, read_image};
-use crate::core::Core;
 use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, image_path, list_segments};
 use crate::log::position::start_of;
 use crate::log::reader::LogReader;
+use crate::versions::records::Records;
 use crate::versions::walk::Walk;
 
 /// Entries of an integer table fetched at once.
@@ -35,39 +35,45 @@ fn failed(error: io::Error) -> Error {
     Error::io("cannot write an index image", error)
 }
 
-impl<S: Storage> Core<S> {
-    /// Writes the image of checkpoint `number`; `root` names those that are kept. Returns length
-    /// and number of entries.
-    pub fn write_image(&self, number: u64, root: &Superblock) -> Result<(u64, u64)> {
+/// What an image is made from.
+pub(crate) struct ImageSource<'a, S: Storage> {
+    pub storage: &'a S,
+    pub records: &'a Records<S>,
+    /// Names the checkpoints that are kept.
+    pub root: &'a Superblock,
+}
+
+impl<S: Storage> ImageSource<'_, S> {
+    /// Writes the image of checkpoint `number`. Returns length and number of entries.
+    pub fn write(&self, number: u64) -> Result<(u64, u64)> {
         let written = match self.write_image_pieces(number, &Damaged::new()) {
-            Err(error) if error.kind() == ErrorKind::Corruption => self
-                .damaged_keys(root)
-                .and_then(|damaged| self.write_image_pieces(number, &damaged)),
+            Err(error) if error.kind() == ErrorKind::Corruption => {
+                self.damaged_keys().and_then(|damaged| self.write_image_pieces(number, &damaged))
+            }
             written => written,
         };
-        written.map_err(|error| {
+        written.inspect_err(|_| {
             // Best effort: the next checkpoint removes it in any case.
             let _ = self.storage.remove(&image_path(number));
-            self.judge(error)
         })
     }
 
     fn write_image_pieces(&self, number: u64, damaged: &Damaged) -> Result<(u64, u64)> {
         let mut image =
-            ImageWriter::create(&self.storage, self.identity.database, number).map_err(failed)?;
-        let kind = if self.table.kind.is_int() {
+            ImageWriter::create(self.storage, self.records.database(), number).map_err(failed)?;
+        let kind = if self.records.key_kind().is_int() {
             self.write_int_entries(&mut image).map_err(failed)?;
             PieceKind::IntEntries
         } else {
             self.write_byte_entries(&mut image, damaged)?;
             PieceKind::ByteEntries
         };
-        image.end_entries(kind).and_then(|()| image.finish(&self.storage)).map_err(failed)
+        image.end_entries(kind).and_then(|()| image.finish(self.storage)).map_err(failed)
     }
 
     fn write_int_entries(&self, image: &mut ImageWriter<S>) -> io::Result<()> {
         let mut after = None;
-        while let Some(entries) = self.table.int_entries(after, WINDOW_COUNT) {
+        while let Some(entries) = self.records.index.int_entries(after, WINDOW_COUNT) {
             for (key, bits) in &entries {
                 if Locator::from_bits(*bits).is_some_and(|locator| !locator.is_tombstone()) {
                     image.push_int(*key, *bits)?;
@@ -87,9 +93,9 @@ impl<S: Storage> Core<S> {
         let skipped: BTreeSet<Locator> = damaged.values().copied().collect();
         let mut between = damaged.iter().peekable();
         let mut walk = Walk::default();
-        while let Some(locator) = walk.next(self) {
+        while let Some(locator) = walk.next(self.records) {
             let is_deleted = locator.is_tombstone();
-            let read = self.store.record(locator);
+            let read = self.records.store.record(locator);
             if skipped.contains(&locator) || (is_deleted && read.is_err()) {
                 walk.pass_over(locator);
                 continue;
@@ -113,12 +119,12 @@ impl<S: Storage> Core<S> {
 
     /// The keys of all records that are damaged now. Errors: the first one whose key is nowhere to
     /// be found.
-    fn damaged_keys(&self, root: &Superblock) -> Result<Damaged> {
+    fn damaged_keys(&self) -> Result<Damaged> {
         let mut damaged = Damaged::new();
         let mut unknown = BTreeMap::new();
         let mut walk = Walk::default();
-        while let Some(locator) = walk.next(self) {
-            let error = match self.store.record(locator) {
+        while let Some(locator) = walk.next(self.records) {
+            let error = match self.records.store.record(locator) {
                 Ok(view) if walk.reach(view.key()) => continue,
                 Ok(_) => misnamed(locator),
                 Err(error) => error,
@@ -127,18 +133,18 @@ impl<S: Storage> Core<S> {
             if locator.is_tombstone() {
                 continue;
             }
-            let seeming = self.store.seeming_key(locator);
-            match seeming.filter(|key| self.table.leads_to(key, locator)) {
+            let seeming = self.records.store.seeming_key(locator);
+            match seeming.filter(|key| self.records.index.leads_to(key, locator)) {
                 Some(key) => drop(damaged.insert(key.to_vec(), locator)),
                 None => drop(unknown.insert(locator, error)),
             }
         }
-        for checkpoint in root.checkpoints.iter().filter(|kept| kept.number.get() > 0) {
+        for checkpoint in self.root.checkpoints.iter().filter(|kept| kept.number.get() > 0) {
             if unknown.is_empty() {
                 break;
             }
-            let database = &self.identity.database;
-            let read = read_image(&self.storage, database, checkpoint, self.table.kind);
+            let database = &self.root.database;
+            let read = read_image(self.storage, database, checkpoint, self.records.key_kind());
             let Ok(Entries::Bytes(entries)) = read else { continue };
             for (key, bits) in entries.iter() {
                 let locator = Locator::from_bits(bits).filter(|l| unknown.remove(l).is_some());
@@ -146,25 +152,25 @@ impl<S: Storage> Core<S> {
             }
         }
         if !unknown.is_empty() {
-            self.find_keys_in_log(root, &mut unknown, &mut damaged)?;
+            self.find_keys_in_log(&mut unknown, &mut damaged)?;
         }
         unknown.into_values().next().map_or(Ok(damaged), Err)
     }
 
     fn find_keys_in_log(
         &self,
-        root: &Superblock,
         unknown: &mut BTreeMap<Locator, Error>,
         damaged: &mut Damaged,
     ) -> Result<()> {
-        let present = list_segments(&self.storage)?;
-        let mut kept = root.checkpoints.iter().filter(|kept| kept.segment.get() > 0);
+        let present = list_segments(self.storage)?;
+        let mut kept = self.root.checkpoints.iter().filter(|kept| kept.segment.get() > 0);
         let Some(oldest) = kept.next_back() else { return Ok(()) };
         let addresses: BTreeMap<u64, Locator> =
             unknown.keys().map(|locator| (locator.address(), *locator)).collect();
-        let (database, block_bytes) = (self.identity.database, self.identity.block_bytes as u64);
+        let (database, block_bytes) =
+            (self.records.database(), u64::from(self.root.block_bytes.get()));
         let start = start_of(oldest);
-        let mut reader = LogReader::new(&self.storage, database, block_bytes, &present, start);
+        let mut reader = LogReader::new(self.storage, database, block_bytes, &present, start);
         while let Ok(group) = reader.next()? {
             for frame in Frames::new(group.body).flatten() {
                 if let Some(locator) = addresses.get(&frame.header.address.get())

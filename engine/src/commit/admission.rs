@@ -6,7 +6,7 @@ use uarr_layout::frame::Frame;
 use uarr_layout::geometry::align_up_u64;
 use uarr_layout::group::GROUP_HEADER_BYTES;
 use uarr_layout::limits::GROUP_BYTES_MAX;
-use uarr_uring::{AlignedBuffer, Storage, StorageFile};
+use uarr_uring::{AlignedBuffer, Storage};
 
 use crate::commit::lead::Stint;
 use crate::commit::patience::Patience;
@@ -141,12 +141,13 @@ impl<S: Storage> Core<S> {
 
     /// Whether the frames are sure to find room in the log and the data file.
     fn has_space(&self, staging: &Staging, frames: &[Frame<'_>], demand: Demand) -> bool {
-        let allocated = self.store.allocated_bytes();
+        let allocated = self.records.store.allocated_bytes();
         let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
-        let chunk_end = (staging.tail | (self.chunk_bytes - 1)) + 1;
+        let chunk_end = (staging.tail | (self.records.chunk_bytes() - 1)) + 1;
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
         let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
-        let end = || frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end);
+        let end =
+            || frames.iter().fold(staging.tail, |tail, frame| self.records.place(tail, frame).end);
         (is_roomy || end() <= allocated) && self.segments.have_room(demand)
     }
 
@@ -155,9 +156,9 @@ impl<S: Storage> Core<S> {
         let _space = lock(&self.space);
         let end = {
             let staging = lock(&self.staging);
-            frames.iter().fold(staging.tail, |tail, frame| self.place(tail, frame).end)
+            frames.iter().fold(staging.tail, |tail, frame| self.records.place(tail, frame).end)
         };
-        self.with_way_made(|| self.grow_data(end))?;
+        self.with_way_made(|| self.records.grow(end))?;
         if !self.segments.have_room(demand) {
             self.with_way_made(|| self.add_segment(demand))?;
         }
@@ -173,39 +174,6 @@ impl<S: Storage> Core<S> {
             }
             done => done,
         }
-    }
-
-    /// Makes the data file long enough for records before `end`. The caller holds `space`.
-    pub fn grow_data(&self, end: u64) -> Result<()> {
-        let allocated = self.store.allocated_bytes();
-        if end <= allocated {
-            return Ok(());
-        }
-        let target = align_up_u64(end, self.chunk_bytes);
-        if target > self.reserved_bytes {
-            return Err(self.address_space_ends(target));
-        }
-        // The slow part without the appender's lock; growing again over it is quick.
-        self.data_file
-            .allocate(allocated, target - allocated)
-            .and_then(|()| lock(&self.applier).appender.grow(target))
-            .map_err(|error| Error::io("cannot extend the data file", error))
-    }
-
-    #[cold]
-    fn address_space_ends(&self, target: u64) -> Error {
-        let asked = self.options.address_space_bytes;
-        let message = match self.reserved_bytes {
-            reserved if reserved < asked => format!(
-                "the data file would grow to {target} bytes, but only {reserved} bytes of address space were to be had \
-                 when it was opened; raise the limit of the process (ulimit -v) and open it again"
-            ),
-            _ => format!(
-                "the data file would grow to {target} bytes, but address_space_bytes is {asked}; open the database \
-                 with a larger value"
-            ),
-        };
-        Error::new(ErrorKind::NoSpace, message)
     }
 
     /// Makes one more segment ready, one of its own for a group that is too long for others: with

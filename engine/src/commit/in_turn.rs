@@ -85,8 +85,7 @@ impl<S: Storage> Core<S> {
             return Ok(false);
         }
         for base in bases {
-            let present = self.table.get(base.key, &self.store)?;
-            if present.filter(|locator| !locator.is_tombstone()) != base.locator {
+            if self.records.newest(base.key)? != base.locator {
                 if let Patience::Task(waker) = patience {
                     wakes.push(waker.take());
                 }

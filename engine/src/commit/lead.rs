@@ -16,8 +16,6 @@
 //!   polls its task at once, becomes leader itself if need be. The groups in flight belong to the
 //!   log, not to a thread.
 
-use std::sync::atomic::Ordering;
-
 use uarr_uring::{GroupDone, Storage};
 
 use crate::commit::cell::GroupFacts;
@@ -243,7 +241,7 @@ impl<S: Storage> Core<S> {
             storage: &self.storage,
             segments: &self.segments,
             space: &self.space,
-            durable_lsn: self.durable_lsn.load(Ordering::Acquire),
+            durable_lsn: self.records.visible.durable_lsn(),
             segment_age: self.options.segment_age,
         };
         match log.submit(builder, context) {
@@ -284,10 +282,7 @@ impl<S: Storage> Core<S> {
     fn apply_group(&self, submitted: &Submitted, wakes: &mut Wakes) {
         let block_bytes = self.identity.block_bytes;
         let begun_ns = self.now_ns();
-        let mut applier = lock(&self.applier);
-        self.apply_all(&mut applier, submitted.frames(block_bytes));
-        self.forget_deleted(&mut applier);
-        drop(applier);
+        self.records.apply(submitted.frames(block_bytes));
         self.note_applied(submitted.position.lsn, wakes);
         self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
     }
@@ -309,10 +304,9 @@ impl<S: Storage> Core<S> {
         };
         if let (Ok(()), State::Written(submitted)) = (&result, &group.state) {
             *lock(&self.log_end) = submitted.position;
-            let before = self.durable_lsn.swap(group.last_lsn, Ordering::AcqRel);
-            assert!(before < group.last_lsn, "groups land in the order of their LSNs");
+            self.records.visible.note_durable(group.last_lsn);
             if !self.options.durability.memory_first() {
-                self.visible_lsn.store(group.last_lsn, Ordering::Release);
+                self.records.visible.show_durable(group.last_lsn);
             }
             let (commits, records) = (group.commit_count, group.record_count);
             self.counters.note_group(u64::from(commits), u64::from(records));

@@ -183,11 +183,10 @@ impl<S: Storage> Core<S> {
 
     /// A patch of the newest version that is applied.
     fn patch_newest<'a>(&self, change: &Change<'a>, bases: &mut Vec<Base<'a>>) -> Result<Logged> {
-        let locator = self.table.get(change.key, &self.store)?;
-        let locator = locator.filter(|locator| !locator.is_tombstone());
+        let locator = self.records.newest(change.key)?;
         bases.push(Base { key: change.key, locator });
         let locator = locator.ok_or_else(|| self.missing(change.key))?;
-        let result = self.patched(change, self.store.record_verified(locator)?.value())?;
+        let result = self.patched(change, self.records.store.record_verified(locator)?.value())?;
         if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
             return Ok(Logged::Whole(result));
         }
@@ -198,7 +197,7 @@ impl<S: Storage> Core<S> {
 
     /// The value that the patch in `change` makes of `base`.
     fn patched(&self, change: &Change<'_>, base: &[u8]) -> Result<UArrBuf> {
-        let key = || shown_key(self.table.kind, change.key);
+        let key = || shown_key(self.records.key_kind(), change.key);
         UArrRef::validate(base).map_err(|error| {
             let key = key();
             Error::invalid(format!(
@@ -213,7 +212,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn missing(&self, key: &[u8]) -> Error {
-        let key = shown_key(self.table.kind, key);
+        let key = shown_key(self.records.key_kind(), key);
         let message = format!("there is no record of {key} that could be patched; put one first");
         Error::new(ErrorKind::KeyNotFound, message)
     }

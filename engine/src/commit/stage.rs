@@ -1,10 +1,8 @@
 //! Staging: a write gets its LSNs and addresses, and its frames go into the open group.
 
 use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
-use uarr_layout::geometry::{Placement, place};
 use uarr_uring::Storage;
 
 use crate::commit::patience::{Patience, Role};
@@ -14,9 +12,7 @@ use crate::commit::turns::{Premise, Ticket};
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
 use crate::error::Result;
-use crate::limits::{PREFAULT_AHEAD_BYTES, TOGETHER_MAX};
 use crate::options::WriteOptions;
-use crate::sync::lock;
 
 impl<S: Storage> Core<S> {
     /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was
@@ -54,7 +50,7 @@ impl<S: Storage> Core<S> {
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
         for (index, frame) in frames.iter_mut().enumerate() {
-            let placed = self.place(staging.tail, frame);
+            let placed = self.records.place(staging.tail, frame);
             staging.tail = placed.end;
             frame.header.lsn = (first_lsn + index as u64).into();
             frame.header.address = placed.address.into();
@@ -76,13 +72,11 @@ impl<S: Storage> Core<S> {
         let is_first = group.commit_count == 1;
         self.note_staged(&mut staging, frames, ticket, wakes);
 
-        if staging.tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed)
-            && !self.keeper.is_raised()
-        {
+        if self.records.space.needs_prefault(staging.tail) && !self.keeper.is_raised() {
             self.keeper.raise();
         }
         if memory_first {
-            self.apply_now(frames, lsn);
+            self.records.apply_and_show(frames, lsn);
             // Behind full groups the log thread's time runs already.
             if is_first && staging.sealed.is_empty() {
                 self.wake_log_thread(&mut staging);
@@ -121,17 +115,5 @@ impl<S: Storage> Core<S> {
         if std::mem::take(&mut staging.log_thread_rests) {
             self.log_work.notify_one();
         }
-    }
-
-    pub fn place(&self, tail: u64, frame: &Frame<'_>) -> Placement {
-        place(tail, self.chunk_bytes, frame.key.len(), frame.record_value_bytes())
-    }
-
-    /// Applies and shows a batch at once. The caller holds the staging lock, so order is LSN order.
-    fn apply_now(&self, frames: &[Frame<'_>], lsn: u64) {
-        let mut applier = lock(&self.applier);
-        frames.chunks(TOGETHER_MAX).for_each(|group| self.apply(&mut applier, group));
-        self.visible_lsn.store(lsn, Ordering::Release);
-        self.forget_deleted(&mut applier);
     }
 }

@@ -47,7 +47,7 @@ impl<S: Storage> Core<S> {
     /// it, while the caller computes checksums.
     pub fn expect_write(&self, key: &[u8]) {
         if self.options.durability.memory_first() {
-            self.table.prefetch(std::iter::once(key));
+            self.records.expect_write(key);
         }
     }
 

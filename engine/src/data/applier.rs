@@ -1,10 +1,11 @@
 //! The one writer of records: data file and index.
 
 use uarr_layout::frame::Frame;
-use uarr_uring::Storage;
+use uarr_uring::{DataMap, DataMapWriter};
 
-use crate::core::Core;
 use crate::data::appender::Appender;
+use crate::data::key_index::KeyIndex;
+use crate::data::store::RecordStore;
 use crate::data::tombstones::Tombstones;
 use crate::limits::TOGETHER_MAX;
 
@@ -14,17 +15,23 @@ pub(crate) struct Applier<W> {
     pub tombstones: Tombstones,
 }
 
-impl<S: Storage> Core<S> {
+/// Where an applier's records go: what readers look at, too.
+pub(crate) struct Target<'a, M> {
+    pub index: &'a KeyIndex,
+    pub store: &'a RecordStore<M>,
+}
+
+impl<W: DataMapWriter> Applier<W> {
     /// Applies frames one after the other, with the cache misses of some overlapping.
-    pub fn apply_all<'f>(
-        &self,
-        applier: &mut Applier<S::MapWriter>,
+    pub fn apply_all<'f, M: DataMap>(
+        &mut self,
+        target: &Target<'_, M>,
         frames: impl Iterator<Item = Frame<'f>>,
     ) {
         let mut frames = frames.fuse();
         while let Some(first) = frames.next() {
             let Some(second) = frames.next() else {
-                return self.apply(applier, &[first]);
+                return self.apply(target, &[first]);
             };
             let mut group = [first; TOGETHER_MAX];
             group[1] = second;
@@ -33,18 +40,18 @@ impl<S: Storage> Core<S> {
                 *place = frame;
                 count += 1;
             }
-            self.apply(applier, &group[..count]);
+            self.apply(target, &group[..count]);
         }
     }
 
-    /// Appends the records of some frames to the data file and makes the index point to them.
-    /// Damage of records that are there does not hinder it.
-    pub fn apply(&self, applier: &mut Applier<S::MapWriter>, frames: &[Frame<'_>]) {
+    /// Appends the records of up to [`TOGETHER_MAX`] frames to the data file and makes the index
+    /// point to them. Damage of records that are there does not hinder it.
+    pub fn apply<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
         let mut all: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
         let keys = &mut all[..frames.len()];
         keys.iter_mut().zip(frames).for_each(|(key, frame)| *key = frame.key);
-        let Applier { appender, tombstones } = applier;
-        self.table.append(keys, &self.store, |index, previous| {
+        let Self { appender, tombstones } = self;
+        target.index.append(keys, target.store, |index, previous| {
             let frame = &frames[index];
             let whole = frame.resolved().expect("a patch that is applied knows its result");
             let locator = appender.append(&whole, previous);
@@ -53,21 +60,26 @@ impl<S: Storage> Core<S> {
         });
     }
 
-    /// Removes index entries of deleted keys that no reader can need any more, a bounded number of
-    /// them.
-    pub fn forget_deleted(&self, applier: &mut Applier<S::MapWriter>) {
-        let count_max = applier.tombstones.forget_count();
-        if applier.tombstones.indexed_count() == 0 {
+    /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a
+    /// bounded number of them.
+    pub fn forget_deleted<M: DataMap>(
+        &mut self,
+        target: &Target<'_, M>,
+        bound: impl FnOnce() -> u64,
+    ) {
+        let count_max = self.tombstones.forget_count();
+        if self.tombstones.indexed_count() == 0 {
             return;
         }
-        let bound = self.pins.oldest(&self.visible_lsn);
+        let bound = bound();
         for _ in 0..count_max {
-            let Some(locator) = applier.tombstones.oldest(bound) else { break };
-            let removed = self
-                .key_of(locator)
-                .and_then(|key| self.table.remove_if(key, locator, &self.store));
+            let Some(locator) = self.tombstones.oldest(bound) else { break };
+            let removed = target
+                .index
+                .key_of(locator, target.store)
+                .and_then(|key| target.index.remove_if(key, locator, target.store));
             // The entry of a tombstone that is damaged stays: a get of its key finds the damage.
-            applier.tombstones.drop_oldest(removed.unwrap_or(false));
+            self.tombstones.drop_oldest(removed.unwrap_or(false));
         }
     }
 }

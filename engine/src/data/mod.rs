@@ -3,9 +3,10 @@
 pub(crate) mod appender;
 pub(crate) mod applier;
 pub(crate) mod entries;
+pub(crate) mod key_index;
 pub(crate) mod redo;
 pub(crate) mod scan;
+pub(crate) mod space;
 pub(crate) mod store;
-pub(crate) mod table;
 pub(crate) mod tombstones;
 pub(crate) mod verified;

@@ -19,13 +19,14 @@ use std::sync::atomic::Ordering;
 
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::superblock::Checkpoint;
-use uarr_uring::{Storage, StorageFile};
+use uarr_uring::Storage;
 
+use crate::checkpoint::image_write::ImageSource;
 use crate::checkpoint::root::Root;
 use crate::commit::poison::Fuse;
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
-use crate::error::{Error, ErrorKind, Result, attempted};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::{list_images, remove_old_images};
 use crate::sync::lock;
 
@@ -58,12 +59,15 @@ impl<S: Storage> Core<S> {
         } else {
             let (number, (image_bytes, entry_count)) = self.with_way_made(|| {
                 let number = self.give_image_number(&mut root)?;
-                Ok((number, self.write_image(number, &root.block)?))
+                let (storage, records) = (&self.storage, &self.records);
+                let source = ImageSource { storage, records, root: &root.block };
+                let written = source.write(number).map_err(|error| self.judge(error))?;
+                Ok((number, written))
             })?;
             let data_tail = self.seal_data_page(wakes)?;
             // Everything staged before the page was sealed is durable in the log now.
-            let end_lsn = self.durable_lsn.load(Ordering::Acquire);
-            self.make_data_durable()?;
+            let end_lsn = self.records.visible.durable_lsn();
+            self.records.space.make_durable().map_err(|error| self.judge(error))?;
             Checkpoint {
                 number: number.into(),
                 lsn: start.lsn.into(),
@@ -131,7 +135,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn checkpoint_step_bytes(&self) -> u64 {
-        self.options.checkpoint_log_bytes.max(2 * 16 * self.table.len() as u64)
+        self.options.checkpoint_log_bytes.max(2 * 16 * self.records.index.len() as u64)
     }
 
     fn last_lsn_staged(&self) -> u64 {
@@ -158,14 +162,9 @@ impl<S: Storage> Core<S> {
         {
             // Only if the file was cut from outside while the database was closed.
             let _space = lock(&self.space);
-            self.grow_data(data_tail)?;
+            self.records.grow(data_tail)?;
         }
-        lock(&self.applier).appender.pad_to(data_tail);
+        self.records.pad_to(data_tail);
         Ok(data_tail)
-    }
-
-    fn make_data_durable(&self) -> Result<()> {
-        let failed = |error| self.judge(Error::io("cannot make the data file durable", error));
-        self.data_file.make_durable().map_err(attempted).map_err(failed)
     }
 }

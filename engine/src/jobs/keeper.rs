@@ -11,21 +11,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use uarr_layout::geometry::align_up_u64;
-use uarr_uring::{Storage, StorageFile};
+use uarr_uring::Storage;
 
 use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::log::zeros::falls_behind;
 use crate::options::Durability;
 use crate::sync::lock;
 
-/// Written pages are handed to the device in pieces of this size, which bounds what a checkpoint
-/// flushes.
-const WRITE_BACK_PIECE_BYTES: u64 = 16 << 20;
 /// How long a thread rests without being woken, and after a failure.
 pub(crate) const REST: Duration = Duration::from_millis(500);
 
@@ -127,8 +122,8 @@ impl<S: Storage> Core<S> {
         }
         let tail = lock(&self.staging).tail;
         if self.note_lack(self.grow_ahead(tail))?
-            || self.prefault_ahead(tail)
-            || self.write_back(tail)?
+            || self.records.space.prefault_ahead(tail, &self.records.store)
+            || self.records.space.write_back(tail)?
         {
             return Ok(Step::More);
         }
@@ -149,7 +144,7 @@ impl<S: Storage> Core<S> {
         if self.storage.now() < *lock(&self.ahead_from) {
             return false;
         }
-        let image_bytes = self.table.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
+        let image_bytes = self.records.index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
         let kept_bytes = self.segments.regular_bytes() + image_bytes;
         // Where the file system does not say, trying shows.
         let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
@@ -218,46 +213,12 @@ impl<S: Storage> Core<S> {
     }
 
     fn grow_ahead(&self, tail: u64) -> Result<bool> {
-        let wanted = tail + self.chunk_bytes / 2;
-        let growth_bytes = align_up_u64(wanted, self.chunk_bytes);
-        let growth_bytes = growth_bytes.saturating_sub(self.store.allocated_bytes());
-        if growth_bytes == 0
-            || wanted <= self.store.allocated_bytes()
-            || wanted > self.reserved_bytes
-            || !self.has_room_ahead(growth_bytes)
-        {
+        let growth = self.records.space.growth_ahead(tail, &self.records.store);
+        let Some((wanted, _)) = growth.filter(|(_, bytes)| self.has_room_ahead(*bytes)) else {
             return Ok(false);
-        }
+        };
         let _space = lock(&self.space);
-        self.grow_data(wanted)?;
-        Ok(true)
-    }
-
-    fn prefault_ahead(&self, tail: u64) -> bool {
-        let done = self.prefaulted.load(Ordering::Relaxed).max(tail);
-        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(self.store.allocated_bytes());
-        let piece = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
-        if piece == 0 {
-            // At the end of the file there is nothing to bring in; do not ask again at once.
-            self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
-            return false;
-        }
-        self.store.prefault(done, piece);
-        self.prefaulted.store(done + piece, Ordering::Relaxed);
-        true
-    }
-
-    /// Has written pages handed to the device. It promises nothing and takes no error away: one of
-    /// these pages comes out at the next flush, which is final.
-    fn write_back(&self, tail: u64) -> Result<bool> {
-        let start = self.written_back.load(Ordering::Relaxed);
-        if tail < start + 2 * WRITE_BACK_PIECE_BYTES {
-            return Ok(false);
-        }
-        self.data_file
-            .start_write_back(start, WRITE_BACK_PIECE_BYTES)
-            .map_err(|error| Error::io("cannot write back the data file", error))?;
-        self.written_back.store(start + WRITE_BACK_PIECE_BYTES, Ordering::Relaxed);
+        self.records.grow(wanted)?;
         Ok(true)
     }
 }

@@ -88,14 +88,14 @@ impl<S: Storage> Core<S> {
         let root = lock(&self.root).block.clone();
         // Each lock is given back before the next is taken: writers take some of them in another
         // order.
-        let tombstone_count = lock(&self.applier).tombstones.indexed_count();
+        let key_count = self.records.key_count();
         let data_bytes = lock(&self.staging).tail;
         let background_error =
             self.health.poison().or_else(|| lock(&self.background_error).clone());
         let facts = self.storage.facts();
-        let (index, ordered_index) = self.table.stats();
+        let (index, ordered_index) = self.records.index_stats();
         Stats {
-            key_count: self.table.len().saturating_sub(tombstone_count) as u64,
+            key_count,
             commit_count: counter(&self.counters.commit_count),
             record_count: counter(&self.counters.record_count),
             group_count: counter(&self.counters.group_count),
@@ -104,11 +104,11 @@ impl<S: Storage> Core<S> {
             phases: distributions(&self.phases),
             log_bytes: counter(&self.counters.log_bytes),
             checkpoint_count: counter(&self.counters.checkpoint_count),
-            visible_lsn: counter(&self.visible_lsn),
-            durable_lsn: counter(&self.durable_lsn),
+            visible_lsn: self.records.visible.lsn(),
+            durable_lsn: self.records.visible.durable_lsn(),
             data_bytes,
-            data_allocated_bytes: self.store.allocated_bytes(),
-            address_space_bytes: self.reserved_bytes,
+            data_allocated_bytes: self.records.store.allocated_bytes(),
+            address_space_bytes: self.records.space.reserved_bytes(),
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),

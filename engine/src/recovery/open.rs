@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex};
 
 use uarr_layout::superblock::Superblock;
@@ -13,6 +13,7 @@ use crate::commit::staging::Staging;
 use crate::commit::turns::Waiting;
 use crate::core::Core;
 use crate::data::applier::Applier;
+use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
 use crate::health::Health;
@@ -27,7 +28,7 @@ use crate::options::{CommitPath, Options};
 use crate::recovery::create::{check_directory, create};
 use crate::recovery::recover::{FoundLog, Recovered, recover};
 use crate::sync::Signal;
-use crate::versions::pins::Pins;
+use crate::versions::records::{DataIdentity, Records};
 
 /// Opens the database in `storage`, or creates it.
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
@@ -56,17 +57,24 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     counters.note_log(log.counters(), log.strategy());
     recovered.report.created = created;
     recovered.report.duration = storage.now().saturating_sub(begun);
+    let chunk_bytes = root.block.chunk_bytes.get();
+    let space = AddressSpace {
+        asked_bytes: options.address_space_bytes,
+        reserved_bytes: recovered.reserved_bytes,
+    };
+    let applier = Applier { appender: recovered.appender, tombstones: recovered.tombstones };
+    let records = Records::new(
+        DataIdentity { database: root.block.database, chunk_bytes },
+        (recovered.store, recovered.index),
+        applier,
+        DataSpace::new(recovered.data_file, chunk_bytes, space, recovered.tail),
+        position.lsn,
+    );
     let core = Core {
         identity,
-        chunk_bytes: root.block.chunk_bytes.get(),
-        store: recovered.store,
-        table: recovered.table,
+        records,
         segments,
         log: Mutex::new(log),
-        applier: Mutex::new(Applier {
-            appender: recovered.appender,
-            tombstones: recovered.tombstones,
-        }),
         staging: Mutex::new(Staging::new(recovered.next_lsn, recovered.tail, spare)),
         settled: Condvar::new(),
         buffer_free: Condvar::new(),
@@ -74,18 +82,11 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         space: Mutex::new(()),
         quiet: Mutex::default(),
         ahead_from: Mutex::default(),
-        reserved_bytes: recovered.reserved_bytes,
-        data_file: recovered.data_file,
         root: Mutex::new(root),
         log_end: Mutex::new(position),
         buffer_bytes,
         staged_bytes_max: (BUFFER_COUNT * buffer_bytes) as u64,
-        visible_lsn: AtomicU64::new(position.lsn),
-        durable_lsn: AtomicU64::new(position.lsn),
         waiting: Waiting::new(position.lsn),
-        prefaulted: AtomicU64::new(recovered.tail),
-        written_back: AtomicU64::new(recovered.tail),
-        pins: Pins::default(),
         counters,
         phases: Phases::default(),
         keeper: Signal::default(),

@@ -33,8 +33,8 @@ use crate::checkpoint::image::read_image;
 use crate::checkpoint::root::Root;
 use crate::data::appender::Appender;
 use crate::data::entries::Entries;
+use crate::data::key_index::KeyIndex;
 use crate::data::store::RecordStore;
-use crate::data::table::Table;
 use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
@@ -53,7 +53,7 @@ use crate::report::{RecoveryReport, TornTail};
 pub(crate) struct Recovered<S: Storage> {
     pub store: RecordStore<S::Map>,
     pub appender: Appender<S::MapWriter>,
-    pub table: Table,
+    pub index: KeyIndex,
     pub tombstones: Tombstones,
     pub data_file: S::File,
     pub log: FoundLog,
@@ -165,7 +165,7 @@ fn recover_unclean<S: Storage>(
     }
     renew_from(&data_file, renewed_from.unwrap_or(0))?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
-    report.indexed_record_count = replay.table.len() as u64;
+    report.indexed_record_count = replay.index.len() as u64;
     replay_log(source, &root.block, read.end, &mut replay)?;
 
     let unproven = read.unproven;

@@ -11,9 +11,9 @@ use uarr_uring::{Storage, StorageFile};
 
 use crate::data::appender::{Appender, readable_chunks};
 use crate::data::entries::Entries;
+use crate::data::key_index::KeyIndex;
 use crate::data::redo::redo;
 use crate::data::store::RecordStore;
-use crate::data::table::Table;
 use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result, lacks_room};
 use crate::files::segment_path;
@@ -28,7 +28,7 @@ use crate::report::RecoveryReport;
 pub(crate) struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
     appender: Appender<S::MapWriter>,
-    pub table: Table,
+    pub index: KeyIndex,
     tombstones: Tombstones,
     data_file: S::File,
     data_tail: u64,
@@ -73,7 +73,7 @@ impl<S: Storage> Replay<S> {
         Ok(Self {
             store,
             appender,
-            table: Table::from_entries(kind, hash_seed, entries),
+            index: KeyIndex::from_entries(kind, hash_seed, entries),
             tombstones: Tombstones::default(),
             data_file,
             data_tail,
@@ -93,11 +93,11 @@ impl<S: Storage> Replay<S> {
         report: RecoveryReport,
     ) -> Recovered<S> {
         let reserved_bytes = self.address_space_bytes;
-        let Self { store, appender, table, tombstones, data_file, tail, .. } = self;
+        let Self { store, appender, index, tombstones, data_file, tail, .. } = self;
         Recovered {
             store,
             appender,
-            table,
+            index,
             tombstones,
             data_file,
             log,
@@ -126,7 +126,7 @@ impl<S: Storage> Replay<S> {
                 && address > 0
                 && end.is_some_and(|end| end <= self.address_space_bytes)
                 && (address < self.data_tail || address >= self.tail)
-                && (!self.table.kind.is_int() || frame.key.len() == 8)
+                && (!self.index.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {
                 return Err(damage(lsn, "table, key or address are impossible"));
@@ -150,7 +150,7 @@ impl<S: Storage> Replay<S> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(&frame);
         self.tail = self.tail.max(end);
-        let previous = self.table.newest(frame.key, &self.store);
+        let previous = self.index.newest(frame.key, &self.store);
         if previous.is_some_and(|previous| previous.address() >= address) {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl<S: Storage> Replay<S> {
             self.allocate(end)?;
             self.append(&frame, previous, damage)?
         };
-        self.table.set(frame.key, locator, &self.store);
+        self.index.set(frame.key, locator, &self.store);
         self.tombstones.note(frame.header.lsn.get(), previous, locator);
         Ok(())
     }

@@ -1,4 +1,6 @@
 //! What readers see.
 
 pub(crate) mod pins;
+pub(crate) mod records;
+pub(crate) mod visible;
 pub(crate) mod walk;

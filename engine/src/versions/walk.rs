@@ -10,9 +10,9 @@ use std::vec;
 use uarr_layout::record::Locator;
 use uarr_uring::Storage;
 
-use crate::core::Core;
-use crate::data::table::Direction;
+use crate::data::key_index::Direction;
 use crate::key::int_key;
+use crate::versions::records::Records;
 
 /// Entries fetched at once.
 const WINDOW_COUNT: usize = 4096;
@@ -34,10 +34,10 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// The next entry.
-    pub fn next<S: Storage>(&mut self, core: &'a Core<S>) -> Option<Locator> {
+    pub fn next<S: Storage>(&mut self, records: &'a Records<S>) -> Option<Locator> {
         self.current = self.window.next();
         while self.current.is_none() && !self.is_last {
-            self.fill(core);
+            self.fill(records);
             self.current = self.window.next();
         }
         self.current.map(|(_, locator)| locator)
@@ -65,9 +65,9 @@ impl<'a> Walk<'a> {
         self.passed_over.insert(locator);
     }
 
-    fn fill<S: Storage>(&mut self, core: &Core<S>) {
+    fn fill<S: Storage>(&mut self, records: &Records<S>) {
         let mut window: Vec<(Option<u64>, Locator)> = Vec::with_capacity(WINDOW_COUNT);
-        if let Some(entries) = core.table.int_entries(self.last_int, WINDOW_COUNT) {
+        if let Some(entries) = records.index.int_entries(self.last_int, WINDOW_COUNT) {
             self.is_last = entries.len() < WINDOW_COUNT;
             self.last_int = entries.last().map(|(key, _)| *key);
             let named =
@@ -77,13 +77,13 @@ impl<'a> Walk<'a> {
             let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
             let wanted = WINDOW_COUNT + self.passed_over.len();
             let mut locators = Vec::with_capacity(wanted);
-            core.table.scan(Direction::Forward, from, wanted, &core.store, &mut locators);
+            records.index.scan(Direction::Forward, from, wanted, &records.store, &mut locators);
             let is_new = |locator: &Locator| !self.passed_over.contains(locator);
             window.extend(locators.iter().filter(|l| is_new(l)).map(|locator| (None, *locator)));
             // Without a new one the next window would be this one again.
             self.is_last = locators.len() < wanted || window.is_empty();
         }
-        window.iter().for_each(|(_, locator)| core.store.prefetch(*locator));
+        window.iter().for_each(|(_, locator)| records.store.prefetch(*locator));
         self.window = window.into_iter();
     }
 }

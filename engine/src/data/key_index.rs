@@ -1,4 +1,4 @@
-//! A table: one kind of keys, one index from key to newest record.
+//! From keys to newest records: the learned index of one kind of keys.
 
 use std::ops::Bound;
 
@@ -28,8 +28,8 @@ impl Direction {
     }
 }
 
-/// The index of a table.
-pub(crate) struct Table {
+/// The index of the records of one kind of keys.
+pub(crate) struct KeyIndex {
     pub kind: KeyKind,
     index: Index,
 }
@@ -39,8 +39,8 @@ enum Index {
     Bytes(ByteIndex),
 }
 
-impl Table {
-    /// A table with `entries`, whose keys ascend strictly.
+impl KeyIndex {
+    /// An index of `entries`, whose keys ascend strictly.
     pub fn from_entries(kind: KeyKind, hash_seed: u128, entries: Entries) -> Self {
         let index = match entries {
             Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&entries)),
@@ -61,7 +61,7 @@ impl Table {
         Ok(bits.and_then(Locator::from_bits))
     }
 
-    /// As [`Table::get`] for up to 16 keys, with their cache misses and those of the records, which
+    /// As [`KeyIndex::get`] for up to 16 keys, with their cache misses and those of the records, which
     /// are fetched, overlapping; `out` is as long as `keys`.
     pub fn get_group<K: AsKey, M: DataMap>(
         &self,
@@ -148,7 +148,7 @@ impl Table {
         };
     }
 
-    /// As [`Table::get`], for writers: a record that cannot be read counts, as far as it can only
+    /// As [`KeyIndex::get`], for writers: a record that cannot be read counts, as far as it can only
     /// be the key's.
     pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {
         let bits = match &self.index {
@@ -167,6 +167,22 @@ impl Table {
             }
             Index::Bytes(index) => index.leads_to(key, locator.bits()),
         }
+    }
+
+    /// The key of the record at `locator`: the record's own, or, if it is damaged, the one that it
+    /// seems to have, if the index leads from there to it. Errors: damage that leaves the key
+    /// unknown.
+    pub fn key_of<'s, M: DataMap>(
+        &self,
+        locator: Locator,
+        store: &'s RecordStore<M>,
+    ) -> Result<&'s [u8]> {
+        let error = match store.record(locator) {
+            Ok(view) => return Ok(view.key()),
+            Err(error) => error,
+        };
+        let seeming = store.seeming_key(locator);
+        seeming.filter(|key| self.leads_to(key, locator)).ok_or(error)
     }
 
     /// Whether a lookup of `key` finds `locator` as long as a walk in order does.

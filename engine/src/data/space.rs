@@ -1,0 +1,150 @@
+//! Room of the data file: allocated before records need it, in memory before they are written, on
+//! its way to the device before a checkpoint waits for it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uarr_layout::geometry::align_up_u64;
+use uarr_uring::{DataMap, DataMapWriter, StorageFile};
+
+use crate::data::applier::Applier;
+use crate::data::store::RecordStore;
+use crate::error::{Error, ErrorKind, Result, attempted};
+use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
+use crate::sync::lock;
+
+/// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
+/// flushes.
+const WRITE_BACK_STEP_BYTES: u64 = 16 << 20;
+
+/// The data file as a file.
+pub(crate) struct DataSpace<F> {
+    file: F,
+    chunk_bytes: u64,
+    /// Address space that was asked for.
+    asked_bytes: u64,
+    /// Address space of the map.
+    reserved_bytes: u64,
+    /// The file is in memory up to here.
+    prefaulted: AtomicU64,
+    /// Bytes before this were handed to the device.
+    written_back: AtomicU64,
+}
+
+/// Address space of the data file's map.
+#[derive(Clone, Copy)]
+pub(crate) struct AddressSpace {
+    pub asked_bytes: u64,
+    pub reserved_bytes: u64,
+}
+
+impl<F: StorageFile> DataSpace<F> {
+    /// The file whose records end at `tail`.
+    pub fn new(file: F, chunk_bytes: u64, space: AddressSpace, tail: u64) -> Self {
+        let AddressSpace { asked_bytes, reserved_bytes } = space;
+        assert!(reserved_bytes <= asked_bytes, "no more is reserved than was asked for");
+        let (prefaulted, written_back) = (AtomicU64::new(tail), AtomicU64::new(tail));
+        Self { file, chunk_bytes, asked_bytes, reserved_bytes, prefaulted, written_back }
+    }
+
+    /// Address space of the map.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes
+    }
+
+    /// Makes the file long enough for records before `end`. One caller at a time.
+    pub fn grow<M: DataMap, W: DataMapWriter>(
+        &self,
+        end: u64,
+        store: &RecordStore<M>,
+        applier: &Mutex<Applier<W>>,
+    ) -> Result<()> {
+        let allocated = store.allocated_bytes();
+        if end <= allocated {
+            return Ok(());
+        }
+        let target = align_up_u64(end, self.chunk_bytes);
+        if target > self.reserved_bytes {
+            return Err(self.address_space_ends(target));
+        }
+        // The slow part without the appender's lock; growing again over it is quick.
+        self.file
+            .allocate(allocated, target - allocated)
+            .and_then(|()| lock(applier).appender.grow(target))
+            .map_err(|error| Error::io("cannot extend the data file", error))?;
+        assert!(store.allocated_bytes() >= end, "a file that was grown is long enough");
+        Ok(())
+    }
+
+    #[cold]
+    fn address_space_ends(&self, target: u64) -> Error {
+        let asked = self.asked_bytes;
+        let message = match self.reserved_bytes {
+            reserved if reserved < asked => format!(
+                "the data file would grow to {target} bytes, but only {reserved} bytes of address \
+                 space were to be had when it was opened; raise the limit of the process \
+                 (ulimit -v) and open it again"
+            ),
+            _ => format!(
+                "the data file would grow to {target} bytes, but address_space_bytes is {asked}; \
+                 open the database with a larger value"
+            ),
+        };
+        Error::new(ErrorKind::NoSpace, message)
+    }
+
+    /// How long the file should be, and how many bytes it lacks, if it should grow before records
+    /// need it.
+    pub fn growth_ahead<M: DataMap>(
+        &self,
+        tail: u64,
+        store: &RecordStore<M>,
+    ) -> Option<(u64, u64)> {
+        let wanted = tail + self.chunk_bytes / 2;
+        let allocated = store.allocated_bytes();
+        let lacks = align_up_u64(wanted, self.chunk_bytes).saturating_sub(allocated);
+        (wanted > allocated && wanted <= self.reserved_bytes).then_some((wanted, lacks))
+    }
+
+    /// Whether pages behind `tail` should be brought into memory.
+    pub fn needs_prefault(&self, tail: u64) -> bool {
+        tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed)
+    }
+
+    /// Brings the next pages behind `tail` into memory. `false`: they are there. One caller at a
+    /// time.
+    pub fn prefault_ahead<M: DataMap>(&self, tail: u64, store: &RecordStore<M>) -> bool {
+        let done = self.prefaulted.load(Ordering::Relaxed).max(tail);
+        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(store.allocated_bytes());
+        let step = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
+        if step == 0 {
+            // At the end of the file there is nothing to bring in; do not ask again at once.
+            self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
+            return false;
+        }
+        store.prefault(done, step);
+        self.prefaulted.store(done + step, Ordering::Relaxed);
+        true
+    }
+
+    /// Hands written pages to the device. It promises nothing and takes no error away: one of these
+    /// pages comes out at the next flush, which is final. `false`: there are too few. One caller
+    /// at a time.
+    pub fn write_back(&self, tail: u64) -> Result<bool> {
+        let start = self.written_back.load(Ordering::Relaxed);
+        if tail < start + 2 * WRITE_BACK_STEP_BYTES {
+            return Ok(false);
+        }
+        self.file
+            .start_write_back(start, WRITE_BACK_STEP_BYTES)
+            .map_err(|error| Error::io("cannot write back the data file", error))?;
+        self.written_back.store(start + WRITE_BACK_STEP_BYTES, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Makes the file durable. The error is final: what the device holds is unknown then.
+    pub fn make_durable(&self) -> Result<()> {
+        let failed = |error| Error::io("cannot make the data file durable", error);
+        self.file.make_durable().map_err(attempted).map_err(failed)
+    }
+}

@@ -1,0 +1,226 @@
+//! The records of an open database: what readers use, and all that a writer changes of it.
+//!
+//! Invariants:
+//! - readers take no lock; they see versions up to [`Visible::lsn`], which is moved only after the
+//!   records are in data file and index;
+//! - the applier is the one writer of both. Records know nothing of the log or of commits.
+
+use std::sync::Mutex;
+
+use uarr_index::IndexStats;
+use uarr_layout::DatabaseId;
+use uarr_layout::frame::Frame;
+use uarr_layout::geometry::{Placement, place};
+use uarr_layout::record::Locator;
+use uarr_uring::Storage;
+
+use crate::data::applier::{Applier, Target};
+use crate::data::key_index::KeyIndex;
+use crate::data::space::DataSpace;
+use crate::data::store::{RecordStore, RecordView};
+use crate::error::{Error, Result};
+use crate::files::DATA_FILE;
+use crate::key::{AsKey, KeyKind};
+use crate::limits::TOGETHER_MAX;
+use crate::sync::lock;
+use crate::versions::pins::Pins;
+use crate::versions::visible::Visible;
+
+/// Data file and index, and how far readers see.
+pub(crate) struct Records<S: Storage> {
+    pub store: RecordStore<S::Map>,
+    pub index: KeyIndex,
+    pub space: DataSpace<S::File>,
+    pub visible: Visible,
+    applier: Mutex<Applier<S::MapWriter>>,
+    pins: Pins,
+    database: DatabaseId,
+    chunk_bytes: u64,
+}
+
+/// Whose data file it is, and how it is divided.
+#[derive(Clone, Copy)]
+pub(crate) struct DataIdentity {
+    pub database: DatabaseId,
+    pub chunk_bytes: u64,
+}
+
+impl<S: Storage> Records<S> {
+    /// Records as recovery found them.
+    pub fn new(
+        identity: DataIdentity,
+        (store, index): (RecordStore<S::Map>, KeyIndex),
+        applier: Applier<S::MapWriter>,
+        space: DataSpace<S::File>,
+        visible_lsn: u64,
+    ) -> Self {
+        let DataIdentity { database, chunk_bytes } = identity;
+        let (applier, visible) = (Mutex::new(applier), Visible::new(visible_lsn));
+        let pins = Pins::default();
+        Self { store, index, space, visible, applier, pins, database, chunk_bytes }
+    }
+
+    /// Identity of the database.
+    pub fn database(&self) -> DatabaseId {
+        self.database
+    }
+
+    /// Size of the chunks of the data file.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
+    /// What kind of keys the records have.
+    #[inline]
+    pub fn key_kind(&self) -> KeyKind {
+        self.index.kind
+    }
+
+    /// The newest visible record of `key`.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Result<Option<RecordView<'_>>> {
+        let visible_lsn = self.visible.lsn();
+        match self.index.get(key, &self.store)? {
+            Some(locator) => {
+                // The locator says how long the record is: its value is on the way while the
+                // header is read.
+                self.store.prefetch(locator);
+                self.version_of(locator, self.store.record(locator)?, visible_lsn)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their
+    /// order; cache misses of index and records overlap.
+    pub fn get_group<'a, K: AsKey>(
+        &'a self,
+        keys: &[K],
+        mut take: impl FnMut(Option<RecordView<'a>>),
+    ) -> Result<()> {
+        let visible_lsn = self.visible.lsn();
+        let mut all = [None; TOGETHER_MAX];
+        let locators = &mut all[..keys.len()];
+        self.index.get_group(keys, &self.store, locators)?;
+        for locator in locators {
+            take(match *locator {
+                Some(locator) => {
+                    self.version_of(locator, self.store.record(locator)?, visible_lsn)?
+                }
+                None => None,
+            });
+        }
+        Ok(())
+    }
+
+    /// The version at or before `lsn` of the record whose newest version is `view`, at `locator`;
+    /// `None` if there was none, or if it removes its key.
+    #[inline]
+    pub fn version_of<'a>(
+        &'a self,
+        locator: Locator,
+        view: RecordView<'a>,
+        lsn: u64,
+    ) -> Result<Option<RecordView<'a>>> {
+        let view = match view.header.lsn.get() <= lsn {
+            true => Some(view),
+            false => self.version_before(locator, view, lsn)?,
+        };
+        Ok(view.filter(|view| !view.header.is_tombstone()))
+    }
+
+    /// The version at or before `lsn` that `view`, at `locator`, came after.
+    #[inline(never)]
+    fn version_before<'a>(
+        &'a self,
+        mut locator: Locator,
+        mut view: RecordView<'a>,
+        lsn: u64,
+    ) -> Result<Option<RecordView<'a>>> {
+        while view.header.lsn.get() > lsn {
+            match Locator::from_bits(view.header.previous.get()) {
+                Some(previous) if previous < locator => locator = previous,
+                Some(_) => {
+                    let lsn = Some(view.header.lsn.get());
+                    let what = "previous version does not lie before the record";
+                    let address = locator.address();
+                    return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
+                }
+                None => return Ok(None),
+            }
+            view = self.store.record(locator)?;
+        }
+        Ok(Some(view))
+    }
+
+    /// The newest record of `key` that is applied, visible or not; `None` if it is a deletion.
+    pub fn newest(&self, key: &[u8]) -> Result<Option<Locator>> {
+        let newest = self.index.get(key, &self.store)?;
+        Ok(newest.filter(|locator| !locator.is_tombstone()))
+    }
+
+    /// The key of the record at `locator`; see [`KeyIndex::key_of`].
+    pub fn key_of(&self, locator: Locator) -> Result<&[u8]> {
+        self.index.key_of(locator, &self.store)
+    }
+
+    /// Pins the newest visible LSN: versions that it needs stay reachable until it is unpinned.
+    pub fn pin(&self) -> u64 {
+        self.pins.pin(&self.visible)
+    }
+
+    /// Ends a pin.
+    pub fn unpin(&self, lsn: u64) {
+        self.pins.unpin(lsn);
+    }
+
+    /// Has the processor fetch what applying a write of `key` will touch.
+    pub fn expect_write(&self, key: &[u8]) {
+        self.index.prefetch(std::iter::once(key));
+    }
+
+    /// Where the record of `frame` goes in the data file, behind `tail`.
+    pub fn place(&self, tail: u64, frame: &Frame<'_>) -> Placement {
+        place(tail, self.chunk_bytes, frame.key.len(), frame.record_value_bytes())
+    }
+
+    /// Makes the data file long enough for records before `end`. One caller at a time.
+    pub fn grow(&self, end: u64) -> Result<()> {
+        self.space.grow(end, &self.store, &self.applier)
+    }
+
+    /// Applies records that are not visible yet, in the order of their LSNs.
+    pub fn apply<'f>(&self, frames: impl Iterator<Item = Frame<'f>>) {
+        let mut applier = lock(&self.applier);
+        applier.apply_all(&self.target(), frames);
+        applier.forget_deleted(&self.target(), || self.pins.oldest(&self.visible));
+    }
+
+    /// Applies and shows a batch that ends with `lsn`. The caller sees to the order of LSNs.
+    pub fn apply_and_show(&self, frames: &[Frame<'_>], lsn: u64) {
+        let mut applier = lock(&self.applier);
+        frames.chunks(TOGETHER_MAX).for_each(|group| applier.apply(&self.target(), group));
+        self.visible.show(lsn);
+        applier.forget_deleted(&self.target(), || self.pins.oldest(&self.visible));
+    }
+
+    /// Zeroes what lies between the last record and `data_tail`, the end of its page.
+    pub fn pad_to(&self, data_tail: u64) {
+        lock(&self.applier).appender.pad_to(data_tail);
+    }
+
+    /// Number of keys; exact while no thread writes.
+    pub fn key_count(&self) -> u64 {
+        let tombstone_count = lock(&self.applier).tombstones.indexed_count();
+        self.index.len().saturating_sub(tombstone_count) as u64
+    }
+
+    /// Shape of the index for points, and of the ordered one beside it if there are two.
+    pub fn index_stats(&self) -> (IndexStats, Option<IndexStats>) {
+        self.index.stats()
+    }
+
+    fn target(&self) -> Target<'_, S::Map> {
+        Target { index: &self.index, store: &self.store }
+    }
+}

@@ -1,61 +1,54 @@
 //! What one open database consists of, shared by all handles and background threads.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use uarr_uring::Storage;
 
 use crate::checkpoint::root::Root;
-use crate::commit::staging::Staging;
-use crate::commit::turns::Waiting;
+use crate::commit::committer::Committer;
 use crate::error::Error;
-use crate::health::Health;
-use crate::jobs::keeper::Quiet;
-use crate::log::position::{LogIdentity, LogPosition};
-use crate::log::segments::Segments;
-use crate::log::writer::Log;
-use crate::meters::counters::{Counters, Phases};
 use crate::options::Options;
 use crate::report::RecoveryReport;
-use crate::sync::Signal;
 use crate::versions::records::Records;
 
 /// One open database.
 pub(crate) struct Core<S: Storage> {
-    pub storage: S,
-    pub options: Options,
-    pub path: PathBuf,
-    pub identity: LogIdentity,
-    pub records: Records<S>,
-    pub segments: Segments<S::File>,
-    pub log: Mutex<Log<S>>,
-    pub staging: Mutex<Staging>,
-    /// A group was settled; waited for with `staging`.
-    pub settled: Condvar,
-    /// A buffer came back; waited for with `staging`.
-    pub buffer_free: Condvar,
-    /// The log thread has something to do; waited for with `staging`.
-    pub log_work: Condvar,
-    /// Serialises growth of data file and log.
-    pub space: Mutex<()>,
-    /// Since when the log has not grown.
-    pub quiet: Mutex<Quiet>,
-    /// When things may be done ahead again after there was no room for them.
-    pub ahead_from: Mutex<Duration>,
+    pub committer: Committer<S>,
     pub root: Mutex<Root<S>>,
-    pub log_end: Mutex<LogPosition>,
-    pub buffer_bytes: usize,
-    pub staged_bytes_max: u64,
-    /// For those whose turn it is not.
-    pub waiting: Waiting,
-    pub counters: Counters,
-    pub phases: Phases,
-    pub keeper: Signal,
-    pub checkpointer: Signal,
-    pub health: Health,
+    pub pacing: Mutex<Pacing>,
     /// Why the last background step failed.
     pub background_error: Mutex<Option<Error>>,
     pub report: RecoveryReport,
+    pub path: PathBuf,
     pub _lock: S::Lock,
+}
+
+/// What the keeper remembers from step to step.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pacing {
+    /// How long the log was when it was last looked at, and since when.
+    pub log_bytes: u64,
+    pub quiet_since: Duration,
+    /// When things may be done ahead again after there was no room for them.
+    pub ahead_from: Duration,
+}
+
+impl<S: Storage> Core<S> {
+    /// What readers use.
+    #[inline]
+    pub fn records(&self) -> &Records<S> {
+        &self.committer.records
+    }
+
+    /// The files, the clock and the kernel.
+    pub fn storage(&self) -> &S {
+        self.committer.storage()
+    }
+
+    /// What was chosen when the database was opened.
+    pub fn options(&self) -> &Options {
+        self.committer.options()
+    }
 }

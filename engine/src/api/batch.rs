@@ -87,26 +87,26 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// As [`Batch::commit`], acknowledged as `options` ask.
     pub fn commit_with(self, options: WriteOptions) -> Result<Option<Commit>> {
         if self.has_patches() {
-            return self.db.core().write_patched(&self.changes()?, options).map(Some);
+            return self.db.core().committer.write_patched(&self.changes()?, options).map(Some);
         }
         let mut frames = self.frames()?;
         if frames.is_empty() {
             return Ok(None);
         }
-        self.db.core().write(&mut frames, options).map(Some)
+        self.db.core().committer.write(&mut frames, options).map(Some)
     }
 
     /// As [`Batch::commit_with`], for tasks; see [`Db::put_async`].
     pub async fn commit_async(self, options: WriteOptions) -> Result<Option<Commit>> {
         if self.has_patches() {
             let changes = self.changes()?;
-            return self.db.core().write_patched_async(&changes, options).await.map(Some);
+            return self.db.core().committer.write_patched_async(&changes, options).await.map(Some);
         }
         let mut frames = self.frames()?;
         if frames.is_empty() {
             return Ok(None);
         }
-        self.db.core().write_async(&mut frames, options).await.map(Some)
+        self.db.core().committer.write_async(&mut frames, options).await.map(Some)
     }
 
     /// Bytes of keys and values so far; the first invalid change as an error.
@@ -152,7 +152,7 @@ impl<'db, S: Storage> Batch<'db, S> {
         if self.error.is_some() {
             return;
         }
-        let checked = self.db.core().records.key_kind().encode(key).and_then(|key| {
+        let checked = self.db.core().records().key_kind().encode(key).and_then(|key| {
             check_value(value)?;
             if self.bytes.len() + key.as_ref().len() + value.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(

@@ -105,12 +105,12 @@ impl<S: Storage> Db<S> {
         value: impl AsRef<[u8]>,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().records.key_kind().encode(&key)?;
+        let key = self.core().records().key_kind().encode(&key)?;
         let value = value.as_ref();
         check_value(value)?;
-        self.core().expect_write(key.as_ref());
+        self.core().committer.expect_write(key.as_ref());
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
-        self.core().write(&mut [frame], options)
+        self.core().committer.write(&mut [frame], options)
     }
 
     /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, a full
@@ -128,11 +128,11 @@ impl<S: Storage> Db<S> {
         value: impl AsRef<[u8]>,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().records.key_kind().encode(&key)?;
+        let key = self.core().records().key_kind().encode(&key)?;
         let value = value.as_ref();
         check_value(value)?;
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
-        self.core().write_async(&mut [frame], options).await
+        self.core().committer.write_async(&mut [frame], options).await
     }
 
     /// Removes `key`, whether or not it is there. Durability and errors as for [`Db::put`].
@@ -142,16 +142,16 @@ impl<S: Storage> Db<S> {
 
     /// As [`Db::delete`], acknowledged as `options` ask.
     pub fn delete_with(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
-        let key = self.core().records.key_kind().encode(&key)?;
+        let key = self.core().records().key_kind().encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
-        self.core().write(&mut [frame], options)
+        self.core().committer.write(&mut [frame], options)
     }
 
     /// As [`Db::delete_with`], for tasks; see [`Db::put_async`].
     pub async fn delete_async(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
-        let key = self.core().records.key_kind().encode(&key)?;
+        let key = self.core().records().key_kind().encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
-        self.core().write_async(&mut [frame], options).await
+        self.core().committer.write_async(&mut [frame], options).await
     }
 
     /// Changes the value of `key`, a UArr record, by `patch`. The log gets the patch if that is
@@ -189,10 +189,10 @@ impl<S: Storage> Db<S> {
         patch: &Patch,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().records.key_kind().encode(&key)?;
+        let key = self.core().records().key_kind().encode(&key)?;
         let (key, bytes) = (key.as_ref(), patch.as_bytes());
         let change = Change { kind: FrameKind::Patch, key, bytes };
-        self.core().write_patched(&[change], options)
+        self.core().committer.write_patched(&[change], options)
     }
 
     /// As [`Db::patch_with`], for tasks; see [`Db::put_async`]. The task also waits, without
@@ -205,10 +205,10 @@ impl<S: Storage> Db<S> {
         patch: &Patch,
         options: WriteOptions,
     ) -> Result<Commit> {
-        let key = self.core().records.key_kind().encode(&key)?;
+        let key = self.core().records().key_kind().encode(&key)?;
         let (key, bytes) = (key.as_ref(), patch.as_bytes());
         let change = Change { kind: FrameKind::Patch, key, bytes };
-        self.core().write_patched_async(&[change], options).await
+        self.core().committer.write_patched_async(&[change], options).await
     }
 
     /// The record of `key`, in place. No system call and no lock.
@@ -218,7 +218,7 @@ impl<S: Storage> Db<S> {
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
         let kind = self.key_kind();
         let key = kind.encode(&key)?;
-        Ok(self.core().records.get(key.as_ref())?.map(|view| Record::new(view, kind)))
+        Ok(self.core().records().get(key.as_ref())?.map(|view| Record::new(view, kind)))
     }
 
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
@@ -228,7 +228,7 @@ impl<S: Storage> Db<S> {
         let (core, kind) = (self.core(), self.key_kind());
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(TOGETHER_MAX) {
-            core.records
+            core.records()
                 .get_group(keys, |view| records.push(view.map(|view| Record::new(view, kind))))?;
         }
         Ok(records)
@@ -259,12 +259,12 @@ impl<S: Storage> Db<S> {
             Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
             high => high,
         };
-        Ok(Range::new(&self.core().records, low, high))
+        Ok(Range::new(self.core().records(), low, high))
     }
 
     /// All records, in key order, as of now.
     pub fn iter(&self) -> Range<'_, S> {
-        Range::new(&self.core().records, Bound::Unbounded, Bound::Unbounded)
+        Range::new(self.core().records(), Bound::Unbounded, Bound::Unbounded)
     }
 
     /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
@@ -279,7 +279,7 @@ impl<S: Storage> Db<S> {
             true => Bound::Unbounded,
             false => Bound::Included(prefix),
         };
-        Ok(Range::new(&self.core().records, low, high))
+        Ok(Range::new(self.core().records(), low, high))
     }
 
     /// The record with the lowest key.
@@ -294,7 +294,7 @@ impl<S: Storage> Db<S> {
 
     /// Returns when everything written before the call survives a loss of power.
     pub fn sync(&self) -> Result<()> {
-        self.core().sync()
+        self.core().committer.sync()
     }
 
     /// Takes a checkpoint now: recovery then starts here, and older log segments can be recycled.
@@ -335,7 +335,7 @@ impl<S: Storage> Db<S> {
 
     /// What kind of keys the database has.
     pub fn key_kind(&self) -> KeyKind {
-        self.core().records.key_kind()
+        self.core().records().key_kind()
     }
 
     /// Directory of the database.
@@ -373,7 +373,7 @@ impl<S: Storage> Db<S> {
 
 impl<S: Storage> Handle<S> {
     fn close(&self) -> Result<()> {
-        if self.core.storage.is_forked() {
+        if self.core.storage().is_forked() {
             let message = "this process was forked off the one that has the database open, which \
                            alone can close it";
             return Err(Error::new(ErrorKind::Closed, message));
@@ -394,8 +394,8 @@ impl<S: Storage> Handle<S> {
         drop(ending);
         // Should this thread panic, others must not wait for it for ever.
         let mut over = Over { handle: self, result: None };
-        self.core.begin_closing();
-        self.core.run_due_wakes();
+        self.core.committer.begin_closing();
+        self.core.committer.run_due_wakes();
         self.threads.stop(&self.core);
         let result = self.core.checkpoint(true);
         over.result = Some(result.clone());
@@ -413,7 +413,7 @@ impl<S: Storage> Drop for Over<'_, S> {
     fn drop(&mut self) {
         let result = self.result.take().unwrap_or_else(|| {
             let cause = Error::new(ErrorKind::Io, "closing was abandoned by a panic");
-            Err(self.handle.core.poison_by(&cause))
+            Err(self.handle.core.committer.poison_by(&cause))
         });
         *lock(&self.handle.ending) = Ending::Over(result);
         self.handle.ended.notify_all();
@@ -422,7 +422,7 @@ impl<S: Storage> Drop for Over<'_, S> {
 
 impl<S: Storage> Drop for Handle<S> {
     fn drop(&mut self) {
-        if self.core.storage.is_forked() {
+        if self.core.storage().is_forked() {
             // Everything but this process' memory is the parent's: nothing is ended, written,
             // waited for or unlocked, and no lock is taken, which a thread of the parent may have
             // held.

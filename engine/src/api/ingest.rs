@@ -34,15 +34,15 @@ impl<S: Storage> Db<S> {
         for (key, value) in records {
             batch.add_put(key, value);
             if batch.checked_bytes()? >= PIECE_BYTES {
-                self.core().write_ahead(&mut batch.frames()?, &mut cells)?;
+                self.core().committer.write_ahead(&mut batch.frames()?, &mut cells)?;
                 batch.clear();
             }
             count += 1;
         }
         if !batch.is_empty() {
-            self.core().write_ahead(&mut batch.frames()?, &mut cells)?;
+            self.core().committer.write_ahead(&mut batch.frames()?, &mut cells)?;
         }
-        self.core().sync()?;
+        self.core().committer.sync()?;
         for cell in cells {
             cell.wait()?;
         }

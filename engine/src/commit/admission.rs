@@ -8,12 +8,12 @@ use uarr_layout::group::GROUP_HEADER_BYTES;
 use uarr_layout::limits::GROUP_BYTES_MAX;
 use uarr_uring::{AlignedBuffer, Storage};
 
+use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::Patience;
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::turns::Premise;
 use crate::commit::wakes::Wakes;
-use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
@@ -29,7 +29,7 @@ fn record_room_max(frame: &Frame<'_>) -> u64 {
     (frame.key.len() + frame.record_value_bytes() + RECORD_OVERHEAD_BYTES_MAX) as u64
 }
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// The staging area with an open group that has room for the frames, and with room for them in
     /// log and data file. Waits for a free buffer if need be; `None`: `premise` does not hold, or
     /// the task will be woken when there may be a buffer.

@@ -1,13 +1,15 @@
 //! Groups that a leader has taken and that are not settled.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use uarr_uring::AlignedBuffer;
+use uarr_uring::{AlignedBuffer, Storage};
 
 use crate::commit::cell::GroupCell;
 use crate::commit::staging::StagedGroup;
 use crate::error::Error;
 use crate::log::builder::{GroupBuilder, Submitted};
+use crate::log::writer::Log;
 
 /// A group that was taken from the staging area and is not settled.
 pub(crate) struct InFlight {
@@ -48,5 +50,20 @@ impl InFlight {
             is_applied: false,
             failure: None,
         }
+    }
+}
+
+/// What a leader works with: the log, and what is in flight. One thread at a time.
+pub(crate) struct Leading<S: Storage> {
+    pub log: Log<S>,
+    /// Groups taken from the staging area and not settled, oldest first. They belong to no thread:
+    /// another one may go on with them.
+    pub flight: VecDeque<InFlight>,
+}
+
+impl<S: Storage> Leading<S> {
+    /// Nothing is in flight.
+    pub fn new(log: Log<S>) -> Self {
+        Self { log, flight: VecDeque::new() }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use uarr_layout::frame::Frame;
 use uarr_uring::Storage;
 
+use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{Patience, Role};
 use crate::commit::staging::Staging;
 use crate::commit::turns::{Base, Premise, Slot, Ticket, slot_of};
 use crate::commit::wakes::{Place, Wakes};
-use crate::core::Core;
 use crate::error::Result;
 use crate::options::WriteOptions;
 use crate::sync::lock;
@@ -19,7 +19,7 @@ use crate::sync::lock;
 /// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds
 /// it runs no waker: one that writes to the same key would wait for it.
 pub(crate) struct Turn<'a, S: Storage> {
-    core: &'a Core<S>,
+    committer: &'a Committer<S>,
     ticket: Ticket,
     is_over: bool,
 }
@@ -41,13 +41,13 @@ impl<S: Storage> Drop for Turn<'_, S> {
             return;
         }
         let mut wakes = Wakes::default();
-        let mut staging = lock(&self.core.staging);
+        let mut staging = lock(&self.committer.staging);
         staging.turns.leave(&self.ticket);
-        self.core.wake_turns(&mut staging, &mut wakes);
+        self.committer.wake_turns(&mut staging, &mut wakes);
     }
 }
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// Whether `frames` may be staged now. `false`: take a turn first, and build anew upon the
     /// newest versions. A task is woken when that may help.
     pub fn may_stage(
@@ -135,7 +135,7 @@ impl<S: Storage> Core<S> {
             staging.turns.enter(slots, patched)
         };
         // Declared before the guard: on each way out the lock is let go before the turn ends.
-        let turn = Turn { core: self, ticket, is_over: false };
+        let turn = Turn { committer: self, ticket, is_over: false };
         let ticket = &turn.ticket;
         let mut staging = lock(&self.staging);
         // Counted before it is asked what is applied: a leader does it the other way round.

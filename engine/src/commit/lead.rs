@@ -19,14 +19,14 @@
 use uarr_uring::{GroupDone, Storage};
 
 use crate::commit::cell::GroupFacts;
-use crate::commit::flight::{InFlight, State};
+use crate::commit::committer::Committer;
+use crate::commit::flight::{InFlight, Leading, State};
 use crate::commit::staging::Staging;
 use crate::commit::wakes::{Place, Wakes};
-use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
 use crate::log::builder::{GroupBuilder, Submitted};
-use crate::log::writer::{Log, SubmitContext};
+use crate::log::writer::SubmitContext;
 use crate::sync::lock;
 
 /// How long a leader leads.
@@ -40,52 +40,52 @@ pub(crate) enum Stint {
 
 /// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait
 /// for ever.
-struct Lead<'a, S: Storage>(&'a Core<S>);
+struct Lead<'a, S: Storage>(&'a Committer<S>);
 
 impl<S: Storage> Drop for Lead<'_, S> {
     fn drop(&mut self) {
-        let core = self.0;
+        let committer = self.0;
         let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
-        let poison = core.poison_by(&cause);
+        let poison = committer.poison_by(&cause);
         let mut wakes = Wakes::new(Place::LogThread);
-        let mut log = lock(&core.log);
-        while let Some(group) = log.flight.pop_front() {
-            core.settle(group, Err(poison.clone()), 0, false, &mut wakes);
+        let mut leading = lock(&committer.leading);
+        while let Some(group) = leading.flight.pop_front() {
+            committer.settle(group, Err(poison.clone()), 0, false, &mut wakes);
         }
-        drop(log);
-        let mut staging = lock(&core.staging);
+        drop(leading);
+        let mut staging = lock(&committer.staging);
         // The panic may have come between a group and its settlement.
         staging.in_flight_count = 0;
-        core.hand_over(&mut staging, &mut wakes);
+        committer.hand_over(&mut staging, &mut wakes);
         drop(staging);
-        core.hand_on(&mut wakes);
+        committer.hand_on(&mut wakes);
     }
 }
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.
     /// The caller has set `leader`, and passes on `wakes` afterwards.
     pub fn lead(&self, stint: Stint, wakes: &mut Wakes) {
         let lead = Lead(self);
         let (mut takes_oldest, mut takes_more) = (true, true);
         loop {
-            let mut log = lock(&self.log);
-            if takes_more && log.flight.len() < GROUPS_IN_FLIGHT_MAX {
-                self.take_groups(&mut log, takes_oldest);
+            let mut leading = lock(&self.leading);
+            if takes_more && leading.flight.len() < GROUPS_IN_FLIGHT_MAX {
+                self.take_groups(&mut leading, takes_oldest);
                 (takes_oldest, takes_more) = (false, stint == Stint::Backlog);
             }
-            self.launch_taken(&mut log);
-            self.apply_launched(&mut log, wakes);
+            self.launch_taken(&mut leading);
+            self.apply_launched(&mut leading, wakes);
             if !wakes.is_empty() {
-                drop(log);
+                drop(leading);
                 if !self.pause(stint, wakes) {
                     break;
                 }
-                log = lock(&self.log);
+                leading = lock(&self.leading);
             }
-            if !log.flight.is_empty() {
-                self.land(&mut log, wakes);
-                if log.flight.is_empty() {
+            if !leading.flight.is_empty() {
+                self.land(&mut leading, wakes);
+                if leading.flight.is_empty() {
                     break;
                 }
             } else if !takes_oldest {
@@ -93,7 +93,7 @@ impl<S: Storage> Core<S> {
                 self.hand_over(&mut lock(&self.staging), wakes);
                 break;
             }
-            drop(log);
+            drop(leading);
             if !wakes.is_empty() && !self.pause(stint, wakes) {
                 break;
             }
@@ -138,14 +138,14 @@ impl<S: Storage> Core<S> {
 
     /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in
     /// flight.
-    fn take_groups(&self, log: &mut Log<S>, takes_oldest: bool) {
+    fn take_groups(&self, leading: &mut Leading<S>, takes_oldest: bool) {
         let mut staging = lock(&self.staging);
         let mut next =
             if takes_oldest { staging.take_oldest() } else { staging.sealed.pop_front() };
         while let Some(group) = next {
             staging.in_flight_count += 1;
-            log.flight.push_back(InFlight::new(group));
-            let has_room = log.flight.len() < GROUPS_IN_FLIGHT_MAX;
+            leading.flight.push_back(InFlight::new(group));
+            let has_room = leading.flight.len() < GROUPS_IN_FLIGHT_MAX;
             next = if has_room { staging.sealed.pop_front() } else { None };
         }
     }
@@ -219,24 +219,24 @@ impl<S: Storage> Core<S> {
     }
 
     /// Hands the groups that were taken to the device.
-    fn launch_taken(&self, log: &mut Log<S>) {
-        for index in 0..log.flight.len() {
-            if matches!(log.flight[index].state, State::Taken(_))
+    fn launch_taken(&self, leading: &mut Leading<S>) {
+        for index in 0..leading.flight.len() {
+            if matches!(leading.flight[index].state, State::Taken(_))
                 && let State::Taken(builder) =
-                    std::mem::replace(&mut log.flight[index].state, State::Moving)
+                    std::mem::replace(&mut leading.flight[index].state, State::Moving)
             {
-                self.launch(log, index, builder);
+                self.launch(leading, index, builder);
             }
         }
     }
 
-    fn launch(&self, log: &mut Log<S>, index: usize, builder: GroupBuilder) {
+    fn launch(&self, leading: &mut Leading<S>, index: usize, builder: GroupBuilder) {
         if let Some(poison) = self.health.poison() {
-            log.flight[index].state = State::Refused(builder.into_buffer());
-            log.flight[index].failure = Some(poison);
+            leading.flight[index].state = State::Refused(builder.into_buffer());
+            leading.flight[index].failure = Some(poison);
             return;
         }
-        log.flight[index].submitted_ns = self.now_ns();
+        leading.flight[index].submitted_ns = self.now_ns();
         let context = SubmitContext {
             storage: &self.storage,
             segments: &self.segments,
@@ -244,14 +244,14 @@ impl<S: Storage> Core<S> {
             durable_lsn: self.records.visible.durable_lsn(),
             segment_age: self.options.segment_age,
         };
-        match log.submit(builder, context) {
+        match leading.log.submit(builder, context) {
             Ok(submitted) => {
                 let bytes = submitted.end - self.identity.block_bytes;
                 self.phases.group_bytes.record(bytes as u64);
-                log.flight[index].state = State::Submitted(submitted);
+                leading.flight[index].state = State::Submitted(submitted);
             }
             Err((error, buffer)) => {
-                log.flight[index].state = State::Refused(buffer);
+                leading.flight[index].state = State::Refused(buffer);
                 let error = Error::io("a group could not be written", error);
                 // Nothing of it was written. If that is only for lack of room, and no reader has
                 // seen its records, the log goes on without it.
@@ -260,18 +260,18 @@ impl<S: Storage> Core<S> {
                 if !is_harmless {
                     self.poison_by(&error);
                 }
-                log.flight[index].failure = Some(error);
+                leading.flight[index].failure = Some(error);
             }
         }
     }
 
     /// Applies what the device is writing. In memory-first databases that was done when it was
     /// staged.
-    fn apply_launched(&self, log: &mut Log<S>, wakes: &mut Wakes) {
+    fn apply_launched(&self, leading: &mut Leading<S>, wakes: &mut Wakes) {
         if self.options.durability.memory_first() {
             return;
         }
-        for group in log.flight.iter_mut().filter(|group| !group.is_applied) {
+        for group in leading.flight.iter_mut().filter(|group| !group.is_applied) {
             if let State::Submitted(submitted) = &group.state {
                 group.is_applied = true;
                 self.apply_group(submitted, wakes);
@@ -288,14 +288,14 @@ impl<S: Storage> Core<S> {
     }
 
     /// Waits for the oldest group and settles it.
-    fn land(&self, log: &mut Log<S>, wakes: &mut Wakes) {
-        while let Some(State::Submitted(_)) = log.flight.front().map(|group| &group.state) {
-            let done = log.complete();
-            self.note_answer(log, done);
+    fn land(&self, leading: &mut Leading<S>, wakes: &mut Wakes) {
+        while let Some(State::Submitted(_)) = leading.flight.front().map(|group| &group.state) {
+            let done = leading.log.complete();
+            self.note_answer(leading, done);
         }
-        self.counters.note_log(log.counters(), log.strategy());
+        self.counters.note_log(leading.log.counters(), leading.log.strategy());
         let settled_ns = self.now_ns();
-        let Some(group) = log.flight.front() else { return };
+        let Some(group) = leading.flight.front() else { return };
         // Behind a failure everything fails, whatever the device says: its predecessors may be
         // lost.
         let result = match group.failure.clone().or_else(|| self.health.poison()) {
@@ -313,19 +313,19 @@ impl<S: Storage> Core<S> {
             self.phases.io.record(settled_ns.saturating_sub(group.submitted_ns));
             self.phases.group_commits.record(commits.into());
         }
-        let Some(group) = log.flight.pop_front() else { return };
-        self.settle(group, result, settled_ns, log.flight.is_empty(), wakes);
+        let Some(group) = leading.flight.pop_front() else { return };
+        self.settle(group, result, settled_ns, leading.flight.is_empty(), wakes);
     }
 
     /// Notes what the device said of one of the groups.
-    fn note_answer(&self, log: &mut Log<S>, done: GroupDone) {
+    fn note_answer(&self, leading: &mut Leading<S>, done: GroupDone) {
         let GroupDone { ticket, buffer, result } = done;
         drop(buffer);
         let is_meant = |group: &&mut InFlight| match &group.state {
             State::Submitted(submitted) => submitted.ticket == ticket,
             _ => false,
         };
-        let group = log.flight.iter_mut().find(is_meant);
+        let group = leading.flight.iter_mut().find(is_meant);
         let group = group.expect("the answer is to a group in flight");
         if let State::Submitted(submitted) = std::mem::replace(&mut group.state, State::Moving) {
             group.state = State::Written(submitted);

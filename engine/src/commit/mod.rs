@@ -1,10 +1,13 @@
 //! What writers share: staging, groups, the leader, turns.
 
 pub(crate) mod admission;
+pub(crate) mod ahead;
 pub(crate) mod cell;
+pub(crate) mod committer;
 pub(crate) mod flight;
 pub(crate) mod in_turn;
 pub(crate) mod lead;
+pub(crate) mod log_thread;
 pub(crate) mod patched;
 pub(crate) mod patience;
 pub(crate) mod poison;

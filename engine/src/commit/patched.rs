@@ -25,11 +25,11 @@ use uarr_layout::uarr::{UArrBuf, UArrRef, apply};
 use uarr_uring::Storage;
 use zerocopy::IntoBytes;
 
+use crate::commit::committer::Committer;
 use crate::commit::patience::{Patience, Role};
 use crate::commit::receipt::Commit;
 use crate::commit::turns::{Base, Premise, Ticket};
 use crate::commit::wakes::{OwnWaker, Place, Wakes};
-use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyKind, int_key};
 use crate::limits::{BATCH_BYTES_MAX, check_value};
@@ -83,8 +83,8 @@ impl Logged {
     }
 }
 
-impl<S: Storage> Core<S> {
-    /// Commits `changes`, patches among them, as one batch; see [`Core::write`] for the others.
+impl<S: Storage> Committer<S> {
+    /// Commits `changes`, patches among them, as one batch; see [`Committer::write`] for the others.
     pub fn write_patched(&self, changes: &[Change<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
@@ -105,7 +105,7 @@ impl<S: Storage> Core<S> {
         self.finish(begun_ns, staged, wakes)
     }
 
-    /// As `write_patched`, without blocking; see [`Core::write_async`].
+    /// As `write_patched`, without blocking; see [`Committer::write_async`].
     pub async fn write_patched_async(
         &self,
         changes: &[Change<'_>],

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use uarr_uring::Storage;
 
 use crate::commit::cell::GroupFacts;
+use crate::commit::committer::Committer;
 use crate::commit::staging::Staging;
 use crate::commit::wakes::Wakes;
-use crate::core::Core;
 use crate::error::{Error, ErrorKind};
 use crate::health::CLOSING;
 use crate::sync::lock;
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// Poisons the database, wakes all that wait, and returns what all later writes get. The caller
     /// holds neither the staging lock nor one behind it.
     pub fn poison_by(&self, cause: &Error) -> Error {
@@ -85,14 +85,14 @@ impl<S: Storage> Core<S> {
 
 /// Poisons the database if it is dropped: a panic has left something half done.
 pub(crate) struct Fuse<'a, S: Storage> {
-    core: &'a Core<S>,
+    committer: &'a Committer<S>,
     what: &'static str,
 }
 
 impl<'a, S: Storage> Fuse<'a, S> {
     /// `what` was being done.
-    pub fn new(core: &'a Core<S>, what: &'static str) -> Self {
-        Self { core, what }
+    pub fn new(committer: &'a Committer<S>, what: &'static str) -> Self {
+        Self { committer, what }
     }
 
     /// All is done.
@@ -105,6 +105,6 @@ impl<'a, S: Storage> Fuse<'a, S> {
 impl<S: Storage> Drop for Fuse<'_, S> {
     fn drop(&mut self) {
         let cause = Error::new(ErrorKind::Io, format!("{} was abandoned by a panic", self.what));
-        self.core.poison_by(&cause);
+        self.committer.poison_by(&cause);
     }
 }

@@ -5,16 +5,16 @@ use std::sync::MutexGuard;
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_uring::Storage;
 
+use crate::commit::committer::Committer;
 use crate::commit::patience::{Patience, Role};
 use crate::commit::poison::Fuse;
 use crate::commit::staging::Staging;
 use crate::commit::turns::{Premise, Ticket};
 use crate::commit::wakes::Wakes;
-use crate::core::Core;
 use crate::error::Result;
 use crate::options::WriteOptions;
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was
     /// done, because `premise` does not hold or, for a task, because there is no room; the task
     /// will be woken.

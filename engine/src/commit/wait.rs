@@ -1,26 +1,5 @@
-//! The commit path: staging, group commit by whoever needs it, application while the device works.
-//!
-//! ```text
-//! caller   stage: next LSN, address in the data file, frame into the open group        (staging lock)
-//!          nobody leading? -> leader: 1. submit the oldest group, and full ones behind it   (log lock)
-//!                                     2. apply their records to data file and index, the device is busy
-//!                                     3. wait for the device
-//!                                     4. durable, visible; wake the group; hand over to the next group
-//!          else           -> wait on the group's one futex word: done, failed, or "lead"
-//! ```
-//! A lone writer never changes threads. With many writers, all that arrive during one commit share
-//! the next.
-//!
-//! Memory-first databases apply and show records when they are staged; groups are written by the
-//! log thread, or by whoever calls `sync`.
-//!
-//! Order of locks: root, log, space, staging, applier. A checkpoint holds root throughout, the
-//! leader holds log while its group is written; no thread takes one of them while holding a later
-//! one. User code, wakers above all, runs under none of them ([`crate::commit::wakes`]).
-//!
-//! Failure: if a write or flush fails, what reached the device is unknown. The group gets the
-//! error, all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above
-//! `visible_lsn` stay unseen.
+//! Writing and waiting: a caller stages its frames and waits until they are as durable as it asked,
+//! leads if no thread does, or is woken as a task.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -31,18 +10,17 @@ use uarr_layout::frame::Frame;
 use uarr_uring::Storage;
 
 use crate::commit::cell::{GroupCell, GroupFacts, Settled};
+use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{Patience, Role};
 use crate::commit::receipt::Commit;
 use crate::commit::turns::Premise;
 use crate::commit::wakes::{OwnWaker, Place, Wakes};
-use crate::core::Core;
 use crate::error::Result;
-use crate::log::position::LogPosition;
 use crate::options::WriteOptions;
 use crate::sync::lock;
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply
     /// it, while the caller computes checksums.
     pub fn expect_write(&self, key: &[u8]) {
@@ -182,10 +160,6 @@ impl<S: Storage> Core<S> {
         commit
     }
 
-    pub fn now_ns(&self) -> u64 {
-        u64::try_from(self.storage.now().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     /// Returns when everything written before the call is durable.
     pub fn sync(&self) -> Result<()> {
         self.sync_with(&mut Wakes::default())
@@ -234,10 +208,5 @@ impl<S: Storage> Core<S> {
             self.pass(wakes);
         }
         self.health.poison().map_or(Ok(()), Err)
-    }
-
-    /// Where replay would start if all applied groups were in a checkpoint.
-    pub fn log_end(&self) -> LogPosition {
-        *lock(&self.log_end)
     }
 }

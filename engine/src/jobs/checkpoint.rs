@@ -17,7 +17,6 @@
 
 use std::sync::atomic::Ordering;
 
-use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::superblock::Checkpoint;
 use uarr_uring::Storage;
 
@@ -34,40 +33,41 @@ impl<S: Storage> Core<S> {
     /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come
     /// after.
     pub fn checkpoint(&self, closing: bool) -> Result<()> {
-        let fuse = Fuse::new(self, "a checkpoint");
+        let fuse = Fuse::new(&self.committer, "a checkpoint");
         // A task that is to be woken meanwhile may want the lock that a checkpoint holds.
         let mut wakes = Wakes::new(Place::LogThread);
         let taken = self.checkpoint_with(closing, &mut wakes);
         fuse.defuse();
-        self.hand_on(&mut wakes);
-        self.run_due_wakes();
+        self.committer.hand_on(&mut wakes);
+        self.committer.run_due_wakes();
         taken
     }
 
     fn checkpoint_with(&self, closing: bool, wakes: &mut Wakes) -> Result<()> {
         let mut root = lock(&self.root);
-        self.health.check_root()?;
+        self.committer.health.check_root()?;
         if closing {
-            self.sync_with(wakes)?;
+            self.committer.sync_with(wakes)?;
         }
-        let start = self.log_end();
+        let start = self.committer.log_end();
         let newest = root.block.checkpoints[0];
-        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
-        let unchanged = start.lsn == newest.lsn.get() && self.last_lsn_staged() == start.lsn;
+        let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
+        let unchanged =
+            start.lsn == newest.lsn.get() && self.committer.last_lsn_staged() == start.lsn;
         let checkpoint = if unchanged && newest.number.get() > 0 {
             newest
         } else {
-            let (number, (image_bytes, entry_count)) = self.with_way_made(|| {
+            let (number, (image_bytes, entry_count)) = self.committer.with_way_made(|| {
                 let number = self.give_image_number(&mut root)?;
-                let (storage, records) = (&self.storage, &self.records);
+                let (storage, records) = (self.storage(), self.records());
                 let source = ImageSource { storage, records, root: &root.block };
-                let written = source.write(number).map_err(|error| self.judge(error))?;
+                let written = source.write(number).map_err(|error| self.committer.judge(error))?;
                 Ok((number, written))
             })?;
-            let data_tail = self.seal_data_page(wakes)?;
+            let data_tail = self.committer.seal_data_page(wakes)?;
             // Everything staged before the page was sealed is durable in the log now.
-            let end_lsn = self.records.visible.durable_lsn();
-            self.records.space.make_durable().map_err(|error| self.judge(error))?;
+            let end_lsn = self.records().visible.durable_lsn();
+            self.records().space.make_durable().map_err(|error| self.committer.judge(error))?;
             Checkpoint {
                 number: number.into(),
                 lsn: start.lsn.into(),
@@ -79,7 +79,7 @@ impl<S: Storage> Core<S> {
                 entry_count: entry_count.into(),
             }
         };
-        let next_lsn = lock(&self.staging).next_lsn;
+        let next_lsn = self.committer.next_lsn();
         let written = root.write(|block| {
             if checkpoint.number != newest.number {
                 block.checkpoints = [checkpoint, newest];
@@ -87,40 +87,38 @@ impl<S: Storage> Core<S> {
             block.closed = u32::from(closing).into();
             block.next_lsn = next_lsn.into();
         });
-        written.map_err(|error| self.judge(Error::io("cannot write the superblock", error)))?;
+        written.map_err(|error| {
+            self.committer.judge(Error::io("cannot write the superblock", error))
+        })?;
         if closing {
-            self.health.note_closed();
+            self.committer.health.note_closed();
         }
-        self.counters.checkpoint_count.fetch_add(1, Ordering::Relaxed);
-        self.counters.checkpoint_log_bytes.store(log_bytes, Ordering::Relaxed);
-        self.counters.recovered_log_bytes.store(0, Ordering::Relaxed);
+        self.committer.counters.note_checkpoint(log_bytes);
         let older = root.block.checkpoints[1];
-        self.segments.release_before(older.segment.get().max(1));
+        self.committer.segments.release_before(older.segment.get().max(1));
         if closing {
-            self.give_back_space();
+            self.committer.give_back_space();
         }
-        remove_old_images(&self.storage, &[checkpoint.number.get(), older.number.get()])
-    }
-
-    /// Whether the log has grown enough since the last checkpoint.
-    pub fn checkpoint_due(&self) -> bool {
-        self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
+        remove_old_images(self.storage(), &[checkpoint.number.get(), older.number.get()])
     }
 
     /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as
     /// much log as should be there. Otherwise a program that is killed and started again for ever
     /// would fill the disk.
     pub fn checkpoint_if_overdue(&self) -> Result<()> {
-        if self.log_bytes_since_checkpoint() < self.checkpoint_step_bytes().saturating_mul(2) {
+        if !self.committer.checkpoint_overdue() {
             return Ok(());
         }
         match self.checkpoint(false) {
             // There is room enough to go on without one.
-            Err(error) if error.kind() == ErrorKind::NoSpace && self.health.poison().is_none() => {
+            Err(error)
+                if error.kind() == ErrorKind::NoSpace
+                    && self.committer.health.poison().is_none() =>
+            {
                 Ok(())
             }
             // No caller has the database yet that could be poisoned.
-            Err(error) if self.health.poison().is_some() => {
+            Err(error) if self.committer.health.poison().is_some() => {
                 let what = format!("opening has to take a checkpoint, which failed: {error}");
                 Err(Error::new(ErrorKind::Io, what))
             }
@@ -128,43 +126,12 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn log_bytes_since_checkpoint(&self) -> u64 {
-        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
-        let since = log_bytes - self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
-        since + self.counters.recovered_log_bytes.load(Ordering::Relaxed)
-    }
-
-    fn checkpoint_step_bytes(&self) -> u64 {
-        self.options.checkpoint_log_bytes.max(2 * 16 * self.records.index.len() as u64)
-    }
-
-    fn last_lsn_staged(&self) -> u64 {
-        lock(&self.staging).next_lsn - 1
-    }
-
     /// A number for an image: above all that were ever tried, even by a checkpoint that failed.
     fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
-        let present = list_images(&self.storage)?.last().copied().unwrap_or(0);
+        let present = list_images(self.storage())?.last().copied().unwrap_or(0);
         let number =
             present.max(root.image_number_tried).max(root.block.checkpoints[0].number.get()) + 1;
         root.image_number_tried = number;
         Ok(number)
-    }
-
-    /// Moves the tail to the next page and returns it; everything staged before is settled.
-    fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
-        let data_tail = {
-            let mut staging = lock(&self.staging);
-            staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
-            staging.tail
-        };
-        self.sync_with(wakes)?;
-        {
-            // Only if the file was cut from outside while the database was closed.
-            let _space = lock(&self.space);
-            self.records.grow(data_tail)?;
-        }
-        self.records.pad_to(data_tail);
-        Ok(data_tail)
     }
 }

@@ -16,7 +16,7 @@ use uarr_uring::Storage;
 use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::log::zeros::falls_behind;
 use crate::options::Durability;
 use crate::sync::lock;
@@ -37,13 +37,6 @@ const RESTS_AFTER: Duration = Duration::from_secs(10);
 const IMAGE_ENTRY_BYTES: u64 = 32;
 const IMAGE_BYTES_MIN: u64 = 1 << 20;
 
-/// Since when the log has had that many bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Quiet {
-    log_bytes: u64,
-    since: Duration,
-}
-
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -53,13 +46,6 @@ pub(crate) enum Step {
     More,
     /// Something was done, and the rest is better done this much later.
     Leisure(Duration),
-}
-
-/// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
-/// and make it themselves if need be, as soon as what may be staged might not fit into the active
-/// one; an eighth of a segment is for what else may hold the keeper up.
-fn room_in_time(remaining: u64, staged_bytes_max: u64, segment_bytes: u64) -> u64 {
-    remaining.saturating_sub(staged_bytes_max + segment_bytes / 8)
 }
 
 /// When to go on with a segment of which `left` bytes are to be written while the log takes
@@ -74,25 +60,15 @@ fn pace(left: u64, in_time: u64) -> Step {
 }
 
 impl<S: Storage> Core<S> {
-    /// Wakes the threads that have something to do.
-    pub fn wake_background(&self) {
-        if self.needs_next_segment() {
-            self.keeper.raise();
-        }
-        if self.checkpoint_due() {
-            self.checkpointer.raise();
-        }
-    }
-
     /// Does one piece of background work. `false`: there was nothing to do.
     pub fn step(&self) -> Result<bool> {
-        let write = match self.options.durability {
-            Durability::Interval(_) => lock(&self.staging).has_work(),
-            Durability::Manual => self.has_urgent_group(&lock(&self.staging)),
+        let write = match self.options().durability {
+            Durability::Interval(_) => self.committer.has_work(),
+            Durability::Manual => self.committer.has_urgent_work(),
             Durability::Sync => false,
         };
         if write {
-            self.write_oldest(Stint::Turn, &mut Wakes::default())?;
+            self.committer.write_oldest(Stint::Turn, &mut Wakes::default())?;
             return Ok(true);
         }
         let is_idle = self.step_space()? == Step::Idle && self.step_checkpoint()? == Step::Idle;
@@ -100,7 +76,7 @@ impl<S: Storage> Core<S> {
     }
 
     pub fn keep_space(&self) {
-        self.repeat(&self.keeper, |core| {
+        self.repeat(&self.committer.keeper, |core| {
             let step = core.step_space()?;
             // The memory of the process is no part of what steps are made of: these can be
             // repeated.
@@ -109,7 +85,7 @@ impl<S: Storage> Core<S> {
     }
 
     pub fn step_checkpoint(&self) -> Result<Step> {
-        if !self.checkpoint_due() || self.health.check().is_err() {
+        if !self.committer.checkpoint_due() || self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
         self.checkpoint(false)?;
@@ -117,22 +93,24 @@ impl<S: Storage> Core<S> {
     }
 
     fn step_space(&self) -> Result<Step> {
-        if self.health.check().is_err() {
+        if self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
-        let tail = lock(&self.staging).tail;
+        let tail = self.committer.tail();
         if self.note_lack(self.grow_ahead(tail))?
-            || self.records.space.prefault_ahead(tail, &self.records.store)
-            || self.records.space.write_back(tail)?
+            || self.records().space.prefault_ahead(tail, &self.records().store)
+            || self.records().space.write_back(tail)?
         {
             return Ok(Step::More);
         }
-        if self.needs_next_segment()
-            && (self.segments.have_started() || self.has_room_ahead(self.segments.regular_bytes()))
+        if self.committer.needs_next_segment()
+            && (self.committer.segments.have_started()
+                || self.has_room_ahead(self.committer.segments.regular_bytes()))
         {
-            return self.note_lack(self.prepare_ahead());
+            let prepared = self.note_lack(self.committer.prepare_ahead())?;
+            return Ok(prepared.map_or(Step::More, |(left, in_time)| pace(left, in_time)));
         }
-        match self.trim_segments(self.rests())? {
+        match self.committer.trim_segments(self.rests())? {
             true => Ok(Step::More),
             false => Ok(Step::Idle),
         }
@@ -141,13 +119,13 @@ impl<S: Storage> Core<S> {
     /// Whether `bytes` may be taken before they are needed: the log's next segment and the next
     /// checkpoint's image find room all the same.
     fn has_room_ahead(&self, bytes: u64) -> bool {
-        if self.storage.now() < *lock(&self.ahead_from) {
+        if self.storage().now() < lock(&self.pacing).ahead_from {
             return false;
         }
-        let image_bytes = self.records.index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
-        let kept_bytes = self.segments.regular_bytes() + image_bytes;
+        let image_bytes = self.records().index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
+        let kept_bytes = self.committer.segments.regular_bytes() + image_bytes;
         // Where the file system does not say, trying shows.
-        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
+        let free_bytes = self.storage().free_bytes().unwrap_or(u64::MAX);
         free_bytes >= bytes.saturating_add(kept_bytes)
     }
 
@@ -155,70 +133,28 @@ impl<S: Storage> Core<S> {
     /// while: each attempt takes for a moment what there is.
     fn note_lack<T>(&self, done: Result<T>) -> Result<T> {
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace) {
-            *lock(&self.ahead_from) = self.storage.now() + RESTS_AFTER;
+            lock(&self.pacing).ahead_from = self.storage().now() + RESTS_AFTER;
         }
         done
     }
 
-    fn needs_next_segment(&self) -> bool {
-        self.segments.need_next(self.options.segment_age.is_some())
-    }
-
     /// Whether the log has not grown for a while.
     fn rests(&self) -> bool {
-        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
-        let now = self.storage.now();
-        let mut quiet = lock(&self.quiet);
-        if quiet.log_bytes != log_bytes {
-            *quiet = Quiet { log_bytes, since: now };
+        let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
+        let now = self.storage().now();
+        let mut pacing = lock(&self.pacing);
+        if pacing.log_bytes != log_bytes {
+            (pacing.log_bytes, pacing.quiet_since) = (log_bytes, now);
         }
-        now.saturating_sub(quiet.since) >= RESTS_AFTER
-    }
-
-    /// Removes a segment that is not worth keeping, if there is one.
-    fn trim_segments(&self, is_at_rest: bool) -> Result<bool> {
-        if is_at_rest {
-            let _staging = lock(&self.staging);
-            self.segments.release_ready();
-        }
-        let trimmed = self.segments.trim(&self.storage, is_at_rest);
-        trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
-    }
-
-    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
-    /// used again, or removed, when it is opened.
-    pub fn give_back_space(&self) {
-        let _space = lock(&self.space);
-        let _ = self.segments.abandon_unfinished(&self.storage);
-        while self.trim_segments(true).unwrap_or(false) {}
-    }
-
-    /// Goes on with the next segment, only so fast that it is ready before the active one is full:
-    /// the device belongs to commits.
-    fn prepare_ahead(&self) -> Result<Step> {
-        let _space = lock(&self.space);
-        if !self.needs_next_segment() {
-            return Ok(Step::More);
-        }
-        let in_time = room_in_time(
-            self.segments.active_room(),
-            self.staged_bytes_max,
-            self.segments.regular_bytes(),
-        );
-        let left = self
-            .segments
-            .prepare_piece(&self.storage, in_time)
-            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
-        Ok(pace(left, in_time))
+        now.saturating_sub(pacing.quiet_since) >= RESTS_AFTER
     }
 
     fn grow_ahead(&self, tail: u64) -> Result<bool> {
-        let growth = self.records.space.growth_ahead(tail, &self.records.store);
+        let growth = self.records().space.growth_ahead(tail, &self.records().store);
         let Some((wanted, _)) = growth.filter(|(_, bytes)| self.has_room_ahead(*bytes)) else {
             return Ok(false);
         };
-        let _space = lock(&self.space);
-        self.records.grow(wanted)?;
+        self.committer.grow_data(wanted)?;
         Ok(true)
     }
 }
@@ -226,6 +162,7 @@ impl<S: Storage> Core<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::ahead::room_in_time;
 
     const SEGMENT_BYTES: u64 = 64 << 20;
     const STAGED_BYTES_MAX: u64 = 2 << 20;

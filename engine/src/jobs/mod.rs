@@ -2,5 +2,4 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod keeper;
-pub(crate) mod log_thread;
 pub(crate) mod threads;

@@ -33,11 +33,13 @@ impl Threads {
     ) -> Result<Self> {
         let jobs: [Job<S>; 3] = [
             ("uarr-keeper", Core::keep_space),
-            ("uarr-checkpoint", |core| core.repeat(&core.checkpointer, Core::step_checkpoint)),
-            ("uarr-log", Core::keep_log),
+            ("uarr-checkpoint", |core| {
+                core.repeat(&core.committer.checkpointer, Core::step_checkpoint);
+            }),
+            ("uarr-log", |core| core.committer.keep_log()),
         ];
         let mut threads = Self { ids: Vec::new(), running: Mutex::default() };
-        for (name, job) in jobs.into_iter().filter(|_| core.options.background) {
+        for (name, job) in jobs.into_iter().filter(|_| core.options().background) {
             let shared = core.clone();
             match spawn(name, Box::new(move || watch(&shared, name, job))) {
                 Ok(thread) => {
@@ -45,7 +47,7 @@ impl Threads {
                     lock(&threads.running).push(thread);
                 }
                 Err(error) => {
-                    core.begin_closing();
+                    core.committer.begin_closing();
                     threads.stop(core);
                     return Err(Error::io(format!("cannot start thread {name}"), error));
                 }
@@ -68,9 +70,9 @@ impl Threads {
     /// Waits for the threads, which end because the database is closing. A thread does not wait for
     /// itself: called by one of them, which runs a waker, that one ends when the waker returns.
     pub fn stop<S: Storage>(&self, core: &Core<S>) {
-        assert!(core.health.is_closing(), "threads end only then");
-        core.keeper.raise();
-        core.checkpointer.raise();
+        assert!(core.committer.health.is_closing(), "threads end only then");
+        core.committer.keeper.raise();
+        core.committer.checkpointer.raise();
         let threads = std::mem::take(&mut *lock(&self.running));
         let caller = std::thread::current().id();
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != caller) {
@@ -83,7 +85,7 @@ impl Threads {
 /// Runs `job`. A panic poisons the database: what the thread was for is not done any more.
 fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
     let poison = || {
-        core.poison_by(&Error::new(
+        core.committer.poison_by(&Error::new(
             ErrorKind::Io,
             format!("the background thread {name} panicked"),
         ));
@@ -95,13 +97,13 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
         }
         poison();
     }
-    core.run_due_wakes();
+    core.committer.run_due_wakes();
 }
 
 impl<S: Storage> Core<S> {
     /// Repeats `step`, resting on `signal` when there is nothing to do.
     pub fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
-        while !self.health.is_closing() {
+        while !self.committer.health.is_closing() {
             match step(self) {
                 Ok(Step::More) => *lock(&self.background_error) = None,
                 Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
@@ -155,7 +157,7 @@ mod tests {
         let core = open(&disk).unwrap();
         let threads = Threads::start(&core).unwrap();
         assert_eq!(threads.ids.len(), 3);
-        core.begin_closing();
+        core.committer.begin_closing();
         threads.stop(&core);
     }
 
@@ -163,8 +165,8 @@ mod tests {
     fn a_thread_that_panics_poisons_the_database() {
         let core = open(&Memory::new()).unwrap();
         watch(&core, "uarr-test", |_| std::panic::resume_unwind(Box::new("a test")));
-        let poison = core.health.poison().expect("the database is poisoned");
+        let poison = core.committer.health.poison().expect("the database is poisoned");
         assert!(poison.to_string().contains("uarr-test"), "{poison}");
-        assert!(core.sync().is_err());
+        assert!(core.committer.sync().is_err());
     }
 }

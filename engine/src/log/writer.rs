@@ -6,7 +6,6 @@
 //! A group is one write. The segment header, when a segment is begun, travels in the same write.
 //! Groups start on fresh blocks; no block is written twice in one life of the log.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +17,6 @@ use uarr_uring::{
     AlignedBuffer, CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, Storage,
 };
 
-use crate::commit::flight::InFlight;
 use crate::log::builder::{GroupBuilder, Submitted};
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segment::Segment;
@@ -31,9 +29,6 @@ pub(crate) struct Log<S: Storage> {
     position: LogPosition,
     /// When the active segment was begun or opened, by the clock of the storage.
     begun: Option<Duration>,
-    /// Groups taken from the staging area and not settled, oldest first. They are the log's, not
-    /// the leader's: another thread may go on with them.
-    pub flight: VecDeque<InFlight>,
     database: DatabaseId,
     life: u64,
     block_bytes: usize,
@@ -50,16 +45,7 @@ impl<S: Storage> Log<S> {
         assert_eq!(active.number, position.segment);
         assert!(position.offset.is_multiple_of(identity.block_bytes as u64));
         let LogIdentity { database, life, block_bytes } = identity;
-        Self {
-            writer,
-            active,
-            position,
-            begun: None,
-            flight: VecDeque::new(),
-            database,
-            life,
-            block_bytes,
-        }
+        Self { writer, active, position, begun: None, database, life, block_bytes }
     }
 
     /// A buffer for groups, registered with the kernel while there are such.

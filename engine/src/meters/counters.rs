@@ -37,6 +37,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Notes a checkpoint that began when the log had `log_bytes`.
+    pub fn note_checkpoint(&self, log_bytes: u64) {
+        let before = self.checkpoint_log_bytes.swap(log_bytes, Ordering::Relaxed);
+        assert!(before <= log_bytes, "the log only grows");
+        self.checkpoint_count.fetch_add(1, Ordering::Relaxed);
+        self.recovered_log_bytes.store(0, Ordering::Relaxed);
+    }
+
     pub fn note_group(&self, commit_count: u64, record_count: u64) {
         self.group_count.fetch_add(1, Ordering::Relaxed);
         self.commit_count.fetch_add(commit_count, Ordering::Relaxed);

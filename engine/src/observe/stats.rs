@@ -88,31 +88,33 @@ impl<S: Storage> Core<S> {
         let root = lock(&self.root).block.clone();
         // Each lock is given back before the next is taken: writers take some of them in another
         // order.
-        let key_count = self.records.key_count();
-        let data_bytes = lock(&self.staging).tail;
+        let key_count = self.records().key_count();
+        let data_bytes = self.committer.tail();
         let background_error =
-            self.health.poison().or_else(|| lock(&self.background_error).clone());
-        let facts = self.storage.facts();
-        let (index, ordered_index) = self.records.index_stats();
+            self.committer.health.poison().or_else(|| lock(&self.background_error).clone());
+        let facts = self.storage().facts();
+        let (index, ordered_index) = self.records().index_stats();
         Stats {
             key_count,
-            commit_count: counter(&self.counters.commit_count),
-            record_count: counter(&self.counters.record_count),
-            group_count: counter(&self.counters.group_count),
-            write_count: counter(&self.counters.write_count),
-            flush_count: counter(&self.counters.flush_count),
-            phases: distributions(&self.phases),
-            log_bytes: counter(&self.counters.log_bytes),
-            checkpoint_count: counter(&self.counters.checkpoint_count),
-            visible_lsn: self.records.visible.lsn(),
-            durable_lsn: self.records.visible.durable_lsn(),
+            commit_count: counter(&self.committer.counters.commit_count),
+            record_count: counter(&self.committer.counters.record_count),
+            group_count: counter(&self.committer.counters.group_count),
+            write_count: counter(&self.committer.counters.write_count),
+            flush_count: counter(&self.committer.counters.flush_count),
+            phases: distributions(&self.committer.phases),
+            log_bytes: counter(&self.committer.counters.log_bytes),
+            checkpoint_count: counter(&self.committer.counters.checkpoint_count),
+            visible_lsn: self.records().visible.lsn(),
+            durable_lsn: self.records().visible.durable_lsn(),
             data_bytes,
-            data_allocated_bytes: self.records.store.allocated_bytes(),
-            address_space_bytes: self.records.space.reserved_bytes(),
+            data_allocated_bytes: self.records().store.allocated_bytes(),
+            address_space_bytes: self.records().space.reserved_bytes(),
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),
-            strategy: strategy::from_number(self.counters.strategy.load(Ordering::Relaxed)),
+            strategy: strategy::from_number(
+                self.committer.counters.strategy.load(Ordering::Relaxed),
+            ),
             strategy_ns: root.strategy_ns.map(|ns| ns.get()),
             background_error,
             index,

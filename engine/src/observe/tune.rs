@@ -15,16 +15,14 @@ impl<S: Storage> Core<S> {
     /// Measures again, stores the verdict, and follows it if the path is `Auto`.
     pub fn tune(&self) -> Result<CommitTuning> {
         let mut root = lock(&self.root);
-        self.health.check_root()?;
-        let tuning = measure(&self.storage, ROUNDS_ON_REQUEST)
+        self.committer.health.check_root()?;
+        let tuning = measure(self.storage(), ROUNDS_ON_REQUEST)
             .map_err(|error| Error::io("cannot measure the commit strategies", error))?;
-        root.write(|block| tuning.store(block))
-            .map_err(|error| self.judge(Error::io("cannot write the superblock", error)))?;
-        if self.options.commit_path == CommitPath::Auto {
-            let mut log = lock(&self.log);
-            log.set_strategy(tuning.best)
-                .map_err(|error| Error::io("cannot change the commit strategy", error))?;
-            self.counters.note_log(log.counters(), log.strategy());
+        root.write(|block| tuning.store(block)).map_err(|error| {
+            self.committer.judge(Error::io("cannot write the superblock", error))
+        })?;
+        if self.options().commit_path == CommitPath::Auto {
+            self.committer.set_strategy(tuning.best)?;
         }
         Ok(tuning)
     }

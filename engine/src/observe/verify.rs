@@ -68,8 +68,8 @@ impl<S: Storage> Core<S> {
         };
         damaged_slots.into_iter().try_for_each(|error| report.note(error))?;
         for checkpoint in checkpoints.iter().filter(|kept| kept.number.get() > 0) {
-            let database = &self.identity.database;
-            match read_image(&self.storage, database, checkpoint, self.records.key_kind()) {
+            let database = &self.records().database();
+            match read_image(self.storage(), database, checkpoint, self.records().key_kind()) {
                 Ok(_) => report.image_count += 1,
                 Err(error) if self.keeps(checkpoint) => report.note(error)?,
                 Err(_) => {}
@@ -108,11 +108,11 @@ impl<S: Storage> Core<S> {
     /// behind them.
     fn verify_log_since(&self, checkpoint: &Checkpoint) -> Result<(u64, Option<Error>)> {
         let start = start_of(checkpoint);
-        let end = self.log_end();
-        let present = list_segments(&self.storage)?;
-        let block_bytes = self.identity.block_bytes as u64;
-        let database = self.identity.database;
-        let mut reader = LogReader::new(&self.storage, database, block_bytes, &present, start);
+        let end = self.committer.log_end();
+        let present = list_segments(self.storage())?;
+        let block_bytes = self.committer.identity().block_bytes as u64;
+        let database = self.records().database();
+        let mut reader = LogReader::new(self.storage(), database, block_bytes, &present, start);
         let (mut reached, mut group_count) = (start.lsn, 0);
         while reached < end.lsn {
             match reader.next()? {
@@ -143,7 +143,7 @@ impl<S: Storage> Core<S> {
     ) -> Result<()> {
         let mut walk = Walk::default();
         let mut done_count = 0;
-        while let Some(locator) = walk.next(&self.records) {
+        while let Some(locator) = walk.next(self.records()) {
             if let Err(error) = self.verify_record(locator, &mut walk, report) {
                 walk.pass_over(locator);
                 report.note(error)?;
@@ -163,7 +163,7 @@ impl<S: Storage> Core<S> {
         walk: &mut Walk<'a>,
         report: &mut VerifyReport,
     ) -> Result<()> {
-        let view = self.records.store.record_verified(locator)?;
+        let view = self.records().store.record_verified(locator)?;
         let address = locator.address();
         let damage = |what| {
             let lsn = Some(view.header.lsn.get());
@@ -172,12 +172,12 @@ impl<S: Storage> Core<S> {
         if !walk.reach(view.key()) {
             return damage("the index leads here for another key");
         }
-        if !self.records.index.is_found(view.key(), locator) {
+        if !self.records().index.is_found(view.key(), locator) {
             return damage("its key is not found through the index");
         }
-        let chunk_start = address & !(self.records.chunk_bytes() - 1);
+        let chunk_start = address & !(self.records().chunk_bytes() - 1);
         if address == chunk_start + CHUNK_HEADER_BYTES {
-            self.records.store.verify_chunk(chunk_start, &self.identity.database)?;
+            self.records().store.verify_chunk(chunk_start, &self.records().database())?;
         }
         report.record_count += 1;
         report.record_bytes += (view.key().len() + view.value().len()) as u64;

@@ -2,32 +2,27 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 
 use crate::checkpoint::root::Root;
-use crate::commit::staging::Staging;
-use crate::commit::turns::Waiting;
+use crate::commit::committer::{Committer, LogState};
 use crate::core::Core;
 use crate::data::applier::Applier;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
-use crate::health::Health;
 use crate::limits::BUFFER_COUNT;
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segment::{Segment, full_bytes, reopen_segment};
 use crate::log::segments::Segments;
 use crate::log::strategy;
 use crate::log::writer::Log;
-use crate::meters::counters::{Counters, Phases};
 use crate::options::{CommitPath, Options};
 use crate::recovery::create::{check_directory, create};
 use crate::recovery::recover::{FoundLog, Recovered, recover};
-use crate::sync::Signal;
 use crate::versions::records::{DataIdentity, Records};
 
 /// Opens the database in `storage`, or creates it.
@@ -50,13 +45,8 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         .map_err(|error| Error::io("cannot set up the commit path", error))?;
     segments.note_active_room(active.bytes - position.offset);
     let mut log = Log::new(writer, active, position, identity);
-    let spare = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
+    let buffers = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 
-    let counters = Counters::default();
-    counters.recovered_log_bytes.store(recovered.log.bytes, Ordering::Relaxed);
-    counters.note_log(log.counters(), log.strategy());
-    recovered.report.created = created;
-    recovered.report.duration = storage.now().saturating_sub(begun);
     let chunk_bytes = root.block.chunk_bytes.get();
     let space = AddressSpace {
         asked_bytes: options.address_space_bytes,
@@ -70,34 +60,27 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         DataSpace::new(recovered.data_file, chunk_bytes, space, recovered.tail),
         position.lsn,
     );
-    let core = Core {
-        identity,
-        records,
+    let state = LogState {
+        log,
         segments,
-        log: Mutex::new(log),
-        staging: Mutex::new(Staging::new(recovered.next_lsn, recovered.tail, spare)),
-        settled: Condvar::new(),
-        buffer_free: Condvar::new(),
-        log_work: Condvar::new(),
-        space: Mutex::new(()),
-        quiet: Mutex::default(),
-        ahead_from: Mutex::default(),
-        root: Mutex::new(root),
-        log_end: Mutex::new(position),
+        identity,
+        end: position,
+        next_lsn: recovered.next_lsn,
+        tail: recovered.tail,
+        buffers,
         buffer_bytes,
-        staged_bytes_max: (BUFFER_COUNT * buffer_bytes) as u64,
-        waiting: Waiting::new(position.lsn),
-        counters,
-        phases: Phases::default(),
-        keeper: Signal::default(),
-        checkpointer: Signal::default(),
-        health: Health::default(),
+        recovered_bytes: recovered.log.bytes,
+    };
+    recovered.report.created = created;
+    recovered.report.duration = storage.now().saturating_sub(begun);
+    let core = Core {
+        committer: Committer::new(storage, options, records, state),
+        root: Mutex::new(root),
+        pacing: Mutex::default(),
         background_error: Mutex::new(None),
         report: recovered.report,
-        _lock: lock,
-        storage,
-        options,
         path,
+        _lock: lock,
     };
     core.checkpoint_if_overdue()?;
     Ok(core)

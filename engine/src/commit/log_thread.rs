@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use uarr_uring::Storage;
 
+use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
-use crate::core::Core;
 use crate::options::Durability;
 use crate::sync::lock;
 
-impl<S: Storage> Core<S> {
+impl<S: Storage> Committer<S> {
     /// Writes groups that no caller leads, and wakes tasks for threads that may not run wakers,
     /// until it is stopped.
     pub fn keep_log(&self) {

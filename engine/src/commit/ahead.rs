@@ -1,0 +1,118 @@
+//! What is done for writers before they need it: when background threads are woken, and the room
+//! that these make.
+
+use std::sync::atomic::Ordering;
+
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
+use uarr_uring::Storage;
+
+use crate::commit::committer::Committer;
+use crate::commit::wakes::Wakes;
+use crate::error::{Error, Result};
+use crate::sync::lock;
+
+/// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
+/// and make it themselves if need be, as soon as what may be staged might not fit into the active
+/// one; an eighth of a segment is for what else may hold the keeper up.
+pub(crate) fn room_in_time(remaining: u64, staged_bytes_max: u64, segment_bytes: u64) -> u64 {
+    remaining.saturating_sub(staged_bytes_max + segment_bytes / 8)
+}
+
+impl<S: Storage> Committer<S> {
+    /// Wakes the threads that have something to do.
+    pub fn wake_background(&self) {
+        if self.needs_next_segment() {
+            self.keeper.raise();
+        }
+        if self.checkpoint_due() {
+            self.checkpointer.raise();
+        }
+    }
+
+    pub fn needs_next_segment(&self) -> bool {
+        self.segments.need_next(self.options.segment_age.is_some())
+    }
+
+    /// Whether the log has grown enough since the last checkpoint.
+    pub fn checkpoint_due(&self) -> bool {
+        self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
+    }
+
+    pub fn log_bytes_since_checkpoint(&self) -> u64 {
+        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let since = log_bytes - self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
+        since + self.counters.recovered_log_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn checkpoint_step_bytes(&self) -> u64 {
+        self.options.checkpoint_log_bytes.max(2 * 16 * self.records.index.len() as u64)
+    }
+
+    pub fn last_lsn_staged(&self) -> u64 {
+        lock(&self.staging).next_lsn - 1
+    }
+
+    /// Whether lives too short for a checkpoint have left twice as much log as should be there.
+    pub fn checkpoint_overdue(&self) -> bool {
+        let log_bytes = self.log_bytes_since_checkpoint();
+        log_bytes >= self.checkpoint_step_bytes().saturating_mul(2)
+    }
+
+    /// Makes the data file long enough for records before `end`.
+    pub fn grow_data(&self, end: u64) -> Result<()> {
+        let _space = lock(&self.space);
+        self.records.grow(end)
+    }
+
+    /// Moves the tail to the next page and returns it; everything staged before is settled.
+    pub fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
+        let data_tail = {
+            let mut staging = lock(&self.staging);
+            staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
+            staging.tail
+        };
+        self.sync_with(wakes)?;
+        // Only if the file was cut from outside while the database was closed.
+        self.grow_data(data_tail)?;
+        self.records.pad_to(data_tail);
+        Ok(data_tail)
+    }
+
+    /// Goes on with the next segment, only so fast that it is ready before the active one is full:
+    /// the device belongs to commits. Returns how many bytes of it are left to write, and how many
+    /// the log may take until then; `None`: no segment is needed.
+    pub fn prepare_ahead(&self) -> Result<Option<(u64, u64)>> {
+        let _space = lock(&self.space);
+        if !self.needs_next_segment() {
+            return Ok(None);
+        }
+        let in_time = room_in_time(
+            self.segments.active_room(),
+            self.staged_bytes_max,
+            self.segments.regular_bytes(),
+        );
+        let left = self
+            .segments
+            .prepare_piece(&self.storage, in_time)
+            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
+        Ok(Some((left, in_time)))
+    }
+
+    /// Removes a segment that is not worth keeping, if there is one.
+    pub fn trim_segments(&self, is_at_rest: bool) -> Result<bool> {
+        if is_at_rest {
+            let _staging = lock(&self.staging);
+            self.segments.release_ready();
+        }
+        let trimmed = self.segments.trim(&self.storage, is_at_rest);
+        trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
+    }
+
+    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
+    /// used again, or removed, when it is opened.
+    pub fn give_back_space(&self) {
+        let _space = lock(&self.space);
+        let _ = self.segments.abandon_unfinished(&self.storage);
+        while self.trim_segments(true).unwrap_or(false) {}
+    }
+}

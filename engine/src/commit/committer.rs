@@ -1,0 +1,178 @@
+//! The owner of all that writers share: staging, groups, the leader's log, and the records that
+//! they are applied to.
+//!
+//! ```text
+//! caller  1. admission: room for the write in a group, in the log, in the data file
+//!         2. stage:     next LSN, address in the data file, frame into the open group
+//!            a thread leads already?  wait on the futex word of the group: done, failed, or "lead"
+//!            none does?               lead: 3. submit the oldest group, and full ones behind it
+//!                                           4. apply their records while the device is busy
+//!                                           5. wait for the device
+//!                                           6. durable, visible; wake the group; hand over
+//! ```
+//! A lone writer never changes threads. With many writers, all that arrive during one commit share
+//! the next. Memory-first databases apply and show records when they are staged; groups are written
+//! by the log thread, or by a caller of `sync`.
+//!
+//! Order of locks: root, leading, space, staging, applier. A checkpoint holds root throughout, the
+//! leader holds leading while its group is written; no thread takes one of them while holding a
+//! later one. User code, wakers above all, runs under none of them ([`crate::commit::wakes`]).
+//!
+//! Failure: if a write or flush fails, what reached the device is unknown. The group gets the
+//! error, all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above
+//! the visible LSN stay unseen.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+
+use uarr_uring::{AlignedBuffer, CommitStrategy, Storage};
+
+use crate::commit::flight::Leading;
+use crate::commit::staging::Staging;
+use crate::commit::turns::Waiting;
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::log::position::{LogIdentity, LogPosition};
+use crate::log::segments::Segments;
+use crate::log::writer::Log;
+use crate::meters::counters::{Counters, Phases};
+use crate::options::Options;
+use crate::sync::{Signal, lock};
+use crate::versions::records::Records;
+
+/// The writers' half of an open database.
+pub(crate) struct Committer<S: Storage> {
+    pub records: Records<S>,
+    pub segments: Segments<S::File>,
+    pub health: Health,
+    pub counters: Counters,
+    pub phases: Phases,
+    /// Raised when the keeper has something to do.
+    pub keeper: Signal,
+    /// Raised when a checkpoint is due.
+    pub checkpointer: Signal,
+    pub(in crate::commit) storage: S,
+    pub(in crate::commit) options: Options,
+    pub(in crate::commit) identity: LogIdentity,
+    pub(in crate::commit) leading: Mutex<Leading<S>>,
+    pub(in crate::commit) staging: Mutex<Staging>,
+    /// A group was settled; waited for with `staging`.
+    pub(in crate::commit) settled: Condvar,
+    /// A buffer came back; waited for with `staging`.
+    pub(in crate::commit) buffer_free: Condvar,
+    /// The log thread has something to do; waited for with `staging`.
+    pub(in crate::commit) log_work: Condvar,
+    /// Serialises growth of data file and log.
+    pub(in crate::commit) space: Mutex<()>,
+    pub(in crate::commit) log_end: Mutex<LogPosition>,
+    pub(in crate::commit) buffer_bytes: usize,
+    pub(in crate::commit) staged_bytes_max: u64,
+    /// Writers whose turn it is not.
+    pub(in crate::commit) waiting: Waiting,
+}
+
+/// What recovery hands to the commit path.
+pub(crate) struct LogState<S: Storage> {
+    pub log: Log<S>,
+    pub segments: Segments<S::File>,
+    pub identity: LogIdentity,
+    /// The place behind the last group.
+    pub end: LogPosition,
+    /// The first LSN to give out.
+    pub next_lsn: u64,
+    /// Where the next record goes in the data file.
+    pub tail: u64,
+    /// Buffers for groups.
+    pub buffers: Vec<Arc<AlignedBuffer>>,
+    pub buffer_bytes: usize,
+    /// Bytes of log behind the newest checkpoint.
+    pub recovered_bytes: u64,
+}
+
+impl<S: Storage> Committer<S> {
+    /// Goes on where recovery ended.
+    pub fn new(storage: S, options: Options, records: Records<S>, state: LogState<S>) -> Self {
+        let LogState { log, segments, identity, end, next_lsn, tail, buffers, .. } = state;
+        assert!(next_lsn > end.lsn, "LSNs that were given out are not given out again");
+        let counters = Counters::default();
+        counters.recovered_log_bytes.store(state.recovered_bytes, Ordering::Relaxed);
+        counters.note_log(log.counters(), log.strategy());
+        let staged_bytes_max = (buffers.len() * state.buffer_bytes) as u64;
+        Self {
+            records,
+            segments,
+            health: Health::default(),
+            counters,
+            phases: Phases::default(),
+            keeper: Signal::default(),
+            checkpointer: Signal::default(),
+            storage,
+            options,
+            identity,
+            leading: Mutex::new(Leading::new(log)),
+            staging: Mutex::new(Staging::new(next_lsn, tail, buffers)),
+            settled: Condvar::new(),
+            buffer_free: Condvar::new(),
+            log_work: Condvar::new(),
+            space: Mutex::new(()),
+            log_end: Mutex::new(end),
+            buffer_bytes: state.buffer_bytes,
+            staged_bytes_max,
+            waiting: Waiting::new(end.lsn),
+        }
+    }
+
+    /// The files, the clock and the kernel.
+    pub fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// What was chosen when the database was opened.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whose log it is.
+    pub fn identity(&self) -> LogIdentity {
+        self.identity
+    }
+
+    /// Where replay would start if all applied groups were in a checkpoint.
+    pub fn log_end(&self) -> LogPosition {
+        *lock(&self.log_end)
+    }
+
+    /// The LSN that the next record gets.
+    pub fn next_lsn(&self) -> u64 {
+        lock(&self.staging).next_lsn
+    }
+
+    /// Where the next record goes in the data file.
+    pub fn tail(&self) -> u64 {
+        lock(&self.staging).tail
+    }
+
+    /// Whether any group waits to be written.
+    pub fn has_work(&self) -> bool {
+        lock(&self.staging).has_work()
+    }
+
+    /// Whether a group should be written without waiting for the end of its interval.
+    pub fn has_urgent_work(&self) -> bool {
+        self.has_urgent_group(&lock(&self.staging))
+    }
+
+    /// From now on groups are committed with `strategy`.
+    pub fn set_strategy(&self, strategy: CommitStrategy) -> Result<()> {
+        let log = &mut lock(&self.leading).log;
+        log.set_strategy(strategy)
+            .map_err(|error| Error::io("cannot change the commit strategy", error))?;
+        self.counters.note_log(log.counters(), log.strategy());
+        Ok(())
+    }
+
+    /// The time in nanoseconds, by the clock of the storage.
+    pub fn now_ns(&self) -> u64 {
+        u64::try_from(self.storage.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+}

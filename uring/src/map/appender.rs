@@ -1,0 +1,249 @@
+//! [`Appender`]: the writing side of a mapped file.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::file_map::FileMap;
+use super::mapping::{Base, Mapping};
+use super::options::MapOptions;
+use super::watermarks::Watermarks;
+
+/// The writing side of a mapped file: one per map.
+pub(crate) struct Appender {
+    base: Base,
+    mapping: Arc<Mapping>,
+    writable: bool,
+}
+
+/// Maps `file`. The caller sees to it that the file really has `options.file_bytes` bytes and is
+/// not truncated below those that were allocated while the map lives.
+pub(crate) fn map_file(
+    file: &File,
+    options: MapOptions,
+    readable: &[u64],
+) -> io::Result<(FileMap, Appender, Arc<Watermarks>)> {
+    let mapping = Arc::new(Mapping::new(file, options, readable)?);
+    let marks = Arc::clone(mapping.marks());
+    let base = mapping.base();
+    let appender = Appender { base, mapping: Arc::clone(&mapping), writable: options.writable };
+    Ok((FileMap::new(mapping), appender, marks))
+}
+
+impl Appender {
+    pub fn reserve_bytes(&self) -> u64 {
+        self.mapping.reserve_bytes()
+    }
+
+    pub fn allocated_bytes(&self) -> u64 {
+        self.mapping.allocated_bytes()
+    }
+
+    /// Tells that the file now has `bytes` bytes of real space. The caller has seen to it.
+    pub fn set_allocated_bytes(&mut self, bytes: u64) {
+        self.mapping.set_allocated_bytes(bytes);
+    }
+
+    /// See [`crate::DataMapWriter::append`].
+    pub fn append(&mut self, address: u64, parts: &[&[u8]]) {
+        let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let end = address.checked_add(len).expect("addresses of a map stay far below 2^64");
+        assert!(self.writable, "the file was opened for reading only");
+        assert!(end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
+        let marks = self.mapping.marks();
+        let (chunk_shift, chunk_bytes) = (marks.chunk_shift(), marks.chunk_bytes());
+        if len == 0 && address.is_multiple_of(chunk_bytes) {
+            return;
+        }
+        let first = (address >> chunk_shift) as usize;
+        let last = ((end - 1) >> chunk_shift) as usize;
+        let first_start = first as u64 * chunk_bytes;
+        let gap_start = first_start + marks.published_bytes(first);
+        assert!(address >= gap_start, "append at {address}, but published up to {gap_start}");
+        for chunk_index in first + 1..=last {
+            assert!(marks.published_bytes(chunk_index) == 0, "append over published bytes");
+        }
+
+        if address > gap_start {
+            self.zero(gap_start, (address - gap_start) as usize);
+        }
+        let mut target = address;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            self.copy(target, part);
+            target += part.len() as u64;
+        }
+        assert!(target == end, "the parts have the length of their sum");
+        for chunk_index in first..=last {
+            let published = (end - chunk_index as u64 * chunk_bytes).min(chunk_bytes);
+            self.mapping.marks().publish(chunk_index, published);
+        }
+    }
+
+    /// Where the unpublished bytes `address .. address + len` lie, checked against the allocated
+    /// file.
+    fn target(&mut self, address: u64, len: usize) -> *mut u8 {
+        assert!(address + len as u64 <= self.allocated_bytes(), "writes stay inside the file");
+        // SAFETY: the address is inside the allocated file by the line above, hence inside the
+        // mapping, which lives as long as `self`.
+        unsafe { self.base.0.add(address as usize) }
+    }
+
+    /// Private to `append`, which has checked that nothing of the range is published.
+    fn zero(&mut self, address: u64, len: usize) {
+        let target = self.target(address, len);
+        // SAFETY: `target` is valid for `len` bytes (checked there) of a writable mapping (asserted
+        // in `append`). No slice covers them: they are unpublished, and `&mut self` is the only
+        // writer.
+        unsafe { target.write_bytes(0, len) }
+    }
+
+    /// Private to `append`, which has checked that nothing of the range is published.
+    fn copy(&mut self, address: u64, part: &[u8]) {
+        let target = self.target(address, part.len());
+        // SAFETY: as in `zero`; and the source cannot overlap: it is a live slice, hence either
+        // foreign memory or published bytes.
+        unsafe { target.copy_from_nonoverlapping(part.as_ptr(), part.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::watermarks::CHUNK_BYTES_MIN;
+    use super::*;
+    use crate::storage::DataMap;
+
+    const CHUNK: u64 = CHUNK_BYTES_MIN;
+
+    fn options(chunk_count: u64, allocated_bytes: u64) -> MapOptions {
+        MapOptions {
+            reserve_bytes: chunk_count * CHUNK,
+            chunk_bytes: CHUNK,
+            file_bytes: allocated_bytes,
+            writable: true,
+            huge_pages: false,
+            prefaults: true,
+        }
+    }
+
+    fn map(chunk_count: u64, readable: &[u64]) -> (FileMap, Appender) {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(chunk_count * CHUNK).unwrap();
+        let (map, mut appender, _) =
+            map_file(&file, options(chunk_count, chunk_count * CHUNK), readable).unwrap();
+        let readable_end = map.allocated_bytes();
+        assert!(readable.iter().all(|&bytes| bytes <= readable_end), "nothing else is relied on");
+        appender.set_allocated_bytes(chunk_count * CHUNK);
+        (map, appender)
+    }
+
+    #[test]
+    fn published_bytes_and_only_they_are_readable() {
+        let (map, mut appender) = map(2, &[]);
+        assert_eq!(map.bytes(0, 1), None);
+        appender.append(8, &[b"abc", b"", b"de"]);
+        assert_eq!(map.bytes(0, 13), Some(b"\0\0\0\0\0\0\0\0abcde".as_slice()));
+        assert_eq!(map.bytes(8, 5), Some(b"abcde".as_slice()));
+        assert_eq!(map.bytes(13, 0), Some(b"".as_slice()));
+        assert_eq!(map.bytes(8, 6), None);
+        assert_eq!(map.bytes(14, 1), None);
+        assert_eq!(map.bytes(CHUNK, 1), None);
+        assert_eq!(map.bytes_from(9), b"bcde");
+        for nothing in [13, 14, CHUNK, 2 * CHUNK, u64::MAX] {
+            assert_eq!(map.bytes_from(nothing), b"");
+        }
+        assert_eq!(map.bytes(2 * CHUNK, 1), None);
+        assert_eq!(map.bytes(u64::MAX, 1), None);
+        assert_eq!(map.bytes(8, usize::MAX), None);
+        appender.append(16, &[]);
+        assert_eq!(map.bytes(13, 3), Some(b"\0\0\0".as_slice()));
+        appender.append(CHUNK + 4, &[b"x"]);
+        assert_eq!(map.bytes(CHUNK, 5), Some(b"\0\0\0\0x".as_slice()));
+        map.prefetch(0);
+        map.prefetch(u64::MAX);
+    }
+
+    #[test]
+    fn ranges_may_span_chunks() {
+        let (map, mut appender) = map(4, &[]);
+        let bytes: Vec<u8> = (0..2 * CHUNK + 100).map(|i| (i % 251) as u8).collect();
+        appender.append(CHUNK - 50, &[&bytes[..10], &bytes[10..]]);
+        let all = map.bytes(CHUNK - 50, bytes.len()).unwrap();
+        assert!(all == bytes);
+        assert_eq!(map.bytes(CHUNK - 50, bytes.len() + 1), None);
+        assert_eq!(map.bytes(3 * CHUNK - 1, 51).unwrap()[50], bytes[bytes.len() - 1]);
+        assert_eq!(map.bytes(3 * CHUNK - 1, 52), None);
+        assert_eq!(map.bytes(CHUNK, 0), Some(b"".as_slice()));
+    }
+
+    #[test]
+    fn watermarks_given_at_birth_are_checked() {
+        let (map, _) = map(2, &[CHUNK, 10]);
+        assert!(map.bytes(CHUNK - 1, 11).is_some());
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(CHUNK).unwrap();
+        let refused = |options: MapOptions, readable: &[u64]| {
+            let error = map_file(&file, options, readable).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        };
+        refused(options(2, CHUNK), &[CHUNK, 1]);
+        refused(options(2, CHUNK), &[CHUNK + 1]);
+        refused(options(2, CHUNK), &[0, 0, 0]);
+        refused(options(1, 2 * CHUNK), &[]);
+        refused(options(0, 0), &[]);
+        refused(MapOptions { chunk_bytes: CHUNK + 1, ..options(2, 0) }, &[]);
+        refused(MapOptions { reserve_bytes: 1 << 50, ..options(2, 0) }, &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "published up to 20")]
+    fn published_bytes_are_never_written_again() {
+        let (_, mut appender) = map(1, &[20]);
+        appender.append(19, &[b"x"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the allocated file")]
+    fn an_append_stays_inside_the_file() {
+        let (_, mut appender) = map(1, &[]);
+        appender.append(CHUNK - 1, &[b"xy"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "over published bytes")]
+    fn a_spanning_append_needs_empty_chunks() {
+        let (_, mut appender) = map(2, &[0, 1]);
+        appender.append(CHUNK - 1, &[b"xy"]);
+    }
+
+    #[test]
+    fn prefault_changes_no_byte() {
+        let (map, mut appender) = map(3, &[]);
+        appender.append(0, &[&[7; 5000]]);
+        map.prefault(0, 3 * CHUNK);
+        map.prefault(5000, 1);
+        map.prefault(10 * CHUNK, CHUNK);
+        assert!(map.bytes(0, 5000).unwrap().iter().all(|&byte| byte == 7));
+        appender.append(5000, &[&[8; 10]]);
+        assert_eq!(map.bytes(4999, 3), Some([7, 8, 8].as_slice()));
+    }
+
+    #[test]
+    fn readers_see_whole_appends() {
+        let (map, mut appender) = map(4, &[]);
+        let reader = map.clone();
+        let seen = std::thread::spawn(move || {
+            let mut address = 0;
+            while address < 4 * CHUNK {
+                if let Some(bytes) = reader.bytes(address, 64) {
+                    assert!(bytes.iter().all(|&byte| byte == (address / 64 % 255) as u8 + 1));
+                    address += 64;
+                }
+            }
+        });
+        for address in (0..4 * CHUNK).step_by(64) {
+            appender.append(address, &[&[(address / 64 % 255) as u8 + 1; 64]]);
+        }
+        seen.join().unwrap();
+        drop(map);
+    }
+}

@@ -1,0 +1,50 @@
+//! A file mapped once, for its whole future: [`FileMap`] for readers, [`Appender`] for the writer.
+//!
+//! The file is divided into chunks. Each chunk has a watermark: the number of its bytes, from its
+//! start, that are published.
+//!
+//! ```text
+//!   chunk 0                    chunk 1                    chunk 2 (no space yet)
+//!   |ppppppppppppppppppppp....|pppppppp...................|.......................|
+//!                         ^ watermark  ^ watermark          ^ end of the file      ^ end of the
+//!                         map
+//!   p published: never written again, readable by all    . unpublished: the appender's alone
+//! ```
+//!
+//! Why `&[u8]` into a shared map is sound:
+//! 1. Only bytes below a watermark are ever given out as a slice ([`FileMap::bytes`]).
+//! 2. Only [`Appender::append`] writes through the map, and only at or above the watermark of the
+//!    chunk. There is one appender per map, it is not `Clone`, and it writes with `&mut self`; so
+//!    no two writes race, and no write touches a byte that a slice may cover.
+//! 3. The appender stores the new watermark with release ordering after the bytes, a reader loads
+//!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
+//! 4. Watermarks only grow. The map and its watermarks live as long as any [`FileMap`].
+//! 5. Published bytes lie inside the file: watermarks are checked against its length, the map is
+//!    longer than the file only above it, and no file is ever truncated ([`crate::SystemFile`] has
+//!    no call for it; growth that fails gives back only what it took itself). Bytes that are written have real space of their own before: what is
+//!    readable at birth is not written, and all else is allocated first, also where the file is
+//!    long enough, since a copy may have holes or share its space. So no access ends in SIGBUS.
+//! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
+//!    published bytes. What remains is another handle, or another process that ignores the
+//!    directory's lock: as with every map of a file, that is left to the owner of the directory.
+//!
+//! A read error of the device under a mapped page kills the process with SIGBUS, as with every map.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `watermarks` | how much of each chunk is published |
+//! | `options` | what a map is made for |
+//! | `mapping` | the address space |
+//! | `file_map` | the readers' side |
+//! | `appender` | the writer's side, and how a file is mapped |
+
+mod appender;
+mod file_map;
+mod mapping;
+mod options;
+mod watermarks;
+
+pub(crate) use appender::{Appender, map_file};
+pub use file_map::FileMap;
+pub(crate) use options::MapOptions;
+pub(crate) use watermarks::Watermarks;

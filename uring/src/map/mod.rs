@@ -37,13 +37,16 @@
 //! | `mapping` | the address space |
 //! | `file_map` | the readers' side |
 //! | `appender` | the writer's side, and how a file is mapped |
+//! | `anonymous` | a file in memory to be mapped |
 
+mod anonymous;
 mod appender;
 mod file_map;
 mod mapping;
 mod options;
 mod watermarks;
 
+pub(crate) use anonymous::AnonymousFile;
 pub(crate) use appender::{Appender, map_file};
 pub use file_map::FileMap;
 pub(crate) use options::MapOptions;

@@ -11,11 +11,8 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::FromRawFd;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::image::{Image, PAGE, Page, page_range};
@@ -23,8 +20,7 @@ use super::lies::{Landing, Lies};
 use super::loss::Loss;
 use super::random::{Bias, Random};
 use crate::buffer::PAGE_BYTES;
-use crate::error::invalid_input;
-use crate::map::{Appender, FileMap, MapOptions, Watermarks, map_file};
+use crate::map::{AnonymousFile, Appender, FileMap, MapOptions, Watermarks};
 
 /// A device writes sectors whole; nothing larger.
 pub(super) const SECTOR_BYTES: usize = 512;
@@ -33,7 +29,7 @@ pub(super) const SECTOR_BYTES: usize = 512;
 #[derive(Debug)]
 enum Cache {
     Pages(Image),
-    Mapped { memory: File, len: u64, marks: Arc<Watermarks>, flushed: Vec<u64> },
+    Mapped { memory: AnonymousFile, flushed: Vec<u64> },
 }
 
 /// One file: cached and durable content.
@@ -85,7 +81,7 @@ impl FileState {
         self.note_published();
         let mut content = match &self.cache {
             Cache::Pages(image) => image.clone(),
-            Cache::Mapped { memory, len, .. } => mapped_image(memory, *len)?,
+            Cache::Mapped { memory, .. } => mapped_image(memory)?,
         };
         let mut loss = self.loss.clone();
         // The kernel may have dropped clean pages: they then read as the device has them. If it
@@ -173,21 +169,20 @@ impl FileState {
     pub fn len(&self) -> u64 {
         match &self.cache {
             Cache::Pages(image) => image.len(),
-            Cache::Mapped { len, .. } => *len,
+            Cache::Mapped { memory, .. } => memory.file_bytes(),
         }
     }
 
     pub fn is_mapped(&self) -> bool {
-        // One count is the file's own; any other is a reader's or the writer's.
-        matches!(&self.cache, Cache::Mapped { marks, .. } if Arc::strong_count(marks) > 1)
+        matches!(&self.cache, Cache::Mapped { memory, .. } if memory.is_mapped())
     }
 
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match &self.cache {
             Cache::Pages(image) => Ok(image.read(buffer, offset)),
-            Cache::Mapped { memory, len, .. } => {
-                let count = buffer.len().min(len.saturating_sub(offset) as usize);
-                memory.read_exact_at(&mut buffer[..count], offset)?;
+            Cache::Mapped { memory, .. } => {
+                let count = buffer.len().min(memory.file_bytes().saturating_sub(offset) as usize);
+                memory.read_at(&mut buffer[..count], offset)?;
                 Ok(count)
             }
         }
@@ -196,16 +191,9 @@ impl FileState {
     /// Writes into the cache. `InvalidInput` over published bytes of a map.
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let len = bytes.len() as u64;
-        let mapped = self.is_mapped();
         match &mut self.cache {
             Cache::Pages(image) => image.write(bytes, offset),
-            Cache::Mapped { marks, .. } if mapped && marks.intersects(offset, len) => {
-                return Err(invalid_input("write over published bytes of a mapped file"));
-            }
-            Cache::Mapped { memory, len: file_len, .. } => {
-                memory.write_all_at(bytes, offset)?;
-                *file_len = (*file_len).max(offset + len);
-            }
+            Cache::Mapped { memory, .. } => memory.write_at(bytes, offset)?,
         }
         self.dirty.extend(page_range(offset, len));
         self.loss.rewrite(offset..offset + len);
@@ -236,11 +224,7 @@ impl FileState {
     pub fn grow_to(&mut self, len: u64) -> io::Result<()> {
         match &mut self.cache {
             Cache::Pages(image) => image.grow_to(len),
-            Cache::Mapped { memory, len: file_len, .. } if len > *file_len => {
-                memory.set_len(len)?;
-                *file_len = len;
-            }
-            Cache::Mapped { .. } => {}
+            Cache::Mapped { memory, .. } => memory.grow_to(len)?,
         }
         Ok(())
     }
@@ -258,7 +242,8 @@ impl FileState {
 
     /// Notes as dirty the pages that were published through the map since the last time.
     fn note_published(&mut self) {
-        let Cache::Mapped { marks, flushed, .. } = &mut self.cache else { return };
+        let Cache::Mapped { memory, flushed } = &mut self.cache else { return };
+        let Some(marks) = memory.marks() else { return };
         for (chunk_index, flushed) in flushed.iter_mut().enumerate() {
             let published = marks.published_bytes(chunk_index);
             if published > *flushed {
@@ -470,47 +455,41 @@ impl FileState {
         &mut self,
         options: MapOptions,
         readable: &[u64],
-        filter: impl FnOnce(&File, u64) -> io::Result<()>,
+        filter: impl FnOnce(&mut AnonymousFile) -> io::Result<()>,
     ) -> io::Result<(FileMap, Appender)> {
         self.note_published();
-        let memory = match &self.cache {
-            Cache::Pages(image) => {
-                let memory = image_file(image)?;
-                filter(&memory, image.len())?;
-                memory
-            }
-            Cache::Mapped { memory, .. } => memory.try_clone()?,
+        if let Cache::Pages(image) = &self.cache {
+            let mut memory = image_file(image)?;
+            filter(&mut memory)?;
+            self.cache = Cache::Mapped { memory, flushed: Vec::new() };
+        }
+        let Cache::Mapped { memory, flushed } = &mut self.cache else {
+            unreachable!("it was moved into a memory file")
         };
-        let len = self.len();
-        let (map, appender, marks) = map_file(&memory, options, readable)?;
-        let mut flushed = readable.to_vec();
-        flushed.resize(marks.chunk_count(), 0);
-        self.cache = Cache::Mapped { memory, len, marks, flushed };
-        Ok((map, appender))
+        let mapped = memory.map(options, readable)?;
+        let chunk_count = memory.marks().map_or(0, Watermarks::chunk_count);
+        *flushed = readable.to_vec();
+        flushed.resize(chunk_count, 0);
+        Ok(mapped)
     }
 }
 
-fn image_file(image: &Image) -> io::Result<File> {
-    // SAFETY: the name is a string that ends in NUL and outlives the call.
-    let fd = unsafe { libc::memfd_create(c"uarr-memory".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `fd` was made just now, is valid, and belongs to nobody else.
-    let memory = unsafe { File::from_raw_fd(fd) };
+fn image_file(image: &Image) -> io::Result<AnonymousFile> {
+    let mut memory = AnonymousFile::new()?;
+    memory.grow_to(image.len())?;
     for (page_index, page) in image.pages() {
-        memory.write_all_at(page.as_slice(), page_index * PAGE)?;
+        let inside = (image.len() - page_index * PAGE).min(PAGE) as usize;
+        memory.write_at(&page[..inside], page_index * PAGE)?;
     }
-    memory.set_len(image.len())?;
     Ok(memory)
 }
 
 /// The content of a memory file. Pages of zeros cost nothing.
-fn mapped_image(memory: &File, len: u64) -> io::Result<Image> {
-    let mut bytes = vec![0; len as usize];
-    memory.read_exact_at(&mut bytes, 0)?;
+fn mapped_image(memory: &AnonymousFile) -> io::Result<Image> {
+    let mut bytes = vec![0; memory.file_bytes() as usize];
+    memory.read_at(&mut bytes, 0)?;
     let mut image = Image::default();
-    image.grow_to(len);
+    image.grow_to(memory.file_bytes());
     image.write(&bytes, 0);
     Ok(image)
 }
@@ -628,7 +607,7 @@ mod tests {
                     prefaults: false,
                 },
                 &[2 * PAGE],
-                |_, _| Ok(()),
+                |_| Ok(()),
             )
             .unwrap();
         file.dirty.insert(0);

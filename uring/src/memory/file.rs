@@ -1,15 +1,13 @@
 //! [`MemoryFile`]: files of a [`crate::Memory`], open and mapped.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, MutexGuard};
 
 use super::names::Inode;
 use super::{Disk, FaultKind, Lie, State, lock};
 use crate::error::{invalid_input, with_path};
-use crate::map::{Appender, FileMap, MapOptions};
+use crate::map::{AnonymousFile, Appender, FileMap, MapOptions};
 use crate::storage::{DataMapWriter, StorageFile};
 
 /// An open file of a [`crate::Memory`]. Clones share the same open file.
@@ -62,12 +60,12 @@ impl MemoryFile {
             // In memory there is nothing to gain from it.
             prefaults: false,
         };
-        let filter_all = |memory: &File, len: u64| {
+        let filter_all = |memory: &mut AnonymousFile| {
             let Some(filter) = filter else { return Ok(()) };
-            let mut bytes = vec![0; len as usize];
-            memory.read_exact_at(&mut bytes, 0)?;
+            let mut bytes = vec![0; memory.file_bytes() as usize];
+            memory.read_at(&mut bytes, 0)?;
             filter(&self.path, 0, &mut bytes);
-            memory.write_all_at(&bytes, 0)
+            memory.write_at(&bytes, 0)
         };
         let (map, appender) =
             state.map(options, readable, filter_all).map_err(|cause| self.error("map", cause))?;

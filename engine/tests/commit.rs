@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use uarr::{Db, Durability, ErrorKind, KeyKind, WhenFull, WriteOptions};
-use uarr_uring::{FaultKind, Memory, Storage};
+use uarr_disk_sim::{FaultKind, Memory};
+use uarr_uring::Storage;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use uarr::value::{Bytes, Patch, Value};
 use uarr::{Db, Durability, ErrorKind, KeyKind, uarr};
-use uarr_uring::{FaultKind, Memory, MemoryOptions};
+use uarr_disk_sim::{FaultKind, Memory, MemoryOptions};
 
 struct Random(u64);
 

@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use uarr::value::Patch;
 use uarr::{Builder, ErrorKind, KeyKind, RecoveryMode, uarr};
-use uarr_uring::{Memory, OpenMode, Storage, StorageFile};
+use uarr_disk_sim::Memory;
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 type Db = uarr::Db<Memory>;
 

@@ -12,7 +12,7 @@ use uarr::value::Patch;
 use uarr::{
     AsKey, Builder, Db, Durability, ErrorKind, KeyBytes, KeyKind, KeyRef, WriteOptions, uarr,
 };
-use uarr_uring::Memory;
+use uarr_disk_sim::Memory;
 
 fn builder(kind: KeyKind, durability: Durability) -> Builder {
     let sizes = Db::builder("memory").segment_bytes(1 << 20).chunk_bytes(1 << 20);

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use uarr::{Db, Durability, ErrorKind, KeyKind, WhenFull};
-use uarr_uring::{FaultKind, Memory, MemoryOptions, Storage};
+use uarr_disk_sim::{FaultKind, Memory, MemoryOptions};
+use uarr_uring::Storage;
 
 const RECORD_COUNT: u64 = 40_000;
 

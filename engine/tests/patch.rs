@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use uarr::value::{Bytes, Patch};
 use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
-use uarr_uring::{FaultKind, Memory};
+use uarr_disk_sim::{FaultKind, Memory};
 
 const INTERVAL: Durability = Durability::Interval(Duration::from_millis(2));
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
-use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+use uarr_disk_sim::{Memory, MemoryOptions};
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 const MIB: u64 = 1 << 20;
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+use uarr_disk_sim::{Memory, MemoryOptions};
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 /// Directories of a database.
 pub const DIRECTORIES: [&str; 3] = ["data", "index", "wal"];

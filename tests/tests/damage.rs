@@ -18,10 +18,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uarr::value::{Bytes, Patch};
 use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode, uarr};
+use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_tests::files::{Files, disk_of, files_of, used_bytes};
 use uarr_tests::history::State;
 use uarr_tests::{Random, seed};
-use uarr_uring::{Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 const BLOCK_BYTES: u32 = 512;
 /// Distance of the sampled bytes in blocks that hold only zeros, between others and behind them.

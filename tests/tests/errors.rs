@@ -15,9 +15,10 @@ use uarr::{
     BATCH_BYTES_MAX, Db, Durability, ErrorKind, KEY_BYTES_MAX, KeyKind, VALUE_BYTES_MAX,
     VerifyPolicy,
 };
+use uarr_disk_sim::Memory;
 use uarr_layout::superblock::{FORMAT_VERSION, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::{scratch, small};
-use uarr_uring::{Memory, Storage};
+use uarr_uring::Storage;
 
 #[track_caller]
 fn check<T>(result: uarr::Result<T>, kind: ErrorKind, words: &[&str]) {

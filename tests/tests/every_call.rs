@@ -13,8 +13,8 @@ use uarr::inspect::{Inspector, Step};
 use uarr::repair::{RepairMode, repair};
 use uarr::value::Patch;
 use uarr::{Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, uarr};
+use uarr_disk_sim::{Fault, FaultKind, Memory, MemoryOptions};
 use uarr_tests::files::{disk_of, files_of};
-use uarr_uring::{Fault, FaultKind, Memory, MemoryOptions};
 
 const CALL_COUNT_MAX: u64 = 3000;
 /// So many lives meet an error at least: there are a dozen log writes.

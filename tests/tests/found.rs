@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, RecoveryMode, WriteOptions};
-use uarr_uring::{AlignedBuffer, Death, FaultKind, Lie, Memory, OpenMode, Storage, StorageFile};
+use uarr_disk_sim::{Death, FaultKind, Lie, Memory};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 fn options() -> Builder {
     Db::builder("memory")

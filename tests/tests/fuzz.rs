@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uarr::{Builder, CommitPath, CommitStrategy, Db, KeyKind, RecoveryMode, uarr};
+use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::seal::{seal_group, seal_piece, seal_record, seal_slot};
 use uarr_tests::{Random, from_environment, seed};
-use uarr_uring::{AlignedBuffer, Memory, MemoryOptions, OpenMode, Storage, StorageFile};
+use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 const BLOCK: usize = 512;
 /// Bytes that are often at the edge of something.

@@ -25,10 +25,11 @@ use uarr::value::Patch;
 use uarr::{
     BackendChoice, Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, RecoveryMode, uarr,
 };
+use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_tests::fields::{self, Place};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::{from_environment, scratch};
-use uarr_uring::{Memory, MemoryOptions, Storage};
+use uarr_uring::Storage;
 
 const BLOCK: usize = 512;
 const CHUNK: usize = 1 << 16;

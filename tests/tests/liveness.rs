@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
-use uarr_uring::{Fault, FaultKind, Memory, MemoryOptions};
+use uarr_disk_sim::{Fault, FaultKind, Memory, MemoryOptions};
 
 /// Far more than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -443,7 +443,7 @@ fn a_checkpoint_after_a_failed_one_loses_nothing() {
             disk.fail(Fault::new(kind, 1).on(path).errno(ENOSPC));
             db.checkpoint().unwrap_err();
             let newest = if put(3) { 3 } else { 2 };
-            disk.die_at(step, uarr_uring::Death::PowerLoss, step);
+            disk.die_at(step, uarr_disk_sim::Death::PowerLoss, step);
             let _ = db.checkpoint();
             let after = disk.remains().unwrap_or_else(|| disk.crash_with(step));
             let db = sizes().open_on(after).unwrap();

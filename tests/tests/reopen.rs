@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use uarr::{Builder, Db, Durability, ErrorKind};
+use uarr_disk_sim::{Death, FaultKind, Memory, MemoryOptions};
 use uarr_layout::group::GroupHeader;
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::files::{Files, disk_of, files_of};
-use uarr_uring::{Death, FaultKind, Memory, MemoryOptions};
 
 const BLOCK_BYTES: u32 = 512;
 const DATA_FILE: &str = "data/records.uarr";

@@ -13,6 +13,7 @@ use uarr::inspect::{Inspector, Step};
 use uarr::repair::{RepairMode, RepairReport, repair};
 use uarr::value::Patch;
 use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind, uarr};
+use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::frame::{FRAME_HEADER_BYTES, Frames, verify_group};
@@ -23,7 +24,6 @@ use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::history::State;
 use uarr_tests::{Random, from_environment, seed};
-use uarr_uring::{Memory, MemoryOptions};
 
 const REPAIR_COUNT: u64 = 200;
 const BLOCK_BYTES: u32 = 512;

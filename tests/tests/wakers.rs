@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
-use uarr_uring::{Fault, FaultKind, Memory};
+use uarr_disk_sim::{Fault, FaultKind, Memory};
 
 /// Far more than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(5);

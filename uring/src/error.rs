@@ -50,13 +50,13 @@ impl Error for PathError {
 }
 
 /// `cause`, of the same kind, told as "`action` `path`: `cause`".
-pub(crate) fn with_path(action: &'static str, path: &Path, cause: io::Error) -> io::Error {
+pub fn with_path(action: &'static str, path: &Path, cause: io::Error) -> io::Error {
     let kind = cause.kind();
     io::Error::new(kind, PathError { action, path: path.to_owned(), cause })
 }
 
 /// A mistake of the caller.
-pub(crate) fn invalid_input(message: impl Into<String>) -> io::Error {
+pub fn invalid_input(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message.into())
 }
 

@@ -1,15 +1,14 @@
 //! Kernel side of the uarr storage engine: rings, aligned buffers, files, maps, the [`Storage`]
 //! trait.
 //!
-//! The engine knows the world only through [`Storage`]. Two worlds are built here:
-//! - [`System`]: a directory of a real file system, with io_uring where the kernel allows it and
-//!   plain system calls where it does not;
-//! - [`Memory`]: a disk of plain memory that forgets what was not made durable, for tests.
+//! The engine knows the world only through [`Storage`]. The real world is built here, [`System`]:
+//! a directory of a real file system, with io_uring where the kernel allows it and plain system
+//! calls where it does not. The simulated one is the crate `uarr-disk-sim`, which uses `parts`.
 //!
 //! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory`
 //! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
 //! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`, `outcome`
-//! (what completions mean) and `refusal` (why there is no ring). `memory` is [`Memory`], `futex` a word to sleep on, `error` names files, `testing` takes
+//! (what completions mean) and `refusal` (why there is no ring). `futex` is a word to sleep on, `error` names files, `testing` takes
 //! things away from a process.
 //!
 //! Invariants of this crate:
@@ -26,7 +25,6 @@ mod futex;
 mod holder;
 mod lock;
 mod map;
-mod memory;
 mod outcome;
 mod owner;
 mod pool;
@@ -44,10 +42,6 @@ pub use futex::Futex;
 pub use holder::Holder;
 pub use lock::SystemLock;
 pub use map::FileMap;
-pub use memory::{
-    Death, Fault, FaultKind, Lie, Memory, MemoryFile, MemoryLock, MemoryLog, MemoryMapWriter,
-    MemoryOptions, ReadFilter,
-};
 pub use ring::RingLog;
 pub use room::survive_file_size_limit;
 pub use storage::{
@@ -56,3 +50,14 @@ pub use storage::{
 };
 pub use syscalls::SyscallLog;
 pub use system::{BackendChoice, System, SystemLog, SystemMapWriter, SystemOptions};
+
+/// What the simulated disk is made of: the crate `uarr-disk-sim` alone uses it, and nothing is
+/// promised.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::error::{invalid_input, with_path};
+    pub use crate::map::{AnonymousFile, Appender, MapOptions, Watermarks};
+    pub use crate::outcome::{Answers, Route, Verdict, judge};
+    pub use crate::pool::BufferPool;
+    pub use crate::syscalls::WRITES_IN_FLIGHT_MAX;
+}

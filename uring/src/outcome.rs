@@ -12,7 +12,7 @@
 
 /// How a group was given to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub enum Route {
     /// A write linked to a flush of the file.
     WriteThenFlush,
     /// A write that carries its own flush.
@@ -23,7 +23,7 @@ pub(crate) enum Route {
 
 /// What the kernel answered so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Answers {
+pub struct Answers {
     /// The result of the write.
     pub write: Option<i32>,
     /// The result of the flush.
@@ -35,7 +35,7 @@ pub(crate) struct Answers {
 
 /// What is to be done about a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The kernel has not answered everything yet.
     Pending,
     /// All is as asked.
@@ -52,7 +52,7 @@ pub(crate) enum Verdict {
 }
 
 /// Judges the answers for a group of `len` bytes, made of blocks of `unit_bytes`.
-pub(crate) fn judge(route: Route, answers: Answers, len: usize, unit_bytes: usize) -> Verdict {
+pub fn judge(route: Route, answers: Answers, len: usize, unit_bytes: usize) -> Verdict {
     if route == Route::ByHand {
         return Verdict::FinishByHand { written: 0 };
     }

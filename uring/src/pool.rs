@@ -25,7 +25,7 @@ static NEXT_POOL_ID: AtomicU64 = AtomicU64::new(0);
 
 /// Zeroed buffers of one size, the last index first.
 #[derive(Debug)]
-pub(crate) struct BufferPool {
+pub struct BufferPool {
     id: u64,
     /// The process whose writes the buffers are for.
     owner: Owner,
@@ -66,12 +66,12 @@ impl BufferPool {
     }
 
     /// The process whose writes the buffers are for.
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         self.owner
     }
 
     /// The buffers that are free now; right after `new`, all of them, by index.
-    pub fn free_buffers(&self) -> &[AlignedBuffer] {
+    pub(crate) fn free_buffers(&self) -> &[AlignedBuffer] {
         &self.free
     }
 
@@ -86,7 +86,7 @@ impl BufferPool {
     }
 
     /// The index of a buffer of this pool.
-    pub fn index_of(&self, buffer: &AlignedBuffer) -> Option<u16> {
+    pub(crate) fn index_of(&self, buffer: &AlignedBuffer) -> Option<u16> {
         let registration = buffer.registration()?;
         (registration.pool_id == self.id).then_some(registration.index)
     }

@@ -18,7 +18,7 @@ use crate::pool::BufferPool;
 use crate::storage::{CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, StorageFile};
 
 /// Writes submitted and not completed, at most.
-pub(crate) const WRITES_IN_FLIGHT_MAX: usize = 16;
+pub const WRITES_IN_FLIGHT_MAX: usize = 16;
 
 /// Group commits by plain system calls.
 #[derive(Debug)]

@@ -8,10 +8,11 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_uring::{
     AlignedBuffer, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone, GroupWrite,
-    Holder, LockError, LogWriter, LogWriterOptions, Memory, MemoryOptions, OpenMode, Storage,
-    StorageFile, System, SystemOptions,
+    Holder, LockError, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System,
+    SystemOptions,
 };
 
 const CHUNK: u64 = 64 << 10;

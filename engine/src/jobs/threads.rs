@@ -123,7 +123,7 @@ impl<S: Storage> Core<S> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use uarr_uring::Memory;
+    use uarr_disk_sim::Memory;
 
     use super::*;
     use crate::options::Options;

@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn a_segment_that_is_needed_at_once_is_whole_and_reads_as_zeros() {
         const BYTES: u64 = 8 * PIECE_BYTES;
-        let storage = uarr_uring::Memory::new();
+        let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         create(&storage, 1, BYTES).unwrap();
         let segments = Segments::new(&[1], 1..=1, 1, BYTES);
@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn there_is_room_at_any_moment_when_one_segment_follows_the_other() {
         const BYTES: u64 = 2 * PIECE_BYTES;
-        let storage = uarr_uring::Memory::new();
+        let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
         segments.note_active_room(BYTES);
@@ -501,7 +501,7 @@ mod tests {
         const BLOCK: u64 = 4096;
         const REGULAR: u64 = 64 * BLOCK;
         const POOLED: u64 = REGULAR / 8;
-        let storage = uarr_uring::Memory::new();
+        let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, REGULAR);
         let mut random = 1_u64;
@@ -568,7 +568,7 @@ mod tests {
     #[test]
     fn at_rest_little_is_kept_and_nothing_of_odd_size() {
         const BYTES: u64 = 2 * PIECE_BYTES;
-        let storage = uarr_uring::Memory::new();
+        let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
         for bytes in [0, 0, 4 * BYTES, 0] {
@@ -594,7 +594,7 @@ mod tests {
     #[test]
     fn errors_name_a_segment_as_it_is_called_now() {
         const BYTES: u64 = 2 * PIECE_BYTES;
-        let storage = uarr_uring::Memory::new();
+        let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
         // One that is new, and the same one used again.
@@ -602,7 +602,7 @@ mod tests {
             segments.prepare(&storage, 0).unwrap();
             let segment = segments.take(0).unwrap();
             assert_eq!(segment.number, number);
-            storage.fail_next(uarr_uring::FaultKind::Write, 1);
+            storage.fail_next(uarr_disk_sim::FaultKind::Write, 1);
             let error = segment.file.write_at(&AlignedBuffer::new(4096), 0).unwrap_err();
             assert!(error.to_string().contains(&segment_path(number)), "{error}");
             segments.seal(number, BYTES);

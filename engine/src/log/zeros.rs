@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn the_first_cause_is_told_when_cleaning_up_fails_too() {
         const BYTES: u64 = 8 * PIECE_BYTES;
-        let storage = uarr_uring::Memory::new();
+        let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         storage.set_capacity(Some(BYTES / 2));
         // After a first removal and the opening: the removal of what was begun.
-        storage.fail_next(uarr_uring::FaultKind::Name, 3);
+        storage.fail_next(uarr_disk_sim::FaultKind::Name, 3);
         let error = create(&storage, 1, BYTES).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
         assert_eq!(storage.faults_waiting(), 0);

@@ -1,7 +1,8 @@
 //! The run: one life of the database after the other, on what the last death has left.
 
 use uarr::{Db, ErrorKind};
-use uarr_uring::{Death, Lie, Memory, OpenMode, Storage, StorageFile};
+use uarr_disk_sim::{Death, Lie, Memory};
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use super::model::{Model, Unreadable, contents};
 use super::operations::{OPERATIONS, is_fault};

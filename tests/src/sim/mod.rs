@@ -34,7 +34,7 @@ pub mod switches;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use uarr_uring::Memory;
+use uarr_disk_sim::Memory;
 
 pub use life::Outcome;
 pub use plan::{Faults, Plan};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uarr::{Db, KeyKind, Record};
-use uarr_uring::Memory;
+use uarr_disk_sim::Memory;
 
 use super::{Checked, Violation, violated};
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use uarr::value::Patch;
 use uarr::{Db, Durability, ErrorKind, KeyKind, UArrRef, WriteOptions, uarr};
-use uarr_uring::{Fault, FaultKind, Memory, Storage};
+use uarr_disk_sim::{Fault, FaultKind, Memory};
+use uarr_uring::Storage;
 
 use super::life::Run;
 use super::model::{Change, Unreadable, get, number};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, KeyKind};
-use uarr_uring::{Memory, MemoryOptions};
+use uarr_disk_sim::{Memory, MemoryOptions};
 
 use super::operations::OPERATIONS;
 use crate::Random;

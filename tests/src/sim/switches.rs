@@ -6,7 +6,8 @@
 //! of the code without a switch noticing would be one that nothing tests; a switch that is not
 //! caught shows a blind simulator.
 
-use uarr_uring::{Lie, Memory, Storage};
+use uarr_disk_sim::{Lie, Memory};
+use uarr_uring::Storage;
 
 use super::filters::{
     Stale, checksums_fit, oldest_place_counts, pages_change_places, stale_groups_fit,

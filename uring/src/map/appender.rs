@@ -10,7 +10,7 @@ use super::options::MapOptions;
 use super::watermarks::Watermarks;
 
 /// The writing side of a mapped file: one per map.
-pub(crate) struct Appender {
+pub struct Appender {
     base: Base,
     mapping: Arc<Mapping>,
     writable: bool,
@@ -31,10 +31,12 @@ pub(crate) fn map_file(
 }
 
 impl Appender {
+    /// Address space that was set aside.
     pub fn reserve_bytes(&self) -> u64 {
         self.mapping.reserve_bytes()
     }
 
+    /// Bytes of real file space behind the map.
     pub fn allocated_bytes(&self) -> u64 {
         self.mapping.allocated_bytes()
     }

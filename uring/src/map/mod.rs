@@ -46,8 +46,9 @@ mod mapping;
 mod options;
 mod watermarks;
 
-pub(crate) use anonymous::AnonymousFile;
-pub(crate) use appender::{Appender, map_file};
+pub use anonymous::AnonymousFile;
+pub use appender::Appender;
+pub(crate) use appender::map_file;
 pub use file_map::FileMap;
-pub(crate) use options::MapOptions;
-pub(crate) use watermarks::Watermarks;
+pub use options::MapOptions;
+pub use watermarks::Watermarks;

@@ -2,7 +2,7 @@
 
 /// What a map is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MapOptions {
+pub struct MapOptions {
     /// Address space to set aside.
     pub reserve_bytes: u64,
     /// Size of a chunk, a power of two.

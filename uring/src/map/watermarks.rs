@@ -17,7 +17,7 @@ const RESERVE_BYTES_MAX: u64 = 1 << 46;
 
 /// How much of each chunk is published.
 #[derive(Debug)]
-pub(crate) struct Watermarks {
+pub struct Watermarks {
     chunk_shift: u32,
     readable: Arc<[AtomicU64]>,
 }
@@ -71,10 +71,12 @@ impl Watermarks {
         &self.readable
     }
 
+    /// How many chunks there are.
     pub fn chunk_count(&self) -> usize {
         self.readable.len()
     }
 
+    /// Size of a chunk.
     pub fn chunk_bytes(&self) -> u64 {
         1 << self.chunk_shift
     }

@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uarr_disk_sim::{Fault, FaultKind, Lie, Memory, MemoryFile, MemoryLog, MemoryOptions};
 use uarr_uring::{
-    CommitStrategy, DataMap, DataMapWriter, Fault, FaultKind, GroupWrite, Lie, LogWriter,
-    LogWriterOptions, Memory, MemoryFile, MemoryLog, MemoryOptions, OpenMode, PAGE_BYTES, Storage,
-    StorageFile,
+    CommitStrategy, DataMap, DataMapWriter, GroupWrite, LogWriter, LogWriterOptions, OpenMode,
+    PAGE_BYTES, Storage, StorageFile,
 };
 
 const BLOCK: usize = 4096;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::buffer::PAGE_BYTES;
+use uarr_uring::PAGE_BYTES;
 
 pub(super) const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -118,7 +118,7 @@ pub(super) fn page_range(offset: u64, len: u64) -> std::ops::Range<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::random::Random;
+    use crate::random::Random;
 
     fn all(image: &Image) -> Vec<u8> {
         let mut bytes = vec![0; image.len() as usize];

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::content::SECTOR_BYTES;
-use super::image::{PAGE, Page, page_range};
-use crate::buffer::PAGE_BYTES;
+use crate::content::SECTOR_BYTES;
+use crate::image::{PAGE, Page, page_range};
+use uarr_uring::PAGE_BYTES;
 
 /// All sectors of a page.
 const WHOLE: u8 = u8::MAX;

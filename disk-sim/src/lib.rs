@@ -1,7 +1,7 @@
-//! [`Memory`]: a disk that lives in memory and can lose its power.
+//! The simulated disk: [`Memory`] lives in memory and can lose its power.
 //!
 //! For tests. Everything is repeatable: time, randomness and what a crash leaves follow from seeds.
-//! The disk forgets what the rules of [`crate::storage`](crate::Storage) let it forget, and no
+//! The disk forgets what the rules of [`uarr_uring::Storage`] let it forget, and no
 //! more:
 //! - file content and length are volatile until `make_durable`, or until a durable log write;
 //! - names are volatile until `make_dir_durable`;
@@ -30,6 +30,8 @@
 //! | `power` | when the disk dies, and the trace of all calls |
 //! | `lies` | how it breaks its promises |
 
+#![forbid(unsafe_code)]
+
 mod content;
 mod faults;
 mod file;
@@ -47,9 +49,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::with_path;
-use crate::map::FileMap;
-use crate::storage::{Backend, Facts, LockError, LogWriterOptions, OpenMode, Storage};
+use uarr_uring::parts::with_path;
+use uarr_uring::{Backend, Facts, FileMap, LockError, LogWriterOptions, OpenMode, Storage};
 
 pub use faults::{Fault, FaultKind};
 pub use file::{MemoryFile, MemoryMapWriter};

@@ -2,30 +2,25 @@
 //!
 //! 1. `submit` puts the bytes in flight: from now on a crash may keep any sector of them.
 //! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are
-//!    judged by the same rules as those of the real one ([`crate::outcome`]), and finished by hand
+//!    judged by the same rules as those of the real one ([`judge`]), and finished by hand
 //!    where these say so.
 //! 3. `complete` brings the bytes into the durable image.
 //! 4. A write that fails leaves each of its sectors on the device, given up or lost
-//!    ([`super::loss`]).
+//!    ([`crate::loss`]).
 //! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself
-//!    ([`super::process`]).
+//!    ([`crate::process`]).
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::names::Inode;
-use super::{Disk, FaultKind, Lie, MemoryFile, State, dead, errno, lock};
-use crate::buffer::AlignedBuffer;
-use crate::outcome::{Answers, Route, Verdict, judge};
-use crate::pool::BufferPool;
-use crate::storage::{
-    CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, LogWriterOptions,
+use crate::names::Inode;
+use crate::{Disk, FaultKind, Lie, MemoryFile, State, dead, errno, lock};
+use uarr_uring::parts::{Answers, BufferPool, Route, Verdict, WRITES_IN_FLIGHT_MAX, judge};
+use uarr_uring::{
+    AlignedBuffer, CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, LogWriterOptions,
 };
-
-/// Writes submitted and not completed, at most; as many as the other backends take.
-const WRITES_IN_FLIGHT_MAX: usize = crate::syscalls::WRITES_IN_FLIGHT_MAX;
 
 /// A hostile kernel answers one of so many requests with less than was asked for.
 const SHORT_ODDS: u64 = 12;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, MutexGuard};
 
-use super::names::Inode;
-use super::{Disk, FaultKind, Lie, State, lock};
-use crate::error::{invalid_input, with_path};
-use crate::map::{AnonymousFile, Appender, FileMap, MapOptions};
-use crate::storage::{DataMapWriter, StorageFile};
+use crate::names::Inode;
+use crate::{Disk, FaultKind, Lie, State, lock};
+use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
+use uarr_uring::parts::{invalid_input, with_path};
+use uarr_uring::{DataMapWriter, FileMap, StorageFile};
 
 /// An open file of a [`crate::Memory`]. Clones share the same open file.
 #[derive(Clone)]

@@ -6,7 +6,7 @@
 //! calls can be tried, inside of recovery too. What lies within a call is covered as well: its
 //! writes are volatile until the call has returned.
 
-use super::Memory;
+use crate::Memory;
 
 /// How a disk, or the process that uses it, dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,21 +5,20 @@
 //! was dropped, or the writer got an error and stopped waiting. Until then the write is an
 //! *orphan*: it may land before, during or long after the next opening. The directory stays locked
 //! until the last orphan of a writer that was made under the lock has ended
-//! ([`Storage::log_writer`](crate::Storage::log_writer)), so an opener waits for it: then all of
+//! ([`Storage::log_writer`](uarr_uring::Storage::log_writer)), so an opener waits for it: then all of
 //! them land at once.
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::content::FileState;
-use super::image::Image;
-use super::names::Inode;
-use super::random::Random;
-use super::{Disk, FaultKind, Lie, State, lock};
-use crate::error::with_path;
-use crate::holder::Holder;
-use crate::storage::LockError;
+use crate::content::FileState;
+use crate::image::Image;
+use crate::names::Inode;
+use crate::random::Random;
+use crate::{Disk, FaultKind, Lie, State, lock};
+use uarr_uring::parts::with_path;
+use uarr_uring::{Holder, LockError};
 
 /// A log write that goes on alone.
 pub(super) struct Orphan {

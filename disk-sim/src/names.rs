@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::content::FileState;
-use super::random::Random;
+use crate::content::FileState;
+use crate::random::Random;
 
 /// A file, whatever its names.
 pub(super) type Inode = Arc<Mutex<FileState>>;
@@ -245,7 +245,7 @@ fn not_found() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::image::Image;
+    use crate::image::Image;
 
     fn inode() -> Inode {
         Arc::new(Mutex::new(FileState::new(Image::default())))

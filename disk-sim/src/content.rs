@@ -15,12 +15,13 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::image::{Image, PAGE, Page, page_range};
-use super::lies::{Landing, Lies};
-use super::loss::Loss;
-use super::random::{Bias, Random};
-use crate::buffer::PAGE_BYTES;
-use crate::map::{AnonymousFile, Appender, FileMap, MapOptions, Watermarks};
+use crate::image::{Image, PAGE, Page, page_range};
+use crate::lies::{Landing, Lies};
+use crate::loss::Loss;
+use crate::random::{Bias, Random};
+use uarr_uring::FileMap;
+use uarr_uring::PAGE_BYTES;
+use uarr_uring::parts::{AnonymousFile, Appender, MapOptions, Watermarks};
 
 /// A device writes sectors whole; nothing larger.
 pub(super) const SECTOR_BYTES: usize = 512;

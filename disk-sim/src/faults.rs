@@ -35,7 +35,7 @@ pub enum FaultKind {
 /// Calls that are to fail: by default one, with EIO.
 ///
 /// ```
-/// use uarr_uring::{Fault, FaultKind, Memory};
+/// use uarr_disk_sim::{Fault, FaultKind, Memory};
 ///
 /// let disk = Memory::new();
 /// // The second flush of the data file, and the one after it, find no space (ENOSPC).

@@ -1,4 +1,4 @@
-//! The command line: what can be said, in the words of `--help`.
+//! The command line: what a user can ask for, in the words of `--help`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ pub enum Command {
     Scan(Scan),
     /// Print sizes and counters
     Stats,
-    /// Tell whether machine and database are set up well, and how commits are best made here
+    /// Report whether machine and database are set up well, and which commit strategy is best here
     Doctor(Doctor),
     /// Read everything again and check it
     Verify,
@@ -77,7 +77,7 @@ pub enum Command {
     /// Print one structure of a database that is not open and may be damaged
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Write what is left of a damaged database to a new one; the damaged one is only read
+    /// Write what is left of a damaged database to a new one; the damaged one stays as it is
     Repair(Repair),
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
@@ -122,11 +122,11 @@ pub enum Inspect {
 /// Options of `repair`.
 #[derive(Debug, Args)]
 pub struct Repair {
-    /// What to keep: tolerate (up to where the log can be read in order) or salvage (also whatever
+    /// What to keep: tolerate (up to where the log can be read in order) or salvage (also all that
     /// is whole behind that)
     #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
     pub mode: RepairArg,
-    /// Directory of the new database; it must not be there, or be empty
+    /// Directory of the new database: not there yet, or empty
     #[arg(value_name = "NEW_DIR")]
     pub target: PathBuf,
 }
@@ -136,7 +136,7 @@ pub struct Repair {
 pub enum RepairArg {
     /// Up to where the log can be read in order
     Tolerate,
-    /// Whatever is whole
+    /// All that is whole
     Salvage,
 }
 
@@ -304,9 +304,9 @@ impl From<KeyKindArg> for KeyKind {
 /// [`RecoveryMode`] on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum RecoveryArg {
-    /// It is an error
+    /// Opening fails
     Strict,
-    /// It is cut: nothing in it was acknowledged
+    /// Opening cuts it: nothing in it was acknowledged
     Tolerate,
 }
 

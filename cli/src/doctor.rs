@@ -1,4 +1,4 @@
-//! `uarr doctor`: whether machine and database are set up well, and how a commit is best made here.
+//! `uarr doctor`: whether machine and database are set up well, and which commit strategy is best.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ const LOCKED_BYTES: u64 = 8 << 20;
 /// What a data file can grow to unless the process has less.
 const ADDRESS_SPACE_BYTES: u64 = 1 << 40;
 const FILE_BYTES: u64 = 1 << 40;
-/// Fewer open files than this are soon used up by a service.
+/// A service soon uses up fewer open files than this.
 const OPEN_FILES_MIN: u64 = 1024;
 
 /// Runs the command.
@@ -52,7 +52,7 @@ pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
         text.push_str(&format!("  {name:<13}{median}\n"));
     }
     match findings.is_empty() {
-        true => text.push_str("nothing to improve was found\n"),
+        true => text.push_str("found nothing to improve\n"),
         false => findings.iter().for_each(|finding| text.push_str(&format!("- {finding}\n"))),
     }
     out.result(&value, text)?;

@@ -1,4 +1,4 @@
-//! What the exit code tells.
+//! What the exit codes mean.
 
 /// The text at the end of `uarr --help`.
 pub const AFTER_HELP: &str = "\
@@ -12,7 +12,7 @@ Exit codes:
   1  key or field not found; verify, inspect, log-dump or value check found damage
   2  bad usage or bad input
   3  the database cannot be opened: missing, locked, newer format, no permission, other files there
-  4  damage was met
+  4  the command met damage
   5  no space left
   6  another error of the operating system
 
@@ -33,7 +33,7 @@ pub enum Exit {
     Unopened = 3,
     /// Bytes of the database are not what was written.
     Damage = 4,
-    /// The device is full.
+    /// No space is left.
     NoSpace = 5,
     /// Anything else that the operating system refused.
     Io = 6,

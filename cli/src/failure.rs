@@ -1,4 +1,4 @@
-//! Why a command ends early, and how that is told.
+//! Why a command ends early, and how the user learns of it.
 //!
 //! Each failure is one line: what happened and what to do next. Its kind is a fixed word for
 //! programs.
@@ -17,9 +17,9 @@ pub type Result<T, E = Stop> = std::result::Result<T, E>;
 /// Why a command ends early.
 #[derive(Debug)]
 pub enum Stop {
-    /// Nobody reads the output any more, as behind `| head`. That is no error.
+    /// The reader of the output has gone away, as behind `| head`. That is no error.
     OutputClosed,
-    /// Something to tell.
+    /// A failure to report.
     Failure(Box<Failure>),
 }
 
@@ -86,7 +86,7 @@ impl Failure {
         }
     }
 
-    /// Closing failed after what `done` says: the user must know that it was not in vain.
+    /// Closing failed after what `done` says: the message says both.
     pub fn closing(done: &str, error: &uarr::Error) -> Self {
         let failure = Self::engine(error);
         Self {

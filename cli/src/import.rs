@@ -1,12 +1,12 @@
 //! `uarr import`: each line of a file of JSON objects becomes a record.
 //!
 //! One thread reads lines and makes records of them, the other commits: parsing runs while the
-//! device works. Between them go packs of at most `--batch` records; each is one commit. Packs are
-//! committed in the order of the input, so if a key comes twice the last record stays. Records do
-//! not wait for a full pack when the input is slow.
+//! device works. Between them go packs of at most `--batch` records; each is one commit. The second
+//! thread commits packs in the order of the input, so if a key comes twice the last record stays.
+//! Records do not wait for a full pack when the input is slow.
 //!
-//! At a line that cannot be imported everything before it is committed, then the import ends with
-//! that line's place. With `--skip-bad` it goes on.
+//! At a line that it cannot use, the import commits everything before it, then ends with that line's
+//! place. With `--skip-bad` it goes on.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -34,7 +34,7 @@ const TEMPLATE: &str =
 const TEMPLATE_UNSIZED: &str = "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {msg}";
 const READ_BUFFER_BYTES: usize = 1 << 20;
 /// Bad lines that are reported one by one; the others are only counted.
-const BAD_LINES_TOLD_MAX: u64 = 10;
+const BAD_LINES_REPORTED_MAX: u64 = 10;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
@@ -124,7 +124,7 @@ fn commit_all(db: &Db, packs: Taking, bar: &ProgressBar, form: Form) -> Result<T
             failure.message += &format!(" ({count} records before it are imported)");
             failure
         })?;
-        for failure in &pack.told {
+        for failure in &pack.reported {
             bar.suspend(|| warn(form, &format!("skipped {}", failure.message)));
         }
         totals.records += pack.rows.len() as u64;
@@ -192,8 +192,8 @@ struct Converter {
 
 type Reader = JoinHandle<Result<(), Failure>>;
 
-/// The reader has a thread of its own, which is not waited for if a commit fails: it may be waiting
-/// for input that never comes.
+/// The reader has a thread of its own. If a commit fails, the command does not wait for it: it may be
+/// waiting for input that never comes.
 fn start_reader(input: Input, mut converter: Converter, packs: Filling) -> Reader {
     let lines = Lines::new(input.reader, JSON_BYTES_MAX);
     thread::spawn(move || converter.read(lines, &packs))
@@ -202,7 +202,7 @@ fn start_reader(input: Input, mut converter: Converter, packs: Filling) -> Reade
 impl Converter {
     /// Reads all lines. Ends early, without an error, if no more packs are taken.
     fn read(&mut self, mut lines: Lines<impl BufRead>, packs: &Filling) -> Result<(), Failure> {
-        let mut told_count = 0;
+        let mut bad_count = 0;
         loop {
             let converted = match lines.next() {
                 Ok(None) => return Ok(()),
@@ -228,10 +228,11 @@ impl Converter {
                     if self.bad == Bad::Stop {
                         return Err(failure);
                     }
-                    told_count += 1;
+                    bad_count += 1;
                     packs.add(|pack| {
                         pack.bad_lines += 1;
-                        pack.told.extend((told_count <= BAD_LINES_TOLD_MAX).then_some(failure));
+                        pack.reported
+                            .extend((bad_count <= BAD_LINES_REPORTED_MAX).then_some(failure));
                         pack.input_end = input_end;
                     })
                 }
@@ -365,7 +366,7 @@ mod tests {
         assert!(result.is_ok());
         assert_eq!(packs.iter().map(|pack| pack.rows.len()).sum::<usize>(), 2);
         assert_eq!(packs.iter().map(|pack| pack.bad_lines).sum::<u64>(), 22);
-        let told = packs.iter().map(|pack| pack.told.len()).sum::<usize>();
-        assert_eq!(told as u64, BAD_LINES_TOLD_MAX);
+        let reported = packs.iter().map(|pack| pack.reported.len()).sum::<usize>();
+        assert_eq!(reported as u64, BAD_LINES_REPORTED_MAX);
     }
 }

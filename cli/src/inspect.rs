@@ -56,7 +56,7 @@ impl Report {
         self.field("damage", damage.map(ToString::to_string));
     }
 
-    /// Parts of the structure under `name`, each told on its own behind a heading.
+    /// Parts of the structure under `name`, each behind a heading of its own.
     fn parts(&mut self, name: &str, parts: impl IntoIterator<Item = (String, Report)>) {
         let mut values = Vec::new();
         for (heading, part) in parts {

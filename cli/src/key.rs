@@ -136,7 +136,7 @@ impl Key {
     }
 }
 
-/// How a kind of table is called on the command line.
+/// The name of a kind of table on the command line.
 pub fn word(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Bytes => "bytes",

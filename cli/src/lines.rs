@@ -1,6 +1,6 @@
 //! Lines of an input, with their places, and with a limit to their length.
 //!
-//! Invariant: no more than the limit and the reader's own buffer is held in memory, whatever comes.
+//! Invariant: memory holds no more than the limit and the reader's own buffer, whatever comes.
 
 use std::io::{self, BufRead, Read};
 

@@ -37,7 +37,7 @@ use clap::{CommandFactory, Parser};
 use crate::args::{Cli, Command, Completions};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, Stop, output};
-use crate::output::{Form, Output, tell};
+use crate::output::{Form, Output, report};
 
 fn main() -> ExitCode {
     uarr_uring::survive_file_size_limit();
@@ -48,13 +48,13 @@ fn main() -> ExitCode {
     let form = cli.global.form();
     let mut out = Output::new(form);
     let ended = run(&cli, &mut out);
-    // What was found before a failure is shown too.
+    // What the command found before it failed is shown too.
     let finished = out.finish();
     let exit = match ended.and_then(|exit| finished.map(|()| exit)) {
         Ok(exit) => exit,
         Err(Stop::OutputClosed) => Exit::Done,
         Err(Stop::Failure(failure)) => {
-            tell(form, &failure);
+            report(form, &failure);
             failure.exit
         }
     };
@@ -68,7 +68,7 @@ fn refuse(error: &clap::Error) -> Exit {
         return match error.print().map_err(|error| output(&error)) {
             Ok(()) | Err(Stop::OutputClosed) => Exit::Done,
             Err(Stop::Failure(failure)) => {
-                tell(Form::Text, &failure);
+                report(Form::Text, &failure);
                 failure.exit
             }
         };
@@ -84,7 +84,7 @@ fn refuse(error: &clap::Error) -> Exit {
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let summary = text.lines().take_while(|line| !line.is_empty());
             let summary: Vec<_> = summary.map(str::trim).collect();
-            tell(form, &Failure::usage(summary.join(" ")));
+            report(form, &Failure::usage(summary.join(" ")));
         }
     }
     Exit::Usage

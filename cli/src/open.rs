@@ -24,12 +24,12 @@ impl Global {
         if self.json { Form::Json } else { Form::Text }
     }
 
-    /// Opens the database and tells what opening found.
+    /// Opens the database and reports what opening found.
     pub fn open(&self, absent: Absent) -> Result<Db> {
         self.open_with(absent, |builder| builder)
     }
 
-    /// Opens the database with further options and tells what opening found.
+    /// Opens the database with further options and reports what opening found.
     pub fn open_with(&self, absent: Absent, more: impl FnOnce(Builder) -> Builder) -> Result<Db> {
         let path = self.directory()?;
         let mut builder =

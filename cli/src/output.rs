@@ -73,7 +73,7 @@ impl Output {
     }
 }
 
-/// Tells the user something that is no error.
+/// Reports something that is no error.
 pub fn warn(form: Form, text: &str) {
     match form {
         Form::Text => stderr_line(&format!("uarr: warning: {}", one_line(text))),
@@ -81,8 +81,8 @@ pub fn warn(form: Form, text: &str) {
     }
 }
 
-/// Tells the user why the command failed.
-pub fn tell(form: Form, failure: &Failure) {
+/// Reports why the command failed.
+pub fn report(form: Form, failure: &Failure) {
     match form {
         Form::Text => stderr_line(&format!("uarr: {}", one_line(&failure.message))),
         Form::Json => stderr_line(&failure.to_json().to_string()),
@@ -90,7 +90,7 @@ pub fn tell(form: Form, failure: &Failure) {
 }
 
 fn stderr_line(line: &str) {
-    // If stderr is closed there is nobody to tell; the exit code remains.
+    // If stderr is closed, only the exit code remains.
     let _ = writeln!(io::stderr(), "{line}");
 }
 

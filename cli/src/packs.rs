@@ -1,10 +1,10 @@
 //! Records on their way from the thread that reads them to the one that commits them.
 //!
-//! The reader fills one pack while the committer writes the one before. A pack is taken when it is
-//! full, when the input has ended, or when its first record has waited for [`LINGER`]: an input
-//! that comes slowly, such as a log that is followed, is stored as it comes.
+//! The reader fills one pack while the committer writes the one before. The committer takes a pack
+//! when it is full, when the input has ended, or when its first record has waited for [`LINGER`]: it
+//! stores an input that comes slowly, such as a log that is followed, as it comes.
 //!
-//! Invariant: packs are taken in the order of the input, each record in one of them.
+//! Invariant: the committer takes packs in the order of the input, each record in one of them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub struct Pack {
     /// Lines among them that cannot be imported.
     pub bad_lines: u64,
     /// Bad lines to report one by one.
-    pub told: Vec<Failure>,
+    pub reported: Vec<Failure>,
     /// Bytes of the input read when the last of them was added.
     pub input_end: u64,
 }
@@ -72,9 +72,9 @@ struct State {
     pack: Pack,
     /// When the first record was added.
     begun: Option<Instant>,
-    /// No more will be added.
+    /// The reader adds no more.
     has_ended: bool,
-    /// No more will be taken.
+    /// The committer takes no more.
     is_abandoned: bool,
 }
 
@@ -212,6 +212,6 @@ mod tests {
         assert!(add(&filling, 1));
         let reader = std::thread::spawn(move || add(&filling, 2));
         drop(taking);
-        assert!(!reader.join().unwrap(), "it waited for room in a pack that nobody takes");
+        assert!(!reader.join().unwrap(), "it waited for room in a pack that no thread takes");
     }
 }

@@ -1,4 +1,4 @@
-//! `uarr repair`: what is left of a damaged database is written to a new one.
+//! `uarr repair`: writes what is left of a damaged database to a new one.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,8 +16,8 @@ use crate::failure::{Failure, Result};
 use crate::output::{Output, one_line};
 use crate::verify::damage_to_json;
 
-/// Runs the command. That something was damaged is told by the report; the exit code tells whether
-/// the new database holds what could be kept.
+/// Runs the command. The report lists damage; the exit code says whether the new database holds what
+/// could be kept.
 pub fn run(global: &Global, args: &Repair, out: &mut Output) -> Result<Exit> {
     let source = global.inspect()?;
     let kind = match (source.key_kind(), global.key_kind) {
@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: &Repair, out: &mut Output) -> Result<Exit> {
         (None, Some(given)) => given.into(),
         (None, None) => {
             let message =
-                "the superblock is lost, which told the kind of the keys: give --key-kind";
+                "the superblock is lost, which held the kind of the keys: give --key-kind";
             return Err(Failure::usage(message).into());
         }
     };
@@ -38,7 +38,7 @@ pub fn run(global: &Global, args: &Repair, out: &mut Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The new database needs a directory of its own, that is not there or empty.
+/// The new database needs a directory of its own that is not there yet, or is empty.
 fn check_target(source: &Path, target: &Path) -> Result<()> {
     let refused = |why: &str| -> Result<()> {
         let message = format!("cannot repair into {}: {why}", target.display());

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn records_and_other_bytes_are_told_apart() {
+    fn records_and_other_bytes_look_different() {
         let json = r#"{"a":[1,2],"b":"\u0001\"x"}"#;
         let record = from_json(json).unwrap();
         assert_eq!(shown(record.as_bytes()), json);

@@ -1,4 +1,4 @@
-//! `uarr verify`: everything is read again and checked.
+//! `uarr verify`: reads everything again and checks it.
 
 use std::fmt::Write;
 

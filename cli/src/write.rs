@@ -15,7 +15,7 @@ use crate::open::Absent;
 use crate::output::Output;
 use crate::value::{JSON_BYTES_MAX, no_json, read_json, strip_mark};
 
-/// Runs `put`. Input is checked before a database is created.
+/// Runs `put`. It checks the input before it creates a database.
 pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
     Key::parse(&args.key, global.key_kind.map_or(KeyKind::Bytes, KeyKind::from))?;
     let text = match args.value.as_bytes() {

@@ -65,7 +65,7 @@ fn damaged_records_are_found_and_named() {
 }
 
 #[test]
-fn a_lost_superblock_is_told_and_a_second_one_stops() {
+fn a_lost_superblock_is_reported_and_a_second_one_stops() {
     let home = filled();
     let path = home.db().join("superblock");
     let file = OpenOptions::new().write(true).open(&path).unwrap();

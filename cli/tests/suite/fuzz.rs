@@ -1,4 +1,4 @@
-//! Arguments and input that nobody would write: the command answers with one of its exit codes, and
+//! Arguments and input that no user would write: the command answers with one of its exit codes, and
 //! never panics.
 //!
 //! `UARR_FUZZ` sets the number of runs of each kind, `UARR_SEED` the first.

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use crate::run::{Home, first_told};
+use crate::run::{Home, first_message};
 
 fn lines(count: u64) -> String {
     (0..count).map(|i| format!("{{\"id\":\"k{i:05}\",\"n\":{i}}}\n")).collect()
@@ -129,11 +129,11 @@ fn killed_in_the_middle() {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let (lines, all) = (lines(250), lines(250).lines().count());
-    // The bad line belongs to the second pack: it is told when that is durable.
+    // The bad line belongs to the second pack: the command reports it when that is durable.
     let cut = lines.match_indices('\n').nth(149).unwrap().0 + 1;
     let (start, end) = lines.split_at(cut);
     stdin.write_all(format!("{start}bad\n{end}").as_bytes()).unwrap();
-    let told = first_told(child.stderr.take().unwrap());
+    let told = first_message(child.stderr.take().unwrap());
     assert!(told.contains("line 151"), "{told}");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -59,7 +59,7 @@ fn break_both_slots(home: &Home) {
 }
 
 #[test]
-fn the_log_is_told_group_by_group() {
+fn the_log_is_shown_group_by_group() {
     let home = filled();
     let before = content(&home);
     let run = home.run(["--json", "log-dump"]);
@@ -105,7 +105,7 @@ fn the_log_is_told_group_by_group() {
 }
 
 #[test]
-fn where_a_damaged_log_ends_is_told() {
+fn the_end_of_a_damaged_log_is_reported() {
     let home = filled();
     let told = lines(&home.run(["--json", "log-dump"]));
     let groups = of_type(&told, "group");
@@ -127,7 +127,7 @@ fn where_a_damaged_log_ends_is_told() {
 }
 
 #[test]
-fn without_superblock_the_log_tells_who_it_is() {
+fn without_superblock_the_log_says_whose_it_is() {
     let home = filled();
     let before = lines(&home.run(["--json", "log-dump"]));
     break_both_slots(&home);
@@ -140,7 +140,7 @@ fn without_superblock_the_log_tells_who_it_is() {
     home.run(["inspect", "chunk", "0"]).failed(4, &["superblock", "the file is missing"]);
     let run = home.run(["inspect", "superblock"]);
     assert_eq!((run.code, run.stdout.matches("the file is missing").count()), (1, 2), "{run:?}");
-    // With the first header of the log nothing is left that tells the identity.
+    // With the first header of the log the last copy of the identity is gone.
     flip(&home, "wal/0000000000000001.wal", 20);
     home.run(["log-dump"]).failed(4, &["superblock", "the file is missing"]);
 }

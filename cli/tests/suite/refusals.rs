@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use uarr_layout::checksum::crc32c;
 
-use crate::run::{Home, Run, first_told, without_backend_warning};
+use crate::run::{Home, Run, first_message, without_backend_warning};
 
 /// Commands that must not create a database.
 const READERS: [&[&str]; 6] =
@@ -131,9 +131,9 @@ fn locked_by_another_process() {
     holder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut holder = holder.spawn().unwrap();
     let mut input = holder.stdin.take().unwrap();
-    // The bad line is told once the database is open.
+    // The command reports the bad line once the database is open.
     std::io::Write::write_all(&mut input, b"bad\n").unwrap();
-    let told = first_told(holder.stderr.take().unwrap());
+    let told = first_message(holder.stderr.take().unwrap());
     assert!(told.contains("line 1"), "{told}");
 
     let pid = holder.id().to_string();
@@ -167,7 +167,7 @@ fn a_newer_format() {
     assert_eq!(home.run(["get", "k"]).done(), "1\n");
 }
 
-/// Nobody's number: where the tests run as root, missing rights need another user.
+/// The user `nobody`: where the tests run as root, missing rights need another user.
 const NOBODY: u32 = 65_534;
 
 fn is_root() -> bool {
@@ -183,7 +183,7 @@ fn a_directory_that_may_not_be_written() {
     let home = Home::new();
     home.run(["put", "k", "1"]).done();
     set_mode(home.dir.path(), 0o755);
-    // The command may lie where nobody else may read.
+    // The command may lie where no other user may read.
     let program = home.dir.path().join("program");
     fs::copy(env!("CARGO_BIN_EXE_uarr"), &program).unwrap();
     set_mode(&program, 0o755);

@@ -81,7 +81,7 @@ pub fn without_backend_warning(told: &str) -> String {
 }
 
 /// The first line a running command says on its stderr, apart from that warning.
-pub fn first_told(stderr: impl std::io::Read) -> String {
+pub fn first_message(stderr: impl std::io::Read) -> String {
     let lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
     let mut told = lines.map(|line| line.unwrap() + "\n");
     told.find(|line| !without_backend_warning(line).is_empty()).expect("the command says something")

@@ -1,4 +1,4 @@
-//! Output that nobody reads, or that cannot be written.
+//! Output whose reader has gone away, or that cannot be written.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -44,7 +44,7 @@ fn a_full_output_is_an_error() {
         let run = Run::of(command().args(args).stdout(full()).output().unwrap());
         run.failed(6, &["cannot write the output"]);
     }
-    // Nobody can be told, but nothing panics, and the code is right.
+    // No stream can carry a message, but nothing panics, and the code is right.
     let code = home.command(["get", "x"]).stderr(full()).status().unwrap().code();
     assert_eq!(code, Some(1));
     let code = home.command(["get"]).stderr(full()).status().unwrap().code();

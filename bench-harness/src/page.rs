@@ -1,9 +1,9 @@
 //! docs/BENCHMARKS.md, made of reports: `uarr-bench report --markdown FILE.json...`.
 //!
 //! The prose is a template (`page.md`). A line `{{name}}` in it stands for the table of the promise
-//! with that name, `{{runs}}` for what was run and where. A row's numbers come from the first report
-//! that has the engine's, so all of them are of one run. Ratios are formed within a round; a goal is
-//! judged by their median.
+//! with that name, `{{runs}}` for what was run and where. A row's numbers come from the first
+//! report that has the engine's, so all of them are of one run. Ratios are formed within a round; a
+//! goal is judged by their median.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

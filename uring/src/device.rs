@@ -16,11 +16,11 @@ use std::os::unix::fs::MetadataExt;
 use crate::buffer::PAGE_BYTES;
 use crate::directory::Directory;
 
-/// Block size where the kernel does not tell.
+/// Block size where the kernel does not say.
 const BLOCK_BYTES_DEFAULT: u32 = 4096;
-/// Nothing writes smaller sectors.
+/// No device writes smaller sectors.
 const BLOCK_BYTES_MIN: u32 = 512;
-/// Larger claims are not believed.
+/// Larger claims are taken for mistakes.
 const BLOCK_BYTES_MAX: u32 = 64 << 10;
 
 /// What direct I/O below a directory needs.
@@ -45,7 +45,7 @@ pub(crate) fn direct_facts(directory: &Directory) -> io::Result<DirectFacts> {
         Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => {
             return Ok(DirectFacts { block_bytes, direct: false });
         }
-        // No permission to write, or no room: nothing will be written either, so it does not
+        // No permission to write, or no room: the caller cannot write either, so it does not
         // matter.
         Err(_) => return Ok(DirectFacts { block_bytes, direct: true }),
     };

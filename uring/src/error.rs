@@ -1,6 +1,6 @@
 //! Errors that say what was being done to which file.
 //!
-//! The kind of the kernel's error is kept, so callers decide by `kind()` and never by text; the
+//! They keep the kind of the kernel's error, so callers decide by `kind()` and never by text; the
 //! kernel's error itself stays reachable as the source.
 
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is done to a file that is to be mapped.
+/// What a caller wanted who maps a file.
 pub(crate) const MAP: &str = "map";
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Error for PathError {
     }
 }
 
-/// `cause`, of the same kind, told as "`action` `path`: `cause`".
+/// `cause`, of the same kind, with the text "`action` `path`: `cause`".
 pub fn with_path(action: &'static str, path: &Path, cause: io::Error) -> io::Error {
     let kind = cause.kind();
     io::Error::new(kind, PathError { action, path: path.to_owned(), cause })

@@ -4,8 +4,8 @@
 //! - every error names the file and what was done to it, and keeps the kind of the kernel's error;
 //! - a short count is never the end of the story: reads go on to the end of the file, writes go on
 //!   until all is written or an error says why not;
-//! - a file is never cut shorter than somebody was told it is;
-//! - published bytes of a file are not written while a map of it lives.
+//! - a file is never cut shorter than a length that a caller has seen;
+//! - no call writes published bytes of a file while a map of it lives.
 
 use std::fmt;
 use std::fs::File;
@@ -41,8 +41,8 @@ struct OpenFile {
     writable: bool,
     /// What is published of the file while it is mapped.
     marks: Mutex<Weak<Watermarks>>,
-    /// Held while the file grows. Below the length that one finds under it nothing is ever cut off
-    /// again.
+    /// Held while the file grows. What lies before the length that is read under it is never cut
+    /// off.
     growth: Mutex<()>,
 }
 
@@ -99,7 +99,7 @@ impl SystemFile {
         with_path(action, self.path(), cause)
     }
 
-    /// From now on, while `marks` live, published bytes are not written.
+    /// From now on, while `marks` live, writes to published bytes are refused.
     pub(crate) fn set_marks(&self, marks: &Arc<Watermarks>) {
         *self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(marks);
     }
@@ -302,7 +302,7 @@ impl StorageFile for SystemFile {
         }
         let cause = io::Error::last_os_error();
         match cause.raw_os_error() {
-            // No promise was made, so a kernel without the call is no failure.
+            // The call promises nothing, so a kernel without it is no failure.
             Some(libc::ENOSYS | libc::EINTR) => Ok(()),
             _ => Err(self.error("start writing back", cause)),
         }

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A 32-bit atomic that threads of this process wait on. Costs no system call unless somebody
+/// A 32-bit atomic that threads of this process wait on. Costs no system call unless a thread
 /// waits.
 ///
 /// The pattern: change the word with [`Futex::store`] or [`Futex::compare_exchange`], then wake.
@@ -27,23 +27,23 @@ impl Futex {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Sets the value, with release ordering. Wakes nobody.
+    /// Sets the value, with release ordering. Wakes no thread.
     pub fn store(&self, value: u32) {
         self.0.store(value, Ordering::Release);
     }
 
-    /// Sets the value and returns the one before it (acquire and release). Wakes nobody.
+    /// Sets the value and returns the one before it (acquire and release). Wakes no thread.
     pub fn swap(&self, value: u32) -> u32 {
         self.0.swap(value, Ordering::AcqRel)
     }
 
-    /// Adds, wrapping, and returns the value before (acquire and release). Wakes nobody.
+    /// Adds, wrapping, and returns the value before (acquire and release). Wakes no thread.
     pub fn fetch_add(&self, value: u32) -> u32 {
         self.0.fetch_add(value, Ordering::AcqRel)
     }
 
     /// Sets `target` if the value is `expected`; otherwise `Err` of the present value.
-    /// Acquire and release on success, acquire on failure. Wakes nobody.
+    /// Acquire and release on success, acquire on failure. Wakes no thread.
     pub fn compare_exchange(&self, expected: u32, target: u32) -> Result<u32, u32> {
         self.0.compare_exchange(expected, target, Ordering::AcqRel, Ordering::Acquire)
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn words_change_as_told() {
+    fn words_change_as_asked() {
         let futex = Futex::default();
         assert_eq!(futex.compare_exchange(0, 5), Ok(0));
         assert_eq!(futex.compare_exchange(0, 6), Err(5));

@@ -187,8 +187,8 @@ mod tests {
         // As earlier versions wrote it.
         assert_eq!(Holder::named_in(&format!("{}\n", std::process::id())), Holder::ThisProcess);
         assert_eq!(Holder::named_in("1\n"), Holder::Process { pid: 1 });
-        for nobody in ["", "\0\0\0\0", "-3", "0", "many words of a letter"] {
-            assert_eq!(Holder::named_in(nobody), Holder::Unknown, "{nobody}");
+        for content in ["", "\0\0\0\0", "-3", "0", "many words of a letter"] {
+            assert_eq!(Holder::named_in(content), Holder::Unknown, "{content}");
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_told_from_a_later_one_with_its_id() {
+    fn a_later_process_with_the_same_id_is_another_one() {
         let own = Name::own();
         let earlier = Name { start: own.start.map(|start| start - 1), ..own.clone() };
         assert_eq!(earlier.holder(&own), Holder::EndedProcess { pid: own.pid });

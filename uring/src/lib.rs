@@ -1,20 +1,20 @@
 //! Kernel side of the uarr storage engine: rings, aligned buffers, files, maps, the [`Storage`]
 //! trait.
 //!
-//! The engine knows the world only through [`Storage`]. The real world is built here, [`System`]:
-//! a directory of a real file system, with io_uring where the kernel allows it and plain system
-//! calls where it does not. The simulated one is the crate `uarr-disk-sim`, which uses `parts`.
+//! The engine knows the world only through [`Storage`]. [`System`] is the real world: a directory
+//! of a real file system, with io_uring where the kernel allows it and plain system calls where it
+//! does not. The simulated one is the crate `uarr-disk-sim`, which uses `parts`.
 //!
 //! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory`
 //! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
 //! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`, `outcome`
-//! (what completions mean) and `refusal` (why there is no ring). `futex` is a word to sleep on, `error` names files, `testing` takes
-//! things away from a process.
+//! (what completions mean) and `refusal` (why there is no ring). `futex` is a word to sleep on,
+//! `error` names files, `testing` takes things away from a process.
 //!
 //! Invariants of this crate:
 //! - it has never heard of a record, a log position or a key;
 //! - every unsafe operation of the storage side of the project is in here, one per block;
-//! - a buffer that the kernel may read or write is owned by the operation until it has completed.
+//! - an operation owns its buffer until the kernel has completed it.
 
 mod buffer;
 mod device;
@@ -51,8 +51,7 @@ pub use storage::{
 pub use syscalls::SyscallLog;
 pub use system::{BackendChoice, System, SystemLog, SystemMapWriter, SystemOptions};
 
-/// What the simulated disk is made of: the crate `uarr-disk-sim` alone uses it, and nothing is
-/// promised.
+/// What the simulated disk is made of: for the crate `uarr-disk-sim` alone, without any promise.
 #[doc(hidden)]
 pub mod parts {
     pub use crate::error::{invalid_input, with_path};

@@ -1,17 +1,16 @@
 //! [`SystemLock`]: one opener per database directory.
 //!
-//! Both the directory itself and the file in it are locked, with `flock`. The directory is what
-//! counts: it cannot be removed, replaced or copied without being another one, whereas the file
-//! can. The file is for programs that lock nothing else, and for people: it says who the holder is.
+//! An opener locks both the directory itself and the file in it, with `flock`. The directory is
+//! what counts: a removed, replaced or copied one is another directory, whereas the file can go.
+//! The file is for programs that lock nothing else, and for people: it names the holder.
 //!
 //! Invariants:
 //! - the locks belong to open files ([`Hold`]), which every ring of the opener holds too, through
 //!   the kernel: after the process they live on until its last write has ended;
-//! - they are released explicitly when the last of lock and log writers is gone, but never while
-//!   a write may still be on its way, and never by a forked process: its open files are the
-//!   parent's;
-//! - a file that is a link, or has a content that no lock file has, belongs to others: it is
-//!   neither followed nor written.
+//! - the last of lock and log writers releases them explicitly, but never while a write may still
+//!   be on its way, and never in a forked process: its open files are the parent's;
+//! - a file that is a link, or has a content that no lock file has, belongs to others: the lock
+//!   neither follows nor writes it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -63,8 +62,8 @@ impl Drop for Hold {
         if self.is_left.load(Ordering::Acquire) || !self.owner.is_here() {
             return;
         }
-        // Closing would do, were it not for rings, which the kernel takes down later, and for
-        // forked processes.
+        // Closing would do, but for rings, which the kernel takes down later, and for forked
+        // processes.
         for file in &self.files {
             let _ = file.unlock();
         }

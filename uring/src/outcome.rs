@@ -1,12 +1,14 @@
 //! What the completions of one group mean: a pure function of their results.
 //!
-//! A group is a write that carries its flush, or is linked to one. The kernel cancels the flush when the write fails
-//! *or is short*, and either may be cancelled when the thread that submitted it exits. The rules:
-//! 1. done only if all bytes were written and, where there is one, the flush said so after them;
-//! 2. a write that did less than all, without an error, is finished by system calls, and the flush
-//!    then covers all of it;
-//! 3. a flush that was *cancelled* never ran, so running it is a first attempt; a flush that
-//!    *failed* is never attempted again. Cancelled says ECANCELED, or EFAULT where the submitting
+//! A group is a write that carries its flush, or is linked to one. The kernel cancels the flush
+//! when the write fails *or is short*, and it may cancel either when the thread that submitted it
+//! exits. The rules:
+//! 1. a group is done only if all bytes were written and, where there is a flush, it succeeded
+//!    after them;
+//! 2. where a write did less than all, without an error, a waiter finishes it by system calls, and
+//!    the flush then covers all of it;
+//! 3. a flush that was *cancelled* never ran, so running it is a first attempt; no thread repeats a
+//!    flush that *failed*. Cancelled says ECANCELED, or EFAULT where the submitting
 //!    thread exited between the write and its linked flush. A flush itself cannot fail with EFAULT:
 //!    it takes no memory.
 

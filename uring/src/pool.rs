@@ -1,10 +1,10 @@
 //! [`BufferPool`]: the buffers of a log writer, made once.
 //!
 //! Invariants:
-//! - each buffer is given out once and zeroed, and belongs to its user from then on; it remains
-//!   known by its index however often it is used;
-//! - with no buffer left, or none large enough, one is made that belongs to no pool: an empty pool
-//!   is slower, never an error.
+//! - the pool gives each buffer out once and zeroed; it belongs to its user from then on, and keeps
+//!   its index however often it is used;
+//! - with no buffer left, or none large enough, the pool makes one that belongs to no pool: an
+//!   empty pool is slower, never an error.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const BUFFER_COUNT_MAX: usize = 16;
 /// All pooled buffers together: the usual limit of locked memory.
 const POOL_BYTES_MAX: usize = 8 << 20;
 
-/// Tells the pools of a process apart, so that no ring takes another's buffer for its own.
+/// Numbers the pools of a process, so that no ring takes another's buffer for its own.
 static NEXT_POOL_ID: AtomicU64 = AtomicU64::new(0);
 
 /// Zeroed buffers of one size, the last index first.

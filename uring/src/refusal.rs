@@ -36,7 +36,7 @@ impl Refusal {
         }
     }
 
-    /// As the error of somebody who asked for io_uring and nothing else.
+    /// As the error of a caller that asked for io_uring and nothing else.
     pub fn into_error(self) -> io::Error {
         io::Error::new(self.kind, self.to_string())
     }
@@ -52,7 +52,7 @@ impl fmt::Display for Refusal {
 fn explain(code: Option<i32>, switch: Option<&str>) -> (&'static str, &'static str) {
     match (code, switch) {
         (Some(libc::EPERM), Some("2")) => (
-            "it is switched off for everybody by kernel.io_uring_disabled = 2",
+            "kernel.io_uring_disabled = 2 switches it off for all processes",
             "allow it with: sysctl kernel.io_uring_disabled=0",
         ),
         (Some(libc::EPERM), Some("1")) => (
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_tells_callers_apart() {
+    fn the_kind_says_what_a_caller_may_do() {
         for (code, kind) in [
             (libc::EPERM, io::ErrorKind::PermissionDenied),
             (libc::EACCES, io::ErrorKind::PermissionDenied),

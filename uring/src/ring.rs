@@ -1,28 +1,27 @@
 //! [`RingLog`]: group commits through io_uring.
 //!
-//! The ring is created disabled, its operations are probed, the pooled buffers and the files that
-//! hold the directory's lock registered, everything the log does not need is forbidden, and only
-//! then it is enabled.
+//! Set-up: create the ring disabled, probe its operations, register the pooled buffers and the
+//! files that hold the directory's lock, forbid everything the log does not need, and only then
+//! enable it.
 //!
 //! Invariants:
 //! - an operation owns its file and its buffer until all its completions have been seen; dropping
 //!   the log waits for them, and leaves both to the kernel if they do not come;
 //! - the kernel holds the lock until the last operation has ended, because the ring has the lock's
 //!   files registered ([`Hold`]): however the process ends, and even if the kernel stops to talk
-//!   to it. The lock is released by this process only when no operation can be left;
-//! - completions are collected first and judged afterwards, by [`crate::outcome`] alone;
+//!   to it. This process releases the lock only when no operation can be left;
+//! - a waiter collects completions first; then [`crate::outcome`] alone judges them;
 //! - the completion queue cannot overflow: it holds all completions of [`WRITES_IN_FLIGHT_MAX`]
 //!   writes, and no more are let in;
-//! - a linked pair whose halves reach the kernel in different submissions is not trusted.
+//! - a linked pair whose halves reach the kernel in different submissions counts as unlinked.
 //!
-//! Any thread may submit and any other may wait, one at a time. Hence no SINGLE_ISSUER, and none
-//! of COOP_TASKRUN: completions are posted by the thread that *submitted*, and so is the flush
-//! that follows a linked write. By default the kernel interrupts that thread for it wherever it is.
-//! With COOP_TASKRUN it would wait until that thread next enters the kernel by itself; but
-//! a leader that copies records meanwhile does not, so its flush would start late, and a successor
-//! that waits for the completion would sleep for as long. Should the submitting thread exit, the
-//! kernel cancels what it has not begun (a linked flush, say), and the group is finished by system
-//! calls.
+//! Any thread may submit and any other may wait, one at a time. Hence no SINGLE_ISSUER, and none of
+//! COOP_TASKRUN: completions are posted by the thread that *submitted*, and so is the flush that
+//! follows a linked write. By default the kernel interrupts that thread for it wherever it is. With
+//! COOP_TASKRUN it would wait until that thread next enters the kernel by itself; but a leader that
+//! copies records meanwhile does not, so its flush would start late, and a successor that waits for
+//! the completion would sleep for as long. If the submitting thread exits, the kernel cancels what
+//! it has not begun (a linked flush, say), and a waiter finishes the group by system calls.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -51,9 +50,9 @@ const WRITE_BYTES_MAX: usize = 0x7fff_f000;
 const ENTER_GETEVENTS: u32 = 1;
 /// io_uring_register: forget the registered files.
 const UNREGISTER_FILES: u8 = 3;
-/// How long completions are looked for, all in all, when the kernel refuses to wait for them.
+/// How long a waiter looks for completions, all in all, when the kernel refuses to wait for them.
 const WATCH_PATIENCE: Duration = Duration::from_secs(30);
-/// The bit of `user_data` that tells a flush from a write; the ticket is above it.
+/// The bit of `user_data` that marks a flush; the ticket is above it.
 const FLUSH_BIT: u64 = 1;
 
 /// Group commits through io_uring.
@@ -67,9 +66,9 @@ pub struct RingLog {
     registered: bool,
     /// Whether the kernel still takes submissions.
     accepting: bool,
-    /// When completions are looked for no longer; set when the kernel refused to wait for them.
+    /// When waiters stop looking for completions; set when the kernel refused to wait for them.
     watch_end: Option<Instant>,
-    /// Whether an answer came that belongs to no operation: no answer is believed after it.
+    /// Whether an answer came that belongs to no operation: none counts after it.
     is_confused: bool,
     strategy: CommitStrategy,
     /// In the order of their tickets.
@@ -187,7 +186,7 @@ impl RingLog {
         if taken == 0 {
             operation.route = Route::ByHand;
         } else if taken < entries.len() as u32 {
-            // The flush stays behind for ever; the write is followed by one made by hand.
+            // The flush never reaches the kernel; one made by hand follows the write.
             operation.answers.split = true;
             operation.answers.flush = Some(-libc::ECANCELED);
         }
@@ -208,7 +207,7 @@ impl RingLog {
     }
 
     /// Enters the kernel until it has taken all entries; returns how many it took. Fewer than all
-    /// only if it refuses the rest for good.
+    /// only if it refuses the rest permanently.
     fn submit_all(&mut self, count: u32, operation: &mut Operation) -> u32 {
         let mut taken = 0;
         for attempt in 0..RETRY_COUNT_MAX {
@@ -389,8 +388,8 @@ impl LogWriter for RingLog {
 }
 
 impl RingLog {
-    /// Waits until every operation has ended. False if that cannot be known. Nothing new is begun:
-    /// what was to be done by hand is dropped, unacknowledged.
+    /// Waits until every operation has ended. False if that cannot be known. Begins nothing new:
+    /// drops, unacknowledged, what was to be done by hand.
     fn wait_for_all(&mut self) -> bool {
         loop {
             self.collect();
@@ -418,8 +417,8 @@ impl Drop for RingLog {
         if self.wait_for_all() {
             unregister_files(&self.ring);
         } else {
-            // The kernel may still read the buffers: they are given up, not freed. It releases the
-            // lock when it has ended the operations.
+            // The kernel may still read the buffers: give them up, do not free them. The kernel
+            // releases the lock when it has ended the operations.
             self.operations.append(&mut self.given_up);
             self.operations.drain(..).for_each(std::mem::forget);
             if let Some(hold) = &self.hold {

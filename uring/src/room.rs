@@ -1,8 +1,8 @@
 //! Room: what a file system has left, what the process may use, and which bytes of a file have
 //! space of their own.
 //!
-//! A limit is asked for before the kernel is: a process that makes a file longer than
-//! RLIMIT_FSIZE allows gets a signal that kills it.
+//! Writers ask for the limit before they ask the kernel for room: a process that makes a file
+//! longer than RLIMIT_FSIZE allows gets a signal that kills it.
 
 use std::fs::File;
 use std::io;

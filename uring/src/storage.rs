@@ -5,9 +5,9 @@
 //! faults.
 //!
 //! Paths are relative to the database directory, with `/` between their parts, and are never
-//! interpreted further. All offsets and lengths are in bytes. An entry that is something else than
-//! it should be, a symbolic link above all, is an error of kind `InvalidData`; nothing is changed
-//! then.
+//! interpreted further. All offsets and lengths are in bytes. An entry of another kind than
+//! expected, a symbolic link above all, is an error of kind `InvalidData`, and the call changes
+//! nothing.
 //!
 //! What an implementation promises about durability:
 //! 1. [`LogWriter::complete`] returns `Ok` for a write only when its bytes survive a loss of power.
@@ -15,7 +15,7 @@
 //!    every byte stored through a map of the same file before it was called.
 //! 3. A new, renamed or removed name is durable only after [`Storage::make_dir_durable`] of its
 //!    directory.
-//! 4. A failure is reported to the caller and never retried as if nothing had happened.
+//! 4. A failed call returns the error. No implementation repeats it as if nothing had happened.
 
 use std::fmt;
 use std::io;
@@ -61,16 +61,16 @@ pub trait Storage: Send + Sync + 'static {
     /// a process that was just killed may still be on its way to the device, and holds the lock.
     fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
 
-    /// Bytes that can still be allocated, as far as the file system knows.
+    /// Bytes that this process can still allocate, as far as the file system knows.
     fn free_bytes(&self) -> io::Result<u64>;
 
-    /// Maps a data file once, for its whole future: `reserve_bytes` of address space are set aside,
-    /// the file grows beneath them through [`DataMapWriter::grow`]. `chunk_bytes` (a power of two,
-    /// at least 64 KiB) divides it into chunks that are appended to independently. `readable` tells
-    /// for each chunk, from the first, how many of its bytes may be read from the start; chunks
-    /// beyond the slice have 0. Of what lies behind the last of them nothing is taken to have real
-    /// space until it was grown to: the file may be a copy with holes. `OutOfMemory` if there is
-    /// not so much address space.
+    /// Maps a data file once, for its whole future: the map reserves `reserve_bytes` of address
+    /// space, and the file grows beneath it through [`DataMapWriter::grow`]. `chunk_bytes` (a power
+    /// of two, at least 64 KiB) divides it into chunks, each with an end of its own. `readable`
+    /// says for each chunk, from the first, how many bytes from its start are readable; chunks
+    /// beyond the slice have 0. What lies behind the last of these has no real space until the file
+    /// has grown to it: it may be a copy with holes. `OutOfMemory` if there is not so much address
+    /// space.
     fn map(
         &self,
         file: &Self::File,
@@ -80,7 +80,7 @@ pub trait Storage: Send + Sync + 'static {
     ) -> io::Result<(Self::Map, Self::MapWriter)>;
 
     /// Sets up the path of group commits: a ring with `options.buffer_count` registered buffers, or
-    /// whatever the backend has instead.
+    /// what the backend has instead.
     ///
     /// If the directory is locked through this storage, the writer shares the lock: however the
     /// process ends, the directory stays locked until the last write that was given to this writer
@@ -131,18 +131,18 @@ pub trait StorageFile: Send + Sync + 'static {
     /// that a later write to the range needs no room. `StorageFull` when there is none,
     /// `FileTooLarge` if the process may not write so far; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Gives the content of `offset .. offset + len`, which lies in the file, up: it reads as zero,
-    /// and no earlier write to it, cached or failed, decides what becomes of later ones. Never
-    /// called on a file that is mapped. Not durable before `make_durable`: until then a crash may
+    /// Gives up the content of `offset .. offset + len`, which lies in the file: it reads as zero,
+    /// and no earlier write to it, cached or failed, decides what becomes of later ones. Callers do
+    /// not use it on a mapped file. Not durable before `make_durable`: until then a crash may
     /// bring any of the old content back.
     ///
     /// After a failed write-back some file systems take pages for written that never were, and
-    /// later flushes leave them out. This makes the kernel forget them. A file system that can
-    /// neither zero nor dig out a range keeps the content; there the call does nothing.
+    /// later flushes leave them out. This call makes the kernel forget such pages. A file system
+    /// that can neither zero nor dig out a range keeps the content; there the call does nothing.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
-    /// file. Where that cannot be found out it is taken to be so.
+    /// file. True where the file system does not say.
     fn is_whole(&self) -> io::Result<bool>;
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
     /// buffer's address, its length and `offset` are multiples of the block size.
@@ -223,7 +223,8 @@ pub struct GroupWrite<F> {
     /// Where in it, a multiple of the block size.
     pub offset: u64,
     /// The bytes: `buffer[start .. start + len]`, both multiples of the block size. Shared, because
-    /// the owner goes on reading them while the kernel does; nobody can write to a shared buffer.
+    /// the owner goes on reading them while the kernel does; no thread can write to a shared
+    /// buffer.
     pub buffer: Arc<AlignedBuffer>,
     /// First byte of the buffer to write.
     pub start: usize,
@@ -253,12 +254,13 @@ pub trait LogWriter: Send + 'static {
     /// last and are large enough, else a new one. The caller keeps and reuses it; registered
     /// buffers stay registered.
     fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuffer>;
-    /// Starts a write, which is durable when it completes, and returns its ticket. The writer holds its clone of the buffer until
-    /// [`LogWriter::complete`] returns it. On error nothing was started.
+    /// Starts a write, which is durable when it completes, and returns its ticket. The writer holds
+    /// its clone of the buffer until [`LogWriter::complete`] returns it. On error nothing was
+    /// started.
     fn submit(&mut self, write: GroupWrite<Self::File>) -> io::Result<u64>;
     /// Waits until one submitted write has completed. `None` if nothing is in flight.
     fn complete(&mut self) -> Option<GroupDone>;
-    /// How many writes and how many cache flushes have been asked of the device so far.
+    /// How many writes and cache flushes this writer has asked the device for so far.
     fn counters(&self) -> LogCounters;
     /// The strategy in use.
     fn strategy(&self) -> CommitStrategy;
@@ -266,7 +268,7 @@ pub trait LogWriter: Send + 'static {
     fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()>;
 }
 
-/// Work that a [`LogWriter`] has asked of the device.
+/// Work that a [`LogWriter`] has asked the device for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogCounters {
     /// Write operations.

@@ -2,10 +2,10 @@
 //! rings.
 //!
 //! One `pwritev2` with RWF_DSYNC writes and flushes; where that is refused, `pwrite` and
-//! `fdatasync`. The calls are made in `complete`, which is where the caller is ready to wait.
+//! `fdatasync`. `complete` makes the calls, because there the caller is ready to wait.
 //!
-//! Invariant: a flush that failed is reported and not repeated. The kernel reports such a failure
-//! once; a second flush could say "fine" of bytes that are lost.
+//! Invariant: `complete` returns the failure of a flush and repeats no flush. The kernel reports
+//! such a failure once; a second flush could succeed although the bytes are lost.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,7 +1,7 @@
 //! [`System`]: the [`Storage`] of a real directory.
 //!
 //! Invariants:
-//! - which backend is used is decided once, at [`System::open`], and told in [`Storage::facts`];
+//! - [`System::open`] chooses the backend, once, and [`Storage::facts`] names it;
 //! - a file opened as direct is direct wherever [`Facts::direct`] says so; elsewhere the same calls
 //!   go through the page cache, and durability comes from the same flushes.
 
@@ -32,7 +32,7 @@ use crate::syscalls::SyscallLog;
 /// Which way to the kernel [`System::open`] takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendChoice {
-    /// io_uring if the kernel allows it, plain system calls if not ([`Facts::warning`] tells why).
+    /// io_uring if the kernel allows it, plain system calls if not ([`Facts::warning`] says why).
     #[default]
     Auto,
     /// io_uring or nothing.
@@ -215,7 +215,7 @@ impl Storage for System {
         let hold = self.hold().upgrade();
         match RingLog::new(pool, options.strategy, hold) {
             Ok(log) => Ok(SystemLog::Ring(Box::new(log))),
-            // Allowed at open, refused now: limits of the process may have been reached since.
+            // Allowed at open, refused now: the process may have reached a limit since.
             Err(_) if self.choice == BackendChoice::Auto => {
                 let pool = BufferPool::new(options, self.facts.block_bytes)?;
                 Ok(SystemLog::Syscalls(SyscallLog::new(pool)))

@@ -1,7 +1,6 @@
 //! Ways to take things away from a process, or to double it, for tests of what happens then.
 //!
-//! What is taken away cannot be given back and is taken from the whole process: do so in a child
-//! made for the purpose.
+//! A process loses it as a whole and never gets it back: do so in a child made for the purpose.
 
 use std::io;
 

@@ -16,7 +16,7 @@ use uarr_uring::{
     SystemOptions,
 };
 
-/// Tells a child which test it is to play in; its value is the directory to use.
+/// Says to a child which test it is to play in; its value is the directory to use.
 const CHILD: &str = "UARR_URING_TEST_DIRECTORY";
 const BLOCK: usize = 4096;
 
@@ -127,11 +127,11 @@ fn a_ring_that_is_taken_away_is_replaced_by_plain_calls() {
 }
 
 /// What sandboxes do after a start: calls to io_uring are forbidden, while operations are at the
-/// device. They end well all the same, and their buffers are nobody else's until then.
+/// device. They end well all the same, and no other user gets their buffers until then.
 #[test]
-fn a_ring_that_is_taken_away_while_writes_fly_still_tells_how_they_ended() {
+fn a_ring_that_is_taken_away_while_writes_fly_still_reports_how_they_ended() {
     in_child(
-        "a_ring_that_is_taken_away_while_writes_fly_still_tells_how_they_ended",
+        "a_ring_that_is_taken_away_while_writes_fly_still_reports_how_they_ended",
         |directory| {
             let system = open(directory, BackendChoice::Ring).unwrap();
             let lock = system.lock("LOCK", Duration::ZERO).unwrap();
@@ -234,7 +234,7 @@ fn a_write_that_cannot_be_finished_is_an_error() {
 }
 
 /// From now on this process may lock no more memory than this. The superuser may in spite of the
-/// limit, so it becomes somebody else.
+/// limit, so it becomes another user.
 fn limit_locked_memory(bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     // SAFETY: `limit` outlives the call, which only reads it.
@@ -309,12 +309,12 @@ fn ring_of(child: &Child) -> OwnedFd {
     // SAFETY: this call takes numbers only.
     let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
     assert!(process >= 0, "{}", io::Error::last_os_error());
-    // SAFETY: the descriptor was opened just now and belongs to nobody else.
+    // SAFETY: the descriptor was opened just now and has no other owner.
     let process = unsafe { OwnedFd::from_raw_fd(process) };
     // SAFETY: this call takes numbers only; `process` is open for the whole call.
     let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), ring, 0) } as i32;
     assert!(copy >= 0, "{}", io::Error::last_os_error());
-    // SAFETY: the descriptor was opened just now and belongs to nobody else.
+    // SAFETY: the descriptor was opened just now and has no other owner.
     unsafe { OwnedFd::from_raw_fd(copy) }
 }
 

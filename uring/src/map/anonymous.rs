@@ -33,7 +33,7 @@ impl AnonymousFile {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: `fd` was made just now, is valid, and belongs to nobody else.
+        // SAFETY: `fd` was made just now, is valid, and has no other owner.
         let file = unsafe { File::from_raw_fd(fd) };
         Ok(Self { file, file_bytes: 0, marks: None })
     }
@@ -70,8 +70,8 @@ impl AnonymousFile {
         Ok(())
     }
 
-    /// Maps the file. `ResourceBusy` while an earlier map of it lives, `InvalidInput` if the options
-    /// do not fit the file.
+    /// Maps the file. `ResourceBusy` while an earlier map of it lives, `InvalidInput` if the
+    /// options do not fit the file.
     pub fn map(
         &mut self,
         options: MapOptions,

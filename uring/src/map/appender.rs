@@ -16,8 +16,8 @@ pub struct Appender {
     writable: bool,
 }
 
-/// Maps `file`. The caller sees to it that the file really has `options.file_bytes` bytes and is
-/// not truncated below those that were allocated while the map lives.
+/// Maps `file`. The caller makes sure that the file really has `options.file_bytes` bytes, and
+/// stays at least as long as what was allocated while the map lives.
 pub(crate) fn map_file(
     file: &File,
     options: MapOptions,
@@ -41,7 +41,7 @@ impl Appender {
         self.mapping.allocated_bytes()
     }
 
-    /// Tells that the file now has `bytes` bytes of real space. The caller has seen to it.
+    /// Notes that the file now has `bytes` bytes of real space; the caller has made sure of it.
     pub fn set_allocated_bytes(&mut self, bytes: u64) {
         self.mapping.set_allocated_bytes(bytes);
     }

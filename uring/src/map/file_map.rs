@@ -31,8 +31,9 @@ impl FileMap {
         // the allocated file, which lies inside the mapping; so the offset is in bounds of it, and
         // the mapping lives as long as `self`.
         let start = unsafe { self.base.0.add(address as usize) };
-        // SAFETY: the bytes are mapped and backed by the file (5. of [`super`]), initialised (every byte
-        // of a file is), complete (3.), and never written again while `self` lives (1., 2., 4.).
+        // SAFETY: the bytes are mapped and backed by the file (5. of [`super`]), initialised (every
+        // byte of a file is), complete (3.), and never written again while `self` lives (1., 2.,
+        // 4.).
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 

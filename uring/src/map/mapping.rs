@@ -25,10 +25,10 @@ pub(super) struct Mapping {
 #[derive(Clone, Copy)]
 pub(super) struct Base(pub *mut u8);
 
-// SAFETY: a plain address of memory that is not tied to a thread; whoever holds a `Base` holds the
+// SAFETY: a plain address of memory that is not tied to a thread; the holder of a `Base` holds the
 // mapping too.
 unsafe impl Send for Base {}
-// SAFETY: as above; what may be done at the address is decided by the holders.
+// SAFETY: as above; the holders decide what may be done at the address.
 unsafe impl Sync for Base {}
 
 /// End of the last byte that may be read at birth.
@@ -83,9 +83,10 @@ impl Mapping {
         self.allocated_bytes.store(bytes, Ordering::Release);
     }
 
-    /// See [`crate::DataMap::prefault`]. Pages that hold a published byte are left alone, so that a page
-    /// which is on the device already does not become dirty again. The kernel changes no byte of
-    /// them, so the appender need not wait; where it overtakes, its own fault waits for the page.
+    /// See [`crate::DataMap::prefault`]. Pages that hold a published byte are left alone, so that a
+    /// page which is on the device already does not become dirty again. The kernel changes no byte
+    /// of them, so the appender need not wait; where it overtakes, its own fault waits for the
+    /// page.
     pub fn prefault(&self, address: u64, len: u64) {
         if !self.prefaults {
             return;

@@ -20,13 +20,15 @@
 //!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
 //! 4. Watermarks only grow. The map and its watermarks live as long as any [`FileMap`].
 //! 5. Published bytes lie inside the file: watermarks are checked against its length, the map is
-//!    longer than the file only above it, and no file is ever truncated ([`crate::SystemFile`] has
-//!    no call for it; growth that fails gives back only what it took itself). Bytes that are written have real space of their own before: what is
-//!    readable at birth is not written, and all else is allocated first, also where the file is
-//!    long enough, since a copy may have holes or share its space. So no access ends in SIGBUS.
+//!    longer than the file only above it, and nothing truncates a file ([`crate::SystemFile`] has
+//!    no call for it; growth that fails gives back only what it took itself). Before the appender
+//!    writes bytes, they have real space of their own: it does not write what is readable at birth,
+//!    and all else is allocated first, even where the file is long enough, since a copy may have
+//!    holes or share its space. So no access ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
 //!    published bytes. What remains is another handle, or another process that ignores the
-//!    directory's lock: as with every map of a file, that is left to the owner of the directory.
+//!    directory's lock: as with every map of a file, keeping those away is up to the owner of the
+//!    directory.
 //!
 //! A read error of the device under a mapped page kills the process with SIGBUS, as with every map.
 //!

@@ -29,6 +29,7 @@
 //! | `faults` | which calls are to fail |
 //! | `power` | when the disk dies, and the trace of all calls |
 //! | `lies` | how it breaks its promises |
+//! | `refuse` | what is taken away from a whole process, and a process doubled |
 
 #![forbid(unsafe_code)]
 
@@ -43,6 +44,7 @@ mod names;
 mod power;
 mod process;
 mod random;
+pub mod refuse;
 
 use std::fmt;
 use std::io;

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use uarr::inspect::Inspector;
 use uarr::{BackendChoice, Db, Error, ErrorKind};
+use uarr_disk_sim::refuse::in_fork;
 use uarr_tests::{scratch, small};
-use uarr_uring::testing::in_fork;
 
 #[track_caller]
 fn check<T>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {

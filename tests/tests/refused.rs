@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use uarr::{Backend, BackendChoice, CommitPath, CommitStrategy, Db, ErrorKind};
+use uarr_disk_sim::refuse::deny_io_uring_for_this_process;
 use uarr_tests::{scratch, small};
-use uarr_uring::testing::deny_io_uring_for_this_process;
 
 /// In a child: the directory to use.
 const CHILD: &str = "UARR_REFUSED_CHILD";

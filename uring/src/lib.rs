@@ -9,7 +9,7 @@
 //! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
 //! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`, `outcome`
 //! (what completions mean) and `refusal` (why there is no ring). `futex` is a word to sleep on,
-//! `error` names files, `testing` takes things away from a process.
+//! `error` names files, `fork` doubles the process of a test.
 //!
 //! Invariants of this crate:
 //! - it has never heard of a record, a log position or a key;
@@ -21,6 +21,7 @@ mod device;
 mod directory;
 mod error;
 mod file;
+mod fork;
 mod futex;
 mod holder;
 mod lock;
@@ -34,7 +35,6 @@ mod room;
 mod storage;
 mod syscalls;
 mod system;
-pub mod testing;
 
 pub use buffer::{AlignedBuffer, PAGE_BYTES};
 pub use file::SystemFile;
@@ -55,6 +55,7 @@ pub use system::{BackendChoice, System, SystemLog, SystemMapWriter, SystemOption
 #[doc(hidden)]
 pub mod parts {
     pub use crate::error::{invalid_input, with_path};
+    pub use crate::fork::in_fork;
     pub use crate::map::{AnonymousFile, Appender, MapOptions, Watermarks};
     pub use crate::outcome::{Answers, Route, Verdict, judge};
     pub use crate::pool::BufferPool;

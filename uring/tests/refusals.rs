@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use uarr_uring::testing::{deny_io_uring_for_this_process, in_fork};
+use uarr_disk_sim::refuse::{deny_io_uring_for_this_process, in_fork};
 use uarr_uring::{
     AlignedBuffer, Backend, BackendChoice, CommitStrategy, GroupDone, GroupWrite, Holder,
     LockError, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System, SystemFile,

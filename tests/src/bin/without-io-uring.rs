@@ -9,7 +9,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use uarr_uring::testing::deny_io_uring_for_this_process;
+use uarr_disk_sim::refuse::deny_io_uring_for_this_process;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);

@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 
 FUZZ_COUNT ?= 200000
 
-.PHONY: bench setup test test-refused fuzz disk coverage sanitize fmt lint doc clean
+.PHONY: bench setup test test-refused tidy assertions fuzz disk coverage sanitize fmt lint doc clean
 
 bench:
 	@CARGO=$(CARGO) scripts/bench $(BENCH_DIR) $(BENCH_ARGS)
@@ -15,6 +15,15 @@ bench:
 test: setup fmt lint doc
 	$(CARGO) test --workspace --exclude uarr-bench-peers
 	$(MAKE) test-refused
+
+# The fences of the house alone, which `test` runs too: floors, circles of files (printed), rules
+# and their citations, words, sizes.
+tidy:
+	$(CARGO) test -p uarr-tests --test tidy -- --nocapture
+
+# Assertions per function, by file, room and crate.
+assertions:
+	$(CARGO) run --quiet -p uarr-tests --bin assertions
 
 # Everything that reaches the kernel once more, where io_uring is refused as containers do it. Damage is
 # found on a disk in memory, which has no ring; `real_disk` has plain system calls among its cases; the other skipped

@@ -15,6 +15,7 @@ pub mod files;
 pub mod history;
 pub mod seal;
 pub mod sim;
+pub mod tidy;
 
 use std::path::Path;
 

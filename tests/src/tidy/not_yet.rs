@@ -1,0 +1,168 @@
+//! What the checks may still find: everything listed here is to go, and nothing is to come.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CHECKS, Tree};
+
+/// A check, the place of its findings, and the sum of their amounts at most.
+pub type Allowed<'a> = (&'a str, &'a str, usize);
+
+/// The list, which only shrinks: an entry that is not needed any more must be struck.
+pub const NOT_YET: &[Allowed<'static>] = &[
+    ("circle", "bench-harness", 9),
+    ("circle", "disk-sim", 7),
+    ("circle", "engine", 5),
+    ("circle", "layout", 17),
+    ("circle", "tests", 5),
+    ("rule", "docs/FORMAT.md", 73),
+    ("glossary", "bench-harness/src/commit.rs", 1),
+    ("glossary", "bench-harness/src/commit/parts.rs", 1),
+    ("glossary", "bench-harness/src/lib.rs", 1),
+    ("glossary", "bench-harness/src/main.rs", 1),
+    ("glossary", "bench-harness/src/read.rs", 1),
+    ("glossary", "bench-harness/src/turns.rs", 1),
+    ("glossary", "disk-sim/src/content.rs", 1),
+    ("glossary", "disk-sim/src/image.rs", 2),
+    ("glossary", "disk-sim/src/lib.rs", 1),
+    ("glossary", "disk-sim/src/loss.rs", 1),
+    ("glossary", "disk-sim/src/process.rs", 1),
+    ("glossary", "engine/src/api/ingest.rs", 1),
+    ("glossary", "engine/src/commit/ahead.rs", 1),
+    ("glossary", "engine/src/commit/in_turn.rs", 1),
+    ("glossary", "engine/src/commit/patched.rs", 1),
+    ("glossary", "engine/src/commit/stage.rs", 1),
+    ("glossary", "engine/src/commit/turns.rs", 1),
+    ("glossary", "engine/src/data/verified.rs", 1),
+    ("glossary", "engine/src/log/segments.rs", 1),
+    ("glossary", "engine/src/log/zeros.rs", 1),
+    ("glossary", "engine/src/recovery/relog.rs", 1),
+    ("glossary", "uring/src/file.rs", 1),
+    ("line", "bench-harness/peers/src/lmdb.rs", 1),
+    ("line", "bench-harness/src/commit.rs", 4),
+    ("line", "bench-harness/src/main.rs", 1),
+    ("line", "bench-harness/src/page.rs", 3),
+    ("line", "bench-harness/tests/setup.rs", 1),
+    ("line", "cli/src/doctor.rs", 6),
+    ("line", "cli/src/exit.rs", 1),
+    ("line", "cli/src/failure.rs", 1),
+    ("line", "cli/src/import.rs", 2),
+    ("line", "cli/src/log_dump.rs", 1),
+    ("line", "cli/src/packs.rs", 1),
+    ("line", "cli/src/record.rs", 1),
+    ("line", "cli/src/repair.rs", 2),
+    ("line", "cli/tests/suite/fuzz.rs", 3),
+    ("line", "disk-sim/src/content.rs", 2),
+    ("line", "disk-sim/src/process.rs", 1),
+    ("line", "engine/src/api/db.rs", 1),
+    ("line", "engine/src/commit/admission.rs", 2),
+    ("line", "engine/src/commit/patched.rs", 2),
+    ("line", "engine/src/data/key_index.rs", 2),
+    ("line", "engine/src/log/reader.rs", 2),
+    ("line", "engine/src/log/writer.rs", 1),
+    ("line", "engine/src/options.rs", 3),
+    ("line", "engine/src/recovery/create.rs", 1),
+    ("line", "engine/src/recovery/recover.rs", 1),
+    ("line", "engine/src/recovery/relog.rs", 1),
+    ("line", "engine/src/recovery/replay.rs", 1),
+    ("line", "index/src/bytes/ordered/word.rs", 1),
+    ("line", "index/src/shape/edge.rs", 1),
+    ("line", "index/src/shape/grow.rs", 1),
+    ("line", "layout/src/group.rs", 1),
+    ("line", "layout/src/image.rs", 1),
+    ("line", "layout/src/lib.rs", 1),
+    ("line", "tests/src/sim/mod.rs", 1),
+    ("line", "tests/src/sim/model.rs", 1),
+    ("line", "tests/src/sim/switches.rs", 1),
+    ("line", "tests/tests/hostile.rs", 1),
+    ("line", "tests/tests/kill.rs", 1),
+    ("line", "tests/tests/model.rs", 1),
+    ("line", "tests/tests/sim.rs", 1),
+    ("line", "uring/src/directory.rs", 1),
+    ("line", "uring/src/error.rs", 2),
+    ("line", "uring/src/holder.rs", 1),
+    ("line", "uring/src/lib.rs", 1),
+    ("line", "uring/src/map/anonymous.rs", 1),
+    ("line", "uring/src/map/file_map.rs", 1),
+    ("line", "uring/src/map/mapping.rs", 1),
+    ("line", "uring/src/map/mod.rs", 1),
+    ("line", "uring/src/outcome.rs", 1),
+    ("line", "uring/src/storage.rs", 1),
+    ("unsafe", "bench-harness/peers/src/lmdb.rs", 1),
+    ("unsafe", "index/benches/bars.rs", 1),
+    ("unsafe", "index/src/bytes/ordered/change.rs", 1),
+    ("unsafe", "index/src/bytes/ordered/mod.rs", 1),
+    ("unsafe", "index/src/bytes/ordered/word.rs", 1),
+    ("unsafe", "index/src/huge.rs", 1),
+    ("unsafe", "index/src/leaf/leaf.rs", 1),
+    ("unsafe", "index/src/node/inner.rs", 1),
+    ("unsafe", "index/src/node/unlink.rs", 1),
+    ("unsafe", "index/src/prefetch.rs", 1),
+    ("unsafe", "index/src/shape/grow.rs", 1),
+    ("unsafe", "index/src/shape/place.rs", 1),
+    ("unsafe", "index/src/shape/rebalance.rs", 1),
+    ("unsafe", "index/src/shape/reshape.rs", 1),
+    ("unsafe", "index/src/shape/survey.rs", 1),
+    ("unsafe", "index/src/shape/verify.rs", 1),
+    ("unsafe", "index/src/tree.rs", 1),
+    ("unsafe", "index/tests/held_up.rs", 1),
+    ("unsafe", "uring/src/buffer.rs", 1),
+    ("unsafe", "uring/src/device.rs", 1),
+    ("unsafe", "uring/src/directory.rs", 1),
+    ("unsafe", "uring/src/file.rs", 1),
+    ("unsafe", "uring/src/futex.rs", 1),
+    ("unsafe", "uring/src/holder.rs", 1),
+    ("unsafe", "uring/src/map/anonymous.rs", 1),
+    ("unsafe", "uring/src/map/appender.rs", 1),
+    ("unsafe", "uring/src/map/file_map.rs", 1),
+    ("unsafe", "uring/src/map/mapping.rs", 1),
+    ("unsafe", "uring/src/map/watermarks.rs", 1),
+    ("unsafe", "uring/src/ring.rs", 1),
+    ("unsafe", "uring/src/room.rs", 1),
+    ("unsafe", "uring/src/syscalls.rs", 1),
+    ("unsafe", "uring/src/testing.rs", 1),
+    ("unsafe", "uring/tests/refusals.rs", 1),
+    ("file", "disk-sim/src/content.rs", 518),
+    ("file", "disk-sim/src/lib.rs", 564),
+    ("file", "engine/src/rescue/inspect.rs", 556),
+    ("file", "engine/src/rescue/repair.rs", 537),
+    ("file", "layout/src/uarr/encode.rs", 659),
+    ("file", "layout/src/uarr/read.rs", 556),
+    ("file", "layout/src/uarr/value.rs", 527),
+    ("file", "uring/src/ring.rs", 544),
+    ("function", "engine/src/commit/admission.rs", 73),
+    ("name", "engine/src/api/db.rs", 1),
+    ("name", "engine/src/commit/patched.rs", 1),
+    ("name", "engine/src/rescue/inspect.rs", 5),
+    ("name", "engine/src/rescue/repair.rs", 1),
+];
+
+/// Runs every check over `tree`; what is wrong beside `allowed`, one finding a line.
+pub fn verdict(tree: &Tree, allowed: &[Allowed<'_>]) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut left: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for &(check, place, amount) in allowed {
+        if left.insert((check, place), amount).is_some() {
+            said.push(format!("not_yet.rs lists [{check}] of {place} twice"));
+        }
+    }
+    for &(check, run) in CHECKS {
+        let findings = run(tree);
+        let places: BTreeSet<&str> = findings.iter().map(|finding| &*finding.place).collect();
+        for place in places {
+            let here = || findings.iter().filter(|finding| finding.place == place);
+            let amount: usize = here().map(|finding| finding.amount).sum();
+            let entry = left.keys().find(|entry| **entry == (check, place)).copied();
+            let may = entry.and_then(|entry| left.remove(&entry));
+            if amount > may.unwrap_or(0) {
+                said.extend(here().map(|finding| format!("[{check}] {finding}")));
+            }
+            if let Some(may) = may.filter(|may| amount > *may) {
+                said.push(format!("[{check}] {place}: {amount}, not_yet.rs allows {may}"));
+            }
+        }
+    }
+    for (check, place) in left.into_keys() {
+        said.push(format!("not_yet.rs: [{check}] of {place} is mended: strike the entry"));
+    }
+    said
+}

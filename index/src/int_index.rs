@@ -63,10 +63,10 @@ impl IntIndex {
         self.writer.lock().expect("a writer that panicked may have left a leaf half changed")
     }
 
-    /// The payload of `key`. Pins an epoch; callers with many lookups hold an [`epoch pin`]
+    /// The payload of `key`. Enters an epoch; callers with many lookups hold an [`Epoch`]
     /// themselves, which makes the inner one nearly free, or use [`IntIndex::get_many`].
     ///
-    /// [`epoch pin`]: crate::pin
+    /// [`Epoch`]: crate::Epoch
     #[inline]
     pub fn get(&self, key: u64) -> Option<u64> {
         self.tree.get(key, &epoch::pin())

@@ -13,12 +13,14 @@
 //! Map of the modules, each using only those that come later: `bytes` and `int_index` are what
 //! callers use, `stats` what they may know. `shape` builds the tree, changes and checks it; `tree`
 //! reads it; `node` has inner nodes and the words that lead to nodes; `leaf` has leaves, what
-//! predicts a slot in them and what lays entries out. `huge` is where slots live; `life` notices a
-//! node that is used too late; `sync` has the atomics, `prefetch` a hint to the processor.
+//! predicts a slot in them and what lays entries out. `huge` is where nodes lie; `life` notices a
+//! node that is used too late; `sync` has the atomics, `prefetch` a hint to the processor. `epoch`
+//! is for callers with many lookups.
 
 #![allow(unexpected_cfgs, reason = "`loom` is set by hand to model-check the leaf protocol")]
 
 mod bytes;
+mod epoch;
 mod huge;
 mod int_index;
 mod leaf;
@@ -35,19 +37,7 @@ mod sync;
 mod tree;
 
 pub use bytes::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
+pub use epoch::Epoch;
 pub use huge::prepare_memory;
 pub use int_index::IntIndex;
 pub use stats::IndexStats;
-
-/// Keeps everything that this thread reads from any index allocated until it is dropped. Reads
-/// under a pin cost less each, and memory of replaced nodes waits meanwhile: hold it for a request
-/// or a batch, not for a session.
-#[must_use]
-pub fn pin() -> Pin {
-    Pin { _guard: crossbeam_epoch::pin() }
-}
-
-/// See [`pin`].
-pub struct Pin {
-    _guard: crossbeam_epoch::Guard,
-}

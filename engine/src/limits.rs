@@ -19,7 +19,7 @@ pub(crate) const BUFFER_COUNT: usize = 8;
 /// Most bytes of keys and values that one batch may hold.
 pub const BATCH_BYTES_MAX: usize = 1 << 30;
 /// Most keys that the index is asked for at once: as many as have their cache misses overlap.
-pub(crate) const TOGETHER_MAX: usize = 16;
+pub(crate) const TOGETHER_MAX: usize = uarr_index::LOOKUPS_TOGETHER;
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.

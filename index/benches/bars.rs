@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource, Memory};
 
 #[allow(dead_code, reason = "tests use another part")]
 #[path = "../tests/suite/keys.rs"]
@@ -22,8 +22,8 @@ const SCAN_LEN: usize = 100;
 
 /// What both structures offer to the phases below.
 trait Map {
-    fn load(entries: &[(u64, u64)]) -> Self;
-    fn empty() -> Self;
+    fn load(memory: &Memory, entries: &[(u64, u64)]) -> Self;
+    fn empty(memory: &Memory) -> Self;
     fn find(&self, key: u64) -> Option<u64>;
     fn put(&mut self, key: u64, payload: u64);
     fn take(&mut self, key: u64) -> Option<u64>;
@@ -31,12 +31,12 @@ trait Map {
 }
 
 impl Map for IntIndex {
-    fn load(entries: &[(u64, u64)]) -> Self {
-        Self::from_sorted(entries)
+    fn load(memory: &Memory, entries: &[(u64, u64)]) -> Self {
+        Self::from_sorted(memory, entries)
     }
 
-    fn empty() -> Self {
-        Self::new()
+    fn empty(memory: &Memory) -> Self {
+        Self::new(memory)
     }
 
     fn find(&self, key: u64) -> Option<u64> {
@@ -59,11 +59,11 @@ impl Map for IntIndex {
 }
 
 impl Map for BTreeMap<u64, u64> {
-    fn load(entries: &[(u64, u64)]) -> Self {
+    fn load(_: &Memory, entries: &[(u64, u64)]) -> Self {
         entries.iter().copied().collect()
     }
 
-    fn empty() -> Self {
+    fn empty(_: &Memory) -> Self {
         Self::new()
     }
 
@@ -108,15 +108,16 @@ fn median(mut pass: impl FnMut() -> Timed) -> Timed {
     passes[1]
 }
 
-/// The keys of one run.
+/// The keys of one run, and where their indexes lie.
 struct Work {
+    memory: Memory,
     sorted: Vec<(u64, u64)>,
     shuffled: Vec<u64>,
     absent: Vec<u64>,
 }
 
 impl Work {
-    fn new(set: &str, count: usize) -> Self {
+    fn new(memory: &Memory, set: &str, count: usize) -> Self {
         let keys = key_set(set, count, 1);
         let sorted: Vec<(u64, u64)> = keys.iter().map(|&key| (key, key ^ 0x55)).collect();
         let mut shuffled = keys.clone();
@@ -127,7 +128,7 @@ impl Work {
             .map(|pair| pair[0] + (pair[1] - pair[0]) / 2)
             .collect();
         Random::new(3).shuffle(&mut absent);
-        Self { sorted, shuffled, absent }
+        Self { memory: memory.clone(), sorted, shuffled, absent }
     }
 }
 
@@ -159,11 +160,11 @@ fn phases<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
     rows.push((
         "bulk",
         timed(count, || {
-            built = Some(M::load(&work.sorted));
+            built = Some(M::load(&work.memory, &work.sorted));
             0
         }),
     ));
-    let map = built.take().unwrap_or_else(M::empty);
+    let map = built.take().unwrap_or_else(|| M::empty(&work.memory));
     rows.push(("hit", find_all(&map, &work.shuffled)));
     rows.push(("miss", find_all(&map, &work.absent)));
     rows.push(("chain", find_chain(&map, &work.shuffled)));
@@ -190,7 +191,7 @@ fn changes<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
     let (old, new) = work.shuffled.split_at(work.shuffled.len() / 2);
     let mut loaded: Vec<(u64, u64)> = old.iter().map(|&key| (key, key)).collect();
     loaded.sort_unstable();
-    let mut map = M::load(&loaded);
+    let mut map = M::load(&work.memory, &loaded);
     rows.push((
         "mixed",
         timed(new.len(), || {
@@ -202,7 +203,7 @@ fn changes<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
             sum
         }),
     ));
-    let mut map = M::load(&loaded);
+    let mut map = M::load(&work.memory, &loaded);
     rows.push((
         "insert",
         timed(new.len(), || {
@@ -224,7 +225,7 @@ fn changes<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
             new.iter().fold(0, |sum: u64, &key| sum.wrapping_add(map.take(key).unwrap_or(1)))
         }),
     ));
-    let mut map = M::load(&loaded);
+    let mut map = M::load(&work.memory, &loaded);
     let clock = (0..1000).map(|_| cpu_ns().abs_diff(cpu_ns())).min().unwrap_or(0);
     let mut each: Vec<u64> = Vec::with_capacity(new.len());
     for &key in new {
@@ -249,7 +250,7 @@ fn orders<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
         ["prepend", "pre max", "pre hit", "pre scan"],
     ];
     for (names, keys) in names.iter().zip([&ascending, &descending]) {
-        let mut map = M::empty();
+        let mut map = M::empty(&work.memory);
         let mut longest = 0;
         rows.push((
             names[0],
@@ -268,7 +269,7 @@ fn orders<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
                     .fold(0, |sum: u64, &key| sum.wrapping_add(map.sum_from(key, &mut buffer)))
             }),
         ));
-        let mut map = M::empty();
+        let mut map = M::empty(&work.memory);
         for &key in keys {
             let started = cpu_ns();
             map.put(key, key);
@@ -281,7 +282,7 @@ fn orders<M: Map>(work: &Work) -> Vec<(&'static str, Timed)> {
 
 /// Lookups in groups of 16, which only our index offers.
 fn find_many(work: &Work) -> Timed {
-    let index = IntIndex::from_sorted(&work.sorted);
+    let index = IntIndex::from_sorted(&work.memory, &work.sorted);
     median(|| {
         timed(work.shuffled.len(), || {
             let mut sum = 0u64;
@@ -293,8 +294,8 @@ fn find_many(work: &Work) -> Timed {
     })
 }
 
-fn report(set: &str, count: usize) {
-    let work = Work::new(set, count);
+fn report(memory: &Memory, set: &str, count: usize) {
+    let work = Work::new(memory, set, count);
     let ours = phases::<IntIndex>(&work);
     let theirs = phases::<BTreeMap<u64, u64>>(&work);
     println!("\n{set}, {} keys (ns; ours, BTreeMap, ratio)", work.sorted.len());
@@ -307,10 +308,13 @@ fn report(set: &str, count: usize) {
     assert!(many.1 == ours[1].1.1);
     println!("  {:10} {:10.1}", "hit x16", many.0);
     for (name, index) in [
-        ("loaded", IntIndex::from_sorted(&work.sorted)),
-        ("shuffled", filled(&work.shuffled)),
-        ("append", filled(&work.sorted.iter().map(|entry| entry.0).collect::<Vec<_>>())),
-        ("prepend", filled(&work.sorted.iter().rev().map(|entry| entry.0).collect::<Vec<_>>())),
+        ("loaded", IntIndex::from_sorted(&work.memory, &work.sorted)),
+        ("shuffled", filled(memory, &work.shuffled)),
+        ("append", filled(memory, &work.sorted.iter().map(|entry| entry.0).collect::<Vec<_>>())),
+        (
+            "prepend",
+            filled(memory, &work.sorted.iter().rev().map(|entry| entry.0).collect::<Vec<_>>()),
+        ),
     ] {
         let s = index.stats();
         println!(
@@ -343,13 +347,13 @@ impl KeySource for Records {
 }
 
 /// `user:%010d` in both byte structures: point reads, inserts, and iteration in order.
-fn report_bytes(count: usize) {
+fn report_bytes(memory: &Memory, count: usize) {
     let records =
         Records((0..count).map(|i| format!("user:{:010}", i * 7).into_bytes().into()).collect());
     let mut order: Vec<usize> = (0..count).collect();
     Random::new(5).shuffle(&mut order);
     let options = ByteIndexOptions { ordered: true, hash_seed: 1 };
-    let index = ByteIndex::new(options);
+    let index = ByteIndex::new(memory, options);
     let mut tree = BTreeMap::new();
     let inserts = [
         timed(count, || {
@@ -400,8 +404,8 @@ fn report_bytes(count: usize) {
     println!("  B/key: hash {:.1}, order {:.1}", per_key(stats.points.bytes), per_key(ordered));
 }
 
-fn filled(keys: &[u64]) -> IntIndex {
-    let index = IntIndex::new();
+fn filled(memory: &Memory, keys: &[u64]) -> IntIndex {
+    let index = IntIndex::new(memory);
     for &key in keys {
         index.insert(key, key);
     }
@@ -414,11 +418,13 @@ fn main() {
     let measuring = std::env::args().any(|argument| argument == "--bench");
     let default = if measuring { 1_000_000 } else { 2000 };
     let count = arguments.first().and_then(|count| count.parse().ok()).unwrap_or(default);
+    let memory = Memory::new();
     if measuring {
         // As the engine's keeper does.
-        std::thread::spawn(|| {
+        let memory = memory.clone();
+        std::thread::spawn(move || {
             loop {
-                if !uarr_index::prepare_memory() {
+                if !memory.prepare() {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
             }
@@ -427,10 +433,10 @@ fn main() {
     let chosen: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     for set in SETS {
         if chosen.is_empty() || chosen.contains(&set) {
-            report(set, count);
+            report(&memory, set, count);
         }
     }
     if chosen.is_empty() || chosen.contains(&"bytes") {
-        report_bytes(count);
+        report_bytes(&memory, count);
     }
 }

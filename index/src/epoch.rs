@@ -5,7 +5,7 @@
 /// request or a batch, not for a session.
 ///
 /// ```
-/// let index = uarr_index::IntIndex::new();
+/// let index = uarr_index::IntIndex::new(&uarr_index::Memory::new());
 /// index.insert(7, 70);
 /// let _epoch = uarr_index::Epoch::enter();
 /// assert_eq!((7..10).filter_map(|key| index.get(key)).sum::<u64>(), 70);

@@ -3,15 +3,15 @@
 //! A lookup goes to random places of some ten or hundred megabytes; with pages of 4 KiB nearly
 //! every step first walks the page tables. Nodes are therefore cut from regions of 2 MiB that the
 //! kernel is asked to back with one huge page each (`madvise(MADV_HUGEPAGE)`; refused, the regions
-//! are ordinary memory). One set of regions serves the process, because nodes are freed by
-//! whichever thread the epoch picks, possibly after their index is gone.
+//! are ordinary memory). Each node holds the [`Memory`] that it lies in, because the epoch frees it
+//! on any thread, possibly after its index is gone.
 //!
 //! Inside a region blocks are kept by a two-level segregated fit (crate `rlsf`): O(1). A region
 //! without a block in use goes back to the system, but one is kept, so that a leaf that comes and
 //! goes does not take its region along.
 //!
 //! The first touch of a region costs 0.4 ms, or several where a virtual machine has to fetch the
-//! memory from its host. `prepare_memory` lets a thread that may wait pay for it: it puts touched
+//! memory from its host. [`Memory::prepare`] lets a thread that may wait pay for it: it puts touched
 //! regions aside, the *spares*, which the next inserts that need one take.
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allocator_api2::alloc::{AllocError, Allocator, Global};
 use allocator_api2::boxed::Box as BoxIn;
@@ -32,6 +32,12 @@ const BLOCK_BYTES_MAX: usize = REGION_BYTES / 2;
 /// Regions that are kept ready.
 const SPARES_MAX: usize = 2;
 
+/// Up to here an index does without regions: the first touch of one may cost as much as opening a
+/// small database.
+const PLAIN_BYTES_MAX: usize = 256 << 10;
+
+const _: () = assert!(REGION_BYTES.is_power_of_two() && PLAIN_BYTES_MAX < REGION_BYTES);
+
 /// Steps in which memory is touched.
 const PAGE_BYTES: usize = 4096;
 
@@ -40,25 +46,59 @@ const REGION: Layout = match Layout::from_size_align(REGION_BYTES, REGION_BYTES)
     Err(_) => panic!("a region's size is a power of two"),
 };
 
-static REGIONS: Mutex<Regions> = Mutex::new(Regions::new());
-
 /// A node's memory.
-pub(crate) type HugeBox<T> = BoxIn<T, HugePages>;
+pub(crate) type HugeBox<T> = BoxIn<T, Memory>;
 
-/// Allocates nodes.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct HugePages;
+/// Where nodes of indexes lie. Clones are the same memory; it is given back when the last clone and
+/// the last node in it are gone.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<Regions>>);
 
-// SAFETY: blocks are handed out by the TLSF of a live region or by `Global`, which of the two being
-// decided by the layout alone; a block stays valid until it is deallocated, whichever copy of the
-// allocator (they have no state) does that; a region is freed only when none of its blocks is in
-// use.
-unsafe impl Allocator for HugePages {
+impl Memory {
+    /// Memory of its own for one index, or for some that grow together.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has memory ready for indexes that grow, so that no insert waits for the system to clear it.
+    /// Says whether there was something to do: then it took a millisecond or so, in which no other
+    /// thread waits for this one.
+    ///
+    /// For a thread in the background, which goes on calling while there is something to do: once
+    /// per 100,000 inserted integer keys keeps pace. Holds up to 4 MiB more than without, and none
+    /// while the indexes are small. Without such calls, inserts do the same themselves.
+    pub fn prepare(&self) -> bool {
+        if !self.regions().wants_spare() {
+            return false;
+        }
+        let Some(region) = Region::new() else { return false };
+        region.touch();
+        self.regions().keep_spare(region);
+        true
+    }
+
+    fn regions(&self) -> MutexGuard<'_, Regions> {
+        // Nothing in here leaves a region half changed, so a panic elsewhere does not matter.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// SAFETY: blocks are handed out by the TLSF of a live region or by `Global`; which of the two it
+// was is decided by whether the block lies in a region, and a block of `Global` lies in none, as
+// all of a region's bytes are its own. A block stays valid until it is deallocated, whichever clone
+// does that, because all clones have the same regions; a region is freed only when none of its
+// blocks is in use.
+unsafe impl Allocator for Memory {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        if !lies_in_region(layout) {
+        if !may_lie_in_region(layout) {
             return Global.allocate(layout);
         }
-        let block = regions().allocate(layout).ok_or(AllocError)?;
+        let mut regions = self.regions();
+        if regions.take_plain(layout.size()) {
+            drop(regions);
+            return Global.allocate(layout);
+        }
+        let block = regions.allocate(layout).ok_or(AllocError)?;
         Ok(NonNull::slice_from_raw_parts(block, layout.size()))
     }
 
@@ -69,44 +109,23 @@ unsafe impl Allocator for HugePages {
         unsafe {
             block.write_bytes(crate::life::FREED_BYTE, layout.size());
         }
-        if lies_in_region(layout) {
-            // SAFETY: the caller promises that the block came from `allocate` with this layout, so
-            // from a region, and is not used any more.
-            unsafe { regions().release(block, layout) };
-        } else {
-            // SAFETY: a block of this layout was allocated by `Global` in `allocate`; the caller
+        // SAFETY: the caller promises that the block came from `allocate` with this layout, and is
+        // not used any more.
+        let released =
+            may_lie_in_region(layout) && unsafe { self.regions().release(block, layout) };
+        if !released {
+            // SAFETY: the block lies in no region, so `allocate` took it from `Global`; the caller
             // promises the rest.
             unsafe { Global.deallocate(block, layout) };
         }
     }
 }
 
-/// Has memory ready for indexes that grow, so that no insert waits for the system to clear it. Says
-/// whether there was something to do: then it took a millisecond or so, in which nobody waits for
-/// this thread.
-///
-/// For a thread in the background of a process that has an index, which goes on calling while there
-/// is something to do: once per 100,000 inserted integer keys keeps pace. Holds 4 MiB of memory
-/// more than without. Without such calls, inserts do the same themselves.
-pub fn prepare_memory() -> bool {
-    if !regions().wants_spare() {
-        return false;
-    }
-    let Some(region) = Region::new() else { return false };
-    region.touch();
-    regions().keep_spare(region);
-    true
-}
-
-fn lies_in_region(layout: Layout) -> bool {
+fn may_lie_in_region(layout: Layout) -> bool {
     (1..=BLOCK_BYTES_MAX).contains(&layout.size()) && layout.align() <= BLOCK_BYTES_MAX / 2
 }
 
-fn regions() -> MutexGuard<'static, Regions> {
-    // Nothing in here leaves a region half changed, so a panic elsewhere does not matter.
-    REGIONS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
+#[derive(Default)]
 struct Regions {
     /// By address.
     all: BTreeMap<usize, Region>,
@@ -116,6 +135,8 @@ struct Regions {
     empty_count: usize,
     /// Regions that are in memory already and not yet among `all`.
     spares: Vec<Region>,
+    /// Bytes of blocks that might lie in regions, and do not.
+    plain_bytes: usize,
 }
 
 struct Region {
@@ -129,8 +150,14 @@ struct Region {
 unsafe impl Send for Region {}
 
 impl Regions {
-    const fn new() -> Self {
-        Self { all: BTreeMap::new(), roomy: BTreeSet::new(), empty_count: 0, spares: Vec::new() }
+    /// Notes a block of `bytes` that is to lie outside, if there is so little that a region would
+    /// be mostly empty. False if it is to lie in a region.
+    fn take_plain(&mut self, bytes: usize) -> bool {
+        let is_plain = self.all.is_empty() && self.plain_bytes + bytes <= PLAIN_BYTES_MAX;
+        if is_plain {
+            self.plain_bytes += bytes;
+        }
+        is_plain
     }
 
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
@@ -155,11 +182,18 @@ impl Regions {
         Some(block)
     }
 
+    /// Takes a block back. False, and the block noted as gone, if it does not lie in a region.
+    ///
     /// # Safety
-    /// The block was allocated here with this layout and is not used any more.
-    unsafe fn release(&mut self, block: NonNull<u8>, layout: Layout) {
+    /// The block was allocated or noted here with this layout and is not used any more.
+    unsafe fn release(&mut self, block: NonNull<u8>, layout: Layout) -> bool {
         let address = block.addr().get() & !(REGION_BYTES - 1);
-        let region = self.all.get_mut(&address).expect("blocks lie in regions");
+        let Some(region) = self.all.get_mut(&address) else {
+            assert!(self.plain_bytes >= layout.size(), "a block is given back once");
+            self.plain_bytes -= layout.size();
+            return false;
+        };
+        assert!(region.block_count > 0, "a block is given back once");
         // The TLSF's own words lie before the block: they are reached through the region's pointer,
         // not through that of a box, which may touch its content only.
         let block = region.start.with_addr(block.addr());
@@ -177,6 +211,7 @@ impl Regions {
                 self.keep_spare(region);
             }
         }
+        true
     }
 
     /// Whether there is an index, and too little for it when the regions it has are full.
@@ -249,7 +284,7 @@ mod tests {
 
     #[test]
     fn blocks_are_disjoint_and_regions_go_back() {
-        let mut regions = Regions::new();
+        let mut regions = Regions::default();
         let mut blocks = Vec::new();
         for round in 0..400 {
             let block = regions.allocate(layout(round)).unwrap();
@@ -287,8 +322,8 @@ mod tests {
 
     #[test]
     fn prepared_regions_are_used_before_new_ones() {
-        let mut regions = Regions::new();
-        assert!(!regions.wants_spare(), "without an index nobody needs memory");
+        let mut regions = Regions::default();
+        assert!(!regions.wants_spare(), "without an index no memory is needed");
         let block = regions.allocate(layout(1)).unwrap();
         let mut prepared = Vec::new();
         while regions.wants_spare() {
@@ -316,9 +351,57 @@ mod tests {
     #[test]
     fn very_large_blocks_are_served_elsewhere() {
         let layout = Layout::from_size_align(BLOCK_BYTES_MAX + 1, 8).unwrap();
-        assert!(!lies_in_region(layout));
-        let block = HugePages.allocate(layout).unwrap();
+        assert!(!may_lie_in_region(layout));
+        let memory = Memory::new();
+        let block = memory.allocate(layout).unwrap();
+        assert!(memory.regions().all.is_empty());
         // SAFETY: allocated above with this layout.
-        unsafe { HugePages.deallocate(block.cast(), layout) };
+        unsafe { memory.deallocate(block.cast(), layout) };
+    }
+
+    #[test]
+    fn small_indexes_do_without_regions() {
+        let memory = Memory::new();
+        let layout = Layout::from_size_align(PLAIN_BYTES_MAX / 4, 64).unwrap();
+        let blocks: Vec<_> = (0..6).map(|_| memory.allocate(layout).unwrap()).collect();
+        assert_eq!(memory.regions().plain_bytes, PLAIN_BYTES_MAX);
+        assert_eq!(memory.regions().all.len(), 1);
+        for (freed, block) in blocks.into_iter().enumerate() {
+            // SAFETY: allocated above with this layout, and not used any more.
+            unsafe { memory.deallocate(block.cast(), layout) };
+            let plain_count = 3usize.saturating_sub(freed);
+            assert_eq!(memory.regions().plain_bytes, plain_count * layout.size());
+        }
+        let regions = memory.regions();
+        assert_eq!((regions.all.len(), regions.empty_count), (1, 1));
+    }
+
+    /// Nodes are freed by the epoch, which other tests may hold back for a while.
+    #[test]
+    fn memory_goes_with_the_last_node() {
+        let memory = Memory::new();
+        let held = Arc::downgrade(&memory.0);
+        let index = crate::IntIndex::new(&memory);
+        (0..20_000).for_each(|key| assert!(index.insert(key * 7 % 20_000, key).is_none()));
+        assert!(!memory.regions().all.is_empty());
+        drop((memory, index));
+        let begun = std::time::Instant::now();
+        while held.upgrade().is_some() {
+            assert!(begun.elapsed().as_secs() < 60, "a node was not freed");
+            crossbeam_epoch::pin().flush();
+            std::thread::yield_now();
+        }
+    }
+
+    /// A lookup finds both in the first line of a leaf.
+    #[test]
+    fn a_box_has_address_and_length_before_its_memory() {
+        let mut slots = allocator_api2::vec::Vec::new_in(Memory::new());
+        slots.extend([1u64, 2, 3]);
+        let slots: HugeBox<[u64]> = slots.into_boxed_slice();
+        let words = std::ptr::from_ref(&slots).cast::<[usize; 2]>();
+        // SAFETY: a box is longer than two words, aligned as a word, and all of it is initialised.
+        let words = unsafe { *words };
+        assert_eq!(words, [slots.as_ptr().addr(), 3]);
     }
 }

@@ -13,7 +13,7 @@ use crossbeam_epoch as epoch;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::huge::HugeBox;
+use crate::huge::{HugeBox, Memory};
 use crate::leaf::{Growth, Inserted, Leaf, Model};
 use crate::node::{Child, Link, Node};
 
@@ -35,7 +35,7 @@ pub(crate) fn explore_switches(switches_max: usize, check: impl Fn() + Sync + Se
 
 /// Keys 10 and 20 in neighbouring slots, one free slot on either side.
 fn small_leaf() -> HugeBox<Leaf> {
-    let leaf = Leaf::empty((0, u64::MAX), 5, Model::constant(1), Growth::Within);
+    let leaf = Leaf::empty(&Memory::new(), (0, u64::MAX), 5, Model::constant(1), Growth::Within);
     assert_eq!(leaf.insert(10, 100), Inserted::Added);
     assert_eq!(leaf.insert(20, 200), Inserted::Added);
     leaf
@@ -61,7 +61,7 @@ fn loom_entries_that_are_moved_are_always_found() {
 fn loom_entries_are_found_beside_a_push_at_the_edge() {
     for (growth, keys, pushed) in [(Growth::Append, [10, 20], 30), (Growth::Prepend, [20, 10], 5)] {
         explore(move || {
-            let leaf = Leaf::empty((0, u64::MAX), 4, Model::constant(1), growth);
+            let leaf = Leaf::empty(&Memory::new(), (0, u64::MAX), 4, Model::constant(1), growth);
             for key in keys {
                 assert_eq!(leaf.insert(key, key * 10), Inserted::Added);
             }

@@ -38,6 +38,7 @@ mod tree;
 
 pub use bytes::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
 pub use epoch::Epoch;
-pub use huge::prepare_memory;
+pub use huge::Memory;
 pub use int_index::IntIndex;
 pub use stats::IndexStats;
+pub use tree::LOOKUPS_TOGETHER;

@@ -15,22 +15,26 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_epoch::Guard;
 
+use crate::huge::Memory;
 use crate::leaf::Leaf;
 use crate::node::{Child, Link, Node};
 use crate::prefetch::prefetch;
 
-/// Lookups that `get_many` has under way at a time.
-pub(crate) const LOOKUPS_IN_FLIGHT: usize = 16;
+/// Lookups that are under way at a time, so that their cache misses overlap: what callers with many
+/// keys best give at once.
+pub const LOOKUPS_TOGETHER: usize = 16;
 
-/// Root and length; everything else hangs below.
+/// Memory, root and length; everything else hangs below.
 pub(crate) struct Tree {
+    /// Where nodes go.
+    pub(crate) memory: Memory,
     pub(crate) root: Link,
     pub(crate) len: AtomicUsize,
 }
 
 impl Tree {
-    pub(crate) fn new(root: Child, len: usize) -> Self {
-        Self { root: Link::new(root), len: AtomicUsize::new(len) }
+    pub(crate) fn new(memory: &Memory, root: Child, len: usize) -> Self {
+        Self { memory: memory.clone(), root: Link::new(root), len: AtomicUsize::new(len) }
     }
 
     /// The leaf that answers for `key`, as long as the guard lives.
@@ -61,18 +65,18 @@ impl Tree {
         mut take: impl FnMut(usize, Option<u64>),
         guard: &Guard,
     ) {
-        for (group_index, keys) in keys.chunks(LOOKUPS_IN_FLIGHT).enumerate() {
+        for (group_index, keys) in keys.chunks(LOOKUPS_TOGETHER).enumerate() {
             let found = self.approach(keys, guard);
             for (index, (place, &key)) in found.iter().zip(keys).enumerate() {
                 let payload = place.and_then(|(leaf, at)| leaf.get_near(at, key));
-                take(group_index * LOOKUPS_IN_FLIGHT + index, payload);
+                take(group_index * LOOKUPS_TOGETHER + index, payload);
             }
         }
     }
 
     /// Fetches what lookups and updates of all keys will touch.
     pub(crate) fn prefetch(&self, keys: &[u64], guard: &Guard) {
-        for keys in keys.chunks(LOOKUPS_IN_FLIGHT) {
+        for keys in keys.chunks(LOOKUPS_TOGETHER) {
             self.approach(keys, guard);
         }
     }
@@ -83,9 +87,9 @@ impl Tree {
         &self,
         keys: &[u64],
         _guard: &'g Guard,
-    ) -> [Option<(&'g Leaf, usize)>; LOOKUPS_IN_FLIGHT] {
+    ) -> [Option<(&'g Leaf, usize)>; LOOKUPS_TOGETHER] {
         let root = self.root.load();
-        let mut all = [root; LOOKUPS_IN_FLIGHT];
+        let mut all = [root; LOOKUPS_TOGETHER];
         let children = &mut all[..keys.len()];
         let mut inner_count = if root.is_inner() { keys.len() } else { 0 };
         while inner_count > 0 {
@@ -99,7 +103,7 @@ impl Tree {
                 }
             }
         }
-        let mut places = [None; LOOKUPS_IN_FLIGHT];
+        let mut places = [None; LOOKUPS_TOGETHER];
         for ((place, child), &key) in places.iter_mut().zip(children).zip(keys) {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
             if let Node::Leaf(leaf) = unsafe { child.node::<'g>() } {

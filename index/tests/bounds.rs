@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use allocation_counter::measure;
-use uarr_index::IntIndex;
+use uarr_index::{IntIndex, Memory};
 
 #[allow(dead_code, reason = "each test binary uses a part")]
 #[path = "suite/keys.rs"]
@@ -44,7 +44,7 @@ impl Pair {
     fn new(name: impl Into<String>, entries: &[(u64, u64)]) -> Self {
         let mut model = BTreeMap::new();
         let loaded = measure(|| model.extend(entries.iter().copied()));
-        let index = IntIndex::from_sorted(entries);
+        let index = IntIndex::from_sorted(&Memory::new(), entries);
         let (name, model_bytes) = (name.into(), loaded.bytes_current);
         let mut pair = Self { name, index, model, model_bytes, worst: 0.0 };
         pair.check();
@@ -110,9 +110,8 @@ fn stats_tell_the_bytes_that_are_allocated() {
     for set in ["uniform", "sequential", "cantor"] {
         let entries: Vec<(u64, u64)> = key_set(set, 10 * KEYS, 1).iter().map(|&k| (k, k)).collect();
         let mut index = None;
-        let counted = measure(|| index = Some(IntIndex::from_sorted(&entries)));
+        let counted = measure(|| index = Some(IntIndex::from_sorted(&Memory::new(), &entries)));
         let told = index.unwrap().stats().bytes as i64;
-        // Regions that other tests have begun are used first: less may be allocated.
         assert!(counted.bytes_current <= told + told / 8 + (4 << 20), "{set}: {told}, {counted:?}");
     }
 }
@@ -172,7 +171,7 @@ fn moving_windows(set: &str, seed: u64) {
 #[test]
 fn a_refused_change_of_shape_rebuilds_nothing() {
     let count = if cfg!(miri) { KEYS } else { 250_000 };
-    let index = IntIndex::new();
+    let index = IntIndex::new(&Memory::new());
     for &key in key_set("cantor", 4 * count, 1).iter().rev().take(count) {
         index.insert(key, key);
     }

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource, Memory};
 
 /// Places in a thread's bag of garbage.
 const BAG: usize = 64;
@@ -238,7 +238,7 @@ fn check_case(case: &Case, backwards: bool) -> usize {
             let records = Records { keys: &keys, stop: None };
             let options = ByteIndexOptions { ordered: true, hash_seed: 11 };
             let loaded = (0..case.loaded).map(|i| (key(2 * i), 2 * i as u64));
-            let index = Arc::new(ByteIndex::from_sorted(options, loaded));
+            let index = Arc::new(ByteIndex::from_sorted(&Memory::new(), options, loaded));
             let insert = |&n: &usize| index.insert(&keys[n], n as u64, &records).unwrap().is_none();
             let remove = |&n: &usize| index.remove(&keys[n], &records).unwrap().is_some();
             assert!(case.inserted.iter().all(insert));
@@ -325,7 +325,7 @@ fn int_changes(kind: &str) -> Vec<(u64, bool)> {
 /// Lets a reader in at an allocation of every change that has enough of them. Returns how many
 /// came.
 fn check_ints(kind: &str) -> usize {
-    let index = Arc::new(IntIndex::new());
+    let index = Arc::new(IntIndex::new(&Memory::new()));
     // Even keys stay throughout.
     let stays = |place: u64| (place + 1) << 36;
     let staying: Arc<Vec<u64>> = Arc::new((0..64).map(stays).collect());

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex};
+use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, Memory};
 use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
@@ -31,6 +31,7 @@ impl Direction {
 /// The index of the records of one kind of keys.
 pub(crate) struct KeyIndex {
     pub kind: KeyKind,
+    memory: Memory,
     index: Index,
 }
 
@@ -42,13 +43,20 @@ enum Index {
 impl KeyIndex {
     /// An index of `entries`, whose keys ascend strictly.
     pub fn from_entries(kind: KeyKind, hash_seed: u128, entries: Entries) -> Self {
+        let memory = Memory::new();
         let index = match entries {
-            Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&entries)),
+            Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&memory, &entries)),
             Entries::Bytes(entries) => {
-                Index::Bytes(ByteIndex::from_sorted(byte_options(hash_seed), entries.iter()))
+                let options = byte_options(hash_seed);
+                Index::Bytes(ByteIndex::from_sorted(&memory, options, entries.iter()))
             }
         };
-        Self { kind, index }
+        Self { kind, memory, index }
+    }
+
+    /// Has memory ready for an index that grows; see [`Memory::prepare`].
+    pub fn prepare_memory(&self) -> bool {
+        self.memory.prepare()
     }
 
     /// Locator of the newest record of `key`, tombstones included.
@@ -61,8 +69,8 @@ impl KeyIndex {
         Ok(bits.and_then(Locator::from_bits))
     }
 
-    /// As [`KeyIndex::get`] for up to 16 keys, with their cache misses and those of the records, which
-    /// are fetched, overlapping; `out` is as long as `keys`.
+    /// As [`KeyIndex::get`] for up to [`TOGETHER_MAX`] keys, with their cache misses and those of the
+    /// records, which are fetched, overlapping; `out` is as long as `keys`.
     pub fn get_group<K: AsKey, M: DataMap>(
         &self,
         keys: &[K],
@@ -97,11 +105,11 @@ impl KeyIndex {
     }
 
     /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first
-    /// 16.
+    /// [`TOGETHER_MAX`].
     pub fn prefetch<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>) {
         match &self.index {
             Index::Int(index) => {
-                let mut ints = [0; 16];
+                let mut ints = [0; TOGETHER_MAX];
                 let mut count = 0;
                 for (int, key) in ints.iter_mut().zip(keys.by_ref().filter_map(int_key)) {
                     *int = key;

@@ -78,9 +78,9 @@ impl<S: Storage> Core<S> {
     pub fn keep_space(&self) {
         self.repeat(&self.committer.keeper, |core| {
             let step = core.step_space()?;
-            // The memory of the process is no part of what steps are made of: these can be
-            // repeated.
-            Ok(if uarr_index::prepare_memory() { Step::More } else { step })
+            // Memory is no part of what steps are made of: these can be repeated.
+            let prepared = core.committer.records.index.prepare_memory();
+            Ok(if prepared { Step::More } else { step })
         });
     }
 

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use blart::TreeMap;
 use crossbeam_skiplist::SkipMap;
 use hashbrown::HashMap;
-use uarr_index::{ByteIndex, ByteIndexOptions, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, KeySource, Memory};
 
 use crate::keys::Random;
 use crate::machine::Machine;
@@ -193,11 +193,12 @@ impl ByteMap for ByteIndex {
     const NAME: &str = "uarr";
 
     fn empty() -> Self {
-        Self::new(OPTIONS)
+        Self::new(&Memory::new(), OPTIONS)
     }
 
     fn load(places: &[usize], records: &Records) -> Self {
-        Self::from_sorted(OPTIONS, places.iter().map(|&place| (&records.0[place], place as u64)))
+        let entries = places.iter().map(|&place| (&records.0[place], place as u64));
+        Self::from_sorted(&Memory::new(), OPTIONS, entries)
     }
 
     fn find(&self, key: &[u8], records: &Records) -> Option<u64> {

@@ -7,7 +7,7 @@ use blart::TreeMap;
 use crossbeam_skiplist::SkipMap;
 use hashbrown::HashMap;
 use scc::TreeIndex;
-use uarr_index::IntIndex;
+use uarr_index::{IntIndex, Memory};
 
 use crate::keys::{Random, key_set};
 use crate::machine::Machine;
@@ -203,11 +203,11 @@ impl IntMap for IntIndex {
     const NAME: &str = "uarr";
 
     fn empty() -> Self {
-        Self::new()
+        Self::new(&Memory::new())
     }
 
     fn load(entries: &[(u64, u64)]) -> Self {
-        Self::from_sorted(entries)
+        Self::from_sorted(&Memory::new(), entries)
     }
 
     fn find(&self, key: u64) -> Option<u64> {

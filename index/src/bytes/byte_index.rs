@@ -7,8 +7,10 @@ use super::hash::KeyHash;
 use super::key_source::KeySource;
 use super::ordered::Ordered;
 use super::points::{Found, Points};
+use crate::huge::Memory;
 use crate::shape::Writer;
 use crate::stats::IndexStats;
+use crate::tree::LOOKUPS_TOGETHER;
 
 /// Longest key in bytes.
 const KEY_LEN_MAX: usize = 65_535;
@@ -58,28 +60,26 @@ enum Entry {
     Claimed,
 }
 
-/// Keys that [`ByteIndex::prefetch`] looks at.
-const PREFETCHED_KEYS_MAX: usize = 16;
-
 impl ByteIndex {
-    /// An empty index.
-    pub fn new(options: ByteIndexOptions) -> Self {
-        Self::with_hash_mask(options, u64::MAX)
+    /// An empty index, whose hash side lies in `memory`.
+    pub fn new(memory: &Memory, options: ByteIndexOptions) -> Self {
+        Self::with_hash_mask(memory, options, u64::MAX)
     }
 
     /// An index whose hashes keep only the bits of `mask`, to provoke collisions in tests.
     #[doc(hidden)]
-    pub fn with_hash_mask(options: ByteIndexOptions, mask: u64) -> Self {
+    pub fn with_hash_mask(memory: &Memory, options: ByteIndexOptions, mask: u64) -> Self {
         Self {
-            points: Points::new(options.hash_seed, mask),
+            points: Points::new(memory, options.hash_seed, mask),
             ordered: options.ordered.then(Ordered::new),
             writer: Mutex::new(Writer::default()),
         }
     }
 
-    /// An index with `entries`, whose keys must be strictly ascending (asserted). O(n log n) for
-    /// sorting the hashes.
+    /// An index with `entries`, whose keys must be strictly ascending (asserted), and whose hash
+    /// side lies in `memory`. O(n log n) for sorting the hashes.
     pub fn from_sorted<B: AsRef<[u8]>>(
+        memory: &Memory,
         options: ByteIndexOptions,
         entries: impl Iterator<Item = (B, u64)>,
     ) -> Self {
@@ -91,7 +91,7 @@ impl ByteIndex {
         });
         let ordered = Ordered::from_sorted(hashed, options.ordered);
         Self {
-            points: Points::from_hashes(hash, u64::MAX, hashes),
+            points: Points::from_hashes(memory, hash, u64::MAX, hashes),
             ordered,
             writer: Mutex::new(Writer::default()),
         }
@@ -107,9 +107,9 @@ impl ByteIndex {
     }
 
     /// Fetches into the cache what lookups of `keys` by hash are about to touch; see
-    /// [`crate::IntIndex::prefetch`]. At most 16 keys are looked at.
+    /// [`crate::IntIndex::prefetch`]. At most [`LOOKUPS_TOGETHER`] keys are looked at.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        let mut hashes = [0; PREFETCHED_KEYS_MAX];
+        let mut hashes = [0; LOOKUPS_TOGETHER];
         let mut count = 0;
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.points.hash_of(key);

@@ -13,6 +13,7 @@ use crossbeam_epoch as epoch;
 
 use super::hash::KeyHash;
 use super::key_source::KeySource;
+use crate::huge::Memory;
 use crate::leaf::Density;
 use crate::shape::{Writer, build};
 use crate::stats::IndexStats;
@@ -54,12 +55,17 @@ pub(crate) struct Removal {
 }
 
 impl Points {
-    pub(crate) fn new(seed: u128, mask: u64) -> Self {
-        Self::with_entries(KeyHash::new(seed), mask, &[])
+    pub(crate) fn new(memory: &Memory, seed: u128, mask: u64) -> Self {
+        Self::with_entries(memory, KeyHash::new(seed), mask, &[])
     }
 
     /// From distinct keys, each given by what `hash` makes of it.
-    pub(crate) fn from_hashes(hash: KeyHash, mask: u64, mut entries: Vec<(u64, u64)>) -> Self {
+    pub(crate) fn from_hashes(
+        memory: &Memory,
+        hash: KeyHash,
+        mask: u64,
+        mut entries: Vec<(u64, u64)>,
+    ) -> Self {
         for entry in &mut entries {
             entry.0 &= mask;
         }
@@ -80,7 +86,7 @@ impl Points {
                 }
             }
         });
-        let points = Self::with_entries(hash, mask, &entries);
+        let points = Self::with_entries(memory, hash, mask, &entries);
         let mut writer = Writer::default();
         let mut at = 0;
         for payload in wrapped {
@@ -93,8 +99,9 @@ impl Points {
         points
     }
 
-    fn with_entries(hash: KeyHash, mask: u64, entries: &[(u64, u64)]) -> Self {
-        let tree = Tree::new(build(entries, (0, u64::MAX), Density::LOADED), entries.len());
+    fn with_entries(memory: &Memory, hash: KeyHash, mask: u64, entries: &[(u64, u64)]) -> Self {
+        let root = build(memory, entries, (0, u64::MAX), Density::LOADED);
+        let tree = Tree::new(memory, root, entries.len());
         Self { tree, hash, mask, moves: AtomicU64::new(0) }
     }
 

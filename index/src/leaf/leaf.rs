@@ -18,6 +18,7 @@
 //! be replaced beside readers: it only says where their search starts. Everything else (capacity,
 //! growth) is fixed at birth: a leaf that needs another shape is replaced.
 
+#[cfg(not(loom))]
 use std::mem::offset_of;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -27,7 +28,7 @@ use super::fit::{Fit, Growth, LEAF_SLOTS_MAX, LEAF_SLOTS_MIN, Placement, sampled
 use super::model::{MODEL_SLOTS_MAX, Model, SharedModel};
 use super::slot::{SLOTS_PER_LINE, Slot, Slots, search_left, search_right};
 use super::tally::Tally;
-use crate::huge::{HugeBox, HugePages};
+use crate::huge::{HugeBox, Memory};
 use crate::life::Life;
 use crate::prefetch::prefetch;
 use crate::sync::{AtomicU32, AtomicU64, fence, pause};
@@ -63,25 +64,29 @@ pub(crate) struct Leaf {
     pub(crate) life: Life,
 }
 
-// What a lookup needs lies in the first line (loom has atomics of its own).
+// What a lookup needs lies in the first line: the address and the length of the slots come before
+// their memory. (Loom has atomics of its own.)
 #[cfg(not(loom))]
-const _: () = assert!(offset_of!(Leaf, low) == 64 && align_of::<Leaf>() == 64);
+const _: () =
+    assert!(offset_of!(Leaf, slots) + size_of::<&[Slot]>() == 64 && align_of::<Leaf>() == 64);
 
 impl Leaf {
     /// A leaf without entries for `low..=high`, whose first keys are expected where `model` says.
     pub(crate) fn empty(
+        memory: &Memory,
         range: (u64, u64),
         slot_count: usize,
         model: Model,
         growth: Growth,
     ) -> HugeBox<Self> {
-        let mut slots = Vec::with_capacity_in(slot_count, HugePages);
+        let mut slots = Vec::with_capacity_in(slot_count, memory.clone());
         slots.extend((0..slot_count).map(|_| Slot::new(0, 0)));
         Self::assemble(range, model, slots.into_boxed_slice(), 0, (0, 0), growth, 0.0)
     }
 
     /// A leaf with `entries` (strictly ascending, inside the range) placed as `fit` says.
     pub(crate) fn filled(
+        memory: &Memory,
         range: (u64, u64),
         entries: &[(u64, u64)],
         fit: &Fit,
@@ -90,11 +95,11 @@ impl Leaf {
         assert!(entries.len() <= fit.slot_count);
         assert!(fit.slot_count <= LEAF_SLOTS_MAX);
         let Some(&(first, _)) = entries.first() else {
-            return Self::empty(range, fit.slot_count, fit.model, growth);
+            return Self::empty(memory, range, fit.slot_count, fit.model, growth);
         };
         assert!(range.0 <= first);
         assert!(entries[entries.len() - 1].0 <= range.1);
-        let mut slots = Vec::with_capacity_in(fit.slot_count, HugePages);
+        let mut slots = Vec::with_capacity_in(fit.slot_count, memory.clone());
         let room = &mut slots.spare_capacity_mut()[..fit.slot_count];
         let mut place = Placement::new(fit, entries.len());
         let begin = place.next(first);
@@ -154,6 +159,7 @@ impl Leaf {
         assert!(model.predict(u64::MAX) < slots.len(), "a model stays inside of its leaf");
         let spared = if slots.len() <= FILLED_SLOTS_MAX { 0 } else { slots.len() / 5 };
         let count_max = (slots.len() - spared) as u32;
+        let memory = HugeBox::allocator(&slots).clone();
         let leaf = Self {
             version: AtomicU64::new(0),
             bounds: AtomicU64::new(pack(bounds.0, bounds.1)),
@@ -167,7 +173,7 @@ impl Leaf {
             error_log2: AtomicU32::new(error_log2.to_bits()),
             life: Life::begin(),
         };
-        HugeBox::new_in(leaf, HugePages)
+        HugeBox::new_in(leaf, memory)
     }
 
     /// The payload stored for `key`, from one moment of the leaf.
@@ -297,6 +303,11 @@ impl Leaf {
         self.model.store(model);
         self.error_log2.store(error_log2.to_bits(), Relaxed);
         error_log2
+    }
+
+    /// Where the leaf lies.
+    pub(crate) fn memory(&self) -> &Memory {
+        HugeBox::allocator(&self.slots)
     }
 
     /// Heap and header bytes.

@@ -13,7 +13,7 @@ use allocator_api2::vec::Vec as VecIn;
 
 use super::child::Child;
 use super::link::Link;
-use crate::huge::{HugeBox, HugePages};
+use crate::huge::{HugeBox, Memory};
 use crate::leaf::Leaf;
 use crate::life::Life;
 use crate::sync::{AtomicU32, bump};
@@ -87,14 +87,22 @@ impl Child {
     /// # Safety
     /// Called once per node, when no thread can hold or obtain a reference to it.
     pub(crate) unsafe fn free(self) {
-        if self.is_inner() {
-            // SAFETY: the tag says that the pointer came from `HugeBox<Inner>`; nobody else refers
-            // to it and it is freed once, by the caller's promise.
-            drop(unsafe { HugeBox::from_raw_in(self.untagged().cast::<Inner>(), HugePages) });
-        } else {
-            // SAFETY: without the tag the pointer came from `HugeBox<Leaf>`; nobody else refers to
-            // it and it is freed once, by the caller's promise.
-            drop(unsafe { HugeBox::from_raw_in(self.untagged().cast::<Leaf>(), HugePages) });
+        // SAFETY: the node is alive until it is freed below, once, by the caller's promise.
+        match unsafe { self.node() } {
+            Node::Inner(inner) => {
+                let memory = inner.memory().clone();
+                let address = self.untagged().cast::<Inner>();
+                // SAFETY: the pointer came from a `HugeBox<Inner>` in this memory; no other
+                // reference to the node is left and it is freed once, by the caller's promise.
+                drop(unsafe { HugeBox::from_raw_in(address, memory) });
+            }
+            Node::Leaf(leaf) => {
+                let memory = leaf.memory().clone();
+                let address = self.untagged().cast::<Leaf>();
+                // SAFETY: the pointer came from a `HugeBox<Leaf>` in this memory; no other
+                // reference to the node is left and it is freed once, by the caller's promise.
+                drop(unsafe { HugeBox::from_raw_in(address, memory) });
+            }
         }
     }
 }
@@ -120,17 +128,17 @@ pub(crate) enum Side {
 
 impl Inner {
     /// A node whose slot 0 begins at `low`.
-    pub(crate) fn new(low: u64, shift: u32, slots: Vec<Child>) -> HugeBox<Self> {
+    pub(crate) fn new(memory: &Memory, low: u64, shift: u32, slots: Vec<Child>) -> HugeBox<Self> {
         assert!(!slots.is_empty());
         assert!(slots.len() <= FANOUT_MAX);
         assert!(shift < 64);
         let borders = slots.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        let mut links = VecIn::with_capacity_in(slots.len(), HugePages);
+        let mut links = VecIn::with_capacity_in(slots.len(), memory.clone());
         links.extend(slots.into_iter().map(Link::new));
         let children_count = AtomicU32::new(borders as u32 + 1);
         let slots = links.into_boxed_slice();
         let inner = Self { low, shift, children_count, slots, life: Life::begin() };
-        HugeBox::new_in(inner, HugePages)
+        HugeBox::new_in(inner, memory.clone())
     }
 
     /// The slot that answers for `key`.
@@ -229,6 +237,11 @@ impl Inner {
         let mut children = self.children();
         children.dedup();
         children
+    }
+
+    /// Where the node lies.
+    fn memory(&self) -> &Memory {
+        HugeBox::allocator(&self.slots)
     }
 
     /// Heap and header bytes.

@@ -9,6 +9,7 @@
 //! per key measured.
 
 use super::limits::{COST_JOIN_NS, COST_SPLIT_NS, KEYS_PER_SLOT, LEAF_KEYS_SMALL};
+use crate::huge::Memory;
 use crate::leaf::{Density, Fit, Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
 
@@ -37,19 +38,30 @@ const COST_JOIN_EXTRA_NS: f32 = 1.0;
 const COST_LEAF_NS: f32 = 400.0;
 
 /// Builds the node for `entries` (strictly ascending), which answers for `range`.
-pub(crate) fn build(entries: &[(u64, u64)], range: (u64, u64), density: Density) -> Child {
-    build_at(0, entries, range, density)
+pub(crate) fn build(
+    memory: &Memory,
+    entries: &[(u64, u64)],
+    range: (u64, u64),
+    density: Density,
+) -> Child {
+    build_at(memory, 0, entries, range, density)
 }
 
-fn build_at(depth: usize, entries: &[(u64, u64)], range: (u64, u64), density: Density) -> Child {
+fn build_at(
+    memory: &Memory,
+    depth: usize,
+    entries: &[(u64, u64)],
+    range: (u64, u64),
+    density: Density,
+) -> Child {
     if entries.len() <= density.keys_max() {
         let fit = Fit::within(entries, density);
         let good = entries.len() <= LEAF_KEYS_SMALL || fit.cost_ns() <= COST_SPLIT_NS;
         if good || depth >= DEPTH_WORTH_MAX {
-            return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
+            return Child::from_leaf(Leaf::filled(memory, range, entries, &fit, Growth::Within));
         }
     }
-    build_inner(depth, entries, range, density)
+    build_inner(memory, depth, entries, range, density)
 }
 
 /// Neighbouring slots that become one child.
@@ -61,7 +73,13 @@ struct Piece {
     cost_ns: f32,
 }
 
-fn build_inner(depth: usize, entries: &[(u64, u64)], range: (u64, u64), density: Density) -> Child {
+fn build_inner(
+    memory: &Memory,
+    depth: usize,
+    entries: &[(u64, u64)],
+    range: (u64, u64),
+    density: Density,
+) -> Child {
     let low = entries[0].0;
     let span = entries[entries.len() - 1].0 - low;
     let shift = shift_for(entries, density);
@@ -70,7 +88,7 @@ fn build_inner(depth: usize, entries: &[(u64, u64)], range: (u64, u64), density:
     if let [whole] = pieces.as_slice() {
         assert!(whole.entry_end <= density.keys_max());
         let fit = Fit::within(entries, density);
-        return Child::from_leaf(Leaf::filled(range, entries, &fit, Growth::Within));
+        return Child::from_leaf(Leaf::filled(memory, range, entries, &fit, Growth::Within));
     }
     let ends: usize = pieces.iter().map(|piece| piece.slot_first).fold(0, |all, one| all | one);
     let spared = ends.trailing_zeros();
@@ -81,11 +99,11 @@ fn build_inner(depth: usize, entries: &[(u64, u64)], range: (u64, u64), density:
         let child_low = if run.0 == 0 { range.0 } else { low + ((run.0 as u64) << shift) };
         let child_high = if last { range.1 } else { low + ((run.1 as u64) << shift) - 1 };
         let own = &entries[piece.entry_first..piece.entry_end];
-        let child = build_at(depth + 1, own, (child_low, child_high), density);
+        let child = build_at(memory, depth + 1, own, (child_low, child_high), density);
         let end = if last { slot_count.div_ceil(1 << spared) } else { run.1 >> spared };
         slots.resize(end, child);
     }
-    Child::from_inner(Inner::new(low, shift + spared, slots))
+    Child::from_inner(Inner::new(memory, low, shift + spared, slots))
 }
 
 /// The width of the slots: the widest of those tried that no narrower one beats by enough.

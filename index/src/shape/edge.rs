@@ -108,7 +108,7 @@ impl Reshape<'_, '_> {
             leaf.set_range(stays_range.0, stays_range.1);
         } else {
             self.collect();
-            let rebuilt = build(&self.writer.entries, stays_range, Density::CLOSED);
+            let rebuilt = build(self.memory(), &self.writer.entries, stays_range, Density::CLOSED);
             let parts = in_order(rebuilt, edge, growth);
             let replaced = step.inner.replace_by_two(step.slot, border, parts);
             self.retire(replaced);
@@ -131,7 +131,7 @@ impl Reshape<'_, '_> {
             return false;
         }
         let fit = Fit::at_edge(entries, slot_count, growth);
-        let leaf = Leaf::filled(leaf.range(), entries, &fit, growth);
+        let leaf = Leaf::filled(self.memory(), leaf.range(), entries, &fit, growth);
         self.replace_leaf(Child::from_leaf(leaf));
         self.writer.history.expansions += 1;
         true
@@ -158,7 +158,7 @@ impl Reshape<'_, '_> {
         }
         let (stays_range, taken_range) = cut(self.place.leaf.range(), border_key, growth);
         let edge = self.edge_leaf(moving, taken_range, growth);
-        let rebuilt = build(staying, stays_range, Density::CLOSED);
+        let rebuilt = build(self.memory(), staying, stays_range, Density::CLOSED);
         let parts = in_order(rebuilt, edge, growth);
         let replaced = step.inner.replace_by_two(step.slot, border, parts);
         self.retire(replaced);
@@ -203,7 +203,7 @@ impl Reshape<'_, '_> {
             return self.edge_leaf_empty(range, slot_count, growth);
         }
         let fit = Fit::at_edge(entries, slot_count, growth);
-        Child::from_leaf(Leaf::filled(range, entries, &fit, growth))
+        Child::from_leaf(Leaf::filled(self.memory(), range, entries, &fit, growth))
     }
 
     /// A leaf that expects keys from `key` outwards, at the pace of the present leaf.
@@ -218,7 +218,7 @@ impl Reshape<'_, '_> {
         let pace = self.place.leaf.count().max(1) as f64 / span;
         let slot = if growth == Growth::Append { 0 } else { slot_count - 1 };
         let model = Model::line(self.key, slot as f64, pace, slot_count);
-        Child::from_leaf(Leaf::empty(range, slot_count, model, growth))
+        Child::from_leaf(Leaf::empty(self.memory(), range, slot_count, model, growth))
     }
 }
 

@@ -38,7 +38,7 @@ impl Reshape<'_, '_> {
                 leaf.collect(&mut self.writer.entries);
             }
         }
-        let rebuilt = build(&self.writer.entries, step.range, Density::GROWN);
+        let rebuilt = build(self.memory(), &self.writer.entries, step.range, Density::GROWN);
         let replaced = self.tree.replace(steps, level, rebuilt);
         // SAFETY: what stands in was built of entries alone.
         let gone = unsafe { replaced.with_all_below() };
@@ -54,7 +54,7 @@ impl Reshape<'_, '_> {
         if self.place.steps.is_empty() {
             return self.shrink();
         }
-        let empty = build(&[], (0, u64::MAX), Density::GROWN);
+        let empty = build(self.memory(), &[], (0, u64::MAX), Density::GROWN);
         let replaced = self.tree.replace(&self.place.steps, 0, empty);
         // SAFETY: an empty leaf stands in.
         let gone = unsafe { replaced.with_all_below() };

@@ -9,6 +9,7 @@ use crossbeam_epoch::Guard;
 use super::bulk::build;
 use super::limits::{COST_SPLIT_NS, CROWDED_KEYS_MAX, LEAF_KEYS_SMALL};
 use super::place::{Place, Step, Writer};
+use crate::huge::Memory;
 use crate::leaf::{Density, Fit, Growth, LEAF_SLOTS_MIN, Leaf};
 use crate::node::{Child, FANOUT_MAX, Inner, Node, Unlinked};
 use crate::tree::Tree;
@@ -44,10 +45,16 @@ impl<'g> Reshape<'_, 'g> {
             return false;
         }
         self.collect();
-        let child = build(&self.writer.entries, self.place.leaf.range(), Density::GROWN);
+        let child =
+            build(self.memory(), &self.writer.entries, self.place.leaf.range(), Density::GROWN);
         self.replace_leaf(child);
         self.writer.history.expansions += 1;
         true
+    }
+
+    /// Where new nodes go.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.tree.memory
     }
 
     pub(crate) fn collect(&mut self) {
@@ -82,7 +89,8 @@ impl<'g> Reshape<'_, 'g> {
         if entries.len() > LEAF_KEYS_SMALL && fit.cost_ns() > COST_SPLIT_NS {
             return false;
         }
-        let leaf = Leaf::filled(self.place.leaf.range(), entries, &fit, Growth::Within);
+        let leaf =
+            Leaf::filled(self.memory(), self.place.leaf.range(), entries, &fit, Growth::Within);
         self.replace_leaf(Child::from_leaf(leaf));
         self.writer.history.expansions += 1;
         true
@@ -94,7 +102,7 @@ impl<'g> Reshape<'_, 'g> {
             self.writer.history.splits += 1;
             return;
         }
-        let child = build(&self.writer.entries, self.place.leaf.range(), density);
+        let child = build(self.memory(), &self.writer.entries, self.place.leaf.range(), density);
         self.replace_leaf(child);
         self.writer.history.splits += 1;
     }
@@ -120,8 +128,8 @@ impl<'g> Reshape<'_, 'g> {
         let Some((slot, cut)) = best.filter(|&(_, cut)| fair(cut)) else { return false };
         let border = step.inner.slot_low(slot) as u64;
         let range = self.place.leaf.range();
-        let left = build(&entries[..cut], (range.0, border - 1), density);
-        let right = build(&entries[cut..], (border, range.1), density);
+        let left = build(self.memory(), &entries[..cut], (range.0, border - 1), density);
+        let right = build(self.memory(), &entries[cut..], (border, range.1), density);
         let replaced = step.inner.replace_by_two(step.slot, slot, [left, right]);
         self.retire(replaced);
         true
@@ -137,7 +145,7 @@ impl<'g> Reshape<'_, 'g> {
             return false;
         }
         let slots = children.into_iter().flat_map(|child| [child; 2]).collect();
-        let doubled = Inner::new(step.inner.low(), step.inner.shift() - 1, slots);
+        let doubled = Inner::new(self.memory(), step.inner.low(), step.inner.shift() - 1, slots);
         self.replace_parent(Child::from_inner(doubled));
         true
     }

@@ -84,7 +84,7 @@ impl<'g> Reshape<'_, 'g> {
         let (_, first_end) = step.inner.run(0);
         let spared = if first_end > goal / 2 && first_end < len { first_end - goal / 4 } else { 0 };
         slots.drain(..spared);
-        let wider = Inner::new(low + ((spared as u64) << shift), shift, slots);
+        let wider = Inner::new(self.memory(), low + ((spared as u64) << shift), shift, slots);
         self.replace(level, Child::from_inner(wider));
         if !direct {
             let border_key = low + ((border as u64) << shift);
@@ -122,7 +122,7 @@ impl<'g> Reshape<'_, 'g> {
         if len - last_first > slots.len() / 2 && last_first > 0 {
             slots.truncate(more + last_first + slots.len() / 4);
         }
-        let wider = Child::from_inner(Inner::new(low, shift, slots));
+        let wider = Child::from_inner(Inner::new(self.memory(), low, shift, slots));
         self.replace(level, wider);
         if !direct {
             self.place.leaf.set_range(border_key, self.place.leaf.range().1);
@@ -168,7 +168,7 @@ impl<'g> Reshape<'_, 'g> {
         };
         let mut slots = vec![beside; len as usize];
         slots[own_first as usize..own_end as usize].fill(step.child);
-        let above = Inner::new(first, shift, slots);
+        let above = Inner::new(self.memory(), first, shift, slots);
         self.tree.put_above(&self.place.steps, level, above);
         let (low, high) = self.place.leaf.range();
         self.place.leaf.set_range(low.max(own_range.0), high.min(own_range.1));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::keys::Random;
-use uarr_index::{ByteIndex, ByteIndexOptions, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, KeySource, Memory};
 
 /// Records that only hold their keys.
 #[derive(Default)]
@@ -187,8 +187,8 @@ fn random_operations_agree_with_the_model() {
     for &name in SETS {
         let keys = key_set(name, 4000 / SCALE, 3);
         let count = if name == "huge" { 1500 } else { 25_000 } / SCALE;
-        random_operations(name, &ByteIndex::new(options(true)), &keys, count);
-        random_operations(name, &ByteIndex::new(options(false)), &keys, count / 4);
+        random_operations(name, &ByteIndex::new(&Memory::new(), options(true)), &keys, count);
+        random_operations(name, &ByteIndex::new(&Memory::new(), options(false)), &keys, count / 4);
     }
 }
 
@@ -198,7 +198,7 @@ fn collisions_are_resolved() {
     for mask in [0, 3, u64::MAX - 1, 3 << 62, 0xff] {
         for name in ["users", "zeros", "bytes"] {
             let keys = key_set(name, if cfg!(miri) { 20 } else { 150 }, 5);
-            let index = ByteIndex::with_hash_mask(options(true), mask);
+            let index = ByteIndex::with_hash_mask(&Memory::new(), options(true), mask);
             random_operations(name, &index, &keys, 6000 / SCALE);
         }
     }
@@ -215,7 +215,7 @@ fn every_order_of_inserts_gives_the_same_order() {
                 _ => {}
             }
             let mut records = Records::default();
-            let index = ByteIndex::new(options(true));
+            let index = ByteIndex::new(&Memory::new(), options(true));
             let mut model = BTreeMap::new();
             for key in &keys {
                 let payload = records.write(key);
@@ -238,7 +238,7 @@ fn bulk_loads_agree_with_the_model() {
                 keys.iter().map(|key| (key.clone(), records.write(key))).collect();
             let entries = || keys.iter().map(|key| (key, model[key]));
             for ordered in [true, false] {
-                let index = ByteIndex::from_sorted(options(ordered), entries());
+                let index = ByteIndex::from_sorted(&Memory::new(), options(ordered), entries());
                 compare(name, &index, &model, &records);
             }
         }
@@ -251,7 +251,7 @@ fn bulk_loads_agree_with_the_model() {
 fn unreadable_records_cost_only_their_own_keys() {
     for &name in SETS {
         let keys = key_set(name, 3000 / SCALE, 13);
-        let index = ByteIndex::new(options(true));
+        let index = ByteIndex::new(&Memory::new(), options(true));
         let mut records = Records::default();
         let mut model = BTreeMap::new();
         let (early, late) = keys.split_at(keys.len() / 3);
@@ -333,7 +333,7 @@ fn records_with_other_keys_end_in_no_panic() {
         }
         let mut random = Random::new(23);
         let lying = sorted.iter().map(|key| (key, random.below(sorted.len() as u64)));
-        let index = ByteIndex::from_sorted(options(true), lying);
+        let index = ByteIndex::from_sorted(&Memory::new(), options(true), lying);
         for key in &keys {
             let payload = records.write(key);
             index.insert(key, payload, &records).unwrap();
@@ -367,8 +367,13 @@ fn every_byte_value_sorts_as_bytes_do() {
     let model: BTreeMap<Vec<u8>, u64> =
         keys.iter().map(|key| (key.clone(), records.write(key))).collect();
     let entries = keys.iter().map(|key| (key, model[key]));
-    compare("loaded", &ByteIndex::from_sorted(options(true), entries), &model, &records);
-    let index = ByteIndex::new(options(true));
+    compare(
+        "loaded",
+        &ByteIndex::from_sorted(&Memory::new(), options(true), entries),
+        &model,
+        &records,
+    );
+    let index = ByteIndex::new(&Memory::new(), options(true));
     Random::new(1).shuffle(&mut keys);
     for key in &keys {
         assert_eq!(index.insert(key, model[key], &records).unwrap(), None);
@@ -394,7 +399,7 @@ fn hostile_keys_cost_a_bounded_number_of_reads_and_bytes() {
                 keys.sort_unstable();
             }
             let mut records = Records::default();
-            let index = ByteIndex::new(options(true));
+            let index = ByteIndex::new(&Memory::new(), options(true));
             let mut reads_max = 0;
             for key in &keys {
                 let payload = records.write(key);
@@ -419,5 +424,5 @@ fn hostile_keys_cost_a_bounded_number_of_reads_and_bytes() {
 #[test]
 #[should_panic(expected = "at least one byte")]
 fn the_empty_key_is_refused() {
-    let _ = ByteIndex::new(options(true)).insert(b"", 0, &Records::default());
+    let _ = ByteIndex::new(&Memory::new(), options(true)).insert(b"", 0, &Records::default());
 }

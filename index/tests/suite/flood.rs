@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource, Memory};
 
 const KEYS: usize = if cfg!(miri) { 200 } else { 20_000 };
 
@@ -38,7 +38,10 @@ struct Cost {
 fn cost_of(keys: &[Vec<u8>], name: &str) -> Cost {
     let records = Counted { keys, reads: Cell::new(0) };
     // No side with an order: it compares keys, whatever their hashes are.
-    let index = ByteIndex::new(ByteIndexOptions { ordered: false, hash_seed: 0x5eed << 70 | 3 });
+    let index = ByteIndex::new(
+        &Memory::new(),
+        ByteIndexOptions { ordered: false, hash_seed: 0x5eed << 70 | 3 },
+    );
     let reads_of = |work: &mut dyn FnMut()| {
         records.reads.set(0);
         work();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::keys::{Random, SETS, key_set, runs_up_and_down};
-use uarr_index::IntIndex;
+use uarr_index::{IntIndex, Memory};
 
 const DEPTH_MAX: usize = 16;
 /// Operations between two full comparisons.
@@ -101,12 +101,12 @@ fn random_operations(name: &str, keys: &[u64], index: &IntIndex, seed: u64, coun
 fn random_operations_agree_with_the_model() {
     for (seed, name) in SETS.iter().enumerate() {
         let keys = key_set(name, 20_000 / SCALE, seed as u64);
-        random_operations(name, &keys, &IntIndex::new(), seed as u64, 60_000 / SCALE);
+        random_operations(name, &keys, &IntIndex::new(&Memory::new()), seed as u64, 60_000 / SCALE);
         let entries: Vec<(u64, u64)> = keys.iter().step_by(2).map(|&k| (k, !k)).collect();
         random_operations(
             name,
             &keys,
-            &IntIndex::from_sorted(&entries),
+            &IntIndex::from_sorted(&Memory::new(), &entries),
             seed as u64,
             60_000 / SCALE,
         );
@@ -114,7 +114,7 @@ fn random_operations_agree_with_the_model() {
 }
 
 fn insert_all(name: &str, order: &[u64]) {
-    let index = IntIndex::new();
+    let index = IntIndex::new(&Memory::new());
     let mut model = BTreeMap::new();
     for (i, &key) in order.iter().enumerate() {
         assert_eq!(index.insert(key, i as u64), model.insert(key, i as u64), "{name} {key}");
@@ -168,7 +168,7 @@ fn ordered_inserts_hardly_ever_rebuild_however_their_density_changes() {
     for name in SETS.iter().filter(|name| **name != "exponential") {
         let mut keys = key_set(name, 200_000 / SCALE, 7);
         for direction in ["ascending", "descending"] {
-            let index = IntIndex::new();
+            let index = IntIndex::new(&Memory::new());
             keys.iter().for_each(|&key| _ = index.insert(key, key));
             let stats = index.stats();
             let rebuilds_max = stats.entries as u64 / INSERTS_PER_REBUILD_MIN;
@@ -194,7 +194,7 @@ fn bulk_loads_agree_with_the_model() {
         for count in [0, 1, 2, 3, 17, 300, 5000, 100_000] {
             let keys = key_set(name, count.min(600_000 / SCALE), 300 + seed as u64);
             let entries: Vec<(u64, u64)> = keys.iter().map(|&k| (k, k ^ 5)).collect();
-            let index = IntIndex::from_sorted(&entries);
+            let index = IntIndex::from_sorted(&Memory::new(), &entries);
             compare(name, &index, &entries.into_iter().collect());
         }
     }
@@ -202,7 +202,7 @@ fn bulk_loads_agree_with_the_model() {
 
 #[test]
 fn extreme_keys_and_payloads_are_ordinary() {
-    let index = IntIndex::new();
+    let index = IntIndex::new(&Memory::new());
     for key in [0, u64::MAX, 1, u64::MAX - 1, 1 << 63, (1 << 63) - 1] {
         for payload in [0, u64::MAX] {
             assert_eq!(index.get(key), if payload == 0 { None } else { Some(0) });
@@ -226,7 +226,7 @@ fn extreme_keys_and_payloads_are_ordinary() {
 /// More adversaries, which also aim at memory, are in `tests/bounds.rs`.
 #[test]
 fn an_adversary_cannot_break_it() {
-    let index = IntIndex::new();
+    let index = IntIndex::new(&Memory::new());
     let mut model = BTreeMap::new();
     let mut random = Random::new(9);
     let (mut low, mut high) = (0u64, u64::MAX);

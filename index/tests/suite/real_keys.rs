@@ -10,7 +10,7 @@ use std::ops::Bound;
 
 use crate::keys::Random;
 use crate::machine::Machine;
-use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource, Memory};
 
 const DEPTH_MAX: usize = 16;
 
@@ -38,7 +38,7 @@ fn integers(name: &str, keys: &[u64]) {
         if order == "random" {
             Random::new(1).shuffle(&mut order_keys);
         }
-        let index = IntIndex::new();
+        let index = IntIndex::new(&Memory::new());
         let mut model = BTreeMap::new();
         let insert_ns = each_ns(keys.len(), || {
             order_keys.iter().for_each(|&key| assert_eq!(index.insert(key, !key), None));
@@ -93,7 +93,8 @@ fn bytes(paths: &Paths) {
         if order == "random" {
             Random::new(1).shuffle(&mut places);
         }
-        let index = ByteIndex::new(ByteIndexOptions { ordered: true, hash_seed: 1 });
+        let index =
+            ByteIndex::new(&Memory::new(), ByteIndexOptions { ordered: true, hash_seed: 1 });
         let mut model: BTreeMap<Box<[u8]>, u64> = BTreeMap::new();
         let insert_ns = each_ns(count, || {
             for &at in &places {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::keys::{Random, key_set};
-use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource};
+use uarr_index::{ByteIndex, ByteIndexOptions, IntIndex, KeySource, Memory};
 
 const READERS: u64 = 4;
 const WRITERS: usize = 2;
@@ -226,7 +226,7 @@ impl ChurnWriter<'_> {
 fn readers_beside_writers_are_never_wrong() {
     for set in SETS {
         let keys = key_set(set, KEYS, 21);
-        let index = IntIndex::new();
+        let index = IntIndex::new(&Memory::new());
         let mut present = vec![None; keys.len()];
         for at in (0..keys.len()).filter(|&at| stays(at)) {
             present[at] = Some(payload(keys[at], 0));
@@ -308,7 +308,7 @@ fn read_bytes_beside(run: &Run, index: &ByteIndex, records: &Records, seed: u64)
 fn bytes_beside_writers(mask: u64, count: usize) {
     let records = Records((0..count).map(|i| format!("key/{:05}", i * 7).into_bytes()).collect());
     let options = ByteIndexOptions { ordered: true, hash_seed: 1 };
-    let index = ByteIndex::with_hash_mask(options, mask);
+    let index = ByteIndex::with_hash_mask(&Memory::new(), options, mask);
     for at in (0..count).filter(|&at| stays(at)) {
         index.insert(&records.0[at], (at as u64) << 32, &records).unwrap();
     }

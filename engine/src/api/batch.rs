@@ -4,9 +4,9 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::Storage;
 
-use crate::api::db::Db;
 use crate::commit::patched;
 use crate::commit::receipt::Commit;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::key::AsKey;
 use crate::limits::{BATCH_BYTES_MAX, check_value};
@@ -15,7 +15,7 @@ use crate::options::WriteOptions;
 /// Changes collected for one commit, applied in the order in which they were added.
 #[must_use = "a batch does nothing until it is committed"]
 pub struct Batch<'db, S: Storage> {
-    db: &'db Db<S>,
+    core: &'db Core<S>,
     bytes: Vec<u8>,
     changes: Vec<Change>,
     error: Option<Error>,
@@ -29,8 +29,8 @@ struct Change {
 }
 
 impl<'db, S: Storage> Batch<'db, S> {
-    pub(crate) fn new(db: &'db Db<S>) -> Self {
-        Self { db, bytes: Vec::new(), changes: Vec::new(), error: None }
+    pub(crate) fn new(core: &'db Core<S>) -> Self {
+        Self { core, bytes: Vec::new(), changes: Vec::new(), error: None }
     }
 
     /// Sets `key` to `value`.
@@ -46,7 +46,7 @@ impl<'db, S: Storage> Batch<'db, S> {
     }
 
     /// Changes the value of `key` by `patch`: the value that an earlier change of this batch leads
-    /// to, or else the newest one when the batch is committed. See [`Db::patch`] for what can go
+    /// to, or else the newest one when the batch is committed. See [`crate::Db::patch`] for what can go
     /// wrong; then nothing of the batch is written.
     pub fn patch(mut self, key: impl AsKey, patch: &Patch) -> Self {
         self.push(FrameKind::Patch, &key, patch.as_bytes());
@@ -87,26 +87,26 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// As [`Batch::commit`], acknowledged as `options` ask.
     pub fn commit_with(self, options: WriteOptions) -> Result<Option<Commit>> {
         if self.has_patches() {
-            return self.db.core().committer.write_patched(&self.changes()?, options).map(Some);
+            return self.core.committer.write_patched(&self.changes()?, options).map(Some);
         }
         let mut frames = self.frames()?;
         if frames.is_empty() {
             return Ok(None);
         }
-        self.db.core().committer.write(&mut frames, options).map(Some)
+        self.core.committer.write(&mut frames, options).map(Some)
     }
 
-    /// As [`Batch::commit_with`], for tasks; see [`Db::put_async`].
+    /// As [`Batch::commit_with`], for tasks; see [`crate::Db::put_async`].
     pub async fn commit_async(self, options: WriteOptions) -> Result<Option<Commit>> {
         if self.has_patches() {
             let changes = self.changes()?;
-            return self.db.core().committer.write_patched_async(&changes, options).await.map(Some);
+            return self.core.committer.write_patched_async(&changes, options).await.map(Some);
         }
         let mut frames = self.frames()?;
         if frames.is_empty() {
             return Ok(None);
         }
-        self.db.core().committer.write_async(&mut frames, options).await.map(Some)
+        self.core.committer.write_async(&mut frames, options).await.map(Some)
     }
 
     /// Bytes of keys and values so far; the first invalid change as an error.
@@ -152,7 +152,7 @@ impl<'db, S: Storage> Batch<'db, S> {
         if self.error.is_some() {
             return;
         }
-        let checked = self.db.core().records().key_kind().encode(key).and_then(|key| {
+        let checked = self.core.records().key_kind().encode(key).and_then(|key| {
             check_value(value)?;
             if self.bytes.len() + key.as_ref().len() + value.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(

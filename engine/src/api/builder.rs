@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use uarr_uring::{BackendChoice, Storage, System, SystemOptions};
+use uarr_uring::BackendChoice;
 
-use crate::api::db::Db;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
 use crate::options::{CommitPath, Durability, Options, RecoveryMode, VerifyPolicy, WhenFull};
@@ -13,9 +12,9 @@ use crate::options::{CommitPath, Durability, Options, RecoveryMode, VerifyPolicy
 /// Opens or creates a database with other than the default options.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    path: PathBuf,
-    options: Options,
-    backend: BackendChoice,
+    pub(in crate::api) path: PathBuf,
+    pub(in crate::api) options: Options,
+    pub(in crate::api) backend: BackendChoice,
 }
 
 impl Builder {
@@ -122,34 +121,6 @@ impl Builder {
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.backend = backend;
         self
-    }
-
-    /// Opens the database, creating it if there is none and `create` was not switched off.
-    pub fn open(self) -> Result<Db> {
-        self.options.check()?;
-        self.find_directory()?;
-        let shown = self.path.display();
-        let system = System::open(&self.path, SystemOptions { backend: self.backend })
-            .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
-        self.open_on(system)
-    }
-
-    /// Finds the directory, or makes it.
-    fn find_directory(&self) -> Result<()> {
-        match check_directory(&self.path) {
-            Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
-                let shown = self.path.display();
-                std::fs::create_dir(&self.path)
-                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
-            }
-            checked => checked,
-        }
-    }
-
-    /// Opens the database on any storage; the path is only shown in messages.
-    pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
-        self.options.check()?;
-        Db::open_storage(storage, self.options, self.path)
     }
 }
 

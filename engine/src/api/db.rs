@@ -7,10 +7,10 @@ use std::thread::ThreadId;
 
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
-use uarr_uring::{Storage, System};
+use uarr_uring::{Storage, System, SystemOptions};
 
 use crate::api::batch::Batch;
-use crate::api::builder::Builder;
+use crate::api::builder::{Builder, check_directory};
 use crate::api::range::{Range, prefix_end};
 use crate::api::record::Record;
 use crate::commit::patched::Change;
@@ -74,6 +74,36 @@ impl Db {
     /// Options for opening or creating the database in directory `path`.
     pub fn builder(path: impl AsRef<Path>) -> Builder {
         Builder::new(path.as_ref().to_path_buf())
+    }
+}
+
+impl Builder {
+    /// Opens the database, creating it if there is none and `create` was not switched off.
+    pub fn open(self) -> Result<Db> {
+        self.options.check()?;
+        self.find_directory()?;
+        let shown = self.path.display();
+        let system = System::open(&self.path, SystemOptions { backend: self.backend })
+            .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
+        self.open_on(system)
+    }
+
+    /// Finds the directory, or makes it.
+    fn find_directory(&self) -> Result<()> {
+        match check_directory(&self.path) {
+            Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
+                let shown = self.path.display();
+                std::fs::create_dir(&self.path)
+                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
+            }
+            checked => checked,
+        }
+    }
+
+    /// Opens the database on any storage; the path is only shown in messages.
+    pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
+        self.options.check()?;
+        Db::open_storage(storage, self.options, self.path)
     }
 }
 
@@ -242,7 +272,7 @@ impl<S: Storage> Db<S> {
     /// Collects changes that are committed together: all or none of them survive a crash, and
     /// readers see all or none of them.
     pub fn batch(&self) -> Batch<'_, S> {
-        Batch::new(self)
+        Batch::new(self.core())
     }
 
     /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards. A range

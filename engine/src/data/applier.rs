@@ -1,6 +1,10 @@
 //! The one writer of records: data file and index.
+//!
+//! A frame becomes a record in two ways, which lead to the same bytes and the same index:
+//! [`Applier::apply`] when it is committed, [`Applier::replay`] when the log is read again.
 
-use uarr_layout::frame::Frame;
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
 use crate::data::appender::Appender;
@@ -19,6 +23,27 @@ pub(crate) struct Applier<W> {
 pub(crate) struct Target<'a, M> {
     pub index: &'a KeyIndex,
     pub store: &'a RecordStore<M>,
+}
+
+/// Where the record of a frame is when the log is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replayed {
+    /// In the data file, before a checkpoint's data tail.
+    InFile,
+    /// Nowhere yet: it is written to its address again.
+    Missing,
+    /// It cannot be computed again, as it builds upon this damaged record, to which the key leads
+    /// until it is written anew.
+    Lost(Locator),
+}
+
+impl<M: DataMap> Target<'_, M> {
+    /// Whether the record of `frame`, or a later one of its key, is in the index: later records
+    /// have higher addresses.
+    pub fn has_applied(&self, frame: &Frame<'_>) -> bool {
+        let newest = self.index.newest(frame.key, self.store);
+        newest.is_some_and(|newest| newest.address() >= frame.header.address.get())
+    }
 }
 
 impl<W: DataMapWriter> Applier<W> {
@@ -58,6 +83,32 @@ impl<W: DataMapWriter> Applier<W> {
             tombstones.note(frame.header.lsn.get(), previous, locator);
             locator
         });
+    }
+
+    /// Applies a frame of the log that is replayed and was not applied before.
+    pub fn replay<M: DataMap>(
+        &mut self,
+        target: &Target<'_, M>,
+        frame: &Frame<'_>,
+        record: Replayed,
+    ) {
+        let previous = target.index.newest(frame.key, target.store);
+        let address = frame.header.address.get();
+        assert!(previous.is_none_or(|previous| previous.address() < address), "not applied before");
+        let locator = match record {
+            Replayed::InFile => {
+                let is_tombstone = frame.header.kind == FrameKind::Delete as u8;
+                let value_bytes = frame.record_value_bytes();
+                Locator::of_record(address, frame.key.len(), value_bytes, is_tombstone)
+            }
+            Replayed::Missing => {
+                let whole = frame.resolved().expect("a patch that is replayed knows its result");
+                self.appender.append(&whole, previous)
+            }
+            Replayed::Lost(damaged) => damaged,
+        };
+        target.index.set(frame.key, locator, target.store);
+        self.tombstones.note(frame.header.lsn.get(), previous, locator);
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a

@@ -10,7 +10,6 @@ use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
 use crate::core::Core;
-use crate::data::applier::Applier;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
@@ -22,7 +21,8 @@ use crate::log::strategy;
 use crate::log::writer::Log;
 use crate::options::{CommitPath, Options};
 use crate::recovery::create::{check_directory, create};
-use crate::recovery::recover::{FoundLog, Recovered, recover};
+use crate::recovery::found::{FoundLog, Recovered};
+use crate::recovery::recover::recover;
 use crate::versions::records::{DataIdentity, Records};
 
 /// Opens the database in `storage`, or creates it.
@@ -52,11 +52,10 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         asked_bytes: options.address_space_bytes,
         reserved_bytes: recovered.reserved_bytes,
     };
-    let applier = Applier { appender: recovered.appender, tombstones: recovered.tombstones };
     let records = Records::new(
         DataIdentity { database: root.block.database, chunk_bytes },
         (recovered.store, recovered.index),
-        applier,
+        recovered.applier,
         DataSpace::new(recovered.data_file, chunk_bytes, space, recovered.tail),
         position.lsn,
     );

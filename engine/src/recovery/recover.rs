@@ -31,11 +31,7 @@ use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use crate::checkpoint::image::read_image;
 use crate::checkpoint::root::Root;
-use crate::data::appender::Appender;
 use crate::data::entries::Entries;
-use crate::data::key_index::KeyIndex;
-use crate::data::store::RecordStore;
-use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
 use crate::key::KeyKind;
@@ -45,38 +41,10 @@ use crate::log::reader::{LogEnd, LogReader};
 use crate::log::segment::full_bytes;
 use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
+use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
 use crate::report::{RecoveryReport, TornTail};
-
-/// Everything that recovery rebuilds.
-pub(crate) struct Recovered<S: Storage> {
-    pub store: RecordStore<S::Map>,
-    pub appender: Appender<S::MapWriter>,
-    pub index: KeyIndex,
-    pub tombstones: Tombstones,
-    pub data_file: S::File,
-    pub log: FoundLog,
-    pub next_lsn: u64,
-    /// The life that begins now.
-    pub life: u64,
-    pub tail: u64,
-    /// Address space of the data file's map.
-    pub reserved_bytes: u64,
-    pub report: RecoveryReport,
-}
-
-/// Where the log was found to end, and where it goes on.
-pub(crate) struct FoundLog {
-    /// Numbers of the segment files, ascending.
-    pub present: Vec<u64>,
-    /// The segment with the last group.
-    pub last_segment: u64,
-    /// Where the next group goes.
-    pub position: LogPosition,
-    /// Bytes of log since the checkpoint, room that was left in segments included.
-    pub bytes: u64,
-}
 
 /// Rebuilds the state that `root` describes.
 pub(crate) fn recover<S: Storage>(

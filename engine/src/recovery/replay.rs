@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Frames};
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
 use uarr_layout::geometry::record_bytes;
 use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
 use uarr_layout::superblock::{Checkpoint, Superblock};
+use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{Storage, StorageFile};
 
 use crate::data::appender::{Appender, readable_chunks};
+use crate::data::applier::{Applier, Replayed, Target};
 use crate::data::entries::Entries;
 use crate::data::key_index::KeyIndex;
 use crate::data::redo::redo;
@@ -21,15 +23,14 @@ use crate::key::KeyKind;
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
 use crate::log::reader::Group;
 use crate::options::{Options, RecoveryMode};
-use crate::recovery::recover::{FoundLog, Recovered};
+use crate::recovery::found::{FoundLog, Recovered};
 use crate::report::RecoveryReport;
 
 /// The state that replay works on.
 pub(crate) struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
-    appender: Appender<S::MapWriter>,
     pub index: KeyIndex,
-    tombstones: Tombstones,
+    applier: Applier<S::MapWriter>,
     data_file: S::File,
     data_tail: u64,
     tail: u64,
@@ -72,9 +73,8 @@ impl<S: Storage> Replay<S> {
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
-            appender,
             index: KeyIndex::from_entries(kind, hash_seed, entries),
-            tombstones: Tombstones::default(),
+            applier: Applier { appender, tombstones: Tombstones::default() },
             data_file,
             data_tail,
             tail: data_tail,
@@ -93,12 +93,11 @@ impl<S: Storage> Replay<S> {
         report: RecoveryReport,
     ) -> Recovered<S> {
         let reserved_bytes = self.address_space_bytes;
-        let Self { store, appender, index, tombstones, data_file, tail, .. } = self;
+        let Self { store, index, applier, data_file, tail, .. } = self;
         Recovered {
             store,
-            appender,
             index,
-            tombstones,
+            applier,
             data_file,
             log,
             next_lsn,
@@ -132,7 +131,7 @@ impl<S: Storage> Replay<S> {
                 return Err(damage(lsn, "table, key or address are impossible"));
             }
             continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
-            self.apply(frame, |what| damage(lsn, what))?;
+            self.apply(&frame, |what| damage(lsn, what))?;
         }
         if continues {
             return Err(damage(group.header.last_lsn(), "a batch is not whole"));
@@ -144,57 +143,55 @@ impl<S: Storage> Replay<S> {
         record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
     }
 
-    /// Applies a frame; one that is applied already changes nothing. Later records have higher
-    /// addresses.
-    fn apply(&mut self, frame: Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
+    /// Applies a frame; one that is applied already changes nothing.
+    fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
-        let end = address + self.bytes_of(&frame);
+        let end = address + self.bytes_of(frame);
         self.tail = self.tail.max(end);
-        let previous = self.index.newest(frame.key, &self.store);
-        if previous.is_some_and(|previous| previous.address() >= address) {
+        let target = Target { index: &self.index, store: &self.store };
+        if target.has_applied(frame) {
             return Ok(());
         }
-        let locator = if address < self.data_tail {
-            let tombstone = frame.header.kind == FrameKind::Delete as u8;
-            Locator::of_record(address, frame.key.len(), frame.record_value_bytes(), tombstone)
-        } else {
-            self.allocate(end)?;
-            self.append(&frame, previous, damage)?
-        };
-        self.index.set(frame.key, locator, &self.store);
-        self.tombstones.note(frame.header.lsn.get(), previous, locator);
+        if address < self.data_tail {
+            self.applier.replay(&target, frame, Replayed::InFile);
+            return Ok(());
+        }
+        self.allocate(end)?;
+        let target = Target { index: &self.index, store: &self.store };
+        let result;
+        let mut whole = *frame;
+        if let Some((header, _)) = frame.patch() {
+            result = match self.result_of(frame, header.base.get())? {
+                Ok(result) => result.map_err(|what| damage(&what))?,
+                // The key leads to the damaged record until it is written again: its value is lost.
+                Err(damaged) => {
+                    self.applier.replay(&target, frame, Replayed::Lost(damaged));
+                    self.lost.insert(address, damaged);
+                    return Ok(());
+                }
+            };
+            whole.result = Some(&result);
+        }
+        self.applier.replay(&target, &whole, Replayed::Missing);
         Ok(())
     }
 
-    /// Writes the record of `frame`, which builds upon earlier ones if it is a patch.
-    fn append(
-        &mut self,
+    /// The value that the patch in `frame` leads to, or what contradicts it. Inner error: the
+    /// damaged record that it builds upon, directly or not.
+    fn result_of(
+        &self,
         frame: &Frame<'_>,
-        previous: Option<Locator>,
-        damage: impl Fn(&str) -> Error,
-    ) -> Result<Locator> {
-        let result;
-        let mut frame = *frame;
-        if let Some((header, _)) = frame.patch() {
-            let base = header.base.get();
-            if let Some(damaged) = self.lost.get(&base) {
-                let damaged = *damaged;
-                self.lost.insert(frame.header.address.get(), damaged);
-                return Ok(damaged);
-            }
-            result = match redo(&frame, &self.store) {
-                // The key leads to the damaged record until it is written again: its value is lost.
-                Err(error) if !self.strict && error.kind() == ErrorKind::Corruption => {
-                    let damaged = Locator::new(base, 0, false);
-                    self.lost.insert(frame.header.address.get(), damaged);
-                    return Ok(damaged);
-                }
-                redone => redone?.map_err(|what| damage(&what))?,
-            };
-            frame.result = Some(&result);
+        base: u64,
+    ) -> Result<std::result::Result<std::result::Result<UArrBuf, String>, Locator>> {
+        if let Some(damaged) = self.lost.get(&base) {
+            return Ok(Err(*damaged));
         }
-        let whole = frame.resolved().expect("the result was just computed and compared");
-        Ok(self.appender.append(&whole, previous))
+        match redo(frame, &self.store) {
+            Err(error) if !self.strict && error.kind() == ErrorKind::Corruption => {
+                Ok(Err(Locator::new(base, 0, false)))
+            }
+            redone => redone.map(Ok),
+        }
     }
 
     fn allocate(&mut self, end: u64) -> Result<()> {
@@ -202,7 +199,10 @@ impl<S: Storage> Replay<S> {
             return Ok(());
         }
         let bytes = end.next_multiple_of(self.chunk_bytes);
-        self.appender.grow(bytes).map_err(|error| Error::io("cannot extend the data file", error))
+        self.applier
+            .appender
+            .grow(bytes)
+            .map_err(|error| Error::io("cannot extend the data file", error))
     }
 }
 

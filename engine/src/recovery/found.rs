@@ -1,0 +1,37 @@
+//! What recovery has rebuilt, and where the log goes on.
+
+use uarr_uring::Storage;
+
+use crate::data::applier::Applier;
+use crate::data::key_index::KeyIndex;
+use crate::data::store::RecordStore;
+use crate::log::position::LogPosition;
+use crate::report::RecoveryReport;
+
+/// Everything that recovery rebuilds.
+pub(crate) struct Recovered<S: Storage> {
+    pub store: RecordStore<S::Map>,
+    pub index: KeyIndex,
+    pub applier: Applier<S::MapWriter>,
+    pub data_file: S::File,
+    pub log: FoundLog,
+    pub next_lsn: u64,
+    /// The life that begins now.
+    pub life: u64,
+    pub tail: u64,
+    /// Address space of the data file's map.
+    pub reserved_bytes: u64,
+    pub report: RecoveryReport,
+}
+
+/// Where the log was found to end, and where it goes on.
+pub(crate) struct FoundLog {
+    /// Numbers of the segment files, ascending.
+    pub present: Vec<u64>,
+    /// The segment with the last group.
+    pub last_segment: u64,
+    /// Where the next group goes.
+    pub position: LogPosition,
+    /// Bytes of log since the checkpoint, room that was left in segments included.
+    pub bytes: u64,
+}

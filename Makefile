@@ -25,7 +25,7 @@ tidy:
 assertions:
 	$(CARGO) run --quiet -p uarr-tests --bin assertions
 
-# Everything that reaches the kernel once more, where io_uring is refused as containers do it. Damage is
+# Everything that reaches the kernel again, where io_uring is refused as containers do it. Damage is
 # found on a disk in memory, which has no ring; `real_disk` has plain system calls among its cases; the other skipped
 # tests ask for a ring and need one.
 test-refused:

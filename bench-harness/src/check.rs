@@ -5,7 +5,7 @@
 //! wrote before it ends. The floor is measured first and last of all; what lies between is its
 //! drift.
 //!
-//! All files are in a folder of the run's own, which is removed at the end, also after an error.
+//! All files are in a folder of the run's own, which goes at the end, even after an error.
 
 mod phases;
 
@@ -181,7 +181,7 @@ impl<'o> Check<'o> {
                 self.drift.push(Drift { row, start_ns, end_ns });
             } else {
                 self.notes
-                    .push(format!("the drift of {} could not be told: few samples", row.name()));
+                    .push(format!("the drift of {} is not known: too few samples", row.name()));
             }
         }
         Ok(())

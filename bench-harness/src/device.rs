@@ -1,4 +1,4 @@
-//! The block device below a directory: its counters and its queue, as sysfs tells them.
+//! The block device below a directory: its counters and its queue, as sysfs gives them.
 //!
 //! Counters are those of the whole device, so other processes are in them too; they are the proof,
 //! from below, of how many flushes each acknowledged write really cost.

@@ -70,7 +70,7 @@ pub enum Work {
 /// How time is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// Only the whole: for operations that take less time than reading the clock tells.
+    /// Only the whole: for operations that take less time than reading the clock does.
     Whole,
     /// Every operation.
     Each,
@@ -205,7 +205,7 @@ impl<S: Store> Driven for Driver<S> {
 }
 
 impl<S: Store> Driver<S> {
-    /// One thread's part. The barrier is passed exactly once, also when there is no session.
+    /// One thread's part. It passes the barrier exactly once, even if there is no session.
     fn lane(&self, job: &Job, number: u32, barrier: &Barrier) -> Result<Lane, BenchError> {
         let mut is_started = false;
         let lane = self.store.with_session(|session| {

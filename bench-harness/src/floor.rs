@@ -159,7 +159,7 @@ pub struct MappedFloor {
 pub enum Via {
     /// It follows from the number of the record: one wait for memory.
     Number,
-    /// A slot at a random place tells: two waits, the second for what the first brings. No index
+    /// A slot at a random place names it: two waits, the second for what the first brings. No index
     /// that keeps its slots apart from the records does with less.
     Slot,
 }

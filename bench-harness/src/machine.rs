@@ -42,11 +42,11 @@ pub fn facts(dir: &Path) -> BTreeMap<String, String> {
 /// Bytes free for this user on the file system of `dir`.
 pub fn free_bytes(dir: &Path) -> Result<u64, BenchError> {
     let stat = rustix::fs::statvfs(dir)
-        .map_err(|error| BenchError::at(dir, "cannot tell the free space of", &error))?;
+        .map_err(|error| BenchError::at(dir, "cannot find the free space of", &error))?;
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
-/// Processor time since boot, to tell how busy others were during a run.
+/// Processor time since boot, which shows how busy others were during a run.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessorTimes {
     /// Ticks of all processors, idle ones included.

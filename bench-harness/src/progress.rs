@@ -1,4 +1,4 @@
-//! Tells a waiting person how far the run is: a bar on a terminal, one line per phase elsewhere.
+//! Shows a waiting person how far the run is: a bar on a terminal, one line per phase elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;

@@ -1,10 +1,10 @@
 //! Records whose bytes can be checked: keys that are spread over all of u64, values that follow
 //! from their key and a version.
 //!
-//! A value is 16 little-endian words. Word 0 is the version, word `i` is `mix(key) + mix(version) +
-//! i * STEP`. Whoever returns the value of another key, a mixture of two versions, or a damaged
-//! byte is found out by [`is_right`] in a few nanoseconds, so every value read is checked while it
-//! is measured.
+//! A value is 16 little-endian words. Word 0 is the version, word `i` is
+//! `mix(key) + mix(version) + i * STEP`. [`is_right`] finds the value of another key, a mixture of
+//! two versions, or a damaged byte in a few nanoseconds, so every value read is checked while it is
+//! measured.
 
 /// Bytes of a value.
 pub const VALUE_BYTES: usize = 128;

@@ -36,7 +36,7 @@ pub fn victim(contender: Contender, dir: &Path, record_count: u64) -> Result<(),
     let mut out = std::io::stdout();
     writeln!(out, "{READY}")
         .and_then(|()| out.flush())
-        .map_err(|error| BenchError::Setup(format!("cannot tell the parent: {error}")))?;
+        .map_err(|error| BenchError::Setup(format!("cannot report to the parent: {error}")))?;
     // The parent closes its end when it is gone itself; then this process must not stay behind.
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceCounters;
 use crate::store::Counters;
 
-/// Longest latency a histogram tells apart; anything longer counts as this.
+/// Longest latency of a histogram; anything longer counts as this.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
 
 /// Latencies with three significant digits.
@@ -58,7 +58,7 @@ pub struct Sample {
     pub written: Vec<Range<u64>>,
 }
 
-/// Fewest samples for which percentile `p` (0 to 1) is told: `10 / (1 - p)`.
+/// Fewest samples for which percentile `p` (0 to 1) is a number: `10 / (1 - p)`.
 pub fn samples_min(p: f64) -> u64 {
     assert!((0.0..1.0).contains(&p));
     (10.0 / (1.0 - p)).round() as u64
@@ -152,8 +152,8 @@ impl Repetition {
 /// allows, and the maximum at its own place.
 pub fn curve(latencies: &Latencies) -> Vec<(f64, f64)> {
     let mut points = Vec::new();
-    // Eight points per halving of the rest beyond, from the best operation to the last that may be
-    // told.
+    // Eight points per halving of the rest beyond, from the best operation to the last that is a
+    // number.
     for step in 0..200u32 {
         let beyond = 0.5f64.powf(f64::from(step) / 8.0);
         let p = 1.0 - beyond;

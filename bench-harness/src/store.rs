@@ -4,7 +4,7 @@
 //! ([`crate::drive`]) puts a coarse object-safe layer above them, one call per measurement.
 //!
 //! Invariant: a store opened with [`Class::Sync`] acknowledges a write only when it survives a loss
-//! of power. What weaker classes promise is told by [`Class::promise`] and printed with every row.
+//! of power. [`Class::promise`] says what weaker classes promise; every report prints it.
 
 use std::fmt;
 
@@ -107,7 +107,7 @@ impl Class {
     pub const fn promise(self) -> &'static str {
         match self {
             Self::Sync => "acknowledged after the device has it; survives a loss of power",
-            Self::Interval => "acknowledged in memory; at most 100 ms are lost, also by a kill",
+            Self::Interval => "acknowledged in memory; at most 100 ms are lost, even by a kill",
             Self::OsCache => {
                 "acknowledged in the page cache; survives a kill, power loss has no bound"
             }
@@ -163,7 +163,7 @@ pub trait Store: Send + Sync + Sized + 'static {
     fn prepare_durable(&self) -> Result<(), BenchError> {
         Ok(())
     }
-    /// Waits until background work caused by earlier writes is done, where the store can tell.
+    /// Waits until background work caused by earlier writes is done, where the store reports that.
     fn settle(&self) -> Result<(), BenchError> {
         Ok(())
     }

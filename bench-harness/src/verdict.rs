@@ -26,7 +26,7 @@ pub enum Outcome {
     Pass,
     /// At least one target is missed: exit code 1.
     Miss,
-    /// Not enough to tell: exit code 2.
+    /// Not enough to judge: exit code 2.
     Inconclusive,
 }
 

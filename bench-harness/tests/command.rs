@@ -109,7 +109,7 @@ fn missed_and_unjudged_targets_have_their_own_codes() {
     assert!(text(&output).contains("VERDICT: MISS"));
     assert_eq!(names(dir.path()), ["targets.toml", "x.html", "x.json"]);
 
-    // A store is opened once per round: no percentile of that can be told.
+    // A store is opened once per round: that has no percentile.
     let unjudged =
         targets("1e9", "1e12").replace("mean_ns", "p999_ns").replace("\"get\"", "\"reopen\"");
     let output = check(dir.path(), &unjudged, &[]);

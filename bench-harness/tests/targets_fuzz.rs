@@ -1,4 +1,4 @@
-//! Targets that nobody would write: they are understood or refused with a reason, and never panic.
+//! Targets that no user would write: they are understood or refused with a reason, and never panic.
 //!
 //! `UARR_FUZZ` sets the number of mutants, `UARR_SEED` the first.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]

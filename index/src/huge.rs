@@ -145,7 +145,7 @@ struct Region {
     block_count: usize,
 }
 
-// SAFETY: a region is plain memory that belongs to whoever holds the `Region`; nothing about it is
+// SAFETY: a region is plain memory that belongs to the holder of the `Region`; nothing about it is
 // tied to a thread.
 unsafe impl Send for Region {}
 
@@ -234,8 +234,8 @@ impl Region {
         let start = NonNull::new(unsafe { alloc(REGION) })?;
         ask_for_huge_page(start);
         let mut blocks = Box::new(Tlsf::new());
-        // SAFETY: the memory was just allocated, belongs to nobody else, and is freed after the
-        // last use of `blocks`, in `drop`.
+        // SAFETY: the memory was just allocated, has no other user, and is freed after the last use
+        // of `blocks`, in `drop`.
         unsafe { blocks.insert_free_block_ptr(NonNull::slice_from_raw_parts(start, REGION_BYTES)) };
         Some(Self { start, blocks, block_count: 0 })
     }

@@ -19,7 +19,7 @@ use crate::node::{Child, Link, Node};
 
 const PREEMPTIONS_MAX: usize = 3;
 
-/// Steps of the epoch after which nobody holds what was retired before.
+/// Steps of the epoch after which no reader holds what was retired before.
 pub(crate) const EPOCHS_UNTIL_FREED: usize = 3;
 
 fn explore(check: impl Fn() + Sync + Send + 'static) {

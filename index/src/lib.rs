@@ -5,9 +5,9 @@
 //!
 //! Invariants of the crate:
 //! - no I/O and no thread of its own; the clock is read only to time changes of shape;
-//! - shared memory is read and written through atomics alone, so a reader that runs beside the
+//! - threads read and write shared memory through atomics alone, so a reader that runs beside the
 //!   writer may have to look again, but there is no data race;
-//! - readers take no lock; what they may still look at is freed through epochs;
+//! - readers take no lock; epochs free what readers may still look at, when these have left;
 //! - no value of key or payload is reserved.
 //!
 //! Map of the modules, each using only those that come later: `bytes` and `int_index` are what

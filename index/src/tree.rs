@@ -177,7 +177,8 @@ impl Drop for Tree {
             if let Node::Inner(inner) = unsafe { child.node() } {
                 pending.extend(inner.children_distinct());
             }
-            // SAFETY: nobody else can hold a reference (see above); the children were taken out.
+            // SAFETY: no other thread can hold a reference (see above); the children were taken
+            // out.
             unsafe { child.free() };
         }
     }

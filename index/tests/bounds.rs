@@ -1,4 +1,4 @@
-//! Depth and memory stay within bounds at every checkpoint, whoever chooses the keys.
+//! Depth and memory stay within bounds at every checkpoint, even if an attacker chooses the keys.
 //!
 //! A `BTreeMap` gets the same operations, and what it allocates is counted: the index never has
 //! more than twice that. A test binary of its own, because it counts allocations.
@@ -104,9 +104,9 @@ impl Drop for Pair {
     }
 }
 
-/// No more is allocated than `stats` tells, up to the granularity of huge pages.
+/// The index has allocated no more than `stats` says, up to the granularity of huge pages.
 #[test]
-fn stats_tell_the_bytes_that_are_allocated() {
+fn stats_say_the_bytes_that_are_allocated() {
     for set in ["uniform", "sequential", "cantor"] {
         let entries: Vec<(u64, u64)> = key_set(set, 10 * KEYS, 1).iter().map(|&k| (k, k)).collect();
         let mut index = None;

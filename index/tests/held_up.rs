@@ -65,7 +65,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if KEEPS_FREED.try_with(Cell::get).unwrap_or(false) {
-            // SAFETY: the block has this length, belongs to nobody else any more, and is not given
+            // SAFETY: the block has this length, has no other user any more, and is not given
             // back.
             unsafe { block.write_bytes(FREED, layout.size()) };
         } else {

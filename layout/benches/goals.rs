@@ -1,6 +1,6 @@
 //! The ratios between rows: all of them interleaved in one run, medians, and the goals judged.
 //!
-//! Criterion (`values.rs`) times one row after the other and tells how its times spread; a ratio
+//! Criterion (`values.rs`) times one row after the other and shows how its times spread; a ratio
 //! needs both sides at the same moment, on a shared machine above all. With an argument only the
 //! rows whose workload or contender contains it are timed, and nothing is judged.
 

@@ -4,8 +4,8 @@
 //! FrameHeader (40)   key   zeros to 8   value   zeros to 8
 //!                                       of a patch: PatchHeader (16)   patch
 //! ```
-//! The payload checksum (key and value) is computed by the caller outside every lock; the header's
-//! own bytes are covered by the checksum of the group. A frame names the address that its record
+//! The caller computes the payload checksum (key and value) outside every lock; the checksum of the
+//! group covers the header's own bytes. A frame names the address that its record
 //! has in the data file, so replay puts each record exactly where it was and rewrites the same
 //! record at worst (its link to the previous version may differ where a deletion was forgotten
 //! meanwhile).

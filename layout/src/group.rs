@@ -11,7 +11,7 @@
 //!
 //! Invariants a reader checks, in this order: checksum (which covers everything but the magic),
 //! magic, database, segment and offset (misdirected blocks), life (stale blocks), `previous_lsn`
-//! (nothing is missing between two groups). `durable_lsn` tells how far the log was known durable
+//! (nothing is missing between two groups). `durable_lsn` says how far the log was known durable
 //! when the group was written: a hole before it is damage, a hole after it is a torn tail.
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_magic_is_told_from_something_else() {
+    fn a_damaged_magic_is_no_other_structure() {
         let mut block = [0; 512];
         sample().store(&mut block);
         block[1] ^= 4;

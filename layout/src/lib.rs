@@ -2,8 +2,8 @@
 //!
 //! Everything here is a function of bytes: no I/O, no clock, no unsafe code. Bytes from outside are
 //! guests: each `load` checks length, magic, checksum, identity and position, in this order, and
-//! answers with the content or a [`Defect`] that says what is wrong. What the structures mean
-//! together is told in `docs/FORMAT.md`.
+//! returns the content, or a [`Defect`] that says what is wrong. `docs/FORMAT.md` says what the
+//! structures mean together.
 //!
 //! All integers are little-endian. Structures have no implicit padding, and their sizes are
 //! asserted.

@@ -1,6 +1,6 @@
-//! Limits of what structures on disk may say. What lies beyond was written by no program: it is
-//! refused before anything is computed from it, so sums of two such numbers, and the next ones,
-//! never overflow.
+//! Limits of what structures on disk may say. No program wrote what lies beyond: readers refuse it
+//! before they compute anything from it, so sums of two such numbers, and the next ones, never
+//! overflow.
 
 use std::ops::RangeInclusive;
 

@@ -1,9 +1,9 @@
 //! The superblock: the root of a database.
 //!
 //! File `superblock` has two slots, [`SLOT_STRIDE_BYTES`] apart so that no device unit holds both.
-//! They are written alternately; the valid slot with the higher generation counts. Magic, checksum
-//! and version stay at their places in every future version, so that a newer database is refused by
-//! name instead of being called damaged.
+//! Writers alternate between them; the valid slot with the higher generation counts. Magic,
+//! checksum and version stay at their places in every future version, so that readers refuse a
+//! newer database by name instead of calling it damaged.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -35,7 +35,7 @@ pub enum Durability {
     OsCache,
 }
 
-/// What peers are told when they are opened.
+/// How peers are opened.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerOptions {
     /// When writes are acknowledged.

@@ -62,7 +62,7 @@ fn open_env(
         unsafe { builder.flags(EnvFlags::NO_SYNC) };
     }
     // SAFETY: the file lies in a directory that this run has just made for this store alone, so
-    // nobody changes it beside LMDB, and LMDB locks it.
+    // nothing changes it beside LMDB, and LMDB locks it.
     Ok(unsafe { builder.open(path) }?)
 }
 

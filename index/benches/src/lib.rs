@@ -95,7 +95,7 @@ pub trait Structure<Work> {
     /// One pass; `None` if the structure does not offer this. `Bulk` comes before phases that read.
     fn run(&mut self, phase: Phase, work: &Work) -> Option<Timed>;
 
-    /// Nodes and slots of what is loaded, in bytes, if the structure tells.
+    /// Nodes and slots of what is loaded, in bytes, if the structure says.
     fn node_bytes(&self) -> Option<usize>;
 }
 

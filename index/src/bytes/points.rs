@@ -1,11 +1,10 @@
 //! Point access to byte keys: hash of the key -> payload, in the same tree as integer keys.
 //!
-//! Real collisions are resolved by probing: an entry whose hash is taken lies at the next free
-//! value. Invariant: from an entry's own hash up to where it lies, every value is taken. So a
-//! lookup goes from the hash upwards until the stored key agrees or a value is free. Removing an
-//! entry moves later entries of its chain down, which a reader could miss: it then counts on
-//! `moves`, odd while a chain changes. Readers without a collision, all but one in billions, never
-//! look.
+//! Probing resolves real collisions: an entry whose hash is taken lies at the next free value.
+//! Invariant: from an entry's own hash up to where it lies, every value is taken. So a lookup goes
+//! from the hash upwards until the stored key agrees or a value is free. Removing an entry moves
+//! later entries of its chain down, which a reader could miss: it then counts on `moves`, odd while
+//! a chain changes. Readers without a collision, all but one in billions, never look.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 

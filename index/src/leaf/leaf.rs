@@ -12,7 +12,7 @@
 //! - no key value is special: 0 and `u64::MAX` are stored like any other;
 //! - all keys lie in the closed range `low..=high`, for which this leaf alone is responsible.
 //!
-//! Concurrency: one writer (whoever holds the index's lock) and any number of readers. The version
+//! Concurrency: one writer (the holder of the index's lock) and any number of readers. The version
 //! is odd while slots change. All shared words are atomics, so a reader may see a half-made change
 //! but never undefined behaviour; it then finds the version changed and reads again. The model may
 //! be replaced beside readers: it only says where their search starts. Everything else (capacity,

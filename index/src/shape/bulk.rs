@@ -33,7 +33,7 @@ const COST_FINER_NS: f32 = 3.0;
 /// What slots cost, if there are as many as keys.
 const COST_SLOT_NS: f32 = 40.0;
 
-/// What joining may cost beyond the mean of both, and once more per leaf saved, over its keys.
+/// What joining may cost beyond the mean of both, and again per leaf saved, over its keys.
 const COST_JOIN_EXTRA_NS: f32 = 1.0;
 const COST_LEAF_NS: f32 = 400.0;
 
@@ -141,7 +141,7 @@ fn lookup_cost(entries: &[(u64, u64)], shift: u32, density: Density) -> f32 {
         let own = &entries[first..rank + count];
         match piece_cost(own, density) {
             cost if own.len() <= LEAF_KEYS_SMALL => cost,
-            // Too large or badly modelled: it will be cut once more.
+            // Too large or badly modelled: it will be cut again.
             cost => cost.min(COST_LEVEL_NS + COST_JOIN_NS),
         }
     };

@@ -23,8 +23,8 @@ use super::reshape::Reshape;
 use crate::leaf::{Density, Fit, Growth, Leaf, Model};
 use crate::node::Child;
 
-/// Small leaves with a large error ask for narrower slots, as long as the parent has no more than so
-/// many for each child.
+/// Small leaves with a large error ask for narrower slots, as long as the parent has no more than
+/// so many for each child.
 const DOUBLED_SLOTS_PER_CHILD: usize = 4;
 
 /// A key this many mean gaps away begins a new leaf, if the old one has enough entries.
@@ -122,7 +122,7 @@ impl Reshape<'_, '_> {
     }
 
     /// Doubles the slots of a leaf that grows at its edge; all new ones lie there. False if that
-    /// would make hardly any room.
+    /// would make little room.
     pub(crate) fn expand_edge(&mut self, growth: Growth) -> bool {
         let leaf = self.place.leaf;
         let entries = &self.writer.entries;

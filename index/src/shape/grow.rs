@@ -1,10 +1,10 @@
 //! The writer: changes in place where a leaf allows it, and a new shape where it does not.
 //!
-//! Whoever holds `&mut Writer` is the only writer. Shapes change by replacement: new nodes are made
-//! aside, published by storing their address into the words that named the old ones, and only then
-//! are the old ones retired to the epoch (see `unlink`). Until all words are stored no entry changes,
-//! so readers of the old and of the new nodes find the same entries. The order of steps that
-//! matters:
+//! The holder of `&mut Writer` is the only writer. Shapes change by replacement: it makes new nodes
+//! aside, publishes them by storing their address into the words that named the old ones, and only
+//! then retires the old ones to the epoch (see `unlink`). Until all words are stored no entry
+//! changes, so readers of the old and of the new nodes find the same entries. The order of steps
+//! that matters:
 //!
 //! 1. a leaf that takes over keys is complete, range included, before a word leads to it;
 //! 2. a leaf that stays and loses (empty) keys narrows its range only after the words changed;

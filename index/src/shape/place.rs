@@ -8,7 +8,7 @@ use crate::node::{Child, Inner, Link, Node, Unlinked};
 use crate::stats::IndexStats;
 use crate::tree::Tree;
 
-/// Retired bytes from which on the epoch is told, instead of when it has heard of 64 nodes.
+/// After so many retired bytes the writer asks the epoch to free, instead of after 64 nodes.
 const RETIRED_BYTES_MAX: usize = 16 << 10;
 
 /// State of the writer; holding it mutably is the right to write.
@@ -16,7 +16,7 @@ const RETIRED_BYTES_MAX: usize = 16 << 10;
 pub(crate) struct Writer {
     /// Entries of the leaf under change, kept to save allocations.
     pub(crate) entries: Vec<(u64, u64)>,
-    /// Bytes of nodes that were retired since the epoch was last told to free what it can.
+    /// Bytes of nodes that were retired since the writer last asked the epoch to free.
     retired_bytes: usize,
     pub(crate) history: IndexStats,
 }

@@ -1,4 +1,4 @@
-//! Keys that nobody made up: inode numbers, times of change and paths of a file system.
+//! Keys that come from real use: inode numbers, times of change and paths of a file system.
 
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;

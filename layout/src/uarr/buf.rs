@@ -119,8 +119,8 @@ impl fmt::Display for UArrBuf {
     }
 }
 
-/// A buffer with a write position. Storage behind the position may hold old bytes: whoever leaves
-/// a gap zeroes it.
+/// A buffer with a write position. Storage behind the position may hold old bytes: a writer that
+/// leaves a gap zeroes it.
 #[derive(Default)]
 pub(crate) struct Output {
     buffer: UArrBuf,

@@ -47,7 +47,8 @@ impl Encoder {
     /// Writes the value of another record.
     ///
     /// # Panics
-    /// If the record was not validated and is damaged: [`try_copy`](Self::try_copy) tells instead.
+    /// If the record was not validated and is damaged: [`try_copy`](Self::try_copy) returns an
+    /// error instead.
     pub fn copy(&mut self, value: &UArrRef<'_>) {
         let copied = self.try_copy(value);
         assert!(copied.is_ok(), "only intact records are copied: {copied:?}");

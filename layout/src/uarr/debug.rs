@@ -1,4 +1,4 @@
-//! Typed notation: what `{:?}` prints. Unlike JSON it tells every type apart.
+//! Typed notation: what `{:?}` prints. Unlike JSON it shows every type.
 //!
 //! `7` int, `7u` unsigned beyond `i64`, `7.0` double, `@42` and `@"name"` references,
 //! `time(..)`, `duration(..ns)`, `0x00ff` bytes, `big(..)`, `dec(..)`, `id(..)`, `f32[1.0, 2.0]`

@@ -29,14 +29,14 @@ pub enum Error {
     Reserved,
     /// The length in the header is not the length of the bytes, or beyond the limit.
     Length {
-        /// Length the header tells.
+        /// Length that the header claims.
         expected: u32,
     },
     /// Total length or shapes offset is no multiple of 8.
     Align,
     /// The checksum does not fit the bytes.
     Crc {
-        /// Checksum the header tells.
+        /// Checksum that the header claims.
         expected: u32,
         /// Checksum of the bytes present.
         present: u32,
@@ -158,7 +158,7 @@ impl fmt::Display for Error {
         match self {
             Self::Version { major, minor } => write!(f, ": version {major}.{minor}"),
             Self::Flags { flags } => write!(f, ": flags {flags:#06x}"),
-            Self::Length { expected } => write!(f, ": the header tells {expected} bytes"),
+            Self::Length { expected } => write!(f, ": the header says {expected} bytes"),
             Self::Crc { expected, present } => {
                 write!(f, ": expected {expected:#010x}, present {present:#010x}")
             }

@@ -45,7 +45,7 @@ impl Header {
     /// The header at the start of `bytes`, judged by everything but the checksum. O(1).
     ///
     /// # Errors
-    /// `Short`, `Magic`, `Version`, `Flags`, `Reserved`, `Length` or `Align`, as the field tells.
+    /// `Short`, `Magic`, `Version`, `Flags`, `Reserved`, `Length` or `Align`, after the field.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<&Self, Error> {
         let Ok((header, _)) = Self::ref_from_prefix(bytes) else { return Err(Error::Short) };

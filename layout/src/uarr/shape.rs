@@ -68,8 +68,8 @@ fn find_large(area: &[u8], key: &Key<'_>) -> Option<(usize, usize)> {
     Some((shape.count, index))
 }
 
-/// First place whose hash is not below `wanted`. Hashes are spread evenly unless somebody chose the
-/// names: the search starts where `wanted` should be and widens its steps from there, so it is
+/// First place whose hash is not below `wanted`. Hashes are spread evenly unless an attacker chose
+/// the names: the search starts where `wanted` should be and widens its steps from there, so it is
 /// short for honest names and O(log n) for any.
 fn lower_bound(hashes: &[U32], wanted: u32) -> usize {
     let guess = ((u64::from(wanted) * hashes.len() as u64) >> 32) as usize;

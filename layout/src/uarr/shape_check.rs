@@ -91,7 +91,7 @@ impl<'a> ShapeScan<'a> {
         if let Some(large) = &mut self.large {
             return !large.shapes.insert(blob);
         }
-        // At most 341 shapes fit 8 KiB; the first bytes tell most of them apart.
+        // At most 341 shapes fit 8 KiB; most of them differ in their first bytes.
         for (index, word) in self.starts[..=offset / 512].iter().enumerate() {
             let mut bits = *word;
             while bits != 0 {

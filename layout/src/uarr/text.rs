@@ -66,7 +66,7 @@ pub(crate) fn write_uuid(out: &mut impl Write, bytes: &[u8; 16]) -> fmt::Result 
     Ok(())
 }
 
-/// Whether these are ASCII only, told by whole words.
+/// Whether these are ASCII only, by whole words.
 #[inline]
 pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
@@ -77,7 +77,7 @@ pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
     whole.fold(u64::from_le_bytes(*last), |all, word| all | word) & 0x8080_8080_8080_8080 == 0
 }
 
-/// Whether these are UTF-8. Most text is ASCII, and that is told faster.
+/// Whether these are UTF-8. Most text is ASCII, which is found out faster.
 #[inline]
 pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
     is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn ascii_is_told_at_every_length_and_place() {
+    fn ascii_is_recognised_at_every_length_and_place() {
         for length in 0..40 {
             let mut bytes = vec![0x7F; length];
             assert!(is_ascii(&bytes) && is_utf8(&bytes));

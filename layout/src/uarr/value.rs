@@ -435,7 +435,7 @@ fn read(value: &UArrRef<'_>, budget: &mut Budget) -> Result<Value, Error> {
         }
         View::List(items) => {
             budget.enter(value)?;
-            // Not with the capacity the record tells: it need not be true.
+            // Not with the capacity that the record claims: it need not be true.
             let mut list = Vec::new();
             for item in items {
                 list.push(read(&item, budget)?);

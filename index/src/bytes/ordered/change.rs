@@ -5,7 +5,7 @@
 //!
 //! Records may fail to be read, or have other keys than they were entered with. What the nodes know
 //! decides then: prefix and head of each entry. A leaf is cut between different heads, and keeps
-//! its prefix, where its records do not tell more; if neither is possible it grows beyond its usual
+//! its prefix, where its records do not say more; if neither is possible it grows beyond its usual
 //! size.
 
 use std::sync::Arc;
@@ -245,7 +245,7 @@ fn branch_or_only_child(level: usize, separators: Vec<Arc<[u8]>>, mut children: 
 
 /// Where to cut a leaf that became too large by the entry at `at`, and the separator of the parts:
 /// behind or before it if it went to an end, else where neighbouring heads differ earliest, so that
-/// both parts share long prefixes. `None` if its records do not tell one key from the next
+/// both parts share long prefixes. `None` if its records do not distinguish one key from the next
 /// anywhere.
 fn cut_of<K: KeySource>(
     leaf: &Leaf,

@@ -247,7 +247,7 @@ impl<'de> Deserializer<'de> for Source<'de, '_> {
         }
     }
 
-    /// Pays for the value alone: what nobody reads is not walked.
+    /// Pays for the value alone: what the caller does not read is not walked.
     #[inline]
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
         self.budget.pay(&self.value)?;

@@ -63,17 +63,17 @@ impl turns::Part for CommitPart {
             Self::Rotation => "a new segment every second; ratio: p99.9 against the first row",
             Self::Memory => "puts that are not waited for; ratio: per second against the first row",
             Self::Load => {
-                "loading an empty store; ratio: records per second against the first row. uarr's are \
-                 durable when the time ends, the peers' are in the page cache"
+                "loading an empty store; ratio: records per second against the first row. uarr's \
+                 are durable when the time ends, the peers' are in the page cache"
             }
             Self::Paced => {
-                "durable puts begun at a fixed rate, whatever came of those before (open loop): response from \
-                 when one was to begin, service from when it began; CPU with that of waiting awake; ratio: p99 \
-                 against the first row"
+                "durable puts begun at a fixed rate, whatever came of those before (open loop): \
+                 response from when one was to begin, service from when it began; CPU with that of \
+                 waiting awake; ratio: p99 against the first row"
             }
             Self::PacedMemory => {
-                "puts that are not waited for, begun at fixed rates as in the part paced; ratio: p99.9 against the \
-                 first row"
+                "puts that are not waited for, begun at fixed rates as in the part paced; ratio: \
+                 p99.9 against the first row"
             }
         }
     }

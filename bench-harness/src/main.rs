@@ -113,7 +113,8 @@ struct TurnsArgs {
     #[arg(long, default_value = "3", value_parser = value_parser!(u32).range(1..=100))]
     reps: u32,
     /// Records of loaded stores and of memory-first writes, 1000 to 50000000.
-    #[arg(long, default_value = "1000000", value_parser = value_parser!(u64).range(1000..=50_000_000))]
+    #[arg(long, default_value = "1000000")]
+    #[arg(value_parser = value_parser!(u64).range(1000..=50_000_000))]
     records: u64,
     /// Where the JSON goes [default: none is written].
     #[arg(long)]

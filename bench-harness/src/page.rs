@@ -384,7 +384,8 @@ mod tests {
             "{put}"
         );
         let p50 = "| 1 thread, p50 | 130 us | 200 us | 120 us | <= 1.05 floor: 1.08 (1.08 .. 1.08) \
-                   **missed**; <= 1 RocksDB: 0.650 (0.646 .. 0.653) met; <= 1 SQLite: not measured |\n";
+                   **missed**; <= 1 RocksDB: 0.650 (0.646 .. 0.653) met; <= 1 SQLite: not measured \
+                   |\n";
         assert!(put.contains(p50), "{put}");
         // 100 records at a time: 50, 100 and 67 ns a record against 100.
         let scan = "| 100 records, per record | 66.7 ns | 100 ns | <= 0.8 LMDB: 0.667 (0.500 .. \

@@ -50,7 +50,8 @@ impl Machine {
         let (log, root, bin) = (log.display(), root.display(), bin.display());
         let note = format!("echo \"$@\" >> '{log}'");
         let install = format!(
-            "{note}\n[ \"$1\" = install ] || exit 0\n/bin/mkdir -p '{root}/{LIB_DIR}/clang/14.0.6/include'\n\
+            "{note}\n[ \"$1\" = install ] || exit 0\n\
+             /bin/mkdir -p '{root}/{LIB_DIR}/clang/14.0.6/include'\n\
              : > '{root}/{LIB_DIR}/libclang.so.1'\n: > '{root}/{HEADER}'\n\
              for name in cc c++; do /bin/cp '{bin}/id' '{bin}/'$name; done"
         );

@@ -73,21 +73,22 @@ fn findings(db: &Db, stats: &Stats) -> Vec<String> {
             soft_limit(&limits, "Max locked memory").filter(|&bytes| bytes < LOCKED_BYTES)
     {
         findings.push(format!(
-            "locked memory is limited to {bytes} bytes: where buffers cannot be registered a commit takes \
-             longer; raise it to {LOCKED_BYTES} (ulimit -l, or LimitMEMLOCK= of the service)"
+            "locked memory is limited to {bytes} bytes: where buffers cannot be registered a \
+             commit takes longer; raise it to {LOCKED_BYTES} (ulimit -l, or LimitMEMLOCK= of the \
+             service)"
         ));
     }
     if stats.address_space_bytes < ADDRESS_SPACE_BYTES {
         let reserved = stats.address_space_bytes;
         findings.push(format!(
-            "the process has little address space: the data file can grow to {reserved} bytes; raise the limit \
-             (ulimit -v, or LimitAS= of the service)"
+            "the process has little address space: the data file can grow to {reserved} bytes; \
+             raise the limit (ulimit -v, or LimitAS= of the service)"
         ));
     }
     if let Some(size) = soft_limit(&limits, "Max file size").filter(|&size| size < FILE_BYTES) {
         findings.push(format!(
-            "files are limited to {size} bytes: the data file cannot grow beyond; raise it (ulimit -f, or \
-             LimitFSIZE= of the service)"
+            "files are limited to {size} bytes: the data file cannot grow beyond; raise it (ulimit \
+             -f, or LimitFSIZE= of the service)"
         ));
     }
     if let Some(count) =
@@ -117,11 +118,14 @@ mod tests {
 
     #[test]
     fn limits_are_read_from_their_line() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                      Max locked memory         65536                unlimited            bytes     \n\
-                      Max open files            unlimited            unlimited            files     \n";
-        assert_eq!(soft_limit(limits, "Max locked memory"), Some(65_536));
-        assert_eq!(soft_limit(limits, "Max open files"), None);
-        assert_eq!(soft_limit(limits, "Max stack size"), None);
+        let line = |name: &str, soft: &str, hard: &str, unit: &str| {
+            format!("{name:<26}{soft:<21}{hard:<21}{unit:<10}\n")
+        };
+        let limits = line("Limit", "Soft Limit", "Hard Limit", "Units")
+            + &line("Max locked memory", "65536", "unlimited", "bytes")
+            + &line("Max open files", "unlimited", "unlimited", "files");
+        assert_eq!(soft_limit(&limits, "Max locked memory"), Some(65_536));
+        assert_eq!(soft_limit(&limits, "Max open files"), None);
+        assert_eq!(soft_limit(&limits, "Max stack size"), None);
     }
 }

@@ -4,8 +4,8 @@
 pub const AFTER_HELP: &str = "\
 Keys:
   Byte tables take keys as text, as hex:6b6579 for any bytes, or as u64:5 or i64:-5 for integers;
-  integer tables take numbers. Keys that are not plain text are shown in these forms. A value that is no record is shown as
-  {\"$bytes\":\"<base64>\"}.
+  integer tables take numbers. Keys that are not plain text are shown in these forms. A value that
+  is no record is shown as {\"$bytes\":\"<base64>\"}.
 
 Exit codes:
   0  done

@@ -138,7 +138,8 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             (Exit::Unopened, "permission_denied", Some(next))
         }
         ErrorKind::Corruption => {
-            let next = "'uarr verify' lists all damage; restore a backup, or save what is left with 'uarr repair'";
+            let next = "'uarr verify' lists all damage; restore a backup, or save what is left \
+                        with 'uarr repair'";
             (Exit::Damage, "corruption", Some(next))
         }
         ErrorKind::TornTail => {

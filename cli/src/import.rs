@@ -5,8 +5,8 @@
 //! thread commits packs in the order of the input, so if a key comes twice the last record stays.
 //! Records do not wait for a full pack when the input is slow.
 //!
-//! At a line that it cannot use, the import commits everything before it, then ends with that line's
-//! place. With `--skip-bad` it goes on.
+//! At a line that it cannot use, the import commits everything before it, then ends with that
+//! line's place. With `--skip-bad` it goes on.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -192,8 +192,8 @@ struct Converter {
 
 type Reader = JoinHandle<Result<(), Failure>>;
 
-/// The reader has a thread of its own. If a commit fails, the command does not wait for it: it may be
-/// waiting for input that never comes.
+/// The reader has a thread of its own. If a commit fails, the command does not wait for it: it may
+/// be waiting for input that never comes.
 fn start_reader(input: Input, mut converter: Converter, packs: Filling) -> Reader {
     let lines = Lines::new(input.reader, JSON_BYTES_MAX);
     thread::spawn(move || converter.read(lines, &packs))

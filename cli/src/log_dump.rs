@@ -53,8 +53,8 @@ fn write_group(out: &mut Output, group: &Group<'_>, kind: KeyKind) -> Result<()>
         "wall_ns": header.wall_ns.get(),
     });
     let text = format!(
-        "group  segment {segment} offset {offset} LSN {first}..{last} records {count} bytes {bytes} \
-         life {life:#x} durable {durable}\n"
+        "group  segment {segment} offset {offset} LSN {first}..{last} records {count} bytes \
+         {bytes} life {life:#x} durable {durable}\n"
     );
     out.result(&value, text)?;
     for (offset, frame) in group.frames() {

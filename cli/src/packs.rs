@@ -1,8 +1,8 @@
 //! Records on their way from the thread that reads them to the one that commits them.
 //!
 //! The reader fills one pack while the committer writes the one before. The committer takes a pack
-//! when it is full, when the input has ended, or when its first record has waited for [`LINGER`]: it
-//! stores an input that comes slowly, such as a log that is followed, as it comes.
+//! when it is full, when the input has ended, or when its first record has waited for [`LINGER`]:
+//! it stores an input that comes slowly, such as a log that is followed, as it comes.
 //!
 //! Invariant: the committer takes packs in the order of the input, each record in one of them.
 

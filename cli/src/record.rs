@@ -1,8 +1,8 @@
 //! `uarr value`: one record outside of a database, to try the format and to look at its bytes.
 //!
-//! Invariants: the command opens no database, and either uses an input or refuses it with its place.
-//! It checks a record before it shows anything of it, except in `dump`, which is there for damaged
-//! ones.
+//! Invariants: the command opens no database, and either uses an input or refuses it with its
+//! place. It checks a record before it shows anything of it, except in `dump`, which is there for
+//! damaged ones.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -16,8 +16,8 @@ use crate::failure::{Failure, Result};
 use crate::output::{Output, one_line};
 use crate::verify::damage_to_json;
 
-/// Runs the command. The report lists damage; the exit code says whether the new database holds what
-/// could be kept.
+/// Runs the command. The report lists damage; the exit code says whether the new database holds
+/// what could be kept.
 pub fn run(global: &Global, args: &Repair, out: &mut Output) -> Result<Exit> {
     let source = global.inspect()?;
     let kind = match (source.key_kind(), global.key_kind) {
@@ -92,8 +92,8 @@ fn to_text(report: &RepairReport, target: &Path) -> String {
     let _ = writeln!(
         text,
         "kept {} records in {shown}, {} of them from the log\n\
-         lost {} versions of records whose LSN is known; left out {} that nothing proves durable or \
-         that lie behind the end of the log\n{} damaged places",
+         lost {} versions of records whose LSN is known; left out {} that nothing proves durable \
+         or that lie behind the end of the log\n{} damaged places",
         count(report.kept_count),
         count(report.kept_from_log_count),
         count(report.lost_count),

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   submit -> in flight -> write --> cache image --> make_durable --> durable image
-//!               |                      | dirty pages: in the cache only; a crash keeps any part of them, and
-//!               |                      |   the kernel may steal them: write them back at any time
-//!               |                      + lost sectors ([`Loss`]): a flush failed, and no later one brings them
-//!               |                      |   to the device, although readers see them
+//!               |                      | dirty pages: in the cache only; a crash keeps any part of
+//!               |                      |   them, and the kernel may steal them: write them back at
+//!               |                      |   any time
+//!               |                      + lost sectors ([`Loss`]): a flush failed, and no later one
+//!               |                      |   brings them to the device, although readers see them
 //!               + a crash keeps any part of them; a kill leaves them to land at any later moment
 //! ```
 

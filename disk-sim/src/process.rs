@@ -5,8 +5,8 @@
 //! was dropped, or the writer got an error and stopped waiting. Until then the write is an
 //! *orphan*: it may land before, during or long after the next opening. The directory stays locked
 //! until the last orphan of a writer that was made under the lock has ended
-//! ([`Storage::log_writer`](uarr_uring::Storage::log_writer)), so an opener waits for it: then all of
-//! them land at once.
+//! ([`Storage::log_writer`](uarr_uring::Storage::log_writer)), so an opener waits for it: then all
+//! of them land at once.
 
 use std::fmt;
 use std::io;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! segment   block 0                  block 1 ..
-//!           SegmentHeader, zeros     group  group  group ...   (rest: zeros, or groups of earlier lives)
+//!           SegmentHeader, zeros     group  group  group ...   (rest: zeros, or groups of earlier
+//!                                                              lives)
 //! group     GroupHeader  frame  frame ...  zeros to the end of the block
 //! ```
 //! The segment header is written together with the segment's first group, in one write. A group is

@@ -7,8 +7,8 @@
 //! ```text
 //! piece     PieceHeader (64)   used bytes   zeros to the end of the block
 //! integer entries   key u64, locator u64              ascending keys
-//! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared` bytes are
-//!                   those of the key before, 0 in the first entry of a piece
+//! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared`
+//!                   bytes are those of the key before, 0 in the first entry of a piece
 //! end               total number of entries u64; exactly one, the last piece
 //! ```
 

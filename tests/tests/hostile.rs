@@ -86,7 +86,8 @@ fn original(kind: KeyKind) -> Files {
     let db = builder("memory", kind).open_on(disk.clone()).unwrap();
     for round in 0..3u64 {
         for n in 0..20 {
-            let value = uarr!({ "count": n + round, "text": "some text that is not too short to be patched" });
+            let text = "some text that is not too short to be patched";
+            let value = uarr!({ "count": n + round, "text": text });
             put(&db, n, &value).unwrap();
         }
         put(&db, 100 + round, &vec![7; CHUNK + 5000]).unwrap();

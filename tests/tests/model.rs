@@ -178,7 +178,10 @@ impl Run {
         }
         if let Key::Bytes(bytes) = &low {
             let prefix = &bytes[..self.random.below(bytes.len() as u64 + 1) as usize];
-            let with_prefix = |(key, _): &(&Key, &Vec<u8>)| matches!(key, Key::Bytes(bytes) if bytes.starts_with(prefix));
+            let with_prefix = |(key, _): &(&Key, &Vec<u8>)| match key {
+                Key::Bytes(bytes) => bytes.starts_with(prefix),
+                _ => false,
+            };
             compare(db.prefix(prefix).unwrap(), self.model.iter().filter(with_prefix), &place);
         }
     }

@@ -45,8 +45,8 @@ fn run_all(test: &str, faults: Faults, count: u64) -> Vec<Outcome> {
     }
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     println!(
-        "{test}: {count} seeds in {:.1} s: {} deaths ({} in operations, {} in openings), {} operations, {} calls, \
-         {} lies noticed",
+        "{test}: {count} seeds in {:.1} s: {} deaths ({} in operations, {} in openings), {} \
+         operations, {} calls, {} lies noticed",
         begun.elapsed().as_secs_f64(),
         sum(|outcome| outcome.crash_count),
         sum(|outcome| outcome.crash_in_operation_count),

@@ -181,7 +181,8 @@ impl Directory {
         let entry = std::fs::symlink_metadata(self.path_of(path));
         match entry.map(|entry| entry.file_type()) {
             Ok(entry) if entry.is_symlink() => not_ours(
-                "it is a symbolic link, which is not followed; put there what it names, or mount it",
+                "it is a symbolic link, which is not followed; put there what it names, or mount \
+                 it",
             ),
             Ok(entry) if entry.is_dir() => not_ours("it is a directory"),
             Ok(entry) if entry.is_file() => match cause.kind() {

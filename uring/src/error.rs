@@ -27,8 +27,9 @@ impl fmt::Display for PathError {
                  some, or raise the limit (ulimit -n; LimitNOFILE= of a systemd service)",
             ),
             Some(libc::EFBIG) => f.write_str(
-                ". A file may not become longer than the limit RLIMIT_FSIZE of this process, or its \
-                 file system, allows: raise the limit (ulimit -f; LimitFSIZE= of a systemd service)",
+                ". A file may not become longer than the limit RLIMIT_FSIZE of this process, or \
+                 its file system, allows: raise the limit (ulimit -f; LimitFSIZE= of a systemd \
+                 service)",
             ),
             Some(libc::ENOMEM) if self.action == MAP => f.write_str(
                 ". The process has no address space left for so much: raise its limit RLIMIT_AS \

@@ -67,7 +67,8 @@ impl fmt::Display for Holder {
             ),
             Self::Unknown => write!(
                 f,
-                "open already, but its lock file does not say in which process; close it there first"
+                "open already, but its lock file does not say in which process; close it there \
+                 first"
             ),
         }
     }

@@ -22,8 +22,8 @@ pub struct Lmdb {
 
 impl Lmdb {
     /// What a reader of the results needs to know about the set-up.
-    pub const SETTINGS: &str = "map 8x the data, one snapshot per session until it writes; durable: as shipped; \
-        unsynced: MDB_NOSYNC";
+    pub const SETTINGS: &str = "map 8x the data, one snapshot per session until it writes; \
+        durable: as shipped; unsynced: MDB_NOSYNC";
 
     /// Version of the LMDB sources compiled in.
     pub fn version() -> String {

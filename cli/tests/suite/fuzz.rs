@@ -1,5 +1,5 @@
-//! Arguments and input that no user would write: the command answers with one of its exit codes, and
-//! never panics.
+//! Arguments and input that no user would write: the command answers with one of its exit codes,
+//! and never panics.
 //!
 //! `UARR_FUZZ` sets the number of runs of each kind, `UARR_SEED` the first.
 
@@ -41,8 +41,11 @@ const WORDS: [&str; 29] = [
     "{\"a\":[1,2]}",
 ];
 
-const LINES: &str = "{\"k\":\"a\",\"v\":1.50}\n{\"k\":\"b\",\"v\":[null,true,{\"x\":\"\\u00e9\\ud83d\\ude00\"}]}\n\
-    {\"k\":17,\"v\":1e400}\n{\"k\":\"c\",\"v\":\"some longer text, so that there is more to break\"}\n";
+const LINES: &str = r#"{"k":"a","v":1.50}
+{"k":"b","v":[null,true,{"x":"\u00e9\ud83d\ude00"}]}
+{"k":17,"v":1e400}
+{"k":"c","v":"some longer text, so that there is more to break"}
+"#;
 
 struct Random(u64);
 

@@ -5,7 +5,7 @@
 //! [`Outcome::trace_hash`] shows.
 //!
 //! ```text
-//! seed -> Plan -> life: open (may die) | check | operations (may die anywhere, also inside of checkpoints) | end
+//! seed -> Plan -> life: open (may die) | check | operations (may die anywhere) | end
 //!                 life: open ...
 //! ```
 //! After each death the database must hold the state after some prefix of its history that contains

@@ -117,8 +117,8 @@ impl Model {
         if !possible {
             let (durable, all) = (self.durable_count, self.history.len());
             violated!(
-                "{durable} of {all} batches since the last recovery were durable, but the {} records found \
-                 are the state after no prefix of at least so many",
+                "{durable} of {all} batches since the last recovery were durable, but the {} \
+                 records found are the state after no prefix of at least so many",
                 found.len()
             );
         }

@@ -159,7 +159,8 @@ pub const SWITCHES: &[Switch] = &[
     },
     Switch {
         name: "hole-skipped",
-        takes_away: "the chain of groups: one behind a hole looks as if it followed what is before it",
+        takes_away: "the chain of groups: one behind a hole looks as if it followed what is before \
+                     it",
         faults: Faults::Legal,
         seed_count_max: 1000,
         prepare: |disk| {

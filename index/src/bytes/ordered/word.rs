@@ -1,8 +1,8 @@
 //! The words that lead to nodes of the ordered side, and what they do not lead to any more.
 //!
-//! As in `node::unlink`, a node can be retired only with the [`Unlinked`] that came of the store which took
-//! the last word of the live tree from the nodes it stands for. Replaced branches go on naming
-//! nodes, for the readers in them.
+//! As in `node::unlink`, a node can be retired only with the [`Unlinked`] that came of the store
+//! which took the last word of the live tree from the nodes it stands for. Replaced branches go on
+//! naming nodes, for the readers in them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 

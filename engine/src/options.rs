@@ -170,7 +170,8 @@ impl Options {
                 if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&interval) =>
             {
                 Err(Error::invalid(format!(
-                    "the interval of Durability::Interval must be from 1 ms to 1 h, not {interval:?}"
+                    "the interval of Durability::Interval must be from 1 ms to 1 h, not \
+                     {interval:?}"
                 )))
             }
             _ => Ok(()),
@@ -183,13 +184,14 @@ impl Options {
         let address_space_bytes = self.address_space_bytes;
         if chunk_bytes > address_space_bytes {
             return Err(Error::invalid(format!(
-                "address_space_bytes is {address_space_bytes}, less than one chunk: chunk_bytes is {chunk_bytes}"
+                "address_space_bytes is {address_space_bytes}, less than one chunk: chunk_bytes is \
+                 {chunk_bytes}"
             )));
         }
         if address_space_bytes / chunk_bytes > CHUNK_COUNT_MAX {
             return Err(Error::invalid(format!(
-                "address_space_bytes is {address_space_bytes}, more than {CHUNK_COUNT_MAX} times chunk_bytes, \
-                 which is {chunk_bytes} (fixed when the database is created); lower it"
+                "address_space_bytes is {address_space_bytes}, more than {CHUNK_COUNT_MAX} times \
+                 chunk_bytes, which is {chunk_bytes} (fixed when the database is created); lower it"
             )));
         }
         Ok(())

@@ -11,8 +11,8 @@
 //! goes does not take its region along.
 //!
 //! The first touch of a region costs 0.4 ms, or several where a virtual machine has to fetch the
-//! memory from its host. [`Memory::prepare`] lets a thread that may wait pay for it: it puts touched
-//! regions aside, the *spares*, which the next inserts that need one take.
+//! memory from its host. [`Memory::prepare`] lets a thread that may wait pay for it: it puts
+//! touched regions aside, the *spares*, which the next inserts that need one take.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, BTreeSet};

@@ -46,8 +46,8 @@ impl<'db, S: Storage> Batch<'db, S> {
     }
 
     /// Changes the value of `key` by `patch`: the value that an earlier change of this batch leads
-    /// to, or else the newest one when the batch is committed. See [`crate::Db::patch`] for what can go
-    /// wrong; then nothing of the batch is written.
+    /// to, or else the newest one when the batch is committed. See [`crate::Db::patch`] for what
+    /// can go wrong; then nothing of the batch is written.
     pub fn patch(mut self, key: impl AsKey, patch: &Patch) -> Self {
         self.push(FrameKind::Patch, &key, patch.as_bytes());
         self

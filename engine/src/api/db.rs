@@ -27,8 +27,8 @@ use crate::options::{Options, WriteOptions};
 use crate::report::RecoveryReport;
 use crate::sync::lock;
 
-const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited for; \
-                              let the waker that calls this return";
+const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited \
+                              for; let the waker that calls this return";
 
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///

@@ -21,8 +21,8 @@ use crate::log::segments::Demand;
 use crate::options::WhenFull;
 use crate::sync::lock;
 
-const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try again \
-                    (or open the database with WhenFull::Wait)";
+const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
+                    again (or open the database with WhenFull::Wait)";
 
 /// More than the record of `frame` takes in a chunk.
 fn record_room_max(frame: &Frame<'_>) -> u64 {
@@ -43,7 +43,8 @@ impl<S: Storage> Committer<S> {
         let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
         if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
             return Err(Error::invalid(format!(
-                "the records of a batch take at most {GROUP_BYTES_MAX} bytes of the log, these take {frame_bytes}"
+                "the records of a batch take at most {GROUP_BYTES_MAX} bytes of the log, these \
+                 take {frame_bytes}"
             )));
         }
         let buffer_bytes = GroupBuilder::buffer_bytes(self.identity.block_bytes, frame_bytes);

@@ -5,9 +5,9 @@
 //! 2. Under the staging lock: is the base still the newest version, staged ones included? Then the
 //!    frame is staged. Its payload is the patch, with the base's address and length and checksum of
 //!    the result.
-//! 3. If not, the caller takes a turn ([`crate::commit::turns`]): it waits until the newest version is in
-//!    the data file, while nobody else stages one, and begins again. So the work is done twice at
-//!    most.
+//! 3. If not, the caller takes a turn ([`crate::commit::turns`]): it waits until the newest version
+//!    is in the data file, while nobody else stages one, and begins again. So the work is done
+//!    twice at most.
 //!
 //! The record in the data file is the whole result, a record like any other. Only replay computes
 //! it again, from the base at its address, and it must arrive at the same checksum.
@@ -84,7 +84,8 @@ impl Logged {
 }
 
 impl<S: Storage> Committer<S> {
-    /// Commits `changes`, patches among them, as one batch; see [`Committer::write`] for the others.
+    /// Commits `changes`, patches among them, as one batch; see [`Committer::write`] for the
+    /// others.
     pub fn write_patched(&self, changes: &[Change<'_>], options: WriteOptions) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;

@@ -69,8 +69,8 @@ impl KeyIndex {
         Ok(bits.and_then(Locator::from_bits))
     }
 
-    /// As [`KeyIndex::get`] for up to [`TOGETHER_MAX`] keys, with their cache misses and those of the
-    /// records, which are fetched, overlapping; `out` is as long as `keys`.
+    /// As [`KeyIndex::get`] for up to [`TOGETHER_MAX`] keys, with their cache misses and those of
+    /// the records, which are fetched, overlapping; `out` is as long as `keys`.
     pub fn get_group<K: AsKey, M: DataMap>(
         &self,
         keys: &[K],
@@ -156,8 +156,8 @@ impl KeyIndex {
         };
     }
 
-    /// As [`KeyIndex::get`], for writers: a record that cannot be read counts, as far as it can only
-    /// be the key's.
+    /// As [`KeyIndex::get`], for writers: a record that cannot be read counts, as far as it can
+    /// only be the key's.
     pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {
         let bits = match &self.index {
             Index::Int(index) => index.get(stored_int(key)),

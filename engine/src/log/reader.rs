@@ -294,7 +294,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let (end, chain) = (self.position, self.chain());
         let lost = |proof: String| {
             let detail = format!(
-                "acknowledged records are missing: {proof}, but the log can be read only up to LSN {}",
+                "acknowledged records are missing: {proof}, but the log can be read only up to \
+                 LSN {}",
                 end.lsn
             );
             let (path, lsn) = (segment_path(end.segment), Some(end.lsn + 1));
@@ -317,8 +318,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
                     && chain.is_cut_short(end.segment, &group, self.block_bytes)
                 {
                     return lost(format!(
-                        "the group at offset {offset} of {} goes on from LSN {} and says that all up to \
-                         LSN {} was durable",
+                        "the group at offset {offset} of {} goes on from LSN {} and says that all \
+                         up to LSN {} was durable",
                         segment_path(number),
                         group.previous_lsn,
                         group.durable_lsn

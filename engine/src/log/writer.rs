@@ -1,7 +1,7 @@
 //! The writing end of the log: groups of frames, and where they go.
 //!
 //! ```text
-//! GroupBuilder buffer   [ block kept for a segment header | group header | frame | frame | .. zeros ]
+//! GroupBuilder buffer   [ block for a segment header | group header | frame | frame | .. zeros ]
 //! ```
 //! A group is one write. The segment header, when a segment is begun, travels in the same write.
 //! Groups start on fresh blocks; no block is written twice in one life of the log.

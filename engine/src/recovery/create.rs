@@ -48,7 +48,8 @@ pub(crate) fn check_directory<S: Storage>(
     }
     if let Some(foreign) = foreign_entry(storage, names).map_err(failed)? {
         let message = format!(
-            "{shown} holds no uarr database but other files ('{foreign}'); choose an empty directory"
+            "{shown} holds no uarr database but other files ('{foreign}'); choose an empty \
+             directory"
         );
         return Err(Error::new(ErrorKind::NotADatabase, message));
     }

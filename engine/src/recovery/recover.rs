@@ -13,8 +13,9 @@
 //!    checkpoint's `data_tail` are durable in the data file and only indexed, others are written
 //!    again to the same place. Replaying twice gives the same as once.
 //! 7. Groups that no later one proves durable are written again, to a new segment
-//!    ([`crate::recovery::relog`]), before anyone sees what they say, and a new life number is written: from
-//!    now on nothing that stands behind the end of the log can be taken for part of it.
+//!    ([`crate::recovery::relog`]), before anyone sees what they say, and a new life number is
+//!    written: from now on nothing that stands behind the end of the log can be taken for part of
+//!    it.
 //!
 //! After an orderly close steps 3 to 7 have nothing to do but the life number.
 //!

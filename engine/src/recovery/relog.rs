@@ -12,9 +12,9 @@
 //! 4. The superblock gets the new life, and the log goes on behind the copy.
 //!
 //! A death before 3 leaves the old groups in force, one after it the copy, which is complete by
-//! then: readers take the groups that were written last ([`crate::log::chain`]). Without unproven groups
-//! the segment has a header alone. So no write of a new life ever comes near a block of an older
-//! one.
+//! then: readers take the groups that were written last ([`crate::log::chain`]). Without unproven
+//! groups the segment has a header alone. So no write of a new life ever comes near a block of an
+//! older one.
 
 use std::io;
 

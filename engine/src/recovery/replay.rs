@@ -220,8 +220,8 @@ fn map_data<S: Storage>(
     let bytes = data_file.len().map_err(failed)?;
     if bytes > asked {
         return Err(Error::invalid(format!(
-            "the data file has {bytes} bytes, but address_space_bytes is {asked}; open the database with a larger \
-             value"
+            "the data file has {bytes} bytes, but address_space_bytes is {asked}; open the \
+             database with a larger value"
         )));
     }
     let least = ADDRESS_SPACE_BYTES_MIN.max(bytes.next_multiple_of(chunk_bytes)).min(asked);

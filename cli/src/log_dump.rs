@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use uarr::KeyKind;
-use uarr::inspect::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Step};
+use uarr::inspect::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Next};
 
 use crate::args::{Global, LogDump};
 use crate::exit::Exit;
@@ -19,12 +19,12 @@ pub fn run(global: &Global, args: &LogDump, out: &mut Output) -> Result<Exit> {
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         match log.next()? {
-            Step::Group(group) if group.header.last_lsn() < args.from.unwrap_or(0) => {}
-            Step::Group(group) => {
+            Next::Group(group) if group.header.last_lsn() < args.from.unwrap_or(0) => {}
+            Next::Group(group) => {
                 write_group(out, &group, kind)?;
                 left -= 1;
             }
-            Step::End(end) => {
+            Next::End(end) => {
                 out.result(&end_to_json(&end), end_to_text(&end))?;
                 return Ok(if end.missing.is_some() { Exit::Missing } else { Exit::Done });
             }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use uarr::inspect::{Inspector, Step};
+use uarr::inspect::{Inspector, Next};
 use uarr::repair::{RepairMode, repair};
 use uarr::value::Patch;
 use uarr::{Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, uarr};
@@ -155,7 +155,7 @@ fn drop_commit<T>(_: T) {}
 fn look(disk: &Memory, kind: KeyKind) -> uarr::Result<()> {
     let source = Inspector::open_on(disk.clone(), "closed")?;
     let mut log = source.log()?;
-    while let Step::Group(_) = log.next()? {}
+    while let Next::Group(_) = log.next()? {}
     for number in source.segments() {
         source.segment(*number)?;
     }

@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use uarr::inspect::{Inspector, Step};
+use uarr::inspect::{Inspector, Next};
 use uarr::repair::{RepairMode, repair};
 use uarr::value::Patch;
 use uarr::{
@@ -216,7 +216,7 @@ fn inspect<S: Storage>(storage: impl Fn() -> S, kind: KeyKind) {
         judge(inspector.segment(*number));
     }
     if let Some(mut log) = judge(inspector.log()) {
-        while let Some(Step::Group(group)) = judge(log.next()) {
+        while let Some(Next::Group(group)) = judge(log.next()) {
             assert!(group.frames().count() <= group.header.record_count.get() as usize);
         }
     }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use uarr::inspect::{Inspector, Step};
+use uarr::inspect::{Inspector, Next};
 use uarr::repair::{RepairMode, RepairReport, repair};
 use uarr::value::Patch;
 use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind, uarr};
@@ -360,7 +360,7 @@ fn damage(files: &mut Files, random: &mut Random) {
 /// Damage is an answer there, never a panic.
 fn look_at_everything(source: &Inspector<Memory>) {
     if let Ok(mut log) = source.log() {
-        while let Step::Group(group) = log.next().unwrap() {
+        while let Next::Group(group) = log.next().unwrap() {
             assert_eq!(group.frames().count(), group.header.record_count.get() as usize);
         }
     }

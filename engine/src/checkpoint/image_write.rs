@@ -21,7 +21,7 @@ use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, image_path, list_segments};
 use crate::log::position::start_of;
-use crate::log::reader::LogReader;
+use crate::log::reader::{LogReader, Next};
 use crate::versions::records::Records;
 use crate::versions::walk::Walk;
 
@@ -171,7 +171,7 @@ impl<S: Storage> ImageSource<'_, S> {
             (self.records.database(), u64::from(self.root.block_bytes.get()));
         let start = start_of(oldest);
         let mut reader = LogReader::new(self.storage, database, block_bytes, &present, start);
-        while let Ok(group) = reader.next()? {
+        while let Next::Group(group) = reader.next()? {
             for frame in Frames::new(group.body).flatten() {
                 if let Some(locator) = addresses.get(&frame.header.address.get())
                     && unknown.remove(locator).is_some()

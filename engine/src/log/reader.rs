@@ -72,6 +72,23 @@ pub(crate) struct Group<'b> {
     pub end: LogPosition,
 }
 
+/// What comes next in the log.
+#[derive(Debug)]
+pub enum Next<G, E> {
+    /// A whole group.
+    Group(G),
+    /// Its end.
+    End(E),
+}
+
+/// How far behind the end of the log acknowledged groups are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// In the first 16 MiB of each segment.
+    Near,
+    Everywhere,
+}
+
 /// Where the log ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogEnd {
@@ -114,15 +131,18 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 
     /// The next group, or where and how the log ends.
-    pub fn next(&mut self) -> Result<std::result::Result<Group<'_>, LogEnd>> {
+    pub fn next(&mut self) -> Result<Next<Group<'_>, LogEnd>> {
         Ok(match self.advance()? {
-            Ok(header) => Ok(Group { body: self.body_of(&header), header, end: self.position }),
-            Err(end) => Err(end),
+            Next::Group(header) => {
+                let end = self.position;
+                Next::Group(Group { body: self.body_of(&header), header, end })
+            }
+            Next::End(end) => Next::End(end),
         })
     }
 
     /// As [`LogReader::next`]; of a group only the header.
-    pub fn advance(&mut self) -> Result<std::result::Result<GroupHeader, LogEnd>> {
+    pub fn advance(&mut self) -> Result<Next<GroupHeader, LogEnd>> {
         let here = self.position;
         let in_place = self.header_at(here)?;
         let mut end = LogEnd { position: here, torn: in_place.as_ref().err().cloned().flatten() };
@@ -137,7 +157,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
             }
             Ok::<_, Error>(false)
         })?;
-        let Some(header) = chosen else { return Ok(Err(end)) };
+        let Some(header) = chosen else { return Ok(Next::End(end)) };
         self.life = header.life.get();
         self.note_life(self.life);
         self.proven_lsn = self.proven_lsn.max(header.durable_lsn.get());
@@ -146,7 +166,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
             offset: header.offset.get() + align_up_u64(header.group_bytes.get(), self.block_bytes),
             lsn: header.last_lsn(),
         };
-        Ok(Ok(header.clone()))
+        Ok(Next::Group(header.clone()))
     }
 
     /// The frames of the group that was read last.
@@ -290,7 +310,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 
     /// After the end: the first proof that acknowledged records are missing behind it.
-    pub fn missing(&mut self, everywhere: bool) -> Result<Option<Error>> {
+    pub fn missing(&mut self, reach: Reach) -> Result<Option<Error>> {
         let (end, chain) = (self.position, self.chain());
         let lost = |proof: String| {
             let detail = format!(
@@ -310,7 +330,10 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let later = self.present.iter().copied().filter(|number| *number >= end.segment);
         for number in later.collect::<Vec<_>>() {
             let start = if number == end.segment { end.offset } else { 0 };
-            let stop = if everywhere { u64::MAX } else { start.saturating_add(LOOK_BEHIND_BYTES) };
+            let stop = match reach {
+                Reach::Near => start.saturating_add(LOOK_BEHIND_BYTES),
+                Reach::Everywhere => u64::MAX,
+            };
             let mut offset = start;
             while offset < stop && self.read(number, offset, self.block_bytes)? {
                 let bytes = self.bytes_at(offset);

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, list_segments, segment_path};
 use crate::limits::DAMAGE_COUNT_MAX;
 use crate::log::position::start_of;
-use crate::log::reader::LogReader;
+use crate::log::reader::{LogReader, Next};
 use crate::sync::lock;
 use crate::versions::walk::Walk;
 
@@ -116,11 +116,11 @@ impl<S: Storage> Core<S> {
         let (mut reached, mut group_count) = (start.lsn, 0);
         while reached < end.lsn {
             match reader.next()? {
-                Ok(group) => {
+                Next::Group(group) => {
                     group_count += 1;
                     reached = group.header.last_lsn();
                 }
-                Err(stop) => {
+                Next::End(stop) => {
                     let detail = format!(
                         "readable only up to LSN {reached}, but the log goes up to LSN {}{}",
                         end.lsn,

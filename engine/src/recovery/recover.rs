@@ -38,7 +38,7 @@ use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segme
 use crate::key::KeyKind;
 use crate::limits::LSN_SKIP;
 use crate::log::position::{LogPosition, start_of};
-use crate::log::reader::{LogEnd, LogReader};
+use crate::log::reader::{LogEnd, LogReader, Next, Reach};
 use crate::log::segment::full_bytes;
 use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
@@ -220,7 +220,8 @@ fn goes_on<S: Storage>(
 ) -> Result<bool> {
     let block_bytes = u64::from(root.block_bytes.get());
     let start = start_of(checkpoint);
-    Ok(LogReader::new(storage, root.database, block_bytes, present, start).next()?.is_ok())
+    let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
+    Ok(matches!(reader.advance()?, Next::Group(_)))
 }
 
 fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
@@ -289,7 +290,7 @@ fn read_log<S: Storage>(
     let mut unproven = VecDeque::<GroupHeader>::new();
     let end = loop {
         match reader.advance()? {
-            Ok(header) => {
+            Next::Group(header) => {
                 report.replayed_group_count += 1;
                 report.replayed_record_count += u64::from(header.record_count.get());
                 unproven.push_back(header);
@@ -298,10 +299,11 @@ fn read_log<S: Storage>(
                     unproven.pop_front();
                 }
             }
-            Err(end) => break end,
+            Next::End(end) => break end,
         }
     };
-    if let Some(damage) = reader.missing(strict)? {
+    let reach = if strict { Reach::Everywhere } else { Reach::Near };
+    if let Some(damage) = reader.missing(reach)? {
         return Err(damage);
     }
     let found = reader.position();
@@ -357,8 +359,8 @@ fn replay_log<S: Storage>(
     let mut reader = source.reader(root);
     while reader.position().lsn < end.lsn {
         match reader.next()? {
-            Ok(group) => replay.apply_group(&group)?,
-            Err(LogEnd { position, .. }) => {
+            Next::Group(group) => replay.apply_group(&group)?,
+            Next::End(LogEnd { position, .. }) => {
                 let (file, lsn) = (segment_path(position.segment), Some(position.lsn + 1));
                 let what = "it changed while the database was opened";
                 return Err(Error::corrupt(file, position.offset, lsn, "log", what));

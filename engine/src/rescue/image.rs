@@ -1,0 +1,121 @@
+//! The index image of a database that is not open.
+
+use uarr_layout::image::{PIECE_BYTES_MAX, PieceHeader, PieceKind};
+use uarr_layout::{DatabaseId, Defect};
+use uarr_uring::{Storage, StorageFile};
+
+use crate::error::{Error, Result};
+use crate::files::{image_path, list_images};
+use crate::rescue::inspector::Inspector;
+
+/// An index image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Number of its checkpoint.
+    pub checkpoint: u64,
+    /// Its path in the database directory.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its pieces, as far as they can be read.
+    pub pieces: Vec<Piece>,
+    /// Entries of the whole pieces.
+    pub entry_count: u64,
+    /// Why it cannot be used: the first damage.
+    pub damage: Option<Error>,
+}
+
+/// A piece of an index image, as written.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Where in the image it starts.
+    pub offset: u64,
+    /// What it holds.
+    pub kind: PieceKind,
+    /// Bytes to the next piece.
+    pub bytes: u64,
+    /// Bytes of it that mean something.
+    pub used_bytes: u64,
+    /// Number of its entries.
+    pub entry_count: u64,
+}
+
+impl Image {
+    fn is_whole(&self) -> bool {
+        self.pieces.last().is_some_and(|piece| piece.kind == PieceKind::End)
+    }
+
+    fn add(&mut self, piece: Piece, expected: Option<u64>) {
+        self.entry_count += if piece.kind == PieceKind::End { 0 } else { piece.entry_count };
+        self.pieces.push(piece);
+        if let Some(expected) = expected
+            && self.is_whole()
+            && expected != self.entry_count
+        {
+            let defect = Defect::Position { expected, found: self.entry_count };
+            self.damage = Some(Error::defect(&self.file, 0, None, "number of entries", defect));
+        }
+    }
+}
+
+fn read_piece(
+    bytes: &[u8],
+    database: &DatabaseId,
+    image: u64,
+    offset: u64,
+) -> std::result::Result<Piece, Defect> {
+    let header = PieceHeader::peek(bytes)?;
+    let (kind, used) = header.verify(bytes, database, image, offset)?;
+    Ok(Piece {
+        offset,
+        kind,
+        bytes: header.piece_bytes.get().into(),
+        used_bytes: used.len() as u64,
+        entry_count: header.entry_count.get().into(),
+    })
+}
+
+impl<S: Storage> Inspector<S> {
+    /// The index image of the newest checkpoint; `None` before the first one. If the superblock is
+    /// lost, the image with the highest number.
+    pub fn image(&self) -> Result<Option<Image>> {
+        let (database, _) = self.identity()?;
+        let (checkpoint, expected) = match self.superblock() {
+            Some(root) => {
+                let newest = &root.checkpoints[0];
+                (newest.number.get(), Some(newest.entry_count.get()))
+            }
+            None => (list_images(&self.storage)?.pop().unwrap_or(0), None),
+        };
+        if checkpoint == 0 {
+            return Ok(None);
+        }
+        let file = image_path(checkpoint);
+        let (bytes, entry_count) = (0, 0);
+        let pieces = Vec::new();
+        let mut image = Image { checkpoint, file, bytes, pieces, entry_count, damage: None };
+        let Some(opened) = self.open_file(&image.file)? else {
+            let damage = Error::corrupt(&image.file, 0, None, "index image", "the file is missing");
+            image.damage = Some(damage);
+            return Ok(Some(image));
+        };
+        let failed = |error| Error::io("cannot read an index image", error);
+        image.bytes = opened.len().map_err(failed)?;
+        let mut buffer = vec![0; PIECE_BYTES_MAX];
+        let mut offset = 0;
+        while image.damage.is_none() && !image.is_whole() {
+            let read = opened.read_at(&mut buffer, offset).map_err(failed)?;
+            match read_piece(&buffer[..read], &database, checkpoint, offset) {
+                Ok(piece) => {
+                    offset += piece.bytes;
+                    image.add(piece, expected);
+                }
+                Err(defect) => {
+                    let damage = Error::defect(&image.file, offset, None, "index image", defect);
+                    image.damage = Some(damage);
+                }
+            }
+        }
+        Ok(Some(image))
+    }
+}

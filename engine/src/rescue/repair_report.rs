@@ -1,0 +1,45 @@
+//! What a repair gives up, and what it kept.
+
+use crate::error::Error;
+use crate::limits::DAMAGE_COUNT_MAX;
+
+/// What to give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairMode {
+    /// Everything behind the place where the log can no longer be read in order: what is kept is
+    /// the database as of one moment, but for damaged records.
+    Tolerate,
+    /// Only what is damaged itself: records behind a damaged part of the log are kept too. Where
+    /// the log is not damaged, nothing behind its end counts, as for opening.
+    Salvage,
+}
+
+/// What a repair kept and what it could not.
+#[derive(Clone, Debug, Default)]
+pub struct RepairReport {
+    /// Records that were written to the new database.
+    pub kept_count: u64,
+    /// How many of them came from the log, because the data file does not have them.
+    pub kept_from_log_count: u64,
+    /// Keys whose newest version is a deletion.
+    pub deleted_count: u64,
+    /// Versions whose LSN is known and that are damaged wherever they stand. One that was replaced
+    /// later is no loss.
+    pub lost_count: u64,
+    /// Versions that are whole and were left out, because nothing proves that they were durable or
+    /// because they lie behind the end of the log.
+    pub left_out_count: u64,
+    /// Number of damaged places.
+    pub damage_count: u64,
+    /// The first 1000 of them.
+    pub damages: Vec<Error>,
+}
+
+impl RepairReport {
+    pub(crate) fn note(&mut self, damage: Error) {
+        self.damage_count += 1;
+        if self.damages.len() < DAMAGE_COUNT_MAX {
+            self.damages.push(damage);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! the two.
 //!
 //! ```text
-//!   submit -> in flight -> write --> cache image --> make_durable --> durable image
+//!   submit -> in flight -> write --> cache view --> make_durable --> durable view
 //!               |                      | dirty pages: in the cache only; a crash keeps any part of
 //!               |                      |   them, and the kernel may steal them: write them back at
 //!               |                      |   any time
@@ -16,10 +16,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::image::{Image, PAGE, Page, page_range};
 use crate::lies::{Landing, Lies};
 use crate::loss::Loss;
 use crate::random::{Bias, Random};
+use crate::view::{PAGE, Page, View, page_range};
 use uarr_uring::FileMap;
 use uarr_uring::PAGE_BYTES;
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions, Watermarks};
@@ -30,7 +30,7 @@ pub(super) const SECTOR_BYTES: usize = 512;
 /// What readers see. A mapped file lives in a memory file of the kernel, because a map needs one.
 #[derive(Debug)]
 enum Cache {
-    Pages(Image),
+    Pages(View),
     Mapped { memory: AnonymousFile, flushed: Vec<u64> },
 }
 
@@ -38,7 +38,7 @@ enum Cache {
 #[derive(Debug)]
 pub(super) struct FileState {
     cache: Cache,
-    durable: Image,
+    durable: View,
     dirty: BTreeSet<u64>,
     loss: Loss,
     /// A background write-back has failed, and no flush has reported it yet: its error number.
@@ -66,7 +66,7 @@ enum Fate {
 
 impl FileState {
     /// A file whose cached content is all durable.
-    pub fn new(content: Image) -> Self {
+    pub fn new(content: View) -> Self {
         Self {
             cache: Cache::Pages(content.clone()),
             durable: content,
@@ -82,8 +82,8 @@ impl FileState {
     pub fn after_kill(&mut self, random: &mut Random) -> io::Result<Self> {
         self.note_published();
         let mut content = match &self.cache {
-            Cache::Pages(image) => image.clone(),
-            Cache::Mapped { memory, .. } => mapped_image(memory)?,
+            Cache::Pages(view) => view.clone(),
+            Cache::Mapped { memory, .. } => mapped_view(memory)?,
         };
         let mut loss = self.loss.clone();
         // The kernel may have dropped clean pages: they then read as the device has them. If it
@@ -170,7 +170,7 @@ impl FileState {
 
     pub fn len(&self) -> u64 {
         match &self.cache {
-            Cache::Pages(image) => image.len(),
+            Cache::Pages(view) => view.len(),
             Cache::Mapped { memory, .. } => memory.file_bytes(),
         }
     }
@@ -181,7 +181,7 @@ impl FileState {
 
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match &self.cache {
-            Cache::Pages(image) => Ok(image.read(buffer, offset)),
+            Cache::Pages(view) => Ok(view.read(buffer, offset)),
             Cache::Mapped { memory, .. } => {
                 let count = buffer.len().min(memory.file_bytes().saturating_sub(offset) as usize);
                 memory.read_at(&mut buffer[..count], offset)?;
@@ -194,7 +194,7 @@ impl FileState {
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let len = bytes.len() as u64;
         match &mut self.cache {
-            Cache::Pages(image) => image.write(bytes, offset),
+            Cache::Pages(view) => view.write(bytes, offset),
             Cache::Mapped { memory, .. } => memory.write_at(bytes, offset)?,
         }
         self.dirty.extend(page_range(offset, len));
@@ -225,7 +225,7 @@ impl FileState {
     /// The file is `len` bytes long at least; new ones are zeros.
     pub fn grow_to(&mut self, len: u64) -> io::Result<()> {
         match &mut self.cache {
-            Cache::Pages(image) => image.grow_to(len),
+            Cache::Pages(view) => view.grow_to(len),
             Cache::Mapped { memory, .. } => memory.grow_to(len)?,
         }
         Ok(())
@@ -233,7 +233,7 @@ impl FileState {
 
     fn cached_page(&self, page_index: u64) -> io::Result<Arc<Page>> {
         match &self.cache {
-            Cache::Pages(image) => Ok(image.page(page_index)),
+            Cache::Pages(view) => Ok(view.page(page_index)),
             Cache::Mapped { .. } => {
                 let mut page = [0; PAGE_BYTES];
                 self.read(&mut page, page_index * PAGE)?;
@@ -385,12 +385,12 @@ impl FileState {
     }
 
     /// What a loss of power leaves at the least.
-    pub fn durable(&self) -> &Image {
+    pub fn durable(&self) -> &View {
         &self.durable
     }
 
     /// What a loss of power may leave: any sectors, or any pages, that were not durable survive.
-    pub fn survivors(&mut self, random: &mut Random, garbles: bool) -> io::Result<Image> {
+    pub fn survivors(&mut self, random: &mut Random, garbles: bool) -> io::Result<View> {
         self.note_published();
         let bias = random.bias();
         let unit_bytes = if random.flip() { SECTOR_BYTES } else { PAGE_BYTES };
@@ -398,9 +398,9 @@ impl FileState {
         // unreadable.
         let garbles = garbles && random.below(4) == 0;
         let is_mapped = matches!(self.cache, Cache::Mapped { .. });
-        let mut image = self.durable.clone();
-        if self.len() != image.len() && random.chance(bias) {
-            image.grow_to(self.len());
+        let mut view = self.durable.clone();
+        if self.len() != view.len() && random.chance(bias) {
+            view.grow_to(self.len());
         }
         let lost: BTreeSet<_> = self.loss.pages().collect();
         for &page_index in self.dirty.union(&lost) {
@@ -408,7 +408,7 @@ impl FileState {
                 continue;
             }
             let cached = self.cached_page(page_index)?;
-            let mut page = image.page(page_index);
+            let mut page = view.page(page_index);
             for start in (0..PAGE_BYTES).step_by(unit_bytes) {
                 let unit = start..start + unit_bytes;
                 if page[unit.clone()] == cached[unit.clone()] {
@@ -431,7 +431,7 @@ impl FileState {
                     }
                 }
             }
-            image.set_page(page_index, page);
+            view.set_page(page_index, page);
         }
         for write in &self.in_flight {
             let sectors = write.bytes.chunks(unit_bytes.min(write.bytes.len()));
@@ -439,17 +439,17 @@ impl FileState {
             for sector in sectors {
                 match fate(random, bias, garbles) {
                     Fate::Old => {}
-                    Fate::New => image.write(sector, offset),
+                    Fate::New => view.write(sector, offset),
                     Fate::Garbage(salt) => {
                         let mut garbage = sector.to_vec();
                         fill_garbage(&mut garbage, salt);
-                        image.write(&garbage, offset);
+                        view.write(&garbage, offset);
                     }
                 }
                 offset += sector.len() as u64;
             }
         }
-        Ok(image)
+        Ok(view)
     }
 
     /// Maps the file, moving its content into a memory file of the kernel first.
@@ -460,8 +460,8 @@ impl FileState {
         filter: impl FnOnce(&mut AnonymousFile) -> io::Result<()>,
     ) -> io::Result<(FileMap, Appender)> {
         self.note_published();
-        if let Cache::Pages(image) = &self.cache {
-            let mut memory = image_file(image)?;
+        if let Cache::Pages(view) = &self.cache {
+            let mut memory = view_file(view)?;
             filter(&mut memory)?;
             self.cache = Cache::Mapped { memory, flushed: Vec::new() };
         }
@@ -476,24 +476,24 @@ impl FileState {
     }
 }
 
-fn image_file(image: &Image) -> io::Result<AnonymousFile> {
+fn view_file(view: &View) -> io::Result<AnonymousFile> {
     let mut memory = AnonymousFile::new()?;
-    memory.grow_to(image.len())?;
-    for (page_index, page) in image.pages() {
-        let inside = (image.len() - page_index * PAGE).min(PAGE) as usize;
+    memory.grow_to(view.len())?;
+    for (page_index, page) in view.pages() {
+        let inside = (view.len() - page_index * PAGE).min(PAGE) as usize;
         memory.write_at(&page[..inside], page_index * PAGE)?;
     }
     Ok(memory)
 }
 
 /// The content of a memory file. Pages of zeros cost nothing.
-fn mapped_image(memory: &AnonymousFile) -> io::Result<Image> {
+fn mapped_view(memory: &AnonymousFile) -> io::Result<View> {
     let mut bytes = vec![0; memory.file_bytes() as usize];
     memory.read_at(&mut bytes, 0)?;
-    let mut image = Image::default();
-    image.grow_to(memory.file_bytes());
-    image.write(&bytes, 0);
-    Ok(image)
+    let mut view = View::default();
+    view.grow_to(memory.file_bytes());
+    view.write(&bytes, 0);
+    Ok(view)
 }
 
 fn fate(random: &mut Random, bias: Bias, garbles: bool) -> Fate {
@@ -521,15 +521,15 @@ fn elsewhere(salt: u64, place: u64, count: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn all(image: &Image) -> Vec<u8> {
-        let mut bytes = vec![0; image.len() as usize];
-        assert_eq!(image.read(&mut bytes, 0), bytes.len());
+    fn all(view: &View) -> Vec<u8> {
+        let mut bytes = vec![0; view.len() as usize];
+        assert_eq!(view.read(&mut bytes, 0), bytes.len());
         bytes
     }
 
     #[test]
     fn only_a_flush_makes_durable() {
-        let mut file = FileState::new(Image::default());
+        let mut file = FileState::new(View::default());
         file.write(b"abc", 4095).unwrap();
         assert_eq!(file.durable().len(), 0);
         file.make_durable(&mut Lies::default()).unwrap();
@@ -545,7 +545,7 @@ mod tests {
     /// A file of two pages, of which the first was written and the second only allocated, and a
     /// write to both.
     fn written_twice() -> FileState {
-        let mut file = FileState::new(Image::default());
+        let mut file = FileState::new(View::default());
         file.grow_to(2 * PAGE).unwrap();
         file.write(b"old", 0).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
@@ -555,8 +555,8 @@ mod tests {
     }
 
     /// What both pages begin with.
-    fn heads(image: &Image) -> [u8; 2] {
-        let bytes = all(image);
+    fn heads(view: &View) -> [u8; 2] {
+        let bytes = all(view);
         [bytes[0], bytes[PAGE_BYTES]]
     }
 
@@ -624,14 +624,14 @@ mod tests {
 
     #[test]
     fn sectors_survive_independently() {
-        let mut file = FileState::new(Image::default());
+        let mut file = FileState::new(View::default());
         file.grow_to(8192).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.write(&[1; 8192], 0).unwrap();
         let mut seen = BTreeSet::new();
         for seed in 0..200 {
-            let image = file.survivors(&mut Random::new(seed), false).unwrap();
-            seen.insert(all(&image).chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
+            let view = file.survivors(&mut Random::new(seed), false).unwrap();
+            seen.insert(all(&view).chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
         }
         assert!(seen.contains([0; 16].as_slice()));
         assert!(seen.contains([1; 16].as_slice()));
@@ -640,28 +640,28 @@ mod tests {
 
     #[test]
     fn a_crash_keeps_any_part_of_what_is_in_flight() {
-        let mut file = FileState::new(Image::default());
+        let mut file = FileState::new(View::default());
         file.grow_to(1024).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.submit((1, false), 0, vec![1; 1024]);
         assert_eq!(file.len(), 1024);
         let mut seen = BTreeSet::new();
         for seed in 0..200 {
-            let image = file.survivors(&mut Random::new(seed), false).unwrap();
-            seen.insert((all(&image)[0], all(&image)[1023]));
+            let view = file.survivors(&mut Random::new(seed), false).unwrap();
+            seen.insert((all(&view)[0], all(&view)[1023]));
             let mut killed = file.after_kill(&mut Random::new(seed)).unwrap();
             killed.land(1, &mut Random::new(seed)).unwrap();
             assert_eq!(all(killed.durable()), [0; 1024]);
         }
         assert_eq!(seen.len(), 4);
         file.end_flight(1);
-        let image = file.survivors(&mut Random::new(1), false).unwrap();
-        assert_eq!(all(&image), [0; 1024]);
+        let view = file.survivors(&mut Random::new(1), false).unwrap();
+        assert_eq!(all(&view), [0; 1024]);
     }
 
     #[test]
     fn stolen_pages_are_durable() {
-        let mut file = FileState::new(Image::default());
+        let mut file = FileState::new(View::default());
         file.write(&[1; 8192], 0).unwrap();
         let mut random = Random::new(4);
         for _ in 0..100 {

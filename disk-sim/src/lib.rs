@@ -20,7 +20,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `content` | what readers of a file see, and what a crash leaves of it |
-//! | `image` | the bytes of one file as one observer sees them |
+//! | `view` | the bytes of one file as one observer sees them |
 //! | `names` | directory entries, live and durable |
 //! | `file` | files, open and mapped |
 //! | `log` | the path of group commits |
@@ -36,7 +36,6 @@
 mod content;
 mod faults;
 mod file;
-mod image;
 mod lies;
 mod log;
 mod loss;
@@ -45,6 +44,7 @@ mod power;
 mod process;
 mod random;
 pub mod refuse;
+mod view;
 
 use std::fmt;
 use std::io;
@@ -63,12 +63,12 @@ pub use process::MemoryLock;
 
 use content::FileState;
 use faults::Faults;
-use image::Image;
 use lies::Lies;
 use names::{Entries, Inode, Names};
 use power::{Power, Trace};
 use process::Users;
 use random::Random;
+use view::View;
 
 /// How far the clock of a disk moves each time somebody looks at it.
 const TICK: Duration = Duration::from_micros(1);
@@ -467,7 +467,7 @@ impl Storage for Memory {
         let create = matches!(mode, OpenMode::CreateMapped | OpenMode::CreateDirect);
         let direct = matches!(mode, OpenMode::Direct | OpenMode::CreateDirect);
         let inode = if create {
-            let inode = Arc::new(Mutex::new(FileState::new(Image::default())));
+            let inode = Arc::new(Mutex::new(FileState::new(View::default())));
             let replaces = self.disk.state().lies.replaces_newest(path);
             self.change_name("create", path, |names| {
                 if replaces && let Some(newest) = names.newest_beside(path) {

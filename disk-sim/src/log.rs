@@ -4,7 +4,7 @@
 //! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are
 //!    judged by the same rules as those of the real one ([`judge`]), and finished by hand
 //!    where these say so.
-//! 3. `complete` brings the bytes into the durable image.
+//! 3. `complete` brings the bytes into the durable view.
 //! 4. A write that fails leaves each of its sectors on the device, given up or lost
 //!    ([`crate::loss`]).
 //! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself

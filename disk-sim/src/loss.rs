@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::content::SECTOR_BYTES;
-use crate::image::{PAGE, Page, page_range};
+use crate::view::{PAGE, Page, page_range};
 use uarr_uring::PAGE_BYTES;
 
 /// All sectors of a page.

@@ -245,10 +245,10 @@ fn not_found() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Image;
+    use crate::view::View;
 
     fn inode() -> Inode {
-        Arc::new(Mutex::new(FileState::new(Image::default())))
+        Arc::new(Mutex::new(FileState::new(View::default())))
     }
 
     fn paths(entries: &Entries) -> Vec<&str> {

@@ -13,9 +13,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::content::FileState;
-use crate::image::Image;
 use crate::names::Inode;
 use crate::random::Random;
+use crate::view::View;
 use crate::{Disk, FaultKind, Lie, State, lock};
 use uarr_uring::parts::with_path;
 use uarr_uring::{Holder, LockError};
@@ -89,7 +89,7 @@ impl State {
         let inode = match self.names.file(path) {
             Ok(inode) => inode,
             Err(_) => {
-                let inode = Arc::new(Mutex::new(FileState::new(Image::default())));
+                let inode = Arc::new(Mutex::new(FileState::new(View::default())));
                 self.names.create(path, Arc::clone(&inode)).map_err(failed)?;
                 inode
             }

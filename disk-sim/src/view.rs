@@ -1,4 +1,4 @@
-//! [`Image`]: the bytes of a file as one observer sees them.
+//! [`View`]: the bytes of a file as one observer sees them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -13,12 +13,12 @@ static ZEROS: Page = [0; PAGE_BYTES];
 
 /// Sparse file content. Cloning shares the pages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Image {
+pub(super) struct View {
     len: u64,
     pages: BTreeMap<u64, Arc<Page>>,
 }
 
-impl Image {
+impl View {
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -35,7 +35,7 @@ impl Image {
         count
     }
 
-    /// Writes, extending the image as needed.
+    /// Writes, extending the view as needed.
     pub fn write(&mut self, bytes: &[u8], offset: u64) {
         self.len = self.len.max(offset + bytes.len() as u64);
         for (page_index, part, within) in pieces(offset, bytes.len()) {
@@ -120,31 +120,31 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    fn all(image: &Image) -> Vec<u8> {
-        let mut bytes = vec![0; image.len() as usize];
-        assert_eq!(image.read(&mut bytes, 0), bytes.len());
+    fn all(view: &View) -> Vec<u8> {
+        let mut bytes = vec![0; view.len() as usize];
+        assert_eq!(view.read(&mut bytes, 0), bytes.len());
         bytes
     }
 
     #[test]
     fn an_image_is_a_growing_array_of_bytes() {
-        let mut image = Image::default();
+        let mut view = View::default();
         let mut model: Vec<u8> = Vec::new();
         let mut random = Random::new(1);
         for step in 0..if cfg!(miri) { 60 } else { 2000_u32 } {
             let offset = random.below(20_000) as usize;
             let len = random.below(9000) as usize;
             if random.below(10) == 0 {
-                image.grow_to(offset as u64);
+                view.grow_to(offset as u64);
                 model.resize(model.len().max(offset), 0);
             } else if len > 0 {
                 let bytes = vec![step as u8; len];
-                image.write(&bytes, offset as u64);
+                view.write(&bytes, offset as u64);
                 model.resize(model.len().max(offset + len), 0);
                 model[offset..offset + len].copy_from_slice(&bytes);
             }
         }
-        assert_eq!(image.len(), model.len() as u64);
-        assert!(all(&image) == model);
+        assert_eq!(view.len(), model.len() as u64);
+        assert!(all(&view) == model);
     }
 }

@@ -5,15 +5,17 @@ use std::sync::{Arc, LazyLock};
 
 use uarr_uring::PAGE_BYTES;
 
-pub(super) const PAGE: u64 = PAGE_BYTES as u64;
+/// A device writes sectors whole; nothing larger.
+pub(crate) const SECTOR_BYTES: usize = 512;
+pub(crate) const PAGE: u64 = PAGE_BYTES as u64;
 
-pub(super) type Page = [u8; PAGE_BYTES];
+pub(crate) type Page = [u8; PAGE_BYTES];
 
 static ZEROS: Page = [0; PAGE_BYTES];
 
 /// Sparse file content. Cloning shares the pages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct View {
+pub(crate) struct View {
     len: u64,
     pages: BTreeMap<u64, Arc<Page>>,
 }
@@ -26,7 +28,7 @@ impl View {
     /// Reads up to the end; returns the bytes read.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
         let count = buffer.len().min(self.len.saturating_sub(offset) as usize);
-        for (page_index, part, within) in pieces(offset, count) {
+        for (page_index, part, within) in spans(offset, count) {
             match self.pages.get(&page_index) {
                 Some(page) => buffer[part].copy_from_slice(&page[within]),
                 None => buffer[part].fill(0),
@@ -38,7 +40,7 @@ impl View {
     /// Writes, extending the view as needed.
     pub fn write(&mut self, bytes: &[u8], offset: u64) {
         self.len = self.len.max(offset + bytes.len() as u64);
-        for (page_index, part, within) in pieces(offset, bytes.len()) {
+        for (page_index, part, within) in spans(offset, bytes.len()) {
             let bytes = &bytes[part];
             match self.pages.get_mut(&page_index) {
                 Some(page) => Arc::make_mut(page)[within].copy_from_slice(bytes),
@@ -93,7 +95,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// The pages that `offset .. offset + len` touches: page, range of the caller's bytes, range in the
 /// page.
-fn pieces(
+fn spans(
     offset: u64,
     len: usize,
 ) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
@@ -105,13 +107,13 @@ fn pieces(
         let at = offset + done as u64;
         let within = (at % PAGE) as usize;
         let count = (len - done).min(PAGE_BYTES - within);
-        let piece = (at / PAGE, done..done + count, within..within + count);
+        let span = (at / PAGE, done..done + count, within..within + count);
         done += count;
-        Some(piece)
+        Some(span)
     })
 }
 
-pub(super) fn page_range(offset: u64, len: u64) -> std::ops::Range<u64> {
+pub(crate) fn page_range(offset: u64, len: u64) -> std::ops::Range<u64> {
     offset / PAGE..(offset + len).div_ceil(PAGE)
 }
 

@@ -6,14 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use crate::content::Inode;
+use crate::content::FileState;
 use crate::random::Random;
+
+/// A file, whatever its names.
+pub(super) type Inode = Arc<Mutex<FileState>>;
 
 /// The entries of all directories, by full path. The database directory is "" and always there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Entries {
+pub(super) struct Entries {
     pub files: BTreeMap<String, Inode>,
     pub directories: BTreeSet<String>,
 }
@@ -85,7 +88,7 @@ impl Entries {
 
 /// Entries as readers see them, as a crash leaves them, and the changes between.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(super) struct Names {
     live: Entries,
     durable: Entries,
     volatile: Vec<Change>,
@@ -242,10 +245,10 @@ fn not_found() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::FileState;
+    use crate::image::Image;
 
     fn inode() -> Inode {
-        FileState::empty()
+        Arc::new(Mutex::new(FileState::new(Image::default())))
     }
 
     fn paths(entries: &Entries) -> Vec<&str> {

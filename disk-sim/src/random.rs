@@ -2,13 +2,13 @@
 
 /// A sequence of numbers that follows from its seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Random {
+pub(super) struct Random {
     state: u64,
 }
 
 /// How likely something is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Bias {
+pub(super) enum Bias {
     Never,
     Half,
     Always,

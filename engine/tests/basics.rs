@@ -203,6 +203,7 @@ fn a_directory_that_is_refused_is_left_as_it_was() {
 
 /// Found by damaging every file in turn: a database whose superblock was deleted was taken for an
 /// interrupted creation and made empty.
+//= test SUP-7
 #[test]
 fn a_missing_superblock_is_damage_and_not_an_invitation() {
     let dir = tempfile::tempdir().unwrap();
@@ -222,6 +223,7 @@ fn a_missing_superblock_is_damage_and_not_an_invitation() {
 
 /// Found by damaging every byte in turn: the older slot says "closed", from before the database was
 /// opened again, and was believed although the newer one could not be read.
+//= test SUP-3
 #[test]
 fn a_damaged_newest_superblock_slot_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

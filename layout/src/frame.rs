@@ -265,6 +265,7 @@ impl<'a> Iterator for Frames<'a> {
 
 /// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their
 /// headers.
+//= WAL-7
 pub fn verify_group(header: &crate::group::GroupHeader, body: &[u8]) -> Result<(), Defect> {
     let mut count = 0u32;
     let mut crc = 0;
@@ -351,6 +352,7 @@ mod tests {
         assert_eq!(Frames::new(&body).next().unwrap().err(), Some(Defect::Length));
     }
 
+    //= test WAL-7
     #[test]
     fn unknown_kinds_and_flags_are_named() {
         let verified = |kind: u8, flags: u8| {
@@ -365,6 +367,50 @@ mod tests {
                 _ => Err(Defect::Flags(flags)),
             };
             assert_eq!(verified(FrameKind::Put as u8, flags), expected);
+        }
+    }
+
+    //= test WAL-7
+    #[test]
+    fn a_group_is_its_frames_and_nothing_else() {
+        let frame = |lsn: u64, key: &'static [u8]| {
+            let mut frame = Frame::new(FrameKind::Put, 0, key, b"value");
+            frame.header.lsn = lsn.into();
+            frame
+        };
+        let frames = [frame(10, b"one"), frame(11, b"two"), frame(12, b"three")];
+        let body = stored(&frames);
+        let mut header = crate::group::GroupHeader::new(crate::DatabaseId([1; 16]));
+        header.first_lsn = 10.into();
+        header.record_count = 3.into();
+        let crc = |frames: &[Frame<'_>]| frames.iter().fold(0, |c, f| f.header.extend_crc(c));
+        header.frames_crc = crc(&frames).into();
+        assert_eq!(verify_group(&header, &body), Ok(()));
+
+        let with = |change: fn(&mut crate::group::GroupHeader)| {
+            let mut changed = header.clone();
+            change(&mut changed);
+            verify_group(&changed, &body)
+        };
+        let position = Defect::Position { expected: 11, found: 10 };
+        assert_eq!(with(|header| header.first_lsn = 11.into()), Err(position));
+        assert_eq!(with(|header| header.record_count = 2.into()), Err(Defect::Length));
+        assert_eq!(with(|header| header.record_count = 4.into()), Err(Defect::Length));
+        assert!(matches!(
+            with(|header| header.frames_crc = 7.into()),
+            Err(Defect::Checksum { .. })
+        ));
+        // The frames end before the group does, or behind it.
+        assert!(verify_group(&header, &body[..body.len() - 8]).is_err());
+        assert!(verify_group(&header, &[&body[..], &[0; 8]].concat()).is_err());
+        let gap = [frames[0], frames[1], frame(13, b"three")];
+        let position = Defect::Position { expected: 12, found: 13 };
+        assert_eq!(verify_group(&header, &stored(&gap)), Err(position));
+        for byte in 0..body.len() {
+            let mut damaged = body.clone();
+            damaged[byte] ^= 0x10;
+            let is_padding = verify_group(&header, &damaged).is_ok();
+            assert!(!is_padding || body[byte] == 0, "byte {byte}");
         }
     }
 }

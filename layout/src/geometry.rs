@@ -45,6 +45,7 @@ pub struct Placement {
 /// Places a record behind `tail`. A pure function of its arguments, so that staging, applying and
 /// replay agree. A record never straddles two chunks unless it is longer than one: then it starts
 /// in a fresh chunk and runs on through as many as it needs.
+//= DAT-1, DAT-2
 pub fn place(tail: u64, chunk_bytes: u64, key_bytes: usize, value_bytes: usize) -> Placement {
     assert!(chunk_bytes.is_power_of_two());
     let len = record_bytes(key_bytes, value_bytes) as u64;
@@ -69,6 +70,7 @@ mod tests {
 
     const CHUNK: u64 = 1 << 16;
 
+    //= test DAT-1
     #[test]
     fn the_first_record_opens_the_first_chunk() {
         let placed = place(0, CHUNK, 8, 128);
@@ -77,6 +79,7 @@ mod tests {
         assert_eq!(placed.end, 64 + 56 + 128);
     }
 
+    //= test DAT-1
     #[test]
     fn records_do_not_overlap_and_keep_their_alignment() {
         let mut tail = 0;
@@ -96,6 +99,7 @@ mod tests {
         }
     }
 
+    //= test DAT-1
     #[test]
     fn a_record_longer_than_a_chunk_gets_a_fresh_one() {
         let placed = place(1000, CHUNK, 8, 200_000);
@@ -105,6 +109,7 @@ mod tests {
         assert!(next.address >= placed.end);
     }
 
+    //= test DAT-2
     #[test]
     fn a_record_behind_the_end_of_a_long_one_does_not_look_like_the_first_of_its_chunk() {
         for spill in 1..200 {
@@ -118,6 +123,7 @@ mod tests {
         }
     }
 
+    //= test DAT-1
     #[test]
     fn a_tail_at_a_chunk_end_opens_the_next() {
         assert_eq!(place(CHUNK, CHUNK, 8, 8).opens_chunk, Some(CHUNK));

@@ -164,6 +164,7 @@ impl GroupHeader {
 
     /// Reads a header and checks that it belongs to `segment` of `database` at `offset`.
     /// Life and LSNs are for the caller to judge.
+    //= WAL-5
     pub fn load(
         block: &[u8],
         database: &DatabaseId,
@@ -223,6 +224,7 @@ mod tests {
         header
     }
 
+    //= test WAL-5
     #[test]
     fn a_group_is_valid_only_in_its_place() {
         let mut block = [0; 512];
@@ -270,6 +272,33 @@ mod tests {
         SegmentHeader::new(DATABASE, 5).store(&mut block);
         block[0] ^= 4;
         assert_eq!(SegmentHeader::load(&block, &DATABASE, 5), Err(Defect::DamagedMagic));
+    }
+
+    //= test WAL-5
+    #[test]
+    fn lengths_and_lsns_that_no_group_has_are_refused() {
+        let loaded = |change: fn(&mut GroupHeader)| {
+            let (mut header, mut block) = (sample(), [0; 512]);
+            change(&mut header);
+            header.store(&mut block);
+            GroupHeader::load(&block, &DATABASE, 5, 8192).map(|_| ())
+        };
+        assert_eq!(loaded(|_| ()), Ok(()));
+        assert_eq!(loaded(|header| header.group_bytes = GROUP_BYTES_MAX.into()), Ok(()));
+        let lengths: [fn(&mut GroupHeader); 4] = [
+            |header| header.group_bytes = 135.into(),
+            |header| header.group_bytes = (GROUP_BYTES_MAX + 1).into(),
+            |header| header.record_count = 0.into(),
+            // Twenty-five frames of 40 bytes fill 1000 bytes.
+            |header| header.record_count = 26.into(),
+        ];
+        for change in lengths {
+            assert_eq!(loaded(change), Err(Defect::Length));
+        }
+        let last = |header: &mut GroupHeader| header.first_lsn = (LSN_MAX - 4).into();
+        assert_eq!(loaded(last), Ok(()));
+        let behind = |header: &mut GroupHeader| header.first_lsn = (LSN_MAX - 3).into();
+        assert_eq!(loaded(behind), Err(Defect::Field("first LSN")));
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl PieceHeader {
     }
 
     /// Checks a whole piece of image `image` at `offset` and returns its kind and used bytes.
+    //= IMG-1
     pub fn verify<'a>(
         &self,
         piece: &'a [u8],
@@ -170,6 +171,7 @@ mod tests {
     use super::*;
     use crate::checksum::bits_of;
 
+    //= test IMG-1
     #[test]
     fn every_flipped_bit_of_a_piece_is_seen() {
         let id = DatabaseId([5; 16]);

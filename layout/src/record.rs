@@ -209,6 +209,7 @@ impl RecordHeader {
     }
 
     /// Checks the header against its checksum, as it stands at `address`.
+    //= DAT-3
     pub fn verify_header(&self, seed: Seed, address: u64) -> Result<(), Defect> {
         let expected = self.expected_crc(seed, address);
         if expected != self.header_crc.get() {
@@ -228,6 +229,7 @@ impl RecordHeader {
     }
 
     /// Checks key and value against the payload checksum.
+    //= DAT-3
     pub fn verify_payload(&self, key: &[u8], value: &[u8]) -> Result<(), Defect> {
         let expected = payload_crc(key, value);
         if expected != self.payload_crc.get() {
@@ -264,6 +266,7 @@ mod tests {
         assert_eq!(Locator::new(16, 1 << 30, false).line_count(), 0);
     }
 
+    //= test DAT-3
     #[test]
     fn every_flipped_bit_of_a_record_is_seen() {
         let seed = Seed::new(&DatabaseId([9; 16]));

@@ -177,6 +177,7 @@ impl Superblock {
     }
 
     /// Reads a slot: `Ok(None)` if it was never written (all zero).
+    //= SUP-1
     pub fn from_slot(bytes: &[u8]) -> Result<Option<Self>, Defect> {
         let block = Self::ref_from_prefix(bytes).map_err(|_| Defect::Short)?.0;
         if block.as_bytes().iter().all(|byte| *byte == 0) {
@@ -198,6 +199,7 @@ impl Superblock {
     }
 
     /// Checks that every field lies within its limits.
+    //= SUP-9
     pub fn check(&self) -> Result<(), Defect> {
         let block_bytes = self.block_bytes.get();
         let segment_bytes = self.segment_bytes.get();
@@ -238,6 +240,7 @@ mod tests {
         block
     }
 
+    //= test SUP-9
     #[test]
     fn impossible_fields_are_named() {
         type Change = (&'static str, fn(&mut Superblock));
@@ -268,6 +271,7 @@ mod tests {
         }
     }
 
+    //= test SUP-1
     #[test]
     fn round_trip() {
         let block = sample();
@@ -276,6 +280,7 @@ mod tests {
         assert_eq!(Superblock::from_slot(&[0; 100]), Err(Defect::Short));
     }
 
+    //= test SUP-1
     #[test]
     fn every_flipped_bit_is_seen() {
         let slot = sample().to_slot();
@@ -296,6 +301,7 @@ mod tests {
         assert_eq!(back.version(), FORMAT_VERSION);
     }
 
+    //= test SUP-1
     #[test]
     fn a_newer_version_is_named() {
         let mut block = sample();

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod fields;
 pub mod files;
 pub mod history;
+pub mod on_disk;
 pub mod seal;
 pub mod sim;
 pub mod tidy;

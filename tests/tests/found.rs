@@ -41,6 +41,7 @@ fn a_database_whose_creator_was_killed_keeps_its_name() {
 /// could not be read, the skip started from the older slot and ended where the open before had
 /// begun: LSNs of writes that were never durable, but acknowledged as visible, were given out
 /// again.
+//= test WAL-10
 #[test]
 fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
     for nth in 1..20 {
@@ -106,6 +107,7 @@ fn all_groups_that_were_in_flight_become_durable_when_the_database_is_opened() {
 /// The superblock slot that says "open again" was acknowledged by the disk and never written. The
 /// older slot says "closed", both are sound, and the log, which held acknowledged writes, was not
 /// even looked at.
+//= test SUP-6
 #[test]
 fn a_lost_slot_does_not_hide_the_log_behind_a_closed_one() {
     let disk = Memory::new();

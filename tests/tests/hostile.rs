@@ -371,6 +371,7 @@ fn course(name: &str, stride: usize) {
 
 /// A frame of a later version asks for what this one does not know. It may be acknowledged, so it
 /// is neither skipped nor cut as a torn tail.
+//= test WAL-7
 #[test]
 fn unknown_kinds_and_flags_of_frames_are_refused_by_name() {
     let options = || MemoryOptions { block_bytes: BLOCK as u32, ..Default::default() };

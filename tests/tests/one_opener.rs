@@ -221,6 +221,7 @@ fn files_of_others_stay_in_a_database_that_is_used() {
     }
 }
 
+//= test SUP-7
 #[test]
 fn a_creation_that_was_interrupted_is_begun_again() {
     let base = scratch();

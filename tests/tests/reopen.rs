@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use uarr::{Builder, Db, Durability, ErrorKind};
 use uarr_disk_sim::{Death, FaultKind, Memory, MemoryOptions};
-use uarr_layout::group::GroupHeader;
-use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
+use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::files::{Files, disk_of, files_of};
+use uarr_tests::on_disk::{DATA_FILE, groups, superblock};
 
 const BLOCK_BYTES: u32 = 512;
-const DATA_FILE: &str = "data/records.uarr";
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -46,33 +45,16 @@ fn kill(disk: &Memory, db: Db<Memory>, seed: u64) -> Memory {
     after
 }
 
-fn superblocks(files: &Files) -> [Option<Superblock>; 2] {
-    let bytes = &files["superblock"];
-    [0, SLOT_STRIDE_BYTES as usize].map(|start| Superblock::from_slot(&bytes[start..]).ok()?)
-}
-
 /// All places of groups with this last LSN: segment file, offset and length.
 fn places(files: &Files, last_lsn: u64) -> Vec<(String, usize, usize)> {
-    let database = superblocks(files).into_iter().flatten().next().unwrap().database;
-    let mut found = Vec::new();
-    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("wal/")) {
-        let digits = path.trim_start_matches("wal/").trim_end_matches(".wal");
-        let number = u64::from_str_radix(digits, 16).unwrap();
-        for start in (0..bytes.len()).step_by(BLOCK_BYTES as usize) {
-            let loaded = GroupHeader::load(&bytes[start..], &database, number, start as u64);
-            if let Ok(group) = loaded.as_ref()
-                && group.last_lsn() == last_lsn
-            {
-                found.push((path.clone(), start, group.group_bytes.get() as usize));
-            }
-        }
-    }
-    found
+    let found = groups(files).into_iter().filter(|group| group.header.last_lsn() == last_lsn);
+    found.map(|group| (group.path.clone(), group.offset, group.bytes())).collect()
 }
 
 /// The flush of a group failed, its writer got an error, and the next process reads it from the
 /// cache of the device, which forgets it with the next loss of power. Flushing again asked for
 /// nothing: the device had given it up.
+//= test WAL-14
 #[test]
 fn a_group_that_was_only_in_a_cache_is_written_again_elsewhere() {
     let disk = Memory::with_options(disk_options(1));
@@ -101,6 +83,7 @@ fn a_group_that_was_only_in_a_cache_is_written_again_elsewhere() {
 
 /// The copy was followed by an acknowledged write, and then it is damaged: the old place holds the
 /// same group, but a log that ends there has lost what came after.
+//= test WAL-15
 #[test]
 fn what_follows_a_damaged_copy_is_missed() {
     let disk = Memory::with_options(disk_options(4));
@@ -177,6 +160,7 @@ fn killed_processes_do_not_fill_the_disk() {
 
 /// The newest slot was lost twice in a row. Both lives behind it got the same high half of their
 /// life number, and what the second one wrote was taken for remains of an older life.
+//= test SUP-5
 #[test]
 fn lives_whose_slots_were_lost_are_told_apart() {
     let disk = Memory::with_options(disk_options(8));
@@ -185,9 +169,7 @@ fn lives_whose_slots_were_lost_are_told_apart() {
     let mut disk = kill(&disk, db, 8);
     for life in 1..6u64 {
         let mut files = files_of(&disk);
-        let slots = superblocks(&files);
-        let newest = (0..2).max_by_key(|slot| slots[*slot].as_ref().map(|b| b.generation.get()));
-        let start = newest.unwrap() * SLOT_STRIDE_BYTES as usize;
+        let start = superblock(&files).0 * SLOT_STRIDE_BYTES as usize;
         files.get_mut("superblock").unwrap()[start + SLOT_BYTES / 2] ^= 4;
         disk = disk_of(&files, disk_options(life));
         let db = open(&disk);
@@ -244,6 +226,7 @@ fn one_sound_checkpoint_is_kept_through_any_number_of_damaged_images() {
 /// The newest image cannot be read, and opening through the older one dies at each of its calls.
 /// Then the image can be read again. Replay had torn pages of what the newer checkpoint calls
 /// durable.
+//= test SUP-8
 #[test]
 fn a_checkpoint_that_was_given_up_does_not_come_back() {
     let disk = Memory::with_options(disk_options(30));
@@ -288,6 +271,7 @@ fn a_checkpoint_that_was_given_up_does_not_come_back() {
 
 /// A write fails, its process dies, and opening cuts it. Its record stood on in the unused end of
 /// the data file.
+//= test DAT-6
 #[test]
 fn what_was_cut_is_gone_from_the_data_file() {
     const CUT: &[u8] = b"of a put that returned an error";
@@ -316,6 +300,7 @@ fn what_was_cut_is_gone_from_the_data_file() {
 /// durable what was so when they were submitted, so until a later group is written they look like
 /// the end of a crash: this is what `docs/DURABILITY.md` says is not protected. The next group ends
 /// it, and so does the next opening.
+//= test WAL-4
 #[test]
 fn damage_to_the_first_group_of_a_flight_is_found_once_something_is_behind_the_flight() {
     let disk = Memory::with_options(disk_options(40));

@@ -103,6 +103,7 @@ pub(crate) fn remove_if_present<S: Storage>(storage: &S, path: &str) -> io::Resu
 }
 
 /// Removes images that no kept checkpoint names.
+//= IMG-6
 pub(crate) fn remove_old_images<S: Storage>(storage: &S, kept: &[u64]) -> Result<()> {
     let failed = |error| Error::io("cannot remove an old index image", error);
     for number in list_images(storage)?.iter().filter(|number| !kept.contains(number)) {

@@ -89,6 +89,7 @@ impl<S: Storage> ImageWriter<S> {
 
     /// Writes the end piece and makes everything durable, the name included.
     /// Returns length and number of entries.
+    //= IMG-6
     pub fn finish(mut self, storage: &S) -> io::Result<(u64, u64)> {
         let total = self.entry_count.to_le_bytes();
         self.store(&total);
@@ -202,6 +203,7 @@ impl ImageReader {
     }
 
     /// Takes the entries of the piece at the start of `bytes`. `false`: it was the last one.
+    //= IMG-1, IMG-2
     fn take_piece(&mut self, bytes: &[u8], entries: &mut Entries) -> Result<bool, Defect> {
         let header = PieceHeader::peek(bytes)?;
         let (kind, used) = header.verify(bytes, &self.database, self.number, self.offset)?;
@@ -303,6 +305,7 @@ mod tests {
         Ok(entries.iter().map(|(key, _)| key).collect())
     }
 
+    //= test IMG-2, IMG-5
     #[test]
     fn entries_are_believed_only_if_an_index_can_have_them() {
         let long = vec![b'k'; KEY_BYTES_MAX];

@@ -75,6 +75,7 @@ impl<S: Storage> ImageSource<'_, S> {
         let mut after = None;
         while let Some(entries) = self.records.index.int_entries(after, WINDOW_COUNT) {
             for (key, bits) in &entries {
+                //= IMG-4
                 if Locator::from_bits(*bits).is_some_and(|locator| !locator.is_tombstone()) {
                     image.push_int(*key, *bits)?;
                 }
@@ -110,6 +111,7 @@ impl<S: Storage> ImageSource<'_, S> {
             }
             // Written again meanwhile.
             between.next_if(|(same, _)| same.as_slice() == key);
+            //= IMG-4
             if !is_deleted {
                 image.push_bytes(key, locator.bits()).map_err(failed)?;
             }

@@ -23,6 +23,7 @@ pub(crate) struct Root<S: Storage> {
 
 impl<S: Storage> Root<S> {
     /// Creates the file with `block` in the first slot. Until this returns there is no database.
+    //= SUP-7
     pub fn create(storage: &S, block: Superblock) -> io::Result<Self> {
         remove_if_present(storage, ROOT_UNFINISHED)?;
         let file = storage.open(ROOT_UNFINISHED, OpenMode::CreateDirect)?;
@@ -38,6 +39,7 @@ impl<S: Storage> Root<S> {
     }
 
     /// Opens the file; `None` if there is none. Notes of slots that cannot be read go to `notes`.
+    //= SUP-3, SUP-4
     pub fn open(storage: &S, notes: &mut Vec<Error>) -> Result<Option<Self>> {
         let file = match storage.open(ROOT_FILE, OpenMode::Direct) {
             Ok(file) => file,
@@ -92,6 +94,7 @@ impl<S: Storage> Root<S> {
     /// Changes the superblock: the next generation goes to the other slot, durably. After an error
     /// the slot is unknown: it is never written a second time with the same generation and other
     /// content.
+    //= SUP-2
     pub fn write(&mut self, change: impl FnOnce(&mut Superblock)) -> io::Result<()> {
         let mut block = self.block.clone();
         change(&mut block);

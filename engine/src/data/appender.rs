@@ -26,6 +26,7 @@ impl<W: DataMapWriter> Appender<W> {
 
     /// Zeroes what lies between the last record and `address`, the end of its page, so that no
     /// later append touches that page.
+    //= DAT-5
     pub fn pad_to(&mut self, address: u64) {
         if self.end < address && !address.is_multiple_of(self.chunk_bytes) {
             self.writer.append(address, &[]);
@@ -38,6 +39,7 @@ impl<W: DataMapWriter> Appender<W> {
         let header = RecordHeader::for_frame(frame, previous, self.seed);
         let address = frame.header.address.get();
         let chunk_start = address & !(self.chunk_bytes - 1);
+        //= DAT-2
         if address == chunk_start + CHUNK_HEADER_BYTES {
             let lsn = frame.header.lsn.get();
             let chunk = ChunkHeader::new(self.database, chunk_start, lsn);

@@ -12,6 +12,7 @@ use crate::error::Result;
 /// builds upon is in the data file: in front of the checkpoint's data tail, or put there by replay.
 ///
 /// Errors: damage of that record; inside, what contradicts what in the frame.
+//= WAL-13
 pub(crate) fn redo<M: DataMap>(
     frame: &Frame<'_>,
     store: &RecordStore<M>,

@@ -49,6 +49,7 @@ impl<S: Storage> Core<S> {
         if closing {
             self.committer.sync_with(wakes)?;
         }
+        //= IMG-3
         let start = self.committer.log_end();
         let newest = root.block.checkpoints[0];
         let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
@@ -84,6 +85,7 @@ impl<S: Storage> Core<S> {
             if checkpoint.number != newest.number {
                 block.checkpoints = [checkpoint, newest];
             }
+            //= SUP-6
             block.closed = u32::from(closing).into();
             block.next_lsn = next_lsn.into();
         });

@@ -24,6 +24,7 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Whether `group` may come next (WAL-6).
+    //= WAL-6
     pub fn goes_on_with(self, group: &GroupHeader) -> bool {
         !is_earlier_life(group.life.get(), self.life)
             && group.previous_lsn.get() == self.lsn
@@ -33,6 +34,7 @@ impl Chain {
     /// Whether `group` proves that acknowledged records are missing where the log ends, in
     /// `segment` (WAL-4, WAL-15). It stands behind the end or in another segment, and is valid in
     /// its place.
+    //= WAL-4, WAL-15
     pub fn is_cut_short(self, segment: u64, group: &GroupHeader, block_bytes: u64) -> bool {
         if group.durable_lsn.get() > self.lsn {
             return true;
@@ -45,6 +47,7 @@ impl Chain {
 
 /// Of `groups`, which all go on with the same chain, the one that is in force; `None` if none of
 /// them is whole. Sorts them, and asks for as few as possible whether they are whole.
+//= WAL-15
 pub(crate) fn in_force<E>(
     groups: &mut [GroupHeader],
     mut is_whole: impl FnMut(&GroupHeader) -> Result<bool, E>,
@@ -86,6 +89,7 @@ mod tests {
         std::iter::once(None).chain(groups).collect()
     }
 
+    //= test WAL-15
     #[test]
     fn of_all_places_the_whole_group_that_was_written_last_is_in_force() {
         let all = states();
@@ -116,6 +120,7 @@ mod tests {
         assert_eq!(count, 7 * 7 * 7);
     }
 
+    //= test WAL-6
     #[test]
     fn the_chain_goes_on_only_with_the_next_lsn_of_no_earlier_life() {
         let chain = Chain { life: 2 << 32 | 5, lsn: 10 };
@@ -134,6 +139,7 @@ mod tests {
         }
     }
 
+    //= test WAL-4, WAL-15
     #[test]
     fn a_group_behind_the_end_proves_a_loss_by_its_durable_lsn_or_by_what_it_follows() {
         let chain = Chain { life: 2 << 32, lsn: 10 };

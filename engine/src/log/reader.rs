@@ -142,6 +142,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 
     /// As [`LogReader::next`]; of a group only the header.
+    //= WAL-9
     pub fn advance(&mut self) -> Result<Next<GroupHeader, LogEnd>> {
         let here = self.position;
         let in_place = self.header_at(here)?;

@@ -90,6 +90,7 @@ struct Pool<F> {
 impl<F> Pool<F> {
     /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt
     /// that failed may have left a file under it.
+    //= WAL-1
     fn give_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
@@ -255,6 +256,7 @@ impl<F: StorageFile> Segments<F> {
     }
 
     /// Segments before `first_needed` are no longer needed.
+    //= WAL-11
     pub fn release_before(&self, first_needed: u64) {
         let mut pool = self.pool();
         let (kept, released) = std::mem::take(&mut pool.sealed)
@@ -443,6 +445,7 @@ mod tests {
     use crate::log::zeros::create;
     use uarr_uring::AlignedBuffer;
 
+    //= test WAL-2
     #[test]
     fn a_segment_that_is_needed_at_once_is_whole_and_reads_as_zeros() {
         const BYTES: u64 = 8 * PIECE_BYTES;

@@ -67,6 +67,7 @@ impl<S: Storage> Log<S> {
 
     /// Sends `group` to the device, behind those that were sent before. All up to `durable_lsn` is
     /// durable. On error nothing was written: the log goes on as if the group had never been.
+    //= WAL-3
     pub fn submit(
         &mut self,
         mut group: GroupBuilder,
@@ -115,6 +116,7 @@ impl<S: Storage> Log<S> {
 
     /// Moves on to the next segment if the active one has no room for `body_bytes`, or has been
     /// active for long enough and the next is ready.
+    //= WAL-9
     fn make_current(&mut self, body_bytes: u64, context: &SubmitContext<'_, S>) -> io::Result<()> {
         let lead_bytes = if self.position.offset == 0 { self.block_bytes as u64 } else { 0 };
         let has_room = self.position.offset + lead_bytes + body_bytes <= self.active.bytes;

@@ -60,6 +60,7 @@ pub(crate) fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Resul
 
 /// Writes the next zeros and returns how many bytes are left. After the last ones it makes the
 /// content durable and gives the number, so a file with a number is always whole.
+//= WAL-2
 pub(crate) fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,

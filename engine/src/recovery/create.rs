@@ -57,6 +57,7 @@ pub(crate) fn check_directory<S: Storage>(
 }
 
 /// Whether there is more in the directory than an interrupted creation can have left behind.
+//= SUP-7
 fn has_records<S: Storage>(storage: &S) -> io::Result<bool> {
     let images = list_names(storage, IMAGE_DIR)?;
     let logs = list_names(storage, WAL_DIR)?;

@@ -68,6 +68,7 @@ pub(crate) fn recover<S: Storage>(
     let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
 
+    //= SUP-6
     let says_closed = root.block.closed.get() == 1 && checkpoint == root.block.checkpoints[0];
     if says_closed && goes_on(storage, &root.block, &present, &checkpoint)? {
         let what = "it says that the database was closed, but the log goes on: a newer one is lost";
@@ -146,6 +147,7 @@ fn recover_unclean<S: Storage>(
 
 /// The first LSN that was surely never given out, when `highest` may have been and `skips` opens
 /// after it have perhaps left no trace.
+//= WAL-10
 fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
     let after = (highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP);
     if after > LSN_MAX { Err(used_up("LSN", highest)) } else { Ok(after) }
@@ -153,6 +155,7 @@ fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
 
 /// A life number that no open had, when `latest` is the latest known and `opens` may have followed,
 /// this one included.
+//= SUP-5
 fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
     let high = (latest >> 32) + opens;
     if high >= LIFE_COUNT_MAX {
@@ -168,6 +171,7 @@ fn used_up(what: &str, last: u64) -> Error {
 
 /// Both slots get to name `used` alone, and images of others are removed. The log must still be
 /// readable as far as any of them found it durable.
+//= SUP-8
 fn give_up_newer<S: Storage>(
     storage: &S,
     root: &mut Root<S>,
@@ -189,6 +193,7 @@ fn give_up_newer<S: Storage>(
     remove_old_images(storage, &[used.number.get()])
 }
 
+//= DAT-7
 fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S::File> {
     let failed = |error| Error::io("cannot open the data file", error);
     let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(failed)?;
@@ -204,6 +209,7 @@ fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S:
 /// Gives up what stands behind all checkpoints: the log, which was read to its end, has what counts
 /// of it. A page of it whose write-back failed would otherwise pass for written, and a record that
 /// was cut would stay readable.
+//= DAT-6
 fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     let failed = |error| Error::io("cannot renew the end of the data file", error);
     let bytes = data_file.len().map_err(failed)?;
@@ -374,6 +380,7 @@ fn replay_log<S: Storage>(
 /// The segment in which replay starts must be there, and all from it on must have their full
 /// length: a segment gets its number only when all of it is written and durable, so a shorter one
 /// was cut. Returns their lengths.
+//= WAL-12
 fn check_segments<S: Storage>(
     source: &Source<'_, S>,
     root: &Superblock,

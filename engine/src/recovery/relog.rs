@@ -47,6 +47,7 @@ pub(crate) struct OldLog<'a> {
 
 /// Begins a segment of `life` with the unproven groups. Returns the place behind them, where the
 /// log goes on, and the segments that are there now.
+//= WAL-14
 pub(crate) fn go_on_afresh<S: Storage>(
     storage: &S,
     log: &OldLog<'_>,

@@ -133,6 +133,7 @@ impl<S: Storage> Replay<S> {
             continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
             self.apply(&frame, |what| damage(lsn, what))?;
         }
+        //= WAL-8
         if continues {
             return Err(damage(group.header.last_lsn(), "a batch is not whole"));
         }
@@ -152,6 +153,7 @@ impl<S: Storage> Replay<S> {
         if target.has_applied(frame) {
             return Ok(());
         }
+        //= DAT-5
         if address < self.data_tail {
             self.applier.replay(&target, frame, Replayed::InFile);
             return Ok(());

@@ -139,6 +139,7 @@ impl<S: Storage> Records<S> {
     ) -> Result<Option<RecordView<'a>>> {
         while view.header.lsn.get() > lsn {
             match Locator::from_bits(view.header.previous.get()) {
+                //= DAT-4
                 Some(previous) if previous < locator => locator = previous,
                 Some(_) => {
                     let lsn = Some(view.header.lsn.get());

@@ -122,6 +122,18 @@ impl Builder {
         self.backend = backend;
         self
     }
+
+    /// Finds the directory, or makes it.
+    pub(in crate::api) fn find_directory(&self) -> Result<()> {
+        match check_directory(&self.path) {
+            Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
+                let shown = self.path.display();
+                std::fs::create_dir(&self.path)
+                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
+            }
+            checked => checked,
+        }
+    }
 }
 
 /// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`:

@@ -1,34 +1,27 @@
 //! The handle that callers hold.
 
-use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::ThreadId;
+use std::sync::Arc;
 
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System, SystemOptions};
 
 use crate::api::batch::Batch;
-use crate::api::builder::{Builder, check_directory};
-use crate::api::range::{Range, prefix_end};
-use crate::api::record::Record;
+use crate::api::builder::Builder;
+use crate::api::handle::Handle;
 use crate::commit::patched::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::jobs::threads::Threads;
-use crate::key::{AsKey, KeyKind, stored_prefix};
-use crate::limits::{TOGETHER_MAX, check_value};
+use crate::key::{AsKey, KeyKind};
+use crate::limits::check_value;
 use crate::log::strategy::CommitTuning;
 use crate::observe::stats::Stats;
 use crate::observe::verify::VerifyReport;
 use crate::options::{Options, WriteOptions};
 use crate::report::RecoveryReport;
-use crate::sync::lock;
-
-const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited \
-                              for; let the waker that calls this return";
 
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///
@@ -40,22 +33,6 @@ const CLOSES_ALREADY: &str = "the database is being closed, and this thread is o
 /// both sides of a fork, open it after the fork, on one side.
 pub struct Db<S: Storage = System> {
     handle: Arc<Handle<S>>,
-}
-
-struct Handle<S: Storage> {
-    core: Arc<Core<S>>,
-    threads: Threads,
-    ending: Mutex<Ending>,
-    /// The first `close` is through; waited for with `ending`.
-    ended: Condvar,
-}
-
-/// How far closing has come.
-enum Ending {
-    NotBegun,
-    /// This thread closes the database.
-    By(ThreadId),
-    Over(Result<()>),
 }
 
 impl<S: Storage> Clone for Db<S> {
@@ -88,18 +65,6 @@ impl Builder {
         self.open_on(system)
     }
 
-    /// Finds the directory, or makes it.
-    fn find_directory(&self) -> Result<()> {
-        match check_directory(&self.path) {
-            Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
-                let shown = self.path.display();
-                std::fs::create_dir(&self.path)
-                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
-            }
-            checked => checked,
-        }
-    }
-
     /// Opens the database on any storage; the path is only shown in messages.
     pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
         self.options.check()?;
@@ -111,8 +76,7 @@ impl<S: Storage> Db<S> {
     pub(crate) fn open_storage(storage: S, options: Options, path: PathBuf) -> Result<Self> {
         let core = Arc::new(crate::recovery::open::open(storage, options, path)?);
         let threads = Threads::start(&core)?;
-        let (ending, ended) = (Mutex::new(Ending::NotBegun), Condvar::new());
-        Ok(Self { handle: Arc::new(Handle { core, threads, ending, ended }) })
+        Ok(Self { handle: Arc::new(Handle::new(core, threads)) })
     }
 
     pub(crate) fn core(&self) -> &Core<S> {
@@ -241,85 +205,10 @@ impl<S: Storage> Db<S> {
         self.core().committer.write_patched_async(&[change], options).await
     }
 
-    /// The record of `key`, in place. No system call and no lock.
-    ///
-    /// Errors: `InvalidArgument`, `Corruption`.
-    #[inline]
-    pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
-        let kind = self.key_kind();
-        let key = kind.encode(&key)?;
-        Ok(self.core().records().get(key.as_ref())?.map(|view| Record::new(view, kind)))
-    }
-
-    /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
-    /// them as of its own moment, but with the cache misses of 16 keys at a time overlapping.
-    /// Several times faster where the data is larger than the processor's caches.
-    pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
-        let (core, kind) = (self.core(), self.key_kind());
-        let mut records = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(TOGETHER_MAX) {
-            core.records()
-                .get_group(keys, |view| records.push(view.map(|view| Record::new(view, kind))))?;
-        }
-        Ok(records)
-    }
-
-    /// Whether `key` is there.
-    pub fn contains(&self, key: impl AsKey) -> Result<bool> {
-        Ok(self.get(key)?.is_some())
-    }
-
     /// Collects changes that are committed together: all or none of them survive a crash, and
     /// readers see all or none of them.
     pub fn batch(&self) -> Batch<'_, S> {
         Batch::new(self.core())
-    }
-
-    /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards. A range
-    /// whose start lies behind its end is empty. A bound may be empty in tables with byte keys:
-    /// every key lies behind it.
-    pub fn range<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Range<'_, S>> {
-        let low = match self.bound(range.start_bound())? {
-            // Every key lies behind the empty one.
-            Bound::Included(key) if key.is_empty() => Bound::Unbounded,
-            low => low,
-        };
-        let high = match self.bound(range.end_bound())? {
-            // And no key is it.
-            Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
-            high => high,
-        };
-        Ok(Range::new(self.core().records(), low, high))
-    }
-
-    /// All records, in key order, as of now.
-    pub fn iter(&self) -> Range<'_, S> {
-        Range::new(self.core().records(), Bound::Unbounded, Bound::Unbounded)
-    }
-
-    /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
-    /// prefix all records, those of integers included.
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
-        if self.key_kind() != KeyKind::Bytes {
-            return Err(Error::invalid("prefixes are for tables with byte keys; use a range"));
-        }
-        let prefix = stored_prefix(prefix.as_ref());
-        let high = prefix_end(&prefix);
-        let low = match prefix.is_empty() {
-            true => Bound::Unbounded,
-            false => Bound::Included(prefix),
-        };
-        Ok(Range::new(self.core().records(), low, high))
-    }
-
-    /// The record with the lowest key.
-    pub fn first(&self) -> Result<Option<Record<'_>>> {
-        self.iter().next().transpose()
-    }
-
-    /// The record with the highest key.
-    pub fn last(&self) -> Result<Option<Record<'_>>> {
-        self.iter().next_back().transpose()
     }
 
     /// Returns when everything written before the call survives a loss of power.
@@ -381,87 +270,5 @@ impl<S: Storage> Db<S> {
     /// that the `close` under way waits for, so this one cannot wait in turn; the other goes on.
     pub fn close(self) -> Result<()> {
         self.handle.close()
-    }
-
-    /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.
-    fn bound<K: AsKey>(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
-        let kind = self.key_kind();
-        let encode = |key: &K| -> Result<Vec<u8>> {
-            let is_bytes = kind == KeyKind::Bytes && key.kind() == kind;
-            if is_bytes && key.to_key().as_ref().is_empty() {
-                return Ok(Vec::new());
-            }
-            Ok(kind.encode(key)?.as_ref().to_vec())
-        };
-        Ok(match bound {
-            Bound::Included(key) => Bound::Included(encode(key)?),
-            Bound::Excluded(key) => Bound::Excluded(encode(key)?),
-            Bound::Unbounded => Bound::Unbounded,
-        })
-    }
-}
-
-impl<S: Storage> Handle<S> {
-    fn close(&self) -> Result<()> {
-        if self.core.storage().is_forked() {
-            let message = "this process was forked off the one that has the database open, which \
-                           alone can close it";
-            return Err(Error::new(ErrorKind::Closed, message));
-        }
-        let caller = std::thread::current().id();
-        let mut ending = lock(&self.ending);
-        loop {
-            match &*ending {
-                Ending::NotBegun => break,
-                Ending::Over(result) => return result.clone(),
-                Ending::By(closer) if *closer == caller || self.threads.include_caller() => {
-                    return Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY));
-                }
-                Ending::By(_) => ending = crate::sync::wait(&self.ended, ending),
-            }
-        }
-        *ending = Ending::By(caller);
-        drop(ending);
-        // Should this thread panic, others must not wait for it for ever.
-        let mut over = Over { handle: self, result: None };
-        self.core.committer.begin_closing();
-        self.core.committer.run_due_wakes();
-        self.threads.stop(&self.core);
-        let result = self.core.checkpoint(true);
-        over.result = Some(result.clone());
-        result
-    }
-}
-
-/// Ends a `close` when it is dropped.
-struct Over<'a, S: Storage> {
-    handle: &'a Handle<S>,
-    result: Option<Result<()>>,
-}
-
-impl<S: Storage> Drop for Over<'_, S> {
-    fn drop(&mut self) {
-        let result = self.result.take().unwrap_or_else(|| {
-            let cause = Error::new(ErrorKind::Io, "closing was abandoned by a panic");
-            Err(self.handle.core.committer.poison_by(&cause))
-        });
-        *lock(&self.handle.ending) = Ending::Over(result);
-        self.handle.ended.notify_all();
-    }
-}
-
-impl<S: Storage> Drop for Handle<S> {
-    fn drop(&mut self) {
-        if self.core.storage().is_forked() {
-            // Everything but this process' memory is the parent's: nothing is ended, written,
-            // waited for or unlocked, and no lock is taken, which a thread of the parent may have
-            // held.
-            std::mem::forget(self.core.clone());
-            self.threads.forget();
-            return;
-        }
-        // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the
-        // log.
-        let _ = self.close();
     }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod db;
+pub(crate) mod handle;
 pub(crate) mod ingest;
 pub(crate) mod range;
+pub(crate) mod read;
 pub(crate) mod record;

@@ -35,7 +35,6 @@ pub const NOT_YET: &[Allowed<'static>] = &[
     ("glossary", "engine/src/log/zeros.rs", 1),
     ("glossary", "engine/src/recovery/relog.rs", 1),
     ("glossary", "uring/src/file.rs", 1),
-    ("outside", "engine/src/api/db.rs", 1),
     ("unsafe", "bench-harness/peers/src/lmdb.rs", 1),
     ("unsafe", "index/benches/bars.rs", 1),
     ("unsafe", "index/src/bytes/ordered/change.rs", 1),

@@ -1,0 +1,101 @@
+//! What all handles of a database share, and how it is closed.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
+
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::threads::Threads;
+use crate::sync::lock;
+
+const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited \
+                              for; let the waker that calls this return";
+
+/// What all clones of a database share; closes it when the last of them is gone.
+pub(in crate::api) struct Handle<S: Storage> {
+    pub core: Arc<Core<S>>,
+    threads: Threads,
+    ending: Mutex<Ending>,
+    /// The first `close` is through; waited for with `ending`.
+    ended: Condvar,
+}
+
+/// How far closing has come.
+enum Ending {
+    NotBegun,
+    /// This thread closes the database.
+    By(ThreadId),
+    Over(Result<()>),
+}
+
+impl<S: Storage> Handle<S> {
+    pub fn new(core: Arc<Core<S>>, threads: Threads) -> Self {
+        Self { core, threads, ending: Mutex::new(Ending::NotBegun), ended: Condvar::new() }
+    }
+
+    /// See [`crate::Db::close`].
+    pub fn close(&self) -> Result<()> {
+        if self.core.storage().is_forked() {
+            let message = "this process was forked off the one that has the database open, which \
+                           alone can close it";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        let caller = std::thread::current().id();
+        let mut ending = lock(&self.ending);
+        loop {
+            match &*ending {
+                Ending::NotBegun => break,
+                Ending::Over(result) => return result.clone(),
+                Ending::By(closer) if *closer == caller || self.threads.include_caller() => {
+                    return Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY));
+                }
+                Ending::By(_) => ending = crate::sync::wait(&self.ended, ending),
+            }
+        }
+        *ending = Ending::By(caller);
+        drop(ending);
+        // Should this thread panic, others must not wait for it for ever.
+        let mut over = Over { handle: self, result: None };
+        self.core.committer.begin_closing();
+        self.core.committer.run_due_wakes();
+        self.threads.stop(&self.core);
+        let result = self.core.checkpoint(true);
+        over.result = Some(result.clone());
+        result
+    }
+}
+
+/// Ends a `close` when it is dropped.
+struct Over<'a, S: Storage> {
+    handle: &'a Handle<S>,
+    result: Option<Result<()>>,
+}
+
+impl<S: Storage> Drop for Over<'_, S> {
+    fn drop(&mut self) {
+        let result = self.result.take().unwrap_or_else(|| {
+            let cause = Error::new(ErrorKind::Io, "closing was abandoned by a panic");
+            Err(self.handle.core.committer.poison_by(&cause))
+        });
+        *lock(&self.handle.ending) = Ending::Over(result);
+        self.handle.ended.notify_all();
+    }
+}
+
+impl<S: Storage> Drop for Handle<S> {
+    fn drop(&mut self) {
+        if self.core.storage().is_forked() {
+            // Everything but this process' memory is the parent's: nothing is ended, written,
+            // waited for or unlocked, and no lock is taken, which a thread of the parent may have
+            // held.
+            std::mem::forget(self.core.clone());
+            self.threads.forget();
+            return;
+        }
+        // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the
+        // log.
+        let _ = self.close();
+    }
+}

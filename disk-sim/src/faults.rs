@@ -106,7 +106,7 @@ impl Fault {
 
 /// All calls that are to fail.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
     pub fn add(&mut self, fault: Fault) {
@@ -133,6 +133,11 @@ impl Faults {
         self.0.retain(|fault| fault.count > 0);
         errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
+}
+
+/// The number of an injected error.
+pub(crate) fn errno(cause: &io::Error) -> i32 {
+    cause.raw_os_error().unwrap_or(libc::EIO)
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, MutexGuard};
 
-use crate::names::Inode;
-use crate::{Disk, FaultKind, Lie, State, lock};
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
 use uarr_uring::parts::{invalid_input, with_path};
 use uarr_uring::{DataMapWriter, FileMap, StorageFile};
+
+use crate::content::{Inode, lock};
+use crate::disk::{Disk, State};
+use crate::faults::FaultKind;
+use crate::lies::Lie;
 
 /// An open file of a [`crate::Memory`]. Clones share the same open file.
 #[derive(Clone)]
@@ -21,7 +24,7 @@ pub struct MemoryFile {
 }
 
 impl MemoryFile {
-    pub(super) fn new(
+    pub(crate) fn new(
         disk: &Arc<Disk>,
         inode: Inode,
         path: &str,
@@ -31,15 +34,15 @@ impl MemoryFile {
         Self { disk: Arc::clone(disk), inode, path: path.into(), unit_bytes, writable }
     }
 
-    pub(super) fn inode(&self) -> &Inode {
+    pub(crate) fn inode(&self) -> &Inode {
         &self.inode
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    pub(super) fn map(
+    pub(crate) fn map(
         &self,
         reserve_bytes: u64,
         chunk_bytes: u64,
@@ -73,12 +76,12 @@ impl MemoryFile {
         Ok((map, MemoryMapWriter { appender, file: self.clone() }))
     }
 
-    pub(super) fn error(&self, action: &'static str, cause: io::Error) -> io::Error {
+    pub(crate) fn error(&self, action: &'static str, cause: io::Error) -> io::Error {
         with_path(action, (*self.path).as_ref(), cause)
     }
 
     /// Counts a call that may fail, and refuses what the file was not opened for.
-    pub(super) fn call(
+    pub(crate) fn call(
         &self,
         kind: FaultKind,
         place: [u64; 2],

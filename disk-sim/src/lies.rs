@@ -72,14 +72,14 @@ pub enum Lie {
 
 /// The lies of a disk.
 #[derive(Clone, Default)]
-pub(super) struct Lies {
+pub(crate) struct Lies {
     told: Vec<Lie>,
     pub filter: Option<ReadFilter>,
 }
 
 /// Where a page that becomes durable goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Landing {
+pub(crate) enum Landing {
     InPlace,
     Nowhere,
     Elsewhere { salt: u64 },

@@ -4,7 +4,7 @@
 //! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are
 //!    judged by the same rules as those of the real one ([`judge`]), and finished by hand
 //!    where these say so.
-//! 3. `complete` brings the bytes into the durable image.
+//! 3. `complete` brings the bytes into the durable view.
 //! 4. A write that fails leaves each of its sectors on the device, given up or lost
 //!    ([`crate::loss`]).
 //! 5. A write whose writer is gone, or has got an error instead of the answer, ends by itself
@@ -13,14 +13,21 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::names::Inode;
-use crate::{Disk, FaultKind, Lie, MemoryFile, State, dead, errno, lock};
 use uarr_uring::parts::{Answers, BufferPool, Route, Verdict, WRITES_IN_FLIGHT_MAX, judge};
 use uarr_uring::{
     AlignedBuffer, CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter, LogWriterOptions,
 };
+
+use crate::content::{Inode, lock};
+use crate::disk::{Disk, State};
+use crate::faults::{FaultKind, errno};
+use crate::file::MemoryFile;
+use crate::flight::Ticket;
+use crate::lies::Lie;
+use crate::power::dead;
 
 /// A hostile kernel answers one of so many requests with less than was asked for.
 const SHORT_ODDS: u64 = 12;
@@ -42,7 +49,7 @@ pub struct MemoryLog {
 
 /// A write that was submitted.
 struct InFlight {
-    ticket: u64,
+    ticket: Ticket,
     file: Arc<MemoryFile>,
     offset: u64,
     len: usize,
@@ -57,12 +64,11 @@ struct Overtaken {
     /// Counted from 1.
     number: u64,
     inode: Inode,
-    offset: u64,
-    len: usize,
+    range: Range<u64>,
 }
 
 impl MemoryLog {
-    pub(super) fn new(disk: &Arc<Disk>, options: LogWriterOptions) -> io::Result<Self> {
+    pub(crate) fn new(disk: &Arc<Disk>, options: LogWriterOptions) -> io::Result<Self> {
         Ok(Self {
             disk: Arc::clone(disk),
             pool: BufferPool::new(options, disk.facts.block_bytes)?,
@@ -90,14 +96,14 @@ impl MemoryLog {
         let answers = match self.answers(done) {
             Ok(answers) => answers,
             Err(cause) => {
-                lock(file.inode()).end_flight(done.ticket);
+                lock(file.inode()).end_flight(done.ticket.number);
                 return Err(cause);
             }
         };
         let unit_bytes = self.disk.facts.block_bytes as usize;
         {
             let mut inode = lock(file.inode());
-            inode.end_flight(done.ticket);
+            inode.end_flight(done.ticket.number);
             inode.write(bytes, *offset)?;
         }
         match judge(done.route, answers, *len, unit_bytes) {
@@ -175,8 +181,7 @@ impl MemoryLog {
     fn leave(&self, write: &InFlight) {
         let mut state = self.disk.state();
         let State { users, random, power, .. } = &mut *state;
-        let ticket = (write.ticket, self.is_fenced);
-        users.leave(write.file.inode(), ticket, power.step_count, random);
+        users.leave(write.file.inode(), write.ticket, power.step_count, random);
     }
 
     /// A write or its flush has failed by `cause`. Returns whether the disk says "fine" all the
@@ -191,34 +196,34 @@ impl MemoryLog {
     /// A write has succeeded: it is durable, or its flush ran too early and covers earlier ones.
     fn note_done(&mut self, done: &InFlight) -> io::Result<()> {
         let InFlight { file, offset, len, .. } = done;
+        let range = *offset..offset + *len as u64;
         let mut state = self.disk.state();
         let is_overtaken = state.lies.has(Lie::FlushBeforeWrite);
         if !is_overtaken {
-            lock(file.inode()).make_range_durable(*offset, *len, &mut state.lies)?;
+            lock(file.inode()).make_range_durable(range.clone(), &mut state.lies)?;
         }
         let is_covered = |write: &mut Overtaken| write.number <= done.overtaken_count;
         for write in self.overtaken.extract_if(.., is_covered) {
             let mut inode = lock(&write.inode);
-            inode.make_range_durable(write.offset, write.len, &mut state.lies)?;
+            inode.make_range_durable(write.range, &mut state.lies)?;
         }
         if is_overtaken {
             self.overtaken_count += 1;
             let (number, inode) = (self.overtaken_count, Arc::clone(file.inode()));
-            self.overtaken.push(Overtaken { number, inode, offset: *offset, len: *len });
+            self.overtaken.push(Overtaken { number, inode, range });
         }
         Ok(())
     }
 
     fn is_dead(&self) -> bool {
-        self.disk.state().power.remains.is_some()
+        self.disk.state().is_dead()
     }
 
     /// Submitted bytes go in flight, with their neighbour if the disk has larger units than it
     /// says.
-    fn put_in_flight(&self, write: &GroupWrite<MemoryFile>) -> io::Result<u64> {
+    fn put_in_flight(&self, write: &GroupWrite<MemoryFile>) -> io::Result<Ticket> {
         let mut state = self.disk.state();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
+        let ticket = state.new_ticket(self.is_fenced);
         let bytes = &write.buffer[write.start..write.start + write.len];
         state.trace.mix_bytes(bytes);
         let mut inode = lock(write.file.inode());
@@ -228,9 +233,9 @@ impl MemoryLog {
             let mut more = vec![0; block_bytes];
             inode.read(&mut more, start)?;
             more.extend_from_slice(bytes);
-            inode.submit((ticket, self.is_fenced), start, more);
+            inode.submit(ticket, start, more);
         } else {
-            inode.submit((ticket, self.is_fenced), write.offset, bytes.to_vec());
+            inode.submit(ticket, write.offset, bytes.to_vec());
         }
         Ok(ticket)
     }
@@ -274,7 +279,7 @@ impl LogWriter for MemoryLog {
             route: route(self.strategy),
         };
         self.in_flight.push_back((in_flight, write));
-        Ok(ticket)
+        Ok(ticket.number)
     }
 
     fn complete(&mut self) -> Option<GroupDone> {
@@ -289,7 +294,7 @@ impl LogWriter for MemoryLog {
             (index, state.lies.has(Lie::EarlyCompletion))
         };
         let (done, GroupWrite { buffer, start, len, .. }) = self.in_flight.remove(index)?;
-        let ticket = done.ticket;
+        let ticket = done.ticket.number;
         let result = if early && !self.is_dead() {
             // Nobody hears what really becomes of the one before.
             if let Some((deferred, bytes)) = self.deferred.take() {

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::content::SECTOR_BYTES;
-use crate::image::{PAGE, Page, page_range};
 use uarr_uring::PAGE_BYTES;
+
+use crate::view::{PAGE, Page, SECTOR_BYTES, page_range};
 
 /// All sectors of a page.
 const WHOLE: u8 = u8::MAX;
@@ -20,7 +20,7 @@ const _: () = assert!(PAGE_BYTES / SECTOR_BYTES == u8::BITS as usize, "a bit for
 
 /// The lost sectors of a file.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Loss {
+pub(crate) struct Loss {
     /// A bit for each lost sector of a page.
     sectors: BTreeMap<u64, u8>,
     /// Pages that no flush brings to the device, even if they are written again.

@@ -6,17 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::content::FileState;
+use crate::content::Inode;
 use crate::random::Random;
-
-/// A file, whatever its names.
-pub(super) type Inode = Arc<Mutex<FileState>>;
 
 /// The entries of all directories, by full path. The database directory is "" and always there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Entries {
+pub(crate) struct Entries {
     pub files: BTreeMap<String, Inode>,
     pub directories: BTreeSet<String>,
 }
@@ -88,7 +85,7 @@ impl Entries {
 
 /// Entries as readers see them, as a crash leaves them, and the changes between.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     live: Entries,
     durable: Entries,
     volatile: Vec<Change>,
@@ -245,10 +242,10 @@ fn not_found() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Image;
+    use crate::content::FileState;
 
     fn inode() -> Inode {
-        Arc::new(Mutex::new(FileState::new(Image::default())))
+        FileState::empty()
     }
 
     fn paths(entries: &Entries) -> Vec<&str> {

@@ -6,7 +6,7 @@
 //! calls can be tried, inside of recovery too. What lies within a call is covered as well: its
 //! writes are volatile until the call has returned.
 
-use crate::Memory;
+use std::io;
 
 /// How a disk, or the process that uses it, dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Death {
 
 /// A fingerprint of every call, its arguments and the bytes that were written.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Trace(u64);
+pub(crate) struct Trace(u64);
 
 impl Trace {
     pub fn mix(&mut self, value: u64) {
@@ -40,15 +40,13 @@ impl Trace {
     }
 }
 
-/// Whether the disk lives, and until when.
+/// How long the disk lives.
 #[derive(Default)]
-pub(super) struct Power {
+pub(crate) struct Power {
     /// Calls so far.
     pub step_count: u64,
     /// The step, the way and the seed of the death to come.
     pub death: Option<(u64, Death, u64)>,
-    /// Set once it is dead: what it left behind.
-    pub remains: Option<Memory>,
 }
 
 impl Power {
@@ -59,6 +57,11 @@ impl Power {
             (death, seed)
         })
     }
+}
+
+/// What a dead disk answers.
+pub(crate) fn dead() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 /// A sequence of numbers that follows from its seed.
 #[derive(Clone, Debug)]
-pub(super) struct Random {
+pub(crate) struct Random {
     state: u64,
 }
 
 /// How likely something is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Bias {
+pub(crate) enum Bias {
     Never,
     Half,
     Always,

@@ -25,9 +25,10 @@ use crate::limits::HOLE_BYTES;
 use crate::log::chain::{Chain, in_force, is_earlier_life};
 use crate::log::position::LogPosition;
 
-/// The first read is small, as most readers look at a place or two; later ones grow.
+/// The first read is small, as most readers look at a place or two; later ones grow. Opening waits
+/// for each of them, and on a busy machine for a processor behind each.
 const READ_BYTES_FIRST: u64 = 64 << 10;
-const READ_BYTES_MAX: u64 = 1 << 20;
+const READ_BYTES_MAX: u64 = 4 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode
 /// is strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Why `&[u8]` into a shared map is sound:
-//! 1. Only bytes below a watermark are ever given out as a slice ([`FileMap::bytes`]).
+//! 1. Only bytes below a watermark are ever given out as a slice
+//!    ([`DataMap::bytes`](crate::DataMap::bytes)).
 //! 2. Only [`Appender::append`] writes through the map, and only at or above the watermark of the
 //!    chunk. There is one appender per map, it is not `Clone`, and it writes with `&mut self`; so
 //!    no two writes race, and no write touches a byte that a slice may cover.

@@ -1,24 +1,26 @@
-//! [`Image`]: the bytes of a file as one observer sees them.
+//! [`View`]: the bytes of a file as one observer sees them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use uarr_uring::PAGE_BYTES;
 
-pub(super) const PAGE: u64 = PAGE_BYTES as u64;
+/// A device writes sectors whole; nothing larger.
+pub(crate) const SECTOR_BYTES: usize = 512;
+pub(crate) const PAGE: u64 = PAGE_BYTES as u64;
 
-pub(super) type Page = [u8; PAGE_BYTES];
+pub(crate) type Page = [u8; PAGE_BYTES];
 
 static ZEROS: Page = [0; PAGE_BYTES];
 
 /// Sparse file content. Cloning shares the pages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Image {
+pub(crate) struct View {
     len: u64,
     pages: BTreeMap<u64, Arc<Page>>,
 }
 
-impl Image {
+impl View {
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -26,7 +28,7 @@ impl Image {
     /// Reads up to the end; returns the bytes read.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
         let count = buffer.len().min(self.len.saturating_sub(offset) as usize);
-        for (page_index, part, within) in pieces(offset, count) {
+        for (page_index, part, within) in spans(offset, count) {
             match self.pages.get(&page_index) {
                 Some(page) => buffer[part].copy_from_slice(&page[within]),
                 None => buffer[part].fill(0),
@@ -35,10 +37,10 @@ impl Image {
         count
     }
 
-    /// Writes, extending the image as needed.
+    /// Writes, extending the view as needed.
     pub fn write(&mut self, bytes: &[u8], offset: u64) {
         self.len = self.len.max(offset + bytes.len() as u64);
-        for (page_index, part, within) in pieces(offset, bytes.len()) {
+        for (page_index, part, within) in spans(offset, bytes.len()) {
             let bytes = &bytes[part];
             match self.pages.get_mut(&page_index) {
                 Some(page) => Arc::make_mut(page)[within].copy_from_slice(bytes),
@@ -93,7 +95,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// The pages that `offset .. offset + len` touches: page, range of the caller's bytes, range in the
 /// page.
-fn pieces(
+fn spans(
     offset: u64,
     len: usize,
 ) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
@@ -105,13 +107,13 @@ fn pieces(
         let at = offset + done as u64;
         let within = (at % PAGE) as usize;
         let count = (len - done).min(PAGE_BYTES - within);
-        let piece = (at / PAGE, done..done + count, within..within + count);
+        let span = (at / PAGE, done..done + count, within..within + count);
         done += count;
-        Some(piece)
+        Some(span)
     })
 }
 
-pub(super) fn page_range(offset: u64, len: u64) -> std::ops::Range<u64> {
+pub(crate) fn page_range(offset: u64, len: u64) -> std::ops::Range<u64> {
     offset / PAGE..(offset + len).div_ceil(PAGE)
 }
 
@@ -120,31 +122,31 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    fn all(image: &Image) -> Vec<u8> {
-        let mut bytes = vec![0; image.len() as usize];
-        assert_eq!(image.read(&mut bytes, 0), bytes.len());
+    fn all(view: &View) -> Vec<u8> {
+        let mut bytes = vec![0; view.len() as usize];
+        assert_eq!(view.read(&mut bytes, 0), bytes.len());
         bytes
     }
 
     #[test]
     fn an_image_is_a_growing_array_of_bytes() {
-        let mut image = Image::default();
+        let mut view = View::default();
         let mut model: Vec<u8> = Vec::new();
         let mut random = Random::new(1);
         for step in 0..if cfg!(miri) { 60 } else { 2000_u32 } {
             let offset = random.below(20_000) as usize;
             let len = random.below(9000) as usize;
             if random.below(10) == 0 {
-                image.grow_to(offset as u64);
+                view.grow_to(offset as u64);
                 model.resize(model.len().max(offset), 0);
             } else if len > 0 {
                 let bytes = vec![step as u8; len];
-                image.write(&bytes, offset as u64);
+                view.write(&bytes, offset as u64);
                 model.resize(model.len().max(offset + len), 0);
                 model[offset..offset + len].copy_from_slice(&bytes);
             }
         }
-        assert_eq!(image.len(), model.len() as u64);
-        assert!(all(&image) == model);
+        assert_eq!(view.len(), model.len() as u64);
+        assert!(all(&view) == model);
     }
 }

@@ -1,0 +1,147 @@
+//! [`Cache`]: what readers of a file see.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use uarr_uring::parts::{AnonymousFile, Appender, MapOptions, Watermarks};
+use uarr_uring::{FileMap, PAGE_BYTES};
+
+use crate::view::{PAGE, Page, View, page_range};
+
+/// The bytes of a file in the kernel's cache.
+#[derive(Debug)]
+pub(crate) enum Cache {
+    Pages(View),
+    /// The file was mapped, and lives in a memory file since, because a map needs one.
+    Mapped {
+        memory: AnonymousFile,
+        /// How many published bytes of each chunk were noted as changed.
+        noted: Vec<u64>,
+    },
+}
+
+impl Cache {
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Pages(view) => view.len(),
+            Self::Mapped { memory, .. } => memory.file_bytes(),
+        }
+    }
+
+    /// Whether a map of the file lives.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self, Self::Mapped { memory, .. } if memory.is_mapped())
+    }
+
+    /// Whether the file was mapped at any time: the kernel writes whole pages of it back.
+    pub fn was_mapped(&self) -> bool {
+        matches!(self, Self::Mapped { .. })
+    }
+
+    /// Reads up to the end; returns the bytes read.
+    pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Pages(view) => Ok(view.read(buffer, offset)),
+            Self::Mapped { memory, .. } => {
+                let count = buffer.len().min(memory.file_bytes().saturating_sub(offset) as usize);
+                memory.read_at(&mut buffer[..count], offset)?;
+                Ok(count)
+            }
+        }
+    }
+
+    /// Writes, extending the file as needed. `InvalidInput` over published bytes of a map.
+    pub fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Pages(view) => view.write(bytes, offset),
+            Self::Mapped { memory, .. } => memory.write_at(bytes, offset)?,
+        }
+        Ok(())
+    }
+
+    /// Extends with zeroes what is shorter.
+    pub fn grow_to(&mut self, len: u64) -> io::Result<()> {
+        match self {
+            Self::Pages(view) => view.grow_to(len),
+            Self::Mapped { memory, .. } => memory.grow_to(len)?,
+        }
+        Ok(())
+    }
+
+    pub fn page(&self, page_index: u64) -> io::Result<Arc<Page>> {
+        match self {
+            Self::Pages(view) => Ok(view.page(page_index)),
+            Self::Mapped { .. } => {
+                let mut page = [0; PAGE_BYTES];
+                self.read(&mut page, page_index * PAGE)?;
+                Ok(Arc::new(page))
+            }
+        }
+    }
+
+    /// A copy of all bytes. Pages of zeros cost nothing.
+    pub fn view(&self) -> io::Result<View> {
+        match self {
+            Self::Pages(view) => Ok(view.clone()),
+            Self::Mapped { memory, .. } => {
+                let mut bytes = vec![0; memory.file_bytes() as usize];
+                memory.read_at(&mut bytes, 0)?;
+                let mut view = View::default();
+                view.grow_to(memory.file_bytes());
+                view.write(&bytes, 0);
+                Ok(view)
+            }
+        }
+    }
+
+    /// The pages that were published through the map since the last time.
+    pub fn take_published(&mut self) -> Vec<Range<u64>> {
+        let Self::Mapped { memory, noted } = self else { return Vec::new() };
+        let Some(marks) = memory.marks() else { return Vec::new() };
+        let mut published_pages = Vec::new();
+        for (chunk_index, noted) in noted.iter_mut().enumerate() {
+            let published = marks.published_bytes(chunk_index);
+            assert!(published >= *noted, "watermarks only grow");
+            if published > *noted {
+                let start = chunk_index as u64 * marks.chunk_bytes() + *noted;
+                published_pages.push(page_range(start, published - *noted));
+                *noted = published;
+            }
+        }
+        published_pages
+    }
+
+    /// Maps the file, of which `readable` is published and not changed; `filter` sees its content
+    /// before the first map does.
+    pub fn map(
+        &mut self,
+        options: MapOptions,
+        readable: &[u64],
+        filter: impl FnOnce(&mut AnonymousFile) -> io::Result<()>,
+    ) -> io::Result<(FileMap, Appender)> {
+        if let Self::Pages(view) = self {
+            let mut memory = memory_file(view)?;
+            filter(&mut memory)?;
+            *self = Self::Mapped { memory, noted: Vec::new() };
+        }
+        let Self::Mapped { memory, noted } = self else {
+            unreachable!("it was moved into a memory file")
+        };
+        let mapped = memory.map(options, readable)?;
+        let chunk_count = memory.marks().map_or(0, Watermarks::chunk_count);
+        *noted = readable.to_vec();
+        noted.resize(chunk_count, 0);
+        Ok(mapped)
+    }
+}
+
+fn memory_file(view: &View) -> io::Result<AnonymousFile> {
+    let mut memory = AnonymousFile::new()?;
+    memory.grow_to(view.len())?;
+    for (page_index, page) in view.pages() {
+        let inside = (view.len() - page_index * PAGE).min(PAGE) as usize;
+        memory.write_at(&page[..inside], page_index * PAGE)?;
+    }
+    Ok(memory)
+}

@@ -1,9 +1,5 @@
 //! [`RingLog`]: group commits through io_uring.
 //!
-//! Set-up: create the ring disabled, probe its operations, register the pooled buffers and the
-//! files that hold the directory's lock, forbid everything the log does not need, and only then
-//! enable it.
-//!
 //! Invariants:
 //! - an operation owns its file and its buffer until all its completions have been seen; dropping
 //!   the log waits for them, and leaves both to the kernel if they do not come;
@@ -25,40 +21,30 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use io_uring::register::{Probe, Restriction};
-use io_uring::squeue::{self, Flags};
-use io_uring::{IoUring, opcode, types};
 
 use crate::buffer::AlignedBuffer;
 use crate::file::{RETRY_COUNT_MAX, SystemFile};
 use crate::lock::Hold;
-use crate::outcome::{Answers, Route, Verdict, judge};
+use crate::operation::{Operation, addressee};
+use crate::outcome::{Route, Verdict};
 use crate::pool::BufferPool;
+use crate::queues::Queues;
 use crate::refusal::Refusal;
 use crate::storage::{CommitStrategy, GroupDone, GroupWrite, LogCounters, LogWriter};
 use crate::syscalls::{WRITES_IN_FLIGHT_MAX, admit, done, finish_group, write_group};
 
-/// Room for a write and its flush, for each write in flight.
-const ENTRIES: u32 = 2 * WRITES_IN_FLIGHT_MAX as u32;
 /// The kernel moves at most this much in one operation.
 const WRITE_BYTES_MAX: usize = 0x7fff_f000;
-/// io_uring_enter: wait for completions.
-const ENTER_GETEVENTS: u32 = 1;
-/// io_uring_register: forget the registered files.
-const UNREGISTER_FILES: u8 = 3;
 /// How long a waiter looks for completions, all in all, when the kernel refuses to wait for them.
 const WATCH_PATIENCE: Duration = Duration::from_secs(30);
-/// The bit of `user_data` that marks a flush; the ticket is above it.
-const FLUSH_BIT: u64 = 1;
 
 /// Group commits through io_uring.
 pub struct RingLog {
     /// Not dropped in a forked process, which has no ring.
-    ring: ManuallyDrop<IoUring>,
+    queues: ManuallyDrop<Queues>,
     pool: BufferPool,
     /// The lock of the directory, if it was taken.
     hold: Option<Arc<Hold>>,
@@ -80,44 +66,14 @@ pub struct RingLog {
     counters: LogCounters,
 }
 
-/// One write on its way.
-struct Operation {
-    ticket: u64,
-    write: GroupWrite<SystemFile>,
-    route: Route,
-    answers: Answers,
-}
-
-impl Operation {
-    fn verdict(&self) -> Verdict {
-        judge(self.route, self.answers, self.write.len, self.write.file.unit_bytes())
-    }
-
-    /// Whether the kernel has nothing to do with it any more.
-    fn has_ended(&self) -> bool {
-        let Answers { write, flush, .. } = self.answers;
-        match self.route {
-            Route::ByHand => true,
-            Route::WriteThrough => write.is_some(),
-            Route::WriteThenFlush => write.is_some() && flush.is_some(),
-        }
-    }
-
-    /// Takes note of a completion. False if it was not expected.
-    fn note(&mut self, is_flush: bool, result: i32) -> bool {
-        let answer = if is_flush { &mut self.answers.flush } else { &mut self.answers.write };
-        answer.replace(result).is_none()
-    }
-}
-
 impl RingLog {
     /// Whether a ring with all needed operations can be had here and now, with `file` registered.
     /// It never has an operation, so nothing of it outlives the call but the kernel's own cleaning.
     pub(crate) fn probe(file: &impl AsRawFd) -> Result<(), Refusal> {
-        let ring = disabled_ring()?;
-        register_files(&ring, &[file.as_raw_fd()])?;
-        enable(&ring)?;
-        unregister_files(&ring);
+        let queues = Queues::disabled()?;
+        queues.register_files(&[file.as_raw_fd()])?;
+        queues.enable()?;
+        queues.unregister_files();
         Ok(())
     }
 
@@ -128,15 +84,15 @@ impl RingLog {
         strategy: CommitStrategy,
         hold: Option<Arc<Hold>>,
     ) -> Result<Self, Refusal> {
-        let ring = disabled_ring()?;
-        let registered = register_buffers(&ring, &pool);
+        let queues = Queues::disabled()?;
+        let registered = queues.register_buffers(&pool);
         if let Some(hold) = &hold {
             let files: Vec<_> = hold.files().iter().map(AsRawFd::as_raw_fd).collect();
-            register_files(&ring, &files)?;
+            queues.register_files(&files)?;
         }
-        enable(&ring)?;
+        queues.enable()?;
         Ok(Self {
-            ring: ManuallyDrop::new(ring),
+            queues: ManuallyDrop::new(queues),
             pool,
             hold,
             registered,
@@ -164,45 +120,24 @@ impl RingLog {
 
     /// Gives an operation to the kernel, or falls back to doing it by hand.
     fn start(&mut self, operation: &mut Operation) {
-        let user_data = operation.ticket << 1;
-        let write = self.write_entry(&operation.write, operation.route).user_data(user_data);
-        let fd = types::Fd(operation.write.file.fd());
-        let flush = opcode::Fsync::new(fd)
-            .flags(types::FsyncFlags::DATASYNC)
-            .build()
-            .user_data(user_data | FLUSH_BIT);
-        let pair = [write.clone().flags(Flags::IO_LINK), flush];
-        let single = [write];
-        let entries: &[squeue::Entry] =
-            if operation.route == Route::WriteThenFlush { &pair } else { &single };
+        let known = self.operations.iter().chain(&self.given_up);
+        let pending_count = known.filter(|operation| !operation.has_ended()).count();
+        assert!(pending_count < WRITES_IN_FLIGHT_MAX, "every completion finds room");
+        let index = self.pool.index_of(&operation.write.buffer).filter(|_| self.registered);
+        let entries = operation.entries(index);
+        let entries = entries.as_slice();
         // SAFETY: the entries name the operation's file and a range of its buffer (checked by
         // `BufferPool::check`); both stay where they are, and alive, until `complete` has seen all
         // completions: the operation is kept in `operations`, and drop waits for it.
-        let pushed = unsafe { self.ring.submission().push_multiple(entries) };
-        // Earlier operations leave nothing in the queue while the ring is accepting.
-        pushed.expect("the queue is empty between submissions and has room for a pair");
+        unsafe { self.queues.push(entries) };
         let taken = self.submit_all(entries.len() as u32, operation);
         self.count(operation, taken);
         if taken == 0 {
             operation.route = Route::ByHand;
         } else if taken < entries.len() as u32 {
-            // The flush never reaches the kernel; one made by hand follows the write.
+            // The flush stays behind for ever; the write is followed by one made by hand.
             operation.answers.split = true;
             operation.answers.flush = Some(-libc::ECANCELED);
-        }
-    }
-
-    fn write_entry(&self, write: &GroupWrite<SystemFile>, route: Route) -> squeue::Entry {
-        let fd = types::Fd(write.file.fd());
-        let start = write.buffer[write.start..].as_ptr();
-        let len = write.len as u32; // At most WRITE_BYTES_MAX, see `route`.
-        let flags = if route == Route::WriteThrough { libc::RWF_DSYNC } else { 0 };
-        match self.pool.index_of(&write.buffer) {
-            Some(index) if self.registered => opcode::WriteFixed::new(fd, start, len, index)
-                .offset(write.offset)
-                .rw_flags(flags)
-                .build(),
-            _ => opcode::Write::new(fd, start, len).offset(write.offset).rw_flags(flags).build(),
         }
     }
 
@@ -211,9 +146,8 @@ impl RingLog {
     fn submit_all(&mut self, count: u32, operation: &mut Operation) -> u32 {
         let mut taken = 0;
         for attempt in 0..RETRY_COUNT_MAX {
-            match enter(&self.ring, count - taken, 0, 0) {
+            match self.queues.submit(count - taken) {
                 Ok(more) => {
-                    assert!(more <= count - taken, "the kernel takes no more than it is given");
                     operation.answers.split |= more > 0 && taken + more < count;
                     taken += more;
                     if taken == count {
@@ -241,13 +175,12 @@ impl RingLog {
 
     /// Notes all completions that have arrived.
     fn collect(&mut self) {
-        for completion in self.ring.completion() {
-            let (ticket, flush_bit) =
-                (completion.user_data() >> 1, completion.user_data() & FLUSH_BIT);
+        for completion in self.queues.completions() {
+            let (ticket, half) = addressee(completion.user_data());
             let mut operations = self.operations.iter_mut().chain(&mut self.given_up);
             let is_expected = operations
                 .find(|operation| operation.ticket == ticket)
-                .is_some_and(|operation| operation.note(flush_bit != 0, completion.result()));
+                .is_some_and(|operation| operation.note(half, completion.result()));
             self.is_confused |= !is_expected;
         }
         self.accepting &= !self.is_confused;
@@ -260,8 +193,8 @@ impl RingLog {
             return Err(io::Error::other("the kernel gave an answer without a question"));
         }
         for attempt in 0..RETRY_COUNT_MAX {
-            match enter(&self.ring, 0, 1, ENTER_GETEVENTS) {
-                Ok(_) => return Ok(()),
+            match self.queues.wait() {
+                Ok(()) => return Ok(()),
                 // A signal: look at the completions again, then wait on.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 Err(error) if is_passing(&error) => pause(attempt),
@@ -278,7 +211,7 @@ impl RingLog {
         self.accepting = false;
         let end = *self.watch_end.get_or_insert_with(|| Instant::now() + WATCH_PATIENCE);
         let mut attempt = 0;
-        while self.ring.completion().is_empty() {
+        while self.queues.completions().is_empty() {
             if Instant::now() >= end {
                 return Err(refusal);
             }
@@ -290,6 +223,7 @@ impl RingLog {
 
     /// Acts on a verdict that is not pending.
     fn finish(&mut self, operation: Operation, verdict: Verdict) -> GroupDone {
+        assert!(operation.has_ended(), "the kernel uses no buffer that is returned");
         let Operation { ticket, write, route, .. } = operation;
         let file = &write.file;
         let result = match verdict {
@@ -333,7 +267,7 @@ impl LogWriter for RingLog {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let route = self.route(&write);
-        let mut operation = Operation { ticket, write, route, answers: Answers::default() };
+        let mut operation = Operation::new(ticket, write, route);
         if route != Route::ByHand {
             self.start(&mut operation);
         }
@@ -415,7 +349,7 @@ impl Drop for RingLog {
             return;
         }
         if self.wait_for_all() {
-            unregister_files(&self.ring);
+            self.queues.unregister_files();
         } else {
             // The kernel may still read the buffers: give them up, do not free them. The kernel
             // releases the lock when it has ended the operations.
@@ -426,7 +360,7 @@ impl Drop for RingLog {
             }
         }
         // SAFETY: this is the only place that drops the ring, and nothing uses it afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.ring) };
+        unsafe { ManuallyDrop::drop(&mut self.queues) };
     }
 }
 
@@ -442,90 +376,6 @@ impl std::fmt::Debug for RingLog {
     }
 }
 
-/// A ring that takes no submissions yet, with all operations the log needs.
-fn disabled_ring() -> Result<IoUring, Refusal> {
-    let ring = IoUring::builder()
-        .dontfork()
-        .setup_r_disabled()
-        .build(ENTRIES)
-        .map_err(|error| Refusal::of_step("io_uring_setup", &error))?;
-    assert!(ring.params().cq_entries() >= ENTRIES, "every completion finds room");
-    let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(|error| Refusal::of_step("probing its operations", &error))?;
-    for (code, name) in OPERATIONS {
-        if !probe.is_supported(code) {
-            return Err(Refusal::missing_operation(name));
-        }
-    }
-    Ok(ring)
-}
-
-/// What the log asks of a ring.
-const OPERATIONS: [(u8, &str); 3] = [
-    (opcode::Write::CODE, "WRITE"),
-    (opcode::WriteFixed::CODE, "WRITE_FIXED"),
-    (opcode::Fsync::CODE, "FSYNC"),
-];
-
-/// Forbids all that the log does not need, then lets submissions in.
-fn enable(ring: &IoUring) -> Result<(), Refusal> {
-    let mut allowed: Vec<_> =
-        OPERATIONS.iter().map(|&(code, _)| Restriction::sqe_op(code)).collect();
-    allowed.push(Restriction::sqe_flags_allowed(Flags::IO_LINK.bits()));
-    allowed.push(Restriction::register_op(UNREGISTER_FILES));
-    // A second fence only: a kernel that cannot do it is used without.
-    let _ = ring.submitter().register_restrictions(&mut allowed);
-    ring.submitter()
-        .register_enable_rings()
-        .map_err(|error| Refusal::of_step("enabling it", &error))
-}
-
-/// Makes the pool's buffers known to the kernel, which spares it looking up their pages for every
-/// write. False if it will not, for want of locked memory: plain writes do as well, a little
-/// slower.
-fn register_buffers(ring: &IoUring, pool: &BufferPool) -> bool {
-    let mut parts: Vec<_> = pool
-        .free_buffers()
-        .iter()
-        .map(|buffer| {
-            let index = pool.index_of(buffer).expect("a pool knows its own buffers");
-            let iov_base = buffer.as_ptr().cast_mut().cast();
-            (index, libc::iovec { iov_base, iov_len: buffer.len() })
-        })
-        .collect();
-    parts.sort_by_key(|&(index, _)| index);
-    let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
-    // SAFETY: each part is a live buffer of the pool. The kernel pins their pages and reads them
-    // only for operations that own the buffer; should one be freed early, its pages stay pinned,
-    // and no operation names its index again, because the index goes with the buffer.
-    unsafe { ring.submitter().register_buffers(&parts) }.is_ok()
-}
-
-/// Makes the kernel hold these open files until the ring and its last operation are gone.
-fn register_files(ring: &IoUring, files: &[RawFd]) -> Result<(), Refusal> {
-    ring.submitter()
-        .register_files(files)
-        .map_err(|error| Refusal::of_step("having it hold the lock of the directory", &error))
-}
-
-/// Ends what `register_files` began, at once: the kernel takes a ring down later, and a file that
-/// it holds until then keeps a file system from being unmounted. If it refuses, that is all that is
-/// lost, because no operation is left.
-fn unregister_files(ring: &IoUring) {
-    let _ = ring.submitter().unregister_files();
-}
-
-/// io_uring_enter; returns how many entries were taken.
-fn enter(ring: &IoUring, submit_count: u32, wait_count: u32, flags: u32) -> io::Result<u32> {
-    let submitter = ring.submitter();
-    // SAFETY: the ring is open; no argument beyond numbers is passed, and what the entries in the
-    // queue point to is kept alive by their operations.
-    let taken = unsafe { submitter.enter::<libc::sigset_t>(submit_count, wait_count, flags, None) };
-    taken.map(|count| u32::try_from(count).expect("at most the queue is taken"))
-}
-
 /// Whether an error of `enter` says "later".
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
@@ -537,9 +387,6 @@ fn pause(attempt: u32) {
         std::thread::sleep(Duration::from_micros(u64::from(attempt.min(1000))));
     }
 }
-
-/// A descriptor is an `int`, as the entries want it.
-const _: () = assert!(size_of::<RawFd>() == 4);
 
 #[cfg(test)]
 mod tests {
@@ -590,7 +437,7 @@ mod tests {
 
         // As an operation at the device would keep it.
         // SAFETY: the ring is open until the log is dropped.
-        let ring = unsafe { BorrowedFd::borrow_raw(log.ring.as_raw_fd()) };
+        let ring = unsafe { BorrowedFd::borrow_raw(log.queues.as_raw_fd()) };
         let ring = ring.try_clone_to_owned().unwrap();
         drop(lock);
         drop(log);

@@ -134,6 +134,9 @@ fn write_plain(
     counters: &mut LogCounters,
 ) -> io::Result<()> {
     let file = &write.file;
+    assert!(written <= write.len, "no more was written than asked");
+    let is_whole = written == write.len || written.is_multiple_of(file.unit_bytes());
+    assert!(is_whole, "a write goes on at a block");
     let start = write.start + written;
     let bytes = &write.buffer[start..write.start + write.len];
     let offset = write.offset + written as u64;

@@ -10,8 +10,7 @@ use super::package::packages;
 use super::{Finding, Tree};
 
 /// Words that are part of no name of an item or a file.
-const EMPTY: [&str; 9] =
-    ["save", "handle", "manager", "util", "utils", "helper", "helpers", "misc", "tmp"];
+const EMPTY: [&str; 8] = ["save", "manager", "util", "utils", "helper", "helpers", "misc", "tmp"];
 
 /// Items and files with an empty word in their name, and types with the name of another.
 pub fn check(tree: &Tree) -> Vec<Finding> {

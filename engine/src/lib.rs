@@ -1,29 +1,56 @@
-//! `uarr`: an io_uring direct-I/O storage engine for Linux.
+//! `uarr`: an io_uring direct-I/O storage engine for Linux. A database is an ordered map from keys
+//! to values that lies in one directory.
 //!
 //! Records are appended to an O_DIRECT, preallocated write-ahead log through io_uring and made
 //! durable by group commits, applied to a memory-mapped data file while the device works, and found
 //! again through a learned index. Nothing acknowledged is lost; a read costs memory latency.
 //!
-//! Map of the modules, from the caller inwards:
-//! - callers see `db` (handle, verbs), `batch`, `ingest`, `range`, `record`, `key`, `options`,
-//!   `error`, `stats`;
-//! - `core` is what they share. `commit` stages writes (`staging`), `patch` and `turns` change
-//!   values in part, `lead` brings groups (`group`) to the device; `log` and `segments` write the
-//!   log, `tune` chooses how;
-//! - `scan` reads the log, `chain` decides which of its groups are in force;
-//! - `store` keeps records, `table` finds them, `index_walk` visits all, `tombstones` forgets
-//!   deleted keys;
-//! - `checkpoint`, `image_write`, `image` and `root` make state durable; `create`, `open`,
-//!   `recovery` and `relog` begin it and bring it back;
-//! - `jobs` drives background work; `health` says whether writes are taken, `wakes` where wakers of
-//!   tasks run;
-//! - `verify` checks an open database, `histogram` counts for `stats`; `inspect`, `record_scan` and
-//!   `repair` look at one that is not open and may be damaged.
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use uarr::{Db, uarr};
+//!
+//! let dir = tempfile::tempdir()?; // any directory that is empty or holds a database
+//! let db = Db::open(&dir)?;
+//! db.put("user:1", uarr!({ "name": "Ada", "born": 1815 }))?; // returns when it is durable
+//! let record = db.get("user:1")?.ok_or("not found")?; // in place: no copy, no lock
+//! assert_eq!(record.uarr()?.get("born").and_then(|born| born.as_u64()), Some(1815));
+//! db.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | open or create a database | [`Db::open`]; with options: [`Db::builder`] |
+//! | change one record | [`Db::put`], [`Db::delete`], [`Db::patch`] |
+//! | change several, all or none | [`Db::batch`] |
+//! | load many | [`Db::ingest`] |
+//! | write from a task of any runtime | [`Db::put_async`] and its kin |
+//! | read | [`Db::get`], [`Db::get_many`] |
+//! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
+//! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
+//! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |
+//! | look into a damaged database, and save what is left | [`mod@inspect`], [`mod@repair`] |
+//! | write and read values with fields | [`mod@value`], [`uarr!`] |
+//!
+//! [`Durability`] says when a write is acknowledged, [`ErrorKind`] what the caller does next after
+//! an error. No user code (wakers, callbacks, key types, iterators) runs under a lock of the
+//! engine.
 //!
 //! The engine itself has no unsafe code. Files, time and randomness come through
 //! [`uarr_uring::Storage`], so the same code runs on io_uring, on plain system calls and in memory.
 //! Two things do not: the functions that open a directory by its path create it and look at it
 //! through the standard library, and background threads rest by the real clock.
+
+// Map of the rooms, from the caller down; each uses only those below it:
+// - `api`: the verbs, and the handle that callers hold. `rescue` looks at a database that is not
+//   open and may be damaged.
+// - `recovery` creates and opens, `jobs` works in the background, `observe` looks at an open
+//   database. All three work on `core`, what one open database consists of.
+// - `commit`: what writers share: staging, groups, the leader, turns, wakers.
+// - `checkpoint` writes images and superblock; `versions` is what readers see.
+// - `log` and `data` do not know each other: where groups go, and where records are.
+// - `meters`, `key`, `options`, `report`, `health`, `limits`, `files`, `sync`, `error`: the ground.
 
 #![forbid(unsafe_code)]
 

@@ -65,7 +65,7 @@ impl Builder {
     }
 
     /// Whether threads of its own prepare segments, make data durable and take checkpoints. Without
-    /// them, call [`Db::step`] often. Default: yes.
+    /// them, call [`crate::Db::step`] often. Default: yes.
     pub fn background(mut self, background: bool) -> Self {
         self.options.background = background;
         self

@@ -49,6 +49,23 @@ impl Db {
     }
 
     /// Options for opening or creating the database in directory `path`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use uarr::{Db, Durability, KeyKind};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let db = Db::builder(&dir)
+    ///     .keys(KeyKind::U64)
+    ///     .durability(Durability::Interval(Duration::from_millis(100)))
+    ///     .checkpoint_log_bytes(64 << 20)
+    ///     .open()?;
+    /// db.put(7u64, b"visible at once, durable within 100 ms and a commit")?;
+    /// db.sync()?; // now it is durable
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder(path: impl AsRef<Path>) -> Builder {
         Builder::new(path.as_ref().to_path_buf())
     }
@@ -88,6 +105,20 @@ impl<S: Storage> Db<S> {
     ///
     /// Errors: `InvalidArgument`, `NoSpace` and `Busy` (nothing was written), `Io` (it may have
     /// been), `Poisoned`, `Closed`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use uarr::{WriteOptions, uarr};
+    ///
+    /// db.put("user:1", uarr!({ "name": "Ada" }))?; // a UArr record
+    /// db.put("note", b"any bytes")?;
+    /// let receipt = db.put_with("note", b"other bytes", WriteOptions::new().durable())?;
+    /// assert_eq!(receipt.lsn, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
         self.put_with(key, value, WriteOptions::new())
     }
@@ -116,6 +147,24 @@ impl<S: Storage> Db<S> {
     /// not become durable, whole. A thread is blocked only while space is made that the background
     /// should have made ahead (a value for which no ready segment has room, a disk that is nearly
     /// full), and in databases opened without background threads.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use uarr::WriteOptions;
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let (first, second) = tokio::join!(
+    ///     db.put_async("a", b"1", WriteOptions::new()),
+    ///     db.put_async("b", b"2", WriteOptions::new()),
+    /// );
+    /// assert!(first?.lsn != second?.lsn);
+    /// # Ok::<_, uarr::Error>(())
+    /// # })?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put_async(
         &self,
         key: impl AsKey,
@@ -130,6 +179,17 @@ impl<S: Storage> Db<S> {
     }
 
     /// Removes `key`, whether or not it is there. Durability and errors as for [`Db::put`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// db.delete("a")?;
+    /// assert!(!db.contains("a")?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete(&self, key: impl AsKey) -> Result<Commit> {
         self.delete_with(key, WriteOptions::new())
     }
@@ -207,6 +267,22 @@ impl<S: Storage> Db<S> {
 
     /// Collects changes that are committed together: all or none of them survive a crash, and
     /// readers see all or none of them.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.batch().put("from", b"90").put("to", b"110").delete("pending").commit()?;
+    ///
+    /// let mut batch = db.batch();
+    /// for number in 0..3 {
+    ///     batch.add_put(format!("item:{number}"), b"x");
+    /// }
+    /// batch.commit()?;
+    /// assert_eq!(db.prefix("item:")?.count(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn batch(&self) -> Batch<'_, S> {
         Batch::new(self.core())
     }
@@ -217,6 +293,17 @@ impl<S: Storage> Db<S> {
     }
 
     /// Takes a checkpoint now: recovery then starts here, and older log segments can be recycled.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// db.checkpoint()?;
+    /// assert_eq!(db.stats().checkpoint_count, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn checkpoint(&self) -> Result<()> {
         self.core().checkpoint(false)
     }
@@ -238,6 +325,17 @@ impl<S: Storage> Db<S> {
     /// Reads every record, the log and the index images again and checks them. `progress` gets the
     /// number of records done so far, and may call the database. Damage is listed in the report;
     /// other errors are returned.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// let report = db.verify(|records| println!("{records} records"))?;
+    /// assert!(report.is_clean(), "{:?}", report.damages);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn verify(&self, progress: impl FnMut(u64)) -> Result<VerifyReport> {
         self.core().verify(progress)
     }
@@ -268,6 +366,20 @@ impl<S: Storage> Db<S> {
     ///
     /// May be called by a waker, whatever thread runs it. `Busy`: the waker was run by a thread
     /// that the `close` under way waits for, so this one cannot wait in turn; the other goes on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use uarr::Db;
+    ///
+    /// db.put("a", b"1")?;
+    /// db.close()?;
+    /// let db = Db::open(&dir)?;
+    /// assert!(db.recovery_report().clean); // nothing had to be replayed
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }

@@ -24,6 +24,16 @@ impl<S: Storage> Db<S> {
     /// some record, are there.
     ///
     /// Errors: as for [`Db::put`]; a record that is not allowed ends the load before it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// let count = db.ingest((0..1000).map(|number| (format!("key:{number:04}"), [0; 100])))?;
+    /// assert_eq!(count, 1000); // and all of them are durable
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn ingest<K: AsKey, V: AsRef<[u8]>>(
         &self,
         records: impl IntoIterator<Item = (K, V)>,

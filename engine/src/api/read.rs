@@ -15,6 +15,21 @@ impl<S: Storage> Db<S> {
     /// The record of `key`, in place. No system call and no lock.
     ///
     /// Errors: `InvalidArgument`, `Corruption`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use uarr::uarr;
+    ///
+    /// db.put("user:1", uarr!({ "name": "Ada", "born": 1815 }))?;
+    /// let record = db.get("user:1")?.ok_or("not found")?;
+    /// let user = record.uarr()?; // a view: no field is decoded before it is read
+    /// assert_eq!(user.get("born").and_then(|born| born.as_u64()), Some(1815));
+    /// assert!(db.get("user:2")?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
         let kind = self.key_kind();
@@ -25,6 +40,18 @@ impl<S: Storage> Db<S> {
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
     /// them as of its own moment, but with the cache misses of 16 keys at a time overlapping.
     /// Several times faster where the data is larger than the processor's caches.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// let records = db.get_many(&["a", "b"])?;
+    /// assert_eq!(records[0].as_deref(), Some(&b"1"[..]));
+    /// assert!(records[1].is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
         let (core, kind) = (self.core(), self.key_kind());
         let mut records = Vec::with_capacity(keys.len());
@@ -43,6 +70,20 @@ impl<S: Storage> Db<S> {
     /// The records with keys in `range`, in key order, as of now. `rev()` walks backwards. A range
     /// whose start lies behind its end is empty. A bound may be empty in tables with byte keys:
     /// every key lies behind it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.batch().put("a", b"1").put("b", b"2").put("c", b"3").commit()?;
+    /// let mut keys = Vec::new();
+    /// for record in db.range("a".."c")?.rev() {
+    ///     keys.push(record?.key().to_vec());
+    /// }
+    /// assert_eq!(keys, [b"b", b"a"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn range<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Range<'_, S>> {
         let low = match self.bound(range.start_bound())? {
             // Every key lies behind the empty one.
@@ -64,6 +105,16 @@ impl<S: Storage> Db<S> {
 
     /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
     /// prefix all records, those of integers included.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.batch().put("user:1", b"Ada").put("user:2", b"Bob").put("z", b"").commit()?;
+    /// assert_eq!(db.prefix("user:")?.count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
         if self.key_kind() != KeyKind::Bytes {
             return Err(Error::invalid("prefixes are for tables with byte keys; use a range"));

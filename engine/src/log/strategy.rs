@@ -24,7 +24,7 @@ const CLEARLY_FASTER: f64 = 0.97;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommitTuning {
-    /// What [`CommitPath::Auto`] uses from now on.
+    /// What [`crate::CommitPath::Auto`] uses from now on.
     pub best: CommitStrategy,
     /// Median of a durable write of one block with linked fdatasync, ring dsync and system call, in
     /// ns; 0: cannot be used here.

@@ -3,12 +3,31 @@
 //!
 //! - Nothing here needs a successful open, and nothing is written but the lock file, where it may
 //!   be: it says which process looks. All other files are opened for reading only.
-//! - Damage is an answer, not a failure: it comes back as the [`Error`] that names file and offset.
-//!   Errors of a call mean that the operating system refused something.
-//! - The structures are those of the format; `docs/FORMAT.md` tells what their fields mean.
+//! - Damage is an answer, not a failure: it comes back as the [`crate::Error`] that names file and
+//!   offset. Errors of a call mean that the operating system refused something.
+//! - The structures are those of the format; `docs/FORMAT.md` says what their fields mean.
 //!
 //! The superblock says to which database a file belongs. If both of its slots are damaged, identity
 //! and block size come from the first segment whose header is whole.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use uarr::inspect::{Inspector, Next};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let db = uarr::Db::open(&dir)?;
+//! # db.put("a", b"1")?;
+//! # db.close()?;
+//! let database = Inspector::open(&dir)?;
+//! let mut log = database.log()?;
+//! while let Next::Group(group) = log.next()? {
+//!     for (offset, frame) in group.frames() {
+//!         println!("{offset}: LSN {}, key {:?}", frame.header.lsn, frame.key);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
 pub use uarr_layout::group::{GroupHeader, SegmentHeader};

@@ -40,7 +40,26 @@ pub use crate::rescue::repair_report::{RepairMode, RepairReport};
 /// Takes memory for every key, and some 100 bytes for each version of a record, replaced ones too.
 ///
 /// Errors: `InvalidArgument` if the kinds of keys do not agree or `target` has records; damage, if
-/// nothing tells whose files these are; whatever writing to `target` answers.
+/// nothing says whose files these are; any error of writing to `target`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use uarr::Db;
+/// use uarr::inspect::Inspector;
+/// use uarr::repair::{RepairMode, repair};
+///
+/// # let (dir, new_dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
+/// # let db = Db::open(&dir)?;
+/// # db.put("a", b"1")?;
+/// # db.close()?;
+/// let source = Inspector::open(&dir)?; // damaged, and not open
+/// let target = Db::open(&new_dir)?;
+/// let report = repair(&source, &target, RepairMode::Tolerate)?;
+/// assert_eq!((report.kept_count, report.damages.len()), (1, 0));
+/// target.close()?;
+/// # Ok(())
+/// # }
+/// ```
 pub fn repair<S: Storage, T: Storage>(
     source: &Inspector<S>,
     target: &Db<T>,

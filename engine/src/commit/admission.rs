@@ -17,7 +17,7 @@ use crate::commit::wakes::Wakes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
-use crate::log::segments::Demand;
+use crate::log::room::Demand;
 use crate::options::WhenFull;
 use crate::sync::lock;
 
@@ -58,7 +58,7 @@ impl<S: Storage> Committer<S> {
                 return Ok(None);
             }
             let may_gather =
-                !is_large || self.segments.admit_large(demand.bytes, self.staged_bytes_max);
+                !is_large || self.segments.room.admits_large(demand.bytes, self.staged_bytes_max);
             if may_gather && !self.has_space(&staging, frames, demand) {
                 drop(staging);
                 self.make_space(frames, demand)?;
@@ -120,7 +120,7 @@ impl<S: Storage> Committer<S> {
     /// A buffer for a group that is larger than the pooled ones. The caller holds the staging area.
     fn large_buffer(&self, bytes: usize) -> Arc<AlignedBuffer> {
         let buffer = AlignedBuffer::new(bytes);
-        self.segments.note_large(buffer.len() as u64);
+        self.segments.room.note_large(buffer.len() as u64);
         Arc::new(buffer)
     }
 

@@ -30,7 +30,7 @@ impl<S: Storage> Committer<S> {
     }
 
     pub fn needs_next_segment(&self) -> bool {
-        self.segments.need_next(self.options.segment_age.is_some())
+        self.segments.room.needs_next(self.options.segment_age.is_some())
     }
 
     /// Whether the log has grown enough since the last checkpoint.
@@ -87,7 +87,7 @@ impl<S: Storage> Committer<S> {
             return Ok(None);
         }
         let in_time = room_in_time(
-            self.segments.active_room(),
+            self.segments.room.active_bytes(),
             self.staged_bytes_max,
             self.segments.regular_bytes(),
         );

@@ -174,7 +174,7 @@ impl<S: Storage> Committer<S> {
             staging.in_flight_count -= 1;
             match buffer {
                 Some(buffer) if buffer.len() == self.buffer_bytes => staging.spare.push(buffer),
-                Some(buffer) => self.segments.note_large_settled(buffer.len() as u64),
+                Some(buffer) => self.segments.room.note_large_settled(buffer.len() as u64),
                 None => {}
             }
             wakes.take_all(&mut staging.room_wakers);

@@ -63,7 +63,7 @@ impl<S: Storage> Committer<S> {
         let group = staging.open.as_mut().expect("staging_with_room leaves a group open");
         let log_bytes = group.builder.log_bytes();
         group.builder.push(frames);
-        self.segments.note_staged(group.builder.log_bytes() - log_bytes);
+        self.segments.room.note_staged(group.builder.log_bytes() - log_bytes);
         if !memory_first {
             let results = frames.iter().filter_map(|frame| frame.result);
             results.for_each(|result| group.builder.keep_result(result));

@@ -2,8 +2,10 @@
 
 pub(crate) mod builder;
 pub(crate) mod chain;
+pub(crate) mod pool;
 pub(crate) mod position;
 pub(crate) mod reader;
+pub(crate) mod room;
 pub(crate) mod segment;
 pub(crate) mod segments;
 pub(crate) mod strategy;

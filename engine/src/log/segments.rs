@@ -1,4 +1,4 @@
-//! Log segments as files: names, preparation ahead of use, recycling.
+//! Log segments as files: preparation ahead of use, recycling.
 //!
 //! Life of a segment:
 //! 1. *ready*: allocated, written with zeros or recycled, durable under the number it will have.
@@ -9,31 +9,22 @@
 //! 4. *free*: no longer needed; it becomes ready again under a new number, or is removed when the
 //!    pool is full.
 //!
-//! Room is there before a group is staged. Everything staged and not submitted fits, in order, into
-//! the active segment and the ready ones, because one of these holds ([`Segments::have_room`]):
-//! - all of it fits into the active segment, or into one ready segment: wherever the log moves on,
-//!   the rest fits;
-//! - there are two ready segments for each large group, and one more. Small groups between two
-//!   large ones fit into one segment, as all small ones together do; so does each large group. This
-//!   also bounds the ready ones: large groups gather only while the first condition holds for them,
-//!   else there is one at a time.
-//!
-//! A group that is longer than a regular segment gets one of its own, which is removed when it is
-//! released.
+//! Room is there before a group is staged ([`crate::log::room`]). A group that is longer than a
+//! regular segment gets one of its own, which is removed when it is released.
 //!
 //! Numbers rise and are never used twice, so nothing left in a recycled file is ever taken for new:
 //! segment and group headers carry the number they were written under.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use crate::error::attempted;
 use crate::files::{WAL_DIR, segment_path};
+use crate::log::pool::Pool;
+use crate::log::room::{Demand, Room};
 use crate::log::segment::Segment;
 use crate::log::zeros::{
     HURRIED_PIECE_BYTES, PIECE_BYTES, Unfinished, advance, begin, falls_behind, give_up,
@@ -41,60 +32,11 @@ use crate::log::zeros::{
 };
 use crate::sync::lock;
 
-/// Free segments beyond this many are removed.
-const FREE_COUNT_MAX: usize = 8;
-/// When the database rests or is closed, that many segments are kept besides those that hold the
-/// log.
-const SPARE_COUNT_AT_REST: usize = 1;
-/// Large groups, each in memory of its own, gather up to this many bytes.
-const LARGE_STAGED_BYTES_MAX: u64 = 16 << 20;
-/// The next segment is made when this part of the active one is used: a database that is written to
-/// now and then needs none.
-const BEGUN_PART: u64 = 16;
 /// The segments that are not active, and what others than the leader may know of the one that is.
 pub(crate) struct Segments<F> {
+    pub room: Room,
     pool: Mutex<Pool<F>>,
     unfinished: Mutex<Option<Unfinished<F>>>,
-    ready_count: AtomicUsize,
-    /// Bytes left in the active segment. Changed under the lock of `pool`.
-    active_room: AtomicU64,
-    /// Bytes of groups that were staged, and of those that were then submitted or dropped. Both
-    /// only grow.
-    staged_bytes: AtomicU64,
-    submitted_bytes: AtomicU64,
-    /// Groups larger than a pooled buffer, and their bytes in memory, from staging until they are
-    /// settled.
-    large_count: AtomicUsize,
-    large_bytes: AtomicU64,
-    regular_bytes: u64,
-}
-
-/// What is to find room in the log: a group, behind all that were staged before.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Demand {
-    /// Bytes of the group, with a segment header before it.
-    pub bytes: u64,
-    /// Whether it is larger than a pooled buffer.
-    pub is_large: bool,
-}
-
-struct Pool<F> {
-    ready: VecDeque<Segment<F>>,
-    sealed: Vec<u64>,
-    /// Sealed or free ones that are not of regular size: not worth keeping.
-    odd: BTreeSet<u64>,
-    free: Vec<u64>,
-    next_number: u64,
-}
-
-impl<F> Pool<F> {
-    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt
-    /// that failed may have left a file under it.
-    //= WAL-1
-    fn give_number(&mut self) -> u64 {
-        self.next_number += 1;
-        self.next_number - 1
-    }
 }
 
 impl<F: StorageFile> Segments<F> {
@@ -107,163 +49,53 @@ impl<F: StorageFile> Segments<F> {
         active: u64,
         regular_bytes: u64,
     ) -> Self {
-        let next_number = present.iter().copied().max().unwrap_or(0).max(active) + 1;
-        let others = present.iter().copied().filter(|number| *number != active);
-        let (sealed, free) = others.partition::<Vec<_>, _>(|number| needed.contains(number));
-        let (ready, odd) = (VecDeque::new(), BTreeSet::new());
-        let pool = Pool { ready, sealed, odd, free, next_number };
-        let (pool, unfinished) = (Mutex::new(pool), Mutex::new(None));
-        Self {
-            pool,
-            unfinished,
-            ready_count: AtomicUsize::new(0),
-            active_room: AtomicU64::new(0),
-            staged_bytes: AtomicU64::new(0),
-            submitted_bytes: AtomicU64::new(0),
-            large_count: AtomicUsize::new(0),
-            large_bytes: AtomicU64::new(0),
-            regular_bytes,
-        }
+        let pool = Pool::new(present, needed, active, regular_bytes);
+        let room = Room::new(regular_bytes);
+        Self { room, pool: Mutex::new(pool), unfinished: Mutex::new(None) }
     }
 
     /// Size of most segments.
     pub fn regular_bytes(&self) -> u64 {
-        self.regular_bytes
+        self.room.regular_bytes()
     }
 
-    /// How many segments are ready; read without a lock on the commit path.
-    pub fn ready_count(&self) -> usize {
-        self.ready_count.load(Ordering::Acquire)
-    }
-
-    /// Bytes left in the active segment.
-    pub fn active_room(&self) -> u64 {
-        self.active_room.load(Ordering::Acquire)
-    }
-
-    /// Notes how many bytes are left in the active segment.
-    pub fn note_active_room(&self, bytes: u64) {
-        self.active_room.store(bytes, Ordering::Release);
-    }
-
-    /// Notes that staged groups have grown by `bytes`. The caller holds the staging area.
-    pub fn note_staged(&self, bytes: u64) {
-        self.staged_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Notes that a group of `bytes` was written, which leaves `active_room`.
-    pub fn note_submitted(&self, bytes: u64, active_room: u64) {
+    /// Notes that a group of `bytes` was written, which leaves `active_bytes` in the active
+    /// segment.
+    pub fn note_submitted(&self, bytes: u64, active_bytes: u64) {
         let _pool = self.pool();
-        self.note_active_room(active_room);
-        self.note_dropped(bytes);
-    }
-
-    /// Notes that a staged group of `bytes` will not be written.
-    pub fn note_dropped(&self, bytes: u64) {
-        self.submitted_bytes.fetch_add(bytes, Ordering::Release);
-    }
-
-    /// Notes that a large group takes `bytes` of memory. The caller holds the staging area.
-    pub fn note_large(&self, bytes: u64) {
-        self.large_count.fetch_add(1, Ordering::Relaxed);
-        self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Notes that a large group is settled. The caller holds the staging area.
-    pub fn note_large_settled(&self, bytes: u64) {
-        self.large_count.fetch_sub(1, Ordering::Relaxed);
-        self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether any large group is staged or in flight.
-    pub fn have_large(&self) -> bool {
-        self.large_count.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether a large group of `bytes` may be staged now: alone, or with others while one segment
-    /// holds them all with the `small_bytes_max` of small groups that may gather around them.
-    pub fn admit_large(&self, bytes: u64, small_bytes_max: u64) -> bool {
-        let large_bytes = self.large_bytes.load(Ordering::Relaxed) + bytes;
-        let all_bytes = self.unsubmitted_bytes() + bytes + small_bytes_max;
-        !self.have_large()
-            || (large_bytes <= LARGE_STAGED_BYTES_MAX && all_bytes <= self.regular_bytes)
-    }
-
-    /// Bytes that are staged and not submitted.
-    fn unsubmitted_bytes(&self) -> u64 {
-        // Read in this order the difference is never too small: what is submitted was staged
-        // before.
-        let submitted = self.submitted_bytes.load(Ordering::Acquire);
-        self.staged_bytes.load(Ordering::Relaxed) - submitted
+        self.room.note_active_bytes(active_bytes);
+        self.room.note_unstaged(bytes);
     }
 
     /// Whether `demand`, behind all that is staged, is sure to find room. The caller holds the
     /// staging area, or the lock under which segments are made.
     pub fn have_room(&self, demand: Demand) -> bool {
-        let needed = self.unsubmitted_bytes() + demand.bytes;
-        let is_small = !demand.is_large && !self.have_large();
-        if self.active_room() >= needed || (is_small && self.ready_count() > 0) {
-            return true;
+        // Only under the lock is it certain that there is no room, and a writer that hears so makes
+        // a whole segment.
+        self.room.surely_holds(demand) || {
+            let pool = self.pool();
+            self.room.holds(demand, pool.ready_bytes())
         }
-        // Read one after the other these need not belong together: only under the lock is it
-        // certain that there is no room, and a writer that hears so makes a whole segment.
-        let pool = self.pool();
-        let needed = self.unsubmitted_bytes() + demand.bytes;
-        let large_count = self.large_count.load(Ordering::Relaxed) + usize::from(demand.is_large);
-        self.active_room() >= needed
-            || pool.ready.iter().any(|segment| segment.bytes >= needed)
-            || (demand.bytes <= self.regular_bytes && pool.ready.len() > 2 * large_count)
-    }
-
-    /// Whether the log has come so far that the next segment should be made; `ages` if segments are
-    /// left for their age.
-    pub fn need_next(&self, ages: bool) -> bool {
-        let begun_bytes = if ages { 1 } else { self.regular_bytes / BEGUN_PART };
-        self.ready_count() == 0
-            && self.submitted_bytes.load(Ordering::Relaxed) > 0
-            && self.active_room().saturating_add(begun_bytes) <= self.regular_bytes
     }
 
     /// Takes the next ready segment of at least `bytes`, which is the active one from now on.
     /// Smaller ones before it become free: numbers are used in order.
     pub fn take(&self, bytes: u64) -> Option<Segment<F>> {
         let mut pool = self.pool();
-        let index = pool.ready.iter().position(|segment| segment.bytes >= bytes)?;
-        let skipped: Vec<_> = pool.ready.drain(..index).collect();
-        for segment in skipped {
-            self.release(&mut pool, segment.number, segment.bytes);
-        }
-        let taken = pool.ready.pop_front()?;
-        self.note_active_room(taken.bytes);
-        self.ready_count.store(pool.ready.len(), Ordering::Release);
+        let taken = pool.take(bytes)?;
+        self.room.note_active_bytes(taken.bytes);
+        self.room.note_ready_count(pool.ready_count());
         Some(taken)
     }
 
     /// Remembers that segment `number`, which has `bytes`, is full.
     pub fn seal(&self, number: u64, bytes: u64) {
-        let mut pool = self.pool();
-        pool.sealed.push(number);
-        if bytes != self.regular_bytes {
-            pool.odd.insert(number);
-        }
-    }
-
-    fn release(&self, pool: &mut Pool<F>, number: u64, bytes: u64) {
-        pool.free.push(number);
-        if bytes != self.regular_bytes {
-            pool.odd.insert(number);
-        }
+        self.pool().seal(number, bytes);
     }
 
     /// Segments before `first_needed` are no longer needed.
-    //= WAL-11
     pub fn release_before(&self, first_needed: u64) {
-        let mut pool = self.pool();
-        let (kept, released) = std::mem::take(&mut pool.sealed)
-            .into_iter()
-            .partition(|number| *number >= first_needed);
-        pool.sealed = kept;
-        pool.free.extend::<Vec<u64>>(released);
+        self.pool().release_before(first_needed);
     }
 
     /// Makes one more segment ready at once, with room for `bytes` at least, and finishes the one
@@ -273,14 +105,14 @@ impl<F: StorageFile> Segments<F> {
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
             while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
-            if bytes <= self.regular_bytes {
+            if bytes <= self.regular_bytes() {
                 return Ok(());
             }
         }
-        if bytes <= self.regular_bytes && self.recycle(storage)? {
+        if bytes <= self.regular_bytes() && self.recycle(storage)? {
             return Ok(());
         }
-        *unfinished = Some(begin(storage, bytes.max(self.regular_bytes))?);
+        *unfinished = Some(begin(storage, bytes.max(self.regular_bytes()))?);
         while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
         Ok(())
     }
@@ -300,7 +132,7 @@ impl<F: StorageFile> Segments<F> {
             return self.advance(storage, &mut unfinished, piece_bytes);
         }
         if !self.recycle(storage)? {
-            *unfinished = Some(begin(storage, self.regular_bytes)?);
+            *unfinished = Some(begin(storage, self.regular_bytes())?);
         }
         Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes))
     }
@@ -344,8 +176,8 @@ impl<F: StorageFile> Segments<F> {
     ) -> io::Result<()> {
         let file = Arc::new(storage.open(&segment_path(number), OpenMode::Direct)?);
         let mut pool = self.pool();
-        pool.ready.push_back(Segment { number, file, bytes });
-        self.ready_count.store(pool.ready.len(), Ordering::Release);
+        pool.add_ready(Segment { number, file, bytes });
+        self.room.note_ready_count(pool.ready_count());
         Ok(())
     }
 
@@ -355,13 +187,13 @@ impl<F: StorageFile> Segments<F> {
         loop {
             let (free, number) = {
                 let mut pool = self.pool();
-                let Some(free) = pool.free.pop() else { return Ok(false) };
+                let Some(free) = pool.take_free() else { return Ok(false) };
                 (free, pool.give_number())
             };
             let file = storage.open(&segment_path(free), OpenMode::Direct)?;
             let bytes = file.len()?;
             // Copies may have holes, or share their space.
-            if bytes == self.regular_bytes && file.is_whole()? {
+            if bytes == self.regular_bytes() && file.is_whole()? {
                 storage.rename(&segment_path(free), &segment_path(number))?;
                 storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
                 self.add_ready(storage, number, bytes)?;
@@ -374,21 +206,8 @@ impl<F: StorageFile> Segments<F> {
     /// Removes one free segment that the pool does not want to keep, if there is one: of odd size,
     /// or beyond what is kept. Returns whether it did.
     pub fn trim<S: Storage>(&self, storage: &S, is_at_rest: bool) -> io::Result<bool> {
-        let surplus = {
-            let mut pool = self.pool();
-            let count_max = match is_at_rest {
-                true => SPARE_COUNT_AT_REST.saturating_sub(pool.ready.len()),
-                false => FREE_COUNT_MAX,
-            };
-            let odd = pool.free.iter().position(|number| pool.odd.contains(number));
-            match odd {
-                Some(index) => Some(pool.free.swap_remove(index)),
-                None if pool.free.len() > count_max => pool.free.pop(),
-                None => None,
-            }
-        };
+        let surplus = self.pool().take_surplus(is_at_rest);
         let Some(number) = surplus else { return Ok(false) };
-        self.pool().odd.remove(&number);
         storage.remove(&segment_path(number)).map(|()| true)
     }
 
@@ -396,32 +215,26 @@ impl<F: StorageFile> Segments<F> {
     /// area, where nothing is staged.
     pub fn release_ready(&self) {
         let mut pool = self.pool();
-        if self.unsubmitted_bytes() > 0 || self.have_large() {
-            return;
+        if self.room.is_at_rest() {
+            pool.release_ready();
+            self.room.note_ready_count(pool.ready_count());
         }
-        while pool.ready.len() > SPARE_COUNT_AT_REST
-            && let Some(segment) = pool.ready.pop_back()
-        {
-            self.release(&mut pool, segment.number, segment.bytes);
-        }
-        self.ready_count.store(pool.ready.len(), Ordering::Release);
     }
 
     /// Whether the next piece of work needs no more room than there is: a segment is being made, or
     /// one is free.
     pub fn have_started(&self) -> bool {
-        lock(&self.unfinished).is_some() || !self.pool().free.is_empty()
+        lock(&self.unfinished).is_some() || self.pool().has_free()
     }
 
     /// Removes what is not needed at once, for a file that finds no room. Returns whether there was
     /// anything.
     pub fn make_way<S: Storage>(&self, storage: &S) -> io::Result<bool> {
-        let free = std::mem::take(&mut self.pool().free);
+        let free = self.pool().take_all_free();
         let is_unfinished = lock(&self.unfinished).is_some();
         self.abandon_unfinished(storage)?;
         for number in &free {
             storage.remove(&segment_path(*number))?;
-            self.pool().odd.remove(number);
         }
         Ok(is_unfinished || !free.is_empty())
     }
@@ -441,9 +254,14 @@ impl<F: StorageFile> Segments<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::log::zeros::create;
+    use std::collections::VecDeque;
+    use std::sync::atomic::Ordering;
+
     use uarr_uring::AlignedBuffer;
+
+    use super::*;
+    use crate::log::pool::FREE_COUNT_MAX;
+    use crate::log::zeros::create;
 
     //= test WAL-2
     #[test]
@@ -456,7 +274,7 @@ mod tests {
         // Begun, one piece of zeros written, then needed.
         assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES);
         assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES - PIECE_BYTES);
-        assert_eq!(segments.ready_count(), 0);
+        assert_eq!(segments.room.ready_count(), 0);
         segments.prepare(&storage, 0).unwrap();
         // Larger than regular, and nothing of it was begun.
         segments.prepare(&storage, 2 * BYTES).unwrap();
@@ -476,7 +294,7 @@ mod tests {
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
-        segments.note_active_room(BYTES);
+        segments.room.note_active_bytes(BYTES);
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             let looker = scope.spawn(|| {
@@ -487,7 +305,7 @@ mod tests {
             for _ in 0..3000 {
                 segments.prepare(&storage, 0).unwrap();
                 // The active one is full but for a little, and the next takes its place.
-                segments.note_active_room(BYTES / 2);
+                segments.room.note_active_bytes(BYTES / 2);
                 let number = segments.take(BYTES).unwrap().number;
                 segments.seal(number, BYTES);
                 segments.release_before(number + 1);
@@ -524,7 +342,7 @@ mod tests {
             let bytes = blocks * BLOCK;
             let small_count = staged.iter().filter(|(_, is_large)| !is_large).count();
             let may = match is_large {
-                true => segments.admit_large(bytes, REGULAR),
+                true => segments.room.admits_large(bytes, REGULAR),
                 false => small_count < 8,
             };
             if may {
@@ -538,12 +356,12 @@ mod tests {
                     segments.prepare(&storage, own).unwrap();
                 }
                 if is_large {
-                    segments.note_large(bytes);
+                    segments.room.note_large(bytes);
                 }
-                segments.note_staged(bytes - BLOCK);
+                segments.room.note_staged(bytes - BLOCK);
                 staged.push_back((bytes, is_large));
             }
-            ready_count_max = ready_count_max.max(segments.ready_count());
+            ready_count_max = ready_count_max.max(segments.room.ready_count());
             if !may || below(3) > 0 {
                 // The leader takes the oldest.
                 let Some((bytes, is_large)) = staged.pop_front() else { continue };
@@ -559,7 +377,7 @@ mod tests {
                 segments.note_submitted(body, size - offset);
                 active = (number, size, offset);
                 if is_large {
-                    segments.note_large_settled(bytes);
+                    segments.room.note_large_settled(bytes);
                 }
             }
             while segments.trim(&storage, false).unwrap() {}
@@ -585,13 +403,13 @@ mod tests {
         assert!(!segments.trim(&storage, false).unwrap());
         assert_eq!(storage.list(WAL_DIR).unwrap().len(), 3);
         segments.prepare(&storage, 0).unwrap();
-        segments.note_staged(BYTES);
+        segments.room.note_staged(BYTES);
         segments.release_ready();
-        assert_eq!(segments.ready_count(), 2, "what is staged may need them");
-        segments.note_dropped(BYTES);
+        assert_eq!(segments.room.ready_count(), 2, "what is staged may need them");
+        segments.room.note_unstaged(BYTES);
         segments.release_ready();
         while segments.trim(&storage, true).unwrap() {}
-        assert_eq!((segments.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 1));
+        assert_eq!((segments.room.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 1));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl<S: Storage> Log<S> {
         assert!(group.first_lsn > self.position.lsn);
         let body_bytes = align_up(group.end - group.start, self.block_bytes);
         if let Err(error) = self.make_current(body_bytes as u64, &context) {
-            context.segments.note_dropped(body_bytes as u64);
+            context.segments.room.note_unstaged(body_bytes as u64);
             return Err((error, group.buffer));
         }
         let begins_segment = self.position.offset == 0;
@@ -97,7 +97,7 @@ impl<S: Storage> Log<S> {
         let ticket = match self.writer.submit(write) {
             Ok(ticket) => ticket,
             Err(error) => {
-                context.segments.note_dropped(body_bytes as u64);
+                context.segments.room.note_unstaged(body_bytes as u64);
                 return Err((error, group.buffer));
             }
         };
@@ -146,7 +146,7 @@ impl<S: Storage> Log<S> {
     /// Whether the active segment was begun longer ago than a segment should be used for.
     fn is_old(&mut self, context: &SubmitContext<'_, S>) -> bool {
         let Some(age) = context.segment_age else { return false };
-        if context.segments.have_large() {
+        if context.segments.room.has_large() {
             // The room that is left is spoken for.
             return false;
         }

@@ -43,7 +43,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let writer = storage
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
         .map_err(|error| Error::io("cannot set up the commit path", error))?;
-    segments.note_active_room(active.bytes - position.offset);
+    segments.room.note_active_bytes(active.bytes - position.offset);
     let mut log = Log::new(writer, active, position, identity);
     let buffers = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 

@@ -1,0 +1,148 @@
+//! The segments that are not active: which are ready, which are needed, which are free. Touches no
+//! file.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+
+use crate::log::segment::Segment;
+
+/// Free segments beyond this many are removed.
+pub(crate) const FREE_COUNT_MAX: usize = 8;
+/// When the database rests or is closed, that many segments are kept besides those that hold the
+/// log.
+const SPARE_COUNT_AT_REST: usize = 1;
+
+/// Segments by what they are good for, and the next number.
+pub(crate) struct Pool<F> {
+    ready: VecDeque<Segment<F>>,
+    sealed: Vec<u64>,
+    /// Sealed or free ones that are not of regular size: not worth keeping.
+    odd: BTreeSet<u64>,
+    free: Vec<u64>,
+    next_number: u64,
+    regular_bytes: u64,
+}
+
+impl<F> Pool<F> {
+    /// `present` are the numbers of all segment files, `needed` those that a kept checkpoint may
+    /// read, `active` the one being written; others were prepared but never begun, or are not
+    /// needed any more.
+    pub fn new(
+        present: &[u64],
+        needed: RangeInclusive<u64>,
+        active: u64,
+        regular_bytes: u64,
+    ) -> Self {
+        let next_number = present.iter().copied().max().unwrap_or(0).max(active) + 1;
+        let others = present.iter().copied().filter(|number| *number != active);
+        let (sealed, free) = others.partition::<Vec<_>, _>(|number| needed.contains(number));
+        let (ready, odd) = (VecDeque::new(), BTreeSet::new());
+        Self { ready, sealed, odd, free, next_number, regular_bytes }
+    }
+
+    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt
+    /// that failed may have left a file under it.
+    //= WAL-1
+    pub fn give_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+
+    /// How many segments are ready.
+    pub fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Sizes of the ready segments, in the order of their use.
+    pub fn ready_bytes(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.ready.iter().map(|segment| segment.bytes)
+    }
+
+    /// Takes up a segment that has just got its number.
+    pub fn add_ready(&mut self, segment: Segment<F>) {
+        self.ready.push_back(segment);
+    }
+
+    /// Takes the next ready segment of at least `bytes`, which is the active one from now on.
+    /// Smaller ones before it become free: numbers are used in order.
+    pub fn take(&mut self, bytes: u64) -> Option<Segment<F>> {
+        let index = self.ready.iter().position(|segment| segment.bytes >= bytes)?;
+        for _ in 0..index {
+            let skipped = self.ready.pop_front()?;
+            self.release(skipped.number, skipped.bytes);
+        }
+        self.ready.pop_front()
+    }
+
+    /// Remembers that segment `number`, which has `bytes`, is full.
+    pub fn seal(&mut self, number: u64, bytes: u64) {
+        self.sealed.push(number);
+        self.note_size(number, bytes);
+    }
+
+    fn release(&mut self, number: u64, bytes: u64) {
+        self.free.push(number);
+        self.note_size(number, bytes);
+    }
+
+    fn note_size(&mut self, number: u64, bytes: u64) {
+        if bytes != self.regular_bytes {
+            self.odd.insert(number);
+        }
+    }
+
+    /// Segments before `first_needed` are no longer needed.
+    //= WAL-11
+    pub fn release_before(&mut self, first_needed: u64) {
+        let (kept, released) = std::mem::take(&mut self.sealed)
+            .into_iter()
+            .partition(|number| *number >= first_needed);
+        self.sealed = kept;
+        self.free.extend::<Vec<u64>>(released);
+    }
+
+    /// Frees the ready segments that a database at rest does not keep.
+    pub fn release_ready(&mut self) {
+        while self.ready.len() > SPARE_COUNT_AT_REST
+            && let Some(segment) = self.ready.pop_back()
+        {
+            self.release(segment.number, segment.bytes);
+        }
+    }
+
+    /// Whether any segment is free.
+    pub fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Takes a free segment, to be used again or removed.
+    pub fn take_free(&mut self) -> Option<u64> {
+        let number = self.free.pop()?;
+        self.odd.remove(&number);
+        Some(number)
+    }
+
+    /// Takes all free segments, to be removed.
+    pub fn take_all_free(&mut self) -> Vec<u64> {
+        let free = std::mem::take(&mut self.free);
+        for number in &free {
+            self.odd.remove(number);
+        }
+        free
+    }
+
+    /// Takes a free segment that is not worth keeping, if there is one: of odd size, or beyond what
+    /// is kept.
+    pub fn take_surplus(&mut self, is_at_rest: bool) -> Option<u64> {
+        let count_max = match is_at_rest {
+            true => SPARE_COUNT_AT_REST.saturating_sub(self.ready.len()),
+            false => FREE_COUNT_MAX,
+        };
+        if let Some(index) = self.free.iter().position(|number| self.odd.contains(number)) {
+            let number = self.free.swap_remove(index);
+            self.odd.remove(&number);
+            return Some(number);
+        }
+        if self.free.len() > count_max { self.take_free() } else { None }
+    }
+}

@@ -11,7 +11,7 @@ use uarr_layout::Defect;
 pub enum ErrorKind {
     /// A key, value, option or path is outside its limits. Correct the call.
     InvalidArgument,
-    /// There is no database in the directory, and none was to be created.
+    /// There is no database in the directory, and the options forbid creating one.
     NotFound,
     /// There is no record of the key, so there is nothing to patch. Put a value.
     KeyNotFound,
@@ -28,21 +28,21 @@ pub enum ErrorKind {
     /// The log ends in a group that was not written completely, and the recovery mode is `Strict`.
     /// Nothing acknowledged is lost; open with `TolerateTornTail` to cut it.
     TornTail,
-    /// The device has no room, or a file may not become longer (quota, RLIMIT_FSIZE). Nothing of
-    /// the call was written. Free space, or raise the limit, and try again.
+    /// The device has no room, or a file may not become longer (quota, RLIMIT_FSIZE). The call
+    /// wrote nothing. Free space, or raise the limit, and try again.
     NoSpace,
     /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`];
-    /// or a waker calls [`crate::Db::close`] on a thread that another `close` waits for. Nothing of
-    /// the call was done. Try again later.
+    /// or a waker calls [`crate::Db::close`] on a thread that another `close` waits for. The call
+    /// did nothing. Try again later.
     Busy,
-    /// An earlier write or flush failed, so nothing more can be promised. Reads go on; open again
-    /// to recover all that was acknowledged.
+    /// An earlier write or flush failed, so the database promises nothing more. Reads go on; open
+    /// again to recover all that was acknowledged.
     Poisoned,
     /// The database was closed. Open it again.
     Closed,
     /// Missing rights, or a read-only file system.
     PermissionDenied,
-    /// The kernel lacks something that was explicitly asked for.
+    /// The kernel lacks something that the caller explicitly asked for.
     Unsupported,
     /// The operating system reported an error.
     Io,
@@ -87,8 +87,8 @@ impl fmt::Display for Attempted {
 impl std::error::Error for Attempted {}
 
 /// Marks the failure of a flush, or of any other step that may have reached the device: whatever
-/// its error number is, what the step covered may be lost, may be there, and the next flush may say
-/// "fine". It is never retried.
+/// its error number is, what the step covered may be lost or may be there, and the next flush may
+/// succeed all the same. No thread repeats it.
 pub(crate) fn attempted(cause: io::Error) -> io::Error {
     io::Error::other(Attempted(cause))
 }
@@ -180,7 +180,7 @@ impl Error {
         Self(Arc::new(Inner { kind, message, corruption, source: None, is_final }))
     }
 
-    /// Whether nothing may be tried again, because an attempt may have reached the device.
+    /// Whether no thread may try again, because an attempt may have reached the device.
     pub(crate) fn is_final(&self) -> bool {
         self.0.is_final
     }

@@ -30,8 +30,8 @@ pub(crate) const IMAGE_DIR: &str = "index";
 
 /// The kernel takes a moment to end a process, and the ring of one that was killed.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-/// How much longer it may take until the last write of a process that is gone has reached its
-/// device, or has failed: devices are asked again and again for that long.
+/// How much longer the last write of a process that is gone may take to reach its device or to
+/// fail: the kernel repeats its requests for that long.
 const LAST_WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Path of segment `number`.

@@ -4,14 +4,14 @@
 //! open --> closing --> closed
 //!   \________\___________\____ poisoned, which outweighs the others
 //! ```
-//! Bits are only ever set. What follows from it:
-//! 1. A door ([`Health::check`]) is asked under the staging lock before anything is staged. Poison
-//!    and closing are set first and then pass that lock: a write is either staged before, and
-//!    settled with the rest, or refused.
-//! 2. Setting it wakes all sleepers, threads and tasks, each of which asks again before it goes
-//!    back to sleep.
+//! Threads only ever set bits. What follows from the state:
+//! 1. A writer asks ([`Health::check`]) under the staging lock before it stages anything. The
+//!    thread that poisons or closes sets the state first and then passes that lock: a write is
+//!    either staged before, and settled with the rest, or refused.
+//! 2. That thread wakes all sleepers, threads and tasks, and each asks again before it goes back to
+//!    sleep.
 //! 3. The leader fails the groups that are staged when the database is poisoned, since it comes
-//!    past them in any case; if there is none, the thread that sets it does.
+//!    past them in any case; if there is none, the thread that sets the state does.
 //! 4. No thread of the engine, and no caller in the middle of a change, ends by a panic without
 //!    setting it ([`Fuse`]).
 
@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// No new writes; the threads of the database end.
 pub(crate) const CLOSING: u8 = 1;
-/// The last checkpoint is taken: nothing is written any more.
+/// The last checkpoint is taken: no thread writes any more.
 const CLOSED: u8 = 2;
 /// What an earlier write or flush left behind is unknown.
 const POISONED: u8 = 4;
@@ -52,7 +52,7 @@ impl Health {
         })
     }
 
-    /// Why nothing more can be promised, if a failure is the reason.
+    /// Why the database promises nothing more, if a failure is the reason.
     pub fn poison(&self) -> Option<Error> {
         match self.bits.load(Ordering::Acquire) & POISONED {
             0 => None,
@@ -79,7 +79,7 @@ impl Health {
         self.bits.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
-    /// Sets the state alone; the first cause stays. The caller sees to it that sleepers hear of it.
+    /// Sets the state alone; the first cause stays. The caller wakes the sleepers.
     pub fn set_poison(&self, cause: &Error) -> Error {
         let error = self.poison.get_or_init(|| Error::poisoned_by(cause)).clone();
         self.bits.fetch_or(POISONED, Ordering::AcqRel);

@@ -1,8 +1,8 @@
 //! Keys: what callers pass, and the order-preserving bytes that are stored.
 //!
-//! Integers are stored in 8 bytes, big-endian, `i64` with its sign bit flipped, so that bytewise
-//! order is numeric order. A table of integers has such keys only. A table with byte keys takes
-//! integers as well, and keeps them apart:
+//! An integer takes 8 bytes, big-endian, `i64` with its sign bit flipped, so that bytewise order is
+//! numeric order. A table of integers has such keys only. A table with byte keys takes integers as
+//! well, and stores them in forms of their own:
 //!
 //! ```text
 //! bytes, the first below ff   as they are

@@ -24,7 +24,7 @@ pub(crate) const TOGETHER_MAX: usize = uarr_index::LOOKUPS_TOGETHER;
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.
 pub(crate) const PREFAULT_STEP_BYTES: u64 = 256 << 10;
-/// LSNs are skipped to the next multiple of this after a crash: more than can ever be in flight.
+/// After a crash LSNs go on at the next multiple of this: more than can ever be in flight.
 pub(crate) const LSN_SKIP: u64 = 1 << 32;
 /// Holes of a file are looked for at multiples of this.
 pub(crate) const HOLE_BYTES: u64 = 1 << 20;

@@ -39,7 +39,7 @@ impl WriteOptions {
         Self::default()
     }
 
-    /// Acknowledged only once it survives a loss of power, also in a memory-first database, where
+    /// Acknowledged only once it survives a loss of power, even in a memory-first database, where
     /// it is visible at once. All earlier writes are durable then too.
     pub fn durable(mut self) -> Self {
         self.durable = true;
@@ -70,7 +70,7 @@ pub enum CommitPath {
 pub enum RecoveryMode {
     /// Any damage and any torn tail is an error.
     Strict,
-    /// A torn tail (writes that were never acknowledged) is cut; damage is an error.
+    /// Opening cuts a torn tail (writes that were never acknowledged); damage is an error.
     TolerateTornTail,
 }
 

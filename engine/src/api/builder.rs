@@ -81,7 +81,8 @@ impl Builder {
     }
 
     /// The next group after this time begins a new segment, if one is ready, however much room the
-    /// old one has. For those who carry segments away. Default: a segment is used until it is full.
+    /// old one has. For programs that carry segments away. Default: a segment is used until it is
+    /// full.
     pub fn segment_age(mut self, age: Duration) -> Self {
         self.options.segment_age = Some(age);
         self
@@ -103,15 +104,16 @@ impl Builder {
 
     /// Address space reserved for the data file, which limits its size: 64 MiB to 64 TiB, and one
     /// to 2^24 chunks. It costs nothing until it is used. Where the process has less (`ulimit -v`,
-    /// or many databases), less is reserved, at least 64 MiB and what the file has:
+    /// or many databases), opening reserves less, at least 64 MiB and what the file has:
     /// [`crate::Stats`] says how much. Default: 1 TiB.
     pub fn address_space_bytes(mut self, bytes: u64) -> Self {
         self.options.address_space_bytes = bytes;
         self
     }
 
-    /// A checkpoint is taken when the log has grown by this many bytes since the last one, or by
-    /// twice the size of the index image if that is more: 4 KiB or more. Default: 256 MiB.
+    /// The background takes a checkpoint when the log has grown by this many bytes since the last
+    /// one, or by twice the size of the index image if that is more: 4 KiB or more. Default: 256
+    /// MiB.
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
         self.options.checkpoint_log_bytes = bytes;
         self

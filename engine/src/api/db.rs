@@ -138,15 +138,15 @@ impl<S: Storage> Db<S> {
         self.core().committer.write(&mut [frame], options)
     }
 
-    /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, a full
-    /// log or a commit under way are waited for without blocking. All tasks of a group are woken
-    /// together, by the thread that wrote it. A waker may poll its task at once and call any verb;
-    /// it must not block until another task of this database has gone on.
+    /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, and
+    /// the task waits for a full log or a commit under way without blocking. The thread that wrote
+    /// a group wakes all of its tasks together. A waker may poll its task at once and call any
+    /// verb; it must not block until another task of this database has gone on.
     ///
     /// Dropping the future withdraws the write only if it was not polled yet; later it may or may
-    /// not become durable, whole. A thread is blocked only while space is made that the background
-    /// should have made ahead (a value for which no ready segment has room, a disk that is nearly
-    /// full), and in databases opened without background threads.
+    /// not become durable, whole. A poll blocks its thread only while it makes space that the
+    /// background should have made ahead (a value for which no ready segment has room, a disk that
+    /// is nearly full), and in databases opened without background threads.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -212,12 +212,12 @@ impl<S: Storage> Db<S> {
     /// shorter than the value it leads to; readers get a record like any other. Durability as for
     /// [`Db::put`].
     ///
-    /// The patch is applied to the newest version of the key, also where several threads patch it
-    /// at once: none of the changes is lost. A change of the record by another writer after the
-    /// patch was computed is not noticed.
+    /// The patch applies to the newest version of the key, even if several threads patch it at
+    /// once: none of the changes is lost. A patch does not notice that another writer has changed
+    /// the record since the caller computed it.
     ///
     /// Errors: `KeyNotFound` if there is no record, `InvalidArgument` if its value is no UArr
-    /// record or the patch does not fit it, and those of [`Db::put`]. Nothing is written then.
+    /// record or the patch does not fit it, and those of [`Db::put`]. Then it writes nothing.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -252,7 +252,7 @@ impl<S: Storage> Db<S> {
     /// As [`Db::patch_with`], for tasks; see [`Db::put_async`]. The task also waits, without
     /// blocking, while the newest version of the key is on its way to the device, and behind
     /// threads that wait to patch it. On a key that others never stop writing it may have to wait
-    /// long; threads are served in order.
+    /// long; threads get their turns in order.
     pub async fn patch_async(
         &self,
         key: impl AsKey,
@@ -323,8 +323,8 @@ impl<S: Storage> Db<S> {
     }
 
     /// Reads every record, the log and the index images again and checks them. `progress` gets the
-    /// number of records done so far, and may call the database. Damage is listed in the report;
-    /// other errors are returned.
+    /// number of records done so far, and may call the database. The report lists damage; other
+    /// errors end the call.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -364,8 +364,8 @@ impl<S: Storage> Db<S> {
     /// can still read; their writes get `Closed`. Closing again waits for the first `close` and
     /// returns what it returned.
     ///
-    /// May be called by a waker, whatever thread runs it. `Busy`: the waker was run by a thread
-    /// that the `close` under way waits for, so this one cannot wait in turn; the other goes on.
+    /// A waker may call it, on whatever thread. `Busy`: the `close` under way waits for the thread
+    /// that runs the waker, so this one cannot wait in turn; the other goes on.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

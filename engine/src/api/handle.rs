@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::threads::Threads;
 use crate::sync::lock;
 
-const CLOSES_ALREADY: &str = "the database is being closed, and this thread is one that is waited \
-                              for; let the waker that calls this return";
+const CLOSES_ALREADY: &str = "the database is being closed, and waits for this thread; let the \
+                              waker that calls this return";
 
 /// What all clones of a database share; closes it when the last of them is gone.
 pub(in crate::api) struct Handle<S: Storage> {
@@ -56,7 +56,7 @@ impl<S: Storage> Handle<S> {
         }
         *ending = Ending::By(caller);
         drop(ending);
-        // Should this thread panic, others must not wait for it for ever.
+        // If this thread panics, others must not wait for it without end.
         let mut over = Over { handle: self, result: None };
         self.core.committer.begin_closing();
         self.core.committer.run_due_wakes();
@@ -87,15 +87,14 @@ impl<S: Storage> Drop for Over<'_, S> {
 impl<S: Storage> Drop for Handle<S> {
     fn drop(&mut self) {
         if self.core.storage().is_forked() {
-            // Everything but this process' memory is the parent's: nothing is ended, written,
-            // waited for or unlocked, and no lock is taken, which a thread of the parent may have
-            // held.
+            // Everything but this process' memory is the parent's: end, write, unlock and wait for
+            // nothing, and take no lock, which a thread of the parent may have held.
             std::mem::forget(self.core.clone());
             self.threads.forget();
             return;
         }
-        // Nobody is left to tell: what was acknowledged as durable is, and reopening replays the
-        // log.
+        // No caller is left to get the error: what was acknowledged as durable is, and reopening
+        // replays the log.
         let _ = self.close();
     }
 }

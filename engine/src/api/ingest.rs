@@ -1,4 +1,4 @@
-//! Loading many records: nobody waits for a commit before the next records are on their way.
+//! Loading many records: the next ones are on their way before a commit of the last ones is done.
 
 use std::collections::VecDeque;
 
@@ -18,8 +18,8 @@ impl<S: Storage> Db<S> {
     /// records are encoded while groups before them are at the device. Any order is right;
     /// ascending keys are quickest.
     ///
-    /// Memory is bounded by the group buffers, and by 16 MiB or one record for records that are
-    /// larger than they are. Records become visible in order, piece by piece, as those of other
+    /// The load takes the memory of the group buffers, and 16 MiB or one record for records that
+    /// are larger than these. Records become visible in order, piece by piece, as those of other
     /// writers do; they are not one transaction: after an error or a crash the first of them, up to
     /// some record, are there.
     ///

@@ -20,10 +20,10 @@ const WINDOW_COUNT_MAX: usize = 256;
 /// at a time.
 const RECORDS_AHEAD: usize = 8;
 
-/// Records of a key range in key order, as of the moment the iterator was made: what is written or
-/// deleted later is not seen. `rev()` walks from the end. A damaged record, if its key may lie in
-/// the range, ends the iterator with the error that names it; what lies behind can be read from
-/// another key on.
+/// Records of a key range in key order, as of the moment the iterator was made: it shows nothing
+/// that is written or deleted later. `rev()` walks from the end. A damaged record, if its key may
+/// lie in the range, ends the iterator with the error that names it; what lies behind can be read
+/// from another key on.
 pub struct Range<'a, S: Storage> {
     records: &'a Records<S>,
     lsn: u64,

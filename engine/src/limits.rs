@@ -1,12 +1,12 @@
 //! Limits that bind more than one file of the engine, and how they depend on each other.
 
-use uarr_layout::frame::FRAME_HEADER_BYTES;
-use uarr_layout::geometry::{WIDE_VALUE_BYTES, record_bytes};
-use uarr_layout::group::GROUP_HEADER_BYTES;
+use uarr_layout::geometry::{
+    CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES,
+    WIDE_VALUE_BYTES, record_bytes,
+};
 use uarr_layout::limits::{
     BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, GROUP_BYTES_MAX, SEGMENT_BYTES,
 };
-use uarr_layout::record::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
 
 use crate::error::{Error, Result};
 

@@ -17,6 +17,11 @@ pub fn extend(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)
 }
 
+/// Checksum of a record's payload, shared by its frame and its record in the data file.
+pub fn payload_crc(key: &[u8], value: &[u8]) -> u32 {
+    crc32c(&[key, value])
+}
+
 /// The start value of the checksums of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(u32);

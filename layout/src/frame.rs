@@ -14,12 +14,9 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Defect;
-use crate::checksum::{crc32c, extend};
-use crate::geometry::align_up;
-use crate::patch::{PATCH_HEADER_BYTES, PatchHeader};
-
-/// Bytes of a [`FrameHeader`].
-pub const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
+use crate::checksum::{crc32c, extend, payload_crc};
+use crate::geometry::{FRAME_HEADER_BYTES, PATCH_HEADER_BYTES, align_up};
+use crate::patch::PatchHeader;
 
 /// What a frame does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +73,7 @@ pub struct FrameHeader {
     reserved: U16,
 }
 
-const _: () = assert!(FRAME_HEADER_BYTES == 40);
+const _: () = assert!(size_of::<FrameHeader>() == FRAME_HEADER_BYTES);
 
 impl FrameHeader {
     /// Continues checksum `crc` with the header.
@@ -103,11 +100,6 @@ pub struct Frame<'a> {
 /// Bytes of a frame in the log, padding included.
 pub fn frame_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     FRAME_HEADER_BYTES + align_up(key_bytes, 8) + align_up(value_bytes, 8)
-}
-
-/// Checksum of a record's payload, shared by its frame and its record in the data file.
-pub fn payload_crc(key: &[u8], value: &[u8]) -> u32 {
-    crc32c(&[key, value])
 }
 
 /// Writes `bytes` to `target`, and zeros behind them.
@@ -263,43 +255,21 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their
-/// headers.
-//= WAL-7
-pub fn verify_group(header: &crate::group::GroupHeader, body: &[u8]) -> Result<(), Defect> {
-    let mut count = 0u32;
-    let mut crc = 0;
-    for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
-        let frame = frame?;
-        crc = frame.header.extend_crc(crc);
-        if frame.header.lsn.get() != lsn {
-            return Err(Defect::Position { expected: lsn, found: frame.header.lsn.get() });
-        }
-        frame.verify()?;
-        count += 1;
+/// Frames as they stand in the log.
+#[cfg(test)]
+pub(crate) fn stored(frames: &[Frame<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for frame in frames {
+        let start = body.len();
+        body.resize(start + frame.len_in_log(), 0xff);
+        frame.store(&mut body[start..]);
     }
-    if crc != header.frames_crc.get() {
-        return Err(Defect::Checksum { expected: crc, found: header.frames_crc.get() });
-    }
-    if count != header.record_count.get() {
-        return Err(Defect::Length);
-    }
-    Ok(())
+    body
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn stored(frames: &[Frame<'_>]) -> Vec<u8> {
-        let mut body = Vec::new();
-        for frame in frames {
-            let start = body.len();
-            body.resize(start + frame.len_in_log(), 0xff);
-            frame.store(&mut body[start..]);
-        }
-        body
-    }
 
     #[test]
     fn frames_come_back_as_stored() {
@@ -367,50 +337,6 @@ mod tests {
                 _ => Err(Defect::Flags(flags)),
             };
             assert_eq!(verified(FrameKind::Put as u8, flags), expected);
-        }
-    }
-
-    //= test WAL-7
-    #[test]
-    fn a_group_is_its_frames_and_nothing_else() {
-        let frame = |lsn: u64, key: &'static [u8]| {
-            let mut frame = Frame::new(FrameKind::Put, 0, key, b"value");
-            frame.header.lsn = lsn.into();
-            frame
-        };
-        let frames = [frame(10, b"one"), frame(11, b"two"), frame(12, b"three")];
-        let body = stored(&frames);
-        let mut header = crate::group::GroupHeader::new(crate::DatabaseId([1; 16]));
-        header.first_lsn = 10.into();
-        header.record_count = 3.into();
-        let crc = |frames: &[Frame<'_>]| frames.iter().fold(0, |c, f| f.header.extend_crc(c));
-        header.frames_crc = crc(&frames).into();
-        assert_eq!(verify_group(&header, &body), Ok(()));
-
-        let with = |change: fn(&mut crate::group::GroupHeader)| {
-            let mut changed = header.clone();
-            change(&mut changed);
-            verify_group(&changed, &body)
-        };
-        let position = Defect::Position { expected: 11, found: 10 };
-        assert_eq!(with(|header| header.first_lsn = 11.into()), Err(position));
-        assert_eq!(with(|header| header.record_count = 2.into()), Err(Defect::Length));
-        assert_eq!(with(|header| header.record_count = 4.into()), Err(Defect::Length));
-        assert!(matches!(
-            with(|header| header.frames_crc = 7.into()),
-            Err(Defect::Checksum { .. })
-        ));
-        // The frames end before the group does, or behind it.
-        assert!(verify_group(&header, &body[..body.len() - 8]).is_err());
-        assert!(verify_group(&header, &[&body[..], &[0; 8]].concat()).is_err());
-        let gap = [frames[0], frames[1], frame(13, b"three")];
-        let position = Defect::Position { expected: 12, found: 13 };
-        assert_eq!(verify_group(&header, &stored(&gap)), Err(position));
-        for byte in 0..body.len() {
-            let mut damaged = body.clone();
-            damaged[byte] ^= 0x10;
-            let is_padding = verify_group(&header, &damaged).is_ok();
-            assert!(!is_padding || body[byte] == 0, "byte {byte}");
         }
     }
 }

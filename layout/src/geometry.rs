@@ -1,11 +1,39 @@
-//! Arithmetic of offsets: alignment, and where a record goes in the data file.
+//! Sizes, and arithmetic of offsets: alignment, and where a record goes in the data file.
 
-use crate::record::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
+use crate::limits::CHUNK_BYTES;
 
+/// Bytes of a [`FrameHeader`](crate::frame::FrameHeader).
+pub const FRAME_HEADER_BYTES: usize = 40;
+/// Bytes of a [`PatchHeader`](crate::patch::PatchHeader).
+pub const PATCH_HEADER_BYTES: usize = 16;
+/// Bytes of a [`GroupHeader`](crate::group::GroupHeader).
+pub const GROUP_HEADER_BYTES: usize = 96;
+/// Bytes of a [`RecordHeader`](crate::record::RecordHeader).
+pub const RECORD_HEADER_BYTES: usize = 48;
+/// Records start at multiples of this.
+pub const RECORD_ALIGN_BYTES: u64 = 16;
+/// No two records start within the same unit of this many bytes.
+pub const RECORD_BYTES_MIN: u64 = 32;
+/// Bytes of a [`ChunkHeader`](crate::record::ChunkHeader).
+pub const CHUNK_HEADER_BYTES: u64 = 64;
+/// Bytes of a [`PieceHeader`](crate::image::PieceHeader).
+pub const PIECE_HEADER_BYTES: usize = 64;
 /// Size of a page of the map and of the data file's durable steps.
 pub const PAGE_BYTES: u64 = 4096;
 /// Values at least this long start on a cache line.
 pub const WIDE_VALUE_BYTES: usize = 4096;
+
+// Values in the log are 8-aligned: a group starts with a block, and all that stands before a value
+// is padded.
+const _: () = assert!(GROUP_HEADER_BYTES.is_multiple_of(8));
+const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(8));
+const _: () = assert!(PATCH_HEADER_BYTES.is_multiple_of(8));
+// A wide value starts on a cache line if its record does, and so may the first one of a chunk.
+const _: () = assert!(64 % RECORD_ALIGN_BYTES == 0 && CHUNK_HEADER_BYTES.is_multiple_of(64));
+const _: () = assert!(RECORD_ALIGN_BYTES.is_power_of_two() && RECORD_ALIGN_BYTES % 8 == 0);
+const _: () = assert!(RECORD_BYTES_MIN.is_multiple_of(RECORD_ALIGN_BYTES));
+const _: () = assert!(RECORD_BYTES_MIN <= RECORD_HEADER_BYTES as u64);
+const _: () = assert!(CHUNK_BYTES.start().is_multiple_of(PAGE_BYTES));
 
 /// `value` rounded up to a multiple of `align`, a power of two.
 pub const fn align_up(value: usize, align: usize) -> usize {

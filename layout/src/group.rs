@@ -19,8 +19,9 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::crc32c;
-use crate::frame::FrameHeader;
-use crate::limits::{GROUP_BYTES_MAX, LSN_MAX};
+use crate::frame::Frames;
+use crate::geometry::{FRAME_HEADER_BYTES, GROUP_HEADER_BYTES};
+use crate::limits::{GROUP_BYTES_MAX, KEY_BYTES_MAX, LSN_MAX, VALUE_BYTES_MAX};
 use crate::superblock::FORMAT_VERSION;
 use crate::{DatabaseId, Defect};
 
@@ -83,12 +84,13 @@ pub struct GroupHeader {
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() == 80);
-const _: () = assert!(size_of::<GroupHeader>() == 96);
-// Frames start 8-aligned, so that values in the log are 8-aligned too.
-const _: () = assert!(size_of::<GroupHeader>().is_multiple_of(8));
+const _: () = assert!(size_of::<GroupHeader>() == GROUP_HEADER_BYTES);
 
-/// Bytes of a [`GroupHeader`].
-pub const GROUP_HEADER_BYTES: usize = size_of::<GroupHeader>();
+// A group holds the longest value with the longest key, padded.
+const _: () = assert!(
+    GROUP_BYTES_MAX
+        >= (GROUP_HEADER_BYTES + FRAME_HEADER_BYTES + KEY_BYTES_MAX + VALUE_BYTES_MAX + 16) as u64
+);
 
 impl SegmentHeader {
     /// A header for segment `segment`; the caller sets the remaining fields.
@@ -189,10 +191,10 @@ impl GroupHeader {
         if header.offset.get() != offset {
             return Err(Defect::Position { expected: offset, found: header.offset.get() });
         }
-        let smallest = (GROUP_HEADER_BYTES + size_of::<FrameHeader>()) as u64;
+        let smallest = (GROUP_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
         let is_length = (smallest..=GROUP_BYTES_MAX).contains(&header.group_bytes.get());
         // No frame is shorter than its header.
-        let frame_count_max = header.group_bytes.get() / size_of::<FrameHeader>() as u64;
+        let frame_count_max = header.group_bytes.get() / FRAME_HEADER_BYTES as u64;
         let record_count = u64::from(header.record_count.get());
         if !is_length || record_count == 0 || record_count > frame_count_max {
             return Err(Defect::Length);
@@ -207,10 +209,35 @@ impl GroupHeader {
     }
 }
 
+/// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their
+/// headers.
+//= WAL-7
+pub fn verify_group(header: &GroupHeader, body: &[u8]) -> Result<(), Defect> {
+    let mut count = 0u32;
+    let mut crc = 0;
+    for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
+        let frame = frame?;
+        crc = frame.header.extend_crc(crc);
+        if frame.header.lsn.get() != lsn {
+            return Err(Defect::Position { expected: lsn, found: frame.header.lsn.get() });
+        }
+        frame.verify()?;
+        count += 1;
+    }
+    if crc != header.frames_crc.get() {
+        return Err(Defect::Checksum { expected: crc, found: header.frames_crc.get() });
+    }
+    if count != header.record_count.get() {
+        return Err(Defect::Length);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checksum::bits_of;
+    use crate::frame::{Frame, FrameKind, stored};
 
     const DATABASE: DatabaseId = DatabaseId([3; 16]);
 
@@ -305,5 +332,49 @@ mod tests {
     fn zeros_and_ones_are_no_group() {
         assert_eq!(GroupHeader::load(&[0; 512], &DATABASE, 0, 0), Err(Defect::Magic));
         assert_eq!(GroupHeader::load(&[0xff; 512], &DATABASE, 0, 0), Err(Defect::Magic));
+    }
+
+    //= test WAL-7
+    #[test]
+    fn a_group_is_its_frames_and_nothing_else() {
+        let frame = |lsn: u64, key: &'static [u8]| {
+            let mut frame = Frame::new(FrameKind::Put, 0, key, b"value");
+            frame.header.lsn = lsn.into();
+            frame
+        };
+        let frames = [frame(10, b"one"), frame(11, b"two"), frame(12, b"three")];
+        let body = stored(&frames);
+        let mut header = GroupHeader::new(DATABASE);
+        header.first_lsn = 10.into();
+        header.record_count = 3.into();
+        let crc = |frames: &[Frame<'_>]| frames.iter().fold(0, |c, f| f.header.extend_crc(c));
+        header.frames_crc = crc(&frames).into();
+        assert_eq!(verify_group(&header, &body), Ok(()));
+
+        let with = |change: fn(&mut GroupHeader)| {
+            let mut changed = header.clone();
+            change(&mut changed);
+            verify_group(&changed, &body)
+        };
+        let position = Defect::Position { expected: 11, found: 10 };
+        assert_eq!(with(|header| header.first_lsn = 11.into()), Err(position));
+        assert_eq!(with(|header| header.record_count = 2.into()), Err(Defect::Length));
+        assert_eq!(with(|header| header.record_count = 4.into()), Err(Defect::Length));
+        assert!(matches!(
+            with(|header| header.frames_crc = 7.into()),
+            Err(Defect::Checksum { .. })
+        ));
+        // The frames end before the group does, or behind it.
+        assert!(verify_group(&header, &body[..body.len() - 8]).is_err());
+        assert!(verify_group(&header, &[&body[..], &[0; 8]].concat()).is_err());
+        let gap = [frames[0], frames[1], frame(13, b"three")];
+        let position = Defect::Position { expected: 12, found: 13 };
+        assert_eq!(verify_group(&header, &stored(&gap)), Err(position));
+        for byte in 0..body.len() {
+            let mut damaged = body.clone();
+            damaged[byte] ^= 0x10;
+            let is_padding = verify_group(&header, &damaged).is_ok();
+            assert!(!is_padding || body[byte] == 0, "byte {byte}");
+        }
     }
 }

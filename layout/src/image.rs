@@ -16,14 +16,13 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::crc32c;
-use crate::limits::BLOCK_BYTES;
+use crate::geometry::PIECE_HEADER_BYTES;
+use crate::limits::{BLOCK_BYTES, KEY_BYTES_MAX};
 use crate::superblock::FORMAT_VERSION;
 use crate::{DatabaseId, Defect};
 
 const MAGIC: [u8; 4] = *b"UIMG";
 
-/// Bytes of a [`PieceHeader`].
-pub const PIECE_HEADER_BYTES: usize = size_of::<PieceHeader>();
 /// No piece is longer than this; the longest key fits well.
 pub const PIECE_BYTES_MAX: usize = 256 << 10;
 
@@ -65,7 +64,7 @@ pub struct PieceHeader {
     reserved_2: U32,
 }
 
-const _: () = assert!(PIECE_HEADER_BYTES == 64);
+const _: () = assert!(size_of::<PieceHeader>() == PIECE_HEADER_BYTES);
 
 /// An entry of an integer table.
 #[derive(
@@ -92,6 +91,12 @@ pub struct ByteEntry {
     /// Bytes that follow.
     pub suffix_bytes: U16,
 }
+
+// The longest key fits into a piece, which is made of blocks.
+const _: () = assert!(
+    PIECE_HEADER_BYTES + size_of::<ByteEntry>() + KEY_BYTES_MAX <= PIECE_BYTES_MAX
+        && PIECE_BYTES_MAX.is_multiple_of(*BLOCK_BYTES.start() as usize)
+);
 
 impl PieceHeader {
     /// The header of a piece; the caller sets the remaining fields.

@@ -27,3 +27,14 @@ pub const KEY_BYTES_MAX: usize = 65_535;
 pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;
 /// No group is longer: it holds one value of the longest, or less.
 pub const GROUP_BYTES_MAX: u64 = 2 << 30;
+
+// The headers have 16 bits for the length of a key and 32 for that of a value.
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as usize);
+// The smallest segment has enough of the smallest blocks.
+const _: () = assert!(*SEGMENT_BYTES.start() / *BLOCK_BYTES.start() as u64 >= SEGMENT_BLOCKS_MIN);
+const _: () = assert!(*BLOCK_BYTES.start() as u64 <= *CHUNK_BYTES.start());
+// Sums of two such numbers do not overflow.
+const _: () = assert!(LSN_MAX.checked_add(LSN_MAX).is_some());
+const _: () = assert!(NUMBER_MAX.checked_add(NUMBER_MAX).is_some());
+const _: () = assert!(DATA_BYTES_MAX.checked_add(*CHUNK_BYTES.end()).is_some());

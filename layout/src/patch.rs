@@ -11,10 +11,8 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::frame::payload_crc;
-
-/// Bytes of a [`PatchHeader`].
-pub const PATCH_HEADER_BYTES: usize = size_of::<PatchHeader>();
+use crate::checksum::payload_crc;
+use crate::geometry::PATCH_HEADER_BYTES;
 
 /// First bytes of the payload of a patch frame.
 #[derive(
@@ -30,9 +28,7 @@ pub struct PatchHeader {
     pub result_crc: U32,
 }
 
-const _: () = assert!(PATCH_HEADER_BYTES == 16);
-// The patch behind the header is 8-aligned like every value in the log.
-const _: () = assert!(PATCH_HEADER_BYTES.is_multiple_of(8));
+const _: () = assert!(size_of::<PatchHeader>() == PATCH_HEADER_BYTES);
 
 impl PatchHeader {
     /// The header of a patch of the record at `base`, which makes `result` the value of `key`.

@@ -11,21 +11,14 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::checksum::{Seed, crc32c};
-use crate::frame::{Frame, FrameKind, payload_crc};
-use crate::geometry::{record_bytes, value_offset};
-use crate::limits::{LSN_MAX, VALUE_BYTES_MAX};
+use crate::checksum::{Seed, crc32c, payload_crc};
+use crate::frame::{Frame, FrameKind};
+use crate::geometry::{
+    CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, record_bytes, value_offset,
+};
+use crate::limits::{DATA_BYTES_MAX, LSN_MAX, VALUE_BYTES_MAX};
 use crate::superblock::FORMAT_VERSION;
 use crate::{DatabaseId, Defect};
-
-/// Bytes of a [`RecordHeader`].
-pub const RECORD_HEADER_BYTES: usize = size_of::<RecordHeader>();
-/// Records start at multiples of this.
-pub const RECORD_ALIGN_BYTES: u64 = 16;
-/// Bytes of a [`ChunkHeader`].
-pub const CHUNK_HEADER_BYTES: u64 = size_of::<ChunkHeader>() as u64;
-/// No two records start within the same unit of this many bytes.
-pub const RECORD_BYTES_MIN: u64 = 32;
 
 const CHUNK_MAGIC: [u8; 8] = *b"UARRCHNK";
 const FLAG_TOMBSTONE: u16 = 1;
@@ -73,9 +66,11 @@ pub struct RecordHeader {
     reserved: [u8; 6],
 }
 
-const _: () = assert!(size_of::<ChunkHeader>() == 64);
-const _: () = assert!(RECORD_HEADER_BYTES == 48);
-const _: () = assert!(RECORD_HEADER_BYTES as u64 >= RECORD_BYTES_MIN);
+const _: () = assert!(size_of::<ChunkHeader>() as u64 == CHUNK_HEADER_BYTES);
+const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER_BYTES);
+
+// A locator has 48 bits for the number of a record's first unit.
+const _: () = assert!(DATA_BYTES_MAX / RECORD_ALIGN_BYTES <= 1 << 48);
 
 /// What the index stores for a key: address, size hint and kind of its newest record, in 8 bytes.
 ///

@@ -131,6 +131,8 @@ pub struct Superblock {
 
 const _: () = assert!(size_of::<Checkpoint>() == 64);
 const _: () = assert!(size_of::<Superblock>() == SLOT_BYTES);
+// A slot is a page, and no write of one touches the other.
+const _: () = assert!(SLOT_BYTES as u64 == PAGE_BYTES && SLOT_STRIDE_BYTES > PAGE_BYTES);
 const _: () = assert!(std::mem::offset_of!(Superblock, crc) == 8);
 const _: () = assert!(std::mem::offset_of!(Superblock, major) == CRC_START);
 

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use uarr_layout::DatabaseId;
-use uarr_layout::checksum::{Seed, crc32c, extend};
-use uarr_layout::frame::{FRAME_HEADER_BYTES, Frame, payload_crc};
-use uarr_layout::group::{GROUP_HEADER_BYTES, SegmentHeader};
-use uarr_layout::image::{ByteEntry, IntEntry, PIECE_HEADER_BYTES, PieceHeader, PieceKind};
-use uarr_layout::patch::PATCH_HEADER_BYTES;
-use uarr_layout::record::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::checksum::{Seed, crc32c, extend, payload_crc};
+use uarr_layout::frame::Frame;
+use uarr_layout::geometry::{
+    CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PATCH_HEADER_BYTES,
+    PIECE_HEADER_BYTES, RECORD_HEADER_BYTES,
+};
+use uarr_layout::group::SegmentHeader;
+use uarr_layout::image::{ByteEntry, IntEntry, PieceHeader, PieceKind};
+use uarr_layout::record::RecordHeader;
 use uarr_layout::superblock::{Checkpoint, SLOT_BYTES, SLOT_STRIDE_BYTES};
 use zerocopy::FromBytes;
 

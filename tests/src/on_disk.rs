@@ -3,9 +3,10 @@
 
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
+use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::group::GroupHeader;
-use uarr_layout::image::{ByteEntry, PIECE_HEADER_BYTES, PieceHeader, PieceKind};
-use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::image::{ByteEntry, PieceHeader, PieceKind};
+use uarr_layout::record::{Locator, RecordHeader};
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use zerocopy::FromBytes;
 

@@ -1,10 +1,11 @@
 //! Right checksums for wrong bytes: what stands there then looks as if the engine had written it.
 
-use uarr_layout::checksum::{Seed, crc32c, extend};
-use uarr_layout::frame::{Frame, FrameKind, payload_crc};
-use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
+use uarr_layout::checksum::{Seed, crc32c, extend, payload_crc};
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::geometry::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::group::GroupHeader;
 use uarr_layout::image::PieceHeader;
-use uarr_layout::record::{Locator, RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::record::{Locator, RecordHeader};
 use uarr_layout::superblock::SLOT_BYTES;
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, RecoveryMode, uarr};
 use uarr_disk_sim::{Death, Memory, MemoryOptions};
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, FRAME_HEADER_BYTES, Frames};
-use uarr_layout::geometry::{PAGE_BYTES, align_up};
-use uarr_layout::group::{GROUP_HEADER_BYTES, SegmentHeader};
-use uarr_layout::record::{CHUNK_HEADER_BYTES, ChunkHeader, Locator};
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frames};
+use uarr_layout::geometry::{
+    CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, align_up,
+};
+use uarr_layout::group::SegmentHeader;
+use uarr_layout::record::{ChunkHeader, Locator};
 use uarr_layout::superblock::{FORMAT_VERSION, SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::Random;
 use uarr_tests::files::{Files, disk_of, files_of};

@@ -16,10 +16,12 @@ use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
-use uarr_layout::frame::{FRAME_HEADER_BYTES, Frames, verify_group};
-use uarr_layout::geometry::align_up;
-use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
-use uarr_layout::record::{RECORD_HEADER_BYTES, RecordHeader};
+use uarr_layout::frame::Frames;
+use uarr_layout::geometry::{
+    FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, align_up,
+};
+use uarr_layout::group::{GroupHeader, SegmentHeader, verify_group};
+use uarr_layout::record::RecordHeader;
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::history::State;

@@ -2,12 +2,10 @@
 
 use std::io;
 
-use uarr_layout::geometry::align_up;
-use uarr_layout::image::{
-    ByteEntry, IntEntry, PIECE_BYTES_MAX, PIECE_HEADER_BYTES, PieceHeader, PieceKind,
-};
+use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_HEADER_BYTES, align_up};
+use uarr_layout::image::{ByteEntry, IntEntry, PIECE_BYTES_MAX, PieceHeader, PieceKind};
 use uarr_layout::limits::KEY_BYTES_MAX;
-use uarr_layout::record::{Locator, RECORD_HEADER_BYTES};
+use uarr_layout::record::Locator;
 use uarr_layout::superblock::Checkpoint;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};

@@ -3,8 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::align_up_u64;
-use uarr_layout::group::GROUP_HEADER_BYTES;
+use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
 use uarr_layout::limits::GROUP_BYTES_MAX;
 use uarr_uring::{AlignedBuffer, Storage};
 

@@ -3,9 +3,8 @@
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::frame::Frame;
-use uarr_layout::record::{
-    CHUNK_HEADER_BYTES, ChunkHeader, Locator, RECORD_HEADER_BYTES, RecordHeader,
-};
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_uring::DataMapWriter;
 use zerocopy::IntoBytes;
 

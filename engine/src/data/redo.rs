@@ -1,7 +1,8 @@
 //! Computing again, when the log is replayed, what a patch led to.
 
 use uarr_layout::frame::Frame;
-use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
+use uarr_layout::geometry::RECORD_ALIGN_BYTES;
+use uarr_layout::record::Locator;
 use uarr_layout::uarr::{UArrBuf, apply};
 use uarr_uring::DataMap;
 

@@ -9,10 +9,9 @@
 use std::ops::Range;
 
 use uarr_layout::checksum::Seed;
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::limits::CHUNK_BYTES;
-use uarr_layout::record::{
-    CHUNK_HEADER_BYTES, ChunkHeader, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader,
-};
+use uarr_layout::record::{ChunkHeader, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use uarr_layout::record::RECORD_BYTES_MIN;
+use uarr_layout::geometry::RECORD_BYTES_MIN;
 
 /// Bytes of the data file that one piece of [`Verified`] is about.
 const VERIFIED_PIECE_BYTES: u64 = 64 << 20;

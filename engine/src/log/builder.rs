@@ -8,8 +8,7 @@
 use std::sync::Arc;
 
 use uarr_layout::frame::{Frame, Frames};
-use uarr_layout::geometry::align_up;
-use uarr_layout::group::GROUP_HEADER_BYTES;
+use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up};
 use uarr_uring::AlignedBuffer;
 
 use crate::log::position::LogPosition;

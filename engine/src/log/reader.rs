@@ -12,9 +12,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use uarr_layout::frame::verify_group;
-use uarr_layout::geometry::align_up_u64;
-use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader, SegmentHeader};
+use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
+use uarr_layout::group::{GroupHeader, SegmentHeader, verify_group};
 use uarr_layout::limits::SEGMENT_BYTES;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};

@@ -4,7 +4,8 @@
 //! replaced then: a structure that is not as expected counts as damaged only if it is still in
 //! force afterwards.
 
-use uarr_layout::record::{CHUNK_HEADER_BYTES, Locator};
+use uarr_layout::geometry::CHUNK_HEADER_BYTES;
+use uarr_layout::record::Locator;
 use uarr_layout::superblock::Checkpoint;
 use uarr_uring::Storage;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
-use uarr_layout::geometry::record_bytes;
-use uarr_layout::record::{Locator, RECORD_ALIGN_BYTES};
+use uarr_layout::geometry::{RECORD_ALIGN_BYTES, record_bytes};
+use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{Storage, StorageFile};

@@ -1,9 +1,9 @@
 //! A chunk of the data file of a database that is not open.
 
 use uarr_layout::DatabaseId;
-use uarr_layout::geometry::record_bytes;
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, record_bytes};
 use uarr_layout::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use uarr_layout::record::{CHUNK_HEADER_BYTES, ChunkHeader};
+use uarr_layout::record::ChunkHeader;
 use uarr_uring::{Storage, StorageFile};
 
 use crate::data::scan::{DataReader, Found, Window};

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use uarr_layout::checksum::extend;
 use uarr_layout::frame::{FrameKind, Frames};
-use uarr_layout::geometry::align_up_u64;
-use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
+use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
+use uarr_layout::group::GroupHeader;
 use uarr_layout::limits::SEGMENT_BYTES;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::Storage;

@@ -1,7 +1,8 @@
 //! The log of a database that is not open, group by group.
 
 use uarr_layout::frame::{Frame, Frames};
-use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
+use uarr_layout::geometry::GROUP_HEADER_BYTES;
+use uarr_layout::group::GroupHeader;
 use uarr_uring::Storage;
 
 use crate::error::{Error, ErrorKind, Result};

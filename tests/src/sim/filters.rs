@@ -11,10 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use uarr_disk_sim::ReadFilter;
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::{Seed, extend};
-use uarr_layout::frame::{Frame, verify_group};
-use uarr_layout::geometry::{PAGE_BYTES, align_up};
-use uarr_layout::group::{GROUP_HEADER_BYTES, GroupHeader};
-use uarr_layout::record::RECORD_ALIGN_BYTES;
+use uarr_layout::frame::Frame;
+use uarr_layout::geometry::{GROUP_HEADER_BYTES, PAGE_BYTES, RECORD_ALIGN_BYTES, align_up};
+use uarr_layout::group::{GroupHeader, verify_group};
 use zerocopy::IntoBytes;
 
 use crate::seal::{group_here, seal_group, seal_record};

@@ -1,11 +1,11 @@
 //! What a checkpoint writes into its index image.
 //!
-//! Byte keys are read from the records. Where one is damaged, the image is begun again with the
-//! keys of all damaged records, so that none of them is lost with its value: a get finds the damage
-//! until the key is written again.
+//! The writer reads byte keys from the records. Where one is damaged, it begins the image again
+//! with the keys of all damaged records, so that none of them is lost with its value: a get finds
+//! the damage until the key is written again.
 //! 1. A record whose key is whole proves it: the index leads from its hash to the record.
-//! 2. The other keys are looked for where they stand beside the locator: in the images of the kept
-//!    checkpoints, and in the log since then.
+//! 2. The other keys stand beside the locator in the images of the kept checkpoints, or in the log
+//!    since then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -129,7 +129,7 @@ impl<S: Storage> Committer<S> {
         groups.any(|group| group.is_awaited) || self.has_due_group(staging)
     }
 
-    /// Whether full groups should be written although nobody waits for them. In memory-first
+    /// Whether full groups should be written although no member waits for them. In memory-first
     /// databases not before they take half of the buffers: to wake a thread for each would make one
     /// put in a thousand slow.
     fn has_due_group(&self, staging: &Staging) -> bool {

@@ -2,7 +2,7 @@
 //! that do not.
 //!
 //! Life of a cell: *waiting*, perhaps *lead* (one blocking member is asked to write the group) and
-//! *led*, then *done* or *failed* for ever. A cell is used for the next group once nobody holds it
+//! *led*, then *done* or *failed*, which stay. A cell serves the next group when no member holds it
 //! any more, so that a commit allocates nothing.
 
 use std::future::Future;
@@ -26,7 +26,7 @@ const FAILED: u32 = 4;
 /// What the members of a group wait on.
 pub(crate) struct GroupCell {
     state: Futex,
-    /// Threads that sleep or are about to: nobody is woken for nothing.
+    /// Threads that sleep or are about to: without any, no wake-up costs a system call.
     sleeper_count: AtomicU32,
     /// Tasks that wait; the place of one that lost interest is empty.
     wakers: Mutex<Vec<Option<Waker>>>,
@@ -65,7 +65,7 @@ impl GroupCell {
         })
     }
 
-    /// Makes the cell ready for another group. `false` if somebody still holds it.
+    /// Makes the cell ready for another group. `false` if a member still holds it.
     pub fn renew(this: &mut Arc<Self>) -> bool {
         let Some(cell) = Arc::get_mut(this) else { return false };
         cell.state.store(WAITING);
@@ -98,7 +98,7 @@ impl GroupCell {
         if self.has_sleepers() {
             self.state.wake_all();
         }
-        // Who registers from here on finds the final state first.
+        // A task that registers from here on finds the final state first.
         lock(&self.wakers).drain(..).for_each(|waker| wakes.push(waker));
     }
 

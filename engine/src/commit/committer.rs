@@ -11,16 +11,16 @@
 //!                                           6. durable, visible; wake the group; hand over
 //! ```
 //! A lone writer never changes threads. With many writers, all that arrive during one commit share
-//! the next. Memory-first databases apply and show records when they are staged; groups are written
-//! by the log thread, or by a caller of `sync`.
+//! the next. Memory-first databases apply and show records when they are staged; the log thread
+//! writes groups, or a caller of `sync`.
 //!
 //! Order of locks: root, leading, space, staging, applier. A checkpoint holds root throughout, the
 //! leader holds leading while its group is written; no thread takes one of them while holding a
 //! later one. User code, wakers above all, runs under none of them ([`crate::commit::wakes`]).
 //!
 //! Failure: if a write or flush fails, what reached the device is unknown. The group gets the
-//! error, all later writes get `Poisoned` ([`crate::health`]), nothing is retried; records above
-//! the visible LSN stay unseen.
+//! error, all later writes get `Poisoned` ([`crate::health`]), no thread retries anything; readers
+//! do not see records above the visible LSN.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};

@@ -16,8 +16,8 @@ use crate::error::Result;
 use crate::options::WriteOptions;
 use crate::sync::lock;
 
-/// The right to be next. Ends when it is dropped, or when its owner has staged something. Who holds
-/// it runs no waker: one that writes to the same key would wait for it.
+/// The right to be next. Ends when it is dropped, or when its owner has staged something. The
+/// owner runs no waker: one that writes to the same key would wait for it.
 pub(crate) struct Turn<'a, S: Storage> {
     committer: &'a Committer<S>,
     ticket: Ticket,
@@ -119,9 +119,9 @@ impl<S: Storage> Committer<S> {
         Ok(staged)
     }
 
-    /// Waits until all who came before for one of `keys` are through, and the newest versions of
-    /// those in `patched` are in the data file. Until the turn ends nobody else stages anything for
-    /// them.
+    /// Waits until all writers that came before for one of `keys` are through, and the newest
+    /// versions of those in `patched` are in the data file. Until the turn ends no other writer
+    /// stages anything for them.
     pub fn take_turn<'k>(
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
@@ -155,8 +155,8 @@ impl<S: Storage> Committer<S> {
         outcome.map(|()| turn)
     }
 
-    /// Waits until something was applied or settled, or a turn has ended. With `is_pending`, a
-    /// staged group that nobody writes is written instead.
+    /// Waits until something was applied or settled, or a turn has ended. With `is_pending`, it
+    /// writes a staged group that no thread writes instead.
     fn wait_turn<'a>(
         &'a self,
         mut staging: MutexGuard<'a, Staging>,
@@ -180,7 +180,7 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Has the open group written soon, which nobody else may be in a hurry for.
+    /// Has the open group written soon, although no member may be in a hurry for it.
     fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let (Patience::Task(_), Some(group)) = (patience, &mut staging.open) {
             group.is_awaited = true;
@@ -190,7 +190,7 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Wakes those who wait for records to be applied or for a turn to end.
+    /// Wakes the threads and tasks that wait for records to be applied or for a turn to end.
     pub fn wake_turns(&self, staging: &mut Staging, wakes: &mut Wakes) {
         if self.waiting.count.load(Ordering::SeqCst) == 0 {
             return;
@@ -201,8 +201,8 @@ impl<S: Storage> Committer<S> {
         self.waiting.ended.notify_all();
     }
 
-    /// Tells those who wait for their turn that the records up to `lsn` are in data file and index.
-    /// A task that just misses this is woken when the group is settled.
+    /// Wakes those that wait for their turn: the records up to `lsn` are in data file and index. A
+    /// task that just misses this is woken when the group is settled.
     pub fn note_applied(&self, lsn: u64, wakes: &mut Wakes) {
         self.waiting.applied_lsn.store(lsn, Ordering::SeqCst);
         if self.waiting.count.load(Ordering::SeqCst) > 0 {

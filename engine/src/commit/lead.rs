@@ -39,7 +39,7 @@ pub(crate) enum Stint {
 }
 
 /// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait
-/// for ever.
+/// without end.
 struct Lead<'a, S: Storage>(&'a Committer<S>);
 
 impl<S: Storage> Drop for Lead<'_, S> {

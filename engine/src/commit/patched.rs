@@ -1,19 +1,19 @@
 //! Patches: a change of a value that is logged instead of the value.
 //!
 //! 1. The caller reads the newest version of the key, the *base*, applies the patch to a copy and
-//!    so knows the *result*: its length decides where the record goes. No lock is held meanwhile.
+//!    so knows the *result*: its length decides where the record goes. It holds no lock meanwhile.
 //! 2. Under the staging lock: is the base still the newest version, staged ones included? Then the
 //!    frame is staged. Its payload is the patch, with the base's address and length and checksum of
 //!    the result.
 //! 3. If not, the caller takes a turn ([`crate::commit::turns`]): it waits until the newest version
-//!    is in the data file, while nobody else stages one, and begins again. So the work is done
+//!    is in the data file, while no other writer stages one, and begins again. So it does the work
 //!    twice at most.
 //!
 //! The record in the data file is the whole result, a record like any other. Only replay computes
 //! it again, from the base at its address, and it must arrive at the same checksum.
 //!
-//! A patch that is no shorter than its result is logged as a put, and so is one that builds upon an
-//! earlier change of the same batch.
+//! The log gets a put in place of a patch that is no shorter than its result, or that builds upon
+//! an earlier change of the same batch.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

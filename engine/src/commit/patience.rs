@@ -12,14 +12,14 @@ pub(crate) enum Role {
     /// Write the oldest groups, then wait for the own one. Between the two no user code may run:
     /// others wait for the leader.
     Leader(Arc<GroupCell>),
-    /// Wait: someone else writes the group.
+    /// Wait: another thread writes the group.
     Member(Arc<GroupCell>),
 }
 
 /// How a caller waits.
 #[derive(Clone, Copy)]
 pub(crate) enum Patience<'a> {
-    /// It blocks, and leads where nobody else does.
+    /// It blocks, and leads where no other thread does.
     Thread,
     /// It is woken; the log thread leads.
     Task(&'a OwnWaker<'a>),

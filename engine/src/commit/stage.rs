@@ -88,7 +88,8 @@ impl<S: Storage> Committer<S> {
         Ok((lsn, self.join(&mut staging, patience)))
     }
 
-    /// Makes the caller a member of the open group, and its leader if it can be and nobody leads.
+    /// Makes the caller a member of the open group, and its leader if it can be and no thread
+    /// leads.
     fn join(&self, staging: &mut Staging, patience: Patience<'_>) -> Role {
         let group = staging.open.as_mut().expect("a frame was just pushed");
         let cell = group.cell.clone();

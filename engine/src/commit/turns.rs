@@ -1,24 +1,26 @@
 //! Whose turn it is to change a key.
 //!
 //! A patch builds upon the newest version of its key, which must be in the data file before the
-//! patch is staged. Where it is not there yet, the patch waits, and whoever wants to change the
-//! same key waits behind it: first come, first served, so that nobody waits for more than what was
-//! staged and who had come before.
+//! patch is staged. Where it is not there yet, the patch waits, and writers that want to change
+//! the same key wait behind it: first come, first served, so that none waits for more than what was
+//! staged and for writers that had come before.
 //!
-//! Keys are told apart by a hash only. Two keys that share a slot wait for each other, which costs
+//! A hash alone distinguishes keys. Two keys that share a slot wait for each other, which costs
 //! time and never correctness.
 //!
 //! ```text
 //! last_staged   slot -> LSN of the last record staged for its keys   from the first patch on
-//! queues        slot -> tickets of those who wait, oldest first      empty as a rule
+//! queues        slot -> tickets of writers that wait, oldest first   empty as a rule
 //! ```
-//! Invariants: a record is staged only by the owner of the oldest ticket of each of its slots, or
-//! where these have no tickets. A ticket is held over no wait for the device but that for records
-//! staged before it was drawn; since tickets are drawn for all slots at once and served in their
-//! order, there is no circle. Databases that are never patched pay one comparison a write.
+//! Invariants: only the owner of the oldest ticket of each of its slots stages a record, or any
+//! writer where these have no tickets. The owner waits for the device only for records that were
+//! staged before it drew its ticket; since writers draw tickets for all slots at once and get their
+//! turns in that order, there is no circle. Databases that are never patched pay one comparison a
+//! write.
 //!
-//! Tasks draw no tickets: one that is not polled any more would hold up everybody. They look again
-//! whenever something was applied or a turn has ended, and so come behind the threads that wait.
+//! Tasks draw no tickets: a task that its executor does not poll would hold up all writers of the
+//! key. They look again whenever something was applied or a turn has ended, and so come behind the
+//! threads that wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Condvar;
@@ -76,7 +78,7 @@ impl Turns {
         self.last_staged.as_ref().map_or(u64::MAX, |last| last[usize::from(slot)])
     }
 
-    /// Puts someone at the end of the queues of `slots`.
+    /// Puts a writer at the end of the queues of `slots`.
     pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> Ticket {
         assert!(patched.is_subset(&slots));
         let number = self.next_number;
@@ -97,7 +99,7 @@ impl Turns {
         }
     }
 
-    /// Whether someone came before the owner of `ticket`, or before someone without, for a key of
+    /// Whether a writer came before the owner of `ticket`, or before one without, for a key of
     /// `slot`.
     pub fn is_taken(&self, slot: Slot, ticket: Option<&Ticket>) -> bool {
         let number = ticket.map_or(u64::MAX, |ticket| ticket.number);
@@ -110,7 +112,7 @@ impl Turns {
     }
 }
 
-/// What those who wait for their turn share with those who do not hold the staging lock.
+/// What writers that wait for their turn share with threads that do not hold the staging lock.
 pub(crate) struct Waiting {
     /// Records up to here are in data file and index. Not kept in memory-first databases.
     pub applied_lsn: AtomicU64,
@@ -121,7 +123,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Nobody waits, all up to `applied_lsn` is applied.
+    /// No writer waits, all up to `applied_lsn` is applied.
     pub fn new(applied_lsn: u64) -> Self {
         let (count, ended) = (AtomicU32::new(0), Condvar::new());
         Self { applied_lsn: AtomicU64::new(applied_lsn), count, ended }
@@ -186,7 +188,7 @@ mod tests {
         let (a, b) = (slot_of(b"a"), slot_of(b"b"));
         assert_ne!(a, b);
         turns.note(&frames, 5);
-        assert_eq!(turns.last_staged(a), u64::MAX, "nobody knows");
+        assert_eq!(turns.last_staged(a), u64::MAX, "not noted");
         turns.begin_notes(7);
         assert_eq!(turns.last_staged(a), 7);
         turns.note(&frames[..1], 9);

@@ -193,11 +193,11 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Writes the oldest staged group, if there is one and nobody leads.
+    /// Writes the oldest staged group, if there is one and no thread leads.
     pub fn write_oldest(&self, stint: Stint, wakes: &mut Wakes) -> Result<()> {
         let mut staging = lock(&self.staging);
         if staging.leader {
-            // Whoever leads does not stop before the group is written.
+            // The leader does not stop before the group is written.
             staging.settled_waiters += 1;
             staging = crate::sync::wait(&self.settled, staging);
             staging.settled_waiters -= 1;

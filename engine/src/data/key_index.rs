@@ -202,7 +202,7 @@ impl KeyIndex {
         }
     }
 
-    /// Forgets `key` if its newest record is still `locator`, and tells whether it was.
+    /// Forgets `key` if its newest record is still `locator`, and returns whether it was.
     pub fn remove_if<M: DataMap>(
         &self,
         key: &[u8],

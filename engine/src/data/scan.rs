@@ -3,8 +3,8 @@
 //! A record starts at a multiple of 16 bytes, and its header's checksum covers the database and the
 //! record's own address. So a header that fits proves where the record ends, whatever its payload
 //! looks like, and the scan goes on behind it. Where none fits, it goes on 16 bytes further. Bytes
-//! between records are zeros; others are told as strange: a record whose header is damaged, or the
-//! remains of one that was cut.
+//! between records are zeros; the scan reports others as strange: a record whose header is damaged,
+//! or the remains of one that was cut.
 
 use std::ops::Range;
 
@@ -154,7 +154,7 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         Ok(value)
     }
 
-    /// Tells `each` what stands in `range`, in ascending order. Records that begin in it may end
+    /// Gives `each` what stands in `range`, in ascending order. Records that begin in it may end
     /// behind it.
     pub fn scan(
         &mut self,

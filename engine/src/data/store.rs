@@ -2,10 +2,10 @@
 //!
 //! Invariants:
 //! - Published bytes never change. The map hands out only what the one appender has published.
-//! - A record is returned only if its header and payload match their checksums, or if this process
+//! - A reader gets a record only if header and payload match their checksums, or if this process
 //!   wrote it since open (the bytes then come from its own memory).
-//! - Where a record goes is decided when it is staged ([`uarr_layout::geometry::place`]) and
-//!   written in its log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
+//! - Staging decides where a record goes ([`uarr_layout::geometry::place`]) and writes that in its
+//!   log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
 
 use uarr_index::KeySource;
 use uarr_layout::checksum::Seed;

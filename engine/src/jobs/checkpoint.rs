@@ -1,11 +1,11 @@
 //! Checkpoints: what lets the log be recycled and the database be opened quickly.
 //!
 //! 1. Note the end of the log that is applied: replay will start there (LSN s).
-//! 2. Write the index image while writers go on; it may hold later records too. Deleted keys are
-//!    left out: a deletion after s is in the log that will be replayed.
-//! 3. Pad the data file to a page: from now on no byte before `data_tail` is written again.
-//!    Everything staged by then is settled: applied, and in the log durably (up to LSN e, which
-//!    replay must reach).
+//! 2. Write the index image while writers go on; it may hold later records too. Leave out deleted
+//!    keys: a deletion after s is in the log that replay will read.
+//! 3. Pad the data file to a page: from now on no thread writes a byte before `data_tail`. Settle
+//!    everything staged by then: applied, and in the log durably (up to LSN e, which replay must
+//!    reach).
 //! 4. Make the data file durable.
 //! 5. Write the superblock: this checkpoint and the one before it.
 //! 6. Release segments and images that only older checkpoints needed.
@@ -105,8 +105,8 @@ impl<S: Storage> Core<S> {
     }
 
     /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as
-    /// much log as should be there. Otherwise a program that is killed and started again for ever
-    /// would fill the disk.
+    /// much log as should be there. Otherwise a program that is killed and started again without
+    /// end would fill the disk.
     pub fn checkpoint_if_overdue(&self) -> Result<()> {
         if !self.committer.checkpoint_overdue() {
             return Ok(());

@@ -82,7 +82,7 @@ impl Threads {
     }
 }
 
-/// Runs `job`. A panic poisons the database: what the thread was for is not done any more.
+/// Runs `job`. A panic poisons the database: no thread does its work any more.
 fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
     let poison = || {
         core.committer.poison_by(&Error::new(

@@ -25,14 +25,14 @@ pub(crate) struct GroupBuilder {
     pub frames_crc: u32,
     pub first_lsn: u64,
     pub record_count: u32,
-    /// What the patches among the frames lead to, in their order, for whoever applies them.
+    /// What the patches among the frames lead to, in their order, for the applier.
     pub results: Vec<Box<[u8]>>,
     result_bytes: usize,
 }
 
 impl GroupBuilder {
-    /// An empty group in `buffer`, which nobody else holds. What is in it does not matter: every
-    /// byte that goes to the device is written before.
+    /// An empty group in `buffer`, which has no other holder. What is in it does not matter: the
+    /// builder writes every byte that goes to the device.
     pub fn new(buffer: Arc<AlignedBuffer>, block_bytes: usize, first_lsn: u64) -> Self {
         let end = block_bytes + GROUP_HEADER_BYTES;
         Self {

@@ -3,8 +3,8 @@
 //!
 //! Two places may hold groups with the same LSNs. Recovery writes groups that no later one proves
 //! durable to a new place, as the device may have forgotten the old one by the next loss of power.
-//! Until then both say the same; what was appended since stands behind the new one only. So the
-//! group that was written last is in force:
+//! Until then both say the same; writers append behind the new one only. So the group that was
+//! written last is in force:
 //! 1. the one of the later life (high halves of life numbers count opens);
 //! 2. of the same open, the one in the later segment (numbers of segments rise and are never used
 //!    twice).

@@ -5,9 +5,9 @@
 //! log goes on in the same segment or, with the same chain of LSNs, at the start of a later one;
 //! where both have a whole group, with the one that was written last ([`crate::log::chain`]).
 //!
-//! Where it ends, everything behind is looked at once more: a group that was written when the log
-//! was known durable beyond the end proves that something acknowledged is missing. That is damage,
-//! not a torn tail.
+//! Where it ends, the reader looks at everything behind: a group that was written when the log was
+//! known durable beyond the end proves that something acknowledged is missing. That is damage, not
+//! a torn tail.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ pub(crate) struct LogReader<'a, S: Storage> {
     present: &'a [u64],
     position: LogPosition,
     life: u64,
-    /// The latest life seen, also where nothing came of it.
+    /// The latest life seen, even in groups that do not count.
     latest_life: u64,
     /// The highest LSN that a group read so far calls durable.
     proven_lsn: u64,

@@ -166,8 +166,8 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
-    /// Takes up a segment that has just got its number. It is opened under its name, which errors
-    /// will tell.
+    /// Takes up a segment that has just got its number, opened under its final name, so that errors
+    /// show that name.
     fn add_ready<S: Storage<File = F>>(
         &self,
         storage: &S,

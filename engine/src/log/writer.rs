@@ -132,7 +132,7 @@ impl<S: Storage> Log<S> {
                 let _space = crate::sync::lock(context.space);
                 context.segments.prepare(context.storage, needed)?;
                 context.segments.take(needed).ok_or_else(|| {
-                    io::Error::other("a prepared segment was taken by someone else")
+                    io::Error::other("another thread took the segment that was just prepared")
                 })?
             }
         };

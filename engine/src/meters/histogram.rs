@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Buckets of one doubling are told apart by this many bits.
+/// This many bits number the buckets of one doubling.
 const STEP_BITS: u32 = 3;
 const STEPS: u64 = 1 << STEP_BITS;
 /// Values from 2^40 on (18 minutes in nanoseconds) share the last bucket.

@@ -14,7 +14,7 @@ use crate::sync::lock;
 /// Numbers about an open database. Counters start at 0 when it is opened.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// Keys; exact while nobody writes.
+    /// Keys; exact while no thread writes.
     pub key_count: u64,
     /// Write calls that are durable.
     pub commit_count: u64,

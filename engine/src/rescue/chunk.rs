@@ -90,7 +90,7 @@ impl<S: Storage> Inspector<S> {
     /// the whole chunk.
     ///
     /// Errors: `InvalidArgument` if the data file ends before it; damage, if the superblock is
-    /// lost, which tells the size of the chunks.
+    /// lost, which says how large chunks are.
     pub fn chunk(&self, index: u64) -> Result<Chunk> {
         let root = self.superblock().ok_or_else(|| self.lost_superblock())?;
         let chunk_bytes = root.chunk_bytes.get();

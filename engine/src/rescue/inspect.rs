@@ -1,8 +1,8 @@
 //! Looking into a database that is not open: its log, group by group, and its structures, field by
 //! field. For people who want to know what is damaged, and for tools that save what is not.
 //!
-//! - Nothing here needs a successful open, and nothing is written but the lock file, where it may
-//!   be: it says which process looks. All other files are opened for reading only.
+//! - Nothing here needs a successful open. An inspector writes only the lock file, where it may: it
+//!   says which process looks. It opens all other files for reading only.
 //! - Damage is an answer, not a failure: it comes back as the [`crate::Error`] that names file and
 //!   offset. Errors of a call mean that the operating system refused something.
 //! - The structures are those of the format; `docs/FORMAT.md` says what their fields mean.

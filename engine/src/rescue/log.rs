@@ -103,7 +103,7 @@ impl<S: Storage> Inspector<S> {
     /// The log from where the older of the two checkpoints begins to replay it, up to its end. If
     /// the superblock is lost, from the oldest segment on.
     ///
-    /// Errors: damage, if nothing tells whose log it is.
+    /// Errors: damage, if nothing says whose log it is.
     pub fn log(&self) -> Result<Log<'_, S>> {
         self.log_since(Kept::Older)
     }

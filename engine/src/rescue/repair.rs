@@ -1,16 +1,16 @@
-//! Repair: the records of a damaged database are written to a new one. The old one is only read.
+//! Repair: writes the records of a damaged database to a new one, and only reads the old one.
 //!
 //! Every version of a record stands in two places: as a frame in the log, until its segment is
 //! recycled, and as a record in the data file. Either is enough.
-//! 1. The log is read, every block of every segment: groups whose header and frame headers are as
-//!    written prove their LSNs; of their frames those with the right payload are taken.
-//! 2. The data file is read without the index: every record whose header and payload are as written
-//!    is taken, if something proves that it was durable (below).
-//! 3. Patches whose result is not in the data file are computed again from the version they name.
+//! 1. Read the log, every block of every segment: groups whose header and frame headers are as
+//!    written prove their LSNs; of their frames take those with the right payload.
+//! 2. Read the data file without the index: take every record whose header and payload are as
+//!    written, if something proves that it was durable (below).
+//! 3. Compute again, from the version they name, patches whose result is not in the data file.
 //! 4. Of each key the version with the highest LSN counts; if that is a deletion, the key is gone.
 //!
 //! What *visible* means then. A group is in the log whole or not at all, and a batch lies in one
-//! group, so frames of whole groups never tell half of a batch. The data file alone may: its pages
+//! group, so frames of whole groups never show half of a batch. The data file alone may: its pages
 //! reach the device at any time, in part. So a record from there counts only if it lies before the
 //! data tail of a checkpoint, or its LSN is not above one that a group or a checkpoint calls
 //! durable, or the log has its frame's header. LSNs that an earlier recovery cut are named by the

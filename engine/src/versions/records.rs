@@ -1,8 +1,8 @@
 //! The records of an open database: what readers use, and all that a writer changes of it.
 //!
 //! Invariants:
-//! - readers take no lock; they see versions up to [`Visible::lsn`], which is moved only after the
-//!   records are in data file and index;
+//! - readers take no lock; they see versions up to [`Visible::lsn`], which a writer moves only
+//!   after the records are in data file and index;
 //! - the applier is the one writer of both. Records know nothing of the log or of commits.
 
 use std::sync::Mutex;
@@ -197,7 +197,7 @@ impl<S: Storage> Records<S> {
         applier.forget_deleted(&self.target(), || self.pins.oldest(&self.visible));
     }
 
-    /// Applies and shows a batch that ends with `lsn`. The caller sees to the order of LSNs.
+    /// Applies and shows a batch that ends with `lsn`. The caller keeps the order of LSNs.
     pub fn apply_and_show(&self, frames: &[Frame<'_>], lsn: u64) {
         let mut applier = lock(&self.applier);
         frames.chunks(TOGETHER_MAX).for_each(|group| applier.apply(&self.target(), group));

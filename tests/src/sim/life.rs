@@ -4,46 +4,18 @@ use uarr::{Db, ErrorKind};
 use uarr_disk_sim::{Death, Lie, Memory};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
+use super::menu::MENU;
 use super::model::{Model, Unreadable, contents};
-use super::operations::{OPERATIONS, is_fault};
-use super::{Checked, Faults, Plan, Violation, violated};
+use super::operations::{is_fault, perform};
+use super::plan::Plan;
+use super::run::{Outcome, Run};
+use super::violation::{Checked, Violation, violated};
 
 /// Deaths that are tried again with other remains, at most, after a life that ended by loss of
 /// power.
 const FORK_COUNT_MAX: u64 = 5;
 /// Openings of one disk that may fail by injected faults or deaths, one after the other.
 const OPEN_ATTEMPT_COUNT_MAX: u64 = 6;
-
-/// What a run without violation has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Deaths after which the database was opened and checked, or died again while it was opened.
-    pub crash_count: u64,
-    /// How many of them happened inside of an opening.
-    pub crash_in_open_count: u64,
-    /// How many happened in the midst of an operation.
-    pub crash_in_operation_count: u64,
-    /// Operations.
-    pub operation_count: u64,
-    /// Calls of the disk.
-    pub step_count: u64,
-    /// Hash over all calls.
-    pub trace_hash: u64,
-    /// A lie of the disk was noticed.
-    pub detected: bool,
-}
-
-/// A run on its way.
-pub(super) struct Run {
-    pub plan: Plan,
-    pub disk: Memory,
-    pub model: Model,
-    /// An opening has met damage and got around it.
-    got_around: bool,
-    /// The kernel may have failed to write the data file back, and not have told yet.
-    pub write_back_failed: bool,
-    outcome: Outcome,
-}
 
 /// How an attempt to open ended.
 enum Opened {
@@ -73,21 +45,6 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
 }
 
 impl Run {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.plan.random.below(bound)
-    }
-
-    /// Tells what happens, if somebody wants to know.
-    pub fn tell(&self, what: impl FnOnce() -> String) {
-        if self.plan.talks {
-            eprintln!("call {:5}  {}", self.disk.step_count(), what());
-        }
-    }
-
-    fn is_illegal(&self) -> bool {
-        self.plan.faults == Faults::Illegal
-    }
-
     /// One life. `false`: the run is over.
     fn live(&mut self, last: bool) -> Checked<bool> {
         let mut attempt = 0;
@@ -257,15 +214,15 @@ impl Run {
         let total: u64 = self.plan.weights.iter().sum();
         for _ in 0..self.below(self.plan.operation_count_max) {
             let mut left = self.below(total);
-            let chosen = OPERATIONS.iter().zip(&self.plan.weights).find(|(_, weight)| {
+            let chosen = MENU.iter().zip(&self.plan.weights).find(|(_, weight)| {
                 let found = left < **weight;
                 left = left.saturating_sub(**weight);
                 found
             });
-            let operation = chosen.expect("the number is below the sum of the weights").0;
+            let choice = chosen.expect("the number is below the sum of the weights").0;
             self.outcome.operation_count += 1;
-            self.tell(|| operation.name.to_owned());
-            let done = (operation.act)(self, db);
+            self.tell(|| choice.name.to_owned());
+            let done = perform(choice.act, self, db);
             self.tell(|| format!("  {}", shown(&done)));
             if self.disk.is_dead() {
                 let remains = self.disk.remains().expect("it has died");
@@ -278,7 +235,7 @@ impl Run {
                 Err(Unreadable::Failed(error)) => self.expect_fault(&error),
                 Err(unreadable) => Err(violation(unreadable)),
             };
-            judged.map_err(|Violation(text)| Violation(format!("{}: {text}", operation.name)))?;
+            judged.map_err(|Violation(text)| Violation(format!("{}: {text}", choice.name)))?;
             return self.after_failure(db);
         }
         Ok(true)

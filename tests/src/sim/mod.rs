@@ -20,37 +20,30 @@
 //! |---|---|
 //! | `plan` | what a seed decides before the run |
 //! | `model` | the ordered map and what may be found after a death |
-//! | `operations` | what users do; adding one is a function and a line in a table |
-//! | `life` | the run |
+//! | `menu` | what users may do, and how often |
+//! | `operations` | how they do it |
+//! | `run`, `life` | a run on its way, and what happens in it |
+//! | `violation` | a broken promise |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
 //! | `filters` | what readers get when a check of the format is to mean nothing |
 
 mod filters;
 mod life;
+mod menu;
 mod model;
 mod operations;
 mod plan;
+mod run;
 pub mod switches;
+mod violation;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uarr_disk_sim::Memory;
 
-pub use life::Outcome;
 pub use plan::{Faults, Plan};
-
-/// What a broken promise looks like.
-#[derive(Clone, Debug)]
-pub struct Violation(pub String);
-
-/// A result that may be a broken promise.
-pub type Checked<T> = Result<T, Violation>;
-
-/// Ends a check with a violation.
-macro_rules! violated {
-    ($($text:tt)*) => { return Err($crate::sim::Violation(format!($($text)*))) };
-}
-pub(crate) use violated;
+pub use run::Outcome;
+pub use violation::{Checked, Violation};
 
 /// Runs `seed`. `prepare` may make the new disk lie. A panic of the engine is a violation too.
 pub fn run(seed: u64, faults: Faults, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uarr::{Db, KeyKind, Record};
 use uarr_disk_sim::Memory;
 
-use super::{Checked, Violation, violated};
+use super::violation::{Checked, Violation, violated};
 
 /// A value and the LSN it was written with; 0 if nobody was told.
 pub(super) type Versioned = (Vec<u8>, u64);

@@ -1,8 +1,7 @@
 //! What users do to a database, and what happens around it meanwhile.
 //!
-//! To add an operation, write a function and a line in [`OPERATIONS`]. It does its work, tells the
-//! model, and checks whatever can be checked at once. An error of the engine goes back as it is:
-//! `life` judges it.
+//! An operation does its work, tells the model, and checks whatever can be checked at once. An
+//! error of the engine goes back as it is: `life` judges it.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -12,40 +11,36 @@ use uarr::{Db, Durability, ErrorKind, KeyKind, UArrRef, WriteOptions, uarr};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
-use super::life::Run;
+use super::menu::Act;
 use super::model::{Change, Unreadable, get, number};
-use super::{Faults, Violation};
+use super::plan::Faults;
+use super::run::Run;
+use super::violation::Violation;
 
 type Done = Result<(), Unreadable>;
 
-/// One thing that may happen.
-pub(super) struct Operation {
-    pub name: &'static str,
-    /// How often, compared to the others.
-    pub weight: u64,
-    pub act: fn(&mut Run, &Db<Memory>) -> Done,
+/// Does `act`.
+pub(super) fn perform(act: Act, run: &mut Run, db: &Db<Memory>) -> Done {
+    match act {
+        Act::Put => put(run, db),
+        Act::DurablePut => durable_put(run, db),
+        Act::Delete => delete(run, db),
+        Act::Batch => batch(run, db),
+        Act::LargeBatch => large_batch(run, db),
+        Act::PutRecord => put_record(run, db),
+        Act::Patch => patch(run, db),
+        Act::Ingest => ingest(run, db),
+        Act::Sync => sync(run, db),
+        Act::Checkpoint => checkpoint(run, db),
+        Act::Step => step(run, db),
+        Act::Get => look_up(run, db),
+        Act::Range => range(run, db),
+        Act::ClockJump => clock_jump(run, db),
+        Act::Fault => fault(run, db),
+        Act::FullDisk => full_disk(run, db),
+        Act::SecondOpener => second_opener(run, db),
+    }
 }
-
-/// All of them. The first is a part of every run.
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation { name: "put", weight: 30, act: put },
-    Operation { name: "durable put", weight: 3, act: durable_put },
-    Operation { name: "delete", weight: 10, act: delete },
-    Operation { name: "batch", weight: 12, act: batch },
-    Operation { name: "large batch", weight: 2, act: large_batch },
-    Operation { name: "put record", weight: 4, act: put_record },
-    Operation { name: "patch", weight: 6, act: patch },
-    Operation { name: "ingest", weight: 2, act: ingest },
-    Operation { name: "sync", weight: 4, act: sync },
-    Operation { name: "checkpoint", weight: 4, act: checkpoint },
-    Operation { name: "step", weight: 10, act: step },
-    Operation { name: "get", weight: 8, act: look_up },
-    Operation { name: "range", weight: 3, act: range },
-    Operation { name: "clock jump", weight: 1, act: clock_jump },
-    Operation { name: "fault", weight: 4, act: fault },
-    Operation { name: "full disk", weight: 1, act: full_disk },
-    Operation { name: "second opener", weight: 1, act: second_opener },
-];
 
 fn write(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>) -> Done {
     write_with(run, db, changes, WriteOptions::new())

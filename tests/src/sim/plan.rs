@@ -6,7 +6,7 @@ use std::time::Duration;
 use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, KeyKind};
 use uarr_disk_sim::{Memory, MemoryOptions};
 
-use super::operations::OPERATIONS;
+use super::menu::MENU;
 use crate::Random;
 
 /// What kinds of fault a run may meet.
@@ -82,10 +82,10 @@ impl Plan {
             _ => Shape::Small,
         };
         let boosts = [0, 1, 1, 5];
-        let weights = OPERATIONS.iter().enumerate().map(|(index, operation)| {
+        let weights = MENU.iter().enumerate().map(|(index, choice)| {
             // The first operation is never left out: a run that writes nothing shows nothing.
             let boost = boosts[random.below(4) as usize].max(u64::from(index == 0));
-            operation.weight * boost
+            choice.weight * boost
         });
         let weights = weights.collect();
         Self {
@@ -118,8 +118,8 @@ impl Plan {
         self.segment_bytes = 1 << 20;
         self.life_count = 8;
         self.operation_count_max = 8;
-        for (weight, operation) in self.weights.iter_mut().zip(OPERATIONS) {
-            *weight = u64::from(operation.name == "ingest");
+        for (weight, choice) in self.weights.iter_mut().zip(MENU) {
+            *weight = u64::from(choice.name == "ingest");
         }
     }
 
@@ -142,8 +142,8 @@ impl Plan {
 
     /// Gives the operations with these names this weight at least.
     fn weigh(&mut self, names: &[&str], least: u64) {
-        for (weight, operation) in self.weights.iter_mut().zip(OPERATIONS) {
-            if names.contains(&operation.name) {
+        for (weight, choice) in self.weights.iter_mut().zip(MENU) {
+            if names.contains(&choice.name) {
                 *weight = least.max(*weight);
             }
         }

@@ -1,0 +1,56 @@
+//! A run on its way, and what it has done.
+
+use uarr_disk_sim::Memory;
+
+use super::model::Model;
+use super::plan::{Faults, Plan};
+
+/// What a run without violation has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Deaths after which the database was opened and checked, or died again while it was opened.
+    pub crash_count: u64,
+    /// How many of them happened inside of an opening.
+    pub crash_in_open_count: u64,
+    /// How many happened in the midst of an operation.
+    pub crash_in_operation_count: u64,
+    /// Operations.
+    pub operation_count: u64,
+    /// Calls of the disk.
+    pub step_count: u64,
+    /// Hash over all calls.
+    pub trace_hash: u64,
+    /// A lie of the disk was noticed.
+    pub detected: bool,
+}
+
+/// A run on its way.
+pub(super) struct Run {
+    pub plan: Plan,
+    pub disk: Memory,
+    pub model: Model,
+    /// An opening has met damage and got around it.
+    pub got_around: bool,
+    /// The kernel may have failed to write the data file back, and not have told yet.
+    pub write_back_failed: bool,
+    pub outcome: Outcome,
+}
+
+impl Run {
+    /// A random number less than `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.plan.random.below(bound)
+    }
+
+    /// Tells what happens, if somebody wants to know.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.plan.talks {
+            eprintln!("call {:5}  {}", self.disk.step_count(), what());
+        }
+    }
+
+    /// Whether the disk may lie.
+    pub fn is_illegal(&self) -> bool {
+        self.plan.faults == Faults::Illegal
+    }
+}

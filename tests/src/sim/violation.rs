@@ -1,0 +1,14 @@
+//! A broken promise.
+
+/// What a broken promise looks like.
+#[derive(Clone, Debug)]
+pub struct Violation(pub String);
+
+/// A result that may be a broken promise.
+pub type Checked<T> = Result<T, Violation>;
+
+/// Ends a check with a violation.
+macro_rules! violated {
+    ($($text:tt)*) => { return Err($crate::sim::violation::Violation(format!($($text)*))) };
+}
+pub(crate) use violated;

@@ -7,9 +7,9 @@
 //!
 //! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory`
 //! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
-//! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`. A ring has
-//! `queues` and every `operation` on its way, `outcome` (what completions mean) and `refusal` (why
-//! there is no ring). `futex` is a word to sleep on, `error` names files, `fork` doubles the
+//! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`. A ring
+//! has `queues` and every `operation` on its way, `outcome` (what completions mean) and `refusal`
+//! (why there is no ring). `futex` is a word to sleep on, `error` names files, `fork` doubles the
 //! process of a test.
 //!
 //! Invariants of this crate:

@@ -28,7 +28,9 @@ pub struct Module {
 
 /// What a name stands for.
 enum Named {
-    /// An item of this file.
+    /// An item of this file, whose path may go on: a type or a trait.
+    Type(String),
+    /// Another item of this file.
     Item(String),
     Module(usize),
     Import(Vec<String>),
@@ -117,7 +119,8 @@ impl Modules {
             let exported = |item: &syn::ItemMacro| has_attribute(&item.attrs, "macro_export");
             let is_exported = matches!(item, Item::Macro(item) if exported(item));
             let home = if is_exported { 0 } else { this };
-            self.name(home, name, Named::Item(file));
+            let named = if is_type(item) { Named::Type(file) } else { Named::Item(file) };
+            self.name(home, name, named);
         }
         let mut imports = Imports::default();
         imports.visit_item(item);
@@ -171,7 +174,9 @@ impl Modules {
             return self.walk_globs(module, path, imports_left);
         };
         let ends = named.iter().flat_map(|named| match named {
-            Named::Item(file) => vec![End::File(file)],
+            Named::Type(file) => vec![End::File(file)],
+            Named::Item(file) if rest.is_empty() => vec![End::File(file)],
+            Named::Item(_) => Vec::new(),
             Named::Module(child) => self.walk(*child, rest, imports_left),
             // `use log::Log` in a module that calls something else `log` would name itself.
             Named::Import(target) if target.first() == Some(first) && target.len() == 1 => {
@@ -221,6 +226,18 @@ pub fn name_of(item: &Item) -> Option<String> {
         _ => return None,
     };
     Some(name.to_string())
+}
+
+fn is_type(item: &Item) -> bool {
+    matches!(
+        item,
+        Item::Enum(_)
+            | Item::Struct(_)
+            | Item::Trait(_)
+            | Item::TraitAlias(_)
+            | Item::Type(_)
+            | Item::Union(_)
+    )
 }
 
 fn has_attribute(attributes: &[Attribute], name: &str) -> bool {
@@ -292,7 +309,7 @@ mod tests {
     fn names_resolve_through_imports_and_re_exports() {
         let tree = Tree::planted([
             ("c/src/lib.rs", "mod a;\nmod d;\npub use a::Thing as Other;\nuse std::fmt;"),
-            ("c/src/a.rs", "mod b;\npub use self::b::*;\nmacro_rules! m { () => {} }"),
+            ("c/src/a.rs", "mod b;\npub use self::b::*;\nfn b() {}\nmacro_rules! m { () => {} }"),
             ("c/src/a/b.rs", "pub enum Thing { One }\npub fn f() { use super::super::d::g; }"),
             ("c/src/d/mod.rs", "pub mod inner { pub struct In; }\npub fn g() {}"),
         ]);
@@ -309,5 +326,7 @@ mod tests {
         assert_eq!(file_of("c/src/a/b.rs", "crate::d"), "c/src/d/mod.rs");
         assert_eq!(file_of("c/src/lib.rs", "fmt::Debug"), "");
         assert_eq!(file_of("c/src/lib.rs", "crate::none"), "");
+        // A function may have the name of a module.
+        assert_eq!(file_of("c/src/lib.rs", "a::b::Thing"), "c/src/a/b.rs");
     }
 }

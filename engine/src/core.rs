@@ -1,7 +1,6 @@
 //! What one open database consists of, shared by all handles and background threads.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use uarr_uring::Storage;
@@ -11,15 +10,16 @@ use crate::commit::committer::Committer;
 use crate::error::Error;
 use crate::options::Options;
 use crate::report::RecoveryReport;
+use crate::sync::Ranked;
 use crate::versions::records::Records;
 
 /// One open database.
 pub(crate) struct Core<S: Storage> {
     pub committer: Committer<S>,
-    pub root: Mutex<Root<S>>,
-    pub pacing: Mutex<Pacing>,
+    pub root: Ranked<Root<S>>,
+    pub pacing: Ranked<Pacing>,
     /// Why the last background step failed.
-    pub background_error: Mutex<Option<Error>>,
+    pub background_error: Ranked<Option<Error>>,
     pub report: RecoveryReport,
     pub path: PathBuf,
     pub _lock: S::Lock,

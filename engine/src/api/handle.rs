@@ -1,6 +1,6 @@
 //! What all handles of a database share, and how it is closed.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar};
 use std::thread::ThreadId;
 
 use uarr_uring::Storage;
@@ -8,7 +8,7 @@ use uarr_uring::Storage;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::threads::Threads;
-use crate::sync::lock;
+use crate::sync::{Rank, Ranked, lock};
 
 const CLOSES_ALREADY: &str = "the database is being closed, and waits for this thread; let the \
                               waker that calls this return";
@@ -17,7 +17,7 @@ const CLOSES_ALREADY: &str = "the database is being closed, and waits for this t
 pub(in crate::api) struct Handle<S: Storage> {
     pub core: Arc<Core<S>>,
     threads: Threads,
-    ending: Mutex<Ending>,
+    ending: Ranked<Ending>,
     /// The first `close` is through; waited for with `ending`.
     ended: Condvar,
 }
@@ -32,7 +32,12 @@ enum Ending {
 
 impl<S: Storage> Handle<S> {
     pub fn new(core: Arc<Core<S>>, threads: Threads) -> Self {
-        Self { core, threads, ending: Mutex::new(Ending::NotBegun), ended: Condvar::new() }
+        Self {
+            core,
+            threads,
+            ending: Ranked::new(Rank::Leaf, Ending::NotBegun),
+            ended: Condvar::new(),
+        }
     }
 
     /// See [`crate::Db::close`].

@@ -1,6 +1,6 @@
 //! Room for a write before it is staged: in a group, in the log and in the data file.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
@@ -18,7 +18,7 @@ use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
 use crate::log::room::Demand;
 use crate::options::WhenFull;
-use crate::sync::lock;
+use crate::sync::{RankedGuard, lock};
 
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
                     again (or open the database with WhenFull::Wait)";
@@ -38,7 +38,7 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         premise: Premise<'_>,
         wakes: &mut Wakes,
-    ) -> Result<Option<MutexGuard<'_, Staging>>> {
+    ) -> Result<Option<RankedGuard<'_, Staging>>> {
         let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
         if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
             return Err(Error::invalid(format!(

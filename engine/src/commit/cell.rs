@@ -8,14 +8,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use uarr_uring::Futex;
 
 use crate::commit::wakes::Wakes;
 use crate::error::{Error, Result};
-use crate::sync::lock;
+use crate::sync::{Rank, Ranked, lock};
 
 const WAITING: u32 = 0;
 const LEAD: u32 = 1;
@@ -29,7 +29,7 @@ pub(crate) struct GroupCell {
     /// Threads that sleep or are about to: without any, no wake-up costs a system call.
     sleeper_count: AtomicU32,
     /// Tasks that wait; the place of one that lost interest is empty.
-    wakers: Mutex<Vec<Option<Waker>>>,
+    wakers: Ranked<Vec<Option<Waker>>>,
     error: OnceLock<Error>,
     /// Written before the state, read after it.
     facts: Facts,
@@ -59,7 +59,7 @@ impl GroupCell {
         Arc::new(Self {
             state: Futex::new(WAITING),
             sleeper_count: AtomicU32::new(0),
-            wakers: Mutex::default(),
+            wakers: Ranked::new(Rank::Leaf, Vec::new()),
             error: OnceLock::new(),
             facts: Facts::default(),
         })

@@ -23,7 +23,7 @@
 //! do not see records above the visible LSN.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar};
 
 use uarr_uring::{AlignedBuffer, CommitStrategy, Storage};
 
@@ -37,7 +37,7 @@ use crate::log::segments::Segments;
 use crate::log::writer::Log;
 use crate::meters::counters::{Counters, Phases};
 use crate::options::Options;
-use crate::sync::{Signal, lock};
+use crate::sync::{Rank, Ranked, Signal, lock};
 use crate::versions::records::Records;
 
 /// The writers' half of an open database.
@@ -54,8 +54,8 @@ pub(crate) struct Committer<S: Storage> {
     pub(in crate::commit) storage: S,
     pub(in crate::commit) options: Options,
     pub(in crate::commit) identity: LogIdentity,
-    pub(in crate::commit) leading: Mutex<Leading<S>>,
-    pub(in crate::commit) staging: Mutex<Staging>,
+    pub(in crate::commit) leading: Ranked<Leading<S>>,
+    pub(in crate::commit) staging: Ranked<Staging>,
     /// A group was settled; waited for with `staging`.
     pub(in crate::commit) settled: Condvar,
     /// A buffer came back; waited for with `staging`.
@@ -63,8 +63,8 @@ pub(crate) struct Committer<S: Storage> {
     /// The log thread has something to do; waited for with `staging`.
     pub(in crate::commit) log_work: Condvar,
     /// Serialises growth of data file and log.
-    pub(in crate::commit) space: Mutex<()>,
-    pub(in crate::commit) log_end: Mutex<LogPosition>,
+    pub(in crate::commit) space: Ranked<()>,
+    pub(in crate::commit) log_end: Ranked<LogPosition>,
     pub(in crate::commit) buffer_bytes: usize,
     pub(in crate::commit) staged_bytes_max: u64,
     /// Writers whose turn it is not.
@@ -109,13 +109,13 @@ impl<S: Storage> Committer<S> {
             storage,
             options,
             identity,
-            leading: Mutex::new(Leading::new(log)),
-            staging: Mutex::new(Staging::new(next_lsn, tail, buffers)),
+            leading: Ranked::new(Rank::Leading, Leading::new(log)),
+            staging: Ranked::new(Rank::Staging, Staging::new(next_lsn, tail, buffers)),
             settled: Condvar::new(),
             buffer_free: Condvar::new(),
             log_work: Condvar::new(),
-            space: Mutex::new(()),
-            log_end: Mutex::new(end),
+            space: Ranked::new(Rank::Space, ()),
+            log_end: Ranked::new(Rank::Leaf, end),
             buffer_bytes: state.buffer_bytes,
             staged_bytes_max,
             waiting: Waiting::new(end.lsn),

@@ -1,6 +1,5 @@
 //! Waiting for a turn, and staging in it.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use uarr_layout::frame::Frame;
@@ -14,7 +13,7 @@ use crate::commit::turns::{Base, Premise, Slot, Ticket, slot_of};
 use crate::commit::wakes::{Place, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
-use crate::sync::lock;
+use crate::sync::{RankedGuard, lock};
 
 /// The right to be next. Ends when it is dropped, or when its owner has staged something. The
 /// owner runs no waker: one that writes to the same key would wait for it.
@@ -159,9 +158,9 @@ impl<S: Storage> Committer<S> {
     /// writes a staged group that no thread writes instead.
     fn wait_turn<'a>(
         &'a self,
-        mut staging: MutexGuard<'a, Staging>,
+        mut staging: RankedGuard<'a, Staging>,
         is_pending: bool,
-    ) -> MutexGuard<'a, Staging> {
+    ) -> RankedGuard<'a, Staging> {
         if is_pending && !staging.leader {
             staging.leader = true;
             drop(staging);

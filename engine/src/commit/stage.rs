@@ -1,7 +1,5 @@
 //! Staging: a write gets its LSNs and addresses, and its frames go into the open group.
 
-use std::sync::MutexGuard;
-
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_uring::Storage;
 
@@ -13,6 +11,7 @@ use crate::commit::turns::{Premise, Ticket};
 use crate::commit::wakes::Wakes;
 use crate::error::Result;
 use crate::options::WriteOptions;
+use crate::sync::RankedGuard;
 
 impl<S: Storage> Committer<S> {
     /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was
@@ -39,7 +38,7 @@ impl<S: Storage> Committer<S> {
     /// As `stage`, where there is room.
     fn stage_in(
         &self,
-        mut staging: MutexGuard<'_, Staging>,
+        mut staging: RankedGuard<'_, Staging>,
         frames: &mut [Frame<'_>],
         options: WriteOptions,
         patience: Patience<'_>,

@@ -1,7 +1,6 @@
 //! Room of the data file: allocated before records need it, in memory before they are written, on
 //! its way to the device before a checkpoint waits for it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uarr_layout::geometry::align_up_u64;
@@ -11,7 +10,7 @@ use crate::data::applier::Applier;
 use crate::data::store::RecordStore;
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
-use crate::sync::lock;
+use crate::sync::{Ranked, lock};
 
 /// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
 /// flushes.
@@ -57,7 +56,7 @@ impl<F: StorageFile> DataSpace<F> {
         &self,
         end: u64,
         store: &RecordStore<M>,
-        applier: &Mutex<Applier<W>>,
+        applier: &Ranked<Applier<W>>,
     ) -> Result<()> {
         let allocated = store.allocated_bytes();
         if end <= allocated {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{JoinHandle, ThreadId};
 
 use uarr_uring::Storage;
@@ -10,7 +10,7 @@ use uarr_uring::Storage;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::keeper::{REST, Step};
-use crate::sync::{Signal, lock};
+use crate::sync::{Rank, Ranked, Signal, lock};
 
 /// What one thread does.
 type Job<S> = (&'static str, fn(&Core<S>));
@@ -18,7 +18,7 @@ type Job<S> = (&'static str, fn(&Core<S>));
 /// The threads of a database.
 pub(crate) struct Threads {
     ids: Vec<ThreadId>,
-    running: Mutex<Vec<JoinHandle<()>>>,
+    running: Ranked<Vec<JoinHandle<()>>>,
 }
 
 impl Threads {
@@ -38,7 +38,7 @@ impl Threads {
             }),
             ("uarr-log", |core| core.committer.keep_log()),
         ];
-        let mut threads = Self { ids: Vec::new(), running: Mutex::default() };
+        let mut threads = Self { ids: Vec::new(), running: Ranked::new(Rank::Leaf, Vec::new()) };
         for (name, job) in jobs.into_iter().filter(|_| core.options().background) {
             let shared = core.clone();
             match spawn(name, Box::new(move || watch(&shared, name, job))) {
@@ -58,7 +58,7 @@ impl Threads {
 
     /// Forgets them, in a process that was forked off theirs. Takes no lock.
     pub fn forget(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.get_mut();
         std::mem::forget(std::mem::take(running));
     }
 

@@ -17,7 +17,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
@@ -30,13 +30,13 @@ use crate::log::zeros::{
     HURRIED_PIECE_BYTES, PIECE_BYTES, Unfinished, advance, begin, falls_behind, give_up,
     remove_unfinished,
 };
-use crate::sync::lock;
+use crate::sync::{Rank, Ranked, RankedGuard, lock};
 
 /// The segments that are not active, and what others than the leader may know of the one that is.
 pub(crate) struct Segments<F> {
     pub room: Room,
-    pool: Mutex<Pool<F>>,
-    unfinished: Mutex<Option<Unfinished<F>>>,
+    pool: Ranked<Pool<F>>,
+    unfinished: Ranked<Option<Unfinished<F>>>,
 }
 
 impl<F: StorageFile> Segments<F> {
@@ -51,7 +51,8 @@ impl<F: StorageFile> Segments<F> {
     ) -> Self {
         let pool = Pool::new(present, needed, active, regular_bytes);
         let room = Room::new(regular_bytes);
-        Self { room, pool: Mutex::new(pool), unfinished: Mutex::new(None) }
+        let pool = Ranked::new(Rank::Leaf, pool);
+        Self { room, pool, unfinished: Ranked::new(Rank::Segment, None) }
     }
 
     /// Size of most segments.
@@ -247,7 +248,7 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool<F>> {
+    fn pool(&self) -> RankedGuard<'_, Pool<F>> {
         lock(&self.pool)
     }
 }

@@ -7,7 +7,7 @@
 //! Groups start on fresh blocks; no block is written twice in one life of the log.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use uarr_layout::DatabaseId;
@@ -21,6 +21,7 @@ use crate::log::builder::{GroupBuilder, Submitted};
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
+use crate::sync::Ranked;
 
 /// The active segment and the way to the device. One thread at a time: the leader.
 pub(crate) struct Log<S: Storage> {
@@ -197,7 +198,7 @@ pub(crate) struct SubmitContext<'a, S: Storage> {
     pub storage: &'a S,
     pub segments: &'a Segments<S::File>,
     /// Held while a segment is prepared.
-    pub space: &'a Mutex<()>,
+    pub space: &'a Ranked<()>,
     pub durable_lsn: u64,
     /// How long a segment is used although it has room.
     pub segment_age: Option<Duration>,

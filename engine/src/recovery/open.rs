@@ -2,14 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 
 use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
-use crate::core::Core;
+use crate::core::{Core, Pacing};
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
@@ -23,6 +22,7 @@ use crate::options::{CommitPath, Options};
 use crate::recovery::create::{check_directory, create};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::recover::recover;
+use crate::sync::{Rank, Ranked};
 use crate::versions::records::{DataIdentity, Records};
 
 /// Opens the database in `storage`, or creates it.
@@ -74,9 +74,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     recovered.report.duration = storage.now().saturating_sub(begun);
     let core = Core {
         committer: Committer::new(storage, options, records, state),
-        root: Mutex::new(root),
-        pacing: Mutex::default(),
-        background_error: Mutex::new(None),
+        root: Ranked::new(Rank::Root, root),
+        pacing: Ranked::new(Rank::Leaf, Pacing::default()),
+        background_error: Ranked::new(Rank::Leaf, None),
         report: recovered.report,
         path,
         _lock: lock,

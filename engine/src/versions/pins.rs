@@ -1,14 +1,18 @@
 //! LSNs at which readers look: versions that they may need stay reachable.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
-use crate::sync::lock;
+use crate::sync::{Rank, Ranked, lock};
 use crate::versions::visible::Visible;
 
 /// LSNs at which iterators read. Versions they may need stay reachable.
-#[derive(Default)]
-pub(crate) struct Pins(Mutex<BTreeMap<u64, usize>>);
+pub(crate) struct Pins(Ranked<BTreeMap<u64, usize>>);
+
+impl Default for Pins {
+    fn default() -> Self {
+        Self(Ranked::new(Rank::Leaf, BTreeMap::new()))
+    }
+}
 
 impl Pins {
     /// Pins the newest visible LSN.

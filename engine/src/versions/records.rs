@@ -5,8 +5,6 @@
 //!   after the records are in data file and index;
 //! - the applier is the one writer of both. Records know nothing of the log or of commits.
 
-use std::sync::Mutex;
-
 use uarr_index::IndexStats;
 use uarr_layout::DatabaseId;
 use uarr_layout::frame::Frame;
@@ -22,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
-use crate::sync::lock;
+use crate::sync::{Rank, Ranked, lock};
 use crate::versions::pins::Pins;
 use crate::versions::visible::Visible;
 
@@ -32,7 +30,7 @@ pub(crate) struct Records<S: Storage> {
     pub index: KeyIndex,
     pub space: DataSpace<S::File>,
     pub visible: Visible,
-    applier: Mutex<Applier<S::MapWriter>>,
+    applier: Ranked<Applier<S::MapWriter>>,
     pins: Pins,
     database: DatabaseId,
     chunk_bytes: u64,
@@ -55,7 +53,7 @@ impl<S: Storage> Records<S> {
         visible_lsn: u64,
     ) -> Self {
         let DataIdentity { database, chunk_bytes } = identity;
-        let (applier, visible) = (Mutex::new(applier), Visible::new(visible_lsn));
+        let (applier, visible) = (Ranked::new(Rank::Applier, applier), Visible::new(visible_lsn));
         let pins = Pins::default();
         Self { store, index, space, visible, applier, pins, database, chunk_bytes }
     }

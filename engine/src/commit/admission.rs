@@ -9,7 +9,7 @@ use uarr_uring::{AlignedBuffer, Storage};
 
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
-use crate::commit::patience::Patience;
+use crate::commit::patience::{NotYet, Patience};
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::turns::Premise;
 use crate::commit::wakes::Wakes;
@@ -38,7 +38,7 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         premise: Premise<'_>,
         wakes: &mut Wakes,
-    ) -> Result<Option<RankedGuard<'_, Staging>>> {
+    ) -> Result<std::result::Result<RankedGuard<'_, Staging>, NotYet>> {
         let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
         if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -54,7 +54,7 @@ impl<S: Storage> Committer<S> {
             self.health.check()?;
             // Asked each time the lock was let go, and before a group is opened: none stays empty.
             if !self.may_stage(&mut staging, frames, premise, patience, wakes)? {
-                return Ok(None);
+                return Ok(Err(NotYet::OutOfTurn));
             }
             let may_gather =
                 !is_large || self.segments.room.admits_large(demand.bytes, self.staged_bytes_max);
@@ -66,7 +66,7 @@ impl<S: Storage> Committer<S> {
             }
             match &staging.open {
                 Some(group) if may_gather && group.builder.has_room_for(frame_bytes) => {
-                    return Ok(Some(staging));
+                    return Ok(Ok(staging));
                 }
                 Some(_) => self.seal_open_group(&mut staging),
                 None => {}
@@ -81,7 +81,7 @@ impl<S: Storage> Committer<S> {
                 staging.open_group(builder);
                 // Nothing is asked again: an answer that has changed since would leave the group
                 // empty.
-                return Ok(Some(staging));
+                return Ok(Ok(staging));
             }
             let is_load = matches!(patience, Patience::Ahead);
             if self.options.when_full == WhenFull::Error && !is_load {
@@ -90,9 +90,9 @@ impl<S: Storage> Committer<S> {
             match patience {
                 Patience::Task(waker) => {
                     waker.enter(&mut staging.room_wakers);
-                    return Ok(None);
+                    return Ok(Err(NotYet::NoRoom));
                 }
-                Patience::Thread | Patience::Ahead if !staging.leader => {
+                Patience::Thread | Patience::Ahead if !staging.is_led() => {
                     // The log thread has fallen behind, or there is none: this thread helps.
                     drop(staging);
                     self.write_oldest(Stint::Turn, wakes)?;

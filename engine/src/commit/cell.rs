@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use uarr_uring::Futex;
 
+use crate::commit::leadership::Lead;
 use crate::commit::wakes::Wakes;
 use crate::error::{Error, Result};
 use crate::sync::{Rank, Ranked, lock};
@@ -52,6 +53,15 @@ pub(crate) struct GroupFacts {
     pub settled_ns: u64,
     /// How many commits shared it.
     pub commit_count: u32,
+}
+
+/// What a member has waited for.
+#[derive(Debug)]
+pub(crate) enum Waited {
+    /// The outcome of its group.
+    Settled(GroupFacts),
+    /// It is to lead.
+    Lead(Lead),
 }
 
 impl GroupCell {
@@ -122,14 +132,16 @@ impl GroupCell {
         }
     }
 
-    /// Waits for the group. `None`: this thread is to lead it.
-    pub fn wait(&self) -> Result<Option<GroupFacts>> {
+    /// Waits for the group, or until this thread is asked to lead it.
+    pub fn wait(&self) -> Result<Waited> {
         loop {
             if let Some(outcome) = self.outcome() {
-                return outcome.map(Some);
+                return outcome.map(Waited::Settled);
             }
             match self.state.load() {
-                LEAD if self.state.compare_exchange(LEAD, LED).is_ok() => return Ok(None),
+                LEAD if self.state.compare_exchange(LEAD, LED).is_ok() => {
+                    return Ok(Waited::Lead(Lead::given()));
+                }
                 state @ (WAITING | LED) => {
                     self.sleeper_count.fetch_add(1, Ordering::SeqCst);
                     self.state.wait(state);
@@ -261,6 +273,7 @@ mod tests {
         assert!(GroupCell::renew(&mut cell));
         assert!(cell.outcome().is_none());
         cell.offer_lead();
-        assert_eq!(cell.wait().unwrap(), None);
+        let Ok(Waited::Lead(lead)) = cell.wait() else { panic!("the lead was offered") };
+        lead.end();
     }
 }

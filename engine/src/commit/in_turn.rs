@@ -7,9 +7,9 @@ use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
-use crate::commit::patience::{Patience, Role};
+use crate::commit::patience::{Patience, Staged};
 use crate::commit::staging::Staging;
-use crate::commit::turns::{Base, Premise, Slot, Ticket, slot_of};
+use crate::commit::turns::{Base, LinePlace, Premise, Slot, slot_of};
 use crate::commit::wakes::{Place, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
@@ -19,13 +19,13 @@ use crate::sync::{RankedGuard, lock};
 /// owner runs no waker: one that writes to the same key would wait for it.
 pub(crate) struct Turn<'a, S: Storage> {
     committer: &'a Committer<S>,
-    ticket: Ticket,
+    place: LinePlace,
     is_over: bool,
 }
 
 impl<S: Storage> Turn<'_, S> {
-    pub fn ticket(&self) -> &Ticket {
-        &self.ticket
+    pub fn place(&self) -> &LinePlace {
+        &self.place
     }
 
     /// Its owner has staged something, which ended it, and may have to lead: no waker may run here.
@@ -41,7 +41,7 @@ impl<S: Storage> Drop for Turn<'_, S> {
         }
         let mut wakes = Wakes::default();
         let mut staging = lock(&self.committer.staging);
-        staging.turns.leave(&self.ticket);
+        staging.turns.leave(&self.place);
         self.committer.wake_turns(&mut staging, &mut wakes);
     }
 }
@@ -59,7 +59,7 @@ impl<S: Storage> Committer<S> {
     ) -> Result<bool> {
         let turns = &staging.turns;
         if !turns.queues.is_empty()
-            && frames.iter().any(|frame| turns.is_taken(slot_of(frame.key), premise.ticket))
+            && frames.iter().any(|frame| turns.is_taken(slot_of(frame.key), premise.place))
         {
             self.wake_later(staging, patience);
             return Ok(false);
@@ -107,9 +107,9 @@ impl<S: Storage> Committer<S> {
         frames: &mut [Frame<'_>],
         options: WriteOptions,
         patience: Patience<'_>,
-    ) -> Result<(u64, Role)> {
+    ) -> Result<Staged> {
         let turn = self.take_turn(frames.iter().map(|frame| frame.key), std::iter::empty())?;
-        let premise = Premise { ticket: Some(turn.ticket()), ..Premise::default() };
+        let premise = Premise { place: Some(turn.place()), ..Premise::default() };
         let mut wakes = Wakes::new(Place::LogThread);
         let staged = self.stage(frames, options, patience, premise, &mut wakes);
         self.hand_on(&mut wakes);
@@ -127,15 +127,15 @@ impl<S: Storage> Committer<S> {
         patched: impl Iterator<Item = &'k [u8]>,
     ) -> Result<Turn<'_, S>> {
         let (slots, patched) = (keys.map(slot_of).collect(), patched.map(slot_of).collect());
-        let ticket = {
+        let place = {
             let mut staging = lock(&self.staging);
             let lsn = staging.next_lsn - 1;
             staging.turns.begin_notes(lsn);
             staging.turns.enter(slots, patched)
         };
         // Declared before the guard: on each way out the lock is let go before the turn ends.
-        let turn = Turn { committer: self, ticket, is_over: false };
-        let ticket = &turn.ticket;
+        let turn = Turn { committer: self, place, is_over: false };
+        let place = &turn.place;
         let mut staging = lock(&self.staging);
         // Counted before it is asked what is applied: a leader does it the other way round.
         self.waiting.count.fetch_add(1, Ordering::SeqCst);
@@ -143,8 +143,8 @@ impl<S: Storage> Committer<S> {
             if let Err(error) = self.health.check() {
                 break Err(error);
             }
-            let is_pending = ticket.patched.iter().any(|slot| self.is_pending(&staging, *slot));
-            if !is_pending && staging.turns.is_first(ticket) {
+            let is_pending = place.patched.iter().any(|slot| self.is_pending(&staging, *slot));
+            if !is_pending && staging.turns.is_first(place) {
                 break Ok(());
             }
             staging = self.wait_turn(staging, is_pending);
@@ -161,11 +161,10 @@ impl<S: Storage> Committer<S> {
         mut staging: RankedGuard<'a, Staging>,
         is_pending: bool,
     ) -> RankedGuard<'a, Staging> {
-        if is_pending && !staging.leader {
-            staging.leader = true;
+        if is_pending && let Some(lead) = staging.take_lead() {
             drop(staging);
             let mut wakes = Wakes::new(Place::LogThread);
-            self.lead(Stint::Turn, &mut wakes);
+            self.lead(lead, Stint::Turn, &mut wakes);
             self.hand_on(&mut wakes);
             return lock(&self.staging);
         }
@@ -183,7 +182,7 @@ impl<S: Storage> Committer<S> {
     fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let (Patience::Task(_), Some(group)) = (patience, &mut staging.open) {
             group.is_awaited = true;
-            if !staging.leader {
+            if !staging.is_led() {
                 self.wake_log_thread(staging);
             }
         }
@@ -209,18 +208,18 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Notes what was just staged, and ends the turn of `ticket`.
+    /// Notes what was just staged, and ends the turn of `place`.
     pub fn note_staged(
         &self,
         staging: &mut Staging,
         frames: &[Frame<'_>],
-        ticket: Option<&Ticket>,
+        place: Option<&LinePlace>,
         wakes: &mut Wakes,
     ) {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
-        if let Some(ticket) = ticket {
-            staging.turns.leave(ticket);
+        if let Some(place) = place {
+            staging.turns.leave(place);
             self.wake_turns(staging, wakes);
         }
     }

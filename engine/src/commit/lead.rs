@@ -21,7 +21,8 @@ use uarr_uring::{GroupDone, Storage};
 use crate::commit::cell::GroupFacts;
 use crate::commit::committer::Committer;
 use crate::commit::flight::{InFlight, Leading, State};
-use crate::commit::staging::Staging;
+use crate::commit::leadership::Lead;
+use crate::commit::staging::{Awaited, Staging};
 use crate::commit::wakes::{Place, Wakes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
@@ -38,11 +39,11 @@ pub(crate) enum Stint {
     Backlog,
 }
 
-/// The lead of a thread. Dropped by a panic, it fails what is in flight: the members must not wait
+/// Dropped by a panic of the leader, it fails what is in flight: the members must not wait
 /// without end.
-struct Lead<'a, S: Storage>(&'a Committer<S>);
+struct Abandoned<'a, S: Storage>(&'a Committer<S>);
 
-impl<S: Storage> Drop for Lead<'_, S> {
+impl<S: Storage> Drop for Abandoned<'_, S> {
     fn drop(&mut self) {
         let committer = self.0;
         let cause = Error::new(ErrorKind::Io, "a group commit was abandoned by a panic");
@@ -64,9 +65,10 @@ impl<S: Storage> Drop for Lead<'_, S> {
 
 impl<S: Storage> Committer<S> {
     /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.
-    /// The caller has set `leader`, and passes on `wakes` afterwards.
-    pub fn lead(&self, stint: Stint, wakes: &mut Wakes) {
-        let lead = Lead(self);
+    /// The caller passes on `wakes` afterwards.
+    pub fn lead(&self, lead: Lead, stint: Stint, wakes: &mut Wakes) {
+        let abandoned = Abandoned(self);
+        lead.end();
         let (mut takes_oldest, mut takes_more) = (true, true);
         loop {
             let mut leading = lock(&self.leading);
@@ -98,7 +100,7 @@ impl<S: Storage> Committer<S> {
                 break;
             }
         }
-        std::mem::forget(lead);
+        std::mem::forget(abandoned);
         self.wake_background();
     }
 
@@ -112,7 +114,7 @@ impl<S: Storage> Committer<S> {
         let is_log_thread = stint == Stint::Backlog;
         {
             let mut staging = lock(&self.staging);
-            staging.leader = false;
+            staging.return_lead();
             if is_log_thread {
                 self.leave_log(&mut staging);
             }
@@ -121,18 +123,15 @@ impl<S: Storage> Committer<S> {
         wakes.run();
         let mut staging = lock(&self.staging);
         staging.log_thread_is_out &= !is_log_thread;
-        !std::mem::replace(&mut staging.leader, true)
+        staging.take_lead().map(Lead::end).is_some()
     }
 
     /// The log thread is about to run wakers, which may wait for a thread that waits for its group:
     /// that one leads.
     pub fn leave_log(&self, staging: &mut Staging) {
         staging.log_thread_is_out = true;
-        if !staging.leader
-            && let Some((_, group)) = staging.awaited()
-        {
-            group.cell.offer_lead();
-            staging.leader = true;
+        if !staging.is_led() {
+            staging.offer_lead(Awaited::Any);
         }
     }
 
@@ -206,13 +205,11 @@ impl<S: Storage> Committer<S> {
         // Where there is none, or it runs a waker, which may wait for a group behind them, the
         // first thread that waits writes what is before it.
         let has_log_thread = self.options.background && !staging.log_thread_is_out;
-        match staging.awaited().filter(|(is_oldest, _)| *is_oldest || !has_log_thread) {
-            Some((_, group)) => group.cell.offer_lead(),
-            None => {
-                staging.leader = false;
-                if staging.has_work() {
-                    self.wake_log_thread(staging);
-                }
+        let which = if has_log_thread { Awaited::Oldest } else { Awaited::Any };
+        if !staging.offer_lead(which) {
+            staging.return_lead();
+            if staging.has_work() {
+                self.wake_log_thread(staging);
             }
         }
         self.wake_waiters(staging);

@@ -35,21 +35,21 @@ impl<S: Storage> Committer<S> {
             let due = *deadline.get_or_insert_with(|| now.saturating_add(interval));
             let is_urgent = self.has_urgent_group(&staging);
             // A thread that leads already goes on to the next group, or wakes this one for it.
-            if !staging.leader && (is_urgent || (staging.has_work() && now >= due)) {
+            let is_due = is_urgent || (staging.has_work() && now >= due);
+            if is_due && let Some(lead) = staging.take_lead() {
                 // Full groups are older than the open one: its time runs out with theirs.
                 if !is_urgent && staging.sealed.is_empty() {
                     deadline = None;
                 }
-                staging.leader = true;
                 drop(staging);
                 // A failure poisons the database: writers and `sync` report it.
-                self.lead(Stint::Backlog, &mut wakes);
+                self.lead(lead, Stint::Backlog, &mut wakes);
                 staging = lock(&self.staging);
                 wakes.hand_to(&mut staging.due_wakes);
                 continue;
             }
             staging.log_thread_rests = true;
-            staging = if staging.has_work() && !staging.leader {
+            staging = if staging.has_work() && !staging.is_led() {
                 crate::sync::wait_for(&self.log_work, staging, due - now)
             } else {
                 deadline = None;

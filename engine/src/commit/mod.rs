@@ -7,6 +7,7 @@ pub(crate) mod committer;
 pub(crate) mod flight;
 pub(crate) mod in_turn;
 pub(crate) mod lead;
+pub(crate) mod leadership;
 pub(crate) mod log_thread;
 pub(crate) mod patched;
 pub(crate) mod patience;

@@ -15,9 +15,7 @@
 //! The log gets a put in place of a patch that is no shorter than its result, or that builds upon
 //! an earlier change of the same batch.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::task::Poll;
 
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::patch::PatchHeader;
@@ -26,10 +24,10 @@ use uarr_uring::Storage;
 use zerocopy::IntoBytes;
 
 use crate::commit::committer::Committer;
-use crate::commit::patience::{Patience, Role};
+use crate::commit::patience::{Attempt, NotYet, Patience};
 use crate::commit::receipt::Commit;
-use crate::commit::turns::{Base, Premise, Ticket};
-use crate::commit::wakes::{OwnWaker, Place, Wakes};
+use crate::commit::turns::{Base, LinePlace, Premise};
+use crate::commit::wakes::{Place, Wakes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyKind, int_key};
 use crate::limits::{BATCH_BYTES_MAX, check_value};
@@ -90,7 +88,7 @@ impl<S: Storage> Committer<S> {
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
         let mut wakes = Wakes::new(Place::LogThread);
-        if let Some(staged) = self.stage_patched(changes, options, patience, None, &mut wakes)? {
+        if let Ok(staged) = self.stage_patched(changes, options, patience, None, &mut wakes)? {
             return self.finish(begun_ns, staged, wakes);
         }
         wakes.run();
@@ -98,8 +96,8 @@ impl<S: Storage> Committer<S> {
         let keys = changes.iter().map(|change| change.key);
         let turn = self.take_turn(keys, patched.map(|change| change.key))?;
         let mut held = Wakes::new(Place::LogThread);
-        let ticket = Some(turn.ticket());
-        let staged = self.stage_patched(changes, options, patience, ticket, &mut held);
+        let place = Some(turn.place());
+        let staged = self.stage_patched(changes, options, patience, place, &mut held);
         self.hand_on(&mut held);
         let staged = staged?.expect("with a turn the newest versions stay the newest");
         turn.end();
@@ -115,44 +113,38 @@ impl<S: Storage> Committer<S> {
         if !self.options.background {
             return self.write_patched(changes, options);
         }
-        let begun_ns = self.commit_clock(options);
-        let place = Cell::new(0);
-        let staged = std::future::poll_fn(move |context| {
-            let own = OwnWaker::of(context.waker(), &place);
-            let mut wakes = Wakes::default();
-            let patience = Patience::Task(&own);
-            match self.stage_patched(changes, options, patience, None, &mut wakes).transpose() {
-                None => Poll::Pending,
-                Some(staged) => Poll::Ready(staged),
-            }
-        });
-        let staged = staged.await?;
-        self.finish_async(begun_ns, staged).await
+        self.commit_as_task(options, |patience, wakes| {
+            self.stage_patched(changes, options, patience, None, wakes)
+        })
+        .await
     }
 
     /// Stages `changes`, or says what is wrong with them, if they were seen against the newest
-    /// versions. Else `None`, and a task is woken when it is time to try again.
+    /// versions.
     fn stage_patched(
         &self,
         changes: &[Change<'_>],
         options: WriteOptions,
         patience: Patience<'_>,
-        ticket: Option<&Ticket>,
+        place: Option<&LinePlace>,
         wakes: &mut Wakes,
-    ) -> Result<Option<(u64, Role)>> {
+    ) -> Result<Attempt> {
         let mut bases = Vec::new();
         let error = match self.logged(changes, &mut bases) {
             Ok(logged) => {
                 let pairs = changes.iter().zip(&logged);
                 let mut frames: Vec<_> = pairs.map(|(change, to)| to.frame(change)).collect();
-                let premise = Premise { ticket, bases: &bases };
+                let premise = Premise { place, bases: &bases };
                 return self.stage(&mut frames, options, patience, premise, wakes);
             }
             Err(error) => error,
         };
         let mut staging = lock(&self.staging);
         self.health.check()?;
-        if self.are_newest(&mut staging, &bases, patience, wakes)? { Err(error) } else { Ok(None) }
+        match self.are_newest(&mut staging, &bases, patience, wakes)? {
+            true => Err(error),
+            false => Ok(Err(NotYet::OutOfTurn)),
+        }
     }
 
     /// What each of `changes` becomes in the log. The versions they build upon go to `bases`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::commit::cell::GroupCell;
+use crate::commit::leadership::Lead;
 use crate::commit::wakes::OwnWaker;
 
 /// What a caller does after its frames were staged.
@@ -11,7 +12,7 @@ pub(crate) enum Role {
     Done,
     /// Write the oldest groups, then wait for the own one. Between the two no user code may run:
     /// others wait for the leader.
-    Leader(Arc<GroupCell>),
+    Leader(Arc<GroupCell>, Lead),
     /// Wait: another thread writes the group.
     Member(Arc<GroupCell>),
 }
@@ -26,3 +27,23 @@ pub(crate) enum Patience<'a> {
     /// It blocks for room only; full groups are the log thread's.
     Ahead,
 }
+
+/// A write that was staged.
+pub(crate) struct Staged {
+    /// LSN of its last record.
+    pub lsn: u64,
+    /// What its caller does next.
+    pub role: Role,
+}
+
+/// Why nothing was staged. A task is woken when it is time to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotYet {
+    /// Another writer comes before this one, or what it builds upon is not the newest any more.
+    OutOfTurn,
+    /// All buffers are full.
+    NoRoom,
+}
+
+/// What came of an attempt to stage.
+pub(crate) type Attempt = Result<Staged, NotYet>;

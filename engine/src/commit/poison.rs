@@ -37,7 +37,7 @@ impl<S: Storage> Committer<S> {
     /// Has every sleeper look at the state again.
     fn stop_writers(&self, staging: &mut Staging) {
         let mut wakes = Wakes::default();
-        if !staging.leader && staging.in_flight_count == 0 {
+        if !staging.is_led() && staging.in_flight_count == 0 {
             self.fail_staged(staging, &mut wakes);
         }
         wakes.take_all(&mut staging.room_wakers);

@@ -4,19 +4,18 @@ use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
 use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
-use crate::commit::patience::{Patience, Role};
+use crate::commit::patience::{Attempt, Patience, Role, Staged};
 use crate::commit::poison::Fuse;
 use crate::commit::staging::Staging;
-use crate::commit::turns::{Premise, Ticket};
+use crate::commit::turns::{LinePlace, Premise};
 use crate::commit::wakes::Wakes;
 use crate::error::Result;
 use crate::options::WriteOptions;
 use crate::sync::RankedGuard;
 
 impl<S: Storage> Committer<S> {
-    /// Gives `frames` their LSNs and addresses and puts them into a group. `None`: nothing was
-    /// done, because `premise` does not hold or, for a task, because there is no room; the task
-    /// will be woken.
+    /// Gives `frames` their LSNs and addresses and puts them into a group, unless `premise` does
+    /// not hold or, for a task, there is no room.
     pub fn stage(
         &self,
         frames: &mut [Frame<'_>],
@@ -24,15 +23,16 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         premise: Premise<'_>,
         wakes: &mut Wakes,
-    ) -> Result<Option<(u64, Role)>> {
+    ) -> Result<Attempt> {
         assert!(!frames.is_empty());
-        let Some(staging) = self.staging_with_room(frames, patience, premise, wakes)? else {
-            return Ok(None);
+        let staging = match self.staging_with_room(frames, patience, premise, wakes)? {
+            Ok(staging) => staging,
+            Err(not_yet) => return Ok(Err(not_yet)),
         };
         let fuse = Fuse::new(self, "the staging of a write");
-        let staged = self.stage_in(staging, frames, options, patience, premise.ticket, wakes);
+        let staged = self.stage_in(staging, frames, options, patience, premise.place, wakes);
         fuse.defuse();
-        staged.map(Some)
+        Ok(Ok(staged))
     }
 
     /// As `stage`, where there is room.
@@ -42,9 +42,9 @@ impl<S: Storage> Committer<S> {
         frames: &mut [Frame<'_>],
         options: WriteOptions,
         patience: Patience<'_>,
-        ticket: Option<&Ticket>,
+        place: Option<&LinePlace>,
         wakes: &mut Wakes,
-    ) -> Result<(u64, Role)> {
+    ) -> Staged {
         let memory_first = self.options.durability.memory_first();
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
@@ -69,7 +69,7 @@ impl<S: Storage> Committer<S> {
         }
         group.commit_count += 1;
         let is_first = group.commit_count == 1;
-        self.note_staged(&mut staging, frames, ticket, wakes);
+        self.note_staged(&mut staging, frames, place, wakes);
 
         if self.records.space.needs_prefault(staging.tail) && !self.keeper.is_raised() {
             self.keeper.raise();
@@ -81,10 +81,10 @@ impl<S: Storage> Committer<S> {
                 self.wake_log_thread(&mut staging);
             }
             if !options.durable {
-                return Ok((lsn, Role::Done));
+                return Staged { lsn, role: Role::Done };
             }
         }
-        Ok((lsn, self.join(&mut staging, patience)))
+        Staged { lsn, role: self.join(&mut staging, patience) }
     }
 
     /// Makes the caller a member of the open group, and its leader if it can be and no thread
@@ -95,7 +95,7 @@ impl<S: Storage> Committer<S> {
         group.is_awaited |= !matches!(patience, Patience::Ahead);
         match patience {
             Patience::Task(_) => {
-                if !staging.leader {
+                if !staging.is_led() {
                     self.wake_log_thread(staging);
                 }
                 return Role::Member(cell);
@@ -103,11 +103,10 @@ impl<S: Storage> Committer<S> {
             Patience::Ahead => return Role::Member(cell),
             Patience::Thread => group.thread_count += 1,
         }
-        if staging.leader {
-            return Role::Member(cell);
+        match staging.take_lead() {
+            Some(lead) => Role::Leader(cell, lead),
+            None => Role::Member(cell),
         }
-        staging.leader = true;
-        Role::Leader(cell)
     }
 
     /// The log thread looks for work when it is awake; only a sleeping one costs a system call.

@@ -7,6 +7,7 @@ use std::task::Waker;
 use uarr_uring::AlignedBuffer;
 
 use crate::commit::cell::GroupCell;
+use crate::commit::leadership::Lead;
 use crate::commit::turns::Turns;
 use crate::log::builder::GroupBuilder;
 
@@ -25,6 +26,14 @@ pub(crate) struct StagedGroup {
     pub is_awaited: bool,
 }
 
+/// Groups that a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The oldest one.
+    Oldest,
+    Any,
+}
+
 /// What all writers share before their group is submitted.
 pub(crate) struct Staging {
     pub open: Option<StagedGroup>,
@@ -37,8 +46,8 @@ pub(crate) struct Staging {
     pub tail: u64,
     /// Every group up to this LSN was written or has failed.
     pub settled_lsn: u64,
-    /// A thread is writing a group, or has been asked to.
-    pub leader: bool,
+    /// A thread has the lead, or has been offered it.
+    is_led: bool,
     /// Groups that a leader took and that are not settled.
     pub in_flight_count: usize,
     pub settled_waiters: usize,
@@ -65,7 +74,7 @@ impl Staging {
             next_lsn,
             tail,
             settled_lsn: next_lsn - 1,
-            leader: false,
+            is_led: false,
             in_flight_count: 0,
             settled_waiters: 0,
             buffer_waiters: 0,
@@ -75,6 +84,32 @@ impl Staging {
             log_thread_is_out: false,
             turns: Turns::default(),
         }
+    }
+
+    /// Whether a thread has the lead, or has been offered it.
+    pub fn is_led(&self) -> bool {
+        self.is_led
+    }
+
+    /// The lead, if no thread has it.
+    pub fn take_lead(&mut self) -> Option<Lead> {
+        (!std::mem::replace(&mut self.is_led, true)).then(Lead::given)
+    }
+
+    /// Takes the lead back: no thread has it now.
+    pub fn return_lead(&mut self) {
+        assert!(self.is_led, "only a lead that was taken is returned");
+        self.is_led = false;
+    }
+
+    /// Asks a thread that waits for a group of `which` to lead, if there is one; it then has the
+    /// lead. Returns whether there was one.
+    pub fn offer_lead(&mut self, which: Awaited) -> bool {
+        let awaited = self.awaited().filter(|(is_oldest, _)| *is_oldest || which == Awaited::Any);
+        let Some((_, group)) = awaited else { return false };
+        group.cell.offer_lead();
+        self.is_led = true;
+        true
     }
 
     pub fn has_work(&self) -> bool {
@@ -93,7 +128,7 @@ impl Staging {
     }
 
     /// The first group that a thread waits for, and whether it is the oldest of all.
-    pub fn awaited(&self) -> Option<(bool, &StagedGroup)> {
+    fn awaited(&self) -> Option<(bool, &StagedGroup)> {
         let groups = self.sealed.iter().chain(&self.open).enumerate();
         let mut awaited = groups.filter(|(_, group)| group.thread_count > 0);
         awaited.next().map(|(index, group)| (index == 0, group))

@@ -1,26 +1,25 @@
-//! Whose turn it is to change a key.
+//! The order of writers that change the same key.
 //!
 //! A patch builds upon the newest version of its key, which must be in the data file before the
-//! patch is staged. Where it is not there yet, the patch waits, and writers that want to change
-//! the same key wait behind it: first come, first served, so that none waits for more than what was
-//! staged and for writers that had come before.
+//! patch is staged. Where it is not there yet, the patch waits, and later writers of the same key
+//! wait behind it: first come, first served, so a writer waits for no more than what was staged and
+//! who came before.
 //!
 //! A hash alone distinguishes keys. Two keys that share a slot wait for each other, which costs
 //! time and never correctness.
 //!
 //! ```text
 //! last_staged   slot -> LSN of the last record staged for its keys   from the first patch on
-//! queues        slot -> tickets of writers that wait, oldest first   empty as a rule
+//! queues        slot -> numbers of the places in line, oldest first  empty as a rule
 //! ```
-//! Invariants: only the owner of the oldest ticket of each of its slots stages a record, or any
-//! writer where these have no tickets. The owner waits for the device only for records that were
-//! staged before it drew its ticket; since writers draw tickets for all slots at once and get their
-//! turns in that order, there is no circle. Databases that are never patched pay one comparison a
-//! write.
+//! Invariants: a record is staged only by the owner of the oldest place in line of each of its
+//! slots, or where these have no line. A writer holds its place over no wait for the device but
+//! that for records staged before it took the place; since it takes one for all slots at once, and
+//! places are served in their order, there is no circle. Databases that are never patched pay one
+//! comparison a write.
 //!
-//! Tasks draw no tickets: a task that its executor does not poll would hold up all writers of the
-//! key. They look again whenever something was applied or a turn has ended, and so come behind the
-//! threads that wait.
+//! Tasks take no places: one that is never polled again would hold up all others. They look again
+//! whenever something was applied or a turn has ended, and so come behind the threads that wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Condvar;
@@ -40,9 +39,9 @@ pub(crate) fn slot_of(key: &[u8]) -> Slot {
     (crc32c(&[key]) >> (u32::BITS - SLOT_BITS)) as Slot
 }
 
-/// A place in the queues of some keys.
+/// A place in line: in the queues of some keys.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct LinePlace {
     number: u64,
     slots: BTreeSet<Slot>,
     /// Those of them whose newest version must be in the data file.
@@ -78,20 +77,20 @@ impl Turns {
         self.last_staged.as_ref().map_or(u64::MAX, |last| last[usize::from(slot)])
     }
 
-    /// Puts a writer at the end of the queues of `slots`.
-    pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> Ticket {
+    /// Puts someone at the end of the queues of `slots`.
+    pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> LinePlace {
         assert!(patched.is_subset(&slots));
         let number = self.next_number;
         self.next_number += 1;
         slots.iter().for_each(|slot| self.queues.entry(*slot).or_default().push_back(number));
-        Ticket { number, slots, patched }
+        LinePlace { number, slots, patched }
     }
 
-    /// Takes `ticket` out of the queues. Leaving twice does nothing.
-    pub fn leave(&mut self, ticket: &Ticket) {
-        for slot in &ticket.slots {
+    /// Takes `place` out of the queues. Leaving twice does nothing.
+    pub fn leave(&mut self, place: &LinePlace) {
+        for slot in &place.slots {
             if let Some(queue) = self.queues.get_mut(slot) {
-                queue.retain(|number| *number != ticket.number);
+                queue.retain(|number| *number != place.number);
                 if queue.is_empty() {
                     self.queues.remove(slot);
                 }
@@ -99,16 +98,16 @@ impl Turns {
         }
     }
 
-    /// Whether a writer came before the owner of `ticket`, or before one without, for a key of
+    /// Whether someone came before the owner of `place`, or before someone without, for a key of
     /// `slot`.
-    pub fn is_taken(&self, slot: Slot, ticket: Option<&Ticket>) -> bool {
-        let number = ticket.map_or(u64::MAX, |ticket| ticket.number);
+    pub fn is_taken(&self, slot: Slot, place: Option<&LinePlace>) -> bool {
+        let number = place.map_or(u64::MAX, |place| place.number);
         let first = self.queues.get(&slot).and_then(|queue| queue.front());
         first.is_some_and(|first| *first < number)
     }
 
-    pub fn is_first(&self, ticket: &Ticket) -> bool {
-        !ticket.slots.iter().any(|slot| self.is_taken(*slot, Some(ticket)))
+    pub fn is_first(&self, place: &LinePlace) -> bool {
+        !place.slots.iter().any(|slot| self.is_taken(*slot, Some(place)))
     }
 }
 
@@ -148,7 +147,7 @@ pub(crate) struct Base<'a> {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Premise<'a> {
     /// The writer's place in the queues, if it had to wait.
-    pub ticket: Option<&'a Ticket>,
+    pub place: Option<&'a LinePlace>,
     /// Versions that must still be the newest.
     pub bases: &'a [Base<'a>],
 }
@@ -170,7 +169,7 @@ mod tests {
         let b = turns.enter(slots(&[2, 3]), slots(&[]));
         let c = turns.enter(slots(&[3]), slots(&[3]));
         assert!(turns.is_first(&a) && !turns.is_first(&b) && !turns.is_first(&c));
-        assert!(turns.is_taken(3, None), "who has no ticket comes last");
+        assert!(turns.is_taken(3, None), "who has no place comes last");
         assert!(!turns.is_taken(4, None));
         turns.leave(&b);
         assert!(turns.is_first(&c));

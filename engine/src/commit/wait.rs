@@ -9,16 +9,17 @@ use std::task::Poll;
 use uarr_layout::frame::Frame;
 use uarr_uring::Storage;
 
-use crate::commit::cell::{GroupCell, GroupFacts, Settled};
+use crate::commit::cell::{GroupCell, GroupFacts, Settled, Waited};
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
-use crate::commit::patience::{Patience, Role};
+use crate::commit::patience::{Attempt, NotYet, Patience, Role, Staged};
 use crate::commit::receipt::Commit;
+use crate::commit::staging::Staging;
 use crate::commit::turns::Premise;
 use crate::commit::wakes::{OwnWaker, Place, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
-use crate::sync::lock;
+use crate::sync::{RankedGuard, lock};
 
 impl<S: Storage> Committer<S> {
     /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply
@@ -36,8 +37,9 @@ impl<S: Storage> Committer<S> {
         let patience = Patience::Thread;
         let mut wakes = Wakes::new(Place::LogThread);
         let staged = match self.stage(frames, options, patience, Premise::default(), &mut wakes)? {
-            Some(staged) => staged,
-            None => {
+            Ok(staged) => staged,
+            Err(not_yet) => {
+                assert_eq!(not_yet, NotYet::OutOfTurn, "a thread waits for room");
                 wakes.run();
                 self.stage_in_turn(frames, options, patience)?
             }
@@ -50,13 +52,13 @@ impl<S: Storage> Committer<S> {
     pub fn finish(
         &self,
         begun_ns: u64,
-        (lsn, role): (u64, Role),
+        Staged { lsn, role }: Staged,
         mut wakes: Wakes,
     ) -> Result<Commit> {
         let cell = match role {
             Role::Done => return Ok(Commit::in_memory(lsn)),
-            Role::Leader(cell) => {
-                self.lead(Stint::Turn, &mut wakes);
+            Role::Leader(cell, lead) => {
+                self.lead(lead, Stint::Turn, &mut wakes);
                 cell
             }
             Role::Member(cell) => cell,
@@ -65,11 +67,13 @@ impl<S: Storage> Committer<S> {
             if cell.outcome().is_none() {
                 self.hand_on(&mut wakes);
             }
-            if let Some(facts) = cell.wait()? {
-                wakes.run();
-                return Ok(self.receipt(lsn, begun_ns, facts));
+            match cell.wait()? {
+                Waited::Settled(facts) => {
+                    wakes.run();
+                    return Ok(self.receipt(lsn, begun_ns, facts));
+                }
+                Waited::Lead(lead) => self.lead(lead, Stint::Turn, &mut wakes),
             }
-            self.lead(Stint::Turn, &mut wakes);
         }
     }
 
@@ -85,27 +89,35 @@ impl<S: Storage> Committer<S> {
             // There is no log thread to lead.
             return self.write(frames, options);
         }
+        self.commit_as_task(options, |patience, wakes| {
+            self.stage(frames, options, patience, Premise::default(), wakes)
+        })
+        .await
+    }
+
+    /// Calls `attempt` whenever the task is woken, until it has staged something, and waits for
+    /// its group.
+    pub async fn commit_as_task(
+        &self,
+        options: WriteOptions,
+        mut attempt: impl FnMut(Patience<'_>, &mut Wakes) -> Result<Attempt>,
+    ) -> Result<Commit> {
         let begun_ns = self.commit_clock(options);
         let place = Cell::new(0);
         let staged = std::future::poll_fn(move |context| {
             let own = OwnWaker::of(context.waker(), &place);
             let mut wakes = Wakes::default();
-            let (patience, premise) = (Patience::Task(&own), Premise::default());
-            match self.stage(frames, options, patience, premise, &mut wakes).transpose() {
-                None => Poll::Pending,
-                Some(staged) => Poll::Ready(staged),
+            match attempt(Patience::Task(&own), &mut wakes) {
+                Ok(Ok(staged)) => Poll::Ready(Ok(staged)),
+                Ok(Err(_)) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
             }
         });
-        let staged = staged.await?;
-        self.finish_async(begun_ns, staged).await
-    }
-
-    /// As `finish`, for tasks.
-    pub async fn finish_async(&self, begun_ns: u64, staged: (u64, Role)) -> Result<Commit> {
-        match staged {
-            (lsn, Role::Done) => Ok(Commit::in_memory(lsn)),
-            (_, Role::Leader(..)) => unreachable!("tasks do not lead"),
-            (lsn, Role::Member(cell)) => {
+        let Staged { lsn, role } = staged.await?;
+        match role {
+            Role::Done => Ok(Commit::in_memory(lsn)),
+            Role::Leader(..) => unreachable!("tasks do not lead"),
+            Role::Member(cell) => {
                 let facts = Settled::new(cell).await?;
                 Ok(self.receipt(lsn, begun_ns, facts))
             }
@@ -123,11 +135,11 @@ impl<S: Storage> Committer<S> {
         let mut wakes = Wakes::default();
         let staged = self.stage(frames, options, patience, Premise::default(), &mut wakes)?;
         wakes.run();
-        let (_, role) = match staged {
-            Some(staged) => staged,
-            None => self.stage_in_turn(frames, options, patience)?,
+        let staged = match staged {
+            Ok(staged) => staged,
+            Err(_) => self.stage_in_turn(frames, options, patience)?,
         };
-        if let Role::Member(cell) = role
+        if let Role::Member(cell) = staged.role
             && cells.back().is_none_or(|last| !Arc::ptr_eq(last, &cell))
         {
             cells.push_back(cell);
@@ -177,36 +189,43 @@ impl<S: Storage> Committer<S> {
             if staging.settled_lsn >= target {
                 return Ok(());
             }
-            if staging.leader {
-                staging.settled_waiters += 1;
-                staging = crate::sync::wait(&self.settled, staging);
-                staging.settled_waiters -= 1;
-                continue;
-            }
             let is_somewhere = staging.has_work() || staging.in_flight_count > 0;
             assert!(is_somewhere, "unsettled records are in a staged group or in flight");
-            staging.leader = true;
+            let Some(lead) = staging.take_lead() else {
+                staging = self.wait_settled(staging);
+                continue;
+            };
             drop(staging);
-            self.lead(Stint::Turn, wakes);
+            self.lead(lead, Stint::Turn, wakes);
             self.pass(wakes);
             staging = lock(&self.staging);
         }
     }
 
-    /// Writes the oldest staged group, if there is one and no thread leads.
+    /// Writes the oldest staged group, if there is one, or waits while another thread does.
     pub fn write_oldest(&self, stint: Stint, wakes: &mut Wakes) -> Result<()> {
         let mut staging = lock(&self.staging);
-        if staging.leader {
+        if staging.is_led() {
             // The leader does not stop before the group is written.
-            staging.settled_waiters += 1;
-            staging = crate::sync::wait(&self.settled, staging);
-            staging.settled_waiters -= 1;
-        } else if staging.has_work() || staging.in_flight_count > 0 {
-            staging.leader = true;
+            drop(self.wait_settled(staging));
+        } else if (staging.has_work() || staging.in_flight_count > 0)
+            && let Some(lead) = staging.take_lead()
+        {
             drop(staging);
-            self.lead(stint, wakes);
+            self.lead(lead, stint, wakes);
             self.pass(wakes);
         }
         self.health.poison().map_or(Ok(()), Err)
+    }
+
+    /// Waits until a group was settled.
+    fn wait_settled<'a>(
+        &'a self,
+        mut staging: RankedGuard<'a, Staging>,
+    ) -> RankedGuard<'a, Staging> {
+        staging.settled_waiters += 1;
+        staging = crate::sync::wait(&self.settled, staging);
+        staging.settled_waiters -= 1;
+        staging
     }
 }

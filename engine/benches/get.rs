@@ -4,6 +4,7 @@
 //! them, then read in random order. Every read looks at all bytes of its value, so the cache misses
 //! of the value are paid inside the measurement. `UARR_BENCH_RECORDS` changes the number of
 //! records. Keep a baseline with `-- --save-baseline NAME` and compare with `-- --baseline NAME`.
+#![expect(clippy::disallowed_methods, reason = "the environment chooses how many")]
 
 use std::hint::black_box;
 use std::time::Duration;

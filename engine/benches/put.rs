@@ -3,6 +3,7 @@
 //! Records with random keys and values of 128 bytes go into an empty memory-first database, one by
 //! one and in batches of 1000, beside a BTreeMap that gets the same bytes. Durable writes are
 //! measured by `uarr-bench`, because they are the device's time.
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -6,6 +6,7 @@
 //! ```
 //! Files are read through the runtime's ring and stored through the engine's; both wait without
 //! blocking the thread. Reads from the engine are memory accesses and need no ring.
+#![expect(clippy::disallowed_methods, reason = "an example reads files")]
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

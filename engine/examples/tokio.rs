@@ -5,6 +5,7 @@
 //! ```
 //! Tasks that wait at the same time share a group commit, so they are durable at a rate that no
 //! thread that waits for one flush after the other can reach.
+#![expect(clippy::disallowed_methods, reason = "an example measures")]
 
 use std::error::Error;
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! The verbs on a real directory.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::disallowed_methods, reason = "a test looks at the files from outside")]
 
 use std::time::Duration;
 

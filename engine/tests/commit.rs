@@ -1,5 +1,6 @@
 //! The commit path as its callers see it: threads, tasks, receipts, backpressure, failures.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::disallowed_methods, reason = "a test measures and waits")]
 
 use std::future::Future;
 use std::pin::pin;

@@ -7,6 +7,7 @@
 //! `UARR_SEED=<seed> cargo test -p uarr --test crash`. `UARR_SEEDS=<count>` and
 //! `UARR_SEED_FIRST=<seed>` choose others.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::disallowed_methods, reason = "the environment chooses the seeds")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

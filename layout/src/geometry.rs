@@ -30,7 +30,7 @@ const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(8));
 const _: () = assert!(PATCH_HEADER_BYTES.is_multiple_of(8));
 // A wide value starts on a cache line if its record does, and so may the first one of a chunk.
 const _: () = assert!(64 % RECORD_ALIGN_BYTES == 0 && CHUNK_HEADER_BYTES.is_multiple_of(64));
-const _: () = assert!(RECORD_ALIGN_BYTES.is_power_of_two() && RECORD_ALIGN_BYTES % 8 == 0);
+const _: () = assert!(RECORD_ALIGN_BYTES.is_power_of_two() && RECORD_ALIGN_BYTES.is_multiple_of(8));
 const _: () = assert!(RECORD_BYTES_MIN.is_multiple_of(RECORD_ALIGN_BYTES));
 const _: () = assert!(RECORD_BYTES_MIN <= RECORD_HEADER_BYTES as u64);
 const _: () = assert!(CHUNK_BYTES.start().is_multiple_of(PAGE_BYTES));

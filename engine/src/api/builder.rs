@@ -126,6 +126,7 @@ impl Builder {
     }
 
     /// Finds the directory, or makes it.
+    #[expect(clippy::disallowed_methods, reason = "before there is a storage")]
     pub(in crate::api) fn find_directory(&self) -> Result<()> {
         match check_directory(&self.path) {
             Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
@@ -140,6 +141,7 @@ impl Builder {
 
 /// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`:
 /// something else is. A file system that cannot answer is no missing directory.
+#[expect(clippy::disallowed_methods, reason = "before there is a storage")]
 pub(crate) fn check_directory(path: &Path) -> Result<()> {
     let shown = path.display();
     let refuse =

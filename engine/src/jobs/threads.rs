@@ -102,6 +102,7 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
 
 impl<S: Storage> Core<S> {
     /// Repeats `step`, resting on `signal` when there is nothing to do.
+    #[expect(clippy::disallowed_methods, reason = "background threads rest by the real clock")]
     pub fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
         while !self.committer.health.is_closing() {
             match step(self) {

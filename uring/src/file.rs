@@ -24,8 +24,8 @@ use crate::storage::StorageFile;
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
 pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
-/// Zeroes are written in pieces of this size where the file system cannot allocate.
-const ZERO_PIECE_BYTES: usize = 1 << 20;
+/// Zeroes are written in steps of this size where the file system cannot allocate.
+const ZERO_STEP_BYTES: usize = 1 << 20;
 
 /// An open file of a [`crate::System`]. Clones share the same open file.
 #[derive(Clone)]
@@ -153,11 +153,11 @@ impl SystemFile {
     /// before the end is taken to have its space already: files here grow only through `allocate`.
     fn append_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
         let mut cursor = self.len()?.max(offset);
-        let zeroes = AlignedBuffer::new(ZERO_PIECE_BYTES);
+        let zeroes = AlignedBuffer::new(ZERO_STEP_BYTES);
         while cursor < end {
-            let piece_len = (end - cursor).min(ZERO_PIECE_BYTES as u64) as usize;
-            self.write_all(&zeroes[..piece_len], cursor)?;
-            cursor += piece_len as u64;
+            let step_len = (end - cursor).min(ZERO_STEP_BYTES as u64) as usize;
+            self.write_all(&zeroes[..step_len], cursor)?;
+            cursor += step_len as u64;
         }
         Ok(())
     }
@@ -472,8 +472,8 @@ mod tests {
         file.write_at(b"abc", 0).unwrap();
         file.append_zeroes(0, 10).unwrap();
         assert_eq!(file.len().unwrap(), 10);
-        file.append_zeroes(5, (ZERO_PIECE_BYTES + 20) as u64).unwrap();
-        assert_eq!(file.len().unwrap(), (ZERO_PIECE_BYTES + 20) as u64);
+        file.append_zeroes(5, (ZERO_STEP_BYTES + 20) as u64).unwrap();
+        assert_eq!(file.len().unwrap(), (ZERO_STEP_BYTES + 20) as u64);
         let mut first = [9; 5];
         assert_eq!(file.read_at(&mut first, 0).unwrap(), 5);
         assert_eq!(&first, b"abc\0\0");

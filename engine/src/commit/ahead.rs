@@ -93,7 +93,7 @@ impl<S: Storage> Committer<S> {
         );
         let left = self
             .segments
-            .prepare_piece(&self.storage, in_time)
+            .prepare_step(&self.storage, in_time)
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
         Ok(Some((left, in_time)))
     }

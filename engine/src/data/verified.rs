@@ -5,40 +5,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uarr_layout::geometry::RECORD_BYTES_MIN;
 
-/// Bytes of the data file that one piece of [`Verified`] is about.
-const VERIFIED_PIECE_BYTES: u64 = 64 << 20;
+/// Bytes of the data file that one part of [`Verified`] is about.
+const VERIFIED_PART_BYTES: u64 = 64 << 20;
 
-/// One bit for each possible start of a record. A piece takes memory once one of its records was
+/// One bit for each possible start of a record. A part takes memory once one of its records was
 /// checked: the length of a file says nothing about how much of it is there.
 pub(crate) struct Verified {
-    pieces: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    parts: Box<[OnceLock<Box<[AtomicU64]>>]>,
 }
 
 impl Verified {
     /// For records before `end`.
     pub fn new(end: u64) -> Self {
-        let count = end.div_ceil(VERIFIED_PIECE_BYTES);
-        Self { pieces: (0..count).map(|_| OnceLock::new()).collect() }
+        let count = end.div_ceil(VERIFIED_PART_BYTES);
+        Self { parts: (0..count).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Piece, word and bit of the record at `address`.
+    /// Part, word and bit of the record at `address`.
     fn place(address: u64) -> (usize, usize, u64) {
-        let unit = address % VERIFIED_PIECE_BYTES / RECORD_BYTES_MIN;
-        ((address / VERIFIED_PIECE_BYTES) as usize, (unit / 64) as usize, 1 << (unit % 64))
+        let unit = address % VERIFIED_PART_BYTES / RECORD_BYTES_MIN;
+        ((address / VERIFIED_PART_BYTES) as usize, (unit / 64) as usize, 1 << (unit % 64))
     }
 
     pub fn contains(&self, address: u64) -> bool {
-        let (piece, word, bit) = Self::place(address);
-        let piece = self.pieces.get(piece).and_then(OnceLock::get);
-        piece.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+        let (part, word, bit) = Self::place(address);
+        let part = self.parts.get(part).and_then(OnceLock::get);
+        part.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
     }
 
     /// Records behind the end are not noted.
     pub fn insert(&self, address: u64) {
-        let (piece, word, bit) = Self::place(address);
-        let Some(piece) = self.pieces.get(piece) else { return };
-        let word_count = (VERIFIED_PIECE_BYTES / RECORD_BYTES_MIN / 64) as usize;
-        let words = piece.get_or_init(|| (0..word_count).map(|_| AtomicU64::new(0)).collect());
+        let (part, word, bit) = Self::place(address);
+        let Some(part) = self.parts.get(part) else { return };
+        let word_count = (VERIFIED_PART_BYTES / RECORD_BYTES_MIN / 64) as usize;
+        let words = part.get_or_init(|| (0..word_count).map(|_| AtomicU64::new(0)).collect());
         words[word].fetch_or(bit, Ordering::Relaxed);
     }
 }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn checked_records_are_noted_one_by_one_up_to_the_end() {
-        let end = 3 * VERIFIED_PIECE_BYTES;
+        let end = 3 * VERIFIED_PART_BYTES;
         let verified = Verified::new(end - 4096);
         let addresses = [64, 112, 64 + RECORD_BYTES_MIN * 64, end / 2, end - 4096, end - 64];
         for (index, address) in addresses.iter().enumerate() {

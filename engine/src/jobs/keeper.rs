@@ -1,6 +1,6 @@
 //! Background work, one step at a time.
 //!
-//! Every job is a step that looks at the state, does one bounded piece and says whether there was
+//! Every job is a step that looks at the state, does a bounded part of it and says whether there was
 //! something to do. Small threads drive the steps in production; tests drive them by hand.
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written
 //!   pages on their way to the device, memory for the index, surplus segments.
@@ -24,9 +24,9 @@ use crate::sync::lock;
 /// How long a thread rests without being woken, and after a failure.
 pub(crate) const REST: Duration = Duration::from_millis(500);
 
-/// Rest between two pieces of a segment that is ahead of the log, 16 MiB a second.
+/// Rest between two steps of a segment that is ahead of the log, 16 MiB a second.
 const AT_LEISURE: Duration = Duration::from_millis(4);
-/// Rest between two pieces of one that falls behind, about 200 MiB a second.
+/// Rest between two steps of one that falls behind, about 200 MiB a second.
 const CATCHING_UP: Duration = Duration::from_micros(250);
 
 /// How long the log must not have grown until surplus segments are given back.
@@ -60,7 +60,7 @@ fn pace(left: u64, in_time: u64) -> Step {
 }
 
 impl<S: Storage> Core<S> {
-    /// Does one piece of background work. `false`: there was nothing to do.
+    /// Does one step of background work. `false`: there was nothing to do.
     pub fn step(&self) -> Result<bool> {
         let write = match self.options().durability {
             Durability::Interval(_) => self.committer.has_work(),
@@ -168,11 +168,11 @@ mod tests {
     const STAGED_BYTES_MAX: u64 = 2 << 20;
 
     /// Bytes of the next segment that a writer has to zero itself when the log takes
-    /// `bytes_per_second`, and the keeper is held up for `held_up` once, in the middle. Pieces take
+    /// `bytes_per_second`, and the keeper is held up for `held_up` once, in the middle. Steps take
     /// what a device of 400 MiB a second takes.
     fn left_to_writers(bytes_per_second: u64, held_up: Duration) -> u64 {
-        const PIECE_BYTES: u64 = 64 << 10;
-        const PIECE_TIME: Duration = Duration::from_micros(160);
+        const STEP_BYTES: u64 = 64 << 10;
+        const STEP_TIME: Duration = Duration::from_micros(160);
         let (mut now, mut left) = (Duration::ZERO, SEGMENT_BYTES);
         let mut is_held_up = false;
         loop {
@@ -185,8 +185,8 @@ mod tests {
                 now += held_up;
                 continue;
             }
-            left -= PIECE_BYTES;
-            now += PIECE_TIME;
+            left -= STEP_BYTES;
+            now += STEP_TIME;
             let in_time = room_in_time(remaining, STAGED_BYTES_MAX, SEGMENT_BYTES);
             if let Step::Leisure(rest) = pace(left, in_time) {
                 now += rest;

@@ -27,7 +27,7 @@ use crate::log::pool::Pool;
 use crate::log::room::{Demand, Room};
 use crate::log::segment::Segment;
 use crate::log::zeros::{
-    HURRIED_PIECE_BYTES, PIECE_BYTES, Unfinished, advance, begin, falls_behind, give_up,
+    HURRIED_STEP_BYTES, STEP_BYTES, Unfinished, advance, begin, falls_behind, give_up,
     remove_unfinished,
 };
 use crate::sync::{Rank, Ranked, RankedGuard, lock};
@@ -105,7 +105,7 @@ impl<F: StorageFile> Segments<F> {
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
-            while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
+            while self.advance(storage, &mut unfinished, HURRIED_STEP_BYTES)? > 0 {}
             if bytes <= self.regular_bytes() {
                 return Ok(());
             }
@@ -114,23 +114,19 @@ impl<F: StorageFile> Segments<F> {
             return Ok(());
         }
         *unfinished = Some(begin(storage, bytes.max(self.regular_bytes()))?);
-        while self.advance(storage, &mut unfinished, HURRIED_PIECE_BYTES)? > 0 {}
+        while self.advance(storage, &mut unfinished, HURRIED_STEP_BYTES)? > 0 {}
         Ok(())
     }
 
-    /// Does a piece of the work of making a segment of regular size ready. One caller at a time.
-    /// Returns how many bytes are still to be written. Pieces are large when that is far more than
+    /// Does a step of the work of making a segment of regular size ready. One caller at a time.
+    /// Returns how many bytes are still to be written. Steps are large when that is far more than
     /// the `in_time` bytes that the log may take until then.
-    pub fn prepare_piece<S: Storage<File = F>>(
-        &self,
-        storage: &S,
-        in_time: u64,
-    ) -> io::Result<u64> {
+    pub fn prepare_step<S: Storage<File = F>>(&self, storage: &S, in_time: u64) -> io::Result<u64> {
         let mut unfinished = lock(&self.unfinished);
         if let Some(segment) = &*unfinished {
             let is_behind = falls_behind(segment.bytes - segment.written, in_time);
-            let piece_bytes = if is_behind { HURRIED_PIECE_BYTES } else { PIECE_BYTES };
-            return self.advance(storage, &mut unfinished, piece_bytes);
+            let step_bytes = if is_behind { HURRIED_STEP_BYTES } else { STEP_BYTES };
+            return self.advance(storage, &mut unfinished, step_bytes);
         }
         if !self.recycle(storage)? {
             *unfinished = Some(begin(storage, self.regular_bytes())?);
@@ -144,7 +140,7 @@ impl<F: StorageFile> Segments<F> {
         &self,
         storage: &S,
         unfinished: &mut Option<Unfinished<F>>,
-        piece_bytes: u64,
+        step_bytes: u64,
     ) -> io::Result<u64> {
         let Some(segment) = unfinished else { return Ok(0) };
         let mut number = 0;
@@ -152,7 +148,7 @@ impl<F: StorageFile> Segments<F> {
             number = self.pool().give_number();
             number
         };
-        match advance(storage, segment, give_number, piece_bytes) {
+        match advance(storage, segment, give_number, step_bytes) {
             Ok(0) => {
                 if let Some(bytes) = unfinished.take().map(|segment| segment.bytes) {
                     self.add_ready(storage, number, bytes)?;
@@ -222,7 +218,7 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
-    /// Whether the next piece of work needs no more room than there is: a segment is being made, or
+    /// Whether the next step of work needs no more room than there is: a segment is being made, or
     /// one is free.
     pub fn have_started(&self) -> bool {
         lock(&self.unfinished).is_some() || self.pool().has_free()
@@ -267,14 +263,14 @@ mod tests {
     //= test WAL-2
     #[test]
     fn a_segment_that_is_needed_at_once_is_whole_and_reads_as_zeros() {
-        const BYTES: u64 = 8 * PIECE_BYTES;
+        const BYTES: u64 = 8 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         create(&storage, 1, BYTES).unwrap();
         let segments = Segments::new(&[1], 1..=1, 1, BYTES);
-        // Begun, one piece of zeros written, then needed.
-        assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES);
-        assert_eq!(segments.prepare_piece(&storage, BYTES).unwrap(), BYTES - PIECE_BYTES);
+        // Begun, one step of zeros written, then needed.
+        assert_eq!(segments.prepare_step(&storage, BYTES).unwrap(), BYTES);
+        assert_eq!(segments.prepare_step(&storage, BYTES).unwrap(), BYTES - STEP_BYTES);
         assert_eq!(segments.room.ready_count(), 0);
         segments.prepare(&storage, 0).unwrap();
         // Larger than regular, and nothing of it was begun.
@@ -291,7 +287,7 @@ mod tests {
 
     #[test]
     fn there_is_room_at_any_moment_when_one_segment_follows_the_other() {
-        const BYTES: u64 = 2 * PIECE_BYTES;
+        const BYTES: u64 = 2 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
@@ -389,7 +385,7 @@ mod tests {
 
     #[test]
     fn at_rest_little_is_kept_and_nothing_of_odd_size() {
-        const BYTES: u64 = 2 * PIECE_BYTES;
+        const BYTES: u64 = 2 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
@@ -415,7 +411,7 @@ mod tests {
 
     #[test]
     fn errors_name_a_segment_as_it_is_called_now() {
-        const BYTES: u64 = 2 * PIECE_BYTES;
+        const BYTES: u64 = 2 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);

@@ -82,12 +82,12 @@ impl<S: Storage> Log<S> {
             return Err((error, group.buffer));
         }
         let begins_segment = self.position.offset == 0;
-        let lead_bytes = if begins_segment { self.block_bytes } else { 0 };
+        let header_bytes = if begins_segment { self.block_bytes } else { 0 };
         let write_offset = self.position.offset;
-        self.store_headers(&mut group, write_offset + lead_bytes as u64, &context);
+        self.store_headers(&mut group, write_offset + header_bytes as u64, &context);
 
-        let start = group.start - lead_bytes;
-        let len = lead_bytes + body_bytes;
+        let start = group.start - header_bytes;
+        let len = header_bytes + body_bytes;
         let write = GroupWrite {
             file: self.active.file.clone(),
             offset: write_offset,
@@ -119,8 +119,8 @@ impl<S: Storage> Log<S> {
     /// active for long enough and the next is ready.
     //= WAL-9
     fn make_current(&mut self, body_bytes: u64, context: &SubmitContext<'_, S>) -> io::Result<()> {
-        let lead_bytes = if self.position.offset == 0 { self.block_bytes as u64 } else { 0 };
-        let has_room = self.position.offset + lead_bytes + body_bytes <= self.active.bytes;
+        let header_bytes = if self.position.offset == 0 { self.block_bytes as u64 } else { 0 };
+        let has_room = self.position.offset + header_bytes + body_bytes <= self.active.bytes;
         if has_room && !self.is_old(context) {
             return Ok(());
         }

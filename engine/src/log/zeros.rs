@@ -11,13 +11,13 @@ use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use crate::error::attempted;
 use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, remove_if_present, segment_path};
 
-/// Zeros are written in pieces of this size: a commit that meets one at the device waits no longer
+/// Zeros are written in steps of this size: a commit that meets one at the device waits no longer
 /// than it takes.
-pub(crate) const PIECE_BYTES: u64 = 64 << 10;
+pub(crate) const STEP_BYTES: u64 = 64 << 10;
 
-/// Of this size where commits would have to wait for the last of them: devices write large pieces
+/// Of this size where commits would have to wait for the last of them: devices write so much at once
 /// twice as fast.
-pub(crate) const HURRIED_PIECE_BYTES: u64 = 1 << 20;
+pub(crate) const HURRIED_STEP_BYTES: u64 = 1 << 20;
 
 /// A segment file that is being written with zeros. It gets its number when it is whole.
 pub(crate) struct Unfinished<F> {
@@ -36,7 +36,7 @@ pub(crate) fn falls_behind(left: u64, in_time: u64) -> bool {
 /// Creates segment `number`: real space, written zeros, durable content and name.
 pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
     let mut segment = begin(storage, bytes)?;
-    while advance(storage, &mut segment, || number, HURRIED_PIECE_BYTES)? > 0 {}
+    while advance(storage, &mut segment, || number, HURRIED_STEP_BYTES)? > 0 {}
     Ok(())
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinishe
     if let Err(error) = file.allocate(0, bytes) {
         return give_up(storage, error);
     }
-    let zeros = AlignedBuffer::new(HURRIED_PIECE_BYTES.min(bytes) as usize);
+    let zeros = AlignedBuffer::new(HURRIED_STEP_BYTES.min(bytes) as usize);
     Ok(Unfinished { file, bytes, written: 0, zeros })
 }
 
@@ -65,11 +65,11 @@ pub(crate) fn advance<S: Storage>(
     storage: &S,
     segment: &mut Unfinished<S::File>,
     give_number: impl FnOnce() -> u64,
-    piece_bytes: u64,
+    step_bytes: u64,
 ) -> io::Result<u64> {
-    let piece = (segment.bytes - segment.written).min(segment.zeros.len() as u64).min(piece_bytes);
-    segment.file.write_at(&segment.zeros[..piece as usize], segment.written)?;
-    segment.written += piece;
+    let step = (segment.bytes - segment.written).min(segment.zeros.len() as u64).min(step_bytes);
+    segment.file.write_at(&segment.zeros[..step as usize], segment.written)?;
+    segment.written += step;
     if segment.written == segment.bytes {
         segment.file.make_durable().map_err(attempted)?;
         storage.rename(SEGMENT_UNFINISHED, &segment_path(give_number()))?;
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_first_cause_is_told_when_cleaning_up_fails_too() {
-        const BYTES: u64 = 8 * PIECE_BYTES;
+        const BYTES: u64 = 8 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         storage.set_capacity(Some(BYTES / 2));

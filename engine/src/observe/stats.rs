@@ -54,7 +54,7 @@ pub struct Stats {
     /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not
     /// measured.
     pub strategy_ns: [u64; 3],
-    /// Why the database takes no more writes, or else why the last piece of background work
+    /// Why the database takes no more writes, or else why the last step of background work
     /// (checkpoint, preparation of space) failed.
     pub background_error: Option<crate::Error>,
     /// Shape of the index: from keys, or from hashes of byte keys, to records.

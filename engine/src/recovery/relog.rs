@@ -31,8 +31,8 @@ use crate::log::zeros::remove_unfinished;
 /// Room of a segment that is made here, so that opening need not wait for the zeros of a regular
 /// one.
 const ROOM_BYTES: u64 = 4 << 20;
-/// Zeros are written in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 20;
+/// Zeros are written in steps of this size.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// What is known of the log that ends here.
 pub(crate) struct OldLog<'a> {
@@ -127,12 +127,12 @@ fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Res
         }
         allocated => (allocated?, room_bytes),
     };
-    let zeros = AlignedBuffer::new(PIECE_BYTES.min(bytes) as usize);
+    let zeros = AlignedBuffer::new(STEP_BYTES.min(bytes) as usize);
     let mut offset = 0;
     while offset < bytes {
-        let piece = (bytes - offset).min(zeros.len() as u64);
-        file.write_at(&zeros[..piece as usize], offset)?;
-        offset += piece;
+        let step = (bytes - offset).min(zeros.len() as u64);
+        file.write_at(&zeros[..step as usize], offset)?;
+        offset += step;
     }
     Ok(file)
 }

@@ -18,17 +18,8 @@ pub const NOT_YET: &[Allowed<'static>] = &[
     ("glossary", "bench-harness/src/read.rs", 1),
     ("glossary", "bench-harness/src/turns.rs", 1),
     ("glossary", "engine/src/api/ingest.rs", 1),
-    ("glossary", "engine/src/commit/ahead.rs", 1),
-    ("glossary", "engine/src/commit/in_turn.rs", 1),
-    ("glossary", "engine/src/commit/patched.rs", 1),
-    ("glossary", "engine/src/commit/stage.rs", 1),
-    ("glossary", "engine/src/commit/turns.rs", 1),
-    ("glossary", "engine/src/data/verified.rs", 1),
-    ("glossary", "engine/src/log/segments.rs", 1),
-    ("glossary", "engine/src/log/zeros.rs", 1),
-    ("glossary", "engine/src/recovery/relog.rs", 1),
-    ("glossary", "layout/src/geometry.rs", 1),
-    ("glossary", "uring/src/file.rs", 1),
+    ("line", "engine/src/jobs/keeper.rs", 1),
+    ("line", "engine/src/log/zeros.rs", 1),
     ("file", "layout/src/uarr/encode.rs", 659),
     ("file", "layout/src/uarr/read.rs", 556),
     ("file", "layout/src/uarr/value.rs", 527),
@@ -37,6 +28,7 @@ pub const NOT_YET: &[Allowed<'static>] = &[
     ("name", "engine/src/rescue/evidence.rs", 1),
     ("name", "engine/src/rescue/log.rs", 3),
     ("name", "engine/src/rescue/segment.rs", 1),
+    ("lint", "engine/clippy.toml", 1),
 ];
 
 /// Runs every check over `tree`; what is wrong beside `allowed`, one finding a line.

@@ -133,8 +133,8 @@ impl<S: Storage> ImageWriter<S> {
 
 /// Reads the image of `checkpoint`, every byte checked. `kind` is that of the table.
 ///
-/// What is kept in memory has at most the length of the image, and is used up to its end only if
-/// all of it fits together.
+/// The entries in memory take at most the length of the image. The caller gets them only if the
+/// whole image is sound.
 pub(crate) fn read_image<S: Storage>(
     storage: &S,
     database: &DatabaseId,
@@ -171,7 +171,7 @@ pub(crate) fn read_image<S: Storage>(
     }
 }
 
-/// What is known of an image behind the pieces that were read.
+/// What the reader knows behind the pieces that it has read.
 struct ImageReader {
     database: DatabaseId,
     block_bytes: u32,
@@ -181,7 +181,7 @@ struct ImageReader {
     entry_count: u64,
     last_int: Option<u64>,
     last_key: Vec<u8>,
-    /// The records that the entries name have at least so many bytes.
+    /// The records that the entries name take at least so many bytes.
     record_bytes: u64,
 }
 
@@ -200,7 +200,7 @@ impl ImageReader {
         }
     }
 
-    /// Takes the entries of the piece at the start of `bytes`. `false`: it was the last one.
+    /// Takes the entries of the piece at the start of `bytes`. False for the last piece.
     //= IMG-1, IMG-2
     fn take_piece(&mut self, bytes: &[u8], entries: &mut Entries) -> Result<bool, Defect> {
         let header = PieceHeader::peek(bytes)?;
@@ -255,8 +255,8 @@ impl ImageReader {
         Ok(())
     }
 
-    /// Keys ascend, and each names a record of its own before the data tail that is no tombstone:
-    /// those are left out.
+    /// Keys ascend, and each names a record of its own before the data tail. Images hold no
+    /// tombstones.
     fn note_entry(&mut self, ascends: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
         self.entry_count += 1;
         self.record_bytes += (RECORD_HEADER_BYTES + key_bytes) as u64;

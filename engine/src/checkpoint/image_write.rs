@@ -1,8 +1,8 @@
 //! What a checkpoint writes into its index image.
 //!
-//! The writer reads byte keys from the records. Where one is damaged, it begins the image again
-//! with the keys of all damaged records, so that none of them is lost with its value: a get finds
-//! the damage until the key is written again.
+//! The writer reads byte keys from the records. Where a record is damaged, it begins the image
+//! again with the keys of all damaged records, so that no key is lost with its value: a get reports
+//! the damage until a caller writes the key again.
 //! 1. A record whose key is whole proves it: the index leads from its hash to the record.
 //! 2. The other keys stand beside the locator in the images of the kept checkpoints, or in the log
 //!    since then.
@@ -35,7 +35,7 @@ fn failed(error: io::Error) -> Error {
     Error::io("cannot write an index image", error)
 }
 
-/// What an image is made from.
+/// The source of an image.
 pub(crate) struct ImageSource<'a, S: Storage> {
     pub storage: &'a S,
     pub records: &'a Records<S>,
@@ -88,8 +88,7 @@ impl<S: Storage> ImageSource<'_, S> {
         Ok(())
     }
 
-    /// The entries of all records that can be read, with those of `damaged` ones in their places
-    /// between them.
+    /// Entries of all readable records, and between them, in key order, those of `damaged` ones.
     fn write_byte_entries(&self, image: &mut ImageWriter<S>, damaged: &Damaged) -> Result<()> {
         let skipped: BTreeSet<Locator> = damaged.values().copied().collect();
         let mut between = damaged.iter().peekable();
@@ -109,7 +108,7 @@ impl<S: Storage> ImageSource<'_, S> {
             {
                 image.push_bytes(lower, damaged.bits()).map_err(failed)?;
             }
-            // Written again meanwhile.
+            // A writer has replaced it meanwhile.
             between.next_if(|(same, _)| same.as_slice() == key);
             //= IMG-4
             if !is_deleted {
@@ -119,8 +118,8 @@ impl<S: Storage> ImageSource<'_, S> {
         between.try_for_each(|(key, locator)| image.push_bytes(key, locator.bits()).map_err(failed))
     }
 
-    /// The keys of all records that are damaged now. Errors: the first one whose key is nowhere to
-    /// be found.
+    /// The keys of all records that are damaged now. Fails with the first damage whose key stands
+    /// nowhere.
     fn damaged_keys(&self) -> Result<Damaged> {
         let mut damaged = Damaged::new();
         let mut unknown = BTreeMap::new();

@@ -16,7 +16,7 @@ pub(crate) struct Root<S: Storage> {
     pub block: Superblock,
     /// What the other slot says, if it can be read.
     other: Option<Superblock>,
-    /// The highest number that an image was tried with.
+    /// The highest number of any image that a checkpoint has begun.
     pub image_number_tried: u64,
     slot_bytes: usize,
 }
@@ -46,8 +46,8 @@ impl<S: Storage> Root<S> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot open the superblock", error)),
         };
-        // A copy may have holes or share its space: a lack of room shows now, before a slot is
-        // written.
+        // A copied file may have holes or share its space: a lack of room shows now, before a
+        // write to a slot.
         file.len()
             .and_then(|bytes| file.allocate(0, bytes.min(2 * SLOT_STRIDE_BYTES)))
             .map_err(|error| Error::io("cannot take room for the superblock", error))?;
@@ -83,8 +83,7 @@ impl<S: Storage> Root<S> {
         self.block.life.get().max(self.other.as_ref().map_or(0, |other| other.life.get()))
     }
 
-    /// Changes the superblock, and the other slot says the same: nothing that stood in either
-    /// counts any longer.
+    /// Changes the superblock and writes it to both slots: what stood in either no longer counts.
     pub fn write_both(&mut self, change: impl Fn(&mut Superblock)) -> io::Result<()> {
         // The slot that is not in force comes first; it may be the one that cannot be read.
         self.write(&change)?;
@@ -99,13 +98,13 @@ impl<S: Storage> Root<S> {
         let mut block = self.block.clone();
         change(&mut block);
         block.generation = (self.block.generation.get() + 1).into();
-        // What would be refused when it is read is not written.
+        // A slot that the reader would refuse must not reach the disk.
         block.check().map_err(|defect| io::Error::new(io::ErrorKind::InvalidData, defect))?;
         let slot = 1 - self.slot;
         let mut bytes = AlignedBuffer::new(self.slot_bytes);
         bytes[..SLOT_BYTES].copy_from_slice(&block.to_slot());
-        // From here on the slot may be on the device, in part or as a whole, whatever the answer
-        // is.
+        // From here on the slot may be on the device, in part or as a whole, even if the write
+        // fails.
         self.file
             .write_at(&bytes[..self.slot_bytes], slot * SLOT_STRIDE_BYTES)
             .and_then(|()| self.file.make_durable())
@@ -115,14 +114,14 @@ impl<S: Storage> Root<S> {
         Ok(())
     }
 
-    /// Reads both slots again and reports what is wrong with them.
+    /// Reads both slots again and reports their damage.
     pub fn verify(&self) -> Vec<Error> {
         (0..2).filter_map(|slot| read_slot(&self.file, slot, self.slot_bytes).err()).collect()
     }
 }
 
-/// Whether the unfinished file is one that [`Root::create`] began: it begins with zeros, or as
-/// a superblock does.
+/// True if [`Root::create`] can have begun the unfinished file: it begins with zeros, or as a
+/// superblock does.
 pub(crate) fn is_unfinished<S: Storage>(storage: &S) -> io::Result<bool> {
     let file = storage.open(ROOT_UNFINISHED, OpenMode::Read)?;
     let mut start = MAGIC;
@@ -130,7 +129,7 @@ pub(crate) fn is_unfinished<S: Storage>(storage: &S) -> io::Result<bool> {
     Ok(start[..read].iter().all(|byte| *byte == 0) || start == MAGIC)
 }
 
-/// Reads both slots of a database that is not open, read-only; of each what is wrong with it.
+/// Reads both slots of a database that is not open, read-only. Returns each slot or its damage.
 pub(crate) fn read_slots<S: Storage>(storage: &S) -> Result<[Result<Option<Superblock>>; 2]> {
     let file = match storage.open(ROOT_FILE, OpenMode::Read) {
         Ok(file) => file,

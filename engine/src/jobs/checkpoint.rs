@@ -1,6 +1,6 @@
-//! Checkpoints: what lets the log be recycled and the database be opened quickly.
+//! Checkpoints: they let the engine recycle the log and open the database quickly.
 //!
-//! 1. Note the end of the log that is applied: replay will start there (LSN s).
+//! 1. Note the end of the applied log: replay will start there (LSN s).
 //! 2. Write the index image while writers go on; it may hold later records too. Leave out deleted
 //!    keys: a deletion after s is in the log that replay will read.
 //! 3. Pad the data file to a page: from now on no thread writes a byte before `data_tail`. Settle
@@ -10,9 +10,9 @@
 //! 5. Write the superblock: this checkpoint and the one before it.
 //! 6. Release segments and images that only older checkpoints needed.
 //!
-//! A crash before 5 leaves the old checkpoints in force. If a flush fails, or the superblock cannot
-//! be written, what the device holds is unknown, whatever the error number: the database is
-//! poisoned. After a failure before the first flush (no room for the image, say) the next
+//! A crash before 5 leaves the old checkpoints in force. If a flush or the write of the superblock
+//! fails, the checkpoint does not know what the device holds, and poisons the database, with every
+//! error number. After a failure before the first flush (no room for the image, say) the next
 //! checkpoint tries again, with an image of another number.
 
 use std::sync::atomic::Ordering;
@@ -30,11 +30,11 @@ use crate::files::{list_images, remove_old_images};
 use crate::sync::lock;
 
 impl<S: Storage> Core<S> {
-    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no writes may come
-    /// after.
+    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no write may
+    /// follow.
     pub fn checkpoint(&self, closing: bool) -> Result<()> {
         let fuse = Fuse::new(&self.committer, "a checkpoint");
-        // A task that is to be woken meanwhile may want the lock that a checkpoint holds.
+        // A task that a commit wakes meanwhile may want the lock that a checkpoint holds.
         let mut wakes = Wakes::new(Place::LogThread);
         let taken = self.checkpoint_with(closing, &mut wakes);
         fuse.defuse();
@@ -104,22 +104,22 @@ impl<S: Storage> Core<S> {
         remove_old_images(self.storage(), &[checkpoint.number.get(), older.number.get()])
     }
 
-    /// At open: takes a checkpoint if the last lives, each too short for one, have left twice as
-    /// much log as should be there. Otherwise a program that is killed and started again without
-    /// end would fill the disk.
+    /// At open: takes a checkpoint if the last lives, each too short for one, have left twice the
+    /// log at which one is due. Otherwise a program that dies and starts again without end would
+    /// fill the disk.
     pub fn checkpoint_if_overdue(&self) -> Result<()> {
         if !self.committer.checkpoint_overdue() {
             return Ok(());
         }
         match self.checkpoint(false) {
-            // There is room enough to go on without one.
+            // The database has room enough without one.
             Err(error)
                 if error.kind() == ErrorKind::NoSpace
                     && self.committer.health.poison().is_none() =>
             {
                 Ok(())
             }
-            // No caller has the database yet that could be poisoned.
+            // No caller has the database yet, so none needs it poisoned.
             Err(error) if self.committer.health.poison().is_some() => {
                 let what = format!("opening has to take a checkpoint, which failed: {error}");
                 Err(Error::new(ErrorKind::Io, what))
@@ -128,7 +128,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// A number for an image: above all that were ever tried, even by a checkpoint that failed.
+    /// A number for an image, above all earlier ones, those of failed checkpoints included.
     fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
         let present = list_images(self.storage())?.last().copied().unwrap_or(0);
         let number =

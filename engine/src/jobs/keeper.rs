@@ -1,7 +1,7 @@
 //! Background work, one step at a time.
 //!
-//! Every job is a step that looks at the state, does a bounded part of it and says whether there was
-//! something to do. Small threads drive the steps in production; tests drive them by hand.
+//! Every job is a step that looks at the state, does a bounded part of the work and returns whether
+//! there was any. Small threads drive the steps in production; tests drive them by hand.
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written
 //!   pages on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
@@ -21,7 +21,7 @@ use crate::log::zeros::falls_behind;
 use crate::options::Durability;
 use crate::sync::lock;
 
-/// How long a thread rests without being woken, and after a failure.
+/// How long a thread rests without a wake-up, and after a failure.
 pub(crate) const REST: Duration = Duration::from_millis(500);
 
 /// Rest between two steps of a segment that is ahead of the log, 16 MiB a second.
@@ -37,19 +37,19 @@ const RESTS_AFTER: Duration = Duration::from_secs(10);
 const IMAGE_ENTRY_BYTES: u64 = 32;
 const IMAGE_BYTES_MIN: u64 = 1 << 20;
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// There was nothing to do.
     Idle,
-    /// Something was done, and there may be more.
+    /// The step did something, and there may be more to do.
     More,
-    /// Something was done, and the rest is better done this much later.
+    /// The step did something, and should do the rest this much later.
     Leisure(Duration),
 }
 
-/// When to go on with a segment of which `left` bytes are to be written while the log takes
-/// `in_time` more.
+/// When to continue with a segment that lacks `left` bytes of zeros while the log takes `in_time`
+/// more.
 fn pace(left: u64, in_time: u64) -> Step {
     match left {
         0 => Step::More,
@@ -60,7 +60,7 @@ fn pace(left: u64, in_time: u64) -> Step {
 }
 
 impl<S: Storage> Core<S> {
-    /// Does one step of background work. `false`: there was nothing to do.
+    /// Does one step of background work. False if there was nothing to do.
     pub fn step(&self) -> Result<bool> {
         let write = match self.options().durability {
             Durability::Interval(_) => self.committer.has_work(),
@@ -78,7 +78,8 @@ impl<S: Storage> Core<S> {
     pub fn keep_space(&self) {
         self.repeat(&self.committer.keeper, |core| {
             let step = core.step_space()?;
-            // Memory is no part of what steps are made of: these can be repeated.
+            // Memory depends on the process and is no part of `step`, which a test must be able to
+            // repeat.
             let prepared = core.committer.records.index.prepare_memory();
             Ok(if prepared { Step::More } else { step })
         });
@@ -116,21 +117,21 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Whether `bytes` may be taken before they are needed: the log's next segment and the next
-    /// checkpoint's image find room all the same.
+    /// True if the keeper may take `bytes` early: the log's next segment and the image of the next
+    /// checkpoint still find room.
     fn has_room_ahead(&self, bytes: u64) -> bool {
         if self.storage().now() < lock(&self.pacing).ahead_from {
             return false;
         }
         let image_bytes = self.records().index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
         let kept_bytes = self.committer.segments.regular_bytes() + image_bytes;
-        // Where the file system does not say, trying shows.
+        // If the file system does not say, the attempt shows it.
         let free_bytes = self.storage().free_bytes().unwrap_or(u64::MAX);
         free_bytes >= bytes.saturating_add(kept_bytes)
     }
 
-    /// After a lack of room that only trying shows (a quota, say) nothing is done ahead for a
-    /// while: each attempt takes for a moment what there is.
+    /// After a lack of room that only an attempt shows (a quota, say) the keeper does nothing ahead
+    /// for a while: each attempt takes, for a moment, the room that there is.
     fn note_lack<T>(&self, done: Result<T>) -> Result<T> {
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace) {
             lock(&self.pacing).ahead_from = self.storage().now() + RESTS_AFTER;
@@ -138,7 +139,7 @@ impl<S: Storage> Core<S> {
         done
     }
 
-    /// Whether the log has not grown for a while.
+    /// True if the log has not grown for a while.
     fn rests(&self) -> bool {
         let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
         let now = self.storage().now();

@@ -22,7 +22,7 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts the keeper, the checkpointer and the log thread: all of them, or after an error none.
+    /// Starts the keeper, the checkpointer and the log thread: all of them, or none and an error.
     pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
         Self::start_by(core, |name, run| std::thread::Builder::new().name(name.into()).spawn(run))
     }
@@ -56,19 +56,19 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Forgets them, in a process that was forked off theirs. Takes no lock.
+    /// Forgets the threads, in a process forked from theirs. Takes no lock.
     pub fn forget(&mut self) {
         let running = self.running.get_mut();
         std::mem::forget(std::mem::take(running));
     }
 
-    /// Whether the calling thread is one of them.
+    /// True if the calling thread is one of them.
     pub fn include_caller(&self) -> bool {
         self.ids.contains(&std::thread::current().id())
     }
 
-    /// Waits for the threads, which end because the database is closing. A thread does not wait for
-    /// itself: called by one of them, which runs a waker, that one ends when the waker returns.
+    /// Waits for the threads, which end because the database is closing. If one of them calls this
+    /// from a waker, it does not wait for itself: it ends when the waker returns.
     pub fn stop<S: Storage>(&self, core: &Core<S>) {
         assert!(core.committer.health.is_closing(), "threads end only then");
         core.committer.keeper.raise();
@@ -82,7 +82,7 @@ impl Threads {
     }
 }
 
-/// Runs `job`. A panic poisons the database: no thread does its work any more.
+/// Runs `job`. A panic poisons the database: no thread does that work from then on.
 fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
     let poison = || {
         core.committer.poison_by(&Error::new(
@@ -90,7 +90,7 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
             format!("the background thread {name} panicked"),
         ));
     };
-    // Again, to wake tasks for threads that may not run wakers, until the database is closed.
+    // Runs on, to wake tasks for threads that may not run wakers, until the database is closed.
     for _ in 0..2 {
         if catch_unwind(AssertUnwindSafe(|| job(core))).is_ok() {
             break;

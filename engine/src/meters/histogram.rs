@@ -1,8 +1,8 @@
-//! Distributions of what commits take, recorded by many threads without a lock.
+//! Distributions of what commits take. Many threads record without a lock.
 //!
-//! Buckets are log-linear, as in hdrhistogram: 8 to each doubling, so a value is known to 12.5 %.
-//! Recording is two relaxed atomic additions; reading while others record may miss the newest
-//! values, nothing else.
+//! Buckets are log-linear, as in hdrhistogram: 8 to each doubling, so a value is exact to 12.5 %.
+//! Recording is two relaxed atomic additions. A reader may miss the values that other threads
+//! record meanwhile, and no others.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +30,7 @@ impl Default for Histogram {
     }
 }
 
-/// What a distribution looks like. Percentiles are upper bounds, at most 12.5 % too high; 0 without
+/// A distribution in numbers. Percentiles are upper bounds, at most 12.5 % too high; 0 without
 /// values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -26,7 +26,7 @@ pub struct Stats {
     pub write_count: u64,
     /// Cache flushes of the log, counting a write that carries its own flush as one.
     pub flush_count: u64,
-    /// Where the time of commits went.
+    /// What the time of commits was spent on.
     pub phases: CommitPhases,
     /// Bytes written to the log, padding included.
     pub log_bytes: u64,
@@ -40,18 +40,17 @@ pub struct Stats {
     pub data_bytes: u64,
     /// Bytes of the data file that are allocated.
     pub data_allocated_bytes: u64,
-    /// Address space that is reserved for the data file, beyond which it does not grow until it is
-    /// opened again.
+    /// Address space reserved for the data file, which grows beyond it only after the next open.
     pub address_space_bytes: u64,
     /// Unit of log writes.
     pub block_bytes: u32,
     /// Which way operations reach the kernel.
     pub backend: Backend,
-    /// Why that is not io_uring although it was wanted.
+    /// Why that is not io_uring although the options ask for it.
     pub backend_warning: Option<String>,
     /// How groups are committed at present.
     pub strategy: CommitStrategy,
-    /// Median commit with each strategy (linked, dsync, syscall) when it was last measured; 0 = not
+    /// Median commit with each strategy (linked, dsync, syscall) at the last measurement; 0 = not
     /// measured.
     pub strategy_ns: [u64; 3],
     /// Why the database takes no more writes, or else why the last step of background work
@@ -63,11 +62,11 @@ pub struct Stats {
     pub ordered_index: Option<IndexStats>,
 }
 
-/// Where the time of commits goes since the database was opened. Times are in nanoseconds.
+/// What the time of commits was spent on since the database was opened, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CommitPhases {
-    /// From the call of a durable write until its group was given to the device.
+    /// From the call of a durable write until the engine gave its group to the device.
     pub queue: Distribution,
     /// Applying a group to data file and index, while the device works. Only where writes are
     /// durable before they are visible.
@@ -78,7 +77,7 @@ pub struct CommitPhases {
     pub wake: Distribution,
     /// Commits in a group.
     pub group_commits: Distribution,
-    /// Bytes of a group as it was written.
+    /// Bytes of a written group.
     pub group_bytes: Distribution,
 }
 
@@ -86,8 +85,8 @@ impl<S: Storage> Core<S> {
     pub fn stats(&self) -> Stats {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let root = lock(&self.root).block.clone();
-        // Each lock is given back before the next is taken: writers take some of them in another
-        // order.
+        // This thread releases each lock before it takes the next: writers take some of them in
+        // another order.
         let key_count = self.records().key_count();
         let data_bytes = self.committer.tail();
         let background_error =

@@ -8,7 +8,7 @@ use crate::log::strategy::{CommitTuning, measure};
 use crate::options::CommitPath;
 use crate::sync::lock;
 
-/// Commits measured with each strategy when a caller asks for it and waits.
+/// Commits measured with each strategy while a caller waits.
 const ROUNDS_ON_REQUEST: usize = 1000;
 
 impl<S: Storage> Core<S> {

@@ -1,8 +1,7 @@
 //! Reading everything again and checking it, while writers and checkpoints go on.
 //!
-//! No lock is held meanwhile, so that the callback may call the database. What is looked at may be
-//! replaced then: a structure that is not as expected counts as damaged only if it is still in
-//! force afterwards.
+//! Verification holds no lock meanwhile, so the callback may call the database. Writers may replace
+//! what it reads: it reports damage of a structure only if that is still in force afterwards.
 
 use uarr_layout::geometry::CHUNK_HEADER_BYTES;
 use uarr_layout::record::Locator;
@@ -21,8 +20,8 @@ use crate::versions::walk::Walk;
 
 /// Records between two calls of the callback.
 const PROGRESS_COUNT: u64 = 1024;
-/// How often the log is read from a later checkpoint on, since the one before was replaced
-/// meanwhile.
+/// How often verification starts again at a later checkpoint because a newer one replaced the one
+/// that it started from.
 const LOG_ATTEMPT_COUNT_MAX: usize = 100;
 
 /// What [`crate::Db::verify`] has read.
@@ -41,7 +40,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is damaged.
+    /// True if nothing is damaged.
     pub fn is_clean(&self) -> bool {
         self.damages.is_empty()
     }
@@ -60,7 +59,7 @@ impl VerifyReport {
 
 impl<S: Storage> Core<S> {
     /// Reads and checks every record, the log since the older checkpoint, both images and both
-    /// superblock slots. `progress` is called with the number of records done, and no lock is held.
+    /// superblock slots. Calls `progress` with the number of records done, without holding a lock.
     pub fn verify(&self, mut progress: impl FnMut(u64)) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         let (checkpoints, damaged_slots) = {
@@ -81,7 +80,7 @@ impl<S: Storage> Core<S> {
         Ok(report)
     }
 
-    /// Whether `checkpoint` is one of those that the superblock names.
+    /// True if the superblock names `checkpoint`.
     fn keeps(&self, checkpoint: &Checkpoint) -> bool {
         lock(&self.root).block.checkpoints.contains(checkpoint)
     }
@@ -98,15 +97,14 @@ impl<S: Storage> Core<S> {
                     return damage.map_or(Ok(()), |damage| report.note(damage));
                 }
                 Err(error) if self.keeps(&start) => return report.note(error),
-                // Its segments were used again meanwhile.
+                // Writers have recycled its segments meanwhile.
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Number of the groups that can be read up to the present end of the log, and what is wrong
-    /// behind them.
+    /// Number of readable groups up to the present end of the log, and the damage behind them.
     fn verify_log_since(&self, checkpoint: &Checkpoint) -> Result<(u64, Option<Error>)> {
         let start = start_of(checkpoint);
         let end = self.committer.log_end();

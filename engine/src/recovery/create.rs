@@ -1,8 +1,8 @@
 //! Creating a database: which directories may become one, and how.
 //!
-//! Invariant: no file is removed or replaced that is not the engine's own. What an interrupted
-//! creation left behind is known by its exact name, and has no content yet; whatever else stands in
-//! the directory, or in a folder with a name of ours, makes it a directory of others.
+//! Invariant: the engine removes and replaces only files of its own. It knows what an interrupted
+//! creation left behind by its exact name, and that it has no content yet. Anything else in the
+//! directory, or in a folder with a name of ours, makes it a directory of others.
 
 use std::io;
 use std::path::Path;
@@ -25,7 +25,7 @@ const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
 /// What file systems put into the directory that they are mounted on.
 const MOUNT_POINT_ENTRY: &str = "lost+found";
 
-/// Before anything is written to the directory: it holds a database, or one may be created there.
+/// Checks, before the first write to the directory, that it holds a database or may become one.
 pub(crate) fn check_directory<S: Storage>(
     storage: &S,
     options: &Options,
@@ -56,7 +56,7 @@ pub(crate) fn check_directory<S: Storage>(
     Ok(())
 }
 
-/// Whether there is more in the directory than an interrupted creation can have left behind.
+/// True if the directory has more in it than an interrupted creation can have left behind.
 //= SUP-7
 fn has_records<S: Storage>(storage: &S) -> io::Result<bool> {
     let images = list_names(storage, IMAGE_DIR)?;
@@ -66,13 +66,13 @@ fn has_records<S: Storage>(storage: &S) -> io::Result<bool> {
     {
         return Ok(true);
     }
-    // A creation that was interrupted has written nothing but zeros to both.
+    // An interrupted creation has written only zeros to both.
     let first_segment = segment_path(1);
     Ok(begins(storage, &first_segment, OpenMode::Direct)?
         || begins(storage, DATA_FILE, OpenMode::Read)?)
 }
 
-/// Whether the first block of the file holds anything. No file holds nothing.
+/// True if the first block of the file has a byte that is not zero; false if there is no file.
 fn begins<S: Storage>(storage: &S, path: &str, mode: OpenMode) -> io::Result<bool> {
     let file = match storage.open(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -84,7 +84,7 @@ fn begins<S: Storage>(storage: &S, path: &str, mode: OpenMode) -> io::Result<boo
     Ok(block[..read].iter().any(|byte| *byte != 0))
 }
 
-/// An entry that no creation has made; `names` are those of the directory.
+/// An entry that no creation has made. `names` are the entries of the directory.
 fn foreign_entry<S: Storage>(storage: &S, names: Vec<String>) -> io::Result<Option<String>> {
     for name in names {
         if FOLDERS.contains(&name.as_str()) {
@@ -118,8 +118,8 @@ fn is_own(folder: &str, name: &str) -> bool {
     }
 }
 
-/// Creates an empty database in a directory that was checked and is locked. The superblock comes
-/// last: without it there is no database.
+/// Creates an empty database in a directory that the caller has checked and locked. The superblock
+/// comes last: without it there is no database.
 pub(crate) fn create<S: Storage>(storage: &S, options: &Options, path: &Path) -> Result<Root<S>> {
     create_files(storage, options).map_err(|error| {
         Error::io(format!("cannot create a database in {}", path.display()), error)

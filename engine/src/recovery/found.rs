@@ -1,4 +1,4 @@
-//! What recovery has rebuilt, and where the log goes on.
+//! What recovery has rebuilt, and where the log continues.
 
 use uarr_uring::Storage;
 
@@ -24,7 +24,7 @@ pub(crate) struct Recovered<S: Storage> {
     pub report: RecoveryReport,
 }
 
-/// Where the log was found to end, and where it goes on.
+/// Where recovery found the end of the log, and where the log continues.
 pub(crate) struct FoundLog {
     /// Numbers of the segment files, ascending.
     pub present: Vec<u64>,

@@ -85,7 +85,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     Ok(core)
 }
 
-/// The superblock of the database, which is created if there is none. `true`: it was.
+/// The superblock of the database; creates the database if there is none. True if it did.
 fn open_root<S: Storage>(
     storage: &S,
     options: &Options,
@@ -106,13 +106,13 @@ fn open_root<S: Storage>(
     Ok((root, created))
 }
 
-/// Writes down that the database is open, under a life number that no earlier open had.
+/// Writes to the superblock that the database is open, with a life number that no earlier open had.
 fn begin_life<S: Storage>(
     storage: &S,
     root: &mut Root<S>,
     recovered: &Recovered<S>,
 ) -> Result<LogIdentity> {
-    // The one that created the database may have been killed just before it did this.
+    // The process that created the database may have died just before it did this.
     storage
         .make_dir_durable("")
         .map_err(|error| Error::io("cannot make the database's name durable", error))?;
@@ -151,7 +151,7 @@ fn check_geometry<S: Storage>(storage: &S, root: &Superblock) -> Result<()> {
 
 type LogFiles<F> = (Segments<F>, Segment<F>, LogPosition);
 
-/// The segment to go on in, and the others. If it is gone or full, a new one is begun.
+/// The segment in which the log continues, and the others. If that is gone or full, a new one.
 fn log_files<S: Storage>(
     storage: &S,
     root: &Superblock,
@@ -164,7 +164,7 @@ fn log_files<S: Storage>(
     let FoundLog { present, last_segment, position, .. } = &recovered.log;
     let needed = first_needed..=*last_segment;
     let make = |active| Segments::new(present, needed.clone(), active, regular_bytes);
-    // Lives that are too short for background work must not leave more and more of them behind.
+    // Lives that are too short for background work must not pile up segments.
     let trimmed = |segments: Segments<_>| {
         while segments.trim(storage, false).map_err(failed)? {}
         Ok::<_, Error>(segments)
@@ -174,8 +174,7 @@ fn log_files<S: Storage>(
             let full = full_bytes(&*active.file, root, active.number).map_err(failed)?;
             if position.offset <= active.bytes && active.bytes >= full {
                 if !active.file.is_whole().map_err(failed)? {
-                    // A copy with holes, say: the log goes on in the next one when there is
-                    // something to write.
+                    // A copy with holes, say: the next write goes to the next segment.
                     active.bytes = position.offset;
                 }
                 return Ok((trimmed(make(position.segment))?, active, *position));

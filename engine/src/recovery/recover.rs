@@ -3,23 +3,23 @@
 //! 1. The superblock slot with the highest generation names the last two checkpoints.
 //! 2. The index image of the newer one is loaded; if it is damaged, the older one and more of the
 //!    log serve.
-//! 3. The log is read from the checkpoint to its end. Nothing was written so far: if something is
-//!    missing, all is as it was found.
-//! 4. If a slot names a newer checkpoint than the one used, or cannot be read, both slots get to
-//!    name the used one alone: the next steps touch what a newer one calls durable, and it might be
-//!    readable again tomorrow.
-//! 5. What stands in the data file behind every checkpoint is given up ([`StorageFile::renew`]).
-//! 6. The log is replayed. Each frame names the address of its record: records before the
-//!    checkpoint's `data_tail` are durable in the data file and only indexed, others are written
-//!    again to the same place. Replaying twice gives the same as once.
-//! 7. Groups that no later one proves durable are written again, to a new segment
-//!    ([`crate::recovery::relog`]), before anyone sees what they say, and a new life number is
-//!    written: from now on nothing that stands behind the end of the log can be taken for part of
-//!    it.
+//! 3. Recovery reads the log from the checkpoint to its end. So far it has written nothing: if
+//!    something is missing, it leaves the files as it found them.
+//! 4. If a slot names a newer checkpoint than the one in use, or is unreadable, recovery writes
+//!    both slots so that they name only the one in use: the next steps change what a newer one
+//!    calls durable, and a newer one may be readable again tomorrow.
+//! 5. Recovery discards what stands in the data file behind all checkpoints
+//!    ([`StorageFile::renew`]).
+//! 6. Replay applies the log. Each frame names the address of its record: replay only indexes
+//!    records before the checkpoint's `data_tail`, which are durable in the data file, and writes
+//!    the others again to the same place. Replaying twice gives the same as once.
+//! 7. Recovery writes the groups that no later one proves durable again, to a new segment
+//!    ([`crate::recovery::relog`]), before a reader sees their records. Then it writes a new life
+//!    number: from now on no reader of the log takes what stands behind its end for part of it.
 //!
 //! After an orderly close steps 3 to 7 have nothing to do but the life number.
 //!
-//! LSNs that may have been given out before a crash are skipped, so none is ever used twice.
+//! Recovery skips the LSNs that writers may have got before a crash, so no LSN has two records.
 
 use std::collections::VecDeque;
 
@@ -71,15 +71,15 @@ pub(crate) fn recover<S: Storage>(
     //= SUP-6
     let says_closed = root.block.closed.get() == 1 && checkpoint == root.block.checkpoints[0];
     if says_closed && goes_on(storage, &root.block, &present, &checkpoint)? {
-        let what = "it says that the database was closed, but the log goes on: a newer one is lost";
+        let what = "it notes a close, but the log has more: a newer superblock is lost";
         let lost = Error::corrupt(ROOT_FILE, 0, None, "superblock", what);
         if strict {
             return Err(lost);
         }
         report.notes.push(lost);
     }
-    // A slot that says "closed" proves nothing if the other one, perhaps of a later open, cannot be
-    // read.
+    // A slot that says "closed" proves nothing if the other one is unreadable: it may be of a later
+    // open.
     report.clean = says_closed && report.notes.is_empty();
     let source = Source { storage, present: &present, checkpoint };
     let table = (key_kind, entries);
@@ -110,7 +110,7 @@ impl<S: Storage> Source<'_, S> {
     }
 }
 
-/// Steps 3 to 7 of an open that was not preceded by an orderly close.
+/// Steps 3 to 7 of an open without an orderly close before it.
 fn recover_unclean<S: Storage>(
     source: &Source<'_, S>,
     root: &mut Root<S>,
@@ -122,8 +122,7 @@ fn recover_unclean<S: Storage>(
     let Source { storage, present, checkpoint } = *source;
     let strict = options.recovery == RecoveryMode::Strict;
     let read = read_log(source, root, strict, &mut report)?;
-    // If a slot cannot be read, so perhaps cannot the start of the last open, which had skipped
-    // already.
+    // An unreadable slot may have held the start of the last open, which had skipped LSNs already.
     let opens = if report.notes.is_empty() { 1 } else { 2 };
     let next_lsn = lsn_after(read.end.lsn.max(root.block.next_lsn.get()), opens)?;
     let life = next_life(storage, root.latest_life().max(read.latest_life), opens)?;
@@ -145,15 +144,15 @@ fn recover_unclean<S: Storage>(
     Ok(replay.into_recovered(log, next_lsn, life, report))
 }
 
-/// The first LSN that was surely never given out, when `highest` may have been and `skips` opens
-/// after it have perhaps left no trace.
+/// The first LSN that surely no writer got, if one may have got `highest`, and `skips` opens after
+/// it may have left no trace.
 //= WAL-10
 fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
     let after = (highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP);
     if after > LSN_MAX { Err(used_up("LSN", highest)) } else { Ok(after) }
 }
 
-/// A life number that no open had, when `latest` is the latest known and `opens` may have followed,
+/// A life number that no open had, if `latest` is the latest known and up to `opens` followed it,
 /// this one included.
 //= SUP-5
 fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
@@ -169,8 +168,8 @@ fn used_up(what: &str, last: u64) -> Error {
     Error::corrupt(ROOT_FILE, 0, None, "superblock", detail)
 }
 
-/// Both slots get to name `used` alone, and images of others are removed. The log must still be
-/// readable as far as any of them found it durable.
+/// Writes both slots so that they name only `used`, and removes the images of other checkpoints.
+/// The log must still be readable as far as any of them knew it to be durable.
 //= SUP-8
 fn give_up_newer<S: Storage>(
     storage: &S,
@@ -206,9 +205,9 @@ fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S:
     Ok(data_file)
 }
 
-/// Gives up what stands behind all checkpoints: the log, which was read to its end, has what counts
-/// of it. A page of it whose write-back failed would otherwise pass for written, and a record that
-/// was cut would stay readable.
+/// Discards what stands behind all checkpoints: the log, which recovery has read to its end, has
+/// all of it that counts. Otherwise a page whose write-back failed would pass for written, and a
+/// record that recovery has cut off would stay readable.
 //= DAT-6
 fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     let failed = |error| Error::io("cannot renew the end of the data file", error);
@@ -217,7 +216,7 @@ fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     data_file.renew(start, bytes - start).map_err(failed)
 }
 
-/// Whether the log goes on behind the checkpoint.
+/// True if there is log behind the checkpoint.
 fn goes_on<S: Storage>(
     storage: &S,
     root: &Superblock,
@@ -241,7 +240,7 @@ fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
     }
 }
 
-/// Loads the newest checkpoint's image, or the older one's if that is damaged.
+/// Loads the image of the newest checkpoint, or of the older one if the newest is damaged.
 fn load_checkpoint<S: Storage>(
     storage: &S,
     root: &Superblock,
@@ -275,14 +274,14 @@ fn load_checkpoint<S: Storage>(
 /// The log as far as it can be read.
 struct ReadLog {
     end: LogPosition,
-    /// Groups at the end that nothing proves durable.
+    /// Groups at the end that no later group proves durable.
     unproven: Vec<GroupHeader>,
     latest_life: u64,
     bytes: u64,
 }
 
-/// Reads the log from the checkpoint to its end and writes nothing. Errors if something
-/// acknowledged is missing.
+/// Reads the log from the checkpoint to its end and writes nothing. Fails if an acknowledged record
+/// is missing.
 fn read_log<S: Storage>(
     source: &Source<'_, S>,
     root: &Root<S>,
@@ -355,7 +354,7 @@ fn note_torn_tail(
     Ok(())
 }
 
-/// Applies the log up to `end`, which was found there before.
+/// Applies the log up to `end`, where [`read_log`] found it to end.
 fn replay_log<S: Storage>(
     source: &Source<'_, S>,
     root: &Superblock,
@@ -378,8 +377,8 @@ fn replay_log<S: Storage>(
 }
 
 /// The segment in which replay starts must be there, and all from it on must have their full
-/// length: a segment gets its number only when all of it is written and durable, so a shorter one
-/// was cut. Returns their lengths.
+/// length: the engine gives a segment its number only when all of it is durable, so a shorter one
+/// was cut by others. Returns their lengths.
 //= WAL-12
 fn check_segments<S: Storage>(
     source: &Source<'_, S>,

@@ -1,19 +1,19 @@
-//! Going on after a crash: the end of the log is written again, to a new place.
+//! After a crash: recovery writes the end of the log again, to a new place.
 //!
-//! Groups at the end of the log that no later one proves durable can be read, but perhaps only from
-//! a cache: their flush may have failed, or never been asked for. To flush them again is not
-//! enough, since a device that gave a write up has nothing left to flush and says "fine". To write
-//! them again in place is too much: a torn write may destroy what was durable. So:
+//! Recovery can read groups at the end of the log that no later one proves durable, but perhaps
+//! only from a cache: their flush may have failed, or no process asked for one. To flush them again
+//! is not enough: a device that dropped a write has nothing left to flush and reports success. To
+//! write them again in place is too much: a torn write may destroy what was durable. So:
 //! 1. A segment without a number gets a header of the new life, then the unproven groups, frame for
 //!    frame. They name the same previous LSNs as before, and call everything up to their own end
 //!    durable.
 //! 2. It is made durable, whole.
 //! 3. It gets the next number, by rename, and the name is made durable.
-//! 4. The superblock gets the new life, and the log goes on behind the copy.
+//! 4. The superblock gets the new life, and the log continues behind the copy.
 //!
-//! A death before 3 leaves the old groups in force, one after it the copy, which is complete by
-//! then: readers take the groups that were written last ([`crate::log::chain`]). Without unproven
-//! groups the segment has a header alone. So no write of a new life ever comes near a block of an
+//! A death before 3 leaves the old groups in force. A death after 3 leaves the copy in force, which
+//! is complete then: readers take the groups of the latest life ([`crate::log::chain`]). Without
+//! unproven groups the segment has only a header. So no write of a new life touches a block of an
 //! older one.
 
 use std::io;
@@ -28,8 +28,7 @@ use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, segment_path};
 use crate::log::position::LogPosition;
 use crate::log::zeros::remove_unfinished;
 
-/// Room of a segment that is made here, so that opening need not wait for the zeros of a regular
-/// one.
+/// Room of a segment that is made here: opening need not wait for the zeros of a regular one.
 const ROOM_BYTES: u64 = 4 << 20;
 /// Zeros are written in steps of this size.
 const STEP_BYTES: u64 = 1 << 20;
@@ -40,12 +39,12 @@ pub(crate) struct OldLog<'a> {
     /// Numbers of all segment files, ascending.
     pub present: &'a [u64],
     pub end: LogPosition,
-    /// The groups at the end that are to be written again, oldest first.
+    /// The groups at the end to write again, oldest first.
     pub unproven: &'a [GroupHeader],
 }
 
 /// Begins a segment of `life` with the unproven groups. Returns the place behind them, where the
-/// log goes on, and the segments that are there now.
+/// log continues, and the segments that are there now.
 //= WAL-14
 pub(crate) fn go_on_afresh<S: Storage>(
     storage: &S,
@@ -90,8 +89,7 @@ pub(crate) fn go_on_afresh<S: Storage>(
     Ok((LogPosition { segment: number, offset, lsn: log.end.lsn }, present))
 }
 
-/// A segment with room for `bytes` of which no group was ever read or will be: prepared and not
-/// begun.
+/// A segment with room for `bytes` that is prepared and not begun: it has no group of the log.
 fn spare_segment<S: Storage>(storage: &S, log: &OldLog<'_>, bytes: u64) -> Result<Option<u64>> {
     let block_bytes = log.root.block_bytes.get() as usize;
     let mut buffer = AlignedBuffer::new(2 * block_bytes);
@@ -112,8 +110,8 @@ fn spare_segment<S: Storage>(storage: &S, log: &OldLog<'_>, bytes: u64) -> Resul
     Ok(None)
 }
 
-/// A new file of zeros with room for more than `used_bytes`, or just for them where there is no
-/// more.
+/// A new file of zeros with room for more than `used_bytes`, or for just these if the file system
+/// has no more.
 fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Result<S::File> {
     let room_bytes = used_bytes.max(ROOM_BYTES.min(log.root.segment_bytes.get()));
     let allocate = |bytes| {

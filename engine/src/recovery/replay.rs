@@ -26,7 +26,7 @@ use crate::options::{Options, RecoveryMode};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::report::RecoveryReport;
 
-/// The state that replay works on.
+/// The state that replay changes.
 pub(crate) struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
     pub index: KeyIndex,
@@ -37,8 +37,8 @@ pub(crate) struct Replay<S: Storage> {
     chunk_bytes: u64,
     address_space_bytes: u64,
     strict: bool,
-    /// Addresses of records that patches led to and that cannot be computed again, with the damaged
-    /// record each builds upon.
+    /// Addresses of records that replay cannot compute from their patches, each with the damaged
+    /// record that it builds upon.
     lost: BTreeMap<u64, Locator>,
 }
 
@@ -59,8 +59,8 @@ impl<S: Storage> Replay<S> {
         let (reserve, map, writer) =
             map_data(storage, &data_file, options, chunk_bytes, &readable)?;
         let mut appender = Appender::new(writer, root.database, chunk_bytes);
-        // The file may be a copy with holes: what is written through the map is really allocated
-        // before. If there is no room for it now, reading goes on, and writers get the error.
+        // The file may be a copy with holes: the file system allocates it before anything is
+        // written through the map. Without room for it readers go on, and writers get the error.
         match appender.grow(bytes / chunk_bytes * chunk_bytes) {
             Err(error) if !lacks_room(&error) => {
                 return Err(Error::io("cannot extend the data file", error));
@@ -68,8 +68,8 @@ impl<S: Storage> Replay<S> {
             _ => {}
         }
         let store = RecordStore::new(map, &root.database, options.verify, data_tail);
-        // Half of it is nowhere on disk: a copy of the database does not help to make keys that
-        // collide in it.
+        // Half of the seed is nowhere on disk: a copy of the database does not help an attacker to
+        // find keys whose hashes collide.
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
@@ -144,7 +144,7 @@ impl<S: Storage> Replay<S> {
         record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
     }
 
-    /// Applies a frame; one that is applied already changes nothing.
+    /// Applies a frame; a second time changes nothing.
     fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(frame);
@@ -165,7 +165,8 @@ impl<S: Storage> Replay<S> {
         if let Some((header, _)) = frame.patch() {
             result = match self.result_of(frame, header.base.get())? {
                 Ok(result) => result.map_err(|what| damage(&what))?,
-                // The key leads to the damaged record until it is written again: its value is lost.
+                // The key leads to the damaged record until a caller writes it again: its value is
+                // lost.
                 Err(damaged) => {
                     self.applier.replay(&target, frame, Replayed::Lost(damaged));
                     self.lost.insert(address, damaged);
@@ -178,8 +179,8 @@ impl<S: Storage> Replay<S> {
         Ok(())
     }
 
-    /// The value that the patch in `frame` leads to, or what contradicts it. Inner error: the
-    /// damaged record that it builds upon, directly or not.
+    /// The value that the patch in `frame` leads to, or what contradicts it. The inner error is the
+    /// damage of a record that it builds upon, directly or not.
     fn result_of(
         &self,
         frame: &Frame<'_>,
@@ -208,8 +209,8 @@ impl<S: Storage> Replay<S> {
     }
 }
 
-/// Maps the data file over as much address space as was asked for, or over less where there is
-/// less: then half of what could be had is left to others. Returns how much it is.
+/// Maps the data file over the address space that the options ask for, or over less if the process
+/// has less: then half of what it has stays free for others. Returns how much it is.
 fn map_data<S: Storage>(
     storage: &S,
     data_file: &S::File,

@@ -23,7 +23,7 @@ impl Pins {
         lsn
     }
 
-    /// Ends a pin.
+    /// Ends a pin at `lsn`.
     pub fn unpin(&self, lsn: u64) {
         let mut pins = lock(&self.0);
         let count = pins.get_mut(&lsn).expect("only what was pinned is unpinned");

@@ -1,9 +1,9 @@
-//! The records of an open database: what readers use, and all that a writer changes of it.
+//! The records of an open database: what readers see, and all of it that writers change.
 //!
 //! Invariants:
-//! - readers take no lock; they see versions up to [`Visible::lsn`], which a writer moves only
-//!   after the records are in data file and index;
-//! - the applier is the one writer of both. Records know nothing of the log or of commits.
+//! - Readers take no lock. They see versions up to [`Visible::lsn`]; a writer raises it only after
+//!   it has put the records into data file and index.
+//! - Only the applier writes to the two. Records know nothing of the log or of commits.
 
 use uarr_index::IndexStats;
 use uarr_layout::DatabaseId;
@@ -80,8 +80,8 @@ impl<S: Storage> Records<S> {
         let visible_lsn = self.visible.lsn();
         match self.index.get(key, &self.store)? {
             Some(locator) => {
-                // The locator says how long the record is: its value is on the way while the
-                // header is read.
+                // The locator has the length of the record: the processor fetches the value while
+                // it reads the header.
                 self.store.prefetch(locator);
                 self.version_of(locator, self.store.record(locator)?, visible_lsn)
             }

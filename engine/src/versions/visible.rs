@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Two LSNs that only rise. Where writes are durable before they are visible, the visible one is
-/// never ahead.
+/// Two LSNs that only rise. In `Sync` databases the visible one is never ahead of the durable one.
 pub(crate) struct Visible {
     visible_lsn: AtomicU64,
     durable_lsn: AtomicU64,

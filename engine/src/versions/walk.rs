@@ -1,7 +1,7 @@
 //! Walking through the whole index in key order while writers go on, damaged records or not.
 //!
-//! An integer index holds its keys. A byte index reads them from the records, so a walk goes on
-//! behind the last key that could be read, and passes over the entries that it has met since.
+//! An integer index holds its keys. A byte index reads them from the records, so a walk continues
+//! behind the last key that it could read, and skips the entries that it has met since.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -17,8 +17,8 @@ use crate::versions::records::Records;
 /// Entries fetched at once.
 const WINDOW_COUNT: usize = 4096;
 
-/// A walk through the index. The caller says of each entry what its record's key is, or that it is
-/// not known.
+/// A walk through the index. For each entry the caller gives the key of its record, or says that
+/// the key is unknown.
 #[derive(Default)]
 pub(crate) struct Walk<'a> {
     /// The last key that was read.
@@ -43,8 +43,8 @@ impl<'a> Walk<'a> {
         self.current.map(|(_, locator)| locator)
     }
 
-    /// The record of the current entry has `key`. `false`: that is not the key under which the
-    /// index has it.
+    /// The record of the current entry has `key`. False if the index has the entry under another
+    /// key.
     pub fn reach(&mut self, key: &'a [u8]) -> bool {
         let Some((int, locator)) = self.current else { return false };
         let fits = match int {
@@ -80,7 +80,7 @@ impl<'a> Walk<'a> {
             records.index.scan(Direction::Forward, from, wanted, &records.store, &mut locators);
             let is_new = |locator: &Locator| !self.passed_over.contains(locator);
             window.extend(locators.iter().filter(|l| is_new(l)).map(|locator| (None, *locator)));
-            // Without a new one the next window would be this one again.
+            // Without a new key the next window would be this one again.
             self.is_last = locators.len() < wanted || window.is_empty();
         }
         window.iter().for_each(|(_, locator)| records.store.prefetch(*locator));

@@ -116,7 +116,7 @@ fn commit_all(db: &Db, packs: Taking, bar: &ProgressBar, form: Form) -> Result<T
     while let Some(pack) = packs.take() {
         let mut batch = db.batch();
         for row in &pack.rows {
-            batch.add_put(&row.key, &pack.bytes[row.start..row.end]);
+            batch.put(&row.key, &pack.bytes[row.start..row.end]);
         }
         batch.commit().map_err(|error| {
             let mut failure = Failure::engine(&error);

@@ -36,7 +36,7 @@ fn load(db: &Db, record_count: u64) {
     for first in (0..record_count).step_by(LOAD_BATCH_RECORDS as usize) {
         let mut batch = db.batch();
         for number in first..record_count.min(first + LOAD_BATCH_RECORDS) {
-            batch.add_put(mix(number * 2), [number as u8; VALUE_BYTES]);
+            batch.put(mix(number * 2), [number as u8; VALUE_BYTES]);
         }
         batch.commit().expect("the disk has room for the records");
     }

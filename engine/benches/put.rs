@@ -57,7 +57,7 @@ fn puts(criterion: &mut Criterion) {
                 for first in (present..).step_by(BATCH_RECORDS as usize).take(count as usize) {
                     let mut batch = db.batch();
                     for number in first..first + BATCH_RECORDS {
-                        batch.add_put(mix(number), [number as u8; VALUE_BYTES]);
+                        batch.put(mix(number), [number as u8; VALUE_BYTES]);
                     }
                     batch.commit().expect("there is room");
                 }

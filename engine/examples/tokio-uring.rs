@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use tokio_uring::fs::File;
-use uarr::{Db, WriteOptions};
+use uarr::Db;
 
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -59,7 +59,7 @@ async fn store(db: Db, path: PathBuf) -> Result<usize, Box<dyn Error>> {
         }
     }
     file.close().await?;
-    let commit = db.put_async(&name, &content, WriteOptions::new()).await?;
+    let commit = db.put_async(&name, &content).await?;
     assert!(commit.is_durable);
     Ok(content.len())
 }

@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use uarr::{Db, KeyKind, UArrRef, WriteOptions, uarr};
+use uarr::{Db, KeyKind, UArrRef, uarr};
 
 const TASK_COUNT: u64 = 1000;
 const PUTS_PER_TASK: u64 = 50;
@@ -40,7 +40,7 @@ async fn work(db: Db, task: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
     for number in 0..PUTS_PER_TASK {
         let key = task << 32 | number;
         let order = uarr!({ "task": task, "number": number, "state": "paid" });
-        let commit = db.put_async(key, &order, WriteOptions::new()).await?;
+        let commit = db.put_async(key, &order).await?;
         assert!(commit.is_durable);
         let record = db.get(key)?.ok_or("an acknowledged record is there")?;
         let state = UArrRef::open(&record)?.get("state").and_then(|state| state.as_str());

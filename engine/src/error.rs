@@ -50,6 +50,7 @@ pub enum ErrorKind {
 
 /// Where bytes are damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Corruption {
     /// File, relative to the database directory.
     pub file: String,

@@ -25,7 +25,8 @@
 //! | change one record | [`Db::put`], [`Db::delete`], [`Db::patch`] |
 //! | change several, all or none | [`Db::batch`] |
 //! | load many | [`Db::ingest`] |
-//! | write from a task of any runtime | [`Db::put_async`] and its kin |
+//! | write from a task of any runtime | [`Db::put_async`] and the other verbs in `_async` |
+//! | choose the durability of one write | [`Db::durable`], [`Db::with`] |
 //! | read | [`Db::get`], [`Db::get_many`] |
 //! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
 //! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
@@ -80,6 +81,7 @@ pub use api::builder::Builder;
 pub use api::db::Db;
 pub use api::range::Range;
 pub use api::record::Record;
+pub use api::writer::Writer;
 pub use commit::receipt::Commit;
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use key::{AsKey, KeyBytes, KeyKind, KeyRef};

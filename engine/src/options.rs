@@ -11,6 +11,7 @@ use crate::limits::{ADDRESS_SPACE_BYTES_MIN, CHUNK_COUNT_MAX};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Durability {
     /// Acknowledged and visible once it survives a loss of power.
     Sync,
@@ -49,6 +50,7 @@ impl WriteOptions {
 
 /// What a write does when all group buffers are full because the device has fallen behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It waits for room: a thread blocks, a task sleeps.
     Wait,
@@ -58,6 +60,7 @@ pub enum WhenFull {
 
 /// How groups reach the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CommitPath {
     /// What was fastest on this directory when the database was created.
     Auto,
@@ -67,6 +70,7 @@ pub enum CommitPath {
 
 /// What opening does when the log is not perfect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RecoveryMode {
     /// Any damage and any torn tail is an error.
     Strict,
@@ -76,6 +80,7 @@ pub enum RecoveryMode {
 
 /// When records are checked against their checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum VerifyPolicy {
     /// Only by `verify`.
     Never,

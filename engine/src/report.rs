@@ -6,6 +6,7 @@ use crate::error::Error;
 
 /// A torn tail that was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TornTail {
     /// Segment file.
     pub file: String,
@@ -19,6 +20,7 @@ pub struct TornTail {
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RecoveryReport {
     /// The database was created by this open.
     pub created: bool,

@@ -41,7 +41,7 @@ fn a_warm_put_of_a_task_allocates_nothing() {
         runtime.block_on(async {
             for number in 0..count {
                 let options = WriteOptions::new();
-                db.put_async(number % KEY_COUNT, number.to_le_bytes(), options).await.unwrap();
+                db.with(options).put_async(number % KEY_COUNT, number.to_le_bytes()).await.unwrap();
             }
         });
     };
@@ -59,7 +59,9 @@ fn a_large_batch_takes_one_copy_of_itself() {
     let db = open(dir.path(), Durability::Sync);
     let value = vec![0xa5; VALUE_BYTES];
     let mut batch = db.batch();
-    (0..VALUE_COUNT).for_each(|number| batch.add_put(number, &value));
+    (0..VALUE_COUNT).for_each(|number| {
+        batch.put(number, &value);
+    });
     let info = measure(|| {
         batch.commit().unwrap();
     });

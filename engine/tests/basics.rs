@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind};
+use uarr::value::Patch;
+use uarr::{
+    AsKey, Db, Durability, ErrorKind, KEY_BYTES_MAX, KeyBytes, KeyKind, WriteOptions, uarr,
+};
 
 fn builder(dir: &std::path::Path) -> uarr::Builder {
     Db::builder(dir).segment_bytes(1 << 20).chunk_bytes(1 << 20)
@@ -173,7 +176,7 @@ fn oversize_values_and_batches_get_room_of_their_own() {
     db.put(-1i64, &large).unwrap();
     let mut batch = db.batch();
     for key in 0..40_000i64 {
-        batch.add_put(key, [key as u8; 100]);
+        batch.put(key, [key as u8; 100]);
     }
     assert!(batch.commit().unwrap().is_some());
     db.put(-2i64, b"small").unwrap();
@@ -187,6 +190,34 @@ fn oversize_values_and_batches_get_room_of_their_own() {
     check(&db);
     db.close().unwrap();
     check(&open());
+}
+
+#[test]
+fn a_batch_is_emptied_by_its_commit_and_by_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = builder(dir.path()).durability(Durability::Manual).open().unwrap();
+    let mut batch = db.durable().batch();
+    assert!(batch.commit().unwrap().is_none());
+    let receipt = batch.put("a", "1").put("b", "2").commit().unwrap().unwrap();
+    assert!(receipt.is_durable && batch.is_empty());
+
+    let patch = Patch::from_record(uarr!([[0, ["n"], 1]])).unwrap();
+    batch.put("a", "3").patch("missing", &patch);
+    assert_eq!(batch.commit().unwrap_err().kind(), ErrorKind::KeyNotFound);
+    assert_eq!((batch.len(), db.get("a").unwrap().unwrap().bytes()), (2, &b"1"[..]));
+    db.put("missing", uarr!({})).unwrap();
+    assert!(batch.commit().unwrap().is_some(), "what failed is committed when it can be");
+    assert_eq!(db.get("a").unwrap().unwrap().bytes(), b"3");
+
+    batch.put("a", "4").put("x".repeat(KEY_BYTES_MAX + 1), "");
+    for _ in 0..2 {
+        assert_eq!(batch.commit().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    batch.clear();
+    let receipt = batch.put("a", "5").with(WriteOptions::new()).commit().unwrap().unwrap();
+    assert!(!receipt.is_durable);
+    assert_eq!(db.get("a").unwrap().unwrap().bytes(), b"5");
+    assert!(db.verify(|_| {}).unwrap().is_clean());
 }
 
 /// Found by a mistyped path: the lock file was made before anyone looked for a database.

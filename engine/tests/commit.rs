@@ -40,7 +40,8 @@ fn put_from_tasks<S: Storage>(db: &Db<S>, task_count: u64, put_count: u64) {
                     for number in 0..put_count {
                         let key = task << 32 | number;
                         let options = WriteOptions::new();
-                        let commit = db.put_async(key, key.to_le_bytes(), options).await.unwrap();
+                        let commit =
+                            db.with(options).put_async(key, key.to_le_bytes()).await.unwrap();
                         assert!(commit.lsn > last_lsn);
                         last_lsn = commit.lsn;
                         // Acknowledged means visible, in every class.
@@ -82,7 +83,7 @@ fn tasks_and_threads_mix() {
                 scope.spawn(move || {
                     for number in 0..200 {
                         let options = WriteOptions::new().durable();
-                        let commit = db.put_with(thread << 32 | number, [1; 100], options).unwrap();
+                        let commit = db.with(options).put(thread << 32 | number, [1; 100]).unwrap();
                         assert!(commit.is_durable);
                         assert!(commit.group_commit_count > 0);
                         assert!(db.stats().durable_lsn >= commit.lsn);
@@ -102,15 +103,14 @@ fn a_write_may_ask_for_more_than_its_database_promises() {
         let before = db.put(1u64, b"in memory").unwrap();
         assert!(!before.is_durable);
         assert_eq!(db.stats().durable_lsn, 0);
-        let durable = db.put_with(2u64, b"durable", WriteOptions::new().durable()).unwrap();
+        let durable = db.durable().put(2u64, b"durable").unwrap();
         assert!(durable.is_durable);
         assert!(db.stats().durable_lsn >= durable.lsn);
-        let durable = two_threads()
-            .block_on(db.put_async(3u64, b"from a task", WriteOptions::new().durable()))
-            .unwrap();
+        let durable = two_threads().block_on(db.durable().put_async(3u64, b"from a task")).unwrap();
         assert!(durable.is_durable);
-        let batch = db.batch().put(4u64, b"a").delete(1u64);
-        let durable = batch.commit_with(WriteOptions::new().durable()).unwrap().unwrap();
+        let mut batch = db.batch();
+        batch.put(4u64, b"a").delete(1u64);
+        let durable = batch.with(WriteOptions::new().durable()).commit().unwrap().unwrap();
         assert!(db.stats().durable_lsn >= durable.lsn);
         let crashed = memory.crash();
         let db = builder("memory".as_ref()).open_on(crashed).unwrap();
@@ -175,11 +175,11 @@ fn tasks_delete_too() {
     let runtime = two_threads();
     // One that is there, and one that is not.
     for key in [1u64, 9] {
-        let commit = runtime.block_on(db.delete_async(key, WriteOptions::new())).unwrap();
+        let commit = runtime.block_on(db.delete_async(key)).unwrap();
         assert!(commit.is_durable);
         assert!(!db.contains(key).unwrap());
     }
-    let error = runtime.block_on(db.delete_async("not a number", WriteOptions::new())).unwrap_err();
+    let error = runtime.block_on(db.delete_async("not a number")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let db = builder("memory".as_ref()).open_on(memory.crash()).unwrap();
     let keys: Vec<_> = db.iter().map(|record| record.unwrap().key_u64().unwrap()).collect();
@@ -189,7 +189,7 @@ fn tasks_delete_too() {
 #[test]
 fn a_write_that_was_not_polled_never_happens() {
     let (_, db) = in_memory(Durability::Sync);
-    drop(db.put_async(1u64, b"never", WriteOptions::new()));
+    drop(db.put_async(1u64, b"never"));
     db.put(2u64, b"other").unwrap();
     assert!(!db.contains(1u64).unwrap());
     assert_eq!(db.stats().commit_count, 1);
@@ -200,7 +200,7 @@ fn a_dropped_write_holds_nobody_up() {
     let (_, db) = in_memory(Durability::Sync);
     for round in 0..200u64 {
         {
-            let write = pin!(db.put_async(round, b"dropped", WriteOptions::new()));
+            let write = pin!(db.put_async(round, b"dropped"));
             // Staged by the first poll; the log thread may already have finished it.
             let _ = write.poll(&mut Context::from_waker(Waker::noop()));
         }
@@ -246,7 +246,7 @@ fn tasks_wait_for_room_without_a_thread() {
             async move {
                 for number in 0..20 {
                     let value = [task as u8; 20_000];
-                    db.put_async(task << 32 | number, value, WriteOptions::new()).await.unwrap();
+                    db.put_async(task << 32 | number, value).await.unwrap();
                 }
             }
         });
@@ -276,8 +276,7 @@ fn a_failed_group_tells_all_its_tasks_and_the_cause_stays() {
         let writes: Vec<_> = (0..32u64)
             .map(|task| {
                 let db = db.clone();
-                let put =
-                    async move { db.put_async(10 + task, b"lost", WriteOptions::new()).await };
+                let put = async move { db.put_async(10 + task, b"lost").await };
                 tokio::spawn(put)
             })
             .collect();
@@ -300,7 +299,7 @@ fn tasks_of_a_database_without_threads_commit_by_themselves() {
     let memory = Memory::new();
     let builder = builder("memory".as_ref()).background(false);
     let db = Arc::new(builder.open_on(memory).unwrap());
-    let write = pin!(db.put_async(1u64, b"alone", WriteOptions::new()));
+    let write = pin!(db.put_async(1u64, b"alone"));
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(commit)) = write.poll(&mut context) else { panic!("it does not wait") };
     assert!(commit.is_durable);

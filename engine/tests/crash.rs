@@ -239,13 +239,13 @@ impl Run {
                     let (verb, change) = self.change(&mut state);
                     let key = &change.0;
                     match (self.kind, verb) {
-                        (KeyKind::Bytes, Verb::Put(value)) => batch.add_put(key, value),
-                        (KeyKind::Bytes, Verb::Delete) => batch.add_delete(key),
-                        (KeyKind::Bytes, Verb::Patch(patch)) => batch.add_patch(key, &patch),
-                        (_, Verb::Put(value)) => batch.add_put(number(key), value),
-                        (_, Verb::Delete) => batch.add_delete(number(key)),
-                        (_, Verb::Patch(patch)) => batch.add_patch(number(key), &patch),
-                    }
+                        (KeyKind::Bytes, Verb::Put(value)) => batch.put(key, value),
+                        (KeyKind::Bytes, Verb::Delete) => batch.delete(key),
+                        (KeyKind::Bytes, Verb::Patch(patch)) => batch.patch(key, &patch),
+                        (_, Verb::Put(value)) => batch.put(number(key), value),
+                        (_, Verb::Delete) => batch.delete(number(key)),
+                        (_, Verb::Patch(patch)) => batch.patch(number(key), &patch),
+                    };
                     changes.push(change);
                 }
                 self.current = state;

@@ -141,8 +141,12 @@ fn use_others(db: &Db, what: &str) {
     is_damage(patch(db, 2 * VICTIM, &change), what);
     let mut batch = db.batch();
     match db.key_kind() {
-        KeyKind::Bytes => (0..3).for_each(|n| batch.add_put(name(2 * VICTIM - 2 + 4 * n), "b")),
-        _ => (0..3).for_each(|n| batch.add_put((2 * VICTIM - 2 + 4 * n) << 40, "b")),
+        KeyKind::Bytes => (0..3).for_each(|n| {
+            batch.put(name(2 * VICTIM - 2 + 4 * n), "b");
+        }),
+        _ => (0..3).for_each(|n| {
+            batch.put((2 * VICTIM - 2 + 4 * n) << 40, "b");
+        }),
     }
     batch.commit().unwrap();
     for number in [VICTIM - 1, VICTIM + 1, VICTIM + 3] {

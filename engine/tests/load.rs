@@ -147,7 +147,7 @@ fn a_batch_may_be_larger_than_a_segment() {
     let value = vec![0xa5; 1 << 20];
     let mut batch = db.batch();
     for number in 0..72u64 {
-        batch.add_put(100 + number, &value);
+        batch.put(100 + number, &value);
     }
     let commit = batch.commit().unwrap().unwrap();
     assert!(commit.is_durable);

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use uarr::value::{Bytes, Patch};
-use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
+use uarr::{Db, Durability, ErrorKind, KeyKind, uarr};
 use uarr_disk_sim::{FaultKind, Memory};
 
 const INTERVAL: Durability = Durability::Interval(Duration::from_millis(2));
@@ -42,7 +42,8 @@ fn what_cannot_be_patched_is_named_and_nothing_is_written() {
             let error = db.patch(key, patch).unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(part), "{error}");
-            let batch = db.batch().put(9u64, b"with it").patch(key, patch);
+            let mut batch = db.batch();
+            batch.put(9u64, b"with it").patch(key, patch);
             assert_eq!(batch.commit().unwrap_err().kind(), kind);
         };
         let one = set("a", 2);
@@ -60,8 +61,8 @@ fn what_cannot_be_patched_is_named_and_nothing_is_written() {
 fn a_batch_patches_what_it_wrote_before() {
     let (memory, db) = in_memory(Durability::Sync);
     db.put(1u64, uarr!({ "a": 1, "b": 1 })).unwrap();
-    let batch = db
-        .batch()
+    let mut batch = db.batch();
+    batch
         .patch(1u64, &set("a", 2))
         .patch(1u64, &set("b", 2))
         .put(2u64, uarr!({ "c": 1 }))
@@ -85,16 +86,22 @@ fn the_log_gets_the_patch_and_readers_the_value() {
         db.stats().log_bytes - before
     };
     let mut batch = db.batch();
-    (0..100u64).for_each(|key| batch.add_put(key, value(key)));
+    (0..100u64).for_each(|key| {
+        batch.put(key, value(key));
+    });
     batch.commit().unwrap();
     let whole = logged(&|| {
         let mut batch = db.batch();
-        (0..100u64).for_each(|key| batch.add_put(key, value(key + 1)));
+        (0..100u64).for_each(|key| {
+            batch.put(key, value(key + 1));
+        });
         batch.commit().unwrap();
     });
     let patched = logged(&|| {
         let mut batch = db.batch();
-        (0..100u64).for_each(|key| batch.add_patch(key, &set("number", key + 2)));
+        (0..100u64).for_each(|key| {
+            batch.patch(key, &set("number", key + 2));
+        });
         batch.commit().unwrap();
     });
     println!("log bytes of 100 changes of 4 KiB values: {whole} whole, {patched} as patches");
@@ -163,9 +170,10 @@ fn tasks_and_threads_patch_one_record() {
                     tokio::spawn(async move {
                         for round in 1..=50 {
                             let patch = set(&format!("task-{task}"), round);
-                            db.patch_async(1u64, &patch, WriteOptions::new()).await.unwrap();
-                            let batch = db.batch().patch(1u64, &patch).put(2u64, b"x");
-                            batch.commit_async(WriteOptions::new()).await.unwrap();
+                            db.patch_async(1u64, &patch).await.unwrap();
+                            let mut batch = db.batch();
+                            batch.patch(1u64, &patch).put(2u64, b"x");
+                            batch.commit_async().await.unwrap();
                         }
                     })
                 });
@@ -205,7 +213,7 @@ fn patches_and_loads_wait_for_each_other() {
             runtime.block_on(async {
                 for step in 0..100 {
                     let patch = set("task", step);
-                    db.patch_async(1u64, &patch, WriteOptions::new()).await.unwrap();
+                    db.patch_async(1u64, &patch).await.unwrap();
                 }
             });
         });
@@ -223,8 +231,8 @@ fn a_dropped_patch_holds_nobody_up() {
     db.put(1u64, uarr!({ "a": 0 })).unwrap();
     for round in 0..200u64 {
         let patch = set("a", round);
-        let first = pin!(db.patch_async(1u64, &patch, WriteOptions::new()));
-        let second = pin!(db.patch_async(1u64, &patch, WriteOptions::new()));
+        let first = pin!(db.patch_async(1u64, &patch));
+        let second = pin!(db.patch_async(1u64, &patch));
         // The first is staged, the second has to wait for it; then nobody asks for them any more.
         let _ = first.poll(&mut Context::from_waker(Waker::noop()));
         let _ = second.poll(&mut Context::from_waker(Waker::noop()));

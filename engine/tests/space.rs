@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use uarr::value::Patch;
-use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WriteOptions, uarr};
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
@@ -31,12 +31,14 @@ const VERBS: [(&str, Verb); 6] = [
     }),
     ("put_async", |db, key, value| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(db.put_async(key, value, WriteOptions::new())).unwrap();
+        runtime.block_on(db.put_async(key, value)).unwrap();
     }),
     ("batch", |db, key, value| {
         let mut batch = db.batch();
         let parts = value.chunks(20_000).enumerate();
-        parts.for_each(|(part, bytes)| batch.add_put(key << 8 | part as u64, bytes));
+        parts.for_each(|(part, bytes)| {
+            batch.put(key << 8 | part as u64, bytes);
+        });
         batch.commit().unwrap();
     }),
     ("ingest", |db, key, value| {
@@ -49,7 +51,7 @@ const VERBS: [(&str, Verb); 6] = [
         db.patch(key, &patch).unwrap();
     }),
     ("durable", |db, key, value| {
-        db.put_with(key, value, WriteOptions::new().durable()).unwrap();
+        db.durable().put(key, value).unwrap();
     }),
 ];
 

@@ -113,7 +113,9 @@ fn a_warm_get_makes_no_system_call() {
     let path = directory.path().join("db");
     let db = small(&path).keys(KeyKind::U64).open().unwrap();
     let mut batch = db.batch();
-    (0..KEYS).for_each(|number| batch.add_put(number, vec![number as u8; 300]));
+    (0..KEYS).for_each(|number| {
+        batch.put(number, vec![number as u8; 300]);
+    });
     batch.commit().unwrap();
     db.close().unwrap();
     let Some(without) = calls(&path, KEYS, 0) else { return };

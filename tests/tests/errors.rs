@@ -277,7 +277,7 @@ fn the_policy_decides_when_a_damaged_record_is_noticed() {
             let noticed = match policy {
                 VerifyPolicy::Never => false,
                 VerifyPolicy::FirstTouch => reopened,
-                VerifyPolicy::Always => true,
+                _ => true,
             };
             match noticed {
                 true => check(db.get("a"), ErrorKind::Corruption, &["data/records.uarr", "offset"]),

@@ -224,7 +224,9 @@ fn a_batch_lies_whole_in_one_group() {
     let mut files = files_with(|db| {
         db.put("before", "alone").unwrap();
         let mut batch = db.batch();
-        (0..300u16).for_each(|key| batch.add_put(key.to_be_bytes(), vec![1; 400]));
+        (0..300u16).for_each(|key| {
+            batch.put(key.to_be_bytes(), vec![1; 400]);
+        });
         batch.commit().unwrap();
     });
     let mut last = 0;

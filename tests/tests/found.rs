@@ -1,7 +1,7 @@
 //! What the simulator has found: one named test for each defect, with its story.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, RecoveryMode, WriteOptions};
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, RecoveryMode};
 use uarr_disk_sim::{Death, FaultKind, Lie, Memory};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
@@ -72,7 +72,7 @@ fn a_durable_write_without_background_brings_older_groups_along() {
     for key in 0..6u8 {
         db.put([key], vec![key; 20_000]).unwrap();
     }
-    let commit = db.put_with("last", "durable", WriteOptions::new().durable()).unwrap();
+    let commit = db.durable().put("last", "durable").unwrap();
     assert!(commit.is_durable);
     let disk = disk.crash();
     drop(db);

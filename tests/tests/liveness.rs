@@ -123,14 +123,16 @@ const WORKERS: [Worker; 8] = [
     ("a thread with large batches", |db, seen| {
         repeat(seen, |number| {
             let mut batch = db.batch();
-            (0..20).for_each(|_| batch.add_put((1 << 50) | (number % 8), [1; 1000]));
+            (0..20).for_each(|_| {
+                batch.put((1 << 50) | (number % 8), [1; 1000]);
+            });
             batch.commit().map(drop)
         })
     }),
     ("a task", |db, seen| {
         repeat(seen, |number| {
             let durable = WriteOptions::new().durable();
-            block_on(db.put_async(1 << 40 | number, number.to_le_bytes(), durable))?;
+            block_on(db.with(durable).put_async(1 << 40 | number, number.to_le_bytes()))?;
             seen.durable.task.store(number + 1, Ordering::SeqCst);
             Ok(())
         })
@@ -139,7 +141,7 @@ const WORKERS: [Worker; 8] = [
         repeat(seen, |number| {
             let patch = Patch::from_record(uarr!([[0, ["count"], number + 1]])).unwrap();
             let durable = WriteOptions::new().durable();
-            block_on(db.patch_async(PATCHED, &patch, durable))?;
+            block_on(db.with(durable).patch_async(PATCHED, &patch))?;
             seen.durable.patch.store(number + 1, Ordering::SeqCst);
             Ok(())
         })
@@ -209,12 +211,12 @@ fn check_poison(db: &Db<Memory>, place: &str) -> bool {
     let patch = Patch::from_record(uarr!([[0, ["count"], 1u64]])).unwrap();
     let outcomes = [
         ("put", db.put(5u64, b"x").map(drop)),
-        ("put_with", db.put_with(5u64, b"x", durable()).map(drop)),
-        ("put_async", block_on(db.put_async(5u64, b"x", durable())).map(drop)),
+        ("durable().put", db.with(durable()).put(5u64, b"x").map(drop)),
+        ("put_async", block_on(db.with(durable()).put_async(5u64, b"x")).map(drop)),
         ("delete", db.delete(5u64).map(drop)),
-        ("delete_async", block_on(db.delete_async(5u64, durable())).map(drop)),
+        ("delete_async", block_on(db.with(durable()).delete_async(5u64)).map(drop)),
         ("patch", db.patch(PATCHED, &patch).map(drop)),
-        ("patch_async", block_on(db.patch_async(PATCHED, &patch, durable())).map(drop)),
+        ("patch_async", block_on(db.with(durable()).patch_async(PATCHED, &patch)).map(drop)),
         ("batch", db.batch().put(5u64, b"x").commit().map(drop)),
         ("ingest", db.ingest([(5u64, b"x")]).map(drop)),
         ("sync", db.sync()),
@@ -254,7 +256,7 @@ fn check_durable(db: &Db<Memory>, seen: &Acknowledged, place: &str) {
 fn live(durability: Durability, fault: Fault, seed: u64, place: &str) -> bool {
     let disk = Memory::with_options(MemoryOptions { seed, ..Default::default() });
     let db = builder(durability).open_on(disk.clone()).unwrap();
-    db.put_with(PATCHED, counted(0), WriteOptions::new().durable()).unwrap();
+    db.durable().put(PATCHED, counted(0)).unwrap();
     let seen = Arc::new(Acknowledged::default());
     let (ended, ends) = channel();
     disk.fail(fault);

@@ -118,11 +118,11 @@ impl Run {
                 for _ in 0..self.random.below(30) {
                     let key = self.key();
                     if self.random.below(3) == 0 {
-                        batch.add_delete(&key);
+                        batch.delete(&key);
                         self.model.remove(&key);
                     } else {
                         let value = self.value();
-                        batch.add_put(&key, &value);
+                        batch.put(&key, &value);
                         self.model.insert(key, value);
                     }
                 }
@@ -323,7 +323,9 @@ fn batches_become_visible_as_one_under_stress() {
             || small(directory.path()).keys(KeyKind::U64).durability(durability).open().unwrap();
         let db = open();
         let mut batch = db.batch();
-        (0..ACCOUNTS).for_each(|account| batch.add_put(account, MONEY.to_le_bytes()));
+        for account in 0..ACCOUNTS {
+            batch.put(account, MONEY.to_le_bytes());
+        }
         batch.commit().unwrap();
         let sum = |db: &Db| {
             let amounts = db
@@ -351,7 +353,7 @@ fn batches_become_visible_as_one_under_stress() {
                         let mut batch = db.batch();
                         for account in [from, to] {
                             let amount = amounts[account as usize].to_le_bytes();
-                            batch.add_put(writer * span + account, amount);
+                            batch.put(writer * span + account, amount);
                         }
                         batch.commit().unwrap();
                         if step % 100 == 99 && writer == 0 {

@@ -142,18 +142,18 @@ fn write_group(db: &Db<Memory>, random: &mut Random, state: &mut State, history:
         let old = state.get(&key.stored).filter(|value| value.len() > 100);
         let value = match (random.below(5), old) {
             (0, _) => {
-                batch.add_delete(&key);
+                batch.delete(&key);
                 None
             }
             (1 | 2, Some(old)) => {
                 let patch = Patch::from_record(uarr!([[0, ["n"], random.next()]])).unwrap();
-                batch.add_patch(&key, &patch);
+                batch.patch(&key, &patch);
                 Some(patch.apply(old).unwrap().to_vec())
             }
             _ => {
                 let len = random.below(3) * 150 + random.below(50);
                 let value = uarr!({ "n": random.next(), "filler": "x".repeat(len as usize) });
-                batch.add_put(&key, &value);
+                batch.put(&key, &value);
                 Some(value.to_vec())
             }
         };

@@ -86,7 +86,7 @@ const VERBS: [(&str, Deed); 19] = [
     ("stats", |db| drop(db.stats())),
     ("put", |db| drop(db.put(1u64 << 60, [1; 100]))),
     ("put, durable", |db| {
-        drop(db.put_with(1u64 << 60, [1; 100], WriteOptions::new().durable()));
+        drop(db.durable().put(1u64 << 60, [1; 100]));
     }),
     ("put, large", |db| drop(db.put(1u64 << 61, [1; 40_000]))),
     ("delete", |db| drop(db.delete(1u64 << 60))),
@@ -118,8 +118,8 @@ fn put_and_patch(db: Db<Memory>, task: u64, told: Sender<u64>) -> Work {
             };
             let key = task << 32 | round;
             let outcome = match task % 2 {
-                0 => db.put_async(key, [7; 5000], options).await,
-                _ => db.patch_async(PATCHED, &patch(key), options).await,
+                0 => db.with(options).put_async(key, [7; 5000]).await,
+                _ => db.with(options).patch_async(PATCHED, &patch(key)).await,
             };
             if outcome.is_err() {
                 break;
@@ -231,7 +231,7 @@ fn a_waker_may_drop_the_last_handle() {
                 db.put(number, b"some text").unwrap();
             }
             let work: Work = Box::pin(async move {
-                let _ = db.put_async(COUNT, b"x", WriteOptions::new().durable()).await;
+                let _ = db.durable().put_async(COUNT, b"x").await;
             });
             let orphan = Arc::new(Orphan(Mutex::new(None)));
             let mut work = work;
@@ -272,7 +272,7 @@ fn a_waker_that_panics_holds_nobody_up() {
     let panics = Arc::new(Panics(AtomicU64::new(0)));
     let waker = Waker::from(panics.clone());
     for number in 0..200u64 {
-        let mut put = Box::pin(db.put_async(number, b"x", WriteOptions::new()));
+        let mut put = Box::pin(db.put_async(number, b"x"));
         let mut context = Context::from_waker(&waker);
         let is_ready = put.as_mut().poll(&mut context).is_ready();
         // Shares the group or comes behind it.
@@ -296,11 +296,11 @@ impl Wake for Puts {
         for key in 1..7u64 {
             let db = self.db.clone();
             tasks.push(Box::pin(async move {
-                db.put_async(key, [7; 12_000], WriteOptions::new().durable()).await.unwrap();
+                db.durable().put_async(key, [7; 12_000]).await.unwrap();
             }));
         }
         assert!(tasks.iter_mut().all(|task| task.as_mut().poll(&mut context).is_pending()));
-        let commit = self.db.put_with(9u64, [7; 12_000], WriteOptions::new().durable()).unwrap();
+        let commit = self.db.durable().put(9u64, [7; 12_000]).unwrap();
         assert!(commit.is_durable);
         let thread = thread::current().name().unwrap_or_default().to_owned();
         self.ended.send(thread).unwrap();
@@ -316,7 +316,7 @@ fn a_waker_may_wait_for_a_group_behind_those_of_tasks() {
         let durable = WriteOptions::new().durable();
         // The log thread may be so quick that there is nobody to wake.
         let task = loop {
-            let mut task = Box::pin(db.put_async(0u64, b"x", durable));
+            let mut task = Box::pin(db.with(durable).put_async(0u64, b"x"));
             if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
                 break task;
             }
@@ -346,19 +346,19 @@ fn a_task_that_is_polled_often_is_woken_once() {
     let options = WriteOptions::new;
     // While the log thread is held up, tasks wait for the newest version of a key, and for room.
     let holder = Waker::from(Arc::new(Counts(AtomicU64::new(0), Duration::from_millis(200))));
-    let mut hold = Box::pin(db.put_async(0u64, b"x", options()));
+    let mut hold = Box::pin(db.with(options()).put_async(0u64, b"x"));
     let _ = hold.as_mut().poll(&mut Context::from_waker(&holder));
     thread::sleep(Duration::from_millis(50));
     let mut ahead: Vec<_> =
-        (0..8).map(|_| Box::pin(db.put_async(PATCHED, record(), options()))).collect();
+        (0..8).map(|_| Box::pin(db.with(options()).put_async(PATCHED, record()))).collect();
     for put in &mut ahead {
         let _ = put.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     let counts = [(); 2].map(|()| Arc::new(Counts(AtomicU64::new(0), Duration::ZERO)));
     let [first, second] = counts.clone().map(Waker::from);
     let change = patch(2);
-    let mut patched = Box::pin(db.patch_async(PATCHED, &change, options()));
-    let mut put = Box::pin(db.put_async(1u64, [1; 12_000], options()));
+    let mut patched = Box::pin(db.with(options()).patch_async(PATCHED, &change));
+    let mut put = Box::pin(db.with(options()).put_async(1u64, [1; 12_000]));
     // A future that is ready must not be polled again: the log thread may have come back early.
     let poll_often = |future: &mut dyn FnMut() -> bool| (0..1000).all(|_| future());
     poll_often(&mut || patched.as_mut().poll(&mut Context::from_waker(&first)).is_pending());

@@ -82,7 +82,7 @@ async fn put_until(db: uarr::Db, first: u64, deadline: Instant) -> Result<TaskDo
         }
         let key = key_of(number);
         fill(key, 0, &mut value);
-        let put = db.put_async(key, value, uarr::WriteOptions::new());
+        let put = db.put_async(key, value);
         put.await.map_err(|error| BenchError::Setup(format!("uarr: {error}")))?;
         latencies.saturating_record(nanos(begin.elapsed()));
         number += 1;

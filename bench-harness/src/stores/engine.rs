@@ -115,7 +115,7 @@ impl Session for EngineSession<'_> {
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         let mut batch = self.0.batch();
         for (key, value) in records {
-            batch = batch.put(*key, value);
+            batch.put(*key, value);
         }
         batch.commit().map_err(failed)?;
         Ok(())

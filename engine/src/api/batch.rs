@@ -1,8 +1,10 @@
 //! Batches: several changes that become durable and visible together or not at all.
 
+use std::fmt;
+
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
-use uarr_uring::Storage;
+use uarr_uring::{Storage, System};
 
 use crate::commit::patched;
 use crate::commit::receipt::Commit;
@@ -14,8 +16,9 @@ use crate::options::WriteOptions;
 
 /// Changes collected for one commit, applied in the order in which they were added.
 #[must_use = "a batch does nothing until it is committed"]
-pub struct Batch<'db, S: Storage> {
+pub struct Batch<'db, S: Storage = System> {
     core: &'db Core<S>,
+    options: WriteOptions,
     bytes: Vec<u8>,
     changes: Vec<Change>,
     error: Option<Error>,
@@ -28,44 +31,34 @@ struct Change {
     end: usize,
 }
 
+impl<S: Storage> fmt::Debug for Batch<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Batch");
+        shown.field("change_count", &self.len()).field("bytes", &self.bytes.len());
+        shown.field("options", &self.options).field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
 impl<'db, S: Storage> Batch<'db, S> {
-    pub(crate) fn new(core: &'db Core<S>) -> Self {
-        Self { core, bytes: Vec::new(), changes: Vec::new(), error: None }
+    pub(in crate::api) fn new(core: &'db Core<S>, options: WriteOptions) -> Self {
+        Self { core, options, bytes: Vec::new(), changes: Vec::new(), error: None }
     }
 
     /// Sets `key` to `value`.
-    pub fn put(mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> Self {
-        self.push(FrameKind::Put, &key, value.as_ref());
-        self
+    pub fn put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
+        self.push(FrameKind::Put, &key, value.as_ref())
     }
 
     /// Removes `key`.
-    pub fn delete(mut self, key: impl AsKey) -> Self {
-        self.push(FrameKind::Delete, &key, &[]);
-        self
+    pub fn delete(&mut self, key: impl AsKey) -> &mut Self {
+        self.push(FrameKind::Delete, &key, &[])
     }
 
     /// Changes the value of `key` by `patch`: the value that an earlier change of this batch leads
     /// to, or else the newest one when the batch is committed. See [`crate::Db::patch`] for what
     /// can go wrong; then nothing of the batch is written.
-    pub fn patch(mut self, key: impl AsKey, patch: &Patch) -> Self {
-        self.push(FrameKind::Patch, &key, patch.as_bytes());
-        self
-    }
-
-    /// Sets `key` to `value`, for loops.
-    pub fn add_put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) {
-        self.push(FrameKind::Put, &key, value.as_ref());
-    }
-
-    /// Removes `key`, for loops.
-    pub fn add_delete(&mut self, key: impl AsKey) {
-        self.push(FrameKind::Delete, &key, &[]);
-    }
-
-    /// Changes the value of `key` by `patch`, for loops; see [`Batch::patch`].
-    pub fn add_patch(&mut self, key: impl AsKey, patch: &Patch) {
-        self.push(FrameKind::Patch, &key, patch.as_bytes());
+    pub fn patch(&mut self, key: impl AsKey, patch: &Patch) -> &mut Self {
+        self.push(FrameKind::Patch, &key, patch.as_bytes())
     }
 
     /// Number of changes.
@@ -78,79 +71,82 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.is_empty()
     }
 
-    /// Commits all changes as one. The first invalid change is reported here, and nothing is
-    /// written. `None` if the batch is empty.
-    pub fn commit(self) -> Result<Option<Commit>> {
-        self.commit_with(WriteOptions::new())
+    /// Acknowledged as `options` ask, instead of as the verb that made the batch says.
+    pub fn with(&mut self, options: WriteOptions) -> &mut Self {
+        self.options = options;
+        self
     }
 
-    /// As [`Batch::commit`], acknowledged as `options` ask.
-    pub fn commit_with(self, options: WriteOptions) -> Result<Option<Commit>> {
-        if self.has_patches() {
-            return self.core.committer.write_patched(&self.changes()?, options).map(Some);
-        }
-        let mut frames = self.frames()?;
-        if frames.is_empty() {
+    /// Commits all changes as one, and empties the batch for the next ones. `None` if it is empty
+    /// already. The first change that was not allowed is reported here. After an error the batch is
+    /// as it was: commit it again if the error's kind says so, or [`Batch::clear`] it.
+    pub fn commit(&mut self) -> Result<Option<Commit>> {
+        self.checked_bytes()?;
+        if self.is_empty() {
             return Ok(None);
         }
-        self.core.committer.write(&mut frames, options).map(Some)
+        let receipt = if self.has_patches() {
+            self.core.committer.write_patched(&self.changes(), self.options)?
+        } else {
+            self.core.committer.write(&mut self.frames(), self.options)?
+        };
+        self.clear();
+        Ok(Some(receipt))
     }
 
-    /// As [`Batch::commit_with`], for tasks; see [`crate::Db::put_async`].
-    pub async fn commit_async(self, options: WriteOptions) -> Result<Option<Commit>> {
-        if self.has_patches() {
-            let changes = self.changes()?;
-            return self.core.committer.write_patched_async(&changes, options).await.map(Some);
-        }
-        let mut frames = self.frames()?;
-        if frames.is_empty() {
+    /// As [`Batch::commit`], for tasks; see [`crate::Db::put_async`].
+    pub async fn commit_async(&mut self) -> Result<Option<Commit>> {
+        self.checked_bytes()?;
+        if self.is_empty() {
             return Ok(None);
         }
-        self.core.committer.write_async(&mut frames, options).await.map(Some)
+        let receipt = if self.has_patches() {
+            self.core.committer.write_patched_async(&self.changes(), self.options).await?
+        } else {
+            self.core.committer.write_async(&mut self.frames(), self.options).await?
+        };
+        self.clear();
+        Ok(Some(receipt))
+    }
+
+    /// Forgets all changes, one that was not allowed included, and keeps their memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.changes.clear();
+        self.error = None;
     }
 
     /// Bytes of keys and values so far; the first invalid change as an error.
-    pub(crate) fn checked_bytes(&self) -> Result<usize> {
+    pub(in crate::api) fn checked_bytes(&self) -> Result<usize> {
         self.error.clone().map_or(Ok(self.bytes.len()), Err)
     }
 
-    /// Forgets all changes and keeps their memory.
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.changes.clear();
-    }
-
     /// The changes as frames; patches cannot be such before their base is known.
-    pub(crate) fn frames(&self) -> Result<Vec<Frame<'_>>> {
-        assert!(!self.has_patches());
-        self.checked_bytes()?;
+    pub(in crate::api) fn frames(&self) -> Vec<Frame<'_>> {
+        assert!(!self.has_patches(), "a patch is no frame before its base is known");
         let frame = |change: &Change| {
             let payload = &self.bytes[change.key_start..change.end];
             Frame::of_payload(change.kind, 0, payload, change.value_start - change.key_start)
         };
-        Ok(self.changes.iter().map(frame).collect())
+        self.changes.iter().map(frame).collect()
     }
 
     fn has_patches(&self) -> bool {
         self.changes.iter().any(|change| change.kind == FrameKind::Patch)
     }
 
-    fn changes(&self) -> Result<Vec<patched::Change<'_>>> {
-        self.checked_bytes()?;
-        Ok(self.parts().collect())
-    }
-
-    fn parts(&self) -> impl Iterator<Item = patched::Change<'_>> {
-        self.changes.iter().map(|change| patched::Change {
+    fn changes(&self) -> Vec<patched::Change<'_>> {
+        let change = |change: &Change| patched::Change {
             kind: change.kind,
             key: &self.bytes[change.key_start..change.value_start],
             bytes: &self.bytes[change.value_start..change.end],
-        })
+        };
+        self.changes.iter().map(change).collect()
     }
 
-    fn push(&mut self, kind: FrameKind, key: &dyn AsKey, value: &[u8]) {
+    fn push(&mut self, kind: FrameKind, key: &dyn AsKey, value: &[u8]) -> &mut Self {
         if self.error.is_some() {
-            return;
+            return self;
         }
         let checked = self.core.records().key_kind().encode(key).and_then(|key| {
             check_value(value)?;
@@ -171,5 +167,6 @@ impl<'db, S: Storage> Batch<'db, S> {
             }
             Err(error) => self.error = Some(error),
         }
+        self
     }
 }

@@ -1,22 +1,21 @@
 //! The handle that callers hold.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System, SystemOptions};
 
 use crate::api::batch::Batch;
 use crate::api::builder::Builder;
 use crate::api::handle::Handle;
-use crate::commit::patched::Change;
+use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::jobs::threads::Threads;
 use crate::key::{AsKey, KeyKind};
-use crate::limits::check_value;
 use crate::log::strategy::CommitTuning;
 use crate::observe::stats::Stats;
 use crate::observe::verify::VerifyReport;
@@ -38,6 +37,13 @@ pub struct Db<S: Storage = System> {
 impl<S: Storage> Clone for Db<S> {
     fn clone(&self) -> Self {
         Self { handle: self.handle.clone() }
+    }
+}
+
+impl<S: Storage> fmt::Debug for Db<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Db");
+        shown.field("path", &self.path()).field("keys", &self.key_kind()).finish_non_exhaustive()
     }
 }
 
@@ -110,35 +116,19 @@ impl<S: Storage> Db<S> {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let dir = tempfile::tempdir()?;
     /// # let db = uarr::Db::open(&dir)?;
-    /// use uarr::{WriteOptions, uarr};
+    /// use uarr::uarr;
     ///
     /// db.put("user:1", uarr!({ "name": "Ada" }))?; // a UArr record
-    /// db.put("note", b"any bytes")?;
-    /// let receipt = db.put_with("note", b"other bytes", WriteOptions::new().durable())?;
-    /// assert_eq!(receipt.lsn, 3);
+    /// let receipt = db.put("note", b"any bytes")?;
+    /// assert_eq!(receipt.lsn, 2);
     /// # Ok(())
     /// # }
     /// ```
     pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
-        self.put_with(key, value, WriteOptions::new())
+        self.with(WriteOptions::new()).put(key, value)
     }
 
-    /// As [`Db::put`], acknowledged as `options` ask.
-    pub fn put_with(
-        &self,
-        key: impl AsKey,
-        value: impl AsRef<[u8]>,
-        options: WriteOptions,
-    ) -> Result<Commit> {
-        let key = self.core().records().key_kind().encode(&key)?;
-        let value = value.as_ref();
-        check_value(value)?;
-        self.core().committer.expect_write(key.as_ref());
-        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
-        self.core().committer.write(&mut [frame], options)
-    }
-
-    /// As [`Db::put_with`], for tasks of any runtime: nothing happens before the first poll, and
+    /// As [`Db::put`], for tasks of any runtime: nothing happens before the first poll, and
     /// the task waits for a full log or a commit under way without blocking. The thread that wrote
     /// a group wakes all of its tasks together. A waker may poll its task at once and call any
     /// verb; it must not block until another task of this database has gone on.
@@ -152,30 +142,16 @@ impl<S: Storage> Db<S> {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let dir = tempfile::tempdir()?;
     /// # let db = uarr::Db::open(&dir)?;
-    /// use uarr::WriteOptions;
-    ///
     /// # tokio::runtime::Runtime::new()?.block_on(async {
-    /// let (first, second) = tokio::join!(
-    ///     db.put_async("a", b"1", WriteOptions::new()),
-    ///     db.put_async("b", b"2", WriteOptions::new()),
-    /// );
+    /// let (first, second) = tokio::join!(db.put_async("a", b"1"), db.put_async("b", b"2"));
     /// assert!(first?.lsn != second?.lsn);
     /// # Ok::<_, uarr::Error>(())
     /// # })?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn put_async(
-        &self,
-        key: impl AsKey,
-        value: impl AsRef<[u8]>,
-        options: WriteOptions,
-    ) -> Result<Commit> {
-        let key = self.core().records().key_kind().encode(&key)?;
-        let value = value.as_ref();
-        check_value(value)?;
-        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
-        self.core().committer.write_async(&mut [frame], options).await
+    pub async fn put_async(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+        self.with(WriteOptions::new()).put_async(key, value).await
     }
 
     /// Removes `key`, whether or not it is there. Durability and errors as for [`Db::put`].
@@ -191,21 +167,12 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn delete(&self, key: impl AsKey) -> Result<Commit> {
-        self.delete_with(key, WriteOptions::new())
+        self.with(WriteOptions::new()).delete(key)
     }
 
-    /// As [`Db::delete`], acknowledged as `options` ask.
-    pub fn delete_with(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
-        let key = self.core().records().key_kind().encode(&key)?;
-        let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
-        self.core().committer.write(&mut [frame], options)
-    }
-
-    /// As [`Db::delete_with`], for tasks; see [`Db::put_async`].
-    pub async fn delete_async(&self, key: impl AsKey, options: WriteOptions) -> Result<Commit> {
-        let key = self.core().records().key_kind().encode(&key)?;
-        let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
-        self.core().committer.write_async(&mut [frame], options).await
+    /// As [`Db::delete`], for tasks; see [`Db::put_async`].
+    pub async fn delete_async(&self, key: impl AsKey) -> Result<Commit> {
+        self.with(WriteOptions::new()).delete_async(key).await
     }
 
     /// Changes the value of `key`, a UArr record, by `patch`. The log gets the patch if that is
@@ -233,36 +200,39 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn patch(&self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
-        self.patch_with(key, patch, WriteOptions::new())
+        self.with(WriteOptions::new()).patch(key, patch)
     }
 
-    /// As [`Db::patch`], acknowledged as `options` ask.
-    pub fn patch_with(
-        &self,
-        key: impl AsKey,
-        patch: &Patch,
-        options: WriteOptions,
-    ) -> Result<Commit> {
-        let key = self.core().records().key_kind().encode(&key)?;
-        let (key, bytes) = (key.as_ref(), patch.as_bytes());
-        let change = Change { kind: FrameKind::Patch, key, bytes };
-        self.core().committer.write_patched(&[change], options)
-    }
-
-    /// As [`Db::patch_with`], for tasks; see [`Db::put_async`]. The task also waits, without
+    /// As [`Db::patch`], for tasks; see [`Db::put_async`]. The task also waits, without
     /// blocking, while the newest version of the key is on its way to the device, and behind
     /// threads that wait to patch it. On a key that others never stop writing it may have to wait
     /// long; threads get their turns in order.
-    pub async fn patch_async(
-        &self,
-        key: impl AsKey,
-        patch: &Patch,
-        options: WriteOptions,
-    ) -> Result<Commit> {
-        let key = self.core().records().key_kind().encode(&key)?;
-        let (key, bytes) = (key.as_ref(), patch.as_bytes());
-        let change = Change { kind: FrameKind::Patch, key, bytes };
-        self.core().committer.write_patched_async(&[change], options).await
+    pub async fn patch_async(&self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
+        self.with(WriteOptions::new()).patch_async(key, patch).await
+    }
+
+    /// The writing verbs under `options` instead of the database's own promise.
+    pub fn with(&self, options: WriteOptions) -> Writer<'_, S> {
+        Writer::new(self.core(), options)
+    }
+
+    /// The writing verbs, each acknowledged only once it survives a loss of power: short for `with`
+    /// and [`WriteOptions::durable`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use uarr::{Db, Durability};
+    ///
+    /// let db = Db::builder(&dir).durability(Durability::Manual).open()?;
+    /// db.put("draft", b"in memory")?;
+    /// let receipt = db.durable().put("order", b"on the device, and the draft with it")?;
+    /// assert!(receipt.is_durable);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn durable(&self) -> Writer<'_, S> {
+        self.with(WriteOptions::new().durable())
     }
 
     /// Collects changes that are committed together: all or none of them survive a crash, and
@@ -276,7 +246,7 @@ impl<S: Storage> Db<S> {
     ///
     /// let mut batch = db.batch();
     /// for number in 0..3 {
-    ///     batch.add_put(format!("item:{number}"), b"x");
+    ///     batch.put(format!("item:{number}"), b"x");
     /// }
     /// batch.commit()?;
     /// assert_eq!(db.prefix("item:")?.count(), 3);
@@ -284,7 +254,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn batch(&self) -> Batch<'_, S> {
-        Batch::new(self.core())
+        self.with(WriteOptions::new()).batch()
     }
 
     /// Returns when everything written before the call survives a loss of power.

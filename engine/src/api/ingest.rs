@@ -42,15 +42,16 @@ impl<S: Storage> Db<S> {
         let mut batch = self.batch();
         let mut count = 0;
         for (key, value) in records {
-            batch.add_put(key, value);
+            batch.put(key, value);
             if batch.checked_bytes()? >= PIECE_BYTES {
-                self.core().committer.write_ahead(&mut batch.frames()?, &mut cells)?;
+                self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
                 batch.clear();
             }
             count += 1;
         }
+        batch.checked_bytes()?;
         if !batch.is_empty() {
-            self.core().committer.write_ahead(&mut batch.frames()?, &mut cells)?;
+            self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
         }
         self.core().committer.sync()?;
         for cell in cells {

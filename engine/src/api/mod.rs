@@ -8,3 +8,4 @@ pub(crate) mod ingest;
 pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod record;
+pub(crate) mod writer;

@@ -1,10 +1,11 @@
 //! Ordered iteration over a table, both ways, as of one moment.
 
+use std::fmt;
 use std::ops::Bound;
 use std::vec;
 
 use uarr_layout::record::Locator;
-use uarr_uring::Storage;
+use uarr_uring::{Storage, System};
 
 use crate::api::record::Record;
 use crate::data::key_index::Direction;
@@ -24,7 +25,7 @@ const RECORDS_AHEAD: usize = 8;
 /// that is written or deleted later. `rev()` walks from the end. A damaged record, if its key may
 /// lie in the range, ends the iterator with the error that names it; what lies behind can be read
 /// from another key on.
-pub struct Range<'a, S: Storage> {
+pub struct Range<'a, S: Storage = System> {
     records: &'a Records<S>,
     lsn: u64,
     front: End<'a>,
@@ -43,6 +44,14 @@ struct End<'a> {
     window: vec::IntoIter<Locator>,
     window_count: usize,
     exhausted: bool,
+}
+
+impl<S: Storage> fmt::Debug for Range<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Range");
+        shown.field("from", &self.front.given).field("to", &self.back.given);
+        shown.field("lsn", &self.lsn).field("finished", &self.finished).finish_non_exhaustive()
+    }
 }
 
 impl<'a, S: Storage> Range<'a, S> {

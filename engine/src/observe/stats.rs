@@ -13,6 +13,7 @@ use crate::sync::lock;
 
 /// Numbers about an open database. Counters start at 0 when it is opened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Stats {
     /// Keys; exact while no thread writes.
     pub key_count: u64,

@@ -26,6 +26,7 @@ const LOG_ATTEMPT_COUNT_MAX: usize = 100;
 
 /// What [`crate::Db::verify`] has read.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Records whose header, key and value were checked.
     pub record_count: u64,

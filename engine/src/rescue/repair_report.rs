@@ -16,6 +16,7 @@ pub enum RepairMode {
 
 /// What a repair kept and what it could not.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RepairReport {
     /// Records that were written to the new database.
     pub kept_count: u64,

@@ -95,9 +95,9 @@ fn write(db: &Db, arguments: &Arguments, thread: u64, first_step: u64) {
                 let mut batch = db.batch();
                 for (key, value) in changes.into_iter().chain(last) {
                     match value {
-                        Some(value) => batch.add_put(key, value),
-                        None => batch.add_delete(key),
-                    }
+                        Some(value) => batch.put(key, value),
+                        None => batch.delete(key),
+                    };
                 }
                 batch.commit()
             }

@@ -50,14 +50,14 @@ fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: Wri
     let mut batch = db.batch();
     for Change { key, value, .. } in &changes {
         match (db.key_kind(), value) {
-            (KeyKind::Bytes, Some(value)) => batch.add_put(key, value),
-            (KeyKind::Bytes, None) => batch.add_delete(key),
-            (_, Some(value)) => batch.add_put(number(key), value),
-            (_, None) => batch.add_delete(number(key)),
-        }
+            (KeyKind::Bytes, Some(value)) => batch.put(key, value),
+            (KeyKind::Bytes, None) => batch.delete(key),
+            (_, Some(value)) => batch.put(number(key), value),
+            (_, None) => batch.delete(number(key)),
+        };
     }
     run.model.begin(changes);
-    match batch.commit_with(options) {
+    match batch.with(options).commit() {
         Ok(Some(commit)) => {
             let durable =
                 run.plan.durability == Durability::Sync || options == WriteOptions::new().durable();
@@ -320,8 +320,8 @@ const WRITES: &[Write] = &[
 
 fn put_zeros(db: &Db<Memory>, options: WriteOptions) -> uarr::Result<()> {
     match db.key_kind() {
-        KeyKind::Bytes => db.put_with("key-", [0; 100], options).map(drop),
-        _ => db.put_with(0u64, [0; 100], options).map(drop),
+        KeyKind::Bytes => db.with(options).put("key-", [0; 100]).map(drop),
+        _ => db.with(options).put(0u64, [0; 100]).map(drop),
     }
 }
 

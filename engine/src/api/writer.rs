@@ -1,0 +1,102 @@
+//! The verbs that change records, with what their caller asks of them.
+
+use std::fmt;
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::uarr::Patch;
+use uarr_uring::{Storage, System};
+
+use crate::api::batch::Batch;
+use crate::commit::patched::Change;
+use crate::commit::receipt::Commit;
+use crate::core::Core;
+use crate::error::Result;
+use crate::key::AsKey;
+use crate::limits::check_value;
+use crate::options::WriteOptions;
+
+/// The writing verbs of a database under options of their own: what [`crate::Db::durable`] and
+/// [`crate::Db::with`] return. Every verb is as that of [`crate::Db`] with the same name.
+pub struct Writer<'db, S: Storage = System> {
+    core: &'db Core<S>,
+    options: WriteOptions,
+}
+
+impl<S: Storage> Clone for Writer<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Storage> Copy for Writer<'_, S> {}
+
+impl<S: Storage> fmt::Debug for Writer<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<'db, S: Storage> Writer<'db, S> {
+    pub(in crate::api) fn new(core: &'db Core<S>, options: WriteOptions) -> Self {
+        Self { core, options }
+    }
+
+    /// The same, but every write is durable before it is acknowledged.
+    pub fn durable(self) -> Self {
+        Self { options: self.options.durable(), ..self }
+    }
+
+    /// As [`crate::Db::put`].
+    pub fn put(self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+        let key = self.core.records().key_kind().encode(&key)?;
+        let value = value.as_ref();
+        check_value(value)?;
+        self.core.committer.expect_write(key.as_ref());
+        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
+        self.core.committer.write(&mut [frame], self.options)
+    }
+
+    /// As [`crate::Db::put_async`].
+    pub async fn put_async(self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+        let key = self.core.records().key_kind().encode(&key)?;
+        let value = value.as_ref();
+        check_value(value)?;
+        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
+        self.core.committer.write_async(&mut [frame], self.options).await
+    }
+
+    /// As [`crate::Db::delete`].
+    pub fn delete(self, key: impl AsKey) -> Result<Commit> {
+        let key = self.core.records().key_kind().encode(&key)?;
+        let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
+        self.core.committer.write(&mut [frame], self.options)
+    }
+
+    /// As [`crate::Db::delete_async`].
+    pub async fn delete_async(self, key: impl AsKey) -> Result<Commit> {
+        let key = self.core.records().key_kind().encode(&key)?;
+        let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
+        self.core.committer.write_async(&mut [frame], self.options).await
+    }
+
+    /// As [`crate::Db::patch`].
+    pub fn patch(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
+        let key = self.core.records().key_kind().encode(&key)?;
+        let (key, bytes) = (key.as_ref(), patch.as_bytes());
+        let change = Change { kind: FrameKind::Patch, key, bytes };
+        self.core.committer.write_patched(&[change], self.options)
+    }
+
+    /// As [`crate::Db::patch_async`].
+    pub async fn patch_async(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
+        let key = self.core.records().key_kind().encode(&key)?;
+        let (key, bytes) = (key.as_ref(), patch.as_bytes());
+        let change = Change { kind: FrameKind::Patch, key, bytes };
+        self.core.committer.write_patched_async(&[change], self.options).await
+    }
+
+    /// As [`crate::Db::batch`].
+    pub fn batch(self) -> Batch<'db, S> {
+        Batch::new(self.core, self.options)
+    }
+}

@@ -145,40 +145,40 @@ pub const PROMISES: [Promise; 7] = [
         name: "durable put",
         rows: &[
             row(
-                "1 thread, p50",
+                "durable put, 1 thread, p50",
                 PUT1,
                 P50,
                 &[goal(AtMost(1.05), Floor), goal(AtMost(1.0), Rocksdb), goal(AtMost(1.0), Sqlite)],
             ),
-            row("p99", PUT1, P99, &[goal(AtMost(1.25), Floor)]),
-            row("p99.9", PUT1, P999, &[]),
-            row("CPU of all threads", PUT1, CPU, &[]),
+            row("durable put, p99", PUT1, P99, &[goal(AtMost(1.25), Floor)]),
+            row("durable put, p99.9", PUT1, P999, &[]),
+            row("durable put, CPU of all threads", PUT1, CPU, &[]),
         ],
     },
     Promise {
         name: "throughput",
         rows: &[
             row(
-                "16 threads, puts per second",
+                "durable puts per second, 16 threads",
                 THREADS_16,
                 RATE,
                 &[goal(AtLeast(3.0), Rocksdb), Goal { bound: AtLeast(8.0), of: ONE_THREAD }],
             ),
-            row("16 threads, p99.9", PUT16, P999, &[goal(AtMost(1.0), Rocksdb)]),
+            row("durable put, 16 threads, p99.9", PUT16, P999, &[goal(AtMost(1.0), Rocksdb)]),
             row(
-                "64 threads, puts per second",
+                "durable puts per second, 64 threads",
                 THREADS_64,
                 RATE,
                 &[goal(AtLeast(4.0), Rocksdb), goal(AtLeast(30.0), Sqlite)],
             ),
             row(
-                "256 tasks on 2 threads",
+                "durable puts per second, 256 tasks",
                 TASKS_256,
                 RATE,
                 &[Goal { bound: AtLeast(60.0), of: ONE_THREAD }],
             ),
             row("the same, p99", TASKS_256, P99, &[alone(AtMost(2e6))]),
-            row("1024 tasks on 2 threads", TASKS_1024, RATE, &[]),
+            row("durable puts per second, 1024 tasks", TASKS_1024, RATE, &[]),
             row(
                 "4 gets, 1 durable put",
                 Source::Check(Row::MixedDurable),
@@ -193,18 +193,18 @@ pub const PROMISES: [Promise; 7] = [
         name: "memory-first put",
         rows: &[
             row(
-                "random keys, per second",
+                "puts per second, random keys",
                 SINGLE,
                 RATE,
                 &[goal(AtLeast(5.0), Rocksdb), goal(AtLeast(1.0), Floor)],
             ),
             row(
-                "batches of 1000, records per second",
+                "records per second, batches of 1000",
                 BATCHES,
                 RATE,
                 &[goal(AtLeast(5.0), Rocksdb)],
             ),
-            row("at 100,000 per second, p99.9", PACED_100K, P999, &[alone(AtMost(10e3))]),
+            row("put at 100,000 per second, p99.9", PACED_100K, P999, &[alone(AtMost(10e3))]),
             row("the same, longest", PACED_100K, LONGEST, &[alone(AtMost(500e3))]),
             row(
                 "4 gets, 1 put, not waited for",
@@ -218,31 +218,31 @@ pub const PROMISES: [Promise; 7] = [
         name: "get",
         rows: &[
             row(
-                "uniform, 1 thread, mean",
+                "get, uniform, mean",
                 GET_1,
                 MEAN,
                 &[goal(AtMost(0.05), Rocksdb), goal(AtMost(0.1), Sqlite), goal(AtMost(0.12), Lmdb)],
             ),
             row(
-                "2 threads, per second",
+                "gets per second, 2 threads",
                 GET_2,
                 RATE,
                 &[Goal { bound: AtLeast(1.9), of: Of::Own("one thread", GET_1) }],
             ),
-            row("absent key, mean", MISS, MEAN, &[goal(AtMost(0.2), Rocksdb)]),
+            row("get of an absent key, mean", MISS, MEAN, &[goal(AtMost(0.2), Rocksdb)]),
         ],
     },
     Promise {
         name: "scan",
         rows: &[
-            row("100 records, per record", SCAN_100, TIME, &[goal(AtMost(0.8), Lmdb)]),
-            row("all records, per record", SCAN_ALL, TIME, &[goal(AtMost(1.0), Lmdb)]),
+            row("scan of 100 records, per record", SCAN_100, TIME, &[goal(AtMost(0.8), Lmdb)]),
+            row("scan of all records, per record", SCAN_ALL, TIME, &[goal(AtMost(1.0), Lmdb)]),
         ],
     },
     Promise {
         name: "reopen",
         rows: &[row(
-            "after SIGKILL, to the first record read",
+            "open after SIGKILL, to the first record",
             Source::Check(Row::Reopen),
             MEAN,
             &[alone(AtMost(100e6))],
@@ -252,19 +252,19 @@ pub const PROMISES: [Promise; 7] = [
         name: "size",
         rows: &[
             row(
-                "loaded, closed: bytes per byte of keys and values",
+                "loaded and closed, bytes per user byte",
                 Source::Sizes,
                 Number::BytesPerByte,
                 &[alone(AtMost(1.5))],
             ),
             row(
-                "each record written twice",
+                "the same, each record written twice",
                 Source::Sizes,
                 Number::BytesPerByteTwice,
                 &[alone(AtMost(1.5))],
             ),
             row(
-                "one record, open",
+                "a database with one record, open",
                 Source::Sizes,
                 Number::FreshBytes,
                 &[alone(AtMost((64u64 << 20) as f64))],

@@ -64,7 +64,7 @@ fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
 
     let page = command(dir.path(), &["report", "--markdown", "r.json"]);
     assert_shows(&page, &["# Benchmarks", "parts gets, misses, scans, full-scans, sizes"]);
-    assert_shows(&page, &["| uniform, 1 thread, mean | ", "<= 64 MiB: "]);
+    assert_shows(&page, &["| get, uniform, mean | ", "<= 64 MiB: "]);
     assert_eq!(names(dir.path()), ["r.json"]);
 
     let only = ["--parts", "sizes", "--records", "1000"];

@@ -1,11 +1,11 @@
 //! The main job: floor, engine and peers side by side in one run on one directory.
 //!
 //! In every phase the contenders take turns within a round, and rounds repeat (A B C, A B C, ...),
-//! so that whatever the machine does meanwhile falls on all of them. Each phase checks what it
-//! wrote before it ends. The floor is measured first and last of all; what lies between is its
-//! drift.
+//! so that a disturbance of the machine hits all of them alike. Each phase checks what it wrote
+//! before it ends. The run measures the floor first and last; the difference is its drift.
 //!
-//! All files are in a folder of the run's own, which goes at the end, even after an error.
+//! All files are in a folder of the run's own, which the run removes at the end, even after an
+//! error.
 
 mod phases;
 
@@ -33,7 +33,7 @@ use crate::{machine, stores};
 const FLOOR_BYTES_MIN: u64 = 64 << 20;
 /// Record numbers of one job: 16 threads, 2^40 each.
 const JOB_NUMBERS_SHIFT: u32 = 44;
-/// Free space that stores need however little is written: their logs are preallocated.
+/// Free space that stores need even if a run writes little: their logs are preallocated.
 const FREE_BYTES_BASE: u64 = 1536 << 20;
 /// Free space per record: three stores with log and data, and one more while it is reopened.
 const FREE_BYTES_PER_RECORD: u64 = 2048;
@@ -54,7 +54,7 @@ pub const fn free_bytes_needed(records: u64) -> u64 {
     FREE_BYTES_BASE + records * FREE_BYTES_PER_RECORD
 }
 
-/// Measures everything. The report is not judged yet.
+/// Measures everything. The caller judges the report.
 pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
     let dir = &options.dir;
     let folder = RunFolder::create(dir)?;
@@ -180,8 +180,7 @@ impl<'o> Check<'o> {
             if let (Some(start_ns), Some(end_ns)) = (start_ns, end_ns) {
                 self.drift.push(Drift { row, start_ns, end_ns });
             } else {
-                self.notes
-                    .push(format!("the drift of {} is not known: too few samples", row.name()));
+                self.notes.push(format!("the drift of {} is unknown: too few samples", row.name()));
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The commit path by itself: strategies, threads and tasks, rotation, memory-first writes, loads,
 //! fixed rates.
 //!
-//! What was written is read back before a part ends.
+//! A part reads back what it wrote before it ends.
 
 mod parts;
 mod tasks;
@@ -21,7 +21,7 @@ pub enum CommitPart {
     Strategies,
     /// Many threads, and many tasks on two threads.
     Threads,
-    /// Whether a new segment every second is felt.
+    /// What a new segment every second costs.
     Rotation,
     /// Writes acknowledged in memory, one by one and in batches of 1000.
     Memory,
@@ -67,7 +67,7 @@ impl turns::Part for CommitPart {
                  are durable when the time ends, the peers' are in the page cache"
             }
             Self::Paced => {
-                "durable puts begun at a fixed rate, whatever came of those before (open loop): \
+                "durable puts begun at a fixed rate, even if those before are late (open loop): \
                  response from when one was to begin, service from when it began; CPU with that of \
                  waiting awake; ratio: p99 against the first row"
             }

@@ -1,7 +1,7 @@
 //! The block device below a directory: its counters and its queue, as sysfs gives them.
 //!
-//! Counters are those of the whole device, so other processes are in them too; they are the proof,
-//! from below, of how many flushes each acknowledged write really cost.
+//! Counters are those of the whole device, so they include other processes. They prove from below
+//! how many flushes each acknowledged write really cost.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -19,7 +19,7 @@ use crate::sample::{Sample, merge};
 use crate::stopwatch::Stopwatch;
 use crate::store::{Contender, Counters, Session, Store};
 
-/// Operations between two looks at the clock when they are not timed one by one.
+/// Operations between two readings of the clock when operations are not timed one by one.
 const BURST_OPS: u64 = 64;
 /// Records per batch when a store is loaded.
 const LOAD_BATCH_RECORDS: usize = 1000;
@@ -74,7 +74,7 @@ pub enum Timing {
     Whole,
     /// Every operation.
     Each,
-    /// Every operation, and they begin at a fixed rate, whatever came of those before. A run may
+    /// Every operation, and they begin at a fixed rate, even if those before are late. A run may
     /// begin fewer if the store cannot keep up.
     Paced {
         /// Operations per second of all threads together.
@@ -398,7 +398,7 @@ fn read_absent<S: Session>(
 }
 
 /// Reads up to `records` records in key order from `from` on, and returns how many there were.
-/// Every byte is looked at, order is checked, and of the last record every byte.
+/// Reads every byte, checks the order, and checks every byte of the last record.
 fn scan_checked<S: Session>(
     session: &mut S,
     contender: Contender,

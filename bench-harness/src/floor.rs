@@ -1,8 +1,8 @@
 //! The floor: what the device, and the memory, take for the smallest unit of work, without any
 //! store.
 //!
-//! The files lie in the same directory as the stores' and are as large as their data. They are
-//! written in full before anything is measured, so that no measurement pays for allocating or
+//! The files lie in the same directory as the stores' and are as large as their data. The run
+//! writes them in full before it measures, so that no measurement pays for allocating or
 //! initialising extents: the floor is the best that any log on this file system can reach.
 //!
 //! Durable writes go round the file in order of their offset, as a log does; reads are at random
@@ -45,7 +45,7 @@ pub struct DeviceFloor {
     block_count: u64,
     next_block: u64,
     buffer: AlignedBuffer,
-    /// Whether the file system let us past its page cache.
+    /// True if the file system has direct I/O.
     pub is_direct: bool,
 }
 
@@ -154,7 +154,7 @@ pub struct MappedFloor {
     slots_address: u64,
 }
 
-/// How the place of a value is known.
+/// How a read finds the place of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// It follows from the number of the record: one wait for memory.

@@ -1,5 +1,5 @@
-//! Facts of the machine that a reader needs to judge a result. Each is there in every report; what
-//! cannot be found out is "unknown".
+//! Facts of the machine that a reader needs to judge a result. Every report has each of them; a
+//! fact that the program cannot find is "unknown".
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use uarr_uring::{Storage, System, SystemOptions};
 use crate::device::Device;
 use crate::error::BenchError;
 
-/// What is written for a fact that cannot be found.
+/// The value of a fact that the program cannot find.
 const UNKNOWN: &str = "unknown";
 
 /// Collects the facts of the machine, of the file system and the device below `dir`.

@@ -71,7 +71,7 @@ struct CheckArgs {
     /// Records of the read workloads, 1000 to 50000000.
     #[arg(long, value_parser = value_parser!(u64).range(1000..=50_000_000))]
     records: Option<u64>,
-    /// A few seconds, to see whether everything works; its numbers mean little.
+    /// A few seconds, to see that everything works; its numbers mean little.
     #[arg(long)]
     quick: bool,
     /// Where the JSON goes [default: DIR/report.json].

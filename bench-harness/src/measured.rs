@@ -23,7 +23,7 @@ pub const SCHEMA: u32 = 1;
 pub struct Measured {
     /// Version of this structure.
     pub parts_schema: u32,
-    /// How it was asked for.
+    /// Seconds, rounds and records of the run.
     pub run: RunSpec,
     /// Start, seconds since 1970-01-01T00:00:00Z.
     pub started_unix_s: u64,
@@ -52,7 +52,7 @@ pub struct MeasuredPart {
     pub lines: Vec<Line>,
 }
 
-/// A contestant, and what came of it in each round.
+/// A contestant and its result in each round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Its name within the part.

@@ -1,8 +1,7 @@
 //! Percentile curves as SVG, written by hand: no network, no script, readable in any browser.
 //!
-//! The horizontal axis is the share of operations that are slower, on a logarithmic scale (50 %, 10
-//! %, 1 %,
-//! 0.1 %, ...), so the tail has as much room as the rest. The vertical axis is latency,
+//! The horizontal axis is the share of operations that are slower, on a logarithmic scale (50, 10,
+//! 1, 0.1 %, ...), so the tail has as much room as the rest. The vertical axis is latency,
 //! logarithmic.
 
 use std::fmt::Write;

@@ -32,7 +32,7 @@ impl Progress {
         self.bar.set_message(name.to_owned());
     }
 
-    /// Names what is being done now; drawn only on a terminal.
+    /// Names the present step; drawn only on a terminal.
     pub fn now(&self, what: String) {
         self.bar.set_message(what);
         self.bar.tick();

@@ -1,8 +1,8 @@
 //! The read path by itself: gets of one and two threads, misses, scans; and what stores take on the
 //! disk.
 //!
-//! Every store is loaded in random order, in batches of 1000, settled, and read once before it is
-//! measured. The floor is what memory takes for the same records without any index.
+//! A part loads every store in random order, in batches of 1000, settles it, and reads it once
+//! before it measures. The floor is what memory takes for the same records without any index.
 
 use std::path::Path;
 use std::time::Duration;

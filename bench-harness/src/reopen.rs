@@ -1,10 +1,10 @@
 //! Opening a store whose process was killed.
 //!
 //! 1. A child of this program opens a new store in its durable class, writes all records in durable
-//!    batches and says so on its standard output; then it waits for ever.
-//! 2. The parent kills it with SIGKILL: no destructor runs, nothing is closed.
-//! 3. The parent opens the store and reads one record: that is timed, and then all acknowledged
-//!    records are checked.
+//!    batches, reports that on its standard output, and waits.
+//! 2. The parent kills it with SIGKILL: no destructor runs, the store is not closed.
+//! 3. The parent opens the store and reads one record, which it times. Then it checks all
+//!    acknowledged records.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::stores;
 /// Name of the hidden subcommand that is the child.
 pub const VICTIM_COMMAND: &str = "kill-victim";
 
-/// What the child says when everything is durable.
+/// What the child prints when everything is durable.
 const READY: &str = "ready";
 
 /// How stores are opened here.
@@ -37,7 +37,7 @@ pub fn victim(contender: Contender, dir: &Path, record_count: u64) -> Result<(),
     writeln!(out, "{READY}")
         .and_then(|()| out.flush())
         .map_err(|error| BenchError::Setup(format!("cannot report to the parent: {error}")))?;
-    // The parent closes its end when it is gone itself; then this process must not stay behind.
+    // The pipe closes when the parent dies; then this process must end too.
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);
     Ok(())

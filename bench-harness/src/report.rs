@@ -255,7 +255,7 @@ pub struct RunSpec {
     pub repetitions: u32,
     /// Records of the read workloads.
     pub records: u64,
-    /// Whether this was only a look whether everything works.
+    /// True for a quick run, which only shows that everything works.
     pub quick: bool,
 }
 
@@ -278,13 +278,13 @@ pub struct Report {
     pub stores: Vec<StoreFacts>,
     /// The measurements.
     pub rows: Vec<RowResult>,
-    /// What happened to the floor during the run.
+    /// How far the floors moved during the run.
     pub drift: Vec<Drift>,
     /// Share of all processors' time that others, the kernel too, used during the run, 0 to 1.
     pub others_cpu: Option<f64>,
     /// Things a reader must know.
     pub notes: Vec<String>,
-    /// The targets and what came of them.
+    /// The targets and the outcome of each.
     pub judgements: Vec<Judgement>,
     /// The verdict.
     pub outcome: Outcome,

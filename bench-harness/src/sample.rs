@@ -45,8 +45,8 @@ pub struct Sample {
     pub cpu_ns: u64,
     /// Page faults that waited for the device.
     pub major_faults: u64,
-    /// Latency of each operation, if they were timed one by one. Begun at a fixed rate, it counts
-    /// from when the operation was to begin.
+    /// Latency of each operation, if they were timed one by one. At a fixed rate it counts from
+    /// when the operation should have begun.
     pub latencies: Option<Latencies>,
     /// Of operations begun at a fixed rate, the latency of each from its real begin.
     pub service: Option<Latencies>,

@@ -1,9 +1,9 @@
 //! Times single operations, one after the other or begun at a fixed rate.
 //!
 //! Where each operation begins when the last one is done (closed loop), a stall delays later
-//! operations without being charged to them. Begun at a fixed rate, whatever came of those before
-//! (open loop), an operation has a time at which it was to begin: its *response* time counts from
-//! there, its *service* time from its real begin.
+//! operations without being charged to them. At a fixed rate (open loop) each operation has a time
+//! at which it should begin, even if those before are late: its *response* time counts from there,
+//! its *service* time from its real begin.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ impl Stopwatch {
     }
 }
 
-/// When operations are to begin.
+/// When operations should begin.
 struct Pace {
     start: Instant,
     gap: Duration,
@@ -68,7 +68,7 @@ impl Pace {
         Self { start: Instant::now() + step * number, gap: step * threads, begun_count: 0 }
     }
 
-    /// Waits until the next operation is to begin, and returns that time; at once if it has passed.
+    /// Waits until the next operation should begin and returns that time; at once if it is past.
     fn wait(&mut self) -> Instant {
         let intended = self.start + self.gap * self.begun_count;
         self.begun_count += 1;

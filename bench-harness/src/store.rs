@@ -159,7 +159,7 @@ pub trait Store: Send + Sync + Sized + 'static {
         &self,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError>;
-    /// Whatever the store needs to show its steady state of durable commits; not measured.
+    /// What the store needs to show its steady state of durable commits; not measured.
     fn prepare_durable(&self) -> Result<(), BenchError> {
         Ok(())
     }

@@ -169,7 +169,7 @@ pub fn results(report: &Report) -> Table {
     table
 }
 
-/// What came of the targets.
+/// The outcome of each target.
 pub fn verdicts(judgements: &[Judgement]) -> Table {
     // Bounds have up to three decimals; a value just beside one must not look equal to it.
     let number = |value: f64| {

@@ -1,4 +1,4 @@
-//! Parts of a run in which contestants take turns, and the table that comes of each.
+//! Parts of a run in which contestants take turns, and the table of each.
 //!
 //! `check` shows how the engine does in the usual rows and judges it; `commit` and `read` look at
 //! one path in parts, to show where its time goes when something is changed. Within a part the

@@ -8,7 +8,7 @@
 //!    unjudged.
 //! 4. A floor that moved more than the limit makes the whole run inconclusive: the device was not
 //!    the same for all contenders.
-//! 5. So does a machine that others kept busy: their work shows as the store's latency.
+//! 5. So does other work on the machine: it shows as the store's latency.
 //! 6. Else one missed target is a miss; else one unjudged target is inconclusive; else it is a
 //!    pass.
 
@@ -53,7 +53,7 @@ impl Outcome {
 /// Exit code of set-up errors and of wrong data.
 pub const EXIT_CODE_ERROR: u8 = 3;
 
-/// What came of one target.
+/// The outcome of one target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// The target's name.
@@ -62,7 +62,7 @@ pub struct Judgement {
     pub question: String,
     /// The bound in words, such as `<= 1.2`.
     pub bound: String,
-    /// The ratio or number; `None` if it could not be had.
+    /// The ratio or number; `None` if the report lacks it.
     pub value: Option<f64>,
     /// The lowest and highest value of single rounds.
     pub range: Option<(f64, f64)>,

@@ -13,7 +13,7 @@ use crate::stores;
 
 /// Threads of the row `durable-put16`.
 const MANY_THREADS: u32 = 16;
-/// At most this many records are read back after a phase that wrote without end.
+/// At most this many records are read back after a phase without a fixed number of records.
 const VERIFY_READS_MAX: u64 = 500_000;
 
 impl Check<'_> {

@@ -89,7 +89,7 @@ async fn put_until(db: uarr::Db, first: u64, deadline: Instant) -> Result<TaskDo
     }
 }
 
-/// The last record of each task: whatever was lost last.
+/// Checks the last record of each task: a lost end of the log would lose it.
 fn check_last(db: &uarr::Db, written: &std::ops::Range<u64>) -> Result<(), BenchError> {
     let Some(key) = written.clone().next_back().map(key_of) else { return Ok(()) };
     let found = db.get(key).map_err(|error| BenchError::Setup(format!("uarr: {error}")))?;

@@ -25,7 +25,7 @@ use crate::random::{Bias, Random};
 use crate::remains::{Parts, survivors};
 use crate::view::{PAGE, SECTOR_BYTES, View, page_range};
 
-/// A file, whatever its names.
+/// A file, under any name.
 pub(crate) type Inode = Arc<Mutex<FileState>>;
 
 /// The content of a file, for a moment.
@@ -82,12 +82,13 @@ impl FileState {
         Ok(())
     }
 
-    /// What was written there is lost, although readers see it.
+    /// Loses what was written there, although readers see it.
     pub fn lose(&mut self, range: Range<u64>) {
         self.device.lose(range);
     }
 
-    /// Gives the content of a range up: zeros, in pages that no earlier failure decides about.
+    /// Discards the content of a range: it becomes zeros, and earlier failures no longer affect its
+    /// pages.
     pub fn renew(&mut self, offset: u64, len: u64) -> io::Result<()> {
         for page_index in page_range(offset, len) {
             let start = offset.max(page_index * PAGE);
@@ -119,7 +120,7 @@ impl FileState {
     /// Notes as dirty the pages that were published through the map since the last time.
     fn note_published(&mut self) {
         for pages in self.cache.take_published() {
-            // The kernel takes down whole pages as changed.
+            // The kernel notes whole pages as changed.
             self.device.note_write(pages.start * PAGE..pages.end * PAGE);
         }
     }
@@ -129,7 +130,7 @@ impl FileState {
         self.flight.begin(ticket, offset, bytes);
     }
 
-    /// A log write is over, whatever came of it.
+    /// A log write is over, durable or failed.
     pub fn end_flight(&mut self, number: u64) {
         self.flight.end(number);
     }
@@ -139,7 +140,7 @@ impl FileState {
         self.flight.tickets().collect()
     }
 
-    /// A log write that is not waited for any more ends: all of it is written, or some sectors are.
+    /// A log write without a waiter ends: all of it is written, or some sectors are.
     pub fn land(&mut self, number: u64, random: &mut Random) -> io::Result<()> {
         let Some(write) = self.flight.end(number) else { return Ok(()) };
         let bias = if random.flip() { Bias::Always } else { random.bias() };

@@ -160,7 +160,7 @@ impl Device {
                 continue;
             }
             self.loss.lose_page(page_index);
-            // Space that was never written, as far as anyone can see.
+            // Space that was never written, as far as a reader can see.
             let was_written = self.durable.page(page_index).iter().any(|byte| *byte != 0);
             if !was_written && random.flip() {
                 self.loss.block(page_index);

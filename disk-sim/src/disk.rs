@@ -18,7 +18,7 @@ use crate::power::{Death, Power, Trace, dead};
 use crate::process::Users;
 use crate::random::Random;
 
-/// How far the clock of a disk moves each time somebody looks at it.
+/// How far the clock of a disk moves at each reading.
 const TICK: Duration = Duration::from_micros(1);
 /// The wall clock of a new disk: 2024-01-01T00:00:00Z.
 const WALL_START_NS: i64 = 1_704_067_200_000_000_000;
@@ -36,10 +36,9 @@ pub struct MemoryOptions {
     /// Whether log writes in flight complete in random order, as devices do, or in theirs. Default:
     /// theirs.
     pub reorder_completions: bool,
-    /// Whether the disk also does what disks and kernels are allowed to do but seldom do: pages are
-    /// written back at any time, log writes are short or interrupted and have to be finished, a
-    /// sector that was being written when the power went may hold garbage, what does not fit is
-    /// allocated in part. Default: no.
+    /// True if the disk also does what disks and kernels may do but rarely do: it writes pages back
+    /// at any time, cuts log writes short or interrupts them, leaves garbage in a sector that it
+    /// was writing when the power went, and allocates a part of what does not fit. Default: no.
     pub hostile: bool,
 }
 
@@ -126,7 +125,7 @@ impl Disk {
 
 impl State {
     /// The gate of every call: counts it, lets the disk die, lets the kernel do what it likes, and
-    /// fails the call if that was asked for. No file may be locked.
+    /// fails the call if the test asked for that. The caller must not hold the lock of a file.
     pub fn step(
         &mut self,
         disk: &Disk,
@@ -155,7 +154,7 @@ impl State {
         self.faults.call(kind, path)
     }
 
-    /// Whether it has died as a test asked.
+    /// True if it has died as a test asked.
     pub fn is_dead(&self) -> bool {
         self.remains.is_some()
     }
@@ -173,13 +172,13 @@ impl State {
         Ticket { number, is_fenced }
     }
 
-    /// The monotonic clock, which a look at it moves.
+    /// The monotonic clock, which each reading moves.
     pub fn now(&mut self) -> Duration {
         self.clock += TICK;
         self.clock
     }
 
-    /// The wall clock, which a look at it moves.
+    /// The wall clock, which each reading moves.
     pub fn wall_ns(&mut self) -> i64 {
         self.wall_start_ns.saturating_add(nanoseconds(self.now()))
     }
@@ -194,7 +193,7 @@ impl State {
         self.wall_start_ns = self.wall_start_ns.saturating_add(shift_ns);
     }
 
-    /// Whether a flush that failed by `cause` is repeated until it says "fine".
+    /// True if the disk repeats a flush that failed by `cause` until it reports success.
     pub fn retries_flush(&self, cause: &io::Error) -> bool {
         let is_full = matches!(errno(cause), libc::ENOSPC | libc::EDQUOT | libc::EFBIG);
         !self.is_dead()

@@ -2,38 +2,38 @@
 //!
 //! The engine's safety rests on mechanisms, each of which answers one hazard. A lie takes the
 //! effect of one mechanism away from outside: the engine does all it should, and the disk makes it
-//! worthless. A test that still passes would not notice either if the mechanism were missing. The
-//! production code is the same in both worlds and knows of neither.
+//! worthless. A test that still passes would also pass without the mechanism. The production code
+//! is the same in both worlds and knows of neither.
 
 use std::sync::Arc;
 
 /// What a reader gets instead of the bytes at an offset of a file: path, offset, bytes.
 pub type ReadFilter = Arc<dyn Fn(&str, u64, &mut [u8]) + Send + Sync>;
 
-/// A promise that is broken, from when it is told on and over all crashes.
+/// A broken promise, from the call of [`crate::Memory::lie`] on and over all crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
-    /// `make_dir_durable` says "done" and does nothing.
+    /// `make_dir_durable` reports success and does nothing.
     DirectoryFlushSkipped,
-    /// `make_durable` of files whose path starts so says "done" and does nothing.
+    /// `make_durable` of files whose path starts so reports success and does nothing.
     FlushSkipped {
         /// Start of the paths.
         prefix: &'static str,
     },
     /// The flush of a durable log write runs before the write, as if they were not linked.
     FlushBeforeWrite,
-    /// Log writes are reported as done when they are asked for; they take place later.
+    /// The disk reports log writes as done when it gets them; it does them later.
     EarlyCompletion,
-    /// A flush that failed is repeated, and the second answer, "fine", is the one that is given.
+    /// The disk repeats a flush that failed and reports the second answer, success.
     FlushRetried,
     /// The same, but only if the reason was a lack of room: ENOSPC, EDQUOT or EFBIG.
     FullFlushRetried,
-    /// `renew` says "done" and does nothing.
+    /// `renew` reports success and does nothing.
     NothingRenewed,
-    /// The lock of a directory ends with its process, whatever the kernel is still writing for it.
+    /// The lock of a directory ends with its process, even if the kernel still writes for it.
     LockEndsWithProcess,
-    /// What is written to these files, other than zeros and by the writer of the log, is lost
-    /// although it can be read and its flush says "done".
+    /// What any caller but the log writer writes to these files, zeros aside, is lost although
+    /// readers see it and its flush reports success.
     CopiesLost {
         /// Start of the paths.
         prefix: &'static str,
@@ -133,7 +133,7 @@ impl Lies {
             .any(|lie| matches!(lie, Lie::WriteLost { .. } | Lie::WriteMisdirected { .. }))
     }
 
-    /// Where the next page lands; each such lie is told once.
+    /// Where the next page lands; each such lie holds for one page.
     pub fn landing(&mut self) -> Landing {
         let mut landing = Landing::InPlace;
         self.told.retain_mut(|lie| match lie {

@@ -39,7 +39,7 @@ impl MemoryLock {
     }
 }
 
-/// The lock file, which is made if there is none.
+/// The lock file; makes it if there is none.
 fn lock_file(state: &mut State, path: &str) -> io::Result<Inode> {
     if let Ok(file) = state.names.file(path) {
         return Ok(file);

@@ -1,9 +1,9 @@
 //! [`MemoryLog`]: group commits of a [`crate::Memory`].
 //!
 //! 1. `submit` puts the bytes in flight: from now on a crash may keep any sector of them.
-//! 2. `complete` asks an imagined kernel for its answers to the write and its flush. They are
-//!    judged by the same rules as those of the real one ([`judge`]), and finished by hand
-//!    where these say so.
+//! 2. `complete` asks an imagined kernel for its answers to the write and its flush. It judges them
+//!    by the same rules as those of the real one ([`judge`]), and finishes the write by hand where
+//!    these say so.
 //! 3. `complete` brings the bytes into the durable view.
 //! 4. A write that fails leaves each of its sectors on the device, given up or lost
 //!    ([`crate::loss`]).
@@ -177,15 +177,14 @@ impl MemoryLog {
         }
     }
 
-    /// A write goes on, and is not waited for any more.
+    /// A write goes on without a waiter.
     fn leave(&self, write: &InFlight) {
         let mut state = self.disk.state();
         let State { users, random, power, .. } = &mut *state;
         users.leave(write.file.inode(), write.ticket, power.step_count, random);
     }
 
-    /// A write or its flush has failed by `cause`. Returns whether the disk says "fine" all the
-    /// same.
+    /// A write or its flush has failed by `cause`. Returns true if the disk still reports success.
     fn drop_some(&self, done: &InFlight, cause: &io::Error) -> io::Result<bool> {
         let mut state = self.disk.state();
         let range = done.offset..done.offset + done.len as u64;
@@ -296,7 +295,7 @@ impl LogWriter for MemoryLog {
         let (done, GroupWrite { buffer, start, len, .. }) = self.in_flight.remove(index)?;
         let ticket = done.ticket.number;
         let result = if early && !self.is_dead() {
-            // Nobody hears what really becomes of the one before.
+            // No caller hears what really becomes of the one before.
             if let Some((deferred, bytes)) = self.deferred.take() {
                 let _ = self.finish(&deferred, &bytes);
             }

@@ -1,8 +1,8 @@
-//! [`Loss`]: what readers of a file see, and what no flush brings to the device although it says
-//! so.
+//! [`Loss`]: what readers of a file see, but no flush brings to the device, although flushes report
+//! success.
 //!
-//! A kernel or a device reports a failed flush once. Afterwards it goes on showing the bytes from
-//! its cache, counts them as clean, and answers later flushes with "fine". Writing the bytes again
+//! A kernel or a device reports a failed flush once. Afterwards it still shows the bytes from its
+//! cache, counts them as clean, and reports success of later flushes. Writing the bytes again
 //! helps, with one exception: pages of a cached file in space that was never written
 //! ([`Loss::block`]).
 
@@ -38,9 +38,9 @@ impl Loss {
         *self.sectors.entry(offset / PAGE).or_default() |= bit(offset);
     }
 
-    /// From now on whatever is written to the page is lost, until [`Loss::renew`] or a restart of
-    /// the machine. Some file systems are so when the first write-back to space that was only
-    /// allocated fails: they do not note that it was written, and think that they did.
+    /// From now on all writes to the page are lost, until [`Loss::renew`] or a restart of the
+    /// machine. Some file systems behave so when the first write-back to space that was only
+    /// allocated fails: they do not note that it was written, and act as if they had.
     pub fn block(&mut self, page_index: u64) {
         self.blocked.insert(page_index);
     }
@@ -67,15 +67,14 @@ impl Loss {
         }
     }
 
-    /// The content of a range was given up: nothing decides any more what becomes of whole pages in
-    /// it.
+    /// The content of a range was discarded: later writes to whole pages in it are not lost.
     pub fn renew(&mut self, range: Range<u64>) {
         let whole = range.start.div_ceil(PAGE)..range.end / PAGE;
         self.blocked.retain(|page_index| !whole.contains(page_index));
         self.rewrite(range);
     }
 
-    /// The file was forgotten by the kernel's cache, and is known only as the device has it.
+    /// The kernel's cache has dropped the file: readers see it as the device has it.
     pub fn forget(&mut self) {
         *self = Self::default();
     }

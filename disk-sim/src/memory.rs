@@ -42,8 +42,8 @@ impl Memory {
     }
 
     /// The disk after a loss of power in which everything that was not durable is lost. This disk
-    /// is not changed; whoever still uses it, uses the past. Faults, capacity and locks are not
-    /// carried over, lies are. The monotonic clock starts again.
+    /// stays as it is; its users use the past. The new disk has its lies, but not its faults,
+    /// capacity and locks. The monotonic clock starts again.
     pub fn crash(&self) -> Self {
         Self { disk: self.disk.remains_of(None) }
     }
@@ -118,12 +118,12 @@ impl Memory {
         self.fail(Fault::new(kind, nth).lasting());
     }
 
-    /// Takes back all faults asked for that have not happened yet, and heals the lasting ones.
+    /// Cancels all faults that have not happened yet, and heals the lasting ones.
     pub fn forget_faults(&self) {
         self.disk.state().faults = Faults::default();
     }
 
-    /// Whether any call may still fail because that was asked for.
+    /// True if any call may still fail because a test asked for that.
     pub fn has_faults(&self) -> bool {
         !self.disk.state().faults.is_empty()
     }
@@ -224,8 +224,8 @@ impl Storage for Memory {
             .map_err(|cause| with_path("make durable the directory", path.as_ref(), cause))
     }
 
-    /// Patience is not needed here: a holder in this process will not go away by itself, and writes
-    /// of earlier ones end when they are waited for.
+    /// Does not wait for `patience`: a holder in this process does not go away by itself, and
+    /// writes of earlier ones end when an opener waits for them.
     fn lock(&self, path: &str, _patience: Duration) -> Result<MemoryLock, LockError> {
         MemoryLock::take(&self.disk, path)
     }

@@ -1,10 +1,10 @@
 //! [`Power`]: when a disk dies, and the trace of all that was asked of it.
 //!
 //! Every call that reads or changes the disk is one *step*. At the step that was chosen the disk
-//! dies *before* the call has any effect: the disk that is left behind is made at that very moment,
-//! and whoever still uses the dead one gets errors and changes nothing. So each moment between two
-//! calls can be tried, inside of recovery too. What lies within a call is covered as well: its
-//! writes are volatile until the call has returned.
+//! dies *before* the call has any effect: its remains are made at that very moment, and users of
+//! the dead disk get errors and change nothing. So a test can try each moment between two calls,
+//! inside of recovery too. It also covers the moments within a call, whose writes are volatile
+//! until it has returned.
 
 use std::io;
 

@@ -48,7 +48,7 @@ impl Users {
         self.openers.push(Arc::clone(file));
     }
 
-    /// The opener that had locked `file` has let it go.
+    /// The opener that had locked `file` has released it.
     pub fn exit(&mut self, file: &Inode) {
         self.openers.retain(|opener| !Arc::ptr_eq(opener, file));
     }

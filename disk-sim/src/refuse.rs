@@ -1,6 +1,6 @@
 //! Ways to take things away from a process, or to double it, for tests of what happens then.
 //!
-//! A process loses it as a whole and never gets it back: do so in a child made for the purpose.
+//! The whole process loses them and never gets them back: use a child made for the purpose.
 
 use std::io;
 

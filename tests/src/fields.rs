@@ -431,7 +431,7 @@ impl Seal {
     }
 }
 
-/// As far as the frames can be told apart; the header in any case.
+/// As far as the frames can be distinguished; the header in any case.
 fn seal_group(group: &mut [u8]) {
     let group_bytes = (number(&group[88..96]) as usize).clamp(GROUP_HEADER_BYTES, group.len());
     let mut at = GROUP_HEADER_BYTES;

@@ -1,9 +1,8 @@
 //! Histories of writes that follow from a seed.
 //!
 //! Every thread of a writer goes through numbered steps, from 1 on. What step n changes follows
-//! from seed, thread and n alone, so whoever knows how many steps were done knows the exact state:
-//! nothing but the number has to be told. Each thread has keys of its own. Values carry their
-//! thread and step.
+//! from seed, thread and n alone, so the number of steps gives the exact state: a writer reports
+//! only that number. Each thread has keys of its own. Values carry their thread and step.
 
 use std::collections::BTreeMap;
 

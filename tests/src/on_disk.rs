@@ -1,5 +1,4 @@
-//! What stands in the files of a database, read with `uarr_layout` alone: the engine has no say in
-//! what is found.
+//! What stands in the files of a database, read with `uarr_layout` alone, without the engine.
 
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;

@@ -1,4 +1,4 @@
-//! Right checksums for wrong bytes: what stands there then looks as if the engine had written it.
+//! Right checksums for wrong bytes, which then look as if the engine had written them.
 
 use uarr_layout::checksum::{Seed, crc32c, extend, payload_crc};
 use uarr_layout::frame::{Frame, FrameKind};

@@ -1,6 +1,6 @@
 //! How often the device and the kernel are asked.
 //!
-//! Promises proved: a group commit is one write and one flush, whatever the strategy; many writers
+//! Promises proved: a group commit is one write and one flush with every strategy; many writers
 //! share them; a warm get makes no system call at all.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

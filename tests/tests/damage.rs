@@ -42,12 +42,12 @@ struct Case {
     seed: u64,
 }
 
-/// What came of one damage.
+/// The outcome of one damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     /// An error with file and offset, from opening, reading or verifying.
     Detected,
-    /// All is there, and the report of the recovery tells what it got around.
+    /// All is there, and the report of the recovery lists the damage.
     Healed,
     /// All is there: the byte means nothing.
     Harmless,

@@ -81,13 +81,14 @@ fn foreign_files_are_left_alone() {
     assert_eq!(fs::read(&foreign).unwrap(), b"precious");
     fs::remove_file(&foreign).unwrap();
     with_one_record(base.path());
-    // Beside a database they disturb nobody.
+    // Beside a database they disturb no user of it.
     fs::write(&foreign, "precious").unwrap();
     complete(base.path());
     assert_eq!(fs::read(&foreign).unwrap(), b"precious");
 }
 
-/// A superblock that got lost is not taken for a new directory: the records are still there.
+/// Without its superblock a database does not pass for a new directory: the records are still
+/// there.
 #[test]
 fn a_missing_superblock_is_no_empty_database() {
     let base = scratch();
@@ -114,7 +115,7 @@ fn a_second_process_is_told_who_has_the_database() {
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     assert!(line.starts_with("open"), "{line}");
-    // The child must not wait for somebody to read what it prints.
+    // The child must not wait for a reader of what it prints.
     let reader = std::thread::spawn(move || output.lines().count());
     let opened = small(base.path()).open();
     let pid = child.id().to_string();
@@ -226,7 +227,7 @@ fn lengths_are_checked_before_anything_is_written() {
     check(db.put("", b"1"), ErrorKind::InvalidArgument, &["1 byte"]);
     check(db.put(vec![7; KEY_BYTES_MAX + 1], b"1"), ErrorKind::InvalidArgument, &["65535"]);
     check(db.get(vec![7; KEY_BYTES_MAX + 1]), ErrorKind::InvalidArgument, &["65535"]);
-    // Zeros that nobody touches cost no memory.
+    // Zeros that no reader touches cost no memory.
     let too_long = vec![0u8; VALUE_BYTES_MAX + 1];
     let limit = VALUE_BYTES_MAX.to_string();
     check(db.put("a", &too_long), ErrorKind::InvalidArgument, &[&limit]);
@@ -256,8 +257,8 @@ fn options_have_limits() {
     complete(&path);
 }
 
-/// Somebody else changes a byte of a record in the data file: who notices is a matter of the
-/// policy.
+/// Another program changes a byte of a record in the data file: the policy decides which call
+/// notices it.
 #[test]
 fn the_policy_decides_when_a_damaged_record_is_noticed() {
     const VALUE: &[u8] = b"a value that stands once in the file";
@@ -437,7 +438,7 @@ fn a_disk_that_becomes_full_anywhere_loses_nothing() {
     }
 }
 
-/// The end of the address space is told before anything is acknowledged, and a larger one goes on.
+/// A write beyond the address space fails, and is not acknowledged; in a larger one it succeeds.
 #[test]
 fn a_data_file_at_the_end_of_its_address_space_takes_no_more_and_keeps_what_it_has() {
     let disk = Memory::new();

@@ -1,10 +1,10 @@
 //! Every call of the disk fails in turn: the first, the second, the third, until a life goes
 //! through without one.
 //!
-//! Promise proved: whichever call fails, with whatever number, once, a few times or from then on,
-//! errors name the cause; nothing panics or waits for ever; a caller who goes on as if nothing had
-//! happened loses nothing that is acknowledged; what was acknowledged is there when the database is
-//! opened again, and nothing that was never written.
+//! Promise proved: if any call fails, with any error number, once, a few times or from then on,
+//! then errors name the cause; nothing panics or waits for ever; a caller that continues as if
+//! nothing had happened loses nothing that is acknowledged; the next opening finds all that was
+//! acknowledged, and nothing that no caller wrote.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ impl Model {
         }
     }
 
-    /// Whatever fails, a life goes on.
+    /// A life goes on after every failure.
     fn attempt<T>(&mut self, done: uarr::Result<T>) -> Option<T> {
         done.map_err(|error| self.errors.push(error)).ok()
     }
@@ -99,7 +99,7 @@ fn number_of(key: &[u8]) -> u64 {
     u64::from_be_bytes(key.try_into().unwrap())
 }
 
-/// All that can be asked of a database, in an order that crosses segments and chunks.
+/// All calls of a database, in an order that crosses segments and chunks.
 fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
     let key = |number: u64| number.to_be_bytes();
     let opened = options.clone().open_on(disk.clone());

@@ -1,9 +1,9 @@
 //! A real disk that fails below a real file system, a file system that dies, too few file
 //! descriptors, too little memory to lock.
 //!
-//! Promise proved: whatever the kernel really answers then, what was acknowledged is there when the
-//! cause is gone and the database is opened again; the write that failed was not acknowledged, no
-//! later one is, the error tells the cause, and reads go on.
+//! Promise proved, with the answers of the real kernel: the engine does not acknowledge the write
+//! that fails, nor any later one; the error names the cause; reads go on; when the cause is gone,
+//! the next opening finds all that was acknowledged.
 //!
 //! The disk is a zram device. Its memory has a limit: at the limit it fails each write of anything
 //! but zeros with an error that comes up through ext4 or XFS. A higher limit repairs it. (A loop
@@ -11,8 +11,8 @@
 //! for a whole one.) This needs root, zram and mkfs: where they are missing, the test says so and
 //! ends.
 //!
-//! The database is used in a child, this test program once more: a file system that dies ends the
-//! process with SIGBUS at the next page that it would have to bring into the map.
+//! A child, this test program again, uses the database: a file system that dies ends the process
+//! with SIGBUS at the next page that it would have to bring into the map.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ const PAGE_BYTES: u64 = 4096;
 const KINDS: [&str; 2] = ["ext4", "xfs"];
 const BACKENDS: [BackendChoice; 2] = [BackendChoice::Auto, BackendChoice::Syscalls];
 const SIGBUS: i32 = 7;
-/// In a child: the directory to use, and what the test tells it.
+/// In a child: the directory to use, and its orders from the test.
 const CHILD: &str = "UARR_DISK_CHILD";
 const TOLD: &str = "UARR_DISK_TOLD";
 const PUT_COUNT_MAX: u64 = 2000;
@@ -175,7 +175,7 @@ fn own_part(line: &str) -> String {
     line.rsplit(" ... ").next().unwrap_or_default().into()
 }
 
-/// In a child: its directory, and what it was told.
+/// In a child: its directory, and its orders.
 fn told() -> Option<(PathBuf, Vec<u64>)> {
     let directory = std::env::var_os(CHILD)?;
     let numbers = std::env::var(TOLD).unwrap();
@@ -229,7 +229,7 @@ fn check_reopened(path: &Path, acknowledged: &[u64], attempted: impl Fn(u64) -> 
     check(&db, more.chain(acknowledged.iter().copied()));
 }
 
-/// The error is one of the device and tells its cause.
+/// The error is one of the device and names its cause.
 #[track_caller]
 fn check_cause(error: &uarr::Error) {
     // A file system that gave up is read-only.
@@ -238,8 +238,8 @@ fn check_cause(error: &uarr::Error) {
     assert!(error.to_string().contains("os error"), "the cause is missing: {error}");
 }
 
-/// Whether the database is poisoned after `error`; then nobody may write any more, and each is told
-/// the cause. It is not if nothing was written, because no next segment could be had.
+/// True if the database is poisoned after `error`; then every writer gets an error with the cause.
+/// It is not if the engine wrote nothing, because it could not get the next segment.
 fn is_poisoned(db: &Db, error: &uarr::Error) -> bool {
     check_cause(error);
     if !error.to_string().contains("a group commit failed") {
@@ -318,7 +318,7 @@ fn a_device_that_fails_loses_nothing_that_was_acknowledged() {
     assert!(poisoned_count > 0, "in none of {run_count} runs the device failed a put");
 }
 
-/// In a child: four writers and a thread that takes checkpoints, until they are told of a failure.
+/// In a child: four writers and a thread that takes checkpoints, until one gets an error.
 fn write_until_the_file_system_dies(directory: &Path, backend: BackendChoice) {
     let db = options(directory, backend).open().unwrap();
     std::thread::scope(|scope| {
@@ -447,7 +447,7 @@ fn too_few_file_descriptors_are_named_and_lose_nothing() {
 }
 
 /// As much locked memory as many systems grant: too little for the group buffers, perhaps for a
-/// ring. The superuser may lock more, so the child is somebody else.
+/// ring. The superuser may lock more, so the child runs as another user.
 #[test]
 fn with_64_kib_of_locked_memory_all_works() {
     const TEST: &str = "with_64_kib_of_locked_memory_all_works";
@@ -461,7 +461,7 @@ fn with_64_kib_of_locked_memory_all_works() {
     let base = scratch();
     let somebody = match std::os::unix::fs::chown(base.path(), Some(NOBODY), Some(NOBODY)) {
         Ok(()) => "setpriv --reuid=65534 --regid=65534 --clear-groups",
-        // No superuser: already somebody else.
+        // Already another user than the superuser.
         Err(_) => "",
     };
     let output = Command::new("sh")
@@ -473,7 +473,7 @@ fn with_64_kib_of_locked_memory_all_works() {
         .output()
         .unwrap();
     if matches!(output.status.code(), Some(126 | 127)) {
-        // Nobody else may run what lies here, or there is no setpriv.
+        // No other user may run what lies here, or there is no setpriv.
         return println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
     }
     let said = String::from_utf8_lossy(&output.stdout);

@@ -53,7 +53,7 @@ fn open_files(files: &Files) -> uarr::Result<Db<Memory>> {
     options().open_on(disk_of(files, disk_options(2)))
 }
 
-/// What opening `files` says is wrong with `path`, in both modes.
+/// The damage of `path` that opening `files` reports, in both modes.
 fn damage(files: &Files, path: &str) -> String {
     let mut said = String::new();
     for mode in [RecoveryMode::TolerateTornTail, RecoveryMode::Strict] {

@@ -62,9 +62,9 @@ fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
     }
 }
 
-/// Without background threads nobody but the callers writes groups. A durable write in a
-/// memory-first database that found full groups before its own wrote the oldest, left the rest to a
-/// log thread that was not there, and waited for ever.
+/// Without background threads only the callers write groups. A durable write in a memory-first
+/// database that found full groups before its own wrote the oldest, left the rest to a log thread
+/// that was not there, and waited for ever.
 #[test]
 fn a_durable_write_without_background_brings_older_groups_along() {
     let disk = Memory::new();
@@ -81,8 +81,8 @@ fn a_durable_write_without_background_brings_older_groups_along() {
 }
 
 /// Several groups can be in flight, in several segments. A process that is killed then leaves
-/// groups that the next one can read although nobody has flushed them. It made only the segment in
-/// which the log ended durable, went on behind it, and the next loss of power tore a hole before
+/// groups that the next one can read although no process has flushed them. It made only the segment
+/// in which the log ended durable, went on behind it, and the next loss of power tore a hole before
 /// records that it had acknowledged.
 #[test]
 fn all_groups_that_were_in_flight_become_durable_when_the_database_is_opened() {

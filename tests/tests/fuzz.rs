@@ -1,6 +1,6 @@
 //! Bytes that pass every checksum and mean nonsense.
 //!
-//! Promise proved: whatever stands in the files of a database, opening, reading, verifying and
+//! Promise proved: with any bytes in the files of a database, opening, reading, verifying and
 //! writing end with an answer or an error, never with a panic. Each mutant changes a few bytes of
 //! one structure (superblock slot, group, index image, record) and gives it right checksums, so
 //! that the change gets past them and into the code behind. `UARR_FUZZ` sets the number of mutants,

@@ -1,7 +1,7 @@
 //! Directories from a stranger: every field of every structure, with right checksums, at the edges
 //! of everything.
 //!
-//! Promise proved: whatever the files of a database say, opening, reading, writing, verifying,
+//! Promise proved: with any bytes in the files of a database, opening, reading, writing, verifying,
 //! inspecting and repairing end with an answer or an error that says what is wrong: no panic, no
 //! abort, no hang, and never more memory than a gigabyte, although files are sparse and lengths up
 //! to 2^64. Each mutant runs in a child process whose address space is limited; one that says
@@ -36,7 +36,7 @@ const CHUNK: usize = 1 << 16;
 const ADDRESS_SPACE: u64 = 1 << 26;
 /// Address space of a child, in KiB: 1 GiB and what threads and the program itself take.
 const LIMIT_KIB: u64 = (1 << 20) + (256 << 10);
-/// A mutant takes milliseconds; this is only there to tell a hang.
+/// A mutant takes milliseconds; this limit only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MODES: [RecoveryMode; 2] = [RecoveryMode::TolerateTornTail, RecoveryMode::Strict];
 

@@ -146,7 +146,7 @@ impl Kills {
             let mut said = Said::default();
             for line in output.lines() {
                 said.hear(&line.unwrap());
-                // Nobody listens any more when the moment has come.
+                // The receiver may be gone when the moment comes.
                 let _ = heard.send(said.opened.map(|_| said.steps.len() as u64));
             }
             said
@@ -339,7 +339,7 @@ fn run_sync(kind: KeyKind, default_seed: u64) {
             ),
         };
         let said = kills.kill(mode, moment);
-        // Every third time recovery itself is killed before anybody looks, and a checkpoint after
+        // Every third time recovery itself is killed before the test reads, and a checkpoint after
         // it.
         if round % 3 == 0 {
             let time = Duration::from_micros(kills.random.below(20_000));

@@ -1,4 +1,4 @@
-//! Every user gets an answer, whatever fails.
+//! Every caller gets an answer, even if the device fails.
 //!
 //! Promise proved: after any failure of the disk, with any error number, each thread, task, load,
 //! `sync`, `checkpoint` and `close` under way ends within seconds, later writes are refused by
@@ -344,9 +344,8 @@ fn all_get_an_answer_whatever_fails() {
     live_with_each(FaultKind::Any, &[1, 3, 8, 20, 50, 120]);
 }
 
-/// The calls of a checkpoint that hand something to the device: whichever of them fails, with
-/// whatever error number, nothing trusts the device again; what comes before them may be tried
-/// again.
+/// The calls of a checkpoint that hand something to the device: if one of them fails, with any
+/// error number, the engine does not trust the device again. It may try earlier calls again.
 #[test]
 fn a_failed_flush_is_final_whatever_its_error_number() {
     for errno in [EIO, ENOSPC, EDQUOT, EFBIG] {

@@ -310,8 +310,8 @@ fn a_walk_sees_the_moment_it_began() {
     }
 }
 
-/// Every batch moves money between accounts: whoever walks over them sees the same sum always. Four
-/// writers, two readers, checkpoints among them; bounded by the number of batches.
+/// Every batch moves money between accounts: each walk over them sees the same sum. Four writers,
+/// two readers, checkpoints among them; bounded by the number of batches.
 #[test]
 fn batches_become_visible_as_one_under_stress() {
     const ACCOUNTS: u64 = 64;

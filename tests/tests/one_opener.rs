@@ -1,5 +1,4 @@
-//! One opener at a time, whatever happens to names; and no file is touched that is not the engine's
-//! own.
+//! One opener at a time, even if names change; and the engine touches no file but its own.
 //!
 //! Promises proved: while a database is open no other opener gets it, by any path, with the lock
 //! file removed, replaced or renamed; the error says who has it. A directory with files of others
@@ -158,8 +157,7 @@ fn no_link_is_followed_and_nothing_behind_it_changes() {
     }
 }
 
-/// A file of a database that was moved away, with a link left in its place, as is done to save
-/// room.
+/// A user has moved a file of a database to another disk and left a link in its place.
 #[test]
 fn a_link_in_a_database_is_named_with_what_to_do() {
     for name in ["superblock", "lock", "data", "wal", "data/records.uarr"] {

@@ -1,8 +1,8 @@
 //! The kernel's own file systems on a disk that loses power, delays and fails
 //! ([`uarr_tests::disk`]).
 //!
-//! Promise proved: whatever the disk does, and however the process ends, what was acknowledged as
-//! durable is there after a loss of power, with the values that were written, and `verify` finds no
+//! Promise proved: with every failure of the disk and every end of the process, what was
+//! acknowledged as durable is there after a loss of power, with its values, and `verify` finds no
 //! damage.
 //!
 //! - `real_disk_itself`: the disk does what the others take for granted.

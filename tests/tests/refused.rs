@@ -2,8 +2,8 @@
 //!
 //! Promise proved: the engine works on plain system calls, everything it wrote is there for a
 //! process that has rings, and the other way round; it says why it does not use io_uring and what
-//! to do about it. Whoever insists on rings gets an error. `make test-refused` runs the whole suite
-//! like this.
+//! to do about it. A caller that insists on rings gets an error. `make test-refused` runs the whole
+//! suite like this.
 //!
 //! Refusals hold for a whole process and cannot be undone, so each is played in a child: this test
 //! program, started again by `without-io-uring`.

@@ -1,5 +1,6 @@
-//! Opening after an end that was not orderly: what is read is as durable as what was acknowledged,
-//! wherever it was read from, whatever dies meanwhile, and whatever becomes readable again later.
+//! Opening after an end that was not orderly: what a reader sees is as durable as what a writer got
+//! acknowledged, even if recovery read it from a cache, died meanwhile, or lost bytes become
+//! readable again later.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ fn records(db: &Db<Memory>) -> Records {
     all.map(|record| (record.key().to_vec(), record.bytes().to_vec())).collect()
 }
 
-/// The process ends without closing anything, and nothing that it wrote is lost.
+/// The process ends without a close, and nothing that it wrote is lost.
 fn kill(disk: &Memory, db: Db<Memory>, seed: u64) -> Memory {
     let after = disk.kill_with(seed);
     drop(db);

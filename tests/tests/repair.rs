@@ -310,7 +310,7 @@ impl Case {
         intact
     }
 
-    /// Whether anything tells whose files these are.
+    /// True if any structure names the database of these files.
     fn has_identity(&self, after: &Files) -> bool {
         superblock(after).is_some()
             || self.segments.iter().any(|header| header.is_intact(&self.files, after))

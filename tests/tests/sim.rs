@@ -1,8 +1,8 @@
 //! The simulator: thousands of seeded histories on a hostile disk, with deaths at any call.
 //!
-//! Promise proved: whatever disks, kernels and power lines may do, nothing acknowledged is lost,
-//! nothing is invented and batches are whole; and a disk that lies is noticed. Every run is
-//! repeatable.
+//! Promise proved: with everything that disks, kernels and power lines may do, nothing acknowledged
+//! is lost, nothing is invented and batches are whole; and the engine notices a disk that lies.
+//! Every run is repeatable.
 //!
 //! Environment: `UARR_SEED` runs one seed, `UARR_SEED_FIRST` and `UARR_SEEDS` others than the
 //! default ones; `UARR_SWITCH` tries only the switches with that in their names.
@@ -14,7 +14,7 @@ use uarr_tests::from_environment;
 use uarr_tests::sim::switches::{SWITCHES, catch, pages_in_wrong_places};
 use uarr_tests::sim::{Faults, Outcome, replay_command, run};
 
-/// Long runs tell how far they are after so many seeds.
+/// Long runs print how far they are after so many seeds.
 const PROGRESS_COUNT: usize = 5_000;
 
 /// Runs the seeds that the environment names, or `count` of them, and prints what was done.
@@ -111,5 +111,5 @@ fn pages_in_wrong_places_are_noticed() {
         let ran = run(*seed, Faults::Illegal, &pages_in_wrong_places);
         ran.unwrap_or_else(|violation| panic!("seed {seed}: {}", violation.0)).detected
     });
-    assert!(noticed.count() > 20, "hardly anything was there to be noticed");
+    assert!(noticed.count() > 20, "too few seeds had damage to notice");
 }

@@ -1,8 +1,8 @@
 //! Code of users that the engine calls: wakers.
 //!
-//! Promise proved: a waker may poll its task at once, on whatever thread it is called; it may call
-//! every verb of the database, drop its last handle, and panic. Every task gets an answer all the
-//! same, and nothing is lost.
+//! Promise proved: a waker may poll its task at once, on any thread that calls it; it may call
+//! every verb of the database, drop its last handle, and panic. Every task still gets an answer,
+//! and nothing is lost.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::future::Future;
@@ -314,7 +314,7 @@ fn a_waker_may_wait_for_a_group_behind_those_of_tasks() {
         let (ended, ends) = channel();
         let waker = Waker::from(Arc::new(Puts { db: db.clone(), ended }));
         let durable = WriteOptions::new().durable();
-        // The log thread may be so quick that there is nobody to wake.
+        // The log thread may be so quick that no task waits for a wake-up.
         let task = loop {
             let mut task = Box::pin(db.with(durable).put_async(0u64, b"x"));
             if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {

@@ -1,5 +1,4 @@
-//! A process that uses a database as it is told, one line at a time; see
-//! `uarr_tests::disk::Client`.
+//! A process that obeys commands to use a database, one line each; see `uarr_tests::disk::Client`.
 //!
 //! - `open DIRECTORY STRATEGY`: `linked`, `dsync` or `syscall`; without threads in the background
 //! - `put FIRST COUNT THREADS STRIDE`: records of consecutive numbers; `record NUMBER` for each
@@ -120,7 +119,7 @@ fn say(line: std::fmt::Arguments<'_>) {
     let line = format!("{line}\n");
     let mut output = std::io::stdout().lock();
     if output.write_all(line.as_bytes()).and_then(|()| output.flush()).is_err() {
-        // The test is gone.
+        // The test has ended.
         std::process::exit(3);
     }
 }

@@ -1,4 +1,4 @@
-//! The process whose system calls are counted: `reader DIRECTORY KEYS GETS`
+//! The process whose system calls a test counts: `reader DIRECTORY KEYS GETS`
 //!
 //! Opens the database in DIRECTORY, gets the keys 0 .. KEYS once, then GETS more of them, prints
 //! how many bytes it saw and closes it.

@@ -127,7 +127,7 @@ fn say(line: std::fmt::Arguments<'_>) {
     let line = format!("{line}\n");
     let mut output = std::io::stdout().lock();
     if output.write_all(line.as_bytes()).and_then(|()| output.flush()).is_err() {
-        // The parent is gone.
+        // The parent has ended.
         std::process::exit(3);
     }
 }

@@ -1,4 +1,4 @@
-//! A process that uses a database on the disk, as it is told: `src/bin/client.rs`.
+//! A process that uses a database on the disk by command: `src/bin/client.rs`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::Random;
 
-/// A client that says nothing for so long is stuck.
+/// A client without an answer for so long is stuck.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The value of record `number`.
@@ -57,9 +57,9 @@ impl Client {
         Self { child: Some(child), input, answers, numbers }
     }
 
-    /// Tells the client to do something.
+    /// Gives the client a command.
     pub fn tell(&mut self, command: &str) {
-        // A client that has ended is noticed by the one who waits for its answer.
+        // If the client has ended, the caller that waits for its answer notices it.
         let _ = writeln!(self.input, "{command}");
     }
 
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    /// Tells it to do something, and waits for its answer.
+    /// Gives it a command, and waits for its answer.
     pub fn ask(&mut self, command: &str) -> Result<(), String> {
         self.tell(command);
         let answer = self.answer_within(ANSWER_TIME_MAX);

@@ -4,8 +4,8 @@
 //! flush makes the newest durable. A power cut leaves for each sector its durable content or any
 //! that was written since: caches write back in any order, at any time.
 //!
-//! A flush that fails loses what it should have written: it stays readable, as from the cache, and
-//! is never durable, whatever later flushes say, until it is written again.
+//! A flush that fails loses what it should have written: readers still see it, as from the cache,
+//! but it is not durable, even if later flushes succeed, until a caller writes it again.
 
 use std::collections::BTreeMap;
 

@@ -26,8 +26,8 @@
 //! - It runs in a mount namespace of its own ([`in_a_namespace`]), so that nothing stays mounted
 //!   however it ends.
 //!
-//! All of it needs root, /dev/fuse and loop devices. What is missing is an error in words, and the
-//! test is skipped.
+//! All of it needs root, /dev/fuse and loop devices. If one is missing, the test prints which, and
+//! ends.
 
 mod client;
 mod faults;

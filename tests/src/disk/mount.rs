@@ -33,7 +33,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// In the process of a test: runs `test` of this program again in a mount namespace of its own and
-/// returns how it ended. `None` in that second process, where the test is to be done.
+/// returns how it ended. `None` in that second process, which runs the test itself.
 pub fn in_a_namespace(test: &str) -> Option<ExitStatus> {
     if std::env::var_os(NAMESPACE).is_some() {
         return None;
@@ -68,7 +68,7 @@ impl fmt::Display for FileSystem {
 
 impl FileSystem {
     fn make(self, device: &str) -> Result<(), String> {
-        // Nothing is left to be done later, behind the back of a test that counts requests.
+        // mkfs leaves no work for later, which would add requests to those that a test counts.
         let lazy = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
         match self {
             Self::Ext4 => {

@@ -1,9 +1,8 @@
-//! What readers of a disk get when a check of the format is to mean nothing: bytes that pass it.
+//! Bytes that pass a check of the format, for readers of a disk: that check then means nothing.
 //!
-//! Each filter takes one question out of the reader's mouth by answering it with yes: a group that
-//! is not what was written gets right checksums, a group of an earlier life gets the right
-//! identity, a record in the wrong place gets a checksum of that place. Bytes that pass all checks
-//! anyway are left alone.
+//! Each filter answers one question of the reader with yes: a damaged group gets right checksums, a
+//! group of an earlier life gets the right identity, a record in the wrong place gets a checksum of
+//! that place. A filter leaves bytes alone that pass all checks anyway.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +93,7 @@ fn fill_hole(bytes: &mut [u8], start: usize, block_bytes: usize, last: &GroupHea
     Some(())
 }
 
-/// The header of a group that is as it was once written, wherever that was.
+/// The header of a group whose bytes are as some writer wrote them, in this place or another.
 fn whole_group(bytes: &[u8]) -> Option<GroupHeader> {
     let header = group_here(bytes)?;
     let (segment, offset) = (header.segment.get(), header.offset.get());

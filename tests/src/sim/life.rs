@@ -11,8 +11,7 @@ use super::plan::Plan;
 use super::run::{Outcome, Run};
 use super::violation::{Checked, Violation, violated};
 
-/// Deaths that are tried again with other remains, at most, after a life that ended by loss of
-/// power.
+/// How many other remains of a death are tried, at most, after a life that ended by loss of power.
 const FORK_COUNT_MAX: u64 = 5;
 /// Openings of one disk that may fail by injected faults or deaths, one after the other.
 const OPEN_ATTEMPT_COUNT_MAX: u64 = 6;
@@ -20,7 +19,7 @@ const OPEN_ATTEMPT_COUNT_MAX: u64 = 6;
 /// How an attempt to open ended.
 enum Opened {
     Db(Db<Memory>),
-    /// The disk died; what is left is in its place.
+    /// The disk died; its remains have replaced it.
     Died,
     /// An injected fault was hit.
     Failed,
@@ -69,7 +68,7 @@ impl Run {
             self.close(db)?;
         } else {
             self.fork()?;
-            // What goes on is a copy: the old process can do nothing to it any more.
+            // The run continues on a copy, which the old process cannot change.
             self.die_afterwards();
         }
         if self.is_illegal() && self.below(3) == 0 {
@@ -122,7 +121,7 @@ impl Run {
         self.bury(remains);
     }
 
-    /// The disk is to die at some later call, or to lie from some later write on.
+    /// Makes the disk die at some later call, or lie from some later write on.
     fn arm(&mut self) {
         let (seed, death) = (self.plan.random.next(), self.death());
         let range = [20, 120, 600][self.below(3) as usize];
@@ -177,7 +176,7 @@ impl Run {
                 Ok(Opened::Db(db))
             }
             Err(error) if fails && is_fault(&error) => Ok(Opened::Failed),
-            // A write-back had failed before this process began, and it was the one to hear of it.
+            // A write-back had failed before this process began, and the kernel reported it here.
             Err(error) if std::mem::take(&mut self.write_back_failed) && is_fault(&error) => {
                 Ok(Opened::Failed)
             }
@@ -195,8 +194,8 @@ impl Run {
 
     /// Everything must be there. `false`: a lie was noticed.
     fn check(&mut self, db: &Db<Memory>, thorough: bool) -> Checked<bool> {
-        // What was got around is not made good: `verify` still lists the image or the log that a
-        // lost superblock slot had named.
+        // Opening does not repair what it bypasses: `verify` still lists the image or the log that
+        // a lost superblock slot had named.
         self.got_around |= !db.recovery_report().notes.is_empty();
         let found = match contents(db, thorough, self.got_around) {
             Ok(found) => found,
@@ -260,7 +259,7 @@ impl Run {
         Ok(true)
     }
 
-    /// Whatever was injected, there are few right answers.
+    /// All injected faults have the same few right answers.
     fn expect_fault(&mut self, error: &uarr::Error) -> Checked<()> {
         if !is_fault(error) && error.kind() != ErrorKind::Closed && !self.is_noticed(error) {
             violated!("an error of the wrong kind: {error:?}");

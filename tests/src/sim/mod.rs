@@ -13,8 +13,8 @@
 //! no LSN given out twice. Some deaths are tried several times over with other remains.
 //!
 //! Two kinds of runs never mix. With [`Faults::Legal`] the disk does what disks may do, and nothing
-//! acknowledged may be missing. With [`Faults::Illegal`] it lies, and whatever it damages must be
-//! noticed.
+//! acknowledged may be missing. With [`Faults::Illegal`] it lies, and the engine must notice all
+//! that it damages.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -7,7 +7,7 @@ use uarr_disk_sim::Memory;
 
 use super::violation::{Checked, Violation, violated};
 
-/// A value and the LSN it was written with; 0 if nobody was told.
+/// A value and the LSN it was written with; 0 if no caller got that.
 pub(super) type Versioned = (Vec<u8>, u64);
 pub(super) type State = BTreeMap<Vec<u8>, Versioned>;
 
@@ -45,7 +45,7 @@ fn apply(state: &mut State, batch: &[Change]) {
     }
 }
 
-/// Whether `found` is `expected`; LSNs that nobody was told may be any.
+/// True if `found` is `expected`; LSNs that no caller got may be any.
 fn same(expected: &State, found: &State) -> bool {
     expected.len() == found.len()
         && expected.iter().zip(found).all(|((key, (value, lsn)), (key_found, (bytes, version)))| {
@@ -54,7 +54,7 @@ fn same(expected: &State, found: &State) -> bool {
 }
 
 impl Model {
-    /// A batch is about to be written: from now on it may be found.
+    /// A caller is about to write a batch: from now on readers may find it.
     pub fn begin(&mut self, batch: Vec<Change>) {
         self.history.push(batch);
     }
@@ -85,7 +85,7 @@ impl Model {
         self.acknowledge(self.last_lsn + count, true)
     }
 
-    /// All batches that were begun are there and durable; nobody was told their LSNs.
+    /// All batches that were begun are there and durable; no caller got their LSNs.
     pub fn ingested(&mut self) {
         for batch in &self.history[self.acknowledged_count..] {
             apply(&mut self.live, batch);

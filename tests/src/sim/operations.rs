@@ -1,7 +1,7 @@
 //! What users do to a database, and what happens around it meanwhile.
 //!
-//! An operation does its work, tells the model, and checks whatever can be checked at once. An
-//! error of the engine goes back as it is: `life` judges it.
+//! An operation does its work, notes it in the model, and checks at once what it can. It returns
+//! an error of the engine unchanged: `life` judges it.
 
 use std::ops::Bound;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What a seed decides before the run: a *swarm*, in which each run leaves out some operations and
-//! does others often, because a bit of everything seldom does anything long enough.
+//! does others often, because a bit of everything rarely does anything long enough.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct Plan {
     pub faults: Faults,
     /// Unit of the log.
     pub block_bytes: u32,
-    /// Whether the run tells what it does, step by step: `UARR_TELL` is set.
+    /// True if the run prints what it does, step by step: `UARR_TELL` is set.
     pub talks: bool,
     pub(super) random: Random,
     pub(super) durability: Durability,

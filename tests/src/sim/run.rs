@@ -29,9 +29,9 @@ pub(super) struct Run {
     pub plan: Plan,
     pub disk: Memory,
     pub model: Model,
-    /// An opening has met damage and got around it.
+    /// An opening has met damage and bypassed it.
     pub got_around: bool,
-    /// The kernel may have failed to write the data file back, and not have told yet.
+    /// The kernel may have failed to write the data file back, and not have reported it yet.
     pub write_back_failed: bool,
     pub outcome: Outcome,
 }
@@ -42,7 +42,7 @@ impl Run {
         self.plan.random.below(bound)
     }
 
-    /// Tells what happens, if somebody wants to know.
+    /// Prints what happens, if the plan asks for it.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.plan.talks {
             eprintln!("call {:5}  {}", self.disk.step_count(), what());

@@ -2,9 +2,8 @@
 //! nothing.
 //!
 //! The engine runs unchanged. The disk breaks the promise on which the mechanism rests ([`Lie`]),
-//! or answers the question that the mechanism asks (`filters`). A mechanism that could be taken out
-//! of the code without a switch noticing would be one that nothing tests; a switch that is not
-//! caught shows a blind simulator.
+//! or answers the question that the mechanism asks (`filters`). A mechanism without a switch would
+//! be one that no test needs; a switch that no seed catches shows a blind simulator.
 
 use uarr_disk_sim::{Lie, Memory};
 use uarr_uring::Storage;

@@ -1,6 +1,6 @@
 //! A broken promise.
 
-/// What a broken promise looks like.
+/// The description of a broken promise.
 #[derive(Clone, Debug)]
 pub struct Violation(pub String);
 

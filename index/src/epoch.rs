@@ -1,4 +1,4 @@
-//! What callers do to be left alone by the writer while they look at several things.
+//! What callers hold so that the writer frees nothing while they read several entries.
 
 /// Keeps everything that this thread reads from any index allocated until it is dropped. Reads
 /// inside of an epoch cost less each, and memory of replaced nodes waits meanwhile: hold it for a

@@ -26,7 +26,7 @@ use allocator_api2::boxed::Box as BoxIn;
 use rlsf::Tlsf;
 
 const REGION_BYTES: usize = 2 << 20;
-/// Larger blocks have huge pages of their own, or ought to.
+/// Larger blocks should have huge pages of their own.
 const BLOCK_BYTES_MAX: usize = REGION_BYTES / 2;
 
 /// Regions that are kept ready.
@@ -60,13 +60,13 @@ impl Memory {
         Self::default()
     }
 
-    /// Has memory ready for indexes that grow, so that no insert waits for the system to clear it.
-    /// Says whether there was something to do: then it took a millisecond or so, in which no other
+    /// Prepares memory for indexes that grow, so that no insert waits for the system to clear it.
+    /// True if there was something to do: then it took a millisecond or so, in which no other
     /// thread waits for this one.
     ///
-    /// For a thread in the background, which goes on calling while there is something to do: once
-    /// per 100,000 inserted integer keys keeps pace. Holds up to 4 MiB more than without, and none
-    /// while the indexes are small. Without such calls, inserts do the same themselves.
+    /// For a background thread, which calls again while there is something to do: once per 100,000
+    /// inserted integer keys keeps pace. Holds up to 4 MiB more than without, and none while the
+    /// indexes are small. Without such calls, inserts do the same themselves.
     pub fn prepare(&self) -> bool {
         if !self.regions().wants_spare() {
             return false;
@@ -83,11 +83,10 @@ impl Memory {
     }
 }
 
-// SAFETY: blocks are handed out by the TLSF of a live region or by `Global`; which of the two it
-// was is decided by whether the block lies in a region, and a block of `Global` lies in none, as
-// all of a region's bytes are its own. A block stays valid until it is deallocated, whichever clone
-// does that, because all clones have the same regions; a region is freed only when none of its
-// blocks is in use.
+// SAFETY: a block comes from the TLSF of a live region or from `Global`. A block of `Global` lies
+// in no region, because all bytes of a region are its own: so `deallocate` finds the allocator by
+// the address. All clones have the same regions, so a block stays valid until any of them
+// deallocates it; a region is freed only when none of its blocks is in use.
 unsafe impl Allocator for Memory {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if !may_lie_in_region(layout) {
@@ -150,8 +149,8 @@ struct Region {
 unsafe impl Send for Region {}
 
 impl Regions {
-    /// Notes a block of `bytes` that is to lie outside, if there is so little that a region would
-    /// be mostly empty. False if it is to lie in a region.
+    /// Notes a block of `bytes` to lie outside of regions, if there is so little that a region
+    /// would be mostly empty. False if the block should lie in a region.
     fn take_plain(&mut self, bytes: usize) -> bool {
         let is_plain = self.all.is_empty() && self.plain_bytes + bytes <= PLAIN_BYTES_MAX;
         if is_plain {
@@ -248,7 +247,7 @@ impl Region {
             // SAFETY: the byte lies in the region, which is allocated and, being borrowed, not
             // freed meanwhile; any byte is aligned as an `AtomicU8`.
             let byte = unsafe { &*address };
-            // Adds nothing, so that whatever the TLSF keeps there stays; but it is a write.
+            // A write that adds 0: the words of the TLSF there keep their values.
             byte.fetch_add(0, Relaxed);
         }
     }

@@ -1,8 +1,8 @@
 //! Notices a reader in a node that was freed: in debug builds, in tests, and in loom's models.
 //!
-//! Each node has a [`Life`] that each thread checks that comes to the node, and ends when the node
-//! is freed. What is freed is filled with a pattern as well, so that a reader who stands in it does
-//! not go on as if nothing had happened. Release builds keep nothing and check nothing.
+//! Each node has a [`Life`], which each thread that comes to the node checks, and which ends when
+//! the epoch frees the node. Freed nodes are filled with a pattern as well, so that a reader in one
+//! does not go on as if nothing had happened. Release builds keep nothing and check nothing.
 
 /// What freed nodes are filled with.
 #[cfg(debug_assertions)]

@@ -1,4 +1,4 @@
-//! Model checks of the ordered side: whatever a change replaces is freed behind the readers that
+//! Model checks of the ordered side: the epoch frees what a change replaces behind the readers that
 //! are in it, at every level. The code is the real one, with three entries a leaf and two children
 //! a branch, and the epoch's (see `leaf_loom`). Each node has a `Life`, and loom fails if a
 //! reader's visit and its end are not ordered.

@@ -1,6 +1,6 @@
 //! A hint to the processor; the only thing here that names an architecture.
 
-/// Asks for the cache line at `address`. Never faults, whatever the address is.
+/// Asks for the cache line at `address`. No address makes it fault.
 #[inline]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

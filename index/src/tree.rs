@@ -20,8 +20,8 @@ use crate::leaf::Leaf;
 use crate::node::{Child, Link, Node};
 use crate::prefetch::prefetch;
 
-/// Lookups that are under way at a time, so that their cache misses overlap: what callers with many
-/// keys best give at once.
+/// Lookups that are under way at a time, so that their cache misses overlap. Callers with many keys
+/// best give so many at once.
 pub const LOOKUPS_TOGETHER: usize = 16;
 
 /// Memory, root and length; everything else hangs below.

@@ -78,7 +78,7 @@ unsafe impl GlobalAlloc for Allocator {
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Frees whatever no thread may hold any more.
+/// Frees all that no thread may still hold.
 fn turn_epochs() {
     let kept = KEEPS_FREED.replace(true);
     for _ in 0..TURNS {

@@ -84,7 +84,7 @@ impl FrameHeader {
     }
 }
 
-/// One logical change, borrowed from wherever its bytes are.
+/// One logical change, borrowed from the place of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     /// The header.

@@ -5,8 +5,9 @@
 //! ```
 //! The record that a patch leads to is an ordinary one; only its frame is short. The base, the
 //! version that the patch builds upon, is named by its address, so replay takes exactly the bytes
-//! that the writer took, whatever the index says by then. Length and checksum of the result are
-//! known before the frame is written: the length decides the place, and replay must arrive at both.
+//! that the writer took, even if the index names another version by then. The writer knows length
+//! and checksum of the result before it writes the frame: the length decides the place, and replay
+//! must arrive at both.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -336,7 +336,7 @@ fn f000_12_records_are_compact_beside_json() {
 }
 
 /// F000-13: what is not touched is not read. Everything else of the record is damaged, the field
-/// is found all the same. (That nothing is allocated is tested with the allocation counter.)
+/// is still found. (The test with the allocation counter shows that nothing is allocated.)
 #[test]
 fn f000_13_a_field_is_read_without_the_others() {
     let bytes = uarr!({ "a": "a text that is out of line", "b": [1, [2, "x"]], "c": 3 });
@@ -495,7 +495,7 @@ fn keys_are_found_by_constant_and_by_text() {
     assert_eq!(format!("{array:?}"), "u16[1, 2]");
 }
 
-/// Values can be keys of a `HashMap`: integers are equal whatever type holds them, NaNs if their
+/// Values can be keys of a `HashMap`: integers of all types are equal, NaNs if their
 /// bits are.
 #[test]
 fn equal_values_hash_alike() {

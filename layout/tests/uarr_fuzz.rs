@@ -45,7 +45,7 @@ fn texts(value: &(impl std::fmt::Display + std::fmt::Debug)) -> [String; 6] {
     ]
 }
 
-/// Whatever the bytes behind a sound header are, each form of text is one, as long as the record
+/// With any bytes behind a sound header, each form of text is one, as long as the record
 /// allows; plain text is the JSON, or names the damage at its end.
 #[test]
 fn damaged_values_can_be_shown() {

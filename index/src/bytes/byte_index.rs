@@ -118,8 +118,8 @@ impl ByteIndex {
         self.points.prefetch(&mut hashes[..count]);
     }
 
-    /// Whether `payload` is stored for `key`, by its hash alone: no record is read. Other keys with
-    /// the same hash are none in practice.
+    /// Whether `payload` is stored for `key`, by its hash alone: reads no record. In practice no
+    /// other key has the same hash.
     pub fn leads_to(&self, key: &[u8], payload: u64) -> bool {
         self.points.leads_to(key, payload)
     }

@@ -1,9 +1,9 @@
 //! A keyed 64-bit hash of byte strings: SipHash-1-3.
 //!
 //! Keys of records may come from strangers. An attacker who could make many of them with one hash,
-//! or with hashes that lie close together, would make chains, and leaves, as long as they like. So
-//! the hash is a pseudorandom function: without its key, and with all its values but the one asked
-//! for, nothing is known of that one. The key is 128 bits, lives in memory, and so do the hashes.
+//! or with hashes that lie close together, could make chains, and leaves, of any length. So the
+//! hash is a pseudorandom function: an attacker without its key learns nothing of one value from
+//! all the others. The key has 128 bits; key and hashes are only in memory.
 
 use siphasher::sip::SipHasher13;
 

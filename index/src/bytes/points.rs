@@ -46,7 +46,7 @@ impl Found {
     }
 }
 
-/// How a chain closes the gap that a removed entry leaves, to be carried out as one step.
+/// How a chain closes the gap that a removed entry leaves, all of it as one step.
 pub(crate) struct Removal {
     /// Payloads to store, in order.
     moved: Vec<(u64, u64)>,

@@ -16,7 +16,7 @@
 //! use, as they do with any prediction, and search from there.
 
 use std::ops::Range;
-// Not those of `sync`: nothing is handed over by these words, and whatever is read of them will do.
+// Not those of `sync`: these words hand nothing over, and a reader may use any values of them.
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 

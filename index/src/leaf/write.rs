@@ -19,7 +19,7 @@ const SHIFTS_MAX: u32 = 48;
 /// Used slots from which on a growing leaf learns a model of its own.
 const LEARNT_SLOTS_MIN: usize = 128;
 
-/// What became of an insert.
+/// The result of an insert.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {
     /// The key was new.

@@ -5,7 +5,7 @@
 //! neighbouring slots may name the same child; the runs of different children never interleave.
 //!
 //! Invariants: only the words in `slots` change, each by one Release store of the writer; any other
-//! shape is a new node. A node is freed only through the epoch, after it was unlinked.
+//! shape is a new node. Only the epoch frees a node, after the writer has unlinked it.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,9 +1,12 @@
-//! How the words that lead to nodes change, and what they do not lead to any more.
+//! How the words that lead to nodes change, and which nodes no word leads to from then on.
 //!
-//! A node may be freed under a reader if it is retired while a word still leads to it: its garbage
-//! may be sealed with the epoch of that moment, and a reader that pins one epoch later still finds
-//! it. So there is one way to retire a node: with the [`Unlinked`] that came of the store which
-//! took the last word from it.
+//! 1. If the writer retired a node while a word still leads to it, the epoch may seal its garbage
+//!    with the epoch of that moment.
+//! 2. A reader that pins one epoch later still finds the node through the word.
+//! 3. The epoch frees the node under that reader.
+//!
+//! So there is one way to retire a node: with the [`Unlinked`] that the writer gets from the store
+//! that took the last word from it.
 
 use crossbeam_epoch::Guard;
 
@@ -12,7 +15,7 @@ use super::inner::{Inner, Node};
 use super::link::Link;
 use crate::huge::HugeBox;
 
-/// A node that no word leads to any more. Readers that came before may still be in it.
+/// A node that no word leads to. Readers that came before may still be in it.
 #[must_use = "an unlinked node is never freed unless it is retired"]
 pub(crate) struct Unlinked(Child);
 
@@ -22,8 +25,8 @@ impl Link {
     pub(crate) fn replace(links: &[Self], border: usize, new: [Child; 2]) -> Unlinked {
         let old = Self::only_child(links);
         for new in new {
-            // SAFETY: a node that is about to be linked is not retired: only the writer, who calls
-            // this, does that.
+            // SAFETY: only the writer retires nodes, and the writer, which calls this, is about to
+            // link this one.
             let leads_to_old = match unsafe { new.node() } {
                 Node::Leaf(_) => false,
                 Node::Inner(inner) => inner.leads_to(old),

@@ -1,4 +1,4 @@
-//! Builds a subtree from sorted entries: after a restart, and wherever a leaf turned bad.
+//! Builds a subtree from sorted entries: after a restart, and where a leaf turned bad.
 //!
 //! A set becomes one leaf if it is small enough and its model fits. Otherwise an inner node is laid
 //! tightly over the keys present, with about one slot per 512 keys, or more where samples of
@@ -13,7 +13,7 @@ use crate::huge::Memory;
 use crate::leaf::{Density, Fit, Growth, Leaf};
 use crate::node::{Child, FANOUT_MAX, FANOUT_MIN, Inner};
 
-/// Depth from which on a leaf that is small enough is kept whatever its model is worth.
+/// Depth from which on a leaf that is small enough stays, even with a useless model.
 const DEPTH_WORTH_MAX: usize = 4;
 
 /// Lookups that are tried out to compare them: one per so many keys, at least and at most.
@@ -23,7 +23,7 @@ const SAMPLES: (usize, usize) = (4, 64);
 /// What one more level costs a lookup.
 const COST_LEVEL_NS: f32 = 30.0;
 
-/// So few keys are searched in no time, and what each doubling of them costs.
+/// Up to so many keys a search costs nothing; each doubling of them costs this.
 const PIECE_KEYS_TINY: usize = 16;
 const COST_TINY_NS: f32 = 3.0;
 

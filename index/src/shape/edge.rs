@@ -58,7 +58,7 @@ impl Leaf {
         }
     }
 
-    /// Whether the leaf is to be closed between the entry at its growing edge and a key beyond it,
+    /// Whether the leaf should close between the entry at its growing edge and a key beyond it,
     /// which lies in another slot of the parent, see above. Slots are `2^shift` keys wide.
     pub(crate) fn is_closing(&self, edge: u64, key: u64, shift: u32) -> bool {
         let Some((first, last)) = self.ends() else { return false };
@@ -166,10 +166,9 @@ impl Reshape<'_, '_> {
         true
     }
 
-    /// Leaves the slots beyond that of `key` to a new leaf, so that what becomes of a full leaf
-    /// below one slot of the parent is over when keys have left that slot: else it would take in
-    /// all that is to come, one level deeper each time keys lie twice as close. False if there are
-    /// none.
+    /// Leaves the slots beyond that of `key` to a new leaf, so that a full leaf below one slot of
+    /// the parent gets no more keys when they have left that slot: else it would take all later
+    /// ones, one level deeper each time keys lie twice as close. False if there are none.
     pub(crate) fn set_apart(&mut self, growth: Growth) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let run = step.inner.run(step.slot);

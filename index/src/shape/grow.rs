@@ -49,7 +49,7 @@ enum Edge {
 }
 
 impl Way<'_> {
-    /// What is to change before `key` is inserted, which lies beyond `last`, the entry at the edge
+    /// What must change before the insert of `key`, which lies beyond `last`, the entry at the edge
     /// where the leaf grows, if there is one.
     #[inline]
     fn edge(&self, last: Option<u64>, key: u64) -> Option<Edge> {
@@ -63,7 +63,7 @@ impl Way<'_> {
         }
     }
 
-    /// Whether the leaf is to be closed between `last`, an entry, and `key` beyond it.
+    /// Whether the leaf should close between `last`, an entry, and `key` beyond it.
     #[inline]
     fn closes(&self, last: u64, key: u64) -> bool {
         self.parent.is_some_and(|parent| {

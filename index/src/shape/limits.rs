@@ -3,7 +3,7 @@
 use crate::leaf::{Density, LEAF_SLOTS_MAX, LEAF_SLOTS_MIN};
 use crate::node::{FANOUT_MAX, FANOUT_MIN};
 
-/// Up to here a leaf is kept whatever its model is worth: searching it is cheap.
+/// Up to here a leaf stays, even with a useless model: searching it is cheap.
 pub(super) const LEAF_KEYS_SMALL: usize = 128;
 
 /// A crowded leaf with more keys than this is split rather than laid out again.
@@ -50,7 +50,7 @@ pub(super) const EXTENSION_CHILDREN: usize = 16;
 pub(super) const BESIDE_SLOTS: (usize, usize) = (32, 1024);
 
 /// Keys that one rebuild may move, by the depth from which on: about a third of a millisecond at
-/// first. Hostile orders of keys that nest all the same pay more, rarely, to stay bounded.
+/// first. Hostile orders of keys that still nest pay more, rarely, to stay bounded.
 pub(super) const REBUILD_KEYS_MAX: [(usize, usize); 3] =
     [(12, usize::MAX), (9, 65_536), (REBUILD_DEPTH_MIN, 8192)];
 
@@ -63,7 +63,7 @@ pub(super) const REBUILD_LEVELS_MIN: usize = 3;
 // Each level strips four bits of the keys, so that no tree is deeper than sixteen.
 const _: () = assert!(FANOUT_MIN.is_power_of_two() && FANOUT_MIN.trailing_zeros() == 4);
 const _: () = assert!(FANOUT_MAX.is_power_of_two() && FANOUT_MIN <= FANOUT_MAX);
-// What is kept as one leaf whatever it costs fits into one at every density.
+// What stays one leaf at any cost fits into one at every density.
 const _: () = assert!(LEAF_KEYS_SMALL <= Density::EDGE.keys_max());
 const _: () = assert!(LEAF_KEYS_SMALL <= Density::CLOSED.keys_max());
 // A leaf may be laid out anew before it is too crowded for that.

@@ -37,7 +37,7 @@ struct Cost {
 
 fn cost_of(keys: &[Vec<u8>], name: &str) -> Cost {
     let records = Counted { keys, reads: Cell::new(0) };
-    // No side with an order: it compares keys, whatever their hashes are.
+    // No ordered side: it compares keys, not hashes.
     let index = ByteIndex::new(
         &Memory::new(),
         ByteIndexOptions { ordered: false, hash_seed: 0x5eed << 70 | 3 },

@@ -15,7 +15,7 @@ mod vector;
 
 pub use node::{Node, node};
 
-/// One timed operation, done as often as told.
+/// One timed operation, done as often as the caller asks.
 pub type Run = Box<dyn FnMut(u64)>;
 
 /// One contender on one workload.

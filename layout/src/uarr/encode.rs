@@ -107,7 +107,7 @@ impl Encoder {
         self.flags = flags & (FLAG_CRC | FLAG_SORTED);
     }
 
-    /// Begins a record. Whatever was written before is gone.
+    /// Begins a record, and drops what was written before.
     #[inline]
     pub fn start(&mut self) {
         self.output.restart(HEADER_BYTES);
@@ -408,7 +408,7 @@ impl Encoder {
         });
     }
 
-    /// Ends the list begun last and keeps it a list, whatever its elements are.
+    /// Ends the list begun last and keeps it a list, even if all its elements have one type.
     ///
     /// # Panics
     /// If the container begun last is no list.

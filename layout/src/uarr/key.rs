@@ -15,7 +15,7 @@ const K2: u64 = 0xC2B2_AE3D_27D4_EB4F;
 /// assert_eq!(record.as_ref().get(&AGE).and_then(|age| age.as_i64()), Some(36));
 /// ```
 ///
-/// Not `Copy`, so that a static one is passed as `&AGE`, as it is meant.
+/// Not `Copy`, so that callers pass a static one as `&AGE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key<'k> {
     pub(crate) name: &'k str,

@@ -127,7 +127,7 @@ impl Patch {
         &self.record
     }
 
-    /// Whether nothing is to be changed.
+    /// Whether the patch changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.record.as_ref().is_empty()

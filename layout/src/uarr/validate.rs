@@ -1,7 +1,7 @@
 //! Validation: one pass that visits every byte of a record exactly once.
 //!
 //! A cursor follows the walk the writer made. Each pointer must lead to the cursor, each padding
-//! byte must be 0, each table must start where its children ended. Hence nothing overlaps, nothing
+//! byte must be 0, each table must start where its children ended. So nothing overlaps, nothing
 //! is shared, nothing is left out, and a record that is accepted is the only encoding of its value.
 //!
 //! Cost: linear in the bytes. The walk fails at the first broken rule; containers whose end has

@@ -2,8 +2,8 @@
 //!
 //! A B-tree that holds no whole entry keys. Every node skips the bytes its keys share and compares
 //! the next eight as one number (see `node`); only ties go to the records. Against a trie of
-//! layers, long common prefixes cost a comparison instead of levels: depth is O(log n) whatever the
-//! keys look like, 64 KiB keys that differ in their last byte included.
+//! layers, long common prefixes cost a comparison instead of levels: depth is O(log n) for all
+//! keys, 64 KiB keys that differ in their last byte included.
 //!
 //! Readers descend through atomics and never wait. The writer makes changed nodes aside and
 //! publishes them with one store, and then retires the replaced nodes to the epoch (see `word`). A

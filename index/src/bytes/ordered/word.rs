@@ -1,8 +1,8 @@
-//! The words that lead to nodes of the ordered side, and what they do not lead to any more.
+//! The words that lead to nodes of the ordered side, and which nodes no word leads to from then on.
 //!
-//! As in `node::unlink`, a node can be retired only with the [`Unlinked`] that came of the store
-//! which took the last word of the live tree from the nodes it stands for. Replaced branches go on
-//! naming nodes, for the readers in them.
+//! As in `node::unlink`, the writer can retire a node only with the [`Unlinked`] that it gets from
+//! the store that took the last word of the live tree from the nodes it stands for. Replaced
+//! branches go on naming nodes, for the readers in them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -22,8 +22,7 @@ pub(super) struct Word<N>(Atomic<Lived<N>>);
 /// A node that a word named, for as long as the guard lives.
 pub(super) struct Named<'g, N>(Shared<'g, Lived<N>>);
 
-/// The topmost of some nodes to which no word leads any more. Readers that came before may still be
-/// in them.
+/// The topmost of some nodes to which no word leads. Readers that came before may still be in them.
 #[must_use = "unlinked nodes are never freed unless they are retired"]
 pub(super) struct Unlinked<'g, N>(Named<'g, N>);
 

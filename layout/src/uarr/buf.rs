@@ -9,7 +9,7 @@ use std::ops::Deref;
 use zerocopy::IntoBytes;
 
 use super::error::Error;
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::spec::{TOTAL_BYTES_MAX, align8};
 
 /// An owned, 8-byte aligned record. Dereferences to its bytes.

@@ -8,7 +8,7 @@ use super::element::Element;
 use super::encode::Encoder;
 use super::error::BuildError;
 use super::number::{BigInt, Decimal};
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::static_shape::Shape;
 
 /// A value that can be written: exactly one value per call.

@@ -6,7 +6,7 @@
 use super::encode::Encoder;
 use super::error::{BuildError, Error};
 use super::number::BigInt;
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::spec::{FLAG_CRC, FLAG_SORTED};
 use super::view::{Budget, View};
 

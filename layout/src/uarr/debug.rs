@@ -7,11 +7,12 @@
 
 use std::fmt::{self, Debug, Formatter, Write};
 
+use super::array_ref::ArrayRef;
 use super::json_write::{write_elements, write_string};
 use super::number::BigInt;
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::text::{write_time, write_uuid};
-use super::view::{ArrayRef, Budget, View};
+use super::view::{Budget, View};
 
 impl Debug for UArrRef<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

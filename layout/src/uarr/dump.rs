@@ -5,7 +5,7 @@
 
 use super::header::Header;
 use super::json_write::write_string;
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::shape::ShapeView;
 use super::spec::{HEADER_BYTES, SHAPE_NONE, align8, tag};
 use super::view::{Budget, Kind, View};

@@ -11,11 +11,12 @@
 use std::fmt::{self, Write};
 use std::io;
 
+use super::array_ref::ArrayRef;
 use super::error::Error;
 use super::number::BigInt;
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::text::{write_base64, write_time, write_uuid};
-use super::view::{ArrayRef, Budget, View};
+use super::view::{Budget, View};
 
 /// Why a value could not be written as JSON.
 #[derive(Debug)]

@@ -29,6 +29,7 @@
 //! Invariants: no `unsafe`, no I/O, no clock; the format is that of `docs/FORMAT-values.md`, byte
 //! for byte; nothing trusts bytes that were not checked.
 
+mod array_ref;
 mod buf;
 mod builder;
 mod copy;
@@ -47,7 +48,9 @@ mod number;
 mod patch;
 mod patch_diff;
 mod patch_in_place;
+mod path;
 mod read;
+mod reference;
 #[cfg(feature = "serde")]
 pub mod serde;
 mod shape;
@@ -60,6 +63,7 @@ mod validate;
 mod value;
 mod view;
 
+pub use array_ref::ArrayRef;
 pub use buf::UArrBuf;
 pub use builder::{
     Builder, Bytes, Elements, Encode, Fields, Id128, Nanoseconds, Node, NodeName, Time, Undefined,
@@ -79,7 +83,8 @@ pub use macros::{Reference, literal};
 pub use number::{BigInt, Decimal};
 pub use patch::{Patch, PatchError, apply, diff};
 pub use patch_in_place::UArrMut;
-pub use read::{Step, UArrRef};
+pub use path::Step;
+pub use reference::UArrRef;
 #[cfg(feature = "serde")]
 pub use serde::{SerdeError, from_slice, from_value, to_buf, to_vec};
 pub use static_shape::Shape;
@@ -87,7 +92,7 @@ pub use static_shape::Shape;
 pub use static_shape::{blob, blob_bytes};
 pub use validate::validate_with;
 pub use value::{Array, Value};
-pub use view::{ArrayRef, Entries, Items, Kind, View};
+pub use view::{Entries, Items, Kind, View};
 
 pub use crate::__shape as shape;
 pub use crate::__uarr as uarr;

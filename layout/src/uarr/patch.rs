@@ -20,13 +20,10 @@ use super::encode::Encoder;
 use super::error::{BuildError, Error};
 use super::header::Header;
 use super::patch_in_place::set_in_place;
-use super::read::{Step, UArrRef};
+use super::path::Step;
+use super::reference::UArrRef;
+use super::spec::patch_operation::{APPEND, ARRAY_SET, DELETE, SET};
 use super::value::Value;
-
-pub(crate) const SET: i64 = 0;
-pub(crate) const DELETE: i64 = 1;
-pub(crate) const APPEND: i64 = 2;
-pub(crate) const ARRAY_SET: i64 = 3;
 
 /// Why a patch cannot be made or applied. The old record is as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Invariant: the operations, applied in order, give exactly the new value, order of names
 //! included. Where no fine change is known to do so, the value is set as a whole.
 
-use super::patch::{APPEND, ARRAY_SET, DELETE, SET};
+use super::spec::patch_operation::{APPEND, ARRAY_SET, DELETE, SET};
 use super::value::{Array, Value, element_slot, scalar};
 
 /// Appends the operations that turn `old` into `new`, both at `path`.

@@ -6,7 +6,8 @@
 
 use super::buf::UArrBuf;
 use super::header::Header;
-use super::read::{Step, UArrRef};
+use super::path::Step;
+use super::reference::UArrRef;
 use super::spec::{element_bytes, tag};
 use super::value::{Value, element_slot};
 

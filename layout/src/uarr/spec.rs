@@ -102,6 +102,14 @@ pub mod tag {
     pub const OBJECT: u8 = 0x41;
 }
 
+/// First element of each operation of a patch.
+pub(crate) mod patch_operation {
+    pub const SET: i64 = 0;
+    pub const DELETE: i64 = 1;
+    pub const APPEND: i64 = 2;
+    pub const ARRAY_SET: i64 = 3;
+}
+
 /// Width in bytes of one element of a typed array, `None` for tags that are no typed array.
 #[inline]
 pub const fn element_bytes(tag: u8) -> Option<usize> {

@@ -10,7 +10,7 @@
 use super::error::Error;
 use super::header::Header;
 use super::number::{Decimal, is_canonical_big};
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::shape_check::ShapeScan;
 use super::spec::{DEPTH_MAX, ELEMENTS_MAX, HEADER_BYTES, SHAPE_NONE, align8, element_bytes, tag};
 use super::text::is_utf8;

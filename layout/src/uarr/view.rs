@@ -5,9 +5,10 @@
 
 use std::iter::FusedIterator;
 
+use super::array_ref::ArrayRef;
 use super::error::Error;
 use super::number::Decimal;
-use super::read::UArrRef;
+use super::reference::UArrRef;
 use super::shape::ShapeView;
 use super::spec::{self, DEPTH_MAX, SHAPE_NONE, element_bytes, tag};
 
@@ -143,10 +144,14 @@ pub(crate) fn view<'a>(value: &UArrRef<'a>) -> Result<View<'a>, Error> {
         tag::NODE_NAME => View::NodeName(text(value.blob(), at)?),
         tag::BYTES => View::Bytes(value.blob().ok_or(Error::Offset { at })?),
         tag::BIG_INT => View::BigInt(value.blob().ok_or(Error::Offset { at })?),
-        tag::ID128 => View::Id128(value.as_id128().ok_or(Error::Offset { at })?),
-        tag::DECIMAL => View::Decimal(value.as_decimal().ok_or(Error::Canonical { at })?),
+        tag::ID128 => {
+            View::Id128(value.blob().and_then(|id| id.try_into().ok()).ok_or(Error::Offset { at })?)
+        }
+        tag::DECIMAL => View::Decimal(
+            value.blob().and_then(Decimal::from_bytes).ok_or(Error::Canonical { at })?,
+        ),
         tag::ARRAY_I8..=tag::ARRAY_NODE => {
-            View::Array(value.as_array().ok_or(Error::Offset { at })?)
+            View::Array(ArrayRef::of(value).ok_or(Error::Offset { at })?)
         }
         tag::LIST => View::List(Items::of_list(value).ok_or(Error::Offset { at })?),
         tag::OBJECT => View::Object(Entries::of_object(value).ok_or(Error::Offset { at })?),
@@ -157,82 +162,6 @@ pub(crate) fn view<'a>(value: &UArrRef<'a>) -> Result<View<'a>, Error> {
 #[inline]
 fn text(bytes: Option<&[u8]>, at: u32) -> Result<&str, Error> {
     std::str::from_utf8(bytes.ok_or(Error::Offset { at })?).map_err(|_| Error::Utf8 { at })
-}
-
-/// A typed array whose element type is known at run time.
-#[derive(Clone, Copy)]
-pub struct ArrayRef<'a> {
-    tag: u8,
-    bytes: &'a [u8],
-}
-
-impl<'a> ArrayRef<'a> {
-    #[inline]
-    pub(crate) fn new(tag: u8, bytes: &'a [u8]) -> Self {
-        Self { tag, bytes }
-    }
-
-    /// Tag of the array, one of `0x30` to `0x3A`.
-    #[must_use]
-    pub fn tag(&self) -> u8 {
-        self.tag
-    }
-
-    /// The elements, little endian.
-    #[inline]
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    #[inline]
-    fn width(&self) -> usize {
-        element_bytes(self.tag).expect("an array has the tag of a typed array")
-    }
-
-    /// Number of elements.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len() / self.width()
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Name of the element type, as the typed notation writes it.
-    #[must_use]
-    pub fn element_name(&self) -> &'static str {
-        const NAMES: [&str; 11] =
-            ["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f32", "f64", "ref"];
-        NAMES[(self.tag - tag::ARRAY_I8) as usize]
-    }
-
-    /// Element `index` as a value: integers, doubles (an `f32` is widened) or references. O(1).
-    #[inline]
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<UArrRef<'a>> {
-        let width = self.width();
-        let start = index.checked_mul(width)?;
-        let bytes = self.bytes.get(start..)?.get(..width)?;
-        let mut wide = [0; 8];
-        wide[..width].copy_from_slice(bytes);
-        let raw = u64::from_le_bytes(wide);
-        let (slot, tag) = match self.tag {
-            tag::ARRAY_I8 => (i64::from(raw as i8) as u64, tag::INT),
-            tag::ARRAY_I16 => (i64::from(raw as i16) as u64, tag::INT),
-            tag::ARRAY_I32 => (i64::from(raw as i32) as u64, tag::INT),
-            tag::ARRAY_U64 if raw > i64::MAX as u64 => (raw, tag::UINT),
-            tag::ARRAY_F32 => (f64::from(f32::from_bits(raw as u32)).to_bits(), tag::F64),
-            tag::ARRAY_F64 => (raw, tag::F64),
-            tag::ARRAY_NODE => (raw, tag::NODE),
-            _ => (raw, tag::INT),
-        };
-        Some(UArrRef::inline(slot, tag))
-    }
 }
 
 /// Fields of an object, in order.
@@ -329,7 +258,7 @@ impl<'a> Items<'a> {
         if let Some((shape, table)) = owner.object() {
             return Self { table, count: shape.count, ..empty };
         }
-        let array = owner.as_array();
+        let array = ArrayRef::of(owner);
         Self { array, count: array.map_or(0, |array| array.len()), ..empty }
     }
 

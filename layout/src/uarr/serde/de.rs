@@ -5,7 +5,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, Visitor};
 use super::SerdeError;
 use crate::uarr::error::Error;
 use crate::uarr::number::BigInt;
-use crate::uarr::read::UArrRef;
+use crate::uarr::reference::UArrRef;
 use crate::uarr::spec::tag;
 use crate::uarr::view::{Budget, Entries, Items, View};
 

@@ -14,6 +14,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Defect;
+use crate::checks;
 use crate::checksum::{crc32c, extend, payload_crc};
 use crate::geometry::{FRAME_HEADER_BYTES, PATCH_HEADER_BYTES, align_up};
 use crate::patch::PatchHeader;
@@ -208,11 +209,7 @@ impl<'a> Frame<'a> {
 
     /// Checks the payload against its checksum, the kind and the flags.
     pub fn verify(&self) -> Result<FrameKind, Defect> {
-        let expected = payload_crc(self.key, self.value);
-        let found = self.header.payload_crc.get();
-        if expected != found {
-            return Err(Defect::Checksum { expected, found });
-        }
+        checks::checksum(payload_crc(self.key, self.value), self.header.payload_crc)?;
         let kind = FrameKind::from_byte(self.header.kind)?;
         match self.header.flags & !KNOWN_FLAGS {
             0 => Ok(kind),

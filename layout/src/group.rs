@@ -18,11 +18,11 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::checks;
 use crate::checksum::crc32c;
 use crate::frame::Frames;
 use crate::geometry::{FRAME_HEADER_BYTES, GROUP_HEADER_BYTES};
-use crate::limits::{GROUP_BYTES_MAX, KEY_BYTES_MAX, LSN_MAX, VALUE_BYTES_MAX};
-use crate::superblock::FORMAT_VERSION;
+use crate::limits::{FORMAT_VERSION, GROUP_BYTES_MAX, KEY_BYTES_MAX, LSN_MAX, VALUE_BYTES_MAX};
 use crate::{DatabaseId, Defect};
 
 const SEGMENT_MAGIC: [u8; 8] = *b"UARRWAL1";
@@ -120,22 +120,10 @@ impl SegmentHeader {
         let header = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
         let expected = crc32c(&[&header.as_bytes()[12..]]);
         let has_magic = header.magic == SEGMENT_MAGIC;
-        if !has_magic && header.crc.get() != expected {
-            return Err(Defect::Magic);
-        }
-        if header.crc.get() != expected {
-            return Err(Defect::Checksum { expected, found: header.crc.get() });
-        }
-        let version = (header.major.get(), header.minor.get());
-        if version > FORMAT_VERSION || version.0 == 0 {
-            return Err(Defect::Version { major: version.0, minor: version.1 });
-        }
-        if header.database != *database {
-            return Err(Defect::Database);
-        }
-        if header.segment.get() != segment {
-            return Err(Defect::Position { expected: segment, found: header.segment.get() });
-        }
+        checks::sealed(has_magic, expected, header.crc)?;
+        checks::version(header.major, header.minor)?;
+        checks::database(database, &header.database)?;
+        checks::position(segment, header.segment)?;
         if !has_magic {
             return Err(Defect::DamagedMagic);
         }
@@ -176,21 +164,10 @@ impl GroupHeader {
         let header = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
         let expected = crc32c(&[&header.as_bytes()[8..]]);
         let has_magic = header.magic == GROUP_MAGIC;
-        if !has_magic && header.crc.get() != expected {
-            return Err(Defect::Magic);
-        }
-        if header.crc.get() != expected {
-            return Err(Defect::Checksum { expected, found: header.crc.get() });
-        }
-        if header.database != *database {
-            return Err(Defect::Database);
-        }
-        if header.segment.get() != segment {
-            return Err(Defect::Position { expected: segment, found: header.segment.get() });
-        }
-        if header.offset.get() != offset {
-            return Err(Defect::Position { expected: offset, found: header.offset.get() });
-        }
+        checks::sealed(has_magic, expected, header.crc)?;
+        checks::database(database, &header.database)?;
+        checks::position(segment, header.segment)?;
+        checks::position(offset, header.offset)?;
         let smallest = (GROUP_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
         let is_length = (smallest..=GROUP_BYTES_MAX).contains(&header.group_bytes.get());
         // No frame is shorter than its header.
@@ -218,15 +195,11 @@ pub fn verify_group(header: &GroupHeader, body: &[u8]) -> Result<(), Defect> {
     for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
         let frame = frame?;
         crc = frame.header.extend_crc(crc);
-        if frame.header.lsn.get() != lsn {
-            return Err(Defect::Position { expected: lsn, found: frame.header.lsn.get() });
-        }
+        checks::position(lsn, frame.header.lsn)?;
         frame.verify()?;
         count += 1;
     }
-    if crc != header.frames_crc.get() {
-        return Err(Defect::Checksum { expected: crc, found: header.frames_crc.get() });
-    }
+    checks::checksum(crc, header.frames_crc)?;
     if count != header.record_count.get() {
         return Err(Defect::Length);
     }

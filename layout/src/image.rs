@@ -15,10 +15,10 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::checks;
 use crate::checksum::crc32c;
 use crate::geometry::PIECE_HEADER_BYTES;
-use crate::limits::{BLOCK_BYTES, KEY_BYTES_MAX};
-use crate::superblock::FORMAT_VERSION;
+use crate::limits::{BLOCK_BYTES, FORMAT_VERSION, KEY_BYTES_MAX};
 use crate::{DatabaseId, Defect};
 
 const MAGIC: [u8; 4] = *b"UIMG";
@@ -146,18 +146,10 @@ impl PieceHeader {
         let end = PIECE_HEADER_BYTES + self.used_bytes.get() as usize;
         let used = piece.get(PIECE_HEADER_BYTES..end).ok_or(Defect::Short)?;
         let expected = crc32c(&[&self.as_bytes()[8..], used]);
-        if expected != self.crc.get() {
-            return Err(Defect::Checksum { expected, found: self.crc.get() });
-        }
-        if self.database != *database {
-            return Err(Defect::Database);
-        }
-        if self.image.get() != image {
-            return Err(Defect::Position { expected: image, found: self.image.get() });
-        }
-        if self.offset.get() != offset {
-            return Err(Defect::Position { expected: offset, found: self.offset.get() });
-        }
+        checks::checksum(expected, self.crc)?;
+        checks::database(database, &self.database)?;
+        checks::position(image, self.image)?;
+        checks::position(offset, self.offset)?;
         if self.table.get() != 0 {
             return Err(Defect::Field("table"));
         }

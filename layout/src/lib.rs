@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checks;
 pub mod checksum;
 pub mod frame;
 pub mod geometry;

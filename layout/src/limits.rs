@@ -4,6 +4,8 @@
 
 use std::ops::RangeInclusive;
 
+/// Version of all formats on disk: (major, minor). Readers refuse a newer one by name.
+pub const FORMAT_VERSION: (u16, u16) = (1, 1);
 /// Sizes of log blocks.
 pub const BLOCK_BYTES: RangeInclusive<u32> = 512..=1 << 20;
 /// Regular sizes of log segments.

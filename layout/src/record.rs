@@ -11,13 +11,13 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::checks;
 use crate::checksum::{Seed, crc32c, payload_crc};
 use crate::frame::{Frame, FrameKind};
 use crate::geometry::{
     CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, record_bytes, value_offset,
 };
-use crate::limits::{DATA_BYTES_MAX, LSN_MAX, VALUE_BYTES_MAX};
-use crate::superblock::FORMAT_VERSION;
+use crate::limits::{DATA_BYTES_MAX, FORMAT_VERSION, LSN_MAX, VALUE_BYTES_MAX};
 use crate::{DatabaseId, Defect};
 
 const CHUNK_MAGIC: [u8; 8] = *b"UARRCHNK";
@@ -147,15 +147,9 @@ impl ChunkHeader {
             return Err(Defect::Magic);
         }
         let expected = crc32c(&[&header.as_bytes()[12..]]);
-        if header.crc.get() != expected {
-            return Err(Defect::Checksum { expected, found: header.crc.get() });
-        }
-        if header.database != *database {
-            return Err(Defect::Database);
-        }
-        if header.address.get() != address {
-            return Err(Defect::Position { expected: address, found: header.address.get() });
-        }
+        checks::checksum(expected, header.crc)?;
+        checks::database(database, &header.database)?;
+        checks::position(address, header.address)?;
         Ok(header.clone())
     }
 }
@@ -206,10 +200,7 @@ impl RecordHeader {
     /// Checks the header against its checksum, as it stands at `address`.
     //= DAT-3
     pub fn verify_header(&self, seed: Seed, address: u64) -> Result<(), Defect> {
-        let expected = self.expected_crc(seed, address);
-        if expected != self.header_crc.get() {
-            return Err(Defect::Checksum { expected, found: self.header_crc.get() });
-        }
+        checks::checksum(self.expected_crc(seed, address), self.header_crc)?;
         if self.flags.get() & !KNOWN_FLAGS != 0 {
             return Err(Defect::Flags((self.flags.get() & 0xff) as u8));
         }
@@ -226,11 +217,7 @@ impl RecordHeader {
     /// Checks key and value against the payload checksum.
     //= DAT-3
     pub fn verify_payload(&self, key: &[u8], value: &[u8]) -> Result<(), Defect> {
-        let expected = payload_crc(key, value);
-        if expected != self.payload_crc.get() {
-            return Err(Defect::Checksum { expected, found: self.payload_crc.get() });
-        }
-        Ok(())
+        checks::checksum(payload_crc(key, value), self.payload_crc)
     }
 
     fn expected_crc(&self, seed: Seed, address: u64) -> u32 {

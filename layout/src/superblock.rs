@@ -8,10 +8,11 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::checks;
 use crate::checksum::crc32c;
 use crate::geometry::PAGE_BYTES;
 use crate::limits::{
-    BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX,
+    BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, FORMAT_VERSION, LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX,
     SEGMENT_BLOCKS_MIN, SEGMENT_BYTES,
 };
 use crate::{DatabaseId, Defect};
@@ -20,8 +21,6 @@ use crate::{DatabaseId, Defect};
 pub const SLOT_BYTES: usize = 4096;
 /// Distance between the two slots.
 pub const SLOT_STRIDE_BYTES: u64 = 65_536;
-/// Version of all formats on disk: (major, minor).
-pub const FORMAT_VERSION: (u16, u16) = (1, 1);
 
 /// How a slot begins.
 pub const MAGIC: [u8; 8] = *b"UARRSUPR";
@@ -189,13 +188,8 @@ impl Superblock {
             return Err(Defect::Magic);
         }
         let expected = crc32c(&[&block.as_bytes()[CRC_START..]]);
-        if block.crc.get() != expected {
-            return Err(Defect::Checksum { expected, found: block.crc.get() });
-        }
-        let version = (block.major.get(), block.minor.get());
-        if version > FORMAT_VERSION || version.0 == 0 {
-            return Err(Defect::Version { major: version.0, minor: version.1 });
-        }
+        checks::checksum(expected, block.crc)?;
+        checks::version(block.major, block.minor)?;
         block.check()?;
         Ok(Some(block.clone()))
     }

@@ -16,7 +16,8 @@ use uarr::{
     VerifyPolicy,
 };
 use uarr_disk_sim::Memory;
-use uarr_layout::superblock::{FORMAT_VERSION, SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
+use uarr_layout::limits::FORMAT_VERSION;
+use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::{scratch, small};
 use uarr_uring::Storage;
 

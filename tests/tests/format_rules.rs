@@ -14,8 +14,9 @@ use uarr_layout::geometry::{
     CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, align_up,
 };
 use uarr_layout::group::SegmentHeader;
+use uarr_layout::limits::FORMAT_VERSION;
 use uarr_layout::record::{ChunkHeader, Locator};
-use uarr_layout::superblock::{FORMAT_VERSION, SLOT_BYTES, SLOT_STRIDE_BYTES};
+use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::Random;
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::on_disk::{

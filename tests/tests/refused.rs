@@ -1,4 +1,4 @@
-//! Where the kernel refuses io_uring.
+//! Where the kernel refuses io_uring, and where a file system cannot give up a part of a file.
 //!
 //! Promise proved: the engine works on plain system calls, everything it wrote is there for a
 //! process that has rings, and the other way round; it says why it does not use io_uring and what
@@ -9,11 +9,12 @@
 //! program, started again by `without-io-uring`.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use uarr::{Backend, BackendChoice, CommitPath, CommitStrategy, Db, ErrorKind};
-use uarr_disk_sim::refuse::deny_io_uring_for_this_process;
+use uarr_disk_sim::refuse::{deny_fallocate_for_this_process, deny_io_uring_for_this_process};
 use uarr_tests::{scratch, small};
 
 /// In a child: the directory to use.
@@ -143,4 +144,40 @@ fn a_ring_that_is_taken_away_from_writers_costs_no_write() {
     let test = "a_ring_that_is_taken_away_from_writers_costs_no_write";
     run(&mut command, test, directory.path());
     check(&small(directory.path()).open().unwrap(), 2 * COUNT);
+}
+
+/// What a killed process left is opened where the file system can neither zero nor dig out a range:
+/// it kept what stood behind the log's end, cached pages and all.
+#[test]
+fn the_end_of_the_data_file_is_given_up_without_fallocate() {
+    const LEFT: &[u8] = b"of a write that was cut";
+    if let Some(directory) = child_directory() {
+        deny_fallocate_for_this_process(&[]).unwrap();
+        let db = small(&directory).open().unwrap();
+        assert!(!db.recovery_report().clean);
+        check(&db, 2 * COUNT);
+        write(&db, 2 * COUNT);
+        check(&db, 3 * COUNT);
+        db.close().unwrap();
+        println!("{DONE}");
+        return;
+    }
+    let (directory, copy) = (scratch(), scratch());
+    let db = small(directory.path()).open().unwrap();
+    write(&db, 0);
+    db.checkpoint().unwrap();
+    write(&db, COUNT);
+    // As a kill leaves it.
+    let source = format!("{}/.", directory.path().display());
+    assert!(Command::new("cp").args(["-r", &source]).arg(copy.path()).status().unwrap().success());
+    drop(db);
+    let data = copy.path().join("data/records.uarr");
+    let file = std::fs::File::options().write(true).open(&data).unwrap();
+    let offset = file.metadata().unwrap().len() - 4096;
+    file.write_all_at(LEFT, offset).unwrap();
+    let test = "the_end_of_the_data_file_is_given_up_without_fallocate";
+    run(&mut Command::new(std::env::current_exe().unwrap()), test, copy.path());
+    let content = std::fs::read(&data).unwrap();
+    assert!(content.windows(LEFT.len()).all(|bytes| bytes != LEFT), "it is still there");
+    check(&small(copy.path()).open().unwrap(), 3 * COUNT);
 }

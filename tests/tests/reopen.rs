@@ -297,6 +297,35 @@ fn what_was_cut_is_gone_from_the_data_file() {
     assert!(cut_count > 0, "the failed write always arrived");
 }
 
+/// Where a file system cannot zero a range, opening cuts it off and makes the file as long again. It
+/// dies in between, or runs out of room.
+//= test DAT-7
+#[test]
+fn a_data_file_that_ends_behind_its_tail_is_opened() {
+    let disk = Memory::with_options(disk_options(50));
+    let db = open(&disk);
+    db.put("first", vec![1; 3_000]).unwrap();
+    db.checkpoint().unwrap();
+    db.put("second", vec![2; 100_000]).unwrap();
+    let expected = records(&db);
+    let disk = kill(&disk, db, 50);
+    let files = files_of(&disk);
+    let tail = superblock(&files).1.checkpoints[0].data_tail.get() as usize;
+    let whole_bytes = files[DATA_FILE].len();
+    for bytes in (tail.next_multiple_of(4096)..=whole_bytes).step_by(4096) {
+        let mut files = files.clone();
+        files.get_mut(DATA_FILE).unwrap().truncate(bytes);
+        let disk = disk_of(&files, disk_options(51));
+        let db = open(&disk);
+        assert_eq!(records(&db), expected, "of {bytes} bytes");
+        db.put("third", b"more").unwrap();
+        db.checkpoint().unwrap();
+        assert!(db.verify(|_| {}).unwrap().is_clean(), "of {bytes} bytes");
+        drop(db);
+        assert_eq!(records(&open(&disk)).len(), 3);
+    }
+}
+
 /// The first of several groups that were at the device together is damaged at rest. They all call
 /// durable what was so when they were submitted, so until a later group is written they look like
 /// the end of a crash: this is what `docs/DURABILITY.md` says is not protected. The next group ends

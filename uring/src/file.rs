@@ -41,8 +41,8 @@ struct OpenFile {
     writable: bool,
     /// What is published of the file while it is mapped.
     marks: Mutex<Weak<Watermarks>>,
-    /// Held while the file grows. What lies before the length that is read under it is never cut
-    /// off.
+    /// Held while the file grows or is renewed. What lies before the length that is read under it
+    /// is never cut off, unless by who holds it.
     growth: Mutex<()>,
 }
 
@@ -149,6 +149,14 @@ impl SystemFile {
         }
     }
 
+    /// The file system can neither zero nor dig out a range: cuts it off, and makes the file as
+    /// long as it was.
+    fn cut_and_grow(&self, offset: u64, end: u64) -> io::Result<()> {
+        room::check_file_size(end)?;
+        self.file().set_len(offset)?;
+        self.take_room(offset..end, offset)
+    }
+
     /// The file system cannot allocate: writes zeroes behind the end of the file instead. What lies
     /// before the end is taken to have its space already: files here grow only through `allocate`.
     fn append_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
@@ -236,17 +244,20 @@ impl StorageFile for SystemFile {
         Ok(is_allowed && room::is_whole(self.file(), len).unwrap_or(true))
     }
 
-    fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn renew(&self, offset: u64) -> io::Result<()> {
         if self.marks().is_some() {
             return Err(invalid_input(format!("{} is mapped", self.path().display())));
         }
-        if offset.checked_add(len).is_none_or(|end| self.len().is_ok_and(|bytes| end > bytes)) {
-            return Err(invalid_input(format!("renew {len} bytes at {offset} beyond the end")));
-        }
-        match self.give_up(offset, len) {
-            Err(cause) if is_unsupported(&cause) => Ok(()),
-            renewed => renewed.map_err(|cause| self.error("renew a part of", cause)),
-        }
+        let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = self.len()?;
+        let Some(len) = end.checked_sub(offset) else {
+            return Err(invalid_input(format!("renew from {offset}, beyond the end at {end}")));
+        };
+        let renewed = match self.give_up(offset, len) {
+            Err(cause) if is_unsupported(&cause) => self.cut_and_grow(offset, end),
+            renewed => renewed,
+        };
+        renewed.map_err(|cause| self.error("renew a part of", cause))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -445,7 +456,7 @@ mod tests {
         let file = SystemFile::new(file, "data".into(), access);
         file.allocate(0, 8 * 4096).unwrap();
         file.write_at(&[7; 5 * 4096], 0).unwrap();
-        file.renew(2 * 4096, 6 * 4096).unwrap();
+        file.renew(2 * 4096).unwrap();
         let mut content = [9; 8 * 4096];
         assert_eq!(file.read_at(&mut content, 0).unwrap(), content.len());
         assert!(content[..2 * 4096].iter().all(|byte| *byte == 7));
@@ -456,9 +467,9 @@ mod tests {
         // touched.
         file.write_at(&[8; 4096], 3 * 4096).unwrap();
         file.make_durable().unwrap();
-        file.renew(0, 0).unwrap();
-        for (offset, len) in [(0, 8 * 4096 + 1), (8 * 4096, 1), (u64::MAX, 1)] {
-            let error = file.renew(offset, len).unwrap_err();
+        file.renew(8 * 4096).unwrap();
+        for offset in [8 * 4096 + 1, u64::MAX] {
+            let error = file.renew(offset).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{offset}: {error}");
         }
         assert_eq!(file.len().unwrap(), 8 * 4096);

@@ -131,15 +131,14 @@ pub trait StorageFile: Send + Sync + 'static {
     /// that a later write to the range needs no room. `StorageFull` when there is none,
     /// `FileTooLarge` if the process may not write so far; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Gives up the content of `offset .. offset + len`, which lies in the file: it reads as zero,
-    /// and no earlier write to it, cached or failed, decides what becomes of later ones. Callers do
-    /// not use it on a mapped file. Not durable before `make_durable`: until then a crash may
-    /// bring any of the old content back.
+    /// Gives up all content from `offset` to the end of the file: it reads as zero, and no earlier
+    /// write to it, cached or failed, decides what becomes of later ones. The length stays. Never
+    /// called on a file that is mapped. Not durable before `make_durable`: until then a crash may
+    /// bring any of the old content back. After an error the file may end at `offset`.
     ///
     /// After a failed write-back some file systems take pages for written that never were, and
-    /// later flushes leave them out. This call makes the kernel forget such pages. A file system
-    /// that can neither zero nor dig out a range keeps the content; there the call does nothing.
-    fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// later flushes leave them out. This makes the kernel forget them.
+    fn renew(&self, offset: u64) -> io::Result<()>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
     /// file. True where the file system does not say.

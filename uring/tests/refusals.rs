@@ -5,11 +5,14 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use uarr_disk_sim::refuse::{deny_io_uring_for_this_process, in_fork};
+use uarr_disk_sim::refuse::{
+    deny_fallocate_for_this_process, deny_io_uring_for_this_process, in_fork,
+};
 use uarr_uring::{
     AlignedBuffer, Backend, BackendChoice, CommitStrategy, GroupDone, GroupWrite, Holder,
     LockError, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System, SystemFile,
@@ -123,6 +126,29 @@ fn a_ring_that_is_taken_away_is_replaced_by_plain_calls() {
         drop(log);
         // Allowed when the directory was opened, refused when the log is made.
         assert!(system.log_writer(options(CommitStrategy::Dsync)).is_err());
+    });
+}
+
+/// As on file systems that can neither zero nor dig out a range, and on those that cannot even
+/// allocate: `renew` did nothing there.
+#[test]
+fn a_file_is_renewed_without_the_file_systems_help() {
+    in_child("a_file_is_renewed_without_the_file_systems_help", |directory| {
+        let system = open(directory, BackendChoice::Syscalls).unwrap();
+        let (start, end) = (3 * BLOCK + 100, 600 * BLOCK);
+        let file = system.open("renewed", OpenMode::CreateMapped).unwrap();
+        let flags = [libc::FALLOC_FL_ZERO_RANGE, libc::FALLOC_FL_PUNCH_HOLE];
+        for denied in [&flags[..], &[]] {
+            deny_fallocate_for_this_process(denied).unwrap();
+            file.write_at(&vec![7; end], 0).unwrap();
+            file.renew(start as u64).unwrap();
+            let mut content = vec![9; end + 1];
+            assert_eq!(file.read_at(&mut content, 0).unwrap(), end, "the length stays");
+            assert!(content[..start].iter().all(|byte| *byte == 7));
+            assert!(content[start..end].iter().all(|byte| *byte == 0));
+            let blocks = std::fs::metadata(directory.join("renewed")).unwrap().blocks();
+            assert!(blocks * 512 >= end as u64, "{blocks} blocks of 512 bytes");
+        }
     });
 }
 

@@ -221,15 +221,15 @@ fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     writer.append(0, &[b"published"]);
     assert_eq!(kind(storage.map(&file, CHUNK, CHUNK, &[])), ErrorKind::ResourceBusy);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
-    assert_eq!(kind(file.renew(0, 9)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.renew(0)), ErrorKind::InvalidInput);
     file.write_at(b"x", 9).unwrap();
     drop(writer);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
-    assert_eq!(kind(file.renew(0, 9)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.renew(0)), ErrorKind::InvalidInput);
     assert_eq!(map.bytes(0, 9), Some(b"published".as_slice()));
     drop(map);
     file.write_at(b"x", 8).unwrap();
-    file.renew(0, 9).unwrap();
+    file.renew(0).unwrap();
 }
 
 fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {

@@ -213,7 +213,7 @@ fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     let failed = |error| Error::io("cannot renew the end of the data file", error);
     let bytes = data_file.len().map_err(failed)?;
     let start = align_up_u64(data_tail.min(bytes), PAGE_BYTES).min(bytes);
-    data_file.renew(start, bytes - start).map_err(failed)
+    data_file.renew(start).map_err(failed)
 }
 
 /// True if there is log behind the checkpoint.

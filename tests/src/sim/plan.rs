@@ -102,7 +102,8 @@ impl Plan {
             life_count: 2 + random.below(6),
             operation_count_max: [8, 30, 60, 150][random.below(4) as usize],
             ingest_count_max: [5, 40, 120][random.below(3) as usize],
-            segment_bytes: 1 << 18,
+            // In small segments each piece of a load is a large group, and those go one by one.
+            segment_bytes: [1 << 18, 1 << 18, 1 << 20][random.below(3) as usize],
             kills_only: false,
             hears_poison: true,
             random,

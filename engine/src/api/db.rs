@@ -14,7 +14,9 @@ use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::jobs::checkpoint::Then;
 use crate::jobs::threads::Threads;
+
 use crate::key::{AsKey, KeyKind};
 use crate::log::strategy::CommitTuning;
 use crate::observe::stats::Stats;
@@ -275,7 +277,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn checkpoint(&self) -> Result<()> {
-        self.core().checkpoint(false)
+        self.core().checkpoint(Then::GoOn)
     }
 
     /// Measures how long a durable write takes with each commit strategy on this directory as it is

@@ -7,6 +7,7 @@ use uarr_uring::Storage;
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::checkpoint::Then;
 use crate::jobs::threads::Threads;
 use crate::sync::{Rank, Ranked, lock};
 
@@ -66,7 +67,7 @@ impl<S: Storage> Handle<S> {
         self.core.committer.begin_closing();
         self.core.committer.run_due_wakes();
         self.threads.stop(&self.core);
-        let result = self.core.checkpoint(true);
+        let result = self.core.checkpoint(Then::Close);
         over.result = Some(result.clone());
         result
     }

@@ -29,79 +29,109 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{list_images, remove_old_images};
 use crate::sync::lock;
 
+/// What follows a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Writes go on.
+    GoOn,
+    /// The database is closed: the checkpoint covers all that was written, the superblock says that
+    /// nothing needs replay, and no write may follow.
+    Close,
+}
+
 impl<S: Storage> Core<S> {
-    /// Takes a checkpoint. With `closing`, also notes that nothing needs replay; no write may
-    /// follow.
-    pub fn checkpoint(&self, closing: bool) -> Result<()> {
+    /// Takes a checkpoint.
+    pub fn checkpoint(&self, then: Then) -> Result<()> {
         let fuse = Fuse::new(&self.committer, "a checkpoint");
         // A task that a commit wakes meanwhile may want the lock that a checkpoint holds.
         let mut wakes = Wakes::new(Place::LogThread);
-        let taken = self.checkpoint_with(closing, &mut wakes);
+        let taken = self.checkpoint_with(then, &mut wakes);
         fuse.defuse();
         self.committer.hand_on(&mut wakes);
         self.committer.run_due_wakes();
         taken
     }
 
-    fn checkpoint_with(&self, closing: bool, wakes: &mut Wakes) -> Result<()> {
+    fn checkpoint_with(&self, then: Then, wakes: &mut Wakes) -> Result<()> {
         let mut root = lock(&self.root);
         self.committer.health.check_root()?;
-        if closing {
+        if then == Then::Close {
             self.committer.sync_with(wakes)?;
         }
-        //= IMG-3
-        let start = self.committer.log_end();
         let newest = root.block.checkpoints[0];
         let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
-        let unchanged =
-            start.lsn == newest.lsn.get() && self.committer.last_lsn_staged() == start.lsn;
-        let checkpoint = if unchanged && newest.number.get() > 0 {
-            newest
-        } else {
-            let (number, (image_bytes, entry_count)) = self.committer.with_way_made(|| {
-                let number = self.give_image_number(&mut root)?;
-                let (storage, records) = (self.storage(), self.records());
-                let source = ImageSource { storage, records, root: &root.block };
-                let written = source.write(number).map_err(|error| self.committer.judge(error))?;
-                Ok((number, written))
-            })?;
-            let data_tail = self.committer.seal_data_page(wakes)?;
-            // Everything staged before the page was sealed is durable in the log now.
-            let end_lsn = self.records().visible.durable_lsn();
-            self.records().space.make_durable().map_err(|error| self.committer.judge(error))?;
-            Checkpoint {
-                number: number.into(),
-                lsn: start.lsn.into(),
-                segment: start.segment.into(),
-                offset: start.offset.into(),
-                data_tail: data_tail.into(),
-                end_lsn: end_lsn.into(),
-                image_bytes: image_bytes.into(),
-                entry_count: entry_count.into(),
-            }
-        };
-        let next_lsn = self.committer.next_lsn();
-        let written = root.write(|block| {
-            if checkpoint.number != newest.number {
-                block.checkpoints = [checkpoint, newest];
-            }
-            //= SUP-6
-            block.closed = u32::from(closing).into();
-            block.next_lsn = next_lsn.into();
-        });
-        written.map_err(|error| {
-            self.committer.judge(Error::io("cannot write the superblock", error))
-        })?;
-        if closing {
+        let checkpoint = self.newer_than(&mut root, newest, wakes)?;
+        self.write_root(&mut root, checkpoint, then)?;
+        if then == Then::Close {
             self.committer.health.note_closed();
         }
         self.committer.counters.note_checkpoint(log_bytes);
         let older = root.block.checkpoints[1];
         self.committer.segments.release_before(older.segment.get().max(1));
-        if closing {
+        if then == Then::Close {
             self.committer.give_back_space();
         }
         remove_old_images(self.storage(), &[checkpoint.number.get(), older.number.get()])
+    }
+
+    /// Makes a checkpoint of all that is applied now; `newest` if it is one already. Only the
+    /// superblock is missing.
+    fn newer_than(
+        &self,
+        root: &mut Root<S>,
+        newest: Checkpoint,
+        wakes: &mut Wakes,
+    ) -> Result<Checkpoint> {
+        //= IMG-3
+        let start = self.committer.log_end();
+        let newest_lsn = newest.lsn.get();
+        assert!(start.lsn >= newest_lsn, "the log ends behind what is in a checkpoint");
+        let is_unchanged =
+            start.lsn == newest_lsn && self.committer.last_lsn_staged() == newest_lsn;
+        if is_unchanged && newest.number.get() > 0 {
+            return Ok(newest);
+        }
+        let (number, (image_bytes, entry_count)) = self.committer.with_way_made(|| {
+            let number = self.give_image_number(root)?;
+            let (storage, records) = (self.storage(), self.records());
+            let source = ImageSource { storage, records, root: &root.block };
+            let written = source.write(number).map_err(|error| self.committer.judge(error))?;
+            Ok((number, written))
+        })?;
+        let data_tail = self.committer.seal_data_page(wakes)?;
+        // Everything staged before the page was sealed is durable in the log now.
+        let end_lsn = self.records().visible.durable_lsn();
+        assert!(end_lsn >= start.lsn, "replay begins in front of what it has to reach");
+        assert!(data_tail >= newest.data_tail.get(), "the data file only grows");
+        self.records().space.make_durable().map_err(|error| self.committer.judge(error))?;
+        Ok(Checkpoint {
+            number: number.into(),
+            lsn: start.lsn.into(),
+            segment: start.segment.into(),
+            offset: start.offset.into(),
+            data_tail: data_tail.into(),
+            end_lsn: end_lsn.into(),
+            image_bytes: image_bytes.into(),
+            entry_count: entry_count.into(),
+        })
+    }
+
+    /// Writes the superblock, with `checkpoint` in front of the others if it is not there yet.
+    fn write_root(&self, root: &mut Root<S>, checkpoint: Checkpoint, then: Then) -> Result<()> {
+        let next_lsn = self.committer.next_lsn();
+        assert!(next_lsn > checkpoint.end_lsn.get(), "LSNs in use are not given out again");
+        let newest = root.block.checkpoints[0];
+        let written = root.write(|block| {
+            if checkpoint.number != newest.number {
+                assert!(checkpoint.number.get() > newest.number.get(), "numbers of images rise");
+                block.checkpoints = [checkpoint, newest];
+            }
+            //= SUP-6
+            block.closed = u32::from(then == Then::Close).into();
+            block.next_lsn = next_lsn.into();
+        });
+        written
+            .map_err(|error| self.committer.judge(Error::io("cannot write the superblock", error)))
     }
 
     /// At open: takes a checkpoint if the last lives, each too short for one, have left twice the
@@ -111,7 +141,7 @@ impl<S: Storage> Core<S> {
         if !self.committer.checkpoint_overdue() {
             return Ok(());
         }
-        match self.checkpoint(false) {
+        match self.checkpoint(Then::GoOn) {
             // The database has room enough without one.
             Err(error)
                 if error.kind() == ErrorKind::NoSpace

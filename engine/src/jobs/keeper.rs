@@ -17,6 +17,7 @@ use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
+use crate::jobs::checkpoint::Then;
 use crate::log::zeros::falls_behind;
 use crate::options::Durability;
 use crate::sync::lock;
@@ -89,7 +90,7 @@ impl<S: Storage> Core<S> {
         if !self.committer.checkpoint_due() || self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
-        self.checkpoint(false)?;
+        self.checkpoint(Then::GoOn)?;
         Ok(Step::More)
     }
 

@@ -62,7 +62,7 @@ fn a_large_batch_takes_one_copy_of_itself() {
     (0..VALUE_COUNT).for_each(|number| {
         batch.put(number, &value);
     });
-    let info = measure(|| {
+    let info = measure(move || {
         batch.commit().unwrap();
     });
     let batch_bytes = VALUE_COUNT * VALUE_BYTES as u64;

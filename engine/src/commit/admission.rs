@@ -78,6 +78,7 @@ impl<S: Storage> Committer<S> {
             if let Some(buffer) = buffer {
                 let block_bytes = self.identity.block_bytes;
                 let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
+                assert!(builder.has_room_for(frame_bytes), "the buffer was chosen for the frames");
                 staging.open_group(builder);
                 // Nothing is asked again: an answer that has changed since would leave the group
                 // empty.
@@ -109,8 +110,7 @@ impl<S: Storage> Committer<S> {
 
     /// The open group takes no more frames.
     fn seal_open_group(&self, staging: &mut Staging) {
-        let full = staging.open.take();
-        staging.sealed.extend(full);
+        staging.seal_open();
         if self.has_due_group(staging) {
             self.wake_log_thread(staging);
         }
@@ -118,6 +118,7 @@ impl<S: Storage> Committer<S> {
 
     /// A buffer for a group that is larger than the pooled ones. The caller holds the staging area.
     fn large_buffer(&self, bytes: usize) -> Arc<AlignedBuffer> {
+        assert!(bytes > self.buffer_bytes, "smaller groups have pooled buffers");
         let buffer = AlignedBuffer::new(bytes);
         self.segments.room.note_large(buffer.len() as u64);
         Arc::new(buffer)
@@ -159,6 +160,7 @@ impl<S: Storage> Committer<S> {
             frames.iter().fold(staging.tail, |tail, frame| self.records.place(tail, frame).end)
         };
         self.with_way_made(|| self.records.grow(end))?;
+        assert!(self.records.store.allocated_bytes() >= end, "a file that has grown has the room");
         if !self.segments.have_room(demand) {
             self.with_way_made(|| self.add_segment(demand))?;
         }
@@ -184,6 +186,7 @@ impl<S: Storage> Committer<S> {
             true => 0,
             false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
         };
+        assert!(bytes == 0 || bytes > self.segments.regular_bytes());
         self.segments
             .prepare(&self.storage, align_up_u64(bytes, self.identity.block_bytes as u64))
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))

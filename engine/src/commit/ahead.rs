@@ -40,7 +40,9 @@ impl<S: Storage> Committer<S> {
 
     pub fn log_bytes_since_checkpoint(&self) -> u64 {
         let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
-        let since = log_bytes - self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
+        // A checkpoint may end between the two looks: then there is no log behind it.
+        let before = self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
+        let since = log_bytes.saturating_sub(before);
         since + self.counters.recovered_log_bytes.load(Ordering::Relaxed)
     }
 
@@ -66,14 +68,16 @@ impl<S: Storage> Committer<S> {
 
     /// Moves the tail to the next page and returns it; everything staged before is settled.
     pub fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
-        let data_tail = {
+        let (data_tail, lsn) = {
             let mut staging = lock(&self.staging);
             staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
-            staging.tail
+            (staging.tail, staging.next_lsn - 1)
         };
         self.sync_with(wakes)?;
+        assert!(lock(&self.staging).settled_lsn >= lsn, "what was staged before is settled");
         // Only if the file was cut from outside while the database was closed.
         self.grow_data(data_tail)?;
+        assert!(self.records.store.allocated_bytes() >= data_tail);
         self.records.pad_to(data_tail);
         Ok(data_tail)
     }

@@ -78,6 +78,8 @@ impl GroupCell {
     /// Makes the cell ready for another group. `false` if a member still holds it.
     pub fn renew(this: &mut Arc<Self>) -> bool {
         let Some(cell) = Arc::get_mut(this) else { return false };
+        assert!(*cell.sleeper_count.get_mut() == 0, "who sleeps here holds the cell");
+        assert!(cell.state.load() >= DONE, "only a settled group gives its cell away");
         cell.state.store(WAITING);
         cell.error.take();
         true
@@ -85,6 +87,7 @@ impl GroupCell {
 
     /// Asks one blocking member to lead the group.
     pub fn offer_lead(&self) {
+        assert!(self.state.load() < DONE, "a settled group needs no leader");
         self.state.store(LEAD);
         if self.has_sleepers() {
             self.state.wake_one();
@@ -93,6 +96,7 @@ impl GroupCell {
 
     /// Gives the members what became of the group; `wakes` gets the tasks among them. Called once.
     pub fn finish(&self, result: &Result<()>, facts: GroupFacts, wakes: &mut Wakes) {
+        assert!(self.state.load() < DONE, "a group is settled once");
         self.facts.submitted_ns.store(facts.submitted_ns, Ordering::Relaxed);
         self.facts.settled_ns.store(facts.settled_ns, Ordering::Relaxed);
         self.facts.commit_count.store(facts.commit_count, Ordering::Relaxed);

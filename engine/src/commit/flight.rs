@@ -40,6 +40,7 @@ pub(crate) enum State {
 impl InFlight {
     pub fn new(group: StagedGroup) -> Self {
         let StagedGroup { builder, cell, commit_count, .. } = group;
+        assert!(commit_count > 0 && commit_count <= builder.record_count, "a commit has records");
         Self {
             cell,
             last_lsn: builder.last_lsn(),

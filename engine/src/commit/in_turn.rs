@@ -145,11 +145,13 @@ impl<S: Storage> Committer<S> {
             }
             let is_pending = place.patched.iter().any(|slot| self.is_pending(&staging, *slot));
             if !is_pending && staging.turns.is_first(place) {
+                assert!(staging.turns.holds(place), "a turn is a place in line");
                 break Ok(());
             }
             staging = self.wait_turn(staging, is_pending);
         };
-        self.waiting.count.fetch_sub(1, Ordering::SeqCst);
+        let count = self.waiting.count.fetch_sub(1, Ordering::SeqCst);
+        assert!(count > 0, "who waits was counted");
         drop(staging);
         outcome.map(|()| turn)
     }
@@ -195,14 +197,17 @@ impl<S: Storage> Committer<S> {
         }
         let woken = staging.turns.wakers.len();
         wakes.take_all(&mut staging.turns.wakers);
-        self.waiting.count.fetch_sub(u32::try_from(woken).unwrap_or(u32::MAX), Ordering::SeqCst);
+        let woken = u32::try_from(woken).expect("each waker was counted");
+        let count = self.waiting.count.fetch_sub(woken, Ordering::SeqCst);
+        assert!(count >= woken, "who waits was counted");
         self.waiting.ended.notify_all();
     }
 
     /// Wakes those that wait for their turn: the records up to `lsn` are in data file and index. A
     /// task that just misses this is woken when the group is settled.
     pub fn note_applied(&self, lsn: u64, wakes: &mut Wakes) {
-        self.waiting.applied_lsn.store(lsn, Ordering::SeqCst);
+        let before = self.waiting.applied_lsn.swap(lsn, Ordering::SeqCst);
+        assert!(before < lsn, "groups are applied in the order of their LSNs");
         if self.waiting.count.load(Ordering::SeqCst) > 0 {
             self.wake_turns(&mut lock(&self.staging), wakes);
         }
@@ -219,6 +224,7 @@ impl<S: Storage> Committer<S> {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
         if let Some(place) = place {
+            assert!(staging.turns.is_first(place), "who stages has the turn");
             staging.turns.leave(place);
             self.wake_turns(staging, wakes);
         }

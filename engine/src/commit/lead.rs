@@ -50,15 +50,18 @@ impl<S: Storage> Drop for Abandoned<'_, S> {
         let poison = committer.poison_by(&cause);
         let mut wakes = Wakes::new(Place::LogThread);
         let mut leading = lock(&committer.leading);
-        while let Some(group) = leading.flight.pop_front() {
-            committer.settle(group, Err(poison.clone()), 0, false, &mut wakes);
+        {
+            let mut staging = lock(&committer.staging);
+            // The panic may have come between a group and its settlement.
+            staging.in_flight_count = leading.flight.len();
+            if leading.flight.is_empty() {
+                committer.hand_over(&mut staging, &mut wakes);
+            }
+        }
+        while !leading.flight.is_empty() {
+            committer.settle_oldest(&mut leading, Err(poison.clone()), 0, &mut wakes);
         }
         drop(leading);
-        let mut staging = lock(&committer.staging);
-        // The panic may have come between a group and its settlement.
-        staging.in_flight_count = 0;
-        committer.hand_over(&mut staging, &mut wakes);
-        drop(staging);
         committer.hand_on(&mut wakes);
     }
 }
@@ -139,26 +142,30 @@ impl<S: Storage> Committer<S> {
     /// flight.
     fn take_groups(&self, leading: &mut Leading<S>, takes_oldest: bool) {
         let mut staging = lock(&self.staging);
-        let mut next =
-            if takes_oldest { staging.take_oldest() } else { staging.sealed.pop_front() };
+        assert_eq!(staging.in_flight_count, leading.flight.len());
+        let mut next = if takes_oldest { staging.take_oldest() } else { staging.take_sealed() };
         while let Some(group) = next {
+            if let Some(before) = leading.flight.back() {
+                assert_eq!(before.last_lsn + 1, group.builder.first_lsn, "in order, without a gap");
+            }
             staging.in_flight_count += 1;
             leading.flight.push_back(InFlight::new(group));
             let has_room = leading.flight.len() < GROUPS_IN_FLIGHT_MAX;
-            next = if has_room { staging.sealed.pop_front() } else { None };
+            next = if has_room { staging.take_sealed() } else { None };
         }
+        assert!(leading.flight.len() <= GROUPS_IN_FLIGHT_MAX);
     }
 
-    /// Notes that `group` is settled, hands over if it `is_last`, and gives its members the
-    /// outcome.
-    fn settle(
+    /// Notes that the oldest group in flight is settled, hands over if it was the last one, and
+    /// gives its members the outcome.
+    fn settle_oldest(
         &self,
-        group: InFlight,
+        leading: &mut Leading<S>,
         result: Result<()>,
         settled_ns: u64,
-        is_last: bool,
         wakes: &mut Wakes,
     ) {
+        let Some(group) = leading.flight.pop_front() else { return };
         let InFlight { cell, last_lsn, commit_count, submitted_ns, state, .. } = group;
         let buffer = match state {
             State::Written(submitted) if result.is_ok() => Some(submitted.buffer),
@@ -171,14 +178,15 @@ impl<S: Storage> Committer<S> {
             staging.keep_cell(&cell);
             staging.note_settled(last_lsn);
             staging.in_flight_count -= 1;
+            assert_eq!(staging.in_flight_count, leading.flight.len());
             match buffer {
-                Some(buffer) if buffer.len() == self.buffer_bytes => staging.spare.push(buffer),
+                Some(buffer) if buffer.len() == self.buffer_bytes => staging.keep_buffer(buffer),
                 Some(buffer) => self.segments.room.note_large_settled(buffer.len() as u64),
                 None => {}
             }
             wakes.take_all(&mut staging.room_wakers);
             self.wake_turns(&mut staging, wakes);
-            match is_last {
+            match leading.flight.is_empty() {
                 true => self.hand_over(&mut staging, wakes),
                 false => self.wake_waiters(&staging),
             }
@@ -233,6 +241,7 @@ impl<S: Storage> Committer<S> {
             leading.flight[index].failure = Some(poison);
             return;
         }
+        assert_eq!(leading.flight[index].submitted_ns, 0, "a group goes to the device once");
         leading.flight[index].submitted_ns = self.now_ns();
         let context = SubmitContext {
             storage: &self.storage,
@@ -243,6 +252,7 @@ impl<S: Storage> Committer<S> {
         };
         match leading.log.submit(builder, context) {
             Ok(submitted) => {
+                assert_eq!(submitted.position.lsn, leading.flight[index].last_lsn);
                 let bytes = submitted.end - self.identity.block_bytes;
                 self.phases.group_bytes.record(bytes as u64);
                 leading.flight[index].state = State::Submitted(submitted);
@@ -300,7 +310,11 @@ impl<S: Storage> Committer<S> {
             None => Ok(()),
         };
         if let (Ok(()), State::Written(submitted)) = (&result, &group.state) {
-            *lock(&self.log_end) = submitted.position;
+            let is_applied = group.is_applied || self.options.durability.memory_first();
+            assert!(is_applied, "records are in the data file before they are shown");
+            let end = &mut *lock(&self.log_end);
+            assert!(end.lsn < submitted.position.lsn, "the log only grows");
+            *end = submitted.position;
             self.records.visible.note_durable(group.last_lsn);
             if !self.options.durability.memory_first() {
                 self.records.visible.show_durable(group.last_lsn);
@@ -310,8 +324,7 @@ impl<S: Storage> Committer<S> {
             self.phases.io.record(settled_ns.saturating_sub(group.submitted_ns));
             self.phases.group_commits.record(commits.into());
         }
-        let Some(group) = leading.flight.pop_front() else { return };
-        self.settle(group, result, settled_ns, leading.flight.is_empty(), wakes);
+        self.settle_oldest(leading, result, settled_ns, wakes);
     }
 
     /// Notes what the device said of one of the groups.

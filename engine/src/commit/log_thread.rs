@@ -28,6 +28,7 @@ impl<S: Storage> Committer<S> {
                 drop(staging);
                 wakes.run();
                 staging = lock(&self.staging);
+                assert!(staging.log_thread_is_out, "no other thread calls it back");
                 staging.log_thread_is_out = false;
                 continue;
             }
@@ -48,6 +49,7 @@ impl<S: Storage> Committer<S> {
                 wakes.hand_to(&mut staging.due_wakes);
                 continue;
             }
+            assert!(!staging.log_thread_rests, "there is one log thread");
             staging.log_thread_rests = true;
             staging = if staging.has_work() && !staging.is_led() {
                 crate::sync::wait_for(&self.log_work, staging, due - now)

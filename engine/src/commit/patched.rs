@@ -149,6 +149,7 @@ impl<S: Storage> Committer<S> {
 
     /// What each of `changes` becomes in the log. The versions they build upon go to `bases`.
     fn logged<'a>(&self, changes: &[Change<'a>], bases: &mut Vec<Base<'a>>) -> Result<Vec<Logged>> {
+        assert!(!changes.is_empty(), "an empty batch is not committed");
         let mut newest = BTreeMap::new();
         let mut logged: Vec<Logged> = Vec::with_capacity(changes.len());
         let mut added_bytes = 0;
@@ -171,6 +172,8 @@ impl<S: Storage> Committer<S> {
             }
             logged.push(step);
         }
+        assert_eq!(logged.len(), changes.len());
+        assert!(bases.iter().all(|base| base.locator.is_some()), "only records are patched");
         Ok(logged)
     }
 
@@ -190,6 +193,7 @@ impl<S: Storage> Committer<S> {
 
     /// The value that the patch in `change` makes of `base`.
     fn patched(&self, change: &Change<'_>, base: &[u8]) -> Result<UArrBuf> {
+        assert_eq!(change.kind, FrameKind::Patch);
         let key = || shown_key(self.records.key_kind(), change.key);
         UArrRef::validate(base).map_err(|error| {
             let key = key();

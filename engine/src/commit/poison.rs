@@ -17,6 +17,7 @@ impl<S: Storage> Committer<S> {
     /// holds neither the staging lock nor one behind it.
     pub fn poison_by(&self, cause: &Error) -> Error {
         let error = self.health.set_poison(cause);
+        assert!(self.health.check().is_err(), "a poisoned database takes no writes");
         self.stop_writers(&mut lock(&self.staging));
         error
     }
@@ -51,10 +52,11 @@ impl<S: Storage> Committer<S> {
     /// Fails all groups that are not handed to the device yet, if the database is poisoned.
     pub fn fail_staged(&self, staging: &mut Staging, wakes: &mut Wakes) {
         let Some(error) = self.health.poison() else { return };
-        while let Some(group) = staging.take_oldest() {
+        for group in staging.take_all() {
             staging.note_settled(group.builder.last_lsn());
             group.cell.finish(&Err(error.clone()), GroupFacts::default(), wakes);
         }
+        assert!(!staging.has_work(), "no group is left behind");
     }
 
     /// Runs the wakers that were due while their finder held something. The caller holds nothing.

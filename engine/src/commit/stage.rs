@@ -50,6 +50,7 @@ impl<S: Storage> Committer<S> {
         let frame_count = frames.len();
         for (index, frame) in frames.iter_mut().enumerate() {
             let placed = self.records.place(staging.tail, frame);
+            assert!(staging.tail <= placed.address && placed.address < placed.end);
             staging.tail = placed.end;
             frame.header.lsn = (first_lsn + index as u64).into();
             frame.header.address = placed.address.into();
@@ -57,11 +58,14 @@ impl<S: Storage> Committer<S> {
                 frame.header.flags |= FLAG_BATCH_CONTINUES;
             }
         }
+        assert!(staging.tail <= self.records.store.allocated_bytes(), "room was made before");
+        assert!(first_lsn > staging.settled_lsn, "a new record is not settled");
         staging.next_lsn += frame_count as u64;
         let lsn = staging.next_lsn - 1;
         let group = staging.open.as_mut().expect("staging_with_room leaves a group open");
         let log_bytes = group.builder.log_bytes();
         group.builder.push(frames);
+        assert_eq!(group.builder.last_lsn(), lsn, "a batch lies whole in one group");
         self.segments.room.note_staged(group.builder.log_bytes() - log_bytes);
         if !memory_first {
             let results = frames.iter().filter_map(|frame| frame.result);
@@ -91,6 +95,7 @@ impl<S: Storage> Committer<S> {
     /// leads.
     fn join(&self, staging: &mut Staging, patience: Patience<'_>) -> Role {
         let group = staging.open.as_mut().expect("a frame was just pushed");
+        assert!(group.commit_count > 0, "its members have staged something");
         let cell = group.cell.clone();
         group.is_awaited |= !matches!(patience, Patience::Ahead);
         match patience {

@@ -9,6 +9,7 @@ use uarr_uring::AlignedBuffer;
 use crate::commit::cell::GroupCell;
 use crate::commit::leadership::Lead;
 use crate::commit::turns::Turns;
+use crate::limits::BUFFER_COUNT;
 use crate::log::builder::GroupBuilder;
 
 /// Cells whose members may still be looking, and free ones.
@@ -66,6 +67,8 @@ pub(crate) struct Staging {
 
 impl Staging {
     pub fn new(next_lsn: u64, tail: u64, spare: Vec<Arc<AlignedBuffer>>) -> Self {
+        assert!(next_lsn > 0, "LSN 0 stands for no record");
+        assert_eq!(spare.len(), BUFFER_COUNT);
         Self {
             open: None,
             sealed: VecDeque::new(),
@@ -107,6 +110,7 @@ impl Staging {
     pub fn offer_lead(&mut self, which: Awaited) -> bool {
         let awaited = self.awaited().filter(|(is_oldest, _)| *is_oldest || which == Awaited::Any);
         let Some((_, group)) = awaited else { return false };
+        assert!(!self.is_led || self.in_flight_count == 0, "the lead ends with an empty flight");
         group.cell.offer_lead();
         self.is_led = true;
         true
@@ -118,13 +122,48 @@ impl Staging {
 
     /// Notes that every group up to `lsn` was written or has failed.
     pub fn note_settled(&mut self, lsn: u64) {
+        assert!(lsn < self.next_lsn, "an LSN that no record has");
         // Groups that are failed before they are handed to the device do not wait for those that
         // are.
         self.settled_lsn = self.settled_lsn.max(lsn);
     }
 
     pub fn take_oldest(&mut self) -> Option<StagedGroup> {
-        self.sealed.pop_front().or_else(|| self.open.take())
+        let group = self.sealed.pop_front().or_else(|| self.open.take())?;
+        assert!(group.commit_count > 0, "no group is empty");
+        assert!(group.builder.first_lsn > self.settled_lsn, "it was not settled before");
+        Some(group)
+    }
+
+    /// All groups, oldest first. A panic may have left the last one empty.
+    pub fn take_all(&mut self) -> VecDeque<StagedGroup> {
+        let mut groups = std::mem::take(&mut self.sealed);
+        groups.extend(self.open.take());
+        groups
+    }
+
+    /// The oldest group that takes no more frames.
+    pub fn take_sealed(&mut self) -> Option<StagedGroup> {
+        let group = self.sealed.pop_front()?;
+        assert!(group.commit_count > 0, "no group is empty");
+        Some(group)
+    }
+
+    /// The open group takes no more frames.
+    pub fn seal_open(&mut self) {
+        let Some(full) = self.open.take() else { return };
+        assert!(full.commit_count > 0, "no group is empty");
+        assert_eq!(full.builder.last_lsn() + 1, self.next_lsn, "it has the newest records");
+        if let Some(before) = self.sealed.back() {
+            assert_eq!(before.builder.last_lsn() + 1, full.builder.first_lsn);
+        }
+        self.sealed.push_back(full);
+    }
+
+    /// Takes back the buffer of a settled group.
+    pub fn keep_buffer(&mut self, buffer: Arc<AlignedBuffer>) {
+        assert!(self.spare.len() < BUFFER_COUNT, "a buffer comes back once");
+        self.spare.push(buffer);
     }
 
     /// The first group that a thread waits for, and whether it is the oldest of all.
@@ -136,6 +175,9 @@ impl Staging {
 
     /// Lets `builder` take the next frames.
     pub fn open_group(&mut self, builder: GroupBuilder) {
+        assert!(self.open.is_none(), "one group takes frames at a time");
+        assert_eq!(builder.first_lsn, self.next_lsn, "LSNs have no gap between groups");
+        assert_eq!(builder.record_count, 0);
         let cell = self.renewed_cell().unwrap_or_else(GroupCell::new);
         let (commit_count, thread_count, is_awaited) = (0, 0, false);
         let group = StagedGroup { builder, cell, commit_count, thread_count, is_awaited };

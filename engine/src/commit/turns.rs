@@ -68,7 +68,11 @@ impl Turns {
     /// Notes that records with LSNs up to `lsn` were staged for the keys of `frames`.
     pub fn note(&mut self, frames: &[Frame<'_>], lsn: u64) {
         if let Some(last_staged) = &mut self.last_staged {
-            frames.iter().for_each(|frame| last_staged[usize::from(slot_of(frame.key))] = lsn);
+            for frame in frames {
+                let last = &mut last_staged[usize::from(slot_of(frame.key))];
+                assert!(*last <= lsn, "records are staged in the order of their LSNs");
+                *last = lsn;
+            }
         }
     }
 
@@ -79,10 +83,15 @@ impl Turns {
 
     /// Puts someone at the end of the queues of `slots`.
     pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> LinePlace {
+        assert!(!slots.is_empty(), "who writes nothing needs no turn");
         assert!(patched.is_subset(&slots));
         let number = self.next_number;
         self.next_number += 1;
-        slots.iter().for_each(|slot| self.queues.entry(*slot).or_default().push_back(number));
+        for slot in &slots {
+            let queue = self.queues.entry(*slot).or_default();
+            assert!(queue.back().is_none_or(|last| *last < number), "numbers of places rise");
+            queue.push_back(number);
+        }
         LinePlace { number, slots, patched }
     }
 
@@ -104,6 +113,12 @@ impl Turns {
         let number = place.map_or(u64::MAX, |place| place.number);
         let first = self.queues.get(&slot).and_then(|queue| queue.front());
         first.is_some_and(|first| *first < number)
+    }
+
+    /// Whether `place` is in the queues of all its slots.
+    pub fn holds(&self, place: &LinePlace) -> bool {
+        let holds = |slot| self.queues.get(slot).is_some_and(|queue| queue.contains(&place.number));
+        place.slots.iter().all(holds)
     }
 
     pub fn is_first(&self, place: &LinePlace) -> bool {

@@ -139,6 +139,7 @@ impl<S: Storage> Committer<S> {
             Ok(staged) => staged,
             Err(_) => self.stage_in_turn(frames, options, patience)?,
         };
+        assert!(!matches!(staged.role, Role::Leader(..)), "a load leaves its groups to others");
         if let Role::Member(cell) = staged.role
             && cells.back().is_none_or(|last| !Arc::ptr_eq(last, &cell))
         {
@@ -159,6 +160,10 @@ impl<S: Storage> Committer<S> {
     }
 
     fn receipt(&self, lsn: u64, begun_ns: u64, facts: GroupFacts) -> Commit {
+        let visible = &self.records.visible;
+        assert!(lsn <= visible.durable_lsn(), "acknowledged as durable, so it is");
+        assert!(lsn <= visible.lsn(), "acknowledged, so it can be read");
+        assert!(facts.commit_count > 0, "the caller's commit is in the group");
         let commit = Commit {
             lsn,
             is_durable: true,

@@ -113,6 +113,7 @@ impl Wakes {
             let later = LATER.try_with(|later| later.replace(Some(Vec::new())));
             self.due.append(&mut later.ok().flatten().unwrap_or_default());
         }
+        assert!(self.due.is_empty(), "each waker has run");
         // Where there is no such memory any more, nothing is to be forgotten.
         let _ = LATER.try_with(Cell::take);
     }

@@ -72,6 +72,7 @@ fn f000_02_elements_of_arrays_are_found_at_once() {
 }
 
 /// F000-03
+//= test VAL-13
 #[test]
 fn f000_03_nesting_is_limited_by_an_error() {
     let nested = |depth: usize| {
@@ -352,6 +353,7 @@ fn f000_13_a_field_is_read_without_the_others() {
 
 /// F000-14: pointers only lead back, so a cycle cannot be expressed; walks over damaged records
 /// end.
+//= test VAL-12
 #[test]
 fn f000_14_cycles_cannot_be_expressed() {
     let list = uarr!(["x", ["y", ["z"]]]);
@@ -385,6 +387,7 @@ fn f000_14_cycles_cannot_be_expressed() {
     assert!(UArrRef::validate(&bytes).is_err());
 }
 
+//= test VAL-13
 #[test]
 fn limits_are_errors_of_the_writer() {
     let long_name = "n".repeat((1 << 16) + 1);

@@ -6,6 +6,7 @@ use common::{Random, SCALE, mutate, value};
 use uarr_layout::uarr::{Builder, UArrRef, Value};
 
 /// Every accepted mutant re-encodes to itself; reading unvalidated ones ends and does not panic.
+//= test VAL-11, VAL-12
 #[test]
 fn mutants_are_rejected_or_canonical() {
     let mut accepted = 0;

@@ -13,6 +13,7 @@ fn check(old: &UArrBuf, new: &UArrBuf) -> Patch {
     patch
 }
 
+//= test VAL-14
 #[test]
 fn random_pairs_are_patched_into_each_other() {
     let mut random = Random::new(6);
@@ -87,6 +88,7 @@ fn operations_do_what_they_say() {
     check(uarr!([[0, [], "whole"]]), uarr!("whole"));
 }
 
+//= test VAL-14
 #[test]
 fn operations_that_do_not_fit_are_errors() {
     let old = uarr!({ "a": 1, "v": f32[1.0], "l": ["x"] });
@@ -105,6 +107,15 @@ fn operations_that_do_not_fit_are_errors() {
     check(uarr!([[2, ["v"], f64[1.0]]]), kind);
     check(uarr!([[2, ["a"], [1]]]), kind);
     check(uarr!([[1, []]]), kind);
+    // All or nothing, also where the first one changes a number in its place.
+    for first in [uarr!([0, ["a"], 2]), uarr!([1, ["l"]])] {
+        let mut both = Value::List(Vec::new());
+        for operation in [first, uarr!([1, ["b"]])] {
+            let Value::List(list) = &mut both else { unreachable!("a list was made") };
+            list.push(Value::try_from(operation.as_ref()).expect("valid"));
+        }
+        check(both.to_buf().expect("small"), PatchError::Path { operation_index: 1 });
+    }
     for patch in [uarr!(1), uarr!([1]), uarr!([[4, ["a"], 1]]), uarr!([[1, ["a"], 1]])] {
         let error = Patch::from_record(patch).err();
         assert_eq!(error, Some(PatchError::Operation { operation_index: 0 }));

@@ -163,10 +163,15 @@ fn rules_without_citations_and_citations_without_rules_are_found() {
     assert_eq!(said(citations::check(&lacking)), expected);
     let wrong = tree("//= WAL-1, WAL-2\nfn f() {}\n", "//= test WAL-1, WAL-2, WAL-3\n//= WAL-2\n");
     let expected = [
-        "tests/tests/log.rs:1: cites `WAL-3`, which is no rule of docs/FORMAT.md",
+        "tests/tests/log.rs:1: cites `WAL-3`, which is no rule of the format",
         "tests/tests/log.rs:2: cites a rule as the other kind: tests say `//= test`, code does not",
     ];
     assert_eq!(said(citations::check(&wrong)), expected);
+    let values =
+        Tree::planted([("docs/FORMAT-values.md", "- **VAL-2** Each tag has a meaning.\n")]);
+    let expected =
+        ["code", "test"].map(|by| format!("docs/FORMAT-values.md:1: no {by} cites VAL-2"));
+    assert_eq!(said(citations::check(&values)), expected);
 }
 
 #[test]

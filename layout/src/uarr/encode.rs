@@ -119,6 +119,7 @@ impl Encoder {
     ///
     /// # Panics
     /// If not exactly one value was written or a container is still open.
+    //= VAL-13
     pub fn finish(&mut self) -> Result<&UArrBuf, BuildError> {
         if let Some(error) = self.error {
             return Err(error);

@@ -46,6 +46,7 @@ impl Header {
     ///
     /// # Errors
     /// `Short`, `Magic`, `Version`, `Flags`, `Reserved`, `Length` or `Align`, after the field.
+    //= VAL-1
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<&Self, Error> {
         let Ok((header, _)) = Self::ref_from_prefix(bytes) else { return Err(Error::Short) };

@@ -157,6 +157,7 @@ pub fn apply(old: &[u8], patch: &[u8]) -> Result<UArrBuf, PatchError> {
     apply_value(old, &UArrRef::open(patch)?)
 }
 
+//= VAL-14
 fn apply_value(old: &[u8], patch: &UArrRef<'_>) -> Result<UArrBuf, PatchError> {
     let header = Header::parse(old)?;
     if let Some(record) = apply_in_place(old, patch)? {

@@ -114,6 +114,7 @@ impl<'a> ShapeScan<'a> {
         }
     }
 
+    //= VAL-7
     fn check(&mut self, offset: usize) -> Result<(), Error> {
         let at = (self.area_at + offset) as u32;
         let error = Error::Shape { at };
@@ -146,6 +147,7 @@ impl<'a> ShapeScan<'a> {
 
 /// The names of a shape one after the other, while they keep the rules: UTF-8 cut between its
 /// characters, ends that ascend to the end of the names, no name beyond its limit.
+//= VAL-8
 struct CheckedNames<'s, 'a> {
     shape: &'s ShapeView<'a>,
     at: u32,

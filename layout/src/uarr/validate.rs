@@ -28,6 +28,7 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<UArrRef<'_>, Error> {
 /// The first broken rule and where.
 pub fn validate_with<'a>(bytes: &'a [u8], known_shapes: &[u8]) -> Result<UArrRef<'a>, Error> {
     let header = Header::parse(bytes)?;
+    //= VAL-1
     if header.has_crc() {
         let (expected, present) = (header.crc32c.get(), crc32c::crc32c(&bytes[8..]));
         if expected != present {
@@ -42,6 +43,7 @@ pub fn validate_with<'a>(bytes: &'a [u8], known_shapes: &[u8]) -> Result<UArrRef
     let root = Raw { slot: header.root_slot.get(), tag: header.root_tag, at: 24, tag_at: 20 };
     walk.value(root, shapes_at, 0)?;
     let end = walk.padded()?;
+    //= VAL-10
     if end != shapes_at {
         return Err(Error::Trailing { at: end as u32 });
     }
@@ -78,6 +80,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Checks one value whose slot counts back from `base`.
+    //= VAL-2, VAL-3, VAL-11
     #[inline]
     fn value(&mut self, raw: Raw, base: usize, depth: u32) -> Result<(), Error> {
         match raw.tag {
@@ -122,6 +125,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Moves the cursor over its padding, which must be 0.
+    //= VAL-5
     #[inline]
     fn padded(&mut self) -> Result<usize, Error> {
         let end = align8(self.cursor);
@@ -134,6 +138,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The `len` bytes a pointer leads to: they must start at the cursor and end before `base`.
+    //= VAL-4
     #[inline]
     fn target(
         &mut self,
@@ -152,6 +157,7 @@ impl<'a> Walk<'a> {
         Ok(&self.bytes[expected..self.cursor])
     }
 
+    //= VAL-6
     #[inline]
     fn text(&mut self, raw: Raw, base: usize) -> Result<(), Error> {
         let start = self.cursor as u32;
@@ -198,6 +204,7 @@ impl<'a> Walk<'a> {
 
     /// Checks the children of a container and then the place of its table.
     fn table(&mut self, raw: Raw, base: usize, count: usize, depth: u32) -> Result<(), Error> {
+        //= VAL-9
         if depth >= DEPTH_MAX {
             return Err(Error::Depth { at: raw.at as u32 });
         }

@@ -308,6 +308,7 @@ impl FusedIterator for Items<'_> {}
 /// In a valid record every value takes 9 bytes of a table or the header, and every byte belongs to
 /// one value. A damaged one can alias the same bytes many times; its walk ends with an error once
 /// it has seen more than the record can hold.
+//= VAL-12
 pub(crate) struct Budget {
     bytes: u64,
     depth: u32,

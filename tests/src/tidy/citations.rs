@@ -1,23 +1,26 @@
 //! Rules of the format and who cites them.
 //!
-//! A rule stands in `docs/FORMAT.md` as `- **WAL-7** ...`. Code that obeys it says `//= WAL-7` on a
-//! line of its own, a test that proves it `//= test WAL-7`; several rules are parted by commas.
+//! A rule stands in `docs/FORMAT.md` or `docs/FORMAT-values.md` as `- **WAL-7** ...`. Code that
+//! obeys it says `//= WAL-7` on a line of its own, a test that proves it `//= test WAL-7`; commas
+//! part several rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::package::is_test_path;
 use super::{Finding, Tree};
 
-const PAGE: &str = "docs/FORMAT.md";
+const PAGES: [&str; 2] = ["docs/FORMAT.md", "docs/FORMAT-values.md"];
 const MARK: &str = "//= ";
 
 /// Rules without code or without a test, and citations of rules that do not exist.
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
-    for (line, rule) in rules_of(tree.text(PAGE)) {
-        if rules.insert(rule, line).is_some() {
-            findings.push(Finding::new(PAGE, line, format!("{rule} stands twice")));
+    let mut rules: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    for page in PAGES {
+        for (line, rule) in rules_of(tree.text(page)) {
+            if rules.insert(rule, (page, line)).is_some() {
+                findings.push(Finding::new(page, line, format!("{rule} stands twice")));
+            }
         }
     }
     let (mut in_code, mut in_tests) = (BTreeSet::new(), BTreeSet::new());
@@ -36,17 +39,17 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
             }
             for rule in cited.split(',').map(str::trim) {
                 if !rules.contains_key(rule) {
-                    let what = format!("cites `{rule}`, which is no rule of {PAGE}");
+                    let what = format!("cites `{rule}`, which is no rule of the format");
                     findings.push(Finding::new(path, index + 1, what));
                 }
                 if is_test { &mut in_tests } else { &mut in_code }.insert(rule);
             }
         }
     }
-    for (rule, line) in rules {
+    for (rule, (page, line)) in rules {
         for (cited, by) in [(&in_code, "code"), (&in_tests, "test")] {
             if !cited.contains(rule) {
-                findings.push(Finding::new(PAGE, line, format!("no {by} cites {rule}")));
+                findings.push(Finding::new(page, line, format!("no {by} cites {rule}")));
             }
         }
     }

@@ -17,7 +17,6 @@ pub const NOT_YET: &[Allowed<'static>] = &[
     ("glossary", "bench-harness/src/read.rs", 1),
     ("glossary", "bench-harness/src/turns.rs", 1),
     ("glossary", "engine/src/api/ingest.rs", 1),
-    ("line", "engine/src/jobs/keeper.rs", 1),
     ("line", "engine/src/log/zeros.rs", 1),
     ("function", "engine/src/commit/admission.rs", 74),
     ("name", "engine/src/commit/patched.rs", 1),

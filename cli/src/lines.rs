@@ -1,6 +1,6 @@
 //! Lines of an input, with their places, and with a limit to their length.
 //!
-//! Invariant: memory holds no more than the limit and the reader's own buffer, whatever comes.
+//! Invariant: memory holds no more than the limit and the reader's own buffer.
 
 use std::io::{self, BufRead, Read};
 

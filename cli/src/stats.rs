@@ -17,7 +17,7 @@ use crate::key::word;
 use crate::open::Absent;
 use crate::output::Output;
 
-/// `st_blocks` counts in these, whatever the file system's block size is.
+/// `st_blocks` counts in these, with every block size of the file system.
 const STAT_BLOCK_BYTES: u64 = 512;
 /// Names of the strategies, in the order of [`Stats::strategy_ns`].
 pub const STRATEGIES: [&str; 3] = ["linked", "dsync", "syscall"];

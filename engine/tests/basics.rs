@@ -220,7 +220,7 @@ fn a_batch_is_emptied_by_its_commit_and_by_nothing_else() {
     assert!(db.verify(|_| {}).unwrap().is_clean());
 }
 
-/// Found by a mistyped path: the lock file was made before anyone looked for a database.
+/// Found by a mistyped path: opening made the lock file before it looked for a database.
 #[test]
 fn a_directory_that_is_refused_is_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();

@@ -54,7 +54,7 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Each verb with `key`, and what came of it.
+/// Each verb with `key`, and its outcome.
 fn every_verb<K: AsKey + Clone>(db: &Db<Memory>, key: &K) -> Vec<(&'static str, uarr::Result<()>)> {
     let patch = Patch::from_record(uarr!([[0, ["a"], 2]])).unwrap();
     let options = WriteOptions::new();

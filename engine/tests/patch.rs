@@ -233,7 +233,7 @@ fn a_dropped_patch_holds_nobody_up() {
         let patch = set("a", round);
         let first = pin!(db.patch_async(1u64, &patch));
         let second = pin!(db.patch_async(1u64, &patch));
-        // The first is staged, the second has to wait for it; then nobody asks for them any more.
+        // The first is staged, the second has to wait for it; then no task polls them again.
         let _ = first.poll(&mut Context::from_waker(Waker::noop()));
         let _ = second.poll(&mut Context::from_waker(Waker::noop()));
         db.patch(1u64, &set("b", round)).unwrap();

@@ -20,7 +20,7 @@ use uarr_uring::{
 
 /// Length of the file the blocks go to.
 const FILE_BYTES: u64 = 64 << 20;
-/// Rounds unless told otherwise.
+/// Rounds by default.
 const ROUND_COUNT: usize = 3000;
 /// Rounds that are not counted.
 const WARM_UP_COUNT: usize = 200;

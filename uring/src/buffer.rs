@@ -80,7 +80,7 @@ impl AlignedBuffer {
         false
     }
 
-    /// Zeroes whatever was written since the buffer was new.
+    /// Zeroes all that was written since the buffer was new.
     pub fn clear(&mut self) {
         let dirty_bytes = self.dirty_bytes;
         self.bytes_mut()[..dirty_bytes].fill(0);

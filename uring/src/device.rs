@@ -4,7 +4,7 @@
 //! sector: a device that rewrites a whole 4 KiB sector to change 512 bytes of it would put the
 //! neighbours at risk, which may have been acknowledged long ago.
 //!
-//! Whatever cannot be found out is taken to be [`BLOCK_BYTES_DEFAULT`], which suits all devices
+//! An unknown size counts as [`BLOCK_BYTES_DEFAULT`], which suits all devices
 //! sold today.
 
 use std::fs::File;
@@ -72,7 +72,7 @@ fn open_probe(directory: &Directory) -> io::Result<File> {
         Err(cause) if matches!(cause.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
             let name = format!(".direct-probe-{}", std::process::id());
             let named = directory.open_file(&name, flags | libc::O_CREAT);
-            // A refused open may have created the file all the same; unless it was there before.
+            // A refused open may still have created the file, unless it was there before.
             if !named.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::AlreadyExists) {
                 let _ = directory.remove(&name);
             }

@@ -108,7 +108,7 @@ impl Directory {
             done(unsafe { libc::mkdirat(place.fd(), place.name.as_ptr(), DIRECTORY_MODE) })
         };
         match create() {
-            // Whatever is there must be a directory.
+            // What is there must be a directory.
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                 self.open_folder(path).map(drop)
             }

@@ -152,7 +152,7 @@ impl Life {
         let stat = stat.unwrap_or_default();
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let mut fields = fields.split_ascii_whitespace();
-        // A zombie was not waited for by its parent: it has ended all the same.
+        // A zombie has ended, although its parent has not waited for it.
         let is_zombie = fields.next().is_some_and(|state| matches!(state, "Z" | "X"));
         // The state is field 3, the start field 22.
         Self {

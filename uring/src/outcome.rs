@@ -35,7 +35,7 @@ pub struct Answers {
     pub split: bool,
 }
 
-/// What is to be done about a group.
+/// What the writer must do about a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The kernel has not answered everything yet.

@@ -323,7 +323,7 @@ impl LogWriter for RingLog {
 
 impl RingLog {
     /// Waits until every operation has ended. False if that cannot be known. Begins nothing new:
-    /// drops, unacknowledged, what was to be done by hand.
+    /// drops, unacknowledged, what it should have finished by hand.
     fn wait_for_all(&mut self) -> bool {
         loop {
             self.collect();

@@ -231,7 +231,7 @@ pub struct GroupWrite<F> {
     pub len: usize,
 }
 
-/// What came of a [`GroupWrite`]; the buffer returns to its owner in every case.
+/// The outcome of a [`GroupWrite`]; the buffer returns to its owner in every case.
 #[derive(Debug)]
 pub struct GroupDone {
     /// The ticket that `submit` gave.

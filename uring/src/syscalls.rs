@@ -150,7 +150,7 @@ fn write_plain(
 }
 
 /// One write that carries its own flush. True if it wrote and flushed everything; false if it did
-/// less, for whatever harmless reason, and the group is to be finished in two steps.
+/// less, for any harmless reason, and the caller finishes the group in two steps.
 fn write_through(write: &GroupWrite<SystemFile>, counters: &mut LogCounters) -> io::Result<bool> {
     let file = &write.file;
     let bytes = &write.buffer[write.start..write.start + write.len];

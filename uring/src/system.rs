@@ -62,7 +62,7 @@ pub struct System {
     maps: Mutex<Vec<(FileId, Weak<Watermarks>)>>,
 }
 
-/// Device and inode: which file it is, whatever its name and handle.
+/// Device and inode: which file it is, under any name and handle.
 type FileId = (u64, u64);
 
 impl System {

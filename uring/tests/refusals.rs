@@ -153,7 +153,7 @@ fn a_file_is_renewed_without_the_file_systems_help() {
 }
 
 /// What sandboxes do after a start: calls to io_uring are forbidden, while operations are at the
-/// device. They end well all the same, and no other user gets their buffers until then.
+/// device. They still end well, and no other user gets their buffers until then.
 #[test]
 fn a_ring_that_is_taken_away_while_writes_fly_still_reports_how_they_ended() {
     in_child(

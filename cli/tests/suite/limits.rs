@@ -27,7 +27,7 @@ fn file_sizes() {
         let (code, said) = limited(&home, limit, "put k 1");
         assert_eq!(code, Some(5), "{limit}: {said}");
         assert!(said.contains("ulimit -f"), "{limit}: {said}");
-        // With a limit where nothing is to be made, and afterwards without.
+        // With a limit under which nothing is made, and afterwards without.
         assert_eq!(home.run(["put", "k", "1"]).code, 0);
         for verb in VERBS {
             let (code, said) = limited(&home, limit, verb);

@@ -8,24 +8,26 @@
 //! error.
 
 mod phases;
+pub mod reopen;
+mod results;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::device::Device;
-use crate::drive::{Driven, Job, Timing, Work};
+use crate::check::results::Results;
 use crate::error::BenchError;
-use crate::floor::DeviceFloor;
-use crate::folder::RunFolder;
+use crate::judge::verdict::Outcome;
+use crate::machine::device::{Device, DeviceCounters};
+use crate::machine::folder::RunFolder;
+use crate::measure::drive::{Driven, Job, Timing, Work};
+use crate::measure::floor::DeviceFloor;
+use crate::measure::sample::{Sample, percentile};
+use crate::measure::store::{Class, Contender, OpenSpec};
+use crate::measure::workload::RECORD_BYTES;
 use crate::progress::Progress;
-use crate::record::RECORD_BYTES;
 use crate::report::{Drift, Report, Row, RunSpec, SCHEMA};
-use crate::results::Results;
-use crate::sample::{Sample, percentile};
-use crate::store::{Class, Contender, OpenSpec};
-use crate::verdict::Outcome;
 use crate::{machine, stores};
 
 /// Smallest file for the floors: large enough that no device keeps all of it in a buffer of its
@@ -224,7 +226,7 @@ impl<'o> Check<'o> {
         Ok(())
     }
 
-    fn add_device(&self, sample: &mut Sample, before: Option<crate::device::DeviceCounters>) {
+    fn add_device(&self, sample: &mut Sample, before: Option<DeviceCounters>) {
         let after = self.device.as_ref().and_then(Device::counters);
         sample.device = before.zip(after).map(|(before, after)| after.since(before));
     }

@@ -7,17 +7,15 @@
 //! uarr-bench check --dir DIR --targets targets/default.toml
 //! ```
 //!
-//! How the modules fit together:
+//! The rooms, each of which knows only those below it:
 //!
 //! ```text
-//! check -- phases, rounds --> drive -- many threads --> stores (engine, RocksDB, SQLite, LMDB)
-//!   |                           |
-//!   |--> floor, reopen          '--> sample --> results --> report --> verdict <-- targets
-//!   '--> machine, device, folder                              '--> text, html (plot)
-//! commit --> turns, drive, floor: the commit path in parts --> measured
-//! read --> turns, drive, floor, sizes: the read path in parts --> measured
-//! report, measured --> page: docs/BENCHMARKS.md
-//! drive --> stopwatch: operations timed one by one, in turn or begun at a fixed rate
+//! check     the run: phases, in rounds, reopening after a kill      parts   one path, part by part
+//! report    of a run: JSON, text, HTML with curves
+//! judge     targets, and the verdict on what was measured
+//! stores    the engine, RocksDB, SQLite, LMDB behind one trait
+//! measure   work, driver, stopwatch, samples, the floor of the device
+//! machine   what the run ran on
 //! ```
 //!
 //! Invariants:
@@ -31,32 +29,14 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
-pub mod commit;
-pub mod device;
-pub mod drive;
 pub mod error;
-pub mod floor;
-pub mod folder;
-pub mod html;
+pub mod judge;
 pub mod machine;
+pub mod measure;
 pub mod measured;
 pub mod page;
-pub mod plot;
+pub mod parts;
 pub mod progress;
 pub mod promises;
-pub mod read;
-pub mod record;
-pub mod reopen;
 pub mod report;
-pub mod results;
-pub mod sample;
-#[cfg(test)]
-mod sample_report;
-mod sizes;
-mod stopwatch;
-pub mod store;
 pub mod stores;
-pub mod targets;
-pub mod text;
-pub mod turns;
-pub mod verdict;

@@ -1,6 +1,9 @@
 //! Facts of the machine that a reader needs to judge a result. Every report has each of them; a
 //! fact that the program cannot find is "unknown".
 
+pub mod device;
+pub mod folder;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,8 +13,8 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use uarr_uring::{Storage, System, SystemOptions};
 
-use crate::device::Device;
 use crate::error::BenchError;
+use crate::machine::device::Device;
 
 /// The value of a fact that the program cannot find.
 const UNKNOWN: &str = "unknown";

@@ -10,21 +10,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use uarr_bench::check::reopen;
 use uarr_bench::check::{CheckOptions, run};
-use uarr_bench::commit::{self, CommitPart};
 use uarr_bench::error::BenchError;
-use uarr_bench::floor::{DeviceFloor, MappedFloor, Via};
-use uarr_bench::folder::RunFolder;
+use uarr_bench::judge::targets::Targets;
+use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, judge};
+use uarr_bench::machine::folder::RunFolder;
+use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Via};
+use uarr_bench::measure::sample::Repetition;
+use uarr_bench::measure::store::Contender;
 use uarr_bench::measured::Measured;
 use uarr_bench::page::Page;
-use uarr_bench::read::{self, ReadPart};
+use uarr_bench::parts::commit::{self, CommitPart};
+use uarr_bench::parts::read::{self, ReadPart};
+use uarr_bench::parts::rounds::{Options, Part, render};
 use uarr_bench::report::{Report, Row, RunSpec};
-use uarr_bench::sample::Repetition;
-use uarr_bench::store::Contender;
-use uarr_bench::targets::Targets;
-use uarr_bench::turns::{Options, Part, render};
-use uarr_bench::verdict::{EXIT_CODE_ERROR, judge};
-use uarr_bench::{html, reopen, text};
+use uarr_bench::report::{html, text};
 
 /// Measures the device floor, the uarr engine, RocksDB and SQLite side by side on your own disk.
 ///
@@ -280,7 +281,7 @@ fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {
         let sample = device.measure(row, duration, 1)?;
         print(&(text::floor_line(row, &Repetition::new(&sample, None)) + "\n"));
     }
-    let record_count = (args.mib << 20) / uarr_bench::record::RECORD_BYTES;
+    let record_count = (args.mib << 20) / uarr_bench::measure::workload::RECORD_BYTES;
     let sample = MappedFloor::create(folder, record_count)?.measure(Via::Number, duration, 1)?;
     print(&(text::floor_line(Row::ReadMapped, &Repetition::new(&sample, None)) + "\n"));
     Ok(0)

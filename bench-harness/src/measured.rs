@@ -11,9 +11,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::measure::sample::{Repetition, median};
+use crate::measure::store::Contender;
 use crate::report::{Metric, RunSpec, StoreFacts};
-use crate::sample::{Repetition, median};
-use crate::store::Contender;
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;

@@ -10,13 +10,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::error::BenchError;
+use crate::judge::targets::{Bound, Noise};
+use crate::measure::sample::median;
+use crate::measure::store::Contender;
 use crate::measured::{Measured, Size};
 use crate::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
+use crate::report::text;
 use crate::report::{Metric, Report, RunSpec, StoreFacts};
-use crate::sample::median;
-use crate::store::Contender;
-use crate::targets::{Bound, Noise};
-use crate::text;
 
 const TEMPLATE: &str = include_str!("page.md");
 
@@ -329,9 +329,9 @@ fn date(unix_s: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::sample::Repetition;
     use crate::measured::{Line, MeasuredPart, SCHEMA};
-    use crate::sample::Repetition;
-    use crate::sample_report::sample_report;
+    use crate::report::sample_report::sample_report;
 
     fn line(name: &str, rates: [f64; 3]) -> Line {
         let round = |rate| Repetition { ops_per_second: rate, ..Repetition::default() };

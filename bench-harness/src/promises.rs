@@ -1,9 +1,9 @@
 //! The promises of the engine as rows of docs/BENCHMARKS.md: where each number stands in the
 //! reports, and which goals it has.
 
+use crate::judge::targets::Bound::{self, AtLeast, AtMost};
+use crate::measure::store::Contender;
 use crate::report::{Metric, Row};
-use crate::store::Contender;
-use crate::targets::Bound::{self, AtLeast, AtMost};
 
 /// A promise, and the rows of its table.
 #[derive(Clone, Copy, Debug)]

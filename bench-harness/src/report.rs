@@ -3,6 +3,12 @@
 //! The JSON is this structure, field by field. [`SCHEMA`] grows by one whenever a reader of the
 //! previous version would misunderstand a file; a file of another schema is refused by name.
 
+pub mod html;
+mod plot;
+#[cfg(test)]
+pub(crate) mod sample_report;
+pub mod text;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,9 +16,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
-use crate::sample::{Repetition, median};
-use crate::store::{Class, Contender};
-use crate::verdict::{Judgement, Outcome};
+use crate::judge::verdict::{Judgement, Outcome};
+use crate::measure::sample::{Repetition, median};
+use crate::measure::store::{Class, Contender};
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;
@@ -330,7 +336,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample_report::sample_report;
+    use crate::report::sample_report::sample_report;
 
     #[test]
     fn names_are_those_of_serde() {

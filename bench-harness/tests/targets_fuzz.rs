@@ -3,7 +3,7 @@
 //! `UARR_FUZZ` sets the number of mutants, `UARR_SEED` the first.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use uarr_bench::targets::Targets;
+use uarr_bench::judge::targets::Targets;
 
 const ORIGINAL: &str = include_str!("../targets/default.toml");
 const MUTANT_COUNT: u64 = 20_000;

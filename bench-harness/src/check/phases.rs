@@ -3,12 +3,12 @@
 //! Each opens its stores, lets them take turns, reads back what it wrote and removes it.
 
 use super::{Check, OpenStores};
-use crate::drive::{Job, Timing, Work};
+use crate::check::reopen;
 use crate::error::BenchError;
-use crate::floor::{MappedFloor, Via};
-use crate::reopen;
+use crate::measure::drive::{Job, Timing, Work};
+use crate::measure::floor::{MappedFloor, Via};
+use crate::measure::store::{Class, Contender};
 use crate::report::Row;
-use crate::store::{Class, Contender};
 use crate::stores;
 
 /// Threads of the row `durable-put16`.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::store::{Counters, OpenSpec, Session, Store};
+use crate::measure::store::{Counters, OpenSpec, Session, Store};
 
 /// How long an unsynced write may stay in memory only.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! The stores under test, each behind [`crate::store::Store`].
+//! The stores under test, each behind [`crate::measure::store::Store`].
 
 mod engine;
 #[cfg(feature = "sqlite")]
@@ -6,10 +6,10 @@ mod peers;
 
 use std::path::Path;
 
-use crate::drive::{Driven, Driver};
 use crate::error::BenchError;
+use crate::measure::drive::{Driven, Driver};
+use crate::measure::store::{Class, Contender, OpenSpec};
 use crate::report::StoreFacts;
-use crate::store::{Class, Contender, OpenSpec};
 
 /// Opens or creates a store in directory `dir`, whose parent exists.
 ///

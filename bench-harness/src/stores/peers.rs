@@ -9,7 +9,7 @@ use uarr_bench_peers::{
 use uarr_bench_peers::{Rocks, RocksSession};
 
 use crate::error::BenchError;
-use crate::store::{OpenSpec, Session, Store};
+use crate::measure::store::{OpenSpec, Session, Store};
 
 #[cfg(feature = "peers")]
 /// Where RocksDB's warm-up writes its keys; far from those of the workloads by chance of 64 bits.

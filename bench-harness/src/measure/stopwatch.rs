@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::drive::{Job, Timing, nanos};
 use crate::error::BenchError;
-use crate::sample::{Latencies, latencies};
+use crate::measure::drive::{Job, Timing, nanos};
+use crate::measure::sample::{Latencies, latencies};
 
 /// A sleep may end late by less than this; the rest is waited for awake.
 const AWAKE: Duration = Duration::from_micros(300);

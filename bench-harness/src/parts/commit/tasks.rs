@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::drive::{Usage, nanos};
 use crate::error::BenchError;
-use crate::record::{VALUE_BYTES, fill, is_right, key_of};
-use crate::sample::{Latencies, Sample, latencies, merge};
-use crate::store::Counters;
+use crate::measure::drive::{Usage, nanos};
+use crate::measure::sample::{Latencies, Sample, latencies, merge};
+use crate::measure::store::Counters;
+use crate::measure::workload::{VALUE_BYTES, fill, is_right, key_of};
 
 /// Threads that the tasks share.
 const THREADS: usize = 2;

@@ -1,7 +1,7 @@
 //! What the harness asks of a store under test, and the list of stores.
 //!
 //! [`Store`] and [`Session`] are generic, so the measured loops call a store directly; the driver
-//! ([`crate::drive`]) puts a coarse object-safe layer above them, one call per measurement.
+//! ([`crate::measure::drive`]) puts a coarse object-safe layer above them, one call per measurement.
 //!
 //! Invariant: a store opened with [`Class::Sync`] acknowledges a write only when it survives a loss
 //! of power. [`Class::promise`] says what weaker classes promise; every report prints it.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::text::duration;
+use crate::report::text::duration;
 
 /// Size of a plot in SVG units.
 const WIDTH: f64 = 720.0;
@@ -146,7 +146,7 @@ impl Axes {
             y - 4.0,
             curve.colour,
             x + 22.0,
-            crate::html::escape(&curve.name),
+            crate::report::html::escape(&curve.name),
         )
     }
 }

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::BenchError;
-use crate::plot::{Curve, percentile_plot};
+use crate::judge::verdict::Outcome;
+use crate::measure::store::Contender;
+use crate::report::plot::{Curve, percentile_plot};
+use crate::report::text::{Table, duration, legend, results, verdicts};
 use crate::report::{Report, Row};
-use crate::store::Contender;
-use crate::text::{Table, duration, legend, results, verdicts};
-use crate::verdict::Outcome;
 
 const STYLE: &str = "\
 body{font:15px/1.45 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;\
@@ -186,7 +186,7 @@ fn facts(html: &mut String, report: &Report) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample_report::sample_report;
+    use crate::report::sample_report::sample_report;
 
     #[test]
     fn the_page_is_whole_and_asks_nothing_of_the_network() {

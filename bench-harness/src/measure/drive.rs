@@ -3,7 +3,7 @@
 //! The load is a closed loop, where each thread starts its next operation when the last one is
 //! done, or an open one, where they start at a fixed rate (see `stopwatch`). Rows say which.
 //!
-//! Every value read is checked while it is measured (see [`crate::record`]); of a scan every byte
+//! Every value read is checked while it is measured (see [`crate::measure::workload`]); of a scan every byte
 //! is read, and order, number and the last value are checked. A wrong or missing one ends the run.
 
 use std::fs;
@@ -14,10 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
-use crate::record::{Random, VALUE_BYTES, fill, is_right, key_of};
-use crate::sample::{Sample, merge};
-use crate::stopwatch::Stopwatch;
-use crate::store::{Contender, Counters, Session, Store};
+use crate::measure::sample::{Sample, merge};
+use crate::measure::stopwatch::Stopwatch;
+use crate::measure::store::{Contender, Counters, Session, Store};
+use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
 
 /// Operations between two readings of the clock when operations are not timed one by one.
 const BURST_OPS: u64 = 64;
@@ -663,8 +663,8 @@ mod tests {
         let paced = |per_second| job(put, 1, Timing::Paced { per_second });
         let sample = driver(Fault::Stalls).run(&paced(1000)).unwrap();
         assert_eq!(sample.op_count, 2000);
-        let p99 = |all: &Option<crate::sample::Latencies>| {
-            crate::sample::percentile(all.as_ref().unwrap(), 0.99).unwrap()
+        let p99 = |all: &Option<crate::measure::sample::Latencies>| {
+            crate::measure::sample::percentile(all.as_ref().unwrap(), 0.99).unwrap()
         };
         assert!(p99(&sample.latencies) > STALLED_MIN, "{}", p99(&sample.latencies));
         assert!(p99(&sample.service) < STALLED_MIN, "{}", p99(&sample.service));

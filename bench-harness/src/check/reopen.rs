@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::drive::{Driven, Usage};
 use crate::error::BenchError;
-use crate::record::RECORD_BYTES;
-use crate::sample::Sample;
-use crate::store::{Contender, OpenSpec};
+use crate::measure::drive::{Driven, Usage};
+use crate::measure::sample::Sample;
+use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::workload::RECORD_BYTES;
 use crate::stores;
 
 /// Name of the hidden subcommand that is the child.

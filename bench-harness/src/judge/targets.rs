@@ -23,8 +23,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::BenchError;
+use crate::measure::store::Contender;
 use crate::report::{Metric, Row};
-use crate::store::Contender;
 
 /// Version of the file.
 const SCHEMA: u32 = 1;
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_default_file_is_good() {
-        let targets = Targets::parse(include_str!("../targets/default.toml")).unwrap();
+        let targets = Targets::parse(include_str!("../../targets/default.toml")).unwrap();
         assert!(targets.targets.len() >= 6);
         assert_eq!(targets.noise.floor_drift_max, 0.15);
     }

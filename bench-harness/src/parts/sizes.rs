@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::drive::{Job, Timing, Work};
 use crate::error::BenchError;
+use crate::measure::drive::{Job, Timing, Work};
+use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::workload::RECORD_BYTES;
 use crate::measured::Size;
-use crate::record::RECORD_BYTES;
-use crate::store::{Contender, OpenSpec};
 use crate::stores;
 
 /// Records of a batch.

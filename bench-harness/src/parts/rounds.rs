@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::BenchError;
 use crate::machine::{self, ProcessorTimes};
+use crate::measure::sample::{Repetition, Sample, median};
 use crate::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
 use crate::progress::Progress;
+use crate::report::text::{self, Table};
 use crate::report::{Metric, RunSpec, StoreFacts};
-use crate::sample::{Repetition, Sample, median};
-use crate::text::{self, Table};
 
 /// What a part of a run looks at.
 pub trait Part: Copy + 'static {

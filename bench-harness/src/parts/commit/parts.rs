@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use uarr::{CommitPath, CommitStrategy, KeyKind};
 
 use super::{CommitPart as Part, tasks};
-use crate::drive::{Driven, Job, Timing, Usage, Work};
 use crate::error::BenchError;
-use crate::floor::DeviceFloor;
+use crate::measure::drive::{Driven, Job, Timing, Usage, Work};
+use crate::measure::floor::DeviceFloor;
+use crate::measure::sample::Sample;
+use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
 use crate::measured::Line;
-use crate::record::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
+use crate::parts::rounds::{Contestant, Options, take_turns};
 use crate::report::Row;
-use crate::sample::Sample;
-use crate::store::{Contender, OpenSpec};
 use crate::stores;
-use crate::turns::{Contestant, Options, take_turns};
 
 /// Size of the floor's file.
 const FLOOR_BYTES: u64 = 256 << 20;

@@ -7,16 +7,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::drive::{Driven, Job, Timing, Work};
 use crate::error::BenchError;
-use crate::floor::{MappedFloor, Via};
-use crate::folder::RunFolder;
+use crate::machine::folder::RunFolder;
+use crate::measure::drive::{Driven, Job, Timing, Work};
+use crate::measure::floor::{MappedFloor, Via};
+use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::workload::RECORD_BYTES;
 use crate::measured::{Line, Measured};
-use crate::record::RECORD_BYTES;
+use crate::parts::rounds::{self, Contestant, Options, Part, take_turns};
+use crate::parts::sizes;
 use crate::report::Metric;
-use crate::store::{Contender, OpenSpec};
-use crate::turns::{self, Contestant, Options, Part, take_turns};
-use crate::{sizes, stores};
+use crate::stores;
 
 /// Records of a batch when stores are loaded.
 const BATCH_RECORDS: u64 = 1000;
@@ -82,7 +83,7 @@ pub fn run(options: &Options<ReadPart>) -> Result<Measured, BenchError> {
     let stores = if timed.parts.is_empty() { Loaded::new() } else { load_all(options, path)? };
     let facts = stores::facts(&Contender::READ_STORES);
     let mut measured =
-        turns::measure_all(&timed, path, facts, |part| measure(part, options, &stores, path))?;
+        rounds::measure_all(&timed, path, facts, |part| measure(part, options, &stores, path))?;
     stores.into_iter().try_for_each(|(_, store)| store.close())?;
     if options.parts.contains(&ReadPart::Sizes) {
         measured.sizes = sizes::measure(path, options.records)?;

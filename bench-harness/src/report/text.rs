@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::judge::verdict::{Finding, Judgement};
+use crate::measure::sample::Repetition;
+use crate::measure::store::{Class, Contender};
 use crate::report::{Metric, Report, Row, RowResult, StoreFacts};
-use crate::sample::Repetition;
-use crate::store::{Class, Contender};
-use crate::verdict::{Finding, Judgement};
 
 /// A table: a head and rows of equal length.
 #[derive(Clone, Debug, Default)]
@@ -255,7 +255,7 @@ pub fn render(report: &Report) -> String {
         fact("device write cache"),
         fact("device FUA"),
         report.run.records,
-        crate::record::RECORD_BYTES,
+        crate::measure::workload::RECORD_BYTES,
     ));
     for store in &report.stores {
         line(&store_line(store));
@@ -324,7 +324,7 @@ pub fn floor_line(row: Row, repetition: &Repetition) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample_report::sample_report;
+    use crate::report::sample_report::sample_report;
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {

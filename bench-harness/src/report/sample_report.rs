@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::judge::verdict::{Finding, Judgement, Outcome};
+use crate::measure::sample::Repetition;
+use crate::measure::store::{Class, Contender};
 use crate::report::{Drift, Report, Row, RowResult, RunSpec, SCHEMA, StoreFacts};
-use crate::sample::Repetition;
-use crate::store::{Class, Contender};
-use crate::verdict::{Finding, Judgement, Outcome};
 
 /// A durable row whose p50 is `p50_us` in the median of three rounds.
 fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {

@@ -18,11 +18,11 @@ use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
 use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, System, SystemOptions};
 
-use crate::drive::{Usage, nanos};
 use crate::error::BenchError;
-use crate::record::{Random, VALUE_BYTES, fill, is_right, key_of};
+use crate::measure::drive::{Usage, nanos};
+use crate::measure::sample::{Sample, latencies};
+use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
 use crate::report::Row;
-use crate::sample::{Sample, latencies};
 
 /// Unit of the device floors.
 pub const BLOCK_BYTES: usize = 4096;

@@ -14,9 +14,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::judge::targets::{Bound, Target, Targets};
+use crate::measure::store::Contender;
 use crate::report::{Drift, Report};
-use crate::store::Contender;
-use crate::targets::{Bound, Target, Targets};
 
 /// The verdict of a run; its exit code is the contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,9 +192,9 @@ fn range(values: &[f64]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::store::Class;
     use crate::report::Row;
-    use crate::sample_report::sample_report;
-    use crate::store::Class;
+    use crate::report::sample_report::sample_report;
 
     const P1: &str = "schema = 1\n[[target]]\nid = \"P1\"\nrow = \"durable-put1\"\n\
         metric = \"p50_ns\"\n\

@@ -9,8 +9,8 @@ use std::ops::Range;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::device::DeviceCounters;
-use crate::store::Counters;
+use crate::machine::device::DeviceCounters;
+use crate::measure::store::Counters;
 
 /// Longest latency of a histogram; anything longer counts as this.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;

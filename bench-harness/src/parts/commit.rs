@@ -7,12 +7,12 @@ mod parts;
 mod tasks;
 
 use crate::error::BenchError;
-use crate::folder::RunFolder;
+use crate::machine::folder::RunFolder;
+use crate::measure::store::Contender;
 use crate::measured::Measured;
+use crate::parts::rounds::{self, Options};
 use crate::report::Metric;
-use crate::store::Contender;
 use crate::stores;
-use crate::turns::{self, Options};
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum CommitPart {
     PacedMemory,
 }
 
-impl turns::Part for CommitPart {
+impl rounds::Part for CommitPart {
     const ALL: &'static [Self] = &[
         Self::Strategies,
         Self::Threads,
@@ -93,5 +93,5 @@ pub fn run(options: &Options<CommitPart>) -> Result<Measured, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
     let facts = stores::facts(&Contender::STORES);
     let path = folder.path();
-    turns::measure_all(options, path, facts, |part| parts::measure(part, options, path))
+    rounds::measure_all(options, path, facts, |part| parts::measure(part, options, path))
 }

@@ -21,13 +21,15 @@ use crate::error::BenchError;
 use crate::judge::verdict::Outcome;
 use crate::machine::device::{Device, DeviceCounters};
 use crate::machine::folder::RunFolder;
-use crate::measure::drive::{Driven, Job, Timing, Work};
+use crate::measure::drive::Driven;
 use crate::measure::floor::DeviceFloor;
+use crate::measure::job::{Job, Timing, Work};
+use crate::measure::rows::{Drift, Row};
 use crate::measure::sample::{Sample, percentile};
 use crate::measure::store::{Class, Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
 use crate::progress::Progress;
-use crate::report::{Drift, Report, Row, RunSpec, SCHEMA};
+use crate::report::{Report, RunSpec, SCHEMA};
 use crate::{machine, stores};
 
 /// Smallest file for the floors: large enough that no device keeps all of it in a buffer of its

@@ -17,6 +17,7 @@ use uarr_bench::judge::targets::Targets;
 use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, judge};
 use uarr_bench::machine::folder::RunFolder;
 use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Via};
+use uarr_bench::measure::rows::Row;
 use uarr_bench::measure::sample::Repetition;
 use uarr_bench::measure::store::Contender;
 use uarr_bench::measured::Measured;
@@ -24,7 +25,7 @@ use uarr_bench::page::Page;
 use uarr_bench::parts::commit::{self, CommitPart};
 use uarr_bench::parts::read::{self, ReadPart};
 use uarr_bench::parts::rounds::{Options, Part, render};
-use uarr_bench::report::{Report, Row, RunSpec};
+use uarr_bench::report::{Report, RunSpec};
 use uarr_bench::report::{html, text};
 
 /// Measures the device floor, the uarr engine, RocksDB and SQLite side by side on your own disk.
@@ -86,7 +87,7 @@ struct CheckArgs {
 #[derive(Args)]
 struct CommitArgs {
     #[command(flatten)]
-    turns: TurnsArgs,
+    rounds: RoundsArgs,
     /// Only these: strategies, threads, rotation, memory, load, paced, paced-memory [default: all].
     #[arg(long, value_delimiter = ',', value_parser = part::<CommitPart>)]
     parts: Vec<CommitPart>,
@@ -95,7 +96,7 @@ struct CommitArgs {
 #[derive(Args)]
 struct ReadArgs {
     #[command(flatten)]
-    turns: TurnsArgs,
+    rounds: RoundsArgs,
     /// Only these: gets, misses, scans, full-scans, sizes [default: all].
     #[arg(long, value_delimiter = ',', value_parser = part::<ReadPart>)]
     parts: Vec<ReadPart>,
@@ -103,7 +104,7 @@ struct ReadArgs {
 
 /// How parts are measured.
 #[derive(Args)]
-struct TurnsArgs {
+struct RoundsArgs {
     /// Directory on the disk to measure.
     #[arg(long, default_value = "bench-results")]
     dir: PathBuf,
@@ -122,7 +123,7 @@ struct TurnsArgs {
     json: Option<PathBuf>,
 }
 
-impl TurnsArgs {
+impl RoundsArgs {
     fn options<P: Part>(self, parts: Vec<P>) -> Options<P> {
         Options {
             dir: self.dir,
@@ -192,12 +193,12 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check(args) => check(&args),
         Command::Commit(args) => {
-            let json = args.turns.json.clone();
-            tables(commit::run(&args.turns.options(args.parts)), json.as_deref())
+            let json = args.rounds.json.clone();
+            tables(commit::run(&args.rounds.options(args.parts)), json.as_deref())
         }
         Command::Read(args) => {
-            let json = args.turns.json.clone();
-            tables(read::run(&args.turns.options(args.parts)), json.as_deref())
+            let json = args.rounds.json.clone();
+            tables(read::run(&args.rounds.options(args.parts)), json.as_deref())
         }
         Command::Floor(args) => floor(&args),
         Command::Report(args) => report(&args),
@@ -243,7 +244,7 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     }
     let mut code = 0;
     if let Some(targets) = &targets {
-        let (judgements, outcome, notes) = judge(&report, targets);
+        let (judgements, outcome, notes) = judge(report.evidence(), targets);
         report.judgements = judgements;
         report.outcome = outcome;
         report.notes.extend(notes);

@@ -11,9 +11,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::measure::rows::Metric;
 use crate::measure::sample::{Repetition, median};
-use crate::measure::store::Contender;
-use crate::report::{Metric, RunSpec, StoreFacts};
+use crate::measure::store::{Contender, StoreFacts};
+use crate::report::RunSpec;
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;

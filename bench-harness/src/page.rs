@@ -11,12 +11,13 @@ use std::path::PathBuf;
 
 use crate::error::BenchError;
 use crate::judge::targets::{Bound, Noise};
+use crate::measure::rows::Metric;
 use crate::measure::sample::median;
-use crate::measure::store::Contender;
+use crate::measure::store::{Contender, StoreFacts};
 use crate::measured::{Measured, Size};
 use crate::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
-use crate::report::text;
-use crate::report::{Metric, Report, RunSpec, StoreFacts};
+use crate::report::{Report, RunSpec};
+use crate::report::{text, words};
 
 const TEMPLATE: &str = include_str!("page.md");
 
@@ -295,8 +296,8 @@ fn share(part: f64, most: f64) -> String {
 
 fn show(number: Number, value: f64) -> String {
     match number {
-        Number::Of(Metric::OpsPerSecond) => text::rate(value),
-        Number::Of(_) | Number::TimePerRecord => text::duration(Some(value)),
+        Number::Of(Metric::OpsPerSecond) => words::rate(value),
+        Number::Of(_) | Number::TimePerRecord => words::duration(Some(value)),
         Number::BytesPerByte | Number::BytesPerByteTwice => digits(value),
         Number::FreshBytes => format!("{:.0} MiB", value / f64::from(1 << 20)),
     }

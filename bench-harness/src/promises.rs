@@ -2,8 +2,8 @@
 //! reports, and which goals it has.
 
 use crate::judge::targets::Bound::{self, AtLeast, AtMost};
+use crate::measure::rows::{Metric, Row};
 use crate::measure::store::Contender;
-use crate::report::{Metric, Row};
 
 /// A promise, and the rows of its table.
 #[derive(Clone, Copy, Debug)]

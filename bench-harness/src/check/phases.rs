@@ -5,10 +5,10 @@
 use super::{Check, OpenStores};
 use crate::check::reopen;
 use crate::error::BenchError;
-use crate::measure::drive::{Job, Timing, Work};
 use crate::measure::floor::{MappedFloor, Via};
+use crate::measure::job::{Job, Timing, Work};
+use crate::measure::rows::Row;
 use crate::measure::store::{Class, Contender};
-use crate::report::Row;
 use crate::stores;
 
 /// Threads of the row `durable-put16`.

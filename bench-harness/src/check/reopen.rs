@@ -12,9 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::error::BenchError;
-use crate::measure::drive::{Driven, Usage};
+use crate::measure::drive::Driven;
 use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::usage::Usage;
 use crate::measure::workload::RECORD_BYTES;
 use crate::stores;
 

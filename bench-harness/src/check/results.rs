@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::measure::rows::{Row, RowResult};
 use crate::measure::sample::{Latencies, Repetition, Sample, curve, merge};
 use crate::measure::store::{Class, Contender};
-use crate::report::{Row, RowResult};
 
 /// The samples so far.
 #[derive(Default)]

@@ -23,8 +23,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::BenchError;
+use crate::measure::rows::{Metric, Row};
 use crate::measure::store::Contender;
-use crate::report::{Metric, Row};
 
 /// Version of the file.
 const SCHEMA: u32 = 1;

@@ -15,8 +15,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::judge::targets::{Bound, Target, Targets};
+use crate::measure::rows::{Drift, RowResult, find};
 use crate::measure::store::Contender;
-use crate::report::{Drift, Report};
 
 /// The verdict of a run; its exit code is the contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct Judgement {
     pub question: String,
     /// The bound in words, such as `<= 1.2`.
     pub bound: String,
-    /// The ratio or number; `None` if the report lacks it.
+    /// The ratio or number; `None` if it was not measured.
     pub value: Option<f64>,
     /// The lowest and highest value of single rounds.
     pub range: Option<(f64, f64)>,
@@ -85,12 +85,23 @@ pub enum Finding {
     },
 }
 
-/// Judges every target and sums up. `drift` counts with the limit of the targets' file.
-pub fn judge(report: &Report, targets: &Targets) -> (Vec<Judgement>, Outcome, Vec<String>) {
+/// What is judged.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The measurements.
+    pub rows: &'a [RowResult],
+    /// How far the floors moved during the run.
+    pub drift: &'a [Drift],
+    /// Share of all processors' time that others used during the run, 0 to 1.
+    pub others_cpu: Option<f64>,
+}
+
+/// Judges every target and sums up. Drift and others count with the limits of the targets' file.
+pub fn judge(evidence: Evidence<'_>, targets: &Targets) -> (Vec<Judgement>, Outcome, Vec<String>) {
     let judgements: Vec<Judgement> =
-        targets.targets.iter().map(|target| judge_one(report, target)).collect();
+        targets.targets.iter().map(|target| judge_one(evidence.rows, target)).collect();
     let mut notes = Vec::new();
-    for drift in report.drift.iter().filter(|drift| is_too_much(drift, targets)) {
+    for drift in evidence.drift.iter().filter(|drift| is_too_much(drift, targets)) {
         notes.push(format!(
             "inconclusive: the floor {} moved by {:.0} % during the run (limit {:.0} %); \
              something else \
@@ -100,12 +111,12 @@ pub fn judge(report: &Report, targets: &Targets) -> (Vec<Judgement>, Outcome, Ve
             targets.noise.floor_drift_max * 100.0,
         ));
     }
-    if let Some(others) = report.others_cpu.filter(|&others| others > targets.noise.others_cpu_max)
-    {
+    let others_max = targets.noise.others_cpu_max;
+    if let Some(others) = evidence.others_cpu.filter(|&others| others > others_max) {
         notes.push(format!(
             "inconclusive: others used {:.0} % of the processors during the run (limit {:.0} %)",
             others * 100.0,
-            targets.noise.others_cpu_max * 100.0,
+            others_max * 100.0,
         ));
     }
     let outcome = if !notes.is_empty() {
@@ -124,8 +135,8 @@ fn is_too_much(drift: &Drift, targets: &Targets) -> bool {
     drift.relative() > targets.noise.floor_drift_max
 }
 
-fn judge_one(report: &Report, target: &Target) -> Judgement {
-    let measured = measure(report, target);
+fn judge_one(rows: &[RowResult], target: &Target) -> Judgement {
+    let measured = measure(rows, target);
     let mut question = format!("{} {}", target.row.name(), target.metric.name());
     if let Some(against) = target.against {
         let name = match against.contender {
@@ -150,18 +161,17 @@ fn judge_one(report: &Report, target: &Target) -> Judgement {
 }
 
 /// The value that a target is about and its range over the rounds.
-fn measure(report: &Report, target: &Target) -> Result<(f64, (f64, f64)), String> {
+fn measure(rows: &[RowResult], target: &Target) -> Result<(f64, (f64, f64)), String> {
     let (row, metric) = (target.row.name(), target.metric.name());
-    let own = report
-        .find(target.row, Contender::Uarr)
-        .ok_or_else(|| format!("{row} was not measured"))?;
+    let own =
+        find(rows, target.row, Contender::Uarr).ok_or_else(|| format!("{row} was not measured"))?;
     let no_number = |who: &str| format!("{who} has no {metric} (not counted, or too few samples)");
     let rounds = own.rounds(target.metric).ok_or_else(|| no_number(row))?;
     let value = own.median(target.metric).ok_or_else(|| no_number(row))?;
     let Some(against) = target.against else { return Ok((value, range(&rounds))) };
 
     let name = format!("{} {}", against.contender, against.row.name());
-    let other = report.find(against.row, against.contender).ok_or_else(|| {
+    let other = find(rows, against.row, against.contender).ok_or_else(|| {
         if against.contender.is_built_in() {
             format!("{name} was not measured")
         } else {
@@ -192,8 +202,9 @@ fn range(values: &[f64]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::rows::Row;
     use crate::measure::store::Class;
-    use crate::report::Row;
+    use crate::report::Report;
     use crate::report::sample_report::sample_report;
 
     const P1: &str = "schema = 1\n[[target]]\nid = \"P1\"\nrow = \"durable-put1\"\n\
@@ -202,7 +213,7 @@ mod tests {
 
     fn outcome(report: &Report, targets: &str) -> (Judgement, Outcome, Vec<String>) {
         let targets = Targets::parse(targets).unwrap();
-        let (mut judgements, outcome, notes) = judge(report, &targets);
+        let (mut judgements, outcome, notes) = judge(report.evidence(), &targets);
         (judgements.remove(0), outcome, notes)
     }
 

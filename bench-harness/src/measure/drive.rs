@@ -3,101 +3,25 @@
 //! The load is a closed loop, where each thread starts its next operation when the last one is
 //! done, or an open one, where they start at a fixed rate (see `stopwatch`). Rows say which.
 //!
-//! Every value read is checked while it is measured (see [`crate::measure::workload`]); of a scan every byte
-//! is read, and order, number and the last value are checked. A wrong or missing one ends the run.
+//! Every value read is checked while it is measured (see [`crate::measure::workload`]); a scan
+//! reads every byte and checks order, number and the last value. A wrong or missing one ends the
+//! run.
 
-use std::fs;
-use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::BenchError;
+use crate::measure::job::{Job, nanos};
+use crate::measure::operations::{Lane, Operations, load_keys, read_checked};
 use crate::measure::sample::{Sample, merge};
-use crate::measure::stopwatch::Stopwatch;
-use crate::measure::store::{Contender, Counters, Session, Store};
-use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
+use crate::measure::store::{Contender, Counters, Store};
+use crate::measure::usage::Usage;
+use crate::measure::workload::key_of;
 
-/// Operations between two readings of the clock when operations are not timed one by one.
-const BURST_OPS: u64 = 64;
 /// Records per batch when a store is loaded.
 const LOAD_BATCH_RECORDS: usize = 1000;
-/// Each thread writes record numbers from its own range of this size.
-const LANE_NUMBERS: u64 = 1 << 40;
-/// Record numbers from here on are never written.
-const ABSENT_NUMBER_FIRST: u64 = 1 << 63;
-
-/// What the threads do.
-#[derive(Clone, Copy, Debug)]
-pub enum Work {
-    /// Writes records never written before, from number `first` on.
-    Put {
-        /// The first record number; thread `t` starts `t * 2^40` later.
-        first: u64,
-    },
-    /// Writes records as `Put` does, `records` of them in one atomic batch per operation.
-    Batches {
-        /// See `Put`.
-        first: u64,
-        /// Records of a batch.
-        records: u64,
-    },
-    /// Reads records chosen uniformly from `0 .. record_count`, all of which exist.
-    Get {
-        /// How many records there are.
-        record_count: u64,
-    },
-    /// Looks for records that do not exist.
-    Miss,
-    /// Reads `records` of `record_count` records in key order, from a record chosen uniformly on;
-    /// all of them where `records` is `record_count`.
-    Scan {
-        /// How many records there are.
-        record_count: u64,
-        /// How many are read.
-        records: u64,
-    },
-    /// Reads like `Get` four times out of five, else overwrites a record chosen the same way.
-    Mixed {
-        /// How many records there are.
-        record_count: u64,
-        /// The version written.
-        version: u64,
-    },
-}
-
-/// How time is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timing {
-    /// Only the whole: for operations that take less time than reading the clock does.
-    Whole,
-    /// Every operation.
-    Each,
-    /// Every operation, and they begin at a fixed rate, even if those before are late. A run may
-    /// begin fewer if the store cannot keep up.
-    Paced {
-        /// Operations per second of all threads together.
-        per_second: u32,
-    },
-}
-
-/// One measurement.
-#[derive(Clone, Copy, Debug)]
-pub struct Job {
-    /// What the threads do.
-    pub work: Work,
-    /// How many threads, at least 1.
-    pub threads: u32,
-    /// How long.
-    pub duration: Duration,
-    /// Ends earlier after about this many operations.
-    pub op_count_max: u64,
-    /// How time is taken.
-    pub timing: Timing,
-    /// Chooses the records.
-    pub seed: u64,
-}
 
 /// An open store under test, whichever it is: one call per measurement.
 pub trait Driven: Send + Sync {
@@ -221,28 +145,7 @@ impl<S: Store> Driver<S> {
     }
 }
 
-/// What one thread did.
-struct Lane {
-    op_count: u64,
-    end: Instant,
-    stopwatch: Option<Stopwatch>,
-    written: Option<Range<u64>>,
-}
-
 impl Sample {
-    /// What one lane did in `elapsed`, since `before`, whose operations were not timed one by one.
-    pub fn since(before: Usage, op_count: u64, elapsed: Duration) -> Self {
-        let after = Usage::now();
-        Self {
-            op_count,
-            elapsed_ns: nanos(elapsed),
-            threads: 1,
-            cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
-            major_faults: after.major_faults.saturating_sub(before.major_faults),
-            ..Self::default()
-        }
-    }
-
     fn add(&mut self, lane: Lane, start: Instant) {
         let elapsed = lane.end.saturating_duration_since(start);
         self.elapsed_ns = self.elapsed_ns.max(nanos(elapsed));
@@ -255,219 +158,17 @@ impl Sample {
     }
 }
 
-/// The sequence of operations of one thread.
-struct Operations {
-    contender: Contender,
-    /// Of the thread.
-    number: u32,
-    work: Work,
-    first: u64,
-    next: u64,
-    random: Random,
-    value: [u8; VALUE_BYTES],
-    batch: Vec<(u64, Vec<u8>)>,
-}
-
-impl Operations {
-    fn new(contender: Contender, job: &Job, number: u32) -> Self {
-        let first = match job.work {
-            Work::Put { first } | Work::Batches { first, .. } => {
-                first + u64::from(number) * LANE_NUMBERS
-            }
-            Work::Get { .. } | Work::Miss | Work::Scan { .. } | Work::Mixed { .. } => 0,
-        };
-        let random = Random::new(job.seed ^ (u64::from(number) << 32));
-        let (value, batch) = ([0; VALUE_BYTES], Vec::new());
-        Self { contender, number, work: job.work, first, next: first, random, value, batch }
-    }
-
-    fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
-        let deadline = Instant::now() + job.duration;
-        let op_count_max = (job.op_count_max / u64::from(job.threads)).max(1);
-        let mut stopwatch = Stopwatch::new(job, self.number);
-        let mut op_count = 0;
-        let mut end;
-        loop {
-            if let Some(stopwatch) = &mut stopwatch {
-                end = stopwatch.time(|| self.step(session))?;
-                op_count += 1;
-            } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
-                self.step(session)?;
-                end = Instant::now();
-                op_count += 1;
-            } else {
-                for _ in 0..BURST_OPS {
-                    self.step(session)?;
-                }
-                end = Instant::now();
-                op_count += BURST_OPS;
-            }
-            if end >= deadline || op_count >= op_count_max {
-                break;
-            }
-        }
-        let writes_new = matches!(self.work, Work::Put { .. } | Work::Batches { .. });
-        let written = writes_new.then_some(self.first..self.next);
-        Ok(Lane { op_count, end, stopwatch, written })
-    }
-
-    #[inline]
-    fn step<S: Session>(&mut self, session: &mut S) -> Result<(), BenchError> {
-        match self.work {
-            Work::Put { .. } => {
-                let key = key_of(self.next);
-                fill(key, 0, &mut self.value);
-                session.put(key, &self.value)?;
-                self.next += 1;
-                Ok(())
-            }
-            Work::Batches { records, .. } => {
-                let keys = (self.next..self.next + records).map(key_of);
-                load_keys(session, &mut self.batch, keys)?;
-                self.next += records;
-                Ok(())
-            }
-            Work::Get { record_count } => {
-                read_checked(session, self.contender, self.random.below(record_count))
-            }
-            Work::Miss => read_absent(session, self.contender, self.random.next_u64()),
-            Work::Scan { record_count, records } => {
-                let is_whole = records == record_count;
-                let from = if is_whole { 0 } else { key_of(self.random.below(record_count)) };
-                let seen = scan_checked(session, self.contender, from, records)?;
-                match is_whole && seen < records {
-                    true => Err(wrong(self.contender, from, "left records out of a scan")),
-                    false => Ok(()),
-                }
-            }
-            Work::Mixed { record_count, version } => {
-                let number = self.random.below(record_count);
-                if self.random.below(5) > 0 {
-                    return read_checked(session, self.contender, number);
-                }
-                let key = key_of(number);
-                fill(key, version, &mut self.value);
-                session.put(key, &self.value)
-            }
-        }
-    }
-}
-
-/// Writes the records of `keys` as one batch.
-fn load_keys<S: Session>(
-    session: &mut S,
-    batch: &mut Vec<(u64, Vec<u8>)>,
-    keys: impl Iterator<Item = u64>,
-) -> Result<(), BenchError> {
-    batch.clear();
-    batch.extend(keys.map(|key| {
-        let mut value = [0; VALUE_BYTES];
-        fill(key, 0, &mut value);
-        (key, value.to_vec())
-    }));
-    session.load(batch)
-}
-
-/// Reads record `number`, which must exist, and checks every byte.
-#[inline]
-fn read_checked<S: Session>(
-    session: &mut S,
-    contender: Contender,
-    number: u64,
-) -> Result<(), BenchError> {
-    let key = key_of(number);
-    match session.get(key, |value| is_right(key, value))? {
-        Some(true) => Ok(()),
-        Some(false) => Err(wrong(contender, key, "returned other bytes than were written")),
-        None => Err(wrong(contender, key, "lost a record that it had acknowledged")),
-    }
-}
-
-/// Reads a record that does not exist.
-#[inline]
-fn read_absent<S: Session>(
-    session: &mut S,
-    contender: Contender,
-    random: u64,
-) -> Result<(), BenchError> {
-    let key = key_of(ABSENT_NUMBER_FIRST | random);
-    match session.get(key, |_| ())? {
-        Some(()) => Err(wrong(contender, key, "has a record that was never written")),
-        None => Ok(()),
-    }
-}
-
-/// Reads up to `records` records in key order from `from` on, and returns how many there were.
-/// Reads every byte, checks the order, and checks every byte of the last record.
-fn scan_checked<S: Session>(
-    session: &mut S,
-    contender: Contender,
-    from: u64,
-    records: u64,
-) -> Result<u64, BenchError> {
-    let mut next = Some(from);
-    let (mut is_ordered, mut is_last_right, mut sum) = (true, true, 0_u64);
-    let mut left = records;
-    let seen = session.scan(from, records, |key, value| {
-        is_ordered &= next.is_some_and(|next| next <= key);
-        next = key.checked_add(1);
-        let (words, _) = value.as_chunks::<8>();
-        sum = words.iter().fold(sum, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
-        left -= 1;
-        if left == 0 {
-            is_last_right = is_right(key, value);
-        }
-    })?;
-    black_box(sum);
-    if !is_ordered {
-        return Err(wrong(contender, from, "scanned out of order"));
-    }
-    if !is_last_right {
-        return Err(wrong(contender, from, "scanned other bytes than were written"));
-    }
-    Ok(seen)
-}
-
-#[cold]
-fn wrong(contender: Contender, key: u64, what: &str) -> BenchError {
-    BenchError::WrongData(format!("{contender} {what} (key {key:#018x})"))
-}
-
-/// Nanoseconds of a duration, which is never centuries long here.
-pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// What the process has used so far.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    /// CPU time of all its threads.
-    pub cpu_ns: u64,
-    /// Page faults that waited for the device; 0 where /proc is not mounted.
-    pub major_faults: u64,
-}
-
-impl Usage {
-    /// Reads the counters.
-    pub fn now() -> Self {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        let cpu_ns = time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned();
-        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // The second field is the name in parentheses and may hold blanks; major faults are field
-        // 12.
-        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let major_faults =
-            rest.split_ascii_whitespace().nth(9).and_then(|field| field.parse().ok());
-        Self { cpu_ns, major_faults: major_faults.unwrap_or(0) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeMap;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::measure::job::{Timing, Work};
+    use crate::measure::sample::{Latencies, percentile};
+    use crate::measure::store::Session;
 
     /// What a store may do wrong.
     #[derive(Clone, Copy, PartialEq)]
@@ -663,9 +364,7 @@ mod tests {
         let paced = |per_second| job(put, 1, Timing::Paced { per_second });
         let sample = driver(Fault::Stalls).run(&paced(1000)).unwrap();
         assert_eq!(sample.op_count, 2000);
-        let p99 = |all: &Option<crate::measure::sample::Latencies>| {
-            crate::measure::sample::percentile(all.as_ref().unwrap(), 0.99).unwrap()
-        };
+        let p99 = |all: &Option<Latencies>| percentile(all.as_ref().unwrap(), 0.99).unwrap();
         assert!(p99(&sample.latencies) > STALLED_MIN, "{}", p99(&sample.latencies));
         assert!(p99(&sample.service) < STALLED_MIN, "{}", p99(&sample.service));
         assert!(sample.service.unwrap().max() as f64 > 2.0 * STALLED_MIN);

@@ -19,10 +19,11 @@ use rustix::io::ReadWriteFlags;
 use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, System, SystemOptions};
 
 use crate::error::BenchError;
-use crate::measure::drive::{Usage, nanos};
+use crate::measure::job::nanos;
+use crate::measure::rows::Row;
 use crate::measure::sample::{Sample, latencies};
+use crate::measure::usage::Usage;
 use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
-use crate::report::Row;
 
 /// Unit of the device floors.
 pub const BLOCK_BYTES: usize = 4096;

@@ -2,7 +2,11 @@
 
 pub mod drive;
 pub mod floor;
+pub mod job;
+mod operations;
+pub mod rows;
 pub mod sample;
 mod stopwatch;
 pub mod store;
+pub mod usage;
 pub mod workload;

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
-use crate::measure::drive::{Job, Timing, nanos};
+use crate::measure::job::{Job, Timing, nanos};
 use crate::measure::sample::{Latencies, latencies};
 
 /// A sleep may end late by less than this; the rest is waited for awake.

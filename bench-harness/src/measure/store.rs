@@ -1,7 +1,7 @@
 //! What the harness asks of a store under test, and the list of stores.
 //!
-//! [`Store`] and [`Session`] are generic, so the measured loops call a store directly; the driver
-//! ([`crate::measure::drive`]) puts a coarse object-safe layer above them, one call per measurement.
+//! [`Store`] and [`Session`] are generic, so the measured loops call a store directly; the driver,
+//! [`crate::measure::drive`], puts a coarse object-safe layer above them, one call per measurement.
 //!
 //! Invariant: a store opened with [`Class::Sync`] acknowledges a write only when it survives a loss
 //! of power. [`Class::promise`] says what weaker classes promise; every report prints it.
@@ -124,6 +124,17 @@ impl Class {
             Self::Read => "read",
         }
     }
+}
+
+/// A store as it was set up for the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreFacts {
+    /// Who.
+    pub contender: Contender,
+    /// Version measured.
+    pub version: String,
+    /// Settings that matter for the result.
+    pub settings: String,
 }
 
 /// How stores are opened.

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::machine::folder::RunFolder;
-use crate::measure::drive::{Driven, Job, Timing, Work};
+use crate::measure::drive::Driven;
 use crate::measure::floor::{MappedFloor, Via};
+use crate::measure::job::{Job, Timing, Work};
+use crate::measure::rows::Metric;
 use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
 use crate::measured::{Line, Measured};
-use crate::parts::rounds::{self, Contestant, Options, Part, take_turns};
+use crate::parts::rounds::{self, Contestant, Options, Part, sample_in_rounds};
 use crate::parts::sizes;
-use crate::report::Metric;
 use crate::stores;
 
 /// Records of a batch when stores are loaded.
@@ -109,11 +110,11 @@ fn measure(
                 1 => contender.name().to_owned(),
                 _ => format!("{contender}, {threads} threads"),
             };
-            let turn = move |round| {
+            let measure = move |round| {
                 let duration = options.duration;
                 store.run(&Job { seed: u64::from(round), duration, ..job(work, threads) })
             };
-            contestants.push(Contestant::new(name, turn).of_batches(records));
+            contestants.push(Contestant::new(name, measure).of_batches(records));
         }
     };
     match part {
@@ -122,8 +123,9 @@ fn measure(
             add(2, Work::Get { record_count }, 1);
             if let Some(floor) = &floor {
                 for (name, via) in FLOORS {
-                    let turn = move |round| floor.measure(via, options.duration, u64::from(round));
-                    contestants.push(Contestant::new(name, turn));
+                    let measure =
+                        move |round| floor.measure(via, options.duration, u64::from(round));
+                    contestants.push(Contestant::new(name, measure));
                 }
             }
         }
@@ -134,7 +136,7 @@ fn measure(
         }
         ReadPart::Sizes => unreachable!("nothing of it is timed"),
     }
-    take_turns(part, options.rounds, contestants)
+    sample_in_rounds(part, options.rounds, contestants)
 }
 
 fn job(work: Work, threads: u32) -> Job {

@@ -9,11 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::BenchError;
 use crate::machine::{self, ProcessorTimes};
+use crate::measure::rows::Metric;
 use crate::measure::sample::{Repetition, Sample, median};
+use crate::measure::store::StoreFacts;
 use crate::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
 use crate::progress::Progress;
-use crate::report::text::{self, Table};
-use crate::report::{Metric, RunSpec, StoreFacts};
+use crate::report::RunSpec;
+use crate::report::table::Table;
+use crate::report::{text, words};
 
 /// What a part of a run looks at.
 pub trait Part: Copy + 'static {
@@ -132,15 +135,15 @@ pub(crate) struct Contestant<'a> {
     name: String,
     /// Records that one operation writes or reads.
     records_per_op: u64,
-    turn: Box<dyn FnMut(u32) -> Result<Sample, BenchError> + 'a>,
+    measure: Box<dyn FnMut(u32) -> Result<Sample, BenchError> + 'a>,
 }
 
 impl<'a> Contestant<'a> {
     pub fn new(
         name: impl Into<String>,
-        turn: impl FnMut(u32) -> Result<Sample, BenchError> + 'a,
+        measure: impl FnMut(u32) -> Result<Sample, BenchError> + 'a,
     ) -> Self {
-        Self { name: name.into(), records_per_op: 1, turn: Box::new(turn) }
+        Self { name: name.into(), records_per_op: 1, measure: Box::new(measure) }
     }
 
     pub fn of_batches(mut self, records: u64) -> Self {
@@ -149,7 +152,7 @@ impl<'a> Contestant<'a> {
     }
 }
 
-pub(crate) fn take_turns(
+pub(crate) fn sample_in_rounds(
     part: impl Part,
     rounds: u32,
     contestants: Vec<Contestant<'_>>,
@@ -159,16 +162,16 @@ pub(crate) fn take_turns(
     let mut all: Vec<_> = contestants
         .into_iter()
         .map(|contestant| {
-            let Contestant { name, records_per_op, turn } = contestant;
+            let Contestant { name, records_per_op, measure } = contestant;
             let line = |name| Line { name, records_per_op, rounds: Vec::new() };
             let service = line(format!("{name}, service"));
-            (turn, line(name), service)
+            (measure, line(name), service)
         })
         .collect();
     for round in 0..rounds {
-        for (turn, line, service) in &mut all {
+        for (measure, line, service) in &mut all {
             progress.now(format!("{}: {}, round {}", part.name(), line.name, round + 1));
-            let mut sample = turn(round)?;
+            let mut sample = measure(round)?;
             line.rounds.push(Repetition::new(&sample, None));
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
@@ -206,7 +209,7 @@ fn table(metric: Metric, lines: &[Line]) -> Table {
 }
 
 fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
-    let time = |metric| text::duration(line.median(metric));
+    let time = |metric| words::duration(line.median(metric));
     let both = line.of(metric).into_iter().zip(first.of(metric));
     let ratios: Vec<f64> = both.map(|(own, first)| own / first).collect();
     let low = ratios.iter().copied().reduce(f64::min);
@@ -214,14 +217,14 @@ fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
     let per_second = line.median(Metric::OpsPerSecond);
     vec![
         line.name.clone(),
-        per_second.map_or_else(|| "n/a".to_owned(), text::rate),
+        per_second.map_or_else(|| "n/a".to_owned(), words::rate),
         time(Metric::P50Ns),
         time(Metric::P99Ns),
         time(Metric::P999Ns),
         time(Metric::MaxNs),
         time(Metric::CpuNsPerOp),
-        text::count(line.median(Metric::FlushesPerCommit)),
-        text::ratio(median(&ratios)),
-        format!("{} .. {}", text::ratio(low), text::ratio(high)),
+        words::count(line.median(Metric::FlushesPerCommit)),
+        words::ratio(median(&ratios)),
+        format!("{} .. {}", words::ratio(low), words::ratio(high)),
     ]
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::measure::drive::{Job, Timing, Work};
+use crate::measure::job::{Job, Timing, Work};
 use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
 use crate::measured::Size;

@@ -6,10 +6,13 @@ use std::path::Path;
 
 use crate::error::BenchError;
 use crate::judge::verdict::Outcome;
+use crate::measure::rows::Row;
 use crate::measure::store::Contender;
-use crate::report::plot::{Curve, percentile_plot};
-use crate::report::text::{Table, duration, legend, results, verdicts};
-use crate::report::{Report, Row};
+use crate::report::Report;
+use crate::report::plot::{Curve, escape, percentile_plot};
+use crate::report::table::Table;
+use crate::report::text::{legend, results, verdicts};
+use crate::report::words::duration;
 
 const STYLE: &str = "\
 body{font:15px/1.45 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;\
@@ -22,21 +25,6 @@ td.number,th.number{text-align:right}tr.uarr td{background:#f0f6ff}tr.floor td{c
 .verdict{display:inline-block;padding:.3em .8em;border-radius:.3em;color:#fff;font-weight:600}\
 .pass{background:#19733c}.miss{background:#b3261e}.inconclusive{background:#8a6100}\
 .facts td:last-child{white-space:normal}";
-
-/// Makes text safe between tags and inside attributes.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            letter => safe.push(letter),
-        }
-    }
-    safe
-}
 
 const fn colour(contender: Contender) -> &'static str {
     match contender {

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::report::text::duration;
+use crate::report::words::duration;
 
 /// Size of a plot in SVG units.
 const WIDTH: f64 = 720.0;
@@ -146,9 +146,24 @@ impl Axes {
             y - 4.0,
             curve.colour,
             x + 22.0,
-            crate::report::html::escape(&curve.name),
+            escape(&curve.name),
         )
     }
+}
+
+/// Makes text safe between tags and inside attributes.
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            letter => safe.push(letter),
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

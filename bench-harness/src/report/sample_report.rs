@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::judge::verdict::{Finding, Judgement, Outcome};
+use crate::measure::rows::{Drift, Row, RowResult};
 use crate::measure::sample::Repetition;
-use crate::measure::store::{Class, Contender};
-use crate::report::{Drift, Report, Row, RowResult, RunSpec, SCHEMA, StoreFacts};
+use crate::measure::store::{Class, Contender, StoreFacts};
+use crate::report::{Report, RunSpec, SCHEMA};
 
 /// A durable row whose p50 is `p50_us` in the median of three rounds.
 fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {

@@ -1,97 +1,16 @@
-//! The report as plain aligned text, and the words for numbers that text and HTML share.
-
-use std::fmt::Write;
+//! The report as plain aligned text, and what each line of it says.
 
 use crate::judge::verdict::{Finding, Judgement};
+use crate::measure::rows::{Metric, Row, RowResult};
 use crate::measure::sample::Repetition;
-use crate::measure::store::{Class, Contender};
-use crate::report::{Metric, Report, Row, RowResult, StoreFacts};
-
-/// A table: a head and rows of equal length.
-#[derive(Clone, Debug, Default)]
-pub struct Table {
-    /// Names of the columns; columns after `left_count` are set to the right.
-    pub head: Vec<&'static str>,
-    /// How many columns from the first are words, set to the left.
-    pub left_count: usize,
-    /// The cells.
-    pub rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// The table with columns as wide as their widest cell.
-    pub fn to_text(&self) -> String {
-        let mut widths: Vec<usize> = self.head.iter().map(|head| head.len()).collect();
-        for row in &self.rows {
-            assert_eq!(row.len(), widths.len());
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.len());
-            }
-        }
-        let mut text = String::new();
-        let head = self.head.iter().map(|head| (*head).to_owned()).collect();
-        let rule = widths.iter().map(|&width| "-".repeat(width)).collect();
-        for row in [&head, &rule].into_iter().chain(&self.rows) {
-            let mut line = String::new();
-            for (index, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-                let gap = if index == 0 { "" } else { "  " };
-                let written = if index < self.left_count {
-                    write!(line, "{gap}{cell:<width$}")
-                } else {
-                    write!(line, "{gap}{cell:>width$}")
-                };
-                written.expect("writing to a string cannot fail");
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
-}
+use crate::measure::store::{Class, Contender, StoreFacts};
+use crate::report::Report;
+use crate::report::table::Table;
+use crate::report::words::{count, duration, rate, ratio, three_digits};
 
 /// Version and settings of a store.
 pub fn store_line(store: &StoreFacts) -> String {
     format!("{} {}: {}", store.contender, store.version, store.settings)
-}
-
-/// A duration with three digits and its unit.
-pub fn duration(ns: Option<f64>) -> String {
-    let Some(ns) = ns else { return "n/a".to_owned() };
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "us"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
-    format!("{} {unit}", three_digits(value))
-}
-
-/// A rate per second with three digits.
-pub fn rate(per_second: f64) -> String {
-    match per_second {
-        rate if rate < 1e3 => three_digits(rate),
-        rate if rate < 1e6 => format!("{} K", three_digits(rate / 1e3)),
-        rate => format!("{} M", three_digits(rate / 1e6)),
-    }
-}
-
-/// A ratio, such as 1.07x.
-pub fn ratio(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{}x", three_digits(ratio)))
-}
-
-/// A number with two decimals, or a dash.
-pub fn count(count: Option<f64>) -> String {
-    count.map_or_else(|| "-".to_owned(), |count| format!("{count:.2}"))
-}
-
-fn three_digits(value: f64) -> String {
-    match value.abs() {
-        size if size >= 99.95 => format!("{value:.0}"),
-        size if size >= 9.995 => format!("{value:.1}"),
-        size if size >= 0.01 || size == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
-    }
 }
 
 /// The number by which rows are compared in the column of ratios.

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use crate::error::BenchError;
 use crate::measure::drive::{Driven, Driver};
-use crate::measure::store::{Class, Contender, OpenSpec};
-use crate::report::StoreFacts;
+use crate::measure::store::{Class, Contender, OpenSpec, StoreFacts};
 
 /// Opens or creates a store in directory `dir`, whose parent exists.
 ///

@@ -1,4 +1,4 @@
-//! The parts: who takes part, and what a turn is.
+//! The parts: who takes part, and what a sample is.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,27 +8,30 @@ use std::time::{Duration, Instant};
 
 use uarr::{CommitPath, CommitStrategy, KeyKind};
 
-use super::{CommitPart as Part, tasks};
+use super::part::CommitPart as Part;
+use super::tasks;
 use crate::error::BenchError;
-use crate::measure::drive::{Driven, Job, Timing, Usage, Work};
+use crate::measure::drive::Driven;
 use crate::measure::floor::DeviceFloor;
+use crate::measure::job::{Job, Timing, Work};
+use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::usage::Usage;
 use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
 use crate::measured::Line;
-use crate::parts::rounds::{Contestant, Options, take_turns};
-use crate::report::Row;
+use crate::parts::rounds::{Contestant, Options, sample_in_rounds};
 use crate::stores;
 
 /// Size of the floor's file.
 const FLOOR_BYTES: u64 = 256 << 20;
-/// Record numbers of one turn: up to 2^4 threads or 2^12 tasks.
-const TURN_NUMBERS_SHIFT: u32 = 46;
+/// Record numbers of one sample: up to 2^4 threads or 2^12 tasks.
+const SAMPLE_NUMBERS_SHIFT: u32 = 46;
 /// Records of a batch.
 const BATCH_RECORDS: u64 = 1000;
-/// Records read back at the end of a turn.
+/// Records read back at the end of a sample.
 const VERIFY_READS_MAX: u64 = 20_000;
-/// A log that never begins another segment in the time of a turn.
+/// A log that never begins another segment in the time of a sample.
 const LARGE_SEGMENT_BYTES: u64 = 1 << 30;
 
 pub(super) fn measure(
@@ -36,7 +39,7 @@ pub(super) fn measure(
     options: &Options<Part>,
     folder: &Path,
 ) -> Result<Vec<Line>, BenchError> {
-    let stage = Stage { options, folder, turn: Cell::new(0) };
+    let stage = Stage { options, folder, sample_count: Cell::new(0) };
     match part {
         Part::Strategies => stage.strategies(),
         Part::Threads => stage.threads(),
@@ -52,7 +55,7 @@ pub(super) fn measure(
 struct Stage<'o> {
     options: &'o Options<Part>,
     folder: &'o Path,
-    turn: Cell<u64>,
+    sample_count: Cell<u64>,
 }
 
 fn failed(error: uarr::Error) -> BenchError {
@@ -72,11 +75,11 @@ type Builder = uarr::Builder;
 type Configuration = (&'static str, fn(Builder) -> Builder);
 
 impl Stage<'_> {
-    /// Record numbers that no turn has used.
+    /// Record numbers that no sample has used.
     fn fresh_numbers(&self) -> u64 {
-        let turn = self.turn.get();
-        self.turn.set(turn + 1);
-        turn << TURN_NUMBERS_SHIFT
+        let number = self.sample_count.get();
+        self.sample_count.set(number + 1);
+        number << SAMPLE_NUMBERS_SHIFT
     }
 
     fn puts(&self, threads: u32, timing: Timing) -> Job {
@@ -107,14 +110,14 @@ impl Stage<'_> {
         stores::open(peer, &self.folder.join(peer.name()), self.spec(durable))
     }
 
-    /// A turn of a store that stays open.
+    /// A sample of a store that stays open.
     fn checked(&self, store: &dyn Driven, job: &Job) -> Result<Sample, BenchError> {
         let sample = store.run(job)?;
         store.verify(&sample.written, VERIFY_READS_MAX)?;
         Ok(sample)
     }
 
-    /// A turn in a store of its own, closed and removed after it.
+    /// A sample of a store of its own, closed and removed after it.
     fn alone(
         &self,
         name: &str,
@@ -157,7 +160,7 @@ impl Stage<'_> {
                 self.checked(&**store, &self.puts(1, Timing::Each))
             }));
         }
-        let lines = take_turns(Part::Strategies, self.options.rounds, contestants)?;
+        let lines = sample_in_rounds(Part::Strategies, self.options.rounds, contestants)?;
         self.close_all(stores)?;
         Ok(lines)
     }
@@ -196,7 +199,7 @@ impl Stage<'_> {
                 },
             ));
         }
-        let lines = take_turns(Part::Threads, self.options.rounds, contestants)?;
+        let lines = sample_in_rounds(Part::Threads, self.options.rounds, contestants)?;
         self.close_all(stores)?;
         tasks_db.close().map_err(failed)?;
         Ok(lines)
@@ -213,7 +216,7 @@ impl Stage<'_> {
             }),
             ("new segments, recycled after checkpoints", |builder| builder.segment_age(SECOND)),
         ];
-        let turn = |(name, configure): Configuration| {
+        let contestant = |(name, configure): Configuration| {
             Contestant::new(name, move |_| {
                 let open = || {
                     let store = self.engine(name, true, configure)?;
@@ -223,8 +226,8 @@ impl Stage<'_> {
                 self.alone(name, open, &self.puts(1, Timing::Each))
             })
         };
-        let contestants = configurations.into_iter().map(turn).collect();
-        take_turns(Part::Rotation, self.options.rounds, contestants)
+        let contestants = configurations.into_iter().map(contestant).collect();
+        sample_in_rounds(Part::Rotation, self.options.rounds, contestants)
     }
 
     fn memory(&self) -> Result<Vec<Line>, BenchError> {
@@ -250,19 +253,19 @@ impl Stage<'_> {
             });
             contestants.push(contestant.of_batches(BATCH_RECORDS));
         }
-        take_turns(Part::Memory, self.options.rounds, contestants)
+        sample_in_rounds(Part::Memory, self.options.rounds, contestants)
     }
 
     fn paced(&self) -> Result<Vec<Line>, BenchError> {
         let contestants = stores().map(|store| self.at_rate(store, true, 1000)).collect();
-        take_turns(Part::Paced, self.options.rounds, contestants)
+        sample_in_rounds(Part::Paced, self.options.rounds, contestants)
     }
 
     fn paced_memory(&self) -> Result<Vec<Line>, BenchError> {
         let own = [100_000, 300_000].map(|per_second| (Contender::Uarr, per_second));
         let contestants = stores().map(|store| (store, 10_000)).chain(own);
         let contestants = contestants.map(|(store, rate)| self.at_rate(store, false, rate));
-        take_turns(Part::PacedMemory, self.options.rounds, contestants.collect())
+        sample_in_rounds(Part::PacedMemory, self.options.rounds, contestants.collect())
     }
 
     /// Puts of one thread at a fixed rate, into a store of its own.
@@ -296,7 +299,7 @@ impl Stage<'_> {
                 contestants.push(load);
             }
         }
-        take_turns(Part::Load, self.options.rounds, contestants)
+        sample_in_rounds(Part::Load, self.options.rounds, contestants)
     }
 
     fn ingest(&self, is_sorted: bool) -> Result<Sample, BenchError> {

@@ -1,0 +1,79 @@
+//! One measurement as it is asked for: work, threads, and how time is taken.
+
+use std::time::Duration;
+
+/// What the threads do.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Writes records never written before, from number `first` on.
+    Put {
+        /// The first record number; thread `t` starts `t * 2^40` later.
+        first: u64,
+    },
+    /// Writes records as `Put` does, `records` of them in one atomic batch per operation.
+    Batches {
+        /// See `Put`.
+        first: u64,
+        /// Records of a batch.
+        records: u64,
+    },
+    /// Reads records chosen uniformly from `0 .. record_count`, all of which exist.
+    Get {
+        /// How many records there are.
+        record_count: u64,
+    },
+    /// Looks for records that do not exist.
+    Miss,
+    /// Reads `records` of `record_count` records in key order, from a record chosen uniformly on;
+    /// all of them where `records` is `record_count`.
+    Scan {
+        /// How many records there are.
+        record_count: u64,
+        /// How many are read.
+        records: u64,
+    },
+    /// Reads like `Get` four times out of five, else overwrites a record chosen the same way.
+    Mixed {
+        /// How many records there are.
+        record_count: u64,
+        /// The version written.
+        version: u64,
+    },
+}
+
+/// How time is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Only the whole: for operations that take less time than reading the clock does.
+    Whole,
+    /// Every operation.
+    Each,
+    /// Every operation, and they begin at a fixed rate, even if those before are late. A run may
+    /// begin fewer if the store cannot keep up.
+    Paced {
+        /// Operations per second of all threads together.
+        per_second: u32,
+    },
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// What the threads do.
+    pub work: Work,
+    /// How many threads, at least 1.
+    pub threads: u32,
+    /// How long.
+    pub duration: Duration,
+    /// Ends earlier after about this many operations.
+    pub op_count_max: u64,
+    /// How time is taken.
+    pub timing: Timing,
+    /// Chooses the records.
+    pub seed: u64,
+}
+
+/// Nanoseconds of a duration, which is never centuries long here.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,204 @@
+//! The operations of one thread, each of which checks what it reads.
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::Instant;
+
+use crate::error::BenchError;
+use crate::measure::job::{Job, Work};
+use crate::measure::stopwatch::Stopwatch;
+use crate::measure::store::{Contender, Session};
+use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
+
+/// Operations between two readings of the clock when operations are not timed one by one.
+const BURST_OPS: u64 = 64;
+/// Each thread writes record numbers from its own range of this size.
+const LANE_NUMBERS: u64 = 1 << 40;
+/// Record numbers from here on are never written.
+const ABSENT_NUMBER_FIRST: u64 = 1 << 63;
+
+/// What one thread did.
+pub(super) struct Lane {
+    pub op_count: u64,
+    pub end: Instant,
+    pub stopwatch: Option<Stopwatch>,
+    pub written: Option<Range<u64>>,
+}
+
+/// The sequence of operations of one thread.
+pub(super) struct Operations {
+    contender: Contender,
+    /// Of the thread.
+    number: u32,
+    work: Work,
+    first: u64,
+    next: u64,
+    random: Random,
+    value: [u8; VALUE_BYTES],
+    batch: Vec<(u64, Vec<u8>)>,
+}
+
+impl Operations {
+    pub fn new(contender: Contender, job: &Job, number: u32) -> Self {
+        let first = match job.work {
+            Work::Put { first } | Work::Batches { first, .. } => {
+                first + u64::from(number) * LANE_NUMBERS
+            }
+            Work::Get { .. } | Work::Miss | Work::Scan { .. } | Work::Mixed { .. } => 0,
+        };
+        let random = Random::new(job.seed ^ (u64::from(number) << 32));
+        let (value, batch) = ([0; VALUE_BYTES], Vec::new());
+        Self { contender, number, work: job.work, first, next: first, random, value, batch }
+    }
+
+    pub fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
+        let deadline = Instant::now() + job.duration;
+        let op_count_max = (job.op_count_max / u64::from(job.threads)).max(1);
+        let mut stopwatch = Stopwatch::new(job, self.number);
+        let mut op_count = 0;
+        let mut end;
+        loop {
+            if let Some(stopwatch) = &mut stopwatch {
+                end = stopwatch.time(|| self.step(session))?;
+                op_count += 1;
+            } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
+                self.step(session)?;
+                end = Instant::now();
+                op_count += 1;
+            } else {
+                for _ in 0..BURST_OPS {
+                    self.step(session)?;
+                }
+                end = Instant::now();
+                op_count += BURST_OPS;
+            }
+            if end >= deadline || op_count >= op_count_max {
+                break;
+            }
+        }
+        let writes_new = matches!(self.work, Work::Put { .. } | Work::Batches { .. });
+        let written = writes_new.then_some(self.first..self.next);
+        Ok(Lane { op_count, end, stopwatch, written })
+    }
+
+    #[inline]
+    fn step<S: Session>(&mut self, session: &mut S) -> Result<(), BenchError> {
+        match self.work {
+            Work::Put { .. } => {
+                let key = key_of(self.next);
+                fill(key, 0, &mut self.value);
+                session.put(key, &self.value)?;
+                self.next += 1;
+                Ok(())
+            }
+            Work::Batches { records, .. } => {
+                let keys = (self.next..self.next + records).map(key_of);
+                load_keys(session, &mut self.batch, keys)?;
+                self.next += records;
+                Ok(())
+            }
+            Work::Get { record_count } => {
+                read_checked(session, self.contender, self.random.below(record_count))
+            }
+            Work::Miss => read_absent(session, self.contender, self.random.next_u64()),
+            Work::Scan { record_count, records } => {
+                let is_whole = records == record_count;
+                let from = if is_whole { 0 } else { key_of(self.random.below(record_count)) };
+                let seen = scan_checked(session, self.contender, from, records)?;
+                match is_whole && seen < records {
+                    true => Err(wrong(self.contender, from, "left records out of a scan")),
+                    false => Ok(()),
+                }
+            }
+            Work::Mixed { record_count, version } => {
+                let number = self.random.below(record_count);
+                if self.random.below(5) > 0 {
+                    return read_checked(session, self.contender, number);
+                }
+                let key = key_of(number);
+                fill(key, version, &mut self.value);
+                session.put(key, &self.value)
+            }
+        }
+    }
+}
+
+/// Writes the records of `keys` as one batch.
+pub(super) fn load_keys<S: Session>(
+    session: &mut S,
+    batch: &mut Vec<(u64, Vec<u8>)>,
+    keys: impl Iterator<Item = u64>,
+) -> Result<(), BenchError> {
+    batch.clear();
+    batch.extend(keys.map(|key| {
+        let mut value = [0; VALUE_BYTES];
+        fill(key, 0, &mut value);
+        (key, value.to_vec())
+    }));
+    session.load(batch)
+}
+
+/// Reads record `number`, which must exist, and checks every byte.
+#[inline]
+pub(super) fn read_checked<S: Session>(
+    session: &mut S,
+    contender: Contender,
+    number: u64,
+) -> Result<(), BenchError> {
+    let key = key_of(number);
+    match session.get(key, |value| is_right(key, value))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(wrong(contender, key, "returned other bytes than were written")),
+        None => Err(wrong(contender, key, "lost a record that it had acknowledged")),
+    }
+}
+
+/// Reads a record that does not exist.
+#[inline]
+fn read_absent<S: Session>(
+    session: &mut S,
+    contender: Contender,
+    random: u64,
+) -> Result<(), BenchError> {
+    let key = key_of(ABSENT_NUMBER_FIRST | random);
+    match session.get(key, |_| ())? {
+        Some(()) => Err(wrong(contender, key, "has a record that was never written")),
+        None => Ok(()),
+    }
+}
+
+/// Reads up to `records` records in key order from `from` on, and returns how many there were.
+/// Reads every byte, checks the order, and checks every byte of the last record.
+fn scan_checked<S: Session>(
+    session: &mut S,
+    contender: Contender,
+    from: u64,
+    records: u64,
+) -> Result<u64, BenchError> {
+    let mut next = Some(from);
+    let (mut is_ordered, mut is_last_right, mut sum) = (true, true, 0_u64);
+    let mut left = records;
+    let seen = session.scan(from, records, |key, value| {
+        is_ordered &= next.is_some_and(|next| next <= key);
+        next = key.checked_add(1);
+        let (words, _) = value.as_chunks::<8>();
+        sum = words.iter().fold(sum, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+        left -= 1;
+        if left == 0 {
+            is_last_right = is_right(key, value);
+        }
+    })?;
+    black_box(sum);
+    if !is_ordered {
+        return Err(wrong(contender, from, "scanned out of order"));
+    }
+    if !is_last_right {
+        return Err(wrong(contender, from, "scanned other bytes than were written"));
+    }
+    Ok(seen)
+}
+
+#[cold]
+fn wrong(contender: Contender, key: u64, what: &str) -> BenchError {
+    BenchError::WrongData(format!("{contender} {what} (key {key:#018x})"))
+}

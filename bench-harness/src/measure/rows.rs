@@ -1,0 +1,252 @@
+//! Rows: what is measured of whom, and the numbers that can be compared.
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::sample::{Repetition, median};
+use crate::measure::store::{Class, Contender};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Row {
+    /// O_DIRECT pwrite of 4 KiB + fdatasync into a file written before: the floor of a durable
+    /// commit.
+    WriteFdatasync,
+    /// The same as one pwritev2 with RWF_DSYNC.
+    WriteDsync,
+    /// O_DIRECT read of 4 KiB at random places, one at a time.
+    ReadDirect,
+    /// A record read and checked at a random place of a mapped, cached file: the floor of a get.
+    ReadMapped,
+    /// Durable puts of one thread.
+    DurablePut1,
+    /// Durable puts of 16 threads.
+    DurablePut16,
+    /// Puts of random keys by one thread that are not waited for.
+    UnsyncedPut,
+    /// Gets of existing keys, uniform, by one thread.
+    Get,
+    /// 80 % gets, 20 % overwrites, not waited for, one thread.
+    MixedUnsynced,
+    /// 80 % gets, 20 % durable overwrites, one thread.
+    MixedDurable,
+    /// Opening a store whose process was killed, up to the first record read.
+    Reopen,
+}
+
+impl Row {
+    /// All rows in the order they are shown.
+    pub const ALL: [Self; 11] = [
+        Self::WriteFdatasync,
+        Self::WriteDsync,
+        Self::DurablePut1,
+        Self::DurablePut16,
+        Self::UnsyncedPut,
+        Self::ReadDirect,
+        Self::ReadMapped,
+        Self::Get,
+        Self::MixedUnsynced,
+        Self::MixedDurable,
+        Self::Reopen,
+    ];
+
+    /// The name in tables, JSON and target files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WriteFdatasync => "write-fdatasync",
+            Self::WriteDsync => "write-dsync",
+            Self::ReadDirect => "read-direct",
+            Self::ReadMapped => "read-mapped",
+            Self::DurablePut1 => "durable-put1",
+            Self::DurablePut16 => "durable-put16",
+            Self::UnsyncedPut => "unsynced-put",
+            Self::Get => "get",
+            Self::MixedUnsynced => "mixed-unsynced",
+            Self::MixedDurable => "mixed-durable",
+            Self::Reopen => "reopen",
+        }
+    }
+
+    /// What it is, in one line.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::WriteFdatasync => "4 KiB O_DIRECT pwrite + fdatasync, pre-written file",
+            Self::WriteDsync => "4 KiB O_DIRECT pwritev2 with RWF_DSYNC, pre-written file",
+            Self::ReadDirect => "4 KiB O_DIRECT read, random, one at a time",
+            Self::ReadMapped => "record read and checked in a cached map, random",
+            Self::DurablePut1 => "durable put, 1 thread",
+            Self::DurablePut16 => "durable put, 16 threads",
+            Self::UnsyncedPut => "put of a random key, not waited for, 1 thread",
+            Self::Get => "get, uniform, 1 thread",
+            Self::MixedUnsynced => "80 % get, 20 % overwrite, not waited for, 1 thread",
+            Self::MixedDurable => "80 % get, 20 % durable overwrite, 1 thread",
+            Self::Reopen => "open after SIGKILL, to the first record read",
+        }
+    }
+
+    /// The row with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|row| row.name() == name)
+    }
+
+    /// Whether the row is the device's or the memory's own, without a store.
+    pub const fn is_floor(self) -> bool {
+        matches!(
+            self,
+            Self::WriteFdatasync | Self::WriteDsync | Self::ReadDirect | Self::ReadMapped
+        )
+    }
+
+    /// The floor drawn beside this row and printed as a ratio, if there is a natural one.
+    pub const fn floor(self) -> Option<Self> {
+        match self {
+            Self::DurablePut1 => Some(Self::WriteFdatasync),
+            Self::Get => Some(Self::ReadMapped),
+            _ => None,
+        }
+    }
+}
+
+/// One row of one contender.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RowResult {
+    /// What is measured.
+    pub row: Row,
+    /// Who.
+    pub contender: Contender,
+    /// The durability of its writes.
+    pub class: Class,
+    /// Threads at work.
+    pub threads: u32,
+    /// The repetitions in the order of the rounds.
+    pub repetitions: Vec<Repetition>,
+    /// The percentile curve over all repetitions: (fraction of operations, ns).
+    pub curve: Vec<(f64, f64)>,
+}
+
+/// A number of a repetition that can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Mean time of an operation, ns.
+    MeanNs,
+    /// Median, ns.
+    P50Ns,
+    /// 90th percentile, ns.
+    P90Ns,
+    /// 99th percentile, ns.
+    P99Ns,
+    /// 99.9th percentile, ns.
+    P999Ns,
+    /// Longest, ns.
+    MaxNs,
+    /// Operations per second.
+    OpsPerSecond,
+    /// CPU time per operation, ns.
+    CpuNsPerOp,
+    /// Flushes per commit by the store's own count.
+    FlushesPerCommit,
+    /// Log writes per commit by the store's own count.
+    WritesPerCommit,
+    /// Flushes of the whole device per operation.
+    DeviceFlushesPerOp,
+    /// Page faults that waited for the device.
+    MajorFaults,
+}
+
+impl Metric {
+    /// The metric of one repetition.
+    pub const fn of(self, repetition: &Repetition) -> Option<f64> {
+        match self {
+            Self::MeanNs => Some(repetition.mean_ns),
+            Self::P50Ns => repetition.p50_ns,
+            Self::P90Ns => repetition.p90_ns,
+            Self::P99Ns => repetition.p99_ns,
+            Self::P999Ns => repetition.p999_ns,
+            Self::MaxNs => repetition.max_ns,
+            Self::OpsPerSecond => Some(repetition.ops_per_second),
+            Self::CpuNsPerOp => Some(repetition.cpu_ns_per_op),
+            Self::FlushesPerCommit => repetition.flushes_per_commit,
+            Self::WritesPerCommit => repetition.writes_per_commit,
+            Self::DeviceFlushesPerOp => repetition.device_flushes_per_op,
+            Self::MajorFaults => Some(repetition.major_faults as f64),
+        }
+    }
+
+    /// The name in tables and target files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MeanNs => "mean_ns",
+            Self::P50Ns => "p50_ns",
+            Self::P90Ns => "p90_ns",
+            Self::P99Ns => "p99_ns",
+            Self::P999Ns => "p999_ns",
+            Self::MaxNs => "max_ns",
+            Self::OpsPerSecond => "ops_per_second",
+            Self::CpuNsPerOp => "cpu_ns_per_op",
+            Self::FlushesPerCommit => "flushes_per_commit",
+            Self::WritesPerCommit => "writes_per_commit",
+            Self::DeviceFlushesPerOp => "device_flushes_per_op",
+            Self::MajorFaults => "major_faults",
+        }
+    }
+}
+
+impl RowResult {
+    /// The metric of each round; `None` if any round has none.
+    pub fn rounds(&self, metric: Metric) -> Option<Vec<f64>> {
+        self.repetitions.iter().map(|repetition| metric.of(repetition)).collect()
+    }
+
+    /// The median of the metric over the rounds; `None` if any round has none.
+    pub fn median(&self, metric: Metric) -> Option<f64> {
+        median(&self.rounds(metric)?)
+    }
+}
+
+/// How much the floor changed between the first and the last look at it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Which floor.
+    pub row: Row,
+    /// Median at the start, ns.
+    pub start_ns: f64,
+    /// Median at the end, ns.
+    pub end_ns: f64,
+}
+
+impl Drift {
+    /// Relative change, 0.15 for 15 % in either direction.
+    pub fn relative(&self) -> f64 {
+        let (low, high) = (self.start_ns.min(self.end_ns), self.start_ns.max(self.end_ns));
+        high / low - 1.0
+    }
+}
+
+/// The row of a contender, if it was measured.
+pub fn find(rows: &[RowResult], row: Row, contender: Contender) -> Option<&RowResult> {
+    rows.iter().find(|result| result.row == row && result.contender == contender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_serde() {
+        for row in Row::ALL {
+            assert_eq!(serde_json::to_value(row).unwrap(), row.name());
+            assert_eq!(Row::from_name(row.name()), Some(row));
+        }
+        assert_eq!(serde_json::to_value(Metric::P999Ns).unwrap(), Metric::P999Ns.name());
+        assert_eq!(serde_json::to_value(Contender::Rocksdb).unwrap(), Contender::Rocksdb.name());
+    }
+
+    #[test]
+    fn drift_is_symmetric() {
+        let up = Drift { row: Row::WriteFdatasync, start_ns: 100.0, end_ns: 120.0 };
+        let down = Drift { row: Row::WriteFdatasync, start_ns: 120.0, end_ns: 100.0 };
+        assert!((up.relative() - 0.2).abs() < 1e-9);
+        assert_eq!(up.relative(), down.relative());
+    }
+}

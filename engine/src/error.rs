@@ -87,9 +87,9 @@ impl fmt::Display for Attempted {
 
 impl std::error::Error for Attempted {}
 
-/// Marks the failure of a flush, or of any other step that may have reached the device: whatever
-/// its error number is, what the step covered may be lost or may be there, and the next flush may
-/// succeed all the same. No thread repeats it.
+/// Marks the failure of a flush, or of any other step that may have reached the device. With every
+/// error number, what the step covered may be lost or may be there, and the next flush may still
+/// succeed. No thread repeats it.
 pub(crate) fn attempted(cause: io::Error) -> io::Error {
     io::Error::other(Attempted(cause))
 }

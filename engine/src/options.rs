@@ -183,8 +183,8 @@ impl Options {
         }
     }
 
-    /// Whether chunks of this size, those of the database or of one that is to be created, go with
-    /// the address space.
+    /// Checks that chunks of this size, those of the database or of one to create, go with the
+    /// address space.
     pub(crate) fn check_chunks(&self, chunk_bytes: u64) -> Result<()> {
         let address_space_bytes = self.address_space_bytes;
         if chunk_bytes > address_space_bytes {

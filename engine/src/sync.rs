@@ -1,7 +1,7 @@
 //! Locks that know their order, condition variables, and what background threads sleep on.
 //!
 //! A thread that holds a lock takes only locks of a higher [`Rank`]. Builds with debug assertions
-//! check that at each lock: whatever order a test takes is one that cannot deadlock.
+//! check that at each lock: an order that a test takes cannot deadlock.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -51,7 +51,7 @@ impl<T> Ranked<T> {
         Self { rank, mutex: Mutex::new(value) }
     }
 
-    /// The value, by the one who has the mutex. Takes no lock.
+    /// The value, for the owner of the mutex. Takes no lock.
     pub fn get_mut(&mut self) -> &mut T {
         self.mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

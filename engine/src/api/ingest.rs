@@ -14,9 +14,9 @@ const PIECE_BYTES: usize = 32 << 10;
 
 impl<S: Storage> Db<S> {
     /// Writes all `records` and returns how many there were once all of them survive a loss of
-    /// power, whatever the database's [`crate::Durability`] is. The fastest way to load data:
-    /// records are encoded while groups before them are at the device. Any order is right;
-    /// ascending keys are quickest.
+    /// power, with every [`crate::Durability`]. The fastest way to load data: the caller encodes
+    /// records while groups before them are at the device. Any order is right; ascending keys are
+    /// quickest.
     ///
     /// The load takes the memory of the group buffers, and 16 MiB or one record for records that
     /// are larger than these. Records become visible in order, piece by piece, as those of other

@@ -130,7 +130,7 @@ impl End<'_> {
         let mut locators = Vec::with_capacity(count);
         if let Some((key, locator)) = self.passed {
             // Records need not have the keys under which an image of other bytes names them: the
-            // walk goes on all the same, and only forward.
+            // walk still goes on, and only forward.
             let goes_on = |before: &[u8]| match direction {
                 Direction::Forward => before < key,
                 Direction::Backward => before > key,

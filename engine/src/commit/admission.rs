@@ -52,7 +52,7 @@ impl<S: Storage> Committer<S> {
         let mut staging = lock(&self.staging);
         loop {
             self.health.check()?;
-            // Asked each time the lock was let go, and before a group is opened: none stays empty.
+            // Asked after each release of the lock, and before a group is opened: none stays empty.
             if !self.may_stage(&mut staging, frames, premise, patience, wakes)? {
                 return Ok(Err(NotYet::OutOfTurn));
             }

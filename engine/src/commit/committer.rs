@@ -93,7 +93,7 @@ impl<S: Storage> Committer<S> {
     /// Goes on where recovery ended.
     pub fn new(storage: S, options: Options, records: Records<S>, state: LogState<S>) -> Self {
         let LogState { log, segments, identity, end, next_lsn, tail, buffers, .. } = state;
-        assert!(next_lsn > end.lsn, "LSNs that were given out are not given out again");
+        assert!(next_lsn > end.lsn, "no two records get the same LSN");
         assert_eq!(state.buffer_bytes % identity.block_bytes, 0, "the device takes whole blocks");
         let counters = Counters::default();
         counters.recovered_log_bytes.store(state.recovered_bytes, Ordering::Relaxed);

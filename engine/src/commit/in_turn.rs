@@ -95,7 +95,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Whether a record of a key of `slot` may be staged and not applied. Memory-first databases
-    /// apply what they stage before they let go of the lock.
+    /// apply what they stage before they release the lock.
     fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
         let applied_lsn = self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn);
         !self.options.durability.memory_first() && staging.turns.last_staged(slot) > applied_lsn
@@ -133,7 +133,7 @@ impl<S: Storage> Committer<S> {
             staging.turns.begin_notes(lsn);
             staging.turns.enter(slots, patched)
         };
-        // Declared before the guard: on each way out the lock is let go before the turn ends.
+        // Declared before the guard: each way out releases the lock before the turn ends.
         let turn = Turn { committer: self, place, is_over: false };
         let place = &turn.place;
         let mut staging = lock(&self.staging);

@@ -6,12 +6,12 @@
 //! several in flight.
 //!
 //! Invariants:
-//! - groups are submitted, applied and settled in the order of their LSNs, whatever order the
-//!   device chooses;
+//! - the leader submits, applies and settles groups in the order of their LSNs, even if the device
+//!   answers in another;
 //! - the first failure poisons the database and fails every group behind it, even those the device
 //!   has written: no reader may see a record whose predecessors may be lost;
-//! - every group taken from the staging area is settled and its members get the outcome, even if
-//!   the leader panics;
+//! - the leader settles every group that it takes from the staging area, and its members get the
+//!   outcome, even if the leader panics;
 //! - wakers run when the leader holds no lock and another thread can lead: a waker that writes, or
 //!   polls its task at once, becomes leader itself if need be. The groups in flight belong to the
 //!   log, not to a thread.
@@ -303,8 +303,8 @@ impl<S: Storage> Committer<S> {
         self.counters.note_log(leading.log.counters(), leading.log.strategy());
         let settled_ns = self.now_ns();
         let Some(group) = leading.flight.front() else { return };
-        // Behind a failure everything fails, whatever the device says: its predecessors may be
-        // lost.
+        // Behind a failure every group fails, even if the device has written it: its predecessors
+        // may be lost.
         let result = match group.failure.clone().or_else(|| self.health.poison()) {
             Some(error) => Err(error),
             None => Ok(()),

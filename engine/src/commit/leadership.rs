@@ -21,6 +21,6 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        assert!(std::thread::panicking(), "the lead is given up by leading only");
+        assert!(std::thread::panicking(), "a lead ends only when its owner has led");
     }
 }

@@ -45,5 +45,5 @@ pub(crate) enum NotYet {
     NoRoom,
 }
 
-/// What came of an attempt to stage.
+/// The outcome of an attempt to stage.
 pub(crate) type Attempt = Result<Staged, NotYet>;

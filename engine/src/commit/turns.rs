@@ -81,9 +81,9 @@ impl Turns {
         self.last_staged.as_ref().map_or(u64::MAX, |last| last[usize::from(slot)])
     }
 
-    /// Puts someone at the end of the queues of `slots`.
+    /// Puts a writer at the end of the queues of `slots`.
     pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> LinePlace {
-        assert!(!slots.is_empty(), "who writes nothing needs no turn");
+        assert!(!slots.is_empty(), "a writer of nothing needs no turn");
         assert!(patched.is_subset(&slots));
         let number = self.next_number;
         self.next_number += 1;
@@ -107,8 +107,8 @@ impl Turns {
         }
     }
 
-    /// Whether someone came before the owner of `place`, or before someone without, for a key of
-    /// `slot`.
+    /// True if a writer came before the owner of `place`, or before a writer without a place, for a
+    /// key of `slot`.
     pub fn is_taken(&self, slot: Slot, place: Option<&LinePlace>) -> bool {
         let number = place.map_or(u64::MAX, |place| place.number);
         let first = self.queues.get(&slot).and_then(|queue| queue.front());

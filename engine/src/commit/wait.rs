@@ -124,8 +124,8 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Stages `frames` as one batch, whatever becomes of it, and notes whose outcome is to be
-    /// looked at after the next `sync`.
+    /// Stages `frames` as one batch without waiting for its outcome, and notes the cell of its
+    /// group, which the caller looks at after the next `sync`.
     pub fn write_ahead(
         &self,
         frames: &mut [Frame<'_>],

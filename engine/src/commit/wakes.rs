@@ -3,9 +3,9 @@
 //!
 //! A waker may poll its task at once, call any verb of the database, drop its last handle, or
 //! panic. Cloning and dropping one is user code too. So:
-//! - a waker is cloned before the first lock is taken ([`OwnWaker`]);
-//! - a thread that finds under a lock that a task is to be woken moves the waker to a [`Wakes`],
-//!   and runs it when all locks are released and the lead is handed over;
+//! - a thread clones a waker before it takes the first lock ([`OwnWaker`]);
+//! - a thread that finds under a lock that it must wake a task moves the waker to a [`Wakes`], and
+//!   runs it when it has released all locks and handed over the lead;
 //! - a thread that cannot release what it holds (a checkpoint its lock, the owner of a turn its
 //!   place), or may be offered the lead at any time (its own group is not settled), hands them to
 //!   the log thread, which holds nothing ([`Place::LogThread`]).
@@ -114,7 +114,7 @@ impl Wakes {
             self.due.append(&mut later.ok().flatten().unwrap_or_default());
         }
         assert!(self.due.is_empty(), "each waker has run");
-        // Where there is no such memory any more, nothing is to be forgotten.
+        // A thread whose memory is gone already has nothing to forget.
         let _ = LATER.try_with(Cell::take);
     }
 

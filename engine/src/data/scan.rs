@@ -1,8 +1,8 @@
-//! Finding records in the data file without the index: wherever a header fits its place.
+//! Finding records in the data file without the index: at each place that a header fits.
 //!
 //! A record starts at a multiple of 16 bytes, and its header's checksum covers the database and the
-//! record's own address. So a header that fits proves where the record ends, whatever its payload
-//! looks like, and the scan goes on behind it. Where none fits, it goes on 16 bytes further. Bytes
+//! record's own address. So a header that fits proves where the record ends, even if the payload is
+//! damaged, and the scan goes on behind it. Where none fits, it goes on 16 bytes further. Bytes
 //! between records are zeros; the scan reports others as strange: a record whose header is damaged,
 //! or the remains of one that was cut.
 

@@ -81,7 +81,7 @@ impl<F: StorageFile> DataSpace<F> {
         let message = match self.reserved_bytes {
             reserved if reserved < asked => format!(
                 "the data file would grow to {target} bytes, but only {reserved} bytes of address \
-                 space were to be had when it was opened; raise the limit of the process \
+                 space were free when it was opened; raise the limit of the process \
                  (ulimit -v) and open it again"
             ),
             _ => format!(

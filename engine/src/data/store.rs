@@ -43,7 +43,7 @@ pub(crate) struct RecordStore<M> {
     map: M,
     seed: Seed,
     policy: VerifyPolicy,
-    /// Records from this address on are believed, whatever `verified` says of them.
+    /// Readers trust records from this address on without asking `verified`.
     trusted_from: u64,
     /// Which of the records that were there at open were checked.
     verified: Verified,

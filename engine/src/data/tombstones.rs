@@ -21,7 +21,7 @@ const FORGET_COUNT_MIN: usize = 16;
 #[derive(Default)]
 pub(crate) struct Tombstones {
     indexed: BTreeMap<Locator, u64>,
-    /// How many were given up although their keys still point to them.
+    /// How many this has stopped to follow although their keys still point to them.
     stuck_count: usize,
     /// How many were noted since some were last forgotten.
     noted_count: usize,

@@ -40,7 +40,7 @@ impl<F> Pool<F> {
         Self { ready, sealed, odd, free, next_number, regular_bytes }
     }
 
-    /// A number for a segment. It is not given again, whatever becomes of the segment: an attempt
+    /// A number for a segment. No other segment gets it, even if this one is never made: an attempt
     /// that failed may have left a file under it.
     //= WAL-1
     pub fn give_number(&mut self) -> u64 {

@@ -2,8 +2,8 @@
 //!
 //! Room is there before a group is staged. Everything staged and not submitted fits, in order, into
 //! the active segment and the ready ones, because one of these holds ([`Room::holds`]):
-//! - all of it fits into the active segment, or into one ready segment: wherever the log moves on,
-//!   the rest fits;
+//! - all of it fits into the active segment, or into one ready segment: the rest fits at every
+//!   place where the log may move to the next one;
 //! - there are two ready segments for each large group, and one more. Small groups between two
 //!   large ones fit into one segment, as all small ones together do; so does each large group. This
 //!   also bounds the ready ones: large groups gather only while the first condition holds for them,

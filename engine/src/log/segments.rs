@@ -312,8 +312,7 @@ mod tests {
         });
     }
 
-    /// Whatever is staged when there is said to be room, the log finds a segment for each group in
-    /// turn.
+    /// If the count of room admits a group, the log finds a segment for it and for each before it.
     #[test]
     fn what_finds_room_can_be_placed() {
         const BLOCK: u64 = 4096;

@@ -51,8 +51,8 @@ pub(crate) fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinishe
     Ok(Unfinished { file, bytes, written: 0, zeros })
 }
 
-/// Ends with `error`, the first cause, whatever becomes of the file: the next attempt begins by
-/// removing it.
+/// Ends with `error`, the first cause, even if the file cannot be removed: the next attempt begins
+/// by removing it.
 pub(crate) fn give_up<S: Storage, T>(storage: &S, error: io::Error) -> io::Result<T> {
     let _ = remove_unfinished(storage);
     Err(error)

@@ -61,7 +61,7 @@ pub(crate) struct Rescue<'a, S: Storage> {
     data_tail: u64,
     /// Everything up to it was durable, but for what is in `cut`.
     durable_lsn: u64,
-    /// LSNs that an earlier recovery cut, or that were never given out.
+    /// LSNs that an earlier recovery cut, or that no record ever got.
     cut: Vec<Range<u64>>,
     /// LSNs of frames whose headers are as written.
     proven: BTreeSet<u64>,
@@ -145,7 +145,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
         // No program makes longer segments, however long a sparse file is.
         let end = window.file_bytes().min(*SEGMENT_BYTES.end());
         while offset < end {
-            // The last block of a file that was cut short may hold a whole group all the same.
+            // The last block of a file that was cut short may still hold a whole group.
             let len = block_bytes.min(window.file_bytes() - offset) as usize;
             let block = window.bytes(offset, len)?.unwrap_or_default();
             match GroupHeader::load(block, &self.database, number, offset) {

@@ -1,9 +1,9 @@
-//! What a repair gives up, and what it kept.
+//! What a repair leaves behind, and what it keeps.
 
 use crate::error::Error;
 use crate::limits::DAMAGE_COUNT_MAX;
 
-/// What to give up.
+/// What to leave behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairMode {
     /// Everything behind the place where the log can no longer be read in order: what is kept is
@@ -24,8 +24,8 @@ pub struct RepairReport {
     pub kept_from_log_count: u64,
     /// Keys whose newest version is a deletion.
     pub deleted_count: u64,
-    /// Versions whose LSN is known and that are damaged wherever they stand. One that was replaced
-    /// later is no loss.
+    /// Versions whose LSN is known and of which every copy is damaged. One that was replaced later
+    /// is no loss.
     pub lost_count: u64,
     /// Versions that are whole and were left out, because nothing proves that they were durable or
     /// because they lie behind the end of the log.

@@ -5,7 +5,7 @@ use uarr_layout::geometry::{
     WIDE_VALUE_BYTES, record_bytes,
 };
 use uarr_layout::limits::{
-    BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, GROUP_BYTES_MAX, SEGMENT_BYTES,
+    BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, GROUP_BYTES_MAX, LSN_MAX, NUMBER_MAX, SEGMENT_BYTES,
 };
 
 use crate::error::{Error, Result};
@@ -26,6 +26,9 @@ pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 pub(crate) const PREFAULT_STEP_BYTES: u64 = 256 << 10;
 /// After a crash LSNs go on at the next multiple of this: more than can ever be in flight.
 pub(crate) const LSN_SKIP: u64 = 1 << 32;
+/// A database is opened only if so many LSNs and numbers of segments are left: more than one open
+/// can give out.
+pub(crate) const NUMBERS_LEFT_MIN: u64 = 1 << 48;
 /// Holes of a file are looked for at multiples of this.
 pub(crate) const HOLE_BYTES: u64 = 1 << 20;
 /// Reports list at most this many damages; the first ones are enough to act on.
@@ -54,6 +57,10 @@ const _: () = assert!(KEY_BYTES_MAX == u16::MAX as usize);
 // them would take 192 GiB, but groups are bounded by their buffers.
 const _: () =
     assert!(LSN_SKIP * (FRAME_HEADER_BYTES as u64) > BUFFER_COUNT as u64 * GROUP_BYTES_MAX);
+// The LSNs that are left hold a skip, and few of all are never given out.
+const _: () = assert!(NUMBERS_LEFT_MIN > LSN_SKIP);
+const _: () = assert!(NUMBERS_LEFT_MIN < LSN_MAX / 1024);
+const _: () = assert!(NUMBERS_LEFT_MIN < NUMBER_MAX / 1024);
 // What is promised for a record covers its worst case: a wide value behind the shortest key.
 const _: () = assert!(
     record_bytes(1, WIDE_VALUE_BYTES) - 1 - WIDE_VALUE_BYTES + 63 + CHUNK_HEADER_BYTES as usize

@@ -26,9 +26,11 @@ use uarr::{
     BackendChoice, Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, RecoveryMode, uarr,
 };
 use uarr_disk_sim::{Memory, MemoryOptions};
+use uarr_layout::limits::{LSN_MAX, NUMBER_MAX};
+use uarr_layout::superblock::SLOT_STRIDE_BYTES;
 use uarr_tests::fields::{self, Place};
 use uarr_tests::files::{Files, disk_of, files_of};
-use uarr_tests::{from_environment, scratch};
+use uarr_tests::{from_environment, on_disk, scratch};
 use uarr_uring::Storage;
 
 const BLOCK: usize = 512;
@@ -395,6 +397,41 @@ fn unknown_kinds_and_flags_of_frames_are_refused_by_name() {
             let text = error.to_string();
             assert!(text.contains(said) && text.contains(&lsn.to_string()), "{text}");
             assert_eq!(files_of(&disk), files, "nothing is written");
+        }
+    }
+}
+
+/// A database whose superblock said that the highest LSN was the next one was opened, and wrote
+/// groups that no reader took, as their LSNs were impossible. The same went for a segment under the
+/// highest number: the next one, in which acknowledged writes stood, was a file of others.
+//= test WAL-1, WAL-10
+#[test]
+fn a_database_with_no_numbers_left_is_refused_before_it_acknowledges_anything() {
+    let options = || MemoryOptions { block_bytes: BLOCK as u32, ..Default::default() };
+    for closed in [true, false] {
+        let disk = Memory::with_options(options());
+        let db = builder("memory", KeyKind::U64).open_on(disk.clone()).unwrap();
+        put(&db, 1, b"value").unwrap();
+        if closed {
+            db.close().unwrap();
+        }
+        let files = files_of(&disk.crash());
+        let mut lsns = files.clone();
+        for (slot, block) in on_disk::superblocks(&files).into_iter().enumerate() {
+            let mut block = block.unwrap();
+            block.next_lsn = (LSN_MAX - 1).into();
+            let start = slot * SLOT_STRIDE_BYTES as usize;
+            let bytes = block.to_slot();
+            lsns.get_mut("superblock").unwrap()[start..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        let mut segments = files.clone();
+        segments.insert(format!("wal/{:016x}.wal", NUMBER_MAX - 1), vec![0; 1 << 18]);
+        for (what, files) in [("LSN", lsns), ("segment", segments)] {
+            let disk = disk_of(&files, options());
+            let opened = builder("memory", KeyKind::U64).open_on(disk);
+            let error = opened.err().unwrap_or_else(|| panic!("{what}s, {closed}: it opens"));
+            assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+            assert!(error.to_string().contains(&format!("no {what} number is left")), "{error}");
         }
     }
 }

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use uarr_layout::Defect;
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::group::GroupHeader;
-use uarr_layout::limits::{LIFE_COUNT_MAX, LSN_MAX};
+use uarr_layout::limits::{LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
@@ -36,7 +36,7 @@ use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
 use crate::key::KeyKind;
-use crate::limits::LSN_SKIP;
+use crate::limits::{LSN_SKIP, NUMBERS_LEFT_MIN};
 use crate::log::position::{LogPosition, start_of};
 use crate::log::reader::{LogEnd, LogReader, Next, Reach};
 use crate::log::segment::full_bytes;
@@ -67,6 +67,7 @@ pub(crate) fn recover<S: Storage>(
     let present = list_segments(storage)?;
     let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
+    check_segment_numbers(&present, &checkpoint)?;
 
     //= SUP-6
     let says_closed = root.block.closed.get() == 1 && checkpoint == root.block.checkpoints[0];
@@ -86,7 +87,7 @@ pub(crate) fn recover<S: Storage>(
     if report.clean {
         let position = start_of(&checkpoint);
         let log = FoundLog { last_segment: position.segment, position, bytes: 0, present };
-        let next_lsn = root.block.next_lsn.get();
+        let next_lsn = with_lsns_left(root.block.next_lsn.get())?;
         let life = next_life(storage, root.latest_life(), 1)?;
         let replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
         return Ok(replay.into_recovered(log, next_lsn, life, report));
@@ -148,8 +149,27 @@ fn recover_unclean<S: Storage>(
 /// it may have left no trace.
 //= WAL-10
 fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
-    let after = (highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP);
-    if after > LSN_MAX { Err(used_up("LSN", highest)) } else { Ok(after) }
+    with_lsns_left((highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP))
+}
+
+/// `next_lsn`, if enough LSNs are left behind it.
+fn with_lsns_left(next_lsn: u64) -> Result<u64> {
+    if next_lsn > LSN_MAX - NUMBERS_LEFT_MIN {
+        return Err(used_up("LSN", next_lsn - 1));
+    }
+    Ok(next_lsn)
+}
+
+/// Enough numbers are left behind those of all segments. A segment under a higher one would be a
+/// file of others at the next open.
+//= WAL-1
+fn check_segment_numbers(present: &[u64], checkpoint: &Checkpoint) -> Result<()> {
+    let highest = present.last().copied().unwrap_or(0).max(checkpoint.segment.get());
+    if highest > NUMBER_MAX - NUMBERS_LEFT_MIN {
+        let what = "no segment number is left behind it";
+        return Err(Error::corrupt(segment_path(highest), 0, None, "log segment", what));
+    }
+    Ok(())
 }
 
 /// A life number that no open had, if `latest` is the latest known and up to `opens` followed it,

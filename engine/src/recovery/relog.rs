@@ -53,9 +53,7 @@ pub(crate) fn go_on_afresh<S: Storage>(
 ) -> Result<(LogPosition, Vec<u64>)> {
     let failed = |error| Error::io("cannot begin a log segment to go on in", error);
     let highest = log.present.last().copied().unwrap_or(0).max(log.end.segment);
-    let number = highest.checked_add(1).ok_or_else(|| {
-        Error::corrupt(segment_path(highest), 0, None, "log segment", "no number is left behind it")
-    })?;
+    let number = highest + 1;
     let block_bytes = u64::from(log.root.block_bytes.get());
     let copied =
         log.unproven.iter().map(|group| align_up_u64(group.group_bytes.get(), block_bytes));

@@ -19,6 +19,8 @@ pub(crate) struct Pool<F> {
     /// Sealed or free ones that are not of regular size: not worth keeping.
     odd: BTreeSet<u64>,
     free: Vec<u64>,
+    /// The segment that was taken last. All sealed ones come before it, all ready ones behind.
+    active: u64,
     next_number: u64,
     regular_bytes: u64,
 }
@@ -36,16 +38,22 @@ impl<F> Pool<F> {
         let next_number = present.iter().copied().max().unwrap_or(0).max(active) + 1;
         let others = present.iter().copied().filter(|number| *number != active);
         let (sealed, free) = others.partition::<Vec<_>, _>(|number| needed.contains(number));
+        assert!(regular_bytes > 0);
+        assert!(sealed.iter().all(|number| *number < active), "the log goes on behind them");
+        assert!(sealed.is_sorted());
         let (ready, odd) = (VecDeque::new(), BTreeSet::new());
-        Self { ready, sealed, odd, free, next_number, regular_bytes }
+        Self { ready, sealed, odd, free, active, next_number, regular_bytes }
     }
 
     /// A number for a segment. No other segment gets it, even if this one is never made: an attempt
     /// that failed may have left a file under it.
     //= WAL-1
     pub fn give_number(&mut self) -> u64 {
+        let number = self.next_number;
         self.next_number += 1;
-        self.next_number - 1
+        assert!(number > self.active);
+        assert!(self.ready.iter().all(|segment| segment.number < number));
+        number
     }
 
     /// How many segments are ready.
@@ -60,6 +68,10 @@ impl<F> Pool<F> {
 
     /// Takes up a segment that has just got its number.
     pub fn add_ready(&mut self, segment: Segment<F>) {
+        assert!(segment.bytes >= self.regular_bytes);
+        assert!(segment.number > self.active);
+        assert!(segment.number < self.next_number, "the number was given");
+        assert!(self.ready.back().is_none_or(|last| last.number < segment.number));
         self.ready.push_back(segment);
     }
 
@@ -71,16 +83,24 @@ impl<F> Pool<F> {
             let skipped = self.ready.pop_front()?;
             self.release(skipped.number, skipped.bytes);
         }
-        self.ready.pop_front()
+        let taken = self.ready.pop_front()?;
+        assert!(taken.number > self.active, "numbers are used in order");
+        assert!(taken.bytes >= bytes);
+        self.active = taken.number;
+        Some(taken)
     }
 
-    /// Remembers that segment `number`, which has `bytes`, is full.
+    /// Remembers that segment `number`, which has `bytes`, is full: the next one was taken.
     pub fn seal(&mut self, number: u64, bytes: u64) {
+        assert!(number < self.active, "the active segment is not sealed");
+        assert!(self.sealed.last().is_none_or(|last| *last < number), "they are sealed in order");
         self.sealed.push(number);
         self.note_size(number, bytes);
     }
 
     fn release(&mut self, number: u64, bytes: u64) {
+        assert!(number != self.active);
+        assert!(!self.free.contains(&number), "a segment is released once");
         self.free.push(number);
         self.note_size(number, bytes);
     }
@@ -94,11 +114,12 @@ impl<F> Pool<F> {
     /// Segments before `first_needed` are no longer needed.
     //= WAL-11
     pub fn release_before(&mut self, first_needed: u64) {
-        let (kept, released) = std::mem::take(&mut self.sealed)
+        let (kept, released): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sealed)
             .into_iter()
             .partition(|number| *number >= first_needed);
+        assert!(released.iter().all(|number| *number < self.active), "it is being written");
         self.sealed = kept;
-        self.free.extend::<Vec<u64>>(released);
+        self.free.extend(released);
     }
 
     /// Frees the ready segments that a database at rest does not keep.
@@ -108,6 +129,7 @@ impl<F> Pool<F> {
         {
             self.release(segment.number, segment.bytes);
         }
+        assert!(self.ready.len() <= SPARE_COUNT_AT_REST);
     }
 
     /// Whether any segment is free.
@@ -118,6 +140,8 @@ impl<F> Pool<F> {
     /// Takes a free segment, to be used again or removed.
     pub fn take_free(&mut self) -> Option<u64> {
         let number = self.free.pop()?;
+        assert!(number != self.active);
+        assert!(self.ready.iter().all(|segment| segment.number != number));
         self.odd.remove(&number);
         Some(number)
     }
@@ -126,6 +150,7 @@ impl<F> Pool<F> {
     pub fn take_all_free(&mut self) -> Vec<u64> {
         let free = std::mem::take(&mut self.free);
         for number in &free {
+            assert!(*number != self.active);
             self.odd.remove(number);
         }
         free
@@ -140,6 +165,7 @@ impl<F> Pool<F> {
         };
         if let Some(index) = self.free.iter().position(|number| self.odd.contains(number)) {
             let number = self.free.swap_remove(index);
+            assert!(number != self.active);
             self.odd.remove(&number);
             return Some(number);
         }

@@ -11,11 +11,16 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use uarr_layout::limits::GROUP_BYTES_MAX;
+
 /// Large groups, each in memory of its own, gather up to this many bytes.
 const LARGE_STAGED_BYTES_MAX: u64 = 16 << 20;
 /// The next segment is made when this part of the active one is used: a database that is written to
 /// now and then needs none.
 const BEGUN_PART: u64 = 16;
+
+// A single group may be longer than all that gather: it is staged alone.
+const _: () = assert!(LARGE_STAGED_BYTES_MAX <= GROUP_BYTES_MAX);
 
 /// What is to find room in the log: a group, behind all that were staged before.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +51,7 @@ pub(crate) struct Room {
 impl Room {
     /// Of a log in which nothing is staged and no segment is ready; most have `regular_bytes`.
     pub fn new(regular_bytes: u64) -> Self {
+        assert!(regular_bytes >= BEGUN_PART);
         Self {
             regular_bytes,
             ready_count: AtomicUsize::new(0),
@@ -89,19 +95,23 @@ impl Room {
 
     /// Notes that a staged group of `bytes` was submitted, or will never be.
     pub fn note_unstaged(&self, bytes: u64) {
-        self.submitted_bytes.fetch_add(bytes, Ordering::Release);
+        let before = self.submitted_bytes.fetch_add(bytes, Ordering::Release);
+        assert!(before + bytes <= self.staged_bytes.load(Ordering::Relaxed), "it was staged");
     }
 
     /// Notes that a large group takes `bytes` of memory. The caller holds the staging area.
     pub fn note_large(&self, bytes: u64) {
+        assert!(bytes > 0);
         self.large_count.fetch_add(1, Ordering::Relaxed);
         self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Notes that a large group is settled. The caller holds the staging area.
     pub fn note_large_settled(&self, bytes: u64) {
-        self.large_count.fetch_sub(1, Ordering::Relaxed);
-        self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let count = self.large_count.fetch_sub(1, Ordering::Relaxed);
+        assert!(count > 0, "only a group that was noted is settled");
+        let all_bytes = self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(all_bytes >= bytes);
     }
 
     /// Whether any large group is staged or in flight.
@@ -123,7 +133,9 @@ impl Room {
         // Read in this order the difference is never too small: what is submitted was staged
         // before.
         let submitted = self.submitted_bytes.load(Ordering::Acquire);
-        self.staged_bytes.load(Ordering::Relaxed) - submitted
+        let staged = self.staged_bytes.load(Ordering::Relaxed);
+        assert!(staged >= submitted, "only what was staged is submitted");
+        staged - submitted
     }
 
     /// Whether nothing is staged and no large group is in flight.
@@ -133,6 +145,7 @@ impl Room {
 
     /// Whether `demand` is sure to find room by what is known without a lock. `false`: perhaps not.
     pub fn surely_holds(&self, demand: Demand) -> bool {
+        assert!(demand.bytes > 0);
         let needed = self.unsubmitted_bytes() + demand.bytes;
         let is_small = !demand.is_large && !self.has_large();
         self.active_bytes() >= needed || (is_small && self.ready_count() > 0)

@@ -64,6 +64,7 @@ impl<F: StorageFile> Segments<F> {
     /// segment.
     pub fn note_submitted(&self, bytes: u64, active_bytes: u64) {
         let _pool = self.pool();
+        assert!(active_bytes + bytes <= self.room.active_bytes(), "it was written where room was");
         self.room.note_active_bytes(active_bytes);
         self.room.note_unstaged(bytes);
     }
@@ -84,6 +85,7 @@ impl<F: StorageFile> Segments<F> {
     pub fn take(&self, bytes: u64) -> Option<Segment<F>> {
         let mut pool = self.pool();
         let taken = pool.take(bytes)?;
+        assert!(taken.bytes >= bytes);
         self.room.note_active_bytes(taken.bytes);
         self.room.note_ready_count(pool.ready_count());
         Some(taken)
@@ -113,6 +115,7 @@ impl<F: StorageFile> Segments<F> {
         if bytes <= self.regular_bytes() && self.recycle(storage)? {
             return Ok(());
         }
+        assert!(unfinished.is_none(), "one segment is made at a time");
         *unfinished = Some(begin(storage, bytes.max(self.regular_bytes()))?);
         while self.advance(storage, &mut unfinished, HURRIED_STEP_BYTES)? > 0 {}
         Ok(())
@@ -150,6 +153,7 @@ impl<F: StorageFile> Segments<F> {
         };
         match advance(storage, segment, give_number, step_bytes) {
             Ok(0) => {
+                assert!(number > 0, "a whole segment got its number");
                 if let Some(bytes) = unfinished.take().map(|segment| segment.bytes) {
                     self.add_ready(storage, number, bytes)?;
                 }
@@ -187,6 +191,7 @@ impl<F: StorageFile> Segments<F> {
                 let Some(free) = pool.take_free() else { return Ok(false) };
                 (free, pool.give_number())
             };
+            assert!(free < number, "numbers are never used twice");
             let file = storage.open(&segment_path(free), OpenMode::Direct)?;
             let bytes = file.len()?;
             // Copies may have holes, or share their space.
@@ -290,7 +295,8 @@ mod tests {
         const BYTES: u64 = 2 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
-        let segments = Segments::new(&[], 1..=1, 1, BYTES);
+        create(&storage, 1, BYTES).unwrap();
+        let segments = Segments::new(&[1], 1..=1, 1, BYTES);
         segments.room.note_active_bytes(BYTES);
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -299,13 +305,15 @@ mod tests {
                     assert!(segments.have_room(Demand { bytes: BYTES, is_large: false }));
                 }
             });
+            let mut active = 1;
             for _ in 0..3000 {
                 segments.prepare(&storage, 0).unwrap();
                 // The active one is full but for a little, and the next takes its place.
                 segments.room.note_active_bytes(BYTES / 2);
-                let number = segments.take(BYTES).unwrap().number;
-                segments.seal(number, BYTES);
-                segments.release_before(number + 1);
+                let next = segments.take(BYTES).unwrap().number;
+                segments.seal(active, BYTES);
+                segments.release_before(next);
+                active = next;
             }
             is_over.store(true, Ordering::Relaxed);
             looker.join().unwrap();
@@ -364,8 +372,8 @@ mod tests {
                 let body = bytes - BLOCK;
                 let (mut number, mut size, mut offset) = active;
                 if offset + if offset == 0 { bytes } else { body } > size {
-                    segments.seal(number, size);
                     let next = segments.take(bytes).expect("there was room for it");
+                    segments.seal(number, size);
                     (number, size, offset) = (next.number, next.bytes, 0);
                     segments.release_before(number);
                 }
@@ -388,16 +396,17 @@ mod tests {
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
         let segments = Segments::new(&[], 1..=1, 1, BYTES);
-        for bytes in [0, 0, 4 * BYTES, 0] {
+        for bytes in [0, 0, 4 * BYTES, 0, 0] {
             segments.prepare(&storage, bytes).unwrap();
         }
         segments.take(4 * BYTES).unwrap();
+        segments.take(0).unwrap();
         segments.seal(4, 4 * BYTES);
         segments.release_before(5);
         // The one of odd size is not worth keeping at any time.
         assert!(segments.trim(&storage, false).unwrap());
         assert!(!segments.trim(&storage, false).unwrap());
-        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 3);
+        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 4);
         segments.prepare(&storage, 0).unwrap();
         segments.room.note_staged(BYTES);
         segments.release_ready();
@@ -405,7 +414,7 @@ mod tests {
         segments.room.note_unstaged(BYTES);
         segments.release_ready();
         while segments.trim(&storage, true).unwrap() {}
-        assert_eq!((segments.room.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 1));
+        assert_eq!((segments.room.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 2));
     }
 
     #[test]
@@ -413,8 +422,9 @@ mod tests {
         const BYTES: u64 = 2 * STEP_BYTES;
         let storage = uarr_disk_sim::Memory::new();
         storage.create_dir(WAL_DIR).unwrap();
-        let segments = Segments::new(&[], 1..=1, 1, BYTES);
-        // One that is new, and the same one used again.
+        create(&storage, 1, BYTES).unwrap();
+        let segments = Segments::new(&[1], 1..=1, 1, BYTES);
+        // One that is new, and one used again.
         for number in [2, 3] {
             segments.prepare(&storage, 0).unwrap();
             let segment = segments.take(0).unwrap();
@@ -422,9 +432,9 @@ mod tests {
             storage.fail_next(uarr_disk_sim::FaultKind::Write, 1);
             let error = segment.file.write_at(&AlignedBuffer::new(4096), 0).unwrap_err();
             assert!(error.to_string().contains(&segment_path(number)), "{error}");
-            segments.seal(number, BYTES);
-            segments.release_before(number + 1);
+            segments.seal(number - 1, BYTES);
+            segments.release_before(number);
         }
-        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 1);
+        assert_eq!(storage.list(WAL_DIR).unwrap().len(), 2);
     }
 }

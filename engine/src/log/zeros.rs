@@ -6,6 +6,7 @@
 
 use std::io;
 
+use uarr_layout::limits::{BLOCK_BYTES, SEGMENT_BYTES};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::attempted;
@@ -18,6 +19,10 @@ pub(crate) const STEP_BYTES: u64 = 64 << 10;
 /// Of this size where commits would have to wait for the last of them: devices write so much at once
 /// twice as fast.
 pub(crate) const HURRIED_STEP_BYTES: u64 = 1 << 20;
+
+// Large steps end where small ones do, and the regular segments too.
+const _: () = assert!(HURRIED_STEP_BYTES.is_multiple_of(STEP_BYTES));
+const _: () = assert!(SEGMENT_BYTES.start().is_multiple_of(STEP_BYTES));
 
 /// A segment file that is being written with zeros. It gets its number when it is whole.
 pub(crate) struct Unfinished<F> {
@@ -37,11 +42,15 @@ pub(crate) fn falls_behind(left: u64, in_time: u64) -> bool {
 pub(crate) fn create<S: Storage>(storage: &S, number: u64, bytes: u64) -> io::Result<()> {
     let mut segment = begin(storage, bytes)?;
     while advance(storage, &mut segment, || number, HURRIED_STEP_BYTES)? > 0 {}
+    assert_eq!(segment.written, segment.bytes);
     Ok(())
 }
 
 /// A segment with real space and no number.
 pub(crate) fn begin<S: Storage>(storage: &S, bytes: u64) -> io::Result<Unfinished<S::File>> {
+    assert!(bytes > 0);
+    assert!(bytes.is_multiple_of(u64::from(*BLOCK_BYTES.start())));
+    assert!(bytes <= *SEGMENT_BYTES.end(), "readers do not look behind that");
     remove_unfinished(storage)?;
     let file = storage.open(SEGMENT_UNFINISHED, OpenMode::CreateDirect)?;
     if let Err(error) = file.allocate(0, bytes) {
@@ -67,9 +76,12 @@ pub(crate) fn advance<S: Storage>(
     give_number: impl FnOnce() -> u64,
     step_bytes: u64,
 ) -> io::Result<u64> {
+    assert!(segment.written < segment.bytes, "a whole segment has its number already");
     let step = (segment.bytes - segment.written).min(segment.zeros.len() as u64).min(step_bytes);
     segment.file.write_at(&segment.zeros[..step as usize], segment.written)?;
     segment.written += step;
+    assert!(step > 0);
+    assert!(segment.written <= segment.bytes);
     if segment.written == segment.bytes {
         segment.file.make_durable().map_err(attempted)?;
         storage.rename(SEGMENT_UNFINISHED, &segment_path(give_number()))?;

@@ -68,8 +68,7 @@ impl<S: Storage> Committer<S> {
         assert_eq!(group.builder.last_lsn(), lsn, "a batch lies whole in one group");
         self.segments.room.note_staged(group.builder.log_bytes() - log_bytes);
         if !memory_first {
-            let results = frames.iter().filter_map(|frame| frame.result);
-            results.for_each(|result| group.builder.keep_result(result));
+            frames.iter().for_each(|frame| group.builder.keep_result(frame));
         }
         group.commit_count += 1;
         let is_first = group.commit_count == 1;

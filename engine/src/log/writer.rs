@@ -44,7 +44,9 @@ impl<S: Storage> Log<S> {
         identity: LogIdentity,
     ) -> Self {
         assert_eq!(active.number, position.segment);
+        assert!(identity.block_bytes.is_power_of_two());
         assert!(position.offset.is_multiple_of(identity.block_bytes as u64));
+        assert!(position.offset <= active.bytes);
         let LogIdentity { database, life, block_bytes } = identity;
         Self { writer, active, position, begun: None, database, life, block_bytes }
     }
@@ -59,7 +61,9 @@ impl<S: Storage> Log<S> {
     }
 
     pub fn set_strategy(&mut self, strategy: CommitStrategy) -> io::Result<()> {
-        self.writer.set_strategy(strategy)
+        self.writer.set_strategy(strategy)?;
+        assert_eq!(self.writer.strategy(), strategy);
+        Ok(())
     }
 
     pub fn counters(&self) -> LogCounters {
@@ -76,6 +80,8 @@ impl<S: Storage> Log<S> {
     ) -> Result<Submitted, (io::Error, Arc<AlignedBuffer>)> {
         assert!(group.record_count > 0);
         assert!(group.first_lsn > self.position.lsn);
+        assert!(group.first_lsn > context.durable_lsn, "what is durable is not written again");
+        assert_eq!(group.start, self.block_bytes);
         let body_bytes = align_up(group.end - group.start, self.block_bytes);
         if let Err(error) = self.make_current(body_bytes as u64, &context) {
             context.segments.room.note_unstaged(body_bytes as u64);
@@ -88,6 +94,9 @@ impl<S: Storage> Log<S> {
 
         let start = group.start - header_bytes;
         let len = header_bytes + body_bytes;
+        assert!(len.is_multiple_of(self.block_bytes));
+        assert!(write_offset.is_multiple_of(self.block_bytes as u64));
+        assert!(write_offset + len as u64 <= self.active.bytes, "segments never grow");
         let write = GroupWrite {
             file: self.active.file.clone(),
             offset: write_offset,
@@ -104,10 +113,10 @@ impl<S: Storage> Log<S> {
         };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
-        let active_room = self.active.bytes - self.position.offset;
-        context.segments.note_submitted(body_bytes as u64, active_room);
-        let GroupBuilder { buffer, end, results, .. } = group;
-        Ok(Submitted { ticket, buffer, end, position: self.position, results })
+        let active_bytes = self.active.bytes - self.position.offset;
+        context.segments.note_submitted(body_bytes as u64, active_bytes);
+        let GroupBuilder { buffer, end, first_lsn, results, .. } = group;
+        Ok(Submitted { ticket, buffer, end, first_lsn, position: self.position, results })
     }
 
     /// Waits for any of the submitted groups.
@@ -137,6 +146,8 @@ impl<S: Storage> Log<S> {
                 })?
             }
         };
+        assert!(next.number > self.active.number, "numbers of segments rise");
+        assert!(next.bytes >= needed);
         context.segments.seal(self.active.number, self.active.bytes);
         self.position = LogPosition { segment: next.number, offset: 0, lsn: self.position.lsn };
         self.active = next;
@@ -175,20 +186,25 @@ impl<S: Storage> Log<S> {
         header.frames_crc = group.frames_crc.into();
         header.group_bytes = ((group.end - group.start) as u64).into();
 
-        let start = group.start;
+        let (start, number) = (group.start, self.active.number);
         let buffer = Arc::get_mut(&mut group.buffer).expect("a group being built is not shared");
         header.store(&mut buffer[start..]);
+        // 34 ns a group. What replay would refuse is not acknowledged.
+        let read = GroupHeader::load(&buffer[start..], &self.database, number, group_offset);
+        assert!(read.is_ok(), "{read:?}");
         let padding_end = start + align_up(group.end - start, self.block_bytes);
         buffer[group.end..padding_end].fill(0);
         if self.position.offset == 0 {
             buffer[..start].fill(0);
-            let mut segment = SegmentHeader::new(self.database, self.active.number);
+            let mut segment = SegmentHeader::new(self.database, number);
             segment.life = self.life.into();
             segment.first_lsn = group.first_lsn.into();
             segment.segment_bytes = self.active.bytes.into();
             segment.block_bytes = u32::try_from(self.block_bytes).expect("blocks are small").into();
             segment.wall_ns = wall_ns.into();
             segment.store(buffer);
+            let read = SegmentHeader::load(buffer, &self.database, number);
+            assert!(read.is_ok(), "{read:?}");
         }
     }
 }

@@ -53,6 +53,10 @@ pub(crate) fn in_force<E>(
     mut is_whole: impl FnMut(&GroupHeader) -> Result<bool, E>,
 ) -> Result<Option<&GroupHeader>, E> {
     groups.sort_by_key(|group| Reverse((group.life.get() >> 32, group.segment.get())));
+    for pair in groups.windows(2) {
+        assert_eq!(pair[0].previous_lsn, pair[1].previous_lsn);
+        assert!(pair[0].segment != pair[1].segment, "a place holds one group");
+    }
     for group in groups.iter() {
         if is_whole(group)? {
             return Ok(Some(group));

@@ -14,7 +14,7 @@ use std::io;
 
 use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
 use uarr_layout::group::{GroupHeader, SegmentHeader, verify_group};
-use uarr_layout::limits::SEGMENT_BYTES;
+use uarr_layout::limits::{BLOCK_BYTES, SEGMENT_BYTES};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
@@ -31,6 +31,10 @@ const READ_BYTES_MAX: u64 = 4 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode
 /// is strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;
+
+// Reads grow, and are whole blocks of any size: where they are shorter than one, the block counts.
+const _: () = assert!(READ_BYTES_FIRST <= READ_BYTES_MAX);
+const _: () = assert!(READ_BYTES_MAX.is_multiple_of(*BLOCK_BYTES.end() as u64));
 
 /// Reads groups from a position on.
 pub(crate) struct LogReader<'a, S: Storage> {
@@ -106,6 +110,9 @@ impl<'a, S: Storage> LogReader<'a, S> {
         present: &'a [u64],
         start: LogPosition,
     ) -> Self {
+        assert!(block_bytes.is_power_of_two());
+        assert!(start.offset.is_multiple_of(block_bytes));
+        assert!(present.is_sorted());
         Self {
             storage,
             mode: OpenMode::Direct,
@@ -159,6 +166,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
             Ok::<_, Error>(false)
         })?;
         let Some(header) = chosen else { return Ok(Next::End(end)) };
+        assert_eq!(header.previous_lsn.get(), here.lsn, "no record is missing between two groups");
+        assert!(header.life.get() >> 32 >= self.life >> 32, "lives follow each other");
         self.life = header.life.get();
         self.note_life(self.life);
         self.proven_lsn = self.proven_lsn.max(header.durable_lsn.get());
@@ -167,12 +176,16 @@ impl<'a, S: Storage> LogReader<'a, S> {
             offset: header.offset.get() + align_up_u64(header.group_bytes.get(), self.block_bytes),
             lsn: header.last_lsn(),
         };
+        assert!(self.position.lsn > here.lsn);
+        assert!(self.position.segment >= here.segment, "a log goes on in later segments");
+        assert!(self.position.offset.is_multiple_of(self.block_bytes));
         Ok(Next::Group(header.clone()))
     }
 
     /// The frames of the group that was read last.
     pub fn body_of(&self, header: &GroupHeader) -> &[u8] {
         let group_bytes = header.group_bytes.get() as usize;
+        assert_eq!(header.last_lsn(), self.position.lsn, "the buffer holds one group");
         &self.bytes_at(header.offset.get())[GROUP_HEADER_BYTES..group_bytes]
     }
 
@@ -271,6 +284,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let later = beginnings.get(&here.lsn).into_iter().flatten().copied();
         let later: Vec<_> = later.filter(|number| *number > here.segment).collect();
         self.beginnings = Some(beginnings);
+        assert!(later.is_sorted());
         let mut groups = Vec::new();
         for segment in later {
             groups.extend(self.header_at(LogPosition { segment, offset: 0, lsn: here.lsn })?.ok());
@@ -364,6 +378,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let Some(segment) = &self.segment else { return Ok(offset) };
         let failed =
             |error| Error::io(format!("cannot read {}", segment_path(segment.number)), error);
+        assert!(offset.is_multiple_of(self.block_bytes));
         let data = segment.file.next_data(offset).map_err(failed)?.unwrap_or(segment.bytes);
         Ok(data / self.block_bytes * self.block_bytes)
     }
@@ -371,6 +386,9 @@ impl<'a, S: Storage> LogReader<'a, S> {
     /// Brings `len` bytes at `offset` of segment `number` into the buffer. `false` if the file ends
     /// before or is not there.
     fn read(&mut self, number: u64, offset: u64, len: u64) -> Result<bool> {
+        assert!(len > 0);
+        assert!(len.is_multiple_of(self.block_bytes));
+        assert!(offset.is_multiple_of(self.block_bytes));
         let what = || format!("cannot read {}", segment_path(number));
         if self.segment.as_ref().is_none_or(|segment| segment.number != number) {
             self.window = 0..0;
@@ -392,6 +410,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
             return Ok(true);
         }
         let whole_blocks = segment.bytes / self.block_bytes * self.block_bytes;
+        assert!(end <= whole_blocks, "whole blocks of it are asked for");
         let wanted = len.max(self.read_bytes.min(whole_blocks - offset));
         self.read_bytes = (4 * self.read_bytes).min(READ_BYTES_MAX);
         if wanted > self.buffer.len() as u64 {
@@ -407,6 +426,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 
     fn bytes_at(&self, offset: u64) -> &[u8] {
+        assert!(self.window.contains(&offset), "it was read");
         let start = (offset - self.window.start) as usize;
         &self.buffer[start..(self.window.end - self.window.start) as usize]
     }

@@ -20,6 +20,14 @@ const THRIFTIEST_FIRST: [usize; 3] = [1, 0, 2];
 /// The median of a costlier strategy is below this part of the other's.
 const CLEARLY_FASTER: f64 = 0.97;
 
+// Each strategy has its place in the order, once.
+const _: () = assert!(THRIFTIEST_FIRST.len() == STRATEGIES.len());
+const _: () = {
+    let [first, second, third] = THRIFTIEST_FIRST;
+    assert!(1 << first | 1 << second | 1 << third == 0b111);
+};
+const _: () = assert!(CLEARLY_FASTER < 1.0);
+
 /// What the commit strategies take on the database's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,11 +50,13 @@ impl CommitTuning {
                 best = Some(which);
             }
         }
+        assert!(best.is_none_or(|best| median_ns[best] > 0), "only what was measured is best");
         Self { best: best.map_or(CommitStrategy::Dsync, |which| STRATEGIES[which]), median_ns }
     }
 
     pub(crate) fn store(&self, block: &mut Superblock) {
         block.strategy = to_number(self.best).into();
+        assert_eq!(from_number(block.strategy.get()), self.best);
         block.strategy_ns = self.median_ns.map(Into::into);
     }
 }
@@ -68,6 +78,7 @@ pub(crate) fn from_number(number: u32) -> CommitStrategy {
 
 /// Times one-block commits into a written file with each strategy the backend has, taking turns.
 pub(crate) fn measure<S: Storage>(storage: &S, rounds: usize) -> io::Result<CommitTuning> {
+    assert!(rounds > 0);
     remove_if_present(storage, PROBE_FILE)?;
     let measured = measure_in_file(storage, rounds);
     storage.remove(PROBE_FILE)?;

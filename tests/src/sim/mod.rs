@@ -20,6 +20,7 @@
 //! |---|---|
 //! | `plan` | what a seed decides before the run |
 //! | `model` | the ordered map and what may be found after a death |
+//! | `records` | values that are records, and patches of them |
 //! | `menu` | what users may do, and how often |
 //! | `operations` | how they do it |
 //! | `run`, `life` | a run on its way, and what happens in it |
@@ -33,6 +34,7 @@ mod menu;
 mod model;
 mod operations;
 mod plan;
+mod records;
 mod run;
 pub mod switches;
 mod violation;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use uarr::value::Patch;
 use uarr::{Db, KeyKind, Record};
 use uarr_disk_sim::Memory;
 
@@ -16,7 +17,25 @@ pub(super) type State = BTreeMap<Vec<u8>, Versioned>;
 pub(super) struct Change {
     pub key: Vec<u8>,
     pub value: Option<Vec<u8>>,
+    /// The patch that leads to the value, if it is written so.
+    pub patch: Option<Patch>,
     pub lsn: u64,
+}
+
+impl Change {
+    pub fn put(key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { key, value: Some(value), patch: None, lsn: 0 }
+    }
+
+    pub fn delete(key: Vec<u8>) -> Self {
+        Self { key, value: None, patch: None, lsn: 0 }
+    }
+
+    /// `None` if the patch does not fit the present value.
+    pub fn patch(key: Vec<u8>, patch: Patch, present: &[u8]) -> Option<Self> {
+        let value = patch.apply(present).ok()?.to_vec();
+        Some(Self { key, value: Some(value), patch: Some(patch), lsn: 0 })
+    }
 }
 
 /// What the database should hold.
@@ -37,7 +56,7 @@ pub(super) struct Model {
 }
 
 fn apply(state: &mut State, batch: &[Change]) {
-    for Change { key, value, lsn } in batch {
+    for Change { key, value, lsn, .. } in batch {
         match value {
             Some(value) => drop(state.insert(key.clone(), (value.clone(), *lsn))),
             None => drop(state.remove(key)),
@@ -215,10 +234,9 @@ mod tests {
 
     #[test]
     fn a_model_takes_prefixes_and_nothing_else() {
-        let change = |key: &str, value: Option<&str>| Change {
-            key: key.into(),
-            value: value.map(Into::into),
-            lsn: 0,
+        let change = |key: &str, value: Option<&str>| match value {
+            Some(value) => Change::put(key.into(), value.into()),
+            None => Change::delete(key.into()),
         };
         let mut model = Model::default();
         model.begin(vec![change("a", Some("1")), change("b", Some("2"))]);

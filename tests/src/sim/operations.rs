@@ -6,14 +6,14 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use uarr::value::Patch;
-use uarr::{Db, Durability, ErrorKind, KeyKind, UArrRef, WriteOptions, uarr};
+use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
 use super::menu::Act;
 use super::model::{Change, Unreadable, get, number};
 use super::plan::Faults;
+use super::records;
 use super::run::Run;
 use super::violation::Violation;
 
@@ -48,12 +48,14 @@ fn write(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>) -> Done {
 
 fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: WriteOptions) -> Done {
     let mut batch = db.batch();
-    for Change { key, value, .. } in &changes {
-        match (db.key_kind(), value) {
-            (KeyKind::Bytes, Some(value)) => batch.put(key, value),
-            (KeyKind::Bytes, None) => batch.delete(key),
-            (_, Some(value)) => batch.put(number(key), value),
-            (_, None) => batch.delete(number(key)),
+    for Change { key, value, patch, .. } in &changes {
+        match (db.key_kind(), value, patch) {
+            (KeyKind::Bytes, _, Some(patch)) => batch.patch(key, patch),
+            (KeyKind::Bytes, Some(value), None) => batch.put(key, value),
+            (KeyKind::Bytes, None, None) => batch.delete(key),
+            (_, _, Some(patch)) => batch.patch(number(key), patch),
+            (_, Some(value), None) => batch.put(number(key), value),
+            (_, None, None) => batch.delete(number(key)),
         };
     }
     run.model.begin(changes);
@@ -79,17 +81,17 @@ fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: Wri
 }
 
 fn put(run: &mut Run, db: &Db<Memory>) -> Done {
-    let change = run.change(true);
+    let change = run.put();
     write(run, db, vec![change])
 }
 
 fn durable_put(run: &mut Run, db: &Db<Memory>) -> Done {
-    let change = run.change(true);
+    let change = run.put();
     write_with(run, db, vec![change], WriteOptions::new().durable())
 }
 
 fn delete(run: &mut Run, db: &Db<Memory>) -> Done {
-    let change = run.change(false);
+    let change = Change::delete(run.key());
     write(run, db, vec![change])
 }
 
@@ -105,48 +107,37 @@ fn large_batch(run: &mut Run, db: &Db<Memory>) -> Done {
     write(run, db, changes)
 }
 
-/// A UArr record with a text as long as the run's values.
+/// A UArr record with a filler as long as the run's values.
 fn put_record(run: &mut Run, db: &Db<Memory>) -> Done {
-    let mut change = run.change(true);
-    let len = change.value.as_ref().map_or(0, Vec::len);
-    change.value = Some(record(run.plan.random.next(), &"t".repeat(len)));
+    let change = run.put_record();
     write(run, db, vec![change])
 }
 
-fn record(count: u64, text: &str) -> Vec<u8> {
-    uarr!({ "count": count, "text": text }).as_bytes().to_vec()
-}
-
-/// Changes one field of a record, or is refused where there is none.
+/// A patch of anything: it fits, or changes nothing.
 fn patch(run: &mut Run, db: &Db<Memory>) -> Done {
-    let mut change = run.change(false);
-    let count = run.plan.random.next();
-    let patch = Patch::from_record(uarr!([[0, ["count"], count]])).expect("it is well formed");
-    let old = run.model.live.get(&change.key).map(|(value, _)| value.clone());
-    let text = old.as_ref().and_then(|old| {
-        let view = UArrRef::validate(old).ok()?;
-        Some(view.get("text")?.as_str()?.to_owned())
-    });
-    change.value = text.as_ref().map(|text| record(count, text));
-    let key = change.key.clone();
-    if change.value.is_some() {
-        run.model.begin(vec![change]);
+    let key = run.key();
+    let patch = records::patch(&mut run.plan.random);
+    let old = run.model.live.get(&key);
+    let fits = old.map(|(old, _)| Change::patch(key.clone(), patch.clone(), old));
+    if let Some(Some(change)) = &fits {
+        run.model.begin(vec![change.clone()]);
     }
     let done = match db.key_kind() {
         KeyKind::Bytes => db.patch(&key, &patch),
         _ => db.patch(number(&key), &patch),
     };
-    match (done, old, text) {
-        (Ok(commit), _, Some(_)) => Ok(run.model.acknowledge(commit.lsn, commit.is_durable)?),
-        (Err(error), _, Some(_)) if error.kind() == ErrorKind::NoSpace => {
+    match (done, fits) {
+        (Ok(commit), Some(Some(_))) => Ok(run.model.acknowledge(commit.lsn, commit.is_durable)?),
+        (Err(error), Some(Some(_))) if error.kind() == ErrorKind::NoSpace => {
             run.model.refuse();
             Ok(())
         }
-        (Err(error), None, _) if error.kind() == ErrorKind::KeyNotFound => Ok(()),
-        (Err(error), Some(_), None) if error.kind() == ErrorKind::InvalidArgument => Ok(()),
-        (Err(error), ..) => Err(error.into()),
-        (Ok(_), ..) => {
-            Err(Violation(format!("key {key:?} was patched, but holds no record")).into())
+        (Err(error), None) if error.kind() == ErrorKind::KeyNotFound => Ok(()),
+        (Err(error), Some(None)) if error.kind() == ErrorKind::InvalidArgument => Ok(()),
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), _) => {
+            let text = format!("key {key:?} was patched, but the patch does not fit its value");
+            Err(Violation(text).into())
         }
     }
 }
@@ -154,7 +145,7 @@ fn patch(run: &mut Run, db: &Db<Memory>) -> Done {
 /// Several pieces, several groups in flight; any number of the records may be there if it fails.
 fn ingest(run: &mut Run, db: &Db<Memory>) -> Done {
     let count = 1 + run.plan.random.below(run.plan.ingest_count_max);
-    let records: Vec<_> = (0..count).map(|_| run.change(true)).collect();
+    let records: Vec<_> = (0..count).map(|_| run.put()).collect();
     let pair = |change: &Change| (change.key.clone(), change.value.clone().unwrap_or_default());
     let pairs: Vec<_> = records.iter().map(pair).collect();
     records.into_iter().for_each(|record| run.model.begin(vec![record]));
@@ -169,12 +160,31 @@ fn ingest(run: &mut Run, db: &Db<Memory>) -> Done {
     Ok(())
 }
 
+/// Puts, deletes and patches, each of what the ones before it have made of its key.
 fn changes(run: &mut Run, count: u64) -> Vec<Change> {
-    let mut change = || {
-        let puts = run.plan.random.below(4) > 0;
-        run.change(puts)
+    let mut changes: Vec<Change> = Vec::new();
+    for _ in 0..count {
+        let change = match run.plan.random.below(8) {
+            0 | 1 => Change::delete(run.key()),
+            2 | 3 => patch_after(run, &changes).unwrap_or_else(|| run.put()),
+            4 => run.put_record(),
+            _ => run.put(),
+        };
+        changes.push(change);
+    }
+    changes
+}
+
+/// A patch that fits what `changes` have made of a key.
+fn patch_after(run: &mut Run, changes: &[Change]) -> Option<Change> {
+    let key = run.key();
+    let patch = records::patch(&mut run.plan.random);
+    let last = changes.iter().rfind(|change| change.key == key);
+    let present = match last {
+        Some(change) => change.value.as_ref(),
+        None => run.model.live.get(&key).map(|(value, _)| value),
     };
-    (0..count).map(|_| change()).collect()
+    Change::patch(key, patch, present?)
 }
 
 fn sync(run: &mut Run, db: &Db<Memory>) -> Done {
@@ -200,7 +210,7 @@ fn step(_run: &mut Run, db: &Db<Memory>) -> Done {
 }
 
 fn look_up(run: &mut Run, db: &Db<Memory>) -> Done {
-    let key = run.change(false).key;
+    let key = run.key();
     let found = get(db, &key)?;
     let found = found.map(|record| (record.bytes().to_vec(), record.version()));
     match (run.model.live.get(&key), found) {
@@ -219,7 +229,7 @@ fn look_up(run: &mut Run, db: &Db<Memory>) -> Done {
 }
 
 fn range(run: &mut Run, db: &Db<Memory>) -> Done {
-    let (mut low, mut high) = (run.change(false).key, run.change(false).key);
+    let (mut low, mut high) = (run.key(), run.key());
     if low > high {
         (low, high) = (high, low);
     }
@@ -339,7 +349,7 @@ impl Run {
                         return Err(Violation(text).into());
                     }
                 }
-                let key = self.change(false).key;
+                let key = self.key();
                 get(db, &key)?;
             }
             Err(_) => {}
@@ -380,20 +390,32 @@ impl Run {
         kinds[self.plan.random.below(kinds.len() as u64) as usize]
     }
 
-    /// A random change of a random key.
-    pub(super) fn change(&mut self, puts: bool) -> Change {
+    /// A random key.
+    pub(super) fn key(&mut self) -> Vec<u8> {
         let number = self.plan.random.below(self.plan.key_count);
-        let key = match self.plan.kind {
+        match self.plan.kind {
             KeyKind::Bytes => {
                 format!("key-{}-{number}", "x".repeat(number as usize % 7)).into_bytes()
             }
             _ => number.wrapping_mul(0x0123_4567_89ab_cdef).to_be_bytes().to_vec(),
-        };
-        let value = puts.then(|| {
-            let len = self.plan.value_len();
-            let byte = self.plan.random.next() as u8;
-            (0..len).map(|index| byte.wrapping_add(index as u8)).collect()
-        });
-        Change { key, value, lsn: 0 }
+        }
+    }
+
+    /// A random value of a random key.
+    fn put(&mut self) -> Change {
+        let key = self.key();
+        Change::put(key, self.filler())
+    }
+
+    /// The same as a record.
+    fn put_record(&mut self) -> Change {
+        let (key, filler) = (self.key(), self.filler());
+        Change::put(key, records::record(&mut self.plan.random, &filler))
+    }
+
+    fn filler(&mut self) -> Vec<u8> {
+        let len = self.plan.value_len();
+        let byte = self.plan.random.next() as u8;
+        (0..len).map(|index| byte.wrapping_add(index as u8)).collect()
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! check     the run: phases, in rounds, reopening after a kill      parts   one path, part by part
-//! report    of a run: JSON, text, HTML with curves
+//! report    of a run: JSON, text, HTML with curves; docs/BENCHMARKS.md
 //! judge     targets, and the verdict on what was measured
 //! stores    the engine, RocksDB, SQLite, LMDB behind one trait
 //! measure   work, driver, stopwatch, samples, the floor of the device
@@ -33,10 +33,7 @@ pub mod error;
 pub mod judge;
 pub mod machine;
 pub mod measure;
-pub mod measured;
-pub mod page;
 pub mod parts;
 pub mod progress;
-pub mod promises;
 pub mod report;
 pub mod stores;

@@ -20,11 +20,11 @@ use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Via};
 use uarr_bench::measure::rows::Row;
 use uarr_bench::measure::sample::Repetition;
 use uarr_bench::measure::store::Contender;
-use uarr_bench::measured::Measured;
-use uarr_bench::page::Page;
 use uarr_bench::parts::commit::{self, CommitPart};
 use uarr_bench::parts::read::{self, ReadPart};
 use uarr_bench::parts::rounds::{Options, Part, render};
+use uarr_bench::report::measured::Measured;
+use uarr_bench::report::page::Page;
 use uarr_bench::report::{Report, RunSpec};
 use uarr_bench::report::{html, text};
 

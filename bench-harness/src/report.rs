@@ -4,7 +4,10 @@
 //! previous version would misunderstand a file; a file of another schema is refused by name.
 
 pub mod html;
+pub mod measured;
+pub mod page;
 mod plot;
+pub mod promises;
 #[cfg(test)]
 pub(crate) mod sample_report;
 pub mod table;

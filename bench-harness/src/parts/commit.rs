@@ -11,8 +11,8 @@ pub use self::part::CommitPart;
 use crate::error::BenchError;
 use crate::machine::folder::RunFolder;
 use crate::measure::store::Contender;
-use crate::measured::Measured;
 use crate::parts::rounds::{self, Options};
+use crate::report::measured::Measured;
 use crate::stores;
 
 /// Measures the parts.

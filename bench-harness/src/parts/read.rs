@@ -15,9 +15,9 @@ use crate::measure::job::{Job, Timing, Work};
 use crate::measure::rows::Metric;
 use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
-use crate::measured::{Line, Measured};
 use crate::parts::rounds::{self, Contestant, Options, Part, sample_in_rounds};
 use crate::parts::sizes;
+use crate::report::measured::{Line, Measured};
 use crate::stores;
 
 /// Records of a batch when stores are loaded.

@@ -12,9 +12,9 @@ use crate::machine::{self, ProcessorTimes};
 use crate::measure::rows::Metric;
 use crate::measure::sample::{Repetition, Sample, median};
 use crate::measure::store::StoreFacts;
-use crate::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
 use crate::progress::Progress;
 use crate::report::RunSpec;
+use crate::report::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
 use crate::report::table::Table;
 use crate::report::{text, words};
 

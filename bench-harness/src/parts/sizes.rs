@@ -9,7 +9,7 @@ use crate::error::BenchError;
 use crate::measure::job::{Job, Timing, Work};
 use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
-use crate::measured::Size;
+use crate::report::measured::Size;
 use crate::stores;
 
 /// Records of a batch.

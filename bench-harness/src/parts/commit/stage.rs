@@ -19,8 +19,8 @@ use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::usage::Usage;
 use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
-use crate::measured::Line;
 use crate::parts::rounds::{Contestant, Options, sample_in_rounds};
+use crate::report::measured::Line;
 use crate::stores;
 
 /// Size of the floor's file.

@@ -14,8 +14,8 @@ use crate::judge::targets::{Bound, Noise};
 use crate::measure::rows::Metric;
 use crate::measure::sample::median;
 use crate::measure::store::{Contender, StoreFacts};
-use crate::measured::{Measured, Size};
-use crate::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
+use crate::report::measured::{Measured, Size};
+use crate::report::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
 use crate::report::{Report, RunSpec};
 use crate::report::{text, words};
 
@@ -331,7 +331,7 @@ fn date(unix_s: u64) -> String {
 mod tests {
     use super::*;
     use crate::measure::sample::Repetition;
-    use crate::measured::{Line, MeasuredPart, SCHEMA};
+    use crate::report::measured::{Line, MeasuredPart, SCHEMA};
     use crate::report::sample_report::sample_report;
 
     fn line(name: &str, rates: [f64; 3]) -> Line {

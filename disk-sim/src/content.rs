@@ -253,22 +253,16 @@ mod tests {
 
     use super::*;
 
-    fn all(view: &View) -> Vec<u8> {
-        let mut bytes = vec![0; view.len() as usize];
-        assert_eq!(view.read(&mut bytes, 0), bytes.len());
-        bytes
-    }
-
     #[test]
     fn only_a_flush_makes_durable() {
         let mut file = FileState::new(View::default());
         file.write(b"abc", 4095).unwrap();
         assert_eq!(file.durable().len(), 0);
         file.make_durable(&mut Lies::default()).unwrap();
-        assert_eq!(&all(file.durable())[4095..], b"abc");
+        assert_eq!(&file.durable().to_vec()[4095..], b"abc");
         file.write(b"xyz", 0).unwrap();
         file.make_range_durable(1..2, &mut Lies::default()).unwrap();
-        assert_eq!(&all(file.durable())[..3], b"\0y\0");
+        assert_eq!(&file.durable().to_vec()[..3], b"\0y\0");
         assert!(file.device.dirty_pages().contains(&0));
         file.make_range_durable(0..3, &mut Lies::default()).unwrap();
         assert!(file.device.dirty_pages().is_empty());
@@ -288,7 +282,7 @@ mod tests {
 
     /// What both pages begin with.
     fn heads(view: &View) -> [u8; 2] {
-        let bytes = all(view);
+        let bytes = view.to_vec();
         [bytes[0], bytes[PAGE_BYTES]]
     }
 
@@ -363,7 +357,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for seed in 0..200 {
             let view = file.survivors(&mut Random::new(seed), false).unwrap();
-            seen.insert(all(&view).chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
+            seen.insert(view.to_vec().chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
         }
         assert!(seen.contains([0; 16].as_slice()));
         assert!(seen.contains([1; 16].as_slice()));
@@ -380,15 +374,15 @@ mod tests {
         let mut seen = BTreeSet::new();
         for seed in 0..200 {
             let view = file.survivors(&mut Random::new(seed), false).unwrap();
-            seen.insert((all(&view)[0], all(&view)[1023]));
+            seen.insert((view.to_vec()[0], view.to_vec()[1023]));
             let mut killed = file.after_kill(&mut Random::new(seed)).unwrap();
             killed.land(1, &mut Random::new(seed)).unwrap();
-            assert_eq!(all(killed.durable()), [0; 1024]);
+            assert_eq!(killed.durable().to_vec(), [0; 1024]);
         }
         assert_eq!(seen.len(), 4);
         file.end_flight(1);
         let view = file.survivors(&mut Random::new(1), false).unwrap();
-        assert_eq!(all(&view), [0; 1024]);
+        assert_eq!(view.to_vec(), [0; 1024]);
     }
 
     #[test]
@@ -399,6 +393,6 @@ mod tests {
         for _ in 0..100 {
             file.steal(&mut random).unwrap();
         }
-        assert_eq!(all(file.durable()), [1; 8192]);
+        assert_eq!(file.durable().to_vec(), [1; 8192]);
     }
 }

@@ -68,3 +68,4 @@ pub use lock::MemoryLock;
 pub use log::MemoryLog;
 pub use memory::Memory;
 pub use power::Death;
+pub use random::Random;

@@ -2,7 +2,7 @@
 
 /// A sequence of numbers that follows from its seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Random {
+pub struct Random {
     state: u64,
 }
 
@@ -15,10 +15,13 @@ pub(crate) enum Bias {
 }
 
 impl Random {
+    /// The sequence of `seed`.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "this is no iterator")]
     pub fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.state;
@@ -29,15 +32,16 @@ impl Random {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: u64) -> u64 {
+        assert!(limit > 0, "no number is below 0");
         self.next() % limit
     }
 
-    pub fn flip(&mut self) -> bool {
+    pub(crate) fn flip(&mut self) -> bool {
         self.next() & 1 == 1
     }
 
     /// Mostly `Half`; the extremes often enough to be met in a few dozen seeds.
-    pub fn bias(&mut self) -> Bias {
+    pub(crate) fn bias(&mut self) -> Bias {
         match self.below(6) {
             0 => Bias::Never,
             1 => Bias::Always,
@@ -45,7 +49,7 @@ impl Random {
         }
     }
 
-    pub fn chance(&mut self, bias: Bias) -> bool {
+    pub(crate) fn chance(&mut self, bias: Bias) -> bool {
         match bias {
             Bias::Never => false,
             Bias::Half => self.flip(),

@@ -25,6 +25,14 @@ impl View {
         self.len
     }
 
+    /// All bytes.
+    #[cfg(test)]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len() as usize];
+        assert_eq!(self.read(&mut bytes, 0), bytes.len());
+        bytes
+    }
+
     /// Reads up to the end; returns the bytes read.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
         let count = buffer.len().min(self.len.saturating_sub(offset) as usize);
@@ -122,12 +130,6 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    fn all(view: &View) -> Vec<u8> {
-        let mut bytes = vec![0; view.len() as usize];
-        assert_eq!(view.read(&mut bytes, 0), bytes.len());
-        bytes
-    }
-
     #[test]
     fn an_image_is_a_growing_array_of_bytes() {
         let mut view = View::default();
@@ -147,6 +149,6 @@ mod tests {
             }
         }
         assert_eq!(view.len(), model.len() as u64);
-        assert!(all(&view) == model);
+        assert!(view.to_vec() == model);
     }
 }

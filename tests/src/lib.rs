@@ -22,33 +22,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use uarr::{Builder, Db};
-
-/// A small, fast, seeded source of numbers (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Numbers that follow from `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    #[expect(clippy::should_implement_trait, reason = "this is no iterator")]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number less than `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        assert!(bound > 0);
-        self.next() % bound
-    }
-}
+pub use uarr_disk_sim::Random;
 
 /// The seed of a random test: `UARR_SEED`, or `default`. Print it when a check fails.
 pub fn seed(default: u64) -> u64 {
@@ -77,4 +51,14 @@ pub fn small(path: impl AsRef<Path>) -> Builder {
         .chunk_bytes(1 << 16)
         .checkpoint_log_bytes(1 << 20)
         .address_space_bytes(1 << 36)
+}
+
+/// Options of a database on a disk in memory, as small, without checkpoints of its own: the test
+/// takes the steps of background work by hand.
+pub fn tiny() -> Builder {
+    Db::builder("memory")
+        .segment_bytes(1 << 18)
+        .chunk_bytes(1 << 16)
+        .address_space_bytes(1 << 26)
+        .background(false)
 }

@@ -21,7 +21,7 @@ use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_tests::files::{Files, disk_of, files_of, used_bytes};
 use uarr_tests::history::State;
-use uarr_tests::{Random, seed};
+use uarr_tests::{Random, seed, tiny};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 const BLOCK_BYTES: u32 = 512;
@@ -58,13 +58,7 @@ enum Outcome {
 type Verdict = Result<Outcome, String>;
 
 fn options(mode: RecoveryMode) -> uarr::Builder {
-    Db::builder("memory")
-        .segment_bytes(1 << 18)
-        .chunk_bytes(1 << 16)
-        .address_space_bytes(1 << 26)
-        .group_bytes(1 << 14)
-        .background(false)
-        .recovery(mode)
+    tiny().group_bytes(1 << 14).recovery(mode)
 }
 
 fn disk_options(seed: u64) -> MemoryOptions {

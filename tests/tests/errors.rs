@@ -18,7 +18,7 @@ use uarr::{
 use uarr_disk_sim::Memory;
 use uarr_layout::limits::FORMAT_VERSION;
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
-use uarr_tests::{scratch, small};
+use uarr_tests::{scratch, small, tiny};
 use uarr_uring::Storage;
 
 #[track_caller]
@@ -410,14 +410,7 @@ fn a_disk_that_becomes_full_anywhere_loses_nothing() {
     for step in 0..60 {
         let disk = Memory::new();
         let open = |disk: &Memory| {
-            Db::builder("memory")
-                .keys(KeyKind::U64)
-                .segment_bytes(1 << 18)
-                .chunk_bytes(1 << 16)
-                .address_space_bytes(1 << 26)
-                .checkpoint_log_bytes(1 << 19)
-                .background(false)
-                .open_on(disk.clone())
+            tiny().keys(KeyKind::U64).checkpoint_log_bytes(1 << 19).open_on(disk.clone())
         };
         let db = open(&disk).unwrap();
         disk.set_capacity(Some(disk.used_bytes() + step * 41_000));

@@ -15,6 +15,7 @@ use uarr::value::Patch;
 use uarr::{Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, uarr};
 use uarr_disk_sim::{Fault, FaultKind, Memory, MemoryOptions};
 use uarr_tests::files::{disk_of, files_of};
+use uarr_tests::tiny;
 
 const CALL_COUNT_MAX: u64 = 3000;
 /// So many lives meet an error at least: there are a dozen log writes.
@@ -23,15 +24,11 @@ const FAILED_COUNT_MIN: u64 = 10;
 const ERRNOS: [i32; 4] = [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
 
 fn options(kind: KeyKind, strategy: CommitStrategy) -> Builder {
-    Db::builder("memory")
+    tiny()
         .keys(kind)
         .commit_path(CommitPath::Fixed(strategy))
         .group_bytes(1 << 14)
-        .segment_bytes(1 << 18)
-        .chunk_bytes(1 << 16)
-        .address_space_bytes(1 << 26)
         .checkpoint_log_bytes(1 << 17)
-        .background(false)
 }
 
 fn record(number: u64) -> Vec<u8> {

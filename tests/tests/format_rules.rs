@@ -17,24 +17,19 @@ use uarr_layout::group::SegmentHeader;
 use uarr_layout::limits::FORMAT_VERSION;
 use uarr_layout::record::{ChunkHeader, Locator};
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
-use uarr_tests::Random;
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::on_disk::{
     DATA_FILE, Placed, groups, image_entries, record_headers, segment_number, superblock,
 };
 use uarr_tests::seal::{seal_group, seal_slot};
+use uarr_tests::{Random, tiny};
 
 const BLOCK: usize = 512;
 const CHUNK: u64 = 1 << 16;
 const SEGMENT: u64 = 1 << 18;
 
 fn options() -> Builder {
-    Db::builder("memory")
-        .segment_bytes(SEGMENT)
-        .chunk_bytes(CHUNK)
-        .address_space_bytes(1 << 26)
-        .group_bytes(1 << 14)
-        .background(false)
+    tiny().group_bytes(1 << 14)
 }
 
 fn disk_options(seed: u64) -> MemoryOptions {

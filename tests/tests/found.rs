@@ -1,17 +1,13 @@
 //! What the simulator has found: one named test for each defect, with its story.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, RecoveryMode};
+use uarr::{Builder, CommitPath, CommitStrategy, Durability, RecoveryMode};
 use uarr_disk_sim::{Death, FaultKind, Lie, Memory};
+use uarr_tests::tiny;
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 fn options() -> Builder {
-    Db::builder("memory")
-        .commit_path(CommitPath::Fixed(CommitStrategy::Dsync))
-        .segment_bytes(1 << 18)
-        .chunk_bytes(1 << 16)
-        .address_space_bytes(1 << 26)
-        .background(false)
+    tiny().commit_path(CommitPath::Fixed(CommitStrategy::Dsync))
 }
 
 /// A process that creates a database and is killed between naming the superblock and making the

@@ -10,13 +10,13 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use uarr::{Builder, CommitPath, CommitStrategy, Db, KeyKind, RecoveryMode, uarr};
+use uarr::{Builder, CommitPath, CommitStrategy, KeyKind, RecoveryMode, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::seal::{seal_group, seal_piece, seal_record, seal_slot};
-use uarr_tests::{Random, from_environment, seed};
+use uarr_tests::{Random, from_environment, seed, tiny};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 const BLOCK: usize = 512;
@@ -24,13 +24,7 @@ const BLOCK: usize = 512;
 const EDGES: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
 
 fn options(kind: KeyKind) -> Builder {
-    Db::builder("memory")
-        .keys(kind)
-        .commit_path(CommitPath::Fixed(CommitStrategy::Dsync))
-        .segment_bytes(1 << 18)
-        .chunk_bytes(1 << 16)
-        .address_space_bytes(1 << 26)
-        .background(false)
+    tiny().keys(kind).commit_path(CommitPath::Fixed(CommitStrategy::Dsync))
 }
 
 /// Two checkpoints, and records behind them that were not closed.

@@ -12,18 +12,14 @@ use uarr_disk_sim::{Death, FaultKind, Memory, MemoryOptions};
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::on_disk::{DATA_FILE, groups, superblock};
+use uarr_tests::tiny;
 
 const BLOCK_BYTES: u32 = 512;
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn options() -> Builder {
-    Db::builder("memory")
-        .segment_bytes(1 << 18)
-        .chunk_bytes(1 << 16)
-        .address_space_bytes(1 << 26)
-        .group_bytes(1 << 14)
-        .background(false)
+    tiny().group_bytes(1 << 14)
 }
 
 fn disk_options(seed: u64) -> MemoryOptions {

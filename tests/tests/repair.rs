@@ -25,7 +25,7 @@ use uarr_layout::record::RecordHeader;
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::history::State;
-use uarr_tests::{Random, from_environment, seed};
+use uarr_tests::{Random, from_environment, seed, tiny};
 
 const REPAIR_COUNT: u64 = 200;
 const BLOCK_BYTES: u32 = 512;
@@ -79,12 +79,7 @@ struct Case {
 }
 
 fn options(kind: KeyKind) -> uarr::Builder {
-    Db::builder("memory")
-        .segment_bytes(1 << 18)
-        .chunk_bytes(1 << 16)
-        .address_space_bytes(1 << 26)
-        .background(false)
-        .keys(kind)
+    tiny().keys(kind)
 }
 
 fn disk_options(seed: u64) -> MemoryOptions {

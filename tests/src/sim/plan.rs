@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use uarr::{Builder, CommitPath, CommitStrategy, Db, Durability, KeyKind};
+use uarr::{Builder, CommitPath, CommitStrategy, Durability, KeyKind};
 use uarr_disk_sim::{Memory, MemoryOptions};
 
 use super::menu::MENU;
-use crate::Random;
+use crate::{Random, tiny};
 
 /// What kinds of fault a run may meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,15 +162,12 @@ impl Plan {
 
     /// Options of the database.
     pub(super) fn builder(&self) -> Builder {
-        Db::builder("memory")
+        tiny()
             .keys(self.kind)
             .durability(self.durability)
             .commit_path(self.path)
             .segment_bytes(self.segment_bytes)
-            .chunk_bytes(1 << 16)
             .checkpoint_log_bytes(1 << 19)
-            .address_space_bytes(1 << 26)
-            .background(false)
     }
 
     /// Length of a value.

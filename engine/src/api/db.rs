@@ -260,6 +260,20 @@ impl<S: Storage> Db<S> {
     }
 
     /// Returns when everything written before the call survives a loss of power.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use uarr::{Db, Durability};
+    ///
+    /// let db = Db::builder(&dir).durability(Durability::Manual).open()?;
+    /// for number in 0..1000u32 {
+    ///     db.put(format!("item:{number}"), b"x")?; // in memory
+    /// }
+    /// db.sync()?; // on the device
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sync(&self) -> Result<()> {
         self.core().committer.sync()
     }

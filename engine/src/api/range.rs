@@ -25,6 +25,20 @@ const RECORDS_AHEAD: usize = 8;
 /// that is written or deleted later. `rev()` walks from the end. A damaged record, if its key may
 /// lie in the range, ends the iterator with the error that names it; what lies behind can be read
 /// from another key on.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let db = uarr::Db::open(&dir)?;
+/// db.batch().put("a", b"1").put("b", b"2").put("c", b"3").commit()?;
+/// let mut range = db.range("a".."c")?;
+/// db.delete("b")?; // the range still has it
+/// assert_eq!(range.next_back().ok_or("no record")??.key(), b"b");
+/// assert_eq!(range.next().ok_or("no record")??.key(), b"a");
+/// assert!(range.next().is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Range<'a, S: Storage = System> {
     records: &'a Records<S>,
     lsn: u64,

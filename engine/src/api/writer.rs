@@ -17,6 +17,19 @@ use crate::options::WriteOptions;
 
 /// The writing verbs of a database under options of their own: what [`crate::Db::durable`] and
 /// [`crate::Db::with`] return. Every verb is as that of [`crate::Db`] with the same name.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use uarr::{Db, Durability};
+///
+/// let db = Db::builder(&dir).durability(Durability::Manual).open()?;
+/// let durable = db.durable();
+/// durable.put("order:1", b"on the device")?;
+/// durable.batch().put("order:2", b"with its draft").delete("draft:2").commit()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Writer<'db, S: Storage = System> {
     core: &'db Core<S>,
     options: WriteOptions,

@@ -16,8 +16,8 @@ use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, remove_if_present, segment_path}
 /// than it takes.
 pub(crate) const STEP_BYTES: u64 = 64 << 10;
 
-/// Of this size where commits would have to wait for the last of them: devices write so much at once
-/// twice as fast.
+/// Of this size where commits would have to wait for the last of them: devices write so much at
+/// once twice as fast.
 pub(crate) const HURRIED_STEP_BYTES: u64 = 1 << 20;
 
 // Large steps end where small ones do, and the regular segments too.

@@ -20,11 +20,12 @@ pub struct Batch<'db, S: Storage = System> {
     core: &'db Core<S>,
     options: WriteOptions,
     bytes: Vec<u8>,
-    changes: Vec<Change>,
+    changes: Vec<Spans>,
     error: Option<Error>,
 }
 
-struct Change {
+/// Where key and value of a change lie in the bytes of the batch.
+struct Spans {
     kind: FrameKind,
     key_start: usize,
     value_start: usize,
@@ -124,7 +125,7 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// The changes as frames; patches cannot be such before their base is known.
     pub(in crate::api) fn frames(&self) -> Vec<Frame<'_>> {
         assert!(!self.has_patches(), "a patch is no frame before its base is known");
-        let frame = |change: &Change| {
+        let frame = |change: &Spans| {
             let payload = &self.bytes[change.key_start..change.end];
             Frame::of_payload(change.kind, 0, payload, change.value_start - change.key_start)
         };
@@ -136,7 +137,7 @@ impl<'db, S: Storage> Batch<'db, S> {
     }
 
     fn changes(&self) -> Vec<patched::Change<'_>> {
-        let change = |change: &Change| patched::Change {
+        let change = |change: &Spans| patched::Change {
             kind: change.kind,
             key: &self.bytes[change.key_start..change.value_start],
             bytes: &self.bytes[change.value_start..change.end],
@@ -163,7 +164,7 @@ impl<'db, S: Storage> Batch<'db, S> {
                 self.bytes.extend_from_slice(key.as_ref());
                 let value_start = self.bytes.len();
                 self.bytes.extend_from_slice(value);
-                self.changes.push(Change { kind, key_start, value_start, end: self.bytes.len() });
+                self.changes.push(Spans { kind, key_start, value_start, end: self.bytes.len() });
             }
             Err(error) => self.error = Some(error),
         }

@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segments::Segments;
-use crate::log::writer::Log;
+use crate::log::writer::OpenLog;
 use crate::meters::counters::{Counters, Phases};
 use crate::options::Options;
 use crate::sync::{Rank, Ranked, Signal, lock};
@@ -73,7 +73,7 @@ pub(crate) struct Committer<S: Storage> {
 
 /// What recovery hands to the commit path.
 pub(crate) struct LogState<S: Storage> {
-    pub log: Log<S>,
+    pub log: OpenLog<S>,
     pub segments: Segments<S::File>,
     pub identity: LogIdentity,
     /// The place behind the last group.

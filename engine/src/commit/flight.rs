@@ -9,7 +9,7 @@ use crate::commit::cell::GroupCell;
 use crate::commit::staging::StagedGroup;
 use crate::error::Error;
 use crate::log::builder::{GroupBuilder, Submitted};
-use crate::log::writer::Log;
+use crate::log::writer::OpenLog;
 
 /// A group that was taken from the staging area and is not settled.
 pub(crate) struct InFlight {
@@ -56,7 +56,7 @@ impl InFlight {
 
 /// What a leader works with: the log, and what is in flight. One thread at a time.
 pub(crate) struct Leading<S: Storage> {
-    pub log: Log<S>,
+    pub log: OpenLog<S>,
     /// Groups taken from the staging area and not settled, oldest first. They belong to no thread:
     /// another one may go on with them.
     pub flight: VecDeque<InFlight>,
@@ -64,7 +64,7 @@ pub(crate) struct Leading<S: Storage> {
 
 impl<S: Storage> Leading<S> {
     /// Nothing is in flight.
-    pub fn new(log: Log<S>) -> Self {
+    pub fn new(log: OpenLog<S>) -> Self {
         Self { log, flight: VecDeque::new() }
     }
 }

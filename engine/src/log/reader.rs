@@ -68,7 +68,7 @@ struct OpenSegment<F> {
 }
 
 /// A group as read.
-pub(crate) struct Group<'b> {
+pub(crate) struct LoggedGroup<'b> {
     pub header: GroupHeader,
     /// Its frames.
     pub body: &'b [u8],
@@ -95,7 +95,7 @@ pub(crate) enum Reach {
 
 /// Where the log ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogEnd {
+pub(crate) struct ReadEnd {
     pub position: LogPosition,
     /// What stands there instead of a group, if it looks like one that was not written completely.
     pub torn: Option<Defect>,
@@ -138,11 +138,11 @@ impl<'a, S: Storage> LogReader<'a, S> {
     }
 
     /// The next group, or where and how the log ends.
-    pub fn next(&mut self) -> Result<Next<Group<'_>, LogEnd>> {
+    pub fn next(&mut self) -> Result<Next<LoggedGroup<'_>, ReadEnd>> {
         Ok(match self.advance()? {
             Next::Group(header) => {
                 let end = self.position;
-                Next::Group(Group { body: self.body_of(&header), header, end })
+                Next::Group(LoggedGroup { body: self.body_of(&header), header, end })
             }
             Next::End(end) => Next::End(end),
         })
@@ -150,10 +150,10 @@ impl<'a, S: Storage> LogReader<'a, S> {
 
     /// As [`LogReader::next`]; of a group only the header.
     //= WAL-9
-    pub fn advance(&mut self) -> Result<Next<GroupHeader, LogEnd>> {
+    pub fn advance(&mut self) -> Result<Next<GroupHeader, ReadEnd>> {
         let here = self.position;
         let in_place = self.header_at(here)?;
-        let mut end = LogEnd { position: here, torn: in_place.as_ref().err().cloned().flatten() };
+        let mut end = ReadEnd { position: here, torn: in_place.as_ref().err().cloned().flatten() };
         let mut groups = self.beginning_with(here)?;
         groups.extend(in_place.ok());
         let chosen = in_force(&mut groups, |group| {
@@ -161,7 +161,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
             if end.torn.is_none() {
                 let (segment, offset) = (group.segment.get(), group.offset.get());
                 let position = LogPosition { segment, offset, lsn: here.lsn };
-                end = LogEnd { position, torn: Some(defect) };
+                end = ReadEnd { position, torn: Some(defect) };
             }
             Ok::<_, Error>(false)
         })?;

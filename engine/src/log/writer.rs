@@ -24,7 +24,7 @@ use crate::log::segments::Segments;
 use crate::sync::Ranked;
 
 /// The active segment and the way to the device. One thread at a time: the leader.
-pub(crate) struct Log<S: Storage> {
+pub(crate) struct OpenLog<S: Storage> {
     writer: S::Log,
     active: Segment<S::File>,
     position: LogPosition,
@@ -35,7 +35,7 @@ pub(crate) struct Log<S: Storage> {
     block_bytes: usize,
 }
 
-impl<S: Storage> Log<S> {
+impl<S: Storage> OpenLog<S> {
     /// Goes on at `position` in `active`.
     pub fn new(
         writer: S::Log,
@@ -209,7 +209,7 @@ impl<S: Storage> Log<S> {
     }
 }
 
-/// What [`Log::submit`] needs besides the group.
+/// What [`OpenLog::submit`] needs besides the group.
 pub(crate) struct SubmitContext<'a, S: Storage> {
     pub storage: &'a S,
     pub segments: &'a Segments<S::File>,

@@ -17,7 +17,7 @@ use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segment::{Segment, full_bytes, reopen_segment};
 use crate::log::segments::Segments;
 use crate::log::strategy;
-use crate::log::writer::Log;
+use crate::log::writer::OpenLog;
 use crate::options::{CommitPath, Options};
 use crate::recovery::create::{check_directory, create};
 use crate::recovery::found::{FoundLog, Recovered};
@@ -44,7 +44,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
         .map_err(|error| Error::io("cannot set up the commit path", error))?;
     segments.room.note_active_bytes(active.bytes - position.offset);
-    let mut log = Log::new(writer, active, position, identity);
+    let mut log = OpenLog::new(writer, active, position, identity);
     let buffers = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
 
     let chunk_bytes = root.block.chunk_bytes.get();

@@ -38,7 +38,7 @@ use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segme
 use crate::key::KeyKind;
 use crate::limits::{LSN_SKIP, NUMBERS_LEFT_MIN};
 use crate::log::position::{LogPosition, start_of};
-use crate::log::reader::{LogEnd, LogReader, Next, Reach};
+use crate::log::reader::{LogReader, Next, Reach, ReadEnd};
 use crate::log::segment::full_bytes;
 use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
@@ -385,7 +385,7 @@ fn replay_log<S: Storage>(
     while reader.position().lsn < end.lsn {
         match reader.next()? {
             Next::Group(group) => replay.apply_group(&group)?,
-            Next::End(LogEnd { position, .. }) => {
+            Next::End(ReadEnd { position, .. }) => {
                 let (file, lsn) = (segment_path(position.segment), Some(position.lsn + 1));
                 let what = "it changed while the database was opened";
                 return Err(Error::corrupt(file, position.offset, lsn, "log", what));

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result, lacks_room};
 use crate::files::segment_path;
 use crate::key::KeyKind;
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
-use crate::log::reader::Group;
+use crate::log::reader::LoggedGroup;
 use crate::options::{Options, RecoveryMode};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::report::RecoveryReport;
@@ -108,7 +108,7 @@ impl<S: Storage> Replay<S> {
         }
     }
 
-    pub fn apply_group(&mut self, group: &Group<'_>) -> Result<()> {
+    pub fn apply_group(&mut self, group: &LoggedGroup<'_>) -> Result<()> {
         let place = segment_path(group.end.segment);
         let damage = |lsn: u64, defect: &str| {
             let offset = group.header.offset.get();

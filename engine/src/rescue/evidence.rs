@@ -39,7 +39,7 @@ pub(crate) struct LogPlace {
 
 /// Where the value of a version is.
 #[derive(Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum ValuePlace {
     Nowhere,
     Data(u64),
     Log(LogPlace),
@@ -49,7 +49,7 @@ pub(crate) enum Place {
 
 pub(crate) struct Version {
     pub lsn: u64,
-    pub place: Place,
+    pub place: ValuePlace,
 }
 
 pub(crate) struct Rescue<'a, S: Storage> {
@@ -257,7 +257,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
             return;
         }
         self.records.insert(*address, lsn);
-        let place = if header.is_tombstone() { Place::Nowhere } else { Place::Data(*address) };
+        let place =
+            if header.is_tombstone() { ValuePlace::Nowhere } else { ValuePlace::Data(*address) };
         self.take(key, Version { lsn, place });
     }
 

@@ -40,4 +40,4 @@ pub use crate::rescue::chunk::Chunk;
 pub use crate::rescue::image::{Image, Piece};
 pub use crate::rescue::inspector::Inspector;
 pub use crate::rescue::log::{Group, Log, LogEnd};
-pub use crate::rescue::segment::Segment;
+pub use crate::rescue::segment::SegmentContent;

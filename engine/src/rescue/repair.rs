@@ -29,7 +29,7 @@ use crate::data::scan::{DataReader, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, segment_path};
 use crate::log::reader::Next;
-use crate::rescue::evidence::{LogPlace, Place, ProvenFrame, Rescue, Version};
+use crate::rescue::evidence::{LogPlace, ProvenFrame, Rescue, ValuePlace, Version};
 use crate::rescue::inspector::Inspector;
 use crate::rescue::log::Kept;
 
@@ -133,12 +133,12 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 continue;
             }
             let place = match frame.kind {
-                FrameKind::Put => Place::Log(frame.place),
-                FrameKind::Delete => Place::Nowhere,
+                FrameKind::Put => ValuePlace::Log(frame.place),
+                FrameKind::Delete => ValuePlace::Nowhere,
                 FrameKind::Patch => match self.redo(frame, &places)? {
                     Some(result) => {
                         self.results.insert(frame.address, result);
-                        Place::Result(frame.address)
+                        ValuePlace::Result(frame.address)
                     }
                     None => continue,
                 },
@@ -159,11 +159,11 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let Some((header, patch)) = whole.patch() else { return Ok(None) };
         let base = header.base.get();
         let place = if self.records.contains_key(&base) {
-            Place::Data(base)
+            ValuePlace::Data(base)
         } else if self.results.contains_key(&base) {
-            Place::Result(base)
+            ValuePlace::Result(base)
         } else {
-            places.get(&base).map_or(Place::Nowhere, |place| Place::Log(*place))
+            places.get(&base).map_or(ValuePlace::Nowhere, |place| ValuePlace::Log(*place))
         };
         let result = self.value(place)?.and_then(|base| apply(&base, patch).ok());
         match result.filter(|result| header.is_result(&frame.key, result)) {
@@ -180,12 +180,12 @@ impl<'a, S: Storage> Rescue<'a, S> {
         }
     }
 
-    fn value(&self, place: Place) -> Result<Option<Vec<u8>>> {
+    fn value(&self, place: ValuePlace) -> Result<Option<Vec<u8>>> {
         match place {
-            Place::Nowhere => Ok(None),
-            Place::Log(place) => self.value_in_log(place, Part::Value),
-            Place::Result(address) => Ok(self.results.get(&address).cloned()),
-            Place::Data(address) => {
+            ValuePlace::Nowhere => Ok(None),
+            ValuePlace::Log(place) => self.value_in_log(place, Part::Value),
+            ValuePlace::Result(address) => Ok(self.results.get(&address).cloned()),
+            ValuePlace::Data(address) => {
                 let Some(file) = self.source.open_file(DATA_FILE)? else { return Ok(None) };
                 let window = Window::here_and_there(&file)?;
                 let mut reader = DataReader::new(window, self.database);
@@ -211,11 +211,11 @@ impl<'a, S: Storage> Rescue<'a, S> {
         report.lost_count = self.damaged_lsns.difference(&self.whole_lsns).count() as u64;
         let mut failed = None;
         let records = self.newest.iter().filter_map(|(key, version)| {
-            if matches!(version.place, Place::Nowhere) {
+            if matches!(version.place, ValuePlace::Nowhere) {
                 report.deleted_count += 1;
                 return None;
             }
-            report.kept_from_log_count += u64::from(!matches!(version.place, Place::Data(_)));
+            report.kept_from_log_count += u64::from(!matches!(version.place, ValuePlace::Data(_)));
             Some((self.kind.decode(key), version.place))
         });
         let values = records.map_while(|(key, place)| match self.value(place) {

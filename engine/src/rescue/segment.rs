@@ -10,7 +10,7 @@ use crate::rescue::inspector::{Inspector, claimed};
 
 /// A segment file.
 #[derive(Clone, Debug)]
-pub struct Segment {
+pub struct SegmentContent {
     /// Its path in the database directory.
     pub file: String,
     /// Its length.
@@ -23,7 +23,7 @@ impl<S: Storage> Inspector<S> {
     /// The header of segment `number`.
     ///
     /// Errors: `InvalidArgument` if there is no such segment.
-    pub fn segment(&self, number: u64) -> Result<Segment> {
+    pub fn segment(&self, number: u64) -> Result<SegmentContent> {
         let file = segment_path(number);
         if !self.segments.contains(&number) {
             return Err(Error::invalid(format!("there is no segment {number}: no file {file}")));
@@ -41,6 +41,6 @@ impl<S: Storage> Inspector<S> {
             Err(_) if !is_begun => Ok(None),
             Err(defect) => Err(Error::defect(&file, 0, None, "segment header", defect)),
         };
-        Ok(Segment { file, bytes, header })
+        Ok(SegmentContent { file, bytes, header })
     }
 }

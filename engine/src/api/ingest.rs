@@ -10,7 +10,7 @@ use crate::key::AsKey;
 
 /// Bytes of keys and values that are staged at once: small against a group, large against what
 /// staging costs.
-const PIECE_BYTES: usize = 32 << 10;
+const STEP_BYTES: usize = 32 << 10;
 
 impl<S: Storage> Db<S> {
     /// Writes all `records` and returns how many there were once all of them survive a loss of
@@ -19,7 +19,7 @@ impl<S: Storage> Db<S> {
     /// quickest.
     ///
     /// The load takes the memory of the group buffers, and 16 MiB or one record for records that
-    /// are larger than these. Records become visible in order, piece by piece, as those of other
+    /// are larger than these. Records become visible in order, step by step, as those of other
     /// writers do; they are not one transaction: after an error or a crash the first of them, up to
     /// some record, are there.
     ///
@@ -43,7 +43,7 @@ impl<S: Storage> Db<S> {
         let mut count = 0;
         for (key, value) in records {
             batch.put(key, value);
-            if batch.checked_bytes()? >= PIECE_BYTES {
+            if batch.checked_bytes()? >= STEP_BYTES {
                 self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
                 batch.clear();
             }

@@ -76,36 +76,56 @@ impl<S: Storage> Committer<S> {
                 false => staging.spare.pop(),
             };
             if let Some(buffer) = buffer {
-                let block_bytes = self.identity.block_bytes;
-                let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
-                assert!(builder.has_room_for(frame_bytes), "the buffer was chosen for the frames");
-                staging.open_group(builder);
+                self.open_group(&mut staging, buffer, frame_bytes);
                 // Nothing is asked again: an answer that has changed since would leave the group
                 // empty.
                 return Ok(Ok(staging));
             }
-            let is_load = matches!(patience, Patience::Ahead);
-            if self.options.when_full == WhenFull::Error && !is_load {
-                return Err(Error::new(ErrorKind::Busy, BUSY));
-            }
-            match patience {
-                Patience::Task(waker) => {
-                    waker.enter(&mut staging.room_wakers);
-                    return Ok(Err(NotYet::NoRoom));
-                }
-                Patience::Thread | Patience::Ahead if !staging.is_led() => {
-                    // The log thread has fallen behind, or there is none: this thread helps.
-                    drop(staging);
-                    self.write_oldest(Stint::Turn, wakes)?;
-                    staging = lock(&self.staging);
-                }
-                Patience::Thread | Patience::Ahead => {
-                    staging.buffer_waiters += 1;
-                    staging = crate::sync::wait(&self.buffer_free, staging);
-                    staging.buffer_waiters -= 1;
-                }
+            match self.buffer_awaited(staging, patience, wakes)? {
+                Ok(again) => staging = again,
+                Err(not_yet) => return Ok(Err(not_yet)),
             }
         }
+    }
+
+    /// Opens a group in `buffer`, which the frames fit into.
+    fn open_group(&self, staging: &mut Staging, buffer: Arc<AlignedBuffer>, frame_bytes: usize) {
+        let block_bytes = self.identity.block_bytes;
+        let builder = GroupBuilder::new(buffer, block_bytes, staging.next_lsn);
+        assert!(builder.has_room_for(frame_bytes), "the buffer was chosen for the frames");
+        staging.open_group(builder);
+    }
+
+    /// The staging area once a buffer may be free: the thread has written a group, or slept. The
+    /// task will be woken then.
+    fn buffer_awaited<'s>(
+        &'s self,
+        mut staging: RankedGuard<'s, Staging>,
+        patience: Patience<'_>,
+        wakes: &mut Wakes,
+    ) -> Result<std::result::Result<RankedGuard<'s, Staging>, NotYet>> {
+        let is_load = matches!(patience, Patience::Ahead);
+        if self.options.when_full == WhenFull::Error && !is_load {
+            return Err(Error::new(ErrorKind::Busy, BUSY));
+        }
+        match patience {
+            Patience::Task(waker) => {
+                waker.enter(&mut staging.room_wakers);
+                return Ok(Err(NotYet::NoRoom));
+            }
+            Patience::Thread | Patience::Ahead if !staging.is_led() => {
+                // The log thread has fallen behind, or there is none: this thread helps.
+                drop(staging);
+                self.write_oldest(Stint::Turn, wakes)?;
+                staging = lock(&self.staging);
+            }
+            Patience::Thread | Patience::Ahead => {
+                staging.buffer_waiters += 1;
+                staging = crate::sync::wait(&self.buffer_free, staging);
+                staging.buffer_waiters -= 1;
+            }
+        }
+        Ok(Ok(staging))
     }
 
     /// The open group takes no more frames.

@@ -167,6 +167,17 @@ impl Page {
             text.push_str(&format!("\n{line}.\n"));
         }
         text.push_str(&format!("Stores: {}.\n", Vec::from_iter(stores).join("; ")));
+        let is_measured = |who| {
+            let mut stores = self.reports.iter().flat_map(Run::stores);
+            stores.any(|store| store.contender == who)
+        };
+        let missing =
+            COLUMNS.iter().filter(|(who, _)| *who != Contender::Floor && !is_measured(*who));
+        let missing: Vec<_> = missing.map(|(_, head)| *head).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            text.push_str(&format!("Not built into the program of these runs: {missing}.\n"));
+        }
         text
     }
 }
@@ -405,6 +416,8 @@ mod tests {
         assert!(!text.contains("{{"), "{text}");
         assert!(text.contains("kernel 6.18"), "{text}");
         assert!(text.contains("| 50 %, too much |"), "{text}");
+        let missing = "Not built into the program of these runs: RocksDB, SQLite, LMDB.\n";
+        assert!(text.contains(missing), "{text}");
         assert!(
             text.contains("| `check` | 2026-09-21 | unknown | 3 of 2 s | 1000 | 5 % |"),
             "{text}"

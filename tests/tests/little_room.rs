@@ -38,7 +38,7 @@ impl Small {
         let base = scratch();
         let (image, place) = (base.path().join("image"), base.path().join("mounted"));
         fs::create_dir(&place).unwrap();
-        let format = if kind == "xfs" { "mkfs.xfs -q -f" } else { "mkfs.ext4 -q -F" };
+        let format = if kind == "xfs" { "mkfs.xfs -q -f" } else { "mkfs.ext4 -q -F -m 0" };
         let made = shell(&format!(
             "truncate -s 320M {image}; {format} {image}; mount -o loop {image} {place}",
             image = image.display(),

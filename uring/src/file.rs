@@ -178,7 +178,7 @@ impl SystemFile {
         let known = room::missing_bytes(self.file(), range);
         let beyond = end.saturating_sub(len.max(start));
         let missing = known.unwrap_or(beyond);
-        match missing > 0 && missing > room::free_bytes(self.file())? {
+        match missing > 0 && missing > room::free_bytes_max(self.file())? {
             true => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             false => Ok(known == Some(0) && end <= len),
         }

@@ -23,21 +23,31 @@ const SHARED: u32 = 0x2000;
 /// Extents that the kernel names in one answer.
 const EXTENT_COUNT: usize = 64;
 
-/// Bytes that this process can still allocate in the file system of `directory`.
-pub(crate) fn free_bytes(directory: &File) -> io::Result<u64> {
+/// Free bytes of the file system of `file` that any process may take. Which of them may take those
+/// that are kept back (for root, as a rule) is for the file system to decide: its options, user
+/// namespaces and capabilities play a part.
+pub(crate) fn free_bytes(file: &File) -> io::Result<u64> {
+    let answer = statvfs(file)?;
+    Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
+}
+
+/// Free bytes of the file system of `file`, with those that are kept back: more than that no
+/// process gets.
+pub(crate) fn free_bytes_max(file: &File) -> io::Result<u64> {
+    let answer = statvfs(file)?;
+    Ok(answer.f_bfree.saturating_mul(answer.f_frsize))
+}
+
+fn statvfs(file: &File) -> io::Result<libc::statvfs> {
     let mut answer = MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: the descriptor is open for the whole call; `answer` is valid for writes of one
     // `statvfs`.
-    let status = unsafe { libc::fstatvfs(directory.as_raw_fd(), answer.as_mut_ptr()) };
+    let status = unsafe { libc::fstatvfs(file.as_raw_fd(), answer.as_mut_ptr()) };
     if status != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `statvfs` is made of integers, for which zeroes are valid, and it was zeroed above.
-    let answer = unsafe { answer.assume_init() };
-    // SAFETY: the call has no preconditions.
-    let is_root = unsafe { libc::geteuid() } == 0;
-    let blocks = if is_root { answer.f_bfree } else { answer.f_bavail };
-    Ok(blocks.saturating_mul(answer.f_frsize))
+    Ok(unsafe { answer.assume_init() })
 }
 
 /// An error of kind `FileTooLarge` if the process may not write a file up to `end`.
@@ -203,7 +213,18 @@ mod tests {
     #[test]
     fn there_is_room_or_not() {
         let directory = File::open(std::env::temp_dir()).unwrap();
-        assert!(free_bytes(&directory).unwrap() < 1 << 60);
+        assert!(free_bytes_max(&directory).unwrap() < 1 << 60);
         check_file_size(1 << 40).unwrap();
+    }
+
+    /// Root was taken for one who gets them, and so the last room went to what is prepared ahead.
+    #[test]
+    fn what_is_kept_back_is_not_counted_on() {
+        let directory = File::open(std::env::temp_dir()).unwrap();
+        let facts = statvfs(&directory).unwrap();
+        let kept_back = (facts.f_bfree - facts.f_bavail) * facts.f_frsize;
+        // Other processes write meanwhile.
+        let uncounted = free_bytes_max(&directory).unwrap() - free_bytes(&directory).unwrap();
+        assert!(uncounted.abs_diff(kept_back) < 1 << 30, "{uncounted} of {kept_back}");
     }
 }

@@ -61,7 +61,8 @@ pub trait Storage: Send + Sync + 'static {
     /// a process that was just killed may still be on its way to the device, and holds the lock.
     fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
 
-    /// Bytes that this process can still allocate, as far as the file system knows.
+    /// Bytes that any process can still allocate, as far as the file system knows. What it keeps
+    /// back for some, root as a rule, is not counted.
     fn free_bytes(&self) -> io::Result<u64>;
 
     /// Maps a data file once, for its whole future: the map reserves `reserve_bytes` of address

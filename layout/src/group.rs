@@ -184,6 +184,14 @@ impl GroupHeader {
         }
         Ok(header.clone())
     }
+
+    /// Reads a header of `database` that may stand in another place than its own: what it says of
+    /// the time when it was written holds wherever a device has put it.
+    //= WAL-4
+    pub fn load_misplaced(block: &[u8], database: &DatabaseId) -> Result<Self, Defect> {
+        let claimed = Self::ref_from_prefix(block).map_err(|_| Defect::Short)?.0;
+        Self::load(block, database, claimed.segment.get(), claimed.offset.get())
+    }
 }
 
 /// Checks all of a group's frames: count, lengths, LSNs, payloads, and the checksum over their

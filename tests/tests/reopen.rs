@@ -98,6 +98,28 @@ fn what_follows_a_damaged_copy_is_missed() {
     assert_eq!(opened.err().unwrap().kind(), ErrorKind::Corruption);
 }
 
+/// The last group was written over the one before it, which takes both away: no group stands in its
+/// place behind the end of the log, and both acknowledged writes were gone without a word. The
+/// header that went astray still says what was durable when it was written.
+//= test WAL-4
+#[test]
+fn a_group_that_went_astray_over_the_one_before_it_is_noticed() {
+    let disk = Memory::with_options(disk_options(7));
+    let db = open(&disk);
+    let lsns = ["first", "second", "third"].map(|key| db.put(key, b"acknowledged").unwrap().lsn);
+    let disk = kill(&disk, db, 7);
+    let mut files = files_of(&disk);
+    let [second, third] = [lsns[1], lsns[2]].map(|lsn| places(&files, lsn).remove(0));
+    assert_eq!(second.0, third.0, "both stand in one segment");
+    let segment = files.get_mut(&third.0).unwrap();
+    let block = BLOCK_BYTES as usize;
+    assert!(third.2 <= block, "the group is one block");
+    segment.copy_within(third.1..third.1 + block, second.1);
+    segment[third.1..third.1 + block].fill(0);
+    let opened = options().open_on(disk_of(&files, disk_options(8)));
+    assert_eq!(opened.err().unwrap().kind(), ErrorKind::Corruption);
+}
+
 /// Opening dies at each of its calls, by kill or loss of power, and again at each in the next
 /// attempt: what was acknowledged is there, and what the first whole opening showed never goes away
 /// again.

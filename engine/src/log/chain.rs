@@ -31,15 +31,17 @@ impl Chain {
             && group.first_lsn.get() > self.lsn
     }
 
-    /// Whether `group` proves that acknowledged records are missing where the log ends, in
-    /// `segment` (WAL-4, WAL-15). It stands behind the end or in another segment, and is valid in
-    /// its place.
-    //= WAL-4, WAL-15
-    pub fn is_cut_short(self, segment: u64, group: &GroupHeader, block_bytes: u64) -> bool {
-        if group.durable_lsn.get() > self.lsn {
-            return true;
-        }
-        // It goes on with what was copied in front of it, and that cannot be read any more.
+    /// Whether `group` proves by what it calls durable that acknowledged records are missing where
+    /// the log ends. It need not stand in its place: what it says was so when it was written.
+    //= WAL-4
+    pub fn lacks_durable(self, group: &GroupHeader) -> bool {
+        group.durable_lsn.get() > self.lsn
+    }
+
+    /// Whether `group`, behind the end or in another segment than `segment`, where the log ends, and
+    /// valid in its place, goes on with what was copied in front of it and cannot be read any more.
+    //= WAL-15
+    pub fn lacks_copy(self, segment: u64, group: &GroupHeader, block_bytes: u64) -> bool {
         let follows_copy = group.segment.get() != segment && group.offset.get() > block_bytes;
         follows_copy && self.goes_on_with(group)
     }
@@ -162,9 +164,9 @@ mod tests {
             (behind.previous_lsn, behind.durable_lsn) = (previous.into(), durable.into());
             behind.first_lsn = 20.into();
             let follows = open >= 2 && segment == 6 && offset > BLOCK_BYTES && previous == 10;
-            let found = chain.is_cut_short(5, &behind, BLOCK_BYTES);
             let shown = (open, segment, offset, previous, durable);
-            assert_eq!(found, durable > 10 || follows, "{shown:?}");
+            assert_eq!(chain.lacks_durable(&behind), durable > 10, "{shown:?}");
+            assert_eq!(chain.lacks_copy(5, &behind, BLOCK_BYTES), follows, "{shown:?}");
         }
     }
 }

@@ -326,7 +326,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
 
     /// After the end: the first proof that acknowledged records are missing behind it.
     pub fn missing(&mut self, reach: Reach) -> Result<Option<Error>> {
-        let (end, chain) = (self.position, self.chain());
+        let end = self.position;
         let lost = |proof: String| {
             let detail = format!(
                 "acknowledged records are missing: {proof}, but the log can be read only up to \
@@ -351,10 +351,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
             };
             let mut offset = start;
             while offset < stop && self.read(number, offset, self.block_bytes)? {
-                let bytes = self.bytes_at(offset);
-                if let Ok(group) = GroupHeader::load(bytes, &self.database, number, offset)
-                    && chain.is_cut_short(end.segment, &group, self.block_bytes)
-                {
+                if let Some(group) = self.proof_at(number, offset) {
                     return lost(format!(
                         "the group at offset {offset} of {} goes on from LSN {} and says that all \
                          up to LSN {} was durable",
@@ -370,6 +367,18 @@ impl<'a, S: Storage> LogReader<'a, S> {
             }
         }
         Ok(None)
+    }
+
+    /// The group whose header stands at `offset` of segment `number`, read and behind the end, if it
+    /// proves that acknowledged records are missing. A write that went astray may have put it there,
+    /// in the middle of the group that it follows.
+    fn proof_at(&self, number: u64, offset: u64) -> Option<GroupHeader> {
+        let group = GroupHeader::load_misplaced(self.bytes_at(offset), &self.database).ok()?;
+        let (end, chain) = (self.position, self.chain());
+        let is_in_place = (group.segment.get(), group.offset.get()) == (number, offset);
+        let proves = chain.lacks_durable(&group)
+            || is_in_place && chain.lacks_copy(end.segment, &group, self.block_bytes);
+        proves.then_some(group)
     }
 
     /// Where the segment that was read last goes on at or behind `offset`, if there is a hole of

@@ -104,7 +104,7 @@ impl Device {
                 continue;
             }
             let page = self.brought_by_flush(cache, page_index)?;
-            let landing = if lies.misplaces() && *page != *self.durable.page(page_index) {
+            let landing = if lies.misplaced_ahead() > 0 && *page != *self.durable.page(page_index) {
                 lies.landing()
             } else {
                 Landing::InPlace
@@ -131,7 +131,7 @@ impl Device {
         let Range { start, end } = range;
         let mut bytes = vec![0; (end - start) as usize];
         let count = cache.read(&mut bytes, start)?;
-        match if lies.misplaces() { lies.landing() } else { Landing::InPlace } {
+        match if lies.misplaced_ahead() > 0 { lies.landing() } else { Landing::InPlace } {
             Landing::InPlace => self.durable.write(&bytes[..count], start),
             Landing::Nowhere => {}
             Landing::Elsewhere { salt } => {

@@ -126,11 +126,11 @@ impl Lies {
         redirected.unwrap_or(offset)
     }
 
-    /// Whether pages may land elsewhere; if not there is no need to ask for each.
-    pub fn misplaces(&self) -> bool {
-        self.told
-            .iter()
-            .any(|lie| matches!(lie, Lie::WriteLost { .. } | Lie::WriteMisdirected { .. }))
+    /// How many pages will land elsewhere; if none does, there is no need to ask for each.
+    pub fn misplaced_ahead(&self) -> usize {
+        let misplaces =
+            |lie: &&Lie| matches!(lie, Lie::WriteLost { .. } | Lie::WriteMisdirected { .. });
+        self.told.iter().filter(misplaces).count()
     }
 
     /// Where the next page lands; each such lie holds for one page.
@@ -167,7 +167,7 @@ mod tests {
         let landings: Vec<_> = (0..4).map(|_| lies.landing()).collect();
         let elsewhere = Landing::Elsewhere { salt: 7 };
         assert_eq!(landings, [Landing::InPlace, Landing::Nowhere, elsewhere, Landing::InPlace]);
-        assert!(!lies.misplaces());
+        assert_eq!(lies.misplaced_ahead(), 0);
     }
 
     #[test]

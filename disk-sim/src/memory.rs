@@ -97,6 +97,11 @@ impl Memory {
         self.disk.state().lies.tell(lie);
     }
 
+    /// How many pages will be lost or land elsewhere by lies that were told.
+    pub fn misplaced_ahead(&self) -> usize {
+        self.disk.state().lies.misplaced_ahead()
+    }
+
     /// From now on readers get what `filter` makes of the bytes; a file is filtered as a whole when
     /// it is mapped for the first time.
     pub fn filter_reads(&self, filter: ReadFilter) {

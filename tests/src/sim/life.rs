@@ -31,7 +31,15 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
     let disk = plan.disk();
     prepare(&disk);
     let (model, outcome) = (Model::default(), Outcome::default());
-    let mut run = Run { plan, disk, model, got_around: false, write_back_failed: false, outcome };
+    let mut run = Run {
+        plan,
+        disk,
+        model,
+        blow_count: 0,
+        got_around: false,
+        write_back_failed: false,
+        outcome,
+    };
     for life in 0..run.plan.life_count {
         let last = life + 1 == run.plan.life_count;
         if !run.live(last)? {
@@ -134,8 +142,9 @@ impl Run {
             match self.below(3) {
                 0 => self.disk.lie(Lie::WriteLost { after }),
                 1 => self.disk.lie(Lie::WriteMisdirected { after, salt: seed }),
-                _ => {}
+                _ => return,
             }
+            self.blow_count += 1;
         }
     }
 
@@ -202,8 +211,8 @@ impl Run {
             Err(Unreadable::Failed(error)) if self.is_noticed(&error) => return Ok(false),
             Err(unreadable) => return Err(violation(unreadable)),
         };
-        let illegal = self.is_illegal();
-        self.model.recovered(found, illegal)?;
+        self.model.recovered(found, self.blow_count)?;
+        self.blow_count = self.disk.misplaced_ahead();
         Ok(true)
     }
 
@@ -281,7 +290,7 @@ impl Run {
                 Err(error) => violated!("cannot be opened: {error:?}"),
             };
             let found = contents(&db, false, false).map_err(violation)?;
-            self.model.clone().recovered(found, false)?;
+            self.model.clone().recovered(found, 0)?;
         }
         Ok(())
     }
@@ -308,6 +317,7 @@ impl Run {
             file.make_durable()
         });
         rotten.expect("the disk lives and no fault waits");
+        self.blow_count += 1;
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Model {
     base: State,
     /// Batches since then.
     history: Vec<Vec<Change>>,
+    /// How many of them had been begun when each call that wrote some began.
+    call_starts: Vec<usize>,
     /// How many of them were acknowledged; at most the last one was not.
     acknowledged_count: usize,
     /// How many of them are durable for sure.
@@ -75,7 +77,13 @@ fn same(expected: &State, found: &State) -> bool {
 impl Model {
     /// A caller is about to write a batch: from now on readers may find it.
     pub fn begin(&mut self, batch: Vec<Change>) {
-        self.history.push(batch);
+        self.begin_all([batch]);
+    }
+
+    /// The same for the batches of one call.
+    pub fn begin_all(&mut self, batches: impl IntoIterator<Item = Vec<Change>>) {
+        self.call_starts.push(self.history.len());
+        self.history.extend(batches);
     }
 
     /// The batch was acknowledged with the LSN of its last record.
@@ -116,6 +124,7 @@ impl Model {
     /// The batch was refused for lack of room: it has not happened and never will.
     pub fn refuse(&mut self) {
         self.history.pop();
+        self.call_starts.pop();
     }
 
     /// Everything acknowledged so far is durable.
@@ -123,10 +132,12 @@ impl Model {
         self.durable_count = self.acknowledged_count;
     }
 
-    /// Nothing may be missing but, if `last_may_miss`, the last durable batch. What is found
-    /// becomes the base.
-    pub fn recovered(&mut self, found: State, last_may_miss: bool) -> Checked<()> {
-        let needed = self.durable_count.saturating_sub(usize::from(last_may_miss));
+    /// Nothing may be missing but, of what is durable, what the last `blow_count` calls wrote: no
+    /// later group proves that it was there. What is found becomes the base.
+    pub fn recovered(&mut self, found: State, blow_count: usize) -> Checked<()> {
+        let durable_calls = self.call_starts.iter().filter(|start| **start < self.durable_count);
+        let spared = durable_calls.rev().take(blow_count).last();
+        let needed = spared.copied().unwrap_or(self.durable_count);
         let mut state = self.base.clone();
         let mut possible = needed == 0 && same(&state, &found);
         for (index, batch) in self.history.iter().enumerate() {
@@ -144,6 +155,7 @@ impl Model {
         self.live = found.clone();
         self.base = found;
         self.history.clear();
+        self.call_starts.clear();
         self.acknowledged_count = 0;
         self.durable_count = 0;
         Ok(())
@@ -246,7 +258,7 @@ mod tests {
             let pair = |(k, v, lsn): &(&str, &str, u64)| ((*k).into(), ((*v).into(), *lsn));
             pairs.iter().map(pair).collect()
         };
-        let fits = |found: State| model.clone().recovered(found, false).is_ok();
+        let fits = |found: State| model.clone().recovered(found, 0).is_ok();
         assert!(fits(state(&[("a", "1", 1), ("b", "2", 2)])));
         assert!(fits(state(&[("b", "2", 2)])));
         assert!(!fits(state(&[])), "acknowledged batches are there");

@@ -148,7 +148,7 @@ fn ingest(run: &mut Run, db: &Db<Memory>) -> Done {
     let records: Vec<_> = (0..count).map(|_| run.put()).collect();
     let pair = |change: &Change| (change.key.clone(), change.value.clone().unwrap_or_default());
     let pairs: Vec<_> = records.iter().map(pair).collect();
-    records.into_iter().for_each(|record| run.model.begin(vec![record]));
+    run.model.begin_all(records.into_iter().map(|record| vec![record]));
     let ingested = match db.key_kind() {
         KeyKind::Bytes => db.ingest(pairs)?,
         _ => db.ingest(pairs.into_iter().map(|(key, value)| (number(&key), value)))?,

@@ -29,6 +29,8 @@ pub(super) struct Run {
     pub plan: Plan,
     pub disk: Memory,
     pub model: Model,
+    /// Pages that lies may have misplaced, and bits that have rotted, since the last recovery.
+    pub blow_count: usize,
     /// An opening has met damage and bypassed it.
     pub got_around: bool,
     /// The kernel may have failed to write the data file back, and not have reported it yet.

@@ -70,7 +70,7 @@ impl IntIndex {
     /// themselves, which makes the inner one nearly free, or use [`IntIndex::get_many`].
     ///
     /// [`Epoch`]: crate::Epoch
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: u64) -> Option<u64> {
         self.tree.get(key, &epoch::pin())
     }

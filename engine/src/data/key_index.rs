@@ -60,7 +60,8 @@ impl KeyIndex {
     }
 
     /// Locator of the newest record of `key`, tombstones included.
-    #[inline]
+    // Left to the compiler, a get calls it: 36 instructions more, of 302.
+    #[inline(always)]
     pub fn get<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Result<Option<Locator>> {
         let bits = match &self.index {
             Index::Int(index) => int_key(key).and_then(|key| index.get(key)),

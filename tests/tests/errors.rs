@@ -55,7 +55,7 @@ fn a_directory_that_is_not_there() {
     fs::create_dir(&empty).unwrap();
     check(small(&empty).create(false).open(), ErrorKind::NotFound, &["empty"]);
     let deep = base.path().join("a/b/c");
-    let error = small(&deep).open().err().expect("the parent is missing");
+    let error = small(&deep).open().expect_err("the parent is missing");
     assert!(error.to_string().contains("a/b/c"), "{error}");
     with_one_record(&missing);
     complete(&missing);

@@ -228,7 +228,7 @@ fn a_batch_lies_whole_in_one_group() {
     let mut last = 0;
     let group = change_last(&mut files, |bytes| {
         let mut at = GROUP_HEADER_BYTES;
-        for frame in Frames::new(&bytes[GROUP_HEADER_BYTES..].to_vec()) {
+        for frame in Frames::new(&bytes[GROUP_HEADER_BYTES..]) {
             (last, at) = (at, at + frame.unwrap().len_in_log());
         }
     });

@@ -104,7 +104,7 @@ fn a_directory_with_files_of_others_is_left_alone() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "precious").unwrap();
         let before = content(base.path());
-        let error = small(base.path()).open().err().expect(foreign);
+        let error = small(base.path()).open().expect_err(foreign);
         let is_ours = foreign.contains("/000000000000000") || foreign == "data/records.uarr";
         let expected = if is_ours && !foreign.contains('A') {
             // It looks like a database that has lost its superblock.

@@ -3,7 +3,7 @@
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, PAGE_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_uring::DataMapWriter;
 use zerocopy::IntoBytes;
@@ -16,17 +16,22 @@ pub(crate) struct Appender<W> {
     chunk_bytes: u64,
     /// End of the last record.
     end: u64,
+    /// LSN of the last record.
+    last_lsn: u64,
 }
 
 impl<W: DataMapWriter> Appender<W> {
     pub fn new(writer: W, database: DatabaseId, chunk_bytes: u64) -> Self {
-        Self { writer, database, seed: Seed::new(&database), chunk_bytes, end: 0 }
+        assert!(chunk_bytes.is_power_of_two());
+        let seed = Seed::new(&database);
+        Self { writer, database, seed, chunk_bytes, end: 0, last_lsn: 0 }
     }
 
     /// Zeroes what lies between the last record and `address`, the end of its page, so that no
     /// later append touches that page.
     //= DAT-5
     pub fn pad_to(&mut self, address: u64) {
+        assert!(address.is_multiple_of(PAGE_BYTES));
         if self.end < address && !address.is_multiple_of(self.chunk_bytes) {
             self.writer.append(address, &[]);
             self.end = address;
@@ -36,11 +41,15 @@ impl<W: DataMapWriter> Appender<W> {
     /// Writes the record of `frame` to its address and returns what the index is to hold.
     pub fn append(&mut self, frame: &Frame<'_>, previous: Option<Locator>) -> Locator {
         let header = RecordHeader::for_frame(frame, previous, self.seed);
-        let address = frame.header.address.get();
+        let (address, lsn) = (frame.header.address.get(), frame.header.lsn.get());
+        assert!(address >= self.end, "a record lies behind the one before");
+        assert!(lsn > self.last_lsn, "records are applied in the order of their LSNs");
+        //= DAT-4
+        assert!(previous.is_none_or(|previous| previous.address() < address));
+        assert_eq!(header.record_bytes(), header.value_offset() + frame.value.len());
         let chunk_start = address & !(self.chunk_bytes - 1);
         //= DAT-2
         if address == chunk_start + CHUNK_HEADER_BYTES {
-            let lsn = frame.header.lsn.get();
             let chunk = ChunkHeader::new(self.database, chunk_start, lsn);
             self.writer.append(chunk_start, &[chunk.as_bytes()]);
         }
@@ -57,6 +66,7 @@ impl<W: DataMapWriter> Appender<W> {
             self.writer.append(address, &[header.as_bytes(), frame.key, padding, frame.value]);
         }
         self.end = address + (value_offset + frame.value.len()) as u64;
+        self.last_lsn = lsn;
         Locator::of_record(address, frame.key.len(), frame.value.len(), header.is_tombstone())
     }
 
@@ -69,7 +79,10 @@ impl<W: DataMapWriter> Appender<W> {
 /// How many bytes of each chunk may be read when everything before `data_tail` may.
 pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<u64> {
     let chunks = data_tail.div_ceil(chunk_bytes);
-    (0..chunks).map(|chunk| (data_tail - chunk * chunk_bytes).min(chunk_bytes)).collect()
+    let readable: Vec<_> =
+        (0..chunks).map(|chunk| (data_tail - chunk * chunk_bytes).min(chunk_bytes)).collect();
+    assert_eq!(readable.iter().sum::<u64>(), data_tail, "all before the tail, and no byte behind");
+    readable
 }
 
 #[cfg(test)]

@@ -76,13 +76,17 @@ impl<W: DataMapWriter> Applier<W> {
         let keys = &mut all[..frames.len()];
         keys.iter_mut().zip(frames).for_each(|(key, frame)| *key = frame.key);
         let Self { appender, tombstones } = self;
+        let mut appended_count = 0;
         target.index.append(keys, target.store, |index, previous| {
+            assert_eq!(index, appended_count, "frames become records in their order");
+            appended_count += 1;
             let frame = &frames[index];
             let whole = frame.resolved().expect("a patch that is applied knows its result");
             let locator = appender.append(&whole, previous);
             tombstones.note(frame.header.lsn.get(), previous, locator);
             locator
         });
+        assert_eq!(appended_count, frames.len(), "each of them, once");
     }
 
     /// Applies a frame of the log that is replayed and was not applied before.
@@ -105,7 +109,11 @@ impl<W: DataMapWriter> Applier<W> {
                 let whole = frame.resolved().expect("a patch that is replayed knows its result");
                 self.appender.append(&whole, previous)
             }
-            Replayed::Lost(damaged) => damaged,
+            Replayed::Lost(damaged) => {
+                assert!(damaged.address() < address, "a patch builds upon an earlier record");
+                assert!(!damaged.is_tombstone());
+                damaged
+            }
         };
         target.index.set(frame.key, locator, target.store);
         self.tombstones.note(frame.header.lsn.get(), previous, locator);

@@ -34,9 +34,12 @@ impl Tombstones {
         if let Some(previous) = previous.filter(|previous| previous.is_tombstone())
             && self.indexed.remove(&previous).is_none()
         {
-            self.stuck_count = self.stuck_count.saturating_sub(1);
+            assert!(self.stuck_count > 0, "a tombstone of the index was noted");
+            self.stuck_count -= 1;
         }
         if locator.is_tombstone() {
+            let ascends = |(last, last_lsn): (&Locator, &u64)| *last < locator && *last_lsn < lsn;
+            assert!(self.indexed.last_key_value().is_none_or(ascends), "the newest comes last");
             self.indexed.insert(locator, lsn);
             self.noted_count += 1;
         }
@@ -55,7 +58,8 @@ impl Tombstones {
 
     /// Drops the oldest one. `removed`: its key is no longer in the index.
     pub fn drop_oldest(&mut self, removed: bool) {
-        self.indexed.pop_first();
+        let oldest = self.indexed.pop_first();
+        assert!(oldest.is_some(), "only what is there is dropped");
         self.stuck_count += usize::from(!removed);
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Replay<S: Storage> {
     applier: Applier<S::MapWriter>,
     data_file: S::File,
     data_tail: u64,
+    /// End of the last record of the log that is in the data file already.
+    tail_in_file: u64,
     tail: u64,
     chunk_bytes: u64,
     address_space_bytes: u64,
@@ -77,6 +79,7 @@ impl<S: Storage> Replay<S> {
             applier: Applier { appender, tombstones: Tombstones::default() },
             data_file,
             data_tail,
+            tail_in_file: 0,
             tail: data_tail,
             chunk_bytes,
             address_space_bytes: reserve,
@@ -124,7 +127,7 @@ impl<S: Storage> Replay<S> {
                 && address.is_multiple_of(RECORD_ALIGN_BYTES)
                 && address > 0
                 && end.is_some_and(|end| end <= self.address_space_bytes)
-                && (address < self.data_tail || address >= self.tail)
+                && address >= if address < self.data_tail { self.tail_in_file } else { self.tail }
                 && (!self.index.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {
@@ -148,6 +151,9 @@ impl<S: Storage> Replay<S> {
     fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(frame);
+        if address < self.data_tail {
+            self.tail_in_file = end;
+        }
         self.tail = self.tail.max(end);
         let target = Target { index: &self.index, store: &self.store };
         if target.has_applied(frame) {

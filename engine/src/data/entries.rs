@@ -33,9 +33,15 @@ impl ByteEntries {
         let mut rest = self.bytes.as_slice();
         let mut key = Vec::new();
         std::iter::from_fn(move || {
-            let (entry, suffix, behind) = split_entry(rest).ok()?;
+            if rest.is_empty() {
+                return None;
+            }
+            let (entry, suffix, behind) =
+                split_entry(rest).expect("entries were checked when the image was read");
+            let shared = usize::from(entry.shared.get());
+            assert!(shared <= key.len(), "the last key is as long as what is shared with it");
             rest = behind;
-            key.truncate(entry.shared.get().into());
+            key.truncate(shared);
             key.extend_from_slice(suffix);
             Some((key.clone(), entry.locator.get()))
         })

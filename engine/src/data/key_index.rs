@@ -43,6 +43,7 @@ enum Index {
 impl KeyIndex {
     /// An index of `entries`, whose keys ascend strictly.
     pub fn from_entries(kind: KeyKind, hash_seed: u128, entries: Entries) -> Self {
+        assert_eq!(kind.is_int(), matches!(entries, Entries::Int(_)));
         let memory = Memory::new();
         let index = match entries {
             Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&memory, &entries)),
@@ -78,6 +79,7 @@ impl KeyIndex {
         store: &RecordStore<M>,
         out: &mut [Option<Locator>],
     ) -> Result<()> {
+        assert_eq!(keys.len(), out.len());
         match &self.index {
             Index::Int(index) => {
                 let mut ints = [0; TOGETHER_MAX];

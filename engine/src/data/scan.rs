@@ -192,6 +192,7 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
             }
             self.payload(address, &header, &mut each)?;
             let next = address + header.record_bytes() as u64;
+            assert!(next > address, "a scan goes on");
             address = next.next_multiple_of(RECORD_ALIGN_BYTES);
         }
         strange.map_or(Ok(()), |range| each(Found::Strange(range)))

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use uarr_layout::geometry::align_up_u64;
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_uring::{DataMap, DataMapWriter, StorageFile};
 
 use crate::data::applier::Applier;
@@ -15,6 +15,10 @@ use crate::sync::{Ranked, lock};
 /// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
 /// flushes.
 const WRITE_BACK_STEP_BYTES: u64 = 16 << 20;
+
+// The pages that are handed to the device, or brought in, are whole.
+const _: () = assert!(WRITE_BACK_STEP_BYTES.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(PREFAULT_STEP_BYTES.is_multiple_of(PAGE_BYTES));
 
 /// The data file as a file.
 pub(crate) struct DataSpace<F> {
@@ -42,6 +46,7 @@ impl<F: StorageFile> DataSpace<F> {
     pub fn new(file: F, chunk_bytes: u64, space: AddressSpace, tail: u64) -> Self {
         let AddressSpace { asked_bytes, reserved_bytes } = space;
         assert!(reserved_bytes <= asked_bytes, "no more is reserved than was asked for");
+        assert!(tail <= reserved_bytes, "all records can be mapped");
         let (prefaulted, written_back) = (AtomicU64::new(tail), AtomicU64::new(tail));
         Self { file, chunk_bytes, asked_bytes, reserved_bytes, prefaulted, written_back }
     }
@@ -121,6 +126,7 @@ impl<F: StorageFile> DataSpace<F> {
             self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
             return false;
         }
+        assert!(done + step <= store.allocated_bytes(), "there are no pages behind the file");
         store.prefault(done, step);
         self.prefaulted.store(done + step, Ordering::Relaxed);
         true
@@ -134,6 +140,7 @@ impl<F: StorageFile> DataSpace<F> {
         if tail < start + 2 * WRITE_BACK_STEP_BYTES {
             return Ok(false);
         }
+        assert!(start + WRITE_BACK_STEP_BYTES < tail, "pages that are still written stay");
         self.file
             .start_write_back(start, WRITE_BACK_STEP_BYTES)
             .map_err(|error| Error::io("cannot write back the data file", error))?;

@@ -3,10 +3,14 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use uarr_layout::geometry::RECORD_BYTES_MIN;
+use uarr_layout::geometry::{RECORD_BYTES_MIN, record_bytes};
 
 /// Bytes of the data file that one part of [`Verified`] is about.
 const VERIFIED_PART_BYTES: u64 = 64 << 20;
+
+// No two records share a bit, and a part has whole words of them.
+const _: () = assert!(record_bytes(1, 0) as u64 >= RECORD_BYTES_MIN);
+const _: () = assert!(VERIFIED_PART_BYTES.is_multiple_of(64 * RECORD_BYTES_MIN));
 
 /// One bit for each possible start of a record. A part takes memory once one of its records was
 /// checked: the length of a file says nothing about how much of it is there.

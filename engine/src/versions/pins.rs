@@ -27,6 +27,7 @@ impl Pins {
     pub fn unpin(&self, lsn: u64) {
         let mut pins = lock(&self.0);
         let count = pins.get_mut(&lsn).expect("only what was pinned is unpinned");
+        assert!(*count > 0, "a pin without readers is removed");
         *count -= 1;
         if *count == 0 {
             pins.remove(&lsn);
@@ -37,6 +38,8 @@ impl Pins {
     pub fn oldest(&self, visible: &Visible) -> u64 {
         let pins = lock(&self.0);
         let visible_lsn = visible.lsn();
-        pins.first_key_value().map_or(visible_lsn, |(lsn, _)| visible_lsn.min(*lsn))
+        let oldest = pins.first_key_value().map_or(visible_lsn, |(lsn, _)| *lsn);
+        assert!(oldest <= visible_lsn, "readers look at what is visible");
+        oldest
     }
 }

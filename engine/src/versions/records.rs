@@ -197,6 +197,7 @@ impl<S: Storage> Records<S> {
 
     /// Applies and shows a batch that ends with `lsn`. The caller keeps the order of LSNs.
     pub fn apply_and_show(&self, frames: &[Frame<'_>], lsn: u64) {
+        assert!(frames.last().is_some_and(|last| last.header.lsn.get() == lsn));
         let mut applier = lock(&self.applier);
         frames.chunks(TOGETHER_MAX).for_each(|group| applier.apply(&self.target(), group));
         self.visible.show(lsn);

@@ -68,6 +68,8 @@ impl<'a> Walk<'a> {
     fn fill<S: Storage>(&mut self, records: &Records<S>) {
         let mut window: Vec<(Option<u64>, Locator)> = Vec::with_capacity(WINDOW_COUNT);
         if let Some(entries) = records.index.int_entries(self.last_int, WINDOW_COUNT) {
+            let first = entries.first().map(|(key, _)| *key);
+            assert!(first.is_none_or(|first| self.last_int.is_none_or(|last| last < first)));
             self.is_last = entries.len() < WINDOW_COUNT;
             self.last_int = entries.last().map(|(key, _)| *key);
             let named =

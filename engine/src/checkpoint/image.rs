@@ -27,12 +27,25 @@ pub(crate) struct ImageWriter<S: Storage> {
     entries_in_piece: u32,
     entry_count: u64,
     offset: u64,
+    last_int: Option<u64>,
     last_key: Vec<u8>,
+    address_max: u64,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenImage {
+    /// Length of the file.
+    pub bytes: u64,
+    pub entry_count: u64,
+    /// The highest address that an entry names: it lies before the checkpoint's data tail.
+    pub address_max: u64,
 }
 
 impl<S: Storage> ImageWriter<S> {
     /// Starts the image of checkpoint `number`, replacing one that an interrupted checkpoint left.
     pub fn create(storage: &S, database: DatabaseId, number: u64) -> io::Result<Self> {
+        assert!(number > 0, "number 0 is the empty database, which has no image");
         remove_if_present(storage, &image_path(number))?;
         Ok(Self {
             file: storage.open(&image_path(number), OpenMode::CreateDirect)?,
@@ -44,21 +57,25 @@ impl<S: Storage> ImageWriter<S> {
             entries_in_piece: 0,
             entry_count: 0,
             offset: 0,
+            last_int: None,
             last_key: Vec::new(),
+            address_max: 0,
         })
     }
 
     /// Adds an entry of an integer table; keys ascend.
-    pub fn push_int(&mut self, key: u64, locator: u64) -> io::Result<()> {
-        let entry = IntEntry { key: key.into(), locator: locator.into() };
+    pub fn push_int(&mut self, key: u64, locator: Locator) -> io::Result<()> {
+        assert!(self.last_int.is_none_or(|last| last < key), "keys ascend strictly");
+        self.last_int = Some(key);
+        let entry = IntEntry { key: key.into(), locator: locator.bits().into() };
         self.reserve(PieceKind::IntEntries, size_of::<IntEntry>())?;
         self.store(entry.as_bytes());
-        self.end_entry();
+        self.end_entry(locator);
         Ok(())
     }
 
     /// Adds an entry of a byte-key table; keys ascend.
-    pub fn push_bytes(&mut self, key: &[u8], locator: u64) -> io::Result<()> {
+    pub fn push_bytes(&mut self, key: &[u8], locator: Locator) -> io::Result<()> {
         assert!(self.last_key.as_slice() < key, "keys ascend strictly");
         self.reserve(PieceKind::ByteEntries, size_of::<ByteEntry>() + key.len())?;
         let shared = match self.entries_in_piece {
@@ -68,7 +85,7 @@ impl<S: Storage> ImageWriter<S> {
         let fits = |len: usize| u16::try_from(len).expect("keys have at most 65,535 bytes");
         let suffix_bytes = fits(key.len() - shared);
         let entry = ByteEntry {
-            locator: locator.into(),
+            locator: locator.bits().into(),
             shared: fits(shared).into(),
             suffix_bytes: suffix_bytes.into(),
         };
@@ -76,25 +93,27 @@ impl<S: Storage> ImageWriter<S> {
         self.store(&key[shared..]);
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
-        self.end_entry();
+        self.end_entry(locator);
         Ok(())
     }
 
     /// Ends the entries of one kind.
     pub fn end_entries(&mut self, kind: PieceKind) -> io::Result<()> {
+        assert_ne!(kind, PieceKind::End, "the end comes after all entries");
         if self.entries_in_piece > 0 { self.write_piece(kind) } else { Ok(()) }
     }
 
     /// Writes the end piece and makes everything durable, the name included.
-    /// Returns length and number of entries.
     //= IMG-6
-    pub fn finish(mut self, storage: &S) -> io::Result<(u64, u64)> {
+    pub fn finish(mut self, storage: &S) -> io::Result<WrittenImage> {
+        assert_eq!((self.used, self.entries_in_piece), (0, 0), "the entries were ended");
         let total = self.entry_count.to_le_bytes();
         self.store(&total);
         self.write_piece(PieceKind::End)?;
         let flushed = self.file.make_durable();
         flushed.and_then(|()| storage.make_dir_durable(IMAGE_DIR)).map_err(attempted)?;
-        Ok((self.offset, self.entry_count))
+        let Self { offset: bytes, entry_count, address_max, .. } = self;
+        Ok(WrittenImage { bytes, entry_count, address_max })
     }
 
     fn reserve(&mut self, kind: PieceKind, bytes: usize) -> io::Result<()> {
@@ -109,13 +128,20 @@ impl<S: Storage> ImageWriter<S> {
         self.used += bytes.len();
     }
 
-    fn end_entry(&mut self) {
+    //= IMG-4
+    fn end_entry(&mut self, locator: Locator) {
+        assert!(!locator.is_tombstone(), "deleted keys are left out");
+        self.address_max = self.address_max.max(locator.address());
         self.entries_in_piece += 1;
         self.entry_count += 1;
     }
 
     fn write_piece(&mut self, kind: PieceKind) -> io::Result<()> {
         let piece_bytes = align_up(PIECE_HEADER_BYTES + self.used, self.block_bytes);
+        assert!(piece_bytes <= PIECE_BYTES_MAX);
+        assert!(self.offset.is_multiple_of(self.block_bytes as u64));
+        let has_entries = self.entries_in_piece > 0;
+        assert_eq!(kind != PieceKind::End, has_entries, "the end piece alone has no entries");
         let small = |bytes: usize| u32::try_from(bytes).expect("pieces are small");
         let mut header = PieceHeader::new(self.database, self.number, kind);
         header.offset = self.offset.into();
@@ -123,6 +149,12 @@ impl<S: Storage> ImageWriter<S> {
         header.used_bytes = small(self.used).into();
         header.piece_bytes = small(piece_bytes).into();
         header.store(&mut self.buffer);
+        let read = PieceHeader::peek(&self.buffer[..piece_bytes]);
+        assert!(read.is_ok(), "{read:?}");
+        // Takes the checksum of the piece again, 0.1 ns a byte.
+        debug_assert!(read.is_ok_and(|read| {
+            read.verify(&self.buffer, &self.database, self.number, self.offset).is_ok()
+        }));
         self.file.write_at(&self.buffer[..piece_bytes], self.offset)?;
         self.buffer[..piece_bytes].fill(0);
         self.offset += piece_bytes as u64;
@@ -233,7 +265,9 @@ impl ImageReader {
         if self.entry_count - before != u64::from(header.entry_count.get()) {
             return Err(Defect::Field("entry count"));
         }
+        let piece_start = self.offset;
         self.offset += u64::from(header.piece_bytes.get());
+        assert!(self.offset > piece_start, "a piece has a header");
         Ok(true)
     }
 
@@ -246,9 +280,11 @@ impl ImageReader {
             if shared > shared_max || key_bytes > KEY_BYTES_MAX {
                 return Err(Defect::Entry);
             }
+            assert!(shared <= self.last_key.len(), "no more is shared than the last key has");
             let ascends = &self.last_key[shared..] < suffix;
             self.last_key.truncate(shared);
             self.last_key.extend_from_slice(suffix);
+            assert_eq!(self.last_key.len(), key_bytes);
             self.note_entry(ascends, key_bytes, entry.locator.get())?;
             (used, shared_max) = (rest, key_bytes);
         }

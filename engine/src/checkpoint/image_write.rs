@@ -13,10 +13,10 @@ use std::io;
 use uarr_layout::frame::Frames;
 use uarr_layout::image::PieceKind;
 use uarr_layout::record::Locator;
-use uarr_layout::superblock::Superblock;
+use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::Storage;
 
-use crate::checkpoint::image::{ImageWriter, read_image};
+use crate::checkpoint::image::{ImageWriter, WrittenImage, read_image};
 use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, image_path, list_segments};
@@ -44,8 +44,10 @@ pub(crate) struct ImageSource<'a, S: Storage> {
 }
 
 impl<S: Storage> ImageSource<'_, S> {
-    /// Writes the image of checkpoint `number`. Returns length and number of entries.
-    pub fn write(&self, number: u64) -> Result<(u64, u64)> {
+    /// Writes the image of checkpoint `number`.
+    pub fn write(&self, number: u64) -> Result<WrittenImage> {
+        let is_kept = |kept: &Checkpoint| kept.number.get() >= number;
+        assert!(!self.root.checkpoints.iter().any(is_kept), "no image that counts is replaced");
         let written = match self.write_image_pieces(number, &Damaged::new()) {
             Err(error) if error.kind() == ErrorKind::Corruption => {
                 self.damaged_keys().and_then(|damaged| self.write_image_pieces(number, &damaged))
@@ -58,10 +60,11 @@ impl<S: Storage> ImageSource<'_, S> {
         })
     }
 
-    fn write_image_pieces(&self, number: u64, damaged: &Damaged) -> Result<(u64, u64)> {
+    fn write_image_pieces(&self, number: u64, damaged: &Damaged) -> Result<WrittenImage> {
         let mut image =
             ImageWriter::create(self.storage, self.records.database(), number).map_err(failed)?;
         let kind = if self.records.key_kind().is_int() {
+            assert!(damaged.is_empty(), "an index of integers holds its keys");
             self.write_int_entries(&mut image).map_err(failed)?;
             PieceKind::IntEntries
         } else {
@@ -76,9 +79,8 @@ impl<S: Storage> ImageSource<'_, S> {
         while let Some(entries) = self.records.index.int_entries(after, WINDOW_COUNT) {
             for (key, bits) in &entries {
                 //= IMG-4
-                if Locator::from_bits(*bits).is_some_and(|locator| !locator.is_tombstone()) {
-                    image.push_int(*key, *bits)?;
-                }
+                let locator = Locator::from_bits(*bits).filter(|locator| !locator.is_tombstone());
+                locator.map_or(Ok(()), |locator| image.push_int(*key, locator))?;
             }
             match entries.last() {
                 Some((key, _)) if entries.len() == WINDOW_COUNT => after = Some(*key),
@@ -106,16 +108,16 @@ impl<S: Storage> ImageSource<'_, S> {
             }
             while let Some((lower, damaged)) = between.next_if(|(lower, _)| lower.as_slice() < key)
             {
-                image.push_bytes(lower, damaged.bits()).map_err(failed)?;
+                image.push_bytes(lower, *damaged).map_err(failed)?;
             }
             // A writer has replaced it meanwhile.
             between.next_if(|(same, _)| same.as_slice() == key);
             //= IMG-4
             if !is_deleted {
-                image.push_bytes(key, locator.bits()).map_err(failed)?;
+                image.push_bytes(key, locator).map_err(failed)?;
             }
         }
-        between.try_for_each(|(key, locator)| image.push_bytes(key, locator.bits()).map_err(failed))
+        between.try_for_each(|(key, locator)| image.push_bytes(key, *locator).map_err(failed))
     }
 
     /// The keys of all records that are damaged now. Fails with the first damage whose key stands

@@ -33,6 +33,7 @@ impl<S: Storage> Root<S> {
         let mut root =
             Self { file, slot: 1, block, other: None, image_number_tried: 0, slot_bytes };
         root.write(|_| {})?;
+        assert_eq!((root.slot, root.block.generation.get()), (0, 1), "the first slot begins");
         storage.rename(ROOT_UNFINISHED, ROOT_FILE)?;
         storage.make_dir_durable("")?;
         Ok(root)
@@ -65,6 +66,8 @@ impl<S: Storage> Root<S> {
         match whole.pop() {
             Some((slot, block)) => {
                 let other = whole.pop().map(|(_, other)| other);
+                let is_older = |other: &Superblock| other.generation <= block.generation;
+                assert!(other.as_ref().is_none_or(is_older), "the newer slot counts");
                 Ok(Some(Self { file, slot, block, other, image_number_tried: 0, slot_bytes }))
             }
             None => Err(notes.pop().unwrap_or_else(|| {
@@ -87,7 +90,10 @@ impl<S: Storage> Root<S> {
     pub fn write_both(&mut self, change: impl Fn(&mut Superblock)) -> io::Result<()> {
         // The slot that is not in force comes first; it may be the one that cannot be read.
         self.write(&change)?;
-        self.write(&change)
+        self.write(&change)?;
+        let named = |block: &Superblock| block.checkpoints;
+        assert_eq!(self.other.as_ref().map(named), Some(self.block.checkpoints));
+        Ok(())
     }
 
     /// Changes the superblock: the next generation goes to the other slot, durably. After an error
@@ -100,9 +106,12 @@ impl<S: Storage> Root<S> {
         block.generation = (self.block.generation.get() + 1).into();
         // A slot that the reader would refuse must not reach the disk.
         block.check().map_err(|defect| io::Error::new(io::ErrorKind::InvalidData, defect))?;
+        assert_follows(&self.block, &block);
         let slot = 1 - self.slot;
         let mut bytes = AlignedBuffer::new(self.slot_bytes);
         bytes[..SLOT_BYTES].copy_from_slice(&block.to_slot());
+        let read = Superblock::from_slot(&bytes);
+        assert!(read.is_ok_and(|read| read.is_some_and(|read| read.to_slot() == block.to_slot())));
         // From here on the slot may be on the device, in part or as a whole, even if the write
         // fails.
         self.file
@@ -118,6 +127,19 @@ impl<S: Storage> Root<S> {
     pub fn verify(&self) -> Vec<Error> {
         (0..2).filter_map(|slot| read_slot(&self.file, slot, self.slot_bytes).err()).collect()
     }
+}
+
+/// What no write of the superblock changes, and what only rises.
+fn assert_follows(before: &Superblock, after: &Superblock) {
+    assert_eq!(after.database, before.database, "a database keeps its identity");
+    assert_eq!(after.block_bytes, before.block_bytes);
+    assert_eq!(after.segment_bytes, before.segment_bytes);
+    assert_eq!(after.chunk_bytes, before.chunk_bytes);
+    assert_eq!(after.hash_seed, before.hash_seed);
+    assert_eq!(after.key_kind, before.key_kind);
+    assert!(after.version() >= before.version(), "what was written with a newer version stays");
+    assert!(after.life.get() >> 32 >= before.life.get() >> 32, "lives rise");
+    assert!(after.next_lsn.get() >= before.next_lsn.get(), "no LSN is given out twice");
 }
 
 /// True if [`Root::create`] can have begun the unfinished file: it begins with zeros, or as a

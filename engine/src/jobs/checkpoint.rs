@@ -91,7 +91,7 @@ impl<S: Storage> Core<S> {
         if is_unchanged && newest.number.get() > 0 {
             return Ok(newest);
         }
-        let (number, (image_bytes, entry_count)) = self.committer.with_way_made(|| {
+        let (number, image) = self.committer.with_way_made(|| {
             let number = self.give_image_number(root)?;
             let (storage, records) = (self.storage(), self.records());
             let source = ImageSource { storage, records, root: &root.block };
@@ -103,6 +103,9 @@ impl<S: Storage> Core<S> {
         let end_lsn = self.records().visible.durable_lsn();
         assert!(end_lsn >= start.lsn, "replay begins in front of what it has to reach");
         assert!(data_tail >= newest.data_tail.get(), "the data file only grows");
+        //= IMG-5
+        let is_before_tail = image.entry_count == 0 || image.address_max < data_tail;
+        assert!(is_before_tail, "an image names records before the data tail");
         self.records().space.make_durable().map_err(|error| self.committer.judge(error))?;
         Ok(Checkpoint {
             number: number.into(),
@@ -111,8 +114,8 @@ impl<S: Storage> Core<S> {
             offset: start.offset.into(),
             data_tail: data_tail.into(),
             end_lsn: end_lsn.into(),
-            image_bytes: image_bytes.into(),
-            entry_count: entry_count.into(),
+            image_bytes: image.bytes.into(),
+            entry_count: image.entry_count.into(),
         })
     }
 
@@ -161,8 +164,8 @@ impl<S: Storage> Core<S> {
     /// A number for an image, above all earlier ones, those of failed checkpoints included.
     fn give_image_number(&self, root: &mut Root<S>) -> Result<u64> {
         let present = list_images(self.storage())?.last().copied().unwrap_or(0);
-        let number =
-            present.max(root.image_number_tried).max(root.block.checkpoints[0].number.get()) + 1;
+        let named = root.checkpoints().map(|named| named.number.get()).max().unwrap_or(0);
+        let number = present.max(root.image_number_tried).max(named) + 1;
         root.image_number_tried = number;
         Ok(number)
     }

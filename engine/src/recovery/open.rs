@@ -59,6 +59,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         DataSpace::new(recovered.data_file, chunk_bytes, space, recovered.tail),
         position.lsn,
     );
+    let newest = &root.block.checkpoints[0];
+    assert!(recovered.tail >= newest.data_tail.get(), "no byte before it is written again");
+    assert!(position.lsn < recovered.next_lsn);
     let state = LogState {
         log,
         segments,
@@ -117,6 +120,7 @@ fn begin_life<S: Storage>(
         .make_dir_durable("")
         .map_err(|error| Error::io("cannot make the database's name durable", error))?;
     let life = recovered.life;
+    assert!(life >> 32 >= root.latest_life() >> 32, "no life has the count of an earlier one");
     root.write(|block| {
         block.raise_version();
         block.life = life.into();
@@ -187,6 +191,7 @@ fn log_files<S: Storage>(
     let segments = trimmed(make(after + 1))?;
     segments.prepare(storage, 0).map_err(failed)?;
     let active = segments.take(0).ok_or_else(|| failed(io::Error::other("no segment is ready")))?;
+    assert!(present.iter().all(|number| *number < active.number), "a number is used once");
     let position = LogPosition { segment: active.number, offset: 0, lsn: position.lsn };
     Ok((segments, active, position))
 }

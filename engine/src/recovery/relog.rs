@@ -52,6 +52,11 @@ pub(crate) fn go_on_afresh<S: Storage>(
     life: u64,
 ) -> Result<(LogPosition, Vec<u64>)> {
     let failed = |error| Error::io("cannot begin a log segment to go on in", error);
+    assert!(log.present.is_sorted());
+    let follow = |pair: &[GroupHeader]| pair[1].previous_lsn.get() == pair[0].last_lsn();
+    assert!(log.unproven.windows(2).all(follow), "no record is missing in the copy");
+    let last_lsn = log.unproven.last().map_or(log.end.lsn, GroupHeader::last_lsn);
+    assert_eq!(last_lsn, log.end.lsn, "the copy ends where the log does");
     let highest = log.present.last().copied().unwrap_or(0).max(log.end.segment);
     let number = highest + 1;
     let block_bytes = u64::from(log.root.block_bytes.get());
@@ -153,6 +158,8 @@ fn write_header<S: Storage>(
     header.wall_ns = storage.wall_ns().cast_unsigned().into();
     let mut block = AlignedBuffer::new(log.root.block_bytes.get() as usize);
     header.store(&mut block);
+    let read = SegmentHeader::load(&block, &log.root.database, facts.number);
+    assert!(read.is_ok(), "{read:?}");
     file.write_at(&block[..log.root.block_bytes.get() as usize], 0)
 }
 
@@ -181,7 +188,10 @@ fn copy_group<S: Storage>(
         return Err(Error::corrupt(path, offset, Some(group.first_lsn.get()), "group", what));
     }
     moved.store(buffer);
+    let (segment, offset) = (moved.segment.get(), moved.offset.get());
+    let read = GroupHeader::load(buffer, &log.root.database, segment, offset);
+    assert!(read.is_ok(), "{read:?}");
     buffer[group_bytes..].fill(0);
-    file.write_at(buffer, moved.offset.get()).map_err(failed)?;
+    file.write_at(buffer, offset).map_err(failed)?;
     Ok(bytes)
 }

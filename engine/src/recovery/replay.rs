@@ -38,7 +38,7 @@ pub(crate) struct Replay<S: Storage> {
     tail: u64,
     chunk_bytes: u64,
     address_space_bytes: u64,
-    strict: bool,
+    mode: RecoveryMode,
     /// Addresses of records that replay cannot compute from their patches, each with the damaged
     /// record that it builds upon.
     lost: BTreeMap<u64, Locator>,
@@ -83,7 +83,7 @@ impl<S: Storage> Replay<S> {
             tail: data_tail,
             chunk_bytes,
             address_space_bytes: reserve,
-            strict: options.recovery == RecoveryMode::Strict,
+            mode: options.recovery,
             lost: BTreeMap::new(),
         })
     }
@@ -96,6 +96,9 @@ impl<S: Storage> Replay<S> {
         report: RecoveryReport,
     ) -> Recovered<S> {
         let reserved_bytes = self.address_space_bytes;
+        assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
+        assert!(self.tail >= self.data_tail, "records are appended behind every checkpoint");
+        assert!(self.tail <= reserved_bytes, "all records can be mapped");
         let Self { store, index, applier, data_file, tail, .. } = self;
         Recovered {
             store,
@@ -196,7 +199,9 @@ impl<S: Storage> Replay<S> {
             return Ok(Err(*damaged));
         }
         match redo(frame, &self.store) {
-            Err(error) if !self.strict && error.kind() == ErrorKind::Corruption => {
+            Err(error)
+                if self.mode != RecoveryMode::Strict && error.kind() == ErrorKind::Corruption =>
+            {
                 Ok(Err(Locator::new(base, 0, false)))
             }
             redone => redone.map(Ok),
@@ -211,7 +216,9 @@ impl<S: Storage> Replay<S> {
         self.applier
             .appender
             .grow(bytes)
-            .map_err(|error| Error::io("cannot extend the data file", error))
+            .map_err(|error| Error::io("cannot extend the data file", error))?;
+        assert!(self.store.allocated_bytes() >= end, "a file that was grown is long enough");
+        Ok(())
     }
 }
 
@@ -242,6 +249,7 @@ fn map_data<S: Storage>(
             Ok(mapped) => {
                 drop(mapped);
                 reserve = (reserve / 2).max(least);
+                assert!(reserve >= bytes, "all of the file is mapped");
                 let (map, writer) = map(reserve).map_err(failed)?;
                 return Ok((reserve, map, writer));
             }

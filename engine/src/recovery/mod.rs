@@ -1,6 +1,7 @@
 //! Creating and opening a database.
 
 pub(crate) mod create;
+pub(crate) mod decision;
 pub(crate) mod found;
 pub(crate) mod open;
 pub(crate) mod recover;

@@ -26,7 +26,6 @@ use std::collections::VecDeque;
 use uarr_layout::Defect;
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::group::GroupHeader;
-use uarr_layout::limits::{LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
@@ -36,63 +35,146 @@ use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
 use crate::key::KeyKind;
-use crate::limits::{LSN_SKIP, NUMBERS_LEFT_MIN};
 use crate::log::position::{LogPosition, start_of};
-use crate::log::reader::{LogReader, Next, Reach, ReadEnd};
+use crate::log::reader::{LogReader, Next, ReadEnd};
 use crate::log::segment::full_bytes;
 use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
+use crate::recovery::decision::{
+    Behind, ImageState, LastOpen, LogEnding, LogTail, Names, Newest, OpenFacts, OpenStep, Proof,
+    ReplayPlan, Slots, ending, leaves_segment_numbers, next_life_count, next_step, reach,
+    skipped_lsn, usable_lsn,
+};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
 use crate::report::{RecoveryReport, TornTail};
 
-/// Rebuilds the state that `root` describes.
+/// Rebuilds the state that `root` describes. `notes` are what is wrong with its slots.
 pub(crate) fn recover<S: Storage>(
     storage: &S,
     root: &mut Root<S>,
     options: &Options,
     notes: Vec<Error>,
 ) -> Result<Recovered<S>> {
-    let strict = options.recovery == RecoveryMode::Strict;
-    if let (true, Some(note)) = (strict, notes.first()) {
-        return Err(note.clone());
-    }
     let key_kind = key_kind(&root.block, options)?;
     let mut report = RecoveryReport { notes, ..RecoveryReport::default() };
-    let (checkpoint, entries) =
-        load_checkpoint(storage, &root.block, key_kind, strict, &mut report)?;
+    let Start { step, checkpoint, entries } =
+        find_start(storage, root, options.recovery, key_kind, &mut report)?;
     remove_unfinished(storage)
         .map_err(|error| Error::io("cannot remove an unfinished log segment", error))?;
     let present = list_segments(storage)?;
     let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
     check_segment_numbers(&present, &checkpoint)?;
-
-    //= SUP-6
-    let says_closed = root.block.closed.get() == 1 && checkpoint == root.block.checkpoints[0];
-    if says_closed && goes_on(storage, &root.block, &present, &checkpoint)? {
-        let what = "it notes a close, but the log has more: a newer superblock is lost";
-        let lost = Error::corrupt(ROOT_FILE, 0, None, "superblock", what);
-        if strict {
-            return Err(lost);
-        }
-        report.notes.push(lost);
-    }
-    // A slot that says "closed" proves nothing if the other one is unreadable: it may be of a later
-    // open.
-    report.clean = says_closed && report.notes.is_empty();
     let source = Source { storage, present: &present, checkpoint };
     let table = (key_kind, entries);
-    if report.clean {
-        let position = start_of(&checkpoint);
-        let log = FoundLog { last_segment: position.segment, position, bytes: 0, present };
-        let next_lsn = with_lsns_left(root.block.next_lsn.get())?;
-        let life = next_life(storage, root.latest_life(), 1)?;
-        let replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
-        return Ok(replay.into_recovered(log, next_lsn, life, report));
+    match step {
+        Opening::Replayed(plan) => {
+            recover_unclean(&source, root, options, plan, data_file, table, report)
+        }
+        Opening::Clean => {
+            assert!(report.notes.is_empty(), "nothing casts doubt upon an orderly close");
+            report.clean = true;
+            let position = start_of(&checkpoint);
+            let said = root.block.next_lsn.get();
+            let next_lsn = usable_lsn(said).ok_or_else(|| used_up("LSN", said - 1))?;
+            let life = next_life(storage, root.latest_life(), 1)?;
+            let replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
+            let log = FoundLog { last_segment: position.segment, position, bytes: 0, present };
+            Ok(replay.into_recovered(log, next_lsn, life, report))
+        }
     }
-    recover_unclean(&source, root, options, data_file, table, report)
+}
+
+/// What recovery starts from.
+struct Start {
+    step: Opening,
+    checkpoint: Checkpoint,
+    entries: Entries,
+}
+
+/// How the database is opened.
+enum Opening {
+    Clean,
+    Replayed(ReplayPlan),
+}
+
+/// Takes the steps that [`next_step`] names, up to the last one. Writes nothing; what is damaged is
+/// noted in `report`.
+fn find_start<S: Storage>(
+    storage: &S,
+    root: &Root<S>,
+    mode: RecoveryMode,
+    kind: KeyKind,
+    report: &mut RecoveryReport,
+) -> Result<Start> {
+    let block = &root.block;
+    let mut facts = facts_of(root, mode, &report.notes);
+    let (mut read, mut cause) = (None, None);
+    let (used, step) = loop {
+        match next_step(&facts) {
+            OpenStep::ReadImage(index) => {
+                match read_image(storage, &block.database, &block.checkpoints[index], kind) {
+                    Ok(entries) => {
+                        facts.images[index] = ImageState::Whole;
+                        read = Some(entries);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Corruption => {
+                        facts.images[index] = ImageState::Damaged;
+                        report.notes.push(error.clone());
+                        cause.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            OpenStep::LookBehind => {
+                facts.behind = Behind::Nothing;
+                if goes_on(storage, block)? {
+                    facts.behind = Behind::Groups;
+                    let what = "it says that the database was closed, but the log goes on: a newer \
+                                one is lost";
+                    let lost = Error::corrupt(ROOT_FILE, 0, None, "superblock", what);
+                    report.notes.push(lost.clone());
+                    cause.get_or_insert(lost);
+                }
+            }
+            OpenStep::Refuse => {
+                return Err(cause.or(report.notes.first().cloned()).unwrap_or_else(|| {
+                    Error::corrupt(ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
+                }));
+            }
+            OpenStep::GoOn => break (0, Opening::Clean),
+            OpenStep::Replay(plan) => break (plan.used, Opening::Replayed(plan)),
+        }
+    };
+    assert_eq!(
+        read.is_some(),
+        facts.images[used] == ImageState::Whole,
+        "the used image was read last"
+    );
+    let entries = read.unwrap_or_else(|| Entries::empty(kind));
+    Ok(Start { step, checkpoint: block.checkpoints[used], entries })
+}
+
+/// What is known before anything but the superblock was read.
+fn facts_of<S: Storage>(root: &Root<S>, mode: RecoveryMode, notes: &[Error]) -> OpenFacts {
+    let block = &root.block;
+    let first = block.checkpoints[0].number;
+    let is_newest = root.checkpoints().all(|named| named.number <= first);
+    let image = |checkpoint: Checkpoint| match (checkpoint.number.get(), checkpoint.segment.get()) {
+        (0, 1) => ImageState::Empty,
+        (0, _) => ImageState::Unnamed,
+        _ => ImageState::Unread,
+    };
+    OpenFacts {
+        mode,
+        slots: if notes.is_empty() { Slots::Readable } else { Slots::OneUnreadable },
+        images: block.checkpoints.map(image),
+        last_open: if block.closed.get() == 1 { LastOpen::Closed } else { LastOpen::Unclosed },
+        newest: if is_newest { Newest::InForce } else { Newest::Elsewhere },
+        behind: Behind::Unknown,
+    }
 }
 
 /// Where the log is read from.
@@ -111,29 +193,28 @@ impl<S: Storage> Source<'_, S> {
     }
 }
 
-/// Steps 3 to 7 of an open without an orderly close before it.
+/// Steps 3 to 7 of an open that was not preceded by an orderly close.
 fn recover_unclean<S: Storage>(
     source: &Source<'_, S>,
     root: &mut Root<S>,
     options: &Options,
+    plan: ReplayPlan,
     data_file: S::File,
     table: (KeyKind, Entries),
     mut report: RecoveryReport,
 ) -> Result<Recovered<S>> {
     let Source { storage, present, checkpoint } = *source;
-    let strict = options.recovery == RecoveryMode::Strict;
-    let read = read_log(source, root, strict, &mut report)?;
-    // An unreadable slot may have held the start of the last open, which had skipped LSNs already.
-    let opens = if report.notes.is_empty() { 1 } else { 2 };
-    let next_lsn = lsn_after(read.end.lsn.max(root.block.next_lsn.get()), opens)?;
-    let life = next_life(storage, root.latest_life().max(read.latest_life), opens)?;
+    let read = read_log(source, root, options.recovery, &mut report)?;
+    let highest = read.end.lsn.max(root.block.next_lsn.get());
+    let next_lsn = skipped_lsn(highest, plan.opens).ok_or_else(|| used_up("LSN", highest))?;
+    let life = next_life(storage, root.latest_life().max(read.latest_life), plan.opens)?;
 
-    let renewed_from = root.checkpoints().map(|named| named.data_tail.get()).max();
-    let is_newest = root.checkpoints().all(|named| named.number <= checkpoint.number);
-    if !is_newest || !report.notes.is_empty() {
+    let renewed_from = root.checkpoints().map(|named| named.data_tail.get()).max().unwrap_or(0);
+    assert!(renewed_from >= checkpoint.data_tail.get(), "what is indexed is not given up");
+    if plan.names == Names::UsedAlone {
         give_up_newer(storage, root, checkpoint, next_lsn, life)?;
     }
-    renew_from(&data_file, renewed_from.unwrap_or(0))?;
+    renew_from(&data_file, renewed_from)?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
     report.indexed_record_count = replay.index.len() as u64;
     replay_log(source, &root.block, read.end, &mut replay)?;
@@ -141,46 +222,27 @@ fn recover_unclean<S: Storage>(
     let unproven = read.unproven;
     let old = OldLog { root: &root.block, present, end: read.end, unproven: &unproven };
     let (position, present) = go_on_afresh(storage, &old, life)?;
+    assert_eq!(position.lsn, read.end.lsn, "the log goes on where it was found to end");
+    assert!(position.segment > read.end.segment, "and never in a segment of an earlier life");
     let log = FoundLog { present, last_segment: read.end.segment, position, bytes: read.bytes };
     Ok(replay.into_recovered(log, next_lsn, life, report))
 }
 
-/// The first LSN that surely no writer got, if one may have got `highest`, and `skips` opens after
-/// it may have left no trace.
-//= WAL-10
-fn lsn_after(highest: u64, skips: u64) -> Result<u64> {
-    with_lsns_left((highest / LSN_SKIP).saturating_add(skips).saturating_mul(LSN_SKIP))
-}
-
-/// `next_lsn`, if enough LSNs are left behind it.
-fn with_lsns_left(next_lsn: u64) -> Result<u64> {
-    if next_lsn > LSN_MAX - NUMBERS_LEFT_MIN {
-        return Err(used_up("LSN", next_lsn - 1));
-    }
-    Ok(next_lsn)
-}
-
-/// Enough numbers are left behind those of all segments. A segment under a higher one would be a
-/// file of others at the next open.
-//= WAL-1
+/// Enough numbers are left behind those of all segments.
 fn check_segment_numbers(present: &[u64], checkpoint: &Checkpoint) -> Result<()> {
     let highest = present.last().copied().unwrap_or(0).max(checkpoint.segment.get());
-    if highest > NUMBER_MAX - NUMBERS_LEFT_MIN {
-        let what = "no segment number is left behind it";
-        return Err(Error::corrupt(segment_path(highest), 0, None, "log segment", what));
+    if leaves_segment_numbers(highest) {
+        return Ok(());
     }
-    Ok(())
+    let what = "no segment number is left behind it";
+    Err(Error::corrupt(segment_path(highest), 0, None, "log segment", what))
 }
 
-/// A life number that no open had, if `latest` is the latest known and up to `opens` followed it,
-/// this one included.
-//= SUP-5
+/// A life that no open had, when `latest` is the latest known and `opens` may have followed, this
+/// one included.
 fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
-    let high = (latest >> 32) + opens;
-    if high >= LIFE_COUNT_MAX {
-        return Err(used_up("life", latest));
-    }
-    Ok((high << 32) | (storage.random() >> 32))
+    let count = next_life_count(latest, opens).ok_or_else(|| used_up("life", latest))?;
+    Ok((count << 32) | (storage.random() >> 32))
 }
 
 fn used_up(what: &str, last: u64) -> Error {
@@ -209,6 +271,8 @@ fn give_up_newer<S: Storage>(
         block.life = life.into();
     })
     .map_err(|error| Error::io("cannot write the superblock", error))?;
+    let is_used = |named: &Checkpoint| named.number.get() == 0 || named.number == used.number;
+    assert!(root.checkpoints().all(is_used), "no slot names another one");
     remove_old_images(storage, &[used.number.get()])
 }
 
@@ -236,16 +300,11 @@ fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     data_file.renew(start).map_err(failed)
 }
 
-/// True if there is log behind the checkpoint.
-fn goes_on<S: Storage>(
-    storage: &S,
-    root: &Superblock,
-    present: &[u64],
-    checkpoint: &Checkpoint,
-) -> Result<bool> {
-    let block_bytes = u64::from(root.block_bytes.get());
-    let start = start_of(checkpoint);
-    let mut reader = LogReader::new(storage, root.database, block_bytes, present, start);
+/// Whether the log goes on behind the newest checkpoint of the slot in force.
+fn goes_on<S: Storage>(storage: &S, root: &Superblock) -> Result<bool> {
+    let (present, checkpoint) = (list_segments(storage)?, root.checkpoints[0]);
+    let source = Source { storage, present: &present, checkpoint };
+    let mut reader = source.reader(root);
     Ok(matches!(reader.advance()?, Next::Group(_)))
 }
 
@@ -258,37 +317,6 @@ fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
         ))),
         _ => Ok(kind),
     }
-}
-
-/// Loads the image of the newest checkpoint, or of the older one if the newest is damaged.
-fn load_checkpoint<S: Storage>(
-    storage: &S,
-    root: &Superblock,
-    kind: KeyKind,
-    strict: bool,
-    report: &mut RecoveryReport,
-) -> Result<(Checkpoint, Entries)> {
-    let mut first_error = None;
-    for checkpoint in root.checkpoints {
-        if checkpoint.number.get() == 0 {
-            let is_first = checkpoint.segment.get() == 1;
-            if is_first {
-                return Ok((checkpoint, Entries::empty(kind)));
-            }
-            continue;
-        }
-        match read_image(storage, &root.database, &checkpoint, kind) {
-            Ok(entries) => return Ok((checkpoint, entries)),
-            Err(error) if strict || error.kind() != ErrorKind::Corruption => return Err(error),
-            Err(error) => {
-                report.notes.push(error.clone());
-                first_error.get_or_insert(error);
-            }
-        }
-    }
-    Err(first_error.unwrap_or_else(|| {
-        Error::corrupt(ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
-    }))
 }
 
 /// The log as far as it can be read.
@@ -305,7 +333,7 @@ struct ReadLog {
 fn read_log<S: Storage>(
     source: &Source<'_, S>,
     root: &Root<S>,
-    strict: bool,
+    mode: RecoveryMode,
     report: &mut RecoveryReport,
 ) -> Result<ReadLog> {
     let start = start_of(&source.checkpoint);
@@ -327,51 +355,61 @@ fn read_log<S: Storage>(
             Next::End(end) => break end,
         }
     };
-    let reach = if strict { Reach::Everywhere } else { Reach::Near };
-    if let Some(damage) = reader.missing(reach)? {
-        return Err(damage);
-    }
     let found = reader.position();
-    if found.lsn < durable_lsn {
-        let detail = format!(
-            "acknowledged records are missing: the last checkpoint found the log durable up to LSN \
-             {durable_lsn}, but it can be read only up to LSN {}",
-            found.lsn
-        );
-        let (file, lsn) = (segment_path(found.segment), Some(found.lsn + 1));
-        return Err(Error::corrupt(file, found.offset, lsn, "log", detail));
+    let missing = reader.missing(reach(mode))?.or_else(|| ends_early(found, durable_lsn));
+    let proof = if missing.is_some() { Proof::Missing } else { Proof::Nothing };
+    let tail = if end.torn.is_some() { LogTail::Torn } else { LogTail::Clean };
+    match (ending(mode, proof, tail), missing, end.torn) {
+        (LogEnding::Missing, Some(damage), _) => return Err(damage),
+        (LogEnding::Refused, _, Some(defect)) => {
+            return Err(refused(&torn_tail(end.position, &defect)));
+        }
+        (LogEnding::Cut, _, Some(defect)) => {
+            report.torn_tail = Some(torn_tail(end.position, &defect));
+        }
+        (ending, ..) => assert_eq!(ending, LogEnding::Whole, "the others have a cause"),
     }
-    if let Some(defect) = end.torn {
-        note_torn_tail(end.position, &defect, strict, report)?;
-    }
+    assert!(found.lsn >= start.lsn);
+    let follow = |pair: &[GroupHeader]| pair[1].previous_lsn.get() == pair[0].last_lsn();
+    let unproven = Vec::from(unproven);
+    assert!(unproven.windows(2).all(follow), "no group at the end is left out");
+    assert!(unproven.last().is_none_or(|last| last.last_lsn() == found.lsn));
     let before = lens.iter().filter(|(number, _)| *number < found.segment);
     let bytes = before.map(|(_, bytes)| bytes).sum::<u64>() + found.offset;
     Ok(ReadLog {
         end: found,
-        unproven: unproven.into(),
+        unproven,
         latest_life: reader.latest_life(),
         bytes: bytes.saturating_sub(start.offset),
     })
 }
 
-fn note_torn_tail(
-    place: LogPosition,
-    defect: &Defect,
-    strict: bool,
-    report: &mut RecoveryReport,
-) -> Result<()> {
-    let LogPosition { segment, offset, lsn } = place;
-    let file = segment_path(segment);
-    let detail = format!("a group that was not written completely: {defect}");
-    if strict {
-        let message = format!(
-            "the log ends in a torn group at offset {offset} of {file} ({detail}); nothing \
-             acknowledged is lost, recovery mode TolerateTornTail cuts it"
+/// The damage that a log is which ends at `found`, although a checkpoint found it durable up to
+/// `durable_lsn`; `None` if it does not end before.
+fn ends_early(found: LogPosition, durable_lsn: u64) -> Option<Error> {
+    let LogPosition { segment, offset, lsn } = found;
+    (lsn < durable_lsn).then(|| {
+        let detail = format!(
+            "acknowledged records are missing: the last checkpoint found the log durable up to LSN \
+             {durable_lsn}, but it can be read only up to LSN {lsn}"
         );
-        return Err(Error::new(ErrorKind::TornTail, message));
-    }
-    report.torn_tail = Some(TornTail { file, offset, lsn, detail });
-    Ok(())
+        Error::corrupt(segment_path(segment), offset, Some(lsn + 1), "log", detail)
+    })
+}
+
+fn torn_tail(place: LogPosition, defect: &Defect) -> TornTail {
+    let LogPosition { segment, offset, lsn } = place;
+    let detail = format!("a group that was not written completely: {defect}");
+    TornTail { file: segment_path(segment), offset, lsn, detail }
+}
+
+fn refused(tail: &TornTail) -> Error {
+    let TornTail { file, offset, detail, .. } = tail;
+    let message = format!(
+        "the log ends in a torn group at offset {offset} of {file} ({detail}); nothing \
+         acknowledged is lost, recovery mode TolerateTornTail cuts it"
+    );
+    Error::new(ErrorKind::TornTail, message)
 }
 
 /// Applies the log up to `end`, where [`read_log`] found it to end.
@@ -424,5 +462,6 @@ fn check_segments<S: Storage>(
         }
         lens.push((number, bytes));
     }
+    assert!(lens.first().is_some_and(|(first, _)| *first == start.segment));
     Ok(lens)
 }

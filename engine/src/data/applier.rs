@@ -10,7 +10,7 @@ use uarr_uring::{DataMap, DataMapWriter};
 use crate::data::appender::Appender;
 use crate::data::key_index::KeyIndex;
 use crate::data::store::RecordStore;
-use crate::data::tombstones::Tombstones;
+use crate::data::tombstones::{IndexEntry, Tombstones};
 use crate::limits::TOGETHER_MAX;
 
 /// Applies records to data file and index.
@@ -137,8 +137,10 @@ impl<W: DataMapWriter> Applier<W> {
                 .index
                 .key_of(locator, target.store)
                 .and_then(|key| target.index.remove_if(key, locator, target.store));
-            // The entry of a tombstone that is damaged stays: a get of its key finds the damage.
-            self.tombstones.drop_oldest(removed.unwrap_or(false));
+            self.tombstones.drop_oldest(match removed {
+                Ok(true) => IndexEntry::Removed,
+                Ok(false) | Err(_) => IndexEntry::Stuck,
+            });
         }
     }
 }

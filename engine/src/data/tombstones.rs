@@ -17,6 +17,14 @@ use uarr_layout::record::Locator;
 /// As many may be forgotten at once although nothing was deleted.
 const FORGET_COUNT_MIN: usize = 16;
 
+/// What became of the index entry of a tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexEntry {
+    Removed,
+    /// The tombstone is damaged: a get of its key finds that.
+    Stuck,
+}
+
 /// The tombstones that keys of the index point to, with their LSNs.
 #[derive(Default)]
 pub(crate) struct Tombstones {
@@ -56,11 +64,11 @@ impl Tombstones {
         self.indexed.first_key_value().filter(|(_, lsn)| **lsn <= bound).map(|(oldest, _)| *oldest)
     }
 
-    /// Drops the oldest one. `removed`: its key is no longer in the index.
-    pub fn drop_oldest(&mut self, removed: bool) {
+    /// Drops the oldest one.
+    pub fn drop_oldest(&mut self, entry: IndexEntry) {
         let oldest = self.indexed.pop_first();
         assert!(oldest.is_some(), "only what is there is dropped");
-        self.stuck_count += usize::from(!removed);
+        self.stuck_count += usize::from(entry == IndexEntry::Stuck);
     }
 
     /// Keys of the index that are deleted.
@@ -89,7 +97,7 @@ mod tests {
         assert_eq!(tombstones.indexed_count(), 1);
         assert_eq!(tombstones.oldest(2), None);
         assert_eq!(tombstones.oldest(3), Some(second));
-        tombstones.drop_oldest(true);
+        tombstones.drop_oldest(IndexEntry::Removed);
         assert_eq!(tombstones.indexed_count(), 0);
     }
 
@@ -127,7 +135,7 @@ mod tests {
             delete(&mut tombstones, count);
             let forgotten = tombstones.forget_count();
             assert!(forgotten <= FORGET_COUNT_MIN + 2 * count as usize);
-            (0..forgotten).for_each(|_| tombstones.drop_oldest(true));
+            (0..forgotten).for_each(|_| tombstones.drop_oldest(IndexEntry::Removed));
             assert!(tombstones.indexed_count() < left);
             left = tombstones.indexed_count();
         }

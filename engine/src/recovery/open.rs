@@ -39,6 +39,11 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let two_blocks = 2 * root.block.block_bytes.get() as usize;
     let buffer_bytes =
         options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT).max(two_blocks);
+    assert!(buffer_bytes.is_multiple_of(two_blocks / 2), "a group is made of blocks");
+    assert!(
+        two_blocks * BUFFER_COUNT <= regular_bytes as usize,
+        "groups of all fit into a segment"
+    );
     let strategy = strategy(&options, &root.block);
     let writer = storage
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })

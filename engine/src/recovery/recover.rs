@@ -208,6 +208,8 @@ fn recover_unclean<S: Storage>(
     let highest = read.end.lsn.max(root.block.next_lsn.get());
     let next_lsn = skipped_lsn(highest, plan.opens).ok_or_else(|| used_up("LSN", highest))?;
     let life = next_life(storage, root.latest_life().max(read.latest_life), plan.opens)?;
+    assert!(life >> 32 > read.latest_life >> 32, "nothing in the log is of this life");
+    assert!(next_lsn > read.end.lsn, "LSNs in use are not given out again");
 
     let renewed_from = root.checkpoints().map(|named| named.data_tail.get()).max().unwrap_or(0);
     assert!(renewed_from >= checkpoint.data_tail.get(), "what is indexed is not given up");
@@ -297,6 +299,7 @@ fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     let failed = |error| Error::io("cannot renew the end of the data file", error);
     let bytes = data_file.len().map_err(failed)?;
     let start = align_up_u64(data_tail.min(bytes), PAGE_BYTES).min(bytes);
+    assert!(start >= data_tail.min(bytes), "no byte of a checkpoint is given up");
     data_file.renew(start).map_err(failed)
 }
 

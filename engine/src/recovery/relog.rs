@@ -128,6 +128,7 @@ fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Res
         }
         allocated => (allocated?, room_bytes),
     };
+    assert!(bytes >= used_bytes, "the end of the log fits into it");
     let zeros = AlignedBuffer::new(STEP_BYTES.min(bytes) as usize);
     let mut offset = 0;
     while offset < bytes {
@@ -135,6 +136,7 @@ fn create<S: Storage>(storage: &S, log: &OldLog<'_>, used_bytes: u64) -> io::Res
         file.write_at(&zeros[..step as usize], offset)?;
         offset += step;
     }
+    assert_eq!(offset, bytes, "no block of it is left without space of its own");
     Ok(file)
 }
 

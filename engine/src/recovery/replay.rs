@@ -154,6 +154,7 @@ impl<S: Storage> Replay<S> {
     fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(frame);
+        assert!(end <= self.address_space_bytes, "it was checked with the frame");
         if address < self.data_tail {
             self.tail_in_file = end;
         }

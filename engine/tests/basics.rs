@@ -339,3 +339,26 @@ fn deletions_held_up_by_a_reader_are_forgotten_piece_by_piece() {
         rounds += 1;
     }
 }
+
+/// Found by the simulator: the flush of the first superblock failed and left nonsense in its place.
+/// The directory was refused from then on, as one with files of others.
+#[test]
+fn an_interrupted_creation_is_known_whatever_its_superblock_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("superblock.new");
+    let mut torn = vec![0; 128 << 10];
+    torn[..512].fill(0x5a);
+    std::fs::write(&path, &torn).unwrap();
+    builder(dir.path()).open().unwrap().close().unwrap();
+    assert!(!path.exists());
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("superblock.new");
+    torn[100 << 10] = 1;
+    for content in [&torn[..], &torn[..512]] {
+        std::fs::write(&path, content).unwrap();
+        let error = builder(dir.path()).open().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NotADatabase, "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), content, "a file of others is left alone");
+    }
+}

@@ -143,12 +143,18 @@ fn assert_follows(before: &Superblock, after: &Superblock) {
 }
 
 /// True if [`Root::create`] can have begun the unfinished file: it begins with zeros, or as a
-/// superblock does.
+/// superblock does, or has its length and nothing outside of the first slot, whose write a failing
+/// device may have left as anything.
 pub(crate) fn is_unfinished<S: Storage>(storage: &S) -> io::Result<bool> {
     let file = storage.open(ROOT_UNFINISHED, OpenMode::Read)?;
-    let mut start = MAGIC;
-    let read = file.read_at(&mut start, 0)?;
-    Ok(start[..read].iter().all(|byte| *byte == 0) || start == MAGIC)
+    let mut content = vec![0; 2 * SLOT_STRIDE_BYTES as usize];
+    let read = file.read_at(&mut content, 0)?;
+    let start = &content[..read.min(MAGIC.len())];
+    if start.iter().all(|byte| *byte == 0) || start == MAGIC {
+        return Ok(true);
+    }
+    let is_whole = file.len()? == content.len() as u64;
+    Ok(is_whole && content[slot_bytes(storage)..].iter().all(|byte| *byte == 0))
 }
 
 /// Reads both slots of a database that is not open, read-only. Returns each slot or its damage.

@@ -301,6 +301,7 @@ mod tests {
     }
 
     /// What is decided, row by row. Where a row does not matter for a fact, it has all of them.
+    #[expect(clippy::too_many_lines, reason = "one line for each row")]
     fn table() -> Vec<Row> {
         use Behind::{Groups, Nothing, Unknown};
         use ImageState::{Damaged, Empty, Unnamed, Unread, Whole};

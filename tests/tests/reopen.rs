@@ -120,6 +120,34 @@ fn a_group_that_went_astray_over_the_one_before_it_is_noticed() {
     assert_eq!(opened.err().unwrap().kind(), ErrorKind::Corruption);
 }
 
+/// The same, but the write went to the middle of a block, or to the padding of the group before:
+/// devices count sectors, and the log's blocks may have several. Readers looked only where blocks
+/// begin, and only behind the end.
+//= test WAL-4
+#[test]
+fn a_group_that_went_astray_into_a_block_is_noticed() {
+    const BLOCK: usize = 4096;
+    const SECTOR: isize = 512;
+    let disk_options = |seed| MemoryOptions { block_bytes: BLOCK as u32, ..disk_options(seed) };
+    let disk = Memory::with_options(disk_options(7));
+    let db = open(&disk);
+    let lsns = ["first", "second", "third"].map(|key| db.put(key, [7; 2000]).unwrap().lsn);
+    let before = kill(&disk, db, 7);
+    for sector in -2..4 {
+        let mut files = files_of(&before);
+        let [second, third] = [lsns[1], lsns[2]].map(|lsn| places(&files, lsn).remove(0));
+        assert_eq!(second.0, third.0, "both stand in one segment");
+        assert_eq!(second.1 + BLOCK, third.1, "the group is one block");
+        let segment = files.get_mut(&third.0).unwrap();
+        let astray = second.1.strict_add_signed(sector * SECTOR);
+        let group = segment[third.1..third.1 + third.2].to_vec();
+        segment[third.1..third.1 + BLOCK].fill(0);
+        segment[astray..astray + group.len()].copy_from_slice(&group);
+        let opened = options().open_on(disk_of(&files, disk_options(8)));
+        assert_eq!(opened.err().unwrap().kind(), ErrorKind::Corruption, "sector {sector}");
+    }
+}
+
 /// Opening dies at each of its calls, by kill or loss of power, and again at each in the next
 /// attempt: what was acknowledged is there, and what the first whole opening showed never goes away
 /// again.

@@ -38,8 +38,9 @@ impl Chain {
         group.durable_lsn.get() > self.lsn
     }
 
-    /// Whether `group`, behind the end or in another segment than `segment`, where the log ends, and
-    /// valid in its place, goes on with what was copied in front of it and cannot be read any more.
+    /// Whether `group`, behind the end or in another segment than `segment`, where the log ends,
+    /// and valid in its place, goes on with what was copied in front of it and cannot be read any
+    /// more.
     //= WAL-15
     pub fn lacks_copy(self, segment: u64, group: &GroupHeader, block_bytes: u64) -> bool {
         let follows_copy = group.segment.get() != segment && group.offset.get() > block_bytes;

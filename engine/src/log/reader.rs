@@ -31,6 +31,8 @@ const READ_BYTES_MAX: u64 = 4 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode
 /// is strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;
+/// What devices count in: the smallest block.
+const SECTOR_BYTES: usize = *BLOCK_BYTES.start() as usize;
 
 // Reads grow, and are whole blocks of any size: where they are shorter than one, the block counts.
 const _: () = assert!(READ_BYTES_FIRST <= READ_BYTES_MAX);
@@ -344,16 +346,18 @@ impl<'a, S: Storage> LogReader<'a, S> {
         }
         let later = self.present.iter().copied().filter(|number| *number >= end.segment);
         for number in later.collect::<Vec<_>>() {
-            let start = if number == end.segment { end.offset } else { 0 };
+            // What went astray over the group behind the end may begin in the padding before it.
+            let padding = end.offset.saturating_sub(self.block_bytes);
+            let start = if number == end.segment { padding } else { 0 };
             let stop = match reach {
                 Reach::Near => start.saturating_add(LOOK_BEHIND_BYTES),
                 Reach::Everywhere => u64::MAX,
             };
             let mut offset = start;
             while offset < stop && self.read(number, offset, self.block_bytes)? {
-                if let Some(group) = self.proof_at(number, offset) {
+                if let Some((place, group)) = self.proof_in(number, offset) {
                     return lost(format!(
-                        "the group at offset {offset} of {} goes on from LSN {} and says that all \
+                        "the group at offset {place} of {} goes on from LSN {} and says that all \
                          up to LSN {} was durable",
                         segment_path(number),
                         group.previous_lsn,
@@ -369,9 +373,17 @@ impl<'a, S: Storage> LogReader<'a, S> {
         Ok(None)
     }
 
-    /// The group whose header stands at `offset` of segment `number`, read and behind the end, if it
-    /// proves that acknowledged records are missing. A write that went astray may have put it there,
-    /// in the middle of the group that it follows.
+    /// The first group whose header stands in the block at `block` of segment `number`, read and
+    /// behind the end, and proves that acknowledged records are missing. Devices count sectors: a
+    /// write that went astray may begin at any of a block.
+    fn proof_in(&self, number: u64, block: u64) -> Option<(u64, GroupHeader)> {
+        let mut sectors = (block..block + self.block_bytes).step_by(SECTOR_BYTES);
+        sectors.find_map(|place| Some((place, self.proof_at(number, place)?)))
+    }
+
+    /// The group whose header stands at `offset` of segment `number`, read and behind the end, if
+    /// it proves that acknowledged records are missing. A write that went astray may have put it
+    /// there, in the middle of the group that it follows.
     fn proof_at(&self, number: u64, offset: u64) -> Option<GroupHeader> {
         let group = GroupHeader::load_misplaced(self.bytes_at(offset), &self.database).ok()?;
         let (end, chain) = (self.position, self.chain());

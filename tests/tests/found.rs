@@ -58,6 +58,29 @@ fn no_lsn_is_given_out_twice_when_the_newest_slot_cannot_be_read() {
     }
 }
 
+/// The same if the device has lost the slot: each open has begun a segment, which says that there
+/// was one. Opening took the older slot for the last word, and gave out the LSNs of visible writes
+/// again.
+//= test WAL-10
+#[test]
+fn no_lsn_is_given_out_twice_when_the_newest_slots_were_never_written() {
+    let new = Memory::new();
+    let open = |disk: &Memory| options().durability(Durability::Manual).open_on(disk.clone());
+    let db = open(&new).unwrap();
+    let mut disk = new.crash();
+    drop(db);
+    disk.lie(Lie::FlushSkipped { prefix: "superblock" });
+    let mut last = 0;
+    for nth in 0..4 {
+        let db = open(&disk).unwrap();
+        let lsn = db.put("key", "visible").unwrap().lsn;
+        assert!(lsn > last, "open {nth}: LSN {lsn} was given out after {last}");
+        last = lsn;
+        disk = disk.crash();
+        drop(db);
+    }
+}
+
 /// Without background threads only the callers write groups. A durable write in a memory-first
 /// database that found full groups before its own wrote the oldest, left the rest to a log thread
 /// that was not there, and waited for ever.

@@ -212,6 +212,14 @@ pub(crate) fn skipped_lsn(highest: u64, opens: u64) -> Option<u64> {
     usable_lsn(after)
 }
 
+/// How many opens have begun a segment and left no slot, when the slots and the log know these
+/// lives last. Each may have died before it wrote its slot, or the device has lost the slot: then
+/// its writers may have got LSNs of which nothing is left.
+//= WAL-10
+pub(crate) fn lost_opens(slots_life: u64, log_life: u64) -> u64 {
+    (log_life >> 32).saturating_sub(slots_life >> 32)
+}
+
 /// `next_lsn`, if enough LSNs are left behind it for an open.
 pub(crate) fn usable_lsn(next_lsn: u64) -> Option<u64> {
     (next_lsn <= LSN_MAX - NUMBERS_LEFT_MIN).then_some(next_lsn)
@@ -487,6 +495,10 @@ mod tests {
             (u64::MAX, 2, None),
         ] {
             assert_eq!(skipped_lsn(highest, opens), expected, "{highest} {opens}");
+        }
+        let lost = [(1, 1, 0), (2, 1, 0), (1, 2, 1), (1, 4, 3)];
+        for (slots, log, expected) in lost {
+            assert_eq!(lost_opens(slots << 32 | 9, log << 32 | 7), expected, "{slots} {log}");
         }
         assert_eq!(usable_lsn(7), Some(7));
         assert_eq!(usable_lsn(LSN_MAX - NUMBERS_LEFT_MIN + 1), None);

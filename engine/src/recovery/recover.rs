@@ -42,8 +42,8 @@ use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
 use crate::recovery::decision::{
     Behind, ImageState, LastOpen, LogEnding, LogTail, Names, Newest, OpenFacts, OpenStep, Proof,
-    ReplayPlan, Slots, ending, leaves_segment_numbers, next_life_count, next_step, reach,
-    skipped_lsn, usable_lsn,
+    ReplayPlan, Slots, ending, leaves_segment_numbers, lost_opens, next_life_count, next_step,
+    reach, skipped_lsn, usable_lsn,
 };
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
@@ -206,7 +206,8 @@ fn recover_unclean<S: Storage>(
     let Source { storage, present, checkpoint } = *source;
     let read = read_log(source, root, options.recovery, &mut report)?;
     let highest = read.end.lsn.max(root.block.next_lsn.get());
-    let next_lsn = skipped_lsn(highest, plan.opens).ok_or_else(|| used_up("LSN", highest))?;
+    let opens = plan.opens + lost_opens(root.latest_life(), read.latest_life);
+    let next_lsn = skipped_lsn(highest, opens).ok_or_else(|| used_up("LSN", highest))?;
     let life = next_life(storage, root.latest_life().max(read.latest_life), plan.opens)?;
     assert!(life >> 32 > read.latest_life >> 32, "nothing in the log is of this life");
     assert!(next_lsn > read.end.lsn, "LSNs in use are not given out again");

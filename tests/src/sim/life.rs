@@ -36,6 +36,7 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
         disk,
         model,
         blow_count: 0,
+        misplaced_ahead: 0,
         got_around: false,
         write_back_failed: false,
         outcome,
@@ -168,6 +169,7 @@ impl Run {
             self.disk.fail(fault);
             fails = true;
         }
+        self.misplaced_ahead = self.disk.misplaced_ahead();
         let opened = self.plan.builder().open_on(self.disk.clone());
         self.tell(|| match &opened {
             Ok(db) => format!("opened {:?}", db.recovery_report()),
@@ -212,7 +214,9 @@ impl Run {
             Err(unreadable) => return Err(violation(unreadable)),
         };
         self.model.recovered(found, self.blow_count)?;
-        self.blow_count = self.disk.misplaced_ahead();
+        // What opening has written belongs to the life that begins: the copy of the log's end, the
+        // header in front of the first group, the slot with the next LSN.
+        self.blow_count = self.misplaced_ahead;
         Ok(true)
     }
 

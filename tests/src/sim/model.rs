@@ -43,6 +43,8 @@ impl Change {
 pub(super) struct Model {
     /// What every recovery so far has agreed on.
     base: State,
+    /// What the last recovery has copied to the end of its new log: see [`Copied`].
+    copied: Copied,
     /// Batches since then.
     history: Vec<Vec<Change>>,
     /// How many of them had been begun when each call that wrote some began.
@@ -55,6 +57,30 @@ pub(super) struct Model {
     pub live: State,
     /// The highest LSN ever given out.
     last_lsn: u64,
+    /// The same at the last recovery.
+    last_lsn_before: u64,
+}
+
+/// The last call that a recovery has found, and the state before it. Its groups are the ones that
+/// nothing proves durable: opening copies them, and that copy is as much the last write as a call.
+/// If the device loses it, and has dropped the original, nothing is left to notice that by.
+#[derive(Clone, Debug, Default)]
+struct Copied {
+    before: State,
+    batches: Vec<Vec<Change>>,
+}
+
+impl Copied {
+    /// Whether `found` is a state that the recovery might have found instead.
+    fn leads_to(&self, found: &State) -> bool {
+        let mut state = self.before.clone();
+        let fits_first = same(&state, found);
+        let fits = |batch: &Vec<Change>| {
+            apply(&mut state, batch);
+            same(&state, found)
+        };
+        fits_first || self.batches.iter().any(fits)
+    }
 }
 
 fn apply(state: &mut State, batch: &[Change]) {
@@ -133,25 +159,39 @@ impl Model {
     }
 
     /// Nothing may be missing but, of what is durable, what the last `blow_count` calls wrote: no
-    /// later group proves that it was there. What is found becomes the base.
+    /// later group proves that it was there. The opening before them counts as a call, which wrote
+    /// the end of the log again. What is found becomes the base.
     pub fn recovered(&mut self, found: State, blow_count: usize) -> Checked<()> {
         let durable_calls = self.call_starts.iter().filter(|start| **start < self.durable_count);
+        let spares_opening = durable_calls.clone().count() < blow_count;
         let spared = durable_calls.rev().take(blow_count).last();
         let needed = spared.copied().unwrap_or(self.durable_count);
         let mut state = self.base.clone();
-        let mut possible = needed == 0 && same(&state, &found);
+        let mut present = (needed == 0 && same(&state, &found)).then_some(0);
         for (index, batch) in self.history.iter().enumerate() {
             apply(&mut state, batch);
-            possible |= index + 1 >= needed && same(&state, &found);
+            if index + 1 >= needed && same(&state, &found) {
+                present = Some(index + 1);
+            }
         }
-        if !possible {
+        if present.is_none() && spares_opening && self.copied.leads_to(&found) {
+            self.copied = Copied { before: found.clone(), batches: Vec::new() };
+            present = Some(0);
+        }
+        let Some(present) = present else {
             let (durable, all) = (self.durable_count, self.history.len());
             violated!(
                 "{durable} of {all} batches since the last recovery were durable, but the {} \
                  records found are the state after no prefix of at least so many",
                 found.len()
             );
+        };
+        if present == 0 && spares_opening {
+            // The slot with the next LSN may be lost too, and then nothing says which were used.
+            self.last_lsn = self.last_lsn_before;
         }
+        self.last_lsn_before = self.last_lsn;
+        self.note_copied(present);
         self.live = found.clone();
         self.base = found;
         self.history.clear();
@@ -159,6 +199,16 @@ impl Model {
         self.acknowledged_count = 0;
         self.durable_count = 0;
         Ok(())
+    }
+
+    /// The first `present` batches of the history were found. If there are none, what the opening
+    /// before has copied is still the end of the log.
+    fn note_copied(&mut self, present: usize) {
+        let last_call = self.call_starts.iter().rfind(|start| **start < present);
+        let Some(start) = last_call.copied() else { return };
+        let mut before = std::mem::take(&mut self.base);
+        self.history[..start].iter().for_each(|batch| apply(&mut before, batch));
+        self.copied = Copied { before, batches: self.history[start..present].to_vec() };
     }
 }
 
@@ -265,5 +315,28 @@ mod tests {
         assert!(!fits(state(&[("a", "1", 1)])), "batches are whole");
         assert!(!fits(state(&[("a", "1", 1), ("b", "2", 3)])), "versions are LSNs");
         assert!(model.acknowledge(2, true).is_err(), "no LSN twice");
+    }
+
+    #[test]
+    fn blows_take_the_last_calls_and_then_what_opening_wrote() {
+        let put = |key: &str| vec![Change::put(key.into(), b"1".to_vec())];
+        let mut model = Model::default();
+        model.begin(put("a"));
+        model.acknowledge(1, true).expect("the first LSN");
+        model.begin(put("b"));
+        model.acknowledge(2, true).expect("the second LSN");
+        let state = |keys: &[(&str, u64)]| -> State {
+            keys.iter().map(|(key, lsn)| ((*key).into(), (b"1".to_vec(), *lsn))).collect()
+        };
+        let both = state(&[("a", 1), ("b", 2)]);
+        model.recovered(both.clone(), 0).expect("nothing is missing");
+        model.begin(put("c"));
+        model.acknowledge(3, true).expect("the third LSN");
+        let fits = |found: &State, blow_count| model.clone().recovered(found.clone(), blow_count);
+        assert!(fits(&both, 0).is_err(), "acknowledged batches are there");
+        assert!(fits(&both, 1).is_ok(), "one blow takes the last call");
+        assert!(fits(&state(&[("a", 1)]), 1).is_err(), "and no more");
+        assert!(fits(&state(&[("a", 1)]), 2).is_ok(), "two take the copy in front of it too");
+        assert!(fits(&state(&[]), 2).is_err(), "which held one call");
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Run {
     pub model: Model,
     /// Pages that lies may have misplaced, and bits that have rotted, since the last recovery.
     pub blow_count: usize,
+    /// How many pages lies were still to misplace when the last opening began.
+    pub misplaced_ahead: usize,
     /// An opening has met damage and bypassed it.
     pub got_around: bool,
     /// The kernel may have failed to write the data file back, and not have reported it yet.

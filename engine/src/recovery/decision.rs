@@ -309,7 +309,6 @@ mod tests {
     }
 
     /// What is decided, row by row. Where a row does not matter for a fact, it has all of them.
-    #[expect(clippy::too_many_lines, reason = "one line for each row")]
     fn table() -> Vec<Row> {
         use Behind::{Groups, Nothing, Unknown};
         use ImageState::{Damaged, Empty, Unnamed, Unread, Whole};
@@ -332,6 +331,10 @@ mod tests {
         };
         // The first facts, with any last open, newest checkpoint and log behind it.
         let early = |facts, step| of(facts, &LAST_OPENS, &NEWEST, &BEHIND, step);
+        // Where the newer image serves.
+        let served = |(modes, slots)| (modes, slots, [SERVES, &IMAGES[..]]);
+        let closed = |facts, behind, step| of(served(facts), &[Closed], &NEWEST, behind, step);
+        let unclosed = |facts, newest, step| of(served(facts), &[Unclosed], newest, &BEHIND, step);
         let strict: &[_] = &[Strict];
         let tolerant: &[_] = &[TolerateTornTail];
         let (sound, lost): (&[_], &[_]) = (&[Readable], &[OneUnreadable]);
@@ -354,46 +357,16 @@ mod tests {
             early((tolerant, lost, [&[Unnamed], SERVES]), replay(1, 2, UsedAlone)),
             early((tolerant, &SLOTS, [&[Damaged], SERVES]), replay(1, 2, UsedAlone)),
             // The newer one serves, and the database is said to be closed.
-            of((strict, sound, [SERVES, &IMAGES]), &[Closed], &NEWEST, &[Unknown], LookBehind),
-            of((tolerant, &SLOTS, [SERVES, &IMAGES]), &[Closed], &NEWEST, &[Unknown], LookBehind),
-            of((&MODES, sound, [SERVES, &IMAGES]), &[Closed], &NEWEST, &[Nothing], GoOn),
-            of(
-                (tolerant, lost, [SERVES, &IMAGES]),
-                &[Closed],
-                &NEWEST,
-                &[Nothing],
-                replay(0, 2, UsedAlone),
-            ),
-            of((strict, sound, [SERVES, &IMAGES]), &[Closed], &NEWEST, &[Groups], Refuse),
-            of(
-                (tolerant, &SLOTS, [SERVES, &IMAGES]),
-                &[Closed],
-                &NEWEST,
-                &[Groups],
-                replay(0, 2, UsedAlone),
-            ),
+            closed((strict, sound), &[Unknown], LookBehind),
+            closed((tolerant, &SLOTS), &[Unknown], LookBehind),
+            closed((&MODES, sound), &[Nothing], GoOn),
+            closed((tolerant, lost), &[Nothing], replay(0, 2, UsedAlone)),
+            closed((strict, sound), &[Groups], Refuse),
+            closed((tolerant, &SLOTS), &[Groups], replay(0, 2, UsedAlone)),
             // The newer one serves, and the database was not closed.
-            of(
-                (&MODES, sound, [SERVES, &IMAGES]),
-                &[Unclosed],
-                &[InForce],
-                &BEHIND,
-                replay(0, 1, AsFound),
-            ),
-            of(
-                (&MODES, sound, [SERVES, &IMAGES]),
-                &[Unclosed],
-                &[Elsewhere],
-                &BEHIND,
-                replay(0, 1, UsedAlone),
-            ),
-            of(
-                (tolerant, lost, [SERVES, &IMAGES]),
-                &[Unclosed],
-                &NEWEST,
-                &BEHIND,
-                replay(0, 2, UsedAlone),
-            ),
+            unclosed((&MODES, sound), &[InForce], replay(0, 1, AsFound)),
+            unclosed((&MODES, sound), &[Elsewhere], replay(0, 1, UsedAlone)),
+            unclosed((tolerant, lost), &NEWEST, replay(0, 2, UsedAlone)),
         ]
     }
 

@@ -5,11 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeSet;
+use std::mem::offset_of;
 
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, RecoveryMode, uarr};
 use uarr_disk_sim::{Death, Memory, MemoryOptions};
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frames};
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, FrameHeader, Frames};
 use uarr_layout::geometry::{
     CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, align_up,
 };
@@ -382,6 +383,37 @@ fn a_chunk_has_a_header_exactly_if_a_record_opens_it_and_versions_lead_back() {
         let previous = Locator::from_bits(header.previous.get());
         assert!(previous.is_none_or(|previous| previous.address() < address), "{address}");
     }
+}
+
+//= test DAT-1
+#[test]
+fn a_log_names_records_in_the_order_in_which_they_lie() {
+    const ADDRESS: usize = GROUP_HEADER_BYTES + offset_of!(FrameHeader, address);
+    let mut before_tail = 0;
+    let files = files_with(|db| {
+        for key in ["a", "b"] {
+            db.put(key, "value").unwrap();
+        }
+        db.checkpoint().unwrap();
+        for key in ["a", "b"] {
+            db.delete(key).unwrap();
+        }
+    });
+    let (_, root) = superblock(&files);
+    assert!(root.checkpoints[0].data_tail.get() > CHUNK_HEADER_BYTES);
+    let group = change_last(&mut files.clone(), |bytes| {
+        before_tail = u64::from_le_bytes(bytes[ADDRESS..ADDRESS + 8].try_into().unwrap());
+    });
+    assert!(before_tail > root.checkpoints[0].data_tail.get());
+    // In front of the data tail, where the record before it does not lie, and at that one's place.
+    for wrong in [CHUNK_HEADER_BYTES, root.checkpoints[0].data_tail.get()] {
+        let mut files = files.clone();
+        change_last(&mut files, |bytes| {
+            bytes[ADDRESS..ADDRESS + 8].copy_from_slice(&wrong.to_le_bytes());
+        });
+        assert!(damage(&files, &group.path).contains("address"), "address {wrong}");
+    }
+    assert_eq!(open_files(&files).unwrap().iter().count(), 0);
 }
 
 //= test DAT-5

@@ -33,9 +33,8 @@ pub(crate) struct Replay<S: Storage> {
     applier: Applier<S::MapWriter>,
     data_file: S::File,
     data_tail: u64,
-    /// End of the last record of the log that is in the data file already.
-    tail_in_file: u64,
-    tail: u64,
+    /// End of the last record that the log has named so far.
+    record_end: u64,
     chunk_bytes: u64,
     address_space_bytes: u64,
     mode: RecoveryMode,
@@ -79,8 +78,7 @@ impl<S: Storage> Replay<S> {
             applier: Applier { appender, tombstones: Tombstones::default() },
             data_file,
             data_tail,
-            tail_in_file: 0,
-            tail: data_tail,
+            record_end: 0,
             chunk_bytes,
             address_space_bytes: reserve,
             mode: options.recovery,
@@ -97,9 +95,10 @@ impl<S: Storage> Replay<S> {
     ) -> Recovered<S> {
         let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
-        assert!(self.tail >= self.data_tail, "records are appended behind every checkpoint");
-        assert!(self.tail <= reserved_bytes, "all records can be mapped");
-        let Self { store, index, applier, data_file, tail, .. } = self;
+        // Records are appended behind the checkpoint and behind all that were replayed.
+        let tail = self.data_tail.max(self.record_end);
+        assert!(tail <= reserved_bytes, "all records can be mapped");
+        let Self { store, index, applier, data_file, .. } = self;
         Recovered {
             store,
             index,
@@ -126,11 +125,12 @@ impl<S: Storage> Replay<S> {
             let lsn = frame.header.lsn.get();
             let address = frame.header.address.get();
             let end = address.checked_add(self.bytes_of(&frame));
+            //= DAT-1
             let possible = frame.header.table.get() == 0
                 && address.is_multiple_of(RECORD_ALIGN_BYTES)
                 && address > 0
                 && end.is_some_and(|end| end <= self.address_space_bytes)
-                && address >= if address < self.data_tail { self.tail_in_file } else { self.tail }
+                && address >= self.record_end
                 && (!self.index.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {
@@ -155,10 +155,7 @@ impl<S: Storage> Replay<S> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(frame);
         assert!(end <= self.address_space_bytes, "it was checked with the frame");
-        if address < self.data_tail {
-            self.tail_in_file = end;
-        }
-        self.tail = self.tail.max(end);
+        self.record_end = end;
         let target = Target { index: &self.index, store: &self.store };
         if target.has_applied(frame) {
             return Ok(());

@@ -428,10 +428,15 @@ fn a_database_with_no_numbers_left_is_refused_before_it_acknowledges_anything() 
         segments.insert(format!("wal/{:016x}.wal", NUMBER_MAX - 1), vec![0; 1 << 18]);
         for (what, files) in [("LSN", lsns), ("segment", segments)] {
             let disk = disk_of(&files, options());
-            let opened = builder("memory", KeyKind::U64).open_on(disk);
+            let opened = builder("memory", KeyKind::U64).open_on(disk.clone());
             let error = opened.err().unwrap_or_else(|| panic!("{what}s, {closed}: it opens"));
             assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
             assert!(error.to_string().contains(&format!("no {what} number is left")), "{error}");
+            assert!(error.to_string().contains("uarr repair"), "{error}");
+            let target = builder("memory", KeyKind::U64).open_on(Memory::new()).unwrap();
+            let inspector = Inspector::open_on(disk, "memory").unwrap();
+            repair(&inspector, &target, RepairMode::Tolerate).unwrap();
+            assert_eq!(target.get(1u64).unwrap().unwrap().bytes(), b"value", "{what}s, {closed}");
         }
     }
 }

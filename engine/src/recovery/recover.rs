@@ -50,6 +50,9 @@ use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
 use crate::report::{RecoveryReport, TornTail};
 
+/// What to do with a database that has no numbers left.
+const REMEDY: &str = "`uarr repair` copies the records to a new database";
+
 /// Rebuilds the state that `root` describes. `notes` are what is wrong with its slots.
 pub(crate) fn recover<S: Storage>(
     storage: &S,
@@ -237,7 +240,7 @@ fn check_segment_numbers(present: &[u64], checkpoint: &Checkpoint) -> Result<()>
     if leaves_segment_numbers(highest) {
         return Ok(());
     }
-    let what = "no segment number is left behind it";
+    let what = format!("no segment number is left behind it; {REMEDY}");
     Err(Error::corrupt(segment_path(highest), 0, None, "log segment", what))
 }
 
@@ -249,7 +252,7 @@ fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
 }
 
 fn used_up(what: &str, last: u64) -> Error {
-    let detail = format!("no {what} number is left behind {last}");
+    let detail = format!("no {what} number is left behind {last}; {REMEDY}");
     Error::corrupt(ROOT_FILE, 0, None, "superblock", detail)
 }
 

@@ -108,9 +108,9 @@ fn a_write_may_ask_for_more_than_its_database_promises() {
         assert!(db.stats().durable_lsn >= durable.lsn);
         let durable = two_threads().block_on(db.durable().put_async(3u64, b"from a task")).unwrap();
         assert!(durable.is_durable);
-        let mut batch = db.batch();
+        let mut batch = db.durable().batch();
         batch.put(4u64, b"a").delete(1u64);
-        let durable = batch.with(WriteOptions::new().durable()).commit().unwrap().unwrap();
+        let durable = batch.commit().unwrap().unwrap();
         assert!(db.stats().durable_lsn >= durable.lsn);
         let crashed = memory.crash();
         let db = builder("memory".as_ref()).open_on(crashed).unwrap();

@@ -72,12 +72,6 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.is_empty()
     }
 
-    /// Acknowledged as `options` ask, instead of as the verb that made the batch says.
-    pub fn with(&mut self, options: WriteOptions) -> &mut Self {
-        self.options = options;
-        self
-    }
-
     /// Commits all changes as one, and empties the batch for the next ones. `None` if it is empty
     /// already. The first change that was not allowed is reported here. After an error the batch is
     /// as it was: commit it again if the error's kind says so, or [`Batch::clear`] it.

@@ -47,7 +47,7 @@ fn write(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>) -> Done {
 }
 
 fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: WriteOptions) -> Done {
-    let mut batch = db.batch();
+    let mut batch = db.with(options).batch();
     for Change { key, value, patch, .. } in &changes {
         match (db.key_kind(), value, patch) {
             (KeyKind::Bytes, _, Some(patch)) => batch.patch(key, patch),
@@ -59,7 +59,7 @@ fn write_with(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>, options: Wri
         };
     }
     run.model.begin(changes);
-    match batch.with(options).commit() {
+    match batch.commit() {
         Ok(Some(commit)) => {
             let durable =
                 run.plan.durability == Durability::Sync || options == WriteOptions::new().durable();

@@ -101,10 +101,11 @@ impl<'a, S: Storage> Range<'a, S> {
             }
             let newest = match records.store.record(locator) {
                 Ok(newest) => newest,
-                // Of no concern if its key is known to lie outside.
+                // Of no concern if its key is known to lie outside. It may stand in another place
+                // than its key has, so how far the range has come means nothing for it.
                 Err(error) => match records.key_of(locator) {
-                    Ok(key) if !is_inside(key, other.bound(), direction) => return Ok(None),
-                    Ok(key) if !is_inside(key, own.bound(), direction.reversed()) => continue,
+                    Ok(key) if !own.admits(key, direction.reversed()) => continue,
+                    Ok(key) if !other.admits(key, direction) => continue,
                     _ => return Err(error),
                 },
             };
@@ -131,6 +132,11 @@ impl<'a, S: Storage> Range<'a, S> {
 }
 
 impl End<'_> {
+    /// True if the caller's bound, met when walking in `direction`, leaves `key` in.
+    fn admits(&self, key: &[u8], direction: Direction) -> bool {
+        is_inside(key, self.given.as_ref().map(Vec::as_slice), direction)
+    }
+
     /// What is still to come lies behind it.
     fn bound(&self) -> Bound<&[u8]> {
         let given = self.given.as_ref().map(Vec::as_slice);

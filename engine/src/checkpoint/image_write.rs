@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use uarr_index::KeySource;
 use uarr_layout::frame::Frames;
 use uarr_layout::image::PieceKind;
 use uarr_layout::record::Locator;
@@ -136,7 +137,7 @@ impl<S: Storage> ImageSource<'_, S> {
             if locator.is_tombstone() {
                 continue;
             }
-            let seeming = self.records.store.seeming_key(locator);
+            let seeming = self.records.store.seeming_key(locator.bits());
             match seeming.filter(|key| self.records.index.leads_to(key, locator)) {
                 Some(key) => drop(damaged.insert(key.to_vec(), locator)),
                 None => drop(unknown.insert(locator, error)),

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, Memory};
+use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, KeySource, Memory};
 use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
@@ -192,7 +192,7 @@ impl KeyIndex {
             Ok(view) => return Ok(view.key()),
             Err(error) => error,
         };
-        let seeming = store.seeming_key(locator);
+        let seeming = store.seeming_key(locator.bits());
         seeming.filter(|key| self.leads_to(key, locator)).ok_or(error)
     }
 

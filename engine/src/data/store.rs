@@ -79,14 +79,6 @@ impl<M: DataMap> RecordStore<M> {
             .and_then(|view| self.verify(address, view))
     }
 
-    /// The key that the record at `locator` seems to have: its header is as written, its payload
-    /// need not be.
-    pub fn seeming_key(&self, locator: Locator) -> Option<&[u8]> {
-        let view = self.view(locator.address())?;
-        view.header.verify_header(self.seed, locator.address()).ok()?;
-        Some(view.key())
-    }
-
     /// Asks the processor to fetch the first lines of the record.
     #[inline]
     pub fn prefetch(&self, locator: Locator) {
@@ -166,5 +158,12 @@ impl<M: DataMap> KeySource for RecordStore<M> {
             Some(locator) => Ok(self.record(locator)?.key()),
             None => Err(self.damage(0, None, Defect::Length)),
         }
+    }
+
+    fn seeming_key(&self, payload: u64) -> Option<&[u8]> {
+        let address = Locator::from_bits(payload)?.address();
+        let header = RecordHeader::peek(self.map.bytes_from(address))?;
+        let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
+        Some(&self.map.bytes(address, end)?[RECORD_HEADER_BYTES..])
     }
 }

@@ -33,8 +33,9 @@ pub struct ByteIndexOptions {
 /// see the new payload a moment before a `get` does.
 ///
 /// A record that cannot be read hinders only lookups of its own key. Writes find its entry by the
-/// hash and the place in the order, so a new record of the key takes its place; where it lies
-/// between keys that begin alike it is passed over.
+/// hash and the place in the order, so a new record of the key takes its place. It keeps its place
+/// in the order if its source still knows its key ([`KeySource::seeming_key`]); if not, others with
+/// the same first bytes may come to lie on either side of it.
 pub struct ByteIndex {
     points: Points,
     ordered: Option<Ordered>,
@@ -166,8 +167,10 @@ impl ByteIndex {
         if let Some(ordered) = &self.ordered {
             match (found.payload, entry) {
                 (Some(before), Entry::Read) => ordered.replace(key, before, payload),
-                (Some(before), Entry::Claimed) => ordered.renew(key, before, payload, keys),
-                (None, _) => ordered.insert(key, payload, keys),
+                (Some(before), Entry::Claimed) => {
+                    ordered.renew(key, before, payload, &self.points.confirmed(keys));
+                }
+                (None, _) => ordered.insert(key, payload, &self.points.confirmed(keys)),
             }
         }
         self.points.put(&mut writer, &found, payload);
@@ -239,7 +242,9 @@ impl ByteIndex {
         if let Some(ordered) = &self.ordered {
             match entry {
                 Entry::Read => ordered.replace(key, expected, payload),
-                Entry::Claimed => ordered.renew(key, expected, payload, keys),
+                Entry::Claimed => {
+                    ordered.renew(key, expected, payload, &self.points.confirmed(keys));
+                }
             }
         }
         self.points.put(&mut writer, &found, payload);
@@ -256,7 +261,7 @@ impl ByteIndex {
         keys: &K,
         out: &mut Vec<u64>,
     ) -> Result<(), K::Error> {
-        self.order().scan(from, max, keys, out);
+        self.order().scan(from, max, &self.points.confirmed(keys), out);
         Ok(())
     }
 
@@ -268,7 +273,7 @@ impl ByteIndex {
         keys: &K,
         out: &mut Vec<u64>,
     ) -> Result<(), K::Error> {
-        self.order().scan_rev(from, max, keys, out);
+        self.order().scan_rev(from, max, &self.points.confirmed(keys), out);
         Ok(())
     }
 

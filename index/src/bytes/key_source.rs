@@ -11,4 +11,12 @@ pub trait KeySource {
 
     /// The key of the record at `payload`.
     fn key(&self, payload: u64) -> Result<&[u8], Self::Error>;
+
+    /// The key that the record at `payload` seems to have although it is damaged, if that can be
+    /// known. The index believes it only where the hash of that key leads to `payload`, and only to
+    /// keep its order.
+    fn seeming_key(&self, payload: u64) -> Option<&[u8]> {
+        let _ = payload;
+        None
+    }
 }

@@ -53,6 +53,23 @@ pub(crate) struct Removal {
     gap: u64,
 }
 
+/// See [`Points::confirmed`].
+pub(crate) struct Confirmed<'a, K> {
+    points: &'a Points,
+    keys: &'a K,
+}
+
+impl<K: KeySource> KeySource for Confirmed<'_, K> {
+    type Error = K::Error;
+
+    fn key(&self, payload: u64) -> Result<&[u8], K::Error> {
+        self.keys.key(payload).or_else(|error| {
+            let seeming = self.keys.seeming_key(payload);
+            seeming.filter(|key| self.points.leads_to(key, payload)).ok_or(error)
+        })
+    }
+}
+
 impl Points {
     pub(crate) fn new(memory: &Memory, seed: u128, mask: u64) -> Self {
         Self::with_entries(memory, KeyHash::new(seed), mask, &[])
@@ -183,6 +200,11 @@ impl Points {
             at = at.wrapping_add(1);
         }
         false
+    }
+
+    /// `keys`, and the keys that damaged records seem to have where their hashes lead to them.
+    pub(crate) fn confirmed<'a, K: KeySource>(&'a self, keys: &'a K) -> Confirmed<'a, K> {
+        Confirmed { points: self, keys }
     }
 
     pub(crate) fn put(&self, writer: &mut Writer, found: &Found, payload: u64) {

@@ -98,6 +98,15 @@ impl Locator {
         Self::new(address, record_bytes(key_bytes, value_bytes), tombstone)
     }
 
+    /// False if a record with this header cannot be the one that was named: it removes its key and
+    /// should not, or the other way round, or has another length.
+    pub fn fits(self, header: &RecordHeader) -> bool {
+        let named = Self::new(self.address(), header.record_bytes(), header.is_tombstone());
+        let is_length_known = self.line_count() != 0;
+        self.is_tombstone() == named.is_tombstone()
+            && (!is_length_known || self.line_count() == named.line_count())
+    }
+
     /// The locator with these bits, `None` for 0.
     #[inline]
     pub fn from_bits(bits: u64) -> Option<Self> {

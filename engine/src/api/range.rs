@@ -9,8 +9,8 @@ use uarr_uring::{Storage, System};
 
 use crate::api::record::Record;
 use crate::data::key_index::Direction;
-use crate::error::{Error, Result};
-use crate::files::DATA_FILE;
+use crate::data::store::misnamed;
+use crate::error::Result;
 use crate::versions::records::Records;
 
 /// Index entries fetched at first, and at most: each time twice as many.
@@ -111,6 +111,9 @@ impl<'a, S: Storage> Range<'a, S> {
             };
             // The same in every version.
             let key = newest.key();
+            if !is_inside(key, own.bound(), direction.reversed()) {
+                return Err(misnamed(locator));
+            }
             if !is_inside(key, other.bound(), direction) {
                 return Ok(None);
             }
@@ -156,9 +159,7 @@ impl End<'_> {
                 Direction::Backward => before > key,
             };
             if !self.window_from.is_none_or(goes_on) || !records.key_kind().is_stored(key) {
-                let what = "the index leads here for another key";
-                let address = locator.address();
-                return Err(Error::corrupt(DATA_FILE, address, None, "record", what));
+                return Err(misnamed(locator));
             }
             self.window_from = Some(key);
         }

@@ -19,8 +19,9 @@ use uarr_uring::Storage;
 
 use crate::checkpoint::image::{ImageWriter, WrittenImage, read_image};
 use crate::data::entries::Entries;
+use crate::data::store::misnamed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DATA_FILE, image_path, list_segments};
+use crate::files::{image_path, list_segments};
 use crate::log::position::start_of;
 use crate::log::reader::{LogReader, Next};
 use crate::versions::records::Records;
@@ -129,7 +130,7 @@ impl<S: Storage> ImageSource<'_, S> {
         let mut walk = Walk::default();
         while let Some(locator) = walk.next(self.records) {
             let error = match self.records.store.record(locator) {
-                Ok(view) if walk.reach(view.key()) => continue,
+                Ok(view) if walk.reach_found(self.records, view.key()) => continue,
                 Ok(_) => misnamed(locator),
                 Err(error) => error,
             };
@@ -186,9 +187,4 @@ impl<S: Storage> ImageSource<'_, S> {
         }
         Ok(())
     }
-}
-
-fn misnamed(locator: Locator) -> Error {
-    let what = "the index leads here for another key";
-    Error::corrupt(DATA_FILE, locator.address(), None, "record", what)
 }

@@ -63,10 +63,24 @@ impl<M: DataMap> RecordStore<M> {
     /// The record that `locator` names, checked as the policy asks.
     #[inline]
     pub fn record(&self, locator: Locator) -> Result<RecordView<'_>> {
+        self.record_of(locator, |_| true)
+    }
+
+    /// As [`RecordStore::record`], of a key that `is_key` recognizes. Records of this session are
+    /// known to have the keys that the index names them by.
+    #[inline]
+    pub fn record_of(
+        &self,
+        locator: Locator,
+        is_key: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<RecordView<'_>> {
         let address = locator.address();
         match self.view(address) {
             Some(view) if address >= self.trusted_from => Ok(view),
-            Some(view) => self.checked(address, view),
+            Some(view) => {
+                let view = self.checked(locator, view)?;
+                if is_key(view.key()) { Ok(view) } else { Err(misnamed(locator)) }
+            }
             None => Err(self.damage(address, None, Defect::Length)),
         }
     }
@@ -76,7 +90,7 @@ impl<M: DataMap> RecordStore<M> {
         let address = locator.address();
         let view = self.view(address);
         view.ok_or_else(|| self.damage(address, None, Defect::Length))
-            .and_then(|view| self.verify(address, view))
+            .and_then(|view| self.verify(locator, view))
     }
 
     /// Asks the processor to fetch the first lines of the record.
@@ -122,20 +136,23 @@ impl<M: DataMap> RecordStore<M> {
 
     /// `view`, if it was checked before or is found sound now.
     #[inline(never)]
-    fn checked<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
-        if self.policy == VerifyPolicy::FirstTouch && self.verified.contains(address) {
+    fn checked<'a>(&self, locator: Locator, view: RecordView<'a>) -> Result<RecordView<'a>> {
+        if self.policy == VerifyPolicy::FirstTouch && self.verified.contains(locator.address()) {
             return Ok(view);
         }
-        self.verify(address, view)
+        self.verify(locator, view)
     }
 
     #[cold]
-    fn verify<'a>(&self, address: u64, view: RecordView<'a>) -> Result<RecordView<'a>> {
+    fn verify<'a>(&self, locator: Locator, view: RecordView<'a>) -> Result<RecordView<'a>> {
+        let address = locator.address();
         let checked = view
             .header
             .verify_header(self.seed, address)
             .and_then(|()| view.header.verify_payload(view.key(), view.value()));
         match checked {
+            // A page that was not written shows the record that an earlier life put there.
+            Ok(()) if !locator.fits(view.header) => Err(misnamed(locator)),
             Ok(()) => {
                 self.verified.insert(address);
                 Ok(view)
@@ -160,10 +177,21 @@ impl<M: DataMap> KeySource for RecordStore<M> {
         }
     }
 
+    fn misnamed(&self, payload: u64) -> Option<Error> {
+        Locator::from_bits(payload).map(misnamed)
+    }
+
     fn seeming_key(&self, payload: u64) -> Option<&[u8]> {
         let address = Locator::from_bits(payload)?.address();
         let header = RecordHeader::peek(self.map.bytes_from(address))?;
         let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         Some(&self.map.bytes(address, end)?[RECORD_HEADER_BYTES..])
     }
+}
+
+/// The error for a record that is whole, but not the one that the index names.
+#[cold]
+pub(crate) fn misnamed(locator: Locator) -> Error {
+    let what = "the index leads here for another key";
+    Error::corrupt(DATA_FILE, locator.address(), None, "record", what)
 }

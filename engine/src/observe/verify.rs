@@ -10,6 +10,7 @@ use uarr_uring::Storage;
 
 use crate::checkpoint::image::read_image;
 use crate::core::Core;
+use crate::data::store::misnamed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DATA_FILE, list_segments, segment_path};
 use crate::limits::DAMAGE_COUNT_MAX;
@@ -169,8 +170,8 @@ impl<S: Storage> Core<S> {
             let lsn = Some(view.header.lsn.get());
             Err(Error::corrupt(DATA_FILE, address, lsn, "record", what))
         };
-        if !walk.reach(view.key()) {
-            return damage("the index leads here for another key");
+        if !walk.reach_found(self.records(), view.key()) {
+            return Err(misnamed(locator));
         }
         if !self.records().index.is_found(view.key(), locator) {
             return damage("its key is not found through the index");

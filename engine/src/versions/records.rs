@@ -83,7 +83,8 @@ impl<S: Storage> Records<S> {
                 // The locator has the length of the record: the processor fetches the value while
                 // it reads the header.
                 self.store.prefetch(locator);
-                self.version_of(locator, self.store.record(locator)?, visible_lsn)
+                let view = self.store.record_of(locator, |found| found == key)?;
+                self.version_of(locator, view, visible_lsn)
             }
             None => Ok(None),
         }
@@ -100,10 +101,13 @@ impl<S: Storage> Records<S> {
         let mut all = [None; TOGETHER_MAX];
         let locators = &mut all[..keys.len()];
         self.index.get_group(keys, &self.store, locators)?;
-        for locator in locators {
+        for (key, locator) in keys.iter().zip(locators) {
+            let is_key =
+                |found: &[u8]| self.key_kind().encode(key).is_ok_and(|key| key.as_ref() == found);
             take(match *locator {
                 Some(locator) => {
-                    self.version_of(locator, self.store.record(locator)?, visible_lsn)?
+                    let view = self.store.record_of(locator, is_key)?;
+                    self.version_of(locator, view, visible_lsn)?
                 }
                 None => None,
             });

@@ -60,6 +60,27 @@ impl<'a> Walk<'a> {
         true
     }
 
+    /// As [`Walk::reach`], and asks the other side of the index for the entry: a record that is
+    /// whole may still be the one that an earlier life put there, which has another key.
+    pub fn reach_found<S: Storage>(&mut self, records: &'a Records<S>, key: &'a [u8]) -> bool {
+        let Some((_, locator)) = self.current else { return false };
+        // Writers change the ordered side first: an entry that is still there was not replaced.
+        if !records.index.leads_to(key, locator) && self.still_meets(records, locator) {
+            self.pass_over(locator);
+            return false;
+        }
+        self.reach(key)
+    }
+
+    /// Whether the entry behind the last key is `locator`, or an entry without a key.
+    fn still_meets<S: Storage>(&self, records: &Records<S>, locator: Locator) -> bool {
+        let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut met = Vec::new();
+        let count = self.passed_over.len() + 1;
+        records.index.scan(Direction::Forward, from, count, &records.store, &mut met);
+        met.contains(&locator)
+    }
+
     /// The key of `locator`, the current entry, is not known.
     pub fn pass_over(&mut self, locator: Locator) {
         self.passed_over.insert(locator);

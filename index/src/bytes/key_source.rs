@@ -12,6 +12,13 @@ pub trait KeySource {
     /// The key of the record at `payload`.
     fn key(&self, payload: u64) -> Result<&[u8], Self::Error>;
 
+    /// The error for a record that can be read, but has another key than the one it was entered
+    /// with. With `None` a lookup that meets such a record in place of its own finds nothing.
+    fn misnamed(&self, payload: u64) -> Option<Self::Error> {
+        let _ = payload;
+        None
+    }
+
     /// The key that the record at `payload` seems to have although it is damaged, if that can be
     /// known. The index believes it only where the hash of that key leads to `payload`, and only to
     /// keep its order.

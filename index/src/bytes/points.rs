@@ -19,6 +19,9 @@ use crate::stats::IndexStats;
 use crate::sync::{AtomicU64, fence, pause};
 use crate::tree::Tree;
 
+/// No chain of keys with the same hash is as long in practice.
+const CHAIN_MAX: u64 = 1 << 16;
+
 /// The hash side of a byte index.
 pub(crate) struct Points {
     tree: Tree,
@@ -178,7 +181,13 @@ impl Points {
                 Ok(found) if found == key => {
                     return (Found { at, payload, unreadable: None }, None);
                 }
-                Ok(_) => {}
+                Ok(found) if self.belongs(found, at) => {}
+                Ok(_) => {
+                    if let Some(error) = keys.misnamed(present) {
+                        unreadable.get_or_insert((at, present));
+                        first_error.get_or_insert(error);
+                    }
+                }
                 Err(error) => {
                     unreadable.get_or_insert((at, present));
                     first_error.get_or_insert(error);
@@ -186,6 +195,11 @@ impl Points {
             }
             at = at.wrapping_add(1);
         }
+    }
+
+    /// Whether an entry of `key` may lie at `at`: no further from its hash than chains are long.
+    fn belongs(&self, key: &[u8], at: u64) -> bool {
+        at.wrapping_sub(self.home(key)) < CHAIN_MAX
     }
 
     /// Whether `payload` is that of an entry in the chain of `key`, so that its key is this one in

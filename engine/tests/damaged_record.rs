@@ -234,9 +234,9 @@ fn damage_of_a_record_costs_that_record() {
     }
 }
 
-/// Keys that begin like the one of a damaged record are written next to it, and replayed next to it.
-/// It stays where its key belongs, so that each way over its key meets it. Before this was so,
-/// walks took a key that was written later for its place, and passed over it without a word.
+/// Keys that begin like the one of a damaged record are written next to it, and replayed. It stays
+/// where its key belongs, so that each way over its key meets it. Before this was so, walks came to
+/// a later key first, and passed over the damaged one without a word.
 #[test]
 fn a_damaged_record_keeps_its_place_among_later_neighbours() {
     let kind = KeyKind::Bytes;

@@ -83,25 +83,47 @@ const _: () = assert!(DATA_BYTES_MAX / RECORD_ALIGN_BYTES <= 1 << 48);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Locator(u64);
 
+/// What a record is to its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// The key has its value.
+    Value,
+    /// It removes the key.
+    Tombstone,
+}
+
+impl RecordKind {
+    /// The kind of the record that `frame` becomes.
+    fn of_frame(frame: &Frame<'_>) -> Self {
+        let is_delete = frame.header.kind == FrameKind::Delete as u8;
+        if is_delete { Self::Tombstone } else { Self::Value }
+    }
+}
+
 impl Locator {
-    /// Names the record at `address`, `bytes` long.
-    pub fn new(address: u64, bytes: usize, tombstone: bool) -> Self {
+    /// Names the record at `address`, `bytes` long; 0 if its size is not known.
+    pub fn new(address: u64, bytes: usize, kind: RecordKind) -> Self {
         assert!(address.is_multiple_of(RECORD_ALIGN_BYTES));
         assert!(address > 0 && address / RECORD_ALIGN_BYTES < 1 << 48);
         let lines = bytes.div_ceil(64);
         let lines = if lines > 0x7fff { 0 } else { lines as u64 };
-        Self((address / RECORD_ALIGN_BYTES) << 16 | (u64::from(tombstone) << 15) | lines)
+        Self(
+            (address / RECORD_ALIGN_BYTES) << 16
+                | (u64::from(kind == RecordKind::Tombstone) << 15)
+                | lines,
+        )
     }
 
-    /// Names the record with these lengths at `address`.
-    pub fn of_record(address: u64, key_bytes: usize, value_bytes: usize, tombstone: bool) -> Self {
-        Self::new(address, record_bytes(key_bytes, value_bytes), tombstone)
+    /// Names the record that `frame` becomes.
+    pub fn of_frame(frame: &Frame<'_>) -> Self {
+        let bytes = record_bytes(frame.key.len(), frame.record_value_bytes());
+        Self::new(frame.header.address.get(), bytes, RecordKind::of_frame(frame))
     }
 
     /// False if a record with this header cannot be the one that was named: it removes its key and
     /// should not, or the other way round, or has another length.
     pub fn fits(self, header: &RecordHeader) -> bool {
-        let named = Self::new(self.address(), header.record_bytes(), header.is_tombstone());
+        let named = Self::new(self.address(), header.record_bytes(), header.kind());
         let is_length_known = self.line_count() != 0;
         self.is_tombstone() == named.is_tombstone()
             && (!is_length_known || self.line_count() == named.line_count())
@@ -176,8 +198,10 @@ impl RecordHeader {
         header.value_bytes = frame.header.value_bytes;
         header.key_bytes = frame.header.key_bytes;
         header.table = frame.header.table;
-        let tombstone = frame.header.kind == FrameKind::Delete as u8;
-        header.flags = u16::from(tombstone).into();
+        header.flags = match RecordKind::of_frame(frame) {
+            RecordKind::Value => 0.into(),
+            RecordKind::Tombstone => FLAG_TOMBSTONE.into(),
+        };
         header.header_crc = header.expected_crc(seed, frame.header.address.get()).into();
         header
     }
@@ -186,6 +210,10 @@ impl RecordHeader {
     #[inline]
     pub fn peek(bytes: &[u8]) -> Option<&Self> {
         Some(Self::ref_from_prefix(bytes).ok()?.0)
+    }
+
+    fn kind(&self) -> RecordKind {
+        if self.is_tombstone() { RecordKind::Tombstone } else { RecordKind::Value }
     }
 
     /// Whether the record removes its key.
@@ -247,14 +275,14 @@ mod tests {
 
     #[test]
     fn locators_keep_their_parts_and_their_order() {
-        let early = Locator::new(64, 100, false);
-        let late = Locator::new(80, 1, true);
+        let early = Locator::new(64, 100, RecordKind::Value);
+        let late = Locator::new(80, 1, RecordKind::Tombstone);
         assert_eq!((early.address(), early.line_count(), early.is_tombstone()), (64, 2, false));
         assert_eq!((late.address(), late.line_count(), late.is_tombstone()), (80, 1, true));
         assert!(early < late);
         assert_eq!(Locator::from_bits(late.bits()), Some(late));
         assert_eq!(Locator::from_bits(0), None);
-        assert_eq!(Locator::new(16, 1 << 30, false).line_count(), 0);
+        assert_eq!(Locator::new(16, 1 << 30, RecordKind::Value).line_count(), 0);
     }
 
     //= test DAT-3
@@ -263,7 +291,8 @@ mod tests {
         let seed = Seed::new(&DatabaseId([9; 16]));
         let mut frame = Frame::new(FrameKind::Put, 3, b"some key", b"some value");
         frame.header.address = 4096.into();
-        let header = RecordHeader::for_frame(&frame, Some(Locator::new(64, 10, false)), seed);
+        let previous = Locator::new(64, 10, RecordKind::Value);
+        let header = RecordHeader::for_frame(&frame, Some(previous), seed);
         assert_eq!(header.verify_header(seed, 4096), Ok(()));
         assert!(header.verify_header(seed, 4112).is_err(), "misplaced");
         assert_eq!(header.verify_payload(frame.key, frame.value), Ok(()));

@@ -67,7 +67,7 @@ impl<W: DataMapWriter> Appender<W> {
         }
         self.end = address + (value_offset + frame.value.len()) as u64;
         self.last_lsn = lsn;
-        Locator::of_record(address, frame.key.len(), frame.value.len(), header.is_tombstone())
+        Locator::of_frame(frame)
     }
 
     /// Makes the data file at least `bytes` long.

@@ -3,7 +3,7 @@
 //! A frame becomes a record in two ways, which lead to the same bytes and the same index:
 //! [`Applier::apply`] when it is committed, [`Applier::replay`] when the log is read again.
 
-use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::frame::Frame;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
@@ -100,11 +100,7 @@ impl<W: DataMapWriter> Applier<W> {
         let address = frame.header.address.get();
         assert!(previous.is_none_or(|previous| previous.address() < address), "not applied before");
         let locator = match record {
-            Replayed::InFile => {
-                let is_tombstone = frame.header.kind == FrameKind::Delete as u8;
-                let value_bytes = frame.record_value_bytes();
-                Locator::of_record(address, frame.key.len(), value_bytes, is_tombstone)
-            }
+            Replayed::InFile => Locator::of_frame(frame),
             Replayed::Missing => {
                 let whole = frame.resolved().expect("a patch that is replayed knows its result");
                 self.appender.append(&whole, previous)

@@ -79,16 +79,22 @@ impl Tombstones {
 
 #[cfg(test)]
 mod tests {
+    use uarr_layout::record::RecordKind;
+
     use super::*;
 
-    fn record(address: u64, tombstone: bool) -> Locator {
-        Locator::new(address, 64, tombstone)
+    fn value(address: u64) -> Locator {
+        Locator::new(address, 64, RecordKind::Value)
+    }
+
+    fn tombstone(address: u64) -> Locator {
+        Locator::new(address, 64, RecordKind::Tombstone)
     }
 
     #[test]
     fn keys_deleted_twice_count_once() {
         let mut tombstones = Tombstones::default();
-        let (put, first, second) = (record(64, false), record(128, true), record(192, true));
+        let (put, first, second) = (value(64), tombstone(128), tombstone(192));
         tombstones.note(1, None, put);
         tombstones.note(2, Some(put), first);
         assert_eq!(tombstones.oldest(1), None);
@@ -109,8 +115,8 @@ mod tests {
         let mut newest = [None; 3];
         for round in 0..30_000_u64 {
             let previous = &mut newest[(round % 3) as usize];
-            let is_deleted = round % 5 != 0;
-            let locator = record((round + 1) * 64, is_deleted);
+            let address = (round + 1) * 64;
+            let locator = if round % 5 == 0 { value(address) } else { tombstone(address) };
             tombstones.note(round + 1, *previous, locator);
             *previous = Some(locator);
             let deleted = newest.iter().flatten().filter(|locator| locator.is_tombstone());
@@ -125,7 +131,7 @@ mod tests {
         let mut delete = |tombstones: &mut Tombstones, count: u64| {
             for _ in 0..count {
                 address += 64;
-                tombstones.note(address, None, record(address, true));
+                tombstones.note(address, None, tombstone(address));
             }
         };
         delete(&mut tombstones, 10_000);

@@ -5,7 +5,7 @@ use std::io;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
 use uarr_layout::geometry::{RECORD_ALIGN_BYTES, record_bytes};
-use uarr_layout::record::Locator;
+use uarr_layout::record::{Locator, RecordKind};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{Storage, StorageFile};
@@ -200,7 +200,7 @@ impl<S: Storage> Replay<S> {
             Err(error)
                 if self.mode != RecoveryMode::Strict && error.kind() == ErrorKind::Corruption =>
             {
-                Ok(Err(Locator::new(base, 0, false)))
+                Ok(Err(Locator::new(base, 0, RecordKind::Value)))
             }
             redone => redone.map(Ok),
         }

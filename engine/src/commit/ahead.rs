@@ -9,6 +9,7 @@ use uarr_uring::Storage;
 use crate::commit::committer::Committer;
 use crate::commit::wakes::Wakes;
 use crate::error::{Error, Result};
+use crate::log::pool::Activity;
 use crate::sync::lock;
 
 /// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
@@ -30,7 +31,7 @@ impl<S: Storage> Committer<S> {
     }
 
     pub fn needs_next_segment(&self) -> bool {
-        self.segments.room.needs_next(self.options.segment_age.is_some())
+        self.segments.room.needs_next(self.options.segment_age)
     }
 
     /// Whether the log has grown enough since the last checkpoint.
@@ -103,12 +104,12 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Removes a segment that is not worth keeping, if there is one.
-    pub fn trim_segments(&self, is_at_rest: bool) -> Result<bool> {
-        if is_at_rest {
+    pub fn trim_segments(&self, activity: Activity) -> Result<bool> {
+        if activity == Activity::AtRest {
             let _staging = lock(&self.staging);
             self.segments.release_ready();
         }
-        let trimmed = self.segments.trim(&self.storage, is_at_rest);
+        let trimmed = self.segments.trim(&self.storage, activity);
         trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
     }
 
@@ -117,6 +118,6 @@ impl<S: Storage> Committer<S> {
     pub fn give_back_space(&self) {
         let _space = lock(&self.space);
         let _ = self.segments.abandon_unfinished(&self.storage);
-        while self.trim_segments(true).unwrap_or(false) {}
+        while self.trim_segments(Activity::AtRest).unwrap_or(false) {}
     }
 }

@@ -39,6 +39,15 @@ pub(crate) enum Stint {
     Backlog,
 }
 
+/// The first group that a leader takes; those behind it are sealed ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// The oldest that waits, sealed or not.
+    Oldest,
+    /// The oldest sealed one.
+    Sealed,
+}
+
 /// Dropped by a panic of the leader, it fails what is in flight: the members must not wait
 /// without end.
 struct Abandoned<'a, S: Storage>(&'a Committer<S>);
@@ -72,12 +81,14 @@ impl<S: Storage> Committer<S> {
     pub fn lead(&self, lead: Lead, stint: Stint, wakes: &mut Wakes) {
         let abandoned = Abandoned(self);
         lead.end();
-        let (mut takes_oldest, mut takes_more) = (true, true);
+        let mut first = Some(First::Oldest);
         loop {
             let mut leading = lock(&self.leading);
-            if takes_more && leading.flight.len() < GROUPS_IN_FLIGHT_MAX {
-                self.take_groups(&mut leading, takes_oldest);
-                (takes_oldest, takes_more) = (false, stint == Stint::Backlog);
+            if let Some(group) = first
+                && leading.flight.len() < GROUPS_IN_FLIGHT_MAX
+            {
+                self.take_groups(&mut leading, group);
+                first = (stint == Stint::Backlog).then_some(First::Sealed);
             }
             self.launch_taken(&mut leading);
             self.apply_launched(&mut leading, wakes);
@@ -93,7 +104,7 @@ impl<S: Storage> Committer<S> {
                 if leading.flight.is_empty() {
                     break;
                 }
-            } else if !takes_oldest {
+            } else if first != Some(First::Oldest) {
                 // During a pause another leader has settled all.
                 self.hand_over(&mut lock(&self.staging), wakes);
                 break;
@@ -138,12 +149,14 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Takes the oldest group that waits, if `takes_oldest`, and full ones while there is room in
-    /// flight.
-    fn take_groups(&self, leading: &mut Leading<S>, takes_oldest: bool) {
+    /// Takes `first`, and full groups behind it while there is room in flight.
+    fn take_groups(&self, leading: &mut Leading<S>, first: First) {
         let mut staging = lock(&self.staging);
         assert_eq!(staging.in_flight_count, leading.flight.len());
-        let mut next = if takes_oldest { staging.take_oldest() } else { staging.take_sealed() };
+        let mut next = match first {
+            First::Oldest => staging.take_oldest(),
+            First::Sealed => staging.take_sealed(),
+        };
         while let Some(group) = next {
             if let Some(before) = leading.flight.back() {
                 assert_eq!(before.last_lsn + 1, group.builder.first_lsn, "in order, without a gap");

@@ -18,6 +18,7 @@ use crate::commit::wakes::Wakes;
 use crate::core::Core;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::checkpoint::Then;
+use crate::log::pool::Activity;
 use crate::log::zeros::falls_behind;
 use crate::options::Durability;
 use crate::sync::lock;
@@ -112,7 +113,7 @@ impl<S: Storage> Core<S> {
             let prepared = self.note_lack(self.committer.prepare_ahead())?;
             return Ok(prepared.map_or(Step::More, |(left, in_time)| pace(left, in_time)));
         }
-        match self.committer.trim_segments(self.rests())? {
+        match self.committer.trim_segments(self.activity())? {
             true => Ok(Step::More),
             false => Ok(Step::Idle),
         }
@@ -140,15 +141,18 @@ impl<S: Storage> Core<S> {
         done
     }
 
-    /// True if the log has not grown for a while.
-    fn rests(&self) -> bool {
+    /// At rest: the log has not grown for a while.
+    fn activity(&self) -> Activity {
         let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
         let now = self.storage().now();
         let mut pacing = lock(&self.pacing);
         if pacing.log_bytes != log_bytes {
             (pacing.log_bytes, pacing.quiet_since) = (log_bytes, now);
         }
-        now.saturating_sub(pacing.quiet_since) >= RESTS_AFTER
+        match now.saturating_sub(pacing.quiet_since) >= RESTS_AFTER {
+            true => Activity::AtRest,
+            false => Activity::InUse,
+        }
     }
 
     fn grow_ahead(&self, tail: u64) -> Result<bool> {

@@ -12,6 +12,15 @@ pub(crate) const FREE_COUNT_MAX: usize = 8;
 /// log.
 const SPARE_COUNT_AT_REST: usize = 1;
 
+/// What a database is doing, which decides how many segments are worth keeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// Its log grows, or may at any moment.
+    InUse,
+    /// It rests, or is being closed.
+    AtRest,
+}
+
 /// Segments by what they are good for, and the next number.
 pub(crate) struct Pool<F> {
     ready: VecDeque<Segment<F>>,
@@ -158,10 +167,10 @@ impl<F> Pool<F> {
 
     /// Takes a free segment that is not worth keeping, if there is one: of odd size, or beyond what
     /// is kept.
-    pub fn take_surplus(&mut self, is_at_rest: bool) -> Option<u64> {
-        let count_max = match is_at_rest {
-            true => SPARE_COUNT_AT_REST.saturating_sub(self.ready.len()),
-            false => FREE_COUNT_MAX,
+    pub fn take_surplus(&mut self, activity: Activity) -> Option<u64> {
+        let count_max = match activity {
+            Activity::AtRest => SPARE_COUNT_AT_REST.saturating_sub(self.ready.len()),
+            Activity::InUse => FREE_COUNT_MAX,
         };
         if let Some(index) = self.free.iter().position(|number| self.odd.contains(number)) {
             let number = self.free.swap_remove(index);

@@ -10,6 +10,7 @@
 //!   else there is one at a time.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use uarr_layout::limits::GROUP_BYTES_MAX;
 
@@ -161,10 +162,10 @@ impl Room {
         fits_many || self.active_bytes() >= needed || ready.into_iter().any(|bytes| bytes >= needed)
     }
 
-    /// Whether the log has come so far that the next segment should be made; `ages` if segments are
-    /// left for their age.
-    pub fn needs_next(&self, ages: bool) -> bool {
-        let begun_bytes = if ages { 1 } else { self.regular_bytes / BEGUN_PART };
+    /// Whether the log has come so far that the next segment should be made. Behind segments that
+    /// may be left for their age it is needed from their start.
+    pub fn needs_next(&self, segment_age: Option<Duration>) -> bool {
+        let begun_bytes = segment_age.map_or(self.regular_bytes / BEGUN_PART, |_| 1);
         self.ready_count() == 0
             && self.submitted_bytes.load(Ordering::Relaxed) > 0
             && self.active_bytes().saturating_add(begun_bytes) <= self.regular_bytes

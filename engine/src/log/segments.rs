@@ -23,7 +23,7 @@ use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use crate::error::attempted;
 use crate::files::{WAL_DIR, segment_path};
-use crate::log::pool::Pool;
+use crate::log::pool::{Activity, Pool};
 use crate::log::room::{Demand, Room};
 use crate::log::segment::Segment;
 use crate::log::zeros::{
@@ -207,8 +207,8 @@ impl<F: StorageFile> Segments<F> {
 
     /// Removes one free segment that the pool does not want to keep, if there is one: of odd size,
     /// or beyond what is kept. Returns whether it did.
-    pub fn trim<S: Storage>(&self, storage: &S, is_at_rest: bool) -> io::Result<bool> {
-        let surplus = self.pool().take_surplus(is_at_rest);
+    pub fn trim<S: Storage>(&self, storage: &S, activity: Activity) -> io::Result<bool> {
+        let surplus = self.pool().take_surplus(activity);
         let Some(number) = surplus else { return Ok(false) };
         storage.remove(&segment_path(number)).map(|()| true)
     }
@@ -384,7 +384,7 @@ mod tests {
                     segments.room.note_large_settled(bytes);
                 }
             }
-            while segments.trim(&storage, false).unwrap() {}
+            while segments.trim(&storage, Activity::InUse).unwrap() {}
         }
         assert!(ready_count_max <= 4, "{ready_count_max} ready");
         assert!(storage.list(WAL_DIR).unwrap().len() <= 5 + FREE_COUNT_MAX);
@@ -404,8 +404,8 @@ mod tests {
         segments.seal(4, 4 * BYTES);
         segments.release_before(5);
         // The one of odd size is not worth keeping at any time.
-        assert!(segments.trim(&storage, false).unwrap());
-        assert!(!segments.trim(&storage, false).unwrap());
+        assert!(segments.trim(&storage, Activity::InUse).unwrap());
+        assert!(!segments.trim(&storage, Activity::InUse).unwrap());
         assert_eq!(storage.list(WAL_DIR).unwrap().len(), 4);
         segments.prepare(&storage, 0).unwrap();
         segments.room.note_staged(BYTES);
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(segments.room.ready_count(), 2, "what is staged may need them");
         segments.room.note_unstaged(BYTES);
         segments.release_ready();
-        while segments.trim(&storage, true).unwrap() {}
+        while segments.trim(&storage, Activity::AtRest).unwrap() {}
         assert_eq!((segments.room.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 2));
     }
 

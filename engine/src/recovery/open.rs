@@ -13,6 +13,7 @@ use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
 use crate::limits::BUFFER_COUNT;
+use crate::log::pool::Activity;
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segment::{Segment, full_bytes, reopen_segment};
 use crate::log::segments::Segments;
@@ -175,7 +176,7 @@ fn log_files<S: Storage>(
     let make = |active| Segments::new(present, needed.clone(), active, regular_bytes);
     // Lives that are too short for background work must not pile up segments.
     let trimmed = |segments: Segments<_>| {
-        while segments.trim(storage, false).map_err(failed)? {}
+        while segments.trim(storage, Activity::InUse).map_err(failed)? {}
         Ok::<_, Error>(segments)
     };
     match reopen_segment(storage, *position) {

@@ -17,6 +17,14 @@ use crate::versions::records::Records;
 /// Entries fetched at once.
 const WINDOW_COUNT: usize = 4096;
 
+/// What may follow the entries that were fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rest {
+    #[default]
+    More,
+    Nothing,
+}
+
 /// A walk through the index. For each entry the caller gives the key of its record, or says that
 /// the key is unknown.
 #[derive(Default)]
@@ -28,7 +36,7 @@ pub(crate) struct Walk<'a> {
     /// Entries without a key that were met behind the last one.
     passed_over: BTreeSet<Locator>,
     window: vec::IntoIter<(Option<u64>, Locator)>,
-    is_last: bool,
+    rest: Rest,
     current: Option<(Option<u64>, Locator)>,
 }
 
@@ -36,7 +44,7 @@ impl<'a> Walk<'a> {
     /// The next entry.
     pub fn next<S: Storage>(&mut self, records: &'a Records<S>) -> Option<Locator> {
         self.current = self.window.next();
-        while self.current.is_none() && !self.is_last {
+        while self.current.is_none() && self.rest == Rest::More {
             self.fill(records);
             self.current = self.window.next();
         }
@@ -88,10 +96,11 @@ impl<'a> Walk<'a> {
 
     fn fill<S: Storage>(&mut self, records: &Records<S>) {
         let mut window: Vec<(Option<u64>, Locator)> = Vec::with_capacity(WINDOW_COUNT);
+        let is_full;
         if let Some(entries) = records.index.int_entries(self.last_int, WINDOW_COUNT) {
             let first = entries.first().map(|(key, _)| *key);
             assert!(first.is_none_or(|first| self.last_int.is_none_or(|last| last < first)));
-            self.is_last = entries.len() < WINDOW_COUNT;
+            is_full = entries.len() >= WINDOW_COUNT;
             self.last_int = entries.last().map(|(key, _)| *key);
             let named =
                 entries.iter().map(|(key, bits)| Some((Some(*key), Locator::from_bits(*bits)?)));
@@ -104,8 +113,9 @@ impl<'a> Walk<'a> {
             let is_new = |locator: &Locator| !self.passed_over.contains(locator);
             window.extend(locators.iter().filter(|l| is_new(l)).map(|locator| (None, *locator)));
             // Without a new key the next window would be this one again.
-            self.is_last = locators.len() < wanted || window.is_empty();
+            is_full = locators.len() >= wanted && !window.is_empty();
         }
+        self.rest = if is_full { Rest::More } else { Rest::Nothing };
         window.iter().for_each(|(_, locator)| records.store.prefetch(*locator));
         self.window = window.into_iter();
     }

@@ -62,11 +62,11 @@ pub(crate) fn recover<S: Storage>(
 ) -> Result<Recovered<S>> {
     let key_kind = key_kind(&root.block, options)?;
     let mut report = RecoveryReport { notes, ..RecoveryReport::default() };
+    let present = list_segments(storage)?;
     let Start { step, checkpoint, entries } =
-        find_start(storage, root, options.recovery, key_kind, &mut report)?;
+        find_start(storage, root, &present, options.recovery, key_kind, &mut report)?;
     remove_unfinished(storage)
         .map_err(|error| Error::io("cannot remove an unfinished log segment", error))?;
-    let present = list_segments(storage)?;
     let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
     check_segment_numbers(&present, &checkpoint)?;
@@ -108,6 +108,7 @@ enum Opening {
 fn find_start<S: Storage>(
     storage: &S,
     root: &Root<S>,
+    present: &[u64],
     mode: RecoveryMode,
     kind: KeyKind,
     report: &mut RecoveryReport,
@@ -133,7 +134,7 @@ fn find_start<S: Storage>(
             }
             OpenStep::LookBehind => {
                 facts.behind = Behind::Nothing;
-                if goes_on(storage, block)? {
+                if goes_on(storage, block, present)? {
                     facts.behind = Behind::Groups;
                     let what = "it says that the database was closed, but the log goes on: a newer \
                                 one is lost";
@@ -308,9 +309,8 @@ fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
 }
 
 /// Whether the log goes on behind the newest checkpoint of the slot in force.
-fn goes_on<S: Storage>(storage: &S, root: &Superblock) -> Result<bool> {
-    let (present, checkpoint) = (list_segments(storage)?, root.checkpoints[0]);
-    let source = Source { storage, present: &present, checkpoint };
+fn goes_on<S: Storage>(storage: &S, root: &Superblock, present: &[u64]) -> Result<bool> {
+    let source = Source { storage, present, checkpoint: root.checkpoints[0] };
     let mut reader = source.reader(root);
     Ok(matches!(reader.advance()?, Next::Group(_)))
 }

@@ -42,6 +42,26 @@ pub fn facts(dir: &Path) -> BTreeMap<String, String> {
     facts
 }
 
+/// One of the facts.
+pub fn fact<'f>(facts: &'f BTreeMap<String, String>, name: &str) -> &'f str {
+    facts.get(name).map_or(UNKNOWN, String::as_str)
+}
+
+/// The facts without which no number means anything, in one line.
+pub fn line(facts: &BTreeMap<String, String>) -> String {
+    let fact = |name| fact(facts, name);
+    format!(
+        "{}, {} threads, kernel {}, {} on {} (write cache: {}, FUA: {})",
+        fact("cpu model"),
+        fact("cpu threads"),
+        fact("kernel"),
+        fact("file system"),
+        fact("device"),
+        fact("device write cache"),
+        fact("device FUA"),
+    )
+}
+
 /// Bytes free for this user on the file system of `dir`.
 pub fn free_bytes(dir: &Path) -> Result<u64, BenchError> {
     let stat = rustix::fs::statvfs(dir)

@@ -5,12 +5,13 @@
 //! report that has the engine's, so all of them are of one run. Ratios are formed within a round; a
 //! goal is judged by their median.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
 use crate::error::BenchError;
 use crate::judge::targets::{Bound, Noise};
+use crate::machine;
 use crate::measure::rows::Metric;
 use crate::measure::sample::median;
 use crate::measure::store::{Contender, StoreFacts};
@@ -143,24 +144,14 @@ impl Page {
                 "| {} | {} | {} | {} of {} s{quick} | {} | {} | {} |\n",
                 run.command(),
                 date(run.started_unix_s()),
-                run.fact("git commit"),
+                machine::fact(run.machine(), "git commit"),
                 spec.repetitions,
                 spec.seconds,
                 spec.records,
                 run.others(),
                 run.drift(),
             ));
-            let fact = |name| run.fact(name);
-            places.insert(format!(
-                "{}, {} threads, kernel {}, {} on {} (write cache: {}, FUA: {})",
-                fact("cpu model"),
-                fact("cpu threads"),
-                fact("kernel"),
-                fact("file system"),
-                fact("device"),
-                fact("device write cache"),
-                fact("device FUA"),
-            ));
+            places.insert(machine::line(run.machine()));
             stores.extend(run.stores().iter().map(text::store_line));
         }
         for line in &places {
@@ -248,12 +239,11 @@ impl Run {
         }
     }
 
-    fn fact(&self, name: &str) -> &str {
-        let facts = match self {
+    fn machine(&self) -> &BTreeMap<String, String> {
+        match self {
             Self::Check(report) => &report.machine,
             Self::Parts(measured) => &measured.machine,
-        };
-        facts.get(name).map_or("unknown", String::as_str)
+        }
     }
 
     fn command(&self) -> String {

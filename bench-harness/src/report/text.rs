@@ -1,9 +1,11 @@
 //! The report as plain aligned text, and what each line of it says.
 
 use crate::judge::verdict::{Finding, Judgement};
+use crate::machine;
 use crate::measure::rows::{Metric, Row, RowResult};
 use crate::measure::sample::Repetition;
 use crate::measure::store::{Class, Contender, StoreFacts};
+use crate::measure::workload::RECORD_BYTES;
 use crate::report::Report;
 use crate::report::table::Table;
 use crate::report::words::{count, duration, rate, ratio, three_digits};
@@ -163,19 +165,8 @@ pub fn render(report: &Report) -> String {
         text.push_str(line);
         text.push('\n');
     };
-    let fact = |name: &str| report.machine.get(name).map_or("unknown", String::as_str);
-    line(&format!(
-        "{} ({} threads), kernel {}, {} on {} (write cache: {}, FUA: {}), {} records of {} bytes",
-        fact("cpu model"),
-        fact("cpu threads"),
-        fact("kernel"),
-        fact("file system"),
-        fact("device"),
-        fact("device write cache"),
-        fact("device FUA"),
-        report.run.records,
-        crate::measure::workload::RECORD_BYTES,
-    ));
+    let machine = machine::line(&report.machine);
+    line(&format!("{machine}, {} records of {RECORD_BYTES} bytes", report.run.records));
     for store in &report.stores {
         line(&store_line(store));
     }

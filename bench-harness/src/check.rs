@@ -26,7 +26,7 @@ use crate::measure::floor::DeviceFloor;
 use crate::measure::job::{Job, Timing, Work};
 use crate::measure::rows::{Drift, Row};
 use crate::measure::sample::{Sample, percentile};
-use crate::measure::store::{Class, Contender, OpenSpec};
+use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::workload::RECORD_BYTES;
 use crate::progress::Progress;
 use crate::report::{Report, RunSpec, SCHEMA};
@@ -249,15 +249,15 @@ impl<'o> Check<'o> {
         &self,
         contender: Contender,
         phase: &str,
-        durable: bool,
+        writes: Writes,
     ) -> Result<Box<dyn Driven>, BenchError> {
         self.progress.now(format!("{phase}: opening {contender}"));
         let data_bytes = self.records() * RECORD_BYTES;
-        stores::open(contender, &self.path(contender, phase), OpenSpec { durable, data_bytes })
+        stores::open(contender, &self.path(contender, phase), OpenSpec { writes, data_bytes })
     }
 
-    fn open_all(&self, phase: &str, durable: bool) -> Result<OpenStores, BenchError> {
-        let open = |&contender| Ok((contender, self.open(contender, phase, durable)?));
+    fn open_all(&self, phase: &str, writes: Writes) -> Result<OpenStores, BenchError> {
+        let open = |&contender| Ok((contender, self.open(contender, phase, writes)?));
         self.contenders.iter().map(open).collect()
     }
 

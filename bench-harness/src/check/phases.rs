@@ -8,7 +8,7 @@ use crate::error::BenchError;
 use crate::measure::floor::{MappedFloor, Via};
 use crate::measure::job::{Job, Timing, Work};
 use crate::measure::rows::Row;
-use crate::measure::store::{Class, Contender};
+use crate::measure::store::{Class, Contender, Writes};
 use crate::stores;
 
 /// Threads of the row `durable-put16`.
@@ -19,7 +19,7 @@ const VERIFY_READS_MAX: u64 = 500_000;
 impl Check<'_> {
     pub(super) fn durable_puts(&mut self) -> Result<(), BenchError> {
         self.progress.phase("durable puts");
-        let stores = self.open_all("durable", true)?;
+        let stores = self.open_all("durable", Writes::Durable)?;
         let mut written: Vec<Vec<_>> = stores.iter().map(|_| Vec::new()).collect();
         for ((_, store), written) in stores.iter().zip(&mut written) {
             store.prepare_durable()?;
@@ -57,7 +57,7 @@ impl Check<'_> {
         self.progress.phase("puts that are not waited for");
         for round in 0..self.rounds() {
             for contender in self.contenders.clone() {
-                let store = self.open(contender, "unsynced", false)?;
+                let store = self.open(contender, "unsynced", Writes::Unsynced)?;
                 self.progress.now(format!("unsynced-put: {contender}, round {}", round + 1));
                 let first = self.fresh_numbers();
                 let mut job = self.job(Work::Put { first }, Timing::Whole, round);
@@ -68,7 +68,7 @@ impl Check<'_> {
                 job.op_count_max = self.records() / 2;
                 job.duration /= 2;
                 let timed = self.measure(&*store, &job)?;
-                let class = stores::class(contender, false);
+                let class = stores::class(contender, Writes::Unsynced);
                 self.results.add(Row::UnsyncedPut, contender, class, &whole, Some(&timed));
                 let written = [whole.written, timed.written].concat();
                 store.verify(&written, VERIFY_READS_MAX / 5)?;
@@ -84,7 +84,7 @@ impl Check<'_> {
         self.progress.phase("loading the stores for reading");
         let record_count = self.records();
         let mapped = MappedFloor::create(self.folder, record_count)?;
-        let stores = self.open_all("loaded", false)?;
+        let stores = self.open_all("loaded", Writes::Unsynced)?;
         for (contender, store) in &stores {
             self.progress.now(format!("loading {contender}"));
             store.load(record_count)?;
@@ -133,7 +133,7 @@ impl Check<'_> {
             let timed = self.measure(&**store, &job)?;
             let class = match work {
                 Work::Get { .. } => Class::Read,
-                _ => stores::class(*contender, false),
+                _ => stores::class(*contender, Writes::Unsynced),
             };
             self.results.add(row, *contender, class, &whole, Some(&timed));
             self.progress.step();
@@ -144,7 +144,7 @@ impl Check<'_> {
     fn mixed_durable(&mut self) -> Result<(), BenchError> {
         self.progress.phase("reads and durable writes");
         let record_count = self.records();
-        let stores = self.open_all("loaded", true)?;
+        let stores = self.open_all("loaded", Writes::Durable)?;
         for (_, store) in &stores {
             store.prepare_durable()?;
             self.progress.step();

@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::error::BenchError;
 use crate::measure::drive::Driven;
 use crate::measure::sample::Sample;
-use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::store::{Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
 use crate::measure::workload::RECORD_BYTES;
 use crate::stores;
@@ -27,7 +27,7 @@ const READY: &str = "ready";
 
 /// How stores are opened here.
 fn spec(record_count: u64) -> OpenSpec {
-    OpenSpec { durable: true, data_bytes: record_count * RECORD_BYTES }
+    OpenSpec { writes: Writes::Durable, data_bytes: record_count * RECORD_BYTES }
 }
 
 /// The child's part: loads a new store and waits to be killed.

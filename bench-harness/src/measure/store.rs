@@ -137,12 +137,20 @@ pub struct StoreFacts {
     pub settings: String,
 }
 
+/// What a store's writes wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// Each is durable when it returns.
+    Durable,
+    /// The store's usual class of writes that do not wait for the device.
+    Unsynced,
+}
+
 /// How stores are opened.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenSpec {
-    /// Whether each write must be durable when it returns; otherwise the store's usual unsynced
-    /// class.
-    pub durable: bool,
+    /// When its writes return.
+    pub writes: Writes,
     /// User bytes expected; caches are sized to hold all of them.
     pub data_bytes: u64,
 }

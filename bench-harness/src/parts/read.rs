@@ -13,7 +13,7 @@ use crate::measure::drive::Driven;
 use crate::measure::floor::{MappedFloor, Via};
 use crate::measure::job::{Job, Timing, Work};
 use crate::measure::rows::Metric;
-use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::store::{Contender, OpenSpec, Writes};
 use crate::measure::workload::RECORD_BYTES;
 use crate::parts::rounds::{self, Contestant, Options, Part, sample_in_rounds};
 use crate::parts::sizes;
@@ -149,7 +149,8 @@ type Loaded = Vec<(Contender, Box<dyn Driven>)>;
 fn load_all(options: &Options<ReadPart>, folder: &Path) -> Result<Loaded, BenchError> {
     let built_in = Contender::READ_STORES.into_iter().filter(|store| store.is_built_in());
     let load = |contender: Contender| {
-        let spec = OpenSpec { durable: false, data_bytes: options.records * RECORD_BYTES };
+        let spec =
+            OpenSpec { writes: Writes::Unsynced, data_bytes: options.records * RECORD_BYTES };
         let store = stores::open(contender, &folder.join(contender.name()), spec)?;
         let batches = Work::Batches { first: 0, records: BATCH_RECORDS };
         let op_count_max = options.records.div_ceil(BATCH_RECORDS);

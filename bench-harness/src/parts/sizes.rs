@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::measure::job::{Job, Timing, Work};
-use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::store::{Contender, OpenSpec, Writes};
 use crate::measure::workload::RECORD_BYTES;
 use crate::report::measured::Size;
 use crate::stores;
@@ -40,7 +40,7 @@ struct Bytes {
 
 /// Writes each of `records` records once, in random order, and closes the store.
 fn put_all(contender: Contender, dir: &Path, records: u64) -> Result<Bytes, BenchError> {
-    let spec = OpenSpec { durable: false, data_bytes: records * RECORD_BYTES };
+    let spec = OpenSpec { writes: Writes::Unsynced, data_bytes: records * RECORD_BYTES };
     let store = stores::open(contender, dir, spec)?;
     let batch = BATCH_RECORDS.min(records);
     store.run(&Job {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::measure::store::{Counters, OpenSpec, Session, Store};
+use crate::measure::store::{Counters, OpenSpec, Session, Store, Writes};
 
 /// How long an unsynced write may stay in memory only.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -34,10 +34,9 @@ impl Engine {
         spec: OpenSpec,
         configure: impl FnOnce(uarr::Builder) -> uarr::Builder,
     ) -> Result<Self, BenchError> {
-        let durability = if spec.durable {
-            uarr::Durability::Sync
-        } else {
-            uarr::Durability::Interval(INTERVAL)
+        let durability = match spec.writes {
+            Writes::Durable => uarr::Durability::Sync,
+            Writes::Unsynced => uarr::Durability::Interval(INTERVAL),
         };
         let builder = uarr::Db::builder(dir).keys(uarr::KeyKind::U64).durability(durability);
         Ok(Self(configure(builder).open().map_err(failed)?))

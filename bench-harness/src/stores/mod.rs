@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::BenchError;
 use crate::measure::drive::{Driven, Driver};
-use crate::measure::store::{Class, Contender, OpenSpec, StoreFacts};
+use crate::measure::store::{Class, Contender, OpenSpec, StoreFacts, Writes};
 
 /// Opens or creates a store in directory `dir`, whose parent exists.
 ///
@@ -53,11 +53,11 @@ pub fn open_engine(
 }
 
 /// The durability class of a contender's writes.
-pub const fn class(contender: Contender, durable: bool) -> Class {
-    match (contender, durable) {
-        (_, true) => Class::Sync,
-        (Contender::Uarr, false) => Class::Interval,
-        (_, false) => Class::OsCache,
+pub const fn class(contender: Contender, writes: Writes) -> Class {
+    match (contender, writes) {
+        (_, Writes::Durable) => Class::Sync,
+        (Contender::Uarr, Writes::Unsynced) => Class::Interval,
+        (_, Writes::Unsynced) => Class::OsCache,
     }
 }
 

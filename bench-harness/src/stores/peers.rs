@@ -9,7 +9,7 @@ use uarr_bench_peers::{
 use uarr_bench_peers::{Rocks, RocksSession};
 
 use crate::error::BenchError;
-use crate::measure::store::{OpenSpec, Session, Store};
+use crate::measure::store::{OpenSpec, Session, Store, Writes};
 
 #[cfg(feature = "peers")]
 /// Where RocksDB's warm-up writes its keys; far from those of the workloads by chance of 64 bits.
@@ -20,7 +20,10 @@ fn failed(error: PeerError) -> BenchError {
 }
 
 fn options(spec: OpenSpec) -> PeerOptions {
-    let durability = if spec.durable { Durability::Durable } else { Durability::OsCache };
+    let durability = match spec.writes {
+        Writes::Durable => Durability::Durable,
+        Writes::Unsynced => Durability::OsCache,
+    };
     PeerOptions { durability, data_bytes: spec.data_bytes }
 }
 

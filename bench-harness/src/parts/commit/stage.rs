@@ -16,7 +16,7 @@ use crate::measure::floor::DeviceFloor;
 use crate::measure::job::{Job, Timing, Work};
 use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
-use crate::measure::store::{Contender, OpenSpec};
+use crate::measure::store::{Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
 use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
 use crate::parts::rounds::{Contestant, Options, sample_in_rounds};
@@ -33,6 +33,22 @@ const BATCH_RECORDS: u64 = 1000;
 const VERIFY_READS_MAX: u64 = 20_000;
 /// A log that never begins another segment in the time of a sample.
 const LARGE_SEGMENT_BYTES: u64 = 1 << 30;
+
+/// The order in which keys are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Sorted,
+    Random,
+}
+
+impl Order {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sorted => "sorted",
+            Self::Random => "random",
+        }
+    }
+}
 
 pub(super) fn measure(
     part: Part,
@@ -93,21 +109,21 @@ impl Stage<'_> {
         }
     }
 
-    fn spec(&self, durable: bool) -> OpenSpec {
-        OpenSpec { durable, data_bytes: self.options.records * RECORD_BYTES }
+    fn spec(&self, writes: Writes) -> OpenSpec {
+        OpenSpec { writes, data_bytes: self.options.records * RECORD_BYTES }
     }
 
     fn engine(
         &self,
         name: &str,
-        durable: bool,
+        writes: Writes,
         configure: impl FnOnce(Builder) -> Builder,
     ) -> Result<Box<dyn Driven>, BenchError> {
-        stores::open_engine(&self.folder.join(name), self.spec(durable), configure)
+        stores::open_engine(&self.folder.join(name), self.spec(writes), configure)
     }
 
-    fn peer(&self, peer: Contender, durable: bool) -> Result<Box<dyn Driven>, BenchError> {
-        stores::open(peer, &self.folder.join(peer.name()), self.spec(durable))
+    fn peer(&self, peer: Contender, writes: Writes) -> Result<Box<dyn Driven>, BenchError> {
+        stores::open(peer, &self.folder.join(peer.name()), self.spec(writes))
     }
 
     /// A sample of a store that stays open.
@@ -140,12 +156,15 @@ impl Stage<'_> {
             ("syscall dsync", CommitStrategy::Syscall),
         ] {
             let path = CommitPath::Fixed(strategy);
-            let store = self.engine(name, true, |builder| builder.commit_path(path))?;
+            let store = self.engine(name, Writes::Durable, |builder| builder.commit_path(path))?;
             stores.push((format!("uarr, {name}"), store));
         }
-        stores.push(("uarr, auto".to_owned(), self.engine("auto", true, |builder| builder)?));
+        stores.push((
+            "uarr, auto".to_owned(),
+            self.engine("auto", Writes::Durable, |builder| builder)?,
+        ));
         for peer in peers() {
-            stores.push((peer.name().to_owned(), self.peer(peer, true)?));
+            stores.push((peer.name().to_owned(), self.peer(peer, Writes::Durable)?));
         }
         for (_, store) in &stores {
             store.prepare_durable()?;
@@ -170,12 +189,12 @@ impl Stage<'_> {
     }
 
     fn threads(&self) -> Result<Vec<Line>, BenchError> {
-        let engine = self.engine("threads", true, |builder| builder)?;
+        let engine = self.engine("threads", Writes::Durable, |builder| builder)?;
         let tasks_db = uarr::Db::builder(self.folder.join("tasks")).keys(KeyKind::U64).open();
         let tasks_db = tasks_db.map_err(failed)?;
         let mut stores = vec![("uarr".to_owned(), engine)];
         for peer in peers() {
-            stores.push((peer.name().to_owned(), self.peer(peer, true)?));
+            stores.push((peer.name().to_owned(), self.peer(peer, Writes::Durable)?));
         }
         for (_, store) in &stores {
             store.prepare_durable()?;
@@ -219,7 +238,7 @@ impl Stage<'_> {
         let contestant = |(name, configure): Configuration| {
             Contestant::new(name, move |_| {
                 let open = || {
-                    let store = self.engine(name, true, configure)?;
+                    let store = self.engine(name, Writes::Durable, configure)?;
                     wait_for_segment(&self.folder.join(name))?;
                     Ok(store)
                 };
@@ -235,13 +254,13 @@ impl Stage<'_> {
         for peer in stores() {
             contestants.push(Contestant::new(format!("{peer}, single"), move |_| {
                 let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Whole) };
-                self.alone(peer.name(), || self.peer(peer, false), &job)
+                self.alone(peer.name(), || self.peer(peer, Writes::Unsynced), &job)
             }));
         }
         for peer in stores() {
             contestants.push(Contestant::new(format!("{peer}, single, timed each"), move |_| {
                 let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Each) };
-                self.alone(peer.name(), || self.peer(peer, false), &job)
+                self.alone(peer.name(), || self.peer(peer, Writes::Unsynced), &job)
             }));
         }
         contestants.push(Contestant::new("BTreeMap, insert and copy", |_| {
@@ -249,7 +268,11 @@ impl Stage<'_> {
         }));
         for peer in stores() {
             let contestant = Contestant::new(format!("{peer}, batches of 1000"), move |_| {
-                self.alone(peer.name(), || self.peer(peer, false), &self.batches(Timing::Each))
+                self.alone(
+                    peer.name(),
+                    || self.peer(peer, Writes::Unsynced),
+                    &self.batches(Timing::Each),
+                )
             });
             contestants.push(contestant.of_batches(BATCH_RECORDS));
         }
@@ -257,22 +280,24 @@ impl Stage<'_> {
     }
 
     fn paced(&self) -> Result<Vec<Line>, BenchError> {
-        let contestants = stores().map(|store| self.at_rate(store, true, 1000)).collect();
+        let contestants =
+            stores().map(|store| self.at_rate(store, Writes::Durable, 1000)).collect();
         sample_in_rounds(Part::Paced, self.options.rounds, contestants)
     }
 
     fn paced_memory(&self) -> Result<Vec<Line>, BenchError> {
         let own = [100_000, 300_000].map(|per_second| (Contender::Uarr, per_second));
         let contestants = stores().map(|store| (store, 10_000)).chain(own);
-        let contestants = contestants.map(|(store, rate)| self.at_rate(store, false, rate));
+        let contestants =
+            contestants.map(|(store, rate)| self.at_rate(store, Writes::Unsynced, rate));
         sample_in_rounds(Part::PacedMemory, self.options.rounds, contestants.collect())
     }
 
     /// Puts of one thread at a fixed rate, into a store of its own.
-    fn at_rate(&self, store: Contender, durable: bool, per_second: u32) -> Contestant<'_> {
+    fn at_rate(&self, store: Contender, writes: Writes, per_second: u32) -> Contestant<'_> {
         Contestant::new(format!("{store}, {per_second} per second"), move |_| {
             let job = self.puts(1, Timing::Paced { per_second });
-            self.alone(store.name(), || self.peer(store, durable), &job)
+            self.alone(store.name(), || self.peer(store, writes), &job)
         })
     }
 
@@ -288,26 +313,26 @@ impl Stage<'_> {
 
     fn load(&self) -> Result<Vec<Line>, BenchError> {
         let mut contestants = Vec::new();
-        for is_sorted in [true, false] {
-            let order = if is_sorted { "sorted" } else { "random" };
-            let ingest =
-                Contestant::new(format!("uarr, ingest, {order}"), move |_| self.ingest(is_sorted));
+        for order in [Order::Sorted, Order::Random] {
+            let ingest = Contestant::new(format!("uarr, ingest, {}", order.name()), move |_| {
+                self.ingest(order)
+            });
             contestants.push(ingest);
             for peer in stores() {
-                let name = format!("{peer}, batches of 1000, {order}");
-                let load = Contestant::new(name, move |_| self.load_batches(peer, is_sorted));
+                let name = format!("{peer}, batches of 1000, {}", order.name());
+                let load = Contestant::new(name, move |_| self.load_batches(peer, order));
                 contestants.push(load);
             }
         }
         sample_in_rounds(Part::Load, self.options.rounds, contestants)
     }
 
-    fn ingest(&self, is_sorted: bool) -> Result<Sample, BenchError> {
+    fn ingest(&self, order: Order) -> Result<Sample, BenchError> {
         let path = self.folder.join("ingest");
         let db = uarr::Db::builder(&path).keys(KeyKind::U64).open().map_err(failed)?;
         let count = self.options.records;
         let mut keys: Vec<u64> = (0..count).map(key_of).collect();
-        if is_sorted {
+        if order == Order::Sorted {
             keys.sort_unstable();
         }
         let sample = timed(count, || {
@@ -326,12 +351,12 @@ impl Stage<'_> {
         Ok(sample)
     }
 
-    fn load_batches(&self, peer: Contender, is_sorted: bool) -> Result<Sample, BenchError> {
+    fn load_batches(&self, peer: Contender, order: Order) -> Result<Sample, BenchError> {
         let count = self.options.records;
-        let store = self.peer(peer, false)?;
-        let sample = match is_sorted {
-            true => timed(count, || store.load(count))?,
-            false => {
+        let store = self.peer(peer, Writes::Unsynced)?;
+        let sample = match order {
+            Order::Sorted => timed(count, || store.load(count))?,
+            Order::Random => {
                 let job = self.batches(Timing::Whole);
                 timed(count, || self.checked(&*store, &job).map(drop))?
             }

@@ -1,5 +1,6 @@
 //! The places of a leaf's array, and the search for a key among them.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::huge::HugeBox;
@@ -48,7 +49,7 @@ pub(super) const SLOTS_PER_LINE: usize = 64 / size_of::<Slot>();
 #[inline]
 pub(super) fn search_right(slots: &[Slot], mut low: usize, key: u64) -> Result<usize, usize> {
     let mut step = 1;
-    let mut high = loop {
+    let high = loop {
         let probe = low + step;
         if probe >= slots.len() {
             break slots.len();
@@ -63,20 +64,7 @@ pub(super) fn search_right(slots: &[Slot], mut low: usize, key: u64) -> Result<u
         low = probe;
         step *= 2;
     };
-    low += 1;
-    while low < high {
-        let middle = (low + high) / 2;
-        let found = slots[middle].key();
-        if found == key {
-            return Ok(middle);
-        }
-        if found < key {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Err(high)
+    search_between(slots, low + 1..high, key)
 }
 
 /// `slots[high].key > key`.
@@ -88,7 +76,7 @@ pub(super) fn search_left(
     key: u64,
 ) -> Result<usize, usize> {
     let mut step = 1;
-    let mut low = loop {
+    let low = loop {
         if high < begin + step {
             break begin;
         }
@@ -103,6 +91,13 @@ pub(super) fn search_left(
         high = probe;
         step *= 2;
     };
+    search_between(slots, low..high, key)
+}
+
+/// The slot of `key` among those in `range`, or the first one of a higher key.
+#[inline]
+fn search_between(slots: &[Slot], range: Range<usize>, key: u64) -> Result<usize, usize> {
+    let Range { start: mut low, end: mut high } = range;
     while low < high {
         let middle = (low + high) / 2;
         let found = slots[middle].key();

@@ -14,6 +14,13 @@ use crate::leaf::{Density, Fit, Growth, LEAF_SLOTS_MIN, Leaf};
 use crate::node::{Child, FANOUT_MAX, Inner, Node, Unlinked};
 use crate::tree::Tree;
 
+/// An end of a subtree.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
 /// A split that leaves less than this share of the keys on one side is no split.
 const SPLIT_SHARE_MIN: usize = 8;
 
@@ -160,11 +167,12 @@ impl<'g> Reshape<'_, 'g> {
     fn absorb(&mut self) -> bool {
         let Some(step) = self.place.steps.last().copied() else { return false };
         let run = step.inner.run(step.slot);
-        let neighbours = [run.0.checked_sub(1), (run.1 < step.inner.len()).then_some(run.1)];
-        let Some(slot) = neighbours.into_iter().flatten().next() else { return false };
-        let heir = step.inner.child(slot);
         // The heir may be a subtree: its leaf next to the gap answers for what clamps to it.
-        let leaf = self.edge_of(heir, slot < run.0);
+        let before = run.0.checked_sub(1).map(|slot| (slot, End::Last));
+        let behind = (run.1 < step.inner.len()).then_some((run.1, End::First));
+        let Some((slot, end)) = before.or(behind) else { return false };
+        let heir = step.inner.child(slot);
+        let leaf = self.leaf_at(heir, end);
         let (own, gone) = (leaf.range(), self.place.leaf.range());
         leaf.set_range(own.0.min(gone.0), own.1.max(gone.1));
         let absorbed = step.inner.replace(step.slot, heir);
@@ -176,13 +184,18 @@ impl<'g> Reshape<'_, 'g> {
         true
     }
 
-    /// The last (or else the first) leaf below `child`.
-    fn edge_of(&self, mut child: Child, last: bool) -> &'g Leaf {
+    /// The first or the last leaf below `child`.
+    fn leaf_at(&self, mut child: Child, end: End) -> &'g Leaf {
         loop {
             // SAFETY: the guard pinned this thread before the pointer was loaded from the tree.
             match unsafe { child.node::<'g>() } {
                 Node::Leaf(leaf) => return leaf,
-                Node::Inner(inner) => child = inner.child(if last { inner.len() - 1 } else { 0 }),
+                Node::Inner(inner) => {
+                    child = inner.child(match end {
+                        End::First => 0,
+                        End::Last => inner.len() - 1,
+                    });
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use super::node::{
     Branch, CHILDREN_MAX, ENTRIES_MAX, Entry, Leaf, Named, Node, Word, common_len, head_of,
     separator,
 };
-use super::{Ordered, Target, Way};
+use super::{Neighbour, Ordered, Target, Way};
 use crate::bytes::KeySource;
 
 /// A leaf with fewer entries looks for a neighbour to join.
@@ -95,8 +95,8 @@ impl Ordered {
         let own = || self.way(Target::Key(key), guard);
         let seat = |way: Way<'g>| way.leaf.position(key, payload).map(|at| (way, at));
         seat(own())
-            .or_else(|| seat(own().beside(true, guard)?))
-            .or_else(|| seat(own().beside(false, guard)?))
+            .or_else(|| seat(own().beside(Neighbour::Next, guard)?))
+            .or_else(|| seat(own().beside(Neighbour::Previous, guard)?))
     }
 
     /// Replaces the payload of `key`, which is present with `before`. In place.

@@ -50,6 +50,13 @@ enum Target<'a> {
     Last,
 }
 
+/// The leaf of higher keys beside a leaf, or that of lower ones.
+#[derive(Clone, Copy)]
+enum Neighbour {
+    Next,
+    Previous,
+}
+
 impl<'g> Way<'g> {
     /// Goes down from `word` to the leaf that `target` names.
     fn down(mut steps: Vec<Step<'g>>, word: &Word, target: Target, guard: &'g Guard) -> Self {
@@ -70,18 +77,19 @@ impl<'g> Way<'g> {
         }
     }
 
-    /// The next leaf in the given direction.
-    fn beside(mut self, forward: bool, guard: &'g Guard) -> Option<Self> {
+    /// The leaf behind this one, or the one before it.
+    fn beside(mut self, neighbour: Neighbour, guard: &'g Guard) -> Option<Self> {
         while let Some(mut step) = self.steps.pop() {
             step.named.node();
             let last = step.branch.children.len() - 1;
-            if step.slot == if forward { last } else { 0 } {
-                continue;
-            }
-            step.slot = if forward { step.slot + 1 } else { step.slot - 1 };
-            let word = &step.branch.children[step.slot];
+            let (slot, target) = match neighbour {
+                Neighbour::Next if step.slot < last => (step.slot + 1, Target::First),
+                Neighbour::Previous if step.slot > 0 => (step.slot - 1, Target::Last),
+                _ => continue,
+            };
+            step.slot = slot;
+            let word = &step.branch.children[slot];
             self.steps.push(step);
-            let target = if forward { Target::First } else { Target::Last };
             return Some(Self::down(self.steps, word, target, guard));
         }
         None
@@ -122,7 +130,7 @@ impl Ordered {
             out.extend(entries.iter().take(wanted).map(node::Entry::payload));
             wanted -= entries.len().min(wanted);
             start = 0;
-            match way.beside(true, &guard) {
+            match way.beside(Neighbour::Next, &guard) {
                 Some(next) if wanted > 0 => way = next,
                 _ => return,
             }
@@ -151,7 +159,7 @@ impl Ordered {
             let entries = &way.leaf.entries[..end];
             out.extend(entries.iter().rev().take(wanted).map(node::Entry::payload));
             wanted -= entries.len().min(wanted);
-            match way.beside(false, &guard) {
+            match way.beside(Neighbour::Previous, &guard) {
                 Some(next) if wanted > 0 => way = next,
                 _ => return,
             }
@@ -175,7 +183,7 @@ impl Ordered {
                 stats.inner_nodes += 1;
                 stats.bytes += step.branch.size_bytes();
             }
-            way = at.beside(true, &guard);
+            way = at.beside(Neighbour::Next, &guard);
         }
         stats
     }

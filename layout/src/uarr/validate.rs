@@ -107,16 +107,19 @@ impl<'a> Walk<'a> {
         let at = raw.at as u32;
         match raw.tag {
             tag::BYTES if raw.aux() == 0 => empty(raw),
-            tag::BYTES => self.target(raw, base, raw.aux(), false).map(|_| ()),
+            tag::BYTES => self.target(raw, base, raw.aux()).map(|_| ()),
             tag::NODE_NAME if raw.aux() == 0 => Err(raw.slot_error()),
             tag::NODE_NAME => self.text(raw, base),
             tag::BIG_INT => {
-                let bytes = self.target(raw, base, raw.aux(), false)?;
+                let bytes = self.target(raw, base, raw.aux())?;
                 if is_canonical_big(bytes) { Ok(()) } else { Err(Error::BigInt { at }) }
             }
-            tag::ID128 if raw.aux() == 16 => self.target(raw, base, 16, true).map(|_| ()),
+            tag::ID128 if raw.aux() == 16 => {
+                self.padded()?;
+                self.target(raw, base, 16).map(|_| ())
+            }
             tag::DECIMAL if raw.aux() == Decimal::BYTES => {
-                let bytes = self.target(raw, base, Decimal::BYTES, false)?;
+                let bytes = self.target(raw, base, Decimal::BYTES)?;
                 Decimal::from_bytes(bytes).map(|_| ()).ok_or(Error::Canonical { at })
             }
             tag::ID128 | tag::DECIMAL => Err(raw.slot_error()),
@@ -140,14 +143,8 @@ impl<'a> Walk<'a> {
     /// The `len` bytes a pointer leads to: they must start at the cursor and end before `base`.
     //= VAL-4
     #[inline]
-    fn target(
-        &mut self,
-        raw: Raw,
-        base: usize,
-        len: usize,
-        is_aligned: bool,
-    ) -> Result<&'a [u8], Error> {
-        let expected = if is_aligned { self.padded()? } else { self.cursor };
+    fn target(&mut self, raw: Raw, base: usize, len: usize) -> Result<&'a [u8], Error> {
+        let expected = self.cursor;
         let present = base.checked_sub(raw.slot as u32 as usize);
         let room = base.checked_sub(expected);
         if present != Some(expected) || room.is_none_or(|room| len > room) {
@@ -161,7 +158,7 @@ impl<'a> Walk<'a> {
     #[inline]
     fn text(&mut self, raw: Raw, base: usize) -> Result<(), Error> {
         let start = self.cursor as u32;
-        let text = self.target(raw, base, raw.aux(), false)?;
+        let text = self.target(raw, base, raw.aux())?;
         if is_utf8(text) { Ok(()) } else { Err(Error::Utf8 { at: start }) }
     }
 
@@ -177,7 +174,8 @@ impl<'a> Walk<'a> {
         if count > ELEMENTS_MAX {
             return Err(raw.slot_error());
         }
-        self.target(raw, base, count * width, true).map(|_| ())
+        self.padded()?;
+        self.target(raw, base, count * width).map(|_| ())
     }
 
     #[inline]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::{fmt, io};
 
-use uarr_layout::Defect;
-
 /// What went wrong, and thereby what the caller does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -111,38 +109,9 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// Damage of the structure at `offset` of `file`.
-    pub(crate) fn corrupt(
-        file: impl Into<String>,
-        offset: u64,
-        lsn: Option<u64>,
-        what: &str,
-        defect: impl fmt::Display,
-    ) -> Self {
-        let corruption =
-            Corruption { file: file.into(), offset, lsn, detail: format!("{what}: {defect}") };
-        let lsn = lsn.map(|lsn| format!(", LSN {lsn}")).unwrap_or_default();
-        let message = format!(
-            "damage in {} at offset {}{lsn}: {}",
-            corruption.file, corruption.offset, corruption.detail
-        );
-        let kind = ErrorKind::Corruption;
-        Self::of(kind, message, Some(corruption))
-    }
-
-    /// A defect of the structure at `offset` of `file`: damage, or a newer format.
-    pub(crate) fn defect(
-        file: impl Into<String>,
-        offset: u64,
-        lsn: Option<u64>,
-        what: &str,
-        defect: Defect,
-    ) -> Self {
-        if let Defect::Version { .. } = defect {
-            let message = format!("{}: {defect}; open it with a newer program", file.into());
-            return Self::new(ErrorKind::NewerFormat, message);
-        }
-        Self::corrupt(file, offset, lsn, what, defect)
+    /// Damage; see [`crate::structure::Structure::damage`].
+    pub(crate) fn corrupt(message: String, corruption: Corruption) -> Self {
+        Self::of(ErrorKind::Corruption, message, Some(corruption))
     }
 
     /// An error of the operating system while doing `what`.

@@ -51,7 +51,8 @@
 // - `commit`: what writers share: staging, groups, the leader, turns, wakers.
 // - `checkpoint` writes images and superblock; `versions` is what readers see.
 // - `log` and `data` do not know each other: where groups go, and where records are.
-// - `meters`, `key`, `options`, `report`, `health`, `limits`, `files`, `sync`, `error`: the ground.
+// - `meters`, `key`, `options`, `report`, `health`, `limits`, `files`, `structure`, `sync`,
+//   `error`: the ground.
 
 #![forbid(unsafe_code)]
 
@@ -73,6 +74,7 @@ mod options;
 mod recovery;
 mod report;
 mod rescue;
+mod structure;
 mod sync;
 mod versions;
 

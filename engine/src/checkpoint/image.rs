@@ -15,6 +15,7 @@ use crate::data::entries::{Entries, split_entry};
 use crate::error::{Error, Result, attempted};
 use crate::files::{IMAGE_DIR, image_path, remove_if_present};
 use crate::key::KeyKind;
+use crate::structure::{MISSING, Structure};
 
 /// Writes an image, piece by piece, past the page cache.
 pub(crate) struct ImageWriter<S: Storage> {
@@ -176,7 +177,7 @@ pub(crate) fn read_image<S: Storage>(
     let number = checkpoint.number.get();
     let path = image_path(number);
     let file = storage.open(&path, OpenMode::Direct).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::corrupt(&path, 0, None, "index image", "file is missing"),
+        io::ErrorKind::NotFound => Structure::image(number).damage(MISSING),
         _ => Error::io("cannot open an index image", error),
     })?;
     let block_bytes = storage.facts().block_bytes;
@@ -194,10 +195,10 @@ pub(crate) fn read_image<S: Storage>(
             Ok(false) => {
                 let (expected, found) = (checkpoint.entry_count.get(), reader.entry_count);
                 let defect = Defect::Position { expected, found };
-                return Err(Error::defect(path, 0, None, "number of entries", defect));
+                return Err(Structure::entry_count(number).defect(defect));
             }
             Err(defect) => {
-                return Err(Error::defect(path, reader.offset, None, "index image", defect));
+                return Err(Structure::image(number).at(reader.offset).defect(defect));
             }
         }
     }

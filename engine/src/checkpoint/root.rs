@@ -7,6 +7,7 @@ use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::files::{ROOT_FILE, ROOT_UNFINISHED, remove_if_present};
+use crate::structure::{MISSING, Structure};
 
 /// The open superblock file and what it says.
 pub(crate) struct Root<S: Storage> {
@@ -70,9 +71,9 @@ impl<S: Storage> Root<S> {
                 assert!(other.as_ref().is_none_or(is_older), "the newer slot counts");
                 Ok(Some(Self { file, slot, block, other, image_number_tried: 0, slot_bytes }))
             }
-            None => Err(notes.pop().unwrap_or_else(|| {
-                Error::corrupt(ROOT_FILE, 0, None, "superblock", "both slots are empty")
-            })),
+            None => Err(notes
+                .pop()
+                .unwrap_or_else(|| Structure::superblock().damage("both slots are empty"))),
         }
     }
 
@@ -162,7 +163,7 @@ pub(crate) fn read_slots<S: Storage>(storage: &S) -> Result<[Result<Option<Super
     let file = match storage.open(ROOT_FILE, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let missing = Error::corrupt(ROOT_FILE, 0, None, "superblock", "the file is missing");
+            let missing = Structure::superblock().damage(MISSING);
             return Ok([Err(missing.clone()), Err(missing)]);
         }
         Err(error) => return Err(Error::io("cannot open the superblock", error)),
@@ -182,5 +183,5 @@ fn read_slot<F: StorageFile>(file: &F, slot: u64, slot_bytes: usize) -> Result<O
         .read_at(&mut bytes[..slot_bytes], offset)
         .map_err(|error| Error::io("cannot read the superblock", error))?;
     Superblock::from_slot(&bytes[..read])
-        .map_err(|defect| Error::defect(ROOT_FILE, offset, None, "superblock", defect))
+        .map_err(|defect| Structure::superblock().at(offset).defect(defect))
 }

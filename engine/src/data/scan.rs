@@ -16,8 +16,8 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::DATA_FILE;
 use crate::limits::HOLE_BYTES;
+use crate::structure::Structure;
 
 /// The smallest chunk that a data file can be divided into.
 const CHUNK_BYTES_MIN: u64 = *CHUNK_BYTES.start();
@@ -42,13 +42,12 @@ impl Found<'_> {
         match self {
             Self::Whole { .. } => None,
             Self::Damaged { address, header, defect } => {
-                let lsn = Some(header.lsn.get());
-                Some(Error::corrupt(DATA_FILE, *address, lsn, "record", defect))
+                Some(Structure::record(*address).lsn(header.lsn.get()).damage(defect))
             }
             Self::Strange(range) => {
                 let bytes = range.end - range.start;
                 let what = format!("expected a record or zeros, found {bytes} other bytes");
-                Some(Error::corrupt(DATA_FILE, range.start, None, "record", what))
+                Some(Structure::record(range.start).damage(what))
             }
         }
     }

@@ -16,8 +16,8 @@ use uarr_uring::DataMap;
 
 use crate::data::verified::Verified;
 use crate::error::{Error, Result};
-use crate::files::DATA_FILE;
 use crate::options::VerifyPolicy;
+use crate::structure::Structure;
 
 /// A record, viewed in place. `bytes` are as many as its header says.
 #[derive(Clone, Copy)]
@@ -118,7 +118,7 @@ impl<M: DataMap> RecordStore<M> {
         let bytes = bytes.ok_or_else(|| self.damage(address, None, Defect::Length))?;
         match ChunkHeader::load(bytes, database, address) {
             Ok(_) => Ok(()),
-            Err(defect) => Err(Error::defect(DATA_FILE, address, None, "chunk header", defect)),
+            Err(defect) => Err(Structure::chunk_header(address).defect(defect)),
         }
     }
 
@@ -163,7 +163,7 @@ impl<M: DataMap> RecordStore<M> {
 
     #[cold]
     fn damage(&self, address: u64, lsn: Option<u64>, defect: Defect) -> Error {
-        Error::corrupt(DATA_FILE, address, lsn, "record", defect)
+        Structure::record(address).lsn(lsn).damage(defect)
     }
 }
 
@@ -192,6 +192,5 @@ impl<M: DataMap> KeySource for RecordStore<M> {
 /// The error for a record that is whole, but not the one that the index names.
 #[cold]
 pub(crate) fn misnamed(locator: Locator) -> Error {
-    let what = "the index leads here for another key";
-    Error::corrupt(DATA_FILE, locator.address(), None, "record", what)
+    Structure::record(locator.address()).damage("the index leads here for another key")
 }

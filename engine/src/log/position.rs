@@ -3,6 +3,9 @@
 use uarr_layout::DatabaseId;
 use uarr_layout::superblock::Checkpoint;
 
+use crate::error::Error;
+use crate::structure::Structure;
+
 /// A place in the log: between two groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogPosition {
@@ -10,6 +13,25 @@ pub(crate) struct LogPosition {
     pub offset: u64,
     /// LSN of the last record before this place.
     pub lsn: u64,
+}
+
+impl LogPosition {
+    /// What comes next in the log, as errors name it.
+    pub fn behind(self) -> Structure {
+        Structure::log(self.segment).at(self.offset).lsn(self.lsn + 1)
+    }
+
+    /// The damage that a log is which ends here, although a checkpoint found it durable up to
+    /// `durable_lsn`; `None` if it does not end before.
+    pub fn ends_before(self, durable_lsn: u64) -> Option<Error> {
+        (self.lsn < durable_lsn).then(|| {
+            self.behind().damage(format!(
+                "acknowledged records are missing: the last checkpoint found the log durable up to \
+                 LSN {durable_lsn}, but it can be read only up to LSN {}",
+                self.lsn
+            ))
+        })
+    }
 }
 
 /// Identity of the log that is being written.

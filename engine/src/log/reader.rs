@@ -23,6 +23,7 @@ use crate::files::segment_path;
 use crate::limits::HOLE_BYTES;
 use crate::log::chain::{Chain, in_force, is_earlier_life};
 use crate::log::position::LogPosition;
+use crate::structure::Structure;
 
 /// The first read is small, as most readers look at a place or two; later ones grow. Opening waits
 /// for each of them, and on a busy machine for a processor behind each.
@@ -239,8 +240,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
                 }
                 Err(Defect::Version { major, minor }) => {
                     let version = Defect::Version { major, minor };
-                    let path = segment_path(number);
-                    return Err(Error::defect(path, 0, None, "segment header", version));
+                    return Err(Structure::segment_header(number).defect(version));
                 }
                 Err(defect) => return Ok(Err(unless_stale(defect))),
             }
@@ -270,8 +270,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         let body = &self.bytes_at(offset)[GROUP_HEADER_BYTES..group_bytes as usize];
         match verify_group(header, body) {
             Err(defect @ (Defect::Kind(_) | Defect::Flags(_))) => {
-                let lsn = Some(header.first_lsn.get());
-                Err(Error::defect(segment_path(number), offset, lsn, "frame", defect))
+                let first = Structure::frame(number).at(offset).lsn(header.first_lsn.get());
+                Err(first.defect(defect))
             }
             verified => Ok(verified),
         }
@@ -335,8 +335,7 @@ impl<'a, S: Storage> LogReader<'a, S> {
                  LSN {}",
                 end.lsn
             );
-            let (path, lsn) = (segment_path(end.segment), Some(end.lsn + 1));
-            Ok(Some(Error::corrupt(path, end.offset, lsn, "log", detail)))
+            Ok(Some(end.behind().damage(detail)))
         };
         if self.proven_lsn > end.lsn {
             return lost(format!(

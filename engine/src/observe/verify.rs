@@ -12,10 +12,11 @@ use crate::checkpoint::image::read_image;
 use crate::core::Core;
 use crate::data::store::misnamed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DATA_FILE, list_segments, segment_path};
+use crate::files::list_segments;
 use crate::limits::DAMAGE_COUNT_MAX;
 use crate::log::position::start_of;
 use crate::log::reader::{LogReader, Next};
+use crate::structure::Structure;
 use crate::sync::lock;
 use crate::versions::walk::Walk;
 
@@ -127,9 +128,7 @@ impl<S: Storage> Core<S> {
                         end.lsn,
                         stop.torn.map(|defect| format!(" ({defect})")).unwrap_or_default()
                     );
-                    let (path, at) = (segment_path(stop.position.segment), stop.position.offset);
-                    let damage = Error::corrupt(path, at, Some(reached + 1), "log", detail);
-                    return Ok((group_count, Some(damage)));
+                    return Ok((group_count, Some(stop.position.behind().damage(detail))));
                 }
             }
         }
@@ -166,15 +165,12 @@ impl<S: Storage> Core<S> {
     ) -> Result<()> {
         let view = self.records().store.record_verified(locator)?;
         let address = locator.address();
-        let damage = |what| {
-            let lsn = Some(view.header.lsn.get());
-            Err(Error::corrupt(DATA_FILE, address, lsn, "record", what))
-        };
         if !walk.reach_found(self.records(), view.key()) {
             return Err(misnamed(locator));
         }
         if !self.records().index.is_found(view.key(), locator) {
-            return damage("its key is not found through the index");
+            let record = Structure::record(address).lsn(view.header.lsn.get());
+            return Err(record.damage("its key is not found through the index"));
         }
         let chunk_start = address & !(self.records().chunk_bytes() - 1);
         if address == chunk_start + CHUNK_HEADER_BYTES {

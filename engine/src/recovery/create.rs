@@ -19,6 +19,7 @@ use crate::files::{
 };
 use crate::log::{strategy, zeros};
 use crate::options::{CommitPath, Options};
+use crate::structure::Structure;
 
 /// The folders of a database.
 const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
@@ -41,7 +42,7 @@ pub(crate) fn check_directory<S: Storage>(
     if has_records(storage).map_err(failed)? {
         let detail = "the file is missing, but the log, the data or the index beside it is \
                       a database's";
-        return Err(Error::corrupt(ROOT_FILE, 0, None, "superblock", detail));
+        return Err(Structure::superblock().damage(detail));
     }
     if !options.create {
         return Err(Error::new(ErrorKind::NotFound, format!("there is no database in {shown}")));

@@ -33,7 +33,7 @@ use crate::checkpoint::image::read_image;
 use crate::checkpoint::root::Root;
 use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DATA_FILE, ROOT_FILE, list_segments, remove_old_images, segment_path};
+use crate::files::{DATA_FILE, list_segments, remove_old_images, segment_path};
 use crate::key::KeyKind;
 use crate::log::position::{LogPosition, start_of};
 use crate::log::reader::{LogReader, Next, ReadEnd};
@@ -49,6 +49,7 @@ use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
 use crate::report::{RecoveryReport, TornTail};
+use crate::structure::Structure;
 
 /// What to do with a database that has no numbers left.
 const REMEDY: &str = "`uarr repair` copies the records to a new database";
@@ -138,15 +139,15 @@ fn find_start<S: Storage>(
                     facts.behind = Behind::Groups;
                     let what = "it says that the database was closed, but the log goes on: a newer \
                                 one is lost";
-                    let lost = Error::corrupt(ROOT_FILE, 0, None, "superblock", what);
+                    let lost = Structure::superblock().damage(what);
                     report.notes.push(lost.clone());
                     cause.get_or_insert(lost);
                 }
             }
             OpenStep::Refuse => {
-                return Err(cause.or(report.notes.first().cloned()).unwrap_or_else(|| {
-                    Error::corrupt(ROOT_FILE, 0, None, "superblock", "it names no checkpoint")
-                }));
+                return Err(cause
+                    .or(report.notes.first().cloned())
+                    .unwrap_or_else(|| Structure::superblock().damage("it names no checkpoint")));
             }
             OpenStep::GoOn => break (0, Opening::Clean),
             OpenStep::Replay(plan) => break (plan.used, Opening::Replayed(plan)),
@@ -242,7 +243,7 @@ fn check_segment_numbers(present: &[u64], checkpoint: &Checkpoint) -> Result<()>
         return Ok(());
     }
     let what = format!("no segment number is left behind it; {REMEDY}");
-    Err(Error::corrupt(segment_path(highest), 0, None, "log segment", what))
+    Err(Structure::segment(highest).damage(what))
 }
 
 /// A life that no open had, when `latest` is the latest known and `opens` may have followed, this
@@ -254,7 +255,7 @@ fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
 
 fn used_up(what: &str, last: u64) -> Error {
     let detail = format!("no {what} number is left behind {last}; {REMEDY}");
-    Error::corrupt(ROOT_FILE, 0, None, "superblock", detail)
+    Structure::superblock().damage(detail)
 }
 
 /// Writes both slots so that they name only `used`, and removes the images of other checkpoints.
@@ -291,7 +292,7 @@ fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S:
     let bytes = data_file.len().map_err(failed)?;
     if bytes < data_tail {
         let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
-        return Err(Error::corrupt(DATA_FILE, bytes, None, "data file", detail));
+        return Err(Structure::data_file().at(bytes).damage(detail));
     }
     Ok(data_file)
 }
@@ -317,7 +318,7 @@ fn goes_on<S: Storage>(storage: &S, root: &Superblock, present: &[u64]) -> Resul
 
 fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
     let kind = KeyKind::from_number(root.key_kind.get())
-        .ok_or_else(|| Error::corrupt(ROOT_FILE, 0, None, "superblock", "unknown kind of keys"))?;
+        .ok_or_else(|| Structure::superblock().damage("unknown kind of keys"))?;
     match options.keys {
         Some(asked) if asked != kind => Err(Error::invalid(format!(
             "the database was created with {kind:?} keys, not with {asked:?} keys"
@@ -363,7 +364,7 @@ fn read_log<S: Storage>(
         }
     };
     let found = reader.position();
-    let missing = reader.missing(reach(mode))?.or_else(|| ends_early(found, durable_lsn));
+    let missing = reader.missing(reach(mode))?.or_else(|| found.ends_before(durable_lsn));
     let proof = if missing.is_some() { Proof::Missing } else { Proof::Nothing };
     let tail = if end.torn.is_some() { LogTail::Torn } else { LogTail::Clean };
     match (ending(mode, proof, tail), missing, end.torn) {
@@ -388,19 +389,6 @@ fn read_log<S: Storage>(
         unproven,
         latest_life: reader.latest_life(),
         bytes: bytes.saturating_sub(start.offset),
-    })
-}
-
-/// The damage that a log is which ends at `found`, although a checkpoint found it durable up to
-/// `durable_lsn`; `None` if it does not end before.
-fn ends_early(found: LogPosition, durable_lsn: u64) -> Option<Error> {
-    let LogPosition { segment, offset, lsn } = found;
-    (lsn < durable_lsn).then(|| {
-        let detail = format!(
-            "acknowledged records are missing: the last checkpoint found the log durable up to LSN \
-             {durable_lsn}, but it can be read only up to LSN {lsn}"
-        );
-        Error::corrupt(segment_path(segment), offset, Some(lsn + 1), "log", detail)
     })
 }
 
@@ -431,9 +419,7 @@ fn replay_log<S: Storage>(
         match reader.next()? {
             Next::Group(group) => replay.apply_group(&group)?,
             Next::End(ReadEnd { position, .. }) => {
-                let (file, lsn) = (segment_path(position.segment), Some(position.lsn + 1));
-                let what = "it changed while the database was opened";
-                return Err(Error::corrupt(file, position.offset, lsn, "log", what));
+                return Err(position.behind().damage("it changed while the database was opened"));
             }
         }
     }
@@ -452,10 +438,9 @@ fn check_segments<S: Storage>(
     let Source { storage, present, checkpoint } = *source;
     let start = start_of(&checkpoint);
     let mut lens = Vec::new();
-    let lsn = Some(start.lsn + 1);
     if !present.contains(&start.segment) {
         let what = "the segment where replay starts is missing";
-        return Err(Error::corrupt(segment_path(start.segment), 0, lsn, "log", what));
+        return Err(Structure::log(start.segment).lsn(start.lsn + 1).damage(what));
     }
     for number in present.iter().copied().filter(|number| *number >= start.segment) {
         let path = segment_path(number);
@@ -465,7 +450,7 @@ fn check_segments<S: Storage>(
         let expected = full_bytes(&file, root, number).map_err(failed)?;
         if bytes < expected {
             let detail = format!("expected {expected} bytes, the file has {bytes}");
-            return Err(Error::corrupt(path, bytes, lsn, "log segment", detail));
+            return Err(Structure::segment(number).at(bytes).lsn(start.lsn + 1).damage(detail));
         }
         lens.push((number, bytes));
     }

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::files::{SEGMENT_UNFINISHED, WAL_DIR, segment_path};
 use crate::log::position::LogPosition;
 use crate::log::zeros::remove_unfinished;
+use crate::structure::Structure;
 
 /// Room of a segment that is made here: opening need not wait for the zeros of a regular one.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -187,7 +188,8 @@ fn copy_group<S: Storage>(
         && verify_group(group, &buffer[GROUP_HEADER_BYTES..group_bytes]).is_ok();
     if !is_same {
         let what = "it changed while the database was opened";
-        return Err(Error::corrupt(path, offset, Some(group.first_lsn.get()), "group", what));
+        let group = Structure::group(segment).at(offset).lsn(group.first_lsn.get());
+        return Err(group.damage(what));
     }
     moved.store(buffer);
     let (segment, offset) = (moved.segment.get(), moved.offset.get());

@@ -18,13 +18,13 @@ use crate::data::redo::redo;
 use crate::data::store::RecordStore;
 use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result, lacks_room};
-use crate::files::segment_path;
 use crate::key::KeyKind;
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
 use crate::log::reader::LoggedGroup;
 use crate::options::{Options, RecoveryMode};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::report::RecoveryReport;
+use crate::structure::Structure;
 
 /// The state that replay changes.
 pub(crate) struct Replay<S: Storage> {
@@ -114,10 +114,9 @@ impl<S: Storage> Replay<S> {
     }
 
     pub fn apply_group(&mut self, group: &LoggedGroup<'_>) -> Result<()> {
-        let place = segment_path(group.end.segment);
-        let damage = |lsn: u64, defect: &str| {
-            let offset = group.header.offset.get();
-            Error::corrupt(place.clone(), offset, Some(lsn), "frame", defect)
+        let damage = |lsn: u64, what: &str| {
+            let frame = Structure::frame(group.end.segment).at(group.header.offset.get());
+            frame.lsn(lsn).damage(what)
         };
         let mut continues = false;
         for frame in Frames::new(group.body) {

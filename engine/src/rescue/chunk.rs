@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::limits::DAMAGE_COUNT_MAX;
 use crate::rescue::inspector::Inspector;
+use crate::structure::{MISSING, Structure};
 
 /// A chunk of the data file.
 #[derive(Clone, Debug)]
@@ -82,7 +83,7 @@ fn chunk_header<F: StorageFile>(
         return Ok(Ok(None));
     }
     let loaded = ChunkHeader::load(bytes, database, address).map(Some);
-    Ok(loaded.map_err(|defect| Error::defect(DATA_FILE, address, None, "chunk header", defect)))
+    Ok(loaded.map_err(|defect| Structure::chunk_header(address).defect(defect)))
 }
 
 impl<S: Storage> Inspector<S> {
@@ -95,7 +96,7 @@ impl<S: Storage> Inspector<S> {
         let root = self.superblock().ok_or_else(|| self.lost_superblock())?;
         let chunk_bytes = root.chunk_bytes.get();
         let Some(file) = self.open_file(DATA_FILE)? else {
-            return Err(Error::corrupt(DATA_FILE, 0, None, "data file", "the file is missing"));
+            return Err(Structure::data_file().damage(MISSING));
         };
         let mut reader = DataReader::new(Window::new(&file)?, root.database);
         let address = index.checked_mul(chunk_bytes).filter(|start| *start < reader.file_bytes());

@@ -13,12 +13,13 @@ use uarr_uring::Storage;
 use zerocopy::IntoBytes;
 
 use crate::data::scan::{DataReader, Found, Window};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::{DATA_FILE, segment_path};
 use crate::key::KeyKind;
 use crate::limits::HOLE_BYTES;
 use crate::rescue::inspector::Inspector;
 use crate::rescue::repair_report::RepairReport;
+use crate::structure::{MISSING, Structure};
 
 /// A frame whose header the log proves.
 pub(crate) struct ProvenFrame {
@@ -173,8 +174,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
                     }
                 }
                 Err(defect) => {
-                    let damage = Error::defect(&path, offset, None, "group", defect);
-                    self.report.note(damage);
+                    self.report.note(Structure::group(number).at(offset).defect(defect));
                     offset += block_bytes;
                 }
             }
@@ -183,11 +183,10 @@ impl<'a, S: Storage> Rescue<'a, S> {
     }
 
     fn note_group(&mut self, header: &GroupHeader, defect: Defect) {
-        let (path, offset) = (segment_path(header.segment.get()), header.offset.get());
-        let lsn = Some(header.first_lsn.get());
+        let group = Structure::group(header.segment.get()).at(header.offset.get());
         let lsns = header.first_lsn.get()..=header.last_lsn();
         self.damaged_lsns.extend(lsns.take(GROUP_RECORD_COUNT_MAX));
-        self.report.note(Error::defect(path, offset, lsn, "group", defect));
+        self.report.note(group.lsn(header.first_lsn.get()).defect(defect));
     }
 
     /// A group whose header is as written.
@@ -221,9 +220,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 }
                 Err(defect) => {
                     self.damaged_lsns.insert(lsn);
-                    let path = segment_path(segment);
-                    let damage = Error::defect(path, offset, Some(lsn), "frame", defect);
-                    self.report.note(damage);
+                    let frame = Structure::frame(segment).at(offset).lsn(lsn);
+                    self.report.note(frame.defect(defect));
                 }
             }
             offset += bytes as u64;
@@ -232,8 +230,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
 
     pub fn read_data_file(&mut self) -> Result<()> {
         let Some(file) = self.source.open_file(DATA_FILE)? else {
-            let what = "the file is missing";
-            self.report.note(Error::corrupt(DATA_FILE, 0, None, "data file", what));
+            self.report.note(Structure::data_file().damage(MISSING));
             return Ok(());
         };
         let mut reader = DataReader::new(Window::new(&file)?, self.database);

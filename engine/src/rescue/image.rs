@@ -7,6 +7,7 @@ use uarr_uring::{Storage, StorageFile};
 use crate::error::{Error, Result};
 use crate::files::{image_path, list_images};
 use crate::rescue::inspector::Inspector;
+use crate::structure::{MISSING, Structure};
 
 /// An index image.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ impl Image {
             && expected != self.entry_count
         {
             let defect = Defect::Position { expected, found: self.entry_count };
-            self.damage = Some(Error::defect(&self.file, 0, None, "number of entries", defect));
+            self.damage = Some(Structure::entry_count(self.checkpoint).defect(defect));
         }
     }
 }
@@ -95,8 +96,7 @@ impl<S: Storage> Inspector<S> {
         let pieces = Vec::new();
         let mut image = Image { checkpoint, file, bytes, pieces, entry_count, damage: None };
         let Some(opened) = self.open_file(&image.file)? else {
-            let damage = Error::corrupt(&image.file, 0, None, "index image", "the file is missing");
-            image.damage = Some(damage);
+            image.damage = Some(Structure::image(checkpoint).damage(MISSING));
             return Ok(Some(image));
         };
         let failed = |error| Error::io("cannot read an index image", error);
@@ -111,8 +111,7 @@ impl<S: Storage> Inspector<S> {
                     image.add(piece, expected);
                 }
                 Err(defect) => {
-                    let damage = Error::defect(&image.file, offset, None, "index image", defect);
-                    image.damage = Some(damage);
+                    image.damage = Some(Structure::image(checkpoint).at(offset).defect(defect));
                 }
             }
         }

@@ -16,6 +16,7 @@ use crate::checkpoint::root::read_slots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{ROOT_FILE, list_segments, segment_path, take_lock};
 use crate::key::KeyKind;
+use crate::structure::Structure;
 
 /// A database that is not open.
 pub struct Inspector<S: Storage = System> {
@@ -102,9 +103,7 @@ impl<S: Storage> Inspector<S> {
 
     pub(in crate::rescue) fn lost_superblock(&self) -> Error {
         let error = self.slots.iter().find_map(|slot| slot.as_ref().err());
-        error.cloned().unwrap_or_else(|| {
-            Error::corrupt(ROOT_FILE, 0, None, "superblock", "both slots are empty")
-        })
+        error.cloned().unwrap_or_else(|| Structure::superblock().damage("both slots are empty"))
     }
 
     /// Length of a segment, and its first bytes.

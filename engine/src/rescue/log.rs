@@ -65,17 +65,10 @@ impl<S: Storage> Log<'_, S> {
             }
             Err(error) => return Err(error),
         };
-        let mut missing = self.reader.missing(Reach::Everywhere)?;
+        let missing = self.reader.missing(Reach::Everywhere)?;
+        let missing = missing.or_else(|| position.ends_before(self.durable_lsn));
         let file = segment_path(position.segment);
         let LogPosition { segment, offset, lsn } = position;
-        if missing.is_none() && lsn < self.durable_lsn {
-            let detail = format!(
-                "acknowledged records are missing: the last checkpoint found the log durable up to \
-                 LSN {}, but it can be read only up to LSN {lsn}",
-                self.durable_lsn
-            );
-            missing = Some(Error::corrupt(&file, offset, Some(lsn + 1), "log", detail));
-        }
         Ok(Next::End(LogEnd { file, segment, offset, lsn, torn, missing }))
     }
 }

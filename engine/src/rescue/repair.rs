@@ -32,6 +32,7 @@ use crate::log::reader::Next;
 use crate::rescue::evidence::{LogPlace, ProvenFrame, Rescue, ValuePlace, Version};
 use crate::rescue::inspector::Inspector;
 use crate::rescue::log::Kept;
+use crate::structure::Structure;
 
 pub use crate::rescue::repair_report::{RepairMode, RepairReport};
 
@@ -104,7 +105,7 @@ fn ceiling<S: Storage>(
     };
     let torn = end.torn.map(|defect| {
         let what = format!("the log ends in a group that is not whole ({defect})");
-        Error::corrupt(&end.file, end.offset, Some(end.lsn + 1), "log", what)
+        Structure::log(end.segment).at(end.offset).lsn(end.lsn + 1).damage(what)
     });
     let is_sound = end.missing.is_none() && torn.is_none() && source.superblock().is_some();
     for damage in end.missing.into_iter().chain(torn) {
@@ -169,12 +170,12 @@ impl<'a, S: Storage> Rescue<'a, S> {
         match result.filter(|result| header.is_result(&frame.key, result)) {
             Some(result) => Ok(Some(result.to_vec())),
             None => {
-                let path = segment_path(frame.place.segment);
-                let what = format!("the record at {base} that it patches is lost");
-                let (offset, lsn) = (frame.place.offset, Some(frame.lsn));
+                let LogPlace { segment, offset, .. } = frame.place;
+                let damaged = Structure::frame(segment).at(offset).lsn(frame.lsn);
                 self.whole_lsns.remove(&frame.lsn);
                 self.damaged_lsns.insert(frame.lsn);
-                self.report.note(Error::corrupt(path, offset, lsn, "frame", what));
+                let what = format!("the record at {base} that it patches is lost");
+                self.report.note(damaged.damage(what));
                 Ok(None)
             }
         }

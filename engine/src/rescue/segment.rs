@@ -7,6 +7,7 @@ use uarr_uring::Storage;
 use crate::error::{Error, Result};
 use crate::files::segment_path;
 use crate::rescue::inspector::{Inspector, claimed};
+use crate::structure::Structure;
 
 /// A segment file.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ impl<S: Storage> Inspector<S> {
             // A recycled segment keeps the header of its former life until it is begun.
             Err(Defect::Position { .. }) => Ok(None),
             Err(_) if !is_begun => Ok(None),
-            Err(defect) => Err(Error::defect(&file, 0, None, "segment header", defect)),
+            Err(defect) => Err(Structure::segment_header(number).defect(defect)),
         };
         Ok(SegmentContent { file, bytes, header })
     }

@@ -16,10 +16,10 @@ use crate::data::applier::{Applier, Target};
 use crate::data::key_index::KeyIndex;
 use crate::data::space::DataSpace;
 use crate::data::store::{RecordStore, RecordView};
-use crate::error::{Error, Result};
-use crate::files::DATA_FILE;
+use crate::error::Result;
 use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
+use crate::structure::Structure;
 use crate::sync::{Rank, Ranked, lock};
 use crate::versions::pins::Pins;
 use crate::versions::visible::Visible;
@@ -144,10 +144,9 @@ impl<S: Storage> Records<S> {
                 //= DAT-4
                 Some(previous) if previous < locator => locator = previous,
                 Some(_) => {
-                    let lsn = Some(view.header.lsn.get());
+                    let record = Structure::record(locator.address());
                     let what = "previous version does not lie before the record";
-                    let address = locator.address();
-                    return Err(Error::corrupt(DATA_FILE, address, lsn, "record", what));
+                    return Err(record.lsn(view.header.lsn.get()).damage(what));
                 }
                 None => return Ok(None),
             }

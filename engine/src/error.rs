@@ -21,7 +21,7 @@ pub enum ErrorKind {
     /// The database was written by a newer version of the format. Use a newer program.
     NewerFormat,
     /// Bytes on disk are not what was written; [`Error::corruption`] says where. Restore a backup,
-    /// or save what is left with [`crate::rescue::repair`].
+    /// or save what is left with [`mod@crate::repair`].
     Corruption,
     /// The log ends in a group that was not written completely, and the recovery mode is `Strict`.
     /// Nothing acknowledged is lost; open with `TolerateTornTail` to cut it.

@@ -51,7 +51,7 @@ impl<S: Storage> fmt::Debug for Db<S> {
 
 impl Db {
     /// Opens the database in directory `path`, creating both if need be, with the default options:
-    /// byte keys, every write durable before it is acknowledged.
+    /// byte keys, every write durable before it is acknowledged. Errors as for [`Builder::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
@@ -81,6 +81,11 @@ impl Db {
 
 impl Builder {
     /// Opens the database, creating it if there is none and `create` was not switched off.
+    ///
+    /// Errors: `InvalidArgument` (an option), `NotFound`, `NotADatabase`, `Locked`, `NewerFormat`,
+    /// `Corruption`, `TornTail` (in mode `Strict`), `NoSpace`, `PermissionDenied`, `Unsupported`
+    /// (a backend that the kernel refuses), `Io`. A failed opening takes away nothing that was
+    /// acknowledged as durable.
     pub fn open(self) -> Result<Db> {
         self.options.check()?;
         self.find_directory()?;
@@ -90,7 +95,8 @@ impl Builder {
         self.open_on(system)
     }
 
-    /// Opens the database on any storage; the path is only shown in messages.
+    /// Opens the database on any storage; the path is only shown in messages. Errors as for
+    /// [`Builder::open`].
     pub fn open_on<S: Storage>(self, storage: S) -> Result<Db<S>> {
         self.options.check()?;
         Db::open_storage(storage, self.options, self.path)
@@ -298,6 +304,9 @@ impl<S: Storage> Db<S> {
     /// now, stores the result, and from now on uses the best if the database was opened with
     /// [`crate::CommitPath::Auto`]. Takes some tenths of a second; writes go on meanwhile, and
     /// disturb it.
+    ///
+    /// Errors: `NoSpace` and `Io` (the strategies could not be measured; if the superblock could
+    /// not be written, the database is poisoned), `Poisoned`, `Closed`.
     pub fn tune(&self) -> Result<CommitTuning> {
         self.core().tune()
     }
@@ -327,6 +336,18 @@ impl<S: Storage> Db<S> {
     }
 
     /// Counters and sizes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// let stats = db.stats();
+    /// assert_eq!((stats.commit_count, stats.key_count), (1, 1));
+    /// assert!(stats.background_error.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> Stats {
         self.core().stats()
     }

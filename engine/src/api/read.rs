@@ -99,6 +99,17 @@ impl<S: Storage> Db<S> {
     }
 
     /// All records, in key order, as of now.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.batch().put("b", b"2").put("a", b"1").commit()?;
+    /// let values = db.iter().map(|record| Ok(record?.bytes()[0]));
+    /// assert_eq!(values.collect::<uarr::Result<Vec<_>>>()?, b"12");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn iter(&self) -> Range<'_, S> {
         Range::new(self.core().records(), Bound::Unbounded, Bound::Unbounded)
     }

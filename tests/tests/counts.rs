@@ -8,22 +8,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use uarr::{Backend, CommitPath, CommitStrategy, KeyKind};
+use uarr::{Backend, CommitPath, CommitStrategy, Db, KeyKind};
 use uarr_tests::{scratch, small};
 
 const STRATEGIES: [CommitStrategy; 3] =
     [CommitStrategy::LinkedFdatasync, CommitStrategy::Dsync, CommitStrategy::Syscall];
+
+fn open(path: &Path, strategy: CommitStrategy) -> Db {
+    let commit_path = CommitPath::Fixed(strategy);
+    small(path).keys(KeyKind::U64).commit_path(commit_path).open().unwrap()
+}
 
 #[test]
 fn a_lone_put_is_one_group_one_write_one_flush() {
     const COUNT: u64 = 200;
     for strategy in STRATEGIES {
         let directory = scratch();
-        let db = small(directory.path())
-            .keys(KeyKind::U64)
-            .commit_path(CommitPath::Fixed(strategy))
-            .open()
-            .unwrap();
+        let db = open(directory.path(), strategy);
         for number in 0..COUNT {
             db.put(number, vec![1; 700]).unwrap();
         }
@@ -47,11 +48,7 @@ fn writers_share_flushes() {
     const STEPS: u64 = 150;
     for strategy in STRATEGIES {
         let directory = scratch();
-        let db = small(directory.path())
-            .keys(KeyKind::U64)
-            .commit_path(CommitPath::Fixed(strategy))
-            .open()
-            .unwrap();
+        let db = open(directory.path(), strategy);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let db = &db;

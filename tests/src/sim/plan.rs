@@ -124,6 +124,14 @@ impl Plan {
         }
     }
 
+    /// Makes it a run that writes one key again and again, each record as long as the others.
+    pub(super) fn write_versions_alike(&mut self) {
+        (self.kind, self.key_count) = (KeyKind::U64, 1);
+        self.shape = Shape::Uniform(72);
+        self.operation_count_max = 150;
+        self.weigh(&["put", "checkpoint"], 20);
+    }
+
     /// Makes it a run of many faults.
     pub(super) fn fail_often(&mut self) {
         self.weigh(&["fault", "checkpoint"], 20);

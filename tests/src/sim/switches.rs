@@ -45,7 +45,8 @@ pub const SWITCHES: &[Switch] = &[
         faults: Faults::Illegal,
         seed_count_max: 300,
         prepare: |disk| disk.filter_reads(pages_change_places(true)),
-        focus: None,
+        // Records of other keys would be noticed by their keys.
+        focus: Some(Plan::write_versions_alike),
     },
     Switch {
         name: "no-directory-fsync",

@@ -26,8 +26,8 @@ pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 pub(crate) const PREFAULT_STEP_BYTES: u64 = 256 << 10;
 /// After a crash LSNs go on at the next multiple of this: more than can ever be in flight.
 pub(crate) const LSN_SKIP: u64 = 1 << 32;
-/// A database is opened only if so many LSNs and numbers of segments are left: more than one open
-/// can give out.
+/// A database is opened only if so many LSNs and numbers of segments and images are left: more than
+/// one open can give out.
 pub(crate) const NUMBERS_LEFT_MIN: u64 = 1 << 48;
 /// Holes of a file are looked for at multiples of this.
 pub(crate) const HOLE_BYTES: u64 = 1 << 20;

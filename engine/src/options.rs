@@ -16,7 +16,7 @@ pub enum Durability {
     /// Acknowledged and visible once it survives a loss of power.
     Sync,
     /// Memory first: acknowledged and visible at once, durable at most this long plus one commit
-    /// later.
+    /// later. From 1 ms to 1 h.
     Interval(Duration),
     /// Memory first: durable after `sync`, `checkpoint` or `close`.
     Manual,

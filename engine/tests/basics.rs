@@ -250,6 +250,48 @@ fn a_missing_superblock_is_damage_and_not_an_invitation() {
     assert_eq!(&*open(false).unwrap().get("key").unwrap().unwrap(), b"value");
 }
 
+/// It counted as an error of the system, whose kind does not point to a backup or to `repair`.
+#[test]
+fn a_missing_data_file_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    builder(dir.path()).open().unwrap().put("key", "value").unwrap();
+    std::fs::remove_dir_all(dir.path().join("data")).unwrap();
+    let error = builder(dir.path()).open().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+    assert_eq!(error.corruption().unwrap().file, "data/records.uarr");
+}
+
+/// A copy of `parts` of a database.
+fn copy_of(dir: &std::path::Path, parts: &[&str]) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for part in parts {
+        let mut command = std::process::Command::new("cp");
+        let status = command.arg("-r").arg(dir.join(part)).arg(copy.path()).status().unwrap();
+        assert!(status.success());
+    }
+    copy
+}
+
+/// Programs that copy files alone leave out empty folders. A copy without the folder of the images
+/// opened and took writes, but no checkpoint, and could not be closed.
+#[test]
+fn a_copy_without_empty_folders_is_a_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = builder(dir.path()).background(false).open().unwrap();
+    db.put("key", "value").unwrap();
+    let without_image = copy_of(dir.path(), &["superblock", "data", "wal"]);
+    db.close().unwrap();
+    let without_log = copy_of(dir.path(), &["superblock", "data", "index"]);
+    for copy in [without_image, without_log] {
+        let open = || builder(copy.path()).open().unwrap();
+        let db = open();
+        db.put("other", "value").unwrap();
+        db.checkpoint().unwrap();
+        db.close().unwrap();
+        assert_eq!(open().iter().map(Result::unwrap).count(), 2);
+    }
+}
+
 /// Found by damaging every byte in turn: the older slot says "closed", from before the database was
 /// opened again, and was believed although the newer one could not be read.
 //= test SUP-3
@@ -261,16 +303,7 @@ fn a_damaged_newest_superblock_slot_loses_nothing() {
     let db = builder(dir.path()).background(false).open().unwrap();
     db.put("key", "value").unwrap();
     let root = dir.path().join("superblock");
-    let copy = tempfile::tempdir().unwrap();
-    for part in ["superblock", "data", "wal", "index"] {
-        let status = std::process::Command::new("cp")
-            .arg("-r")
-            .arg(dir.path().join(part))
-            .arg(copy.path())
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
+    let copy = copy_of(dir.path(), &["superblock", "data", "wal", "index"]);
     drop(db);
     assert!(root.exists());
     for slot in [0, 65_536] {

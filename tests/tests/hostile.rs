@@ -403,7 +403,8 @@ fn unknown_kinds_and_flags_of_frames_are_refused_by_name() {
 
 /// A database whose superblock said that the highest LSN was the next one was opened, and wrote
 /// groups that no reader took, as their LSNs were impossible. The same went for a segment under the
-/// highest number: the next one, in which acknowledged writes stood, was a file of others.
+/// highest number: the next one, in which acknowledged writes stood, was a file of others. One with
+/// an image under the highest number took no checkpoint and could not be closed.
 //= test WAL-1, WAL-10
 #[test]
 fn a_database_with_no_numbers_left_is_refused_before_it_acknowledges_anything() {
@@ -426,7 +427,9 @@ fn a_database_with_no_numbers_left_is_refused_before_it_acknowledges_anything() 
         }
         let mut segments = files.clone();
         segments.insert(format!("wal/{:016x}.wal", NUMBER_MAX - 1), vec![0; 1 << 18]);
-        for (what, files) in [("LSN", lsns), ("segment", segments)] {
+        let mut images = files.clone();
+        images.insert(format!("index/{:016x}.img", NUMBER_MAX - 1), Vec::new());
+        for (what, files) in [("LSN", lsns), ("segment", segments), ("image", images)] {
             let disk = disk_of(&files, options());
             let opened = builder("memory", KeyKind::U64).open_on(disk.clone());
             let error = opened.err().unwrap_or_else(|| panic!("{what}s, {closed}: it opens"));

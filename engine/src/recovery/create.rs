@@ -119,6 +119,18 @@ fn is_own(folder: &str, name: &str) -> bool {
     }
 }
 
+/// Makes the folders of log and images if they are not there: programs that copy files alone leave
+/// out those that are empty.
+pub(crate) fn make_missing_folders<S: Storage>(storage: &S) -> Result<()> {
+    let made = storage.list("").and_then(|names| {
+        let is_missing = |folder: &&str| !names.iter().any(|name| name == folder);
+        let missing: Vec<_> = [WAL_DIR, IMAGE_DIR].into_iter().filter(is_missing).collect();
+        missing.iter().try_for_each(|folder| storage.create_dir(folder))?;
+        if missing.is_empty() { Ok(()) } else { storage.make_dir_durable("") }
+    });
+    made.map_err(|error| Error::io("cannot make a folder of the database", error))
+}
+
 /// Creates an empty database in a directory that the caller has checked and locked. The superblock
 /// comes last: without it there is no database.
 pub(crate) fn create<S: Storage>(storage: &S, options: &Options, path: &Path) -> Result<Root<S>> {

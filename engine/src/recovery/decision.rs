@@ -234,10 +234,10 @@ pub(crate) fn next_life_count(latest: u64, opens: u64) -> Option<u64> {
     (count < LIFE_COUNT_MAX).then_some(count)
 }
 
-/// Whether enough numbers are left for segments behind `highest`. A segment under a higher one
-/// would be a file of others at the next open.
+/// Whether enough numbers are left for segments, or images, behind `highest`. One under a higher
+/// number would be a file of others at the next open.
 //= WAL-1
-pub(crate) fn leaves_segment_numbers(highest: u64) -> bool {
+pub(crate) fn leaves_numbers(highest: u64) -> bool {
     highest <= NUMBER_MAX - NUMBERS_LEFT_MIN
 }
 
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(next_life_count((LIFE_COUNT_MAX - 2) << 32, 1), Some(LIFE_COUNT_MAX - 1));
         assert_eq!(next_life_count((LIFE_COUNT_MAX - 2) << 32, 2), None);
         assert_eq!(next_life_count(u64::MAX, 2), None);
-        assert!(leaves_segment_numbers(NUMBER_MAX - NUMBERS_LEFT_MIN));
-        assert!(!leaves_segment_numbers(NUMBER_MAX - NUMBERS_LEFT_MIN + 1));
+        assert!(leaves_numbers(NUMBER_MAX - NUMBERS_LEFT_MIN));
+        assert!(!leaves_numbers(NUMBER_MAX - NUMBERS_LEFT_MIN + 1));
     }
 }

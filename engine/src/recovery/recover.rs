@@ -22,6 +22,7 @@
 //! Recovery skips the LSNs that writers may have got before a crash, so no LSN has two records.
 
 use std::collections::VecDeque;
+use std::io;
 
 use uarr_layout::Defect;
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
@@ -33,23 +34,24 @@ use crate::checkpoint::image::read_image;
 use crate::checkpoint::root::Root;
 use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DATA_FILE, list_segments, remove_old_images, segment_path};
+use crate::files::{DATA_FILE, list_images, list_segments, remove_old_images, segment_path};
 use crate::key::KeyKind;
 use crate::log::position::{LogPosition, start_of};
 use crate::log::reader::{LogReader, Next, ReadEnd};
 use crate::log::segment::full_bytes;
 use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
+use crate::recovery::create::make_missing_folders;
 use crate::recovery::decision::{
     Behind, ImageState, LastOpen, LogEnding, LogTail, Names, Newest, OpenFacts, OpenStep, Proof,
-    ReplayPlan, Slots, ending, leaves_segment_numbers, lost_opens, next_life_count, next_step,
-    reach, skipped_lsn, usable_lsn,
+    ReplayPlan, Slots, ending, leaves_numbers, lost_opens, next_life_count, next_step, reach,
+    skipped_lsn, usable_lsn,
 };
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
 use crate::report::{RecoveryReport, TornTail};
-use crate::structure::Structure;
+use crate::structure::{MISSING, Structure};
 
 /// What to do with a database that has no numbers left.
 const REMEDY: &str = "`uarr repair` copies the records to a new database";
@@ -71,6 +73,8 @@ pub(crate) fn recover<S: Storage>(
     let data_file = open_data_file(storage, &checkpoint)?;
     report.checkpoint = checkpoint.number.get();
     check_segment_numbers(&present, &checkpoint)?;
+    check_image_numbers(storage, root)?;
+    make_missing_folders(storage)?;
     let source = Source { storage, present: &present, checkpoint };
     let table = (key_kind, entries);
     match step {
@@ -239,11 +243,22 @@ fn recover_unclean<S: Storage>(
 /// Enough numbers are left behind those of all segments.
 fn check_segment_numbers(present: &[u64], checkpoint: &Checkpoint) -> Result<()> {
     let highest = present.last().copied().unwrap_or(0).max(checkpoint.segment.get());
-    if leaves_segment_numbers(highest) {
+    if leaves_numbers(highest) {
         return Ok(());
     }
     let what = format!("no segment number is left behind it; {REMEDY}");
     Err(Structure::segment(highest).damage(what))
+}
+
+/// Enough numbers are left behind those of all images, and those that slots name.
+fn check_image_numbers<S: Storage>(storage: &S, root: &Root<S>) -> Result<()> {
+    let named = root.checkpoints().map(|named| named.number.get()).max().unwrap_or(0);
+    let highest = list_images(storage)?.last().copied().unwrap_or(0).max(named);
+    if leaves_numbers(highest) {
+        return Ok(());
+    }
+    let what = format!("no image number is left behind it; {REMEDY}");
+    Err(Structure::image(highest).damage(what))
 }
 
 /// A life that no open had, when `latest` is the latest known and `opens` may have followed, this
@@ -287,7 +302,11 @@ fn give_up_newer<S: Storage>(
 //= DAT-7
 fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S::File> {
     let failed = |error| Error::io("cannot open the data file", error);
-    let data_file = storage.open(DATA_FILE, OpenMode::Mapped).map_err(failed)?;
+    let data_file =
+        storage.open(DATA_FILE, OpenMode::Mapped).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Structure::data_file().damage(MISSING),
+            _ => failed(error),
+        })?;
     let data_tail = checkpoint.data_tail.get();
     let bytes = data_file.len().map_err(failed)?;
     if bytes < data_tail {

@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "a test looks at the files from outside")]
 
+use std::sync::Barrier;
 use std::time::Duration;
 
 use uarr::value::Patch;
-use uarr::{AsKey, Db, Durability, ErrorKind, KEY_BYTES_MAX, KeyBytes, KeyKind, uarr};
+use uarr::{
+    AsKey, CommitPath, CommitStrategy, Db, Durability, ErrorKind, KEY_BYTES_MAX, KeyBytes, KeyKind,
+    uarr,
+};
 
 fn builder(dir: &std::path::Path) -> uarr::Builder {
     Db::builder(dir).segment_bytes(1 << 20).chunk_bytes(1 << 20)
@@ -248,6 +252,33 @@ fn a_missing_superblock_is_damage_and_not_an_invitation() {
     }
     std::fs::write(&root, kept).unwrap();
     assert_eq!(&*open(false).unwrap().get("key").unwrap().unwrap(), b"value");
+}
+
+/// The one that came second to make the directory failed with an error of the system.
+#[test]
+fn openers_at_once_get_the_database_or_hear_that_it_is_locked() {
+    const OPENER_COUNT: usize = 8;
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..5 {
+        let path = dir.path().join(round.to_string());
+        let path_of_commits = CommitPath::Fixed(CommitStrategy::Syscall);
+        let open = || builder(&path).background(false).commit_path(path_of_commits).open();
+        let (begin, end) = (Barrier::new(OPENER_COUNT), Barrier::new(OPENER_COUNT));
+        let run = || {
+            begin.wait();
+            let opened = open();
+            end.wait();
+            opened.map(drop)
+        };
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..OPENER_COUNT).map(|_| scope.spawn(run)).collect();
+            openers.into_iter().map(|opener| opener.join().unwrap()).collect()
+        });
+        assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1);
+        for error in opened.into_iter().filter_map(Result::err) {
+            assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+        }
+    }
 }
 
 /// It counted as an error of the system, whose kind does not point to a backup or to `repair`.

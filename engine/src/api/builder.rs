@@ -130,9 +130,15 @@ impl Builder {
     pub(in crate::api) fn find_directory(&self) -> Result<()> {
         match check_directory(&self.path) {
             Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
-                let shown = self.path.display();
-                std::fs::create_dir(&self.path)
-                    .map_err(|error| Error::io(format!("cannot create directory {shown}"), error))
+                match std::fs::create_dir(&self.path) {
+                    // Another opener was quicker.
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                        check_directory(&self.path)
+                    }
+                    made => made.map_err(|error| {
+                        Error::io(format!("cannot create directory {}", self.path.display()), error)
+                    }),
+                }
             }
             checked => checked,
         }

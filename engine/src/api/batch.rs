@@ -62,12 +62,13 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.push(FrameKind::Patch, &key, patch.as_bytes())
     }
 
-    /// Number of changes.
+    /// Number of changes. The first that was not allowed and all behind it do not count, as the
+    /// commit fails anyway.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Whether there are no changes.
+    /// Whether there are no changes that count.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }

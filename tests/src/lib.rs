@@ -17,6 +17,7 @@ pub mod on_disk;
 pub mod seal;
 pub mod sim;
 pub mod tidy;
+pub mod violation;
 
 use std::path::Path;
 

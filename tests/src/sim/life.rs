@@ -9,7 +9,7 @@ use super::model::{Model, Unreadable, contents};
 use super::operations::{is_fault, perform};
 use super::plan::Plan;
 use super::run::{Outcome, Run};
-use super::violation::{Checked, Violation, violated};
+use crate::violation::{Checked, Violation, violated};
 
 /// How many other remains of a death are tried, at most, after a life that ended by loss of power.
 const FORK_COUNT_MAX: u64 = 5;

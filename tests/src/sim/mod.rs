@@ -24,7 +24,6 @@
 //! | `menu` | what users may do, and how often |
 //! | `operations` | how they do it |
 //! | `run`, `life` | a run on its way, and what happens in it |
-//! | `violation` | a broken promise |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
 //! | `filters` | what readers get when a check of the format is to mean nothing |
 
@@ -37,15 +36,14 @@ mod plan;
 mod records;
 mod run;
 pub mod switches;
-mod violation;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uarr_disk_sim::Memory;
 
+pub use crate::violation::{Checked, Violation};
 pub use plan::{Faults, Plan};
 pub use run::Outcome;
-pub use violation::{Checked, Violation};
 
 /// Runs `seed`. `prepare` may make the new disk lie. A panic of the engine is a violation too.
 pub fn run(seed: u64, faults: Faults, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {

@@ -6,7 +6,7 @@ use uarr::value::Patch;
 use uarr::{Db, KeyKind, Record};
 use uarr_disk_sim::Memory;
 
-use super::violation::{Checked, Violation, violated};
+use crate::violation::{Checked, Violation, violated};
 
 /// A value and the LSN it was written with; 0 if no caller got that.
 pub(super) type Versioned = (Vec<u8>, u64);

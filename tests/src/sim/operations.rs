@@ -15,7 +15,7 @@ use super::model::{Change, Unreadable, get, number};
 use super::plan::Faults;
 use super::records;
 use super::run::Run;
-use super::violation::Violation;
+use crate::violation::Violation;
 
 type Done = Result<(), Unreadable>;
 

@@ -1,4 +1,4 @@
-//! A broken promise.
+//! A broken promise, as simulator and models report it.
 
 /// The description of a broken promise.
 #[derive(Clone, Debug)]
@@ -9,6 +9,6 @@ pub type Checked<T> = Result<T, Violation>;
 
 /// Ends a check with a violation.
 macro_rules! violated {
-    ($($text:tt)*) => { return Err($crate::sim::violation::Violation(format!($($text)*))) };
+    ($($text:tt)*) => { return Err($crate::violation::Violation(format!($($text)*))) };
 }
 pub(crate) use violated;

@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 
 FUZZ_COUNT ?= 200000
 
-.PHONY: bench setup test test-refused tidy assertions fuzz disk coverage sanitize fmt lint doc clean
+.PHONY: bench setup test test-refused tidy assertions fuzz reuse-model disk coverage sanitize fmt lint doc clean
 
 bench:
 	@CARGO=$(CARGO) scripts/bench $(BENCH_DIR) $(BENCH_ARGS)
@@ -55,6 +55,14 @@ fuzz: sim
 	$(CARGO) run --release -p uarr-layout --example uarr_fuzz -- $(FUZZ_COUNT)
 	UARR_FUZZ=2000 $(CARGO) test --release -p uarr-cli --test suite -- fuzz
 	UARR_FUZZ=$(FUZZ_COUNT) $(CARGO) test --release -p uarr-bench --test targets_fuzz -- --nocapture
+
+# The model of the rule by which places of the data file are used again (tests/src/reuse/): seeds of the rule, and of
+# each mutation of it. REUSE_SEEDS and REUSE_MUTATION_SEEDS set how many.
+REUSE_SEEDS ?= 20000
+REUSE_MUTATION_SEEDS ?= 3000
+reuse-model:
+	UARR_SEEDS=$(REUSE_SEEDS) $(CARGO) test -p uarr-tests --test reuse -- --nocapture the_rule_holds
+	UARR_SEEDS=$(REUSE_MUTATION_SEEDS) $(CARGO) test -p uarr-tests --test reuse -- --nocapture every_mutation
 
 # Long runs on file systems of the kernel, on a disk that loses power, delays and fails. Root; DISK_ROUNDS sets how many.
 DISK_ROUNDS ?= 200

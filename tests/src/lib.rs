@@ -14,6 +14,7 @@ pub mod fields;
 pub mod files;
 pub mod history;
 pub mod on_disk;
+pub mod reuse;
 pub mod seal;
 pub mod sim;
 pub mod tidy;

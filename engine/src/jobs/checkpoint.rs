@@ -1,6 +1,6 @@
 //! Checkpoints: they let the engine recycle the log and open the database quickly.
 //!
-//! 1. Note the end of the applied log: replay will start there (LSN s).
+//! 1. Note the end of the settled log: replay will start there (LSN s).
 //! 2. Write the index image while writers go on; it may hold later records too. Leave out deleted
 //!    keys: a deletion after s is in the log that replay will read.
 //! 3. Pad the data file to a page: from now on no thread writes a byte before `data_tail`. Settle

@@ -46,7 +46,8 @@ impl<W: DataMapWriter> Appender<W> {
         assert!(lsn > self.last_lsn, "records are applied in the order of their LSNs");
         //= DAT-4
         assert!(previous.is_none_or(|previous| previous.address() < address));
-        assert_eq!(header.record_bytes(), header.value_offset() + frame.value.len());
+        // 7 of the 2,675 instructions of a put in memory.
+        debug_assert_eq!(header.record_bytes(), header.value_offset() + frame.value.len());
         let chunk_start = address & !(self.chunk_bytes - 1);
         //= DAT-2
         if address == chunk_start + CHUNK_HEADER_BYTES {

@@ -72,9 +72,7 @@ impl<W: DataMapWriter> Applier<W> {
     /// Appends the records of up to [`TOGETHER_MAX`] frames to the data file and makes the index
     /// point to them. Damage of records that are there does not hinder it.
     pub fn apply<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
-        let mut all: [&[u8]; TOGETHER_MAX] = [&[]; TOGETHER_MAX];
-        let keys = &mut all[..frames.len()];
-        keys.iter_mut().zip(frames).for_each(|(key, frame)| *key = frame.key);
+        let keys = frames.iter().map(|frame| frame.key);
         let Self { appender, tombstones } = self;
         let mut appended_count = 0;
         target.index.append(keys, target.store, |index, previous| {

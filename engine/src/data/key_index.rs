@@ -107,29 +107,20 @@ impl KeyIndex {
         Ok(())
     }
 
-    /// Asks the processor to fetch what lookups and updates of these keys will touch; of the first
-    /// [`TOGETHER_MAX`].
-    pub fn prefetch<'k>(&self, mut keys: impl Iterator<Item = &'k [u8]>) {
+    /// Asks the processor to fetch what a lookup or an update of `key` will touch.
+    pub fn prefetch(&self, key: &[u8]) {
         match &self.index {
-            Index::Int(index) => {
-                let mut ints = [0; TOGETHER_MAX];
-                let mut count = 0;
-                for (int, key) in ints.iter_mut().zip(keys.by_ref().filter_map(int_key)) {
-                    *int = key;
-                    count += 1;
-                }
-                index.prefetch(&ints[..count]);
-            }
-            Index::Bytes(index) => index.prefetch(keys),
+            Index::Int(index) => index.prefetch(&[stored_int(key)]),
+            Index::Bytes(index) => index.prefetch(std::iter::once(key)),
         }
     }
 
     /// Makes the index name new records of `keys`, one after the other. `append` is given the place
     /// of a key in `keys` and the newest record of the key so far, and returns the new one, which
-    /// can be read then.
-    pub fn append<M: DataMap>(
+    /// can be read then. There are up to [`TOGETHER_MAX`] keys.
+    pub fn append<'k, M: DataMap>(
         &self,
-        keys: &[&[u8]],
+        keys: impl ExactSizeIterator<Item = &'k [u8]> + Clone,
         store: &RecordStore<M>,
         mut append: impl FnMut(usize, Option<Locator>) -> Locator,
     ) {
@@ -138,13 +129,16 @@ impl KeyIndex {
         };
         match &self.index {
             Index::Int(index) => {
-                index.upsert_many(&int_keys(keys)[..keys.len()], append);
+                let mut ints = [0; TOGETHER_MAX];
+                let ints = &mut ints[..keys.len()];
+                ints.iter_mut().zip(keys).for_each(|(int, key)| *int = stored_int(key));
+                index.upsert_many(ints, append);
             }
             Index::Bytes(index) => {
                 if keys.len() > 1 {
-                    index.prefetch(keys.iter().copied());
+                    index.prefetch(keys.clone());
                 }
-                for (place, key) in keys.iter().enumerate() {
+                for (place, key) in keys.enumerate() {
                     index.upsert(key, store, |present| append(place, present));
                 }
             }
@@ -277,15 +271,6 @@ impl KeyIndex {
             }
         }
     }
-}
-
-/// The numbers of up to 16 stored keys of an integer table; zeros behind them.
-fn int_keys(keys: &[&[u8]]) -> [u64; TOGETHER_MAX] {
-    let mut ints = [0; TOGETHER_MAX];
-    for (int, key) in ints.iter_mut().zip(keys) {
-        *int = stored_int(key);
-    }
-    ints
 }
 
 /// The number of a stored key of an integer table.

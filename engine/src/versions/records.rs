@@ -178,7 +178,7 @@ impl<S: Storage> Records<S> {
 
     /// Has the processor fetch what applying a write of `key` will touch.
     pub fn expect_write(&self, key: &[u8]) {
-        self.index.prefetch(std::iter::once(key));
+        self.index.prefetch(key);
     }
 
     /// Where the record of `frame` goes in the data file, behind `tail`.

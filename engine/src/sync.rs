@@ -1,7 +1,8 @@
 //! Locks that know their order, condition variables, and what background threads sleep on.
 //!
 //! A thread that holds a lock takes only locks of a higher [`Rank`]. Builds with debug assertions
-//! check that at each lock: an order that a test takes cannot deadlock.
+//! check that at each lock: an order that a test takes cannot deadlock. They also know which locks
+//! a thread holds ([`holds`], [`holds_only`]): what a caller must hold, or must not, is asserted.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -66,11 +67,28 @@ pub(crate) fn lock<T>(ranked: &Ranked<T>) -> RankedGuard<'_, T> {
         let _ = HELD.try_with(|held| {
             let higher = held.get() >> (rank as u8);
             assert!(higher == 0, "{rank:?} is locked out of order, ranks held: {:#b}", held.get());
-            held.set(held.get() | 1 << (rank as u8));
+            held.set(held.get() | bit(rank));
         });
     }
     let guard = ranked.mutex.lock().unwrap_or_else(PoisonError::into_inner);
     RankedGuard { guard: Some(guard), rank }
+}
+
+/// Whether this thread holds a lock of `rank`. For assertions: release builds keep no account of
+/// locks, and this is true there.
+pub(crate) fn holds(rank: Rank) -> bool {
+    !cfg!(debug_assertions) || HELD.try_with(|held| held.get() & bit(rank) != 0).unwrap_or(true)
+}
+
+/// Whether this thread holds no lock but those of `ranks`, or not even these. True in release
+/// builds, as [`holds`].
+pub(crate) fn holds_only(ranks: &[Rank]) -> bool {
+    let allowed = ranks.iter().fold(0, |bits, rank| bits | bit(*rank));
+    !cfg!(debug_assertions) || HELD.try_with(|held| held.get() & !allowed == 0).unwrap_or(true)
+}
+
+const fn bit(rank: Rank) -> u8 {
+    1 << (rank as u8)
 }
 
 const HELD_TWICE: &str = "a guard holds its mutex until it is dropped";
@@ -92,7 +110,7 @@ impl<T> DerefMut for RankedGuard<'_, T> {
 impl<T> Drop for RankedGuard<'_, T> {
     fn drop(&mut self) {
         if cfg!(debug_assertions) {
-            let _ = HELD.try_with(|held| held.set(held.get() & !(1 << (self.rank as u8))));
+            let _ = HELD.try_with(|held| held.set(held.get() & !bit(self.rank)));
         }
     }
 }
@@ -185,6 +203,20 @@ mod tests {
                 assert_eq!(*lock(&a), 1);
             }
         }
+    }
+
+    #[test]
+    fn what_a_thread_holds_is_known_where_it_is_asserted() {
+        let (space, staging) = (Ranked::new(Rank::Space, ()), Ranked::new(Rank::Staging, ()));
+        assert!(holds_only(&[]));
+        assert_eq!(holds(Rank::Space), !cfg!(debug_assertions));
+        let guard = lock(&space);
+        let both = (guard, lock(&staging));
+        assert!(holds(Rank::Space) && holds(Rank::Staging));
+        assert!(holds_only(&[Rank::Staging, Rank::Space, Rank::Root]));
+        assert_eq!(holds_only(&[Rank::Space]), !cfg!(debug_assertions));
+        drop(both);
+        assert!(holds_only(&[]));
     }
 
     #[test]

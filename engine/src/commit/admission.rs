@@ -202,11 +202,11 @@ impl<S: Storage> Committer<S> {
     /// room for the small groups that may be staged around it, as any of them may be the first to
     /// move on to it. The caller holds `space`.
     fn add_segment(&self, demand: Demand) -> Result<()> {
-        let bytes = match demand.bytes <= self.segments.regular_bytes() {
+        let bytes = match demand.bytes <= self.segments.room.regular_bytes() {
             true => 0,
             false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
         };
-        assert!(bytes == 0 || bytes > self.segments.regular_bytes());
+        assert!(bytes == 0 || bytes > self.segments.room.regular_bytes());
         self.segments
             .prepare(&self.storage, align_up_u64(bytes, self.identity.block_bytes as u64))
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))

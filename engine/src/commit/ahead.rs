@@ -94,7 +94,7 @@ impl<S: Storage> Committer<S> {
         let in_time = room_in_time(
             self.segments.room.active_bytes(),
             self.staged_bytes_max,
-            self.segments.regular_bytes(),
+            self.segments.room.regular_bytes(),
         );
         let left = self
             .segments

@@ -108,7 +108,7 @@ impl<S: Storage> Core<S> {
         }
         if self.committer.needs_next_segment()
             && (self.committer.segments.have_started()
-                || self.has_room_ahead(self.committer.segments.regular_bytes()))
+                || self.has_room_ahead(self.committer.segments.room.regular_bytes()))
         {
             let prepared = self.note_lack(self.committer.prepare_ahead())?;
             return Ok(prepared.map_or(Step::More, |(left, in_time)| pace(left, in_time)));
@@ -126,7 +126,7 @@ impl<S: Storage> Core<S> {
             return false;
         }
         let image_bytes = self.records().index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
-        let kept_bytes = self.committer.segments.regular_bytes() + image_bytes;
+        let kept_bytes = self.committer.segments.room.regular_bytes() + image_bytes;
         // If the file system does not say, the attempt shows it.
         let free_bytes = self.storage().free_bytes().unwrap_or(u64::MAX);
         free_bytes >= bytes.saturating_add(kept_bytes)

@@ -47,6 +47,7 @@ impl GroupBuilder {
         assert!(first_lsn > 0, "no record has LSN 0");
         let end = block_bytes + GROUP_HEADER_BYTES;
         assert!(end <= buffer.len(), "a buffer has room for both headers");
+        assert_eq!(Arc::strong_count(&buffer), 1, "neither the device nor another group has it");
         Self {
             buffer,
             start: block_bytes,
@@ -61,7 +62,6 @@ impl GroupBuilder {
 
     /// Bytes of buffer that a group with `frame_bytes` of frames needs.
     pub fn buffer_bytes(block_bytes: usize, frame_bytes: usize) -> usize {
-        assert!(block_bytes.is_power_of_two());
         block_bytes + align_up(GROUP_HEADER_BYTES + frame_bytes, block_bytes)
     }
 
@@ -79,9 +79,7 @@ impl GroupBuilder {
         if self.record_count == 0 {
             return 0;
         }
-        let bytes = align_up(self.end - self.start, self.start);
-        assert!(self.start + bytes <= self.buffer.len(), "the padding is in the buffer too");
-        bytes as u64
+        align_up(self.end - self.start, self.start) as u64
     }
 
     pub fn last_lsn(&self) -> u64 {

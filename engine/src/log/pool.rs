@@ -81,6 +81,7 @@ impl<F> Pool<F> {
         assert!(segment.number > self.active);
         assert!(segment.number < self.next_number, "the number was given");
         assert!(self.ready.back().is_none_or(|last| last.number < segment.number));
+        assert!(!self.free.contains(&segment.number), "no segment is ready and free");
         self.ready.push_back(segment);
     }
 
@@ -103,12 +104,14 @@ impl<F> Pool<F> {
     pub fn seal(&mut self, number: u64, bytes: u64) {
         assert!(number < self.active, "the active segment is not sealed");
         assert!(self.sealed.last().is_none_or(|last| *last < number), "they are sealed in order");
+        assert!(!self.free.contains(&number), "no segment is free before it was sealed");
         self.sealed.push(number);
         self.note_size(number, bytes);
     }
 
     fn release(&mut self, number: u64, bytes: u64) {
         assert!(number != self.active);
+        assert!(!self.sealed.contains(&number), "a checkpoint may read it");
         assert!(!self.free.contains(&number), "a segment is released once");
         self.free.push(number);
         self.note_size(number, bytes);
@@ -127,6 +130,8 @@ impl<F> Pool<F> {
             .into_iter()
             .partition(|number| *number >= first_needed);
         assert!(released.iter().all(|number| *number < self.active), "it is being written");
+        let is_free = |number: &u64| self.free.contains(number);
+        assert!(!released.iter().any(is_free), "a segment is released once");
         self.sealed = kept;
         self.free.extend(released);
     }

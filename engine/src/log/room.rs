@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use uarr_layout::limits::GROUP_BYTES_MAX;
 
+use crate::sync::{Rank, holds};
+
 /// Large groups, each in memory of its own, gather up to this many bytes.
 const LARGE_STAGED_BYTES_MAX: u64 = 16 << 20;
 /// The next segment is made when this part of the active one is used: a database that is written to
@@ -74,8 +76,9 @@ impl Room {
         self.ready_count.load(Ordering::Acquire)
     }
 
-    /// Notes how many segments are ready.
+    /// Notes how many segments are ready. The caller holds the lock of the segments.
     pub fn note_ready_count(&self, count: usize) {
+        assert!(holds(Rank::Leaf), "the count changes with the segments");
         self.ready_count.store(count, Ordering::Release);
     }
 
@@ -91,6 +94,7 @@ impl Room {
 
     /// Notes that staged groups have grown by `bytes`. The caller holds the staging area.
     pub fn note_staged(&self, bytes: u64) {
+        assert!(holds(Rank::Staging), "between finding room and taking it no thread takes it");
         self.staged_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -102,6 +106,7 @@ impl Room {
 
     /// Notes that a large group takes `bytes` of memory. The caller holds the staging area.
     pub fn note_large(&self, bytes: u64) {
+        assert!(holds(Rank::Staging), "the next writer counts it when it asks for room");
         assert!(bytes > 0);
         self.large_count.fetch_add(1, Ordering::Relaxed);
         self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -109,10 +114,12 @@ impl Room {
 
     /// Notes that a large group is settled. The caller holds the staging area.
     pub fn note_large_settled(&self, bytes: u64) {
+        assert!(holds(Rank::Staging), "count and bytes change together");
         let count = self.large_count.fetch_sub(1, Ordering::Relaxed);
         assert!(count > 0, "only a group that was noted is settled");
         let all_bytes = self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
         assert!(all_bytes >= bytes);
+        assert_eq!(count == 1, all_bytes == bytes, "each large group has its bytes");
     }
 
     /// Whether any large group is staged or in flight.
@@ -121,8 +128,11 @@ impl Room {
     }
 
     /// Whether a large group of `bytes` may be staged now: alone, or with others while one segment
-    /// holds them all with the `small_bytes_max` of small groups that may gather around them.
+    /// holds them all with the `small_bytes_max` of small groups that may gather around them. The
+    /// caller holds the staging area.
     pub fn admits_large(&self, bytes: u64, small_bytes_max: u64) -> bool {
+        assert!(holds(Rank::Staging), "until the group is noted no other is admitted");
+        assert!(small_bytes_max <= self.regular_bytes, "all small groups fit into one segment");
         let large_bytes = self.large_bytes.load(Ordering::Relaxed) + bytes;
         let all_bytes = self.unsubmitted_bytes() + bytes + small_bytes_max;
         !self.has_large()
@@ -156,6 +166,7 @@ impl Room {
     /// in the ready ones, whose sizes are `ready`. The caller holds the lock of the segments: what
     /// is read one after the other without it need not belong together.
     pub fn holds(&self, demand: Demand, ready: impl ExactSizeIterator<Item = u64>) -> bool {
+        assert!(holds(Rank::Leaf), "the ready segments are the same ones throughout");
         let needed = self.unsubmitted_bytes() + demand.bytes;
         let large_count = self.large_count.load(Ordering::Relaxed) + usize::from(demand.is_large);
         let fits_many = demand.bytes <= self.regular_bytes && ready.len() > 2 * large_count;

@@ -30,7 +30,7 @@ use crate::log::zeros::{
     HURRIED_STEP_BYTES, STEP_BYTES, Unfinished, advance, begin, falls_behind, give_up,
     remove_unfinished,
 };
-use crate::sync::{Rank, Ranked, RankedGuard, lock};
+use crate::sync::{Rank, Ranked, RankedGuard, holds, holds_only, lock};
 
 /// The segments that are not active, and what others than the leader may know of the one that is.
 pub(crate) struct Segments<F> {
@@ -53,11 +53,6 @@ impl<F: StorageFile> Segments<F> {
         let room = Room::new(regular_bytes);
         let pool = Ranked::new(Rank::Leaf, pool);
         Self { room, pool, unfinished: Ranked::new(Rank::Segment, None) }
-    }
-
-    /// Size of most segments.
-    pub fn regular_bytes(&self) -> u64 {
-        self.room.regular_bytes()
     }
 
     /// Notes that a group of `bytes` was written, which leaves `active_bytes` in the active
@@ -105,19 +100,25 @@ impl<F: StorageFile> Segments<F> {
     /// that was being made, without a rest between the zeros: the caller waits. One caller at a
     /// time.
     pub fn prepare<S: Storage<File = F>>(&self, storage: &S, bytes: u64) -> io::Result<()> {
+        let regular_bytes = self.room.regular_bytes();
         let mut unfinished = lock(&self.unfinished);
         if unfinished.is_some() {
             while self.advance(storage, &mut unfinished, HURRIED_STEP_BYTES)? > 0 {}
-            if bytes <= self.regular_bytes() {
+            assert!(unfinished.is_none(), "a whole segment is ready");
+            if bytes <= regular_bytes {
                 return Ok(());
             }
         }
-        if bytes <= self.regular_bytes() && self.recycle(storage)? {
+        if bytes <= regular_bytes && self.recycle(storage)? {
             return Ok(());
         }
         assert!(unfinished.is_none(), "one segment is made at a time");
-        *unfinished = Some(begin(storage, bytes.max(self.regular_bytes()))?);
+        *unfinished = Some(begin(storage, bytes.max(regular_bytes))?);
         while self.advance(storage, &mut unfinished, HURRIED_STEP_BYTES)? > 0 {}
+        assert!(
+            unfinished.is_none(),
+            "a long segment is not left to others, who make regular ones"
+        );
         Ok(())
     }
 
@@ -127,12 +128,13 @@ impl<F: StorageFile> Segments<F> {
     pub fn prepare_step<S: Storage<File = F>>(&self, storage: &S, in_time: u64) -> io::Result<u64> {
         let mut unfinished = lock(&self.unfinished);
         if let Some(segment) = &*unfinished {
+            assert_eq!(segment.bytes, self.room.regular_bytes(), "longer ones are made at once");
             let is_behind = falls_behind(segment.bytes - segment.written, in_time);
             let step_bytes = if is_behind { HURRIED_STEP_BYTES } else { STEP_BYTES };
             return self.advance(storage, &mut unfinished, step_bytes);
         }
         if !self.recycle(storage)? {
-            *unfinished = Some(begin(storage, self.regular_bytes())?);
+            *unfinished = Some(begin(storage, self.room.regular_bytes())?);
         }
         Ok(unfinished.as_ref().map_or(0, |segment| segment.bytes))
     }
@@ -159,7 +161,10 @@ impl<F: StorageFile> Segments<F> {
                 }
                 Ok(0)
             }
-            Ok(left) => Ok(left),
+            Ok(left) => {
+                assert_eq!(number, 0, "a segment has no number before it is whole");
+                Ok(left)
+            }
             Err(error) => {
                 *unfinished = None;
                 give_up(storage, error)
@@ -195,7 +200,7 @@ impl<F: StorageFile> Segments<F> {
             let file = storage.open(&segment_path(free), OpenMode::Direct)?;
             let bytes = file.len()?;
             // Copies may have holes, or share their space.
-            if bytes == self.regular_bytes() && file.is_whole()? {
+            if bytes == self.room.regular_bytes() && file.is_whole()? {
                 storage.rename(&segment_path(free), &segment_path(number))?;
                 storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
                 self.add_ready(storage, number, bytes)?;
@@ -208,6 +213,7 @@ impl<F: StorageFile> Segments<F> {
     /// Removes one free segment that the pool does not want to keep, if there is one: of odd size,
     /// or beyond what is kept. Returns whether it did.
     pub fn trim<S: Storage>(&self, storage: &S, activity: Activity) -> io::Result<bool> {
+        assert!(holds_only(&[Rank::Root, Rank::Space]), "no writer waits for the file system");
         let surplus = self.pool().take_surplus(activity);
         let Some(number) = surplus else { return Ok(false) };
         storage.remove(&segment_path(number)).map(|()| true)
@@ -216,6 +222,7 @@ impl<F: StorageFile> Segments<F> {
     /// Frees the ready segments that a database at rest does not keep. The caller holds the staging
     /// area, where nothing is staged.
     pub fn release_ready(&self) {
+        assert!(holds(Rank::Staging), "nothing is staged meanwhile that needs them");
         let mut pool = self.pool();
         if self.room.is_at_rest() {
             pool.release_ready();
@@ -250,7 +257,10 @@ impl<F: StorageFile> Segments<F> {
     }
 
     fn pool(&self) -> RankedGuard<'_, Pool<F>> {
-        lock(&self.pool)
+        let pool = lock(&self.pool);
+        let known = self.room.ready_count();
+        assert_eq!(pool.ready_count(), known, "what is known without the lock is true under it");
+        pool
     }
 }
 
@@ -264,6 +274,13 @@ mod tests {
     use super::*;
     use crate::log::pool::FREE_COUNT_MAX;
     use crate::log::zeros::create;
+
+    /// What `act` does, by a thread that holds the staging area.
+    fn staging<T>(act: impl FnOnce() -> T) -> T {
+        let staging = Ranked::new(Rank::Staging, ());
+        let _staging = lock(&staging);
+        act()
+    }
 
     //= test WAL-2
     #[test]
@@ -346,7 +363,7 @@ mod tests {
             let bytes = blocks * BLOCK;
             let small_count = staged.iter().filter(|(_, is_large)| !is_large).count();
             let may = match is_large {
-                true => segments.room.admits_large(bytes, REGULAR),
+                true => staging(|| segments.room.admits_large(bytes, REGULAR)),
                 false => small_count < 8,
             };
             if may {
@@ -360,9 +377,9 @@ mod tests {
                     segments.prepare(&storage, own).unwrap();
                 }
                 if is_large {
-                    segments.room.note_large(bytes);
+                    staging(|| segments.room.note_large(bytes));
                 }
-                segments.room.note_staged(bytes - BLOCK);
+                staging(|| segments.room.note_staged(bytes - BLOCK));
                 staged.push_back((bytes, is_large));
             }
             ready_count_max = ready_count_max.max(segments.room.ready_count());
@@ -381,7 +398,7 @@ mod tests {
                 segments.note_submitted(body, size - offset);
                 active = (number, size, offset);
                 if is_large {
-                    segments.room.note_large_settled(bytes);
+                    staging(|| segments.room.note_large_settled(bytes));
                 }
             }
             while segments.trim(&storage, Activity::InUse).unwrap() {}
@@ -408,11 +425,11 @@ mod tests {
         assert!(!segments.trim(&storage, Activity::InUse).unwrap());
         assert_eq!(storage.list(WAL_DIR).unwrap().len(), 4);
         segments.prepare(&storage, 0).unwrap();
-        segments.room.note_staged(BYTES);
-        segments.release_ready();
+        staging(|| segments.room.note_staged(BYTES));
+        staging(|| segments.release_ready());
         assert_eq!(segments.room.ready_count(), 2, "what is staged may need them");
         segments.room.note_unstaged(BYTES);
-        segments.release_ready();
+        staging(|| segments.release_ready());
         while segments.trim(&storage, Activity::AtRest).unwrap() {}
         assert_eq!((segments.room.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 2));
     }

@@ -21,7 +21,7 @@ use crate::log::builder::{GroupBuilder, Submitted};
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
-use crate::sync::Ranked;
+use crate::sync::{Rank, Ranked, holds_only};
 
 /// The active segment and the way to the device. One thread at a time: the leader.
 pub(crate) struct OpenLog<S: Storage> {
@@ -78,11 +78,14 @@ impl<S: Storage> OpenLog<S> {
         mut group: GroupBuilder,
         context: SubmitContext<'_, S>,
     ) -> Result<Submitted, (io::Error, Arc<AlignedBuffer>)> {
+        assert!(holds_only(&[Rank::Root, Rank::Leading]), "no writer waits for the device");
         assert!(group.record_count > 0);
         assert!(group.first_lsn > self.position.lsn);
         assert!(group.first_lsn > context.durable_lsn, "what is durable is not written again");
         assert_eq!(group.start, self.block_bytes);
         let body_bytes = align_up(group.end - group.start, self.block_bytes);
+        assert_eq!(body_bytes as u64, group.log_bytes(), "as many as were noted as staged");
+        assert!(group.start + body_bytes <= group.buffer.len(), "the padding is in it too");
         if let Err(error) = self.make_current(body_bytes as u64, &context) {
             context.segments.room.note_unstaged(body_bytes as u64);
             return Err((error, group.buffer));
@@ -113,6 +116,7 @@ impl<S: Storage> OpenLog<S> {
         };
         self.position.offset += len as u64;
         self.position.lsn = group.last_lsn();
+        assert!(self.position.lsn >= group.first_lsn, "the log goes on behind the group");
         let active_bytes = self.active.bytes - self.position.offset;
         context.segments.note_submitted(body_bytes as u64, active_bytes);
         let GroupBuilder { buffer, end, first_lsn, results, .. } = group;
@@ -121,6 +125,7 @@ impl<S: Storage> OpenLog<S> {
 
     /// Waits for any of the submitted groups.
     pub fn complete(&mut self) -> GroupDone {
+        assert!(holds_only(&[Rank::Root, Rank::Leading]), "no writer waits for the device");
         self.writer.complete().expect("the leader waits only for groups it has submitted")
     }
 

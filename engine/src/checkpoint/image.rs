@@ -118,10 +118,12 @@ impl<S: Storage> ImageWriter<S> {
     }
 
     fn reserve(&mut self, kind: PieceKind, bytes: usize) -> io::Result<()> {
-        match PIECE_HEADER_BYTES + self.used + bytes > PIECE_BYTES_MAX {
-            true => self.write_piece(kind),
-            false => Ok(()),
+        if PIECE_HEADER_BYTES + self.used + bytes > PIECE_BYTES_MAX {
+            self.write_piece(kind)?;
+            let end = PIECE_HEADER_BYTES + self.used + bytes;
+            assert!(end <= PIECE_BYTES_MAX, "the longest entry fits into a piece of its own");
         }
+        Ok(())
     }
 
     fn store(&mut self, bytes: &[u8]) {
@@ -251,6 +253,7 @@ impl ImageReader {
                     self.note_entry(ascends, size_of::<u64>(), entry.locator.get())?;
                     list.push((key, entry.locator.get()));
                 }
+                assert_eq!(list.len() as u64, self.entry_count, "what is counted is kept");
             }
             (PieceKind::ByteEntries, Entries::Bytes(list)) => {
                 self.check_byte_entries(used)?;

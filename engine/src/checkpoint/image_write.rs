@@ -85,7 +85,10 @@ impl<S: Storage> ImageSource<'_, S> {
                 locator.map_or(Ok(()), |locator| image.push_int(*key, locator))?;
             }
             match entries.last() {
-                Some((key, _)) if entries.len() == WINDOW_COUNT => after = Some(*key),
+                Some((key, _)) if entries.len() == WINDOW_COUNT => {
+                    assert!(after.is_none_or(|after| after < *key), "a walk comes to an end");
+                    after = Some(*key);
+                }
                 _ => break,
             }
         }
@@ -125,6 +128,7 @@ impl<S: Storage> ImageSource<'_, S> {
     /// The keys of all records that are damaged now. Fails with the first damage whose key stands
     /// nowhere.
     fn damaged_keys(&self) -> Result<Damaged> {
+        assert!(!self.records.key_kind().is_int(), "an index of integers holds its keys");
         let mut damaged = Damaged::new();
         let mut unknown = BTreeMap::new();
         let mut walk = Walk::default();

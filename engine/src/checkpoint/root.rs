@@ -92,6 +92,8 @@ impl<S: Storage> Root<S> {
         // The slot that is not in force comes first; it may be the one that cannot be read.
         self.write(&change)?;
         self.write(&change)?;
+        let generation = |block: &Superblock| block.generation.get() + 1;
+        assert_eq!(self.other.as_ref().map(generation), Some(self.block.generation.get()));
         let named = |block: &Superblock| block.checkpoints;
         assert_eq!(self.other.as_ref().map(named), Some(self.block.checkpoints));
         Ok(())

@@ -10,6 +10,9 @@ use crate::limits::{LSN_SKIP, NUMBERS_LEFT_MIN};
 use crate::log::reader::Reach;
 use crate::options::RecoveryMode;
 
+// The count of opens is the high half of a life number.
+const _: () = assert!(LIFE_COUNT_MAX <= 1 << 32);
+
 /// What is known of a checkpoint that the superblock may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImageState {
@@ -115,6 +118,8 @@ pub(crate) fn next_step(facts: &OpenFacts) -> OpenStep {
         Ok(used) => used,
         Err(step) => return step,
     };
+    let serves = matches!(images[used], ImageState::Empty | ImageState::Whole);
+    assert!(serves, "nothing is replayed upon an image that was not read or is damaged");
     let is_closed = used == 0 && last_open == LastOpen::Closed;
     if is_closed && behind == Behind::Unknown {
         return OpenStep::LookBehind;
@@ -209,6 +214,7 @@ pub(crate) fn skipped_lsn(highest: u64, opens: u64) -> Option<u64> {
     assert!(opens > 0, "at least this open skips");
     let after = (highest / LSN_SKIP).checked_add(opens)?.checked_mul(LSN_SKIP)?;
     assert!(after > highest);
+    assert!((after - highest) / LSN_SKIP >= opens - 1, "each of the opens has a skip of its own");
     usable_lsn(after)
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let newest = &root.block.checkpoints[0];
     assert!(recovered.tail >= newest.data_tail.get(), "no byte before it is written again");
     assert!(position.lsn < recovered.next_lsn);
+    assert_eq!(position.lsn, recovered.log.position.lsn, "whatever segment the log goes on in");
     let state = LogState {
         log,
         segments,

@@ -124,6 +124,7 @@ fn find_start<S: Storage>(
     let (used, step) = loop {
         match next_step(&facts) {
             OpenStep::ReadImage(index) => {
+                assert_eq!(facts.images[index], ImageState::Unread, "an image is read once");
                 match read_image(storage, &block.database, &block.checkpoints[index], kind) {
                     Ok(entries) => {
                         facts.images[index] = ImageState::Whole;
@@ -138,6 +139,7 @@ fn find_start<S: Storage>(
                 }
             }
             OpenStep::LookBehind => {
+                assert_eq!(facts.behind, Behind::Unknown, "the log is looked at once");
                 facts.behind = Behind::Nothing;
                 if goes_on(storage, block, present)? {
                     facts.behind = Behind::Groups;
@@ -265,7 +267,9 @@ fn check_image_numbers<S: Storage>(storage: &S, root: &Root<S>) -> Result<()> {
 /// one included.
 fn next_life<S: Storage>(storage: &S, latest: u64, opens: u64) -> Result<u64> {
     let count = next_life_count(latest, opens).ok_or_else(|| used_up("life", latest))?;
-    Ok((count << 32) | (storage.random() >> 32))
+    let life = (count << 32) | (storage.random() >> 32);
+    assert_eq!(life >> 32, (latest >> 32) + opens, "chance changes the low half alone");
+    Ok(life)
 }
 
 fn used_up(what: &str, last: u64) -> Error {
@@ -294,6 +298,7 @@ fn give_up_newer<S: Storage>(
         block.life = life.into();
     })
     .map_err(|error| Error::io("cannot write the superblock", error))?;
+    assert_eq!(root.latest_life(), life, "no slot is left with an earlier life");
     let is_used = |named: &Checkpoint| named.number.get() == 0 || named.number == used.number;
     assert!(root.checkpoints().all(is_used), "no slot names another one");
     remove_old_images(storage, &[used.number.get()])
@@ -397,10 +402,15 @@ fn read_log<S: Storage>(
         (ending, ..) => assert_eq!(ending, LogEnding::Whole, "the others have a cause"),
     }
     assert!(found.lsn >= start.lsn);
+    assert!((found.segment, found.offset) >= (start.segment, start.offset), "readers go forward");
+    let lsn_count = found.lsn - start.lsn;
+    assert!(report.replayed_record_count <= lsn_count, "each record has an LSN of its own");
     let follow = |pair: &[GroupHeader]| pair[1].previous_lsn.get() == pair[0].last_lsn();
     let unproven = Vec::from(unproven);
     assert!(unproven.windows(2).all(follow), "no group at the end is left out");
     assert!(unproven.last().is_none_or(|last| last.last_lsn() == found.lsn));
+    let (lives, latest) = (unproven.iter().map(|group| group.life.get()), reader.latest_life());
+    assert!(lives.max().is_none_or(|life| life >> 32 <= latest >> 32), "the next life is later");
     let before = lens.iter().filter(|(number, _)| *number < found.segment);
     let bytes = before.map(|(_, bytes)| bytes).sum::<u64>() + found.offset;
     Ok(ReadLog {

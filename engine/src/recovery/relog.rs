@@ -58,6 +58,8 @@ pub(crate) fn go_on_afresh<S: Storage>(
     assert!(log.unproven.windows(2).all(follow), "no record is missing in the copy");
     let last_lsn = log.unproven.last().map_or(log.end.lsn, GroupHeader::last_lsn);
     assert_eq!(last_lsn, log.end.lsn, "the copy ends where the log does");
+    let is_earlier = |group: &GroupHeader| group.life.get() >> 32 < life >> 32;
+    assert!(log.unproven.iter().all(is_earlier), "of two places the copy is in force");
     let highest = log.present.last().copied().unwrap_or(0).max(log.end.segment);
     let number = highest + 1;
     let block_bytes = u64::from(log.root.block_bytes.get());
@@ -192,6 +194,8 @@ fn copy_group<S: Storage>(
         return Err(group.damage(what));
     }
     moved.store(buffer);
+    let copied = verify_group(moved, &buffer[GROUP_HEADER_BYTES..group_bytes]);
+    assert!(copied.is_ok(), "{copied:?}");
     let (segment, offset) = (moved.segment.get(), moved.offset.get());
     let read = GroupHeader::load(buffer, &log.root.database, segment, offset);
     assert!(read.is_ok(), "{read:?}");

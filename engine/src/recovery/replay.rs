@@ -119,9 +119,10 @@ impl<S: Storage> Replay<S> {
             frame.lsn(lsn).damage(what)
         };
         let mut continues = false;
-        for frame in Frames::new(group.body) {
+        for (expected_lsn, frame) in (group.header.first_lsn.get()..).zip(Frames::new(group.body)) {
             let frame = frame.expect("the reader has verified the group");
             let lsn = frame.header.lsn.get();
+            assert_eq!(lsn, expected_lsn, "the reader has verified the group");
             let address = frame.header.address.get();
             let end = address.checked_add(self.bytes_of(&frame));
             //= DAT-1
@@ -154,6 +155,7 @@ impl<S: Storage> Replay<S> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(frame);
         assert!(end <= self.address_space_bytes, "it was checked with the frame");
+        assert!(address >= self.record_end, "records lie in the order of their frames");
         self.record_end = end;
         let target = Target { index: &self.index, store: &self.store };
         if target.has_applied(frame) {
@@ -182,6 +184,8 @@ impl<S: Storage> Replay<S> {
             whole.result = Some(&result);
         }
         self.applier.replay(&target, &whole, Replayed::Missing);
+        // A look-up in the index for each record that is replayed.
+        debug_assert!(target.has_applied(frame), "a second time changes nothing");
         Ok(())
     }
 

@@ -44,11 +44,11 @@ impl<S: Storage> Core<S> {
 
     /// The files, the clock and the kernel.
     pub fn storage(&self) -> &S {
-        self.committer.storage()
+        &self.committer.storage
     }
 
     /// What was chosen when the database was opened.
     pub fn options(&self) -> &Options {
-        self.committer.options()
+        &self.committer.options
     }
 }

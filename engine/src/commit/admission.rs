@@ -18,7 +18,7 @@ use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
 use crate::log::room::Demand;
 use crate::options::WhenFull;
-use crate::sync::{RankedGuard, lock};
+use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
                     again (or open the database with WhenFull::Wait)";
@@ -108,6 +108,8 @@ impl<S: Storage> Committer<S> {
         if self.options.when_full == WhenFull::Error && !is_load {
             return Err(Error::new(ErrorKind::Busy, BUSY));
         }
+        let is_taken = staging.has_work() || staging.in_flight_count > 0;
+        assert!(is_taken, "a buffer that is not spare comes back when its group is settled");
         match patience {
             Patience::Task(waker) => {
                 waker.enter(&mut staging.room_wakers);
@@ -120,6 +122,7 @@ impl<S: Storage> Committer<S> {
                 staging = lock(&self.staging);
             }
             Patience::Thread | Patience::Ahead => {
+                assert!(holds_only(&[Rank::Staging]), "the leader may want any other lock");
                 staging.buffer_waiters += 1;
                 staging = crate::sync::wait(&self.buffer_free, staging);
                 staging.buffer_waiters -= 1;
@@ -202,6 +205,7 @@ impl<S: Storage> Committer<S> {
     /// room for the small groups that may be staged around it, as any of them may be the first to
     /// move on to it. The caller holds `space`.
     fn add_segment(&self, demand: Demand) -> Result<()> {
+        assert!(holds(Rank::Space), "segments are made one after the other");
         let bytes = match demand.bytes <= self.segments.room.regular_bytes() {
             true => 0,
             false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,

@@ -10,7 +10,7 @@ use crate::commit::committer::Committer;
 use crate::commit::wakes::Wakes;
 use crate::error::{Error, Result};
 use crate::log::pool::Activity;
-use crate::sync::lock;
+use crate::sync::{Rank, holds, lock};
 
 /// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
 /// and make it themselves if need be, as soon as what may be staged might not fit into the active
@@ -51,10 +51,6 @@ impl<S: Storage> Committer<S> {
         self.options.checkpoint_log_bytes.max(2 * 16 * self.records.index.len() as u64)
     }
 
-    pub fn last_lsn_staged(&self) -> u64 {
-        lock(&self.staging).next_lsn - 1
-    }
-
     /// Whether lives too short for a checkpoint have left twice as much log as should be there.
     pub fn checkpoint_overdue(&self) -> bool {
         let log_bytes = self.log_bytes_since_checkpoint();
@@ -69,6 +65,7 @@ impl<S: Storage> Committer<S> {
 
     /// Moves the tail to the next page and returns it; everything staged before is settled.
     pub fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
+        assert!(holds(Rank::Root), "one checkpoint is taken at a time");
         let (data_tail, lsn) = {
             let mut staging = lock(&self.staging);
             staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
@@ -100,6 +97,7 @@ impl<S: Storage> Committer<S> {
             .segments
             .prepare_step(&self.storage, in_time)
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
+        assert!(left <= self.segments.room.regular_bytes(), "it is of regular size");
         Ok(Some((left, in_time)))
     }
 
@@ -116,6 +114,7 @@ impl<S: Storage> Committer<S> {
     /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
     /// used again, or removed, when it is opened.
     pub fn give_back_space(&self) {
+        assert!(self.health.is_closing(), "no writer needs it any more");
         let _space = lock(&self.space);
         let _ = self.segments.abandon_unfinished(&self.storage);
         while self.trim_segments(Activity::AtRest).unwrap_or(false) {}

@@ -16,7 +16,7 @@ use uarr_uring::Futex;
 use crate::commit::leadership::Lead;
 use crate::commit::wakes::Wakes;
 use crate::error::{Error, Result};
-use crate::sync::{Rank, Ranked, lock};
+use crate::sync::{Rank, Ranked, holds_only, lock};
 
 const WAITING: u32 = 0;
 const LEAD: u32 = 1;
@@ -87,7 +87,9 @@ impl GroupCell {
 
     /// Asks one blocking member to lead the group.
     pub fn offer_lead(&self) {
-        assert!(self.state.load() < DONE, "a settled group needs no leader");
+        let state = self.state.load();
+        assert!(state < DONE, "a settled group needs no leader");
+        assert!(state != LEAD, "there is one lead, which is offered once");
         self.state.store(LEAD);
         if self.has_sleepers() {
             self.state.wake_one();
@@ -96,7 +98,10 @@ impl GroupCell {
 
     /// Gives the members what became of the group; `wakes` gets the tasks among them. Called once.
     pub fn finish(&self, result: &Result<()>, facts: GroupFacts, wakes: &mut Wakes) {
-        assert!(self.state.load() < DONE, "a group is settled once");
+        let state = self.state.load();
+        assert!(state < DONE, "a group is settled once");
+        assert!(state != LEAD, "a lead that was offered is taken before its group is settled");
+        assert!(result.is_err() || facts.commit_count > 0, "what was written has members");
         self.facts.submitted_ns.store(facts.submitted_ns, Ordering::Relaxed);
         self.facts.settled_ns.store(facts.settled_ns, Ordering::Relaxed);
         self.facts.commit_count.store(facts.commit_count, Ordering::Relaxed);
@@ -138,6 +143,7 @@ impl GroupCell {
 
     /// Waits for the group, or until this thread is asked to lead it.
     pub fn wait(&self) -> Result<Waited> {
+        assert!(holds_only(&[]), "the leader may want any lock");
         loop {
             if let Some(outcome) = self.outcome() {
                 return outcome.map(Waited::Settled);

@@ -51,9 +51,12 @@ pub(crate) struct Committer<S: Storage> {
     pub keeper: Signal,
     /// Raised when a checkpoint is due.
     pub checkpointer: Signal,
-    pub(in crate::commit) storage: S,
-    pub(in crate::commit) options: Options,
-    pub(in crate::commit) identity: LogIdentity,
+    /// The files, the clock and the kernel.
+    pub storage: S,
+    /// What was chosen when the database was opened.
+    pub options: Options,
+    /// Whose log it is.
+    pub identity: LogIdentity,
     pub(in crate::commit) leading: Ranked<Leading<S>>,
     pub(in crate::commit) staging: Ranked<Staging>,
     /// A group was settled; waited for with `staging`.
@@ -98,7 +101,11 @@ impl<S: Storage> Committer<S> {
         let counters = Counters::default();
         counters.recovered_log_bytes.store(state.recovered_bytes, Ordering::Relaxed);
         counters.note_log(log.counters(), log.strategy());
+        assert_eq!(records.visible.lsn(), end.lsn, "readers see what the log holds");
+        let is_pooled = |buffer: &Arc<AlignedBuffer>| buffer.len() == state.buffer_bytes;
+        assert!(buffers.iter().all(is_pooled), "their length tells them from large ones");
         let staged_bytes_max = (buffers.len() * state.buffer_bytes) as u64;
+        assert!(staged_bytes_max <= segments.room.regular_bytes(), "all fit into one segment");
         Self {
             records,
             segments,
@@ -123,24 +130,17 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// The files, the clock and the kernel.
-    pub fn storage(&self) -> &S {
-        &self.storage
-    }
-
-    /// What was chosen when the database was opened.
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// Whose log it is.
-    pub fn identity(&self) -> LogIdentity {
-        self.identity
-    }
-
     /// Where replay would start if all applied groups were in a checkpoint.
     pub fn log_end(&self) -> LogPosition {
-        *lock(&self.log_end)
+        let durable_lsn = self.records.visible.durable_lsn();
+        let end = *lock(&self.log_end);
+        assert!(end.lsn >= durable_lsn, "what is durable is in the log");
+        let applied_lsn = match self.options.durability.memory_first() {
+            true => self.records.visible.lsn(),
+            false => self.waiting.applied_lsn.load(Ordering::SeqCst),
+        };
+        assert!(applied_lsn >= end.lsn, "replay begins with what may be missing in an index image");
+        end
     }
 
     /// The LSN that the next record gets.

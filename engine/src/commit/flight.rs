@@ -67,4 +67,13 @@ impl<S: Storage> Leading<S> {
     pub fn new(log: OpenLog<S>) -> Self {
         Self { log, flight: VecDeque::new() }
     }
+
+    /// The group that the device has under `ticket`.
+    pub fn waits_for(&mut self, ticket: u64) -> Option<&mut InFlight> {
+        let is_meant = |group: &&mut InFlight| match &group.state {
+            State::Submitted(submitted) => submitted.ticket == ticket,
+            _ => false,
+        };
+        self.flight.iter_mut().find(is_meant)
+    }
 }

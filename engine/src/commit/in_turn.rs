@@ -13,7 +13,7 @@ use crate::commit::turns::{Base, LinePlace, Premise, Slot, slot_of};
 use crate::commit::wakes::{Place, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
-use crate::sync::{RankedGuard, lock};
+use crate::sync::{Rank, RankedGuard, holds_only, lock};
 
 /// The right to be next. Ends when it is dropped, or when its owner has staged something. The
 /// owner runs no waker: one that writes to the same key would wait for it.
@@ -30,6 +30,8 @@ impl<S: Storage> Turn<'_, S> {
 
     /// Its owner has staged something, which ended it, and may have to lead: no waker may run here.
     pub fn end(mut self) {
+        let holds = lock(&self.committer.staging).turns.holds(&self.place);
+        assert!(!holds, "who has staged something gives up its place");
         self.is_over = true;
     }
 }
@@ -98,7 +100,9 @@ impl<S: Storage> Committer<S> {
     /// apply what they stage before they release the lock.
     fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
         let applied_lsn = self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn);
-        !self.options.durability.memory_first() && staging.turns.last_staged(slot) > applied_lsn
+        let staged_lsn = staging.turns.last_staged(slot);
+        assert!(staged_lsn < staging.next_lsn, "it is known what was staged");
+        !self.options.durability.memory_first() && staged_lsn > applied_lsn
     }
 
     /// Stages frames that found a patch of one of their keys waiting, behind it.
@@ -170,13 +174,17 @@ impl<S: Storage> Committer<S> {
             self.hand_on(&mut wakes);
             return lock(&self.staging);
         }
+        assert!(holds_only(&[Rank::Staging]), "the leader may want any other lock");
+        assert!(self.waiting.count.load(Ordering::SeqCst) > 0, "who is not counted is not woken");
         crate::sync::wait(&self.waiting.ended, staging)
     }
 
     fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let Patience::Task(waker) = patience {
             let is_new = waker.enter(&mut staging.turns.wakers);
-            self.waiting.count.fetch_add(u32::from(is_new), Ordering::SeqCst);
+            let count = self.waiting.count.fetch_add(u32::from(is_new), Ordering::SeqCst);
+            let count = count as usize + usize::from(is_new);
+            assert!(count >= staging.turns.wakers.len(), "each task that waits is counted");
         }
     }
 
@@ -224,6 +232,7 @@ impl<S: Storage> Committer<S> {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
         if let Some(place) = place {
+            assert!(staging.turns.holds(place), "a place lasts until its owner stages");
             assert!(staging.turns.is_first(place), "who stages has the turn");
             staging.turns.leave(place);
             self.wake_turns(staging, wakes);

@@ -16,6 +16,8 @@
 //!   polls its task at once, becomes leader itself if need be. The groups in flight belong to the
 //!   log, not to a thread.
 
+use std::sync::Arc;
+
 use uarr_uring::{GroupDone, Storage};
 
 use crate::commit::cell::GroupFacts;
@@ -72,6 +74,7 @@ impl<S: Storage> Drop for Abandoned<'_, S> {
         }
         drop(leading);
         committer.hand_on(&mut wakes);
+        assert!(std::thread::panicking(), "a leader that ends as it should says so");
     }
 }
 
@@ -136,6 +139,7 @@ impl<S: Storage> Committer<S> {
         }
         wakes.run();
         let mut staging = lock(&self.staging);
+        assert!(staging.log_thread_is_out || !is_log_thread, "no other thread calls it back");
         staging.log_thread_is_out &= !is_log_thread;
         staging.take_lead().map(Lead::end).is_some()
     }
@@ -180,6 +184,8 @@ impl<S: Storage> Committer<S> {
     ) {
         let Some(group) = leading.flight.pop_front() else { return };
         let InFlight { cell, last_lsn, commit_count, submitted_ns, state, .. } = group;
+        let is_written = matches!(state, State::Written(_));
+        assert!(is_written || result.is_err(), "what succeeds was written");
         let buffer = match state {
             State::Written(submitted) if result.is_ok() => Some(submitted.buffer),
             State::Refused(buffer) => Some(buffer),
@@ -189,6 +195,8 @@ impl<S: Storage> Committer<S> {
         {
             let mut staging = lock(&self.staging);
             staging.keep_cell(&cell);
+            let is_next = staging.settled_lsn < last_lsn;
+            assert!(is_next || result.is_err(), "groups are settled in the order of their LSNs");
             staging.note_settled(last_lsn);
             staging.in_flight_count -= 1;
             assert_eq!(staging.in_flight_count, leading.flight.len());
@@ -246,6 +254,9 @@ impl<S: Storage> Committer<S> {
                 self.launch(leading, index, builder);
             }
         }
+        let is_launched =
+            |group: &InFlight| !matches!(group.state, State::Taken(_) | State::Moving);
+        assert!(leading.flight.iter().all(is_launched), "each is at the device or refused");
     }
 
     fn launch(&self, leading: &mut Leading<S>, index: usize, builder: GroupBuilder) {
@@ -266,6 +277,7 @@ impl<S: Storage> Committer<S> {
         match leading.log.submit(builder, context) {
             Ok(submitted) => {
                 assert_eq!(submitted.position.lsn, leading.flight[index].last_lsn);
+                assert!(leading.waits_for(submitted.ticket).is_none(), "a ticket names one group");
                 let bytes = submitted.end - self.identity.block_bytes;
                 self.phases.group_bytes.record(bytes as u64);
                 leading.flight[index].state = State::Submitted(submitted);
@@ -302,6 +314,8 @@ impl<S: Storage> Committer<S> {
     fn apply_group(&self, submitted: &Submitted, wakes: &mut Wakes) {
         let block_bytes = self.identity.block_bytes;
         let begun_ns = self.now_ns();
+        let visible_lsn = self.records.visible.lsn();
+        assert!(visible_lsn < submitted.first_lsn, "no reader waits for what is not applied");
         self.records.apply(submitted.frames(block_bytes));
         self.note_applied(submitted.position.lsn, wakes);
         self.phases.apply.record(self.now_ns().saturating_sub(begun_ns));
@@ -326,7 +340,10 @@ impl<S: Storage> Committer<S> {
             let is_applied = group.is_applied || self.options.durability.memory_first();
             assert!(is_applied, "records are in the data file before they are shown");
             let end = &mut *lock(&self.log_end);
-            assert!(end.lsn < submitted.position.lsn, "the log only grows");
+            let position = submitted.position;
+            assert!(end.lsn < position.lsn, "the log only grows");
+            let is_behind = (end.segment, end.offset) < (position.segment, position.offset);
+            assert!(is_behind, "no place of the log is written twice");
             *end = submitted.position;
             self.records.visible.note_durable(group.last_lsn);
             if !self.options.durability.memory_first() {
@@ -343,16 +360,13 @@ impl<S: Storage> Committer<S> {
     /// Notes what the device said of one of the groups.
     fn note_answer(&self, leading: &mut Leading<S>, done: GroupDone) {
         let GroupDone { ticket, buffer, result } = done;
-        drop(buffer);
-        let is_meant = |group: &&mut InFlight| match &group.state {
-            State::Submitted(submitted) => submitted.ticket == ticket,
-            _ => false,
-        };
-        let group = leading.flight.iter_mut().find(is_meant);
-        let group = group.expect("the answer is to a group in flight");
+        let group = leading.waits_for(ticket).expect("the answer is to a group in flight");
         if let State::Submitted(submitted) = std::mem::replace(&mut group.state, State::Moving) {
+            let is_own = Arc::ptr_eq(&buffer, &submitted.buffer);
+            assert!(is_own || result.is_err(), "the kernel keeps only what has failed");
             group.state = State::Written(submitted);
         }
+        drop(buffer);
         if let Err(error) = result {
             let error = Error::device("a group commit failed", error);
             self.poison_by(&error);

@@ -8,7 +8,7 @@ use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
 use crate::options::Durability;
-use crate::sync::lock;
+use crate::sync::{Rank, holds_only, lock};
 
 impl<S: Storage> Committer<S> {
     /// Writes groups that no caller leads, and wakes tasks for threads that may not run wakers,
@@ -50,6 +50,7 @@ impl<S: Storage> Committer<S> {
                 continue;
             }
             assert!(!staging.log_thread_rests, "there is one log thread");
+            assert!(holds_only(&[Rank::Staging]), "writers need what it held");
             staging.log_thread_rests = true;
             staging = if staging.has_work() && !staging.is_led() {
                 crate::sync::wait_for(&self.log_work, staging, due - now)

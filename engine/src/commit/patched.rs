@@ -57,6 +57,8 @@ enum Logged {
 
 impl Logged {
     fn frame<'a>(&'a self, change: &Change<'a>) -> Frame<'a> {
+        let is_given = matches!(self, Self::Given);
+        assert_eq!(change.kind == FrameKind::Patch, !is_given, "patches alone need their base");
         match self {
             Self::Given => Frame::new(change.kind, 0, change.key, change.bytes),
             Self::Whole(result) => Frame::new(FrameKind::Put, 0, change.key, result),

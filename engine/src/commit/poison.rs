@@ -17,7 +17,7 @@ impl<S: Storage> Committer<S> {
     /// holds neither the staging lock nor one behind it.
     pub fn poison_by(&self, cause: &Error) -> Error {
         let error = self.health.set_poison(cause);
-        assert!(self.health.check().is_err(), "a poisoned database takes no writes");
+        assert!(self.health.poison().is_some(), "from now on no group succeeds");
         self.stop_writers(&mut lock(&self.staging));
         error
     }
@@ -37,6 +37,7 @@ impl<S: Storage> Committer<S> {
 
     /// Has every sleeper look at the state again.
     fn stop_writers(&self, staging: &mut Staging) {
+        assert!(self.health.check().is_err(), "a sleeper that looks finds writes refused");
         let mut wakes = Wakes::default();
         if !staging.is_led() && staging.in_flight_count == 0 {
             self.fail_staged(staging, &mut wakes);
@@ -71,6 +72,7 @@ impl<S: Storage> Committer<S> {
         if wakes.is_empty() {
             return;
         }
+        assert!(self.options.background, "there are tasks only where there is a log thread");
         let mut staging = lock(&self.staging);
         wakes.hand_to(&mut staging.due_wakes);
         self.wake_log_thread(&mut staging);
@@ -108,5 +110,6 @@ impl<S: Storage> Drop for Fuse<'_, S> {
     fn drop(&mut self) {
         let cause = Error::new(ErrorKind::Io, format!("{} was abandoned by a panic", self.what));
         self.committer.poison_by(&cause);
+        assert!(std::thread::panicking(), "{} ended without saying how", self.what);
     }
 }

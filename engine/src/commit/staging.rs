@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
+use uarr_layout::limits::LSN_MAX;
 use uarr_uring::AlignedBuffer;
 
 use crate::commit::cell::GroupCell;
@@ -146,6 +147,7 @@ impl Staging {
     pub fn take_sealed(&mut self) -> Option<StagedGroup> {
         let group = self.sealed.pop_front()?;
         assert!(group.commit_count > 0, "no group is empty");
+        assert!(group.builder.first_lsn > self.settled_lsn, "it was not settled before");
         Some(group)
     }
 
@@ -162,7 +164,9 @@ impl Staging {
 
     /// Takes back the buffer of a settled group.
     pub fn keep_buffer(&mut self, buffer: Arc<AlignedBuffer>) {
-        assert!(self.spare.len() < BUFFER_COUNT, "a buffer comes back once");
+        assert!(self.spare.len() < BUFFER_COUNT, "there are no more");
+        let is_spare = |spare: &Arc<AlignedBuffer>| Arc::ptr_eq(spare, &buffer);
+        assert!(!self.spare.iter().any(is_spare), "a buffer comes back once");
         self.spare.push(buffer);
     }
 
@@ -178,6 +182,7 @@ impl Staging {
         assert!(self.open.is_none(), "one group takes frames at a time");
         assert_eq!(builder.first_lsn, self.next_lsn, "LSNs have no gap between groups");
         assert_eq!(builder.record_count, 0);
+        assert!(self.next_lsn < LSN_MAX, "an open begins with more LSNs than it can give out");
         let cell = self.renewed_cell().unwrap_or_else(GroupCell::new);
         let (commit_count, thread_count, is_awaited) = (0, 0, false);
         let group = StagedGroup { builder, cell, commit_count, thread_count, is_awaited };
@@ -186,6 +191,8 @@ impl Staging {
 
     /// Keeps the cell of a finished group for later.
     pub fn keep_cell(&mut self, cell: &Arc<GroupCell>) {
+        let is_spare = |spare: &Arc<GroupCell>| Arc::ptr_eq(spare, cell);
+        assert!(!self.spare_cells.iter().any(is_spare), "a cell serves one group at a time");
         if self.spare_cells.len() < SPARE_CELLS_MAX {
             self.spare_cells.push_back(cell.clone());
         }

@@ -32,6 +32,9 @@ use uarr_layout::record::Locator;
 
 const SLOT_BITS: u32 = 12;
 
+// The high bits of a checksum make a number of this type.
+const _: () = assert!(SLOT_BITS <= Slot::BITS && SLOT_BITS < u32::BITS);
+
 /// A number for keys, smaller than `1 << SLOT_BITS`.
 pub(crate) type Slot = u16;
 

@@ -19,7 +19,7 @@ use crate::commit::turns::Premise;
 use crate::commit::wakes::{OwnWaker, Place, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
-use crate::sync::{RankedGuard, lock};
+use crate::sync::{Rank, RankedGuard, holds_only, lock};
 
 impl<S: Storage> Committer<S> {
     /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply
@@ -102,6 +102,7 @@ impl<S: Storage> Committer<S> {
         options: WriteOptions,
         mut attempt: impl FnMut(Patience<'_>, &mut Wakes) -> Result<Attempt>,
     ) -> Result<Commit> {
+        assert!(self.options.background, "the log thread leads for tasks");
         let begun_ns = self.commit_clock(options);
         let place = Cell::new(0);
         let staged = std::future::poll_fn(move |context| {
@@ -228,6 +229,8 @@ impl<S: Storage> Committer<S> {
         &'a self,
         mut staging: RankedGuard<'a, Staging>,
     ) -> RankedGuard<'a, Staging> {
+        assert!(staging.is_led(), "a leader comes past who waits here");
+        assert!(holds_only(&[Rank::Root, Rank::Staging]), "and wants any other lock");
         staging.settled_waiters += 1;
         staging = crate::sync::wait(&self.settled, staging);
         staging.settled_waiters -= 1;

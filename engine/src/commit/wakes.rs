@@ -14,6 +14,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
+use crate::sync::holds_only;
+
 /// The waker of a task that is being polled, cloned before any lock was taken.
 pub(crate) struct OwnWaker<'a> {
     waker: Cell<Option<Waker>>,
@@ -29,7 +31,9 @@ impl<'a> OwnWaker<'a> {
 
     /// The waker, for the thread that wakes the task. Once.
     pub fn take(&self) -> Option<Waker> {
-        self.waker.take()
+        let waker = self.waker.take();
+        assert!(waker.is_some(), "a poll leaves its waker in one place");
+        waker
     }
 
     /// Leaves the waker in `list`. `false`: it is there already, as the task was polled without
@@ -100,6 +104,7 @@ impl Wakes {
     /// Runs them. The caller holds no lock, does not lead and has no turn. A waker that panics has
     /// been reported by the panic's hook; it keeps no other task from being woken.
     pub fn run(&mut self) {
+        assert!(holds_only(&[]), "no user code runs under a lock");
         if self.due.is_empty() || self.run_later() {
             return;
         }

@@ -86,8 +86,7 @@ impl<S: Storage> Core<S> {
         let start = self.committer.log_end();
         let newest_lsn = newest.lsn.get();
         assert!(start.lsn >= newest_lsn, "the log ends behind what is in a checkpoint");
-        let is_unchanged =
-            start.lsn == newest_lsn && self.committer.last_lsn_staged() == newest_lsn;
+        let is_unchanged = start.lsn == newest_lsn && self.committer.next_lsn() == newest_lsn + 1;
         if is_unchanged && newest.number.get() > 0 {
             return Ok(newest);
         }

@@ -112,7 +112,7 @@ impl<S: Storage> Core<S> {
         let start = start_of(checkpoint);
         let end = self.committer.log_end();
         let present = list_segments(self.storage())?;
-        let block_bytes = self.committer.identity().block_bytes as u64;
+        let block_bytes = self.committer.identity.block_bytes as u64;
         let database = self.records().database();
         let mut reader = LogReader::new(self.storage(), database, block_bytes, &present, start);
         let (mut reached, mut group_count) = (start.lsn, 0);

@@ -75,6 +75,13 @@ pub const MUTANTS: [Mutant; 29] = [
         5000,
     ),
     mutant(
+        Mutation::MoveWithoutCas,
+        "move-without-cas",
+        2,
+        "the mover points the index to its copy whatever it names",
+        300,
+    ),
+    mutant(
         Mutation::FreedEarly,
         "freed-early",
         3,
@@ -90,13 +97,6 @@ pub const MUTANTS: [Mutant; 29] = [
     ),
     mutant(Mutation::PinsIgnored, "pins-ignored", 3, "chunks are cleared under pins", 300),
     mutant(Mutation::HoldsIgnored, "holds-ignored", 3, "places are free while held", 2000),
-    mutant(
-        Mutation::MoveWithoutCas,
-        "move-without-cas",
-        3,
-        "the mover points the index to its copy whatever it names",
-        300,
-    ),
     mutant(
         Mutation::StartAtApplied,
         "start-at-applied",

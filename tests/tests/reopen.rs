@@ -184,6 +184,55 @@ fn opening_may_die_at_any_call_twice_in_a_row() {
     assert!(death_count > 20, "{death_count} deaths");
 }
 
+/// The copy of the log's end is made in a segment that was prepared under another number. A loss of
+/// power brings that name back and takes the groups that were copied, which nothing had proved
+/// durable: the copy without a number of its own is no proof that they are missing.
+#[test]
+fn a_copy_that_got_no_number_proves_nothing() {
+    let disk = Memory::with_options(disk_options(8));
+    let db = open(&disk);
+    for round in 0..3u8 {
+        for key in 0..40u8 {
+            db.put([key], vec![round; 12_000]).unwrap();
+        }
+        db.checkpoint().unwrap();
+        while db.step().unwrap() {}
+    }
+    db.put("key", b"acknowledged").unwrap();
+    let expected = records(&db);
+    // The group is written and not flushed.
+    disk.die_at(2, Death::Kill, 8);
+    db.put("key", b"refused").unwrap_err();
+    let unclean = disk.remains().unwrap();
+    drop(db);
+    let files = files_of(&unclean.kill_with(8));
+    let last = groups(&files).into_iter().max_by_key(|group| group.header.last_lsn()).unwrap();
+    let is_behind = |path: &String| path.starts_with("wal/") && *path > last.path;
+    assert!(files.keys().any(is_behind), "a segment is prepared");
+
+    let mut death_count = 0;
+    for step in 1.. {
+        let mut is_whole = false;
+        for seed in 0..16 {
+            let disk = unclean.kill_with(seed);
+            disk.die_at(step, Death::PowerLoss, seed);
+            is_whole = options().open_on(disk.clone()).is_ok();
+            let Some(disk) = disk.remains() else { break };
+            let db = options().open_on(disk).unwrap_or_else(|error| {
+                panic!("died at call {step}, seed {seed}: {error}");
+            });
+            let mut found = records(&db);
+            found.insert(b"key".to_vec(), b"acknowledged".to_vec());
+            assert_eq!(found, expected, "died at call {step}, seed {seed}");
+            death_count += 1;
+        }
+        if is_whole {
+            break;
+        }
+    }
+    assert!(death_count > 100, "{death_count} deaths");
+}
+
 /// A program that is killed and started again, for ever, with a write in each life or with none.
 #[test]
 fn killed_processes_do_not_fill_the_disk() {

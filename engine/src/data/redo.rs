@@ -2,7 +2,6 @@
 
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::RECORD_ALIGN_BYTES;
-use uarr_layout::record::{Locator, RecordKind};
 use uarr_layout::uarr::{UArrBuf, apply};
 use uarr_uring::DataMap;
 
@@ -26,7 +25,7 @@ pub(crate) fn redo<M: DataMap>(
     if !is_possible {
         return Ok(Err(format!("a patch of the record at {address}, where none can be")));
     }
-    let base = store.record_verified(Locator::new(address, 0, RecordKind::Value))?;
+    let base = store.record_at(address)?;
     if base.key() != frame.key || base.header.is_tombstone() || base.header.lsn >= frame.header.lsn
     {
         return Ok(Err(format!(

@@ -87,10 +87,27 @@ impl<M: DataMap> RecordStore<M> {
 
     /// The record that `locator` names, checked in any case.
     pub fn record_verified(&self, locator: Locator) -> Result<RecordView<'_>> {
-        let address = locator.address();
+        let view = self.record_at(locator.address())?;
+        // A page that was not written shows the record that an earlier life put there.
+        if !locator.fits(view.header) {
+            return Err(misnamed(locator));
+        }
+        self.verified.insert(locator.address());
+        Ok(view)
+    }
+
+    /// The record at `address`, whatever it is, checked in any case.
+    pub fn record_at(&self, address: u64) -> Result<RecordView<'_>> {
         let view = self.view(address);
-        view.ok_or_else(|| self.damage(address, None, Defect::Length))
-            .and_then(|view| self.verify(locator, view))
+        let view = view.ok_or_else(|| self.damage(address, None, Defect::Length))?;
+        let checked = view
+            .header
+            .verify_header(self.seed, address)
+            .and_then(|()| view.header.verify_payload(view.key(), view.value()));
+        match checked {
+            Ok(()) => Ok(view),
+            Err(defect) => Err(self.damage(address, Some(view.header.lsn.get()), defect)),
+        }
     }
 
     /// Asks the processor to fetch the first lines of the record.
@@ -136,29 +153,11 @@ impl<M: DataMap> RecordStore<M> {
 
     /// `view`, if it was checked before or is found sound now.
     #[inline(never)]
-    fn checked<'a>(&self, locator: Locator, view: RecordView<'a>) -> Result<RecordView<'a>> {
+    fn checked<'a>(&'a self, locator: Locator, view: RecordView<'a>) -> Result<RecordView<'a>> {
         if self.policy == VerifyPolicy::FirstTouch && self.verified.contains(locator.address()) {
             return Ok(view);
         }
-        self.verify(locator, view)
-    }
-
-    #[cold]
-    fn verify<'a>(&self, locator: Locator, view: RecordView<'a>) -> Result<RecordView<'a>> {
-        let address = locator.address();
-        let checked = view
-            .header
-            .verify_header(self.seed, address)
-            .and_then(|()| view.header.verify_payload(view.key(), view.value()));
-        match checked {
-            // A page that was not written shows the record that an earlier life put there.
-            Ok(()) if !locator.fits(view.header) => Err(misnamed(locator)),
-            Ok(()) => {
-                self.verified.insert(address);
-                Ok(view)
-            }
-            Err(defect) => Err(self.damage(address, Some(view.header.lsn.get()), defect)),
-        }
+        self.record_verified(locator)
     }
 
     #[cold]

@@ -4,7 +4,7 @@
 //! only from a cache: their flush may have failed, or no process asked for one. To flush them again
 //! is not enough: a device that dropped a write has nothing left to flush and reports success. To
 //! write them again in place is too much: a torn write may destroy what was durable. So:
-//! 1. A segment without a number gets a header of the new life, then the unproven groups, frame for
+//! 1. A segment without a number (one that is prepared durably loses its own) gets a header of the new life, then the unproven groups, frame for
 //!    frame. They name the same previous LSNs as before, and call everything up to their own end
 //!    durable.
 //! 2. It is made durable, whole.
@@ -70,8 +70,11 @@ pub(crate) fn go_on_afresh<S: Storage>(
     remove_unfinished(storage).map_err(failed)?;
     let spare = spare_segment(storage, log, used_bytes)?;
     let file = match spare {
+        // The old name is durably gone before the copy is in the file: under it, after a loss of
+        // power, the copy would prove that records are missing which were never durable.
         Some(spare) => storage
             .rename(&segment_path(spare), SEGMENT_UNFINISHED)
+            .and_then(|()| storage.make_dir_durable(WAL_DIR))
             .and_then(|()| storage.open(SEGMENT_UNFINISHED, OpenMode::Direct)),
         None => create(storage, log, used_bytes),
     };

@@ -4,9 +4,9 @@
 //! only from a cache: their flush may have failed, or no process asked for one. To flush them again
 //! is not enough: a device that dropped a write has nothing left to flush and reports success. To
 //! write them again in place is too much: a torn write may destroy what was durable. So:
-//! 1. A segment without a number (one that is prepared durably loses its own) gets a header of the new life, then the unproven groups, frame for
-//!    frame. They name the same previous LSNs as before, and call everything up to their own end
-//!    durable.
+//! 1. A segment without a number (one that is prepared durably loses its own) gets a header of the
+//!    new life, then the unproven groups, frame for frame. They name the same previous LSNs as
+//!    before, and call everything up to their own end durable.
 //! 2. It is made durable, whole.
 //! 3. It gets the next number, by rename, and the name is made durable.
 //! 4. The superblock gets the new life, and the log continues behind the copy.

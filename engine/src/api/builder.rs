@@ -158,11 +158,14 @@ pub(crate) fn check_directory(path: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io(format!("cannot look at {shown}"), error))
         }
-        // A name that is there and leads nowhere is a symbolic link.
-        Err(_) if std::fs::symlink_metadata(path).is_ok() => refuse(
-            ErrorKind::NotADatabase,
-            "is a symbolic link that leads nowhere; remove it or make its target",
-        ),
-        Err(_) => refuse(ErrorKind::NotFound, "does not exist"),
+        Err(_) => match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_symlink() => refuse(
+                ErrorKind::NotADatabase,
+                "is a symbolic link that leads nowhere; remove it or make its target",
+            ),
+            // Another opener has made it since.
+            Ok(found) if found.is_dir() => Ok(()),
+            _ => refuse(ErrorKind::NotFound, "does not exist"),
+        },
     }
 }

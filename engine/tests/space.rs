@@ -14,12 +14,13 @@ fn builder() -> Builder {
     Db::builder("memory").keys(KeyKind::U64).segment_bytes(8 * MIB).chunk_bytes(8 * MIB)
 }
 
-/// Lengths of the log's files.
+/// Lengths of the log's segments. One that is being made has no number and no length to count on.
 fn segments(memory: &Memory) -> Vec<u64> {
     let names = memory.list("wal").unwrap();
     let len = |name| memory.open(&format!("wal/{name}"), OpenMode::Read).and_then(|f| f.len());
-    // One that is being made may just have got its number.
-    names.iter().filter_map(|name| len(name).ok()).collect()
+    let numbered = names.iter().filter(|name| name.ends_with(".wal"));
+    // A free one may just have got another number.
+    numbered.filter_map(|name| len(name).ok()).collect()
 }
 
 type Verb = fn(&Db<Memory>, u64, Vec<u8>);

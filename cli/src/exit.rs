@@ -11,7 +11,7 @@ Exit codes:
   0  done
   1  key or field not found; verify, inspect, log-dump or value check found damage
   2  bad usage or bad input
-  3  the database cannot be opened: missing, locked, newer format, no permission, other files there
+  3  the database cannot be opened: missing, locked, other format, no permission, other files there
   4  the command met damage
   5  no space left
   6  another error of the operating system

@@ -132,7 +132,7 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
         ErrorKind::KeyNotFound => (Exit::Missing, "key_not_found", None),
         ErrorKind::NotADatabase => (Exit::Unopened, "not_a_database", None),
         ErrorKind::Locked => (Exit::Unopened, "locked", None),
-        ErrorKind::NewerFormat => (Exit::Unopened, "newer_format", None),
+        ErrorKind::OtherFormat => (Exit::Unopened, "other_format", None),
         ErrorKind::PermissionDenied => {
             let next = "uarr needs to read and write the directory and its files";
             (Exit::Unopened, "permission_denied", Some(next))
@@ -194,7 +194,7 @@ mod tests {
         check(ErrorKind::NotFound, Exit::Unopened);
         check(ErrorKind::NotADatabase, Exit::Unopened);
         check(ErrorKind::Locked, Exit::Unopened);
-        check(ErrorKind::NewerFormat, Exit::Unopened);
+        check(ErrorKind::OtherFormat, Exit::Unopened);
         check(ErrorKind::PermissionDenied, Exit::Unopened);
         check(ErrorKind::Corruption, Exit::Damage);
         check(ErrorKind::TornTail, Exit::Damage);

@@ -18,8 +18,8 @@ pub enum ErrorKind {
     /// The database is open, in this process or another one, or the last write of a process that
     /// ended is still on its way. Close it there, or wait.
     Locked,
-    /// The database was written by a newer version of the format. Use a newer program.
-    NewerFormat,
+    /// The database was written in another version of the format, which the message names.
+    OtherFormat,
     /// Bytes on disk are not what was written; [`Error::corruption`] says where. Restore a backup,
     /// or save what is left with [`mod@crate::repair`].
     Corruption,

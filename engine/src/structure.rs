@@ -6,6 +6,7 @@
 use std::fmt;
 
 use uarr_layout::Defect;
+use uarr_layout::limits::FORMAT_VERSION;
 
 use crate::error::{Corruption, Error, ErrorKind};
 use crate::files::{DATA_FILE, ROOT_FILE, image_path, segment_path};
@@ -103,12 +104,16 @@ impl Structure {
         Error::corrupt(message, Corruption { file, offset, lsn, detail })
     }
 
-    /// It has this defect: damage, or a newer format.
+    /// It has this defect: damage, or another format.
     pub fn defect(self, defect: Defect) -> Error {
         match defect {
-            Defect::Version { .. } => {
-                let message = format!("{}: {defect}; open it with a newer program", self.file);
-                Error::new(ErrorKind::NewerFormat, message)
+            Defect::Version { major, .. } => {
+                let remedy = match major < FORMAT_VERSION.0 {
+                    true => "copy its records with the program that wrote it",
+                    false => "open it with a newer program",
+                };
+                let message = format!("{}: {defect}; {remedy}", self.file);
+                Error::new(ErrorKind::OtherFormat, message)
             }
             defect => self.damage(defect),
         }
@@ -134,9 +139,12 @@ mod tests {
             "{damage}"
         );
 
-        let newer = Structure::superblock().defect(Defect::Version { major: 9, minor: 0 });
-        assert_eq!(newer.kind(), ErrorKind::NewerFormat);
-        assert!(newer.to_string().starts_with("superblock: "), "{newer}");
-        assert!(newer.corruption().is_none());
+        for (major, what) in [(9, "newer"), (1, "older")] {
+            let other = Structure::superblock().defect(Defect::Version { major, minor: 0 });
+            assert_eq!(other.kind(), ErrorKind::OtherFormat);
+            let said = format!("superblock: format version {major}.0 is {what} than");
+            assert!(other.to_string().starts_with(&said), "{other}");
+            assert!(other.corruption().is_none());
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn sealed(has_magic: bool, expected: u32, found: U32) -> Result<(), D
 /// This program reads the version.
 pub(crate) fn version(major: U16, minor: U16) -> Result<(), Defect> {
     let (major, minor) = (major.get(), minor.get());
-    let is_known = major != 0 && (major, minor) <= FORMAT_VERSION;
+    let is_known = major == FORMAT_VERSION.0 && minor <= FORMAT_VERSION.1;
     if is_known { Ok(()) } else { Err(Defect::Version { major, minor }) }
 }
 

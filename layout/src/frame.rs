@@ -59,8 +59,8 @@ pub struct FrameHeader {
     pub kind: u8,
     /// `FLAG_..` bits.
     pub flags: u8,
-    /// Table.
-    pub table: U16,
+    /// Length of the key.
+    pub key_bytes: U16,
     /// Position in the endless log.
     pub lsn: U64,
     /// Where the record lies in the data file.
@@ -69,9 +69,8 @@ pub struct FrameHeader {
     pub expires_ms: U64,
     /// Length of the value.
     pub value_bytes: U32,
-    /// Length of the key.
-    pub key_bytes: U16,
-    reserved: U16,
+    /// Table.
+    pub table: U32,
 }
 
 const _: () = assert!(size_of::<FrameHeader>() == FRAME_HEADER_BYTES);
@@ -113,17 +112,17 @@ fn store_padded(target: &mut [u8], bytes: &[u8]) {
 impl<'a> Frame<'a> {
     /// A frame over `key` and `value`, whose checksum is `payload_crc`; LSN and address are set
     /// later.
-    pub fn new(kind: FrameKind, table: u16, key: &'a [u8], value: &'a [u8]) -> Self {
+    pub fn new(kind: FrameKind, table: u32, key: &'a [u8], value: &'a [u8]) -> Self {
         Self::with_crc(kind, table, key, value, payload_crc(key, value))
     }
 
     /// A frame over `payload`, the key of `key_bytes` and the value right behind it.
-    pub fn of_payload(kind: FrameKind, table: u16, payload: &'a [u8], key_bytes: usize) -> Self {
+    pub fn of_payload(kind: FrameKind, table: u32, payload: &'a [u8], key_bytes: usize) -> Self {
         let (key, value) = payload.split_at(key_bytes);
         Self::with_crc(kind, table, key, value, crc32c(&[payload]))
     }
 
-    fn with_crc(kind: FrameKind, table: u16, key: &'a [u8], value: &'a [u8], crc: u32) -> Self {
+    fn with_crc(kind: FrameKind, table: u32, key: &'a [u8], value: &'a [u8], crc: u32) -> Self {
         let mut header = FrameHeader::new_zeroed();
         header.kind = kind as u8;
         header.table = table.into();
@@ -136,7 +135,7 @@ impl<'a> Frame<'a> {
     }
 
     /// A frame of kind `Patch` with the payload `payload`, which leads to the value `result`.
-    pub fn new_patch(table: u16, key: &'a [u8], payload: &'a [u8], result: &'a [u8]) -> Self {
+    pub fn new_patch(table: u32, key: &'a [u8], payload: &'a [u8], result: &'a [u8]) -> Self {
         let mut frame = Self::new(FrameKind::Patch, table, key, payload);
         frame.result = Some(result);
         let (header, _) = frame.patch().expect("callers build the payload with its header");

@@ -53,15 +53,14 @@ pub struct PieceHeader {
     major: U16,
     kind: U16,
     /// Table of the entries.
-    pub table: U16,
-    reserved: U16,
+    pub table: U32,
     /// Number of entries.
     pub entry_count: U32,
     /// Bytes behind the header that count.
     pub used_bytes: U32,
     /// Bytes to the next piece.
     pub piece_bytes: U32,
-    reserved_2: U32,
+    reserved: U32,
 }
 
 const _: () = assert!(size_of::<PieceHeader>() == PIECE_HEADER_BYTES);

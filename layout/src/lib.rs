@@ -24,6 +24,8 @@ pub mod uarr;
 
 use std::fmt;
 
+use crate::limits::FORMAT_VERSION;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Identity of a database: random, made once, part of every structure.
@@ -54,7 +56,7 @@ pub enum Defect {
         /// Stored in them.
         found: u32,
     },
-    /// Written by a newer version of the format.
+    /// Written in a version of the format that this program does not read.
     Version {
         /// Major version.
         major: u16,
@@ -92,7 +94,8 @@ impl fmt::Display for Defect {
                 write!(f, "checksum mismatch: computed {expected:08x}, stored {found:08x}")
             }
             Self::Version { major, minor } => {
-                write!(f, "format version {major}.{minor} is newer than this program knows")
+                let age = if *major < FORMAT_VERSION.0 { "older" } else { "newer" };
+                write!(f, "format version {major}.{minor} is {age} than this program reads")
             }
             Self::Database => write!(f, "belongs to another database"),
             Self::Position { expected, found } => {

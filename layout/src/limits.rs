@@ -4,8 +4,9 @@
 
 use std::ops::RangeInclusive;
 
-/// Version of all formats on disk: (major, minor). Readers refuse a newer one by name.
-pub const FORMAT_VERSION: (u16, u16) = (1, 1);
+/// Version of all formats on disk: (major, minor). Readers refuse another major version, and a newer
+/// minor one, by name.
+pub const FORMAT_VERSION: (u16, u16) = (2, 0);
 /// Sizes of log blocks.
 pub const BLOCK_BYTES: RangeInclusive<u32> = 512..=1 << 20;
 /// Regular sizes of log segments.

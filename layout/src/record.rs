@@ -60,10 +60,10 @@ pub struct RecordHeader {
     pub value_bytes: U32,
     /// Length of the key.
     pub key_bytes: U16,
-    /// Table.
-    pub table: U16,
     flags: U16,
-    reserved: [u8; 6],
+    /// Table.
+    pub table: U32,
+    reserved: U32,
 }
 
 const _: () = assert!(size_of::<ChunkHeader>() as u64 == CHUNK_HEADER_BYTES);

@@ -1,4 +1,4 @@
-//! A golden patch frame of format version 1.1 with corrupt twins, and its dump in the
+//! A golden patch frame of format version 2.0 with corrupt twins, and its dump in the
 //! documentation.
 //!
 //! Written once by `cargo test -p uarr-layout --test frame_golden -- --ignored`; a change is a
@@ -55,7 +55,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn twin_path(at: usize) -> PathBuf {
-    path(&format!("v1.1-patch-byte-{at}.frame"))
+    path(&format!("v2.0-patch-byte-{at}.frame"))
 }
 
 fn page_path() -> PathBuf {
@@ -71,7 +71,7 @@ fn read(bytes: &[u8]) -> Result<Frame<'_>, Defect> {
 
 #[test]
 fn the_golden_frame_is_read_and_written_again() {
-    let golden = fs::read(path("v1.1-patch.frame")).unwrap();
+    let golden = fs::read(path("v2.0-patch.frame")).unwrap();
     assert_eq!(golden, golden_frame());
     let frame = read(&golden).unwrap();
     assert_eq!(frame.verify(), Ok(FrameKind::Patch));
@@ -85,7 +85,7 @@ fn the_golden_frame_is_read_and_written_again() {
 
 #[test]
 fn corrupt_twins_are_rejected() {
-    let golden = fs::read(path("v1.1-patch.frame")).unwrap();
+    let golden = fs::read(path("v2.0-patch.frame")).unwrap();
     for (at, bits) in TWINS {
         let twin = fs::read(twin_path(at)).unwrap();
         let changed: Vec<_> = (0..golden.len()).filter(|i| golden[*i] != twin[*i]).collect();
@@ -126,7 +126,7 @@ fn the_example_of_the_documentation_is_exact() {
 #[ignore = "writes the golden files and the dump"]
 fn bless() {
     let golden = golden_frame();
-    fs::write(path("v1.1-patch.frame"), &golden).unwrap();
+    fs::write(path("v2.0-patch.frame"), &golden).unwrap();
     for (at, bits) in TWINS {
         let mut twin = golden.clone();
         twin[at] ^= bits;

@@ -101,7 +101,7 @@ fn a_superblock_goes_to_the_slot_that_is_not_in_force_and_is_durable_at_once() {
 
 //= test SUP-4
 #[test]
-fn a_slot_of_a_newer_version_refuses_the_database_whatever_the_other_says() {
+fn a_slot_of_another_version_refuses_the_database_whatever_the_other_says() {
     let disk = new_disk();
     open(&disk).close().unwrap();
     let files = files_of(&disk);
@@ -110,7 +110,7 @@ fn a_slot_of_a_newer_version_refuses_the_database_whatever_the_other_says() {
         let bytes = &mut files.get_mut("superblock").unwrap()[slot * SLOT_STRIDE_BYTES as usize..];
         bytes[14..16].copy_from_slice(&(FORMAT_VERSION.1 + 1).to_le_bytes());
         seal_slot(bytes);
-        assert_eq!(open_files(&files).err().unwrap().kind(), ErrorKind::NewerFormat);
+        assert_eq!(open_files(&files).err().unwrap().kind(), ErrorKind::OtherFormat);
     }
 }
 

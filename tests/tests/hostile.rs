@@ -158,14 +158,14 @@ fn judge<T>(result: uarr::Result<T>) -> Option<T> {
         Ok(value) => Some(value),
         Err(error) => {
             use ErrorKind::{
-                Corruption, InvalidArgument, Io, NewerFormat, NoSpace, NotFound, Poisoned,
+                Corruption, InvalidArgument, Io, OtherFormat, NoSpace, NotFound, Poisoned,
                 TornTail, Unsupported,
             };
             // `InvalidArgument`: the kind of the keys is another one.
             let kinds = [
                 Corruption,
                 InvalidArgument,
-                NewerFormat,
+                OtherFormat,
                 NoSpace,
                 NotFound,
                 TornTail,

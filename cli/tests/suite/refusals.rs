@@ -146,23 +146,26 @@ fn locked_by_another_process() {
 }
 
 #[test]
-fn a_newer_format() {
+fn another_format() {
     let home = Home::new();
     home.run(["put", "k", "1"]).done();
     let path = home.db().join("superblock");
     let original = fs::read(&path).unwrap();
-    let mut newer = original.clone();
-    // Both slots say version 2.0, with checksums that fit.
-    for start in [0, 65_536] {
-        let slot = &mut newer[start..start + 4096];
-        slot[12..16].copy_from_slice(&[2, 0, 0, 0]);
-        let crc = crc32c(&[&slot[12..]]);
-        slot[8..12].copy_from_slice(&crc.to_le_bytes());
+    let cases = [(3, ["version 3.0 is newer", "newer program"]), (1, ["1.0 is older", "copy its"])];
+    for (major, said) in cases {
+        let mut other = original.clone();
+        // Both slots say so, with checksums that fit.
+        for start in [0, 65_536] {
+            let slot = &mut other[start..start + 4096];
+            slot[12..16].copy_from_slice(&[major, 0, 0, 0]);
+            let crc = crc32c(&[&slot[12..]]);
+            slot[8..12].copy_from_slice(&crc.to_le_bytes());
+        }
+        fs::write(&path, &other).unwrap();
+        home.run(["get", "k"]).failed(3, &said);
+        home.run(["--json", "put", "k", "2"]).failed_json(3, "other_format");
+        assert_eq!(fs::read(&path).unwrap(), other, "a refused database is left alone");
     }
-    fs::write(&path, &newer).unwrap();
-    home.run(["get", "k"]).failed(3, &["version 2.0 is newer", "newer program"]);
-    home.run(["--json", "put", "k", "2"]).failed_json(3, "newer_format");
-    assert_eq!(fs::read(&path).unwrap(), newer, "a refused database is left alone");
     fs::write(&path, original).unwrap();
     assert_eq!(home.run(["get", "k"]).done(), "1\n");
 }

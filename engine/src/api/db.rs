@@ -82,7 +82,7 @@ impl Db {
 impl Builder {
     /// Opens the database, creating it if there is none and `create` was not switched off.
     ///
-    /// Errors: `InvalidArgument` (an option), `NotFound`, `NotADatabase`, `Locked`, `NewerFormat`,
+    /// Errors: `InvalidArgument` (an option), `NotFound`, `NotADatabase`, `Locked`, `OtherFormat`,
     /// `Corruption`, `TornTail` (in mode `Strict`), `NoSpace`, `PermissionDenied`, `Unsupported`
     /// (a backend that the kernel refuses), `Io`. A failed opening takes away nothing that was
     /// acknowledged as durable.

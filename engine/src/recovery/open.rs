@@ -129,7 +129,6 @@ fn begin_life<S: Storage>(
     let life = recovered.life;
     assert!(life >> 32 >= root.latest_life() >> 32, "no life has the count of an earlier one");
     root.write(|block| {
-        block.raise_version();
         block.life = life.into();
         block.closed = 0.into();
         block.next_lsn = recovered.next_lsn.into();

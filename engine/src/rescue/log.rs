@@ -59,7 +59,7 @@ impl<S: Storage> Log<'_, S> {
             Ok(Next::End(end)) => (end.position, end.torn.map(|defect| defect.to_string())),
             // Its checksums fit, but this version does not know what it means.
             Err(error)
-                if matches!(error.kind(), ErrorKind::Corruption | ErrorKind::NewerFormat) =>
+                if matches!(error.kind(), ErrorKind::Corruption | ErrorKind::OtherFormat) =>
             {
                 (self.reader.position(), Some(error.to_string()))
             }

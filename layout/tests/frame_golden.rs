@@ -16,7 +16,7 @@ use uarr_layout::uarr::{Bytes, Patch, UArrBuf, uarr};
 use zerocopy::IntoBytes;
 
 const KEY: &[u8] = b"ada";
-const BASE: u64 = 64;
+const BASE: u64 = 4;
 
 fn value(born: u64) -> UArrBuf {
     uarr!({ "born": born, "notes": Bytes(&[0; 40]) })

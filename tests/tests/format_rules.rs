@@ -322,14 +322,15 @@ fn a_patch_fits_its_base_and_leads_to_what_was_logged() {
         db.patch("key", &patch).unwrap();
     });
     const VALUE: usize = GROUP_HEADER_BYTES + FRAME_HEADER_BYTES + 8;
-    let addresses: Vec<u64> = groups(&files)
+    const KEY_BYTES: usize = offset_of!(FrameHeader, key_bytes);
+    let lsns: Vec<u64> = groups(&files)
         .iter()
         .map(|group| {
             let body = &files[&group.path][group.offset..][GROUP_HEADER_BYTES..group.bytes()];
-            Frames::new(body).next().unwrap().unwrap().header.address.get()
+            Frames::new(body).next().unwrap().unwrap().header.lsn.get()
         })
         .collect();
-    let [other, tombstone, key, patched] = addresses[..] else { panic!("four groups") };
+    let [other, tombstone, key, patched] = lsns[..] else { panic!("four groups") };
     change_last(&mut files.clone(), |bytes| {
         base = u64::from_le_bytes(bytes[VALUE..VALUE + 8].try_into().unwrap());
     });
@@ -340,14 +341,18 @@ fn a_patch_fits_its_base_and_leads_to_what_was_logged() {
             change_last(&mut files, |bytes| bytes[at..at + field.len()].copy_from_slice(field));
         damage(&files, &group.path)
     };
-    for (wrong, what) in [
-        (other, "no earlier version"),
-        (tombstone, "no earlier version"),
-        (patched, "where none can be"),
-        (key + 8, "where none can be"),
-        (0, "where none can be"),
-    ] {
-        assert!(with(VALUE, &wrong.to_le_bytes()).contains(what), "base {wrong}");
+    let named = format!("which has version {key}");
+    for wrong in [other, tombstone, patched, key + 8, 0] {
+        assert!(with(VALUE, &wrong.to_le_bytes()).contains(&named), "base {wrong}");
+    }
+    // Of a key that was deleted, and of one that never was.
+    for key in [b"other", b"never"] {
+        let mut files = files.clone();
+        let group = change_last(&mut files, |bytes| {
+            bytes[GROUP_HEADER_BYTES + KEY_BYTES] = 5;
+            bytes[VALUE - 8..VALUE - 3].copy_from_slice(key);
+        });
+        assert!(damage(&files, &group.path).contains("of its key, which has none"));
     }
     assert!(with(VALUE + 12, &[0; 4]).contains("led to another value"));
     assert_eq!(open_files(&files).unwrap().iter().count(), 1);

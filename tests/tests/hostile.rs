@@ -158,7 +158,7 @@ fn judge<T>(result: uarr::Result<T>) -> Option<T> {
         Ok(value) => Some(value),
         Err(error) => {
             use ErrorKind::{
-                Corruption, InvalidArgument, Io, OtherFormat, NoSpace, NotFound, Poisoned,
+                Corruption, InvalidArgument, Io, NoSpace, NotFound, OtherFormat, Poisoned,
                 TornTail, Unsupported,
             };
             // `InvalidArgument`: the kind of the keys is another one.

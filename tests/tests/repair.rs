@@ -58,9 +58,8 @@ type History = BTreeMap<u64, (Vec<u8>, Option<Vec<u8>>)>;
 /// A frame in the log.
 struct InLog {
     extent: Extent,
-    /// Of a patch: the address of the version it builds upon.
+    /// Of a patch: the version it builds upon.
     base: Option<u64>,
-    address: u64,
 }
 
 /// A database to damage, and where everything stands in it.
@@ -70,7 +69,7 @@ struct Case {
     history: History,
     state: State,
     /// Records in the data file, by LSN: address and bytes.
-    data: BTreeMap<u64, (u64, Extent)>,
+    data: BTreeMap<u64, Extent>,
     log: BTreeMap<u64, InLog>,
     /// Whole groups, and what each calls durable.
     groups: Vec<(Extent, u64)>,
@@ -220,7 +219,7 @@ impl Case {
                 continue;
             }
             let path = DATA_FILE.to_owned();
-            self.data.insert(lsn, (address as u64, Extent { path, pieces }));
+            self.data.insert(lsn, Extent { path, pieces });
         }
         let paths: Vec<_> = self.files.keys().filter(|path| path.starts_with("wal/")).collect();
         for path in paths.into_iter().cloned().collect::<Vec<_>>() {
@@ -271,8 +270,7 @@ impl Case {
                     align_up(end, BLOCK_BYTES as usize) - 1..align_up(end, BLOCK_BYTES as usize),
                 );
                 let base = frame.patch().map(|(header, _)| header.base.get());
-                let address = frame.header.address.get();
-                self.log.insert(lsn, InLog { extent: extent(pieces), base, address });
+                self.log.insert(lsn, InLog { extent: extent(pieces), base });
             }
         }
     }
@@ -285,21 +283,18 @@ impl Case {
         let named = superblock(after).map_or(0, |root| root.checkpoints[0].end_lsn.get());
         let durable_lsn = durable_lsn.max(named);
         let mut intact = BTreeSet::new();
-        let mut values_at = BTreeSet::new();
         for lsn in self.history.keys() {
-            if let Some((address, extent)) = self.data.get(lsn)
+            if let Some(extent) = self.data.get(lsn)
                 && *lsn <= durable_lsn
                 && extent.is_intact(&self.files, after)
             {
                 intact.insert(*lsn);
-                values_at.insert(*address);
             }
             if let Some(in_log) = self.log.get(lsn)
                 && in_log.extent.is_intact(&self.files, after)
-                && in_log.base.is_none_or(|base| values_at.contains(&base))
+                && in_log.base.is_none_or(|base| intact.contains(&base))
             {
                 intact.insert(*lsn);
-                values_at.insert(in_log.address);
             }
         }
         intact

@@ -3,14 +3,14 @@
 //! 1. The caller reads the newest version of the key, the *base*, applies the patch to a copy and
 //!    so knows the *result*: its length decides where the record goes. It holds no lock meanwhile.
 //! 2. Under the staging lock: is the base still the newest version, staged ones included? Then the
-//!    frame is staged. Its payload is the patch, with the base's address and length and checksum of
+//!    frame is staged. Its payload is the patch, with the base's LSN and length and checksum of
 //!    the result.
 //! 3. If not, the caller takes a turn ([`crate::commit::turns`]): it waits until the newest version
 //!    is in the data file, while no other writer stages one, and begins again. So it does the work
 //!    twice at most.
 //!
 //! The record in the data file is the whole result, a record like any other. Only replay computes
-//! it again, from the base at its address, and it must arrive at the same checksum.
+//! it again, from the version before it, and it must arrive at the same checksum.
 //!
 //! The log gets a put in place of a patch that is no shorter than its result, or that builds upon
 //! an earlier change of the same batch.
@@ -184,11 +184,12 @@ impl<S: Storage> Committer<S> {
         let locator = self.records.newest(change.key)?;
         bases.push(Base { key: change.key, locator });
         let locator = locator.ok_or_else(|| self.missing(change.key))?;
-        let result = self.patched(change, self.records.store.record_verified(locator)?.value())?;
+        let base = self.records.store.record_verified(locator)?;
+        let result = self.patched(change, base.value())?;
         if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
             return Ok(Logged::Whole(result));
         }
-        let header = PatchHeader::new(locator.address(), change.key, &result);
+        let header = PatchHeader::new(base.header.lsn.get(), change.key, &result);
         let payload = [header.as_bytes(), change.bytes].concat();
         Ok(Logged::Patch { payload, result })
     }

@@ -1,6 +1,6 @@
 //! The one writer of records: data file and index.
 //!
-//! A frame becomes a record in two ways, which lead to the same bytes and the same index:
+//! A frame becomes a record in two ways, which lead to the same record and the same index:
 //! [`Applier::apply`] when it is committed, [`Applier::replay`] when the log is read again.
 
 use uarr_layout::frame::Frame;
@@ -32,18 +32,6 @@ pub(crate) enum Replayed {
     InFile,
     /// Nowhere yet: it is written to its address again.
     Missing,
-    /// It cannot be computed again, as it builds upon this damaged record, to which the key leads
-    /// until it is written anew.
-    Lost(Locator),
-}
-
-impl<M: DataMap> Target<'_, M> {
-    /// Whether the record of `frame`, or a later one of its key, is in the index: later records
-    /// have higher addresses.
-    pub fn has_applied(&self, frame: &Frame<'_>) -> bool {
-        let newest = self.index.newest(frame.key, self.store);
-        newest.is_some_and(|newest| newest.address() >= frame.header.address.get())
-    }
 }
 
 impl<W: DataMapWriter> Applier<W> {
@@ -87,30 +75,30 @@ impl<W: DataMapWriter> Applier<W> {
         assert_eq!(appended_count, frames.len(), "each of them, once");
     }
 
-    /// Applies a frame of the log that is replayed and was not applied before.
+    /// Applies the next frame of the log that is replayed. Nothing is compared: the index may
+    /// already name a later record of the key, and does so again when the log has come to it.
+    ///
+    /// The record gets no link to the version before it, which is not known then, and which no
+    /// reader asks for: all that is replayed is visible to each.
     pub fn replay<M: DataMap>(
         &mut self,
         target: &Target<'_, M>,
         frame: &Frame<'_>,
         record: Replayed,
     ) {
-        let previous = target.index.newest(frame.key, target.store);
-        let address = frame.header.address.get();
-        assert!(previous.is_none_or(|previous| previous.address() < address), "not applied before");
-        let locator = match record {
-            Replayed::InFile => Locator::of_frame(frame),
-            Replayed::Missing => {
-                let whole = frame.resolved().expect("a patch that is replayed knows its result");
-                self.appender.append(&whole, previous)
-            }
-            Replayed::Lost(damaged) => {
-                assert!(damaged.address() < address, "a patch builds upon an earlier record");
-                assert!(!damaged.is_tombstone());
-                damaged
-            }
-        };
-        target.index.set(frame.key, locator, target.store);
-        self.tombstones.note(frame.header.lsn.get(), previous, locator);
+        let Self { appender, tombstones } = self;
+        target.index.append(std::iter::once(frame.key), target.store, |_, replaced| {
+            let locator = match record {
+                Replayed::InFile => Locator::of_frame(frame),
+                Replayed::Missing => {
+                    let whole = frame.resolved();
+                    let whole = whole.expect("a patch that is replayed knows its result");
+                    appender.append(&whole, None)
+                }
+            };
+            tombstones.note(frame.header.lsn.get(), replaced, locator);
+            locator
+        });
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a

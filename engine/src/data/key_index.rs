@@ -145,14 +145,6 @@ impl KeyIndex {
         }
     }
 
-    /// Sets the newest record of `key`.
-    pub fn set<M: DataMap>(&self, key: &[u8], locator: Locator, store: &RecordStore<M>) {
-        match &self.index {
-            Index::Int(index) => index.insert(stored_int(key), locator.bits()),
-            Index::Bytes(index) => index.upsert(key, store, |_| locator.bits()),
-        };
-    }
-
     /// As [`KeyIndex::get`], for writers: a record that cannot be read counts, as far as it can
     /// only be the key's.
     pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {

@@ -1,40 +1,54 @@
 //! Computing again, when the log is replayed, what a patch led to.
 
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::RECORD_ALIGN_BYTES;
 use uarr_layout::uarr::{UArrBuf, apply};
 use uarr_uring::DataMap;
 
-use crate::data::store::RecordStore;
-use crate::error::Result;
+use crate::data::applier::Target;
+use crate::data::store::misnamed;
+use crate::error::Error;
 
-/// The value that the patch in `frame` led to when it was written, computed again. The record it
-/// builds upon is in the data file: in front of the checkpoint's data tail, or put there by replay.
-///
-/// Errors: damage of that record; inside, what contradicts what in the frame.
+/// Why a patch cannot be computed again.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// The record that it builds upon is damaged.
+    Damaged(Error),
+    /// What it says contradicts the state that the log has led to, or what it led to before.
+    Contradiction(String),
+}
+
+/// The value that the patch in `frame` led to when it was written, computed again. `target` is the
+/// state that all frames in front of it lead to: it names the version that the patch builds upon.
 //= WAL-13
 pub(crate) fn redo<M: DataMap>(
     frame: &Frame<'_>,
-    store: &RecordStore<M>,
-) -> Result<std::result::Result<UArrBuf, String>> {
+    target: &Target<'_, M>,
+) -> Result<UArrBuf, Unfit> {
     let (header, patch) = frame.patch().expect("the caller has a patch");
-    let address = header.base.get();
-    let is_possible = address > 0
-        && address.is_multiple_of(RECORD_ALIGN_BYTES)
-        && address < frame.header.address.get();
-    if !is_possible {
-        return Ok(Err(format!("a patch of the record at {address}, where none can be")));
+    let lsn = header.base.get();
+    let not_there = |found: &str| {
+        Err(Unfit::Contradiction(format!("a patch of version {lsn} of its key, which {found}")))
+    };
+    let newest = target.index.newest(frame.key, target.store);
+    let Some(base) = newest.filter(|newest| !newest.is_tombstone()) else {
+        return not_there("has none");
+    };
+    let view = target.store.record_verified(base).map_err(Unfit::Damaged)?;
+    if view.key() != frame.key {
+        return Err(Unfit::Damaged(misnamed(base)));
     }
-    let base = store.record_at(address)?;
-    if base.key() != frame.key || base.header.is_tombstone() || base.header.lsn >= frame.header.lsn
-    {
-        return Ok(Err(format!(
-            "the record at {address} is no earlier version of the patched key"
-        )));
+    if view.header.lsn.get() != lsn {
+        return not_there(&format!("has version {}", view.header.lsn));
     }
-    Ok(match apply(base.value(), patch) {
+    match apply(view.value(), patch) {
         Ok(result) if header.is_result(frame.key, &result) => Ok(result),
-        Ok(_) => Err(format!("the patch of the record at {address} led to another value before")),
-        Err(error) => Err(format!("the patch does not fit the record at {address}: {error}")),
-    })
+        Ok(_) => {
+            let what = format!("the patch of version {lsn} led to another value before");
+            Err(Unfit::Contradiction(what))
+        }
+        Err(error) => {
+            let what = format!("the patch does not fit version {lsn} of its key: {error}");
+            Err(Unfit::Contradiction(what))
+        }
+    }
 }

@@ -1,11 +1,9 @@
 //! Replaying the log: from a checkpoint to the state at its end.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
 use uarr_layout::geometry::{RECORD_ALIGN_BYTES, record_bytes};
-use uarr_layout::record::{Locator, RecordKind};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{Storage, StorageFile};
@@ -14,7 +12,7 @@ use crate::data::appender::{Appender, readable_chunks};
 use crate::data::applier::{Applier, Replayed, Target};
 use crate::data::entries::Entries;
 use crate::data::key_index::KeyIndex;
-use crate::data::redo::redo;
+use crate::data::redo::{Unfit, redo};
 use crate::data::store::RecordStore;
 use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result, lacks_room};
@@ -38,9 +36,6 @@ pub(crate) struct Replay<S: Storage> {
     chunk_bytes: u64,
     address_space_bytes: u64,
     mode: RecoveryMode,
-    /// Addresses of records that replay cannot compute from their patches, each with the damaged
-    /// record that it builds upon.
-    lost: BTreeMap<u64, Locator>,
 }
 
 impl<S: Storage> Replay<S> {
@@ -82,7 +77,6 @@ impl<S: Storage> Replay<S> {
             chunk_bytes,
             address_space_bytes: reserve,
             mode: options.recovery,
-            lost: BTreeMap::new(),
         })
     }
 
@@ -150,62 +144,51 @@ impl<S: Storage> Replay<S> {
         record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
     }
 
-    /// Applies a frame; a second time changes nothing.
+    /// Applies a frame.
     fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
         let address = frame.header.address.get();
         let end = address + self.bytes_of(frame);
         assert!(end <= self.address_space_bytes, "it was checked with the frame");
         assert!(address >= self.record_end, "records lie in the order of their frames");
         self.record_end = end;
-        let target = Target { index: &self.index, store: &self.store };
-        if target.has_applied(frame) {
-            return Ok(());
-        }
         //= DAT-5
         if address < self.data_tail {
+            let target = Target { index: &self.index, store: &self.store };
             self.applier.replay(&target, frame, Replayed::InFile);
             return Ok(());
         }
         self.allocate(end)?;
         let target = Target { index: &self.index, store: &self.store };
-        let result;
         let mut whole = *frame;
-        if let Some((header, _)) = frame.patch() {
-            result = match self.result_of(frame, header.base.get())? {
-                Ok(result) => result.map_err(|what| damage(&what))?,
-                // The key leads to the damaged record until a caller writes it again: its value is
-                // lost.
-                Err(damaged) => {
-                    self.applier.replay(&target, frame, Replayed::Lost(damaged));
-                    self.lost.insert(address, damaged);
-                    return Ok(());
-                }
+        let result;
+        if frame.patch().is_some() {
+            result = match self.result_of(frame, &target, damage)? {
+                Some(result) => result,
+                // The key goes on leading to the damaged record, until a caller writes it again.
+                None => return Ok(()),
             };
             whole.result = Some(&result);
         }
         self.applier.replay(&target, &whole, Replayed::Missing);
-        // A look-up in the index for each record that is replayed.
-        debug_assert!(target.has_applied(frame), "a second time changes nothing");
         Ok(())
     }
 
-    /// The value that the patch in `frame` leads to, or what contradicts it. The inner error is the
-    /// damage of a record that it builds upon, directly or not.
+    /// The value that the patch in `frame` leads to; `None` if it is lost with the record that it
+    /// builds upon, directly or not.
     fn result_of(
         &self,
         frame: &Frame<'_>,
-        base: u64,
-    ) -> Result<std::result::Result<std::result::Result<UArrBuf, String>, Locator>> {
-        if let Some(damaged) = self.lost.get(&base) {
-            return Ok(Err(*damaged));
-        }
-        match redo(frame, &self.store) {
-            Err(error)
-                if self.mode != RecoveryMode::Strict && error.kind() == ErrorKind::Corruption =>
-            {
-                Ok(Err(Locator::new(base, 0, RecordKind::Value)))
+        target: &Target<'_, S::Map>,
+        damage: impl Fn(&str) -> Error,
+    ) -> Result<Option<UArrBuf>> {
+        match redo(frame, target) {
+            Ok(result) => Ok(Some(result)),
+            Err(Unfit::Contradiction(what)) => Err(damage(&what)),
+            Err(Unfit::Damaged(error)) if self.mode == RecoveryMode::Strict => Err(error),
+            Err(Unfit::Damaged(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Corruption, "reading the map ends in no other");
+                Ok(None)
             }
-            redone => redone.map(Ok),
         }
     }
 

@@ -24,7 +24,6 @@ use crate::structure::{MISSING, Structure};
 /// A frame whose header the log proves.
 pub(crate) struct ProvenFrame {
     pub lsn: u64,
-    pub address: u64,
     pub kind: FrameKind,
     pub key: Vec<u8>,
     pub place: LogPlace,
@@ -44,7 +43,7 @@ pub(crate) enum ValuePlace {
     Nowhere,
     Data(u64),
     Log(LogPlace),
-    /// Computed again: the address that the record had.
+    /// Computed again: the LSN of the patch.
     Result(u64),
 }
 
@@ -68,9 +67,9 @@ pub(crate) struct Rescue<'a, S: Storage> {
     proven: BTreeSet<u64>,
     pub frames: Vec<ProvenFrame>,
     pub newest: BTreeMap<Vec<u8>, Version>,
-    /// Addresses and LSNs of whole records in the data file that count.
+    /// LSNs and addresses of whole records in the data file that count.
     pub records: BTreeMap<u64, u64>,
-    /// Results of patches, by the address that the record had.
+    /// Results of patches, by their LSNs.
     pub results: BTreeMap<u64, Vec<u8>>,
     pub whole_lsns: BTreeSet<u64>,
     pub damaged_lsns: BTreeSet<u64>,
@@ -212,7 +211,6 @@ impl<'a, S: Storage> Rescue<'a, S> {
                     self.whole_lsns.insert(lsn);
                     self.frames.push(ProvenFrame {
                         lsn,
-                        address: frame.header.address.get(),
                         kind,
                         key: frame.key.to_vec(),
                         place: LogPlace { segment, offset, bytes },
@@ -253,7 +251,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
             self.report.left_out_count += 1;
             return;
         }
-        self.records.insert(*address, lsn);
+        self.records.insert(lsn, *address);
         let place =
             if header.is_tombstone() { ValuePlace::Nowhere } else { ValuePlace::Data(*address) };
         self.take(key, Version { lsn, place });

@@ -123,10 +123,10 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let places: BTreeMap<u64, LogPlace> = frames
             .iter()
             .filter(|frame| frame.kind == FrameKind::Put && self.counts(frame.lsn))
-            .map(|frame| (frame.address, frame.place))
+            .map(|frame| (frame.lsn, frame.place))
             .collect();
         for frame in &frames {
-            if self.records.get(&frame.address) == Some(&frame.lsn) {
+            if self.records.contains_key(&frame.lsn) {
                 continue;
             }
             if !self.counts(frame.lsn) || !self.is_key(&frame.key) {
@@ -138,8 +138,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 FrameKind::Delete => ValuePlace::Nowhere,
                 FrameKind::Patch => match self.redo(frame, &places)? {
                     Some(result) => {
-                        self.results.insert(frame.address, result);
-                        ValuePlace::Result(frame.address)
+                        self.results.insert(frame.lsn, result);
+                        ValuePlace::Result(frame.lsn)
                     }
                     None => continue,
                 },
@@ -159,8 +159,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let whole = Frame::new(FrameKind::Patch, 0, &frame.key, &payload);
         let Some((header, patch)) = whole.patch() else { return Ok(None) };
         let base = header.base.get();
-        let place = if self.records.contains_key(&base) {
-            ValuePlace::Data(base)
+        let place = if let Some(address) = self.records.get(&base) {
+            ValuePlace::Data(*address)
         } else if self.results.contains_key(&base) {
             ValuePlace::Result(base)
         } else {
@@ -174,7 +174,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 let damaged = Structure::frame(segment).at(offset).lsn(frame.lsn);
                 self.whole_lsns.remove(&frame.lsn);
                 self.damaged_lsns.insert(frame.lsn);
-                let what = format!("the record at {base} that it patches is lost");
+                let what = format!("version {base}, which it patches, is lost");
                 self.report.note(damaged.damage(what));
                 Ok(None)
             }
@@ -185,7 +185,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
         match place {
             ValuePlace::Nowhere => Ok(None),
             ValuePlace::Log(place) => self.value_in_log(place, Part::Value),
-            ValuePlace::Result(address) => Ok(self.results.get(&address).cloned()),
+            ValuePlace::Result(lsn) => Ok(self.results.get(&lsn).cloned()),
             ValuePlace::Data(address) => {
                 let Some(file) = self.source.open_file(DATA_FILE)? else { return Ok(None) };
                 let window = Window::here_and_there(&file)?;

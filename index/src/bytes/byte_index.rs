@@ -164,6 +164,9 @@ impl ByteIndex {
         let mut writer = self.writer();
         let (found, entry) = self.find(key, keys);
         let payload = payload(found.payload);
+        if found.payload == Some(payload) {
+            return found.payload;
+        }
         if let Some(ordered) = &self.ordered {
             match (found.payload, entry) {
                 (Some(before), Entry::Read) => ordered.replace(key, before, payload),

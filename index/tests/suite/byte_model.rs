@@ -296,6 +296,10 @@ fn unreadable_records_cost_only_their_own_keys() {
             assert!(index.leads_to(key, *payload));
         }
         check_beside_damage(name, &index, &model, &records);
+        for (key, payload) in &model {
+            assert_eq!(index.insert(key, *payload, &records).unwrap(), Some(*payload), "{name}");
+        }
+        check_beside_damage(name, &index, &model, &records);
         for key in damaged {
             let payload = records.write(key);
             let before = index.insert(key, payload, &records).unwrap();

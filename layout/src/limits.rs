@@ -4,8 +4,8 @@
 
 use std::ops::RangeInclusive;
 
-/// Version of all formats on disk: (major, minor). Readers refuse another major version, and a newer
-/// minor one, by name.
+/// Version of all formats on disk: (major, minor). Readers refuse another major version, and a
+/// newer minor one, by name.
 pub const FORMAT_VERSION: (u16, u16) = (2, 0);
 /// Sizes of log blocks.
 pub const BLOCK_BYTES: RangeInclusive<u32> = 512..=1 << 20;

@@ -4,9 +4,9 @@
 //! payload   PatchHeader (16)   patch: a UArr list of operations
 //! ```
 //! The record that a patch leads to is an ordinary one; only its frame is short. The base, the
-//! version that the patch builds upon, is named by its LSN, which stays when a record is moved. Replay
-//! finds it as the newest version of its key. The writer knows length and checksum of the result
-//! before it writes the frame: the length decides the place, and replay must arrive at both.
+//! version that the patch builds upon, is named by its LSN, which stays when a record is moved.
+//! Replay finds it as the newest version of its key. The writer knows length and checksum of the
+//! result before it writes the frame: the length decides the place, and replay must arrive at both.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -31,7 +31,8 @@ pub struct PatchHeader {
 const _: () = assert!(size_of::<PatchHeader>() == PATCH_HEADER_BYTES);
 
 impl PatchHeader {
-    /// The header of a patch of the record with LSN `base`, which makes `result` the value of `key`.
+    /// The header of a patch of the record with LSN `base`, which makes `result` the value of
+    /// `key`.
     pub fn new(base: u64, key: &[u8], result: &[u8]) -> Self {
         let bytes = u32::try_from(result.len()).expect("callers check the length of values");
         Self {

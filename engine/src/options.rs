@@ -123,9 +123,9 @@ impl Default for Options {
             create: true,
             background: true,
             group_bytes: 256 << 10,
-            segment_bytes: 64 << 20,
+            segment_bytes: 32 << 20,
             segment_age: None,
-            chunk_bytes: 64 << 20,
+            chunk_bytes: 16 << 20,
             address_space_bytes: 1 << 40,
             checkpoint_log_bytes: 256 << 20,
         }

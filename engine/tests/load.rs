@@ -183,3 +183,35 @@ fn old_segments_are_left_although_they_have_room() {
     let db = builder().open_on(memory.crash()).unwrap();
     assert_eq!(db.iter().count(), 15);
 }
+
+/// A new directory took 128 MiB for its first record.
+#[test]
+fn a_database_of_a_few_mebibytes_takes_at_most_64() {
+    const MIB: u64 = 1 << 20;
+    let memory = Memory::new();
+    let opened = || Db::builder("memory").background(false).open_on(memory.clone()).unwrap();
+    let check = |what: &str| {
+        let used = memory.used_bytes();
+        assert!(used <= 64 * MIB, "{used} bytes with {what}");
+    };
+    let db = opened();
+    db.put("one", b"record").unwrap();
+    while db.step().unwrap() {}
+    check("one record");
+    for part in 0..3 * MIB / 100_000 {
+        let mut batch = db.batch();
+        (0..100u64).for_each(|number| {
+            batch.put((part << 32 | number).to_le_bytes(), [5; 1000]);
+        });
+        batch.commit().unwrap();
+        while db.step().unwrap() {}
+        check("three MiB in batches");
+    }
+    db.checkpoint().unwrap();
+    check("a checkpoint");
+    db.close().unwrap();
+    let db = opened();
+    db.put("another", b"life").unwrap();
+    while db.step().unwrap() {}
+    check("another life");
+}

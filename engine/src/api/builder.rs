@@ -88,7 +88,7 @@ impl Builder {
         self
     }
 
-    /// Size of a log segment: a power of two from 256 KiB to 4 GiB, fixed at creation. Default: 64
+    /// Size of a log segment: a power of two from 256 KiB to 4 GiB, fixed at creation. Default: 32
     /// MiB.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.options.segment_bytes = bytes;
@@ -96,7 +96,7 @@ impl Builder {
     }
 
     /// Size of a chunk of the data file: a power of two from 64 KiB to 4 GiB, fixed at creation.
-    /// Default: 64 MiB.
+    /// Default: 16 MiB.
     pub fn chunk_bytes(mut self, bytes: u64) -> Self {
         self.options.chunk_bytes = bytes;
         self

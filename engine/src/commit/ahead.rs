@@ -12,11 +12,14 @@ use crate::error::{Error, Result};
 use crate::log::pool::Activity;
 use crate::sync::{Rank, holds, lock};
 
+/// What the log may take while something else holds the keeper up: 50 ms at 160 MiB a second.
+const HELD_UP_BYTES: u64 = 8 << 20;
+
 /// Bytes that the log may still take before the next segment should be ready. Writers ask for it,
 /// and make it themselves if need be, as soon as what may be staged might not fit into the active
-/// one; an eighth of a segment is for what else may hold the keeper up.
+/// one; and something may hold the keeper up.
 pub(crate) fn room_in_time(remaining: u64, staged_bytes_max: u64, segment_bytes: u64) -> u64 {
-    remaining.saturating_sub(staged_bytes_max + segment_bytes / 8)
+    remaining.saturating_sub(staged_bytes_max + HELD_UP_BYTES.min(segment_bytes / 4))
 }
 
 impl<S: Storage> Committer<S> {

@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::sync::{Ranked, lock};
 
+/// A data file of chunks smaller than this is grown ahead of its tail by at most so much.
+const GROWTH_AHEAD_BYTES_MAX: u64 = 32 << 20;
+
 /// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
 /// flushes.
 const WRITE_BACK_STEP_BYTES: u64 = 16 << 20;
@@ -19,6 +22,8 @@ const WRITE_BACK_STEP_BYTES: u64 = 16 << 20;
 // The pages that are handed to the device, or brought in, are whole.
 const _: () = assert!(WRITE_BACK_STEP_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(PREFAULT_STEP_BYTES.is_multiple_of(PAGE_BYTES));
+// A large file is there before its pages are brought in.
+const _: () = assert!(2 * PREFAULT_AHEAD_BYTES <= GROWTH_AHEAD_BYTES_MAX);
 
 /// The data file as a file.
 pub(crate) struct DataSpace<F> {
@@ -104,7 +109,9 @@ impl<F: StorageFile> DataSpace<F> {
         tail: u64,
         store: &RecordStore<M>,
     ) -> Option<(u64, u64)> {
-        let wanted = tail + self.chunk_bytes / 2;
+        // Small databases stay small; large ones do not wait for the file system at each chunk.
+        let ahead = (self.chunk_bytes / 2).max((tail / 8).min(GROWTH_AHEAD_BYTES_MAX));
+        let wanted = tail + ahead;
         let allocated = store.allocated_bytes();
         let lacks = align_up_u64(wanted, self.chunk_bytes).saturating_sub(allocated);
         (wanted > allocated && wanted <= self.reserved_bytes).then_some((wanted, lacks))

@@ -169,8 +169,9 @@ impl<S: Storage> Core<S> {
 mod tests {
     use super::*;
     use crate::commit::ahead::room_in_time;
+    use crate::log::room::BEGUN_PART;
 
-    const SEGMENT_BYTES: u64 = 64 << 20;
+    const SEGMENT_BYTES: u64 = 32 << 20;
     const STAGED_BYTES_MAX: u64 = 2 << 20;
 
     /// Bytes of the next segment that a writer has to zero itself when the log takes
@@ -182,7 +183,8 @@ mod tests {
         let (mut now, mut left) = (Duration::ZERO, SEGMENT_BYTES);
         let mut is_held_up = false;
         loop {
-            let used = (now.as_secs_f64() * bytes_per_second as f64) as u64;
+            let since = (now.as_secs_f64() * bytes_per_second as f64) as u64;
+            let used = SEGMENT_BYTES / BEGUN_PART + since;
             let remaining = SEGMENT_BYTES.saturating_sub(used);
             if left == 0 || remaining < STAGED_BYTES_MAX {
                 return left;

@@ -20,7 +20,7 @@ use crate::sync::{Rank, holds};
 const LARGE_STAGED_BYTES_MAX: u64 = 16 << 20;
 /// The next segment is made when this part of the active one is used: a database that is written to
 /// now and then needs none.
-const BEGUN_PART: u64 = 16;
+pub(crate) const BEGUN_PART: u64 = 8;
 
 // A single group may be longer than all that gather: it is staged alone.
 const _: () = assert!(LARGE_STAGED_BYTES_MAX <= GROUP_BYTES_MAX);

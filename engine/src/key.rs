@@ -200,6 +200,22 @@ impl KeyRef<'_> {
     fn of_i64(bits: u64) -> Self {
         Self::I64((bits ^ 1 << 63).cast_signed())
     }
+
+    /// The number, if the key was given as `u64`.
+    pub fn as_u64(&self) -> Option<u64> {
+        match self {
+            Self::U64(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The number, if the key was given as `i64`.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::I64(number) => Some(*number),
+            _ => None,
+        }
+    }
 }
 
 impl AsKey for KeyRef<'_> {

@@ -132,7 +132,7 @@ fn many_are_found_as_one_by_one() {
             assert_eq!(many.len(), keys.len());
             for (key, found) in keys.iter().zip(many) {
                 let one = db.get(key).unwrap();
-                assert_eq!(found.map(|found| found.bytes()), one.map(|one| one.bytes()), "{key:?}");
+                assert_eq!(found.as_deref(), one.as_deref(), "{key:?}");
             }
         }
         let error = db.get_many(&["", "b"]).unwrap_err();
@@ -422,4 +422,36 @@ fn an_interrupted_creation_is_known_whatever_its_superblock_holds() {
         assert_eq!(error.kind(), ErrorKind::NotADatabase, "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), content, "a file of others is left alone");
     }
+}
+
+#[test]
+fn an_owned_record_outlives_its_database() {
+    fn is_free<T: Send + Sync + Clone + 'static>(_: &T) {}
+    fn is_shared<T: Send + Sync>(_: &T) {}
+    let dir = tempfile::tempdir().unwrap();
+    let db = builder(dir.path()).open().unwrap();
+    let mut kept = Vec::new();
+    for len in [0, 1, 7, 8, 9, 5000] {
+        let value: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+        let version = db.put(len as u64, &value).unwrap().lsn;
+        let record = db.get(len as u64).unwrap().unwrap();
+        is_shared(&record);
+        let owned = record.to_owned();
+        is_free(&owned);
+        assert_eq!((owned.key(), owned.key_ref()), (record.key(), record.key_ref()));
+        assert_eq!(Vec::from(record), value);
+        kept.push((owned, value, version));
+    }
+    db.put("text", uarr::uarr!({ "vec": f64[1.0, 2.5] })).unwrap();
+    let text = db.get("text").unwrap().unwrap().to_owned();
+    db.close().unwrap();
+    for (owned, value, version) in &kept {
+        assert_eq!(owned.bytes(), value);
+        assert_eq!((owned.version(), owned.key_u64()), (*version, Some(value.len() as u64)));
+        assert_eq!((owned.key_i64(), owned.as_ref()), (None, &value[..]));
+        assert_eq!(Vec::from(owned.clone()), *value);
+    }
+    assert_eq!(text.uarr().unwrap().get("vec").unwrap().as_slice::<f64>(), Ok(&[1.0, 2.5][..]));
+    let shown = format!("{text:?}");
+    assert!(shown.contains("OwnedRecord") && shown.contains("value_bytes"), "{shown}");
 }

@@ -140,7 +140,8 @@ fn a_byte_table_keeps_keys_of_different_types_apart() {
             assert_eq!((found.bytes(), found.key()), (&[place as u8][..], &looks[place][..]));
             assert_eq!((found.key_u64(), found.key_i64()), (None, None));
         }
-        let order: Vec<_> = db.iter().map(|record| record.unwrap().key_ref()).collect();
+        let records: Vec<_> = db.iter().map(Result::unwrap).collect();
+        let order: Vec<_> = records.iter().map(|record| record.key_ref()).collect();
         let [plain, like_u64, like_i64] = &looks;
         assert_eq!(
             order,

@@ -129,9 +129,9 @@ fn use_it(disk: &Memory, kind: KeyKind, mode: RecoveryMode) -> uarr::Result<()> 
     db.verify(|_| {})?;
     for number in 0..9u64 {
         match kind {
-            KeyKind::Bytes => drop(db.get(format!("key-{number}"))?),
-            _ => drop(db.get(number)?),
-        }
+            KeyKind::Bytes => db.get(format!("key-{number}"))?,
+            _ => db.get(number)?,
+        };
     }
     match kind {
         KeyKind::Bytes => db.put("new", "value")?,

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 pub(crate) mod db;
 pub(crate) mod handle;
 pub(crate) mod ingest;
+pub(crate) mod owned_record;
 pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod record;

@@ -1,16 +1,18 @@
-//! What readers get: a record, in place.
+//! What readers get: a record, in place or of their own.
 
 use std::fmt;
 use std::ops::Deref;
 
 use uarr_layout::uarr::UArrRef;
 
+use crate::api::owned_record::OwnedRecord;
 use crate::data::store::RecordView;
 use crate::key::{KeyKind, KeyRef};
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
-/// not change while the guard lives.
-#[derive(Clone, Copy)]
+/// not change while it lives.
+///
+/// What it hands out is borrowed from it: to keep a record, [`Record::to_owned`] copies it.
 pub struct Record<'a> {
     view: RecordView<'a>,
     key_kind: KeyKind,
@@ -23,45 +25,57 @@ impl<'a> Record<'a> {
     }
 
     /// The value. Its first byte is 8-byte aligned.
-    pub fn bytes(&self) -> &'a [u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.view.value()
     }
 
     /// The value as a UArr record, for values that were written as such. Its header is checked, its
     /// fields when they are read; no field is decoded before that.
-    pub fn uarr(&self) -> Result<UArrRef<'a>, uarr_layout::uarr::Error> {
+    pub fn uarr(&self) -> Result<UArrRef<'_>, uarr_layout::uarr::Error> {
         UArrRef::open(self.view.value())
     }
 
     /// The key's bytes: as given, or 8 bytes that sort as the number does for integers.
-    pub fn key(&self) -> &'a [u8] {
+    pub fn key(&self) -> &[u8] {
         self.key_kind.strip(self.view.key())
     }
 
     /// The key as it was given.
-    pub fn key_ref(&self) -> KeyRef<'a> {
+    pub fn key_ref(&self) -> KeyRef<'_> {
         self.key_kind.decode(self.view.key())
     }
 
     /// The key if it was given as `u64`.
     pub fn key_u64(&self) -> Option<u64> {
-        match self.key_ref() {
-            KeyRef::U64(number) => Some(number),
-            _ => None,
-        }
+        self.key_ref().as_u64()
     }
 
     /// The key if it was given as `i64`.
     pub fn key_i64(&self) -> Option<i64> {
-        match self.key_ref() {
-            KeyRef::I64(number) => Some(number),
-            _ => None,
-        }
+        self.key_ref().as_i64()
     }
 
     /// The record's version: its position in the log. Rises with each write.
     pub fn version(&self) -> u64 {
         self.view.header.lsn.get()
+    }
+
+    /// A copy that needs no database: it may outlive it, and go to other threads and tasks.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", uarr::uarr!({ "born": 1815 }))?;
+    /// let record = db.get("a")?.ok_or("not found")?.to_owned();
+    /// db.close()?;
+    /// let born = std::thread::spawn(move || record.uarr().ok()?.get("born")?.as_u64());
+    /// assert_eq!(born.join().map_err(|_| "panicked")?, Some(1815));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_owned(&self) -> OwnedRecord {
+        OwnedRecord::new(self.view, self.key_kind)
     }
 }
 
@@ -70,6 +84,18 @@ impl Deref for Record<'_> {
 
     fn deref(&self) -> &[u8] {
         self.view.value()
+    }
+}
+
+impl AsRef<[u8]> for Record<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl From<Record<'_>> for Vec<u8> {
+    fn from(record: Record<'_>) -> Self {
+        record.bytes().to_vec()
     }
 }
 

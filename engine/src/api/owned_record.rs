@@ -9,8 +9,8 @@ use zerocopy::IntoBytes;
 use crate::data::store::RecordView;
 use crate::key::{KeyKind, KeyRef};
 
-/// A copy of a record, made by [`crate::Record::to_owned`]. It says the same, needs no database, and
-/// may go to other threads and tasks.
+/// A copy of a record, made by [`crate::Record::to_owned`]. It says the same, needs no database,
+/// and may go to other threads and tasks.
 #[derive(Clone)]
 pub struct OwnedRecord {
     key_kind: KeyKind,

@@ -17,6 +17,7 @@ pub mod on_disk;
 pub mod reuse;
 pub mod seal;
 pub mod sim;
+pub mod sparse;
 pub mod tidy;
 pub mod violation;
 

@@ -59,6 +59,12 @@ impl Tombstones {
         FORGET_COUNT_MIN + 2 * std::mem::take(&mut self.noted_count)
     }
 
+    /// Has what was noted so far forgotten piece by piece, as if a reader had held it up: no writer
+    /// of this session has deleted it.
+    pub fn leave_as_backlog(&mut self) {
+        self.noted_count = 0;
+    }
+
     /// The oldest tombstone, if its LSN is at most `bound`.
     pub fn oldest(&self, bound: u64) -> Option<Locator> {
         self.indexed.first_key_value().filter(|(_, lsn)| **lsn <= bound).map(|(oldest, _)| *oldest)

@@ -92,7 +92,9 @@ impl<S: Storage> Replay<S> {
         // Records are appended behind the checkpoint and behind all that were replayed.
         let tail = self.data_tail.max(self.record_end);
         assert!(tail <= reserved_bytes, "all records can be mapped");
-        let Self { store, index, applier, data_file, .. } = self;
+        let Self { store, index, mut applier, data_file, .. } = self;
+        // Otherwise the first write would take all that was deleted out of the index at once.
+        applier.tombstones.leave_as_backlog();
         Recovered {
             store,
             index,
@@ -241,6 +243,53 @@ fn map_data<S: Storage>(
                 reserve = (reserve / 2).max(least);
             }
             Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+
+    use crate::{Db, Durability, KeyKind};
+
+    /// The first write after an opening took all keys out of the index that the log deletes: 0.6 s
+    /// for 150,000 of them, while all other writers waited.
+    #[test]
+    fn deletions_that_were_replayed_are_forgotten_piece_by_piece() {
+        const COUNT: u64 = 2000;
+        const FORGOTTEN_MAX: usize = 100;
+        for kind in [KeyKind::Bytes, KeyKind::U64] {
+            let sizes = Db::builder("memory").segment_bytes(1 << 20).chunk_bytes(1 << 20);
+            let options = sizes.address_space_bytes(1 << 26).keys(kind).background(false);
+            let options = options.durability(Durability::Manual);
+            let put = |db: &Db<Memory>, number: u64| match kind {
+                KeyKind::Bytes => db.put(number.to_be_bytes(), b"a value").unwrap(),
+                _ => db.put(number, b"a value").unwrap(),
+            };
+            let delete = |db: &Db<Memory>, number: u64| match kind {
+                KeyKind::Bytes => db.delete(number.to_be_bytes()).unwrap(),
+                _ => db.delete(number).unwrap(),
+            };
+            let disk = Memory::new();
+            let db = options.clone().open_on(disk.clone()).unwrap();
+            for number in 1..=COUNT {
+                put(&db, number);
+                delete(&db, number);
+            }
+            db.sync().unwrap();
+            let db = options.open_on(disk.crash()).unwrap();
+            let mut left = db.core().records().index.len();
+            assert_eq!(left as u64, COUNT, "{kind:?}: opening leaves them to writers");
+            let mut write_count = 0;
+            while left > 1 {
+                assert_eq!(db.stats().key_count, u64::from(write_count > 0));
+                put(&db, 0);
+                write_count += 1;
+                let before = std::mem::replace(&mut left, db.core().records().index.len());
+                assert!(left < before, "{kind:?}: each write forgets some");
+                assert!(before - left <= FORGOTTEN_MAX, "{kind:?}: {before} became {left}");
+            }
         }
     }
 }

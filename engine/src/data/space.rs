@@ -110,7 +110,7 @@ impl<F: StorageFile> DataSpace<F> {
         store: &RecordStore<M>,
     ) -> Option<(u64, u64)> {
         // Small databases stay small; large ones do not wait for the file system at each chunk.
-        let ahead = (self.chunk_bytes / 2).max((tail / 8).min(GROWTH_AHEAD_BYTES_MAX));
+        let ahead = (self.chunk_bytes / 2).max((tail / 2).min(GROWTH_AHEAD_BYTES_MAX));
         let wanted = tail + ahead;
         let allocated = store.allocated_bytes();
         let lacks = align_up_u64(wanted, self.chunk_bytes).saturating_sub(allocated);

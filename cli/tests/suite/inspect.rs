@@ -154,7 +154,7 @@ fn superblock() {
     assert_eq!(slots.len(), 2);
     let newest = slots.iter().find(|slot| slot["counts"] == true).unwrap();
     assert_eq!((&newest["key_kind"], &newest["closed"]), (&"bytes".into(), &true.into()));
-    assert_eq!(newest["version"], "1.1");
+    assert_eq!(newest["version"], "2.0");
     assert_eq!(newest["checkpoints"][0]["entries"], 2);
     assert_eq!(newest["checkpoints"][1]["segment"], 1);
     let text = home.run(["inspect", "superblock"]).done();

@@ -1,8 +1,10 @@
 //! The main job: floor, engine and peers side by side in one run on one directory.
 //!
-//! In every phase the contenders take turns within a round, and rounds repeat (A B C, A B C, ...),
-//! so that a disturbance of the machine hits all of them alike. Each phase checks what it wrote
-//! before it ends. The run measures the floor first and last; the difference is its drift.
+//! In every phase the contenders take turns within a round, and rounds repeat (A B C, B C A, ...),
+//! so that a disturbance of the machine hits all of them alike and none always follows the same
+//! one. A turn ends when the store has settled, and begins when no thread of the process works.
+//! Each phase checks what it wrote before it ends. The run measures the floor first and last; the
+//! difference is its drift.
 //!
 //! All files are in a folder of the run's own, which the run removes at the end, even after an
 //! error.
@@ -23,8 +25,9 @@ use crate::machine::device::{Device, DeviceCounters};
 use crate::machine::folder::RunFolder;
 use crate::measure::drive::Driven;
 use crate::measure::floor::DeviceFloor;
-use crate::measure::job::{Job, Timing, Work};
-use crate::measure::rows::{Drift, Row};
+use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::rotation;
+use crate::measure::rows::{DRIFT_FLOORS, Drift, Row};
 use crate::measure::sample::{Sample, percentile};
 use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::workload::RECORD_BYTES;
@@ -37,10 +40,14 @@ use crate::{machine, stores};
 const FLOOR_BYTES_MIN: u64 = 64 << 20;
 /// Record numbers of one job: 16 threads, 2^40 each.
 const JOB_NUMBERS_SHIFT: u32 = 44;
-/// Free space that stores need even if a run writes little: their logs are preallocated.
-const FREE_BYTES_BASE: u64 = 1536 << 20;
+/// Free space that stores need even if a run writes little: their logs are written beforehand.
+const FREE_BYTES_BASE: u64 = 2560 << 20;
 /// Free space per record: three stores with log and data, and one more while it is reopened.
 const FREE_BYTES_PER_RECORD: u64 = 2048;
+
+/// The note if a store works on when it should have settled.
+const NEVER_STILL: &str =
+    "a store worked on in the turn of another: CPU/op and latencies are too high";
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -81,7 +88,7 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
         arrival: "closed loop: each thread starts its next operation when the last is done"
             .to_owned(),
         machine,
-        stores: stores::facts(&Contender::STORES),
+        stores: stores::facts(&Contender::STORES, folder.path())?,
         rows: results.into_rows(),
         drift,
         others_cpu,
@@ -134,9 +141,12 @@ impl<'o> Check<'o> {
         }
         let stores = contenders.len() as u64;
         let rounds = u64::from(options.run.repetitions);
-        // Floors at both ends, then per round: two floors of writes and two of reads, six rows,
-        // twice timed.
-        let step_count = 2 + rounds * (4 + 6 * stores) + 3 * stores;
+        let memory_first: usize = contenders.iter().map(|store| store.memory_first().len()).sum();
+        let snapshots = contenders.iter().filter(|store| store.has_snapshots()).count();
+        // Floors at both ends, then per round: two floors of writes and two of reads, and the rows;
+        // each store is prepared three times.
+        let rows = 6 * stores + (memory_first + snapshots) as u64;
+        let step_count = 2 + rounds * (4 + rows) + 3 * stores;
         let progress = Progress::new(step_count);
         progress.phase("preparing the floor's file");
         let bytes = (options.run.records * RECORD_BYTES).max(FLOOR_BYTES_MIN);
@@ -170,7 +180,7 @@ impl<'o> Check<'o> {
 
     fn run(&mut self) -> Result<(), BenchError> {
         self.progress.phase("the floor, before");
-        let floors = [Row::WriteFdatasync, Row::ReadDirect];
+        let floors = DRIFT_FLOORS;
         // The first second after a large write is not typical of any device.
         self.floor.measure(Row::WriteFdatasync, self.seconds / 4, 0)?;
         let before = self.floor_medians(floors)?;
@@ -220,6 +230,7 @@ impl<'o> Check<'o> {
         round: u32,
     ) -> Result<(), BenchError> {
         self.progress.now(format!("{}: floor, round {}", row.name(), round + 1));
+        self.wait_until_others_are_still();
         let before = self.device.as_ref().and_then(Device::counters);
         let mut sample = self.floor.measure(row, self.seconds / part, u64::from(round))?;
         self.add_device(&mut sample, before);
@@ -233,8 +244,16 @@ impl<'o> Check<'o> {
         sample.device = before.zip(after).map(|(before, after)| after.since(before));
     }
 
+    /// Waits until what came before is over.
+    fn wait_until_others_are_still(&mut self) {
+        if !rotation::wait_until_still() && !self.notes.iter().any(|note| note == NEVER_STILL) {
+            self.notes.push(NEVER_STILL.to_owned());
+        }
+    }
+
     /// Runs a job and counts what the device did meanwhile.
-    fn measure(&self, store: &dyn Driven, job: &Job) -> Result<Sample, BenchError> {
+    fn measure(&mut self, store: &dyn Driven, job: &Job) -> Result<Sample, BenchError> {
+        self.wait_until_others_are_still();
         let before = self.device.as_ref().and_then(Device::counters);
         let mut sample = store.run(job)?;
         self.add_device(&mut sample, before);
@@ -256,8 +275,12 @@ impl<'o> Check<'o> {
         stores::open(contender, &self.path(contender, phase), OpenSpec { writes, data_bytes })
     }
 
-    fn open_all(&self, phase: &str, writes: Writes) -> Result<OpenStores, BenchError> {
-        let open = |&contender| Ok((contender, self.open(contender, phase, writes)?));
+    fn open_all(
+        &self,
+        phase: &str,
+        writes: impl Fn(Contender) -> Writes,
+    ) -> Result<OpenStores, BenchError> {
+        let open = |&contender| Ok((contender, self.open(contender, phase, writes(contender))?));
         self.contenders.iter().map(open).collect()
     }
 
@@ -275,6 +298,7 @@ impl<'o> Check<'o> {
     fn job(&self, work: Work, timing: Timing, round: u32) -> Job {
         Job {
             work,
+            view: View::PerRead,
             threads: 1,
             duration: self.seconds,
             op_count_max: u64::MAX,
@@ -291,11 +315,11 @@ mod tests {
     #[test]
     fn too_little_space_is_said_before_anything_is_written() {
         let needed = free_bytes_needed(1_000_000);
-        assert_eq!(needed >> 20, 1536 + 1953);
+        assert_eq!(needed >> 20, 2560 + 1953);
         assert!(require_free(Path::new("d"), needed, needed).is_ok());
         let error = require_free(Path::new("d"), needed - (1 << 20), needed).unwrap_err();
         let text =
-            "d has 3488 MiB free, the run needs 3489 MiB: name another --dir or fewer --records";
+            "d has 4512 MiB free, the run needs 4513 MiB: name another --dir or fewer --records";
         assert_eq!(error.to_string(), text);
     }
 }

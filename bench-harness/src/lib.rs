@@ -19,8 +19,10 @@
 //! ```
 //!
 //! Invariants:
-//! - Contenders take turns inside every round; medians over rounds; ratios only inside one run.
-//! - Every row names its durability; numbers of different durability are never divided.
+//! - Contenders take turns inside every round, each round beginning with the next of them; the
+//!   others are still meanwhile. Medians over rounds, percentiles of all rounds together.
+//! - Ratios are formed inside each round, and only between rows that make one promise: every row
+//!   names its durability, and what its reads see.
 //! - Every value read is checked, of a scan order, number and the last one. Wrong or missing data
 //!   ends the run with exit code 3.
 //! - A number without enough samples is "n/a", a run without a steady floor is inconclusive.

@@ -215,7 +215,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Seconds, rounds and records of a full run: about four minutes with all stores, even on a machine
+/// Seconds, rounds and records of a full run: about five minutes with all stores, even on a machine
 /// that is busy with other work.
 const FULL: RunSpec = RunSpec { seconds: 2.0, repetitions: 3, records: 1_000_000, quick: false };
 /// The same of a smoke run.

@@ -118,6 +118,7 @@ impl Report {
 mod tests {
     use super::*;
     use crate::measure::rows::Metric;
+    use crate::measure::sample::Percentiles;
     use crate::report::sample_report::sample_report;
 
     #[test]
@@ -131,11 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn a_median_needs_every_round() {
+    fn a_median_needs_every_round_and_percentiles_are_of_all_together() {
         let report = sample_report();
         let mut row = report.find(Row::DurablePut1, Contender::Uarr).unwrap().clone();
-        assert!(row.median(Metric::P50Ns).is_some());
+        assert!(row.value(Metric::P50Ns).is_some());
         row.repetitions[1].p50_ns = None;
-        assert_eq!(row.median(Metric::P50Ns), None);
+        assert_eq!(row.value(Metric::P50Ns), None);
+        // Rounds with too few samples have enough together.
+        row.merged = Some(Percentiles { p50_ns: Some(7.0), ..Percentiles::default() });
+        assert_eq!(row.value(Metric::P50Ns), Some(7.0));
+        assert_eq!(row.value(Metric::P99Ns), None);
+        assert!(row.value(Metric::MeanNs).is_some());
     }
 }

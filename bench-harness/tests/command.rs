@@ -59,12 +59,15 @@ fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
         command(dir.path(), &[&["read", "--dir", ".", "--json", "r.json"], &small[..]].concat());
     let parts = ["gets:", "misses:", "scans:", "full-scans:", "sizes:"];
     assert_shows(&output, &parts);
-    assert_shows(&output, &["integer keys", "uarr, 2 threads", "floor: slot", "written twice"]);
+    assert_shows(
+        &output,
+        &["keys(KeyKind::U64)", "uarr, 2 threads", "floor: slot", "written twice"],
+    );
     assert_eq!(names(dir.path()), ["r.json"]);
 
     let page = command(dir.path(), &["report", "--markdown", "r.json"]);
     assert_shows(&page, &["# Benchmarks", "parts gets, misses, scans, full-scans, sizes"]);
-    assert_shows(&page, &["| get, uniform, mean | ", "<= 64 MiB: "]);
+    assert_shows(&page, &["| get, uniform, a read transaction each, mean | ", "<= 64 MiB: "]);
     assert_eq!(names(dir.path()), ["r.json"]);
 
     let only = ["--parts", "sizes", "--records", "1000"];

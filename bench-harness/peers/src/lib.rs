@@ -9,6 +9,8 @@
 //! Invariants:
 //! - A store opened as [`Durability::Durable`] returns from a write only when the write survives a
 //!   loss of power, one flush of the device per commit or per group of commits.
+//! - A store opened as [`Durability::Interval`] acknowledges a write in memory and makes it durable
+//!   within the interval and one flush.
 //! - A store opened as [`Durability::OsCache`] never waits for the device.
 //! - Reads copy nothing that the peer's own interface does not copy.
 
@@ -17,6 +19,8 @@
 mod lmdb;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+#[cfg(any(feature = "rocksdb", test))]
+mod rocks_log;
 mod sqlite;
 
 pub use lmdb::{Lmdb, LmdbSession};
@@ -25,12 +29,15 @@ pub use rocks::{Rocks, RocksSession};
 pub use sqlite::{Sqlite, SqliteConnection, SqliteSession};
 
 use std::fmt;
+use std::time::Duration;
 
 /// When a write of a peer is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// After it reached stable storage.
     Durable,
+    /// At once; it reaches stable storage within this time and one flush. RocksDB alone has this.
+    Interval(Duration),
     /// After it reached the page cache of the operating system.
     OsCache,
 }
@@ -42,6 +49,25 @@ pub struct PeerOptions {
     pub durability: Durability,
     /// Bytes of user data expected; caches and maps are made large enough to hold all of it.
     pub data_bytes: u64,
+}
+
+/// What the reads of a session see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Each read sees what was there when it began: it opens a read transaction and ends it.
+    PerRead,
+    /// All reads see what was there when the session began: one read transaction for all of them.
+    /// A session writes nothing then.
+    Snapshot,
+}
+
+/// What a reader of the results needs to know about a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerFacts {
+    /// The version, as the library gives it at run time.
+    pub version: String,
+    /// How it was compiled and set up.
+    pub settings: String,
 }
 
 /// One thread's way into a peer.
@@ -75,6 +101,8 @@ pub enum PeerError {
     Lmdb(heed::Error),
     /// From the file system around them.
     Io(std::io::Error),
+    /// The peer did not do what it was asked for, without an error of its own.
+    Refused(&'static str),
 }
 
 impl fmt::Display for PeerError {
@@ -85,6 +113,7 @@ impl fmt::Display for PeerError {
             Self::Sqlite(error) => write!(f, "SQLite: {error}"),
             Self::Lmdb(error) => write!(f, "LMDB: {error}"),
             Self::Io(error) => write!(f, "directory of a peer: {error}"),
+            Self::Refused(what) => f.write_str(what),
         }
     }
 }
@@ -113,5 +142,78 @@ impl From<heed::Error> for PeerError {
 impl From<std::io::Error> for PeerError {
     fn from(error: std::io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: PeerOptions =
+        PeerOptions { durability: Durability::OsCache, data_bytes: 1 << 20 };
+
+    fn dir(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("uarr-bench-{name}-{}", std::process::id()))
+    }
+
+    /// `snapshot` reads before and after `writer` writes.
+    fn check_views<S: PeerSession>(writer: &mut S, snapshot: &mut S) {
+        let value = |session: &mut S| session.get(1, <[u8]>::to_vec).unwrap().unwrap();
+        assert_eq!(value(snapshot), b"old");
+        writer.put(1, b"new").unwrap();
+        assert_eq!((value(writer), value(snapshot)), (b"new".to_vec(), b"old".to_vec()));
+        let mut seen = Vec::new();
+        writer.scan(0, 9, |key, value| seen.push((key, value.to_vec()))).unwrap();
+        assert_eq!(seen, [(1, b"new".to_vec())]);
+    }
+
+    #[test]
+    fn sqlite_reads_each_record_anew_or_all_in_one_snapshot() {
+        let dir = dir("sqlite");
+        let sqlite = Sqlite::open(&dir, OPTIONS).unwrap();
+        let (one, other) = (sqlite.connect().unwrap(), sqlite.connect().unwrap());
+        let mut writer = one.session(View::PerRead).unwrap();
+        writer.put(1, b"old").unwrap();
+        sqlite.checkpoint().unwrap();
+        assert_eq!(std::fs::metadata(dir.join("peer.sqlite-wal")).unwrap().len(), 0);
+        let mut snapshot = other.session(View::Snapshot).unwrap();
+        check_views(&mut writer, &mut snapshot);
+        drop((writer, snapshot));
+        drop((one, other));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn lmdb_reads_each_record_anew_or_all_in_one_snapshot() {
+        let dir = dir("lmdb");
+        let lmdb = Lmdb::open(&dir, OPTIONS).unwrap();
+        lmdb.session(View::PerRead).unwrap().put(1, b"old").unwrap();
+        // A thread of LMDB has one read transaction at a time.
+        std::thread::scope(|scope| {
+            let (written, wait) = std::sync::mpsc::channel();
+            let (begun, begin) = std::sync::mpsc::channel();
+            let lmdb = &lmdb;
+            scope.spawn(move || {
+                let mut snapshot = lmdb.session(View::Snapshot).unwrap();
+                begun.send(()).unwrap();
+                wait.recv().unwrap();
+                let value = snapshot.get(1, <[u8]>::to_vec).unwrap();
+                assert_eq!(value.unwrap(), b"old");
+            });
+            begin.recv().unwrap();
+            let mut session = lmdb.session(View::PerRead).unwrap();
+            session.put(1, b"new").unwrap();
+            assert_eq!(session.get(1, <[u8]>::to_vec).unwrap().unwrap(), b"new");
+            written.send(()).unwrap();
+        });
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_promise_that_a_peer_cannot_keep_is_refused() {
+        let durability = Durability::Interval(Duration::from_millis(100));
+        let options = PeerOptions { durability, ..OPTIONS };
+        assert!(Sqlite::open(&dir("refused"), options).is_err());
+        assert!(Lmdb::open(&dir("refused"), options).is_err());
     }
 }

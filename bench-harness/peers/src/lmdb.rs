@@ -1,15 +1,14 @@
 //! LMDB: one environment, big-endian keys, one session per thread.
 //!
 //! Settings: a map of at least eight times the data, everything else as LMDB ships it; unsynced
-//! writes with MDB_NOSYNC. A session reads from one snapshot until it writes, which is LMDB's
-//! cheapest way to read.
+//! writes with MDB_NOSYNC. A session opens a read transaction for each read, or one for all.
 
 use std::path::Path;
 
 use heed::types::{Bytes, U64};
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls, byteorder::BigEndian};
 
-use crate::{Durability, PeerError, PeerOptions, PeerSession};
+use crate::{Durability, PeerError, PeerFacts, PeerOptions, PeerSession, View};
 
 /// Smallest map; pages that are half full and freed ones must find room.
 const MAP_BYTES_MIN: u64 = 1 << 30;
@@ -21,18 +20,22 @@ pub struct Lmdb {
 }
 
 impl Lmdb {
-    /// What a reader of the results needs to know about the set-up.
-    pub const SETTINGS: &str = "map 8x the data, one snapshot per session until it writes; \
-        durable: as shipped; unsynced: MDB_NOSYNC";
-
-    /// Version of the LMDB sources compiled in.
-    pub fn version() -> String {
+    /// What a reader of the results needs to know.
+    pub fn facts() -> PeerFacts {
         let version = heed::lmdb_version();
-        format!("{}.{}.{} (heed crate 0.22)", version.major, version.minor, version.patch)
+        PeerFacts {
+            version: format!("{}.{}.{}", version.major, version.minor, version.patch),
+            settings: "map 8x the data, everything else as shipped; os-cache: MDB_NOSYNC"
+                .to_owned(),
+        }
     }
 
     /// Opens or creates the environment in directory `path`.
     pub fn open(path: &Path, options: PeerOptions) -> Result<Self, PeerError> {
+        if let Durability::Interval(_) = options.durability {
+            // A loss of power may damage what MDB_NOSYNC wrote, not only lose the last of it.
+            return Err(PeerError::Refused("LMDB has no bounded loss of unsynced writes"));
+        }
         std::fs::create_dir_all(path)?;
         let map_bytes = (8 * options.data_bytes).max(MAP_BYTES_MIN).next_multiple_of(1 << 20);
         let mut builder = EnvOpenOptions::new();
@@ -45,8 +48,12 @@ impl Lmdb {
     }
 
     /// A session for the calling thread.
-    pub fn session(&self) -> LmdbSession<'_> {
-        LmdbSession { store: self, snapshot: None }
+    pub fn session(&self, view: View) -> Result<LmdbSession<'_>, PeerError> {
+        let snapshot = match view {
+            View::PerRead => None,
+            View::Snapshot => Some(self.env.read_txn()?),
+        };
+        Ok(LmdbSession { store: self, snapshot })
     }
 }
 
@@ -73,19 +80,23 @@ pub struct LmdbSession<'s> {
 }
 
 impl<'s> LmdbSession<'s> {
+    /// Runs `read` in the snapshot, or in a read transaction of its own.
     #[inline]
-    fn snapshot(&mut self) -> Result<&RoTxn<'s, WithTls>, PeerError> {
-        if self.snapshot.is_none() {
-            self.snapshot = Some(self.store.env.read_txn()?);
+    fn in_view<R>(
+        &self,
+        read: impl FnOnce(&RoTxn<'_, WithTls>) -> Result<R, PeerError>,
+    ) -> Result<R, PeerError> {
+        match &self.snapshot {
+            Some(snapshot) => read(snapshot),
+            None => read(&self.store.env.read_txn()?),
         }
-        Ok(self.snapshot.as_ref().expect("made above"))
     }
 
     fn write<'r>(
         &mut self,
         records: impl Iterator<Item = (u64, &'r [u8])>,
     ) -> Result<(), PeerError> {
-        self.snapshot = None;
+        assert!(self.snapshot.is_none(), "a session with a snapshot only reads");
         let mut transaction = self.store.env.write_txn()?;
         for (key, value) in records {
             self.store.records.put(&mut transaction, &key, value)?;
@@ -102,7 +113,7 @@ impl PeerSession for LmdbSession<'_> {
     #[inline]
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
         let records = self.store.records;
-        Ok(records.get(self.snapshot()?, &key)?.map(read))
+        self.in_view(|view| Ok(records.get(view, &key)?.map(read)))
     }
 
     fn scan(
@@ -112,14 +123,16 @@ impl PeerSession for LmdbSession<'_> {
         mut read: impl FnMut(u64, &[u8]),
     ) -> Result<u64, PeerError> {
         let records = self.store.records;
-        let mut seen = 0;
-        let range = records.range(self.snapshot()?, &(from..))?;
-        for record in range.take(usize::try_from(count).unwrap_or(usize::MAX)) {
-            let (key, value) = record?;
-            read(key, value);
-            seen += 1;
-        }
-        Ok(seen)
+        let count_max = usize::try_from(count).unwrap_or(usize::MAX);
+        self.in_view(|view| {
+            let mut seen = 0;
+            for record in records.range(view, &(from..))?.take(count_max) {
+                let (key, value) = record?;
+                read(key, value);
+                seen += 1;
+            }
+            Ok(seen)
+        })
     }
 
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {

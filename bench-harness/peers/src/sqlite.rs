@@ -2,15 +2,16 @@
 //! thread.
 //!
 //! Settings: journal_mode=WAL, synchronous=FULL for durable writes and OFF for unsynced ones,
-//! mmap_size and page cache as large as the data, a busy timeout of 30 s.
+//! mmap_size and page cache as large as the data, a busy timeout of 30 s. A session lets each
+//! statement open its own read transaction, or opens one for all of them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Statement, params};
 
-use crate::{Durability, PeerError, PeerOptions, PeerSession};
+use crate::{Durability, PeerError, PeerFacts, PeerOptions, PeerSession, View};
 
 const SQL_CREATE: &str =
     "CREATE TABLE IF NOT EXISTS record (key INTEGER PRIMARY KEY, value BLOB NOT NULL)";
@@ -30,29 +31,44 @@ pub struct Sqlite {
     path: PathBuf,
     options: PeerOptions,
     /// Keeps the WAL and its index alive between the connections of worker threads. Never used
-    /// after opening; the lock is there because a connection must not be shared by threads.
-    _anchor: Mutex<SqliteConnection>,
+    /// by sessions; the lock is there because a connection must not be shared by threads.
+    anchor: Mutex<SqliteConnection>,
 }
 
 impl Sqlite {
-    /// What a reader of the results needs to know about the set-up.
-    pub const SETTINGS: &str = "journal_mode=WAL, mmap_size and cache_size 2x the data, prepared \
-        statements, one connection per thread, busy_timeout 30 s; durable: synchronous=FULL; \
-        unsynced: \
-        synchronous=OFF";
-
-    /// Version of the SQLite sources compiled in.
-    pub fn version() -> String {
-        format!("{} (rusqlite crate 0.41)", rusqlite::version())
+    /// What a reader of the results needs to know.
+    pub fn facts() -> PeerFacts {
+        PeerFacts {
+            version: rusqlite::version().to_owned(),
+            settings: "journal_mode=WAL, mmap_size and cache_size 2x the data, prepared \
+                statements, one connection per thread, busy_timeout 30 s; sync: \
+                synchronous=FULL; os-cache: synchronous=OFF; before reads: the WAL checkpointed"
+                .to_owned(),
+        }
     }
 
     /// Opens or creates the database in directory `path`.
     pub fn open(path: &Path, options: PeerOptions) -> Result<Self, PeerError> {
+        if let Durability::Interval(_) = options.durability {
+            return Err(PeerError::Refused("SQLite cannot make its log durable at intervals"));
+        }
         std::fs::create_dir_all(path)?;
         let path = path.join("peer.sqlite");
         let anchor = SqliteConnection::open(&path, options)?;
         anchor.connection.execute_batch(SQL_CREATE)?;
-        Ok(Self { path, options, _anchor: Mutex::new(anchor) })
+        Ok(Self { path, options, anchor: Mutex::new(anchor) })
+    }
+
+    /// Brings the whole log into the database file and cuts it to nothing: no read looks for its
+    /// page in the log then.
+    pub fn checkpoint(&self) -> Result<(), PeerError> {
+        let anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy: bool =
+            anchor.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        match is_busy {
+            false => Ok(()),
+            true => Err(PeerError::Refused("SQLite could not checkpoint its log: it is in use")),
+        }
     }
 
     /// A connection for the calling thread.
@@ -76,7 +92,7 @@ impl SqliteConnection {
         let cache_bytes = (2 * options.data_bytes).max(CACHE_BYTES_MIN);
         let synchronous = match options.durability {
             Durability::Durable => "FULL",
-            Durability::OsCache => "OFF",
+            Durability::OsCache | Durability::Interval(_) => "OFF",
         };
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", synchronous)?;
@@ -94,8 +110,12 @@ impl SqliteConnection {
         Ok(Self { connection })
     }
 
-    /// Prepares the statements.
-    pub fn session(&self) -> Result<SqliteSession<'_>, PeerError> {
+    /// Prepares the statements. A snapshot ends with the connection.
+    pub fn session(&self, view: View) -> Result<SqliteSession<'_>, PeerError> {
+        if view == View::Snapshot {
+            // The first read takes the snapshot.
+            self.connection.execute_batch("BEGIN")?;
+        }
         Ok(SqliteSession {
             put: self.connection.prepare(SQL_PUT)?,
             get: self.connection.prepare(SQL_GET)?,

@@ -2,24 +2,31 @@
 //!
 //! Each opens its stores, lets them take turns, reads back what it wrote and removes it.
 
-use super::{Check, OpenStores};
+use super::Check;
 use crate::check::reopen;
 use crate::error::BenchError;
+use crate::measure::drive::Driven;
 use crate::measure::floor::{MappedFloor, Via};
-use crate::measure::job::{Job, Timing, Work};
+use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::rotation;
 use crate::measure::rows::Row;
 use crate::measure::store::{Class, Contender, Writes};
-use crate::stores;
 
 /// Threads of the row `durable-put16`.
 const MANY_THREADS: u32 = 16;
 /// At most this many records are read back after a phase without a fixed number of records.
 const VERIFY_READS_MAX: u64 = 500_000;
+/// The ways to make one write durable.
+const FLOORS: [Row; 2] = [Row::WriteFdatasync, Row::WriteDsync];
+
+fn strongest_memory_first(contender: Contender) -> Writes {
+    *contender.memory_first().first().expect("every store has writes that are not waited for")
+}
 
 impl Check<'_> {
     pub(super) fn durable_puts(&mut self) -> Result<(), BenchError> {
         self.progress.phase("durable puts");
-        let stores = self.open_all("durable", Writes::Durable)?;
+        let stores = self.open_all("durable", |_| Writes::Durable)?;
         let mut written: Vec<Vec<_>> = stores.iter().map(|_| Vec::new()).collect();
         for ((_, store), written) in stores.iter().zip(&mut written) {
             store.prepare_durable()?;
@@ -27,19 +34,24 @@ impl Check<'_> {
             let mut job = self.job(Work::Put { first }, Timing::Each, 0);
             job.duration /= 8;
             written.extend(store.run(&job)?.written);
+            store.settle()?;
             self.progress.step();
         }
         for round in 0..self.rounds() {
-            self.measure_floor(Row::WriteFdatasync, Class::Sync, 1, round)?;
-            self.measure_floor(Row::WriteDsync, Class::Sync, 2, round)?;
-            for (row, threads) in [(Row::DurablePut1, 1), (Row::DurablePut16, MANY_THREADS)] {
-                for ((contender, store), written) in stores.iter().zip(&mut written) {
+            for place in rotation::order(FLOORS.len() + stores.len(), round) {
+                let Some(index) = place.checked_sub(FLOORS.len()) else {
+                    self.measure_floor(FLOORS[place], Class::Sync, 1, round)?;
+                    continue;
+                };
+                let (contender, store) = &stores[index];
+                for (row, threads) in [(Row::DurablePut1, 1), (Row::DurablePut16, MANY_THREADS)] {
                     self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
                     let first = self.fresh_numbers();
                     let job = self.job(Work::Put { first }, Timing::Each, round);
                     let mut sample = self.measure(&**store, &Job { threads, ..job })?;
-                    written.append(&mut sample.written);
+                    written[index].append(&mut sample.written);
                     self.results.add(row, *contender, Class::Sync, &sample, None);
+                    store.settle()?;
                     self.progress.step();
                 }
             }
@@ -55,56 +67,92 @@ impl Check<'_> {
 
     pub(super) fn unsynced_puts(&mut self) -> Result<(), BenchError> {
         self.progress.phase("puts that are not waited for");
+        let promises = |&contender: &Contender| {
+            contender.memory_first().iter().map(move |&writes| (contender, writes))
+        };
+        let all: Vec<_> = self.contenders.iter().flat_map(promises).collect();
         for round in 0..self.rounds() {
-            for contender in self.contenders.clone() {
-                let store = self.open(contender, "unsynced", Writes::Unsynced)?;
-                self.progress.now(format!("unsynced-put: {contender}, round {}", round + 1));
-                let first = self.fresh_numbers();
-                let mut job = self.job(Work::Put { first }, Timing::Whole, round);
-                job.op_count_max = self.records();
-                let whole = self.measure(&*store, &job)?;
-                let first = self.fresh_numbers();
-                let mut job = self.job(Work::Put { first }, Timing::Each, round);
-                job.op_count_max = self.records() / 2;
-                job.duration /= 2;
-                let timed = self.measure(&*store, &job)?;
-                let class = stores::class(contender, Writes::Unsynced);
-                self.results.add(Row::UnsyncedPut, contender, class, &whole, Some(&timed));
-                let written = [whole.written, timed.written].concat();
-                store.verify(&written, VERIFY_READS_MAX / 5)?;
-                store.close()?;
-                self.remove(contender, "unsynced")?;
+            for place in rotation::order(all.len(), round) {
+                let (contender, writes) = all[place];
+                self.unsynced_puts_of(contender, writes, round)?;
                 self.progress.step();
             }
         }
         Ok(())
     }
 
+    fn unsynced_puts_of(
+        &mut self,
+        contender: Contender,
+        writes: Writes,
+        round: u32,
+    ) -> Result<(), BenchError> {
+        let store = self.open(contender, "unsynced", writes)?;
+        let class = writes.class();
+        let name = class.name();
+        self.progress.now(format!("unsynced-put: {contender}, {name}, round {}", round + 1));
+        let first = self.fresh_numbers();
+        let mut job = self.job(Work::Put { first }, Timing::Whole, round);
+        job.op_count_max = self.records();
+        let whole = self.measure(&*store, &job)?;
+        let first = self.fresh_numbers();
+        let mut job = self.job(Work::Put { first }, Timing::Each, round);
+        job.op_count_max = self.records() / 2;
+        job.duration /= 2;
+        let timed = self.measure(&*store, &job)?;
+        self.results.add(Row::UnsyncedPut, contender, class, &whole, Some(&timed));
+        let written = [whole.written, timed.written].concat();
+        store.verify(&written, VERIFY_READS_MAX / 5)?;
+        store.close()?;
+        self.remove(contender, "unsynced")
+    }
+
     pub(super) fn gets_and_mixed(&mut self) -> Result<(), BenchError> {
         self.progress.phase("loading the stores for reading");
         let record_count = self.records();
         let mapped = MappedFloor::create(self.folder, record_count)?;
-        let stores = self.open_all("loaded", Writes::Unsynced)?;
+        let stores = self.open_all("loaded", strongest_memory_first)?;
         for (contender, store) in &stores {
             self.progress.now(format!("loading {contender}"));
             store.load(record_count)?;
-            store.settle()?;
+            store.prepare_reads()?;
             // Reads every record once: the check, and the warm-up of every cache.
             store.verify(std::slice::from_ref(&(0..record_count)), record_count)?;
             self.progress.step();
         }
+        // What is left in the page cache must not be written in the turn of another.
+        rotation::sync_files(self.folder)?;
         self.progress.phase("gets");
         for round in 0..self.rounds() {
-            self.measure_floor(Row::ReadDirect, Class::Read, 2, round)?;
-            let sample = mapped.measure(Via::Number, self.seconds / 2, u64::from(round))?;
-            self.results.add(Row::ReadMapped, Contender::Floor, Class::Read, &sample, None);
-            self.progress.step();
-            self.whole_and_timed(&stores, Row::Get, Work::Get { record_count }, round)?;
+            for place in rotation::order(1 + stores.len(), round) {
+                let Some(index) = place.checked_sub(1) else {
+                    self.measure_floor(Row::ReadDirect, Class::Read, 2, round)?;
+                    self.wait_until_others_are_still();
+                    let sample = mapped.measure(Via::Number, self.seconds / 2, u64::from(round))?;
+                    let class = Class::Read;
+                    self.results.add(Row::ReadMapped, Contender::Floor, class, &sample, None);
+                    self.progress.step();
+                    continue;
+                };
+                let work = Work::Get { record_count };
+                let (contender, store) = &stores[index];
+                let whose = (*contender, &**store, Class::Read);
+                self.whole_and_timed(whose, Row::Get, (work, View::PerRead), round)?;
+                if contender.has_snapshots() {
+                    let whose = (*contender, &**store, Class::ReadSnapshot);
+                    self.whole_and_timed(whose, Row::GetSnapshot, (work, View::Snapshot), round)?;
+                }
+            }
         }
         self.progress.phase("reads and writes, not waited for");
         for round in 0..self.rounds() {
             let work = Work::Mixed { record_count, version: u64::from(round) + 1 };
-            self.whole_and_timed(&stores, Row::MixedUnsynced, work, round)?;
+            for place in rotation::order(stores.len(), round) {
+                let (contender, store) = &stores[place];
+                let whose = (*contender, &**store, strongest_memory_first(*contender).class());
+                self.whole_and_timed(whose, Row::MixedUnsynced, (work, View::PerRead), round)?;
+                store.settle()?;
+            }
         }
         for (contender, store) in stores {
             self.progress.now(format!("closing {contender}"));
@@ -118,44 +166,44 @@ impl Check<'_> {
     /// the time without a clock, one third with.
     fn whole_and_timed(
         &mut self,
-        stores: &OpenStores,
+        (contender, store, class): (Contender, &dyn Driven, Class),
         row: Row,
-        work: Work,
+        (work, view): (Work, View),
         round: u32,
     ) -> Result<(), BenchError> {
-        for (contender, store) in stores {
-            self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
-            let mut job = self.job(work, Timing::Whole, round);
-            job.duration = self.seconds * 2 / 3;
-            let whole = self.measure(&**store, &job)?;
-            let mut job = self.job(work, Timing::Each, round);
-            job.duration = self.seconds / 3;
-            let timed = self.measure(&**store, &job)?;
-            let class = match work {
-                Work::Get { .. } => Class::Read,
-                _ => stores::class(*contender, Writes::Unsynced),
-            };
-            self.results.add(row, *contender, class, &whole, Some(&timed));
-            self.progress.step();
-        }
+        self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
+        let duration = self.seconds * 2 / 3;
+        let whole = Job { view, duration, ..self.job(work, Timing::Whole, round) };
+        let whole = self.measure(store, &whole)?;
+        let duration = self.seconds / 3;
+        let timed = Job { view, duration, ..self.job(work, Timing::Each, round) };
+        let timed = self.measure(store, &timed)?;
+        self.results.add(row, contender, class, &whole, Some(&timed));
+        self.progress.step();
         Ok(())
     }
 
     fn mixed_durable(&mut self) -> Result<(), BenchError> {
         self.progress.phase("reads and durable writes");
         let record_count = self.records();
-        let stores = self.open_all("loaded", Writes::Durable)?;
+        let stores = self.open_all("loaded", |_| Writes::Durable)?;
         for (_, store) in &stores {
+            store.prepare_reads()?;
             store.prepare_durable()?;
+            // Caches that ended with the process that filled them are warm again.
+            store.verify(std::slice::from_ref(&(0..record_count)), record_count)?;
             self.progress.step();
         }
         for round in 0..self.rounds() {
-            for (contender, store) in &stores {
+            for place in rotation::order(stores.len(), round) {
+                let (contender, store) = &stores[place];
                 self.progress.now(format!("mixed-durable: {contender}, round {}", round + 1));
                 let version = (1 << 32) + u64::from(round);
                 let work = Work::Mixed { record_count, version };
-                let sample = self.measure(&**store, &self.job(work, Timing::Each, round))?;
+                let job = self.job(work, Timing::Each, round);
+                let sample = self.measure(&**store, &job)?;
                 self.results.add(Row::MixedDurable, *contender, Class::Sync, &sample, None);
+                store.settle()?;
                 self.progress.step();
             }
         }
@@ -170,7 +218,8 @@ impl Check<'_> {
     pub(super) fn reopen(&mut self) -> Result<(), BenchError> {
         self.progress.phase("killing and reopening");
         for round in 0..self.rounds() {
-            for contender in self.contenders.clone() {
+            for place in rotation::order(self.contenders.len(), round) {
+                let contender = self.contenders[place];
                 self.progress.now(format!("reopen: {contender}, round {}", round + 1));
                 let dir = self.path(contender, "killed");
                 let (store, sample) =

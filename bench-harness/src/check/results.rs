@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::measure::rows::{Row, RowResult};
-use crate::measure::sample::{Latencies, Repetition, Sample, curve, merge};
+use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, curve, merge};
 use crate::measure::store::{Class, Contender};
 
 /// The samples so far.
 #[derive(Default)]
 pub struct Results {
-    gathered: BTreeMap<(usize, Contender), Gathered>,
+    /// By place of the row, contender and name of the class.
+    gathered: BTreeMap<(usize, Contender, &'static str), Gathered>,
 }
 
 struct Gathered {
@@ -32,14 +33,15 @@ impl Results {
     ) {
         let place = Row::ALL.iter().position(|&other| other == row);
         let place = place.expect("every row is in Row::ALL");
-        let gathered = self.gathered.entry((place, contender)).or_insert_with(|| Gathered {
-            row,
-            class,
-            threads: whole.threads,
-            repetitions: Vec::new(),
-            latencies: None,
-        });
-        assert_eq!((gathered.class, gathered.threads), (class, whole.threads));
+        let gathered =
+            self.gathered.entry((place, contender, class.name())).or_insert_with(|| Gathered {
+                row,
+                class,
+                threads: whole.threads,
+                repetitions: Vec::new(),
+                latencies: None,
+            });
+        assert_eq!(gathered.threads, whole.threads);
         gathered.repetitions.push(Repetition::new(whole, timed));
         let Some(latencies) = &timed.unwrap_or(whole).latencies else { return };
         merge(&mut gathered.latencies, latencies);
@@ -49,12 +51,13 @@ impl Results {
     pub fn into_rows(self) -> Vec<RowResult> {
         self.gathered
             .into_iter()
-            .map(|((_, contender), gathered)| RowResult {
+            .map(|((_, contender, _), gathered)| RowResult {
                 row: gathered.row,
                 contender,
                 class: gathered.class,
                 threads: gathered.threads,
                 repetitions: gathered.repetitions,
+                merged: gathered.latencies.as_ref().map(Percentiles::of),
                 curve: gathered.latencies.as_ref().map(curve).unwrap_or_default(),
             })
             .collect()

@@ -11,10 +11,11 @@
 //! id = "P1-floor"                 # shown in the verdict
 //! row = "durable-put1"            # what is measured
 //! metric = "p50_ns"
-//! against = "floor:write-fdatasync"   # or "peer:rocksdb", "own:durable-put1"; absent: itself
+//! against = "floor:durable-write" # or "floor:ROW", "peer:rocksdb", "own:ROW"; absent: itself
 //! at_most = 1.2                   # or at_least
 //! ```
-//! The engine's row is divided by the row it is compared with; both must have one durability group.
+//! The engine's row is divided by the row it is compared with, round by round; both must make one
+//! promise. `floor:durable-write` is the faster of the floors that make a write durable.
 //! Everything unknown in the file is an error that names the line.
 
 use std::fs;
@@ -76,12 +77,19 @@ pub struct Target {
 
 /// The row a target compares with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Against {
-    /// Whose.
-    pub contender: Contender,
-    /// Which.
-    pub row: Row,
+pub enum Against {
+    /// The faster of the floors that make a write durable.
+    WriteFloor,
+    /// This floor.
+    Floor(Row),
+    /// The same row of a peer.
+    Peer(Contender),
+    /// Another row of the engine.
+    Own(Row),
 }
+
+/// The name of [`Against::WriteFloor`].
+const WRITE_FLOOR: &str = "durable-write";
 
 /// On which side the number must lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,35 +138,38 @@ impl TryFrom<RawTarget> for Target {
             return Err(format!("target {:?}: a floor cannot be judged", raw.id));
         }
         let against = match &raw.against {
-            Some(text) => {
-                Some(against(text, raw.row).map_err(|why| format!("target {:?}: {why}", raw.id))?)
-            }
+            Some(text) => Some(against(text).map_err(|why| format!("target {:?}: {why}", raw.id))?),
             None => None,
         };
         Ok(Self { id: raw.id, row: raw.row, metric: raw.metric, against, bound })
     }
 }
 
-/// Reads `floor:ROW`, `peer:STORE` or `own:ROW`.
-fn against(text: &str, own_row: Row) -> Result<Against, String> {
-    let unknown =
-        || format!("against = {text:?} is none of floor:ROW, peer:rocksdb, peer:sqlite, own:ROW");
+/// Reads `floor:durable-write`, `floor:ROW`, `peer:STORE` or `own:ROW`.
+fn against(text: &str) -> Result<Against, String> {
+    let unknown = || {
+        format!(
+            "against = {text:?} is none of floor:durable-write, floor:ROW, peer:rocksdb, \
+             peer:sqlite, own:ROW"
+        )
+    };
     let (kind, name) = text.split_once(':').ok_or_else(unknown)?;
     match kind {
+        "floor" if name == WRITE_FLOOR => Ok(Against::WriteFloor),
         "floor" => {
             let row = Row::from_name(name).filter(|row| row.is_floor()).ok_or_else(unknown)?;
-            Ok(Against { contender: Contender::Floor, row })
+            Ok(Against::Floor(row))
         }
         "peer" => {
             let peer = Contender::from_name(name).ok_or_else(unknown)?;
             if peer == Contender::Uarr || !Contender::STORES.contains(&peer) {
                 return Err(unknown());
             }
-            Ok(Against { contender: peer, row: own_row })
+            Ok(Against::Peer(peer))
         }
         "own" => {
             let row = Row::from_name(name).filter(|row| !row.is_floor()).ok_or_else(unknown)?;
-            Ok(Against { contender: Contender::Uarr, row })
+            Ok(Against::Own(row))
         }
         _ => Err(unknown()),
     }
@@ -210,17 +221,18 @@ mod tests {
     #[test]
     fn each_kind_of_comparison_is_read() {
         let cases = [
-            ("floor:write-fdatasync", Contender::Floor, Row::WriteFdatasync),
-            ("peer:sqlite", Contender::Sqlite, Row::DurablePut16),
-            ("own:durable-put1", Contender::Uarr, Row::DurablePut1),
+            ("floor:durable-write", Against::WriteFloor),
+            ("floor:write-fdatasync", Against::Floor(Row::WriteFdatasync)),
+            ("peer:sqlite", Against::Peer(Contender::Sqlite)),
+            ("own:durable-put1", Against::Own(Row::DurablePut1)),
         ];
-        for (text, contender, row) in cases {
+        for (text, against) in cases {
             let text = target(&format!(
                 "row = \"durable-put16\"\nmetric = \"ops_per_second\"\nagainst = \"{text}\"\n\
                  at_least = 2"
             ));
             let target = Targets::parse(&text).unwrap().targets.remove(0);
-            assert_eq!(target.against, Some(Against { contender, row }));
+            assert_eq!(target.against, Some(against));
             assert_eq!(target.bound, Bound::AtLeast(2.0));
         }
     }

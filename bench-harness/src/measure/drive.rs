@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::error::BenchError;
-use crate::measure::job::{Job, nanos};
+use crate::measure::job::{Job, View, nanos};
 use crate::measure::operations::{Lane, Operations, load_keys, read_checked};
 use crate::measure::sample::{Sample, merge};
 use crate::measure::store::{Contender, Counters, Store};
@@ -34,8 +34,12 @@ pub trait Driven: Send + Sync {
     fn verify(&self, written: &[Range<u64>], reads_max: u64) -> Result<u64, BenchError>;
     /// See [`Store::prepare_durable`].
     fn prepare_durable(&self) -> Result<(), BenchError>;
+    /// See [`Store::prepare_reads`].
+    fn prepare_reads(&self) -> Result<(), BenchError>;
     /// See [`Store::settle`].
     fn settle(&self) -> Result<(), BenchError>;
+    /// See [`Store::sync`].
+    fn sync(&self) -> Result<(), BenchError>;
     /// See [`Store::close`].
     fn close(self: Box<Self>) -> Result<(), BenchError>;
 }
@@ -93,7 +97,7 @@ impl<S: Store> Driven for Driver<S> {
         let mut keys: Vec<u64> = (0..record_count).map(key_of).collect();
         keys.sort_unstable();
         let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(LOAD_BATCH_RECORDS);
-        self.store.with_session(|session| {
+        self.store.with_session(View::PerRead, |session| {
             for part in keys.chunks(LOAD_BATCH_RECORDS) {
                 load_keys(session, &mut batch, part.iter().copied())?;
             }
@@ -105,7 +109,7 @@ impl<S: Store> Driven for Driver<S> {
         let total: u64 = written.iter().map(|range| range.end - range.start).sum();
         let stride = total.div_ceil(reads_max.max(1)).max(1);
         let stride = usize::try_from(stride).unwrap_or(usize::MAX);
-        self.store.with_session(|session| {
+        self.store.with_session(View::PerRead, |session| {
             let mut read_count = 0;
             for number in written.iter().flat_map(|range| range.clone().step_by(stride)) {
                 read_checked(session, self.contender, number)?;
@@ -119,8 +123,16 @@ impl<S: Store> Driven for Driver<S> {
         self.store.prepare_durable()
     }
 
+    fn prepare_reads(&self) -> Result<(), BenchError> {
+        self.store.prepare_reads()
+    }
+
     fn settle(&self) -> Result<(), BenchError> {
         self.store.settle()
+    }
+
+    fn sync(&self) -> Result<(), BenchError> {
+        self.store.sync()
     }
 
     fn close(self: Box<Self>) -> Result<(), BenchError> {
@@ -132,7 +144,7 @@ impl<S: Store> Driver<S> {
     /// One thread's part. It passes the barrier exactly once, even if there is no session.
     fn lane(&self, job: &Job, number: u32, barrier: &Barrier) -> Result<Lane, BenchError> {
         let mut is_started = false;
-        let lane = self.store.with_session(|session| {
+        let lane = self.store.with_session(job.view, |session| {
             is_started = true;
             barrier.wait();
             let mut operations = Operations::new(self.contender, job, number);
@@ -204,6 +216,7 @@ mod tests {
 
         fn with_session<R>(
             &self,
+            _: View,
             body: impl FnOnce(&mut MapSession<'_>) -> R,
         ) -> Result<R, BenchError> {
             let number = self.session_count.fetch_add(1, Ordering::Relaxed);
@@ -289,7 +302,8 @@ mod tests {
 
     fn job(work: Work, threads: u32, timing: Timing) -> Job {
         let duration = Duration::from_secs(60);
-        Job { work, threads, duration, op_count_max: 2000, timing, seed: 1 }
+        let view = View::PerRead;
+        Job { work, view, threads, duration, op_count_max: 2000, timing, seed: 1 }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, Syste
 use crate::error::BenchError;
 use crate::measure::job::nanos;
 use crate::measure::rows::Row;
-use crate::measure::sample::{Sample, latencies};
+use crate::measure::sample::{Sample, latencies, samples_min};
 use crate::measure::usage::Usage;
 use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
 
@@ -78,7 +78,7 @@ impl DeviceFloor {
         Ok(Self { file, block_count, next_block: 0, buffer, is_direct })
     }
 
-    /// Measures one device floor for `duration`.
+    /// Measures one device floor for `duration`, and for as long as it takes to have a median.
     pub fn measure(
         &mut self,
         row: Row,
@@ -97,7 +97,7 @@ impl DeviceFloor {
         let start = Instant::now();
         let deadline = start + duration;
         let mut end = start;
-        while end < deadline {
+        while end < deadline || all.len() < samples_min(0.5) {
             let block = match op {
                 DeviceOp::Read => random.below(self.block_count),
                 DeviceOp::WriteFdatasync | DeviceOp::WriteDsync => {
@@ -236,8 +236,8 @@ mod tests {
         let file = dir.path().join(FILE_NAME);
         assert_eq!(file.metadata().unwrap().len(), FILL_BYTES as u64);
         for row in [Row::WriteFdatasync, Row::WriteDsync, Row::ReadDirect] {
-            let sample = device.measure(row, Duration::from_millis(5), 1).unwrap();
-            assert!(sample.op_count > 0);
+            let sample = device.measure(row, Duration::from_nanos(1), 1).unwrap();
+            assert!(sample.op_count >= samples_min(0.5));
             assert_eq!(sample.latencies.unwrap().len(), sample.op_count);
         }
         let bytes = std::fs::read(&file).unwrap();

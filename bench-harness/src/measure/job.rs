@@ -56,11 +56,23 @@ pub enum Timing {
     },
 }
 
+/// What the reads of a thread see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Each read sees what was there when it began: a read transaction, or what stands for it in
+    /// the store, is opened and ended by each.
+    PerRead,
+    /// All reads see what was there when the thread began, in one read transaction.
+    Snapshot,
+}
+
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     /// What the threads do.
     pub work: Work,
+    /// What its reads see; ratios are formed between equal views only.
+    pub view: View,
     /// How many threads, at least 1.
     pub threads: u32,
     /// How long.

@@ -4,6 +4,7 @@ pub mod drive;
 pub mod floor;
 pub mod job;
 mod operations;
+pub mod rotation;
 pub mod rows;
 pub mod sample;
 mod stopwatch;

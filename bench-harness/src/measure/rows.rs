@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::sample::{Repetition, median};
+use crate::measure::sample::{Percentiles, Repetition, median};
 use crate::measure::store::{Class, Contender};
 
 /// What is measured.
@@ -24,8 +24,10 @@ pub enum Row {
     DurablePut16,
     /// Puts of random keys by one thread that are not waited for.
     UnsyncedPut,
-    /// Gets of existing keys, uniform, by one thread.
+    /// Gets of existing keys, uniform, by one thread; each opens its own read transaction.
     Get,
+    /// The same, all in one read transaction; of stores that have such a thing.
+    GetSnapshot,
     /// 80 % gets, 20 % overwrites, not waited for, one thread.
     MixedUnsynced,
     /// 80 % gets, 20 % durable overwrites, one thread.
@@ -36,7 +38,7 @@ pub enum Row {
 
 impl Row {
     /// All rows in the order they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::WriteFdatasync,
         Self::WriteDsync,
         Self::DurablePut1,
@@ -45,6 +47,7 @@ impl Row {
         Self::ReadDirect,
         Self::ReadMapped,
         Self::Get,
+        Self::GetSnapshot,
         Self::MixedUnsynced,
         Self::MixedDurable,
         Self::Reopen,
@@ -61,6 +64,7 @@ impl Row {
             Self::DurablePut16 => "durable-put16",
             Self::UnsyncedPut => "unsynced-put",
             Self::Get => "get",
+            Self::GetSnapshot => "get-snapshot",
             Self::MixedUnsynced => "mixed-unsynced",
             Self::MixedDurable => "mixed-durable",
             Self::Reopen => "reopen",
@@ -77,7 +81,8 @@ impl Row {
             Self::DurablePut1 => "durable put, 1 thread",
             Self::DurablePut16 => "durable put, 16 threads",
             Self::UnsyncedPut => "put of a random key, not waited for, 1 thread",
-            Self::Get => "get, uniform, 1 thread",
+            Self::Get => "get, uniform, 1 thread, a read transaction each",
+            Self::GetSnapshot => "get, uniform, 1 thread, one read transaction for all",
             Self::MixedUnsynced => "80 % get, 20 % overwrite, not waited for, 1 thread",
             Self::MixedDurable => "80 % get, 20 % durable overwrite, 1 thread",
             Self::Reopen => "open after SIGKILL, to the first record read",
@@ -120,6 +125,9 @@ pub struct RowResult {
     pub threads: u32,
     /// The repetitions in the order of the rounds.
     pub repetitions: Vec<Repetition>,
+    /// Percentiles of all repetitions together. Absent in older reports.
+    #[serde(default)]
+    pub merged: Option<Percentiles>,
     /// The percentile curve over all repetitions: (fraction of operations, ns).
     pub curve: Vec<(f64, f64)>,
 }
@@ -173,6 +181,18 @@ impl Metric {
         }
     }
 
+    /// The metric of all rounds together; `None` if it is no percentile.
+    pub const fn merged(self, all: &Percentiles) -> Option<Option<f64>> {
+        match self {
+            Self::P50Ns => Some(all.p50_ns),
+            Self::P90Ns => Some(all.p90_ns),
+            Self::P99Ns => Some(all.p99_ns),
+            Self::P999Ns => Some(all.p999_ns),
+            Self::MaxNs => Some(all.max_ns),
+            _ => None,
+        }
+    }
+
     /// The name in tables and target files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -198,9 +218,13 @@ impl RowResult {
         self.repetitions.iter().map(|repetition| metric.of(repetition)).collect()
     }
 
-    /// The median of the metric over the rounds; `None` if any round has none.
-    pub fn median(&self, metric: Metric) -> Option<f64> {
-        median(&self.rounds(metric)?)
+    /// The metric of the row: a percentile of all rounds together, or else the median over the
+    /// rounds; `None` if any round has none.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        match self.merged.as_ref().and_then(|all| metric.merged(all)) {
+            Some(percentile) => percentile,
+            None => median(&self.rounds(metric)?),
+        }
     }
 }
 
@@ -216,14 +240,41 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// Relative change, 0.15 for 15 % in either direction.
+    /// Relative change, 0.15 for 15 % in either direction; no number if one side is none.
     pub fn relative(&self) -> f64 {
+        if self.start_ns.is_nan() || self.end_ns.is_nan() {
+            return f64::NAN;
+        }
         let (low, high) = (self.start_ns.min(self.end_ns), self.start_ns.max(self.end_ns));
         high / low - 1.0
     }
 }
 
-/// The row of a contender, if it was measured.
+/// The floors whose drift tells whether the device was the same for all.
+pub const DRIFT_FLOORS: [Row; 2] = [Row::WriteFdatasync, Row::ReadDirect];
+
+/// The floor of a durable write: of the ways to make one durable, the one with the lower median.
+pub fn write_floor(rows: &[RowResult]) -> Option<&RowResult> {
+    let floors = [Row::WriteFdatasync, Row::WriteDsync];
+    let floors = floors.into_iter().filter_map(|row| find(rows, row, Contender::Floor));
+    let floors = floors.filter_map(|floor| Some((floor, floor.value(Metric::P50Ns)?)));
+    floors.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(floor, _)| floor)
+}
+
+/// The row of a contender with the promise of `class`.
+pub fn find_class(
+    rows: &[RowResult],
+    row: Row,
+    contender: Contender,
+    class: Class,
+) -> Option<&RowResult> {
+    let is_it = |result: &&RowResult| {
+        (result.row, result.contender, result.class) == (row, contender, class)
+    };
+    rows.iter().find(is_it)
+}
+
+/// The first row of a contender, whatever it promises, if it was measured.
 pub fn find(rows: &[RowResult], row: Row, contender: Contender) -> Option<&RowResult> {
     rows.iter().find(|result| result.row == row && result.contender == contender)
 }

@@ -2,7 +2,7 @@
 //!
 //! Percentiles obey the minimum-sample rule: percentile `p` of fewer than `10 / (1 - p)` samples is
 //! not a number but "n/a", because fewer than ten samples lie beyond it. Repetitions are combined
-//! by their median.
+//! by their median; percentiles are those of all repetitions together.
 
 use std::ops::Range;
 
@@ -41,7 +41,8 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// Lanes that worked at the same time.
     pub threads: u32,
-    /// CPU time of the whole process, background threads and kernel workers of it included.
+    /// CPU time of the whole process, background threads and kernel workers of it included. Nothing
+    /// but what is measured works meanwhile (see [`crate::measure::rotation`]).
     pub cpu_ns: u64,
     /// Page faults that waited for the device.
     pub major_faults: u64,
@@ -79,6 +80,43 @@ pub fn median(values: &[f64]) -> Option<f64> {
         len if len % 2 == 1 => Some(sorted[middle]),
         _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
     }
+}
+
+/// Percentiles of single operations: of one round, or of all rounds together. `None` is "too few
+/// samples". None is below one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// The median.
+    pub p50_ns: Option<f64>,
+    /// See `p50_ns`.
+    pub p90_ns: Option<f64>,
+    /// See `p50_ns`.
+    pub p99_ns: Option<f64>,
+    /// See `p50_ns`.
+    pub p999_ns: Option<f64>,
+    /// The longest single operation.
+    pub max_ns: Option<f64>,
+}
+
+impl Percentiles {
+    /// Those of the latencies.
+    pub fn of(latencies: &Latencies) -> Self {
+        let at = |p| percentile(latencies, p);
+        Self {
+            p50_ns: at(0.5),
+            p90_ns: at(0.9),
+            p99_ns: at(0.99),
+            p999_ns: at(0.999),
+            max_ns: (!latencies.is_empty()).then(|| latencies.max() as f64),
+        }
+    }
+}
+
+/// The numbers of two contestants divided round by round; `None` where a round has no partner, or
+/// nothing to divide by.
+pub fn ratios(own: &[f64], other: &[f64]) -> Option<Vec<f64>> {
+    let is_whole = own.len() == other.len() && other.iter().all(|&other| other > 0.0);
+    is_whole.then(|| own.iter().zip(other).map(|(own, other)| own / other).collect())
 }
 
 /// One repetition of a row, reduced to numbers. `None` is "not measured" or "too few samples".
@@ -122,7 +160,7 @@ impl Repetition {
         assert!(whole.op_count > 0, "an empty sample cannot be a repetition");
         let ops = whole.op_count as f64;
         let latencies = timed.unwrap_or(whole).latencies.as_ref();
-        let at = |p| latencies.and_then(|latencies| percentile(latencies, p));
+        let percentiles = latencies.map(Percentiles::of).unwrap_or_default();
         let per_commit = |count: fn(&Counters) -> u64| {
             let counters = whole.counters.filter(|counters| counters.commit_count > 0)?;
             Some(count(&counters) as f64 / counters.commit_count as f64)
@@ -131,11 +169,11 @@ impl Repetition {
             op_count: whole.op_count + timed.map_or(0, |timed| timed.op_count),
             ops_per_second: ops * 1e9 / whole.elapsed_ns.max(1) as f64,
             mean_ns: whole.elapsed_ns as f64 * f64::from(whole.threads) / ops,
-            p50_ns: at(0.5),
-            p90_ns: at(0.9),
-            p99_ns: at(0.99),
-            p999_ns: at(0.999),
-            max_ns: latencies.filter(|all| !all.is_empty()).map(|all| all.max() as f64),
+            p50_ns: percentiles.p50_ns,
+            p90_ns: percentiles.p90_ns,
+            p99_ns: percentiles.p99_ns,
+            p999_ns: percentiles.p999_ns,
+            max_ns: percentiles.max_ns,
             cpu_ns_per_op: whole.cpu_ns as f64 / ops,
             flushes_per_commit: per_commit(|counters| counters.flush_count),
             writes_per_commit: per_commit(|counters| counters.write_count),
@@ -226,6 +264,30 @@ mod tests {
         let two = Repetition::new(&sample(10, None), Some(&sample(1000, Some(uniform(1000)))));
         assert_eq!(two.op_count, 1010);
         assert!(two.p99_ns.is_some());
+    }
+
+    #[test]
+    fn percentiles_of_all_rounds_together_rise() {
+        // Medians over rounds do not: few samples leave a round without the higher percentile, and
+        // the longest of a short round is short.
+        let mut all = None;
+        for (count, factor) in [(20_000_u64, 1), (900, 50), (20_000, 1)] {
+            let mut round = latencies();
+            (1..=count).for_each(|value| round.record(value * factor).unwrap());
+            merge(&mut all, &round);
+        }
+        let all = Percentiles::of(&all.unwrap());
+        let steps = [all.p50_ns, all.p90_ns, all.p99_ns, all.p999_ns, all.max_ns];
+        assert!(steps.windows(2).all(|pair| pair[0].unwrap() <= pair[1].unwrap()), "{all:?}");
+        assert!(all.max_ns.unwrap() >= 45_000.0);
+        assert_eq!(Percentiles::of(&latencies()), Percentiles::default());
+    }
+
+    #[test]
+    fn ratios_are_those_of_equal_rounds() {
+        assert_eq!(ratios(&[2.0, 9.0], &[1.0, 3.0]), Some(vec![2.0, 3.0]));
+        assert_eq!(ratios(&[2.0, 9.0], &[1.0]), None);
+        assert_eq!(ratios(&[2.0], &[0.0]), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::measure::job::View;
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,6 +63,21 @@ impl Contender {
         }
     }
 
+    /// Whether many reads can see one moment in it.
+    pub const fn has_snapshots(self) -> bool {
+        matches!(self, Self::Rocksdb | Self::Sqlite | Self::Lmdb)
+    }
+
+    /// What its writes can wait for, short of the device; the strongest promise first.
+    pub const fn memory_first(self) -> &'static [Writes] {
+        match self {
+            Self::Floor => &[],
+            Self::Uarr => &[Writes::Interval],
+            Self::Rocksdb => &[Writes::Interval, Writes::OsCache],
+            Self::Sqlite | Self::Lmdb => &[Writes::OsCache],
+        }
+    }
+
     /// What this program has to be built with to have the store inside.
     pub const fn feature(self) -> &'static str {
         match self {
@@ -78,7 +94,8 @@ impl fmt::Display for Contender {
     }
 }
 
-/// When a write is acknowledged, or that there are no writes in the row.
+/// When a write is acknowledged, or that there are no writes in the row. Only rows of one class are
+/// divided by each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
@@ -88,8 +105,10 @@ pub enum Class {
     Interval,
     /// After it reached the page cache; stable storage when the operating system likes.
     OsCache,
-    /// Nothing is written in the measured part.
+    /// Nothing is written in the measured part; each read opens and ends its read transaction.
     Read,
+    /// The same, with one read transaction for all reads.
+    ReadSnapshot,
 }
 
 impl Class {
@@ -100,6 +119,7 @@ impl Class {
             Self::Interval => "interval-100ms",
             Self::OsCache => "os-cache",
             Self::Read => "read",
+            Self::ReadSnapshot => "read-snapshot",
         }
     }
 
@@ -111,17 +131,8 @@ impl Class {
             Self::OsCache => {
                 "acknowledged in the page cache; survives a kill, power loss has no bound"
             }
-            Self::Read => "nothing is written",
-        }
-    }
-
-    /// Ratios are formed only between rows of equal group: `Interval` and `OsCache` are both
-    /// acknowledged before they are durable and share one, all else stands alone.
-    pub const fn group(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Interval | Self::OsCache => "unsynced",
-            Self::Read => "read",
+            Self::Read => "nothing is written; a read transaction for each read",
+            Self::ReadSnapshot => "nothing is written; one read transaction for all reads",
         }
     }
 }
@@ -142,8 +153,21 @@ pub struct StoreFacts {
 pub enum Writes {
     /// Each is durable when it returns.
     Durable,
-    /// The store's usual class of writes that do not wait for the device.
-    Unsynced,
+    /// Each returns at once and is durable within 100 ms and one flush.
+    Interval,
+    /// Each returns when it is in the page cache.
+    OsCache,
+}
+
+impl Writes {
+    /// What that promises.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Durable => Class::Sync,
+            Self::Interval => Class::Interval,
+            Self::OsCache => Class::OsCache,
+        }
+    }
 }
 
 /// How stores are opened.
@@ -176,14 +200,23 @@ pub trait Store: Send + Sync + Sized + 'static {
     /// Runs `body` with a session of the calling thread. `body` is not called when there is none.
     fn with_session<R>(
         &self,
+        view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError>;
     /// What the store needs to show its steady state of durable commits; not measured.
     fn prepare_durable(&self) -> Result<(), BenchError> {
         Ok(())
     }
+    /// Brings what was written to where the store reads it best; not measured.
+    fn prepare_reads(&self) -> Result<(), BenchError> {
+        self.settle()
+    }
     /// Waits until background work caused by earlier writes is done, where the store reports that.
     fn settle(&self) -> Result<(), BenchError> {
+        Ok(())
+    }
+    /// Hands all that was written to the operating system, at least.
+    fn sync(&self) -> Result<(), BenchError> {
         Ok(())
     }
     /// The store's own count of commits and flushes, where it has one.

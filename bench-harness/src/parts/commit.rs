@@ -18,7 +18,7 @@ use crate::stores;
 /// Measures the parts.
 pub fn run(options: &Options<CommitPart>) -> Result<Measured, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
-    let facts = stores::facts(&Contender::STORES);
     let path = folder.path();
+    let facts = stores::facts(&Contender::STORES, path)?;
     rounds::measure_all(options, path, facts, |part| stage::measure(part, options, path))
 }

@@ -1,8 +1,11 @@
 //! The read path by itself: gets of one and two threads, misses, scans; and what stores take on the
 //! disk.
 //!
-//! A part loads every store in random order, in batches of 1000, settles it, and reads it once
-//! before it measures. The floor is what memory takes for the same records without any index.
+//! A part loads every store in random order, in batches of 1000, lets it bring the records to where
+//! it reads them best (RocksDB compacts, SQLite checkpoints), and reads each once before it
+//! measures. Each get opens its own read transaction, or what stands for it in the store; stores
+//! that can read many records in one are shown with that too. The floor is what memory takes for
+//! the same records without any index.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +14,10 @@ use crate::error::BenchError;
 use crate::machine::folder::RunFolder;
 use crate::measure::drive::Driven;
 use crate::measure::floor::{MappedFloor, Via};
-use crate::measure::job::{Job, Timing, Work};
+use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::rotation;
 use crate::measure::rows::Metric;
-use crate::measure::store::{Contender, OpenSpec, Writes};
+use crate::measure::store::{Class, Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
 use crate::parts::rounds::{self, Contestant, Options, Part, sample_in_rounds};
 use crate::parts::sizes;
@@ -60,7 +64,10 @@ impl Part for ReadPart {
 
     fn title(self) -> &'static str {
         match self {
-            Self::Gets => "uniform reads; ratio: per second against the first row",
+            Self::Gets => {
+                "uniform reads, each in a read transaction of its own or all in one snapshot; \
+                 ratio: per second against the first row, between equal ways"
+            }
             Self::Misses => {
                 "reads of keys that are absent; ratio: per second against the first row"
             }
@@ -82,7 +89,7 @@ pub fn run(options: &Options<ReadPart>) -> Result<Measured, BenchError> {
     let mut timed = options.clone();
     timed.parts.retain(|part| *part != ReadPart::Sizes);
     let stores = if timed.parts.is_empty() { Loaded::new() } else { load_all(options, path)? };
-    let facts = stores::facts(&Contender::READ_STORES);
+    let facts = stores::facts(&Contender::READ_STORES, path)?;
     let mut measured =
         rounds::measure_all(&timed, path, facts, |part| measure(part, options, &stores, path))?;
     stores.into_iter().try_for_each(|(_, store)| store.close())?;
@@ -104,35 +111,52 @@ fn measure(
         _ => None,
     };
     let mut contestants = Vec::new();
-    let mut add = |threads: u32, work: Work, records: u64| {
+    let mut add = |threads: u32, view: View, work: Work, records: u64| {
         for (contender, store) in stores {
-            let name = match threads {
-                1 => contender.name().to_owned(),
-                _ => format!("{contender}, {threads} threads"),
-            };
+            if view == View::Snapshot && !contender.has_snapshots() {
+                continue;
+            }
+            let mut name = contender.name().to_owned();
+            if threads > 1 {
+                name += &format!(", {threads} threads");
+            }
+            if view == View::Snapshot {
+                name += ", one snapshot";
+            }
             let measure = move |round| {
                 let duration = options.duration;
-                store.run(&Job { seed: u64::from(round), duration, ..job(work, threads) })
+                store.run(&Job { seed: u64::from(round), view, duration, ..job(work, threads) })
             };
-            contestants.push(Contestant::new(name, measure).of_batches(records));
+            let class = match view {
+                View::PerRead => Class::Read,
+                View::Snapshot => Class::ReadSnapshot,
+            };
+            let contestant = Contestant::new(name, Some(class), measure);
+            contestants.push(contestant.of_batches(records));
         }
     };
+    let each = View::PerRead;
     match part {
         ReadPart::Gets => {
-            add(1, Work::Get { record_count }, 1);
-            add(2, Work::Get { record_count }, 1);
+            for threads in [1, 2] {
+                for view in [View::PerRead, View::Snapshot] {
+                    add(threads, view, Work::Get { record_count }, 1);
+                }
+            }
             if let Some(floor) = &floor {
                 for (name, via) in FLOORS {
                     let measure =
                         move |round| floor.measure(via, options.duration, u64::from(round));
-                    contestants.push(Contestant::new(name, measure));
+                    contestants.push(Contestant::new(name, None, measure));
                 }
             }
         }
-        ReadPart::Misses => add(1, Work::Miss, 1),
-        ReadPart::Scans => add(1, Work::Scan { record_count, records: SCAN_RECORDS }, SCAN_RECORDS),
+        ReadPart::Misses => add(1, each, Work::Miss, 1),
+        ReadPart::Scans => {
+            add(1, each, Work::Scan { record_count, records: SCAN_RECORDS }, SCAN_RECORDS);
+        }
         ReadPart::FullScans => {
-            add(1, Work::Scan { record_count, records: record_count }, record_count);
+            add(1, each, Work::Scan { record_count, records: record_count }, record_count);
         }
         ReadPart::Sizes => unreachable!("nothing of it is timed"),
     }
@@ -141,7 +165,8 @@ fn measure(
 
 fn job(work: Work, threads: u32) -> Job {
     let (duration, timing) = (Duration::MAX / 4, Timing::Whole);
-    Job { work, threads, duration, op_count_max: u64::MAX, timing, seed: 0 }
+    let view = View::PerRead;
+    Job { work, view, threads, duration, op_count_max: u64::MAX, timing, seed: 0 }
 }
 
 type Loaded = Vec<(Contender, Box<dyn Driven>)>;
@@ -149,15 +174,19 @@ type Loaded = Vec<(Contender, Box<dyn Driven>)>;
 fn load_all(options: &Options<ReadPart>, folder: &Path) -> Result<Loaded, BenchError> {
     let built_in = Contender::READ_STORES.into_iter().filter(|store| store.is_built_in());
     let load = |contender: Contender| {
-        let spec =
-            OpenSpec { writes: Writes::Unsynced, data_bytes: options.records * RECORD_BYTES };
+        let spec = OpenSpec {
+            writes: contender.memory_first()[0],
+            data_bytes: options.records * RECORD_BYTES,
+        };
         let store = stores::open(contender, &folder.join(contender.name()), spec)?;
         let batches = Work::Batches { first: 0, records: BATCH_RECORDS };
         let op_count_max = options.records.div_ceil(BATCH_RECORDS);
         store.run(&Job { op_count_max, ..job(batches, 1) })?;
-        store.settle()?;
+        store.prepare_reads()?;
         store.verify(std::slice::from_ref(&(0..options.records)), options.records)?;
         Ok((contender, store))
     };
-    built_in.map(load).collect()
+    let stores = built_in.map(load).collect::<Result<_, _>>()?;
+    rotation::sync_files(folder)?;
+    Ok(stores)
 }

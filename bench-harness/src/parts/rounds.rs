@@ -2,16 +2,18 @@
 //!
 //! `check` shows how the engine does in the usual rows and judges it; `commit` and `read` look at
 //! one path in parts, to show where its time goes when something is changed. Within a part the
-//! contestants take turns in every round; ratios are formed within a round, medians over rounds.
+//! contestants take turns in every round, each round beginning with the next of them. Ratios are
+//! formed within a round, between those that make one promise; medians over rounds.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::BenchError;
 use crate::machine::{self, ProcessorTimes};
+use crate::measure::rotation;
 use crate::measure::rows::Metric;
-use crate::measure::sample::{Repetition, Sample, median};
-use crate::measure::store::StoreFacts;
+use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, median, merge, ratios};
+use crate::measure::store::{Class, StoreFacts};
 use crate::progress::Progress;
 use crate::report::RunSpec;
 use crate::report::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
@@ -133,6 +135,8 @@ fn size_table(measured: &Measured) -> Table {
 /// A store or floor that takes part.
 pub(crate) struct Contestant<'a> {
     name: String,
+    /// What its writes promise; `None` of what is no store.
+    class: Option<Class>,
     /// Records that one operation writes or reads.
     records_per_op: u64,
     measure: Box<dyn FnMut(u32) -> Result<Sample, BenchError> + 'a>,
@@ -141,9 +145,10 @@ pub(crate) struct Contestant<'a> {
 impl<'a> Contestant<'a> {
     pub fn new(
         name: impl Into<String>,
+        class: Option<Class>,
         measure: impl FnMut(u32) -> Result<Sample, BenchError> + 'a,
     ) -> Self {
-        Self { name: name.into(), records_per_op: 1, measure: Box::new(measure) }
+        Self { name: name.into(), class, records_per_op: 1, measure: Box::new(measure) }
     }
 
     pub fn of_batches(mut self, records: u64) -> Self {
@@ -162,26 +167,36 @@ pub(crate) fn sample_in_rounds(
     let mut all: Vec<_> = contestants
         .into_iter()
         .map(|contestant| {
-            let Contestant { name, records_per_op, measure } = contestant;
-            let line = |name| Line { name, records_per_op, rounds: Vec::new() };
-            let service = line(format!("{name}, service"));
-            (measure, line(name), service)
+            let Contestant { name, class, records_per_op, measure } = contestant;
+            let gathered = |name| Gathered {
+                line: Line { name, class, records_per_op, rounds: Vec::new(), merged: None },
+                latencies: None,
+            };
+            let service = gathered(format!("{name}, service"));
+            (measure, gathered(name), service)
         })
         .collect();
+    let mut is_still = true;
     for round in 0..rounds {
-        for (measure, line, service) in &mut all {
-            progress.now(format!("{}: {}, round {}", part.name(), line.name, round + 1));
+        for place in rotation::order(all.len(), round) {
+            let (measure, response, service) = &mut all[place];
+            progress.now(format!("{}: {}, round {}", part.name(), response.line.name, round + 1));
+            is_still &= rotation::wait_until_still();
             let mut sample = measure(round)?;
-            line.rounds.push(Repetition::new(&sample, None));
+            response.add(&sample);
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
-                service.rounds.push(Repetition::new(&sample, None));
+                service.add(&sample);
             }
             progress.step();
         }
     }
     progress.finish();
-    let lines = all.into_iter().flat_map(|(_, mut line, service)| {
+    if !is_still {
+        eprintln!("uarr-bench: {}: a store worked on in the turn of another", part.name());
+    }
+    let lines = all.into_iter().flat_map(|(_, response, service)| {
+        let (mut line, service) = (response.into_line(), service.into_line());
         let is_paced = !service.rounds.is_empty();
         if is_paced {
             line.name.push_str(", response");
@@ -191,9 +206,27 @@ pub(crate) fn sample_in_rounds(
     Ok(lines.collect())
 }
 
+/// The rounds of a line so far.
+struct Gathered {
+    line: Line,
+    latencies: Option<Latencies>,
+}
+
+impl Gathered {
+    fn add(&mut self, sample: &Sample) {
+        self.line.rounds.push(Repetition::new(sample, None));
+        sample.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
+    }
+
+    fn into_line(self) -> Line {
+        Line { merged: self.latencies.as_ref().map(Percentiles::of), ..self.line }
+    }
+}
+
 fn table(metric: Metric, lines: &[Line]) -> Table {
     let head = vec![
         "",
+        "durability",
         "per second",
         "p50",
         "p99",
@@ -205,26 +238,71 @@ fn table(metric: Metric, lines: &[Line]) -> Table {
         "rounds",
     ];
     let rows = lines.iter().map(|line| row(metric, line, &lines[0])).collect();
-    Table { head, left_count: 1, rows }
+    Table { head, left_count: 2, rows }
 }
 
 fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
-    let time = |metric| words::duration(line.median(metric));
-    let both = line.of(metric).into_iter().zip(first.of(metric));
-    let ratios: Vec<f64> = both.map(|(own, first)| own / first).collect();
+    let time = |metric| words::duration(line.value(metric));
+    let ratios = line.is_comparable(first).then(|| ratios(&line.of(metric), &first.of(metric)));
+    let ratios = ratios.flatten().unwrap_or_default();
     let low = ratios.iter().copied().reduce(f64::min);
     let high = ratios.iter().copied().reduce(f64::max);
-    let per_second = line.median(Metric::OpsPerSecond);
+    let per_second = line.value(Metric::OpsPerSecond);
     vec![
         line.name.clone(),
+        line.class.map_or("-", Class::name).to_owned(),
         per_second.map_or_else(|| "n/a".to_owned(), words::rate),
         time(Metric::P50Ns),
         time(Metric::P99Ns),
         time(Metric::P999Ns),
         time(Metric::MaxNs),
         time(Metric::CpuNsPerOp),
-        words::count(line.median(Metric::FlushesPerCommit)),
+        words::count(line.value(Metric::FlushesPerCommit)),
         words::ratio(median(&ratios)),
         format!("{} .. {}", words::ratio(low), words::ratio(high)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::sample::latencies;
+    use crate::parts::read::ReadPart;
+
+    fn sample(op_count: u64, ns: u64) -> Sample {
+        let mut all = latencies();
+        (0..op_count).for_each(|_| all.record(ns).unwrap());
+        let latencies = Some(all);
+        Sample { op_count, elapsed_ns: op_count * ns, threads: 1, latencies, ..Sample::default() }
+    }
+
+    #[test]
+    fn each_round_begins_with_the_next_and_lines_keep_their_order() {
+        let calls = std::cell::RefCell::new(Vec::new());
+        let contestant = |name: &'static str, class, ns| {
+            let calls = &calls;
+            Contestant::new(name, class, move |round| {
+                calls.borrow_mut().push(format!("{name}{round}"));
+                Ok(sample(60, ns))
+            })
+        };
+        let (interval, os_cache) = (Some(Class::Interval), Some(Class::OsCache));
+        let all = vec![
+            contestant("a", interval, 100),
+            contestant("b", os_cache, 200),
+            contestant("c", None, 50),
+        ];
+        let lines = sample_in_rounds(ReadPart::Gets, 2, all).unwrap();
+        assert_eq!(calls.into_inner(), ["a0", "b0", "c0", "b1", "c1", "a1"]);
+        let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        // 60 operations a round have no p90; 120 have.
+        assert_eq!(lines[0].rounds[0].p90_ns, None);
+        assert!(lines[0].value(Metric::P90Ns).is_some());
+        let text = table(Metric::P50Ns, &lines).to_text();
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line("a").contains("interval-100ms") && line("a").contains("1.00x"), "{text}");
+        assert!(line("b").contains("os-cache") && !line("b").contains("2.00x"), "{text}");
+        assert!(line("c").contains("0.50x"), "{text}");
+    }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::measure::job::{Job, Timing, Work};
-use crate::measure::store::{Contender, OpenSpec, Writes};
+use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
 use crate::report::measured::Size;
 use crate::stores;
@@ -40,18 +40,19 @@ struct Bytes {
 
 /// Writes each of `records` records once, in random order, and closes the store.
 fn put_all(contender: Contender, dir: &Path, records: u64) -> Result<Bytes, BenchError> {
-    let spec = OpenSpec { writes: Writes::Unsynced, data_bytes: records * RECORD_BYTES };
+    let spec = OpenSpec { writes: contender.memory_first()[0], data_bytes: records * RECORD_BYTES };
     let store = stores::open(contender, dir, spec)?;
     let batch = BATCH_RECORDS.min(records);
     store.run(&Job {
         work: Work::Batches { first: 0, records: batch },
+        view: View::PerRead,
         threads: 1,
         duration: Duration::MAX / 4,
         op_count_max: records / batch,
         timing: Timing::Whole,
         seed: 0,
     })?;
-    store.settle()?;
+    store.prepare_reads()?;
     let while_open = allocated_bytes(dir)?;
     store.close()?;
     Ok(Bytes { while_open, closed: allocated_bytes(dir)? })

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::measure::rows::Metric;
-use crate::measure::sample::{Repetition, median};
-use crate::measure::store::{Contender, StoreFacts};
+use crate::measure::sample::{Percentiles, Repetition, median};
+use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::report::RunSpec;
 
 /// Version of the JSON.
@@ -58,10 +58,16 @@ pub struct MeasuredPart {
 pub struct Line {
     /// Its name within the part.
     pub name: String,
+    /// What its writes promise; `None` of what is no store. Absent in older files.
+    #[serde(default)]
+    pub class: Option<Class>,
     /// Records that one operation writes or reads.
     pub records_per_op: u64,
     /// The repetitions in the order of the rounds.
     pub rounds: Vec<Repetition>,
+    /// Percentiles of all rounds together. Absent in older files.
+    #[serde(default)]
+    pub merged: Option<Percentiles>,
 }
 
 impl Line {
@@ -74,9 +80,18 @@ impl Line {
         self.rounds.iter().filter_map(|round| Some(metric.of(round)? * scale)).collect()
     }
 
-    /// The median of the metric over the rounds; `None` if no round has it.
-    pub fn median(&self, metric: Metric) -> Option<f64> {
-        median(&self.of(metric))
+    /// The metric: a percentile of all rounds together, or else the median over the rounds; `None`
+    /// if no round has it.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        match self.merged.as_ref().and_then(|all| metric.merged(all)) {
+            Some(percentile) => percentile,
+            None => median(&self.of(metric)),
+        }
+    }
+
+    /// Whether the two may be divided: they make one promise, or one of them is no store.
+    pub fn is_comparable(&self, other: &Self) -> bool {
+        self.class == other.class || self.class.is_none() || other.class.is_none()
     }
 }
 
@@ -136,10 +151,17 @@ mod tests {
         let line = Line {
             name: "uarr".to_owned(),
             records_per_op: 100,
+            class: Some(Class::Interval),
             rounds: vec![round(3.0), round(1.0), round(2.0)],
+            merged: Some(Percentiles { p50_ns: Some(5.0), ..Percentiles::default() }),
         };
-        assert_eq!(line.median(Metric::OpsPerSecond), Some(200.0));
-        assert_eq!(line.median(Metric::P99Ns), None);
+        assert_eq!(line.value(Metric::OpsPerSecond), Some(200.0));
+        assert_eq!(line.value(Metric::P50Ns), Some(5.0));
+        assert_eq!(line.value(Metric::P99Ns), None);
+        let of_class = |class| Line { class, ..line.clone() };
+        assert!(line.is_comparable(&of_class(Some(Class::Interval))));
+        assert!(line.is_comparable(&of_class(None)));
+        assert!(!line.is_comparable(&of_class(Some(Class::OsCache))));
         let measured = Measured {
             parts_schema: SCHEMA,
             run: RunSpec { seconds: 1.0, repetitions: 3, records: 1000, quick: false },

@@ -2,8 +2,9 @@
 //!
 //! The prose is a template (`page.md`). A line `{{name}}` in it stands for the table of the promise
 //! with that name, `{{runs}}` for what was run and where. A row's numbers come from the first
-//! report that has the engine's, so all of them are of one run. Ratios are formed within a round; a
-//! goal is judged by their median.
+//! report that has the engine's, so all of them are of one run. Ratios are formed within a round,
+//! between rows of one promise; a goal is judged by their median. A number of a weaker or stronger
+//! promise than the engine's stands in its column with a star.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,15 +13,18 @@ use std::path::PathBuf;
 use crate::error::BenchError;
 use crate::judge::targets::{Bound, Noise};
 use crate::machine;
-use crate::measure::rows::Metric;
-use crate::measure::sample::median;
-use crate::measure::store::{Contender, StoreFacts};
+use crate::measure::rows::{DRIFT_FLOORS, Metric, Row, find_class, write_floor};
+use crate::measure::sample::{median, ratios};
+use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::report::measured::{Measured, Size};
 use crate::report::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
 use crate::report::{Report, RunSpec};
 use crate::report::{text, words};
 
 const TEMPLATE: &str = include_str!("page.md");
+
+/// From this day on runs follow the rules that the page states.
+const RULES_SINCE_UNIX_S: u64 = 1_796_083_200;
 
 /// Contenders and the heads of their columns.
 const COLUMNS: [(Contender, &str); 5] = [
@@ -30,6 +34,23 @@ const COLUMNS: [(Contender, &str); 5] = [
     (Contender::Lmdb, "LMDB"),
     (Contender::Floor, "floor"),
 ];
+
+/// The numbers of a contender in a row.
+struct Numbers {
+    /// Of each round.
+    rounds: Vec<f64>,
+    /// Of all rounds together.
+    value: f64,
+    /// What writes promise; `None` of what is no store.
+    class: Option<Class>,
+}
+
+impl Numbers {
+    /// Whether the two may be divided.
+    fn is_comparable(&self, other: &Self) -> bool {
+        self.class == other.class || self.class.is_none() || other.class.is_none()
+    }
+}
 
 /// The reports behind the page.
 pub struct Page {
@@ -71,16 +92,19 @@ impl Page {
 
     /// The table of a promise. All tables have the same columns, so that any row can be quoted.
     fn table(&self, promise: &Promise) -> String {
-        let cell = |row: &PageRow, who| median(&self.run_of(row)?.rounds(row, who)?);
+        let cell = |row: &PageRow, who| {
+            let run = self.run_of(row)?;
+            let numbers = run.numbers(row, who)?;
+            let own = run.numbers(row, Contender::Uarr);
+            let is_other = own.is_some_and(|own| !own.is_comparable(&numbers));
+            Some(show(row.number, numbers.value) + if is_other { " \\*" } else { "" })
+        };
         let heads: Vec<_> = COLUMNS.iter().map(|(_, head)| *head).collect();
         let mut text = format!("| | {} | goals |\n", heads.join(" | "));
         text.push_str(&format!("|---|{}---|\n", "---|".repeat(heads.len())));
         for row in promise.rows {
-            let cells: Vec<_> = COLUMNS
-                .iter()
-                .map(|(who, _)| cell(row, *who).map(|value| show(row.number, value)))
-                .map(Option::unwrap_or_default)
-                .collect();
+            let cells: Vec<_> =
+                COLUMNS.iter().map(|(who, _)| cell(row, *who).unwrap_or_default()).collect();
             let goals: Vec<_> = row.goals.iter().map(|goal| self.judged(row, goal)).collect();
             let goals = goals.join("; ");
             text.push_str(&format!("| {} | {} | {goals} |\n", row.what, cells.join(" | ")));
@@ -90,7 +114,8 @@ impl Page {
 
     /// The report that a row's numbers come from.
     fn run_of(&self, row: &PageRow) -> Option<&Run> {
-        self.reports.iter().find(|run| run.rounds(row, Contender::Uarr).is_some())
+        let mut who = COLUMNS.iter().map(|(who, _)| *who);
+        who.find_map(|who| self.reports.iter().find(|run| run.numbers(row, who).is_some()))
     }
 
     /// A goal in words, and whether it is met.
@@ -110,22 +135,23 @@ impl Page {
                 (format!("{sign} {bound} {name}"), Some((other, Contender::Uarr)))
             }
         };
-        let ratios = self.run_of(row).and_then(|run| {
-            let own = run.rounds(row, Contender::Uarr)?;
-            let Some((row, who)) = other else { return Some(own) };
-            let other = run.rounds(&row, who)?;
-            Some(own.into_iter().zip(other).map(|(own, other)| own / other).collect())
-        });
-        let Some(value) = ratios.as_deref().and_then(median) else {
-            return format!("{asked}: not measured");
+        let verdict = |value| if goal.bound.is_met(value) { "met" } else { "**missed**" };
+        let run = self.run_of(row);
+        let own = run.and_then(|run| run.numbers(row, Contender::Uarr));
+        let ratios = match (own, other) {
+            (Some(own), None) => return format!("{asked}: {}", verdict(own.value)),
+            (Some(own), Some((row, who))) => {
+                let other = run.and_then(|run| run.numbers(&row, who));
+                let other = other.filter(|other| own.is_comparable(other));
+                other.and_then(|other| ratios(&own.rounds, &other.rounds))
+            }
+            (None, _) => None,
         };
-        let verdict = if goal.bound.is_met(value) { "met" } else { "**missed**" };
-        if other.is_none() {
-            return format!("{asked}: {verdict}");
-        }
         let ratios = ratios.unwrap_or_default();
+        let Some(value) = median(&ratios) else { return format!("{asked}: not measured") };
         let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let high = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let verdict = verdict(value);
         format!("{asked}: {} ({} .. {}) {verdict}", digits(value), digits(low), digits(high))
     }
 
@@ -158,6 +184,15 @@ impl Page {
             text.push_str(&format!("\n{line}.\n"));
         }
         text.push_str(&format!("Stores: {}.\n", Vec::from_iter(stores).join("; ")));
+        if self.reports.iter().any(|run| run.started_unix_s() < RULES_SINCE_UNIX_S) {
+            text.push_str(&format!(
+                "Runs before {} are older than these rules: SQLite's log was not checkpointed \
+                 before reads,\n\
+                 loads of peers ended in the page cache, the order of stores was fixed, \
+                 percentiles are medians over rounds.\n",
+                date(RULES_SINCE_UNIX_S)
+            ));
+        }
         let is_measured = |who| {
             let mut stores = self.reports.iter().flat_map(Run::stores);
             stores.any(|store| store.contender == who)
@@ -186,13 +221,21 @@ impl Run {
         })
     }
 
-    /// The number of `row` in each round; `None` if a round lacks it.
-    fn rounds(&self, row: &PageRow, who: Contender) -> Option<Vec<f64>> {
+    /// The numbers of `row`; `None` if a round lacks one.
+    fn numbers(&self, row: &PageRow, who: Contender) -> Option<Numbers> {
         match (self, row.source) {
             (Self::Check(report), Source::Check(source)) => {
-                let source = if who == Contender::Floor { source.floor()? } else { source };
                 let Number::Of(metric) = row.number else { return None };
-                report.find(source, who)?.rounds(metric)
+                let own = report.find(source, Contender::Uarr).map(|own| own.class);
+                let result = match (who, source) {
+                    (Contender::Floor, Row::DurablePut1) => write_floor(&report.rows)?,
+                    (Contender::Floor, source) => report.find(source.floor()?, who)?,
+                    _ => own
+                        .and_then(|class| find_class(&report.rows, source, who, class))
+                        .or_else(|| report.find(source, who))?,
+                };
+                let (rounds, value) = (result.rounds(metric)?, result.value(metric)?);
+                Some(Numbers { rounds, value, class: Some(result.class) })
             }
             (Self::Parts(measured), Source::Part { part, own, peer, floor }) => {
                 let name = match who {
@@ -201,18 +244,22 @@ impl Run {
                     peer_name => peer.replace("{}", peer_name.name()),
                 };
                 let line = measured.find(part, &name)?;
-                let values = match row.number {
-                    Number::Of(metric) => line.of(metric),
-                    Number::TimePerRecord => {
-                        line.of(Metric::OpsPerSecond).into_iter().map(|rate| 1e9 / rate).collect()
-                    }
+                let time = |rate: f64| 1e9 / rate;
+                let (rounds, value) = match row.number {
+                    Number::Of(metric) => (line.of(metric), line.value(metric)?),
+                    Number::TimePerRecord => (
+                        line.of(Metric::OpsPerSecond).into_iter().map(time).collect(),
+                        time(line.value(Metric::OpsPerSecond)?),
+                    ),
                     _ => return None,
                 };
-                (values.len() == line.rounds.len()).then_some(values)
+                let is_whole = rounds.len() == line.rounds.len();
+                is_whole.then_some(Numbers { rounds, value, class: line.class })
             }
             (Self::Parts(measured), Source::Sizes) => {
                 let size = measured.sizes.iter().find(|size| size.contender == who)?;
-                Some(vec![bytes(row.number, size)?])
+                let value = bytes(row.number, size)?;
+                Some(Numbers { rounds: vec![value], value, class: None })
             }
             _ => None,
         }
@@ -276,7 +323,10 @@ impl Run {
             let moved = share(drift.relative(), Noise::default().floor_drift_max);
             format!("{} {moved}", drift.row.name())
         });
-        drifts.collect::<Vec<_>>().join(", ")
+        let is_known = |row| report.drift.iter().any(|drift| drift.row == row);
+        let unknown = DRIFT_FLOORS.into_iter().filter(|&row| !is_known(row));
+        let unknown = unknown.map(|row| format!("{} unknown", row.name()));
+        drifts.chain(unknown).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -339,7 +389,13 @@ mod tests {
 
     fn line(name: &str, rates: [f64; 3]) -> Line {
         let round = |rate| Repetition { ops_per_second: rate, ..Repetition::default() };
-        Line { name: name.to_owned(), records_per_op: 100, rounds: rates.map(round).to_vec() }
+        Line {
+            name: name.to_owned(),
+            class: Some(Class::Read),
+            records_per_op: 100,
+            rounds: rates.map(round).to_vec(),
+            merged: None,
+        }
     }
 
     fn scans() -> Measured {
@@ -399,6 +455,34 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_another_promise_is_shown_and_never_divided() {
+        let single = |name: &str, class| {
+            let line = line(name, [1e6, 2e6, 3e6]);
+            Line { class: Some(class), records_per_op: 1, ..line }
+        };
+        let mut measured = scans();
+        measured.parts[0].name = "memory".to_owned();
+        measured.parts[0].lines = vec![
+            single("uarr, single", Class::Interval),
+            single("rocksdb, single", Class::Interval),
+            single("rocksdb (os-cache), single", Class::OsCache),
+            single("sqlite, single", Class::OsCache),
+        ];
+        let page =
+            |measured: &Measured| Page { reports: vec![Run::Parts(Box::new(measured.clone()))] };
+        let promise = PROMISES.iter().find(|promise| promise.name == "memory-first put").unwrap();
+        let text = page(&measured).table(promise);
+        let start = "| puts per second, random keys | 2.00 M | 2.00 M | 2.00 M \\* |  |  | \
+            >= 5 RocksDB: 1.00 (1.00 .. 1.00) **missed**;";
+        assert!(text.contains(start), "{text}");
+        measured.parts[0].lines[1].class = Some(Class::OsCache);
+        let text = page(&measured).table(promise);
+        let start = "| puts per second, random keys | 2.00 M | 2.00 M \\* | 2.00 M \\* |  |  | \
+            >= 5 RocksDB: not measured;";
+        assert!(text.contains(start), "{text}");
+    }
+
+    #[test]
     fn the_page_has_each_promise_once_and_says_where_it_was_measured() {
         for promise in PROMISES {
             let place = format!("\n{{{{{}}}}}\n", promise.name);
@@ -408,6 +492,7 @@ mod tests {
         assert!(!text.contains("{{"), "{text}");
         assert!(text.contains("kernel 6.18"), "{text}");
         assert!(text.contains("| 50 %, too much |"), "{text}");
+        assert!(text.contains("Runs before 2026-12-01 are older than these rules"), "{text}");
         let missing = "Not built into the program of these runs: RocksDB, SQLite, LMDB.\n";
         assert!(text.contains(missing), "{text}");
         assert!(

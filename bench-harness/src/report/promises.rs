@@ -132,6 +132,7 @@ const BATCHES: Source = part("memory", "uarr, batches of 1000", "{}, batches of 
 const PACED_100K: Source = part("paced-memory", "uarr, 100000 per second, service", "");
 const GET_1: Source =
     Source::Part { part: "gets", own: "uarr", peer: "{}", floor: "floor: slot, then record" };
+const GET_SNAPSHOT: Source = part("gets", "", "{}, one snapshot");
 const GET_2: Source = part("gets", "uarr, 2 threads", "{}, 2 threads");
 const MISS: Source = part("misses", "uarr", "{}");
 const SCAN_100: Source = part("scans", "uarr", "{}");
@@ -218,11 +219,12 @@ pub const PROMISES: [Promise; 7] = [
         name: "get",
         rows: &[
             row(
-                "get, uniform, mean",
+                "get, uniform, a read transaction each, mean",
                 GET_1,
                 MEAN,
                 &[goal(AtMost(0.05), Rocksdb), goal(AtMost(0.1), Sqlite), goal(AtMost(0.12), Lmdb)],
             ),
+            row("the same, all gets in one read transaction", GET_SNAPSHOT, MEAN, &[]),
             row(
                 "gets per second, 2 threads",
                 GET_2,

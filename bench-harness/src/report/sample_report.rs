@@ -38,6 +38,7 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
         curve: (0..60)
             .map(|step| (1.0 - 0.5f64.powf(f64::from(step) / 8.0), p50_us * 1e3 + f64::from(step)))
             .collect(),
+        merged: None,
     }
 }
 
@@ -60,7 +61,10 @@ pub fn sample_report() -> Report {
             durable(Row::DurablePut1, Contender::Uarr, 130.0),
             durable(Row::DurablePut1, Contender::Rocksdb, 200.0),
         ],
-        drift: vec![Drift { row: Row::WriteFdatasync, start_ns: 120_000.0, end_ns: 122_400.0 }],
+        drift: vec![
+            Drift { row: Row::WriteFdatasync, start_ns: 120_000.0, end_ns: 122_400.0 },
+            Drift { row: Row::ReadDirect, start_ns: 70_000.0, end_ns: 70_000.0 },
+        ],
         others_cpu: Some(0.05),
         notes: vec!["a note".to_owned()],
         judgements: vec![Judgement {
@@ -69,6 +73,7 @@ pub fn sample_report() -> Report {
             bound: "<= 1.2".to_owned(),
             value: Some(130.0 / 120.0),
             range: Some((1.08, 1.09)),
+            differs_by_round: false,
             finding: Finding::Met,
         }],
         outcome: Outcome::Pass,

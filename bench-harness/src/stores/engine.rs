@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::BenchError;
+use crate::measure::job::View;
 use crate::measure::store::{Counters, OpenSpec, Session, Store, Writes};
 
 /// How long an unsynced write may stay in memory only.
@@ -16,8 +17,8 @@ const WARM_VALUE_BYTES: usize = 32 << 10;
 const WARM_PART_RECORDS: u64 = 8000;
 
 /// What a reader of the results needs to know about the set-up.
-pub const SETTINGS: &str = "integer keys, everything else default; durable: Durability::Sync; \
-    unsynced: Durability::Interval(100 ms)";
+pub const SETTINGS: &str = "keys(KeyKind::U64), else defaults; sync: Durability::Sync; \
+    interval-100ms: Durability::Interval(100 ms)";
 
 /// The engine's database.
 pub struct Engine(uarr::Db);
@@ -36,7 +37,11 @@ impl Engine {
     ) -> Result<Self, BenchError> {
         let durability = match spec.writes {
             Writes::Durable => uarr::Durability::Sync,
-            Writes::Unsynced => uarr::Durability::Interval(INTERVAL),
+            Writes::Interval => uarr::Durability::Interval(INTERVAL),
+            Writes::OsCache => {
+                let text = "uarr has no writes that wait for the page cache".to_owned();
+                return Err(BenchError::Setup(text));
+            }
         };
         let builder = uarr::Db::builder(dir).keys(uarr::KeyKind::U64).durability(durability);
         Ok(Self(configure(builder).open().map_err(failed)?))
@@ -48,8 +53,10 @@ impl Store for Engine {
 
     fn with_session<R>(
         &self,
+        view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
+        assert!(view == View::PerRead, "uarr has no snapshots to keep");
         Ok(body(&mut EngineSession(&self.0)))
     }
 
@@ -63,6 +70,15 @@ impl Store for Engine {
             self.0.checkpoint().map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// No checkpoint is due or under way after it.
+    fn settle(&self) -> Result<(), BenchError> {
+        self.0.checkpoint().map_err(failed)
+    }
+
+    fn sync(&self) -> Result<(), BenchError> {
+        self.0.sync().map_err(failed)
     }
 
     fn counters(&self) -> Option<Counters> {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::BenchError;
 use crate::measure::drive::{Driven, Driver};
-use crate::measure::store::{Class, Contender, OpenSpec, StoreFacts, Writes};
+use crate::measure::store::{Contender, OpenSpec, StoreFacts};
 
 /// Opens or creates a store in directory `dir`, whose parent exists.
 ///
@@ -52,42 +52,20 @@ pub fn open_engine(
     Ok(Box::new(Driver { contender: Contender::Uarr, store }))
 }
 
-/// The durability class of a contender's writes.
-pub const fn class(contender: Contender, writes: Writes) -> Class {
-    match (contender, writes) {
-        (_, Writes::Durable) => Class::Sync,
-        (Contender::Uarr, Writes::Unsynced) => Class::Interval,
-        (_, Writes::Unsynced) => Class::OsCache,
-    }
+/// Versions and settings of those of `stores` that are built in. A store that has to be open to
+/// name its version is opened in `folder`, and nothing of it stays.
+pub fn facts(stores: &[Contender], folder: &Path) -> Result<Vec<StoreFacts>, BenchError> {
+    let built_in = stores.iter().filter(|store| store.is_built_in());
+    built_in.map(|&contender| facts_of(contender, folder)).collect()
 }
 
-/// Versions and settings of those of `stores` that are built in.
-pub fn facts(stores: &[Contender]) -> Vec<StoreFacts> {
-    let mut all = vec![
-        StoreFacts {
-            contender: Contender::Uarr,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            settings: engine::SETTINGS.to_owned(),
-        },
-        #[cfg(feature = "peers")]
-        StoreFacts {
-            contender: Contender::Rocksdb,
-            version: uarr_bench_peers::Rocks::VERSION.to_owned(),
-            settings: uarr_bench_peers::Rocks::SETTINGS.to_owned(),
-        },
+fn facts_of(contender: Contender, folder: &Path) -> Result<StoreFacts, BenchError> {
+    let (version, settings) = match contender {
+        Contender::Uarr => (env!("CARGO_PKG_VERSION").to_owned(), engine::SETTINGS.to_owned()),
         #[cfg(feature = "sqlite")]
-        StoreFacts {
-            contender: Contender::Sqlite,
-            version: uarr_bench_peers::Sqlite::version(),
-            settings: uarr_bench_peers::Sqlite::SETTINGS.to_owned(),
-        },
-        #[cfg(feature = "sqlite")]
-        StoreFacts {
-            contender: Contender::Lmdb,
-            version: uarr_bench_peers::Lmdb::version(),
-            settings: uarr_bench_peers::Lmdb::SETTINGS.to_owned(),
-        },
-    ];
-    all.retain(|facts| stores.contains(&facts.contender));
-    all
+        peer => peers::facts(peer, folder)?,
+        #[cfg(not(feature = "sqlite"))]
+        _ => unreachable!("not built in, nothing is known of it in {}", folder.display()),
+    };
+    Ok(StoreFacts { contender, version, settings })
 }

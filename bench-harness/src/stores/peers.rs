@@ -1,6 +1,7 @@
 //! RocksDB, SQLite and LMDB behind [`Store`].
 
 use std::path::Path;
+use std::time::Duration;
 
 use uarr_bench_peers::{
     Durability, Lmdb, LmdbSession, PeerError, PeerOptions, PeerSession, Sqlite, SqliteSession,
@@ -9,7 +10,11 @@ use uarr_bench_peers::{
 use uarr_bench_peers::{Rocks, RocksSession};
 
 use crate::error::BenchError;
-use crate::measure::store::{OpenSpec, Session, Store, Writes};
+use crate::measure::job::View;
+use crate::measure::store::{Contender, OpenSpec, Session, Store, Writes};
+
+/// How long a write of class `Interval` may stay in memory only.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(feature = "peers")]
 /// Where RocksDB's warm-up writes its keys; far from those of the workloads by chance of 64 bits.
@@ -22,9 +27,29 @@ fn failed(error: PeerError) -> BenchError {
 fn options(spec: OpenSpec) -> PeerOptions {
     let durability = match spec.writes {
         Writes::Durable => Durability::Durable,
-        Writes::Unsynced => Durability::OsCache,
+        Writes::Interval => Durability::Interval(INTERVAL),
+        Writes::OsCache => Durability::OsCache,
     };
     PeerOptions { durability, data_bytes: spec.data_bytes }
+}
+
+fn peer_view(view: View) -> uarr_bench_peers::View {
+    match view {
+        View::PerRead => uarr_bench_peers::View::PerRead,
+        View::Snapshot => uarr_bench_peers::View::Snapshot,
+    }
+}
+
+/// Version and settings of a peer; see [`super::facts`].
+pub fn facts(peer: Contender, folder: &Path) -> Result<(String, String), BenchError> {
+    let facts = match peer {
+        #[cfg(feature = "peers")]
+        Contender::Rocksdb => Rocks::facts(&folder.join("facts-rocksdb")).map_err(failed)?,
+        Contender::Sqlite => Sqlite::facts(),
+        Contender::Lmdb => Lmdb::facts(),
+        other => unreachable!("{other} is no peer that is built in, in {}", folder.display()),
+    };
+    Ok((facts.version, facts.settings))
 }
 
 /// A session of any of them.
@@ -73,22 +98,30 @@ impl Store for RocksStore {
 
     fn with_session<R>(
         &self,
+        view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
-        Ok(body(&mut Peer(self.0.session())))
+        Ok(body(&mut Peer(self.0.session(peer_view(view)))))
     }
 
     fn prepare_durable(&self) -> Result<(), BenchError> {
         self.0.recycle_log_files(WARM_KEY_FIRST).map_err(failed)
     }
 
+    fn prepare_reads(&self) -> Result<(), BenchError> {
+        self.0.compact().map_err(failed)
+    }
+
     fn settle(&self) -> Result<(), BenchError> {
         self.0.settle().map_err(failed)
     }
 
+    fn sync(&self) -> Result<(), BenchError> {
+        self.0.sync().map_err(failed)
+    }
+
     fn close(self) -> Result<(), BenchError> {
-        drop(self.0);
-        Ok(())
+        self.0.close().map_err(failed)
     }
 }
 
@@ -107,11 +140,16 @@ impl Store for SqliteStore {
 
     fn with_session<R>(
         &self,
+        view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
         let connection = self.0.connect().map_err(failed)?;
-        let session = connection.session().map_err(failed)?;
+        let session = connection.session(peer_view(view)).map_err(failed)?;
         Ok(body(&mut Peer(session)))
+    }
+
+    fn prepare_reads(&self) -> Result<(), BenchError> {
+        self.0.checkpoint().map_err(failed)
     }
 
     fn close(self) -> Result<(), BenchError> {
@@ -135,9 +173,11 @@ impl Store for LmdbStore {
 
     fn with_session<R>(
         &self,
+        view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
-        Ok(body(&mut Peer(self.0.session())))
+        let session = self.0.session(peer_view(view)).map_err(failed)?;
+        Ok(body(&mut Peer(session)))
     }
 
     fn close(self) -> Result<(), BenchError> {

@@ -50,10 +50,13 @@ impl Part for CommitPart {
             Self::Strategies => "durable puts of one thread; ratio: p50 against the first row",
             Self::Threads => "durable puts of many; ratio: puts per second against the first row",
             Self::Rotation => "a new segment every second; ratio: p99.9 against the first row",
-            Self::Memory => "puts that are not waited for; ratio: per second against the first row",
+            Self::Memory => {
+                "puts that are not waited for; ratio: per second against the first row, if both \
+                 make one promise"
+            }
             Self::Load => {
-                "loading an empty store; ratio: records per second against the first row. uarr's \
-                 are durable when the time ends, the peers' are in the page cache"
+                "loading an empty store; all records of each are durable when the time ends; \
+                 ratio: records per second against the first row"
             }
             Self::Paced => {
                 "durable puts begun at a fixed rate, even if those before are late (open loop): \

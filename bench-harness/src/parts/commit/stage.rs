@@ -1,6 +1,6 @@
 //! The parts: who takes part, and what a sample is.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,11 @@ use super::tasks;
 use crate::error::BenchError;
 use crate::measure::drive::Driven;
 use crate::measure::floor::DeviceFloor;
-use crate::measure::job::{Job, Timing, Work};
+use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::rotation;
 use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
-use crate::measure::store::{Contender, OpenSpec, Writes};
+use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
 use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
 use crate::parts::rounds::{Contestant, Options, sample_in_rounds};
@@ -33,6 +34,9 @@ const BATCH_RECORDS: u64 = 1000;
 const VERIFY_READS_MAX: u64 = 20_000;
 /// A log that never begins another segment in the time of a sample.
 const LARGE_SEGMENT_BYTES: u64 = 1 << 30;
+
+/// The class of durable writes.
+const SYNC: Option<Class> = Some(Class::Sync);
 
 /// The order in which keys are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,20 @@ fn stores() -> impl Iterator<Item = Contender> {
     Contender::STORES.into_iter().filter(|store| store.is_built_in())
 }
 
+/// The stores with each promise of their writes that are not waited for. The strongest has the name
+/// of the store, others name their class too.
+fn memory_first() -> impl Iterator<Item = (Contender, String, Writes)> {
+    stores().flat_map(|store| {
+        store.memory_first().iter().enumerate().map(move |(index, &writes)| {
+            let who = match index {
+                0 => store.name().to_owned(),
+                _ => format!("{store} ({})", writes.class().name()),
+            };
+            (store, who, writes)
+        })
+    })
+}
+
 type Builder = uarr::Builder;
 /// A name, and the options that it stands for.
 type Configuration = (&'static str, fn(Builder) -> Builder);
@@ -101,6 +119,7 @@ impl Stage<'_> {
     fn puts(&self, threads: u32, timing: Timing) -> Job {
         Job {
             work: Work::Put { first: self.fresh_numbers() },
+            view: View::PerRead,
             threads,
             duration: self.options.duration,
             op_count_max: u64::MAX,
@@ -126,10 +145,11 @@ impl Stage<'_> {
         stores::open(peer, &self.folder.join(peer.name()), self.spec(writes))
     }
 
-    /// A sample of a store that stays open.
+    /// A sample of a store that stays open, and settles before the next one is measured.
     fn checked(&self, store: &dyn Driven, job: &Job) -> Result<Sample, BenchError> {
         let sample = store.run(job)?;
         store.verify(&sample.written, VERIFY_READS_MAX)?;
+        store.settle()?;
         Ok(sample)
     }
 
@@ -141,14 +161,17 @@ impl Stage<'_> {
         job: &Job,
     ) -> Result<Sample, BenchError> {
         let store = open()?;
-        let sample = self.checked(&*store, job)?;
+        // Opening has work of its own, such as preparing log files.
+        rotation::wait_until_still();
+        let sample = store.run(job)?;
+        store.verify(&sample.written, VERIFY_READS_MAX)?;
         store.close()?;
         remove(&self.folder.join(name))?;
         Ok(sample)
     }
 
     fn strategies(&self) -> Result<Vec<Line>, BenchError> {
-        let mut floor = DeviceFloor::create(self.folder, FLOOR_BYTES)?;
+        let floor = RefCell::new(DeviceFloor::create(self.folder, FLOOR_BYTES)?);
         let mut stores: Vec<(String, Box<dyn Driven>)> = Vec::new();
         for (name, strategy) in [
             ("linked fdatasync", CommitStrategy::LinkedFdatasync),
@@ -169,13 +192,21 @@ impl Stage<'_> {
         for (_, store) in &stores {
             store.prepare_durable()?;
             store.run(&self.puts(1, Timing::Each))?;
+            store.settle()?;
         }
-        let duration = self.options.duration;
-        let mut contestants = vec![Contestant::new("floor: pwrite + fdatasync", move |round| {
-            floor.measure(Row::WriteFdatasync, duration, u64::from(round))
-        })];
+        let (duration, floor) = (self.options.duration, &floor);
+        let floors = [
+            ("floor: pwrite + fdatasync", Row::WriteFdatasync),
+            ("floor: pwritev2 with RWF_DSYNC", Row::WriteDsync),
+        ];
+        let mut contestants = Vec::new();
+        for (name, row) in floors {
+            contestants.push(Contestant::new(name, SYNC, move |round| {
+                floor.borrow_mut().measure(row, duration, u64::from(round))
+            }));
+        }
         for (name, store) in &stores {
-            contestants.push(Contestant::new(name.clone(), |_| {
+            contestants.push(Contestant::new(name.clone(), SYNC, |_| {
                 self.checked(&**store, &self.puts(1, Timing::Each))
             }));
         }
@@ -199,22 +230,28 @@ impl Stage<'_> {
         for (_, store) in &stores {
             store.prepare_durable()?;
             store.run(&self.puts(16, Timing::Each))?;
+            store.settle()?;
         }
         let mut contestants = Vec::new();
         for threads in [1, 4, 16, 64] {
             for (name, store) in &stores {
-                contestants
-                    .push(Contestant::new(format!("{name}, {threads} threads"), move |_| {
-                        self.checked(&**store, &self.puts(threads, Timing::Each))
-                    }));
+                contestants.push(Contestant::new(
+                    format!("{name}, {threads} threads"),
+                    SYNC,
+                    move |_| self.checked(&**store, &self.puts(threads, Timing::Each)),
+                ));
             }
         }
         for task_count in [256, 1024] {
             let db = &tasks_db;
             contestants.push(Contestant::new(
                 format!("uarr, {task_count} tasks on 2 threads"),
+                SYNC,
                 move |_| {
-                    tasks::measure(db, task_count, self.options.duration, self.fresh_numbers())
+                    let duration = self.options.duration;
+                    let sample = tasks::measure(db, task_count, duration, self.fresh_numbers())?;
+                    db.checkpoint().map_err(failed)?;
+                    Ok(sample)
                 },
             ));
         }
@@ -236,7 +273,7 @@ impl Stage<'_> {
             ("new segments, recycled after checkpoints", |builder| builder.segment_age(SECOND)),
         ];
         let contestant = |(name, configure): Configuration| {
-            Contestant::new(name, move |_| {
+            Contestant::new(name, SYNC, move |_| {
                 let open = || {
                     let store = self.engine(name, Writes::Durable, configure)?;
                     wait_for_segment(&self.folder.join(name))?;
@@ -251,54 +288,59 @@ impl Stage<'_> {
 
     fn memory(&self) -> Result<Vec<Line>, BenchError> {
         let mut contestants = Vec::new();
-        for peer in stores() {
-            contestants.push(Contestant::new(format!("{peer}, single"), move |_| {
-                let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Whole) };
-                self.alone(peer.name(), || self.peer(peer, Writes::Unsynced), &job)
-            }));
+        for (name, timing) in [("single", Timing::Whole), ("single, timed each", Timing::Each)] {
+            for (store, who, writes) in memory_first() {
+                let measure = move |_| {
+                    let records = self.options.records;
+                    let job = Job { op_count_max: records, ..self.puts(1, timing) };
+                    self.alone(store.name(), || self.peer(store, writes), &job)
+                };
+                let name = format!("{who}, {name}");
+                contestants.push(Contestant::new(name, Some(writes.class()), measure));
+            }
         }
-        for peer in stores() {
-            contestants.push(Contestant::new(format!("{peer}, single, timed each"), move |_| {
-                let job = Job { op_count_max: self.options.records, ..self.puts(1, Timing::Each) };
-                self.alone(peer.name(), || self.peer(peer, Writes::Unsynced), &job)
-            }));
-        }
-        contestants.push(Contestant::new("BTreeMap, insert and copy", |_| {
+        contestants.push(Contestant::new("BTreeMap, insert and copy", None, |_| {
             Ok(map_inserts(self.fresh_numbers(), self.options.duration, self.options.records))
         }));
-        for peer in stores() {
-            let contestant = Contestant::new(format!("{peer}, batches of 1000"), move |_| {
-                self.alone(
-                    peer.name(),
-                    || self.peer(peer, Writes::Unsynced),
-                    &self.batches(Timing::Each),
-                )
-            });
+        for (store, who, writes) in memory_first() {
+            let measure = move |_| {
+                let job = self.batches(Timing::Each);
+                self.alone(store.name(), || self.peer(store, writes), &job)
+            };
+            let name = format!("{who}, batches of 1000");
+            let contestant = Contestant::new(name, Some(writes.class()), measure);
             contestants.push(contestant.of_batches(BATCH_RECORDS));
         }
         sample_in_rounds(Part::Memory, self.options.rounds, contestants)
     }
 
     fn paced(&self) -> Result<Vec<Line>, BenchError> {
-        let contestants =
-            stores().map(|store| self.at_rate(store, Writes::Durable, 1000)).collect();
-        sample_in_rounds(Part::Paced, self.options.rounds, contestants)
+        let contestants = stores()
+            .map(|store| self.at_rate((store, store.name().to_owned(), Writes::Durable), 1000));
+        sample_in_rounds(Part::Paced, self.options.rounds, contestants.collect())
     }
 
     fn paced_memory(&self) -> Result<Vec<Line>, BenchError> {
-        let own = [100_000, 300_000].map(|per_second| (Contender::Uarr, per_second));
-        let contestants = stores().map(|store| (store, 10_000)).chain(own);
-        let contestants =
-            contestants.map(|(store, rate)| self.at_rate(store, Writes::Unsynced, rate));
+        let own = Contender::Uarr;
+        let own = [100_000, 300_000]
+            .map(|per_second| ((own, own.name().to_owned(), Writes::Interval), per_second));
+        let contestants = memory_first().map(|store| (store, 10_000)).chain(own);
+        let contestants = contestants.map(|(store, rate)| self.at_rate(store, rate));
         sample_in_rounds(Part::PacedMemory, self.options.rounds, contestants.collect())
     }
 
     /// Puts of one thread at a fixed rate, into a store of its own.
-    fn at_rate(&self, store: Contender, writes: Writes, per_second: u32) -> Contestant<'_> {
-        Contestant::new(format!("{store}, {per_second} per second"), move |_| {
+    fn at_rate(
+        &self,
+        (store, who, writes): (Contender, String, Writes),
+        per_second: u32,
+    ) -> Contestant<'_> {
+        let measure = move |_| {
             let job = self.puts(1, Timing::Paced { per_second });
             self.alone(store.name(), || self.peer(store, writes), &job)
-        })
+        };
+        let name = format!("{who}, {per_second} per second");
+        Contestant::new(name, Some(writes.class()), measure)
     }
 
     /// Batches of records in random order, until all records are written.
@@ -314,13 +356,11 @@ impl Stage<'_> {
     fn load(&self) -> Result<Vec<Line>, BenchError> {
         let mut contestants = Vec::new();
         for order in [Order::Sorted, Order::Random] {
-            let ingest = Contestant::new(format!("uarr, ingest, {}", order.name()), move |_| {
-                self.ingest(order)
-            });
-            contestants.push(ingest);
+            let name = format!("uarr, ingest, {}", order.name());
+            contestants.push(Contestant::new(name, SYNC, move |_| self.ingest(order)));
             for peer in stores() {
                 let name = format!("{peer}, batches of 1000, {}", order.name());
-                let load = Contestant::new(name, move |_| self.load_batches(peer, order));
+                let load = Contestant::new(name, SYNC, move |_| self.load_batches(peer, order));
                 contestants.push(load);
             }
         }
@@ -341,7 +381,8 @@ impl Stage<'_> {
                 fill(key, 0, &mut value);
                 (key, value)
             });
-            db.ingest(records).map(drop).map_err(failed)
+            db.ingest(records).map(drop).map_err(failed)?;
+            rotation::sync_files(self.folder)
         })?;
         if db.iter().count() as u64 != count {
             return Err(BenchError::WrongData("uarr lost a record of a load".to_owned()));
@@ -351,16 +392,23 @@ impl Stage<'_> {
         Ok(sample)
     }
 
+    /// Loads a store in batches that are not waited for; the time ends when all is durable.
     fn load_batches(&self, peer: Contender, order: Order) -> Result<Sample, BenchError> {
         let count = self.options.records;
-        let store = self.peer(peer, Writes::Unsynced)?;
-        let sample = match order {
-            Order::Sorted => timed(count, || store.load(count))?,
-            Order::Random => {
-                let job = self.batches(Timing::Whole);
-                timed(count, || self.checked(&*store, &job).map(drop))?
+        let store = self.peer(peer, peer.memory_first()[0])?;
+        let mut in_batches = None;
+        let sample = timed(count, || {
+            match order {
+                Order::Sorted => store.load(count)?,
+                Order::Random => in_batches = Some(store.run(&self.batches(Timing::Whole))?),
             }
-        };
+            store.sync()?;
+            rotation::sync_files(self.folder)
+        })?;
+        let sorted = 0..count;
+        let sorted = std::slice::from_ref(&sorted);
+        let written = in_batches.as_ref().map_or(sorted, |sample| &sample.written);
+        store.verify(written, VERIFY_READS_MAX)?;
         store.close()?;
         remove(&self.folder.join(peer.name()))?;
         Ok(sample)

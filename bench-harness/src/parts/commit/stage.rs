@@ -20,7 +20,7 @@ use crate::measure::sample::Sample;
 use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
 use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
-use crate::parts::rounds::{Contestant, Options, sample_in_rounds};
+use crate::parts::rounds::{Contestant, Options, Part as _, sample_in_rounds};
 use crate::report::measured::Line;
 use crate::stores;
 
@@ -59,8 +59,11 @@ pub(super) fn measure(
     options: &Options<Part>,
     folder: &Path,
 ) -> Result<Vec<Line>, BenchError> {
+    // Its stores are new: SQLite, for one, writes nothing for a record that it has already.
+    let folder = &folder.join(part.name());
+    fs::create_dir(folder).map_err(|error| BenchError::at(folder, "cannot create", &error))?;
     let stage = Stage { options, folder, sample_count: Cell::new(0) };
-    match part {
+    let lines = match part {
         Part::Strategies => stage.strategies(),
         Part::Threads => stage.threads(),
         Part::Rotation => stage.rotation(),
@@ -68,7 +71,9 @@ pub(super) fn measure(
         Part::Load => stage.load(),
         Part::Paced => stage.paced(),
         Part::PacedMemory => stage.paced_memory(),
-    }
+    }?;
+    remove(folder)?;
+    Ok(lines)
 }
 
 /// What all parts share.

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::log::segment::Segment;
 
 /// Free segments beyond this many are removed.
-pub(crate) const FREE_COUNT_MAX: usize = 16;
+pub(crate) const FREE_COUNT_MAX: usize = 8;
 /// When the database rests or is closed, that many segments are kept besides those that hold the
 /// log.
 const SPARE_COUNT_AT_REST: usize = 1;

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::sync::{Ranked, lock};
 
-/// A data file of chunks smaller than this is grown ahead of its tail by at most so much.
+/// The data file grows ahead of its tail by at most this, or by half a chunk if that is more.
 const GROWTH_AHEAD_BYTES_MAX: u64 = 32 << 20;
 
 /// Written pages are handed to the device in steps of this size, which bounds what a checkpoint

@@ -164,6 +164,7 @@ impl ByteIndex {
         let mut writer = self.writer();
         let (found, entry) = self.find(key, keys);
         let payload = payload(found.payload);
+        // The ordered side would lose a record that cannot be read if it replaced it by itself.
         if found.payload == Some(payload) {
             return found.payload;
         }

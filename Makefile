@@ -9,8 +9,9 @@ FUZZ_COUNT ?= 200000
 
 .PHONY: bench setup test test-refused tidy assertions fuzz reuse-model disk coverage sanitize fmt lint doc clean
 
+# A run that was judged, whatever the verdict, is no error of make's; a script asks scripts/bench.
 bench:
-	@CARGO=$(CARGO) scripts/bench $(BENCH_DIR) $(BENCH_ARGS)
+	@CARGO=$(CARGO) scripts/bench $(BENCH_DIR) $(BENCH_ARGS) || [ $$? -le 2 ]
 
 test: setup fmt lint doc
 	$(CARGO) test --workspace --exclude uarr-bench-peers

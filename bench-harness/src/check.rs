@@ -3,8 +3,9 @@
 //! In every phase the contenders take turns within a round, and rounds repeat (A B C, B C A, ...),
 //! so that a disturbance of the machine hits all of them alike and none always follows the same
 //! one. A turn ends when the store has settled, and begins when no thread of the process works.
-//! Each phase checks what it wrote before it ends. The run measures the floor first and last; the
-//! difference is its drift.
+//! Half of a floor comes right before the engine's turn, half right after it. A phase whose rounds
+//! leave a target unclear has as many rounds again, once: two looks at the numbers, so that looking
+//! often does not make a finding out of chance. Each phase checks what it wrote before it ends.
 //!
 //! All files are in a folder of the run's own, which the run removes at the end, even after an
 //! error.
@@ -20,15 +21,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::check::results::Results;
 use crate::error::BenchError;
-use crate::judge::verdict::Outcome;
+use crate::judge::targets::Targets;
+use crate::judge::verdict::{Outcome, is_unclear};
 use crate::machine::device::{Device, DeviceCounters};
 use crate::machine::folder::RunFolder;
 use crate::measure::drive::Driven;
-use crate::measure::floor::DeviceFloor;
+use crate::measure::floor::{DeviceFloor, MappedFloor, Span, Via};
 use crate::measure::job::{Job, Timing, View, Work};
 use crate::measure::rotation;
-use crate::measure::rows::{DRIFT_FLOORS, Drift, Row};
-use crate::measure::sample::{Sample, percentile};
+use crate::measure::rows::Row;
+use crate::measure::sample::Sample;
 use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::workload::RECORD_BYTES;
 use crate::progress::Progress;
@@ -56,6 +58,8 @@ pub struct CheckOptions {
     pub dir: PathBuf,
     /// How long and how often.
     pub run: RunSpec,
+    /// What the run is judged by, if it is.
+    pub targets: Option<Targets>,
     /// This program, started again as the process that is killed.
     pub program: PathBuf,
 }
@@ -79,7 +83,7 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
     let others_cpu = times
         .zip(machine::ProcessorTimes::now())
         .and_then(|(before, after)| after.others_since(before));
-    let Check { results, drift, notes, machine, .. } = check;
+    let Check { results, notes, machine, .. } = check;
     Ok(Report {
         schema: SCHEMA,
         run: options.run.clone(),
@@ -89,8 +93,7 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
             .to_owned(),
         machine,
         stores: stores::facts(&Contender::STORES, folder.path())?,
-        rows: results.into_rows(),
-        drift,
+        rows: results.rows(),
         others_cpu,
         notes,
         judgements: Vec::new(),
@@ -119,8 +122,9 @@ struct Check<'o> {
     contenders: Vec<Contender>,
     device: Option<Device>,
     floor: DeviceFloor,
+    /// The floor of gets, once the records for reading are loaded.
+    mapped: Option<MappedFloor>,
     results: Results,
-    drift: Vec<Drift>,
     notes: Vec<String>,
     machine: BTreeMap<String, String>,
     progress: Progress,
@@ -143,10 +147,12 @@ impl<'o> Check<'o> {
         let rounds = u64::from(options.run.repetitions);
         let memory_first: usize = contenders.iter().map(|store| store.memory_first().len()).sum();
         let snapshots = contenders.iter().filter(|store| store.has_snapshots()).count();
-        // Floors at both ends, then per round: two floors of writes and two of reads, and the rows;
-        // each store is prepared three times.
-        let rows = 6 * stores + (memory_first + snapshots) as u64;
-        let step_count = 2 + rounds * (4 + rows) + 3 * stores;
+        // In each round the halves of two floors of writes and of two of reads, and the rows; each
+        // store is prepared three times.
+        let rows = 5 * stores + (memory_first + snapshots) as u64;
+        let kills = reopen::rounds(options.run.repetitions, options.targets.as_ref());
+        let kills = u64::from(kills) * stores;
+        let step_count = rounds * (8 + rows) + kills + 3 * stores;
         let progress = Progress::new(step_count);
         progress.phase("preparing the floor's file");
         let bytes = (options.run.records * RECORD_BYTES).max(FLOOR_BYTES_MIN);
@@ -168,8 +174,8 @@ impl<'o> Check<'o> {
             contenders,
             device: Device::of(folder),
             floor,
+            mapped: None,
             results: Results::default(),
-            drift: Vec::new(),
             notes,
             machine: machine::facts(folder),
             progress,
@@ -179,64 +185,78 @@ impl<'o> Check<'o> {
     }
 
     fn run(&mut self) -> Result<(), BenchError> {
-        self.progress.phase("the floor, before");
-        let floors = DRIFT_FLOORS;
         // The first second after a large write is not typical of any device.
-        self.floor.measure(Row::WriteFdatasync, self.seconds / 4, 0)?;
-        let before = self.floor_medians(floors)?;
+        self.floor.measure(Row::WriteFdatasync, Span::of(self.seconds / 2), 0)?;
         self.durable_puts()?;
         self.unsynced_puts()?;
         self.gets_and_mixed()?;
-        self.reopen()?;
-        self.progress.phase("the floor, after");
-        let after = self.floor_medians(floors)?;
-        for (row, (start_ns, end_ns)) in floors.into_iter().zip(before.into_iter().zip(after)) {
-            if let (Some(start_ns), Some(end_ns)) = (start_ns, end_ns) {
-                self.drift.push(Drift { row, start_ns, end_ns });
-            } else {
-                self.notes.push(format!("the drift of {} is unknown: too few samples", row.name()));
-            }
-        }
-        Ok(())
+        self.reopen()
     }
 
-    fn rounds(&self) -> u32 {
-        self.options.run.repetitions
+    /// Whether the phase that measures `rows` has a round with this number: one that was asked for,
+    /// or one more because those leave a target unclear.
+    fn has_round(&mut self, rows: &[Row], round: u32) -> bool {
+        let asked = self.options.run.repetitions;
+        if round != asked {
+            return round < 2 * asked;
+        }
+        let Some(targets) = &self.options.targets else { return false };
+        let is_unclear = is_unclear(&self.results.rows(), targets, rows);
+        if is_unclear {
+            let rows: Vec<_> = rows.iter().map(|row| row.name()).collect();
+            let rows = rows.join(", ");
+            self.notes
+                .push(format!("{rows}: {asked} rounds left a target unclear, so {asked} more"));
+        }
+        is_unclear
     }
 
     fn records(&self) -> u64 {
         self.options.run.records
     }
 
-    /// Medians of device floors, not added to the results.
-    fn floor_medians<const N: usize>(
-        &mut self,
-        rows: [Row; N],
-    ) -> Result<[Option<f64>; N], BenchError> {
-        let mut medians = [None; N];
-        for (median, row) in medians.iter_mut().zip(rows) {
-            let sample = self.floor.measure(row, self.seconds / 2, 1)?;
-            *median = sample.latencies.and_then(|all| percentile(&all, 0.5));
-        }
-        self.progress.step();
-        Ok(medians)
+    /// How many operations a round must time for the percentiles that targets ask for.
+    fn samples_min(&self, row: Row, contender: Contender) -> u64 {
+        self.options.targets.as_ref().map_or(0, |targets| targets.samples_min(row, contender))
     }
 
-    fn measure_floor(
+    /// Runs a turn. That of the engine has half of each floor in `rows` before it, and in the
+    /// opposite order the other half after it.
+    fn beside_floors(
         &mut self,
-        row: Row,
-        class: Class,
-        part: u32,
-        round: u32,
+        (contender, round): (Contender, u32),
+        (rows, class): (&[Row], Class),
+        measure: impl FnOnce(&mut Self) -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
-        self.progress.now(format!("{}: floor, round {}", row.name(), round + 1));
-        self.wait_until_others_are_still();
-        let before = self.device.as_ref().and_then(Device::counters);
-        let mut sample = self.floor.measure(row, self.seconds / part, u64::from(round))?;
-        self.add_device(&mut sample, before);
-        self.results.add(row, Contender::Floor, class, &sample, None);
-        self.progress.step();
+        if contender != Contender::Uarr {
+            return measure(self);
+        }
+        let mut halves = Vec::new();
+        for &row in rows {
+            halves.push(self.half_a_floor(row, u64::from(round) << 1)?);
+        }
+        measure(self)?;
+        for (&row, mut half) in rows.iter().zip(halves).rev() {
+            half.join(self.half_a_floor(row, u64::from(round) << 1 | 1)?);
+            self.results.add(row, Contender::Floor, class, &half, None);
+        }
         Ok(())
+    }
+
+    fn half_a_floor(&mut self, row: Row, seed: u64) -> Result<Sample, BenchError> {
+        self.progress.now(format!("{}: floor", row.name()));
+        self.wait_until_others_are_still();
+        let samples_min = self.samples_min(row, Contender::Floor).div_ceil(2);
+        let least = Span::of(self.seconds / 2);
+        let span = Span { samples_min: samples_min.max(least.samples_min), ..least };
+        let before = self.device.as_ref().and_then(Device::counters);
+        let mut sample = match (row, &self.mapped) {
+            (Row::ReadMapped, Some(mapped)) => mapped.measure(Via::Number, span.duration, seed)?,
+            _ => self.floor.measure(row, span, seed)?,
+        };
+        self.add_device(&mut sample, before);
+        self.progress.step();
+        Ok(sample)
     }
 
     fn add_device(&self, sample: &mut Sample, before: Option<DeviceCounters>) {
@@ -301,6 +321,7 @@ impl<'o> Check<'o> {
             view: View::PerRead,
             threads: 1,
             duration: self.seconds,
+            op_count_min: 0,
             op_count_max: u64::MAX,
             timing,
             seed: u64::from(round) << 8 | u64::from(timing == Timing::Each),

@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, value_parser};
 use uarr_bench::check::reopen;
 use uarr_bench::check::{CheckOptions, run};
 use uarr_bench::error::BenchError;
 use uarr_bench::judge::targets::Targets;
-use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, judge};
+use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, ROUNDS_MAX, judge};
 use uarr_bench::machine::folder::RunFolder;
-use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Via};
+use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Span, Via};
 use uarr_bench::measure::rows::Row;
 use uarr_bench::measure::sample::Repetition;
 use uarr_bench::measure::store::Contender;
@@ -61,14 +62,18 @@ struct CheckArgs {
     /// Directory on the disk to measure; reports are written here too.
     #[arg(long, default_value = "bench-results")]
     dir: PathBuf,
-    /// Targets file; without it nothing is judged and the exit code is 0.
+    /// Targets file; without it, and without a profile, nothing is judged and the exit code is 0.
     #[arg(long)]
     targets: Option<PathBuf>,
+    /// Targets that come with the program: default, strict-nvme (a disk of your own that is idle)
+    /// or cloud-disk (a disk behind a network).
+    #[arg(long, conflicts_with = "targets", value_parser = Targets::profile)]
+    profile: Option<Targets>,
     /// Seconds of each measurement, 0.01 to 60.
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// Rounds, 1 to 100.
-    #[arg(long, value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(long, value_parser = rounds())]
     reps: Option<u32>,
     /// Records of the read workloads, 1000 to 50000000.
     #[arg(long, value_parser = value_parser!(u64).range(1000..=50_000_000))]
@@ -112,7 +117,7 @@ struct RoundsArgs {
     #[arg(long, default_value = "2", value_parser = seconds)]
     seconds: f64,
     /// Rounds, 1 to 100.
-    #[arg(long, default_value = "3", value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value = "3", value_parser = rounds())]
     reps: u32,
     /// Records of loaded stores and of memory-first writes, 1000 to 50000000.
     #[arg(long, default_value = "1000000")]
@@ -175,6 +180,10 @@ struct VictimArgs {
     records: u64,
 }
 
+fn rounds() -> impl TypedValueParser<Value = u32> {
+    value_parser!(u32).range(1..=i64::from(ROUNDS_MAX))
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.01..=60.0).contains(&seconds) { Ok(seconds) } else { Err("not in 0.01 to 60".to_owned()) }
@@ -215,15 +224,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Seconds, rounds and records of a full run: about five minutes with all stores, even on a machine
-/// that is busy with other work.
-const FULL: RunSpec = RunSpec { seconds: 2.0, repetitions: 3, records: 1_000_000, quick: false };
-/// The same of a smoke run.
-const QUICK: RunSpec = RunSpec { seconds: 0.1, repetitions: 2, records: 20_000, quick: true };
+/// Seconds, rounds and records of a full run: less than five minutes with all stores. Many short
+/// rounds tell more than few long ones: the verdict rests on how rounds differ.
+const FULL: RunSpec = RunSpec { seconds: 0.5, repetitions: 9, records: 1_000_000, quick: false };
+/// The same of a smoke run, with as many rounds as a verdict needs.
+const QUICK: RunSpec = RunSpec { seconds: 0.05, repetitions: 6, records: 20_000, quick: true };
 
 fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     // Read first: a slip in the targets must not cost a run.
-    let targets = args.targets.as_deref().map(Targets::read).transpose()?;
+    let file = args.targets.as_deref().map(Targets::read).transpose()?;
+    let targets = file.or_else(|| args.profile.clone());
     let base = if args.quick { QUICK } else { FULL };
     let options = CheckOptions {
         dir: args.dir.clone(),
@@ -233,6 +243,7 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
             records: args.records.unwrap_or(base.records),
             quick: args.quick,
         },
+        targets: targets.clone(),
         program: std::env::current_exe()
             .map_err(|error| BenchError::Setup(format!("cannot find this program: {error}")))?,
     };
@@ -279,7 +290,7 @@ fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {
         print("note: this file system has no direct I/O; all went through the page cache\n");
     }
     for row in [Row::WriteFdatasync, Row::WriteDsync, Row::ReadDirect] {
-        let sample = device.measure(row, duration, 1)?;
+        let sample = device.measure(row, Span::of(duration), 1)?;
         print(&(text::floor_line(row, &Repetition::new(&sample, None)) + "\n"));
     }
     let record_count = (args.mib << 20) / uarr_bench::measure::workload::RECORD_BYTES;

@@ -22,11 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::judge::verdict::{Evidence, Judgement, Outcome};
-use crate::measure::rows::{Drift, Row, RowResult, find};
+use crate::measure::rows::{Metric, Row, RowResult, find};
 use crate::measure::store::{Contender, StoreFacts};
 
 /// Version of the JSON.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+/// The oldest that is read. Before 2, verdicts had no intervals, and drift was judged.
+const SCHEMA_OLDEST: u32 = 1;
 
 /// How the run was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +62,6 @@ pub struct Report {
     pub stores: Vec<StoreFacts>,
     /// The measurements.
     pub rows: Vec<RowResult>,
-    /// How far the floors moved during the run.
-    pub drift: Vec<Drift>,
     /// Share of all processors' time that others, the kernel too, used during the run, 0 to 1.
     pub others_cpu: Option<f64>,
     /// Things a reader must know.
@@ -80,7 +80,20 @@ impl Report {
 
     /// What its judgements rest on.
     pub fn evidence(&self) -> Evidence<'_> {
-        Evidence { rows: &self.rows, drift: &self.drift, others_cpu: self.others_cpu }
+        Evidence { rows: &self.rows, others_cpu: self.others_cpu }
+    }
+
+    /// How far each floor moved during the run: the highest median of a round above the lowest,
+    /// 0.15 for 15 %. A number that says how steady the device was, and decides nothing.
+    pub fn floors_moved(&self) -> Vec<(Row, f64)> {
+        let floors = self.rows.iter().filter(|result| result.row.is_floor());
+        let moved = |floor: &RowResult| {
+            let rounds = floor.rounds(Metric::P50Ns)?;
+            let low = rounds.iter().copied().reduce(f64::min)?;
+            let high = rounds.iter().copied().reduce(f64::max)?;
+            Some((floor.row, high / low - 1.0))
+        };
+        floors.filter_map(moved).collect()
     }
 
     /// Writes the JSON.
@@ -104,9 +117,9 @@ impl Report {
             schema: u32,
         }
         let head: Head = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if head.schema != SCHEMA {
+        if !(SCHEMA_OLDEST..=SCHEMA).contains(&head.schema) {
             return Err(format!(
-                "the file has schema {}, this program reads {SCHEMA}",
+                "the file has schema {}, this program reads {SCHEMA_OLDEST} to {SCHEMA}",
                 head.schema
             ));
         }
@@ -117,7 +130,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::rows::Metric;
     use crate::measure::sample::Percentiles;
     use crate::report::sample_report::sample_report;
 
@@ -126,9 +138,16 @@ mod tests {
         let report = sample_report();
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(Report::from_json(&text).unwrap(), report);
-        let newer = text.replacen("\"schema\":1", "\"schema\":2", 1);
-        assert!(Report::from_json(&newer).unwrap_err().contains("schema 2"));
+        let newer = text.replacen("\"schema\":2", "\"schema\":3", 1);
+        assert!(Report::from_json(&newer).unwrap_err().contains("schema 3"));
         assert!(Report::from_json("{").is_err());
+    }
+
+    #[test]
+    fn floors_move_from_their_lowest_round_to_their_highest() {
+        let moved = sample_report().floors_moved();
+        let [(Row::WriteFdatasync, moved)] = moved[..] else { panic!("{moved:?}") };
+        assert!((moved - (122.0 / 118.0 - 1.0)).abs() < 1e-9, "{moved}");
     }
 
     #[test]

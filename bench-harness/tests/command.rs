@@ -7,12 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Bounds and drift that any machine meets, with one thing in the middle to fill in.
-fn targets(drift_max: &str, at_most: &str) -> String {
+/// One target with this bound.
+fn targets(at_most: &str) -> String {
     format!(
-        "schema = 1\n[noise]\nothers_cpu_max = 9\nfloor_drift_max = {drift_max}\n\n[[target]]\n\
-         id = \"T\"\n\
-         row = \"get\"\nmetric = \"mean_ns\"\nat_most = {at_most}\n"
+        "schema = 2\n[[target]]\nid = \"T\"\nrow = \"get\"\nmetric = \"mean_ns\"\n\
+         unit = \"absolute\"\nat_most = {at_most}\n"
     )
 }
 
@@ -21,10 +20,14 @@ fn command(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(program).current_dir(dir).args(arguments).output().unwrap()
 }
 
-/// The smallest run there is, judged by `targets`.
+/// The smallest run that can be judged, judged by `targets`.
 fn check(dir: &Path, targets: &str, more: &[&str]) -> Output {
+    check_in("6", dir, targets, more)
+}
+
+fn check_in(rounds: &str, dir: &Path, targets: &str, more: &[&str]) -> Output {
     fs::write(dir.join("targets.toml"), targets).unwrap();
-    let small = ["--seconds", "0.02", "--reps", "1", "--records", "1000"];
+    let small = ["--seconds", "0.01", "--reps", rounds, "--records", "1000"];
     let arguments = [&["check", "--dir", ".", "--targets", "targets.toml"], &small[..], more];
     command(dir, &arguments.concat())
 }
@@ -82,7 +85,7 @@ fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
 #[test]
 fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
     let dir = tempfile::tempdir().unwrap();
-    let output = check(dir.path(), &targets("1e9", "1e12"), &[]);
+    let output = check(dir.path(), &targets("1e12"), &[]);
     let shown = text(&output);
     assert_eq!(output.status.code(), Some(0), "{shown}");
     for part in ["write-fdatasync", "durable-put16", "unsynced-put", "reopen", "VERDICT: PASS"] {
@@ -107,28 +110,36 @@ fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
 #[test]
 fn missed_and_unjudged_targets_have_their_own_codes() {
     let dir = tempfile::tempdir().unwrap();
-    let output = check(dir.path(), &targets("1e9", "0"), &["--json", "x.json", "--html", "x.html"]);
+    let output = check(dir.path(), &targets("0"), &["--json", "x.json", "--html", "x.html"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("VERDICT: MISS"));
     assert_eq!(names(dir.path()), ["targets.toml", "x.html", "x.json"]);
 
     // A store is opened once per round: that has no percentile.
-    let unjudged =
-        targets("1e9", "1e12").replace("mean_ns", "p999_ns").replace("\"get\"", "\"reopen\"");
-    let output = check(dir.path(), &unjudged, &[]);
+    let unjudged = targets("1e12")
+        .replace("metric = \"mean_ns\"", "percentile = 99.9")
+        .replace("\"get\"", "\"reopen\"");
+    let output = check_in("1", dir.path(), &unjudged, &[]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("not judged: reopen has no p999_ns"), "{}", text(&output));
+
+    // One round is no verdict, whatever it says.
+    let output = check_in("1", dir.path(), &targets("1e12"), &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let told = "95 % confidence needs 6 rounds, there are 1: add --reps 6";
+    assert!(text(&output).contains(told), "{}", text(&output));
 }
 
 #[test]
 fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["check", "--dir", "missing"], "missing is not a directory: create it"),
         (&["commit", "--dir", "missing"], "missing is not a directory: create it"),
         (&["read", "--dir", "missing"], "missing is not a directory: create it"),
         (&["floor", "--dir", "missing"], "missing is not a directory: create it"),
         (&["check", "--dir", ".", "--targets", "none.toml"], "none.toml"),
+        (&["check", "--dir", ".", "--profile", "x"], "only default, strict-nvme, cloud-disk"),
         (&["check", "--dir", ".", "--seconds", "0"], "not in 0.01 to 60"),
         (&["report", "none.json"], "none.json"),
         (&["report", "--markdown", "none.json"], "none.json"),
@@ -140,7 +151,7 @@ fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", text(&output));
         assert!(text(&output).contains(message), "{arguments:?}: {}", text(&output));
     }
-    let output = check(dir.path(), "schema = 1\n[[target]]\nid = 3\n", &[]);
+    let output = check(dir.path(), "schema = 2\n[[target]]\nid = 3\n", &[]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output).contains("line 3"), "{}", text(&output));
     assert_eq!(names(dir.path()), ["targets.toml"]);

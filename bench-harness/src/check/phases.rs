@@ -6,10 +6,11 @@ use super::Check;
 use crate::check::reopen;
 use crate::error::BenchError;
 use crate::measure::drive::Driven;
-use crate::measure::floor::{MappedFloor, Via};
+use crate::measure::floor::MappedFloor;
 use crate::measure::job::{Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Row;
+use crate::measure::sample::Sample;
 use crate::measure::store::{Class, Contender, Writes};
 
 /// Threads of the row `durable-put16`.
@@ -37,24 +38,23 @@ impl Check<'_> {
             store.settle()?;
             self.progress.step();
         }
-        for round in 0..self.rounds() {
-            for place in rotation::order(FLOORS.len() + stores.len(), round) {
-                let Some(index) = place.checked_sub(FLOORS.len()) else {
-                    self.measure_floor(FLOORS[place], Class::Sync, 1, round)?;
-                    continue;
-                };
-                let (contender, store) = &stores[index];
-                for (row, threads) in [(Row::DurablePut1, 1), (Row::DurablePut16, MANY_THREADS)] {
-                    self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
-                    let first = self.fresh_numbers();
-                    let job = self.job(Work::Put { first }, Timing::Each, round);
-                    let mut sample = self.measure(&**store, &Job { threads, ..job })?;
-                    written[index].append(&mut sample.written);
-                    self.results.add(row, *contender, Class::Sync, &sample, None);
+        let rows = [(Row::DurablePut1, 1), (Row::DurablePut16, MANY_THREADS)];
+        let mut round = 0;
+        while self.has_round(&rows.map(|(row, _)| row), round) {
+            for place in rotation::order(stores.len(), round) {
+                let (contender, store) = &stores[place];
+                for (row, threads) in rows {
+                    let floors: &[Row] = if threads == 1 { &FLOORS } else { &[] };
+                    self.beside_floors((*contender, round), (floors, Class::Sync), |check| {
+                        let sample =
+                            check.durable_puts_of(&stores[place], (row, threads), round)?;
+                        written[place].extend(sample.written);
+                        Ok(())
+                    })?;
                     store.settle()?;
-                    self.progress.step();
                 }
             }
+            round += 1;
         }
         for ((contender, store), written) in stores.into_iter().zip(written) {
             self.progress.now(format!("durable puts: reading back {contender}"));
@@ -65,18 +65,36 @@ impl Check<'_> {
         Ok(())
     }
 
+    fn durable_puts_of(
+        &mut self,
+        (contender, store): &(Contender, Box<dyn Driven>),
+        (row, threads): (Row, u32),
+        round: u32,
+    ) -> Result<Sample, BenchError> {
+        self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
+        let first = self.fresh_numbers();
+        let op_count_min = self.samples_min(row, *contender);
+        let job = self.job(Work::Put { first }, Timing::Each, round);
+        let sample = self.measure(&**store, &Job { threads, op_count_min, ..job })?;
+        self.results.add(row, *contender, Class::Sync, &sample, None);
+        self.progress.step();
+        Ok(sample)
+    }
+
     pub(super) fn unsynced_puts(&mut self) -> Result<(), BenchError> {
         self.progress.phase("puts that are not waited for");
         let promises = |&contender: &Contender| {
             contender.memory_first().iter().map(move |&writes| (contender, writes))
         };
         let all: Vec<_> = self.contenders.iter().flat_map(promises).collect();
-        for round in 0..self.rounds() {
+        let mut round = 0;
+        while self.has_round(&[Row::UnsyncedPut], round) {
             for place in rotation::order(all.len(), round) {
                 let (contender, writes) = all[place];
                 self.unsynced_puts_of(contender, writes, round)?;
                 self.progress.step();
             }
+            round += 1;
         }
         Ok(())
     }
@@ -110,7 +128,7 @@ impl Check<'_> {
     pub(super) fn gets_and_mixed(&mut self) -> Result<(), BenchError> {
         self.progress.phase("loading the stores for reading");
         let record_count = self.records();
-        let mapped = MappedFloor::create(self.folder, record_count)?;
+        self.mapped = Some(MappedFloor::create(self.folder, record_count)?);
         let stores = self.open_all("loaded", strongest_memory_first)?;
         for (contender, store) in &stores {
             self.progress.now(format!("loading {contender}"));
@@ -122,30 +140,46 @@ impl Check<'_> {
         }
         // What is left in the page cache must not be written in the turn of another.
         rotation::sync_files(self.folder)?;
+        self.gets(&stores)?;
+        self.mixed_unsynced(&stores)?;
+        for (contender, store) in stores {
+            self.progress.now(format!("closing {contender}"));
+            store.verify(std::slice::from_ref(&(0..record_count)), VERIFY_READS_MAX)?;
+            store.close()?;
+        }
+        self.mixed_durable()
+    }
+
+    fn gets(&mut self, stores: &[(Contender, Box<dyn Driven>)]) -> Result<(), BenchError> {
         self.progress.phase("gets");
-        for round in 0..self.rounds() {
-            for place in rotation::order(1 + stores.len(), round) {
-                let Some(index) = place.checked_sub(1) else {
-                    self.measure_floor(Row::ReadDirect, Class::Read, 2, round)?;
-                    self.wait_until_others_are_still();
-                    let sample = mapped.measure(Via::Number, self.seconds / 2, u64::from(round))?;
-                    let class = Class::Read;
-                    self.results.add(Row::ReadMapped, Contender::Floor, class, &sample, None);
-                    self.progress.step();
-                    continue;
-                };
-                let work = Work::Get { record_count };
-                let (contender, store) = &stores[index];
-                let whose = (*contender, &**store, Class::Read);
-                self.whole_and_timed(whose, Row::Get, (work, View::PerRead), round)?;
+        let work = Work::Get { record_count: self.records() };
+        let floors = (&[Row::ReadDirect, Row::ReadMapped][..], Class::Read);
+        let mut round = 0;
+        while self.has_round(&[Row::Get, Row::GetSnapshot], round) {
+            for place in rotation::order(stores.len(), round) {
+                let (contender, store) = &stores[place];
+                self.beside_floors((*contender, round), floors, |check| {
+                    let whose = (*contender, &**store, Class::Read);
+                    check.whole_and_timed(whose, Row::Get, (work, View::PerRead), round)
+                })?;
                 if contender.has_snapshots() {
                     let whose = (*contender, &**store, Class::ReadSnapshot);
                     self.whole_and_timed(whose, Row::GetSnapshot, (work, View::Snapshot), round)?;
                 }
             }
+            round += 1;
         }
+        Ok(())
+    }
+
+    fn mixed_unsynced(
+        &mut self,
+        stores: &[(Contender, Box<dyn Driven>)],
+    ) -> Result<(), BenchError> {
         self.progress.phase("reads and writes, not waited for");
-        for round in 0..self.rounds() {
+        let record_count = self.records();
+        let mut round = 0;
+        while self.has_round(&[Row::MixedUnsynced], round) {
             let work = Work::Mixed { record_count, version: u64::from(round) + 1 };
             for place in rotation::order(stores.len(), round) {
                 let (contender, store) = &stores[place];
@@ -153,13 +187,9 @@ impl Check<'_> {
                 self.whole_and_timed(whose, Row::MixedUnsynced, (work, View::PerRead), round)?;
                 store.settle()?;
             }
+            round += 1;
         }
-        for (contender, store) in stores {
-            self.progress.now(format!("closing {contender}"));
-            store.verify(std::slice::from_ref(&(0..record_count)), VERIFY_READS_MAX)?;
-            store.close()?;
-        }
-        self.mixed_durable()
+        Ok(())
     }
 
     /// One round of a row whose operations are shorter than reading the clock allows: two thirds of
@@ -176,7 +206,8 @@ impl Check<'_> {
         let whole = Job { view, duration, ..self.job(work, Timing::Whole, round) };
         let whole = self.measure(store, &whole)?;
         let duration = self.seconds / 3;
-        let timed = Job { view, duration, ..self.job(work, Timing::Each, round) };
+        let op_count_min = self.samples_min(row, contender);
+        let timed = Job { view, duration, op_count_min, ..self.job(work, Timing::Each, round) };
         let timed = self.measure(store, &timed)?;
         self.results.add(row, contender, class, &whole, Some(&timed));
         self.progress.step();
@@ -194,18 +225,21 @@ impl Check<'_> {
             store.verify(std::slice::from_ref(&(0..record_count)), record_count)?;
             self.progress.step();
         }
-        for round in 0..self.rounds() {
+        let mut round = 0;
+        while self.has_round(&[Row::MixedDurable], round) {
             for place in rotation::order(stores.len(), round) {
                 let (contender, store) = &stores[place];
                 self.progress.now(format!("mixed-durable: {contender}, round {}", round + 1));
                 let version = (1 << 32) + u64::from(round);
                 let work = Work::Mixed { record_count, version };
-                let job = self.job(work, Timing::Each, round);
+                let op_count_min = self.samples_min(Row::MixedDurable, *contender);
+                let job = Job { op_count_min, ..self.job(work, Timing::Each, round) };
                 let sample = self.measure(&**store, &job)?;
                 self.results.add(Row::MixedDurable, *contender, Class::Sync, &sample, None);
                 store.settle()?;
                 self.progress.step();
             }
+            round += 1;
         }
         for (contender, store) in stores {
             store.verify(std::slice::from_ref(&(0..record_count)), VERIFY_READS_MAX)?;
@@ -217,7 +251,8 @@ impl Check<'_> {
 
     pub(super) fn reopen(&mut self) -> Result<(), BenchError> {
         self.progress.phase("killing and reopening");
-        for round in 0..self.rounds() {
+        let options = self.options;
+        for round in 0..reopen::rounds(options.run.repetitions, options.targets.as_ref()) {
             for place in rotation::order(self.contenders.len(), round) {
                 let contender = self.contenders[place];
                 self.progress.now(format!("reopen: {contender}, round {}", round + 1));

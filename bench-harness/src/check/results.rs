@@ -47,19 +47,17 @@ impl Results {
         merge(&mut gathered.latencies, latencies);
     }
 
-    /// The rows, in the order they are shown.
-    pub fn into_rows(self) -> Vec<RowResult> {
-        self.gathered
-            .into_iter()
-            .map(|((_, contender, _), gathered)| RowResult {
-                row: gathered.row,
-                contender,
-                class: gathered.class,
-                threads: gathered.threads,
-                repetitions: gathered.repetitions,
-                merged: gathered.latencies.as_ref().map(Percentiles::of),
-                curve: gathered.latencies.as_ref().map(curve).unwrap_or_default(),
-            })
-            .collect()
+    /// The rows so far, in the order they are shown.
+    pub fn rows(&self) -> Vec<RowResult> {
+        let row = |(key, gathered): (&(usize, Contender, &str), &Gathered)| RowResult {
+            row: gathered.row,
+            contender: key.1,
+            class: gathered.class,
+            threads: gathered.threads,
+            repetitions: gathered.repetitions.clone(),
+            merged: gathered.latencies.as_ref().map(Percentiles::of),
+            curve: gathered.latencies.as_ref().map(curve).unwrap_or_default(),
+        };
+        self.gathered.iter().map(row).collect()
     }
 }

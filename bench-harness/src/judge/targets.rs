@@ -1,21 +1,28 @@
 //! Targets: bounds in a TOML file that the run is judged by.
 //!
 //! ```toml
-//! schema = 1
+//! schema = 2
+//! confidence = 0.95          # of each finding; 0.5 to 0.999
 //!
 //! [noise]
-//! floor_drift_max = 0.15          # above these the run is inconclusive
-//! others_cpu_max = 0.25           # share of all processors that others may use
+//! others_cpu_max = 0.25      # share of all processors; above it the report warns
 //!
 //! [[target]]
-//! id = "P1-floor"                 # shown in the verdict
-//! row = "durable-put1"            # what is measured
-//! metric = "p50_ns"
-//! against = "floor:durable-write" # or "floor:ROW", "peer:rocksdb", "own:ROW"; absent: itself
-//! at_most = 1.2                   # or at_least
+//! id = "P1-floor"            # shown in the verdict
+//! row = "durable-put1"       # what is measured
+//! percentile = 99.9          # 50, 90, 99, 99.9 or 99.99; or metric = "mean_ns" and the like
+//! unit = "x-floor"           # of the bound: times the floor, see below
+//! at_most = 1.2              # or at_least
 //! ```
-//! The engine's row is divided by the row it is compared with, round by round; both must make one
-//! promise. `floor:durable-write` is the faster of the floors that make a write durable.
+//!
+//! | unit | the engine's number is |
+//! |---|---|
+//! | `absolute` | judged itself; times in ns |
+//! | `x-floor` | divided by the row's floor, for durable puts the faster one |
+//! | `x-floor:ROW` | divided by this floor |
+//! | `x-peer:NAME` | divided by the same row of a peer, if both make one promise |
+//! | `x-own:ROW` | divided by another row of the engine |
+//!
 //! Everything unknown in the file is an error that names the line.
 
 use std::fs;
@@ -25,17 +32,28 @@ use serde::Deserialize;
 
 use crate::error::BenchError;
 use crate::measure::rows::{Metric, Row};
+use crate::measure::sample::samples_min;
 use crate::measure::store::Contender;
 
 /// Version of the file.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
+}
 
 /// A targets file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Targets {
     schema: u32,
-    /// When a run is too noisy to judge.
+    /// How sure each finding must be, 0.5 to 0.999: the chance that the interval around a median
+    /// holds the true one.
+    #[serde(default = "default_confidence")]
+    pub confidence: f64,
+    /// When the report warns of other work on the machine.
     #[serde(default)]
     pub noise: Noise,
     /// The targets in the order of the file.
@@ -43,19 +61,21 @@ pub struct Targets {
     pub targets: Vec<Target>,
 }
 
-/// When a run is too noisy to judge.
+const fn default_confidence() -> f64 {
+    0.95
+}
+
+/// When the report warns of other work on the machine.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Noise {
-    /// Largest relative change of a floor's median between start and end.
-    pub floor_drift_max: f64,
     /// Largest share of the processors that others may use during the run, 0 to 1.
     pub others_cpu_max: f64,
 }
 
 impl Default for Noise {
     fn default() -> Self {
-        Self { floor_drift_max: 0.15, others_cpu_max: 0.25 }
+        Self { others_cpu_max: 0.25 }
     }
 }
 
@@ -88,9 +108,6 @@ pub enum Against {
     Own(Row),
 }
 
-/// The name of [`Against::WriteFloor`].
-const WRITE_FLOOR: &str = "durable-write";
-
 /// On which side the number must lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
@@ -101,6 +118,12 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// The bound itself.
+    pub const fn number(self) -> f64 {
+        let (Self::AtMost(number) | Self::AtLeast(number)) = self;
+        number
+    }
+
     /// Whether `value` is on the right side.
     pub fn is_met(self, value: f64) -> bool {
         match self {
@@ -115,8 +138,9 @@ impl Bound {
 struct RawTarget {
     id: String,
     row: Row,
-    metric: Metric,
-    against: Option<String>,
+    metric: Option<Metric>,
+    percentile: Option<f64>,
+    unit: String,
     at_most: Option<f64>,
     at_least: Option<f64>,
 }
@@ -125,57 +149,116 @@ impl TryFrom<RawTarget> for Target {
     type Error = String;
 
     fn try_from(raw: RawTarget) -> Result<Self, String> {
-        let bound = match (raw.at_most, raw.at_least) {
+        let blame = |why: String| format!("target {:?}: {why}", raw.id);
+        if raw.row.is_floor() {
+            return Err(blame("a floor cannot be judged".to_owned()));
+        }
+        let bound = raw.bound().map_err(blame)?;
+        let metric = raw.metric().map_err(blame)?;
+        let against = raw.against().map_err(blame)?;
+        Ok(Self { id: raw.id, row: raw.row, metric, against, bound })
+    }
+}
+
+impl RawTarget {
+    fn bound(&self) -> Result<Bound, String> {
+        let bound = match (self.at_most, self.at_least) {
             (Some(bound), None) => Bound::AtMost(bound),
             (None, Some(bound)) => Bound::AtLeast(bound),
-            _ => return Err(format!("target {:?} needs either at_most or at_least", raw.id)),
+            _ => return Err("needs either at_most or at_least".to_owned()),
         };
-        let (Bound::AtMost(number) | Bound::AtLeast(number)) = bound;
+        let number = bound.number();
         if !number.is_finite() || number < 0.0 {
-            return Err(format!("target {:?}: {number} is not a bound", raw.id));
+            return Err(format!("{number} is not a bound"));
         }
-        if raw.row.is_floor() {
-            return Err(format!("target {:?}: a floor cannot be judged", raw.id));
+        Ok(bound)
+    }
+
+    fn metric(&self) -> Result<Metric, String> {
+        let percentiles = Metric::PERCENTILES;
+        match (self.metric, self.percentile) {
+            (Some(metric), None) => match metric.percentile() {
+                None => Ok(metric),
+                Some(percent) => Err(format!("write percentile = {percent}, not a metric")),
+            },
+            (None, Some(asked)) => {
+                let found = percentiles.iter().find(|(percent, _)| *percent == asked);
+                let found = found.map(|(_, metric)| *metric);
+                let all = percentiles.map(|(percent, _)| percent.to_string()).join(", ");
+                found.ok_or_else(|| format!("percentile = {asked} is none of {all}"))
+            }
+            _ => Err("needs either percentile or metric".to_owned()),
         }
-        let against = match &raw.against {
-            Some(text) => Some(against(text).map_err(|why| format!("target {:?}: {why}", raw.id))?),
-            None => None,
+    }
+
+    fn against(&self) -> Result<Option<Against>, String> {
+        let unknown = || {
+            format!(
+                "unit = {:?} is none of absolute, x-floor, x-floor:ROW, x-peer:rocksdb, \
+                 x-peer:sqlite, x-own:ROW",
+                self.unit
+            )
         };
-        Ok(Self { id: raw.id, row: raw.row, metric: raw.metric, against, bound })
+        let row_named = |name| Row::from_name(name).ok_or_else(unknown);
+        match self.unit.split_once(':') {
+            None if self.unit == "absolute" => Ok(None),
+            None if self.unit == "x-floor" => match (self.row, self.row.floor()) {
+                (Row::DurablePut1 | Row::DurablePut16, _) => Ok(Some(Against::WriteFloor)),
+                (_, Some(floor)) => Ok(Some(Against::Floor(floor))),
+                (row, None) => Err(format!("{} has no floor of its own: name one", row.name())),
+            },
+            Some(("x-floor", name)) => match row_named(name)? {
+                floor if floor.is_floor() => Ok(Some(Against::Floor(floor))),
+                _ => Err(unknown()),
+            },
+            Some(("x-own", name)) => match row_named(name)? {
+                floor if floor.is_floor() => Err(unknown()),
+                row => Ok(Some(Against::Own(row))),
+            },
+            Some(("x-peer", name)) => match Contender::from_name(name).ok_or_else(unknown)? {
+                Contender::Uarr => Err(unknown()),
+                peer if Contender::STORES.contains(&peer) => Ok(Some(Against::Peer(peer))),
+                _ => Err(unknown()),
+            },
+            _ => Err(unknown()),
+        }
     }
 }
 
-/// Reads `floor:durable-write`, `floor:ROW`, `peer:STORE` or `own:ROW`.
-fn against(text: &str) -> Result<Against, String> {
-    let unknown = || {
-        format!(
-            "against = {text:?} is none of floor:durable-write, floor:ROW, peer:rocksdb, \
-             peer:sqlite, own:ROW"
-        )
-    };
-    let (kind, name) = text.split_once(':').ok_or_else(unknown)?;
-    match kind {
-        "floor" if name == WRITE_FLOOR => Ok(Against::WriteFloor),
-        "floor" => {
-            let row = Row::from_name(name).filter(|row| row.is_floor()).ok_or_else(unknown)?;
-            Ok(Against::Floor(row))
-        }
-        "peer" => {
-            let peer = Contender::from_name(name).ok_or_else(unknown)?;
-            if peer == Contender::Uarr || !Contender::STORES.contains(&peer) {
-                return Err(unknown());
-            }
-            Ok(Against::Peer(peer))
-        }
-        "own" => {
-            let row = Row::from_name(name).filter(|row| !row.is_floor()).ok_or_else(unknown)?;
-            Ok(Against::Own(row))
-        }
-        _ => Err(unknown()),
-    }
-}
+/// The targets files that come with the program: name and text.
+const PROFILES: [(&str, &str); 3] = [
+    ("default", include_str!("../../targets/default.toml")),
+    ("strict-nvme", include_str!("../../targets/strict-nvme.toml")),
+    ("cloud-disk", include_str!("../../targets/cloud-disk.toml")),
+];
 
 impl Targets {
+    /// The targets file of this name that comes with the program.
+    pub fn profile(name: &str) -> Result<Self, String> {
+        let found = PROFILES.iter().find(|(profile, _)| *profile == name);
+        let (_, text) = found.ok_or_else(|| {
+            format!("there is no such profile, only {}", PROFILES.map(|(name, _)| name).join(", "))
+        })?;
+        Self::parse(text)
+    }
+
+    /// How many operations a round of `row` must time for all of its percentiles that targets ask
+    /// of `contender`; 0 if they ask for none.
+    pub fn samples_min(&self, row: Row, contender: Contender) -> u64 {
+        let asks = |target: &&Target| match (contender, target.against) {
+            (Contender::Uarr, Some(Against::Own(own))) => row == target.row || row == own,
+            (Contender::Uarr, _) => row == target.row,
+            (Contender::Floor, Some(Against::WriteFloor)) => {
+                matches!(row, Row::WriteFdatasync | Row::WriteDsync)
+            }
+            (Contender::Floor, Some(Against::Floor(floor))) => row == floor,
+            (peer, Some(Against::Peer(asked))) => peer == asked && row == target.row,
+            _ => false,
+        };
+        let percentiles = self.targets.iter().filter(asks).map(|target| target.metric.percentile());
+        percentiles.flatten().map(|percent| samples_min(percent / 100.0)).max().unwrap_or(0)
+    }
+
     /// Reads and checks a targets file.
     pub fn read(path: &Path) -> Result<Self, BenchError> {
         let text = fs::read_to_string(path)
@@ -185,16 +268,18 @@ impl Targets {
 
     /// Reads and checks the text of a targets file. The error names the line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let targets: Self =
-            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        if targets.schema != SCHEMA {
+        let told = |error: toml::de::Error| error.to_string().trim_end().to_owned();
+        // First: a file of another version has other fields too.
+        let Head { schema } = toml::from_str(text).map_err(told)?;
+        if schema != SCHEMA {
             return Err(format!(
-                "schema = {} is unknown, this program reads {SCHEMA}",
-                targets.schema
+                "schema = {schema} is unknown, this program reads {SCHEMA}; \
+                 bench-harness/targets/default.toml shows how a file looks"
             ));
         }
-        if !(targets.noise.floor_drift_max > 0.0 && targets.noise.floor_drift_max.is_finite()) {
-            return Err("noise.floor_drift_max must be above 0".to_owned());
+        let targets: Self = toml::from_str(text).map_err(told)?;
+        if !(0.5..=0.999).contains(&targets.confidence) {
+            return Err(format!("confidence = {} is not in 0.5 to 0.999", targets.confidence));
         }
         if targets.noise.others_cpu_max.is_nan() || targets.noise.others_cpu_max < 0.0 {
             return Err("noise.others_cpu_max must not be below 0".to_owned());
@@ -208,61 +293,109 @@ mod tests {
     use super::*;
 
     fn target(body: &str) -> String {
-        format!("schema = 1\n\n[[target]]\nid = \"T\"\n{body}\n")
+        format!("schema = 2\n\n[[target]]\nid = \"T\"\n{body}\n")
     }
 
     #[test]
-    fn the_default_file_is_good() {
-        let targets = Targets::parse(include_str!("../../targets/default.toml")).unwrap();
-        assert!(targets.targets.len() >= 6);
-        assert_eq!(targets.noise.floor_drift_max, 0.15);
+    fn the_profiles_are_good_and_judge_tails_as_well_as_medians() {
+        for (name, _) in PROFILES {
+            let targets = Targets::profile(name).unwrap().targets;
+            assert!(targets.len() >= 6, "{name}");
+            for metric in [Metric::P50Ns, Metric::P99Ns] {
+                assert!(targets.iter().any(|target| target.metric == metric), "{name}");
+            }
+            let mut ids: Vec<_> = targets.iter().map(|target| target.id.as_str()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), targets.len(), "{name} uses an id twice");
+        }
+        assert!(Targets::profile("x").unwrap_err().contains("default, strict-nvme, cloud-disk"));
+        assert_eq!(Targets::profile("default").unwrap().confidence, 0.95);
     }
 
     #[test]
-    fn each_kind_of_comparison_is_read() {
+    fn each_unit_is_read() {
         let cases = [
-            ("floor:durable-write", Against::WriteFloor),
-            ("floor:write-fdatasync", Against::Floor(Row::WriteFdatasync)),
-            ("peer:sqlite", Against::Peer(Contender::Sqlite)),
-            ("own:durable-put1", Against::Own(Row::DurablePut1)),
+            ("absolute", "get", None),
+            ("x-floor", "durable-put1", Some(Against::WriteFloor)),
+            ("x-floor", "get", Some(Against::Floor(Row::ReadMapped))),
+            ("x-floor:write-fdatasync", "get", Some(Against::Floor(Row::WriteFdatasync))),
+            ("x-peer:sqlite", "get", Some(Against::Peer(Contender::Sqlite))),
+            ("x-own:durable-put1", "durable-put16", Some(Against::Own(Row::DurablePut1))),
         ];
-        for (text, against) in cases {
+        for (unit, row, against) in cases {
             let text = target(&format!(
-                "row = \"durable-put16\"\nmetric = \"ops_per_second\"\nagainst = \"{text}\"\n\
-                 at_least = 2"
+                "row = \"{row}\"\nmetric = \"ops_per_second\"\nunit = \"{unit}\"\nat_least = 2"
             ));
             let target = Targets::parse(&text).unwrap().targets.remove(0);
-            assert_eq!(target.against, Some(against));
+            assert_eq!(target.against, against, "{unit}");
             assert_eq!(target.bound, Bound::AtLeast(2.0));
         }
     }
 
     #[test]
+    fn each_percentile_is_read_and_says_how_many_samples_it_needs() {
+        for (percentile, metric, samples) in [
+            ("50", Metric::P50Ns, 20),
+            ("90.0", Metric::P90Ns, 100),
+            ("99", Metric::P99Ns, 1000),
+            ("99.9", Metric::P999Ns, 10_000),
+            ("99.99", Metric::P9999Ns, 100_000),
+        ] {
+            let text = |unit: &str| {
+                let row = "row = \"durable-put1\"\nat_most = 1";
+                target(&format!("{row}\npercentile = {percentile}\nunit = \"{unit}\""))
+            };
+            let targets = Targets::parse(&text("x-floor")).unwrap();
+            assert_eq!(targets.targets[0].metric, metric);
+            let needed = |targets: &Targets, row, contender| targets.samples_min(row, contender);
+            assert_eq!(needed(&targets, Row::DurablePut1, Contender::Uarr), samples);
+            assert_eq!(needed(&targets, Row::WriteDsync, Contender::Floor), samples);
+            assert_eq!(needed(&targets, Row::ReadDirect, Contender::Floor), 0);
+            assert_eq!(needed(&targets, Row::DurablePut1, Contender::Rocksdb), 0);
+            assert_eq!(needed(&targets, Row::Get, Contender::Uarr), 0);
+            let targets = Targets::parse(&text("x-peer:rocksdb")).unwrap();
+            assert_eq!(needed(&targets, Row::DurablePut1, Contender::Rocksdb), samples);
+            assert_eq!(needed(&targets, Row::WriteDsync, Contender::Floor), 0);
+            let targets = Targets::parse(&text("x-own:get")).unwrap();
+            assert_eq!(needed(&targets, Row::Get, Contender::Uarr), samples);
+        }
+    }
+
+    #[test]
     fn errors_name_the_line_and_the_fault() {
-        let row = "row = \"get\"\nmetric = \"mean_ns\"\n";
+        let row = "row = \"get\"\nmetric = \"mean_ns\"\nunit = \"absolute\"\n";
+        let of = |unit: &str| {
+            target(&format!("row = \"reopen\"\npercentile = 50\nat_most = 1\nunit = \"{unit}\""))
+        };
+        let percentile = |value: &str| {
+            target(&format!("row = \"get\"\n{value}\nat_most = 1\nunit = \"absolute\""))
+        };
         let cases = [
-            (target("row = \"nonsense\"\nmetric = \"p50_ns\"\nat_most = 1"), "line 5", "nonsense"),
-            (target("row = \"get\"\nmetric = \"p51\"\nat_most = 1"), "line 6", "p51"),
+            (target("row = \"nonsense\"\nunit = \"absolute\"\nat_most = 1"), "line 5", "nonsense"),
+            (percentile("metric = \"p51\""), "line 6", "p51"),
+            (percentile("metric = \"p99_ns\""), "line 3", "write percentile = 99, not"),
+            (percentile("percentile = 51"), "line 3", "none of 50, 90, 99, 99.9, 99.99"),
+            (percentile("percentile = nan"), "line 3", "percentile = NaN"),
+            (percentile(""), "line 3", "either percentile or metric"),
             (target(row), "line 3", "either at_most or at_least"),
-            (
-                target(&format!("{row}at_most = 1\nat_least = 1")),
-                "line 3",
-                "either at_most or at_least",
-            ),
+            (target(&format!("{row}at_most = 1\nat_least = 1")), "line 3", "either at_most"),
             (target(&format!("{row}at_most = nan")), "line 3", "not a bound"),
-            (target(&format!("{row}at_most = 1\nagainst = \"peer:uarr\"")), "line 3", "peer:uarr"),
-            (target(&format!("{row}at_most = 1\nagainst = \"floor:get\"")), "line 3", "floor:get"),
-            (target(&format!("{row}at_most = 1\ncolour = 3")), "line 8", "colour"),
-            (
-                target("row = \"read-direct\"\nmetric = \"mean_ns\"\nat_most = 1"),
-                "line 3",
-                "a floor",
-            ),
-            ("schema = 1\n[noise]\nfloor_drift_max = \"x\"".to_owned(), "line 3", "invalid type"),
-            ("schema = 1\nx = ".to_owned(), "line 2", ""),
-            ("schema = 7".to_owned(), "", "schema = 7"),
+            (of("x-peer:uarr"), "line 3", "x-peer:uarr"),
+            (of("x-peer:floor"), "line 3", "x-peer:floor"),
+            (of("x-floor:get"), "line 3", "x-floor:get"),
+            (of("x-own:read-direct"), "line 3", "x-own:read-direct"),
+            (of("x-floor"), "line 3", "reopen has no floor of its own"),
+            (of("floor:write-dsync"), "line 3", "none of absolute"),
+            (target(&format!("{row}at_most = 1\ncolour = 3")), "line 9", "colour"),
+            (target("row = \"get\"\nat_most = 1"), "line 3", "unit"),
+            (target(&row.replace("get", "read-direct")), "line 3", "a floor"),
+            ("schema = 2\n[noise]\nothers_cpu_max = \"x\"".to_owned(), "line 3", "invalid type"),
+            ("schema = 2\nx = ".to_owned(), "line 2", ""),
+            ("schema = 1\n[noise]\nfloor_drift_max = 1".to_owned(), "", "schema = 1 is unknown"),
             ("".to_owned(), "line 1", "schema"),
-            ("schema = 1\n[noise]\nfloor_drift_max = 0.0".to_owned(), "", "above 0"),
+            ("schema = 2\nconfidence = 1.0".to_owned(), "", "confidence = 1 is not in"),
+            ("schema = 2\n[noise]\nothers_cpu_max = -1".to_owned(), "", "below 0"),
         ];
         for (text, line, fault) in cases {
             let error = Targets::parse(&text).unwrap_err();

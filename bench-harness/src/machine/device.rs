@@ -4,6 +4,7 @@
 //! how many flushes each acknowledged write really cost.
 
 use std::fs;
+use std::ops::Add;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,17 @@ fn counters_from(disk: &str, node: &str) -> Option<DeviceCounters> {
         flush_count: field(disk, 15)?,
         written_bytes: field(node, 6)? * STAT_SECTOR_BYTES,
     })
+}
+
+impl Add for DeviceCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            flush_count: self.flush_count + other.flush_count,
+            written_bytes: self.written_bytes + other.written_bytes,
+        }
+    }
 }
 
 impl DeviceCounters {

@@ -303,7 +303,8 @@ mod tests {
     fn job(work: Work, threads: u32, timing: Timing) -> Job {
         let duration = Duration::from_secs(60);
         let view = View::PerRead;
-        Job { work, view, threads, duration, op_count_max: 2000, timing, seed: 1 }
+        let (op_count_min, op_count_max) = (0, 2000);
+        Job { work, view, threads, duration, op_count_min, op_count_max, timing, seed: 1 }
     }
 
     #[test]

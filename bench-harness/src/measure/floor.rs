@@ -19,7 +19,7 @@ use rustix::io::ReadWriteFlags;
 use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, System, SystemOptions};
 
 use crate::error::BenchError;
-use crate::measure::job::nanos;
+use crate::measure::job::{PATIENCE, nanos};
 use crate::measure::rows::Row;
 use crate::measure::sample::{Sample, latencies, samples_min};
 use crate::measure::usage::Usage;
@@ -39,6 +39,22 @@ const CHUNK_BYTES: u64 = 64 << 20;
 const SLOT_BYTES: u64 = 24;
 /// Operations between two looks at the clock where the operation is shorter than the look.
 const BURST_OPS: u64 = 1024;
+
+/// How long a floor is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// For this long,
+    pub duration: Duration,
+    /// and until there are so many samples, but not for more than [`PATIENCE`] times as long.
+    pub samples_min: u64,
+}
+
+impl Span {
+    /// `duration`, and long enough for a median.
+    pub fn of(duration: Duration) -> Self {
+        Self { duration, samples_min: samples_min(0.5) }
+    }
+}
 
 /// A file written in full, open past the page cache.
 pub struct DeviceFloor {
@@ -78,13 +94,8 @@ impl DeviceFloor {
         Ok(Self { file, block_count, next_block: 0, buffer, is_direct })
     }
 
-    /// Measures one device floor for `duration`, and for as long as it takes to have a median.
-    pub fn measure(
-        &mut self,
-        row: Row,
-        duration: Duration,
-        seed: u64,
-    ) -> Result<Sample, BenchError> {
+    /// Measures one device floor.
+    pub fn measure(&mut self, row: Row, span: Span, seed: u64) -> Result<Sample, BenchError> {
         let op = match row {
             Row::WriteFdatasync => DeviceOp::WriteFdatasync,
             Row::WriteDsync => DeviceOp::WriteDsync,
@@ -95,9 +106,13 @@ impl DeviceFloor {
         let mut all = latencies();
         let before = Usage::now();
         let start = Instant::now();
-        let deadline = start + duration;
+        let (deadline, end_of_patience) = (start + span.duration, start + span.duration * PATIENCE);
         let mut end = start;
-        while end < deadline || all.len() < samples_min(0.5) {
+        loop {
+            let is_enough = end >= deadline && all.len() >= span.samples_min;
+            if !all.is_empty() && (is_enough || end >= end_of_patience) {
+                break;
+            }
             let block = match op {
                 DeviceOp::Read => random.below(self.block_count),
                 DeviceOp::WriteFdatasync | DeviceOp::WriteDsync => {
@@ -236,8 +251,10 @@ mod tests {
         let file = dir.path().join(FILE_NAME);
         assert_eq!(file.metadata().unwrap().len(), FILL_BYTES as u64);
         for row in [Row::WriteFdatasync, Row::WriteDsync, Row::ReadDirect] {
-            let sample = device.measure(row, Duration::from_nanos(1), 1).unwrap();
-            assert!(sample.op_count >= samples_min(0.5));
+            // Patience ends before there are so many, and never before the first.
+            let short = Span { duration: Duration::from_nanos(1), samples_min: 1_000_000 };
+            let sample = device.measure(row, short, 1).unwrap();
+            assert!((1..1_000_000).contains(&sample.op_count));
             assert_eq!(sample.latencies.unwrap().len(), sample.op_count);
         }
         let bytes = std::fs::read(&file).unwrap();

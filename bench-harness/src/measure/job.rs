@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// How many times longer than asked a measurement may take that lacks operations.
+pub const PATIENCE: u32 = 8;
+
+/// A duration for measurements that end after a number of operations.
+pub const ENDLESS: Duration = Duration::from_secs(1 << 32);
+
 /// What the threads do.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
@@ -77,6 +83,8 @@ pub struct Job {
     pub threads: u32,
     /// How long.
     pub duration: Duration,
+    /// Goes on until about this many are done, but not for more than [`PATIENCE`] times as long.
+    pub op_count_min: u64,
     /// Ends earlier after about this many operations.
     pub op_count_max: u64,
     /// How time is taken.

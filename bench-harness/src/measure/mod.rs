@@ -2,6 +2,7 @@
 
 pub mod drive;
 pub mod floor;
+pub mod interval;
 pub mod job;
 mod operations;
 pub mod rotation;

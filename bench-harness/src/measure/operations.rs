@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::error::BenchError;
-use crate::measure::job::{Job, Work};
+use crate::measure::job::{Job, PATIENCE, Work};
 use crate::measure::stopwatch::Stopwatch;
 use crate::measure::store::{Contender, Session};
 use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
@@ -52,8 +52,10 @@ impl Operations {
     }
 
     pub fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
-        let deadline = Instant::now() + job.duration;
+        let start = Instant::now();
+        let (deadline, end_of_patience) = (start + job.duration, start + job.duration * PATIENCE);
         let op_count_max = (job.op_count_max / u64::from(job.threads)).max(1);
+        let op_count_min = job.op_count_min.div_ceil(u64::from(job.threads));
         let mut stopwatch = Stopwatch::new(job, self.number);
         let mut op_count = 0;
         let mut end;
@@ -72,7 +74,8 @@ impl Operations {
                 end = Instant::now();
                 op_count += BURST_OPS;
             }
-            if end >= deadline || op_count >= op_count_max {
+            let is_enough = end >= deadline && op_count >= op_count_min;
+            if is_enough || end >= end_of_patience || op_count >= op_count_max {
                 break;
             }
         }

@@ -146,6 +146,8 @@ pub enum Metric {
     P99Ns,
     /// 99.9th percentile, ns.
     P999Ns,
+    /// 99.99th percentile, ns.
+    P9999Ns,
     /// Longest, ns.
     MaxNs,
     /// Operations per second.
@@ -163,6 +165,20 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Percentiles of single operations, each with its metric.
+    pub const PERCENTILES: [(f64, Self); 5] = [
+        (50.0, Self::P50Ns),
+        (90.0, Self::P90Ns),
+        (99.0, Self::P99Ns),
+        (99.9, Self::P999Ns),
+        (99.99, Self::P9999Ns),
+    ];
+
+    /// The percentile that it is, if it is one.
+    pub fn percentile(self) -> Option<f64> {
+        Self::PERCENTILES.iter().find(|(_, metric)| *metric == self).map(|(percent, _)| *percent)
+    }
+
     /// The metric of one repetition.
     pub const fn of(self, repetition: &Repetition) -> Option<f64> {
         match self {
@@ -171,6 +187,7 @@ impl Metric {
             Self::P90Ns => repetition.p90_ns,
             Self::P99Ns => repetition.p99_ns,
             Self::P999Ns => repetition.p999_ns,
+            Self::P9999Ns => repetition.p9999_ns,
             Self::MaxNs => repetition.max_ns,
             Self::OpsPerSecond => Some(repetition.ops_per_second),
             Self::CpuNsPerOp => Some(repetition.cpu_ns_per_op),
@@ -188,6 +205,7 @@ impl Metric {
             Self::P90Ns => Some(all.p90_ns),
             Self::P99Ns => Some(all.p99_ns),
             Self::P999Ns => Some(all.p999_ns),
+            Self::P9999Ns => Some(all.p9999_ns),
             Self::MaxNs => Some(all.max_ns),
             _ => None,
         }
@@ -201,6 +219,7 @@ impl Metric {
             Self::P90Ns => "p90_ns",
             Self::P99Ns => "p99_ns",
             Self::P999Ns => "p999_ns",
+            Self::P9999Ns => "p9999_ns",
             Self::MaxNs => "max_ns",
             Self::OpsPerSecond => "ops_per_second",
             Self::CpuNsPerOp => "cpu_ns_per_op",
@@ -227,31 +246,6 @@ impl RowResult {
         }
     }
 }
-
-/// How much the floor changed between the first and the last look at it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drift {
-    /// Which floor.
-    pub row: Row,
-    /// Median at the start, ns.
-    pub start_ns: f64,
-    /// Median at the end, ns.
-    pub end_ns: f64,
-}
-
-impl Drift {
-    /// Relative change, 0.15 for 15 % in either direction; no number if one side is none.
-    pub fn relative(&self) -> f64 {
-        if self.start_ns.is_nan() || self.end_ns.is_nan() {
-            return f64::NAN;
-        }
-        let (low, high) = (self.start_ns.min(self.end_ns), self.start_ns.max(self.end_ns));
-        high / low - 1.0
-    }
-}
-
-/// The floors whose drift tells whether the device was the same for all.
-pub const DRIFT_FLOORS: [Row; 2] = [Row::WriteFdatasync, Row::ReadDirect];
 
 /// The floor of a durable write: of the ways to make one durable, the one with the lower median.
 pub fn write_floor(rows: &[RowResult]) -> Option<&RowResult> {
@@ -291,13 +285,5 @@ mod tests {
         }
         assert_eq!(serde_json::to_value(Metric::P999Ns).unwrap(), Metric::P999Ns.name());
         assert_eq!(serde_json::to_value(Contender::Rocksdb).unwrap(), Contender::Rocksdb.name());
-    }
-
-    #[test]
-    fn drift_is_symmetric() {
-        let up = Drift { row: Row::WriteFdatasync, start_ns: 100.0, end_ns: 120.0 };
-        let down = Drift { row: Row::WriteFdatasync, start_ns: 120.0, end_ns: 100.0 };
-        assert!((up.relative() - 0.2).abs() < 1e-9);
-        assert_eq!(up.relative(), down.relative());
     }
 }

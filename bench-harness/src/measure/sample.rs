@@ -59,6 +59,22 @@ pub struct Sample {
     pub written: Vec<Range<u64>>,
 }
 
+impl Sample {
+    /// Adds what came `after` it: the two are parts of one measurement.
+    pub fn join(&mut self, after: Self) {
+        assert_eq!(self.threads, after.threads);
+        self.op_count += after.op_count;
+        self.elapsed_ns += after.elapsed_ns;
+        self.cpu_ns += after.cpu_ns;
+        self.major_faults += after.major_faults;
+        after.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
+        after.service.iter().for_each(|service| merge(&mut self.service, service));
+        self.counters = self.counters.zip(after.counters).map(|(one, other)| one + other);
+        self.device = self.device.zip(after.device).map(|(one, other)| one + other);
+        self.written.extend(after.written);
+    }
+}
+
 /// Fewest samples for which percentile `p` (0 to 1) is a number: `10 / (1 - p)`.
 pub fn samples_min(p: f64) -> u64 {
     assert!((0.0..1.0).contains(&p));
@@ -94,6 +110,9 @@ pub struct Percentiles {
     pub p99_ns: Option<f64>,
     /// See `p50_ns`.
     pub p999_ns: Option<f64>,
+    /// See `p50_ns`. Absent in older reports.
+    #[serde(default)]
+    pub p9999_ns: Option<f64>,
     /// The longest single operation.
     pub max_ns: Option<f64>,
 }
@@ -107,16 +126,17 @@ impl Percentiles {
             p90_ns: at(0.9),
             p99_ns: at(0.99),
             p999_ns: at(0.999),
+            p9999_ns: at(0.9999),
             max_ns: (!latencies.is_empty()).then(|| latencies.max() as f64),
         }
     }
 }
 
-/// The numbers of two contestants divided round by round; `None` where a round has no partner, or
-/// nothing to divide by.
+/// The numbers of two contestants divided round by round, as far as both have rounds; `None` where
+/// there is nothing to divide by.
 pub fn ratios(own: &[f64], other: &[f64]) -> Option<Vec<f64>> {
-    let is_whole = own.len() == other.len() && other.iter().all(|&other| other > 0.0);
-    is_whole.then(|| own.iter().zip(other).map(|(own, other)| own / other).collect())
+    let pairs = own.iter().zip(other);
+    pairs.map(|(own, other)| (*other > 0.0).then_some(own / other)).collect()
 }
 
 /// One repetition of a row, reduced to numbers. `None` is "not measured" or "too few samples".
@@ -137,6 +157,9 @@ pub struct Repetition {
     pub p99_ns: Option<f64>,
     /// See `p50_ns`.
     pub p999_ns: Option<f64>,
+    /// See `p50_ns`. Absent in older reports.
+    #[serde(default)]
+    pub p9999_ns: Option<f64>,
     /// The longest single operation.
     pub max_ns: Option<f64>,
     /// CPU time of the process per operation.
@@ -173,6 +196,7 @@ impl Repetition {
             p90_ns: percentiles.p90_ns,
             p99_ns: percentiles.p99_ns,
             p999_ns: percentiles.p999_ns,
+            p9999_ns: percentiles.p9999_ns,
             max_ns: percentiles.max_ns,
             cpu_ns_per_op: whole.cpu_ns as f64 / ops,
             flushes_per_commit: per_commit(|counters| counters.flush_count),
@@ -245,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn two_parts_are_one_measurement() {
+        let mut whole = sample(1000, Some(uniform(1000)));
+        whole.join(sample(3000, Some(uniform(3000))));
+        assert_eq!((whole.op_count, whole.elapsed_ns, whole.cpu_ns), (4000, 2_000_000, 160_000));
+        assert_eq!((whole.major_faults, whole.threads), (6, 4));
+        assert_eq!(whole.latencies.as_ref().unwrap().len(), 4000);
+        assert_eq!(whole.counters.unwrap().flush_count, 2000);
+        assert_eq!(whole.device, None);
+        assert_eq!(Repetition::new(&whole, None).mean_ns, 2000.0);
+    }
+
+    #[test]
     fn medians_of_odd_even_and_no_values() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0]), Some(3.0));
@@ -271,13 +307,13 @@ mod tests {
         // Medians over rounds do not: few samples leave a round without the higher percentile, and
         // the longest of a short round is short.
         let mut all = None;
-        for (count, factor) in [(20_000_u64, 1), (900, 50), (20_000, 1)] {
+        for (count, factor) in [(90_000_u64, 1), (900, 50), (20_000, 1)] {
             let mut round = latencies();
             (1..=count).for_each(|value| round.record(value * factor).unwrap());
             merge(&mut all, &round);
         }
         let all = Percentiles::of(&all.unwrap());
-        let steps = [all.p50_ns, all.p90_ns, all.p99_ns, all.p999_ns, all.max_ns];
+        let steps = [all.p50_ns, all.p90_ns, all.p99_ns, all.p999_ns, all.p9999_ns, all.max_ns];
         assert!(steps.windows(2).all(|pair| pair[0].unwrap() <= pair[1].unwrap()), "{all:?}");
         assert!(all.max_ns.unwrap() >= 45_000.0);
         assert_eq!(Percentiles::of(&latencies()), Percentiles::default());
@@ -286,7 +322,7 @@ mod tests {
     #[test]
     fn ratios_are_those_of_equal_rounds() {
         assert_eq!(ratios(&[2.0, 9.0], &[1.0, 3.0]), Some(vec![2.0, 3.0]));
-        assert_eq!(ratios(&[2.0, 9.0], &[1.0]), None);
+        assert_eq!(ratios(&[2.0, 9.0], &[1.0]), Some(vec![2.0]));
         assert_eq!(ratios(&[2.0], &[0.0]), None);
     }
 

@@ -7,6 +7,7 @@
 //! of power. [`Class::promise`] says what weaker classes promise; every report prints it.
 
 use std::fmt;
+use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +189,18 @@ pub struct Counters {
     pub flush_count: u64,
     /// Writes to the log.
     pub write_count: u64,
+}
+
+impl Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            commit_count: self.commit_count + other.commit_count,
+            flush_count: self.flush_count + other.flush_count,
+            write_count: self.write_count + other.write_count,
+        }
+    }
 }
 
 /// An open store, shared by threads.

@@ -8,13 +8,12 @@
 //! the same records without any index.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::machine::folder::RunFolder;
 use crate::measure::drive::Driven;
 use crate::measure::floor::{MappedFloor, Via};
-use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::job::{ENDLESS, Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
 use crate::measure::store::{Class, Contender, OpenSpec};
@@ -164,9 +163,10 @@ fn measure(
 }
 
 fn job(work: Work, threads: u32) -> Job {
-    let (duration, timing) = (Duration::MAX / 4, Timing::Whole);
+    let (duration, timing) = (ENDLESS, Timing::Whole);
     let view = View::PerRead;
-    Job { work, view, threads, duration, op_count_max: u64::MAX, timing, seed: 0 }
+    let (op_count_min, op_count_max) = (0, u64::MAX);
+    Job { work, view, threads, duration, op_count_min, op_count_max, timing, seed: 0 }
 }
 
 type Loaded = Vec<(Contender, Box<dyn Driven>)>;

@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::BenchError;
-use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::job::{ENDLESS, Job, Timing, View, Work};
 use crate::measure::store::{Contender, OpenSpec};
 use crate::measure::workload::RECORD_BYTES;
 use crate::report::measured::Size;
@@ -47,7 +46,8 @@ fn put_all(contender: Contender, dir: &Path, records: u64) -> Result<Bytes, Benc
         work: Work::Batches { first: 0, records: batch },
         view: View::PerRead,
         threads: 1,
-        duration: Duration::MAX / 4,
+        duration: ENDLESS,
+        op_count_min: 0,
         op_count_max: records / batch,
         timing: Timing::Whole,
         seed: 0,

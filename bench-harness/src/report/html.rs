@@ -11,8 +11,7 @@ use crate::measure::store::Contender;
 use crate::report::Report;
 use crate::report::plot::{Curve, escape, percentile_plot};
 use crate::report::table::Table;
-use crate::report::text::{legend, results, verdicts};
-use crate::report::words::duration;
+use crate::report::text::{legend, moved, results, verdicts};
 
 const STYLE: &str = "\
 body{font:15px/1.45 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;\
@@ -70,15 +69,8 @@ fn render_into(html: &mut String, report: &Report) -> std::fmt::Result {
     for note in &report.notes {
         writeln!(html, "<li>{}</li>", escape(note))?;
     }
-    for drift in &report.drift {
-        writeln!(
-            html,
-            "<li>Floor {} before {}, after {}: drift {:.0} %</li>",
-            drift.row.name(),
-            duration(Some(drift.start_ns)),
-            duration(Some(drift.end_ns)),
-            drift.relative() * 100.0
-        )?;
+    for moved in moved(report) {
+        writeln!(html, "<li>{}</li>", escape(&moved))?;
     }
     if let Some(others) = report.others_cpu {
         writeln!(

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::error::BenchError;
 use crate::judge::targets::{Bound, Noise};
 use crate::machine;
-use crate::measure::rows::{DRIFT_FLOORS, Metric, Row, find_class, write_floor};
+use crate::measure::rows::{Metric, Row, find_class, write_floor};
 use crate::measure::sample::{median, ratios};
 use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::report::measured::{Measured, Size};
@@ -175,7 +175,7 @@ impl Page {
                 spec.seconds,
                 spec.records,
                 run.others(),
-                run.drift(),
+                run.moved(),
             ));
             places.insert(machine::line(run.machine()));
             stores.extend(run.stores().iter().map(text::store_line));
@@ -316,17 +316,12 @@ impl Run {
         )
     }
 
-    /// How far the floor moved, and whether that is too much.
-    fn drift(&self) -> String {
+    /// How far the floors moved.
+    fn moved(&self) -> String {
         let Self::Check(report) = self else { return String::new() };
-        let drifts = report.drift.iter().map(|drift| {
-            let moved = share(drift.relative(), Noise::default().floor_drift_max);
-            format!("{} {moved}", drift.row.name())
-        });
-        let is_known = |row| report.drift.iter().any(|drift| drift.row == row);
-        let unknown = DRIFT_FLOORS.into_iter().filter(|&row| !is_known(row));
-        let unknown = unknown.map(|row| format!("{} unknown", row.name()));
-        drifts.chain(unknown).collect::<Vec<_>>().join(", ")
+        let moved = report.floors_moved().into_iter();
+        let moved = moved.map(|(row, moved)| format!("{} {:.0} %", row.name(), moved * 100.0));
+        moved.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -496,7 +491,7 @@ mod tests {
         let missing = "Not built into the program of these runs: RocksDB, SQLite, LMDB.\n";
         assert!(text.contains(missing), "{text}");
         assert!(
-            text.contains("| `check` | 2026-09-21 | unknown | 3 of 2 s | 1000 | 5 % |"),
+            text.contains("| `check` | 2026-09-21 | unknown | 9 of 2 s | 1000 | 5 % |"),
             "{text}"
         );
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::judge::verdict::{Finding, Judgement, Outcome};
-use crate::measure::rows::{Drift, Row, RowResult};
+use crate::measure::rows::{Row, RowResult};
 use crate::measure::sample::Repetition;
 use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::report::{Report, RunSpec, SCHEMA};
 
-/// A durable row whose p50 is `p50_us` in the median of three rounds.
+/// A durable row whose p50 is `p50_us` in the median of nine rounds.
 fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
     let round = |change_us: f64| {
         let p50_ns = (p50_us + change_us) * 1000.0;
@@ -20,6 +20,7 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
             p90_ns: Some(p50_ns * 1.2),
             p99_ns: Some(p50_ns * 2.0),
             p999_ns: Some(p50_ns * 4.0),
+            p9999_ns: None,
             max_ns: Some(p50_ns * 9.0),
             cpu_ns_per_op: 21_000.0,
             flushes_per_commit: (contender == Contender::Uarr).then_some(1.0),
@@ -34,7 +35,7 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
         contender,
         class: Class::Sync,
         threads: 1,
-        repetitions: vec![round(0.0), round(-2.0), round(2.0)],
+        repetitions: [0.0, -2.0, 2.0].repeat(3).into_iter().map(round).collect(),
         curve: (0..60)
             .map(|step| (1.0 - 0.5f64.powf(f64::from(step) / 8.0), p50_us * 1e3 + f64::from(step)))
             .collect(),
@@ -46,7 +47,7 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
 pub fn sample_report() -> Report {
     Report {
         schema: SCHEMA,
-        run: RunSpec { seconds: 2.0, repetitions: 3, records: 1000, quick: false },
+        run: RunSpec { seconds: 2.0, repetitions: 9, records: 1000, quick: false },
         started_unix_s: 1_790_000_000,
         elapsed_s: 42.5,
         arrival: "closed loop".to_owned(),
@@ -61,10 +62,6 @@ pub fn sample_report() -> Report {
             durable(Row::DurablePut1, Contender::Uarr, 130.0),
             durable(Row::DurablePut1, Contender::Rocksdb, 200.0),
         ],
-        drift: vec![
-            Drift { row: Row::WriteFdatasync, start_ns: 120_000.0, end_ns: 122_400.0 },
-            Drift { row: Row::ReadDirect, start_ns: 70_000.0, end_ns: 70_000.0 },
-        ],
         others_cpu: Some(0.05),
         notes: vec!["a note".to_owned()],
         judgements: vec![Judgement {
@@ -72,8 +69,8 @@ pub fn sample_report() -> Report {
             question: "durable-put1 p50_ns / write-fdatasync".to_owned(),
             bound: "<= 1.2".to_owned(),
             value: Some(130.0 / 120.0),
+            interval: Some((1.081, 1.085)),
             range: Some((1.08, 1.09)),
-            differs_by_round: false,
             finding: Finding::Met,
         }],
         outcome: Outcome::Pass,

@@ -97,21 +97,22 @@ pub fn verdicts(judgements: &[Judgement]) -> Table {
     let number = |value: f64| {
         if value.abs() < 1.0 { format!("{value:.3}") } else { three_digits(value) }
     };
+    let between = |ends: Option<(f64, f64)>| {
+        ends.map_or("-".to_owned(), |(low, high)| format!("{} .. {}", number(low), number(high)))
+    };
     let row = |judgement: &Judgement| {
         vec![
             judgement.id.clone(),
             judgement.question.clone(),
             judgement.bound.clone(),
             judgement.value.map_or_else(|| "n/a".to_owned(), number),
-            judgement.range.map_or_else(
-                || "-".to_owned(),
-                |(low, high)| format!("{} .. {}", number(low), number(high)),
-            ),
+            between(judgement.interval),
+            between(judgement.range),
             verdict_word(judgement),
         ]
     };
     Table {
-        head: vec!["target", "what", "bound", "value", "rounds", "verdict"],
+        head: vec!["target", "what", "bound", "value", "interval", "rounds", "verdict"],
         left_count: 3,
         rows: judgements.iter().map(row).collect(),
     }
@@ -119,10 +120,9 @@ pub fn verdicts(judgements: &[Judgement]) -> Table {
 
 fn verdict_word(judgement: &Judgement) -> String {
     match &judgement.finding {
-        Finding::Met if judgement.differs_by_round => "pass, but not in every round".to_owned(),
         Finding::Met => "pass".to_owned(),
-        Finding::Missed if judgement.differs_by_round => "MISS, but not in every round".to_owned(),
         Finding::Missed => "MISS".to_owned(),
+        Finding::Unclear { advice } => format!("unclear: {advice}"),
         Finding::Unjudged { reason } => format!("not judged: {reason}"),
     }
 }
@@ -163,6 +163,19 @@ pub fn legend(report: &Report) -> Vec<String> {
     lines
 }
 
+/// How steady the floors were.
+pub fn moved(report: &Report) -> Vec<String> {
+    let moved = report.floors_moved().into_iter();
+    let line = |(row, moved): (Row, f64)| {
+        format!(
+            "floor {}: highest median of a round {:.0} % above the lowest",
+            row.name(),
+            moved * 100.0
+        )
+    };
+    moved.map(line).collect()
+}
+
 /// The whole report for a terminal.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
@@ -188,14 +201,8 @@ pub fn render(report: &Report) -> String {
         line(&explanation);
     }
     line("");
-    for drift in &report.drift {
-        line(&format!(
-            "floor {} before {}, after {}: drift {:.0} %",
-            drift.row.name(),
-            duration(Some(drift.start_ns)),
-            duration(Some(drift.end_ns)),
-            drift.relative() * 100.0,
-        ));
+    for moved in moved(report) {
+        line(&moved);
     }
     if let Some(others) = report.others_cpu {
         line(&format!("others used {:.0} % of the processors during the run", others * 100.0));
@@ -209,6 +216,9 @@ pub fn render(report: &Report) -> String {
     } else {
         line(verdicts(&report.judgements).to_text().trim_end());
         line("");
+        line(
+            "value: median of the rounds; interval: where the true median is, see the targets file",
+        );
         line(&format!(
             "VERDICT: {} (exit code {}), {:.0} s",
             report.outcome.name(),
@@ -297,7 +307,7 @@ mod tests {
             "P1-floor",
             "<= 1.2",
             "VERDICT: PASS",
-            "drift 2 %",
+            "3 % above the lowest",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

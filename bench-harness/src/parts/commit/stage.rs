@@ -12,8 +12,8 @@ use super::part::CommitPart as Part;
 use super::tasks;
 use crate::error::BenchError;
 use crate::measure::drive::Driven;
-use crate::measure::floor::DeviceFloor;
-use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::floor::{DeviceFloor, Span};
+use crate::measure::job::{ENDLESS, Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
@@ -127,6 +127,7 @@ impl Stage<'_> {
             view: View::PerRead,
             threads,
             duration: self.options.duration,
+            op_count_min: 0,
             op_count_max: u64::MAX,
             timing,
             seed: 0,
@@ -207,7 +208,7 @@ impl Stage<'_> {
         let mut contestants = Vec::new();
         for (name, row) in floors {
             contestants.push(Contestant::new(name, SYNC, move |round| {
-                floor.borrow_mut().measure(row, duration, u64::from(round))
+                floor.borrow_mut().measure(row, Span::of(duration), u64::from(round))
             }));
         }
         for (name, store) in &stores {
@@ -352,7 +353,7 @@ impl Stage<'_> {
     fn batches(&self, timing: Timing) -> Job {
         Job {
             work: Work::Batches { first: self.fresh_numbers(), records: BATCH_RECORDS },
-            duration: Duration::MAX / 4,
+            duration: ENDLESS,
             op_count_max: self.options.records / BATCH_RECORDS,
             ..self.puts(1, timing)
         }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::check::results::Results;
 use crate::error::BenchError;
+use crate::judge::flushes::{self, BrokenPromise};
 use crate::judge::targets::Targets;
 use crate::judge::verdict::{Outcome, is_unclear};
 use crate::machine::device::{Device, DeviceCounters};
@@ -35,6 +36,7 @@ use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::workload::RECORD_BYTES;
 use crate::progress::Progress;
 use crate::report::{Report, RunSpec, SCHEMA};
+use crate::stores::faulty::Fault;
 use crate::{machine, stores};
 
 /// Smallest file for the floors: large enough that no device keeps all of it in a buffer of its
@@ -60,6 +62,8 @@ pub struct CheckOptions {
     pub run: RunSpec,
     /// What the run is judged by, if it is.
     pub targets: Option<Targets>,
+    /// What the engine does wrong on purpose.
+    pub fault: Option<Fault>,
     /// This program, started again as the process that is killed.
     pub program: PathBuf,
 }
@@ -83,7 +87,14 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
     let others_cpu = times
         .zip(machine::ProcessorTimes::now())
         .and_then(|(before, after)| after.others_since(before));
-    let Check { results, notes, machine, .. } = check;
+    let Check { results, mut notes, machine, .. } = check;
+    let rows = results.rows();
+    let has_volatile_cache = machine::fact(&machine, "device write cache") == "write back";
+    let broken = flushes::broken(&rows, has_volatile_cache);
+    notes.extend(broken.iter().map(BrokenPromise::text));
+    if let Some(fault) = options.fault {
+        notes.push(format!("uarr misbehaves on purpose: {fault:?}"));
+    }
     Ok(Report {
         schema: SCHEMA,
         run: options.run.clone(),
@@ -93,7 +104,8 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
             .to_owned(),
         machine,
         stores: stores::facts(&Contender::STORES, folder.path())?,
-        rows: results.rows(),
+        rows,
+        broken,
         others_cpu,
         notes,
         judgements: Vec::new(),
@@ -291,8 +303,12 @@ impl<'o> Check<'o> {
         writes: Writes,
     ) -> Result<Box<dyn Driven>, BenchError> {
         self.progress.now(format!("{phase}: opening {contender}"));
-        let data_bytes = self.records() * RECORD_BYTES;
-        stores::open(contender, &self.path(contender, phase), OpenSpec { writes, data_bytes })
+        let spec = OpenSpec { writes, data_bytes: self.records() * RECORD_BYTES };
+        let path = self.path(contender, phase);
+        match self.options.fault {
+            Some(fault) if contender == Contender::Uarr => stores::open_faulty(&path, spec, fault),
+            _ => stores::open(contender, &path, spec),
+        }
     }
 
     fn open_all(

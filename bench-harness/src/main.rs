@@ -15,7 +15,7 @@ use uarr_bench::check::reopen;
 use uarr_bench::check::{CheckOptions, run};
 use uarr_bench::error::BenchError;
 use uarr_bench::judge::targets::Targets;
-use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, ROUNDS_MAX, judge};
+use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, Outcome, ROUNDS_MAX, judge};
 use uarr_bench::machine::folder::RunFolder;
 use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Span, Via};
 use uarr_bench::measure::rows::Row;
@@ -28,6 +28,7 @@ use uarr_bench::report::measured::Measured;
 use uarr_bench::report::page::Page;
 use uarr_bench::report::{Report, RunSpec};
 use uarr_bench::report::{html, text};
+use uarr_bench::stores::faulty::Fault;
 
 /// Measures the device floor, the uarr engine, RocksDB and SQLite side by side on your own disk.
 ///
@@ -44,7 +45,7 @@ enum Command {
     /// Floor, engine and peers in one run, judged by a targets file.
     Check(CheckArgs),
     /// The commit path in parts: strategies, threads and tasks, rotation, memory-first writes,
-    /// loads, fixed rates.
+    /// loads, fixed rates. Ends with 2 if the generator of a rate was late.
     Commit(CommitArgs),
     /// The read path in parts: gets of one and two threads, misses, scans, sizes on the disk.
     Read(ReadArgs),
@@ -81,6 +82,10 @@ struct CheckArgs {
     /// A few seconds, to see that everything works; its numbers mean little.
     #[arg(long)]
     quick: bool,
+    /// Makes the engine misbehave, to see that the run notices: wrong-data or lost-write (exit code
+    /// 3), skipped-flush (its durable rows are not judged).
+    #[arg(long, value_parser = Fault::from_name)]
+    fault: Option<Fault>,
     /// Where the JSON goes [default: DIR/report.json].
     #[arg(long)]
     json: Option<PathBuf>,
@@ -244,6 +249,7 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
             quick: args.quick,
         },
         targets: targets.clone(),
+        fault: args.fault,
         program: std::env::current_exe()
             .map_err(|error| BenchError::Setup(format!("cannot find this program: {error}")))?,
     };
@@ -276,7 +282,7 @@ fn tables(measured: Result<Measured, BenchError>, json: Option<&Path>) -> Result
         measured.write_json(path)?;
     }
     print(&render(&measured));
-    Ok(0)
+    Ok(if measured.is_invalid() { Outcome::Inconclusive.exit_code() } else { 0 })
 }
 
 fn floor(args: &FloorArgs) -> Result<u8, BenchError> {

@@ -21,6 +21,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::judge::flushes::BrokenPromise;
 use crate::judge::verdict::{Evidence, Judgement, Outcome};
 use crate::measure::rows::{Metric, Row, RowResult, find};
 use crate::measure::store::{Contender, StoreFacts};
@@ -62,6 +63,9 @@ pub struct Report {
     pub stores: Vec<StoreFacts>,
     /// The measurements.
     pub rows: Vec<RowResult>,
+    /// Stores that acknowledged durable writes without a flush. Absent in older reports.
+    #[serde(default)]
+    pub broken: Vec<BrokenPromise>,
     /// Share of all processors' time that others, the kernel too, used during the run, 0 to 1.
     pub others_cpu: Option<f64>,
     /// Things a reader must know.
@@ -80,7 +84,7 @@ impl Report {
 
     /// What its judgements rest on.
     pub fn evidence(&self) -> Evidence<'_> {
-        Evidence { rows: &self.rows, others_cpu: self.others_cpu }
+        Evidence { rows: &self.rows, broken: &self.broken, others_cpu: self.others_cpu }
     }
 
     /// How far each floor moved during the run: the highest median of a round above the lowest,

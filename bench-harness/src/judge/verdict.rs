@@ -8,7 +8,8 @@
 //!    with the confidence that the targets ask for (see [`crate::measure::interval`]). On one side
 //!    of the bound as a whole, it meets or misses the target; across the bound, the target is
 //!    unclear, and the report says what to do.
-//! 3. Rows of different promises are never divided: the target is unjudged and says so.
+//! 3. Rows of different promises are never divided, nor are those of a store that broke its own
+//!    (see [`crate::judge::flushes`]): the target is unjudged and says so.
 //! 4. A number that was not measured (store not built in, too few samples or rounds) leaves its
 //!    target unjudged.
 //! 5. Other work on the machine decides nothing: it widens the intervals. The report warns of it.
@@ -17,6 +18,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::judge::flushes::BrokenPromise;
 use crate::judge::targets::{Against, Bound, Target, Targets};
 use crate::measure::interval::{Interval, of_median, rounds_min};
 use crate::measure::rows::{Row, RowResult, find, find_class, write_floor};
@@ -107,13 +109,15 @@ pub const ROUNDS_MAX: u32 = 100;
 pub struct Evidence<'a> {
     /// The measurements.
     pub rows: &'a [RowResult],
+    /// Stores whose durable writes were not durable.
+    pub broken: &'a [BrokenPromise],
     /// Share of all processors' time that others used during the run, 0 to 1.
     pub others_cpu: Option<f64>,
 }
 
 /// Judges every target and sums up. The notes warn of other work on the machine.
 pub fn judge(evidence: Evidence<'_>, targets: &Targets) -> (Vec<Judgement>, Outcome, Vec<String>) {
-    let judge = |target| judge_one(evidence.rows, target, targets.confidence);
+    let judge = |target| judge_one(evidence, target, targets.confidence);
     let judgements: Vec<Judgement> = targets.targets.iter().map(judge).collect();
     let others_max = targets.noise.others_cpu_max;
     let note = match evidence.others_cpu {
@@ -140,12 +144,13 @@ pub fn judge(evidence: Evidence<'_>, targets: &Targets) -> (Vec<Judgement>, Outc
 pub fn is_unclear(rows: &[RowResult], targets: &Targets, of: &[Row]) -> bool {
     let mut asked = targets.targets.iter().filter(|target| of.contains(&target.row));
     asked.any(|target| {
-        let finding = judge_one(rows, target, targets.confidence).finding;
+        let evidence = Evidence { rows, broken: &[], others_cpu: None };
+        let finding = judge_one(evidence, target, targets.confidence).finding;
         matches!(finding, Finding::Unclear { .. })
     })
 }
 
-fn judge_one(rows: &[RowResult], target: &Target, confidence: f64) -> Judgement {
+fn judge_one(evidence: Evidence<'_>, target: &Target, confidence: f64) -> Judgement {
     let mut question = format!("{} {}", target.row.name(), target.metric.name());
     if let Some(against) = target.against {
         question += &format!(" / {}", in_words(against));
@@ -154,7 +159,7 @@ fn judge_one(rows: &[RowResult], target: &Target, confidence: f64) -> Judgement 
         Bound::AtMost(bound) => format!("<= {bound}"),
         Bound::AtLeast(bound) => format!(">= {bound}"),
     };
-    let measured = measure(rows, target);
+    let measured = measure(evidence, target);
     let rounds = measured.as_deref().unwrap_or_default();
     let interval = of_median(rounds, confidence);
     let finding = match (&measured, interval) {
@@ -209,16 +214,23 @@ fn in_words(against: Against) -> String {
 }
 
 /// The number that a target is about, of each round.
-fn measure(rows: &[RowResult], target: &Target) -> Result<Vec<f64>, String> {
+fn measure(evidence: Evidence<'_>, target: &Target) -> Result<Vec<f64>, String> {
+    let Evidence { rows, broken, .. } = evidence;
+    let is_kept = |row: &RowResult| match broken.iter().find(|broken| broken.is_of(row)) {
+        Some(broken) => Err(format!("{} skipped flushes", broken.contender)),
+        None => Ok(()),
+    };
     let (row, metric) = (target.row.name(), target.metric.name());
     let own =
         find(rows, target.row, Contender::Uarr).ok_or_else(|| format!("{row} was not measured"))?;
+    is_kept(own)?;
     let no_number = |who: &str| {
         format!("{who} has no {metric} in each round (not counted, or too few samples: --seconds)")
     };
     let own_rounds = own.rounds(target.metric).ok_or_else(|| no_number(row))?;
     let Some(against) = target.against else { return Ok(own_rounds) };
     let other = other_row(rows, own, against)?;
+    is_kept(other)?;
     let name = format!("{} {}", other.contender, other.row.name());
     if own.class != other.class {
         let (own, other) = (own.class.name(), other.class.name());
@@ -401,6 +413,21 @@ mod tests {
         let (judgement, verdict, _) = outcome(&report, &format!("{P1}at_most = 1.2"));
         assert_eq!(verdict, Outcome::Inconclusive);
         assert!(reason(&judgement).contains("too few samples: --seconds"));
+    }
+
+    #[test]
+    fn a_store_that_skipped_flushes_is_not_compared() {
+        let targets = P1.replace("x-floor:write-fdatasync", "x-peer:rocksdb") + "at_most = 9";
+        let mut report = sample_report();
+        for who in [Contender::Rocksdb, Contender::Uarr] {
+            report.broken = vec![BrokenPromise { contender: who, flushes_per_write: 0.0 }];
+            let (judgement, verdict, _) = outcome(&report, &targets);
+            assert_eq!(verdict, Outcome::Inconclusive);
+            assert_eq!(reason(&judgement), format!("{who} skipped flushes"));
+        }
+        report.broken =
+            vec![BrokenPromise { contender: Contender::Sqlite, flushes_per_write: 0.0 }];
+        assert_eq!(outcome(&report, &targets).1, Outcome::Pass);
     }
 
     #[test]

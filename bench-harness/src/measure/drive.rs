@@ -10,9 +10,9 @@
 use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
-use std::time::Instant;
 
 use crate::error::BenchError;
+use crate::measure::clock::{Clock, Monotonic};
 use crate::measure::job::{Job, View, nanos};
 use crate::measure::operations::{Lane, Operations, load_keys, read_checked};
 use crate::measure::sample::{Sample, merge};
@@ -45,20 +45,28 @@ pub trait Driven: Send + Sync {
 }
 
 /// Puts a store under the driver.
-pub struct Driver<S> {
+pub struct Driver<S, C = Monotonic> {
     /// Who it is, for messages.
-    pub contender: Contender,
+    contender: Contender,
     /// The open store.
-    pub store: S,
+    store: S,
+    clock: C,
 }
 
-impl<S: Store> Driven for Driver<S> {
+impl<S: Store> Driver<S> {
+    /// The open `store` of `contender`.
+    pub fn new(contender: Contender, store: S) -> Self {
+        Self { contender, store, clock: Monotonic }
+    }
+}
+
+impl<S: Store, C: Clock> Driven for Driver<S, C> {
     fn run(&self, job: &Job) -> Result<Sample, BenchError> {
         assert!(job.threads > 0);
         let counters_before = self.store.counters();
         let before = Usage::now();
         let barrier = Barrier::new(job.threads as usize + 1);
-        let (start, lanes) = thread::scope(|scope| {
+        let lanes: Vec<_> = thread::scope(|scope| {
             let workers: Vec<_> = (0..job.threads)
                 .map(|number| {
                     let barrier = &barrier;
@@ -66,9 +74,7 @@ impl<S: Store> Driven for Driver<S> {
                 })
                 .collect();
             barrier.wait();
-            let start = Instant::now();
-            let lanes: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-            (start, lanes)
+            workers.into_iter().map(thread::ScopedJoinHandle::join).collect()
         });
         let after = Usage::now();
         let mut sample = Sample {
@@ -77,12 +83,17 @@ impl<S: Store> Driven for Driver<S> {
             major_faults: after.major_faults.saturating_sub(before.major_faults),
             ..Sample::default()
         };
+        let (mut first, mut last) = (None, None);
         for lane in lanes {
             let lane = lane.map_err(|_| {
                 BenchError::Setup(format!("{}: a worker thread panicked", self.contender))
             })??;
-            sample.add(lane, start);
+            first = first.into_iter().chain([lane.start]).min();
+            last = last.into_iter().chain([lane.end]).max();
+            sample.add(lane);
         }
+        let elapsed = first.zip(last).map(|(first, last)| last.saturating_duration_since(first));
+        sample.elapsed_ns = nanos(elapsed.unwrap_or_default());
         if let (Some(before), Some(after)) = (counters_before, self.store.counters()) {
             sample.counters = Some(Counters {
                 commit_count: after.commit_count - before.commit_count,
@@ -140,7 +151,7 @@ impl<S: Store> Driven for Driver<S> {
     }
 }
 
-impl<S: Store> Driver<S> {
+impl<S: Store, C: Clock> Driver<S, C> {
     /// One thread's part. It passes the barrier exactly once, even if there is no session.
     fn lane(&self, job: &Job, number: u32, barrier: &Barrier) -> Result<Lane, BenchError> {
         let mut is_started = false;
@@ -148,7 +159,7 @@ impl<S: Store> Driver<S> {
             is_started = true;
             barrier.wait();
             let mut operations = Operations::new(self.contender, job, number);
-            operations.run(session, job)
+            operations.run(session, job, &self.clock)
         });
         if !is_started {
             barrier.wait();
@@ -158,14 +169,15 @@ impl<S: Store> Driver<S> {
 }
 
 impl Sample {
-    fn add(&mut self, lane: Lane, start: Instant) {
-        let elapsed = lane.end.saturating_duration_since(start);
-        self.elapsed_ns = self.elapsed_ns.max(nanos(elapsed));
+    fn add(&mut self, lane: Lane) {
         self.op_count += lane.op_count;
         self.written.extend(lane.written);
         if let Some(stopwatch) = lane.stopwatch {
             merge(&mut self.latencies, &stopwatch.response);
-            stopwatch.service.iter().for_each(|service| merge(&mut self.service, service));
+            if let Some(paced) = stopwatch.paced {
+                merge(&mut self.service, &paced.service);
+                merge(&mut self.lag, &paced.lag);
+            }
         }
     }
 }
@@ -173,13 +185,14 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use super::*;
+    use crate::measure::clock::Moved;
     use crate::measure::job::{Timing, Work};
-    use crate::measure::sample::{Latencies, percentile};
+    use crate::measure::sample::{Latencies, Repetition, curve, percentile};
     use crate::measure::store::Session;
 
     /// What a store may do wrong.
@@ -192,13 +205,18 @@ mod tests {
         LosesWrites,
         /// There is no session for the third and later threads.
         RefusesSessions,
-        /// The write of record 99 takes 100 ms.
-        Stalls,
     }
+
+    /// What a put takes if nothing else is said.
+    const PUT: Duration = Duration::from_micros(50);
 
     struct MapStore {
         map: Mutex<BTreeMap<u64, Vec<u8>>>,
+        clock: Arc<Moved>,
+        /// What each put takes, in their order; [`PUT`] beyond.
+        takes: Vec<Duration>,
         fault: Fault,
+        put_count: AtomicU64,
         call_count: AtomicU64,
         session_count: AtomicU64,
     }
@@ -238,9 +256,8 @@ mod tests {
 
     impl Session for MapSession<'_> {
         fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-            if self.0.fault == Fault::Stalls && key == key_of(99) {
-                thread::sleep(Duration::from_millis(100));
-            }
+            let number = self.0.put_count.fetch_add(1, Ordering::Relaxed) as usize;
+            self.0.clock.pass(self.0.takes.get(number).copied().unwrap_or(PUT));
             if !(self.0.fault == Fault::LosesWrites && self.0.is_hundredth_call()) {
                 self.0.map.lock().unwrap().insert(key, value.to_vec());
             }
@@ -290,14 +307,23 @@ mod tests {
         }
     }
 
-    fn driver(fault: Fault) -> Driver<MapStore> {
+    type TestDriver = Driver<MapStore, Arc<Moved>>;
+
+    fn driver(fault: Fault) -> TestDriver {
+        driver_that_takes(Vec::new(), fault, Moved::late_by(Duration::ZERO))
+    }
+
+    fn driver_that_takes(takes: Vec<Duration>, fault: Fault, clock: Arc<Moved>) -> TestDriver {
         let store = MapStore {
             map: Mutex::new(BTreeMap::new()),
+            clock: Arc::clone(&clock),
+            takes,
             fault,
+            put_count: AtomicU64::new(0),
             call_count: AtomicU64::new(0),
             session_count: AtomicU64::new(0),
         };
-        Driver { contender: Contender::Uarr, store }
+        Driver { contender: Contender::Uarr, store, clock }
     }
 
     fn job(work: Work, threads: u32, timing: Timing) -> Job {
@@ -372,33 +398,99 @@ mod tests {
         );
     }
 
+    /// 2000 puts, each of which takes [`PUT`] but for number 99, which takes 100 ms.
+    fn stalling() -> TestDriver {
+        let mut takes = vec![PUT; 99];
+        takes.push(Duration::from_millis(100));
+        driver_that_takes(takes, Fault::None, Moved::late_by(Duration::ZERO))
+    }
+
     #[test]
     fn at_a_fixed_rate_a_stall_is_charged_to_all_who_came_meanwhile() {
-        const STALLED_MIN: f64 = 50e6;
+        const PUT_NS: f64 = 50e3;
         let put = Work::Put { first: 0 };
         let paced = |per_second| job(put, 1, Timing::Paced { per_second });
-        let sample = driver(Fault::Stalls).run(&paced(1000)).unwrap();
+        let sample = stalling().run(&paced(1000)).unwrap();
         assert_eq!(sample.op_count, 2000);
-        let p99 = |all: &Option<Latencies>| percentile(all.as_ref().unwrap(), 0.99).unwrap();
-        assert!(p99(&sample.latencies) > STALLED_MIN, "{}", p99(&sample.latencies));
-        assert!(p99(&sample.service) < STALLED_MIN, "{}", p99(&sample.service));
-        assert!(sample.service.unwrap().max() as f64 > 2.0 * STALLED_MIN);
+        let at = |all: &Option<Latencies>, p| percentile(all.as_ref().unwrap(), p).unwrap();
+        // A hundred operations were to begin in these 100 ms: 5 % of all.
+        assert!(at(&sample.latencies, 0.99) > 70e6, "{}", at(&sample.latencies, 0.99));
+        assert!(at(&sample.latencies, 0.94) < 1.01 * PUT_NS);
+        assert!(at(&sample.service, 0.99) < 1.01 * PUT_NS);
+        assert_eq!(sample.service.unwrap().max(), sample.latencies.unwrap().max());
+        // The store is late, the generator is not.
+        assert_eq!(sample.lag.unwrap().max(), 0);
 
-        let closed = driver(Fault::Stalls).run(&job(put, 1, Timing::Each)).unwrap();
-        assert!(p99(&closed.latencies) < STALLED_MIN);
-        assert!(closed.service.is_none());
+        let closed = stalling().run(&job(put, 1, Timing::Each)).unwrap();
+        assert!(at(&closed.latencies, 0.99) < 1.01 * PUT_NS);
+        assert!(closed.service.is_none() && closed.lag.is_none());
+    }
+
+    #[test]
+    fn known_latencies_are_reported_within_a_percent() {
+        // 1, 2, 3 ... 20,000 times 100 ns, in an order without meaning.
+        const COUNT: u64 = 20_000;
+        let steps = (0..COUNT).map(|number| number * 7919 % COUNT + 1);
+        let takes: Vec<_> = steps.map(|step| Duration::from_nanos(100 * step)).collect();
+        let driver = driver_that_takes(takes, Fault::None, Moved::late_by(Duration::ZERO));
+        let each = job(Work::Put { first: 0 }, 1, Timing::Each);
+        let sample = driver.run(&Job { op_count_max: COUNT, ..each }).unwrap();
+        let told = Repetition::new(&sample, None);
+        let exact = |p: f64| Some(p * 100.0 * COUNT as f64);
+        for (what, told, exact) in [
+            ("p50", told.p50_ns, exact(0.5)),
+            ("p90", told.p90_ns, exact(0.9)),
+            ("p99", told.p99_ns, exact(0.99)),
+            ("p99.9", told.p999_ns, exact(0.999)),
+            ("max", told.max_ns, exact(1.0)),
+            ("mean", Some(told.mean_ns), exact(0.5)),
+            ("rate", Some(told.ops_per_second), Some(1e9 / (0.5 * 100.0 * COUNT as f64))),
+        ] {
+            let (told, exact) = (told.unwrap(), exact.unwrap());
+            assert!((told / exact - 1.0).abs() < 0.01, "{what}: {told} for {exact}");
+        }
+        assert_eq!(told.p9999_ns, None);
+        for (p, ns) in curve(sample.latencies.as_ref().unwrap()) {
+            let exact = (p * COUNT as f64).ceil().max(1.0) * 100.0;
+            assert!((ns / exact - 1.0).abs() < 0.01, "{p}: {ns} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_generator_that_is_late_shows_as_lag_and_in_the_response() {
+        let late = Duration::from_micros(30);
+        let driver = driver_that_takes(Vec::new(), Fault::None, Moved::late_by(late));
+        let paced = job(Work::Put { first: 0 }, 1, Timing::Paced { per_second: 1000 });
+        let sample = driver.run(&paced).unwrap();
+        let max = |all: &Option<Latencies>| all.as_ref().unwrap().max() as f64 / 1e3;
+        for (told, exact_us) in
+            [(&sample.lag, 30.0), (&sample.service, 50.0), (&sample.latencies, 80.0)]
+        {
+            assert!((max(told) / exact_us - 1.0).abs() < 0.01, "{} for {exact_us}", max(told));
+        }
+    }
+
+    #[test]
+    fn a_measurement_goes_on_until_it_has_operations_enough() {
+        let put = |duration, op_count_min| {
+            let each = job(Work::Put { first: 0 }, 1, Timing::Each);
+            let job = Job { duration, op_count_min, ..each };
+            driver(Fault::None).run(&job).unwrap().op_count
+        };
+        assert_eq!(put(PUT * 20, 0), 20);
+        assert_eq!(put(PUT * 20, 100), 100);
+        // Not for more than eight times as long.
+        assert_eq!(put(PUT * 20, 1000), 160);
     }
 
     #[test]
     fn threads_keep_a_rate_together() {
-        let per_second = 4000;
-        let started = Instant::now();
-        let sample = driver(Fault::None)
-            .run(&job(Work::Put { first: 0 }, 4, Timing::Paced { per_second }))
-            .unwrap();
+        let driver = driver(Fault::None);
+        let paced = job(Work::Put { first: 0 }, 4, Timing::Paced { per_second: 4000 });
+        let sample = driver.run(&paced).unwrap();
         assert_eq!(sample.op_count, 2000);
         // 500 operations of each thread, 1 ms apart.
-        assert!(started.elapsed() >= Duration::from_millis(499));
+        assert!(sample.elapsed_ns >= 499_000_000, "{}", sample.elapsed_ns);
     }
 
     #[test]

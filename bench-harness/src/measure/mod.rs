@@ -1,5 +1,6 @@
 //! One measurement: what is asked of a store, how it is timed, and what remains of it.
 
+pub mod clock;
 pub mod drive;
 pub mod floor;
 pub mod interval;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::error::BenchError;
+use crate::measure::clock::Clock;
 use crate::measure::job::{Job, PATIENCE, Work};
 use crate::measure::stopwatch::Stopwatch;
 use crate::measure::store::{Contender, Session};
@@ -20,6 +21,7 @@ const ABSENT_NUMBER_FIRST: u64 = 1 << 63;
 /// What one thread did.
 pub(super) struct Lane {
     pub op_count: u64,
+    pub start: Instant,
     pub end: Instant,
     pub stopwatch: Option<Stopwatch>,
     pub written: Option<Range<u64>>,
@@ -51,27 +53,32 @@ impl Operations {
         Self { contender, number, work: job.work, first, next: first, random, value, batch }
     }
 
-    pub fn run<S: Session>(&mut self, session: &mut S, job: &Job) -> Result<Lane, BenchError> {
-        let start = Instant::now();
+    pub fn run<S: Session>(
+        &mut self,
+        session: &mut S,
+        job: &Job,
+        clock: &impl Clock,
+    ) -> Result<Lane, BenchError> {
+        let start = clock.now();
         let (deadline, end_of_patience) = (start + job.duration, start + job.duration * PATIENCE);
         let op_count_max = (job.op_count_max / u64::from(job.threads)).max(1);
         let op_count_min = job.op_count_min.div_ceil(u64::from(job.threads));
-        let mut stopwatch = Stopwatch::new(job, self.number);
+        let mut stopwatch = Stopwatch::new(job, self.number, clock);
         let mut op_count = 0;
         let mut end;
         loop {
             if let Some(stopwatch) = &mut stopwatch {
-                end = stopwatch.time(|| self.step(session))?;
+                end = stopwatch.time(clock, || self.step(session))?;
                 op_count += 1;
             } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
                 self.step(session)?;
-                end = Instant::now();
+                end = clock.now();
                 op_count += 1;
             } else {
                 for _ in 0..BURST_OPS {
                     self.step(session)?;
                 }
-                end = Instant::now();
+                end = clock.now();
                 op_count += BURST_OPS;
             }
             let is_enough = end >= deadline && op_count >= op_count_min;
@@ -81,7 +88,7 @@ impl Operations {
         }
         let writes_new = matches!(self.work, Work::Put { .. } | Work::Batches { .. });
         let written = writes_new.then_some(self.first..self.next);
-        Ok(Lane { op_count, end, stopwatch, written })
+        Ok(Lane { op_count, start, end, stopwatch, written })
     }
 
     #[inline]

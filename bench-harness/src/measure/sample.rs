@@ -51,6 +51,8 @@ pub struct Sample {
     pub latencies: Option<Latencies>,
     /// Of operations begun at a fixed rate, the latency of each from its real begin.
     pub service: Option<Latencies>,
+    /// Of operations begun at a fixed rate, how late the generator began each.
+    pub lag: Option<Latencies>,
     /// What the store counted meanwhile.
     pub counters: Option<Counters>,
     /// What the whole device counted meanwhile, other processes included.
@@ -69,6 +71,7 @@ impl Sample {
         self.major_faults += after.major_faults;
         after.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
         after.service.iter().for_each(|service| merge(&mut self.service, service));
+        after.lag.iter().for_each(|lag| merge(&mut self.lag, lag));
         self.counters = self.counters.zip(after.counters).map(|(one, other)| one + other);
         self.device = self.device.zip(after.device).map(|(one, other)| one + other);
         self.written.extend(after.written);

@@ -3,16 +3,15 @@
 //! Where each operation begins when the last one is done (closed loop), a stall delays later
 //! operations without being charged to them. At a fixed rate (open loop) each operation has a time
 //! at which it should begin, even if those before are late: its *response* time counts from there,
-//! its *service* time from its real begin.
+//! its *service* time from its real begin. What the generator of the load itself is late, once the
+//! operation before is done, is its *lag*: it counts in the response, and belongs to no store.
 
 use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
+use crate::measure::clock::Clock;
 use crate::measure::job::{Job, Timing, nanos};
 use crate::measure::sample::{Latencies, latencies};
-
-/// A sleep may end late by less than this; the rest is waited for awake.
-const AWAKE: Duration = Duration::from_micros(300);
 
 /// The operations of one thread.
 pub(crate) struct Stopwatch {
@@ -20,33 +19,51 @@ pub(crate) struct Stopwatch {
     /// Response times, which are service times without a pace.
     pub response: Latencies,
     /// With a pace only.
-    pub service: Option<Latencies>,
+    pub paced: Option<Paced>,
+}
+
+/// What else is known of operations that begin at a fixed rate.
+pub(crate) struct Paced {
+    pub service: Latencies,
+    pub lag: Latencies,
 }
 
 impl Stopwatch {
     /// For thread `number` of a job; `None` if its operations are not timed one by one.
-    pub fn new(job: &Job, number: u32) -> Option<Self> {
+    pub fn new(job: &Job, number: u32, clock: &impl Clock) -> Option<Self> {
         let pace = match job.timing {
             Timing::Whole => return None,
             Timing::Each => None,
-            Timing::Paced { per_second } => Some(Pace::new(per_second, number, job.threads)),
+            Timing::Paced { per_second } => {
+                Some(Pace::new(per_second, number, job.threads, clock.now()))
+            }
         };
-        let service = pace.is_some().then(latencies);
-        Some(Self { pace, response: latencies(), service })
+        let paced = pace.is_some().then(|| Paced { service: latencies(), lag: latencies() });
+        Some(Self { pace, response: latencies(), paced })
     }
 
     /// Runs one operation, when its time has come, and returns when it ended.
     pub fn time(
         &mut self,
+        clock: &impl Clock,
         operation: impl FnOnce() -> Result<(), BenchError>,
     ) -> Result<Instant, BenchError> {
-        let intended = self.pace.as_mut().map(Pace::wait);
-        let begin = Instant::now();
+        let Some(pace) = &mut self.pace else {
+            let begin = clock.now();
+            operation()?;
+            let end = clock.now();
+            self.response.saturating_record(nanos(end - begin));
+            return Ok(end);
+        };
+        let (ready, intended) = (clock.now(), pace.next());
+        clock.wait_until(intended);
+        let begin = clock.now();
         operation()?;
-        let end = Instant::now();
-        self.response.saturating_record(nanos(end - intended.unwrap_or(begin)));
-        if let Some(service) = &mut self.service {
-            service.saturating_record(nanos(end - begin));
+        let end = clock.now();
+        self.response.saturating_record(nanos(end - intended));
+        if let Some(paced) = &mut self.paced {
+            paced.service.saturating_record(nanos(end - begin));
+            paced.lag.saturating_record(nanos(begin - intended.max(ready)));
         }
         Ok(end)
     }
@@ -62,23 +79,16 @@ struct Pace {
 impl Pace {
     /// The pace of thread `number` of `threads` that begin `per_second` operations a second
     /// together, evenly.
-    fn new(per_second: u32, number: u32, threads: u32) -> Self {
+    fn new(per_second: u32, number: u32, threads: u32, now: Instant) -> Self {
         assert!(per_second > 0);
         let step = Duration::from_secs(1) / per_second;
-        Self { start: Instant::now() + step * number, gap: step * threads, begun_count: 0 }
+        Self { start: now + step * number, gap: step * threads, begun_count: 0 }
     }
 
-    /// Waits until the next operation should begin and returns that time; at once if it is past.
-    fn wait(&mut self) -> Instant {
+    /// When the next operation should begin.
+    fn next(&mut self) -> Instant {
         let intended = self.start + self.gap * self.begun_count;
         self.begun_count += 1;
-        let left = intended.saturating_duration_since(Instant::now());
-        if left > AWAKE {
-            std::thread::sleep(left - AWAKE);
-        }
-        while Instant::now() < intended {
-            std::hint::spin_loop();
-        }
         intended
     }
 }

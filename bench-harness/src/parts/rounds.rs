@@ -106,6 +106,10 @@ pub fn render(measured: &Measured) -> String {
     for part in &measured.parts {
         text.push_str(&format!("\n{}: {}\n\n", part.name, part.title));
         text.push_str(&table(part.metric, &part.lines).to_text());
+        for line in &part.lines {
+            let Some(why) = line.invalid() else { continue };
+            text.push_str(&format!("{}: {why}\n", line.name));
+        }
     }
     if !measured.sizes.is_empty() {
         text.push_str("\nsizes: bytes on the disk\n\n");
@@ -169,8 +173,16 @@ pub(crate) fn sample_in_rounds(
         .map(|contestant| {
             let Contestant { name, class, records_per_op, measure } = contestant;
             let gathered = |name| Gathered {
-                line: Line { name, class, records_per_op, rounds: Vec::new(), merged: None },
+                line: Line {
+                    name,
+                    class,
+                    records_per_op,
+                    rounds: Vec::new(),
+                    merged: None,
+                    lag: None,
+                },
                 latencies: None,
+                lag: None,
             };
             let service = gathered(format!("{name}, service"));
             (measure, gathered(name), service)
@@ -186,6 +198,7 @@ pub(crate) fn sample_in_rounds(
             response.add(&sample);
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
+                sample.lag = None;
                 service.add(&sample);
             }
             progress.step();
@@ -210,16 +223,19 @@ pub(crate) fn sample_in_rounds(
 struct Gathered {
     line: Line,
     latencies: Option<Latencies>,
+    lag: Option<Latencies>,
 }
 
 impl Gathered {
     fn add(&mut self, sample: &Sample) {
         self.line.rounds.push(Repetition::new(sample, None));
         sample.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
+        sample.lag.iter().for_each(|lag| merge(&mut self.lag, lag));
     }
 
     fn into_line(self) -> Line {
-        Line { merged: self.latencies.as_ref().map(Percentiles::of), ..self.line }
+        let merged = self.latencies.as_ref().map(Percentiles::of);
+        Line { merged, lag: self.lag.as_ref().map(Percentiles::of), ..self.line }
     }
 }
 
@@ -274,6 +290,36 @@ mod tests {
         (0..op_count).for_each(|_| all.record(ns).unwrap());
         let latencies = Some(all);
         Sample { op_count, elapsed_ns: op_count * ns, threads: 1, latencies, ..Sample::default() }
+    }
+
+    #[test]
+    fn the_text_says_which_lines_are_invalid() {
+        let late = |round| {
+            let mut paced = sample(2000, 90 + u64::from(round));
+            paced.service = paced.latencies.clone();
+            paced.lag = sample(2000, 10).latencies;
+            Ok(paced)
+        };
+        let all = vec![Contestant::new("a", Some(Class::Sync), late)];
+        let lines = sample_in_rounds(ReadPart::Gets, 2, all).unwrap();
+        let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names, ["a, response", "a, service"]);
+        let (title, metric) = (String::new(), Metric::P99Ns);
+        let mut measured = Measured {
+            parts_schema: SCHEMA,
+            run: RunSpec { seconds: 1.0, repetitions: 2, records: 1000, quick: false },
+            started_unix_s: 7,
+            machine: std::collections::BTreeMap::new(),
+            stores: Vec::new(),
+            others_cpu: None,
+            parts: vec![MeasuredPart { name: "paced".to_owned(), title, metric, lines }],
+            sizes: Vec::new(),
+        };
+        let told = "a, response: INVALID: generator late by 10.0 ns, response 91.0 ns (p99)\n";
+        assert!(measured.is_invalid());
+        assert!(render(&measured).contains(told), "{}", render(&measured));
+        measured.parts[0].lines[0].lag = None;
+        assert!(!measured.is_invalid() && !render(&measured).contains("INVALID"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::measure::rows::Metric;
 use crate::measure::sample::{Percentiles, Repetition, median};
 use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::report::RunSpec;
+use crate::report::words::duration;
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;
@@ -68,9 +69,26 @@ pub struct Line {
     /// Percentiles of all rounds together. Absent in older files.
     #[serde(default)]
     pub merged: Option<Percentiles>,
+    /// At a fixed rate: how late the generator of the load itself was, all rounds together. Absent
+    /// in older files.
+    #[serde(default)]
+    pub lag: Option<Percentiles>,
 }
 
+/// Largest part of a response at the 99th percentile that the generator's lag may be.
+const LAG_PART_MAX: f64 = 0.1;
+
 impl Line {
+    /// Why its numbers are not the store's, if they are not: the generator of the load was late.
+    pub fn invalid(&self) -> Option<String> {
+        let lag = self.lag?.p99_ns?;
+        let response = self.value(Metric::P99Ns)?;
+        (lag > LAG_PART_MAX * response).then(|| {
+            let [lag, response] = [lag, response].map(|ns| duration(Some(ns)));
+            format!("INVALID: generator late by {lag}, response {response} (p99)")
+        })
+    }
+
     /// The metric in each round that has it; rates are of records, not of operations.
     pub fn of(&self, metric: Metric) -> Vec<f64> {
         let scale = match metric {
@@ -117,6 +135,12 @@ impl Measured {
         part.lines.iter().find(|line| line.name == name)
     }
 
+    /// Whether some line is no measurement of its store.
+    pub fn is_invalid(&self) -> bool {
+        let mut lines = self.parts.iter().flat_map(|part| &part.lines);
+        lines.any(|line| line.invalid().is_some())
+    }
+
     /// Writes the JSON.
     pub fn write_json(&self, path: &Path) -> Result<(), BenchError> {
         let text = serde_json::to_string_pretty(self)
@@ -154,6 +178,7 @@ mod tests {
             class: Some(Class::Interval),
             rounds: vec![round(3.0), round(1.0), round(2.0)],
             merged: Some(Percentiles { p50_ns: Some(5.0), ..Percentiles::default() }),
+            lag: None,
         };
         assert_eq!(line.value(Metric::OpsPerSecond), Some(200.0));
         assert_eq!(line.value(Metric::P50Ns), Some(5.0));
@@ -181,8 +206,29 @@ mod tests {
         assert_eq!(measured.find("gets", "uarr"), None);
         let text = serde_json::to_string(&measured).unwrap();
         assert_eq!(Measured::from_json(&text).unwrap(), measured);
+        assert!(!measured.is_invalid());
         let newer = text.replacen("\"parts_schema\":1", "\"parts_schema\":2", 1);
         assert!(Measured::from_json(&newer).unwrap_err().contains("schema 2 of parts"));
         assert!(Measured::from_json("{\"schema\":1}").is_err());
+    }
+
+    #[test]
+    fn a_generator_that_is_late_makes_its_line_invalid() {
+        let p99 = |ns| Some(Percentiles { p99_ns: Some(ns), ..Percentiles::default() });
+        let line = |lag| Line {
+            name: "uarr, response".to_owned(),
+            records_per_op: 1,
+            class: Some(Class::Sync),
+            rounds: Vec::new(),
+            merged: p99(200e3),
+            lag,
+        };
+        assert_eq!(line(None).invalid(), None);
+        assert_eq!(line(p99(20e3)).invalid(), None);
+        let told = line(p99(21e3)).invalid();
+        assert_eq!(
+            told.as_deref(),
+            Some("INVALID: generator late by 21.0 us, response 200 us (p99)")
+        );
     }
 }

@@ -243,7 +243,7 @@ impl Run {
                     Contender::Floor => floor.to_owned(),
                     peer_name => peer.replace("{}", peer_name.name()),
                 };
-                let line = measured.find(part, &name)?;
+                let line = measured.find(part, &name).filter(|line| line.invalid().is_none())?;
                 let time = |rate: f64| 1e9 / rate;
                 let (rounds, value) = match row.number {
                     Number::Of(metric) => (line.of(metric), line.value(metric)?),
@@ -390,6 +390,7 @@ mod tests {
             records_per_op: 100,
             rounds: rates.map(round).to_vec(),
             merged: None,
+            lag: None,
         }
     }
 

@@ -62,6 +62,7 @@ pub fn sample_report() -> Report {
             durable(Row::DurablePut1, Contender::Uarr, 130.0),
             durable(Row::DurablePut1, Contender::Rocksdb, 200.0),
         ],
+        broken: Vec::new(),
         others_cpu: Some(0.05),
         notes: vec!["a note".to_owned()],
         judgements: vec![Judgement {

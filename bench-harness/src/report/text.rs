@@ -38,7 +38,8 @@ pub fn engine_against(report: &Report, other: &RowResult) -> Option<f64> {
         return None;
     }
     let own = report.find(own_row, Contender::Uarr)?;
-    if own.class != other.class {
+    let is_broken = |row: &RowResult| report.broken.iter().any(|broken| broken.is_of(row));
+    if own.class != other.class || is_broken(own) || is_broken(other) {
         return None;
     }
     let metric = headline(own_row);

@@ -46,6 +46,12 @@ impl Engine {
         let builder = uarr::Db::builder(dir).keys(uarr::KeyKind::U64).durability(durability);
         Ok(Self(configure(builder).open().map_err(failed)?))
     }
+
+    /// A session for the calling thread.
+    pub fn session(&self, view: View) -> EngineSession<'_> {
+        assert!(view == View::PerRead, "uarr has no snapshots to keep");
+        EngineSession(&self.0)
+    }
 }
 
 impl Store for Engine {
@@ -56,8 +62,7 @@ impl Store for Engine {
         view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
-        assert!(view == View::PerRead, "uarr has no snapshots to keep");
-        Ok(body(&mut EngineSession(&self.0)))
+        Ok(body(&mut self.session(view)))
     }
 
     /// As for RocksDB: log files are reused once checkpoints have released the first ones.

@@ -1,6 +1,7 @@
 //! The stores under test, each behind [`crate::measure::store::Store`].
 
 mod engine;
+pub mod faulty;
 #[cfg(feature = "sqlite")]
 mod peers;
 
@@ -9,6 +10,7 @@ use std::path::Path;
 use crate::error::BenchError;
 use crate::measure::drive::{Driven, Driver};
 use crate::measure::store::{Contender, OpenSpec, StoreFacts};
+use crate::stores::faulty::{Fault, FaultyEngine};
 
 /// Opens or creates a store in directory `dir`, whose parent exists.
 ///
@@ -25,16 +27,14 @@ pub fn open(
         Contender::Uarr => open_engine(dir, spec, |builder| builder),
         #[cfg(feature = "peers")]
         Contender::Rocksdb => {
-            Ok(Box::new(Driver { contender, store: peers::RocksStore::open(dir, spec)? }))
+            Ok(Box::new(Driver::new(contender, peers::RocksStore::open(dir, spec)?)))
         }
         #[cfg(feature = "sqlite")]
         Contender::Sqlite => {
-            Ok(Box::new(Driver { contender, store: peers::SqliteStore::open(dir, spec)? }))
+            Ok(Box::new(Driver::new(contender, peers::SqliteStore::open(dir, spec)?)))
         }
         #[cfg(feature = "sqlite")]
-        Contender::Lmdb => {
-            Ok(Box::new(Driver { contender, store: peers::LmdbStore::open(dir, spec)? }))
-        }
+        Contender::Lmdb => Ok(Box::new(Driver::new(contender, peers::LmdbStore::open(dir, spec)?))),
         #[cfg(not(feature = "peers"))]
         Contender::Rocksdb => unreachable!("not built in, as asserted above"),
         #[cfg(not(feature = "sqlite"))]
@@ -49,7 +49,16 @@ pub fn open_engine(
     configure: impl FnOnce(uarr::Builder) -> uarr::Builder,
 ) -> Result<Box<dyn Driven>, BenchError> {
     let store = engine::Engine::open(dir, spec, configure)?;
-    Ok(Box::new(Driver { contender: Contender::Uarr, store }))
+    Ok(Box::new(Driver::new(Contender::Uarr, store)))
+}
+
+/// The same of an engine that misbehaves.
+pub fn open_faulty(
+    dir: &Path,
+    spec: OpenSpec,
+    fault: Fault,
+) -> Result<Box<dyn Driven>, BenchError> {
+    Ok(Box::new(Driver::new(Contender::Uarr, FaultyEngine::open(dir, spec, fault)?)))
 }
 
 /// Versions and settings of those of `stores` that are built in. A store that has to be open to

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::buffer::AlignedBuffer;
 use crate::error::{invalid_input, with_path};
 use crate::map::Watermarks;
-use crate::room;
 use crate::storage::StorageFile;
+use crate::{extents, room};
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
 pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
@@ -175,7 +175,7 @@ impl SystemFile {
     fn expect_room(&self, range: Range<u64>, len: u64) -> io::Result<bool> {
         room::check_file_size(range.end)?;
         let (start, end) = (range.start, range.end);
-        let known = room::missing_bytes(self.file(), range);
+        let known = extents::missing_bytes(self.file(), range);
         let beyond = end.saturating_sub(len.max(start));
         let missing = known.unwrap_or(beyond);
         match missing > 0 && missing > room::free_bytes_max(self.file())? {
@@ -241,7 +241,7 @@ impl StorageFile for SystemFile {
     fn is_whole(&self) -> io::Result<bool> {
         let len = self.len()?;
         let is_allowed = room::check_file_size(len).is_ok();
-        Ok(is_allowed && room::is_whole(self.file(), len).unwrap_or(true))
+        Ok(is_allowed && extents::is_whole(self.file(), len).unwrap_or(true))
     }
 
     fn renew(&self, offset: u64) -> io::Result<()> {

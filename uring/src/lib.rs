@@ -6,11 +6,11 @@
 //! does not. The simulated one is the crate `uarr-disk-sim`, which uses `parts`.
 //!
 //! Map of the modules: `storage` is the seam. Of [`System`], `system` puts together `directory`
-//! (names), `file`, `room` (space and limits), `map`, `lock` with `holder` and `owner` (one opener,
-//! forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and `buffer`. A ring
-//! has `queues` and every `operation` on its way, `outcome` (what completions mean) and `refusal`
-//! (why there is no ring). `futex` is a word to sleep on, `error` names files, `fork` doubles the
-//! process of a test.
+//! (names), `file`, `room` (space and limits), `extents`, `map`, `lock` with `holder` and `owner`
+//! (one opener, forks), `device` (units), and the log: `ring` or `syscalls`, with `pool` and
+//! `buffer`. A ring has `queues` and every `operation` on its way, `outcome` (what completions
+//! mean) and `refusal` (why there is no ring). `futex` is a word to sleep on, `error` names files,
+//! `fork` doubles the process of a test.
 //!
 //! Invariants of this crate:
 //! - it has never heard of a record, a log position or a key;
@@ -21,6 +21,7 @@ mod buffer;
 mod device;
 mod directory;
 mod error;
+mod extents;
 mod file;
 mod fork;
 mod futex;

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use uarr::inspect::Inspector;
+use uarr::inspect::{Inspector, superblock};
 use uarr::{BackendChoice, Db, Error, ErrorKind};
 use uarr_disk_sim::refuse::in_fork;
 use uarr_tests::{scratch, small};
@@ -71,6 +71,27 @@ fn a_lock_file_that_is_gone_lets_nobody_in() {
     let db = open(&path).unwrap();
     assert_eq!(db.iter().count(), 2);
     db.close().unwrap();
+}
+
+#[test]
+fn the_superblock_can_be_read_while_a_database_is_open() {
+    let base = scratch();
+    let path = base.path().join("db");
+    let missing = superblock(&path).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(superblock(base.path()).unwrap().is_none(), "a directory without a database");
+    let db = small(&path).open().unwrap();
+    let before = content(&path);
+    let read = superblock(&path).unwrap().expect("a database");
+    assert_eq!(read.block_bytes.get(), db.stats().block_bytes);
+    assert_eq!(read.strategy_ns.map(|ns| ns.get()), db.stats().strategy_ns);
+    assert_eq!(content(&path), before, "nothing is written, the lock neither");
+    db.close().unwrap();
+    let file = path.join("superblock");
+    let bytes = fs::metadata(&file).unwrap().len() as usize;
+    fs::write(&file, vec![0x5a; bytes]).unwrap();
+    let damaged = superblock(&path).unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Corruption, "{damaged}");
 }
 
 #[test]

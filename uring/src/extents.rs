@@ -2,6 +2,7 @@
 //! (FIEMAP).
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
@@ -14,9 +15,52 @@ const FIEMAP_EXTENT_LAST: u32 = 0x1;
 /// place unknown or not given yet, content encoded or inside the inode, not written yet, shared.
 const FIEMAP_EXTENT_NOT_WHOLE: u32 = 0x2 | 0x4 | 0x8 | 0x200 | FIEMAP_EXTENT_UNWRITTEN | SHARED;
 const FIEMAP_EXTENT_UNWRITTEN: u32 = 0x800;
+/// Compressed or encrypted: a write makes the file system write more than that.
+const FIEMAP_EXTENT_ENCODED: u32 = 0x8;
 const SHARED: u32 = 0x2000;
 /// Extents that the kernel names in one answer.
 const EXTENT_COUNT: usize = 64;
+
+/// How the bytes of a file lie on the medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extents {
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Bytes of the file that have no space at all.
+    pub missing_bytes: u64,
+    /// Bytes that have space to which nothing was written.
+    pub unwritten_bytes: u64,
+    /// Bytes whose space belongs to other files, too.
+    pub shared_bytes: u64,
+    /// Bytes that are stored compressed or encrypted.
+    pub encoded_bytes: u64,
+}
+
+impl Extents {
+    /// Asks for the extents of a file, which may be open for reading only; changes nothing and
+    /// writes nothing out. `None` if the file system does not say.
+    ///
+    /// Errors: what the operating system says to a look at the length of the file.
+    pub fn of(file: &File) -> io::Result<Option<Self>> {
+        let file_bytes = file.metadata()?.len();
+        let mut found = Self { file_bytes, missing_bytes: file_bytes, ..Self::default() };
+        let visited = visit_extents(file, &(0..file_bytes), 0, |extent| {
+            // The last one may reach behind the end of the file.
+            let end = extent.logical.saturating_add(extent.length).min(file_bytes);
+            let bytes = end.saturating_sub(extent.logical);
+            let if_it_is = |flag: u32| if extent.flags & flag == 0 { 0 } else { bytes };
+            found.count += 1;
+            found.missing_bytes = found.missing_bytes.saturating_sub(bytes);
+            found.unwritten_bytes += if_it_is(FIEMAP_EXTENT_UNWRITTEN);
+            found.shared_bytes += if_it_is(SHARED);
+            found.encoded_bytes += if_it_is(FIEMAP_EXTENT_ENCODED);
+            true
+        });
+        Ok(visited.map(|()| found))
+    }
+}
 
 /// How many bytes of the range have no space of their own; `None` if the file system does not say.
 pub(crate) fn missing_bytes(file: &File, range: Range<u64>) -> Option<u64> {
@@ -138,6 +182,26 @@ mod tests {
         assert_eq!(is_whole(&file, 4 * PIECE), Some(true));
         assert_eq!(is_whole(&file, 4 * PIECE + 1), Some(false));
         assert_eq!(missing_bytes(&file, 0..4 * PIECE), Some(0));
+    }
+
+    #[test]
+    fn what_is_written_allocated_or_missing_is_told_apart() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8 * PIECE).unwrap();
+        file.write_all_at(&[1; PIECE as usize], PIECE).unwrap();
+        file.sync_all().unwrap();
+        let Some(sparse) = Extents::of(&file).unwrap() else { return };
+        let expected =
+            Extents { file_bytes: 8 * PIECE, count: 1, missing_bytes: 7 * PIECE, ..sparse };
+        assert_eq!(sparse, expected);
+        assert_eq!((sparse.unwritten_bytes, sparse.shared_bytes), (0, 0));
+        // SAFETY: numbers and a descriptor that is open.
+        let status = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, 4 * PIECE as i64) };
+        if status == 0 {
+            let allocated = Extents::of(&file).unwrap().unwrap();
+            assert_eq!(allocated.missing_bytes, 4 * PIECE);
+            assert_eq!(allocated.unwritten_bytes, 3 * PIECE);
+        }
     }
 
     #[test]

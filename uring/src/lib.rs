@@ -41,6 +41,7 @@ mod syscalls;
 mod system;
 
 pub use buffer::{AlignedBuffer, PAGE_BYTES};
+pub use extents::Extents;
 pub use file::SystemFile;
 pub use futex::Futex;
 pub use holder::Holder;

@@ -2,7 +2,8 @@
 //! field. For people who want to know what is damaged, and for tools that save what is not.
 //!
 //! - Nothing here needs a successful open. An inspector writes only the lock file, where it may: it
-//!   says which process looks. It opens all other files for reading only.
+//!   says which process looks. It opens all other files for reading only. [`superblock`] writes
+//!   nothing at all, and looks at a database that is open, too.
 //! - Damage is an answer, not a failure: it comes back as the [`crate::Error`] that names file and
 //!   offset. Errors of a call mean that the operating system refused something.
 //! - The structures are those of the format; `docs/FORMAT.md` says what their fields mean.
@@ -38,6 +39,6 @@ pub use uarr_layout::superblock::{Checkpoint, Superblock};
 pub use crate::log::reader::Next;
 pub use crate::rescue::chunk::Chunk;
 pub use crate::rescue::image::{Image, Piece};
-pub use crate::rescue::inspector::Inspector;
+pub use crate::rescue::inspector::{Inspector, superblock};
 pub use crate::rescue::log::{Group, Log, LogEnd};
 pub use crate::rescue::segment::SegmentContent;

@@ -18,10 +18,48 @@ use crate::files::{ROOT_FILE, list_segments, segment_path, take_lock};
 use crate::key::KeyKind;
 use crate::structure::Structure;
 
+/// What the superblock of the database in directory `path` says at this moment, whoever has the
+/// database open; `None` if there is no database. Takes no lock and writes nothing.
+///
+/// Errors: `NotFound` if there is no such directory; `Corruption` or `OtherFormat` if neither slot
+/// can be read; what the operating system refuses.
+pub fn superblock(path: impl AsRef<Path>) -> Result<Option<Superblock>> {
+    let path = path.as_ref();
+    let shown = path.display();
+    check_directory(path)?;
+    let system = System::open(path, SystemOptions { backend: BackendChoice::Syscalls })
+        .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
+    let names =
+        system.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error))?;
+    if !names.iter().any(|name| name == ROOT_FILE) {
+        return Ok(None);
+    }
+    // A slot that is being written just now looks damaged; the other is whole then.
+    let slots = read_slots(&system)?;
+    match newest(&slots) {
+        Some(block) => Ok(Some(block.clone())),
+        None => Err(lost(&slots)),
+    }
+}
+
+type Slots = [Result<Option<Superblock>>; 2];
+
+/// The slot that counts: the whole one with the higher generation.
+fn newest(slots: &Slots) -> Option<&Superblock> {
+    let whole = slots.iter().filter_map(|slot| slot.as_ref().ok()?.as_ref());
+    whole.max_by_key(|block| block.generation.get())
+}
+
+/// Why no slot can be read.
+fn lost(slots: &Slots) -> Error {
+    let error = slots.iter().find_map(|slot| slot.as_ref().err());
+    error.cloned().unwrap_or_else(|| Structure::superblock().damage("both slots are empty"))
+}
+
 /// A database that is not open.
 pub struct Inspector<S: Storage = System> {
     pub(in crate::rescue) storage: S,
-    pub(in crate::rescue) slots: [Result<Option<Superblock>>; 2],
+    pub(in crate::rescue) slots: Slots,
     /// Numbers of the segment files, ascending.
     pub(in crate::rescue) segments: Vec<u64>,
     _lock: S::Lock,
@@ -69,8 +107,7 @@ impl<S: Storage> Inspector<S> {
 
     /// The slot that counts: the whole one with the higher generation.
     pub fn superblock(&self) -> Option<&Superblock> {
-        let whole = self.slots.iter().filter_map(|slot| slot.as_ref().ok()?.as_ref());
-        whole.max_by_key(|block| block.generation.get())
+        newest(&self.slots)
     }
 
     /// Kind of the keys, if the superblock can be read.
@@ -102,8 +139,7 @@ impl<S: Storage> Inspector<S> {
     }
 
     pub(in crate::rescue) fn lost_superblock(&self) -> Error {
-        let error = self.slots.iter().find_map(|slot| slot.as_ref().err());
-        error.cloned().unwrap_or_else(|| Structure::superblock().damage("both slots are empty"))
+        lost(&self.slots)
     }
 
     /// Length of a segment, and its first bytes.

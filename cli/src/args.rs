@@ -67,8 +67,10 @@ pub enum Command {
     Scan(Scan),
     /// Print sizes and counters
     Stats,
-    /// Report whether machine and database are set up well, and which commit strategy is best here
-    Doctor(Doctor),
+    /// Report whether machine and database are set up well
+    Doctor,
+    /// Measure which commit strategy is fastest on this directory, and use it from now on
+    Tune,
     /// Read everything again and check it
     Verify,
     /// Print the log of a database that is not open and may be damaged: a line for each group and
@@ -172,14 +174,6 @@ pub struct Import {
     /// When commits are durable: sync, interval:100ms or manual (when the import is done)
     #[arg(long, value_name = "WHEN", default_value = "sync", value_parser = parse_durability)]
     pub durability: Durability,
-}
-
-/// Options of `doctor`.
-#[derive(Debug, Args)]
-pub struct Doctor {
-    /// Measure the commit strategies again on this directory, and use the best from now on
-    #[arg(long)]
-    pub tune: bool,
 }
 
 /// Options of `get`.

@@ -1,11 +1,11 @@
-//! `uarr doctor`: whether machine and database are set up well, and which commit strategy is best.
+//! `uarr doctor`: whether machine and database are set up well.
 
 use std::fs;
 
 use serde_json::json;
 use uarr::{Backend, CommitStrategy, Db, Stats};
 
-use crate::args::{Doctor, Global};
+use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Result;
 use crate::open::Absent;
@@ -21,9 +21,8 @@ const FILE_BYTES: u64 = 1 << 40;
 const OPEN_FILES_MIN: u64 = 1024;
 
 /// Runs the command.
-pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
+pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
     let db = global.open(Absent::Refuse)?;
-    let tuned = if args.tune { Some(db.tune()?) } else { None };
     let stats = db.stats();
     let findings = findings(&db, &stats);
     let value = json!({
@@ -31,7 +30,6 @@ pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
         "backend": backend(&stats),
         "block_bytes": stats.block_bytes,
         "strategy": strategy(stats.strategy),
-        "measured_now": tuned.is_some(),
         "strategy_ns": {
             STRATEGIES[0]: stats.strategy_ns[0],
             STRATEGIES[1]: stats.strategy_ns[1],
@@ -41,9 +39,7 @@ pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
     });
     let mut text = format!("backend        {}\n", backend(&stats));
     text.push_str(&format!("log blocks     {} bytes\n", stats.block_bytes));
-    let when =
-        if tuned.is_some() { "measured now" } else { "measured before; --tune measures again" };
-    text.push_str(&format!("commits        by {}, {when}\n", strategy(stats.strategy)));
+    text.push_str(&format!("commits        by {}\n", strategy(stats.strategy)));
     for (name, ns) in STRATEGIES.iter().zip(stats.strategy_ns) {
         let median = match ns {
             0 => "cannot be used here".to_owned(),

@@ -67,8 +67,8 @@ pub enum Command {
     Scan(Scan),
     /// Print sizes and counters
     Stats,
-    /// Report whether machine and database are set up well
-    Doctor,
+    /// Report whether machine, file system, disk and database are set up well; changes nothing
+    Doctor(Doctor),
     /// Measure which commit strategy is fastest on this directory, and use it from now on
     Tune,
     /// Read everything again and check it
@@ -174,6 +174,19 @@ pub struct Import {
     /// When commits are durable: sync, interval:100ms or manual (when the import is done)
     #[arg(long, value_name = "WHEN", default_value = "sync", value_parser = parse_durability)]
     pub durability: Durability,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Directory that holds the database, open or not, or is to hold one [default: --db]
+    pub dir: Option<PathBuf>,
+    /// Leave out the measurement: two seconds of small durable writes
+    #[arg(long)]
+    pub no_measure: bool,
+    /// Read /proc and /sys below this directory: a copy from another machine, which DIR is on
+    #[arg(long, value_name = "COPY")]
+    pub root: Option<PathBuf>,
 }
 
 /// Options of `get`.

@@ -100,7 +100,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Del(args) => write::delete(global, args, out),
         Command::Scan(args) => scan::run(global, args, out),
         Command::Stats => stats::run(global, out),
-        Command::Doctor => doctor::run(global, out),
+        Command::Doctor(args) => doctor::run(global, args, out),
         Command::Tune => tune::run(global, out),
         Command::Verify => verify::run(global, out),
         Command::LogDump(args) => log_dump::run(global, args, out),

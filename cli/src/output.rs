@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::time::Duration;
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -48,6 +50,14 @@ impl Output {
             Form::Text => write!(self.stdout, "{text}"),
         };
         written.map_err(|error| output(&error))
+    }
+
+    /// The text with its colours where standard output is a terminal that wants some, else without.
+    pub fn coloured(&self, text: &str) -> String {
+        match AutoStream::choice(&io::stdout()) {
+            ColorChoice::Never => strip_str(text).to_string(),
+            _ => text.to_owned(),
+        }
     }
 
     /// Writes what is still buffered.

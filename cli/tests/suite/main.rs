@@ -6,10 +6,13 @@
 
 mod commands;
 mod damage;
+mod doctor;
+mod fence;
 mod fuzz;
 mod import;
 mod inspect;
 mod limits;
+mod machine;
 mod refusals;
 mod run;
 mod streams;

@@ -1,0 +1,185 @@
+//! The report as people read it: facts in groups, what was measured, findings in their order. At
+//! most 80 columns, but for words that are wider: commands and paths stay whole.
+
+use std::fmt::Display;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::BinaryBytes;
+use textwrap::{Options, WordSeparator, WordSplitter};
+
+use super::examined::Examined;
+use super::fact::{Fact, Group};
+use super::finding::{Cost, Finding, Severity};
+use super::floor::{Floor, Op, Times};
+use crate::output::one_line;
+
+const COLUMNS: usize = 80;
+/// Where values begin.
+const LABEL_COLUMNS: usize = 24;
+/// Where the texts of a finding begin.
+const FINDING_COLUMNS: usize = 12;
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Writes the page, with the colours of a terminal.
+pub fn page(examined: &Examined) -> String {
+    let mut page = Page(String::new());
+    page.line(&styled(BOLD, format!("uarr doctor {}", one_line(&examined.directory))));
+    page.facts(&examined.report.facts.0);
+    page.measured(examined.floor.as_ref());
+    page.findings(&examined.report.findings);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line.trim_end());
+        self.0.push('\n');
+    }
+
+    /// A label, and a text that wraps behind it.
+    fn row(&mut self, label: &str, columns: usize, style: Style, text: &str) {
+        let indent = " ".repeat(columns);
+        let margin = if columns == FINDING_COLUMNS { "    " } else { "  " };
+        let first = format!("{margin}{label:<0$}", columns - margin.len());
+        // A label that is too long has its line.
+        let (first, is_long) = match first.chars().count() > columns || !first.ends_with(' ') {
+            true => (indent.as_str(), true),
+            false => (first.as_str(), false),
+        };
+        if is_long {
+            self.line(&format!("{margin}{label}"));
+        }
+        let options = Options::new(COLUMNS)
+            .initial_indent(first)
+            .subsequent_indent(&indent)
+            .break_words(false)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation);
+        for line in textwrap::wrap(&one_line(text), options) {
+            let (label, text) = line.split_at_checked(columns).unwrap_or(("", &line));
+            self.line(&format!("{label}{}", styled(style, text)));
+        }
+    }
+
+    fn facts(&mut self, facts: &[Fact]) {
+        let mut groups: Vec<Group> = facts.iter().map(|fact| fact.group).collect();
+        groups.sort();
+        groups.dedup();
+        for group in groups {
+            self.line("");
+            self.line(&styled(BOLD, group.title()));
+            for fact in facts.iter().filter(|fact| fact.group == group) {
+                match &fact.value {
+                    Ok(value) => self.row(&fact.name, LABEL_COLUMNS, Style::new(), value),
+                    Err(why) => {
+                        self.row(&fact.name, LABEL_COLUMNS, DIM, &format!("unknown: {why}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn measured(&mut self, floor: Option<&Result<Floor, String>>) {
+        self.line("");
+        let floor = match floor {
+            Some(Ok(floor)) => floor,
+            Some(Err(why)) => {
+                self.line(&styled(BOLD, "Measured here"));
+                return self.row("nothing", LABEL_COLUMNS, DIM, why);
+            }
+            None => {
+                self.line(&styled(BOLD, "Measured here"));
+                return self.row("nothing", LABEL_COLUMNS, DIM, "it was not asked for");
+            }
+        };
+        let how = if floor.is_direct { "past the page cache" } else { "through the page cache" };
+        let title = format!(
+            "Measured here: {} bytes {how}, {:.1} s",
+            floor.block_bytes,
+            floor.duration.as_secs_f64()
+        );
+        self.line(&styled(BOLD, title));
+        let head = format!("  {:<48}{:>10}{:>10}{:>10}", "us", "p50", "p99", "count");
+        self.line(&styled(DIM, head));
+        let rows = Op::ALL.into_iter().map(|op| (op.title(), floor.of(op)));
+        for (title, times) in rows.chain([("waking up later than asked", floor.wake)]) {
+            let cells = match times {
+                Some(Times { count, p50_ns, p99_ns }) => {
+                    let us = |ns: u64| format!("{:.1}", ns as f64 / 1000.0);
+                    format!("{:>10}{:>10}{count:>10}", us(p50_ns), us(p99_ns))
+                }
+                None => format!("{:>10}", "-"),
+            };
+            self.line(&format!("  {title:<48}{cells}"));
+        }
+        self.line(&format!("  {:<48}{:>10.3}", "reading the clock", floor.clock_ns / 1000.0));
+        if let Some(all) = floor.disk_bytes {
+            let own = BinaryBytes(floor.own_bytes);
+            let text = format!("{} in all, {own} of them to measure", BinaryBytes(all));
+            self.row("written to disk", LABEL_COLUMNS, Style::new(), &text);
+        }
+    }
+
+    fn findings(&mut self, findings: &[Finding]) {
+        self.line("");
+        for (index, finding) in findings.iter().enumerate() {
+            self.finding(index + 1, finding);
+            self.line("");
+        }
+        let count = |severity| findings.iter().filter(|found| found.severity == severity).count();
+        let all = [Severity::Critical, Severity::Warning, Severity::Note];
+        let counts = all.map(|severity| {
+            let count = count(severity);
+            let plural = if count == 1 || severity == Severity::Critical { "" } else { "s" };
+            format!("{count} {}{plural}", severity.word())
+        });
+        let text = match findings.is_empty() {
+            true => "nothing found that could be better; nothing was changed".to_owned(),
+            false => format!("{}; nothing was changed", counts.join(", ")),
+        };
+        self.line(&styled(BOLD, text));
+    }
+
+    fn finding(&mut self, number: usize, finding: &Finding) {
+        let cost = match finding.cost {
+            Cost::Measured { us, of } => format!(": {us:.1} us a {of} here"),
+            Cost::AtMost { us, of } => format!(": up to {us:.1} us a {of}"),
+            Cost::Unknown => String::new(),
+        };
+        let word = finding.severity.word();
+        let title = format!("{number:>2}  {word}: {}{cost}", finding.title);
+        let colour = match finding.severity {
+            Severity::Critical => AnsiColor::Red,
+            Severity::Warning => AnsiColor::Yellow,
+            Severity::Note => AnsiColor::Cyan,
+        };
+        let style = colour.on_default().bold();
+        let options = Options::new(COLUMNS).subsequent_indent("    ").break_words(false);
+        for line in textwrap::wrap(&one_line(&title), options) {
+            self.line(&styled(style, line));
+        }
+        for (source, value) in &finding.read {
+            self.row("read", FINDING_COLUMNS, DIM, &format!("{source}: {value}"));
+        }
+        self.row("why", FINDING_COLUMNS, Style::new(), &finding.why);
+        let remedy = &finding.remedy;
+        let parts = [
+            ("change", &remedy.command),
+            ("advice", &remedy.advice),
+            ("risk", &remedy.risk),
+            ("undo", &remedy.undo),
+        ];
+        for (label, text) in parts {
+            if let Some(text) = text {
+                self.row(label, FINDING_COLUMNS, Style::new(), text);
+            }
+        }
+    }
+}
+
+fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}

@@ -68,6 +68,8 @@ pub struct PeerFacts {
     pub version: String,
     /// How it was compiled and set up.
     pub settings: String,
+    /// How often it flushes the device for a durable write of a lone writer. A test counts them.
+    pub flushes_per_commit: u32,
 }
 
 /// One thread's way into a peer.

@@ -20,6 +20,9 @@ pub struct Lmdb {
 }
 
 impl Lmdb {
+    /// Its data, then the meta page that names them.
+    pub const FLUSHES_PER_COMMIT: u32 = 2;
+
     /// What a reader of the results needs to know.
     pub fn facts() -> PeerFacts {
         let version = heed::lmdb_version();
@@ -27,6 +30,7 @@ impl Lmdb {
             version: format!("{}.{}.{}", version.major, version.minor, version.patch),
             settings: "map 8x the data, everything else as shipped; os-cache: MDB_NOSYNC"
                 .to_owned(),
+            flushes_per_commit: Self::FLUSHES_PER_COMMIT,
         }
     }
 

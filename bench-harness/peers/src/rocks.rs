@@ -38,6 +38,9 @@ pub struct Rocks {
 }
 
 impl Rocks {
+    /// Its log.
+    pub const FLUSHES_PER_COMMIT: u32 = 1;
+
     /// What a reader of the results needs to know, in part by RocksDB's own words: opens and
     /// removes a database in `path`, which must not exist.
     pub fn facts(path: &Path) -> Result<PeerFacts, PeerError> {
@@ -49,7 +52,8 @@ impl Rocks {
         drop(Self::open(path, options)?);
         let log = std::fs::read(path.join("LOG"))?;
         std::fs::remove_dir_all(path)?;
-        Ok(rocks_log::facts(&String::from_utf8_lossy(&log), SETTINGS))
+        let (version, settings) = rocks_log::facts(&String::from_utf8_lossy(&log), SETTINGS);
+        Ok(PeerFacts { version, settings, flushes_per_commit: Self::FLUSHES_PER_COMMIT })
     }
 
     /// Opens or creates the database in directory `path`.

@@ -36,6 +36,9 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// Its log.
+    pub const FLUSHES_PER_COMMIT: u32 = 1;
+
     /// What a reader of the results needs to know.
     pub fn facts() -> PeerFacts {
         PeerFacts {
@@ -44,6 +47,7 @@ impl Sqlite {
                 statements, one connection per thread, busy_timeout 30 s; sync: \
                 synchronous=FULL; os-cache: synchronous=OFF; before reads: the WAL checkpointed"
                 .to_owned(),
+            flushes_per_commit: Self::FLUSHES_PER_COMMIT,
         }
     }
 

@@ -49,7 +49,9 @@ pub fn facts(peer: Contender, folder: &Path) -> Result<(String, String), BenchEr
         Contender::Lmdb => Lmdb::facts(),
         other => unreachable!("{other} is no peer that is built in, in {}", folder.display()),
     };
-    Ok((facts.version, facts.settings))
+    let flushes = facts.flushes_per_commit;
+    let settings = format!("{}; flushes per commit of a lone writer: {flushes}", facts.settings);
+    Ok((facts.version, settings))
 }
 
 /// A session of any of them.

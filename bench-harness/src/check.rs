@@ -64,6 +64,8 @@ pub struct CheckOptions {
     pub targets: Option<Targets>,
     /// What the engine does wrong on purpose.
     pub fault: Option<Fault>,
+    /// Where latencies are written, row by row; must exist.
+    pub histograms: Option<PathBuf>,
     /// This program, started again as the process that is killed.
     pub program: PathBuf,
 }
@@ -88,6 +90,7 @@ pub fn run(options: &CheckOptions) -> Result<Report, BenchError> {
         .zip(machine::ProcessorTimes::now())
         .and_then(|(before, after)| after.others_since(before));
     let Check { results, mut notes, machine, .. } = check;
+    options.histograms.iter().try_for_each(|dir| results.write_histograms(dir))?;
     let rows = results.rows();
     let has_volatile_cache = machine::fact(&machine, "device write cache") == "write back";
     let broken = flushes::broken(&rows, has_volatile_cache);

@@ -51,7 +51,8 @@ enum Command {
     Read(ReadArgs),
     /// The device floor alone.
     Floor(FloorArgs),
-    /// Prints a JSON report again and writes its HTML; or makes a page of several.
+    /// Prints a JSON report again, judged by other targets if they are given, and writes its HTML;
+    /// or makes a page of several.
     Report(ReportArgs),
     /// The process that is killed by `check`.
     #[command(name = reopen::VICTIM_COMMAND, hide = true)]
@@ -63,13 +64,8 @@ struct CheckArgs {
     /// Directory on the disk to measure; reports are written here too.
     #[arg(long, default_value = "bench-results")]
     dir: PathBuf,
-    /// Targets file; without it, and without a profile, nothing is judged and the exit code is 0.
-    #[arg(long)]
-    targets: Option<PathBuf>,
-    /// Targets that come with the program: default, strict-nvme (a disk of your own that is idle)
-    /// or cloud-disk (a disk behind a network).
-    #[arg(long, conflicts_with = "targets", value_parser = Targets::profile)]
-    profile: Option<Targets>,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Seconds of each measurement, 0.01 to 60.
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
@@ -92,6 +88,9 @@ struct CheckArgs {
     /// Where the HTML goes [default: DIR/report.html].
     #[arg(long)]
     html: Option<PathBuf>,
+    /// Directory for the latencies of each row, in files .hgrm [default: none are written].
+    #[arg(long)]
+    histograms: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -173,6 +172,27 @@ struct ReportArgs {
     /// Print docs/BENCHMARKS.md, made of all of these reports, instead.
     #[arg(long, conflicts_with = "html")]
     markdown: bool,
+    #[command(flatten)]
+    judge: JudgeArgs,
+}
+
+/// What a run is judged by.
+#[derive(Args)]
+struct JudgeArgs {
+    /// Targets file; without it, and without a profile, nothing is judged and the exit code is 0.
+    #[arg(long)]
+    targets: Option<PathBuf>,
+    /// Targets that come with the program: default, strict-nvme (a disk of your own that is idle)
+    /// or cloud-disk (a disk behind a network).
+    #[arg(long, conflicts_with = "targets", value_parser = Targets::profile)]
+    profile: Option<Targets>,
+}
+
+impl JudgeArgs {
+    fn targets(&self) -> Result<Option<Targets>, BenchError> {
+        let file = self.targets.as_deref().map(Targets::read).transpose()?;
+        Ok(file.or_else(|| self.profile.clone()))
+    }
 }
 
 #[derive(Args)]
@@ -237,8 +257,7 @@ const QUICK: RunSpec = RunSpec { seconds: 0.05, repetitions: 6, records: 20_000,
 
 fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     // Read first: a slip in the targets must not cost a run.
-    let file = args.targets.as_deref().map(Targets::read).transpose()?;
-    let targets = file.or_else(|| args.profile.clone());
+    let targets = args.judge.targets()?;
     let base = if args.quick { QUICK } else { FULL };
     let options = CheckOptions {
         dir: args.dir.clone(),
@@ -250,6 +269,7 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
         },
         targets: targets.clone(),
         fault: args.fault,
+        histograms: args.histograms.clone(),
         program: std::env::current_exe()
             .map_err(|error| BenchError::Setup(format!("cannot find this program: {error}")))?,
     };
@@ -259,14 +279,7 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
             "a quick run: it shows that everything works, its numbers mean little".to_owned(),
         );
     }
-    let mut code = 0;
-    if let Some(targets) = &targets {
-        let (judgements, outcome, notes) = judge(report.evidence(), targets);
-        report.judgements = judgements;
-        report.outcome = outcome;
-        report.notes.extend(notes);
-        code = outcome.exit_code();
-    }
+    let code = targets.map_or(0, |targets| judged(&mut report, &targets));
     let json = args.json.clone().unwrap_or_else(|| args.dir.join("report.json"));
     let page = args.html.clone().unwrap_or_else(|| args.dir.join("report.html"));
     report.write_json(&json)?;
@@ -274,6 +287,18 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     print(&text::render(&report));
     print(&format!("reports: {} {}\n", json.display(), page.display()));
     Ok(code)
+}
+
+/// Judges the report, and returns the exit code.
+fn judged(report: &mut Report, targets: &Targets) -> u8 {
+    let (judgements, outcome, notes) = judge(report.evidence(), targets);
+    (report.judgements, report.outcome) = (judgements, outcome);
+    for note in notes {
+        if !report.notes.contains(&note) {
+            report.notes.push(note);
+        }
+    }
+    outcome.exit_code()
 }
 
 fn tables(measured: Result<Measured, BenchError>, json: Option<&Path>) -> Result<u8, BenchError> {
@@ -313,12 +338,13 @@ fn report(args: &ReportArgs) -> Result<u8, BenchError> {
     let [json] = &args.json[..] else {
         return Err(BenchError::Setup("several reports make one page: add --markdown".to_owned()));
     };
-    let report = Report::read_json(json)?;
+    let mut report = Report::read_json(json)?;
+    let code = args.judge.targets()?.map_or(0, |targets| judged(&mut report, &targets));
     let page = args.html.clone().unwrap_or_else(|| json.with_extension("html"));
     html::write(&report, &page)?;
     print(&text::render(&report));
     print(&format!("report: {}\n", page.display()));
-    Ok(0)
+    Ok(code)
 }
 
 /// Prints; a reader that has gone away is no error.

@@ -3,6 +3,7 @@
 //! The JSON is this structure, field by field. [`SCHEMA`] grows by one whenever a reader of the
 //! previous version would misunderstand a file; a file of another schema is refused by name.
 
+pub mod hgrm;
 pub mod html;
 pub mod measured;
 pub mod page;

@@ -20,11 +20,7 @@ fn command(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(program).current_dir(dir).args(arguments).output().unwrap()
 }
 
-/// The smallest run that can be judged, judged by `targets`.
-fn check(dir: &Path, targets: &str, more: &[&str]) -> Output {
-    check_in("6", dir, targets, more)
-}
-
+/// A small run, judged by `targets`; a verdict takes 6 rounds.
 fn check_in(rounds: &str, dir: &Path, targets: &str, more: &[&str]) -> Output {
     fs::write(dir.join("targets.toml"), targets).unwrap();
     let small = ["--seconds", "0.01", "--reps", rounds, "--records", "1000"];
@@ -82,10 +78,38 @@ fn the_read_path_is_measured_in_parts_that_leave_nothing_behind() {
     assert!(text(&refused).contains("no such part"));
 }
 
+/// Another program reads the same percentiles off the latencies, which go then, as the report has;
+/// and it finds one that was changed.
+fn assert_percentiles_are_equal(dir: &Path) {
+    let read = || {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/percentiles.py");
+        let mut python = Command::new("python3");
+        python.args([script, "report.json", "."]).current_dir(dir).output()
+    };
+    match read() {
+        Ok(output) => {
+            assert_shows(&output, &["equal"]);
+            let table = dir.join("get.uarr.read.hgrm");
+            let text = fs::read_to_string(&table).unwrap();
+            let last = text.lines().rev().find(|line| !line.starts_with('#')).unwrap();
+            let longer = format!("9{}", last.trim_start());
+            fs::write(&table, text.replace(last, &longer)).unwrap();
+            let output = read().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            assert!(self::text(&output).contains("get.uarr.read.hgrm: max_ns is 9"));
+        }
+        Err(error) => println!("not compared by another program: no python3 ({error})"),
+    }
+    let is_table = |name: &String| name.ends_with(".hgrm");
+    let tables: Vec<_> = names(dir).into_iter().filter(is_table).collect();
+    assert!(tables.len() >= 8, "{tables:?}");
+    tables.iter().for_each(|name| fs::remove_file(dir.join(name)).unwrap());
+}
+
 #[test]
 fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
     let dir = tempfile::tempdir().unwrap();
-    let output = check(dir.path(), &targets("1e12"), &[]);
+    let output = check_in("6", dir.path(), &targets("1e12"), &["--histograms", "."]);
     let shown = text(&output);
     assert_eq!(output.status.code(), Some(0), "{shown}");
     for part in ["write-fdatasync", "durable-put16", "unsynced-put", "reopen", "VERDICT: PASS"] {
@@ -93,6 +117,7 @@ fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
     }
     let is_alone = cfg!(not(feature = "peers"));
     assert_eq!(shown.contains("rocksdb is NOT measured"), is_alone);
+    assert_percentiles_are_equal(dir.path());
     assert_eq!(names(dir.path()), ["report.html", "report.json", "targets.toml"]);
 
     let again = command(dir.path(), &["report", "report.json", "--html", "again.html"]);
@@ -101,6 +126,11 @@ fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
     let page = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(page("again.html"), page("report.html"));
 
+    fs::write(dir.path().join("targets.toml"), targets("0")).unwrap();
+    let strict = command(dir.path(), &["report", "report.json", "--targets", "targets.toml"]);
+    assert_eq!(strict.status.code(), Some(1), "{}", text(&strict));
+    assert!(text(&strict).contains("VERDICT: MISS"));
+
     fs::write(dir.path().join("report.json"), "{\"schema\": 99}").unwrap();
     let newer = command(dir.path(), &["report", "report.json"]);
     assert_eq!(newer.status.code(), Some(3));
@@ -108,19 +138,16 @@ fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
 }
 
 #[test]
-fn missed_and_unjudged_targets_have_their_own_codes() {
+fn what_cannot_be_judged_has_its_own_code() {
     let dir = tempfile::tempdir().unwrap();
-    let output = check(dir.path(), &targets("0"), &["--json", "x.json", "--html", "x.html"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("VERDICT: MISS"));
-    assert_eq!(names(dir.path()), ["targets.toml", "x.html", "x.json"]);
-
     // A store is opened once per round: that has no percentile.
     let unjudged = targets("1e12")
         .replace("metric = \"mean_ns\"", "percentile = 99.9")
         .replace("\"get\"", "\"reopen\"");
-    let output = check_in("1", dir.path(), &unjudged, &[]);
+    let elsewhere = ["--json", "x.json", "--html", "x.html"];
+    let output = check_in("1", dir.path(), &unjudged, &elsewhere);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert_eq!(names(dir.path()), ["targets.toml", "x.html", "x.json"]);
     assert!(text(&output).contains("not judged: reopen has no p999_ns"), "{}", text(&output));
 
     // One round is no verdict, whatever it says.
@@ -173,7 +200,7 @@ fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", text(&output));
         assert!(text(&output).contains(message), "{arguments:?}: {}", text(&output));
     }
-    let output = check(dir.path(), "schema = 2\n[[target]]\nid = 3\n", &[]);
+    let output = check_in("1", dir.path(), "schema = 2\n[[target]]\nid = 3\n", &[]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output).contains("line 3"), "{}", text(&output));
     assert_eq!(names(dir.path()), ["targets.toml"]);

@@ -1,10 +1,13 @@
 //! Gathers the samples of a run, round by round, and turns them into rows.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use crate::error::BenchError;
 use crate::measure::rows::{Row, RowResult};
 use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, curve, merge};
 use crate::measure::store::{Class, Contender};
+use crate::report::hgrm;
 
 /// The samples so far.
 #[derive(Default)]
@@ -45,6 +48,15 @@ impl Results {
         gathered.repetitions.push(Repetition::new(whole, timed));
         let Some(latencies) = &timed.unwrap_or(whole).latencies else { return };
         merge(&mut gathered.latencies, latencies);
+    }
+
+    /// Writes the latencies of each row to a file in `dir`.
+    pub fn write_histograms(&self, dir: &Path) -> Result<(), BenchError> {
+        for ((_, contender, class), gathered) in &self.gathered {
+            let Some(latencies) = &gathered.latencies else { continue };
+            hgrm::write(dir, &format!("{}.{contender}.{class}", gathered.row.name()), latencies)?;
+        }
+        Ok(())
     }
 
     /// The rows so far, in the order they are shown.

@@ -285,5 +285,11 @@ mod tests {
         }
         assert_eq!(serde_json::to_value(Metric::P999Ns).unwrap(), Metric::P999Ns.name());
         assert_eq!(serde_json::to_value(Contender::Rocksdb).unwrap(), Contender::Rocksdb.name());
+        for class in
+            [Class::Sync, Class::Interval, Class::OsCache, Class::Read, Class::ReadSnapshot]
+        {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.name());
+        }
+        assert_eq!(serde_json::from_str::<Class>("\"interval\"").unwrap(), Class::Interval);
     }
 }

@@ -102,7 +102,8 @@ impl fmt::Display for Contender {
 pub enum Class {
     /// After it reached stable storage.
     Sync,
-    /// At once; it reaches stable storage within 100 ms.
+    /// At once; it reaches stable storage within 100 ms. Older reports say `interval`.
+    #[serde(rename = "interval-100ms", alias = "interval")]
     Interval,
     /// After it reached the page cache; stable storage when the operating system likes.
     OsCache,

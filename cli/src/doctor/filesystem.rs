@@ -108,48 +108,42 @@ impl Details {
     fn judge(&self, mount: &Mount, report: &mut Report) {
         if let Some(count) = self.error_count.number().filter(|count| *count > 0) {
             let title = format!("the file system has recorded {count} errors");
+            let device = &mount.source;
             let finding = Finding::new("errors-recorded", Severity::Critical, title)
                 .read(&self.error_count)
                 .why("Its structures may be damaged, and may damage files that it still accepts.")
-                .change(
-                    unmounted(mount, &format!("e2fsck -f {}", mount.source)),
-                    "what depends on the file system must end; e2fsck may move damaged files to \
-                     lost+found",
-                    "restore a backup of the device that was made before",
-                )
-                .advise("dmesg and the files first_error_* beside this one say what happened");
+                .advise(format!(
+                    "dmesg and the files first_error_* beside this one say what happened; make a \
+                     backup, end what uses the file system, and run e2fsck -f {device} unmounted",
+                ))
+                .risks("e2fsck may move damaged files to lost+found");
             report.find(finding);
         }
-        let Some((source, _)) = self.journal.as_ref().ok().filter(|(_, text)| text == "none")
-        else {
-            return;
-        };
-        let finding = Finding::new(
-            "no-journal",
-            Severity::Warning,
-            "the file system has no journal",
-        )
-        .saw(source, "<none>")
-        .why(
-            "After a loss of power its maps of free space may be wrong. If it is mounted then \
-                 without e2fsck, it may give blocks of the database to other files.",
-        )
-        .change(
-            unmounted(mount, &format!("tune2fs -O has_journal {}", mount.source)),
-            "the file system must not be in use; making and removing files takes longer",
-            unmounted(mount, &format!("tune2fs -O ^has_journal {}", mount.source)),
-        )
-        .advise("or make sure that e2fsck runs after each crash, before it is mounted");
-        report.find(finding);
+        if let Some((source, _)) = self.journal.as_ref().ok().filter(|(_, text)| text == "none") {
+            report.find(no_journal(mount, source));
+        }
     }
 }
 
-/// The command for a file system that is not in use.
-fn unmounted(mount: &Mount, command: &str) -> String {
-    let point = mount.shown_point();
+fn no_journal(mount: &Mount, source: &str) -> Finding {
+    let (device, point) = (&mount.source, mount.shown_point());
+    let (on, off) = ("tune2fs -O has_journal", "tune2fs -O ^has_journal");
+    let risk = "the file system must not be in use; making and removing files takes longer";
+    let title = "the file system has no journal";
+    let finding = Finding::new("no-journal", Severity::Warning, title)
+        .saw(source, "<none>")
+        .why(
+            "After a loss of power its maps of free space may be wrong. If it is mounted then \
+             without e2fsck, it may give blocks of the database to other files.",
+        )
+        .advise("make sure that e2fsck runs after each crash, before it is mounted");
     match mount.point.parent() {
-        None => format!("{command}  (of a rescue system: {point} is always in use)"),
-        Some(_) => format!("umount {point} && {command} && mount {point}"),
+        // The root is always in use.
+        None => finding.advise(format!("from a rescue system: {on} {device}")).risks(risk),
+        Some(_) => {
+            let whole = |part| format!("umount {point} && {part} {device} && mount {point}");
+            finding.change(whole(on), risk, whole(off))
+        }
     }
 }
 
@@ -170,14 +164,18 @@ fn direct(mount: &Mount, folder: Option<&Folder>, report: &mut Report) {
     report.facts.add(Group::FileSystem, "block of a new log", "uarr", Ok(block));
     let way = if folder.engine.direct { "yes" } else { "no: through the page cache" };
     report.facts.add(Group::FileSystem, "direct I/O", "uarr", Ok(way.to_owned()));
-    if let Some(refusal) = &folder.refusal {
+    // A mount that is read-only has a finding of its own.
+    if let Some(refusal) = folder.refusal.as_ref().filter(|_| !mount.has("ro")) {
         let title = "no file can be made in the directory";
         let finding = Finding::new("not-writable", Severity::Critical, title)
             .saw("open O_TMPFILE", refusal)
             .why("A database writes its files there.")
             .advise("run the doctor as the user of the service; then give that user the directory");
         report.find(finding);
-    } else if !folder.engine.direct && !IN_MEMORY.contains(&mount.kind.as_str()) {
+    } else if !folder.engine.direct
+        && folder.refusal.is_none()
+        && !IN_MEMORY.contains(&mount.kind.as_str())
+    {
         let finding = Finding::new("direct-io-absent", Severity::Warning, "there is no direct I/O")
             .saw(source, shown)
             .why(

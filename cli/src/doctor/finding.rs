@@ -140,9 +140,19 @@ impl Finding {
         self
     }
 
-    /// What to do where no command helps, or to make the change last.
+    /// What to do where no command helps, or to make the change last; behind what was advised.
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.remedy.advice = Some(advice.into());
+        let advice = advice.into();
+        self.remedy.advice = Some(match self.remedy.advice {
+            Some(before) => format!("{before}; or {advice}"),
+            None => advice,
+        });
+        self
+    }
+
+    /// What may go wrong with what is advised.
+    pub fn risks(mut self, risk: impl Into<String>) -> Self {
+        self.remedy.risk = Some(risk.into());
         self
     }
 

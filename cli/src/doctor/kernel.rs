@@ -85,9 +85,7 @@ fn refusal(
             let remedy = remedy.split_once("; ").map_or(remedy, |(_, remedy)| remedy);
             let finding = finding.read(switch).saw(&filter.source, filtered(filter));
             let advice = format!("{remedy} (Docker: --security-opt seccomp=PROFILE.json)");
-            let mut finding = seen(finding).why(WITHOUT).advise(advice);
-            finding.remedy.risk = Some(RISK.to_owned());
-            Some(finding)
+            Some(seen(finding).why(WITHOUT).advise(advice).risks(RISK))
         }
         (_, None) if filter.known() == Some("2") => {
             let title = "a system call filter is active; whether it lets io_uring pass is unknown";

@@ -45,7 +45,7 @@ pub fn look(root: &Root, stack: &Stack, report: &mut Report) {
             .change(
                 format!("numactl --cpunodebind={number} --membind={number} PROGRAM"),
                 "the program has that node's processors and memory only",
-                "PROGRAM without numactl",
+                "PROGRAM",
             )
             .advise("in a unit of systemd: CPUAffinity=, NUMAPolicy=bind and NUMAMask=");
         report.find(finding);

@@ -52,15 +52,19 @@ impl Page {
         if is_long {
             self.line(&format!("{margin}{label}"));
         }
-        let options = Options::new(COLUMNS)
-            .initial_indent(first)
-            .subsequent_indent(&indent)
-            .break_words(false)
-            .word_separator(WordSeparator::AsciiSpace)
-            .word_splitter(WordSplitter::NoHyphenation);
+        let options = options(COLUMNS).initial_indent(first).subsequent_indent(&indent);
         for line in textwrap::wrap(&one_line(text), options) {
             let (label, text) = line.split_at_checked(columns).unwrap_or(("", &line));
             self.line(&format!("{label}{}", styled(style, text)));
+        }
+    }
+
+    /// A command that can be copied, also where it takes several lines.
+    fn command(&mut self, label: &str, command: &str) {
+        let mut label = label;
+        for line in command_lines(&one_line(command), COLUMNS - FINDING_COLUMNS) {
+            self.line(&format!("    {label:<0$}{line}", FINDING_COLUMNS - 4));
+            label = "";
         }
     }
 
@@ -157,7 +161,7 @@ impl Page {
             Severity::Note => AnsiColor::Cyan,
         };
         let style = colour.on_default().bold();
-        let options = Options::new(COLUMNS).subsequent_indent("    ").break_words(false);
+        let options = options(COLUMNS).subsequent_indent("    ");
         for line in textwrap::wrap(&one_line(&title), options) {
             self.line(&styled(style, line));
         }
@@ -166,20 +170,62 @@ impl Page {
         }
         self.row("why", FINDING_COLUMNS, Style::new(), &finding.why);
         let remedy = &finding.remedy;
-        let parts = [
-            ("change", &remedy.command),
-            ("advice", &remedy.advice),
-            ("risk", &remedy.risk),
-            ("undo", &remedy.undo),
-        ];
-        for (label, text) in parts {
+        if let Some(command) = &remedy.command {
+            self.command("change", command);
+        }
+        for (label, text) in [("advice", &remedy.advice), ("risk", &remedy.risk)] {
             if let Some(text) = text {
                 self.row(label, FINDING_COLUMNS, Style::new(), text);
             }
         }
+        if let Some(undo) = &remedy.undo {
+            self.command("undo", undo);
+        }
     }
+}
+
+/// The lines of a command: a shell goes on behind `&&` and behind a backslash.
+fn command_lines(command: &str, columns: usize) -> Vec<String> {
+    let parts: Vec<&str> = command.split(" && ").collect();
+    let last = parts.len() - 1;
+    let mut lines = Vec::new();
+    for (index, part) in parts.into_iter().enumerate() {
+        let part = if index < last { format!("{part} &&") } else { part.to_owned() };
+        // Spaces in quotes are no place to go on behind.
+        if part.len() <= columns || part.contains('\'') {
+            lines.push(part);
+            continue;
+        }
+        let wrapped = textwrap::wrap(&part, options(columns - " \\".len()));
+        let end = wrapped.len() - 1;
+        let line = |(index, line)| format!("{line}{}", if index < end { " \\" } else { "" });
+        lines.extend(wrapped.iter().enumerate().map(line));
+    }
+    lines
+}
+
+/// Wraps at spaces only: commands and paths hold hyphens.
+fn options<'o>(columns: usize) -> Options<'o> {
+    Options::new(columns)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
 }
 
 fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_go_on_where_a_shell_does() {
+        let lines = |command| command_lines(command, 20);
+        assert_eq!(lines("echo a > b"), ["echo a > b"]);
+        assert_eq!(lines("umount /a && fsck && mount /a"), ["umount /a &&", "fsck &&", "mount /a"]);
+        assert_eq!(lines("refresh --one-option --two"), ["refresh \\", "--one-option --two"]);
+        assert_eq!(lines("echo 'a long text in quotes'"), ["echo 'a long text in quotes'"]);
+    }
 }

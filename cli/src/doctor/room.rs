@@ -58,9 +58,9 @@ pub fn look(mount: &Mount, folder: Option<&Folder>, report: &mut Report) {
             .change(
                 format!("tune2fs -m 1 {device}"),
                 "a full disk leaves less to root for repairs",
-                format!("tune2fs -r COUNT {device}, with the count that tune2fs -l {device} shows"),
+                format!("tune2fs -r COUNT {device}"),
             )
-            .advise("note the reserved block count of tune2fs -l before");
+            .advise("note the reserved block count, COUNT, of tune2fs -l first");
         report.find(finding);
     }
     if room.file_count_max > 0 && room.file_count_left < FILES_MIN {

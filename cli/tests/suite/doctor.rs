@@ -175,6 +175,32 @@ fn a_virtual_machine_of_a_cloud() {
 }
 
 #[test]
+fn other_file_systems_of_the_same_machine() {
+    let machine = machine("cloud");
+    // What the machine has for every directory.
+    let everywhere =
+        ["warning address-space-low", "warning cpu-quota", "warning steal", "note virtual-disk"];
+    let expect = |dir: &str, stack: &str, expected: &[&str]| {
+        let report = json(doctor(machine.path(), dir, &["--json"]));
+        let mut found = found(&report);
+        found.retain(|line| !everywhere.contains(&line.as_str()));
+        assert_eq!(found, expected, "{dir}");
+        let fact = fact(&report, "stack");
+        let shown = fact["value"].as_str().or(fact["unknown"].as_str());
+        assert_eq!(shown, Some(stack), "{dir}");
+    };
+    expect("/net/db", "nfs4 names no block device", &["warning remote"]);
+    expect("/compressed/db", "zram0", &["critical device-in-memory"]);
+    let below = ["note online-discard", "note requests-few", "note rotational-claim"];
+    let image = ["warning loop-buffered", "warning scheduler", "note loop", below[1], below[2]];
+    expect("/image/db", "loop3 on vdb", &image);
+    let copying = ["warning copy-on-write", "note thin-pool"];
+    expect("/copying/db", "dm-1 on dm-0 on vdc", &copying);
+    // Two disks, and nothing is copied.
+    expect("/copying/in-place/db", "vdc on vdd", &[]);
+}
+
+#[test]
 fn a_stack_of_devices() {
     let expected = [
         "critical barriers-off",

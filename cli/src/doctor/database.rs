@@ -9,6 +9,7 @@ use indicatif::BinaryBytes;
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use uarr::inspect::{Superblock, superblock};
+use uarr::{Error, ErrorKind};
 use uarr_uring::Extents;
 
 use super::fact::Group;
@@ -30,7 +31,7 @@ pub struct Database {
     /// Its directory, for commands.
     dir: String,
     /// Its superblock, if there is a database; or what is wrong with it.
-    root: Result<Option<Superblock>, String>,
+    root: Result<Option<Superblock>, Error>,
     /// The log.
     log: Log,
 }
@@ -50,7 +51,7 @@ struct Log {
 impl Database {
     /// Looks into a directory, and changes nothing.
     pub fn look_into(dir: &Path) -> Self {
-        let root = superblock(dir).map_err(|error| error.to_string());
+        let root = superblock(dir);
         let log = match &root {
             Ok(None) => Log::default(),
             _ => Log::read(&dir.join(LOG)),
@@ -72,7 +73,7 @@ impl Database {
         };
         let sum = &self.log.sum;
         json!({
-            "error": self.root.as_ref().err(),
+            "error": self.root.as_ref().err().map(Error::to_string),
             "block_bytes": root.map(|root| root.block_bytes.get()),
             "strategy": root.and_then(strategy),
             "strategy_ns": root.map(|root| {
@@ -99,14 +100,9 @@ impl Database {
         let root = match &self.root {
             Ok(None) => return,
             Ok(Some(root)) => root,
-            Err(why) => {
-                facts.add(Group::Database, "commits by", source, Err(why.clone()));
-                let title = "the superblock cannot be read";
-                let finding = Finding::new("superblock", Severity::Critical, title)
-                    .saw(source, why)
-                    .why("Without it the database does not open.")
-                    .advise("uarr verify, uarr inspect superblock; then a backup or uarr repair");
-                report.find(finding);
+            Err(error) => {
+                facts.add(Group::Database, "commits by", source, Err(error.to_string()));
+                report.findings.extend(unreadable(error));
                 return self.log.report(floor, report);
             }
         };
@@ -123,6 +119,18 @@ impl Database {
         stale(&self.dir, &medians, floor, report);
         self.log.report(floor, report);
     }
+}
+
+/// A superblock without which the database does not open. One that this user may not read says
+/// nothing.
+fn unreadable(error: &Error) -> Option<Finding> {
+    if !matches!(error.kind(), ErrorKind::Corruption | ErrorKind::OtherFormat) {
+        return None;
+    }
+    let finding = Finding::new("superblock", Severity::Critical, "the superblock cannot be used")
+        .saw("superblock", error.to_string())
+        .why("Without it the database does not open.");
+    Some(finding.advise("uarr inspect superblock; then a backup, or what uarr repair can save"))
 }
 
 fn strategy(root: &Superblock) -> Option<&'static str> {

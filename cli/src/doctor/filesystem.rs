@@ -162,8 +162,12 @@ fn direct(mount: &Mount, folder: Option<&Folder>, report: &mut Report) {
     report.facts.add(Group::FileSystem, "direct I/O alignment", source, alignment);
     let block = format!("{} bytes", folder.engine.block_bytes);
     report.facts.add(Group::FileSystem, "block of a new log", "uarr", Ok(block));
-    let way = if folder.engine.direct { "yes" } else { "no: through the page cache" };
-    report.facts.add(Group::FileSystem, "direct I/O", "uarr", Ok(way.to_owned()));
+    let way = match (&folder.refusal, folder.engine.direct) {
+        (Some(_), _) => Err("no file can be made there to try".to_owned()),
+        (None, true) => Ok("yes".to_owned()),
+        (None, false) => Ok("no: through the page cache".to_owned()),
+    };
+    report.facts.add(Group::FileSystem, "direct I/O", "uarr", way);
     // A mount that is read-only has a finding of its own.
     if let Some(refusal) = folder.refusal.as_ref().filter(|_| !mount.has("ro")) {
         let title = "no file can be made in the directory";

@@ -31,6 +31,7 @@ mod root;
 mod stack;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use self::examined::{Examined, Measuring};
@@ -76,7 +77,13 @@ fn of_this_machine(named: &Path, no_measure: bool, out: &Output) -> Result<Exami
         let failure = Failure::io(&format!("cannot look at {shown}"), &error);
         Failure { exit: Exit::Unopened, ..failure }
     };
-    let dir = fs::canonicalize(named).map_err(failed)?;
+    let dir = fs::canonicalize(named).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let message = format!("there is no {shown}: make it, or name the directory above");
+            Failure::new(Exit::Unopened, "not_found", message)
+        }
+        _ => failed(error),
+    })?;
     if !dir.is_dir() {
         let message = format!("{shown} is no directory; name the one that holds the database");
         return Err(Failure::new(Exit::Unopened, "not_a_directory", message).into());

@@ -34,7 +34,8 @@ pub fn look(mount: &Mount, folder: Option<&Folder>, report: &mut Report) {
     fact("kept back", shown(room.reserved_bytes()));
     let available = room.available_bytes;
     let is_little = available < BYTES_GOOD || available < room.total_bytes / PARTS_LEFT;
-    if is_little {
+    // Some file systems have no size.
+    if is_little && room.total_bytes > 0 {
         let severity = if available < BYTES_MIN { Severity::Critical } else { Severity::Warning };
         let title = format!("only {} are free", shown(available));
         let finding = Finding::new("room-low", severity, title)

@@ -302,8 +302,8 @@ fn spoil(dir: &Path, nonsense: &str) {
 #[test]
 fn what_cannot_be_looked_at_is_refused() {
     let home = Home::new();
-    home.run(["doctor"]).failed(3, &["cannot look at", "db"]);
-    home.run(["--json", "doctor", "/nonexistent"]).failed_json(3, "io");
+    home.run(["doctor"]).failed(3, &["there is no ", "db: make it"]);
+    home.run(["--json", "doctor", "/nonexistent"]).failed_json(3, "not_found");
     let file = home.file("file", "");
     home.run(["doctor", &file]).failed(3, &["is no directory"]);
     let machine = machine("nvme");

@@ -181,6 +181,9 @@ pub struct Import {
 pub struct Doctor {
     /// Directory that holds the database, open or not, or is to hold one [default: --db]
     pub dir: Option<PathBuf>,
+    /// Look at the limits of this running process, such as the service, instead of the doctor's own
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
     /// Leave out the measurement: two seconds of small durable writes
     #[arg(long)]
     pub no_measure: bool,

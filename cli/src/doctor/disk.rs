@@ -85,8 +85,7 @@ impl Disk<'_> {
         let cache = self.read("queue/write_cache");
         let protection = match (cache.known(), self.virtual_by().is_some()) {
             (Some("write through"), _) => {
-                Ok("not needed: the device has no cache that a flush would have to empty"
-                    .to_owned())
+                Ok("not needed: there is no cache that a flush would have to empty".to_owned())
             }
             (Some(_), true) => Err("the host does not say what it keeps where".to_owned()),
             (Some(_), false) => {
@@ -94,6 +93,9 @@ impl Disk<'_> {
             }
             (None, _) => Err("the cache is unknown".to_owned()),
         };
+        if let Some(own) = self.own_cache() {
+            report.facts.read(Group::Device, &format!("{} cache_type", self.name()), &own);
+        }
         let name = format!("{} power protection", self.name());
         report.facts.add(Group::Device, &name, &cache.source, protection);
     }
@@ -174,11 +176,16 @@ impl Disk<'_> {
         }
     }
 
-    /// What the device itself says of its cache, where the kernel's own note may differ.
+    /// What the device itself says of its cache, where the kernel's own note may differ: virtio and
+    /// SCSI disks, so SATA ones too.
     fn own_cache(&self) -> Option<Reading> {
+        let own = self.read("cache_type");
+        if own.known().is_some() {
+            return Some(own);
+        }
         let folder = format!("{}/device/scsi_disk", self.layer.path);
         let address = self.root.list(&folder).into_iter().next()?;
-        Some(self.root.read(&format!("{folder}/{address}/cache_type")))
+        Some(self.read(&format!("device/scsi_disk/{address}/cache_type")))
     }
 
     fn motor(&self, floor: Option<&Floor>, report: &mut Report) {
@@ -209,9 +216,9 @@ impl Disk<'_> {
             (None, None) => (
                 "rotational",
                 Severity::Warning,
-                format!("{} is a hard disk", self.name()),
-                "Each commit waits for its place to come by, some milliseconds; so does each read \
-                 of data that is not in memory.",
+                format!("{claim}, as a hard disk does"),
+                "On a hard disk each commit waits for its place to come by, some milliseconds; so \
+                 does each read of data that is not in memory.",
             ),
         };
         let mut finding = Finding::new(id, severity, title).read(&rotational).read(&limit).why(why);
@@ -264,7 +271,7 @@ impl Disk<'_> {
                 .why("Background writes fill so short a queue, and commits wait for a place in it.")
                 .change(
                     format!("echo 128 > {file}"),
-                    "a slow device may answer late when more is waiting",
+                    "refused where the device takes fewer; slow ones answer late when more waits",
                     format!("echo {count} > {file}"),
                 );
             report.find(finding);

@@ -33,6 +33,8 @@ pub struct Examined {
     pub directory: String,
     /// Where /proc and /sys were read, if not here.
     root: Option<PathBuf>,
+    /// The process whose limits were read, if it is not the doctor.
+    pid: Option<u32>,
     /// What was found of a database; none for a copy of another machine's files.
     database: Option<Database>,
     /// What was measured, or why it could not be; none if it was not asked for.
@@ -52,12 +54,13 @@ pub enum Measuring {
 
 impl Examined {
     /// Examines a directory of another machine by a copy of its files.
-    pub fn copy(prefix: &Path, dir: &Path) -> Self {
-        let root = Root::new(prefix);
+    pub fn copy(prefix: &Path, dir: &Path, pid: Option<u32>) -> Self {
+        let root = Root::new(prefix, pid);
         let place = Place::find(&root, dir, None);
         let mut examined = Self {
             directory: dir.to_string_lossy().into_owned(),
             root: Some(prefix.to_path_buf()),
+            pid,
             database: None,
             floor: None,
             report: Report::default(),
@@ -67,8 +70,8 @@ impl Examined {
     }
 
     /// Examines a directory of this machine, which must exist.
-    pub fn here(dir: &Path, measuring: Measuring) -> io::Result<Self> {
-        let root = Root::new("/");
+    pub fn here(dir: &Path, measuring: Measuring, pid: Option<u32>) -> io::Result<Self> {
+        let root = Root::new("/", pid);
         let folder = Folder::ask(dir)?;
         let place = Place::find(&root, dir, Some(&folder));
         let database = Database::look_into(dir);
@@ -79,6 +82,7 @@ impl Examined {
         let mut examined = Self {
             directory: dir.to_string_lossy().into_owned(),
             root: None,
+            pid,
             database: Some(database),
             floor,
             report: Report::default(),
@@ -132,6 +136,7 @@ impl Examined {
             "uarr": env!("CARGO_PKG_VERSION"),
             "directory": self.directory,
             "root": self.root.as_ref().map(|root| root.to_string_lossy()),
+            "pid": self.pid,
             "database": self.database.as_ref().map(Database::to_json),
             "measured": measured,
             "unmeasured": unmeasured,

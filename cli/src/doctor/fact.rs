@@ -28,7 +28,7 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Kernel => "Kernel and io_uring",
-            Self::Limits => "Limits of this process",
+            Self::Limits => "Limits of the process",
             Self::Memory => "Memory",
             Self::Processor => "Processors",
             Self::FileSystem => "File system",

@@ -16,14 +16,13 @@ const FILE_BYTES: u64 = 1 << 40;
 /// A service soon uses up fewer open files than this.
 const OPEN_FILES_MIN: u64 = 1024;
 const CAP_IPC_LOCK: u32 = 14;
-const LIMITS: &str = "/proc/self/limits";
 const OF_SHELL: &str = "a service has limits of its own, from its unit; run the doctor as the \
     service runs";
 
 /// A limit that matters.
 struct Limit {
     id: &'static str,
-    /// As in /proc/self/limits.
+    /// As in /proc/PID/limits.
     name: &'static str,
     least: u64,
     severity: Severity,
@@ -77,22 +76,22 @@ const LIMITS_THAT_MATTER: [Limit; 4] = [
 
 /// Reports the limits.
 pub fn look(root: &Root, report: &mut Report) {
-    let limits = root.read(LIMITS);
-    let status = root.read("/proc/self/status");
+    let limits = root.own("limits");
+    let status = root.own("status");
     for limit in &LIMITS_THAT_MATTER {
         let soft = limits.known().and_then(|text| soft_limit(text, limit.name));
         let reading = limits.part(soft);
         report.facts.read(Group::Limits, limit.name.trim_start_matches("Max "), &reading);
         let is_exempt = limit.id == "memlock-low" && has_capability(&status, CAP_IPC_LOCK);
         if let Some(bytes) = reading.number().filter(|&bytes| bytes < limit.least && !is_exempt) {
-            report.find(limit.finding(bytes));
+            report.find(limit.finding(&limits.source, bytes));
         }
     }
     overcommit(root, report);
 }
 
 impl Limit {
-    fn finding(&self, soft: u64) -> Finding {
+    fn finding(&self, source: &str, soft: u64) -> Finding {
         let what = self.name.trim_start_matches("Max ");
         let shown = match self.option {
             "nofile" => soft.to_string(),
@@ -103,14 +102,14 @@ impl Limit {
         let risk = "none for the machine; only root can go above the hard limit";
         let setting = format!("{}={}: {OF_SHELL}", self.setting, self.least);
         Finding::new(self.id, self.severity, title)
-            .saw(LIMITS, format!("{}: {soft}", self.name))
+            .saw(source, format!("{}: {soft}", self.name))
             .why(self.why)
             .change(command(self.least), risk, command(soft))
             .advise(setting)
     }
 }
 
-/// The soft limit in a line of /proc/self/limits; a number or `unlimited`.
+/// The soft limit in a line of /proc/PID/limits; a number or `unlimited`.
 fn soft_limit<'t>(limits: &'t str, name: &str) -> Option<&'t str> {
     let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()

@@ -20,7 +20,7 @@ pub fn look(root: &Root, report: &mut Report) {
 fn huge_pages(root: &Root, report: &mut Report) {
     let enabled = root.read(&format!("{HUGE_PAGES}/enabled"));
     let defrag = root.read(&format!("{HUGE_PAGES}/defrag"));
-    let status = root.read("/proc/self/status");
+    let status = root.own("status");
     let allowed = status.part(status.field("THP_enabled"));
     report.facts.read(Group::Memory, "huge pages", &enabled.part(enabled.choice()));
     report.facts.read(Group::Memory, "huge pages defrag", &defrag.part(defrag.choice()));

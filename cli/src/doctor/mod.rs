@@ -48,8 +48,8 @@ pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
         None => global.directory()?,
     };
     let examined = match &args.root {
-        Some(root) => of_copy(root, named)?,
-        None => of_this_machine(named, args.no_measure, out)?,
+        Some(root) => of_copy(root, named, args.pid)?,
+        None => of_this_machine(named, args, out)?,
     };
     let page = out.coloured(&page::page(&examined));
     out.result(&examined.to_json(), page)?;
@@ -58,7 +58,7 @@ pub fn run(global: &Global, args: &Doctor, out: &mut Output) -> Result<Exit> {
     Ok(if any { Exit::Missing } else { Exit::Done })
 }
 
-fn of_copy(root: &Path, dir: &Path) -> Result<Examined> {
+fn of_copy(root: &Path, dir: &Path, pid: Option<u32>) -> Result<Examined> {
     if !root.join("proc").is_dir() {
         let shown = root.display();
         let message = format!("{shown} has no folder proc: give the root of a machine or a copy");
@@ -68,10 +68,11 @@ fn of_copy(root: &Path, dir: &Path) -> Result<Examined> {
         let message = "with --root, give the directory as that machine calls it, from /";
         return Err(Failure::usage(message).into());
     }
-    Ok(Examined::copy(root, dir))
+    check_pid(root, pid)?;
+    Ok(Examined::copy(root, dir, pid))
 }
 
-fn of_this_machine(named: &Path, no_measure: bool, out: &Output) -> Result<Examined> {
+fn of_this_machine(named: &Path, args: &Doctor, out: &Output) -> Result<Examined> {
     let shown = named.display();
     let failed = |error| {
         let failure = Failure::io(&format!("cannot look at {shown}"), &error);
@@ -88,11 +89,21 @@ fn of_this_machine(named: &Path, no_measure: bool, out: &Output) -> Result<Exami
         let message = format!("{shown} is no directory; name the one that holds the database");
         return Err(Failure::new(Exit::Unopened, "not_a_directory", message).into());
     }
-    if no_measure {
-        return Ok(Examined::here(&dir, Measuring::No).map_err(failed)?);
+    check_pid(Path::new("/"), args.pid)?;
+    if args.no_measure {
+        return Ok(Examined::here(&dir, Measuring::No, args.pid).map_err(failed)?);
     }
     let bar = out.progress(None, "{spinner} measuring for some two seconds");
-    let examined = Examined::here(&dir, Measuring::Yes);
+    let examined = Examined::here(&dir, Measuring::Yes, args.pid);
     bar.finish_and_clear();
     Ok(examined.map_err(failed)?)
+}
+
+fn check_pid(root: &Path, pid: Option<u32>) -> Result<()> {
+    match pid {
+        Some(pid) if !root.join(format!("proc/{pid}")).is_dir() => {
+            Err(Failure::usage(format!("there is no process {pid}: see ps")).into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -11,7 +11,7 @@ const NODES: &str = "/sys/devices/system/node";
 /// Reports nodes.
 pub fn look(root: &Root, stack: &Stack, report: &mut Report) {
     let online = root.read(&format!("{NODES}/online"));
-    let status = root.read("/proc/self/status");
+    let status = root.own("status");
     let allowed = status.part(status.field("Cpus_allowed_list"));
     report.facts.read(Group::Processor, "NUMA nodes", &online);
     report.facts.read(Group::Processor, "allowed processors", &allowed);

@@ -15,6 +15,8 @@ const IDLE_US_MAX: u64 = 20;
 /// Clocks that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =
     ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "riscv_clocksource"];
+/// Whatever its name, a clock that is read in less is none of the slow ones.
+const CLOCK_US_MIN: f64 = 0.1;
 /// The hypervisor takes more than this part of the time for others.
 const STEAL_MAX: f64 = 0.01;
 
@@ -78,18 +80,23 @@ fn governor(root: &Root, report: &mut Report) {
     };
     report.facts.add(Group::Processor, "governor", &first.source, Ok(shown));
     report.facts.read(Group::Processor, "frequency driver", &driver);
-    let slow = governors.iter().filter(|governor| governor.known() != Some("performance"));
-    let slow: Vec<&Reading> = slow.collect();
+    let preference = |governor: &Reading| {
+        root.read(&governor.source.replace("scaling_governor", "energy_performance_preference"))
+    };
+    // Drivers that leave the choice to the processor go by the preference.
+    let is_slow = |governor: &&Reading| {
+        governor.known() != Some("performance")
+            && preference(governor).known() != Some("performance")
+    };
+    let slow: Vec<&Reading> = governors.iter().filter(is_slow).collect();
     let Some(example) = slow.first() else { return };
     let old = example.known().unwrap_or_default();
     let title = format!("the governor of {} processors is {old}", slow.len());
     let all = format!("{CPU}/cpu*/cpufreq/scaling_governor");
-    let preference =
-        root.read(&example.source.replace("scaling_governor", "energy_performance_preference"));
     let finding = Finding::new("governor", Severity::Warning, title)
         .read(example)
         .read(&driver)
-        .read(&preference)
+        .read(&preference(example))
         .why(
             "A thread that waits for the device leaves its processor idle; the governor lowers the \
              frequency, and the thread wakes up on a slow processor.",
@@ -149,6 +156,9 @@ fn clock(root: &Root, floor: Option<&Floor>, report: &mut Report) {
     report.facts.read(Group::Processor, "clock", &clock);
     let Some(name) = clock.known().filter(|name| !FAST_CLOCKS.contains(name)) else { return };
     let us = floor.map(|floor| floor.clock_ns / 1000.0);
+    if us.is_some_and(|us| us < CLOCK_US_MIN) {
+        return;
+    }
     let offered = available.known().unwrap_or_default().split_ascii_whitespace();
     let faster = offered.into_iter().find(|offer| FAST_CLOCKS.contains(offer));
     let mut finding = Finding::new("clock-slow", Severity::Warning, format!("the clock is {name}"))
@@ -204,7 +214,7 @@ fn steal(root: &Root, report: &mut Report) {
 /// What control groups let this process have of the processors: the first that limits it, from its
 /// own upward, or else its own.
 fn quota(root: &Root, report: &mut Report) {
-    let groups = root.read("/proc/self/cgroup");
+    let groups = root.own("cgroup");
     let lines = groups.known().unwrap_or_default().lines();
     let mut quotas = lines
         .flat_map(|line| {

@@ -11,9 +11,13 @@ use std::path::{Component, Path, PathBuf};
 /// Longest file that is read; a longer one is cut.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The directory below which `proc` and `sys` lie.
+/// The directory below which `proc` and `sys` lie, and the process that is looked at.
 #[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+pub struct Root {
+    path: PathBuf,
+    /// Its folder in /proc; none is this one.
+    pid: Option<u32>,
+}
 
 /// A file as it was read: where, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,9 +99,22 @@ impl Reading {
 }
 
 impl Root {
-    /// A root; `/` is this machine.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+    /// A root, and a process, if it is not this one; `/` is this machine.
+    pub fn new(path: impl Into<PathBuf>, pid: Option<u32>) -> Self {
+        Self { path: path.into(), pid }
+    }
+
+    /// Whether the process that is looked at is another than this one.
+    pub fn is_of_other(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// Reads a file of the process: `limits`.
+    pub fn own(&self, name: &str) -> Reading {
+        match self.pid {
+            Some(pid) => self.read(&format!("/proc/{pid}/{name}")),
+            None => self.read(&format!("/proc/self/{name}")),
+        }
     }
 
     /// Reads a file by its absolute path.
@@ -127,7 +144,7 @@ impl Root {
 
     /// The path without links, if it exists below the root.
     pub fn resolve(&self, path: &str) -> Option<String> {
-        let base = fs::canonicalize(&self.0).ok()?;
+        let base = fs::canonicalize(&self.path).ok()?;
         let real = fs::canonicalize(self.place(path)).ok()?;
         let inside = real.strip_prefix(base).ok()?.to_str()?;
         Some(format!("/{inside}"))
@@ -136,7 +153,7 @@ impl Root {
     fn place(&self, path: &str) -> PathBuf {
         let inside =
             Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
-        self.0.join(inside.collect::<PathBuf>())
+        self.path.join(inside.collect::<PathBuf>())
     }
 }
 
@@ -155,7 +172,7 @@ mod tests {
         fs::write(dir.path().join("sys/a/b"), " 12\n").unwrap();
         std::os::unix::fs::symlink("a", dir.path().join("sys/link")).unwrap();
         std::os::unix::fs::symlink("/", dir.path().join("sys/out")).unwrap();
-        let root = Root::new(dir.path());
+        let root = Root::new(dir.path(), None);
         assert_eq!(root.read("/sys/a/b").number(), Some(12));
         assert_eq!(root.read("/../../sys/a/b").number(), Some(12));
         assert_eq!(root.read("/sys/a/c").text, Err(Absence::Missing));

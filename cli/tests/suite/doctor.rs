@@ -144,6 +144,13 @@ fn a_server_with_an_nvme_disk() {
     let lock = finding(&report, "memlock-low");
     assert_eq!(lock["command"], "prlimit --memlock=8388608: --pid $$");
     assert_eq!(lock["undo"], "prlimit --memlock=65536: --pid $$");
+
+    // A processor that is left to itself, and prefers performance, is no finding.
+    let machine = machine("nvme");
+    let cpu = machine.path().join("sys/devices/system/cpu/cpu0/cpufreq");
+    fs::write(cpu.join("energy_performance_preference"), "performance\n").unwrap();
+    let report = json(doctor(machine.path(), "/var/lib/db", &["--json"]));
+    assert!(!found(&report).contains(&"warning governor".to_owned()), "{report:#}");
 }
 
 #[test]
@@ -172,6 +179,13 @@ fn a_virtual_machine_of_a_cloud() {
     let scheduler = finding(&report, "scheduler");
     assert_eq!(scheduler["command"], "echo none > /sys/block/vdb/queue/scheduler");
     assert_eq!(scheduler["undo"], "echo bfq > /sys/block/vdb/queue/scheduler");
+
+    // Somebody has told the kernel to leave flushes out, and the disk has a cache.
+    let machine = machine("cloud");
+    let disk = machine.path().join("sys/devices/pci0000:00/0000:00:05.0/virtio3/block/vdb");
+    fs::write(disk.join("cache_type"), "write back\n").unwrap();
+    let report = json(doctor(machine.path(), "/srv/my data", &["--json"]));
+    assert_eq!(found(&report)[0], "critical flushes-off");
 }
 
 #[test]
@@ -297,6 +311,34 @@ fn spoil(dir: &Path, nonsense: &str) {
             _ => {}
         }
     }
+}
+
+/// A service may have other limits than the shell that runs the doctor, and a filter of its own.
+#[test]
+fn another_process_is_looked_at() {
+    let machine = machine("nvme");
+    let own = machine.path().join("proc/self");
+    let service = machine.path().join("proc/4711");
+    fs::create_dir(&service).unwrap();
+    let status = fs::read_to_string(own.join("status")).unwrap();
+    fs::write(service.join("status"), status.replace("Seccomp:\t0", "Seccomp:\t2")).unwrap();
+    let limits = fs::read_to_string(own.join("limits")).unwrap();
+    fs::write(service.join("limits"), limits.replace("65536  ", "unlimited")).unwrap();
+    let report = json(doctor(machine.path(), "/db", &["--json", "--pid", "4711"]));
+    assert_eq!(report["pid"], 4711);
+    let found = found(&report);
+    assert!(!found.iter().any(|line| line.ends_with("memlock-low")), "{found:?}");
+    assert!(found.iter().any(|line| line == "note io-uring-filter"), "{found:?}");
+    assert_eq!(fact(&report, "locked memory")["source"], "/proc/4711/limits");
+    doctor(machine.path(), "/db", &["--pid", "4712"]).failed(2, &["no process 4712"]);
+    let home = Home::new();
+    let pid = std::process::id().to_string();
+    let here = command()
+        .args(["--json", "doctor", "--no-measure", "--pid", &pid])
+        .arg(home.dir.path())
+        .output();
+    let source = format!("/proc/{pid}/limits");
+    assert_eq!(fact(&json(Run::of(here.unwrap())), "open files")["source"], *source);
 }
 
 #[test]

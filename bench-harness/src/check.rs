@@ -306,7 +306,7 @@ impl<'o> Check<'o> {
         writes: Writes,
     ) -> Result<Box<dyn Driven>, BenchError> {
         self.progress.now(format!("{phase}: opening {contender}"));
-        let spec = OpenSpec { writes, data_bytes: self.records() * RECORD_BYTES };
+        let spec = OpenSpec::new(writes, self.records());
         let path = self.path(contender, phase);
         match self.options.fault {
             Some(fault) if contender == Contender::Uarr => stores::open_faulty(&path, spec, fault),

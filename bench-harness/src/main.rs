@@ -24,6 +24,8 @@ use uarr_bench::measure::store::Contender;
 use uarr_bench::parts::commit::{self, CommitPart};
 use uarr_bench::parts::read::{self, ReadPart};
 use uarr_bench::parts::rounds::{Options, Part, render};
+use uarr_bench::parts::run::{RunOptions, run as run_workloads};
+use uarr_bench::parts::workload::Workload;
 use uarr_bench::report::measured::Measured;
 use uarr_bench::report::page::Page;
 use uarr_bench::report::{Report, RunSpec};
@@ -49,6 +51,9 @@ enum Command {
     Commit(CommitArgs),
     /// The read path in parts: gets of one and two threads, misses, scans, sizes on the disk.
     Read(ReadArgs),
+    /// Workloads as data: YCSB A to F, rates up to the knee, or files of your own. Ends with 2 if
+    /// the generator of a rate was late.
+    Run(RunArgs),
     /// The device floor alone.
     Floor(FloorArgs),
     /// Prints a JSON report again, judged by other targets if they are given, and writes its HTML;
@@ -144,6 +149,58 @@ impl RoundsArgs {
     }
 }
 
+#[derive(Args)]
+struct RunArgs {
+    /// Files (their format: bench-harness/src/parts/workload.rs), or ycsb-a to ycsb-f, put-poisson,
+    /// get-poisson, mixed-memory, large-values.
+    #[arg(required = true)]
+    workloads: Vec<String>,
+    /// Directory on the disk to measure.
+    #[arg(long, default_value = "bench-results")]
+    dir: PathBuf,
+    /// Seconds of each measurement, 0.01 to 60.
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    seconds: f64,
+    /// Rounds, 1 to 100.
+    #[arg(long, default_value = "3", value_parser = rounds())]
+    reps: u32,
+    /// Records loaded, 1000 to 50000000 [default: what the workload says].
+    #[arg(long, value_parser = value_parser!(u64).range(1000..=50_000_000))]
+    records: Option<u64>,
+    /// Only these stores [default: all that are built in].
+    #[arg(long, value_delimiter = ',', value_parser = store)]
+    stores: Vec<Contender>,
+    /// Where the JSON goes [default: none is written].
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl RunArgs {
+    fn options(&self) -> Result<RunOptions, BenchError> {
+        let all = Contender::STORES.into_iter().filter(|store| store.is_built_in());
+        let find = |name: &String| {
+            let mut workload = Workload::find(name)?;
+            workload.records = self.records.unwrap_or(workload.records);
+            Ok(workload)
+        };
+        Ok(RunOptions {
+            dir: self.dir.clone(),
+            duration: Duration::from_secs_f64(self.seconds),
+            rounds: self.reps,
+            stores: if self.stores.is_empty() { all.collect() } else { self.stores.clone() },
+            workloads: self.workloads.iter().map(find).collect::<Result<_, BenchError>>()?,
+        })
+    }
+}
+
+/// A store that is built in.
+fn store(name: &str) -> Result<Contender, String> {
+    let store = Contender::from_name(name).filter(|store| *store != Contender::Floor);
+    let store = store.ok_or("no such store")?;
+    let needs = || format!("not built in (needs --features {})", store.feature());
+    store.is_built_in().then_some(store).ok_or_else(needs)
+}
+
 fn part<P: Part>(name: &str) -> Result<P, &'static str> {
     P::from_name(name).ok_or("no such part")
 }
@@ -233,6 +290,10 @@ fn main() -> ExitCode {
         Command::Read(args) => {
             let json = args.rounds.json.clone();
             tables(read::run(&args.rounds.options(args.parts)), json.as_deref())
+        }
+        Command::Run(args) => {
+            let measured = args.options().and_then(|options| run_workloads(&options));
+            tables(measured, args.json.as_deref())
         }
         Command::Floor(args) => floor(&args),
         Command::Report(args) => report(&args),

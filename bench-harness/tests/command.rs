@@ -225,6 +225,46 @@ fn writes_at_fixed_rates_show_response_and_service_times() {
 }
 
 #[test]
+fn workloads_are_run_from_files_and_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "schema = 1\nrecords = 1000\nvalue_bytes = 4096\nkeys = \"latest\"\n\
+               writes = \"durable\"\nthreads = 2\n[operations]\nget = 50\ninsert = 20\nscan = 10\n\
+               get_update = 20\n[arrival]\nprocess = \"poisson\"\nper_second = [300, 600]\n\
+               p99_ns_max = 1e12\n";
+    fs::write(dir.path().join("own.toml"), own).unwrap();
+    let small = ["--seconds", "0.05", "--reps", "2", "--records", "1000", "--stores", "uarr"];
+    let workloads = ["run", "ycsb-a", "ycsb-e", "own.toml", "--dir", ".", "--json", "r.json"];
+    let output = command(dir.path(), &[&workloads[..], &small].concat());
+    let all = [
+        "ycsb-a: 50 % get, 50 % update, keys Zipf, 1000 records, values of 1000 bytes",
+        "ycsb-e: 5 % insert, 95 % scan",
+        "own: 50 % get, 20 % get and update, 20 % insert, 10 % scan, keys latest first",
+        "uarr, 600 per second, response",
+        "uarr, 600 per second, service",
+        "knee: uarr keeps p99 <= ",
+    ];
+    let shown = text(&output);
+    let code = if shown.contains("INVALID: generator late") { 2 } else { 0 };
+    assert_eq!(output.status.code(), Some(code), "{shown}");
+    for one in all {
+        assert!(shown.contains(one), "{one} is missing in\n{shown}");
+    }
+    assert_eq!(names(dir.path()), ["own.toml", "r.json"]);
+
+    fs::write(dir.path().join("own.toml"), own.replace("get = 50", "get = 51")).unwrap();
+    for (arguments, told) in [
+        (&["run", "own.toml"][..], "bad workload own.toml: the operations make 101, not 100"),
+        (&["run", "ycsb-z"], "ycsb-z is no file and none of ycsb-a"),
+        (&["run", "ycsb-a", "--stores", "floor"], "no such store"),
+        (&["run", "ycsb-a", "--dir", "missing"], "missing is not a directory: create it"),
+    ] {
+        let output = command(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert!(text(&output).contains(told), "{}", text(&output));
+    }
+}
+
+#[test]
 fn the_floor_alone_is_measured_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let output = command(dir.path(), &["floor", "--dir", ".", "--seconds", "0.02", "--mib", "1"]);

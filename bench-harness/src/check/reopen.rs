@@ -18,7 +18,6 @@ use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
-use crate::measure::workload::RECORD_BYTES;
 use crate::stores;
 
 /// Name of the hidden subcommand that is the child.
@@ -39,7 +38,7 @@ pub fn rounds(asked: u32, targets: Option<&Targets>) -> u32 {
 
 /// How stores are opened here.
 fn spec(record_count: u64) -> OpenSpec {
-    OpenSpec { writes: Writes::Durable, data_bytes: record_count * RECORD_BYTES }
+    OpenSpec::new(Writes::Durable, record_count)
 }
 
 /// The child's part: loads a new store and waits to be killed.

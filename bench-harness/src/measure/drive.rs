@@ -14,9 +14,9 @@ use std::thread;
 use crate::error::BenchError;
 use crate::measure::clock::{Clock, Monotonic};
 use crate::measure::job::{Job, View, nanos};
-use crate::measure::operations::{Lane, Operations, load_keys, read_checked};
+use crate::measure::operations::{Lane, Operations, Whose, load_keys, read_checked};
 use crate::measure::sample::{Sample, merge};
-use crate::measure::store::{Contender, Counters, Store};
+use crate::measure::store::{Contender, Counters, OpenSpec, Store};
 use crate::measure::usage::Usage;
 use crate::measure::workload::key_of;
 
@@ -50,13 +50,14 @@ pub struct Driver<S, C = Monotonic> {
     contender: Contender,
     /// The open store.
     store: S,
+    value_bytes: usize,
     clock: C,
 }
 
 impl<S: Store> Driver<S> {
-    /// The open `store` of `contender`.
-    pub fn new(contender: Contender, store: S) -> Self {
-        Self { contender, store, clock: Monotonic }
+    /// The `store` of `contender`, opened as `spec` says.
+    pub fn new(contender: Contender, spec: OpenSpec, store: S) -> Self {
+        Self { contender, store, value_bytes: spec.value_bytes, clock: Monotonic }
     }
 }
 
@@ -110,7 +111,7 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
         let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(LOAD_BATCH_RECORDS);
         self.store.with_session(View::PerRead, |session| {
             for part in keys.chunks(LOAD_BATCH_RECORDS) {
-                load_keys(session, &mut batch, part.iter().copied())?;
+                load_keys(session, &mut batch, self.value_bytes, part.iter().copied())?;
             }
             Ok(())
         })?
@@ -123,7 +124,7 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
         self.store.with_session(View::PerRead, |session| {
             let mut read_count = 0;
             for number in written.iter().flat_map(|range| range.clone().step_by(stride)) {
-                read_checked(session, self.contender, number)?;
+                read_checked(session, self.whose(), number)?;
                 read_count += 1;
             }
             Ok(read_count)
@@ -152,13 +153,17 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
 }
 
 impl<S: Store, C: Clock> Driver<S, C> {
+    const fn whose(&self) -> Whose {
+        Whose { contender: self.contender, value_bytes: self.value_bytes }
+    }
+
     /// One thread's part. It passes the barrier exactly once, even if there is no session.
     fn lane(&self, job: &Job, number: u32, barrier: &Barrier) -> Result<Lane, BenchError> {
         let mut is_started = false;
         let lane = self.store.with_session(job.view, |session| {
             is_started = true;
             barrier.wait();
-            let mut operations = Operations::new(self.contender, job, number);
+            let mut operations = Operations::new(self.whose(), job, number);
             operations.run(session, job, &self.clock)
         });
         if !is_started {
@@ -191,9 +196,10 @@ mod tests {
 
     use super::*;
     use crate::measure::clock::Moved;
-    use crate::measure::job::{Timing, Work};
+    use crate::measure::job::{Arrival, Timing, Work};
     use crate::measure::sample::{Latencies, Repetition, curve, percentile};
     use crate::measure::store::Session;
+    use crate::measure::workload::VALUE_BYTES;
 
     /// What a store may do wrong.
     #[derive(Clone, Copy, PartialEq)]
@@ -323,7 +329,7 @@ mod tests {
             call_count: AtomicU64::new(0),
             session_count: AtomicU64::new(0),
         };
-        Driver { contender: Contender::Uarr, store, clock }
+        Driver { contender: Contender::Uarr, store, value_bytes: VALUE_BYTES, clock }
     }
 
     fn job(work: Work, threads: u32, timing: Timing) -> Job {
@@ -409,7 +415,7 @@ mod tests {
     fn at_a_fixed_rate_a_stall_is_charged_to_all_who_came_meanwhile() {
         const PUT_NS: f64 = 50e3;
         let put = Work::Put { first: 0 };
-        let paced = |per_second| job(put, 1, Timing::Paced { per_second });
+        let paced = |per_second| job(put, 1, Timing::Paced { per_second, arrival: Arrival::Even });
         let sample = stalling().run(&paced(1000)).unwrap();
         assert_eq!(sample.op_count, 2000);
         let at = |all: &Option<Latencies>, p| percentile(all.as_ref().unwrap(), p).unwrap();
@@ -460,7 +466,11 @@ mod tests {
     fn a_generator_that_is_late_shows_as_lag_and_in_the_response() {
         let late = Duration::from_micros(30);
         let driver = driver_that_takes(Vec::new(), Fault::None, Moved::late_by(late));
-        let paced = job(Work::Put { first: 0 }, 1, Timing::Paced { per_second: 1000 });
+        let paced = job(
+            Work::Put { first: 0 },
+            1,
+            Timing::Paced { per_second: 1000, arrival: Arrival::Even },
+        );
         let sample = driver.run(&paced).unwrap();
         let max = |all: &Option<Latencies>| all.as_ref().unwrap().max() as f64 / 1e3;
         for (told, exact_us) in
@@ -486,7 +496,11 @@ mod tests {
     #[test]
     fn threads_keep_a_rate_together() {
         let driver = driver(Fault::None);
-        let paced = job(Work::Put { first: 0 }, 4, Timing::Paced { per_second: 4000 });
+        let paced = job(
+            Work::Put { first: 0 },
+            4,
+            Timing::Paced { per_second: 4000, arrival: Arrival::Even },
+        );
         let sample = driver.run(&paced).unwrap();
         assert_eq!(sample.op_count, 2000);
         // 500 operations of each thread, 1 ms apart.

@@ -215,8 +215,9 @@ impl MappedFloor {
             for _ in 0..BURST_OPS {
                 let number = random.below(self.record_count);
                 let value = self.value(via, number);
-                right_count +=
-                    u64::from(value.is_some_and(|value| is_right(key_of(number), value)));
+                right_count += u64::from(
+                    value.is_some_and(|value| is_right(key_of(number), value, VALUE_BYTES)),
+                );
             }
             if right_count != BURST_OPS {
                 return Err(BenchError::WrongData("the mapped floor file changed".to_owned()));

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use crate::measure::mix::Mix;
+
 /// How many times longer than asked a measurement may take that lacks operations.
 pub const PATIENCE: u32 = 8;
 
@@ -38,6 +42,8 @@ pub enum Work {
         /// How many are read.
         records: u64,
     },
+    /// Operations of several kinds.
+    Mix(Mix),
     /// Reads like `Get` four times out of five, else overwrites a record chosen the same way.
     Mixed {
         /// How many records there are.
@@ -59,7 +65,19 @@ pub enum Timing {
     Paced {
         /// Operations per second of all threads together.
         per_second: u32,
+        /// How their begins are spread.
+        arrival: Arrival,
     },
+}
+
+/// How the begins of operations at a fixed rate are spread over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrival {
+    /// Each as long after the one before.
+    Even,
+    /// At random times, as callers come who know nothing of each other.
+    Poisson,
 }
 
 /// What the reads of a thread see.

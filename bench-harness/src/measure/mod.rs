@@ -5,6 +5,7 @@ pub mod drive;
 pub mod floor;
 pub mod interval;
 pub mod job;
+pub mod mix;
 mod operations;
 pub mod rotation;
 pub mod rows;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::error::BenchError;
 use crate::measure::clock::Clock;
 use crate::measure::job::{Job, PATIENCE, Work};
+use crate::measure::mix::{Chooser, Chosen, Mix};
 use crate::measure::stopwatch::Stopwatch;
 use crate::measure::store::{Contender, Session};
 use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
@@ -27,30 +28,62 @@ pub(super) struct Lane {
     pub written: Option<Range<u64>>,
 }
 
+/// Whose records they are, and how large.
+#[derive(Clone, Copy)]
+pub(super) struct Whose {
+    pub contender: Contender,
+    pub value_bytes: usize,
+}
+
+impl Whose {
+    #[inline]
+    fn is_right(self, key: u64, value: &[u8]) -> bool {
+        match self.value_bytes {
+            // The usual size is known to the compiler.
+            VALUE_BYTES => is_right(key, value, VALUE_BYTES),
+            bytes => is_right(key, value, bytes),
+        }
+    }
+}
+
 /// The sequence of operations of one thread.
 pub(super) struct Operations {
-    contender: Contender,
+    whose: Whose,
     /// Of the thread.
     number: u32,
     work: Work,
+    chooser: Option<Chooser>,
     first: u64,
     next: u64,
     random: Random,
-    value: [u8; VALUE_BYTES],
+    value: Vec<u8>,
     batch: Vec<(u64, Vec<u8>)>,
 }
 
 impl Operations {
-    pub fn new(contender: Contender, job: &Job, number: u32) -> Self {
+    pub fn new(whose: Whose, job: &Job, number: u32) -> Self {
         let first = match job.work {
-            Work::Put { first } | Work::Batches { first, .. } => {
+            Work::Put { first } | Work::Batches { first, .. } | Work::Mix(Mix { first, .. }) => {
                 first + u64::from(number) * LANE_NUMBERS
             }
             Work::Get { .. } | Work::Miss | Work::Scan { .. } | Work::Mixed { .. } => 0,
         };
-        let random = Random::new(job.seed ^ (u64::from(number) << 32));
-        let (value, batch) = ([0; VALUE_BYTES], Vec::new());
-        Self { contender, number, work: job.work, first, next: first, random, value, batch }
+        let seed = job.seed ^ (u64::from(number) << 32);
+        let chooser = match job.work {
+            Work::Mix(mix) => Some(Chooser::new(mix, first, seed)),
+            _ => None,
+        };
+        Self {
+            whose,
+            number,
+            work: job.work,
+            chooser,
+            first,
+            next: first,
+            random: Random::new(seed),
+            value: vec![0; whose.value_bytes],
+            batch: Vec::new(),
+        }
     }
 
     pub fn run<S: Session>(
@@ -68,15 +101,17 @@ impl Operations {
         let mut end;
         loop {
             if let Some(stopwatch) = &mut stopwatch {
-                end = stopwatch.time(clock, || self.step(session))?;
+                let chosen = self.chooser.as_mut().map(Chooser::choose);
+                end = stopwatch.time(clock, || self.step(session, chosen))?;
                 op_count += 1;
             } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
-                self.step(session)?;
+                self.step(session, None)?;
                 end = clock.now();
                 op_count += 1;
             } else {
                 for _ in 0..BURST_OPS {
-                    self.step(session)?;
+                    let chosen = self.chooser.as_mut().map(Chooser::choose);
+                    self.step(session, chosen)?;
                 }
                 end = clock.now();
                 op_count += BURST_OPS;
@@ -86,50 +121,93 @@ impl Operations {
                 break;
             }
         }
-        let writes_new = matches!(self.work, Work::Put { .. } | Work::Batches { .. });
-        let written = writes_new.then_some(self.first..self.next);
+        let written = (self.next > self.first).then_some(self.first..self.next);
         Ok(Lane { op_count, start, end, stopwatch, written })
     }
 
     #[inline]
-    fn step<S: Session>(&mut self, session: &mut S) -> Result<(), BenchError> {
+    fn step<S: Session>(
+        &mut self,
+        session: &mut S,
+        chosen: Option<Chosen>,
+    ) -> Result<(), BenchError> {
         match self.work {
-            Work::Put { .. } => {
-                let key = key_of(self.next);
-                fill(key, 0, &mut self.value);
-                session.put(key, &self.value)?;
-                self.next += 1;
-                Ok(())
-            }
+            Work::Put { .. } => self.put_next(session),
+            Work::Mix(mix) => match chosen {
+                Some(chosen) => self.perform(session, mix, chosen),
+                None => unreachable!("each operation of a mix is chosen"),
+            },
             Work::Batches { records, .. } => {
                 let keys = (self.next..self.next + records).map(key_of);
-                load_keys(session, &mut self.batch, keys)?;
+                load_keys(session, &mut self.batch, self.whose.value_bytes, keys)?;
                 self.next += records;
                 Ok(())
             }
             Work::Get { record_count } => {
-                read_checked(session, self.contender, self.random.below(record_count))
+                read_checked(session, self.whose, self.random.below(record_count))
             }
-            Work::Miss => read_absent(session, self.contender, self.random.next_u64()),
+            Work::Miss => read_absent(session, self.whose.contender, self.random.next_u64()),
             Work::Scan { record_count, records } => {
                 let is_whole = records == record_count;
                 let from = if is_whole { 0 } else { key_of(self.random.below(record_count)) };
-                let seen = scan_checked(session, self.contender, from, records)?;
+                let seen = scan_checked(session, self.whose, from, records)?;
                 match is_whole && seen < records {
-                    true => Err(wrong(self.contender, from, "left records out of a scan")),
+                    true => Err(wrong(self.whose.contender, from, "left records out of a scan")),
                     false => Ok(()),
                 }
             }
             Work::Mixed { record_count, version } => {
                 let number = self.random.below(record_count);
                 if self.random.below(5) > 0 {
-                    return read_checked(session, self.contender, number);
+                    return read_checked(session, self.whose, number);
                 }
-                let key = key_of(number);
-                fill(key, version, &mut self.value);
-                session.put(key, &self.value)
+                self.put(session, number, version)
             }
         }
+    }
+
+    fn perform<S: Session>(
+        &mut self,
+        session: &mut S,
+        mix: Mix,
+        chosen: Chosen,
+    ) -> Result<(), BenchError> {
+        match chosen {
+            Chosen::Get(number) => read_checked(session, self.whose, number),
+            Chosen::Miss(random) => read_absent(session, self.whose.contender, random),
+            Chosen::Update(number) => self.put(session, number, mix.version),
+            Chosen::GetUpdate(number) => {
+                read_checked(session, self.whose, number)?;
+                self.put(session, number, mix.version)
+            }
+            Chosen::Insert(number) => {
+                assert_eq!(number, self.next);
+                self.put_next(session)
+            }
+            Chosen::Scan { number, records } => {
+                scan_checked(session, self.whose, key_of(number), records).map(drop)
+            }
+        }
+    }
+
+    #[inline]
+    fn put<S: Session>(
+        &mut self,
+        session: &mut S,
+        number: u64,
+        version: u64,
+    ) -> Result<(), BenchError> {
+        let key = key_of(number);
+        fill(key, version, &mut self.value);
+        session.put(key, &self.value)
+    }
+
+    /// Writes a record that was never written.
+    #[inline]
+    fn put_next<S: Session>(&mut self, session: &mut S) -> Result<(), BenchError> {
+        self.put(session, self.next, 0)?;
+        self.next += 1;
+        Ok(())
     }
 }
 
@@ -137,13 +215,14 @@ impl Operations {
 pub(super) fn load_keys<S: Session>(
     session: &mut S,
     batch: &mut Vec<(u64, Vec<u8>)>,
+    value_bytes: usize,
     keys: impl Iterator<Item = u64>,
 ) -> Result<(), BenchError> {
     batch.clear();
     batch.extend(keys.map(|key| {
-        let mut value = [0; VALUE_BYTES];
+        let mut value = vec![0; value_bytes];
         fill(key, 0, &mut value);
-        (key, value.to_vec())
+        (key, value)
     }));
     session.load(batch)
 }
@@ -152,14 +231,14 @@ pub(super) fn load_keys<S: Session>(
 #[inline]
 pub(super) fn read_checked<S: Session>(
     session: &mut S,
-    contender: Contender,
+    whose: Whose,
     number: u64,
 ) -> Result<(), BenchError> {
     let key = key_of(number);
-    match session.get(key, |value| is_right(key, value))? {
+    match session.get(key, |value| whose.is_right(key, value))? {
         Some(true) => Ok(()),
-        Some(false) => Err(wrong(contender, key, "returned other bytes than were written")),
-        None => Err(wrong(contender, key, "lost a record that it had acknowledged")),
+        Some(false) => Err(wrong(whose.contender, key, "returned other bytes than were written")),
+        None => Err(wrong(whose.contender, key, "lost a record that it had acknowledged")),
     }
 }
 
@@ -181,7 +260,7 @@ fn read_absent<S: Session>(
 /// Reads every byte, checks the order, and checks every byte of the last record.
 fn scan_checked<S: Session>(
     session: &mut S,
-    contender: Contender,
+    whose: Whose,
     from: u64,
     records: u64,
 ) -> Result<u64, BenchError> {
@@ -195,15 +274,15 @@ fn scan_checked<S: Session>(
         sum = words.iter().fold(sum, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
         left -= 1;
         if left == 0 {
-            is_last_right = is_right(key, value);
+            is_last_right = whose.is_right(key, value);
         }
     })?;
     black_box(sum);
     if !is_ordered {
-        return Err(wrong(contender, from, "scanned out of order"));
+        return Err(wrong(whose.contender, from, "scanned out of order"));
     }
     if !is_last_right {
-        return Err(wrong(contender, from, "scanned other bytes than were written"));
+        return Err(wrong(whose.contender, from, "scanned other bytes than were written"));
     }
     Ok(seen)
 }

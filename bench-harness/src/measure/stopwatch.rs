@@ -8,10 +8,15 @@
 
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand_distr::{Distribution, Exp1};
+
 use crate::error::BenchError;
 use crate::measure::clock::Clock;
-use crate::measure::job::{Job, Timing, nanos};
+use crate::measure::job::{Arrival, Job, Timing, nanos};
 use crate::measure::sample::{Latencies, latencies};
+use crate::measure::workload::mix;
 
 /// The operations of one thread.
 pub(crate) struct Stopwatch {
@@ -34,8 +39,14 @@ impl Stopwatch {
         let pace = match job.timing {
             Timing::Whole => return None,
             Timing::Each => None,
-            Timing::Paced { per_second } => {
-                Some(Pace::new(per_second, number, job.threads, clock.now()))
+            Timing::Paced { per_second, arrival } => {
+                let random = match arrival {
+                    Arrival::Even => None,
+                    Arrival::Poisson => {
+                        Some(SmallRng::seed_from_u64(mix(job.seed) ^ u64::from(number)))
+                    }
+                };
+                Some(Pace::new((per_second, random), number, job.threads, clock.now()))
             }
         };
         let paced = pace.is_some().then(|| Paced { service: latencies(), lag: latencies() });
@@ -71,24 +82,62 @@ impl Stopwatch {
 
 /// When operations should begin.
 struct Pace {
-    start: Instant,
+    next: Instant,
+    /// Between two of them, in the mean.
     gap: Duration,
-    begun_count: u32,
+    /// Chooses the gaps, if they differ.
+    random: Option<SmallRng>,
 }
 
 impl Pace {
     /// The pace of thread `number` of `threads` that begin `per_second` operations a second
-    /// together, evenly.
-    fn new(per_second: u32, number: u32, threads: u32, now: Instant) -> Self {
+    /// together.
+    fn new(
+        (per_second, random): (u32, Option<SmallRng>),
+        number: u32,
+        threads: u32,
+        now: Instant,
+    ) -> Self {
         assert!(per_second > 0);
         let step = Duration::from_secs(1) / per_second;
-        Self { start: now + step * number, gap: step * threads, begun_count: 0 }
+        Self { next: now + step * number, gap: step * threads, random }
     }
 
     /// When the next operation should begin.
     fn next(&mut self) -> Instant {
-        let intended = self.start + self.gap * self.begun_count;
-        self.begun_count += 1;
+        let intended = self.next;
+        self.next += match &mut self.random {
+            None => self.gap,
+            Some(random) => self.gap.mul_f64(Distribution::<f64>::sample(&Exp1, random)),
+        };
         intended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_arrive_keep_the_rate_and_differ_in_their_gaps() {
+        const COUNT: u32 = 20_000;
+        let start = Instant::now();
+        let gaps = |random| {
+            let mut pace = Pace::new((1000, random), 0, 2, start);
+            let mut last = pace.next();
+            let mut gap = || {
+                let next = pace.next();
+                nanos(next - std::mem::replace(&mut last, next)) as f64
+            };
+            (0..COUNT).map(|_| gap()).collect::<Vec<_>>()
+        };
+        let even = gaps(None);
+        assert!(even.iter().all(|&ns| ns == 2e6));
+        let random = gaps(Some(SmallRng::seed_from_u64(3)));
+        let mean = random.iter().sum::<f64>() / f64::from(COUNT);
+        assert!((mean / 2e6 - 1.0).abs() < 0.03, "{mean}");
+        // Of exponential gaps, 1 - 1/e are below the mean.
+        let short = random.iter().filter(|&&ns| ns < 2e6).count() as f64 / f64::from(COUNT);
+        assert!((short - 0.632).abs() < 0.02, "{short}");
     }
 }

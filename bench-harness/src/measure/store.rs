@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::measure::job::View;
+use crate::measure::workload::VALUE_BYTES;
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -177,8 +178,22 @@ impl Writes {
 pub struct OpenSpec {
     /// When its writes return.
     pub writes: Writes,
-    /// User bytes expected; caches are sized to hold all of them.
-    pub data_bytes: u64,
+    /// Records expected; caches are sized to hold all of them.
+    pub record_count: u64,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+}
+
+impl OpenSpec {
+    /// Records with values of the usual size.
+    pub const fn new(writes: Writes, record_count: u64) -> Self {
+        Self { writes, record_count, value_bytes: VALUE_BYTES }
+    }
+
+    /// Bytes of all keys and values.
+    pub const fn data_bytes(self) -> u64 {
+        self.record_count * (8 + self.value_bytes as u64)
+    }
 }
 
 /// Counters of a store since it was opened.

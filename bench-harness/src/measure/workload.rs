@@ -1,12 +1,12 @@
 //! Records whose bytes can be checked: keys that are spread over all of u64, values that follow
 //! from their key and a version.
 //!
-//! A value is 16 little-endian words. Word 0 is the version, word `i` is
-//! `mix(key) + mix(version) + i * STEP`. [`is_right`] finds the value of another key, a mixture of
-//! two versions, or a damaged byte in a few nanoseconds, so every value read is checked while it is
-//! measured.
+//! A value is some little-endian words, 16 unless said otherwise. Word 0 is the version, word `i`
+//! is `mix(key) + mix(version) + i * STEP`. [`is_right`] finds the value of another key, a mixture
+//! of two versions, or a damaged byte in a few nanoseconds, so every value read is checked while it
+//! is measured.
 
-/// Bytes of a value.
+/// Bytes of a value, if nothing else is said. All sizes are multiples of 8.
 pub const VALUE_BYTES: usize = 128;
 
 /// User bytes of a record: the key and the value.
@@ -30,22 +30,25 @@ pub const fn key_of(index: u64) -> u64 {
 
 /// Writes the value of `key` in its given version.
 #[inline]
-pub fn fill(key: u64, version: u64, value: &mut [u8; VALUE_BYTES]) {
+pub fn fill(key: u64, version: u64, value: &mut [u8]) {
     let base = mix(key).wrapping_add(mix(version));
     let (words, rest) = value.as_chunks_mut::<8>();
-    assert!(rest.is_empty());
+    assert!(rest.is_empty() && !words.is_empty());
     words[0] = version.to_le_bytes();
     for (index, word) in words.iter_mut().enumerate().skip(1) {
         *word = base.wrapping_add((index as u64).wrapping_mul(STEP)).to_le_bytes();
     }
 }
 
-/// Whether `value` is what [`fill`] wrote for `key` in any version.
+/// Whether `value` is what [`fill`] wrote for `key` in any version, all `value_bytes` of it.
 #[inline]
-pub fn is_right(key: u64, value: &[u8]) -> bool {
-    let Some(value) = value.as_array::<VALUE_BYTES>() else { return false };
+pub fn is_right(key: u64, value: &[u8], value_bytes: usize) -> bool {
+    if value.len() != value_bytes {
+        return false;
+    }
     let (words, _) = value.as_chunks::<8>();
-    let base = mix(key).wrapping_add(mix(u64::from_le_bytes(words[0])));
+    let Some(version) = words.first() else { return false };
+    let base = mix(key).wrapping_add(mix(u64::from_le_bytes(*version)));
     let mut difference = 0;
     for (index, word) in words.iter().enumerate().skip(1) {
         let expected = base.wrapping_add((index as u64).wrapping_mul(STEP));
@@ -86,17 +89,20 @@ mod tests {
 
     #[test]
     fn every_damaged_byte_and_foreign_key_is_found() {
-        let mut value = [0; VALUE_BYTES];
-        for (key, version) in [(0, 0), (1, 0), (u64::MAX, 7), (key_of(5), 1 << 40)] {
-            fill(key, version, &mut value);
-            assert!(is_right(key, &value));
-            assert!(!is_right(key ^ 1, &value));
-            for index in 0..VALUE_BYTES {
-                value[index] ^= 0x10;
-                assert!(!is_right(key, &value), "byte {index}");
-                value[index] ^= 0x10;
+        for value_bytes in [8, VALUE_BYTES, 1000] {
+            let mut value = vec![0; value_bytes];
+            for (key, version) in [(0, 0), (1, 0), (u64::MAX, 7), (key_of(5), 1 << 40)] {
+                fill(key, version, &mut value);
+                assert!(is_right(key, &value, value_bytes));
+                // A single word is its version and nothing else.
+                assert_eq!(is_right(key ^ 1, &value, value_bytes), value_bytes == 8);
+                for index in 0..if value_bytes == 8 { 0 } else { value_bytes } {
+                    value[index] ^= 0x10;
+                    assert!(!is_right(key, &value, value_bytes), "byte {index}");
+                    value[index] ^= 0x10;
+                }
+                assert!(!is_right(key, &value[..value_bytes - 8], value_bytes));
             }
-            assert!(!is_right(key, &value[..120]));
         }
     }
 

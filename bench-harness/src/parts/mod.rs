@@ -1,6 +1,8 @@
-//! The paths of commits and reads in parts, part beside part in one run.
+//! The paths of commits and reads in parts, part beside part in one run; and workloads.
 
 pub mod commit;
 pub mod read;
 pub mod rounds;
+pub mod run;
 mod sizes;
+pub mod workload;

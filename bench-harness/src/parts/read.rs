@@ -17,7 +17,6 @@ use crate::measure::job::{ENDLESS, Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
 use crate::measure::store::{Class, Contender, OpenSpec};
-use crate::measure::workload::RECORD_BYTES;
 use crate::parts::rounds::{self, Contestant, Options, Part, sample_in_rounds};
 use crate::parts::sizes;
 use crate::report::measured::{Line, Measured};
@@ -159,7 +158,7 @@ fn measure(
         }
         ReadPart::Sizes => unreachable!("nothing of it is timed"),
     }
-    sample_in_rounds(part, options.rounds, contestants)
+    sample_in_rounds(part.name(), options.rounds, contestants)
 }
 
 fn job(work: Work, threads: u32) -> Job {
@@ -174,10 +173,7 @@ type Loaded = Vec<(Contender, Box<dyn Driven>)>;
 fn load_all(options: &Options<ReadPart>, folder: &Path) -> Result<Loaded, BenchError> {
     let built_in = Contender::READ_STORES.into_iter().filter(|store| store.is_built_in());
     let load = |contender: Contender| {
-        let spec = OpenSpec {
-            writes: contender.memory_first()[0],
-            data_bytes: options.records * RECORD_BYTES,
-        };
+        let spec = OpenSpec::new(contender.memory_first()[0], options.records);
         let store = stores::open(contender, &folder.join(contender.name()), spec)?;
         let batches = Work::Batches { first: 0, records: BATCH_RECORDS };
         let op_count_max = options.records.div_ceil(BATCH_RECORDS);

@@ -62,22 +62,34 @@ pub(crate) fn measure_all<P: Part>(
     stores: Vec<StoreFacts>,
     measure: impl Fn(P) -> Result<Vec<Line>, BenchError>,
 ) -> Result<Measured, BenchError> {
+    let spec = RunSpec {
+        seconds: options.duration.as_secs_f64(),
+        repetitions: options.rounds,
+        records: options.records,
+        quick: false,
+    };
+    let part = |&part: &P| {
+        let (name, title) = (part.name().to_owned(), part.title().to_owned());
+        let (lines, notes) = (measure(part)?, Vec::new());
+        Ok(MeasuredPart { name, title, metric: part.metric(), lines, notes })
+    };
+    measure_run(spec, folder, stores, || options.parts.iter().map(part).collect())
+}
+
+/// Measures what `measure` does, and notes where and when.
+pub(crate) fn measure_run(
+    run: RunSpec,
+    folder: &Path,
+    stores: Vec<StoreFacts>,
+    measure: impl FnOnce() -> Result<Vec<MeasuredPart>, BenchError>,
+) -> Result<Measured, BenchError> {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let before = ProcessorTimes::now();
-    let mut parts = Vec::new();
-    for &part in &options.parts {
-        let (name, title) = (part.name().to_owned(), part.title().to_owned());
-        parts.push(MeasuredPart { name, title, metric: part.metric(), lines: measure(part)? });
-    }
+    let parts = measure()?;
     let times = before.zip(ProcessorTimes::now());
     Ok(Measured {
         parts_schema: SCHEMA,
-        run: RunSpec {
-            seconds: options.duration.as_secs_f64(),
-            repetitions: options.rounds,
-            records: options.records,
-            quick: false,
-        },
+        run,
         started_unix_s: started.as_secs(),
         machine: machine::facts(folder),
         stores,
@@ -98,7 +110,7 @@ pub fn render(measured: &Measured) -> String {
         .into_iter()
         .filter_map(|name| measured.machine.get(name).map(|value| format!("{name} {value}")));
     text.push_str(&format!(
-        "{} rounds of {} s; 128-byte values; {}\n",
+        "{} rounds of {} s; values of 128 bytes if nothing else is said; {}\n",
         run.repetitions,
         run.seconds,
         facts.collect::<Vec<_>>().join(", ")
@@ -110,6 +122,7 @@ pub fn render(measured: &Measured) -> String {
             let Some(why) = line.invalid() else { continue };
             text.push_str(&format!("{}: {why}\n", line.name));
         }
+        part.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
     }
     if !measured.sizes.is_empty() {
         text.push_str("\nsizes: bytes on the disk\n\n");
@@ -161,13 +174,14 @@ impl<'a> Contestant<'a> {
     }
 }
 
+/// Measures the contestants of the part `name` in rounds.
 pub(crate) fn sample_in_rounds(
-    part: impl Part,
+    name: &str,
     rounds: u32,
     contestants: Vec<Contestant<'_>>,
 ) -> Result<Vec<Line>, BenchError> {
     let progress = Progress::new(u64::from(rounds) * contestants.len() as u64);
-    progress.phase(part.name());
+    progress.phase(name);
     let mut all: Vec<_> = contestants
         .into_iter()
         .map(|contestant| {
@@ -192,7 +206,7 @@ pub(crate) fn sample_in_rounds(
     for round in 0..rounds {
         for place in rotation::order(all.len(), round) {
             let (measure, response, service) = &mut all[place];
-            progress.now(format!("{}: {}, round {}", part.name(), response.line.name, round + 1));
+            progress.now(format!("{name}: {}, round {}", response.line.name, round + 1));
             is_still &= rotation::wait_until_still();
             let mut sample = measure(round)?;
             response.add(&sample);
@@ -206,7 +220,7 @@ pub(crate) fn sample_in_rounds(
     }
     progress.finish();
     if !is_still {
-        eprintln!("uarr-bench: {}: a store worked on in the turn of another", part.name());
+        eprintln!("uarr-bench: {name}: a store worked on in the turn of another");
     }
     let lines = all.into_iter().flat_map(|(_, response, service)| {
         let (mut line, service) = (response.into_line(), service.into_line());
@@ -283,7 +297,6 @@ fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::measure::sample::latencies;
-    use crate::parts::read::ReadPart;
 
     fn sample(op_count: u64, ns: u64) -> Sample {
         let mut all = latencies();
@@ -301,10 +314,10 @@ mod tests {
             Ok(paced)
         };
         let all = vec![Contestant::new("a", Some(Class::Sync), late)];
-        let lines = sample_in_rounds(ReadPart::Gets, 2, all).unwrap();
+        let lines = sample_in_rounds("gets", 2, all).unwrap();
         let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
         assert_eq!(names, ["a, response", "a, service"]);
-        let (title, metric) = (String::new(), Metric::P99Ns);
+        let (title, metric, notes) = (String::new(), Metric::P99Ns, Vec::new());
         let mut measured = Measured {
             parts_schema: SCHEMA,
             run: RunSpec { seconds: 1.0, repetitions: 2, records: 1000, quick: false },
@@ -312,7 +325,7 @@ mod tests {
             machine: std::collections::BTreeMap::new(),
             stores: Vec::new(),
             others_cpu: None,
-            parts: vec![MeasuredPart { name: "paced".to_owned(), title, metric, lines }],
+            parts: vec![MeasuredPart { name: "paced".to_owned(), title, metric, lines, notes }],
             sizes: Vec::new(),
         };
         let told = "a, response: INVALID: generator late by 10.0 ns, response 91.0 ns (p99)\n";
@@ -338,7 +351,7 @@ mod tests {
             contestant("b", os_cache, 200),
             contestant("c", None, 50),
         ];
-        let lines = sample_in_rounds(ReadPart::Gets, 2, all).unwrap();
+        let lines = sample_in_rounds("gets", 2, all).unwrap();
         assert_eq!(calls.into_inner(), ["a0", "b0", "c0", "b1", "c1", "a1"]);
         let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"]);

@@ -52,6 +52,9 @@ pub struct MeasuredPart {
     pub metric: Metric,
     /// The contestants, in the order of their turns.
     pub lines: Vec<Line>,
+    /// What follows from them. Absent in older files.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// A contestant and its result in each round.
@@ -199,6 +202,7 @@ mod tests {
                 title: "a title".to_owned(),
                 metric: Metric::OpsPerSecond,
                 lines: vec![line.clone()],
+                notes: vec!["a note".to_owned()],
             }],
             sizes: Vec::new(),
         };

@@ -408,6 +408,7 @@ mod tests {
                 title: "a title".to_owned(),
                 metric: Metric::OpsPerSecond,
                 lines: vec![line("uarr", [2e5, 1e5, 1.5e5]), line("lmdb", [1e5, 1e5, 1e5])],
+                notes: Vec::new(),
             }],
             sizes: vec![Size {
                 contender: Contender::Uarr,

@@ -27,14 +27,16 @@ pub fn open(
         Contender::Uarr => open_engine(dir, spec, |builder| builder),
         #[cfg(feature = "peers")]
         Contender::Rocksdb => {
-            Ok(Box::new(Driver::new(contender, peers::RocksStore::open(dir, spec)?)))
+            Ok(Box::new(Driver::new(contender, spec, peers::RocksStore::open(dir, spec)?)))
         }
         #[cfg(feature = "sqlite")]
         Contender::Sqlite => {
-            Ok(Box::new(Driver::new(contender, peers::SqliteStore::open(dir, spec)?)))
+            Ok(Box::new(Driver::new(contender, spec, peers::SqliteStore::open(dir, spec)?)))
         }
         #[cfg(feature = "sqlite")]
-        Contender::Lmdb => Ok(Box::new(Driver::new(contender, peers::LmdbStore::open(dir, spec)?))),
+        Contender::Lmdb => {
+            Ok(Box::new(Driver::new(contender, spec, peers::LmdbStore::open(dir, spec)?)))
+        }
         #[cfg(not(feature = "peers"))]
         Contender::Rocksdb => unreachable!("not built in, as asserted above"),
         #[cfg(not(feature = "sqlite"))]
@@ -49,7 +51,7 @@ pub fn open_engine(
     configure: impl FnOnce(uarr::Builder) -> uarr::Builder,
 ) -> Result<Box<dyn Driven>, BenchError> {
     let store = engine::Engine::open(dir, spec, configure)?;
-    Ok(Box::new(Driver::new(Contender::Uarr, store)))
+    Ok(Box::new(Driver::new(Contender::Uarr, spec, store)))
 }
 
 /// The same of an engine that misbehaves.
@@ -58,7 +60,7 @@ pub fn open_faulty(
     spec: OpenSpec,
     fault: Fault,
 ) -> Result<Box<dyn Driven>, BenchError> {
-    Ok(Box::new(Driver::new(Contender::Uarr, FaultyEngine::open(dir, spec, fault)?)))
+    Ok(Box::new(Driver::new(Contender::Uarr, spec, FaultyEngine::open(dir, spec, fault)?)))
 }
 
 /// Versions and settings of those of `stores` that are built in. A store that has to be open to

@@ -30,7 +30,7 @@ fn options(spec: OpenSpec) -> PeerOptions {
         Writes::Interval => Durability::Interval(INTERVAL),
         Writes::OsCache => Durability::OsCache,
     };
-    PeerOptions { durability, data_bytes: spec.data_bytes }
+    PeerOptions { durability, data_bytes: spec.data_bytes() }
 }
 
 fn peer_view(view: View) -> uarr_bench_peers::View {

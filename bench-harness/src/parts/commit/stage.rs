@@ -13,13 +13,13 @@ use super::tasks;
 use crate::error::BenchError;
 use crate::measure::drive::Driven;
 use crate::measure::floor::{DeviceFloor, Span};
-use crate::measure::job::{ENDLESS, Job, Timing, View, Work};
+use crate::measure::job::{Arrival, ENDLESS, Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
 use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
-use crate::measure::workload::{RECORD_BYTES, VALUE_BYTES, fill, key_of};
+use crate::measure::workload::{VALUE_BYTES, fill, key_of};
 use crate::parts::rounds::{Contestant, Options, Part as _, sample_in_rounds};
 use crate::report::measured::Line;
 use crate::stores;
@@ -135,7 +135,7 @@ impl Stage<'_> {
     }
 
     fn spec(&self, writes: Writes) -> OpenSpec {
-        OpenSpec { writes, data_bytes: self.options.records * RECORD_BYTES }
+        OpenSpec::new(writes, self.options.records)
     }
 
     fn engine(
@@ -216,7 +216,7 @@ impl Stage<'_> {
                 self.checked(&**store, &self.puts(1, Timing::Each))
             }));
         }
-        let lines = sample_in_rounds(Part::Strategies, self.options.rounds, contestants)?;
+        let lines = sample_in_rounds(Part::Strategies.name(), self.options.rounds, contestants)?;
         self.close_all(stores)?;
         Ok(lines)
     }
@@ -261,7 +261,7 @@ impl Stage<'_> {
                 },
             ));
         }
-        let lines = sample_in_rounds(Part::Threads, self.options.rounds, contestants)?;
+        let lines = sample_in_rounds(Part::Threads.name(), self.options.rounds, contestants)?;
         self.close_all(stores)?;
         tasks_db.close().map_err(failed)?;
         Ok(lines)
@@ -289,7 +289,7 @@ impl Stage<'_> {
             })
         };
         let contestants = configurations.into_iter().map(contestant).collect();
-        sample_in_rounds(Part::Rotation, self.options.rounds, contestants)
+        sample_in_rounds(Part::Rotation.name(), self.options.rounds, contestants)
     }
 
     fn memory(&self) -> Result<Vec<Line>, BenchError> {
@@ -317,13 +317,13 @@ impl Stage<'_> {
             let contestant = Contestant::new(name, Some(writes.class()), measure);
             contestants.push(contestant.of_batches(BATCH_RECORDS));
         }
-        sample_in_rounds(Part::Memory, self.options.rounds, contestants)
+        sample_in_rounds(Part::Memory.name(), self.options.rounds, contestants)
     }
 
     fn paced(&self) -> Result<Vec<Line>, BenchError> {
         let contestants = stores()
             .map(|store| self.at_rate((store, store.name().to_owned(), Writes::Durable), 1000));
-        sample_in_rounds(Part::Paced, self.options.rounds, contestants.collect())
+        sample_in_rounds(Part::Paced.name(), self.options.rounds, contestants.collect())
     }
 
     fn paced_memory(&self) -> Result<Vec<Line>, BenchError> {
@@ -332,7 +332,7 @@ impl Stage<'_> {
             .map(|per_second| ((own, own.name().to_owned(), Writes::Interval), per_second));
         let contestants = memory_first().map(|store| (store, 10_000)).chain(own);
         let contestants = contestants.map(|(store, rate)| self.at_rate(store, rate));
-        sample_in_rounds(Part::PacedMemory, self.options.rounds, contestants.collect())
+        sample_in_rounds(Part::PacedMemory.name(), self.options.rounds, contestants.collect())
     }
 
     /// Puts of one thread at a fixed rate, into a store of its own.
@@ -342,7 +342,7 @@ impl Stage<'_> {
         per_second: u32,
     ) -> Contestant<'_> {
         let measure = move |_| {
-            let job = self.puts(1, Timing::Paced { per_second });
+            let job = self.puts(1, Timing::Paced { per_second, arrival: Arrival::Even });
             self.alone(store.name(), || self.peer(store, writes), &job)
         };
         let name = format!("{who}, {per_second} per second");
@@ -370,7 +370,7 @@ impl Stage<'_> {
                 contestants.push(load);
             }
         }
-        sample_in_rounds(Part::Load, self.options.rounds, contestants)
+        sample_in_rounds(Part::Load.name(), self.options.rounds, contestants)
     }
 
     fn ingest(&self, order: Order) -> Result<Sample, BenchError> {
@@ -454,7 +454,7 @@ fn map_inserts(first: u64, duration: Duration, records: u64) -> Sample {
         for _ in 0..64 {
             let key = key_of(number);
             let mut value = Box::new([0; VALUE_BYTES]);
-            fill(key, 0, &mut value);
+            fill(key, 0, &mut value[..]);
             map.insert(key, value);
             number += 1;
         }

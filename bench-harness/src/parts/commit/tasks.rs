@@ -94,7 +94,7 @@ async fn put_until(db: uarr::Db, first: u64, deadline: Instant) -> Result<TaskDo
 fn check_last(db: &uarr::Db, written: &std::ops::Range<u64>) -> Result<(), BenchError> {
     let Some(key) = written.clone().next_back().map(key_of) else { return Ok(()) };
     let found = db.get(key).map_err(|error| BenchError::Setup(format!("uarr: {error}")))?;
-    match found.is_some_and(|record| is_right(key, record.bytes())) {
+    match found.is_some_and(|record| is_right(key, record.bytes(), VALUE_BYTES)) {
         true => Ok(()),
         false => Err(BenchError::WrongData(format!("uarr lost a task's put (key {key:#018x})"))),
     }

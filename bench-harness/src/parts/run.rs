@@ -1,0 +1,240 @@
+//! Runs workloads: every store loads the records, then they take turns, rate by rate.
+//!
+//! The stores of a workload are open together and still while another one is measured. What was
+//! inserted is read back, and all loaded records at the end.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::BenchError;
+use crate::machine::folder::RunFolder;
+use crate::measure::drive::Driven;
+use crate::measure::job::{Job, Timing, View, Work};
+use crate::measure::rotation;
+use crate::measure::rows::Metric;
+use crate::measure::sample::Sample;
+use crate::measure::store::{Class, Contender, OpenSpec};
+use crate::parts::rounds::{Contestant, measure_run, sample_in_rounds};
+use crate::parts::workload::{Rates, Workload};
+use crate::report::RunSpec;
+use crate::report::measured::{Line, Measured, MeasuredPart};
+use crate::report::words;
+use crate::stores;
+
+/// Record numbers of one sample: 64 threads, 2^40 each.
+const SAMPLE_NUMBERS_SHIFT: u32 = 46;
+/// Inserted records read back after a sample.
+const VERIFY_READS_MAX: u64 = 20_000;
+/// Of the operations that a rate asks for, the part that must be begun: else it is not kept.
+const KEPT_PART_MIN: f64 = 0.95;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Where; must exist.
+    pub dir: PathBuf,
+    /// Length of each measurement.
+    pub duration: Duration,
+    /// How often each is repeated.
+    pub rounds: u32,
+    /// Stores that take part.
+    pub stores: Vec<Contender>,
+    /// What is asked of them.
+    pub workloads: Vec<Workload>,
+}
+
+/// Measures the workloads.
+pub fn run(options: &RunOptions) -> Result<Measured, BenchError> {
+    let folder = RunFolder::create(&options.dir)?;
+    let facts = stores::facts(&options.stores, folder.path())?;
+    let spec = RunSpec {
+        seconds: options.duration.as_secs_f64(),
+        repetitions: options.rounds,
+        records: options.workloads.iter().map(|workload| workload.records).max().unwrap_or(0),
+        quick: false,
+    };
+    measure_run(spec, folder.path(), facts, || {
+        let measure = |workload| {
+            Stage { options, workload, folder: folder.path(), sample_count: Cell::new(0) }.measure()
+        };
+        options.workloads.iter().map(measure).collect()
+    })
+}
+
+/// One workload under way.
+struct Stage<'o> {
+    options: &'o RunOptions,
+    workload: &'o Workload,
+    folder: &'o Path,
+    sample_count: Cell<u64>,
+}
+
+type Open = (Contender, Box<dyn Driven>);
+
+impl Stage<'_> {
+    fn measure(&self) -> Result<MeasuredPart, BenchError> {
+        let workload = self.workload;
+        let path = self.folder.join(&workload.name);
+        fs::create_dir(&path).map_err(|error| BenchError::at(&path, "cannot create", &error))?;
+        let stores = self.options.stores.iter().map(|&store| self.load(&path, store));
+        let stores: Vec<Open> = stores.collect::<Result<_, _>>()?;
+        // What is left in the page cache must not be written in the turn of another.
+        rotation::sync_files(&path)?;
+        let lines =
+            sample_in_rounds(&workload.name, self.options.rounds, self.contestants(&stores))?;
+        for (_, store) in stores {
+            store.verify(std::slice::from_ref(&(0..workload.records)), VERIFY_READS_MAX)?;
+            store.close()?;
+        }
+        fs::remove_dir_all(&path)
+            .map_err(|error| BenchError::at(&path, "cannot remove", &error))?;
+        let rates = workload.arrival.as_ref();
+        let (metric, what) = match rates {
+            None => (Metric::OpsPerSecond, "per second"),
+            Some(_) => (Metric::P99Ns, "p99"),
+        };
+        Ok(MeasuredPart {
+            name: workload.name.clone(),
+            title: format!("{}; ratio: {what} against the first row", workload.text()),
+            metric,
+            notes: rates.map_or(Vec::new(), |rates| self.knees(rates, &lines)),
+            lines,
+        })
+    }
+
+    fn load(&self, path: &Path, contender: Contender) -> Result<Open, BenchError> {
+        let (writes, class) = self.workload.writes(contender);
+        let spec = OpenSpec {
+            writes,
+            record_count: self.workload.records,
+            value_bytes: self.workload.value_bytes,
+        };
+        let store = stores::open(contender, &path.join(contender.name()), spec)?;
+        store.load(spec.record_count)?;
+        // What a store writes for this lies behind all records, in the way of scans.
+        if class == Class::Sync && !self.workload.has_scans() {
+            store.prepare_durable()?;
+        }
+        store.prepare_reads()?;
+        // Reads every record once: the check, and the warm-up of every cache.
+        store.verify(std::slice::from_ref(&(0..spec.record_count)), spec.record_count)?;
+        Ok((contender, store))
+    }
+
+    /// Each store at each rate; at none, each store once.
+    fn contestants<'s>(&'s self, stores: &'s [Open]) -> Vec<Contestant<'s>> {
+        let class = |contender| Some(self.workload.writes(contender).1);
+        let contestant = |timing, name: fn(Contender, u32) -> String, number: u32| {
+            stores.iter().map(move |(contender, store)| {
+                let measure = move |round| self.sample(&**store, timing, round);
+                Contestant::new(name(*contender, number), class(*contender), measure)
+            })
+        };
+        let Some(rates) = &self.workload.arrival else {
+            let name = |contender: Contender, _| contender.name().to_owned();
+            return contestant(Timing::Each, name, 0).collect();
+        };
+        let at_rate = |&per_second: &u32| {
+            let timing = Timing::Paced { per_second, arrival: rates.process };
+            contestant(timing, named, per_second)
+        };
+        rates.per_second.iter().flat_map(at_rate).collect()
+    }
+
+    fn sample(&self, store: &dyn Driven, timing: Timing, round: u32) -> Result<Sample, BenchError> {
+        let number = self.sample_count.get() + 1;
+        self.sample_count.set(number);
+        let sample = store.run(&Job {
+            work: Work::Mix(self.workload.mix(number << SAMPLE_NUMBERS_SHIFT, number)),
+            view: View::PerRead,
+            threads: self.workload.threads,
+            duration: self.options.duration,
+            op_count_min: 0,
+            op_count_max: u64::MAX,
+            timing,
+            seed: u64::from(round),
+        })?;
+        store.verify(&sample.written, VERIFY_READS_MAX)?;
+        store.settle()?;
+        Ok(sample)
+    }
+
+    /// Up to which rate each store kept what the workload asks of response times.
+    fn knees(&self, rates: &Rates, lines: &[Line]) -> Vec<String> {
+        let Some(p99_ns_max) = rates.p99_ns_max else { return Vec::new() };
+        let knee = |&contender: &Contender| {
+            let keeps = |&&rate: &&u32| {
+                let name = format!("{}, response", named(contender, rate));
+                let line = lines.iter().find(|line| line.name == name);
+                line.is_some_and(|line| keeps(line, rate, p99_ns_max))
+            };
+            let knee = rates.per_second.iter().take_while(keeps).max();
+            let bound = words::duration(Some(p99_ns_max));
+            match knee {
+                Some(rate) => format!("knee: {contender} keeps p99 <= {bound} up to {rate}/s"),
+                None => format!("knee: {contender} keeps p99 <= {bound} at none of these rates"),
+            }
+        };
+        self.options.stores.iter().map(knee).collect()
+    }
+}
+
+fn named(contender: Contender, per_second: u32) -> String {
+    format!("{contender}, {per_second} per second")
+}
+
+/// Whether a store answered at this rate, fast enough, and the generator of the load was in time.
+fn keeps(line: &Line, rate: u32, p99_ns_max: f64) -> bool {
+    let is_fast = line.value(Metric::P99Ns).is_some_and(|p99_ns| p99_ns <= p99_ns_max);
+    let begun = line.value(Metric::OpsPerSecond).unwrap_or(0.0);
+    is_fast && begun >= KEPT_PART_MIN * f64::from(rate) && line.invalid().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::sample::{Percentiles, Repetition};
+
+    #[test]
+    fn the_knee_is_the_last_rate_that_is_kept() {
+        let line = |contender, rate: u32, begun: f64, p99_ns| Line {
+            name: format!("{}, response", named(contender, rate)),
+            class: None,
+            records_per_op: 1,
+            rounds: vec![Repetition { ops_per_second: begun, ..Repetition::default() }],
+            merged: Some(Percentiles { p99_ns: Some(p99_ns), ..Percentiles::default() }),
+            lag: None,
+        };
+        let (uarr, sqlite) = (Contender::Uarr, Contender::Sqlite);
+        let mut lines = vec![
+            line(uarr, 500, 500.0, 1e6),
+            line(uarr, 1000, 990.0, 1.9e6),
+            line(uarr, 2000, 1500.0, 1.9e6),
+            line(uarr, 4000, 4000.0, 1e6),
+            line(sqlite, 500, 500.0, 3e6),
+        ];
+        let options = RunOptions {
+            dir: PathBuf::new(),
+            duration: Duration::ZERO,
+            rounds: 1,
+            stores: vec![uarr, sqlite],
+            workloads: vec![Workload::find("put-poisson").unwrap()],
+        };
+        let workload = &options.workloads[0];
+        let (folder, sample_count) = (Path::new(""), Cell::new(0));
+        let stage = Stage { options: &options, workload, folder, sample_count };
+        let rates = workload.arrival.as_ref().unwrap();
+        let told = stage.knees(rates, &lines);
+        assert_eq!(
+            told,
+            [
+                "knee: uarr keeps p99 <= 2.00 ms up to 1000/s",
+                "knee: sqlite keeps p99 <= 2.00 ms at none of these rates",
+            ]
+        );
+        lines[1].lag = Some(Percentiles { p99_ns: Some(1e6), ..Percentiles::default() });
+        assert!(stage.knees(rates, &lines)[0].ends_with("up to 500/s"));
+    }
+}

@@ -1,0 +1,272 @@
+//! A workload as data: what is asked of the stores, in a TOML file.
+//!
+//! ```toml
+//! schema = 1
+//! records = 100_000             # loaded before, 1 to 50,000,000
+//! value_bytes = 1000            # 16 to 1,048,576, a multiple of 8
+//! keys = "zipf"                 # uniform, zipf or latest
+//! writes = "durable"            # or "memory-first", each store's strongest; if it writes
+//! threads = 4                   # 1 to 64
+//! scan_records_max = 100        # of a scan, 1 to 10,000
+//!
+//! [operations]                  # parts of a hundred
+//! get = 50                      # get, miss, update, get_update, insert, scan
+//! update = 50
+//!
+//! [arrival]                     # without it each thread begins when its last operation is done
+//! process = "poisson"           # or "even"
+//! per_second = [1000, 2000]     # of all threads together, one rate after the other
+//! p99_ns_max = 2_000_000        # the knee is the highest rate whose responses keep this
+//! ```
+//!
+//! Everything unknown in the file is an error that names the line.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::BenchError;
+use crate::measure::job::Arrival;
+use crate::measure::mix::{Keys, Mix, Parts};
+use crate::measure::store::{Class, Contender, Writes};
+
+/// Version of the file.
+const SCHEMA: u32 = 1;
+
+/// The workloads that come with the program: name and text.
+const BUILT_IN: [(&str, &str); 10] = [
+    ("ycsb-a", include_str!("../../workloads/ycsb-a.toml")),
+    ("ycsb-b", include_str!("../../workloads/ycsb-b.toml")),
+    ("ycsb-c", include_str!("../../workloads/ycsb-c.toml")),
+    ("ycsb-d", include_str!("../../workloads/ycsb-d.toml")),
+    ("ycsb-e", include_str!("../../workloads/ycsb-e.toml")),
+    ("ycsb-f", include_str!("../../workloads/ycsb-f.toml")),
+    ("put-poisson", include_str!("../../workloads/put-poisson.toml")),
+    ("get-poisson", include_str!("../../workloads/get-poisson.toml")),
+    ("mixed-memory", include_str!("../../workloads/mixed-memory.toml")),
+    ("large-values", include_str!("../../workloads/large-values.toml")),
+];
+
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    schema: u32,
+    /// Its name in tables: that of the file.
+    #[serde(skip)]
+    pub name: String,
+    /// Records loaded before.
+    pub records: u64,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+    /// What operations fall on.
+    keys: Keys,
+    /// What writes wait for.
+    writes: Option<Promise>,
+    /// Threads at work.
+    pub threads: u32,
+    #[serde(default = "default_scan_records_max")]
+    scan_records_max: u64,
+    operations: Parts,
+    /// When operations begin, if not when the last one is done.
+    pub arrival: Option<Rates>,
+}
+
+/// What writes wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Promise {
+    Durable,
+    MemoryFirst,
+}
+
+/// When operations begin.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// How they are spread over time.
+    pub process: Arrival,
+    /// Operations per second of all threads, one rate after the other.
+    pub per_second: Vec<u32>,
+    /// The knee is the highest rate whose 99th percentile of response times keeps this.
+    pub p99_ns_max: Option<f64>,
+}
+
+const fn default_scan_records_max() -> u64 {
+    100
+}
+
+impl Workload {
+    /// The workload that comes with the program under this name, or that of a file.
+    pub fn find(name: &str) -> Result<Self, BenchError> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            return Self::parse(name, text).map_err(BenchError::Setup);
+        }
+        let path = Path::new(name);
+        if !path.is_file() {
+            let all = BUILT_IN.map(|(name, _)| name).join(", ");
+            return Err(BenchError::Setup(format!("{name} is no file and none of {all}")));
+        }
+        let text = fs::read_to_string(path)
+            .map_err(|error| BenchError::at(path, "cannot read the workload", &error))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::parse(&stem, &text).map_err(|error| BenchError::at(path, "bad workload", &error))
+    }
+
+    /// Reads and checks the text of a workload. The error names the line.
+    pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let read: Result<Self, _> = toml::from_str(text);
+        let workload = read.map_err(|error| error.to_string().trim_end().to_owned())?;
+        let workload = Self { name: name.to_owned(), ..workload };
+        workload.check()?;
+        Ok(workload)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.schema != SCHEMA {
+            return Err(format!(
+                "schema = {} is unknown, this program reads {SCHEMA}",
+                self.schema
+            ));
+        }
+        let within = |what: &str, value: u64, least: u64, most: u64| {
+            let is_within = (least..=most).contains(&value);
+            is_within
+                .then_some(())
+                .ok_or_else(|| format!("{what} = {value} is not {least} to {most}"))
+        };
+        within("records", self.records, 1, 50_000_000)?;
+        within("value_bytes", self.value_bytes as u64, 16, 1 << 20)?;
+        within("threads", u64::from(self.threads), 1, 64)?;
+        within("scan_records_max", self.scan_records_max, 1, 10_000)?;
+        if !self.value_bytes.is_multiple_of(8) {
+            return Err(format!("value_bytes = {} is no multiple of 8", self.value_bytes));
+        }
+        if self.operations.sum() != 100 {
+            return Err(format!("the operations make {}, not 100", self.operations.sum()));
+        }
+        if self.operations.has_writes() != self.writes.is_some() {
+            let why =
+                "writes = says what writes wait for: needed if some operation writes, else not";
+            return Err(why.to_owned());
+        }
+        let Some(rates) = &self.arrival else { return Ok(()) };
+        within("rates in per_second", rates.per_second.len() as u64, 1, 32)?;
+        for &rate in &rates.per_second {
+            within("per_second", u64::from(rate), 1, 10_000_000)?;
+        }
+        Ok(())
+    }
+
+    /// How `contender` is opened for it, and the class of that.
+    pub fn writes(&self, contender: Contender) -> (Writes, Class) {
+        let memory_first = contender.memory_first().first().copied();
+        match self.writes {
+            Some(Promise::Durable) => (Writes::Durable, Class::Sync),
+            Some(Promise::MemoryFirst) => {
+                let writes = memory_first.unwrap_or(Writes::Durable);
+                (writes, writes.class())
+            }
+            None => (memory_first.unwrap_or(Writes::Durable), Class::Read),
+        }
+    }
+
+    /// Whether it reads records in key order.
+    pub const fn has_scans(&self) -> bool {
+        self.operations.scan > 0
+    }
+
+    /// The mix of its operations, whose new records have numbers from `first` on.
+    pub fn mix(&self, first: u64, version: u64) -> Mix {
+        Mix {
+            parts: self.operations,
+            keys: self.keys,
+            record_count: self.records,
+            scan_records_max: self.scan_records_max,
+            first,
+            version,
+        }
+    }
+
+    /// What it is, in one line.
+    pub fn text(&self) -> String {
+        let keys = match self.keys {
+            Keys::Uniform => "uniform",
+            Keys::Zipf => "Zipf",
+            Keys::Latest => "latest first",
+        };
+        let begin = match &self.arrival {
+            None => "each thread begins when its last operation is done",
+            Some(Rates { process: Arrival::Even, .. }) => "begun at fixed times",
+            Some(Rates { process: Arrival::Poisson, .. }) => "begun at random times (Poisson)",
+        };
+        format!(
+            "{}, keys {keys}, {} records, values of {} bytes, threads: {}; {begin}",
+            self.operations.text(),
+            self.records,
+            self.value_bytes,
+            self.threads,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "schema = 1\nrecords = 1000\nvalue_bytes = 64\nkeys = \"zipf\"\n\
+        writes = \"durable\"\nthreads = 2\n[operations]\nget = 60\nupdate = 40\n\
+        [arrival]\nprocess = \"even\"\nper_second = [10, 20]\n";
+
+    #[test]
+    fn the_workloads_that_come_with_the_program_are_good() {
+        for (name, _) in BUILT_IN {
+            let workload = Workload::find(name).unwrap();
+            assert_eq!(workload.name, name);
+        }
+        let text = Workload::find("ycsb-a").unwrap().text();
+        let told = "50 % get, 50 % update, keys Zipf, 100000 records, values of 1000 bytes, \
+                    threads: 4; each thread begins when its last operation is done";
+        assert_eq!(text, told);
+        let error = Workload::find("ycsb-g").unwrap_err().to_string();
+        assert!(error.contains("no file and none of ycsb-a, ycsb-b"), "{error}");
+    }
+
+    #[test]
+    fn stores_are_opened_as_it_says() {
+        let durable = Workload::parse("w", GOOD).unwrap();
+        assert_eq!(durable.writes(Contender::Sqlite), (Writes::Durable, Class::Sync));
+        let memory = Workload::parse("w", &GOOD.replace("durable", "memory-first")).unwrap();
+        assert_eq!(memory.writes(Contender::Uarr), (Writes::Interval, Class::Interval));
+        assert_eq!(memory.writes(Contender::Sqlite), (Writes::OsCache, Class::OsCache));
+        let reads = Workload::find("ycsb-c").unwrap();
+        assert_eq!(reads.writes(Contender::Sqlite), (Writes::OsCache, Class::Read));
+        let mix = durable.mix(7, 3);
+        assert_eq!((mix.record_count, mix.first, mix.version), (1000, 7, 3));
+    }
+
+    #[test]
+    fn errors_name_the_line_or_the_field() {
+        for (from, to, told) in [
+            ("schema = 1", "schema = 2", "schema = 2 is unknown"),
+            ("records = 1000", "records = 0", "records = 0 is not 1 to 50000000"),
+            ("value_bytes = 64", "value_bytes = 8", "value_bytes = 8 is not 16"),
+            ("value_bytes = 64", "value_bytes = 66", "no multiple of 8"),
+            ("\"zipf\"", "\"zip\"", "line 4"),
+            ("threads = 2", "threads = 0", "threads = 0 is not 1 to 64"),
+            ("threads = 2", "colour = 2", "line 6"),
+            ("get = 60", "get = 50", "the operations make 90, not 100"),
+            ("get = 60", "got = 60", "line 8"),
+            ("writes = \"durable\"\n", "", "what writes wait for"),
+            ("update = 40", "miss = 40", "what writes wait for"),
+            ("[10, 20]", "[]", "rates in per_second = 0"),
+            ("[10, 20]", "[0]", "per_second = 0 is not 1"),
+            ("\"even\"", "\"uneven\"", "line 11"),
+        ] {
+            let text = GOOD.replace(from, to);
+            let error = Workload::parse("w", &text).unwrap_err();
+            assert!(error.contains(told), "{text}\ngave\n{error}");
+        }
+    }
+}

@@ -228,11 +228,13 @@ impl Disk<'_> {
         report.find(match id {
             "rotational" => finding.advise("a solid-state disk"),
             _ => {
-                // The second part makes the kernel choose its delay anew.
-                let command =
-                    |value: u8| format!("echo {value} > {file} && echo -1 > {limit_file}");
+                // A delay of -1 makes the kernel choose anew.
+                let command = |value: u8, delay: &str| {
+                    format!("echo {value} > {file} && echo {delay} > {limit_file}")
+                };
                 let risk = "none that is known, if it does not turn";
-                finding.change(command(0), risk, command(1))
+                let old = command(1, limit.known().unwrap_or("-1"));
+                finding.change(command(0, "-1"), risk, old)
             }
         });
     }

@@ -123,6 +123,8 @@ fn raid(root: &Root, layer: &Layer, level: &str, report: &mut Report) {
     if let Some(action) = action.known().filter(|action| !matches!(*action, "idle" | "frozen")) {
         let file = layer.attribute("md/sync_speed_max");
         let old = layer.read(root, "md/sync_speed_max");
+        let speed = old.known().filter(|speed| speed.ends_with("(local)"));
+        let old_speed = speed.and_then(|speed| speed.split(' ').next()).unwrap_or("system");
         let finding =
             Finding::new("raid-busy", Severity::Warning, format!("{name} is in {action}"))
                 .saw(&format!("{}/md/sync_action", layer.path), action)
@@ -131,7 +133,7 @@ fn raid(root: &Root, layer: &Layer, level: &str, report: &mut Report) {
                 .change(
                     format!("echo 20000 > {file}"),
                     "the array takes longer until it is whole",
-                    format!("echo system > {file}"),
+                    format!("echo {old_speed} > {file}"),
                 )
                 .advise("or wait: measure again when sync_action is idle");
         report.find(finding);

@@ -84,21 +84,22 @@ pub fn look(root: &Root, report: &mut Report) {
         report.facts.read(Group::Limits, limit.name.trim_start_matches("Max "), &reading);
         let is_exempt = limit.id == "memlock-low" && has_capability(&status, CAP_IPC_LOCK);
         if let Some(bytes) = reading.number().filter(|&bytes| bytes < limit.least && !is_exempt) {
-            report.find(limit.finding(&limits.source, bytes));
+            report.find(limit.finding(root, &limits.source, bytes));
         }
     }
     overcommit(root, report);
 }
 
 impl Limit {
-    fn finding(&self, source: &str, soft: u64) -> Finding {
+    fn finding(&self, root: &Root, source: &str, soft: u64) -> Finding {
         let what = self.name.trim_start_matches("Max ");
         let shown = match self.option {
             "nofile" => soft.to_string(),
             _ => BinaryBytes(soft).to_string(),
         };
         let title = format!("the limit of {what} is {shown}");
-        let command = |soft: u64| format!("prlimit --{}={soft}: --pid $$", self.option);
+        let command =
+            |soft: u64| format!("prlimit --{}={soft}: --pid {}", self.option, root.shown_pid());
         let risk = "none for the machine; only root can go above the hard limit";
         let setting = format!("{}={}: {OF_SHELL}", self.setting, self.least);
         Finding::new(self.id, self.severity, title)

@@ -2,6 +2,7 @@
 
 use super::fact::Group;
 use super::finding::{Finding, Severity};
+use super::mount::quoted;
 use super::report::Report;
 use super::root::Root;
 
@@ -70,6 +71,8 @@ fn swap(root: &Root, report: &mut Report) {
     if slow.is_empty() {
         return;
     }
+    let devices: Vec<String> = slow.iter().map(|name| quoted(name)).collect();
+    let devices = devices.join(" ");
     let memory = root.read("/proc/meminfo");
     let kilobytes = |name: &str| -> Option<u64> {
         memory.field(name)?.strip_suffix(" kB")?.trim().parse().ok()
@@ -89,10 +92,10 @@ fn swap(root: &Root, report: &mut Report) {
              read of the disk, and so does every write behind it.",
         )
         .change(
-            "swapoff -a",
+            format!("swapoff {devices}"),
             "what is in swap space must fit into memory; when memory runs out, the kernel ends a \
              process",
-            "swapon -a",
+            format!("swapon {devices}"),
         )
         .advise("or keep swap from the service alone: MemorySwapMax=0 in its unit");
     report.find(finding);

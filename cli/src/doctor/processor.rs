@@ -1,5 +1,6 @@
 //! Processors: how they save power, what interrupts them, and whether they are real.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::fact::Group;
@@ -88,26 +89,34 @@ fn governor(root: &Root, report: &mut Report) {
         governor.known() != Some("performance")
             && preference(governor).known() != Some("performance")
     };
-    let slow: Vec<&Reading> = governors.iter().filter(is_slow).collect();
-    let Some(example) = slow.first() else { return };
-    let old = example.known().unwrap_or_default();
-    let title = format!("the governor of {} processors is {old}", slow.len());
-    let all = format!("{CPU}/cpu*/cpufreq/scaling_governor");
-    let finding = Finding::new("governor", Severity::Warning, title)
-        .read(example)
-        .read(&driver)
-        .read(&preference(example))
-        .why(
-            "A thread that waits for the device leaves its processor idle; the governor lowers the \
-             frequency, and the thread wakes up on a slow processor.",
-        )
-        .change(
-            format!("echo performance | tee {all}"),
-            "more power and heat; where cooling is short, less of the highest frequency",
-            format!("echo {old} | tee {all}"),
-        )
-        .advise("to keep it: tuned-adm profile latency-performance, or cpupower.service");
-    report.find(finding);
+    let mut slow: BTreeMap<&str, Vec<&Reading>> = BTreeMap::new();
+    for governor in governors.iter().filter(is_slow) {
+        slow.entry(governor.known().unwrap_or_default()).or_default().push(governor);
+    }
+    for (old, alike) in slow {
+        let title = format!("the governor of {} processors is {old}", alike.len());
+        let are_all = alike.len() == governors.len();
+        let files: Vec<&str> = match are_all {
+            true => vec!["/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"],
+            false => alike.iter().map(|governor| governor.source.as_str()).collect(),
+        };
+        let files = files.join(" ");
+        let finding = Finding::new("governor", Severity::Warning, title)
+            .read(alike[0])
+            .read(&driver)
+            .read(&preference(alike[0]))
+            .why(
+                "A thread that waits for the device leaves its processor idle; the governor lowers \
+                 the frequency, and the thread wakes up on a slow processor.",
+            )
+            .change(
+                format!("echo performance | tee {files}"),
+                "more power and heat; where cooling is short, less of the highest frequency",
+                format!("echo {old} | tee {files}"),
+            )
+            .advise("to keep it: tuned-adm profile latency-performance, or cpupower.service");
+        report.find(finding);
+    }
 }
 
 fn idle(root: &Root, floor: Option<&Floor>, report: &mut Report) {
@@ -116,8 +125,9 @@ fn idle(root: &Root, floor: Option<&Floor>, report: &mut Report) {
     let folder = format!("{CPU}/cpu0/cpuidle");
     let read = |state: &str, name: &str| root.read(&format!("{folder}/{state}/{name}"));
     let states = root.list(&folder).into_iter().filter(|name| name.starts_with("state"));
-    let enabled = states.filter(|state| read(state, "disable").number() != Some(1));
-    let deepest = enabled.max_by_key(|state| read(state, "latency").number());
+    let (disabled, enabled): (Vec<_>, Vec<_>) =
+        states.partition(|state| read(state, "disable").number() == Some(1));
+    let deepest = enabled.into_iter().max_by_key(|state| read(state, "latency").number());
     let Some(state) = deepest else {
         let why = "the kernel chooses no idle states here, as in most virtual machines".to_owned();
         report.facts.add(Group::Processor, "deepest idle state", &folder, Err(why));
@@ -142,7 +152,10 @@ fn idle(root: &Root, floor: Option<&Floor>, report: &mut Report) {
         )
         .change(
             format!("cpupower idle-set --disable-by-latency {IDLE_US_MAX}"),
-            "more power and heat; other processors may lose their highest frequency",
+            match disabled.is_empty() {
+                true => "more power and heat; others may lose their highest frequency",
+                false => "more power and heat; undo enables states that are disabled now, too",
+            },
             "cpupower idle-set --enable-all",
         )
         .advise("to keep it: tuned-adm profile latency-performance")

@@ -109,6 +109,11 @@ impl Root {
         self.pid.is_some()
     }
 
+    /// The process, as a shell that is to be changed itself names it, or by its number.
+    pub fn shown_pid(&self) -> String {
+        self.pid.map_or("$$".to_owned(), |pid| pid.to_string())
+    }
+
     /// Reads a file of the process: `limits`.
     pub fn own(&self, name: &str) -> Reading {
         match self.pid {

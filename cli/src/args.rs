@@ -187,8 +187,9 @@ pub struct Doctor {
     /// Leave out the measurement: two seconds of small durable writes
     #[arg(long)]
     pub no_measure: bool,
-    /// Read /proc and /sys below this directory: a copy from another machine, which DIR is on
-    #[arg(long, value_name = "COPY")]
+    /// Read /proc and /sys below this directory: those of a container's host, or copies of another
+    /// machine's; DIR is a directory there
+    #[arg(long, value_name = "ROOT")]
     pub root: Option<PathBuf>,
 }
 

@@ -29,7 +29,6 @@ const REMOTE: [&str; 12] = [
 ];
 /// File systems that write to another place than they read from.
 pub const COPYING: [&str; 3] = ["btrfs", "zfs", "bcachefs"];
-const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// Reports the file system.
 pub fn look(
@@ -42,14 +41,14 @@ pub fn look(
 ) {
     let facts = &mut report.facts;
     let mut fact =
-        |name: &str, value: String| facts.add(Group::FileSystem, name, MOUNTS, Ok(value));
+        |name: &str, value: String| facts.add(Group::FileSystem, name, &mount.table, Ok(value));
     fact("type", mount.kind.clone());
     fact("mounted at", mount.point.to_string_lossy().into_owned());
     fact("mount options", mount.options.join(", "));
     let details = Details::read(root, mount, stack);
     let journal = match &details.journal {
         Ok((source, text)) => (source.as_str(), Ok(text.clone())),
-        Err(why) => (MOUNTS, Err(why.clone())),
+        Err(why) => (mount.table.as_str(), Err(why.clone())),
     };
     report.facts.add(Group::FileSystem, "journal", journal.0, journal.1);
     direct(mount, folder, report);
@@ -79,12 +78,16 @@ impl Details {
                 Some(_) => Ok((own.source, "yes".to_owned())),
                 None => Err(own.text.map_or_else(|why| why.to_string(), |_| "empty".to_owned())),
             },
-            "ext2" => Ok((MOUNTS.to_owned(), "none: ext2 has none".to_owned())),
-            "xfs" | "jfs" => Ok((MOUNTS.to_owned(), format!("yes: {} always has one", mount.kind))),
-            kind if COPYING.contains(&kind) || kind == "f2fs" => {
-                Ok((MOUNTS.to_owned(), format!("{kind} writes anew instead")))
+            "ext2" => Ok((mount.table.clone(), "none: ext2 has none".to_owned())),
+            "xfs" | "jfs" => {
+                Ok((mount.table.clone(), format!("yes: {} always has one", mount.kind)))
             }
-            kind if IN_MEMORY.contains(&kind) => Ok((MOUNTS.to_owned(), "none: memory".to_owned())),
+            kind if COPYING.contains(&kind) || kind == "f2fs" => {
+                Ok((mount.table.clone(), format!("{kind} writes anew instead")))
+            }
+            kind if IN_MEMORY.contains(&kind) => {
+                Ok((mount.table.clone(), "none: memory".to_owned()))
+            }
             kind => Err(format!("{kind} does not say")),
         };
         Self {
@@ -97,7 +100,7 @@ impl Details {
     /// Where an option is set, if it is: in the mount, or in what ext4 says.
     fn option(&self, mount: &Mount, names: &[&str]) -> Option<(String, String)> {
         if let Some(name) = names.iter().find(|name| mount.has(name)) {
-            return Some((MOUNTS.to_owned(), (*name).to_owned()));
+            return Some((mount.table.clone(), (*name).to_owned()));
         }
         let own = self.options.known()?.lines().map(str::trim);
         let set = own.into_iter().find(|option| names.contains(option))?;
@@ -198,7 +201,7 @@ fn kind(dir: &Path, mount: &Mount, folder: Option<&Folder>, report: &mut Report)
     let is_in_place = is_marked || mount.has("nodatacow");
     let found = |id, severity, title: String| {
         Finding::new(id, severity, title)
-            .saw(MOUNTS, format!("{kind} at {}", mount.point.display()))
+            .saw(&mount.table, format!("{kind} at {}", mount.point.display()))
     };
     if IN_MEMORY.contains(&kind) {
         let title = format!("{kind} lies in memory");
@@ -243,7 +246,7 @@ fn promises(mount: &Mount, details: &Details, report: &mut Report) {
     let point = mount.shown_point();
     if mount.has("ro") {
         let finding = Finding::new("read-only", Severity::Critical, "it is mounted read-only")
-            .saw(MOUNTS, "ro")
+            .saw(&mount.table, "ro")
             .why("A database cannot be opened. A file system may have done this to itself: dmesg.")
             .change(
                 format!("mount -o remount,rw {point}"),

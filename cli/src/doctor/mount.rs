@@ -1,10 +1,14 @@
-//! [`Mount`]: a line of /proc/self/mountinfo, and which of them holds a directory.
+//! [`Mount`]: a line of /proc/PID/mountinfo, and which of them holds a directory.
 
 use std::path::{Path, PathBuf};
+
+use super::root::Reading;
 
 /// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// The file that lists it.
+    pub table: String,
     /// Number of the mount.
     pub id: u64,
     /// Major and minor number of the device; major 0 where there is none.
@@ -50,9 +54,10 @@ pub fn quoted(word: &str) -> String {
 pub struct Mounts(Vec<Mount>);
 
 impl Mounts {
-    /// Reads the text of mountinfo; lines of another form are left out.
-    pub fn parse(text: &str) -> Self {
-        Self(text.lines().filter_map(parse_line).collect())
+    /// Takes a file mountinfo apart; lines of another form are left out.
+    pub fn parse(table: &Reading) -> Self {
+        let lines = table.known().unwrap_or_default().lines();
+        Self(lines.filter_map(|line| parse_line(&table.source, line)).collect())
     }
 
     /// The mount with this number.
@@ -67,7 +72,7 @@ impl Mounts {
     }
 }
 
-fn parse_line(line: &str) -> Option<Mount> {
+fn parse_line(table: &str, line: &str) -> Option<Mount> {
     let (head, tail) = line.split_once(" - ")?;
     let head: Vec<&str> = head.split(' ').collect();
     let [id, _parent, device, _root, point, own_options, ..] = head[..] else { return None };
@@ -81,6 +86,7 @@ fn parse_line(line: &str) -> Option<Mount> {
         }
     }
     Some(Mount {
+        table: table.to_owned(),
         id: id.parse().ok()?,
         device: (major.parse().ok()?, minor.parse().ok()?),
         point: unescaped(point).into(),
@@ -124,7 +130,8 @@ mod tests {
 
     #[test]
     fn the_innermost_and_last_mount_counts() {
-        let mounts = Mounts::parse(MOUNTS);
+        let table = Reading { source: "/proc/1/mountinfo".to_owned(), text: Ok(MOUNTS.to_owned()) };
+        let mounts = Mounts::parse(&table);
         let id = |path: &str| mounts.holding(Path::new(path)).map(|mount| mount.id);
         assert_eq!(id("/work"), Some(21));
         assert_eq!(id("/database"), Some(21));
@@ -132,7 +139,7 @@ mod tests {
         assert_eq!(id("/data"), Some(24));
         assert_eq!(id("relative"), None);
         let mount = mounts.by_id(24).unwrap();
-        assert_eq!(mount.device, (7, 1));
+        assert_eq!((mount.device, &*mount.table), ((7, 1), "/proc/1/mountinfo"));
         assert!(mount.has("data=journal") && !mount.has("data"));
         assert_eq!(mount.device_name(), Some("loop1"));
         assert_eq!(mounts.by_id(21).unwrap().options, ["rw", "relatime", "discard"]);

@@ -20,8 +20,12 @@ pub struct Place {
 impl Place {
     /// Finds it: by the number of its mount, where the kernel can be asked, else by its path.
     pub fn find(root: &Root, dir: &Path, folder: Option<&Folder>) -> Self {
-        let table = root.read("/proc/self/mountinfo");
-        let mounts = Mounts::parse(table.known().unwrap_or_default());
+        // A directory of this machine is named as this process sees it.
+        let table = match folder {
+            Some(_) => root.read("/proc/self/mountinfo"),
+            None => root.own("mountinfo"),
+        };
+        let mounts = Mounts::parse(&table);
         let by_id = folder.and_then(|folder| mounts.by_id(folder.mount_id?));
         let mount = by_id.or_else(|| mounts.holding(dir)).cloned();
         let stack = mount.as_ref().map(|mount| Stack::below(root, &mounts, mount));

@@ -329,8 +329,12 @@ fn another_process_is_looked_at() {
     fs::write(service.join("status"), status.replace("Seccomp:\t0", "Seccomp:\t2")).unwrap();
     let limits = fs::read_to_string(own.join("limits")).unwrap();
     fs::write(service.join("limits"), limits.replace("65536  ", "unlimited")).unwrap();
+    // It sees other mounts, too.
+    let mounts = "50 1 0:60 / /db rw - nfs4 server:/db rw\n";
+    fs::write(service.join("mountinfo"), mounts).unwrap();
     let report = json(doctor(machine.path(), "/db", &["--json", "--pid", "4711"]));
     assert_eq!(report["pid"], 4711);
+    assert_eq!(finding(&report, "remote")["read"][0]["source"], "/proc/4711/mountinfo");
     let found = found(&report);
     assert!(!found.iter().any(|line| line.ends_with("memlock-low")), "{found:?}");
     assert!(found.iter().any(|line| line == "note io-uring-filter"), "{found:?}");

@@ -16,18 +16,17 @@ use uarr_bench::check::{CheckOptions, run};
 use uarr_bench::error::BenchError;
 use uarr_bench::judge::targets::Targets;
 use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, Outcome, ROUNDS_MAX, judge};
-use uarr_bench::machine::folder::RunFolder;
-use uarr_bench::measure::floor::{DeviceFloor, MappedFloor, Span, Via};
-use uarr_bench::measure::rows::Row;
-use uarr_bench::measure::sample::Repetition;
 use uarr_bench::measure::store::Contender;
 use uarr_bench::parts::commit::{self, CommitPart};
+use uarr_bench::parts::floors;
 use uarr_bench::parts::read::{self, ReadPart};
 use uarr_bench::parts::rounds::{Options, Part, render};
 use uarr_bench::parts::run::{RunOptions, run as run_workloads};
 use uarr_bench::parts::workload::Workload;
+use uarr_bench::report::compare::{self, Change, Sureness, compare};
 use uarr_bench::report::measured::Measured;
 use uarr_bench::report::page::Page;
+use uarr_bench::report::saved::Saved;
 use uarr_bench::report::{Report, RunSpec};
 use uarr_bench::report::{html, text};
 use uarr_bench::stores::faulty::Fault;
@@ -59,6 +58,9 @@ enum Command {
     /// Prints a JSON report again, judged by other targets if they are given, and writes its HTML;
     /// or makes a page of several.
     Report(ReportArgs),
+    /// Two JSON reports of one subcommand side by side. Ends with 1 if a number of the engine is
+    /// surely worse, with 2 if none can be compared.
+    Compare(CompareArgs),
     /// The process that is killed by `check`.
     #[command(name = reopen::VICTIM_COMMAND, hide = true)]
     KillVictim(VictimArgs),
@@ -211,11 +213,17 @@ struct FloorArgs {
     #[arg(long, default_value = "bench-results")]
     dir: PathBuf,
     /// Seconds of each measurement, 0.01 to 60.
-    #[arg(long, default_value = "3", value_parser = seconds)]
+    #[arg(long, default_value = "1", value_parser = seconds)]
     seconds: f64,
+    /// Rounds, 1 to 100.
+    #[arg(long, default_value = "3", value_parser = rounds())]
+    reps: u32,
     /// Size of the file in MiB, 1 to 65536.
     #[arg(long, default_value = "256", value_parser = value_parser!(u64).range(1..=65_536))]
     mib: u64,
+    /// Where the JSON goes [default: none is written].
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -253,6 +261,20 @@ impl JudgeArgs {
 }
 
 #[derive(Args)]
+struct CompareArgs {
+    /// The report of the run before.
+    old: PathBuf,
+    /// The report of the run after.
+    new: PathBuf,
+    /// How sure a difference must be, 0.5 to 0.999.
+    #[arg(long, default_value = "0.95", value_parser = |text: &str| between(text, 0.5, 0.999))]
+    confidence: f64,
+    /// Relative difference that counts as noise between runs, 0 to 1.
+    #[arg(long, default_value = "0.05", value_parser = |text: &str| between(text, 0.0, 1.0))]
+    margin: f64,
+}
+
+#[derive(Args)]
 struct VictimArgs {
     #[arg(long, value_parser = |name: &str| Contender::from_name(name).ok_or("no such store"))]
     store: Contender,
@@ -267,8 +289,13 @@ fn rounds() -> impl TypedValueParser<Value = u32> {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.01..=60.0).contains(&seconds) { Ok(seconds) } else { Err("not in 0.01 to 60".to_owned()) }
+    between(text, 0.01, 60.0)
+}
+
+fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let is_between = (least..=most).contains(&number);
+    is_between.then_some(number).ok_or_else(|| format!("not in {least} to {most}"))
 }
 
 fn main() -> ExitCode {
@@ -295,8 +322,13 @@ fn main() -> ExitCode {
             let measured = args.options().and_then(|options| run_workloads(&options));
             tables(measured, args.json.as_deref())
         }
-        Command::Floor(args) => floor(&args),
+        Command::Floor(args) => {
+            let duration = Duration::from_secs_f64(args.seconds);
+            let measured = floors::run(&args.dir, duration, args.reps, args.mib << 20);
+            tables(measured, args.json.as_deref())
+        }
         Command::Report(args) => report(&args),
+        Command::Compare(args) => compare_reports(&args),
         Command::KillVictim(args) => {
             reopen::victim(args.store, &args.dir, args.records).map(|()| 0)
         }
@@ -371,26 +403,6 @@ fn tables(measured: Result<Measured, BenchError>, json: Option<&Path>) -> Result
     Ok(if measured.is_invalid() { Outcome::Inconclusive.exit_code() } else { 0 })
 }
 
-fn floor(args: &FloorArgs) -> Result<u8, BenchError> {
-    measure_floors(RunFolder::create(&args.dir)?.path(), args)
-}
-
-fn measure_floors(folder: &Path, args: &FloorArgs) -> Result<u8, BenchError> {
-    let duration = Duration::from_secs_f64(args.seconds);
-    let mut device = DeviceFloor::create(folder, args.mib << 20)?;
-    if !device.is_direct {
-        print("note: this file system has no direct I/O; all went through the page cache\n");
-    }
-    for row in [Row::WriteFdatasync, Row::WriteDsync, Row::ReadDirect] {
-        let sample = device.measure(row, Span::of(duration), 1)?;
-        print(&(text::floor_line(row, &Repetition::new(&sample, None)) + "\n"));
-    }
-    let record_count = (args.mib << 20) / uarr_bench::measure::workload::RECORD_BYTES;
-    let sample = MappedFloor::create(folder, record_count)?.measure(Via::Number, duration, 1)?;
-    print(&(text::floor_line(Row::ReadMapped, &Repetition::new(&sample, None)) + "\n"));
-    Ok(0)
-}
-
 fn report(args: &ReportArgs) -> Result<u8, BenchError> {
     if args.markdown {
         print(&Page::read(&args.json)?.render());
@@ -406,6 +418,22 @@ fn report(args: &ReportArgs) -> Result<u8, BenchError> {
     print(&text::render(&report));
     print(&format!("report: {}\n", page.display()));
     Ok(code)
+}
+
+fn compare_reports(args: &CompareArgs) -> Result<u8, BenchError> {
+    let (old, new) = (Saved::read(&args.old)?, Saved::read(&args.new)?);
+    let sureness = Sureness { confidence: args.confidence, margin: args.margin };
+    let all = compare(&old, &new, sureness);
+    print(&compare::render(&old, &new, &all, sureness));
+    let has = |change| all.iter().any(|one| one.is_own() && one.change == change);
+    let outcome = if has(Change::Worse) {
+        Outcome::Miss
+    } else if has(Change::None) || has(Change::Better) {
+        Outcome::Pass
+    } else {
+        Outcome::Inconclusive
+    };
+    Ok(outcome.exit_code())
 }
 
 /// Prints; a reader that has gone away is no error.

@@ -3,6 +3,7 @@
 //! The JSON is this structure, field by field. [`SCHEMA`] grows by one whenever a reader of the
 //! previous version would misunderstand a file; a file of another schema is refused by name.
 
+pub mod compare;
 pub mod hgrm;
 pub mod html;
 pub mod measured;
@@ -11,6 +12,7 @@ mod plot;
 pub mod promises;
 #[cfg(test)]
 pub(crate) mod sample_report;
+pub mod saved;
 pub mod table;
 pub mod text;
 pub mod words;

@@ -126,6 +126,9 @@ fn a_run_passes_leaves_only_its_reports_and_can_be_shown_again() {
     let page = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(page("again.html"), page("report.html"));
 
+    let same = command(dir.path(), &["compare", "report.json", "report.json"]);
+    assert_shows(&same, &["durable-put16 (sync)", "new/old", "1.00x"]);
+
     fs::write(dir.path().join("targets.toml"), targets("0")).unwrap();
     let strict = command(dir.path(), &["report", "report.json", "--targets", "targets.toml"]);
     assert_eq!(strict.status.code(), Some(1), "{}", text(&strict));
@@ -182,7 +185,7 @@ fn a_store_that_lies_is_exposed() {
 #[test]
 fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["check", "--dir", "missing"], "missing is not a directory: create it"),
         (&["commit", "--dir", "missing"], "missing is not a directory: create it"),
         (&["read", "--dir", "missing"], "missing is not a directory: create it"),
@@ -193,6 +196,8 @@ fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
         (&["report", "none.json"], "none.json"),
         (&["report", "--markdown", "none.json"], "none.json"),
         (&["report", "a.json", "b.json"], "several reports make one page: add --markdown"),
+        (&["compare", "none.json", "none.json"], "none.json"),
+        (&["compare", "a", "b", "--margin", "2"], "not in 0 to 1"),
         (&["nonsense"], "nonsense"),
     ];
     for (arguments, message) in cases {
@@ -267,7 +272,11 @@ fn workloads_are_run_from_files_and_by_name() {
 #[test]
 fn the_floor_alone_is_measured_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let output = command(dir.path(), &["floor", "--dir", ".", "--seconds", "0.02", "--mib", "1"]);
+    let small = ["--seconds", "0.02", "--reps", "2", "--mib", "1", "--json", "f.json"];
+    let output = command(dir.path(), &[&["floor", "--dir", "."], &small[..]].concat());
     assert_shows(&output, &["write-fdatasync", "write-dsync", "read-direct", "read-mapped"]);
-    assert!(names(dir.path()).is_empty());
+    assert_eq!(names(dir.path()), ["f.json"]);
+    let few = command(dir.path(), &["compare", "f.json", "f.json"]);
+    assert_eq!(few.status.code(), Some(2), "{}", text(&few));
+    assert!(text(&few).contains("unknown: too few rounds"), "{}", text(&few));
 }

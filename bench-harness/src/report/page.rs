@@ -6,8 +6,7 @@
 //! between rows of one promise; a goal is judged by their median. A number of a weaker or stronger
 //! promise than the engine's stands in its column with a star.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::error::BenchError;
@@ -15,10 +14,10 @@ use crate::judge::targets::{Bound, Noise};
 use crate::machine;
 use crate::measure::rows::{Metric, Row, find_class, write_floor};
 use crate::measure::sample::{median, ratios};
-use crate::measure::store::{Class, Contender, StoreFacts};
-use crate::report::measured::{Measured, Size};
+use crate::measure::store::{Class, Contender};
+use crate::report::measured::Size;
 use crate::report::promises::{Goal, Number, Of, PROMISES, PageRow, Promise, Source};
-use crate::report::{Report, RunSpec};
+use crate::report::saved::Saved;
 use crate::report::{text, words};
 
 const TEMPLATE: &str = include_str!("page.md");
@@ -54,24 +53,13 @@ impl Numbers {
 
 /// The reports behind the page.
 pub struct Page {
-    reports: Vec<Run>,
-}
-
-/// A report of one of the commands.
-enum Run {
-    Check(Box<Report>),
-    Parts(Box<Measured>),
+    reports: Vec<Saved>,
 }
 
 impl Page {
     /// Reads the reports.
     pub fn read(paths: &[PathBuf]) -> Result<Self, BenchError> {
-        let read = |path: &PathBuf| {
-            let text = fs::read_to_string(path)
-                .map_err(|error| BenchError::at(path, "cannot read", &error))?;
-            Run::from_json(&text).map_err(|error| BenchError::at(path, "cannot use", &error))
-        };
-        Ok(Self { reports: paths.iter().map(read).collect::<Result<_, _>>()? })
+        Ok(Self { reports: paths.iter().map(|path| Saved::read(path)).collect::<Result<_, _>>()? })
     }
 
     /// The page.
@@ -113,7 +101,7 @@ impl Page {
     }
 
     /// The report that a row's numbers come from.
-    fn run_of(&self, row: &PageRow) -> Option<&Run> {
+    fn run_of(&self, row: &PageRow) -> Option<&Saved> {
         let mut who = COLUMNS.iter().map(|(who, _)| *who);
         who.find_map(|who| self.reports.iter().find(|run| run.numbers(row, who).is_some()))
     }
@@ -194,7 +182,7 @@ impl Page {
             ));
         }
         let is_measured = |who| {
-            let mut stores = self.reports.iter().flat_map(Run::stores);
+            let mut stores = self.reports.iter().flat_map(Saved::stores);
             stores.any(|store| store.contender == who)
         };
         let missing =
@@ -208,19 +196,7 @@ impl Page {
     }
 }
 
-impl Run {
-    fn from_json(text: &str) -> Result<Self, String> {
-        let is_parts = serde_json::from_str::<serde_json::Value>(text)
-            .map_err(|error| error.to_string())?
-            .get("parts_schema")
-            .is_some();
-        Ok(if is_parts {
-            Self::Parts(Box::new(Measured::from_json(text)?))
-        } else {
-            Self::Check(Box::new(Report::from_json(text)?))
-        })
-    }
-
+impl Saved {
     /// The numbers of `row`; `None` if a round lacks one.
     fn numbers(&self, row: &PageRow, who: Contender) -> Option<Numbers> {
         match (self, row.source) {
@@ -262,34 +238,6 @@ impl Run {
                 Some(Numbers { rounds: vec![value], value, class: None })
             }
             _ => None,
-        }
-    }
-
-    fn spec(&self) -> &RunSpec {
-        match self {
-            Self::Check(report) => &report.run,
-            Self::Parts(measured) => &measured.run,
-        }
-    }
-
-    fn started_unix_s(&self) -> u64 {
-        match self {
-            Self::Check(report) => report.started_unix_s,
-            Self::Parts(measured) => measured.started_unix_s,
-        }
-    }
-
-    fn stores(&self) -> &[StoreFacts] {
-        match self {
-            Self::Check(report) => &report.stores,
-            Self::Parts(measured) => &measured.stores,
-        }
-    }
-
-    fn machine(&self) -> &BTreeMap<String, String> {
-        match self {
-            Self::Check(report) => &report.machine,
-            Self::Parts(measured) => &measured.machine,
         }
     }
 
@@ -379,7 +327,7 @@ fn date(unix_s: u64) -> String {
 mod tests {
     use super::*;
     use crate::measure::sample::Repetition;
-    use crate::report::measured::{Line, MeasuredPart, SCHEMA};
+    use crate::report::measured::{Line, Measured, MeasuredPart, SCHEMA};
     use crate::report::sample_report::sample_report;
 
     fn line(name: &str, rates: [f64; 3]) -> Line {
@@ -421,7 +369,8 @@ mod tests {
     }
 
     fn page() -> Page {
-        let reports = vec![Run::Check(Box::new(sample_report())), Run::Parts(Box::new(scans()))];
+        let reports =
+            vec![Saved::Check(Box::new(sample_report())), Saved::Parts(Box::new(scans()))];
         Page { reports }
     }
 
@@ -466,7 +415,7 @@ mod tests {
             single("sqlite, single", Class::OsCache),
         ];
         let page =
-            |measured: &Measured| Page { reports: vec![Run::Parts(Box::new(measured.clone()))] };
+            |measured: &Measured| Page { reports: vec![Saved::Parts(Box::new(measured.clone()))] };
         let promise = PROMISES.iter().find(|promise| promise.name == "memory-first put").unwrap();
         let text = page(&measured).table(promise);
         let start = "| puts per second, random keys | 2.00 M | 2.00 M | 2.00 M \\* |  |  | \
@@ -496,15 +445,6 @@ mod tests {
             text.contains("| `check` | 2026-09-21 | unknown | 9 of 2 s | 1000 | 5 % |"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn reports_of_both_kinds_are_recognised() {
-        let text = serde_json::to_string(&sample_report()).unwrap();
-        assert!(matches!(Run::from_json(&text).unwrap(), Run::Check(_)));
-        let text = serde_json::to_string(&scans()).unwrap();
-        assert!(matches!(Run::from_json(&text).unwrap(), Run::Parts(_)));
-        assert!(Run::from_json("[]").is_err());
     }
 
     #[test]

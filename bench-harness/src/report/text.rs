@@ -3,7 +3,7 @@
 use crate::judge::verdict::{Finding, Judgement};
 use crate::machine;
 use crate::measure::rows::{Metric, Row, RowResult};
-use crate::measure::sample::{Repetition, median, ratios};
+use crate::measure::sample::{median, ratios};
 use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::measure::workload::RECORD_BYTES;
 use crate::report::Report;
@@ -228,23 +228,6 @@ pub fn render(report: &Report) -> String {
         ));
     }
     text
-}
-
-/// One line per floor, for the subcommand that measures only those.
-pub fn floor_line(row: Row, repetition: &Repetition) -> String {
-    format!(
-        "{:<16} p50 {:>8}  p99 {:>8}  p99.9 {:>8}  max {:>8}  mean {:>8}  {:>7}/s  \
-         CPU/op {:>8}  {}",
-        row.name(),
-        duration(repetition.p50_ns),
-        duration(repetition.p99_ns),
-        duration(repetition.p999_ns),
-        duration(repetition.max_ns),
-        duration(Some(repetition.mean_ns)),
-        rate(repetition.ops_per_second),
-        duration(Some(repetition.cpu_ns_per_op)),
-        row.meaning(),
-    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::chunk::{Chunk, Stream};
 use super::database::Database;
+use super::figures::Event;
 use super::mutations::Mutation;
 use super::naming::Naming;
 use super::record::{ChunkNumber, KEY_COUNT, Key, Lsn};
@@ -114,7 +115,7 @@ impl Checkpointing {
                     return Ok(step);
                 }
                 database.covered = Some(self.change_count);
-                database.world.figures.checkpoint_count += 1;
+                database.world.figures.note(Event::Checkpoint);
                 Stand::Over
             }
             Stand::Over => Stand::Over,
@@ -125,7 +126,7 @@ impl Checkpointing {
     /// RULE 4: the list comes first, so all that is listed was evacuated before the start.
     fn list(&mut self, database: &mut Database) -> Stand {
         if is_needless(database) {
-            database.world.figures.skipped_count += 1;
+            database.world.figures.note(Event::Skipped);
             return Stand::Over;
         }
         self.new.number = database.kept[0].number + 1;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::chunk::{CELL_COUNT, Chunk, ChunkState, Place, Stream};
 use super::database::Database;
+use super::figures::Event;
 use super::log::Change;
 use super::mutations::Mutation;
 use super::record::{Address, ChunkNumber, Lsn};
@@ -130,7 +131,7 @@ impl Database {
         let is_held = |chunk: &mut Chunk| chunk.places().any(|place| held.contains(&place));
         for chunk in self.draining.extract_if(.., |chunk| ignores_holds || !is_held(chunk)) {
             self.free.extend(chunk.places());
-            self.world.figures.place_count += chunk.width as u64;
+            self.world.figures.note_times(Event::PlaceFreed, chunk.width as u64);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::check::{check, check_quiet};
 use super::checkpoint::Checkpointing;
 use super::database::{Database, Hold};
+use super::figures::Event;
 use super::keeper::READY_MAX;
 use super::mover::Evacuation;
 use super::recovery::Recovery;
@@ -38,7 +39,7 @@ impl Life {
                 return Ok(Self { database, evacuation: None, checkpointing: None });
             }
             world = database.lose_power();
-            world.figures.crash_in_recovery_count += 1;
+            world.figures.note(Event::PowerLostInRecovery);
         }
     }
 

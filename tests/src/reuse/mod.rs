@@ -73,7 +73,8 @@
 //! | `log` | frames, and the oracle of states behind them |
 //! | `map` | the data file in memory, over its medium |
 //! | `superblock`, `naming` | two slots that name checkpoints; a write to one |
-//! | `world` | what goes on from life to life: the disk, chance, figures |
+//! | `world` | what goes on from life to life: the disk, chance |
+//! | `figures` | what is counted |
 //! | `database` | one life: what memory holds |
 //! | `writer`, `keeper`, `replay` | what writers, keeper and recovery do to it |
 //! | `mover`, `checkpoint`, `recovery`, `step` | the long actions, step by step |
@@ -85,6 +86,7 @@ mod check;
 mod checkpoint;
 mod chunk;
 mod database;
+mod figures;
 mod keeper;
 mod life;
 mod log;
@@ -101,6 +103,6 @@ mod superblock;
 mod world;
 mod writer;
 
+pub use figures::{Event, Figures};
 pub use mutations::{MUTANTS, Mutant};
 pub use run::run;
-pub use world::Figures;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::chunk::{Chunk, ChunkState, Place, Stream};
 use super::database::Database;
+use super::figures::Event;
 use super::keeper::READY_MAX;
 use super::log::{Change, Frame};
 use super::mutations::Mutation;
@@ -72,7 +73,9 @@ impl Recovery {
         let image_is_lost =
             !slot_is_lost && unreadable == Unreadable::NewestImage && named.len() > 1;
         let used = named[usize::from(image_is_lost)].clone();
-        world.figures.fallback_count += u64::from(slot_is_lost || image_is_lost);
+        if slot_is_lost || image_is_lost {
+            world.figures.note(Event::Fallback);
+        }
 
         let is_revived = world.mutation == Some(Mutation::RejectedRevived) && !slot_is_lost;
         let is_newer_named = world.disk.superblock.newest_number() > used.number;

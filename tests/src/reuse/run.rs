@@ -1,9 +1,10 @@
 //! A run: one database, some hundred steps by chance, and a quiet end.
 
 use super::check::check;
+use super::figures::Figures;
 use super::life::Life;
 use super::mutations::Mutant;
-use super::world::{Figures, World};
+use super::world::World;
 use crate::violation::Checked;
 
 const STEP_COUNT: u64 = 500;

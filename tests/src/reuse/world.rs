@@ -1,10 +1,8 @@
 //! [`World`]: what goes on from life to life.
 
-use std::fmt::{self, Display, Formatter};
-use std::ops::AddAssign;
-
 use uarr_disk_sim::Random;
 
+use super::figures::{Event, Figures};
 use super::log::Log;
 use super::map::{Map, Medium};
 use super::mutations::Mutation;
@@ -17,50 +15,6 @@ pub enum Class {
     Sync,
     /// When it is applied.
     MemoryFirst,
-}
-
-/// What a run has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Places that were given back.
-    pub place_count: u64,
-    /// Losses of power.
-    pub crash_count: u64,
-    /// How many of them happened inside of a recovery.
-    pub crash_in_recovery_count: u64,
-    /// Recoveries that used an older checkpoint than the newest, or the other slot.
-    pub fallback_count: u64,
-    /// Checkpoints whose superblock is durable.
-    pub checkpoint_count: u64,
-    /// Checkpoints that would have changed nothing.
-    pub skipped_count: u64,
-}
-
-impl AddAssign for Figures {
-    fn add_assign(&mut self, other: Self) {
-        self.place_count += other.place_count;
-        self.crash_count += other.crash_count;
-        self.crash_in_recovery_count += other.crash_in_recovery_count;
-        self.fallback_count += other.fallback_count;
-        self.checkpoint_count += other.checkpoint_count;
-        self.skipped_count += other.skipped_count;
-    }
-}
-
-impl Display for Figures {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} places freed, {} crashes ({} in recoveries), {} fallbacks, {} checkpoints \
-             and {} skipped",
-            self.place_count,
-            self.crash_count,
-            self.crash_in_recovery_count,
-            self.fallback_count,
-            self.checkpoint_count,
-            self.skipped_count,
-        )
-    }
 }
 
 /// What survives a loss of power.
@@ -111,7 +65,7 @@ impl World {
     /// What is left after a loss of power. The log ends behind a whole batch, at or behind what is
     /// settled. A superblock slot under way is old, new or torn; so is each page.
     pub fn lose_power(mut self, map: Map) -> Self {
-        self.figures.crash_count += 1;
+        self.figures.note(Event::PowerLost);
         let fate = self.pick(&[Fate::Old, Fate::New, Fate::Torn]);
         self.disk.superblock.lose_power(fate);
         map.lose_power(&mut self.disk.medium, &mut self.random);

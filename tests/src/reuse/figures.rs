@@ -1,0 +1,77 @@
+//! [`Figures`]: what a run has done, counted.
+
+use std::fmt::{self, Display, Formatter};
+use std::ops::AddAssign;
+
+/// What is counted. Without each of them a run would prove less than it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A place was given back.
+    PlaceFreed,
+    /// A loss of power.
+    PowerLost,
+    /// One inside of a recovery.
+    PowerLostInRecovery,
+    /// A recovery used an older checkpoint than the newest, or the other slot.
+    Fallback,
+    /// The superblock that names a checkpoint is durable.
+    Checkpoint,
+    /// A checkpoint would have changed nothing.
+    Skipped,
+}
+
+impl Event {
+    pub const ALL: [Self; 6] = [
+        Self::PlaceFreed,
+        Self::PowerLost,
+        Self::PowerLostInRecovery,
+        Self::Fallback,
+        Self::Checkpoint,
+        Self::Skipped,
+    ];
+
+    /// What a number of them is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PlaceFreed => "places freed",
+            Self::PowerLost => "losses of power",
+            Self::PowerLostInRecovery => "of them in recoveries",
+            Self::Fallback => "fallbacks",
+            Self::Checkpoint => "checkpoints",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// How often each event happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures([u64; Event::ALL.len()]);
+
+impl Figures {
+    pub fn note(&mut self, event: Event) {
+        self.note_times(event, 1);
+    }
+
+    pub fn note_times(&mut self, event: Event, count: u64) {
+        self.0[event as usize] += count;
+    }
+
+    pub fn count(&self, event: Event) -> u64 {
+        self.0[event as usize]
+    }
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+}
+
+impl Display for Figures {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let texts = Event::ALL.map(|event| format!("{} {}", self.count(event), event.name()));
+        formatter.write_str(&texts.join(", "))
+    }
+}

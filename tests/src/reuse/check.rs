@@ -86,7 +86,7 @@ pub fn check_quiet(database: &mut Database) -> Checked<()> {
     if let Some(chunk) = database.draining.first() {
         violated!("a leak: {chunk:?} was cleared and is not free");
     }
-    let ready = database.chunks.values().filter(|chunk| chunk.state == ChunkState::Ready).count();
+    let ready = database.ready().len();
     if ready > 2 * READY_MAX {
         violated!("a leak: {ready} chunks are ready");
     }

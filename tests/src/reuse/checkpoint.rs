@@ -26,10 +26,10 @@ enum Stand {
     SealUser,
     /// Seal the page of the cold stream.
     SealCold,
-    /// Read the chunk table.
-    ReadTable,
     /// Apply, and make the log durable, up to all that was staged.
     SettleLog,
+    /// Read the chunk table.
+    ReadTable,
     /// Make the data file durable.
     WriteData,
     /// Write the superblock.
@@ -49,8 +49,8 @@ pub struct Checkpointing {
     end: Lsn,
     /// The changes that had happened when the list was taken.
     change_count: u64,
-    /// The chunks when the list was taken. For a mutation alone.
-    early: BTreeMap<ChunkNumber, Chunk>,
+    /// The chunks at an earlier moment. For mutations alone.
+    early: Option<BTreeMap<ChunkNumber, Chunk>>,
 }
 
 impl Checkpointing {
@@ -61,7 +61,7 @@ impl Checkpointing {
             lengths: BTreeMap::new(),
             end: 0,
             change_count: 0,
-            early: BTreeMap::new(),
+            early: None,
         }
     }
 
@@ -74,9 +74,7 @@ impl Checkpointing {
         self.stand = match &mut self.stand {
             Stand::List => self.list(database),
             Stand::NoteStart => {
-                let is_applied = database.has(Mutation::StartAtApplied);
-                let settled = database.settled_lsn();
-                self.new.start = if is_applied { database.applied_lsn() } else { settled };
+                self.new.start = database.settled_lsn();
                 Stand::Walk(0)
             }
             Stand::Walk(key) => {
@@ -91,15 +89,16 @@ impl Checkpointing {
             }
             Stand::SealCold => {
                 self.seal(Stream::Cold, database);
-                Stand::ReadTable
+                self.read_early(Mutation::TableBeforeLog, database);
+                Stand::SettleLog
             }
-            Stand::ReadTable => self.read_table(database),
             Stand::SettleLog => {
                 if !database.has(Mutation::LogLate) {
                     database.settle_to(database.log().count_to(self.end));
                 }
-                Stand::WriteData
+                Stand::ReadTable
             }
+            Stand::ReadTable => self.read_table(database)?,
             Stand::WriteData => {
                 if !database.has(Mutation::DataLate) {
                     database.write_back_all();
@@ -132,7 +131,7 @@ impl Checkpointing {
         self.new.number = database.kept[0].number + 1;
         self.new.listed = database.quarantined();
         self.change_count = database.change_count;
-        self.early = database.chunks.clone();
+        self.read_early(Mutation::TableBeforeStart, database);
         Stand::NoteStart
     }
 
@@ -167,22 +166,26 @@ impl Checkpointing {
         if let Some(open) = database.streams.get(stream).filter(|_| !database.has(mutation)) {
             database.chunk_mut(open).seal_page();
         }
-        let of_stream = database.chunks.iter().filter(|(_, chunk)| chunk.stream == Some(stream));
+        let of_stream = database.chunks.iter().filter(|(_, chunk)| chunk.stream == stream);
         self.lengths.extend(of_stream.map(|(number, chunk)| (*number, chunk.tail)));
     }
 
-    /// RULE 6: the table is read behind start and walk, without chunks whose chunk-open frame is
-    /// not settled.
-    fn read_table(&mut self, database: &Database) -> Stand {
+    fn read_early(&mut self, mutation: Mutation, database: &Database) {
+        if database.has(mutation) {
+            self.early = Some(database.chunks.clone());
+        }
+    }
+
+    /// RULE 6: the table is read behind start, walk, seals and log, without chunks of which no
+    /// chunk-open frame is settled.
+    fn read_table(&mut self, database: &Database) -> Checked<Stand> {
         if database.has(Mutation::LengthsTooLate) {
             let all = database.chunks.iter();
             self.lengths = all.map(|(number, chunk)| (*number, chunk.tail)).collect();
         }
-        let is_early = database.has(Mutation::TableBeforeStart);
-        let chunks = if is_early { &self.early } else { &database.chunks };
-        let settled = database.settled_lsn();
+        let chunks = self.early.as_ref().unwrap_or(&database.chunks);
         let is_ahead = database.has(Mutation::TableAheadOfLog);
-        let in_log = chunks.iter().filter(|(_, chunk)| chunk.opened <= settled || is_ahead);
+        let in_log = chunks.iter().filter(|(_, chunk)| chunk.is_opened || is_ahead);
         let rows = in_log.map(|(number, chunk)| {
             let durable_length = self.lengths.get(number).copied().unwrap_or(0);
             let Chunk { place, width, state, stream, .. } = *chunk;
@@ -190,7 +193,10 @@ impl Checkpointing {
         });
         self.new.chunks = rows.collect();
         self.new.next_chunk = database.next_chunk;
-        Stand::SettleLog
+        if !is_ahead {
+            self.new.check_table(database.log())?;
+        }
+        Ok(Stand::WriteData)
     }
 
     fn name(&mut self, database: &Database) -> Stand {

@@ -1,7 +1,7 @@
 //! [`Chunk`]: a number and the place that it has now, and where it stands in its life.
 //!
 //! ```text
-//! free place -> Ready -> Open -> Full -> Quarantined -> (cleared) -> free place
+//! free place -> (Ready ->) Open -> Full -> Quarantined -> (cleared) -> free place
 //! ```
 
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub enum Stream {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkState {
-    /// Has its place, and no record.
+    /// Of the mover's stream: has its place, and no record.
     Ready,
     /// Is appended to.
     Open,
@@ -45,19 +45,23 @@ pub struct Chunk {
     /// and as many numbers.
     pub width: usize,
     pub state: ChunkState,
-    /// `None` until it is opened.
-    pub stream: Option<Stream>,
+    pub stream: Stream,
     /// Where the next record goes.
     pub tail: usize,
-    /// LSN of its chunk-open frame.
-    pub opened: Lsn,
-    /// The last LSN whose frame names it.
+    /// A chunk-open frame of it is settled: it has its place whatever becomes of others.
+    pub is_opened: bool,
+    /// The last LSN whose frame names it, refused or not; 0: none does.
     pub named: Lsn,
     /// The last LSN applied when its evacuation ended.
     pub evacuated: Lsn,
 }
 
 impl Chunk {
+    /// A chunk that no frame and no record names.
+    pub fn new(place: Place, width: usize, stream: Stream, state: ChunkState) -> Self {
+        Self { place, width, state, stream, tail: 0, is_opened: false, named: 0, evacuated: 0 }
+    }
+
     pub fn places(&self) -> Range<Place> {
         self.place..self.place + self.width
     }

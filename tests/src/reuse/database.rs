@@ -63,6 +63,8 @@ pub struct Database {
     /// Cleared chunks whose places readers may hold.
     pub draining: Vec<Chunk>,
     pub next_lsn: Lsn,
+    /// The last LSN that was refused. For a mutation alone.
+    pub refused: Lsn,
     /// So many frames are applied.
     pub applied: usize,
     /// Deletions whose index entries are not forgotten yet.
@@ -91,6 +93,7 @@ impl Database {
             free: BTreeSet::new(),
             draining: Vec::new(),
             next_lsn: 1,
+            refused: 0,
             applied: 0,
             tombstones: Vec::new(),
             slot,

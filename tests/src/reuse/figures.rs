@@ -18,16 +18,41 @@ pub enum Event {
     Checkpoint,
     /// A checkpoint would have changed nothing.
     Skipped,
+    /// A batch has records in several chunks.
+    BatchOverChunks,
+    /// A batch named a chunk that another had named before.
+    OpeningRepeated,
+    /// A batch that named a chunk was refused.
+    OpeningRefused,
+    /// All batches that named a chunk were refused, until it was full.
+    NeverOpened,
+    /// A loss of power took some of the frames that open a chunk, and left others.
+    LostBetweenOpenings,
+    /// Replay began between two of them: the chunk is in the table.
+    StartBetweenOpenings,
+    /// Replay found one of a chunk that was open.
+    OpeningReplayedAgain,
+    /// A chunk number was given out that a life before had given out.
+    NumberGivenAgain,
 }
 
 impl Event {
-    pub const ALL: [Self; 6] = [
+    /// All that is counted.
+    pub const ALL: [Self; 14] = [
         Self::PlaceFreed,
         Self::PowerLost,
         Self::PowerLostInRecovery,
         Self::Fallback,
         Self::Checkpoint,
         Self::Skipped,
+        Self::BatchOverChunks,
+        Self::OpeningRepeated,
+        Self::OpeningRefused,
+        Self::NeverOpened,
+        Self::LostBetweenOpenings,
+        Self::StartBetweenOpenings,
+        Self::OpeningReplayedAgain,
+        Self::NumberGivenAgain,
     ];
 
     /// What a number of them is called.
@@ -39,6 +64,14 @@ impl Event {
             Self::Fallback => "fallbacks",
             Self::Checkpoint => "checkpoints",
             Self::Skipped => "skipped",
+            Self::BatchOverChunks => "batches over several chunks",
+            Self::OpeningRepeated => "openings repeated",
+            Self::OpeningRefused => "openings refused",
+            Self::NeverOpened => "chunks never opened",
+            Self::LostBetweenOpenings => "losses between openings",
+            Self::StartBetweenOpenings => "starts between openings",
+            Self::OpeningReplayedAgain => "openings replayed again",
+            Self::NumberGivenAgain => "numbers given again",
         }
     }
 }
@@ -48,14 +81,17 @@ impl Event {
 pub struct Figures([u64; Event::ALL.len()]);
 
 impl Figures {
-    pub fn note(&mut self, event: Event) {
+    /// An event has happened.
+    pub(super) fn note(&mut self, event: Event) {
         self.note_times(event, 1);
     }
 
-    pub fn note_times(&mut self, event: Event, count: u64) {
+    /// An event has happened `count` times.
+    pub(super) fn note_times(&mut self, event: Event, count: u64) {
         self.0[event as usize] += count;
     }
 
+    /// How often it has happened.
     pub fn count(&self, event: Event) -> u64 {
         self.0[event as usize]
     }

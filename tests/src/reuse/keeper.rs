@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use super::chunk::{CELL_COUNT, Chunk, ChunkState, Place, Stream};
 use super::database::Database;
 use super::figures::Event;
-use super::log::Change;
+use super::log::{Change, Opening};
 use super::mutations::Mutation;
 use super::record::{Address, ChunkNumber, Lsn};
 
-/// How many chunks are made ready ahead, and stay ready after a loss of power.
+/// How many chunks the mover has ready ahead, and stay ready after a loss of power.
 pub const READY_MAX: usize = 2;
 
 impl Database {
-    /// A free place gets the next chunk number, and a frame says so.
-    pub fn announce(&mut self, width: usize) -> ChunkNumber {
+    /// A free place gets the next chunk number. No frame says so yet.
+    pub fn take_chunk(&mut self, width: usize, stream: Stream, state: ChunkState) -> ChunkNumber {
         let is_run = |place: &&Place| (**place..**place + width).all(|it| self.free.contains(&it));
         let runs: Vec<Place> = self.free.iter().filter(is_run).copied().collect();
         let end = self.map.place_count();
@@ -23,60 +23,82 @@ impl Database {
             self.free.remove(&place);
             self.map.zero(place, &mut self.world.disk.medium);
         }
-        let chunk = self.next_chunk;
-        let lsn = self.log_frame(Change::Open { chunk, place, width }, true);
-        self.add_ready(chunk, place, width, lsn);
+        let number = self.next_chunk;
         self.next_chunk += width as ChunkNumber;
-        chunk
+        self.world.note_number(number);
+        self.add_chunk(number, Chunk::new(place, width, stream, state));
+        number
     }
 
-    pub fn add_ready(&mut self, number: ChunkNumber, place: Place, width: usize, opened: Lsn) {
-        let chunk = Chunk {
-            place,
-            width,
-            state: ChunkState::Ready,
-            stream: None,
-            tail: 0,
-            opened,
-            named: opened,
-            evacuated: 0,
-        };
+    pub fn add_chunk(&mut self, number: ChunkNumber, chunk: Chunk) {
         assert!(self.chunks.insert(number, chunk).is_none(), "chunk numbers are used once");
     }
 
-    /// RULE 1: the ready chunks that writers and movers may use, those whose chunk-open frame is
-    /// settled.
-    pub fn usable(&self, width: usize) -> Vec<ChunkNumber> {
-        let settled = self.settled_lsn();
-        let settled = if self.has(Mutation::OpenNotSettled) { Lsn::MAX } else { settled };
-        self.ready_by(width, settled)
+    /// A chunk-open frame says which place `number` has.
+    pub fn name_chunk(&mut self, number: ChunkNumber, ends_batch: bool) {
+        let Chunk { place, width, stream, named, .. } = *self.chunk(number);
+        if named > 0 {
+            self.world.figures.note(Event::OpeningRepeated);
+        }
+        let opening = Opening { chunk: number, place, width, stream };
+        self.chunk_mut(number).named = self.log_frame(Change::Open(opening), ends_batch);
     }
 
-    /// All ready chunks.
-    pub fn ready(&self, width: usize) -> Vec<ChunkNumber> {
-        self.ready_by(width, Lsn::MAX)
-    }
-
-    fn ready_by(&self, width: usize, opened_max: Lsn) -> Vec<ChunkNumber> {
-        let fits = |chunk: &Chunk| {
-            chunk.state == ChunkState::Ready && chunk.width == width && chunk.opened <= opened_max
+    /// RULE 1: whether a batch whose first LSN is `first` has to name `number` in front of its
+    /// records there: no chunk-open frame of it is settled, and the batch has none yet.
+    pub fn must_name(&self, number: ChunkNumber, first: Lsn) -> bool {
+        let chunk = self.chunk(number);
+        let is_named = match self.world.mutation {
+            Some(Mutation::NamedOnce) => chunk.named > 0,
+            Some(Mutation::NamedUntilStaged) => {
+                self.log().behind(self.log().settled()).iter().any(|frame| frame.opens(number))
+            }
+            Some(Mutation::NamedUntilPassed) => {
+                let passed = self.settled_lsn().max(self.refused);
+                chunk.named >= first || (1..=passed).contains(&chunk.named)
+            }
+            _ => chunk.named >= first,
         };
-        self.chunks.iter().filter(|(_, chunk)| fits(chunk)).map(|(number, _)| *number).collect()
+        !chunk.is_opened && !is_named
     }
 
-    /// Waits until a chunk is usable.
-    pub fn make_usable(&mut self) {
-        if !self.usable(1).is_empty() {
-            return;
+    /// RULE 1: the ready chunks that the mover may use, those of which a chunk-open frame is
+    /// settled.
+    fn usable(&self) -> Option<ChunkNumber> {
+        let may_use = |number: &ChunkNumber| {
+            self.chunk(*number).is_opened || self.has(Mutation::OpenNotSettled)
+        };
+        self.ready().into_iter().find(may_use)
+    }
+
+    pub fn ready(&self) -> Vec<ChunkNumber> {
+        let is_ready = |chunk: &Chunk| chunk.state == ChunkState::Ready;
+        self.chunks.iter().filter(|(_, chunk)| is_ready(chunk)).map(|(n, _)| *n).collect()
+    }
+
+    /// The mover names a chunk of its stream: one that is not opened yet again, or a new one.
+    pub fn name_ready(&mut self) {
+        let ready = self.ready();
+        let unopened = ready.iter().copied().find(|number| !self.chunk(*number).is_opened);
+        let chunk = match unopened {
+            Some(unopened) => unopened,
+            None if ready.len() >= READY_MAX => return,
+            None => self.take_chunk(1, Stream::Cold, ChunkState::Ready),
+        };
+        self.name_chunk(chunk, true);
+    }
+
+    /// The mover waits until it may use a chunk.
+    fn make_usable(&mut self) -> ChunkNumber {
+        if self.usable().is_none() {
+            self.name_ready();
+            self.settle_to(self.log().len());
         }
-        if self.ready(1).is_empty() {
-            self.announce(1);
-        }
-        self.settle_to(self.log().len());
+        self.usable().expect("its chunk-open frame is settled")
     }
 
     /// Whether `count` records fit into the open chunk of `stream`.
-    pub fn fits(&self, stream: Stream, count: usize) -> bool {
+    fn fits(&self, stream: Stream, count: usize) -> bool {
         let open = self.streams.get(stream);
         open.is_some_and(|chunk| self.chunk(chunk).tail + count <= CELL_COUNT)
     }
@@ -84,14 +106,15 @@ impl Database {
     /// The next address of `stream`.
     pub fn allocate(&mut self, stream: Stream) -> Address {
         if !self.fits(stream, 1) {
-            self.make_usable();
+            let next = match stream {
+                Stream::User => self.take_chunk(1, stream, ChunkState::Open),
+                Stream::Cold => self.make_usable(),
+            };
             if let Some(full) = self.streams.get(stream) {
                 self.chunk_mut(full).state = ChunkState::Full;
             }
-            let next = self.usable(1)[0];
             self.streams.set(stream, Some(next));
-            let chunk = self.chunk_mut(next);
-            (chunk.state, chunk.stream) = (ChunkState::Open, Some(stream));
+            self.chunk_mut(next).state = ChunkState::Open;
         }
         let chunk = self.streams.get(stream).expect("it was opened if there was none");
         let tail = &mut self.chunk_mut(chunk).tail;
@@ -99,8 +122,8 @@ impl Database {
         Address { chunk, offset: *tail - 1 }
     }
 
-    /// RULE 2: the chunks that may be evacuated. Each is full, and every frame that names it, its
-    /// chunk-open frame too, is settled; refused frames name nothing.
+    /// RULE 2: the chunks that may be evacuated. Each is full, and every frame that names it, each
+    /// of its chunk-open frames too, is settled; refused frames name nothing.
     pub fn sealed(&self) -> Vec<ChunkNumber> {
         let applied = self.has(Mutation::SealedWhenApplied);
         let count = if applied { self.applied } else { self.log().settled() };

@@ -4,7 +4,6 @@ use super::check::{check, check_quiet};
 use super::checkpoint::Checkpointing;
 use super::database::{Database, Hold};
 use super::figures::Event;
-use super::keeper::READY_MAX;
 use super::mover::Evacuation;
 use super::recovery::Recovery;
 use super::step::Step;
@@ -142,16 +141,13 @@ impl Life {
         self.database.forget()
     }
 
-    /// The keeper announces a chunk ahead of its use; a jumbo chunk gets its record.
+    pub fn jumbo(&mut self) -> Checked<()> {
+        self.database.stage_jumbo()
+    }
+
+    /// The mover names a chunk ahead of its use.
     pub fn ahead(&mut self) -> Checked<()> {
-        let width = self.database.world.pick(&[1, 1, 2]);
-        if self.database.ready(width).len() < READY_MAX + 1 - width {
-            self.database.announce(width);
-        } else if width == 2
-            && let Some(jumbo) = self.database.usable(width).first()
-        {
-            self.database.stage_jumbo(*jumbo)?;
-        }
+        self.database.name_ready();
         Ok(())
     }
 

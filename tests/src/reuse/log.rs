@@ -2,16 +2,24 @@
 
 use std::ops::Range;
 
-use super::chunk::Place;
+use super::chunk::{Place, Stream};
 use super::record::{Address, ChunkNumber, Key, Lsn, Patch, State, Value, Version};
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
-    /// Chunk-open frame: a chunk number gets a place, or two numbers get two.
-    Open { chunk: ChunkNumber, place: Place, width: usize },
+    /// Chunk-open frame: a chunk number has a place, or two numbers have two.
+    Open(Opening),
     /// A record, and where it goes.
     Write(Write),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub chunk: ChunkNumber,
+    pub place: Place,
+    pub width: usize,
+    pub stream: Stream,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +42,15 @@ pub struct Frame {
 }
 
 impl Frame {
-    pub fn is_open(&self) -> bool {
-        matches!(self.change, Change::Open { .. })
+    pub fn opening(&self) -> Option<Opening> {
+        match self.change {
+            Change::Open(opening) => Some(opening),
+            Change::Write(_) => None,
+        }
+    }
+
+    pub fn opens(&self, chunk: ChunkNumber) -> bool {
+        self.opening().is_some_and(|opening| opening.chunk == chunk)
     }
 
     pub fn writes_to(&self, key: Key) -> bool {
@@ -62,6 +77,11 @@ impl Log {
 
     pub fn frame(&self, index: usize) -> &Frame {
         &self.frames[index]
+    }
+
+    /// The frames that surely survive.
+    pub fn settled_frames(&self) -> &[Frame] {
+        &self.frames[..self.settled]
     }
 
     /// The frames that stand behind the first `count`.
@@ -118,6 +138,13 @@ impl Log {
         let refused = self.frames.drain(frames).collect();
         self.note_states(first);
         refused
+    }
+
+    /// Whether a chunk is named on both sides of an end of the log that is not settled.
+    pub fn is_between_openings(&self, count: usize) -> bool {
+        let left = &self.frames[self.settled..count];
+        let mut lost = self.behind(count).iter().filter_map(Frame::opening);
+        lost.any(|opening| left.iter().any(|frame| frame.opens(opening.chunk)))
     }
 
     /// Power was lost: the log ends here.

@@ -12,11 +12,16 @@
 //!
 //! # The rule
 //!
-//! 1. **Use settled chunks alone.** Writers and the mover append to a chunk only after its
-//!    chunk-open frame is settled.
+//! 1. **A group names its chunks.** A writer that needs a chunk takes a number and a place. Every
+//!    group that places a record in a chunk of which no chunk-open frame is settled when the record
+//!    is staged, has such a frame in front of it; all of them say the same place. So a refused
+//!    group takes no chunk away: later ones name it themselves. Passed is not settled: the frame of
+//!    a refused group opens nothing. The mover logs no records, so it stages a chunk-open frame
+//!    alone, and appends to the chunk only after one is settled.
 //! 2. **Evacuate sealed chunks alone.** A chunk is sealed when it is full and every frame that
-//!    names it is settled, its chunk-open frame included. Applied is not enough. Frames that were
-//!    refused name nothing. The mover swaps an index entry only if it still names what was copied.
+//!    names it is settled, each of its chunk-open frames included. Applied is not enough. Frames
+//!    that were refused name nothing: a chunk that only these have named is evacuated like others.
+//!    The mover swaps an index entry only if it still names what was copied.
 //! 3. **Clear when the older checkpoint lists it.** An evacuation ends when no index entry names
 //!    the chunk; *e* is the last LSN applied at that moment. The chunk is cleared when the older
 //!    of the two kept checkpoints lists it (after a fallback: the only one), that checkpoint's
@@ -30,11 +35,13 @@
 //! 5. **Seal, log, data, superblock.** Behind the walk the page that each stream appends to is
 //!    sealed, and the durable lengths of the stream's chunks are noted at that moment; a chunk that
 //!    is opened later has none. Everything staged when the user's page is sealed is applied, and
-//!    durable in the log, before the data file is made durable; that is done before the superblock
-//!    is written.
-//! 6. **The chunk table comes last.** It is read behind start, walk and seals, and has only chunks
-//!    whose chunk-open frame is settled when it is read. At replay a chunk-open frame takes the
-//!    place of a chunk in quarantine; any other owner of the place is damage.
+//!    durable in the log, before the chunk table is read and the data file is made durable; that is
+//!    done before the superblock is written.
+//! 6. **The chunk table comes last.** It is read behind start, walk, seals and log, and has only
+//!    chunks of which a chunk-open frame is settled when it is read. So all that the image names is
+//!    durable where the table says, before anything is replayed. At replay a chunk-open frame of a
+//!    chunk that has this very place changes nothing; of one that has another, it is damage. Else
+//!    it takes the place of a chunk in quarantine; any other owner of the place is damage.
 //! 7. **A rejected checkpoint never comes back.** Before replay writes a byte of the data file, no
 //!    slot of the superblock names a checkpoint newer than the one in use. If one does, or the slot
 //!    in force could not be read, both slots are written, the unreadable one first, naming the one
@@ -46,21 +53,23 @@
 //!    base is the state replayed so far.
 //!
 //! After recovery the user's stream goes on behind the last record replayed, the cold one at its
-//! durable length. Chunks that no frame and no index entry names are ready; surplus ones go to
-//! quarantine.
+//! durable length. Cold chunks that no index entry names are ready; surplus ones go to quarantine.
+//! A number that only lost groups have named may be given out again, with any place.
 //!
 //! # The world
 //!
 //! A seed is one database of six keys: some hundred steps of writers, applier, log, mover,
 //! checkpoints, keeper, readers, write-back by the kernel and losses of power, chosen by chance.
 //! Long actions are machines that stand between two steps; everything else, and a loss of power,
-//! may come there. A crash leaves each page old, new or torn, so too a superblock slot that was
-//! under way, and the log cut behind any whole batch that is not settled. An opening may find
-//! the slot in force or the newest image unreadable, and find it readable the next time.
+//! may come there. Each batch is a group. A crash leaves each page old, new or torn, so too a
+//! superblock slot that was under way, and the log cut behind any whole batch that is not settled.
+//! A batch that is not applied may be refused, and the others go on. An opening may find the slot
+//! in force or the newest image unreadable, and find it readable the next time.
 //!
 //! `check` looks after each step and each recovery: every pinned LSN and every new reader finds the
-//! state that an oracle notes behind each frame; each place has one owner; held bytes stay. At the
-//! end `check_quiet` looks for leaks.
+//! state that an oracle notes behind each frame; each place has one owner; held bytes stay.
+//! `Checkpoint::check_table` looks at each chunk table, recovery at each image. At the end
+//! `check_quiet` looks for leaks. A long run without one of the events of `figures` fails.
 //!
 //! [`MUTANTS`] lists what shows that each part is needed: worlds in which it does not hold.
 //! Not modelled: segments of the log and when they are given back, other damage, threads inside of

@@ -2,6 +2,7 @@
 
 use super::chunk::{CELL_COUNT, ChunkState, Stream};
 use super::database::Database;
+use super::figures::Event;
 use super::mutations::Mutation;
 use super::record::{Address, ChunkNumber, Record};
 use super::step::Step;
@@ -72,6 +73,9 @@ impl Evacuation {
             }
         }
         // No index entry names the chunk any more.
+        if !chunk.is_opened {
+            database.world.figures.note(Event::NeverOpened);
+        }
         let evacuated = database.applied_lsn();
         database.change_count += 1;
         let chunk = database.chunk_mut(self.chunk);

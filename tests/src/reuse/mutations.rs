@@ -3,6 +3,9 @@
 /// A part of the rule that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
+    NamedOnce,
+    NamedUntilStaged,
+    NamedUntilPassed,
     OpenNotSettled,
     SealedWhenApplied,
     FreedEarly,
@@ -10,7 +13,6 @@ pub enum Mutation {
     PinsIgnored,
     HoldsIgnored,
     MoveWithoutCas,
-    StartAtApplied,
     ListedAfterStart,
     ListedAfterWalk,
     UnchangedSkipped,
@@ -22,8 +24,12 @@ pub enum Mutation {
     LogLate,
     DataLate,
     TableBeforeStart,
+    TableBeforeLog,
     TableAheadOfLog,
     OwnerStays,
+    OpenAgainIsDamage,
+    ReopenedAsNew,
+    LengthForgotten,
     RejectedRevived,
     RenamedAfterReplay,
     RenamedInOneSlot,
@@ -59,13 +65,34 @@ const fn mutant(
 }
 
 /// The list, by rules.
-pub const MUTANTS: [Mutant; 29] = [
+pub const MUTANTS: [Mutant; 35] = [
+    mutant(
+        Mutation::NamedOnce,
+        "named-once",
+        1,
+        "only the first batch in a chunk names it, even if it is refused",
+        300,
+    ),
+    mutant(
+        Mutation::NamedUntilStaged,
+        "named-until-staged",
+        1,
+        "batches do not name a chunk that another names that is staged",
+        300,
+    ),
+    mutant(
+        Mutation::NamedUntilPassed,
+        "named-until-passed",
+        1,
+        "a chunk counts as named behind the LSN of a frame that named it, refused or not",
+        300,
+    ),
     mutant(
         Mutation::OpenNotSettled,
         "open-not-settled",
         1,
-        "chunks are used before the frame that opens them is settled",
-        300,
+        "the mover uses chunks before a frame that opens them is settled",
+        3000,
     ),
     mutant(
         Mutation::SealedWhenApplied,
@@ -98,18 +125,11 @@ pub const MUTANTS: [Mutant; 29] = [
     mutant(Mutation::PinsIgnored, "pins-ignored", 3, "chunks are cleared under pins", 300),
     mutant(Mutation::HoldsIgnored, "holds-ignored", 3, "places are free while held", 2000),
     mutant(
-        Mutation::StartAtApplied,
-        "start-at-applied",
-        4,
-        "replay starts behind what is applied, settled or not",
-        300,
-    ),
-    mutant(
         Mutation::ListedAfterStart,
         "listed-after-start",
         4,
         "chunks are listed behind the start, before the walk",
-        3000,
+        5000,
     ),
     mutant(
         Mutation::ListedAfterWalk,
@@ -138,7 +158,7 @@ pub const MUTANTS: [Mutant; 29] = [
         Mutation::LengthsTooLate,
         "lengths-too-late",
         5,
-        "lengths are noted after the seal of the cold page",
+        "lengths are noted when the table is read",
         300,
     ),
     mutant(
@@ -158,11 +178,18 @@ pub const MUTANTS: [Mutant; 29] = [
         300,
     ),
     mutant(
+        Mutation::TableBeforeLog,
+        "table-before-log",
+        6,
+        "the chunk table is read before all that was staged is settled",
+        300,
+    ),
+    mutant(
         Mutation::TableAheadOfLog,
         "table-ahead-of-log",
         6,
-        "the chunk table has chunks whose chunk-open frame may be lost",
-        3000,
+        "the chunk table has chunks whose chunk-open frames may be lost",
+        10000,
     ),
     mutant(
         Mutation::OwnerStays,
@@ -170,6 +197,27 @@ pub const MUTANTS: [Mutant; 29] = [
         6,
         "a quarantined chunk keeps its place when replay opens another there",
         300,
+    ),
+    mutant(
+        Mutation::OpenAgainIsDamage,
+        "open-again-is-damage",
+        6,
+        "a frame that opens a chunk which is open is damage",
+        300,
+    ),
+    mutant(
+        Mutation::ReopenedAsNew,
+        "reopened-as-new",
+        6,
+        "a frame that opens a chunk which is open empties it",
+        300,
+    ),
+    mutant(
+        Mutation::LengthForgotten,
+        "length-forgotten",
+        6,
+        "a frame that opens a chunk which is open forgets its durable length",
+        5000,
     ),
     mutant(
         Mutation::RejectedRevived,

@@ -14,7 +14,7 @@ use super::record::ChunkNumber;
 use super::step::Step;
 use super::superblock::{Checkpoint, Row};
 use super::world::World;
-use crate::violation::Checked;
+use crate::violation::{Checked, violated};
 
 /// LSNs of a life begin at a multiple of it that no life before has reached.
 const LSN_SKIP: u64 = 100;
@@ -96,7 +96,7 @@ impl Recovery {
                 (Step::Done, more) => Stand::Rename { naming: rename(database), more: more - 1 },
             },
             Stand::Load => {
-                self.load(database);
+                self.load(database)?;
                 Stand::Replay(0)
             }
             Stand::Replay(index) => {
@@ -131,32 +131,45 @@ impl Recovery {
         Ok(if matches!(self.stand, Stand::Over) { Step::Done } else { Step::Going })
     }
 
-    fn load(&mut self, database: &mut Database) {
+    fn load(&mut self, database: &mut Database) -> Checked<()> {
         database.index = self.used.image.clone();
         for (number, row) in &self.used.chunks {
             let Row { place, width, stream, durable_length, .. } = *row;
             self.lengths.insert(*number, durable_length);
-            if let Some(stream) = stream.filter(|_| row.state == ChunkState::Open) {
+            if row.state == ChunkState::Open {
                 database.streams.set(stream, Some(*number));
             }
-            database.add_ready(*number, place, width, 0);
-            let chunk = database.chunk_mut(*number);
-            (chunk.stream, chunk.tail) = (stream, durable_length);
-            chunk.state = match row.state {
+            let state = match row.state {
                 _ if self.used.listed.contains(number) => ChunkState::Quarantined,
                 // Its evacuation ended too late for this checkpoint: it begins again.
                 ChunkState::Quarantined => ChunkState::Full,
                 // The last one that a replayed frame names is opened again at the end.
-                _ if stream == Some(Stream::User) => ChunkState::Full,
+                _ if stream == Stream::User => ChunkState::Full,
                 state => state,
             };
+            let chunk = Chunk::new(place, width, stream, state);
+            database.add_chunk(*number, Chunk { is_opened: true, tail: durable_length, ..chunk });
         }
+        self.check_image(database)?;
         // RULE 8: every frame behind the start, in order.
         let log = database.log();
         self.frames = log.behind(log.count_to(self.used.start)).to_vec();
         if database.has(Mutation::OpensLast) {
-            self.frames.sort_by_key(Frame::is_open);
+            self.frames.sort_by_key(|frame| frame.opening().is_some());
         }
+        Ok(())
+    }
+
+    /// All that the image names is durable where its table says, before anything is replayed: an
+    /// index of byte keys reads them there.
+    fn check_image(&self, database: &Database) -> Checked<()> {
+        for (key, address) in &self.used.image {
+            if self.lengths.get(&address.chunk).is_none_or(|length| address.offset >= *length) {
+                violated!("the image has key {key} in {address:?}, and the table has no such");
+            }
+            database.record(*address, *key)?;
+        }
+        Ok(())
     }
 
     fn replay(&mut self, frame: Frame, database: &mut Database) -> Checked<()> {
@@ -167,19 +180,33 @@ impl Recovery {
                     self.user = Some(write.address.chunk);
                 }
             }
-            Change::Open { .. } if database.has(Mutation::OpensIgnored) => {}
-            Change::Open { chunk, place, width } => {
-                if database.replay_open(frame.lsn, chunk, place..place + width)? {
-                    self.lengths.insert(chunk, 0);
+            Change::Open(_) if database.has(Mutation::OpensIgnored) => {}
+            Change::Open(opening) => {
+                self.note_again(opening.chunk, database);
+                if database.replay_open(opening)? {
+                    self.lengths.insert(opening.chunk, 0);
                 }
             }
         }
         Ok(())
     }
 
+    fn note_again(&self, chunk: ChunkNumber, database: &mut Database) {
+        if !database.chunks.contains_key(&chunk) {
+            return;
+        }
+        let log = database.log();
+        let before = &log.settled_frames()[..log.count_to(self.used.start)];
+        let is_between = before.iter().any(|frame| frame.opens(chunk));
+        database.world.figures.note(Event::OpeningReplayedAgain);
+        if is_between {
+            database.world.figures.note(Event::StartBetweenOpenings);
+        }
+    }
+
     /// Streams go on: the user's behind the last record replayed, the cold one at its durable
-    /// length. Chunks that no frame names are ready; those above `READY_MAX` go to quarantine, so
-    /// that no number of lost lives eats space. What no chunk owns is free.
+    /// length. Cold chunks that no entry names are ready; those above `READY_MAX` go to quarantine,
+    /// so that no number of lost lives eats space. What no chunk owns is free.
     fn finish(&self, database: &mut Database) -> Checked<()> {
         database.applied = database.log().len();
         if self.user.is_some() {
@@ -188,12 +215,8 @@ impl Recovery {
         if let Some(user) = database.streams.get(Stream::User) {
             database.chunk_mut(user).state = ChunkState::Open;
         }
-        let of = |chunk: &Chunk| chunk.state == ChunkState::Ready;
-        let ready = database.chunks.iter_mut().filter(|(_, chunk)| of(chunk));
-        let mut ready: Vec<_> = ready.collect();
-        ready.sort_by_key(|(number, chunk)| (chunk.width, **number));
-        for (_, chunk) in ready.into_iter().skip(READY_MAX) {
-            chunk.state = ChunkState::Quarantined;
+        for surplus in database.ready().into_iter().skip(READY_MAX) {
+            database.chunk_mut(surplus).state = ChunkState::Quarantined;
         }
         let mut free: std::collections::BTreeSet<Place> = (0..database.map.place_count()).collect();
         for place in database.chunks.values().flat_map(Chunk::places) {

@@ -1,11 +1,10 @@
 //! Recovery's part of [`Database`]: frames are applied again.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::chunk::{ChunkState, Place, Stream};
+use super::chunk::{Chunk, ChunkState, Stream};
 use super::database::Database;
-use super::log::Write;
+use super::log::{Opening, Write};
 use super::mutations::Mutation;
 use super::record::{ChunkNumber, Lsn, Patch, patched};
 use crate::violation::{Checked, violated};
@@ -38,11 +37,7 @@ impl Database {
             self.put(lsn, write);
         }
         let chunk = self.chunk_mut(address.chunk);
-        chunk.stream = Some(Stream::User);
         chunk.tail = chunk.tail.max(address.offset + 1);
-        if chunk.state == ChunkState::Ready {
-            chunk.state = ChunkState::Full;
-        }
         Ok(())
     }
 
@@ -61,19 +56,17 @@ impl Database {
         Ok(())
     }
 
-    /// Replays a chunk-open frame. A quarantined owner gives its places up; any other owner is
-    /// damage (RULE 6). `false`: the chunk table was read later than this frame was written.
-    pub fn replay_open(
-        &mut self,
-        lsn: Lsn,
-        number: ChunkNumber,
-        places: Range<Place>,
-    ) -> Checked<bool> {
-        let width = places.len();
+    /// Replays a chunk-open frame. A chunk that has this very place stays as it is: another frame
+    /// before opened it, or the chunk table was read later than this one was written. A quarantined
+    /// owner gives its places up; any other owner is damage (RULE 6). Returns whether the chunk is
+    /// new.
+    pub fn replay_open(&mut self, opening: Opening) -> Checked<bool> {
+        let Opening { chunk: number, place, width, stream } = opening;
         self.next_chunk = self.next_chunk.max(number + width as ChunkNumber);
         if self.chunks.contains_key(&number) {
-            return Ok(false);
+            return self.replay_open_again(opening);
         }
+        let places = place..place + width;
         let owners = self.chunks.iter().filter(|(_, owner)| owner.overlaps(&places));
         let owners: Vec<_> = owners.map(|(number, owner)| (*number, owner.state)).collect();
         for (owner, state) in owners {
@@ -84,7 +77,31 @@ impl Database {
                 self.chunks.remove(&owner);
             }
         }
-        self.add_ready(number, places.start, width, lsn);
+        let state = match stream {
+            // The last one that a replayed frame names is opened again at the end.
+            Stream::User => ChunkState::Full,
+            Stream::Cold => ChunkState::Ready,
+        };
+        let chunk = Chunk::new(place, width, stream, state);
+        self.add_chunk(number, Chunk { is_opened: true, ..chunk });
         Ok(true)
+    }
+
+    fn replay_open_again(&mut self, opening: Opening) -> Checked<bool> {
+        let Opening { chunk: number, place, width, stream } = opening;
+        let chunk = *self.chunk(number);
+        if (chunk.place, chunk.width, chunk.stream) != (place, width, stream) {
+            violated!("{opening:?}: the chunk is {chunk:?}");
+        }
+        if self.has(Mutation::OpenAgainIsDamage) {
+            violated!("{opening:?}: the chunk is open");
+        }
+        if self.has(Mutation::ReopenedAsNew) {
+            self.chunk_mut(number).tail = 0;
+            for place in chunk.places() {
+                self.map.zero(place, &mut self.world.disk.medium);
+            }
+        }
+        Ok(self.has(Mutation::ReopenedAsNew) || self.has(Mutation::LengthForgotten))
     }
 }

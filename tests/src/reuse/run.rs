@@ -24,7 +24,7 @@ const fn often(name: &'static str, act: Act) -> Choice {
     Choice { name, rates: [10, 30, 90], act: Some(act) }
 }
 
-const MENU: [Choice; 14] = [
+const MENU: [Choice; 15] = [
     often("stage", Life::stage),
     often("apply", Life::apply),
     often("settle", Life::settle),
@@ -35,8 +35,9 @@ const MENU: [Choice; 14] = [
     often("pin", Life::pin),
     often("hold", Life::hold),
     often("forget", Life::forget),
-    often("ahead", Life::ahead),
-    Choice { name: "refuse", rates: [3; 3], act: Some(Life::refuse) },
+    Choice { name: "jumbo", rates: [2, 5, 15], act: Some(Life::jumbo) },
+    Choice { name: "ahead", rates: [7, 20, 60], act: Some(Life::ahead) },
+    Choice { name: "refuse", rates: [3, 9, 27], act: Some(Life::refuse) },
     Choice { name: "rest", rates: [1; 3], act: Some(Life::rest) },
     Choice { name: "power is lost", rates: [2, 6, 15], act: None },
 ];

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::chunk::{ChunkState, Place, Stream};
+use super::log::{Frame, Log, Opening};
 use super::record::{Address, ChunkNumber, Key, Lsn};
+use crate::violation::{Checked, violated};
 
 /// What a checkpoint says of a chunk.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +14,7 @@ pub struct Row {
     pub place: Place,
     pub width: usize,
     pub state: ChunkState,
-    pub stream: Option<Stream>,
+    pub stream: Stream,
     /// Records before it are durable where they are.
     pub durable_length: usize,
 }
@@ -28,6 +30,27 @@ pub struct Checkpoint {
     /// Chunks whose evacuation had ended before `start` was noted.
     pub listed: BTreeSet<ChunkNumber>,
     pub next_chunk: ChunkNumber,
+}
+
+impl Checkpoint {
+    /// RULE 6: each chunk of the table has the place that every settled frame which opens it says,
+    /// and there is one.
+    pub fn check_table(&self, log: &Log) -> Checked<()> {
+        let mut places = BTreeMap::new();
+        for opening in log.settled_frames().iter().filter_map(Frame::opening) {
+            let Opening { chunk, place, width, .. } = opening;
+            if *places.entry(chunk).or_insert((place, width)) != (place, width) {
+                violated!("{opening:?}: the chunk was opened elsewhere before");
+            }
+        }
+        for (number, row) in &self.chunks {
+            let opened = places.get(number);
+            if opened != Some(&(row.place, row.width)) {
+                violated!("the table has chunk {number}, {row:?}: opened at {opened:?}");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Checkpoints that a slot names, the newest first: two, or one.

@@ -6,6 +6,7 @@ use super::figures::{Event, Figures};
 use super::log::Log;
 use super::map::{Map, Medium};
 use super::mutations::Mutation;
+use super::record::ChunkNumber;
 use super::superblock::{Fate, Superblock};
 
 /// When a write is acknowledged, and seen by readers.
@@ -33,6 +34,8 @@ pub struct World {
     /// The part of the rule that does not hold in this world.
     pub mutation: Option<Mutation>,
     pub figures: Figures,
+    /// The highest chunk number that any life has given out.
+    number_max: Option<ChunkNumber>,
 }
 
 impl World {
@@ -41,7 +44,7 @@ impl World {
             Disk { superblock: Superblock::new(), medium: Medium::new(), log: Log::default() };
         let mut random = Random::new(seed);
         let class = if random.below(10) < 6 { Class::Sync } else { Class::MemoryFirst };
-        Self { disk, random, class, mutation, figures: Figures::default() }
+        Self { disk, random, class, mutation, figures: Figures::default(), number_max: None }
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
@@ -62,6 +65,14 @@ impl World {
         self.below(100) < percent
     }
 
+    /// A chunk number is given out: it is new, or only lost groups have named it.
+    pub fn note_number(&mut self, number: ChunkNumber) {
+        if self.number_max >= Some(number) {
+            self.figures.note(Event::NumberGivenAgain);
+        }
+        self.number_max = self.number_max.max(Some(number));
+    }
+
     /// What is left after a loss of power. The log ends behind a whole batch, at or behind what is
     /// settled. A superblock slot under way is old, new or torn; so is each page.
     pub fn lose_power(mut self, map: Map) -> Self {
@@ -72,6 +83,9 @@ impl World {
         let settled = self.disk.log.settled();
         let end = self.between(settled, self.disk.log.len());
         let end = self.disk.log.batch_end(end, settled);
+        if self.disk.log.is_between_openings(end) {
+            self.figures.note(Event::LostBetweenOpenings);
+        }
         self.disk.log.cut(end);
         self
     }

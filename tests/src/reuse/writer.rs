@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use super::chunk::{ChunkState, Stream};
 use super::database::Database;
-use super::log::{Change, Write};
-use super::record::{Address, ChunkNumber, KEY_COUNT, Key, Lsn, Patch, Record, Value, patched};
+use super::figures::Event;
+use super::log::{Change, Frame, Write};
+use super::record::{Address, KEY_COUNT, Key, Lsn, Patch, Record, Value, patched};
 use super::world::Class;
 use crate::violation::{Checked, violated};
 
@@ -24,12 +25,11 @@ enum Verb {
 const VERBS: [Verb; 5] = [Verb::Put, Verb::Put, Verb::Patch, Verb::Patch, Verb::Delete];
 
 impl Database {
-    /// One to three changes of different keys, durable together.
+    /// One to six changes, durable together: a group.
     pub fn stage_batch(&mut self) -> Checked<()> {
-        let count = self.world.pick(&[1, 1, 1, 2, 3]);
-        if !self.fits(Stream::User, count) {
-            self.make_usable();
-        }
+        let count = self.world.pick(&[1, 1, 1, 2, 3, 6]);
+        let first = self.next_lsn;
+        let mut chunks = BTreeSet::new();
         let mut keys = BTreeSet::new();
         for index in 0..count {
             let mut verb = self.world.pick(&VERBS);
@@ -38,44 +38,49 @@ impl Database {
             if verb == Verb::Patch && (now.is_none() || keys.contains(&key)) {
                 verb = Verb::Put;
             }
-            self.stage(verb, key, index + 1 == count, None)?;
+            let (value, patch) = self.change(verb, key)?;
+            let address = self.allocate(Stream::User);
+            if self.must_name(address.chunk, first) {
+                self.name_chunk(address.chunk, false);
+            }
+            self.log_write(Write { key, address, value, patch }, index + 1 == count);
             keys.insert(key);
+            chunks.insert(address.chunk);
+        }
+        if chunks.len() > 1 {
+            self.world.figures.note(Event::BatchOverChunks);
         }
         self.acknowledge();
         Ok(())
     }
 
-    /// A record so large that it has a chunk of its own.
-    pub fn stage_jumbo(&mut self, jumbo: ChunkNumber) -> Checked<()> {
+    /// A record so large that it has a chunk of its own, which its batch names.
+    pub fn stage_jumbo(&mut self) -> Checked<()> {
         let key = self.world.below(KEY_COUNT);
         let verb = if self.world.chance(20) { Verb::Delete } else { Verb::Put };
-        self.stage(verb, key, true, Some(jumbo))?;
-        let chunk = self.chunk_mut(jumbo);
-        (chunk.state, chunk.stream, chunk.tail) = (ChunkState::Full, Some(Stream::User), 1);
+        let (value, patch) = self.change(verb, key)?;
+        let chunk = self.take_chunk(2, Stream::User, ChunkState::Full);
+        self.chunk_mut(chunk).tail = 1;
+        self.name_chunk(chunk, false);
+        let address = Address { chunk, offset: 0 };
+        self.log_write(Write { key, address, value, patch }, true);
         self.acknowledge();
         Ok(())
     }
 
-    fn stage(
-        &mut self,
-        verb: Verb,
-        key: Key,
-        ends_batch: bool,
-        jumbo: Option<ChunkNumber>,
-    ) -> Checked<()> {
+    /// The new value of `key`, and what its frame says of a patch.
+    fn change(&mut self, verb: Verb, key: Key) -> Checked<(Option<Value>, Option<Patch>)> {
         let delta = self.world.below(VALUE_BOUND) as Value;
-        let (value, patch) = match verb {
-            Verb::Put => (Some(delta), None),
-            Verb::Delete => (None, None),
-            Verb::Patch => self.patch(key, delta)?,
-        };
-        let address = match jumbo {
-            Some(chunk) => Address { chunk, offset: 0 },
-            None => self.allocate(Stream::User),
-        };
-        let write = Write { key, address, value, patch };
-        self.chunk_mut(address.chunk).named = self.log_frame(Change::Write(write), ends_batch);
-        Ok(())
+        match verb {
+            Verb::Put => Ok((Some(delta), None)),
+            Verb::Delete => Ok((None, None)),
+            Verb::Patch => self.patch(key, delta),
+        }
+    }
+
+    fn log_write(&mut self, write: Write, ends_batch: bool) {
+        let lsn = self.log_frame(Change::Write(write), ends_batch);
+        self.chunk_mut(write.address.chunk).named = lsn;
     }
 
     /// The value that a patch makes of the newest version, and what its frame says.
@@ -132,32 +137,41 @@ impl Database {
     /// Applies the first `count` frames and makes them durable.
     pub fn settle_to(&mut self, count: usize) {
         self.apply_to(count);
-        self.world.disk.log.settle(count);
+        self.settle(count);
     }
 
     /// The device answers: some of what is applied is durable.
     pub fn settle_some(&mut self) {
         let settled = self.log().settled();
         let count = self.world.between(settled, self.applied);
-        let count = self.log().batch_end(count, settled);
+        self.settle(self.log().batch_end(count, settled));
+    }
+
+    fn settle(&mut self, count: usize) {
+        let before = self.log().settled();
         self.world.disk.log.settle(count);
+        let settled = self.log().settled_frames()[before..].iter();
+        let openings: Vec<_> = settled.filter_map(Frame::opening).collect();
+        for opening in openings {
+            // Found: what a settled frame names is not cleared before.
+            self.chunk_mut(opening.chunk).is_opened = true;
+        }
     }
 
     /// A group finds no room on the device: no reader has seen it, and the log goes on without it.
+    /// It takes no chunk away: other batches that have records there name the chunk too.
     pub fn refuse(&mut self) {
         if self.world.class == Class::MemoryFirst {
             return;
         }
-        let applied = self.applied;
-        let is_inside = applied > 0 && !self.log().frame(applied - 1).ends_batch;
-        let first = if is_inside { self.log().next_batch_end(applied) } else { applied };
+        let within = self.world.between(self.applied, self.log().len());
+        let is_inside = within > 0 && !self.log().frame(within - 1).ends_batch;
+        let first = if is_inside { self.log().next_batch_end(within) } else { within };
         let end = self.log().next_batch_end(first);
-        for frame in self.world.disk.log.refuse(first..end) {
-            let Change::Open { chunk, .. } = frame.change else { continue };
-            if self.chunk(chunk).state == ChunkState::Ready {
-                let refused = self.chunks.remove(&chunk).expect("it was looked at");
-                self.free.extend(refused.places());
-            }
+        let refused = self.world.disk.log.refuse(first..end);
+        self.refused = refused.last().map_or(self.refused, |frame| frame.lsn);
+        if refused.iter().any(|frame| frame.opening().is_some()) {
+            self.world.figures.note(Event::OpeningRefused);
         }
     }
 

@@ -141,6 +141,8 @@ fn strategy(root: &Superblock) -> Option<&'static str> {
 /// Strategies that were measured when the device was another, or busy.
 fn stale(dir: &str, medians: &[u64; 3], floor: Option<&Floor>, report: &mut Report) {
     let best = medians.iter().filter(|ns| **ns > 0).min();
+    // What is slow because others write is no other pace of the device.
+    let floor = floor.filter(|floor| !floor.is_busy());
     let Some((best, now)) = best.copied().zip(floor.and_then(Floor::durable_ns)) else { return };
     let factor = now as f64 / best as f64;
     if factor < MOVED_BY && factor > 1.0 / MOVED_BY {

@@ -23,9 +23,6 @@ const SCHEMA: u32 = 1;
 const BLOCK_BYTES_MIN: u32 = 4096;
 /// Room that measuring leaves to others.
 const ROOM_LEFT_BYTES: u64 = 128 << 20;
-/// The disks write so much more than is measured when others use them, too; what file systems add
-/// stays below.
-const BUSY_FACTOR: u64 = 4;
 
 /// All that the doctor knows of a directory.
 pub struct Examined {
@@ -171,9 +168,7 @@ fn measure(
 
 /// Others used the disks while the floor was measured.
 fn busy(floor: &Floor, report: &mut Report) {
-    let Some(all) = floor.disk_bytes.filter(|all| *all > BUSY_FACTOR * floor.own_bytes) else {
-        return;
-    };
+    let Some(all) = floor.disk_bytes.filter(|_| floor.is_busy()) else { return };
     let shown = |bytes: u64| BinaryBytes(bytes).to_string();
     let finding = Finding::new("device-busy", Severity::Note, "others wrote to the disk meanwhile")
         .saw("stat of the disks", format!("{} written", shown(all)))

@@ -35,6 +35,9 @@ const SAMPLE_COUNT_MIN: u64 = 5;
 const SLEEP_COUNT: usize = 200;
 const SLEEP: Duration = Duration::from_micros(200);
 const CLOCK_READ_COUNT: u32 = 10_000;
+/// The disks write so much more than is measured when others use them, too; what file systems add
+/// stays below.
+const BUSY_FACTOR: u64 = 4;
 /// Longest time that is told apart.
 const NS_MAX: u64 = 60_000_000_000;
 
@@ -162,6 +165,11 @@ impl Floor {
     pub fn difference_us(&self, op: Op, other: Op) -> Option<f64> {
         let more = self.of(op)?.p50_ns.checked_sub(self.of(other)?.p50_ns)?;
         (more > 0).then_some(more as f64 / 1000.0)
+    }
+
+    /// Whether others wrote much to the disks meanwhile.
+    pub fn is_busy(&self) -> bool {
+        self.disk_bytes.is_some_and(|all| all / BUSY_FACTOR > self.own_bytes)
     }
 
     /// Median of the faster way to write durably.

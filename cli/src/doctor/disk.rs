@@ -304,3 +304,51 @@ fn polling(root: &Root, stack: &Stack, report: &mut Report) {
         report.facts.read(Group::Device, "NVMe poll queues", &queues);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::mount::Mounts;
+    use super::*;
+
+    /// A disk that says it turns and has a cache.
+    fn disk(root: &Path) {
+        let folder = root.join("sys/devices/pci0000:00/block/sda/queue");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("write_cache"), "write back\n").unwrap();
+        fs::write(folder.join("rotational"), "1\n").unwrap();
+        let links = root.join("sys/dev/block");
+        fs::create_dir_all(&links).unwrap();
+        std::os::unix::fs::symlink("../../devices/pci0000:00/block/sda", links.join("8:0"))
+            .unwrap();
+    }
+
+    #[track_caller]
+    fn check(kind: &str, floor: Option<&Floor>, cost: Option<f64>, turning: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        disk(dir.path());
+        let root = Root::new(dir.path(), None);
+        let line = format!("1 0 8:0 / / rw - {kind} /dev/sda rw");
+        let mounts = Mounts::parse(&Reading { source: String::new(), text: Ok(line) });
+        let mount = mounts.by_id(1).unwrap();
+        let stack = Stack::below(&root, &mounts, mount);
+        let mut report = Report::default();
+        look(&root, mount, &stack, floor, &mut report);
+        let ids: Vec<_> = report.findings.iter().map(|finding| finding.id).collect();
+        assert_eq!(ids, ["write-cache", turning]);
+        let expected = cost.map(|us| Cost::Measured { us, of: "commit" });
+        assert_eq!(report.findings[0].cost, expected.unwrap_or_default());
+    }
+
+    #[test]
+    fn a_flush_costs_what_was_measured_where_nothing_else_flushes() {
+        let fast = Floor::sample([90, 80, 30, 150, 70], 20, 30.0);
+        let slow = Floor::sample([9000, 8000, 300, 9000, 7000], 20, 30.0);
+        check("ext4", Some(&fast), Some(60.0), "rotational-claim");
+        check("ext4", Some(&slow), Some(8700.0), "rotational");
+        check("btrfs", Some(&fast), None, "rotational-claim");
+        check("ext4", None, None, "rotational");
+    }
+}

@@ -323,6 +323,24 @@ fn clock_ns() -> f64 {
 }
 
 #[cfg(test)]
+impl Floor {
+    /// A floor with these medians in microseconds, in the order of [`Op::ALL`].
+    pub fn sample(medians_us: [u64; Op::ALL.len()], wake_us: u64, clock_ns: f64) -> Self {
+        let times = |us: u64| Some(Times { count: 1000, p50_ns: us * 1000, p99_ns: us * 3000 });
+        Self {
+            block_bytes: 4096,
+            is_direct: true,
+            times: medians_us.map(times),
+            wake: times(wake_us),
+            clock_ns,
+            duration: Duration::from_secs(2),
+            own_bytes: 32 << 20,
+            disk_bytes: Some(64 << 20),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -356,5 +374,21 @@ mod tests {
         assert_eq!(Times::of(&few), None);
         few.record(100).unwrap();
         assert_eq!(Times::of(&few).map(|times| (times.count, times.p50_ns)), Some((5, 100)));
+    }
+
+    #[test]
+    fn what_follows_from_medians() {
+        let mut floor = Floor::sample([90, 80, 30, 150, 70], 20, 30.0);
+        assert_eq!(floor.difference_us(Op::Durable, Op::Unflushed), Some(60.0));
+        assert_eq!(floor.difference_us(Op::Unflushed, Op::Durable), None);
+        assert_eq!(floor.durable_ns(), Some(80_000));
+        assert!(!floor.is_busy());
+        floor.disk_bytes = Some(1 << 30);
+        assert!(floor.is_busy());
+        floor.times[2] = None;
+        assert_eq!(floor.difference_us(Op::Durable, Op::Unflushed), None);
+        floor.times = [None; Op::ALL.len()];
+        floor.disk_bytes = None;
+        assert!(floor.durable_ns().is_none() && !floor.is_busy());
     }
 }

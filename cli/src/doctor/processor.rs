@@ -282,3 +282,34 @@ fn quota(root: &Root, report: &mut Report) {
         .advise("raise the quota, or give the container whole processors instead (cpuset)");
     report.find(finding);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_measured_bounds_what_the_kernel_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path.trim_start_matches('/'));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(&format!("{CPU}/cpu0/cpuidle/state1/latency"), "133");
+        write(&format!("{CLOCK}/current_clocksource"), "hpet");
+        let root = Root::new(dir.path(), None);
+        let found = |floor: &Floor| {
+            let mut report = Report::default();
+            look(&root, Some(floor), &mut report);
+            report.findings.iter().map(|finding| (finding.id, finding.cost)).collect::<Vec<_>>()
+        };
+        let idle = |us| ("idle-states", Cost::AtMost { us, of: "wake-up" });
+        let clock = ("clock-slow", Cost::Measured { us: 1.5, of: "reading" });
+        let medians = [90, 80, 30, 150, 70];
+        assert_eq!(found(&Floor::sample(medians, 40, 1500.0)), [idle(40.0), clock]);
+        // Waking up contains more than leaving the state; a clock that is fast is fast.
+        assert_eq!(found(&Floor::sample(medians, 400, 30.0)), [idle(133.0)]);
+    }
+}

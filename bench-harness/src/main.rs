@@ -18,6 +18,7 @@ use uarr_bench::judge::targets::Targets;
 use uarr_bench::judge::verdict::{EXIT_CODE_ERROR, Outcome, ROUNDS_MAX, judge};
 use uarr_bench::measure::store::Contender;
 use uarr_bench::parts::commit::{self, CommitPart};
+use uarr_bench::parts::fio::{self, FioOptions, PROFILES, Profile};
 use uarr_bench::parts::floors;
 use uarr_bench::parts::read::{self, ReadPart};
 use uarr_bench::parts::rounds::{Options, Part, render};
@@ -55,6 +56,8 @@ enum Command {
     Run(RunArgs),
     /// The device floor alone.
     Floor(FloorArgs),
+    /// The installed fio and our floor ask the device the same, by turns: do they agree?
+    Fio(FioArgs),
     /// Prints a JSON report again, judged by other targets if they are given, and writes its HTML;
     /// or makes a page of several.
     Report(ReportArgs),
@@ -227,6 +230,38 @@ struct FloorArgs {
 }
 
 #[derive(Args)]
+struct FioArgs {
+    /// Directory on the disk to measure.
+    #[arg(long, default_value = "bench-results")]
+    dir: PathBuf,
+    /// Seconds of each job, 1 to 60.
+    #[arg(long, default_value = "2", value_parser = value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Rounds, 1 to 100.
+    #[arg(long, default_value = "3", value_parser = rounds())]
+    reps: u32,
+    /// Only these: wal-append-fdatasync, group-commit, randread-4k-qd1, randread-4k-qd32, mixed
+    /// [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = Profile::from_name)]
+    profiles: Vec<Profile>,
+    /// Where the JSON goes [default: none is written].
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl FioArgs {
+    fn options(&self) -> FioOptions {
+        let all = || PROFILES.to_vec();
+        FioOptions {
+            dir: self.dir.clone(),
+            seconds: self.seconds,
+            rounds: self.reps,
+            profiles: if self.profiles.is_empty() { all() } else { self.profiles.clone() },
+        }
+    }
+}
+
+#[derive(Args)]
 struct ReportArgs {
     /// A report written by `check`; with --markdown also those of `commit` and `read`.
     #[arg(required = true)]
@@ -327,6 +362,7 @@ fn main() -> ExitCode {
             let measured = floors::run(&args.dir, duration, args.reps, args.mib << 20);
             tables(measured, args.json.as_deref())
         }
+        Command::Fio(args) => tables(fio::run(&args.options()), args.json.as_deref()),
         Command::Report(args) => report(&args),
         Command::Compare(args) => compare_reports(&args),
         Command::KillVictim(args) => {

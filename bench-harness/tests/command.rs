@@ -185,11 +185,13 @@ fn a_store_that_lies_is_exposed() {
 #[test]
 fn what_is_wrong_with_the_set_up_is_said_with_code_3() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["check", "--dir", "missing"], "missing is not a directory: create it"),
         (&["commit", "--dir", "missing"], "missing is not a directory: create it"),
         (&["read", "--dir", "missing"], "missing is not a directory: create it"),
         (&["floor", "--dir", "missing"], "missing is not a directory: create it"),
+        (&["fio", "--dir", "missing"], "missing is not a directory: create it"),
+        (&["fio", "--profiles", "x"], "none of wal-append-fdatasync, group-commit"),
         (&["check", "--dir", ".", "--targets", "none.toml"], "none.toml"),
         (&["check", "--dir", ".", "--profile", "x"], "only default, strict-nvme, cloud-disk"),
         (&["check", "--dir", ".", "--seconds", "0"], "not in 0.01 to 60"),
@@ -267,6 +269,20 @@ fn workloads_are_run_from_files_and_by_name() {
         assert_eq!(output.status.code(), Some(3), "{}", text(&output));
         assert!(text(&output).contains(told), "{}", text(&output));
     }
+}
+
+#[test]
+fn fio_is_run_beside_the_floor_where_it_is_installed() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--dir", ".", "--seconds", "1", "--reps", "1", "--profiles", "randread-4k-qd1"];
+    let output = command(dir.path(), &[&["fio", "--json", "f.json"], &small[..]].concat());
+    let shown = text(&output);
+    if output.status.code() == Some(3) && shown.contains("fio") {
+        println!("fio is not installed, or has no io_uring here: {shown}");
+        return;
+    }
+    assert_shows(&output, &["fio, read-qd1", "floor: read-direct", "fio and our floor "]);
+    assert_eq!(names(dir.path()), ["f.json"]);
 }
 
 #[test]

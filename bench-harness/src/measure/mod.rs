@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod drive;
+pub mod fio;
 pub mod floor;
 pub mod interval;
 pub mod job;

@@ -186,17 +186,9 @@ pub(crate) fn sample_in_rounds(
         .into_iter()
         .map(|contestant| {
             let Contestant { name, class, records_per_op, measure } = contestant;
-            let gathered = |name| Gathered {
-                line: Line {
-                    name,
-                    class,
-                    records_per_op,
-                    rounds: Vec::new(),
-                    merged: None,
-                    lag: None,
-                },
-                latencies: None,
-                lag: None,
+            let gathered = |name| {
+                let gathered = Gathered::new(name, class);
+                Gathered { line: Line { records_per_op, ..gathered.line }, ..gathered }
             };
             let service = gathered(format!("{name}, service"));
             (measure, gathered(name), service)
@@ -234,20 +226,26 @@ pub(crate) fn sample_in_rounds(
 }
 
 /// The rounds of a line so far.
-struct Gathered {
+pub(crate) struct Gathered {
     line: Line,
     latencies: Option<Latencies>,
     lag: Option<Latencies>,
 }
 
 impl Gathered {
-    fn add(&mut self, sample: &Sample) {
+    pub fn new(name: String, class: Option<Class>) -> Self {
+        let (rounds, records_per_op) = (Vec::new(), 1);
+        let line = Line { name, class, records_per_op, rounds, merged: None, lag: None };
+        Self { line, latencies: None, lag: None }
+    }
+
+    pub fn add(&mut self, sample: &Sample) {
         self.line.rounds.push(Repetition::new(sample, None));
         sample.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
         sample.lag.iter().for_each(|lag| merge(&mut self.lag, lag));
     }
 
-    fn into_line(self) -> Line {
+    pub fn into_line(self) -> Line {
         let merged = self.latencies.as_ref().map(Percentiles::of);
         Line { merged, lag: self.lag.as_ref().map(Percentiles::of), ..self.line }
     }

@@ -171,7 +171,8 @@ mod tests {
         let (read, write) = (part(3 - ios, "\"7\": 3"), part(ios, write));
         format!(
             "fio: a warning\n{{\"fio version\": \"fio-3.33\", \"jobs\": [{{\"jobname\": \"j\", \
-             \"error\": 0, \"usr_cpu\": 5.0, \"sys_cpu\": 10.0, \"read\": {read}, \"write\": {write}, \
+             \"error\": 0, \"usr_cpu\": 5.0, \"sys_cpu\": 10.0, \
+             \"read\": {read}, \"write\": {write}, \
              \"sync\": {{\"lat_ns\": {{\"N\": 0{sync}}}}}}}]}}"
         )
     }

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use uarr_uring::parts::{AnonymousFile, Appender, MapOptions, Watermarks};
-use uarr_uring::{FileMap, PAGE_BYTES};
+use uarr_uring::parts::{AnonymousFile, Appender, Chunks, MapOptions};
+use uarr_uring::{FileMap, MappedChunk, PAGE_BYTES};
 
 use crate::view::{PAGE, Page, View, page_range};
 
@@ -16,7 +16,7 @@ pub(crate) enum Cache {
     /// The file was mapped, and lives in a memory file since, because a map needs one.
     Mapped {
         memory: AnonymousFile,
-        /// How many published bytes of each chunk were noted as changed.
+        /// How many published bytes of each place were noted as changed.
         noted: Vec<u64>,
     },
 }
@@ -98,13 +98,13 @@ impl Cache {
     /// The pages that were published through the map since the last time.
     pub fn take_published(&mut self) -> Vec<Range<u64>> {
         let Self::Mapped { memory, noted } = self else { return Vec::new() };
-        let Some(marks) = memory.marks() else { return Vec::new() };
+        let Some(chunks) = memory.chunks() else { return Vec::new() };
         let mut published_pages = Vec::new();
-        for (chunk_index, noted) in noted.iter_mut().enumerate() {
-            let published = marks.published_bytes(chunk_index);
+        for (place, noted) in (0..).zip(noted.iter_mut()) {
+            let published = chunks.published_bytes(place);
             assert!(published >= *noted, "watermarks only grow");
             if published > *noted {
-                let start = chunk_index as u64 * marks.chunk_bytes() + *noted;
+                let start = place * chunks.chunk_bytes() + *noted;
                 published_pages.push(page_range(start, published - *noted));
                 *noted = published;
             }
@@ -112,12 +112,12 @@ impl Cache {
         published_pages
     }
 
-    /// Maps the file, of which `readable` is published and not changed; `filter` sees its content
-    /// before the first map does.
+    /// Maps the file, which begins with `chunks`; `filter` sees its content before the first map
+    /// does.
     pub fn map(
         &mut self,
         options: MapOptions,
-        readable: &[u64],
+        chunks: &[MappedChunk],
         filter: impl FnOnce(&mut AnonymousFile) -> io::Result<()>,
     ) -> io::Result<(FileMap, Appender)> {
         if let Self::Pages(view) = self {
@@ -128,10 +128,11 @@ impl Cache {
         let Self::Mapped { memory, noted } = self else {
             unreachable!("it was moved into a memory file")
         };
-        let mapped = memory.map(options, readable)?;
-        let chunk_count = memory.marks().map_or(0, Watermarks::chunk_count);
-        *noted = readable.to_vec();
-        noted.resize(chunk_count, 0);
+        let mapped = memory.map(options, chunks)?;
+        *noted = vec![0; memory.chunks().map_or(0, Chunks::place_count)];
+        for chunk in chunks {
+            noted[chunk.place as usize] = chunk.published_bytes;
+        }
         Ok(mapped)
     }
 }

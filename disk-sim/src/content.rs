@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
-use uarr_uring::{FileMap, PAGE_BYTES};
+use uarr_uring::{FileMap, MappedChunk, PAGE_BYTES};
 
 use crate::cache::Cache;
 use crate::device::Device;
@@ -110,11 +110,11 @@ impl FileState {
     pub fn map(
         &mut self,
         options: MapOptions,
-        readable: &[u64],
+        chunks: &[MappedChunk],
         filter: impl FnOnce(&mut AnonymousFile) -> io::Result<()>,
     ) -> io::Result<(FileMap, Appender)> {
         self.note_published();
-        self.cache.map(options, readable, filter)
+        self.cache.map(options, chunks, filter)
     }
 
     /// Notes as dirty the pages that were published through the map since the last time.
@@ -334,7 +334,7 @@ mod tests {
                     huge_pages: false,
                     prefaults: false,
                 },
-                &[2 * PAGE],
+                &[MappedChunk { number: 0, place: 0, published_bytes: 2 * PAGE }],
                 |_| Ok(()),
             )
             .unwrap();

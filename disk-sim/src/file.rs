@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
 use uarr_uring::parts::{invalid_input, with_path};
-use uarr_uring::{DataMapWriter, FileMap, StorageFile};
+use uarr_uring::{DataMapWriter, FileMap, MappedChunk, StorageFile};
 
 use crate::content::{Inode, lock};
 use crate::disk::{Disk, State};
@@ -46,7 +46,7 @@ impl MemoryFile {
         &self,
         reserve_bytes: u64,
         chunk_bytes: u64,
-        readable: &[u64],
+        chunks: &[MappedChunk],
     ) -> io::Result<(FileMap, MemoryMapWriter)> {
         let filter = self.disk.state().lies.filter.clone();
         let mut state = lock(&self.inode);
@@ -71,7 +71,7 @@ impl MemoryFile {
             memory.write_at(&bytes, 0)
         };
         let (map, appender) =
-            state.map(options, readable, filter_all).map_err(|cause| self.error("map", cause))?;
+            state.map(options, chunks, filter_all).map_err(|cause| self.error("map", cause))?;
         drop(state);
         Ok((map, MemoryMapWriter { appender, file: self.clone() }))
     }
@@ -141,9 +141,9 @@ impl StorageFile for MemoryFile {
         Ok(true)
     }
 
-    fn renew(&self, offset: u64) -> io::Result<()> {
+    fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
         let renew = || {
-            let state = self.call(FaultKind::Write, [offset, u64::MAX])?;
+            let state = self.call(FaultKind::Write, [offset, len])?;
             if state.lies.has(Lie::NothingRenewed) {
                 return Ok(());
             }
@@ -151,10 +151,10 @@ impl StorageFile for MemoryFile {
             if file.is_mapped() {
                 return Err(invalid_input("it is mapped"));
             }
-            match file.len().checked_sub(offset) {
-                Some(len) => file.renew(offset, len),
-                None => Err(invalid_input(format!("from {offset}, beyond the end"))),
+            if offset.checked_add(len).is_none_or(|end| end > file.len()) {
+                return Err(invalid_input(format!("{len} bytes at {offset}, beyond the end")));
             }
+            file.renew(offset, len)
         };
         renew().map_err(|cause| self.error("renew a part of", cause))
     }
@@ -244,6 +244,11 @@ impl DataMapWriter for MemoryMapWriter {
         self.file.grow(bytes).map_err(|cause| self.file.error("grow", cause))?;
         self.appender.set_allocated_bytes(bytes);
         Ok(())
+    }
+
+    fn open_chunk(&mut self, number: u64, place: u64) {
+        self.file.disk.state().trace.mix(number ^ place << 32);
+        self.appender.open_chunk(number, place);
     }
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {

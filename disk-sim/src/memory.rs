@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uarr_uring::parts::with_path;
-use uarr_uring::{Facts, FileMap, LockError, LogWriterOptions, OpenMode, Storage};
+use uarr_uring::{Facts, FileMap, LockError, LogWriterOptions, MappedChunk, OpenMode, Storage};
 
 use crate::content::FileState;
 use crate::disk::{Disk, MemoryOptions};
@@ -246,9 +246,9 @@ impl Storage for Memory {
         file: &MemoryFile,
         reserve_bytes: u64,
         chunk_bytes: u64,
-        readable: &[u64],
+        chunks: &[MappedChunk],
     ) -> io::Result<(FileMap, MemoryMapWriter)> {
-        file.map(reserve_bytes, chunk_bytes, readable)
+        file.map(reserve_bytes, chunk_bytes, chunks)
     }
 
     fn log_writer(&self, options: LogWriterOptions) -> io::Result<MemoryLog> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use uarr_disk_sim::{Fault, FaultKind, Lie, Memory, MemoryFile, MemoryLog, MemoryOptions};
 use uarr_uring::{
-    CommitStrategy, DataMap, DataMapWriter, GroupWrite, LogWriter, LogWriterOptions, OpenMode,
-    PAGE_BYTES, Storage, StorageFile,
+    CommitStrategy, DataMap, DataMapWriter, GroupWrite, LogWriter, LogWriterOptions, MappedChunk,
+    OpenMode, PAGE_BYTES, Storage, StorageFile,
 };
 
 const BLOCK: usize = 4096;
@@ -75,6 +75,7 @@ fn mapped_bytes_are_volatile_until_the_file_is_durable() {
     let (map, mut writer) = disk.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(2 * CHUNK).unwrap();
     disk.make_dir_durable("").unwrap();
+    (0..2).for_each(|number| writer.open_chunk(number, number));
     writer.append(0, &[b"one"]);
     file.make_durable().unwrap();
     writer.append(3, &[b"two"]);
@@ -93,7 +94,9 @@ fn mapped_bytes_are_volatile_until_the_file_is_durable() {
     file.make_durable().unwrap();
     let after = disk.crash();
     let reopened = after.open("data", OpenMode::Mapped).unwrap();
-    let (again, _) = after.map(&reopened, 4 * CHUNK, CHUNK, &[6, 5]).unwrap();
+    let chunk = |number, published_bytes| MappedChunk { number, place: number, published_bytes };
+    let chunks = [chunk(0, 6), chunk(1, 5)];
+    let (again, _) = after.map(&reopened, 4 * CHUNK, CHUNK, &chunks).unwrap();
     assert_eq!(again.bytes(0, 6), Some(b"onetwo".as_slice()));
     assert_eq!(again.bytes(CHUNK, 5), Some(b"three".as_slice()));
     assert_eq!(map.bytes(0, 6), Some(b"onetwo".as_slice()));
@@ -247,6 +250,7 @@ fn a_failed_write_back_is_told_once() {
     writer.grow(CHUNK).unwrap();
     file.make_durable().unwrap();
     disk.make_dir_durable("").unwrap();
+    (0..2).for_each(|number| writer.open_chunk(number, number));
     writer.append(0, &[b"one"]);
     disk.fail(Fault::new(FaultKind::WriteBack, 1).errno(28));
     disk.make_dir_durable("").unwrap();

@@ -154,7 +154,7 @@ impl Options {
             self.chunk_bytes.is_power_of_two() && CHUNK_BYTES.contains(&self.chunk_bytes);
         if !chunk_ok {
             return Err(Error::invalid(format!(
-                "chunk_bytes must be a power of two from 64 KiB to 4 GiB, not {}",
+                "chunk_bytes must be a power of two from 64 KiB to 1 GiB, not {}",
                 self.chunk_bytes
             )));
         }

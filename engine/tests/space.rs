@@ -204,21 +204,3 @@ fn options_that_do_not_go_together_are_named() {
     let error = small().checkpoint_log_bytes(0).open_on(Memory::new()).err().unwrap();
     assert!(error.to_string().contains("checkpoint_log_bytes"), "{error}");
 }
-
-fn anonymous_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// Eight bytes for each chunk of the reserve were written at open.
-#[test]
-fn chunks_that_are_only_reserved_take_no_memory() {
-    let dir = tempfile::tempdir().unwrap();
-    let sizes = Db::builder(dir.path()).chunk_bytes(64 << 10).segment_bytes(MIB / 4);
-    let before = anonymous_kib();
-    let db = sizes.background(false).open().unwrap();
-    db.put("k", b"v").unwrap();
-    // Other tests of this process take some meanwhile.
-    assert!(anonymous_kib() < before + (96 << 10));
-}

@@ -15,7 +15,7 @@ pub const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 18..=1 << 32;
 /// holds a block for the segment header and one for the group.
 pub const SEGMENT_BLOCKS_MIN: u64 = 16;
 /// Sizes of the chunks of the data file.
-pub const CHUNK_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 32;
+pub const CHUNK_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 30;
 /// The data file is no longer.
 pub const DATA_BYTES_MAX: u64 = 1 << 46;
 /// Highest LSN: a crash a second, each of which skips up to 2^33, takes 17 years to come here.

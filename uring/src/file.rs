@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::buffer::AlignedBuffer;
 use crate::error::{invalid_input, with_path};
-use crate::map::Watermarks;
+use crate::map::Chunks;
 use crate::storage::StorageFile;
 use crate::{extents, room};
 
@@ -40,7 +40,7 @@ struct OpenFile {
     unit_bytes: usize,
     writable: bool,
     /// What is published of the file while it is mapped.
-    marks: Mutex<Weak<Watermarks>>,
+    chunks: Mutex<Weak<Chunks>>,
     /// Held while the file grows or is renewed. What lies before the length that is read under it
     /// is never cut off, unless by who holds it.
     growth: Mutex<()>,
@@ -63,7 +63,7 @@ impl SystemFile {
             path,
             unit_bytes: access.unit_bytes,
             writable: access.writable,
-            marks: Mutex::new(Weak::new()),
+            chunks: Mutex::new(Weak::new()),
             growth: Mutex::new(()),
         };
         Self { inner: Arc::new(inner) }
@@ -99,13 +99,13 @@ impl SystemFile {
         with_path(action, self.path(), cause)
     }
 
-    /// From now on, while `marks` live, writes to published bytes are refused.
-    pub(crate) fn set_marks(&self, marks: &Arc<Watermarks>) {
-        *self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(marks);
+    /// From now on, while `chunks` live, writes to published bytes are refused.
+    pub(crate) fn set_chunks(&self, chunks: &Arc<Chunks>) {
+        *self.inner.chunks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(chunks);
     }
 
-    fn marks(&self) -> Option<Arc<Watermarks>> {
-        self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    fn chunks(&self) -> Option<Arc<Chunks>> {
+        self.inner.chunks.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     /// `fallocate` of the kernel; nothing to do is no error.
@@ -160,7 +160,11 @@ impl SystemFile {
     /// The file system cannot allocate: writes zeroes behind the end of the file instead. What lies
     /// before the end is taken to have its space already: files here grow only through `allocate`.
     fn append_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
-        let mut cursor = self.len()?.max(offset);
+        self.write_zeroes(self.len()?.max(offset), end)
+    }
+
+    fn write_zeroes(&self, offset: u64, end: u64) -> io::Result<()> {
+        let mut cursor = offset;
         let zeroes = AlignedBuffer::new(ZERO_STEP_BYTES);
         while cursor < end {
             let step_len = (end - cursor).min(ZERO_STEP_BYTES as u64) as usize;
@@ -244,17 +248,23 @@ impl StorageFile for SystemFile {
         Ok(is_allowed && extents::is_whole(self.file(), len).unwrap_or(true))
     }
 
-    fn renew(&self, offset: u64) -> io::Result<()> {
-        if self.marks().is_some() {
+    fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
+        if self.chunks().is_some() {
             return Err(invalid_input(format!("{} is mapped", self.path().display())));
         }
         let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = self.len()?;
-        let Some(len) = end.checked_sub(offset) else {
-            return Err(invalid_input(format!("renew from {offset}, beyond the end at {end}")));
+        let file_end = self.len()?;
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= file_end) else {
+            return Err(invalid_input(format!(
+                "renew {len} bytes at {offset}, beyond the end at {file_end}"
+            )));
         };
         let renewed = match self.give_up(offset, len) {
-            Err(cause) if is_unsupported(&cause) => self.cut_and_grow(offset, end),
+            Err(cause) if is_unsupported(&cause) && end == file_end => {
+                self.cut_and_grow(offset, end)
+            }
+            // Written again, a page goes to the device whatever became of it before.
+            Err(cause) if is_unsupported(&cause) => self.write_zeroes(offset, end),
             renewed => renewed,
         };
         renewed.map_err(|cause| self.error("renew a part of", cause))
@@ -285,7 +295,7 @@ impl StorageFile for SystemFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.marks().is_some_and(|marks| marks.intersects(offset, bytes.len() as u64)) {
+        if self.chunks().is_some_and(|chunks| chunks.intersects(offset, bytes.len() as u64)) {
             return Err(invalid_input(format!(
                 "write over published bytes of {}, which is mapped",
                 self.path().display()
@@ -456,20 +466,25 @@ mod tests {
         let file = SystemFile::new(file, "data".into(), access);
         file.allocate(0, 8 * 4096).unwrap();
         file.write_at(&[7; 5 * 4096], 0).unwrap();
-        file.renew(2 * 4096).unwrap();
-        let mut content = [9; 8 * 4096];
-        assert_eq!(file.read_at(&mut content, 0).unwrap(), content.len());
-        assert!(content[..2 * 4096].iter().all(|byte| *byte == 7));
-        assert!(content[2 * 4096..].iter().all(|byte| *byte == 0));
+        let pages = || {
+            let mut content = [9; 8 * 4096];
+            assert_eq!(file.read_at(&mut content, 0).unwrap(), content.len());
+            let page = |page: &[u8]| page.iter().all(|byte| *byte == page[0]).then_some(page[0]);
+            content.chunks(4096).map(|bytes| page(bytes).unwrap()).collect::<Vec<_>>()
+        };
+        file.renew(4096, 2 * 4096).unwrap();
+        assert_eq!(pages(), [7, 0, 0, 7, 7, 0, 0, 0]);
+        file.renew(4 * 4096, 4 * 4096).unwrap();
+        assert_eq!(pages(), [7, 0, 0, 7, 0, 0, 0, 0]);
         let blocks = file.file().metadata().unwrap().blocks();
         assert!(blocks * 512 >= 8 * 4096, "{blocks} blocks of 512 bytes");
         // What is written now is as durable as in a new file, and nothing beyond the end is
         // touched.
         file.write_at(&[8; 4096], 3 * 4096).unwrap();
         file.make_durable().unwrap();
-        file.renew(8 * 4096).unwrap();
-        for offset in [8 * 4096 + 1, u64::MAX] {
-            let error = file.renew(offset).unwrap_err();
+        file.renew(8 * 4096, 0).unwrap();
+        for (offset, len) in [(8 * 4096, 1), (u64::MAX, 1), (0, u64::MAX)] {
+            let error = file.renew(offset, len).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{offset}: {error}");
         }
         assert_eq!(file.len().unwrap(), 8 * 4096);

@@ -46,7 +46,7 @@ pub use file::SystemFile;
 pub use futex::Futex;
 pub use holder::Holder;
 pub use lock::SystemLock;
-pub use map::FileMap;
+pub use map::{CHUNK_SPAN, FileMap, MappedChunk};
 pub use ring::RingLog;
 pub use room::survive_file_size_limit;
 pub use storage::{
@@ -61,7 +61,7 @@ pub use system::{BackendChoice, System, SystemLog, SystemMapWriter, SystemOption
 pub mod parts {
     pub use crate::error::{invalid_input, with_path};
     pub use crate::fork::in_fork;
-    pub use crate::map::{AnonymousFile, Appender, MapOptions, Watermarks};
+    pub use crate::map::{AnonymousFile, Appender, Chunks, MapOptions};
     pub use crate::outcome::{Answers, Route, Verdict, judge};
     pub use crate::pool::BufferPool;
     pub use crate::syscalls::WRITES_IN_FLIGHT_MAX;

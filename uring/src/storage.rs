@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::buffer::AlignedBuffer;
 use crate::holder::Holder;
+use crate::map::MappedChunk;
 
 /// Files, maps, locks, time and randomness of one database directory.
 pub trait Storage: Send + Sync + 'static {
@@ -67,17 +68,16 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Maps a data file once, for its whole future: the map reserves `reserve_bytes` of address
     /// space, and the file grows beneath it through [`DataMapWriter::grow`]. `chunk_bytes` (a power
-    /// of two, at least 64 KiB) divides it into chunks, each with an end of its own. `readable`
-    /// says for each chunk, from the first, how many bytes from its start are readable; chunks
-    /// beyond the slice have 0. What lies behind the last of these has no real space until the file
-    /// has grown to it: it may be a copy with holes. `OutOfMemory` if there is not so much address
-    /// space.
+    /// of two, 64 KiB to 1 GiB) divides the file into places, each for a chunk with a number and an
+    /// end of its own; the map begins with `chunks`. Space that none of these has published is not
+    /// relied on until the file has grown over it: the file may be a copy with holes. `OutOfMemory`
+    /// if there is not so much address space.
     fn map(
         &self,
         file: &Self::File,
         reserve_bytes: u64,
         chunk_bytes: u64,
-        readable: &[u64],
+        chunks: &[MappedChunk],
     ) -> io::Result<(Self::Map, Self::MapWriter)>;
 
     /// Sets up the path of group commits: a ring with `options.buffer_count` registered buffers, or
@@ -132,14 +132,15 @@ pub trait StorageFile: Send + Sync + 'static {
     /// that a later write to the range needs no room. `StorageFull` when there is none,
     /// `FileTooLarge` if the process may not write so far; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Gives up all content from `offset` to the end of the file: it reads as zero, and no earlier
-    /// write to it, cached or failed, decides what becomes of later ones. The length stays. Never
-    /// called on a file that is mapped. Not durable before `make_durable`: until then a crash may
-    /// bring any of the old content back. After an error the file may end at `offset`.
+    /// Gives up the content of a range of whole pages before the end of the file: it reads as zero,
+    /// and no earlier write to it, cached or failed, decides what becomes of later ones. The length
+    /// stays. Never called on a file that is mapped. Not durable before `make_durable`: until then
+    /// a crash may bring any of the old content back. After an error the file may end at `offset`,
+    /// if the range reaches to its end.
     ///
     /// After a failed write-back some file systems take pages for written that never were, and
     /// later flushes leave them out. This makes the kernel forget them.
-    fn renew(&self, offset: u64) -> io::Result<()>;
+    fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
     /// file. True where the file system does not say.
@@ -162,9 +163,12 @@ pub trait StorageFile: Send + Sync + 'static {
 }
 
 /// The readers' side of a mapped file. Cheap calls: no system call, no lock.
+///
+/// An address is the number of a chunk times the size of chunks, plus an offset in the chunk.
 pub trait DataMap: Send + Sync + 'static {
     /// The bytes at `address .. address + len`, or `None` when any of them was never published.
-    /// Published bytes never change while the map lives. A range may span chunks.
+    /// Published bytes never change while the map lives. A range may span chunks with numbers and
+    /// places one behind the other.
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
     /// All bytes from `address` on that are published in its chunk; none if it lies behind them.
     fn bytes_from(&self, address: u64) -> &[u8];
@@ -172,10 +176,10 @@ pub trait DataMap: Send + Sync + 'static {
     fn prefetch(&self, address: u64);
     /// Bytes of real file space behind the map.
     fn allocated_bytes(&self) -> u64;
-    /// Brings the unpublished pages of the range into memory, writable, so that a later append
-    /// takes no page fault. Takes as long as the kernel takes to zero them; appends go on
+    /// Brings the unpublished pages of a range of the file into memory, writable, so that a later
+    /// append takes no page fault. Takes as long as the kernel takes to zero them; appends go on
     /// meanwhile. Only a hint: failures are ignored.
-    fn prefault(&self, address: u64, len: u64);
+    fn prefault(&self, offset: u64, len: u64);
 }
 
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
@@ -184,12 +188,17 @@ pub trait DataMapWriter: Send + 'static {
     /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved
     /// address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
+    /// Gives a new chunk its place of the file, counted from 0.
+    ///
+    /// Panics if another chunk has the place, or is numbered a multiple of [`crate::CHUNK_SPAN`]
+    /// away.
+    fn open_chunk(&mut self, number: u64, place: u64);
     /// Stores `parts` one after the other at `address` and publishes them. Bytes between the
     /// chunk's readable end and `address` are zeroed and published too. A range that spans chunks
     /// fills them whole.
     ///
-    /// Panics if `address` lies before the readable end of its chunk, or the range beyond the
-    /// allocated file: both are errors of the caller, not of the disk.
+    /// Panics if the chunk is not open, if `address` lies before its readable end, or the range
+    /// beyond the allocated file: all are errors of the caller, not of the disk.
     fn append(&mut self, address: u64, parts: &[&[u8]]);
 }
 

@@ -18,7 +18,7 @@ use crate::directory::Directory;
 use crate::error::{MAP, invalid_input, with_path};
 use crate::file::{Access, SystemFile};
 use crate::lock::{Hold, SystemLock};
-use crate::map::{Appender, FileMap, MapOptions, Watermarks, map_file};
+use crate::map::{Appender, Chunks, FileMap, MapOptions, MappedChunk, map_file};
 use crate::owner::Owner;
 use crate::pool::BufferPool;
 use crate::ring::RingLog;
@@ -59,7 +59,7 @@ pub struct System {
     /// The lock, while it is held.
     hold: Mutex<Weak<Hold>>,
     /// The files that are mapped, by device and inode.
-    maps: Mutex<Vec<(FileId, Weak<Watermarks>)>>,
+    maps: Mutex<Vec<(FileId, Weak<Chunks>)>>,
 }
 
 /// Device and inode: which file it is, under any name and handle.
@@ -183,11 +183,11 @@ impl Storage for System {
         file: &SystemFile,
         reserve_bytes: u64,
         chunk_bytes: u64,
-        readable: &[u64],
+        chunks: &[MappedChunk],
     ) -> io::Result<(FileMap, SystemMapWriter)> {
         let id = file.id()?;
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        maps.retain(|(_, marks)| marks.strong_count() > 0);
+        maps.retain(|(_, chunks)| chunks.strong_count() > 0);
         if maps.iter().any(|&(mapped, _)| mapped == id) {
             let cause = io::Error::new(io::ErrorKind::ResourceBusy, "it is mapped already");
             return Err(file.error(MAP, cause));
@@ -200,10 +200,10 @@ impl Storage for System {
             huge_pages: true,
             prefaults: true,
         };
-        let (map, appender, marks) =
-            map_file(file.file(), options, readable).map_err(|cause| file.error(MAP, cause))?;
-        file.set_marks(&marks);
-        maps.push((id, Arc::downgrade(&marks)));
+        let (map, appender, chunks) =
+            map_file(file.file(), options, chunks).map_err(|cause| file.error(MAP, cause))?;
+        file.set_chunks(&chunks);
+        maps.push((id, Arc::downgrade(&chunks)));
         Ok((map, SystemMapWriter { appender, file: file.clone() }))
     }
 
@@ -267,6 +267,10 @@ impl DataMapWriter for SystemMapWriter {
         self.file.allocate(allocated_bytes, bytes - allocated_bytes)?;
         self.appender.set_allocated_bytes(bytes);
         Ok(())
+    }
+
+    fn open_chunk(&mut self, number: u64, place: u64) {
+        self.appender.open_chunk(number, place);
     }
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {

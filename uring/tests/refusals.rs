@@ -141,7 +141,12 @@ fn a_file_is_renewed_without_the_file_systems_help() {
         for denied in [&flags[..], &[]] {
             deny_fallocate_for_this_process(denied).unwrap();
             file.write_at(&vec![7; end], 0).unwrap();
-            file.renew(start as u64).unwrap();
+            let middle = 300 * BLOCK;
+            file.renew(start as u64, (middle - start) as u64).unwrap();
+            let mut byte = [9];
+            file.read_at(&mut byte, middle as u64).unwrap();
+            assert_eq!(byte, [7], "what lies behind a range stays");
+            file.renew(middle as u64, (end - middle) as u64).unwrap();
             let mut content = vec![9; end + 1];
             assert_eq!(file.read_at(&mut content, 0).unwrap(), end, "the length stays");
             assert!(content[..start].iter().all(|byte| *byte == 7));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_uring::{
     AlignedBuffer, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone, GroupWrite,
-    Holder, LockError, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System,
-    SystemOptions,
+    Holder, LockError, LogWriter, LogWriterOptions, MappedChunk, OpenMode, Storage, StorageFile,
+    System, SystemOptions,
 };
 
 const CHUNK: u64 = 64 << 10;
@@ -173,7 +173,7 @@ fn a_file_opened_for_reading_cannot_be_written<S: Storage>(storage: &S) {
     let file = storage.open("f", OpenMode::Read).unwrap();
     assert!(file.write_at(b"x", 0).is_err());
     assert!(file.allocate(CHUNK, 1).is_err());
-    let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[10]).unwrap();
+    let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[chunk(0, 10)]).unwrap();
     assert_eq!(map.bytes(0, 10), Some([0; 10].as_slice()));
     assert!(writer.grow(2 * CHUNK).is_err());
     map.prefault(0, CHUNK);
@@ -198,6 +198,7 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
     writer.grow(10).unwrap();
     assert_eq!((map.allocated_bytes(), file.len().unwrap()), (CHUNK, CHUNK));
     map.prefault(0, CHUNK);
+    (0..4).for_each(|number| writer.open_chunk(number, number));
     writer.append(0, &[b"first", b" ", b"words"]);
     assert_eq!(map.bytes(0, 11), Some(b"first words".as_slice()));
     writer.grow(3 * CHUNK + 100).unwrap();
@@ -218,37 +219,50 @@ fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(CHUNK).unwrap();
+    writer.open_chunk(0, 0);
     writer.append(0, &[b"published"]);
     assert_eq!(kind(storage.map(&file, CHUNK, CHUNK, &[])), ErrorKind::ResourceBusy);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
-    assert_eq!(kind(file.renew(0)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.renew(0, CHUNK)), ErrorKind::InvalidInput);
     file.write_at(b"x", 9).unwrap();
     drop(writer);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
-    assert_eq!(kind(file.renew(0)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.renew(0, CHUNK)), ErrorKind::InvalidInput);
     assert_eq!(map.bytes(0, 9), Some(b"published".as_slice()));
     drop(map);
     file.write_at(b"x", 8).unwrap();
-    file.renew(0).unwrap();
+    file.renew(0, CHUNK).unwrap();
 }
 
 fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(2 * CHUNK).unwrap();
-    writer.append(0, &[b"zero"]);
-    writer.append(CHUNK, &[b"one"]);
+    writer.open_chunk(5, 0);
+    writer.open_chunk(9, 1);
+    writer.append(5 * CHUNK, &[b"zero"]);
+    writer.append(9 * CHUNK, &[b"one"]);
     file.make_durable().unwrap();
     drop((map, writer, file));
     let file = storage.open("data", OpenMode::Mapped).unwrap();
-    assert_eq!(kind(storage.map(&file, 2 * CHUNK, CHUNK, &[0, 0, 1])), ErrorKind::InvalidInput);
-    let (map, mut writer) = storage.map(&file, 4 * CHUNK, CHUNK, &[4, 3]).unwrap();
-    assert_eq!(map.bytes(0, 4), Some(b"zero".as_slice()));
-    assert_eq!(map.bytes(CHUNK, 3), Some(b"one".as_slice()));
-    assert_eq!(map.allocated_bytes(), CHUNK + 3, "the rest may be a hole");
+    let beyond = storage.map(&file, 2 * CHUNK, CHUNK, &[chunk(2, 1)]);
+    assert_eq!(kind(beyond), ErrorKind::InvalidInput);
+    let chunks = [
+        MappedChunk { number: 9, place: 1, published_bytes: 3 },
+        MappedChunk { number: 5, place: 0, published_bytes: 4 },
+    ];
+    let (map, mut writer) = storage.map(&file, 4 * CHUNK, CHUNK, &chunks).unwrap();
+    assert_eq!(map.bytes(5 * CHUNK, 4), Some(b"zero".as_slice()));
+    assert_eq!(map.bytes(9 * CHUNK, 3), Some(b"one".as_slice()));
+    assert_eq!(map.allocated_bytes(), 0, "what is not published may be a hole");
     writer.grow(2 * CHUNK).unwrap();
-    writer.append(CHUNK + 3, &[b"!"]);
-    assert_eq!(map.bytes(CHUNK, 4), Some(b"one!".as_slice()));
+    writer.append(9 * CHUNK + 3, &[b"!"]);
+    assert_eq!(map.bytes(9 * CHUNK, 4), Some(b"one!".as_slice()));
+}
+
+/// A chunk in the place of its number.
+fn chunk(number: u64, published_bytes: u64) -> MappedChunk {
+    MappedChunk { number, place: number, published_bytes }
 }
 
 /// A log of small buffers with this strategy; `None` if the backend does not have it.

@@ -95,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// Size of a chunk of the data file: a power of two from 64 KiB to 4 GiB, fixed at creation.
+    /// Size of a chunk of the data file: a power of two from 64 KiB to 1 GiB, fixed at creation.
     /// Default: 16 MiB.
     pub fn chunk_bytes(mut self, bytes: u64) -> Self {
         self.options.chunk_bytes = bytes;

@@ -5,7 +5,7 @@ use uarr_layout::checksum::Seed;
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, PAGE_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
-use uarr_uring::DataMapWriter;
+use uarr_uring::{DataMapWriter, MappedChunk};
 use zerocopy::IntoBytes;
 
 /// The one writer of the data file.
@@ -16,15 +16,18 @@ pub(crate) struct Appender<W> {
     chunk_bytes: u64,
     /// End of the last record.
     end: u64,
+    /// Chunks before it are open.
+    next_chunk: u64,
     /// LSN of the last record.
     last_lsn: u64,
 }
 
 impl<W: DataMapWriter> Appender<W> {
-    pub fn new(writer: W, database: DatabaseId, chunk_bytes: u64) -> Self {
+    /// Goes on behind `chunk_count` chunks, which the map began with.
+    pub fn new(writer: W, database: DatabaseId, chunk_bytes: u64, chunk_count: u64) -> Self {
         assert!(chunk_bytes.is_power_of_two());
         let seed = Seed::new(&database);
-        Self { writer, database, seed, chunk_bytes, end: 0, last_lsn: 0 }
+        Self { writer, database, seed, chunk_bytes, end: 0, next_chunk: chunk_count, last_lsn: 0 }
     }
 
     /// Zeroes what lies between the last record and `address`, the end of its page, so that no
@@ -48,6 +51,11 @@ impl<W: DataMapWriter> Appender<W> {
         assert!(previous.is_none_or(|previous| previous.address() < address));
         // 7 of the 2,675 instructions of a put in memory.
         debug_assert_eq!(header.record_bytes(), header.value_offset() + frame.value.len());
+        let end = address + header.record_bytes() as u64;
+        while self.next_chunk * self.chunk_bytes < end {
+            self.writer.open_chunk(self.next_chunk, self.next_chunk);
+            self.next_chunk += 1;
+        }
         let chunk_start = address & !(self.chunk_bytes - 1);
         //= DAT-2
         if address == chunk_start + CHUNK_HEADER_BYTES {
@@ -77,13 +85,12 @@ impl<W: DataMapWriter> Appender<W> {
     }
 }
 
-/// How many bytes of each chunk may be read when everything before `data_tail` may.
-pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<u64> {
-    let chunks = data_tail.div_ceil(chunk_bytes);
-    let readable: Vec<_> =
-        (0..chunks).map(|chunk| (data_tail - chunk * chunk_bytes).min(chunk_bytes)).collect();
-    assert_eq!(readable.iter().sum::<u64>(), data_tail, "all before the tail, and no byte behind");
-    readable
+/// The chunks that are readable when everything before `data_tail` is, each in the place of its
+/// number.
+pub(crate) fn readable_chunks(data_tail: u64, chunk_bytes: u64) -> Vec<MappedChunk> {
+    let readable = |number: u64| (data_tail - number * chunk_bytes).min(chunk_bytes);
+    let chunk = |number| MappedChunk { number, place: number, published_bytes: readable(number) };
+    (0..data_tail.div_ceil(chunk_bytes)).map(chunk).collect()
 }
 
 #[cfg(test)]
@@ -92,8 +99,10 @@ mod tests {
 
     #[test]
     fn chunks_are_readable_up_to_the_tail() {
-        assert_eq!(readable_chunks(0, 100), Vec::<u64>::new());
-        assert_eq!(readable_chunks(100, 100), [100]);
-        assert_eq!(readable_chunks(250, 100), [100, 100, 50]);
+        let readable =
+            |tail| readable_chunks(tail, 100).iter().map(|c| c.published_bytes).collect::<Vec<_>>();
+        assert_eq!(readable(0), Vec::<u64>::new());
+        assert_eq!(readable(100), [100]);
+        assert_eq!(readable(250), [100, 100, 50]);
     }
 }

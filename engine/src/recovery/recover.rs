@@ -330,7 +330,7 @@ fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
     let bytes = data_file.len().map_err(failed)?;
     let start = align_up_u64(data_tail.min(bytes), PAGE_BYTES).min(bytes);
     assert!(start >= data_tail.min(bytes), "no byte of a checkpoint is given up");
-    data_file.renew(start).map_err(failed)
+    data_file.renew(start, bytes - start).map_err(failed)
 }
 
 /// Whether the log goes on behind the newest checkpoint of the slot in force.

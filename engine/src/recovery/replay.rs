@@ -6,7 +6,7 @@ use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
 use uarr_layout::geometry::{RECORD_ALIGN_BYTES, record_bytes};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
-use uarr_uring::{Storage, StorageFile};
+use uarr_uring::{MappedChunk, Storage, StorageFile};
 
 use crate::data::appender::{Appender, readable_chunks};
 use crate::data::applier::{Applier, Replayed, Target};
@@ -54,7 +54,7 @@ impl<S: Storage> Replay<S> {
         let readable = readable_chunks(data_tail, chunk_bytes);
         let (reserve, map, writer) =
             map_data(storage, &data_file, options, chunk_bytes, &readable)?;
-        let mut appender = Appender::new(writer, root.database, chunk_bytes);
+        let mut appender = Appender::new(writer, root.database, chunk_bytes, readable.len() as u64);
         // The file may be a copy with holes: the file system allocates it before anything is
         // written through the map. Without room for it readers go on, and writers get the error.
         match appender.grow(bytes / chunk_bytes * chunk_bytes) {
@@ -215,7 +215,7 @@ fn map_data<S: Storage>(
     data_file: &S::File,
     options: &Options,
     chunk_bytes: u64,
-    readable: &[u64],
+    chunks: &[MappedChunk],
 ) -> Result<(u64, S::Map, S::MapWriter)> {
     let failed = |error| Error::io("cannot map the data file", error);
     let asked = options.address_space_bytes;
@@ -227,7 +227,7 @@ fn map_data<S: Storage>(
         )));
     }
     let least = ADDRESS_SPACE_BYTES_MIN.max(bytes.next_multiple_of(chunk_bytes)).min(asked);
-    let map = |reserve| storage.map(data_file, reserve, chunk_bytes, readable);
+    let map = |reserve| storage.map(data_file, reserve, chunk_bytes, chunks);
     let mut reserve = asked;
     loop {
         match map(reserve) {

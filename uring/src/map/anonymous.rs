@@ -11,9 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::appender::{Appender, map_file};
+use super::chunks::{Chunks, MappedChunk};
 use super::file_map::FileMap;
 use super::options::MapOptions;
-use super::watermarks::Watermarks;
 use crate::error::invalid_input;
 
 /// A file in memory that can be mapped.
@@ -22,7 +22,7 @@ pub struct AnonymousFile {
     file: File,
     file_bytes: u64,
     /// Of the last map.
-    marks: Option<Arc<Watermarks>>,
+    chunks: Option<Arc<Chunks>>,
 }
 
 impl AnonymousFile {
@@ -35,7 +35,7 @@ impl AnonymousFile {
         }
         // SAFETY: `fd` was made just now, is valid, and has no other owner.
         let file = unsafe { File::from_raw_fd(fd) };
-        Ok(Self { file, file_bytes: 0, marks: None })
+        Ok(Self { file, file_bytes: 0, chunks: None })
     }
 
     /// How long it is.
@@ -61,8 +61,8 @@ impl AnonymousFile {
     /// lives.
     pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let len = bytes.len() as u64;
-        let is_published = |marks: &Arc<Watermarks>| marks.intersects(offset, len);
-        if self.is_mapped() && self.marks.as_ref().is_some_and(is_published) {
+        let is_published = |chunks: &Arc<Chunks>| chunks.intersects(offset, len);
+        if self.is_mapped() && self.chunks.as_ref().is_some_and(is_published) {
             return Err(invalid_input("write over published bytes of a mapped file"));
         }
         self.file.write_all_at(bytes, offset)?;
@@ -75,26 +75,26 @@ impl AnonymousFile {
     pub fn map(
         &mut self,
         options: MapOptions,
-        readable: &[u64],
+        chunks: &[MappedChunk],
     ) -> io::Result<(FileMap, Appender)> {
         assert!(options.file_bytes <= self.file_bytes, "a map of bytes that are not there");
         if self.is_mapped() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is mapped already"));
         }
-        let (map, appender, marks) = map_file(&self.file, options, readable)?;
-        self.marks = Some(marks);
+        let (map, appender, chunks) = map_file(&self.file, options, chunks)?;
+        self.chunks = Some(chunks);
         Ok((map, appender))
     }
 
     /// Whether a map of it lives.
     pub fn is_mapped(&self) -> bool {
         // One count is the file's own; the other is the map's.
-        self.marks.as_ref().is_some_and(|marks| Arc::strong_count(marks) > 1)
+        self.chunks.as_ref().is_some_and(|chunks| Arc::strong_count(chunks) > 1)
     }
 
-    /// How much of each chunk is published by the last map.
-    pub fn marks(&self) -> Option<&Watermarks> {
-        self.marks.as_deref()
+    /// The chunks of the last map.
+    pub fn chunks(&self) -> Option<&Chunks> {
+        self.chunks.as_deref()
     }
 }
 
@@ -120,11 +120,11 @@ mod tests {
             huge_pages: false,
             prefaults: false,
         };
-        let (map, mut appender) = file.map(options, &[3]).unwrap();
-        assert_eq!(file.map(options, &[3]).map(drop).unwrap_err().kind(), busy());
+        let (map, mut appender) = file.map(options, &[chunk(3)]).unwrap();
+        assert_eq!(file.map(options, &[chunk(3)]).map(drop).unwrap_err().kind(), busy());
         appender.set_allocated_bytes(CHUNK);
         appender.append(3, &[b"def"]);
-        assert_eq!(file.marks().unwrap().published_bytes(0), 6);
+        assert_eq!(file.chunks().unwrap().published_bytes(0), 6);
         assert!(file.write_at(b"x", 5).is_err());
         file.write_at(b"x", 6).unwrap();
         drop(appender);
@@ -136,8 +136,12 @@ mod tests {
         let mut bytes = [0; 7];
         file.read_at(&mut bytes, 0).unwrap();
         assert_eq!(&bytes, b"xbcdefx");
-        let (map, _appender) = file.map(options, &[7]).unwrap();
+        let (map, _appender) = file.map(options, &[chunk(7)]).unwrap();
         assert_eq!(map.bytes(0, 7), Some(bytes.as_slice()));
+    }
+
+    fn chunk(published_bytes: u64) -> MappedChunk {
+        MappedChunk { number: 0, place: 0, published_bytes }
     }
 
     fn busy() -> io::ErrorKind {

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use super::chunks::{Chunks, MappedChunk};
 use super::file_map::FileMap;
 use super::mapping::{Base, Mapping};
 use super::options::MapOptions;
-use super::watermarks::Watermarks;
 
 /// The writing side of a mapped file: one per map.
 pub struct Appender {
@@ -21,13 +21,13 @@ pub struct Appender {
 pub(crate) fn map_file(
     file: &File,
     options: MapOptions,
-    readable: &[u64],
-) -> io::Result<(FileMap, Appender, Arc<Watermarks>)> {
-    let mapping = Arc::new(Mapping::new(file, options, readable)?);
-    let marks = Arc::clone(mapping.marks());
+    chunks: &[MappedChunk],
+) -> io::Result<(FileMap, Appender, Arc<Chunks>)> {
+    let mapping = Arc::new(Mapping::new(file, options, chunks)?);
+    let chunks = Arc::clone(mapping.chunks());
     let base = mapping.base();
     let appender = Appender { base, mapping: Arc::clone(&mapping), writable: options.writable };
-    Ok((FileMap::new(mapping), appender, marks))
+    Ok((FileMap::new(mapping), appender, chunks))
 }
 
 impl Appender {
@@ -46,53 +46,62 @@ impl Appender {
         self.mapping.set_allocated_bytes(bytes);
     }
 
+    /// See [`crate::DataMapWriter::open_chunk`].
+    pub fn open_chunk(&mut self, number: u64, place: u64) {
+        self.mapping.chunks().open(number, place);
+    }
+
     /// See [`crate::DataMapWriter::append`].
     pub fn append(&mut self, address: u64, parts: &[&[u8]]) {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let end = address.checked_add(len).expect("addresses of a map stay far below 2^64");
         assert!(self.writable, "the file was opened for reading only");
-        assert!(end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
-        let marks = self.mapping.marks();
-        let (chunk_shift, chunk_bytes) = (marks.chunk_shift(), marks.chunk_bytes());
-        if len == 0 && address.is_multiple_of(chunk_bytes) {
-            return;
-        }
-        let first = (address >> chunk_shift) as usize;
-        let last = ((end - 1) >> chunk_shift) as usize;
-        let first_start = first as u64 * chunk_bytes;
-        let gap_start = first_start + marks.published_bytes(first);
-        assert!(address >= gap_start, "append at {address}, but published up to {gap_start}");
-        for chunk_index in first + 1..=last {
-            assert!(marks.published_bytes(chunk_index) == 0, "append over published bytes");
+        let chunks = self.mapping.chunks();
+        let chunk_bytes = chunks.chunk_bytes();
+        let first = address >> chunks.slots().chunk_shift();
+        let Some(found) = chunks.slots().find(address) else {
+            panic!("append at {address}, but chunk {first} is not open");
+        };
+        let offset = address - first * chunk_bytes;
+        let end = offset.checked_add(len).expect("addresses of a map stay far below 2^64");
+        assert!(offset >= found.published_bytes, "append at {offset}, but published before");
+        // Behind the first one the chunks lie one behind the other, and are empty.
+        let others = end.div_ceil(chunk_bytes).saturating_sub(1);
+        for index in 1..=others {
+            let next = chunks.slots().find((first + index) * chunk_bytes);
+            let next = next.expect("a range spans open chunks");
+            assert!(next.start == found.start + index * chunk_bytes, "one behind the other");
+            assert!(next.published_bytes == 0, "append over published bytes");
         }
 
-        if address > gap_start {
-            self.zero(gap_start, (address - gap_start) as usize);
-        }
-        let mut target = address;
+        self.zero(found.start + found.published_bytes, (offset - found.published_bytes) as usize);
+        let mut target = found.start + offset;
         for part in parts.iter().filter(|part| !part.is_empty()) {
             self.copy(target, part);
             target += part.len() as u64;
         }
-        assert!(target == end, "the parts have the length of their sum");
-        for chunk_index in first..=last {
-            let published = (end - chunk_index as u64 * chunk_bytes).min(chunk_bytes);
-            self.mapping.marks().publish(chunk_index, published);
+        assert!(target == found.start + end, "the parts have the length of their sum");
+        for index in 0..=others {
+            let published = (end - index * chunk_bytes).min(chunk_bytes);
+            self.mapping.chunks().publish(first + index, published);
         }
     }
 
-    /// Where the unpublished bytes `address .. address + len` lie, checked against the allocated
-    /// file.
-    fn target(&mut self, address: u64, len: usize) -> *mut u8 {
-        assert!(address + len as u64 <= self.allocated_bytes(), "writes stay inside the file");
-        // SAFETY: the address is inside the allocated file by the line above, hence inside the
+    /// Where the unpublished bytes `offset .. offset + len` of the file lie, checked against its
+    /// allocated length.
+    fn target(&mut self, offset: u64, len: usize) -> *mut u8 {
+        let end = offset + len as u64;
+        assert!(end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
+        // SAFETY: the offset is inside the allocated file by the line above, hence inside the
         // mapping, which lives as long as `self`.
-        unsafe { self.base.0.add(address as usize) }
+        unsafe { self.base.0.add(offset as usize) }
     }
 
     /// Private to `append`, which has checked that nothing of the range is published.
-    fn zero(&mut self, address: u64, len: usize) {
-        let target = self.target(address, len);
+    fn zero(&mut self, offset: u64, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let target = self.target(offset, len);
         // SAFETY: `target` is valid for `len` bytes (checked there) of a writable mapping (asserted
         // in `append`). No slice covers them: they are unpublished, and `&mut self` is the only
         // writer.
@@ -100,8 +109,8 @@ impl Appender {
     }
 
     /// Private to `append`, which has checked that nothing of the range is published.
-    fn copy(&mut self, address: u64, part: &[u8]) {
-        let target = self.target(address, part.len());
+    fn copy(&mut self, offset: u64, part: &[u8]) {
+        let target = self.target(offset, part.len());
         // SAFETY: as in `zero`; and the source cannot overlap: it is a live slice, hence either
         // foreign memory or published bytes.
         unsafe { target.copy_from_nonoverlapping(part.as_ptr(), part.len()) }
@@ -110,7 +119,7 @@ impl Appender {
 
 #[cfg(test)]
 mod tests {
-    use super::super::watermarks::CHUNK_BYTES_MIN;
+    use super::super::chunks::CHUNK_BYTES_MIN;
     use super::*;
     use crate::storage::DataMap;
 
@@ -127,14 +136,24 @@ mod tests {
         }
     }
 
+    /// Chunks with these watermarks, one behind the other.
+    fn chunks(readable: &[u64]) -> Vec<MappedChunk> {
+        let numbers = readable.iter().zip(0..);
+        let chunk =
+            |(&published_bytes, number)| MappedChunk { number, place: number, published_bytes };
+        numbers.map(chunk).collect()
+    }
+
+    /// Maps as many chunks, in the places of their numbers; the last ones are empty.
     fn map(chunk_count: u64, readable: &[u64]) -> (FileMap, Appender) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(chunk_count * CHUNK).unwrap();
-        let (map, mut appender, _) =
-            map_file(&file, options(chunk_count, chunk_count * CHUNK), readable).unwrap();
-        let readable_end = map.allocated_bytes();
-        assert!(readable.iter().all(|&bytes| bytes <= readable_end), "nothing else is relied on");
+        let options = options(chunk_count, chunk_count * CHUNK);
+        let (map, mut appender, _) = map_file(&file, options, &chunks(readable)).unwrap();
+        let full_count = readable.iter().take_while(|bytes| **bytes == CHUNK).count() as u64;
+        assert_eq!(map.allocated_bytes(), full_count * CHUNK, "nothing else is relied on");
         appender.set_allocated_bytes(chunk_count * CHUNK);
+        (readable.len() as u64..chunk_count).for_each(|number| appender.open_chunk(number, number));
         (map, appender)
     }
 
@@ -184,7 +203,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(CHUNK).unwrap();
         let refused = |options: MapOptions, readable: &[u64]| {
-            let error = map_file(&file, options, readable).map(|_| ()).unwrap_err();
+            let error = map_file(&file, options, &chunks(readable)).map(|_| ()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         };
         refused(options(2, CHUNK), &[CHUNK, 1]);
@@ -197,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "published up to 20")]
+    #[should_panic(expected = "append at 19, but published before")]
     fn published_bytes_are_never_written_again() {
         let (_, mut appender) = map(1, &[20]);
         appender.append(19, &[b"x"]);
@@ -206,8 +225,11 @@ mod tests {
     #[test]
     #[should_panic(expected = "beyond the allocated file")]
     fn an_append_stays_inside_the_file() {
-        let (_, mut appender) = map(1, &[]);
-        appender.append(CHUNK - 1, &[b"xy"]);
+        let file = tempfile::tempfile().unwrap();
+        let (_map, mut appender, _) = map_file(&file, options(2, 0), &[]).unwrap();
+        appender.set_allocated_bytes(CHUNK);
+        appender.open_chunk(7, 1);
+        appender.append(7 * CHUNK, &[b"x"]);
     }
 
     #[test]
@@ -215,6 +237,47 @@ mod tests {
     fn a_spanning_append_needs_empty_chunks() {
         let (_, mut appender) = map(2, &[0, 1]);
         appender.append(CHUNK - 1, &[b"xy"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "one behind the other")]
+    fn a_spanning_append_needs_places_in_a_row() {
+        let (_, mut appender) = spread();
+        appender.append(8 * CHUNK - 1, &[b"xy"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "chunk 9 is not open")]
+    fn an_append_needs_an_open_chunk() {
+        let (_, mut appender) = spread();
+        appender.append(9 * CHUNK, &[b"xy"]);
+    }
+
+    /// Chunks 6, 7 and 8 in the places 2, 3 and 0.
+    fn spread() -> (FileMap, Appender) {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 * CHUNK).unwrap();
+        let (map, mut appender, _) = map_file(&file, options(4, 4 * CHUNK), &[]).unwrap();
+        appender.set_allocated_bytes(4 * CHUNK);
+        for (number, place) in [(6, 2), (7, 3), (8, 0)] {
+            appender.open_chunk(number, place);
+        }
+        (map, appender)
+    }
+
+    #[test]
+    fn addresses_name_chunks_wherever_they_lie() {
+        let (map, mut appender) = spread();
+        let bytes: Vec<u8> = (0..CHUNK + 100).map(|i| (i % 251) as u8).collect();
+        appender.append(6 * CHUNK + 200, &[&bytes]);
+        appender.append(8 * CHUNK, &[b"eight"]);
+        assert!(map.bytes(6 * CHUNK + 200, bytes.len()).unwrap() == bytes);
+        assert_eq!(map.bytes(8 * CHUNK, 5), Some(b"eight".as_slice()));
+        assert_eq!(map.bytes_from(8 * CHUNK + 3), b"ht");
+        assert_eq!(map.bytes(0, 1), None, "the file begins with chunk 8, but 0 is its place");
+        assert_eq!(map.bytes_from(5), b"");
+        appender.append(7 * CHUNK + 300, &[&vec![7; CHUNK as usize - 300]]);
+        assert_eq!(map.bytes(8 * CHUNK - 1, 2), None, "chunk 8 lies elsewhere");
     }
 
     #[test]

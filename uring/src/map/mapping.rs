@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use super::chunks::{Chunks, MappedChunk};
 use super::options::MapOptions;
-use super::watermarks::Watermarks;
 use crate::buffer::PAGE_BYTES;
 use crate::error::invalid_input;
 
-/// The address space, alive as long as a reader or the writer is; and so are its watermarks.
+/// The address space, alive as long as a reader or the writer is; and so are its chunks.
 #[derive(Debug)]
 pub(super) struct Mapping {
     memory: MmapRaw,
     allocated_bytes: AtomicU64,
-    marks: Arc<Watermarks>,
+    chunks: Arc<Chunks>,
     prefaults: bool,
 }
 
@@ -31,16 +31,18 @@ unsafe impl Send for Base {}
 // SAFETY: as above; the holders decide what may be done at the address.
 unsafe impl Sync for Base {}
 
-/// End of the last byte that may be read at birth.
-fn readable_end(chunk_bytes: u64, readable: &[u64]) -> u64 {
-    let ends = readable.iter().zip(0_u64..).filter(|(bytes, _)| **bytes > 0);
-    ends.last().map_or(0, |(bytes, chunk_index)| chunk_index * chunk_bytes + bytes)
+/// Start of the first place that is not readable as a whole. Before it nothing is written any more,
+/// so it needs no room of its own.
+fn readable_places(chunks: &Chunks) -> u64 {
+    let is_full = |place: &u64| chunks.published_bytes(*place) == chunks.chunk_bytes();
+    let count = (0..chunks.place_count() as u64).take_while(is_full).count() as u64;
+    count * chunks.chunk_bytes()
 }
 
 impl Mapping {
-    /// Maps `file`, of which `readable` is published at birth.
-    pub fn new(file: &File, options: MapOptions, readable: &[u64]) -> io::Result<Self> {
-        let marks = Arc::new(Watermarks::new(&options, readable)?);
+    /// Maps `file`, which has `chunks` at birth.
+    pub fn new(file: &File, options: MapOptions, chunks: &[MappedChunk]) -> io::Result<Self> {
+        let chunks = Arc::new(Chunks::new(&options, chunks)?);
         let reserve_len = usize::try_from(options.reserve_bytes)
             .map_err(|_| invalid_input("a map larger than the address space"))?;
         let mut request = MmapOptions::new();
@@ -55,13 +57,13 @@ impl Mapping {
             // Only a wish: kernels without file-backed huge pages refuse it.
             let _ = memory.advise(Advice::HugePage);
         }
-        let allocated_bytes = AtomicU64::new(readable_end(options.chunk_bytes, readable));
+        let allocated_bytes = AtomicU64::new(readable_places(&chunks));
         let prefaults = options.prefaults && options.writable;
-        Ok(Self { memory, allocated_bytes, marks, prefaults })
+        Ok(Self { memory, allocated_bytes, chunks, prefaults })
     }
 
-    pub fn marks(&self) -> &Arc<Watermarks> {
-        &self.marks
+    pub fn chunks(&self) -> &Arc<Chunks> {
+        &self.chunks
     }
 
     pub fn base(&self) -> Base {
@@ -87,26 +89,26 @@ impl Mapping {
     /// page which is on the device already does not become dirty again. The kernel changes no byte
     /// of them, so the appender need not wait; where it overtakes, its own fault waits for the
     /// page.
-    pub fn prefault(&self, address: u64, len: u64) {
+    pub fn prefault(&self, offset: u64, len: u64) {
         if !self.prefaults {
             return;
         }
         let page_bytes = PAGE_BYTES as u64;
-        let chunk_bytes = self.marks.chunk_bytes();
-        let range_end = address.saturating_add(len).min(self.allocated_bytes());
-        let mut cursor = address;
+        let chunk_bytes = self.chunks.chunk_bytes();
+        let range_end = offset.saturating_add(len).min(self.allocated_bytes());
+        let mut cursor = offset;
         while cursor < range_end {
-            let chunk_index = cursor / chunk_bytes;
-            let chunk_start = chunk_index * chunk_bytes;
-            let chunk_end = (chunk_start + chunk_bytes).min(range_end);
-            let published = self.marks.published_bytes(chunk_index as usize);
-            let start = cursor.max(chunk_start + published).next_multiple_of(page_bytes);
-            if start < chunk_end {
-                let bytes = (chunk_end - start) as usize;
+            let place = cursor / chunk_bytes;
+            let place_start = place * chunk_bytes;
+            let place_end = (place_start + chunk_bytes).min(range_end);
+            let published = self.chunks.published_bytes(place);
+            let start = cursor.max(place_start + published).next_multiple_of(page_bytes);
+            if start < place_end {
+                let bytes = (place_end - start) as usize;
                 // Only a hint: kernels before 5.14 know no MADV_POPULATE_WRITE.
                 let _ = self.memory.advise_range(Advice::PopulateWrite, start as usize, bytes);
             }
-            cursor = chunk_start + chunk_bytes;
+            cursor = place_start + chunk_bytes;
         }
     }
 }

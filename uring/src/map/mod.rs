@@ -1,10 +1,11 @@
 //! A file mapped once, for its whole future: [`FileMap`] for readers, [`Appender`] for the writer.
 //!
-//! The file is divided into chunks. Each chunk has a watermark: the number of its bytes, from its
-//! start, that are published.
+//! The file is divided into places of equal size. A chunk is a number, used once, that has a place;
+//! addresses name chunks. Each chunk has a watermark: the number of its bytes, from its start, that
+//! are published.
 //!
 //! ```text
-//!   chunk 0                    chunk 1                    chunk 2 (no space yet)
+//!   place 0: chunk 4           place 1: chunk 9           place 2: free (no space yet)
 //!   |ppppppppppppppppppppp....|pppppppp...................|.......................|
 //!                         ^ watermark  ^ watermark          ^ end of the file      ^ end of the
 //!                         map
@@ -16,16 +17,19 @@
 //!    ([`DataMap::bytes`](crate::DataMap::bytes)).
 //! 2. Only [`Appender::append`] writes through the map, and only at or above the watermark of the
 //!    chunk. There is one appender per map, it is not `Clone`, and it writes with `&mut self`; so
-//!    no two writes race, and no write touches a byte that a slice may cover.
+//!    no two writes race, and no write touches a byte that a slice may cover: no two chunks have
+//!    the same place.
 //! 3. The appender stores the new watermark with release ordering after the bytes, a reader loads
 //!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
-//! 4. Watermarks only grow. The map and its watermarks live as long as any [`FileMap`].
+//!    A chunk's place is stored before its number, which a reader loads first.
+//! 4. Watermarks only grow, and a chunk keeps its place and its slot. The map and its chunks live
+//!    as long as any [`FileMap`].
 //! 5. Published bytes lie inside the file: watermarks are checked against its length, the map is
 //!    longer than the file only above it, and nothing truncates a file ([`crate::SystemFile`] has
 //!    no call for it; growth that fails gives back only what it took itself). Before the appender
-//!    writes bytes, they have real space of their own: it does not write what is readable at birth,
-//!    and all else is allocated first, even where the file is long enough, since a copy may have
-//!    holes or share its space. So no access ends in SIGBUS.
+//!    writes bytes, they have real space of their own: all but full places is allocated first, even
+//!    where the file is long enough, since a copy may have holes or share its space. So no access
+//!    ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
 //!    published bytes. What remains is another handle, or another process that ignores the
 //!    directory's lock: as with every map of a file, keeping those away is up to the owner of the
@@ -35,7 +39,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `watermarks` | how much of each chunk is published |
+//! | `chunks` | which place each chunk has, and how much of it is published |
 //! | `options` | what a map is made for |
 //! | `mapping` | the address space |
 //! | `file_map` | the readers' side |
@@ -44,14 +48,14 @@
 
 mod anonymous;
 mod appender;
+mod chunks;
 mod file_map;
 mod mapping;
 mod options;
-mod watermarks;
 
 pub use anonymous::AnonymousFile;
 pub use appender::Appender;
 pub(crate) use appender::map_file;
+pub use chunks::{CHUNK_SPAN, Chunks, MappedChunk};
 pub use file_map::FileMap;
 pub use options::MapOptions;
-pub use watermarks::Watermarks;

@@ -172,8 +172,11 @@ pub trait DataMap: Send + Sync + 'static {
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
     /// All bytes from `address` on that are published in its chunk; none if it lies behind them.
     fn bytes_from(&self, address: u64) -> &[u8];
-    /// Asks the processor to fetch the line at `address`; any value is fine.
-    fn prefetch(&self, address: u64);
+    /// As [`DataMap::bytes_from`], and asks the processor to fetch the first `line_count` cache
+    /// lines: at once, so that the later ones are on their way while the caller looks at the first.
+    fn bytes_ahead(&self, address: u64, line_count: u64) -> &[u8];
+    /// Asks the processor to fetch `line_count` cache lines from `address` on; any value is fine.
+    fn prefetch(&self, address: u64, line_count: u64);
     /// Bytes of real file space behind the map.
     fn allocated_bytes(&self) -> u64;
     /// Brings the unpublished pages of a range of the file into memory, writable, so that a later

@@ -68,6 +68,9 @@ impl<M: DataMap> RecordStore<M> {
 
     /// As [`RecordStore::record`], of a key that `is_key` recognizes. Records of this session are
     /// known to have the keys that the index names them by.
+    ///
+    /// The locator has the length of the record: the processor fetches the value while the caller
+    /// reads the header.
     #[inline]
     pub fn record_of(
         &self,
@@ -75,7 +78,7 @@ impl<M: DataMap> RecordStore<M> {
         is_key: impl FnOnce(&[u8]) -> bool,
     ) -> Result<RecordView<'_>> {
         let address = locator.address();
-        match self.view(address) {
+        match self.view(address, self.map.bytes_ahead(address, lines_ahead(locator))) {
             Some(view) if address >= self.trusted_from => Ok(view),
             Some(view) => {
                 let view = self.checked(locator, view)?;
@@ -98,7 +101,7 @@ impl<M: DataMap> RecordStore<M> {
 
     /// The record at `address`, whatever it is, checked in any case.
     pub fn record_at(&self, address: u64) -> Result<RecordView<'_>> {
-        let view = self.view(address);
+        let view = self.view(address, self.map.bytes_from(address));
         let view = view.ok_or_else(|| self.damage(address, None, Defect::Length))?;
         let checked = view
             .header
@@ -113,10 +116,7 @@ impl<M: DataMap> RecordStore<M> {
     /// Asks the processor to fetch the first lines of the record.
     #[inline]
     pub fn prefetch(&self, locator: Locator) {
-        let address = locator.address();
-        for line in 0..locator.line_count().clamp(1, 4) {
-            self.map.prefetch(address + line * 64);
-        }
+        self.map.prefetch(locator.address(), lines_ahead(locator));
     }
 
     /// Brings pages ahead of the appends into memory, while appends go on.
@@ -139,9 +139,9 @@ impl<M: DataMap> RecordStore<M> {
         }
     }
 
+    /// The record at `address`, where `rest` is what is published of its chunk.
     #[inline]
-    fn view(&self, address: u64) -> Option<RecordView<'_>> {
-        let rest = self.map.bytes_from(address);
+    fn view<'a>(&'a self, address: u64, rest: &'a [u8]) -> Option<RecordView<'a>> {
         let header = RecordHeader::peek(rest)?;
         let bytes = match rest.get(..header.record_bytes()) {
             Some(bytes) => bytes,
@@ -186,6 +186,12 @@ impl<M: DataMap> KeySource for RecordStore<M> {
         let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         Some(&self.map.bytes(address, end)?[RECORD_HEADER_BYTES..])
     }
+}
+
+/// Lines that are fetched before a record is looked at.
+#[inline]
+fn lines_ahead(locator: Locator) -> u64 {
+    locator.line_count().clamp(1, 4)
 }
 
 /// The error for a record that is whole, but not the one that the index names.

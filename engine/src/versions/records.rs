@@ -80,9 +80,6 @@ impl<S: Storage> Records<S> {
         let visible_lsn = self.visible.lsn();
         match self.index.get(key, &self.store)? {
             Some(locator) => {
-                // The locator has the length of the record: the processor fetches the value while
-                // it reads the header.
-                self.store.prefetch(locator);
                 let view = self.store.record_of(locator, |found| found == key)?;
                 self.version_of(locator, view, visible_lsn)
             }

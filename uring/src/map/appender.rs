@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(map.bytes(13, 3), Some(b"\0\0\0".as_slice()));
         appender.append(CHUNK + 4, &[b"x"]);
         assert_eq!(map.bytes(CHUNK, 5), Some(b"\0\0\0\0x".as_slice()));
-        map.prefetch(0);
-        map.prefetch(u64::MAX);
+        map.prefetch(0, 4);
+        map.prefetch(u64::MAX, 4);
     }
 
     #[test]

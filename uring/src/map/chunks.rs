@@ -62,6 +62,8 @@ pub(super) struct Found {
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     chunk_shift: u32,
+    /// The bits of an address that are its offset in the chunk.
+    offset_mask: u64,
     slots: Arc<[Slot; SLOT_COUNT]>,
 }
 
@@ -83,6 +85,12 @@ impl Slots {
         let start = u64::from(slot.place.load(Ordering::Relaxed)) << self.chunk_shift;
         let published_bytes = slot.published_bytes.load(Ordering::Acquire).into();
         Some(Found { start, published_bytes })
+    }
+
+    /// The offset of `address` in its chunk.
+    #[inline]
+    pub fn offset(&self, address: u64) -> u64 {
+        address & self.offset_mask
     }
 
     pub fn chunk_shift(&self) -> u32 {
@@ -129,7 +137,8 @@ impl Chunks {
         let owners = Box::<[AtomicU64]>::new_zeroed_slice(place_count as usize);
         // SAFETY: all bytes are zero, which is a valid `AtomicU64`.
         let owners = unsafe { owners.assume_init() };
-        let slots = Slots { chunk_shift: chunk_bytes.trailing_zeros(), slots };
+        let (chunk_shift, offset_mask) = (chunk_bytes.trailing_zeros(), chunk_bytes - 1);
+        let slots = Slots { chunk_shift, offset_mask, slots };
         let all = Self { slots, owners };
         for chunk in chunks {
             all.begin_with(chunk, file_bytes)?;

@@ -35,9 +35,21 @@ impl FileMap {
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
+    /// Has the processor fetch lines at `offset` of the file.
     #[inline]
-    fn offset_in_chunk(&self, address: u64) -> u64 {
-        address & (self.slots.chunk_bytes() - 1)
+    fn fetch(&self, offset: u64, line_count: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = self.base.0.wrapping_add(offset as usize).cast_const().cast::<i8>();
+            for line in 0..line_count as usize {
+                // SAFETY: a prefetch is a hint: the processor drops it for an address that is not
+                // mapped, and it never reads into the program.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (offset, line_count);
     }
 
     /// The rare range that crosses into other chunks: all but the last must be full, and one lies
@@ -45,7 +57,7 @@ impl FileMap {
     #[cold]
     fn bytes_across_chunks(&self, address: u64, len: usize, first: Found) -> Option<&[u8]> {
         let chunk_bytes = self.slots.chunk_bytes();
-        let offset = self.offset_in_chunk(address);
+        let offset = self.slots.offset(address);
         let end = offset.checked_add(len as u64)?;
         let mut covered = 0;
         while covered < end {
@@ -64,7 +76,7 @@ impl DataMap for FileMap {
     #[inline]
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
         let found = self.slots.find(address)?;
-        let offset = self.offset_in_chunk(address);
+        let offset = self.slots.offset(address);
         // The watermark is at most a chunk, so what is below it does not leave the chunk.
         if offset <= found.published_bytes && len as u64 <= found.published_bytes - offset {
             return Some(self.published(found.start + offset, len));
@@ -74,8 +86,14 @@ impl DataMap for FileMap {
 
     #[inline]
     fn bytes_from(&self, address: u64) -> &[u8] {
+        self.bytes_ahead(address, 0)
+    }
+
+    #[inline]
+    fn bytes_ahead(&self, address: u64, line_count: u64) -> &[u8] {
         let Some(found) = self.slots.find(address) else { return &[] };
-        let offset = self.offset_in_chunk(address);
+        let offset = self.slots.offset(address);
+        self.fetch(found.start + offset, line_count);
         // The watermark is at most a chunk, so what is below it does not leave the chunk.
         match found.published_bytes.checked_sub(offset) {
             Some(len) => self.published(found.start + offset, len as usize),
@@ -84,19 +102,10 @@ impl DataMap for FileMap {
     }
 
     #[inline]
-    fn prefetch(&self, address: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let Some(found) = self.slots.find(address) else { return };
-            let offset = (found.start + self.offset_in_chunk(address)) as usize;
-            let line = self.base.0.wrapping_add(offset).cast_const().cast::<i8>();
-            // SAFETY: a prefetch is a hint: the processor drops it for an address that is not
-            // mapped, and it never reads into the program.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
+    fn prefetch(&self, address: u64, line_count: u64) {
+        if let Some(found) = self.slots.find(address) {
+            self.fetch(found.start + self.slots.offset(address), line_count);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = address;
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
-use uarr::inspect::{Checkpoint, Inspector, PieceKind, Superblock};
+use uarr::inspect::{Checkpoint, ChunkState, Inspector, PieceKind, Superblock};
 use uarr::{Error, KeyKind};
 
 use crate::args::{Global, Inspect};
@@ -128,7 +128,7 @@ fn checkpoint(checkpoint: &Checkpoint) -> Report {
     part.field("lsn", checkpoint.lsn.get());
     part.field("segment", checkpoint.segment.get());
     part.field("offset", checkpoint.offset.get());
-    part.field("data_tail", checkpoint.data_tail.get());
+    part.field("next_chunk", checkpoint.next_chunk.get());
     part.field("end_lsn", checkpoint.end_lsn.get());
     part.field("image_bytes", checkpoint.image_bytes.get());
     part.field("entries", checkpoint.entry_count.get());
@@ -160,6 +160,7 @@ fn chunk(inspector: &Inspector, number: u64) -> Result<Report> {
     let chunk = inspector.chunk(number).map_err(|error| Failure::opening(&error))?;
     let mut report = Report::default();
     report.field("chunk", number);
+    report.field("offset", chunk.offset);
     report.field("address", chunk.address);
     report.field("bytes", chunk.bytes);
     if let Ok(Some(header)) = &chunk.header {
@@ -198,6 +199,7 @@ fn index(inspector: &Inspector) -> Result<Report> {
         let kind = match piece.kind {
             PieceKind::IntEntries => "integers",
             PieceKind::ByteEntries => "bytes",
+            PieceKind::Chunks => "chunks",
             PieceKind::End => "end",
         };
         let (offset, entries) = (piece.offset, piece.entry_count);
@@ -214,5 +216,26 @@ fn index(inspector: &Inspector) -> Result<Report> {
         }));
     }
     report.value.insert("pieces".to_owned(), pieces.into());
+    let mut chunks = Vec::new();
+    for chunk in &image.chunks {
+        let state = match chunk.state() {
+            ChunkState::Open => "open",
+            ChunkState::Full => "full",
+            ChunkState::Continued => "continues the one before",
+        };
+        let (number, place) = (chunk.number.get(), chunk.place.get());
+        let (durable, live) = (chunk.durable_bytes.get(), u64::from(chunk.live_lines.get()) * 64);
+        report.text.push_str(&format!(
+            "chunk {number} in place {place}: {state}, {durable} bytes durable, about {live} live\n"
+        ));
+        chunks.push(json!({
+            "number": number,
+            "place": place,
+            "state": state,
+            "durable_bytes": durable,
+            "live_bytes": live,
+        }));
+    }
+    report.value.insert("chunks".to_owned(), chunks.into());
     Ok(report)
 }

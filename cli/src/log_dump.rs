@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use uarr::KeyKind;
-use uarr::inspect::{FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Next};
+use uarr::inspect::{ChunkOpening, FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Next};
 
 use crate::args::{Global, LogDump};
 use crate::exit::Exit;
@@ -38,7 +38,7 @@ fn write_group(out: &mut Output, group: &Group<'_>, kind: KeyKind) -> Result<()>
     let (segment, offset) = (header.segment.get(), header.offset.get());
     let (first, last) = (header.first_lsn.get(), header.last_lsn());
     let (life, durable) = (header.life.get(), header.durable_lsn.get());
-    let (count, bytes) = (header.record_count.get(), header.group_bytes.get());
+    let (count, bytes) = (header.frame_count.get(), header.group_bytes.get());
     let value = json!({
         "type": "group",
         "segment": segment,
@@ -48,12 +48,12 @@ fn write_group(out: &mut Output, group: &Group<'_>, kind: KeyKind) -> Result<()>
         "previous_lsn": header.previous_lsn.get(),
         "durable_lsn": durable,
         "life": life,
-        "records": count,
+        "frames": count,
         "bytes": bytes,
         "wall_ns": header.wall_ns.get(),
     });
     let text = format!(
-        "group  segment {segment} offset {offset} LSN {first}..{last} records {count} bytes \
+        "group  segment {segment} offset {offset} LSN {first}..{last} frames {count} bytes \
          {bytes} life {life:#x} durable {durable}\n"
     );
     out.result(&value, text)?;
@@ -75,6 +75,7 @@ fn write_frame(
         Ok(FrameKind::Put) => "put",
         Ok(FrameKind::Delete) => "delete",
         Ok(FrameKind::Patch) => "patch",
+        Ok(FrameKind::ChunkOpen) => return write_opening(out, group, offset, frame),
         Err(_) => "unknown",
     };
     let key = ShownKey::of_stored(frame.key, kind);
@@ -99,6 +100,37 @@ fn write_frame(
         "frame  segment {segment} offset {offset} LSN {lsn} {verb} {} value {value_bytes} bytes \
          address {address}{batch}\n",
         one_line(&key.to_string())
+    );
+    out.result(&value, text)
+}
+
+/// A frame that says where a chunk lies.
+fn write_opening(
+    out: &mut Output,
+    group: &Group<'_>,
+    offset: u64,
+    frame: &Frame<'_>,
+) -> Result<()> {
+    let (segment, lsn) = (group.header.segment.get(), frame.header.lsn.get());
+    let address = frame.header.address.get();
+    let opening = ChunkOpening::peek(frame.value);
+    let (place, count) =
+        opening.map_or((0, 0), |opening| (opening.place.get(), opening.count.get()));
+    let value = json!({
+        "type": "frame",
+        "segment": segment,
+        "offset": offset,
+        "lsn": lsn,
+        "kind": "chunk-open",
+        "address": address,
+        "place": place,
+        "count": count,
+        "life": group.header.life.get(),
+        "durable_lsn": group.header.durable_lsn.get(),
+    });
+    let text = format!(
+        "frame  segment {segment} offset {offset} LSN {lsn} chunk-open address {address} place \
+         {place} count {count}\n"
     );
     out.result(&value, text)
 }

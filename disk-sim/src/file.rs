@@ -246,9 +246,9 @@ impl DataMapWriter for MemoryMapWriter {
         Ok(())
     }
 
-    fn open_chunk(&mut self, number: u64, place: u64) {
+    fn open_chunk(&mut self, number: u64, place: u64) -> bool {
         self.file.disk.state().trace.mix(number ^ place << 32);
-        self.appender.open_chunk(number, place);
+        self.appender.open_chunk(number, place)
     }
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {

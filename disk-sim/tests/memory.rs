@@ -75,7 +75,7 @@ fn mapped_bytes_are_volatile_until_the_file_is_durable() {
     let (map, mut writer) = disk.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(2 * CHUNK).unwrap();
     disk.make_dir_durable("").unwrap();
-    (0..2).for_each(|number| writer.open_chunk(number, number));
+    (0..2).for_each(|number| assert!(writer.open_chunk(number, number)));
     writer.append(0, &[b"one"]);
     file.make_durable().unwrap();
     writer.append(3, &[b"two"]);
@@ -250,7 +250,7 @@ fn a_failed_write_back_is_told_once() {
     writer.grow(CHUNK).unwrap();
     file.make_durable().unwrap();
     disk.make_dir_durable("").unwrap();
-    (0..2).for_each(|number| writer.open_chunk(number, number));
+    (0..2).for_each(|number| assert!(writer.open_chunk(number, number)));
     writer.append(0, &[b"one"]);
     disk.fail(Fault::new(FaultKind::WriteBack, 1).errno(28));
     disk.make_dir_durable("").unwrap();

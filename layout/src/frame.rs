@@ -29,6 +29,8 @@ pub enum FrameKind {
     Delete = 2,
     /// Sets a key to what a patch makes of an earlier version; see [`crate::patch`].
     Patch = 3,
+    /// Says where a chunk of the data file lies; see [`crate::chunk`]. It has no key and no record.
+    ChunkOpen = 7,
 }
 
 impl FrameKind {
@@ -38,6 +40,7 @@ impl FrameKind {
             1 => Ok(Self::Put),
             2 => Ok(Self::Delete),
             3 => Ok(Self::Patch),
+            7 => Ok(Self::ChunkOpen),
             other => Err(Defect::Kind(other)),
         }
     }
@@ -141,6 +144,12 @@ impl<'a> Frame<'a> {
         let (header, _) = frame.patch().expect("callers build the payload with its header");
         assert_eq!(header.result_bytes.get() as usize, result.len());
         frame
+    }
+
+    /// Whether it says where a chunk lies, and has no record.
+    #[inline]
+    pub fn opens_chunk(&self) -> bool {
+        self.header.kind == FrameKind::ChunkOpen as u8
     }
 
     /// The parts of a patch's payload; `None` for other kinds.

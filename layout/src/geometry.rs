@@ -1,5 +1,7 @@
 //! Sizes, and arithmetic of offsets: alignment, and where a record goes in the data file.
 
+use std::ops::Range;
+
 use crate::limits::CHUNK_BYTES;
 
 /// Bytes of a [`FrameHeader`](crate::frame::FrameHeader).
@@ -59,37 +61,26 @@ pub const fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     value_offset(key_bytes, value_bytes) + value_bytes
 }
 
-/// Where a record goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Address of the record's first byte.
-    pub address: u64,
-    /// First address behind it: the new tail.
-    pub end: u64,
-    /// Set if a chunk is begun: address of the chunk's header, which is written first.
-    pub opens_chunk: Option<u64>,
+/// Where a record goes in a chunk whose records end at offset `end`: its own offset and end. `None`
+/// if it does not fit. A pure function of its arguments.
+//= DAT-1
+pub fn place_in_chunk(
+    end: u64,
+    chunk_bytes: u64,
+    key_bytes: usize,
+    value_bytes: usize,
+) -> Option<Range<u64>> {
+    assert!(end >= CHUNK_HEADER_BYTES, "a chunk begins with its header");
+    assert!(end <= chunk_bytes);
+    let align = if value_bytes >= WIDE_VALUE_BYTES { 64 } else { RECORD_ALIGN_BYTES };
+    let start = align_up_u64(end, align);
+    let end = start + record_bytes(key_bytes, value_bytes) as u64;
+    (end <= chunk_bytes).then_some(start..end)
 }
 
-/// Places a record behind `tail`. A pure function of its arguments, so that staging, applying and
-/// replay agree. A record never straddles two chunks unless it is longer than one: then it starts
-/// in a fresh chunk and runs on through as many as it needs.
-//= DAT-1, DAT-2
-pub fn place(tail: u64, chunk_bytes: u64, key_bytes: usize, value_bytes: usize) -> Placement {
-    assert!(chunk_bytes.is_power_of_two());
-    let len = record_bytes(key_bytes, value_bytes) as u64;
-    let align = if value_bytes >= WIDE_VALUE_BYTES { 64 } else { RECORD_ALIGN_BYTES };
-    let chunk_start = tail & !(chunk_bytes - 1);
-    if tail != chunk_start {
-        // Right behind where the header would be, a record opens its chunk: the end of a long
-        // record that runs into a chunk must not make the next one look so.
-        let address = align_up_u64(tail.max(chunk_start + CHUNK_HEADER_BYTES + 1), align);
-        if address + len <= chunk_start + chunk_bytes {
-            return Placement { address, end: address + len, opens_chunk: None };
-        }
-    }
-    let start = align_up_u64(tail, chunk_bytes);
-    let address = start + CHUNK_HEADER_BYTES;
-    Placement { address, end: address + len, opens_chunk: Some(start) }
+/// How many chunks the record takes that begins behind a chunk header.
+pub fn chunk_count(chunk_bytes: u64, key_bytes: usize, value_bytes: usize) -> u64 {
+    (CHUNK_HEADER_BYTES + record_bytes(key_bytes, value_bytes) as u64).div_ceil(chunk_bytes)
 }
 
 #[cfg(test)]
@@ -100,61 +91,36 @@ mod tests {
 
     //= test DAT-1
     #[test]
-    fn the_first_record_opens_the_first_chunk() {
-        let placed = place(0, CHUNK, 8, 128);
-        assert_eq!(placed.opens_chunk, Some(0));
-        assert_eq!(placed.address, 64);
-        assert_eq!(placed.end, 64 + 56 + 128);
-    }
-
-    //= test DAT-1
-    #[test]
     fn records_do_not_overlap_and_keep_their_alignment() {
-        let mut tail = 0;
+        let mut tail = CHUNK_HEADER_BYTES;
         for step in 0..if cfg!(miri) { 300 } else { 20_000usize } {
             let (key, value) = (1 + step % 300, (step * 7919) % 9000);
-            let placed = place(tail, CHUNK, key, value);
-            assert!(placed.address >= tail);
-            assert_eq!(placed.address % RECORD_ALIGN_BYTES, 0);
-            let value_at = placed.address + value_offset(key, value) as u64;
+            let Some(placed) = place_in_chunk(tail, CHUNK, key, value) else {
+                let len = record_bytes(key, value) as u64;
+                assert!(tail + len + 64 > CHUNK, "it would have fitted");
+                assert!(place_in_chunk(CHUNK_HEADER_BYTES, CHUNK, key, value).is_some());
+                tail = CHUNK_HEADER_BYTES;
+                continue;
+            };
+            assert!(placed.start >= tail);
+            assert_eq!(placed.end - placed.start, record_bytes(key, value) as u64);
+            assert_eq!(placed.start % RECORD_ALIGN_BYTES, 0);
+            let value_at = placed.start + value_offset(key, value) as u64;
             assert_eq!(value_at % if value >= WIDE_VALUE_BYTES { 64 } else { 8 }, 0);
-            assert_eq!(placed.address / CHUNK, (placed.end - 1) / CHUNK, "straddles a chunk");
-            if let Some(start) = placed.opens_chunk {
-                assert_eq!(start % CHUNK, 0);
-                assert!(start >= tail);
-            }
+            assert!(placed.end <= CHUNK);
             tail = placed.end;
         }
     }
 
     //= test DAT-1
     #[test]
-    fn a_record_longer_than_a_chunk_gets_a_fresh_one() {
-        let placed = place(1000, CHUNK, 8, 200_000);
-        assert_eq!(placed.opens_chunk, Some(CHUNK));
-        let next = place(placed.end, CHUNK, 8, 8);
-        assert_eq!(next.opens_chunk, None);
-        assert!(next.address >= placed.end);
-    }
-
-    //= test DAT-2
-    #[test]
-    fn a_record_behind_the_end_of_a_long_one_does_not_look_like_the_first_of_its_chunk() {
-        for spill in 1..200 {
-            let tail = 3 * CHUNK + spill;
-            for value in [0, 5000] {
-                let placed = place(tail, CHUNK, 8, value);
-                assert_eq!(placed.opens_chunk, None);
-                assert!(placed.address >= tail);
-                assert_ne!(placed.address, 3 * CHUNK + CHUNK_HEADER_BYTES);
-            }
-        }
-    }
-
-    //= test DAT-1
-    #[test]
-    fn a_tail_at_a_chunk_end_opens_the_next() {
-        assert_eq!(place(CHUNK, CHUNK, 8, 8).opens_chunk, Some(CHUNK));
-        assert_eq!(place(CHUNK - 8, CHUNK, 8, 8).opens_chunk, Some(CHUNK));
+    fn a_record_longer_than_a_chunk_fits_into_none() {
+        let value = (CHUNK - CHUNK_HEADER_BYTES) as usize - 64;
+        assert_eq!(place_in_chunk(64, CHUNK, 8, value), Some(64..CHUNK));
+        assert_eq!(chunk_count(CHUNK, 8, value), 1);
+        assert_eq!(place_in_chunk(64, CHUNK, 8, value + 1), None);
+        assert_eq!(chunk_count(CHUNK, 8, value + 1), 2);
+        assert_eq!(chunk_count(CHUNK, 8, 200_000), 4);
+        assert_eq!(place_in_chunk(CHUNK, CHUNK, 1, 0), None);
     }
 }

@@ -76,7 +76,7 @@ pub struct GroupHeader {
     /// Wall-clock time, nanoseconds since 1970.
     pub wall_ns: U64,
     /// Records in the group.
-    pub record_count: U32,
+    pub frame_count: U32,
     /// CRC-32C of all frame headers of the group, which carry the checksums of their payloads.
     pub frames_crc: U32,
     /// Bytes of header and frames, without the padding.
@@ -142,7 +142,7 @@ impl GroupHeader {
 
     /// LSN of the group's last record.
     pub fn last_lsn(&self) -> u64 {
-        (self.first_lsn.get() + u64::from(self.record_count.get())).saturating_sub(1)
+        (self.first_lsn.get() + u64::from(self.frame_count.get())).saturating_sub(1)
     }
 
     /// Writes the header with its checksum to the start of `block`.
@@ -172,11 +172,11 @@ impl GroupHeader {
         let is_length = (smallest..=GROUP_BYTES_MAX).contains(&header.group_bytes.get());
         // No frame is shorter than its header.
         let frame_count_max = header.group_bytes.get() / FRAME_HEADER_BYTES as u64;
-        let record_count = u64::from(header.record_count.get());
-        if !is_length || record_count == 0 || record_count > frame_count_max {
+        let frame_count = u64::from(header.frame_count.get());
+        if !is_length || frame_count == 0 || frame_count > frame_count_max {
             return Err(Defect::Length);
         }
-        if header.first_lsn.get() > LSN_MAX - record_count {
+        if header.first_lsn.get() > LSN_MAX - frame_count {
             return Err(Defect::Field("first LSN"));
         }
         if !has_magic {
@@ -208,7 +208,7 @@ pub fn verify_group(header: &GroupHeader, body: &[u8]) -> Result<(), Defect> {
         count += 1;
     }
     checks::checksum(crc, header.frames_crc)?;
-    if count != header.record_count.get() {
+    if count != header.frame_count.get() {
         return Err(Defect::Length);
     }
     Ok(())
@@ -227,7 +227,7 @@ mod tests {
         header.segment = 5.into();
         header.offset = 8192.into();
         header.first_lsn = 10.into();
-        header.record_count = 4.into();
+        header.frame_count = 4.into();
         header.group_bytes = 1000.into();
         header
     }
@@ -296,9 +296,9 @@ mod tests {
         let lengths: [fn(&mut GroupHeader); 4] = [
             |header| header.group_bytes = 135.into(),
             |header| header.group_bytes = (GROUP_BYTES_MAX + 1).into(),
-            |header| header.record_count = 0.into(),
+            |header| header.frame_count = 0.into(),
             // Twenty-five frames of 40 bytes fill 1000 bytes.
-            |header| header.record_count = 26.into(),
+            |header| header.frame_count = 26.into(),
         ];
         for change in lengths {
             assert_eq!(loaded(change), Err(Defect::Length));
@@ -327,7 +327,7 @@ mod tests {
         let body = stored(&frames);
         let mut header = GroupHeader::new(DATABASE);
         header.first_lsn = 10.into();
-        header.record_count = 3.into();
+        header.frame_count = 3.into();
         let crc = |frames: &[Frame<'_>]| frames.iter().fold(0, |c, f| f.header.extend_crc(c));
         header.frames_crc = crc(&frames).into();
         assert_eq!(verify_group(&header, &body), Ok(()));
@@ -339,8 +339,8 @@ mod tests {
         };
         let position = Defect::Position { expected: 11, found: 10 };
         assert_eq!(with(|header| header.first_lsn = 11.into()), Err(position));
-        assert_eq!(with(|header| header.record_count = 2.into()), Err(Defect::Length));
-        assert_eq!(with(|header| header.record_count = 4.into()), Err(Defect::Length));
+        assert_eq!(with(|header| header.frame_count = 2.into()), Err(Defect::Length));
+        assert_eq!(with(|header| header.frame_count = 4.into()), Err(Defect::Length));
         assert!(matches!(
             with(|header| header.frames_crc = 7.into()),
             Err(Defect::Checksum { .. })

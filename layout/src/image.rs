@@ -9,6 +9,7 @@
 //! integer entries   key u64, locator u64              ascending keys
 //! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared`
 //!                   bytes are those of the key before, 0 in the first entry of a piece
+//! chunks            ChunkEntry (32) after ChunkEntry     ascending numbers; behind all entries
 //! end               total number of entries u64; exactly one, the last piece
 //! ```
 
@@ -36,6 +37,8 @@ pub enum PieceKind {
     ByteEntries = 2,
     /// The total.
     End = 3,
+    /// [`ChunkEntry`](crate::chunk::ChunkEntry) after the other, all in this one piece or several.
+    Chunks = 4,
 }
 
 /// First bytes of a piece.
@@ -156,6 +159,7 @@ impl PieceHeader {
             1 => PieceKind::IntEntries,
             2 => PieceKind::ByteEntries,
             3 => PieceKind::End,
+            4 => PieceKind::Chunks,
             other => return Err(Defect::Kind((other & 0xff) as u8)),
         };
         Ok((kind, used))

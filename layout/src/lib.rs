@@ -12,6 +12,7 @@
 
 mod checks;
 pub mod checksum;
+pub mod chunk;
 pub mod frame;
 pub mod geometry;
 pub mod group;

@@ -18,6 +18,10 @@ pub const SEGMENT_BLOCKS_MIN: u64 = 16;
 pub const CHUNK_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 30;
 /// The data file is no longer.
 pub const DATA_BYTES_MAX: u64 = 1 << 46;
+/// Addresses of records are below it: so much is written in the life of a database at most.
+pub const ADDRESS_MAX: u64 = 1 << 52;
+/// Places of the data file are below it.
+pub const PLACE_MAX: u64 = 1 << 24;
 /// Highest LSN: a crash a second, each of which skips up to 2^33, takes 17 years to come here.
 pub const LSN_MAX: u64 = 1 << 62;
 /// Highest number of segments, checkpoints, and generations of the superblock.
@@ -40,4 +44,4 @@ const _: () = assert!(*BLOCK_BYTES.start() as u64 <= *CHUNK_BYTES.start());
 // Sums of two such numbers do not overflow.
 const _: () = assert!(LSN_MAX.checked_add(LSN_MAX).is_some());
 const _: () = assert!(NUMBER_MAX.checked_add(NUMBER_MAX).is_some());
-const _: () = assert!(DATA_BYTES_MAX.checked_add(*CHUNK_BYTES.end()).is_some());
+const _: () = assert!(ADDRESS_MAX.checked_add(*CHUNK_BYTES.end()).is_some());

@@ -17,14 +17,14 @@ use crate::frame::{Frame, FrameKind};
 use crate::geometry::{
     CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, record_bytes, value_offset,
 };
-use crate::limits::{DATA_BYTES_MAX, FORMAT_VERSION, LSN_MAX, VALUE_BYTES_MAX};
+use crate::limits::{ADDRESS_MAX, FORMAT_VERSION, LSN_MAX, VALUE_BYTES_MAX};
 use crate::{DatabaseId, Defect};
 
 const CHUNK_MAGIC: [u8; 8] = *b"UARRCHNK";
 const FLAG_TOMBSTONE: u16 = 1;
 const KNOWN_FLAGS: u16 = FLAG_TOMBSTONE;
 
-/// First bytes of a chunk that starts with a record.
+/// First bytes of a chunk, unless it holds more of a record that begins in another.
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ChunkHeader {
@@ -36,7 +36,7 @@ pub struct ChunkHeader {
     pub database: DatabaseId,
     /// Address of the chunk.
     pub address: U64,
-    /// LSN of the chunk's first record.
+    /// LSN of the frame that opened the chunk.
     pub first_lsn: U64,
     reserved: [u8; 16],
 }
@@ -70,7 +70,7 @@ const _: () = assert!(size_of::<ChunkHeader>() as u64 == CHUNK_HEADER_BYTES);
 const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER_BYTES);
 
 // A locator has 48 bits for the number of a record's first unit.
-const _: () = assert!(DATA_BYTES_MAX / RECORD_ALIGN_BYTES <= 1 << 48);
+const _: () = assert!(ADDRESS_MAX / RECORD_ALIGN_BYTES <= 1 << 48);
 
 /// What the index stores for a key: address, size hint and kind of its newest record, in 8 bytes.
 ///
@@ -78,8 +78,7 @@ const _: () = assert!(DATA_BYTES_MAX / RECORD_ALIGN_BYTES <= 1 << 48);
 /// 63 ..................... 16 | 15        | 14 .............. 0
 /// address / 16                | tombstone | cache lines of the record, 0 = unknown
 /// ```
-/// Locators of records written later compare greater. 0 is no locator: no record starts at address
-/// 0.
+/// 0 is no locator: no record starts at address 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Locator(u64);
 
@@ -159,7 +158,7 @@ impl Locator {
 }
 
 impl ChunkHeader {
-    /// The header of the chunk at `address`, whose first record has `first_lsn`.
+    /// The header of the chunk at `address`, which the frame with `first_lsn` opened.
     pub fn new(database: DatabaseId, address: u64, first_lsn: u64) -> Self {
         let mut header = Self::new_zeroed();
         header.magic = CHUNK_MAGIC;
@@ -173,6 +172,13 @@ impl ChunkHeader {
 
     /// Reads the header at `address` of `database`.
     pub fn load(bytes: &[u8], database: &DatabaseId, address: u64) -> Result<Self, Defect> {
+        let header = Self::load_any(bytes, database)?;
+        checks::position(address, header.address)?;
+        Ok(header)
+    }
+
+    /// Reads a header of `database`, whatever its address.
+    pub fn load_any(bytes: &[u8], database: &DatabaseId) -> Result<Self, Defect> {
         let header = Self::ref_from_prefix(bytes).map_err(|_| Defect::Short)?.0;
         if header.magic != CHUNK_MAGIC {
             return Err(Defect::Magic);
@@ -180,7 +186,6 @@ impl ChunkHeader {
         let expected = crc32c(&[&header.as_bytes()[12..]]);
         checks::checksum(expected, header.crc)?;
         checks::database(database, &header.database)?;
-        checks::position(address, header.address)?;
         Ok(header.clone())
     }
 }

@@ -12,7 +12,7 @@ use crate::checks;
 use crate::checksum::crc32c;
 use crate::geometry::PAGE_BYTES;
 use crate::limits::{
-    BLOCK_BYTES, CHUNK_BYTES, DATA_BYTES_MAX, FORMAT_VERSION, LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX,
+    ADDRESS_MAX, BLOCK_BYTES, CHUNK_BYTES, FORMAT_VERSION, LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX,
     SEGMENT_BLOCKS_MIN, SEGMENT_BYTES,
 };
 use crate::{DatabaseId, Defect};
@@ -52,8 +52,9 @@ pub struct Checkpoint {
     pub segment: U64,
     /// Offset of the first group to replay in it.
     pub offset: U64,
-    /// Data file bytes before this address are durable; a multiple of the page size.
-    pub data_tail: U64,
+    /// The first chunk number that was not given out when the pages were sealed: the image says
+    /// which chunks below it there are.
+    pub next_chunk: U64,
     /// The log was durable up to this LSN: replay that does not reach it has met damage.
     pub end_lsn: U64,
     /// Length of the image file.
@@ -63,9 +64,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn check(&self, block_bytes: u32, next_lsn: u64) -> Result<(), Defect> {
+    fn check(&self, block_bytes: u32, chunk_bytes: u64, next_lsn: u64) -> Result<(), Defect> {
         let (lsn, end_lsn) = (self.lsn.get(), self.end_lsn.get());
-        let (offset, data_tail) = (self.offset.get(), self.data_tail.get());
+        let offset = self.offset.get();
         let is_possible = [
             ("number of a checkpoint", self.number.get() < NUMBER_MAX),
             ("LSN of a checkpoint", lsn < next_lsn),
@@ -75,10 +76,7 @@ impl Checkpoint {
                 "offset of a checkpoint",
                 offset <= NUMBER_MAX && offset.is_multiple_of(block_bytes.into()),
             ),
-            (
-                "data tail of a checkpoint",
-                data_tail <= DATA_BYTES_MAX && data_tail.is_multiple_of(PAGE_BYTES),
-            ),
+            ("next chunk of a checkpoint", self.next_chunk.get() <= ADDRESS_MAX / chunk_bytes),
         ];
         match is_possible.iter().find(|(_, is_possible)| !is_possible) {
             Some((field, _)) => Err(Defect::Field(field)),
@@ -212,7 +210,9 @@ impl Superblock {
         if segment_bytes / u64::from(block_bytes) < SEGMENT_BLOCKS_MIN {
             return Err(Defect::Field("segment bytes"));
         }
-        self.checkpoints.iter().try_for_each(|checkpoint| checkpoint.check(block_bytes, next_lsn))
+        self.checkpoints
+            .iter()
+            .try_for_each(|checkpoint| checkpoint.check(block_bytes, chunk_bytes, next_lsn))
     }
 }
 
@@ -249,7 +249,10 @@ mod tests {
             ("end LSN of a checkpoint", |block| block.checkpoints[1].end_lsn = 100.into()),
             ("segment of a checkpoint", |block| block.checkpoints[0].segment = NUMBER_MAX.into()),
             ("offset of a checkpoint", |block| block.checkpoints[0].offset = 4097.into()),
-            ("data tail of a checkpoint", |block| block.checkpoints[0].data_tail = 64.into()),
+            ("next chunk of a checkpoint", |block| {
+                block.checkpoints[0].next_chunk =
+                    (ADDRESS_MAX / block.chunk_bytes.get() + 1).into();
+            }),
         ];
         for (name, change) in cases {
             let mut block = sample();

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::{Seed, crc32c, extend, payload_crc};
+use uarr_layout::chunk::{CHUNK_ENTRY_BYTES, CHUNK_OPENING_BYTES};
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{
     CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PATCH_HEADER_BYTES,
@@ -64,7 +65,7 @@ const CHECKPOINT: Structure = Structure {
         ("LSN", 8),
         ("segment", 8),
         ("offset", 8),
-        ("data tail", 8),
+        ("next chunk", 8),
         ("end LSN", 8),
         ("image bytes", 8),
         ("entries", 8),
@@ -102,7 +103,7 @@ const GROUP: Structure = Structure {
         ("previous LSN", 8),
         ("durable LSN", 8),
         ("wall clock", 8),
-        ("record count", 4),
+        ("frame count", 4),
         ("frames crc", 4),
         ("group bytes", 8),
     ],
@@ -127,6 +128,11 @@ const PATCH: Structure = Structure {
     name: "patch",
     fields: &[("base", 8), ("result bytes", 4), ("result crc", 4)],
     bytes: PATCH_HEADER_BYTES,
+};
+const OPENING: Structure = Structure {
+    name: "chunk-open frame",
+    fields: &[("place", 4), ("count", 4), ("reserved", 8)],
+    bytes: CHUNK_OPENING_BYTES,
 };
 const CHUNK: Structure = Structure {
     name: "chunk",
@@ -186,21 +192,36 @@ const BYTE_ENTRY: Structure = Structure {
     fields: &[("locator", 8), ("shared", 2), ("suffix bytes", 2)],
     bytes: size_of::<ByteEntry>(),
 };
+const CHUNK_ENTRY: Structure = Structure {
+    name: "chunk entry",
+    fields: &[
+        ("number", 8),
+        ("place", 4),
+        ("state", 1),
+        ("reserved", 3),
+        ("durable bytes", 4),
+        ("live lines", 4),
+        ("reserved for quarantine", 8),
+    ],
+    bytes: CHUNK_ENTRY_BYTES,
+};
 const END: Structure =
     Structure { name: "end of an image", fields: &[("total", 8)], bytes: size_of::<u64>() };
 
-const STRUCTURES: [&Structure; 12] = [
+const STRUCTURES: [&Structure; 14] = [
     &SLOT,
     &CHECKPOINT,
     &SEGMENT,
     &GROUP,
     &FRAME,
     &PATCH,
+    &OPENING,
     &CHUNK,
     &RECORD,
     &PIECE,
     &INT_ENTRY,
     &BYTE_ENTRY,
+    &CHUNK_ENTRY,
     &END,
 ];
 
@@ -300,12 +321,15 @@ fn add_log(places: &mut Vec<Place>, path: &str, bytes: &[u8], block: usize) {
         while frame_at < (at + group_bytes).min(bytes.len()) {
             let Ok((frame, len)) = Frame::load(&bytes[frame_at..]) else { break };
             let patch = frame.patch().is_some();
-            if is_chosen(index) || patch {
+            if is_chosen(index) || patch || frame.opens_chunk() {
                 add(places, path, &FRAME, frame_at, &seals);
             }
             if patch {
                 let payload = FRAME_HEADER_BYTES + frame.key.len().next_multiple_of(8);
                 add(places, path, &PATCH, frame_at + payload, &seals);
+            }
+            if frame.opens_chunk() {
+                add(places, path, &OPENING, frame_at + FRAME_HEADER_BYTES, &seals);
             }
             frame_at += len;
         }
@@ -324,6 +348,10 @@ fn add_image(places: &mut Vec<Place>, path: &str, bytes: &[u8], block: usize) {
         } else if kind == PieceKind::IntEntries as u64 {
             for at in (start..start + used).step_by(INT_ENTRY.bytes).take(4) {
                 add(places, path, &INT_ENTRY, at, &seals);
+            }
+        } else if kind == PieceKind::Chunks as u64 {
+            for at in (start..start + used).step_by(CHUNK_ENTRY.bytes).take(4) {
+                add(places, path, &CHUNK_ENTRY, at, &seals);
             }
         } else {
             let mut at = start;

@@ -1,11 +1,14 @@
 //! What stands in the files of a database, read with `uarr_layout` alone, without the engine.
 
+use std::ops::Range;
+
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
+use uarr_layout::chunk::ChunkEntry;
 use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::group::GroupHeader;
 use uarr_layout::image::{ByteEntry, PieceHeader, PieceKind};
-use uarr_layout::record::{Locator, RecordHeader};
+use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use zerocopy::FromBytes;
 
@@ -66,20 +69,88 @@ pub fn segment_number(path: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// All places in the data file before `end` where a record's header fits, with the headers.
-pub fn record_headers(files: &Files, end: usize) -> Vec<(u64, RecordHeader)> {
-    let seed = Seed::new(&superblock(files).1.database);
+/// A record's header where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacedHeader {
+    /// Its first byte in the data file.
+    pub offset: usize,
+    /// The address that it has there.
+    pub address: u64,
+    /// The header.
+    pub header: RecordHeader,
+}
+
+/// All places in the data file where a record's header fits, as far as chunk headers say which
+/// addresses lie where.
+pub fn record_headers(files: &Files) -> Vec<PlacedHeader> {
+    let (_, block) = superblock(files);
+    let (seed, chunk_bytes) = (Seed::new(&block.database), block.chunk_bytes.get() as usize);
     let bytes = &files[DATA_FILE];
-    let mut found = Vec::new();
-    let places =
-        (0..end.min(bytes.len() - RECORD_HEADER_BYTES)).step_by(RECORD_ALIGN_BYTES as usize);
-    for address in places {
-        let header = RecordHeader::peek(&bytes[address..]).expect("a header's bytes");
-        if header.lsn.get() > 0 && header.verify_header(seed, address as u64).is_ok() {
-            found.push((address as u64, *header));
+    let (mut found, mut address) = (Vec::new(), 0);
+    let places = (0..bytes.len() - RECORD_HEADER_BYTES).step_by(RECORD_ALIGN_BYTES as usize);
+    for offset in places {
+        if offset.is_multiple_of(chunk_bytes)
+            && let Ok(header) = ChunkHeader::load_any(&bytes[offset..], &block.database)
+        {
+            address = header.address.get();
         }
+        let header = *RecordHeader::peek(&bytes[offset..]).expect("a header's bytes");
+        if header.lsn.get() > 0 && header.verify_header(seed, address).is_ok() {
+            found.push(PlacedHeader { offset, address, header });
+        }
+        address += RECORD_ALIGN_BYTES;
     }
     found
+}
+
+/// The chunk table of image `number`; `None` if the image is not whole.
+pub fn chunk_table(files: &Files, database: &DatabaseId, number: u64) -> Option<Vec<ChunkEntry>> {
+    let mut table = Vec::new();
+    for (kind, used) in pieces(files, database, number)? {
+        if kind == PieceKind::Chunks {
+            table.extend_from_slice(<[ChunkEntry]>::ref_from_bytes(used).ok()?);
+        }
+    }
+    Some(table)
+}
+
+/// The chunk table of the newest checkpoint.
+pub fn newest_table(files: &Files) -> Vec<ChunkEntry> {
+    let (_, block) = superblock(files);
+    let number = block.checkpoints[0].number.get();
+    chunk_table(files, &block.database, number).expect("the image is whole")
+}
+
+/// The parts of the data file that the newest checkpoint calls durable.
+pub fn durable_ranges(files: &Files) -> Vec<Range<usize>> {
+    let chunk_bytes = superblock(files).1.chunk_bytes.get() as usize;
+    let range = |entry: &ChunkEntry| {
+        let start = entry.place.get() as usize * chunk_bytes;
+        start..start + entry.durable_bytes.get() as usize
+    };
+    newest_table(files).iter().map(range).collect()
+}
+
+/// The pieces of image `number`: kind and used bytes; `None` if one is not whole, or there is no
+/// end piece.
+fn pieces<'a>(
+    files: &'a Files,
+    database: &DatabaseId,
+    number: u64,
+) -> Option<Vec<(PieceKind, &'a [u8])>> {
+    let bytes = files.get(&format!("index/{number:016x}.img"))?;
+    let (mut pieces, mut offset) = (Vec::new(), 0);
+    loop {
+        let piece = bytes.get(offset..)?;
+        let header = PieceHeader::peek(piece).ok()?;
+        let (kind, used) = header.verify(piece, database, number, offset as u64).ok()?;
+        assert!(used.len() + PIECE_HEADER_BYTES <= header.piece_bytes.get() as usize);
+        pieces.push((kind, used));
+        if kind == PieceKind::End {
+            return Some(pieces);
+        }
+        offset += header.piece_bytes.get() as usize;
+    }
 }
 
 /// Keys and locators of image `number` of a table with byte keys; `None` if it is not whole, from
@@ -89,18 +160,13 @@ pub fn image_entries(
     database: &DatabaseId,
     number: u64,
 ) -> Option<Vec<(Vec<u8>, Locator)>> {
-    let bytes = files.get(&format!("index/{number:016x}.img"))?;
-    let (mut entries, mut key, mut offset) = (Vec::new(), Vec::new(), 0);
-    loop {
-        let piece = bytes.get(offset..)?;
-        let header = PieceHeader::peek(piece).ok()?;
-        let (kind, mut used) = header.verify(piece, database, number, offset as u64).ok()?;
-        assert!(used.len() + PIECE_HEADER_BYTES <= header.piece_bytes.get() as usize);
+    let (mut entries, mut key) = (Vec::new(), Vec::new());
+    for (kind, mut used) in pieces(files, database, number)? {
         if kind == PieceKind::End {
             let total = u64::from_le_bytes(used.try_into().ok()?);
             return (total == entries.len() as u64).then_some(entries);
         }
-        while !used.is_empty() {
+        while kind == PieceKind::ByteEntries && !used.is_empty() {
             let (entry, rest) = ByteEntry::ref_from_prefix(used).ok()?;
             let (suffix, rest) = rest.split_at_checked(entry.suffix_bytes.get().into())?;
             key.truncate(entry.shared.get().into());
@@ -108,6 +174,6 @@ pub fn image_entries(
             entries.push((key.clone(), Locator::from_bits(entry.locator.get())?));
             used = rest;
         }
-        offset += header.piece_bytes.get() as usize;
     }
+    None
 }

@@ -4,13 +4,15 @@
 //! Other rules are proved where their subject has its tests: `make tidy` says if one has none.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
+use std::ops::Range;
 
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, RecoveryMode, uarr};
 use uarr_disk_sim::{Death, Memory, MemoryOptions};
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, FrameHeader, Frames};
+use uarr_layout::chunk::ChunkOpening;
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, FrameHeader, FrameKind, Frames};
 use uarr_layout::geometry::{
     CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, align_up,
 };
@@ -20,7 +22,8 @@ use uarr_layout::record::{ChunkHeader, Locator};
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::on_disk::{
-    DATA_FILE, Placed, groups, image_entries, record_headers, segment_number, superblock,
+    DATA_FILE, Placed, PlacedHeader, durable_ranges, groups, image_entries, newest_table,
+    record_headers, segment_number, superblock,
 };
 use uarr_tests::seal::{seal_group, seal_slot};
 use uarr_tests::{Random, tiny};
@@ -125,10 +128,12 @@ fn numbers_of_segments_and_records_rise_through_all_lives() {
         for step in 0..60u64 {
             let lsn = db.put(step.to_le_bytes(), vec![7; 14_000]).unwrap().lsn;
             let first_after_crash = ((last_lsn >> 32) + 1) << 32;
-            match (step, life) {
-                (0, 1..) => assert_eq!(lsn, first_after_crash, "life {life}"),
-                _ => assert_eq!(lsn, last_lsn + 1, "life {life}"),
-            }
+            let next = match (step, life) {
+                (0, 1..) => first_after_crash,
+                _ => last_lsn + 1,
+            };
+            // A chunk that is opened takes one, too.
+            assert!((next..=next + 1).contains(&lsn), "life {life}: {lsn} behind {last_lsn}");
             last_lsn = lsn;
             while db.step().unwrap() {}
             if step % 25 == 24 {
@@ -233,7 +238,8 @@ fn a_batch_lies_whole_in_one_group() {
             (last, at) = (at, at + frame.unwrap().len_in_log());
         }
     });
-    assert_eq!(group.header.record_count.get(), 300);
+    let opened = group.header.frame_count.get() - 300;
+    assert!((1..10).contains(&opened), "and chunks were opened: {opened}");
     assert_eq!(open_files(&files).unwrap().iter().count(), 301);
     change_last(&mut files, |bytes| bytes[last + 5] |= FLAG_BATCH_CONTINUES);
     assert!(damage(&files, &group.path).contains("a batch is not whole"));
@@ -358,9 +364,23 @@ fn a_patch_fits_its_base_and_leads_to_what_was_logged() {
     assert_eq!(open_files(&files).unwrap().iter().count(), 1);
 }
 
-//= test DAT-2, DAT-4
+/// Frames of all groups, by LSN.
+fn frames(files: &Files) -> Vec<(FrameHeader, Vec<u8>)> {
+    let mut found = Vec::new();
+    for group in groups(files) {
+        let body = &files[&group.path][group.offset..][..group.bytes()][GROUP_HEADER_BYTES..];
+        found.extend(Frames::new(body).map(|frame| {
+            let frame = frame.unwrap();
+            (frame.header, frame.value.to_vec())
+        }));
+    }
+    found.sort_by_key(|(header, _)| header.lsn.get());
+    found
+}
+
+//= test DAT-1, DAT-2, DAT-4, DAT-8
 #[test]
-fn a_chunk_has_a_header_exactly_if_a_record_opens_it_and_versions_lead_back() {
+fn records_lie_in_chunks_that_the_log_opens_and_versions_lead_back() {
     let disk = new_disk();
     let db = open(&disk);
     let mut random = Random::new(4);
@@ -371,30 +391,52 @@ fn a_chunk_has_a_header_exactly_if_a_record_opens_it_and_versions_lead_back() {
     let files = files_of(&disk);
     let database = superblock(&files).1.database;
     let data = &files[DATA_FILE];
-    let records = record_headers(&files, data.len());
+    let records = record_headers(&files);
     assert_eq!(records.len(), 400);
-    let opened: BTreeSet<u64> = records
-        .iter()
-        .map(|(address, _)| *address)
-        .filter(|a| a % CHUNK == CHUNK_HEADER_BYTES)
-        .collect();
-    for start in (0..data.len() as u64).step_by(CHUNK as usize) {
-        let header = ChunkHeader::load(&data[start as usize..], &database, start);
-        let is_opened = opened.contains(&(start + CHUNK_HEADER_BYTES));
-        assert_eq!(header.is_ok(), is_opened, "the chunk at {start}");
+    let (mut places, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    let mut long_count = 0;
+    let mut after = 0;
+    let by_address: BTreeMap<u64, &PlacedHeader> =
+        records.iter().map(|record| (record.address, record)).collect();
+    for (header, value) in frames(&files) {
+        let address = header.address.get();
+        if header.kind != FrameKind::ChunkOpen as u8 {
+            let record = by_address[&address];
+            assert_eq!(record.header.lsn, header.lsn);
+            let number = address / CHUNK;
+            assert!(numbers.contains(&number), "a frame before it opens the chunk");
+            let end = address % CHUNK + record.header.record_bytes() as u64;
+            assert!(end <= CHUNK || address % CHUNK == CHUNK_HEADER_BYTES, "{address}");
+            continue;
+        }
+        let opening = ChunkOpening::load(&value, address, CHUNK).unwrap();
+        assert!(address >= after, "numbers of chunks rise");
+        let (place, count) = (u64::from(opening.place.get()), u64::from(opening.count.get()));
+        after = address + count * CHUNK;
+        long_count += u64::from(count > 1);
+        for index in 0..count {
+            assert!(places.insert(place + index), "a place has one chunk");
+            assert!(numbers.insert(address / CHUNK + index));
+            let start = ((place + index) * CHUNK) as usize;
+            let header = ChunkHeader::load_any(&data[start..], &database);
+            assert_eq!(header.is_ok(), index == 0, "only the first chunk of a record has one");
+            assert!(index > 0 || header.unwrap().address.get() == address);
+        }
     }
-    assert!(opened.len() < data.len() / CHUNK as usize, "some go on with a long record");
-    for (address, header) in records {
+    assert_eq!(long_count, 10);
+    let lsns: BTreeMap<u64, u64> =
+        records.iter().map(|record| (record.address, record.header.lsn.get())).collect();
+    for PlacedHeader { address, header, .. } in records {
         let previous = Locator::from_bits(header.previous.get());
-        assert!(previous.is_none_or(|previous| previous.address() < address), "{address}");
+        let is_older = |previous: Locator| lsns[&previous.address()] < header.lsn.get();
+        assert!(previous.is_none_or(is_older), "{address}");
     }
 }
 
-//= test DAT-1
+//= test DAT-1, DAT-8
 #[test]
-fn a_log_names_records_in_the_order_in_which_they_lie() {
+fn frames_that_name_impossible_places_are_refused() {
     const ADDRESS: usize = GROUP_HEADER_BYTES + offset_of!(FrameHeader, address);
-    let mut before_tail = 0;
     let files = files_with(|db| {
         for key in ["a", "b"] {
             db.put(key, "value").unwrap();
@@ -404,43 +446,54 @@ fn a_log_names_records_in_the_order_in_which_they_lie() {
             db.delete(key).unwrap();
         }
     });
-    let (_, root) = superblock(&files);
-    assert!(root.checkpoints[0].data_tail.get() > CHUNK_HEADER_BYTES);
+    let durable = newest_table(&files)[0].durable_bytes.get();
+    let mut address = 0;
     let group = change_last(&mut files.clone(), |bytes| {
-        before_tail = u64::from_le_bytes(bytes[ADDRESS..ADDRESS + 8].try_into().unwrap());
+        address = u64::from_le_bytes(bytes[ADDRESS..ADDRESS + 8].try_into().unwrap());
     });
-    assert!(before_tail > root.checkpoints[0].data_tail.get());
-    // In front of the data tail, where the record before it does not lie, and at that one's place.
-    for wrong in [CHUNK_HEADER_BYTES, root.checkpoints[0].data_tail.get()] {
+    assert!(address > u64::from(durable));
+    for (wrong, expected) in [
+        (u64::from(durable), "before one of an earlier frame"),
+        (address + 8, "does not lie in a chunk"),
+        (16, "does not lie in a chunk"),
+        (CHUNK - 16, "does not lie in a chunk"),
+        (CHUNK + CHUNK_HEADER_BYTES, "that no frame has opened"),
+        (!15, "that no frame has opened"),
+    ] {
         let mut files = files.clone();
         change_last(&mut files, |bytes| {
             bytes[ADDRESS..ADDRESS + 8].copy_from_slice(&wrong.to_le_bytes());
         });
-        assert!(damage(&files, &group.path).contains("address"), "address {wrong}");
+        let said = damage(&files, &group.path);
+        assert!(said.contains(expected), "address {wrong}: {said}");
     }
     assert_eq!(open_files(&files).unwrap().iter().count(), 0);
 }
 
 //= test DAT-5
 #[test]
-fn bytes_before_a_data_tail_stay_as_they_are() {
+fn durable_bytes_of_chunks_stay_as_they_are() {
     let mut disk = new_disk();
-    let mut fixed: Vec<u8> = Vec::new();
+    let mut fixed: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
     for life in 0..4u64 {
         let db = open(&disk);
         for step in 0..50u64 {
             db.put(step.to_le_bytes(), vec![life as u8; 3000]).unwrap();
-            assert_eq!(files_of(&disk)[DATA_FILE][..fixed.len()], fixed, "life {life}");
+            let data = &files_of(&disk)[DATA_FILE];
+            for (range, bytes) in &fixed {
+                assert_eq!(data[range.clone()], *bytes, "life {life}");
+            }
         }
         db.checkpoint().unwrap();
         let files = files_of(&disk);
-        let tail = superblock(&files).1.checkpoints[0].data_tail.get();
-        assert!(tail.is_multiple_of(PAGE_BYTES));
-        assert_eq!(
-            files_of(&disk.crash())[DATA_FILE][..tail as usize],
-            files[DATA_FILE][..tail as usize]
-        );
-        fixed = files[DATA_FILE][..tail as usize].to_vec();
+        let survivors = files_of(&disk.crash());
+        let ranges = durable_ranges(&files);
+        assert!(ranges.iter().all(|range| (range.len() as u64).is_multiple_of(PAGE_BYTES)));
+        let bytes = |range: Range<usize>| (range.clone(), files[DATA_FILE][range].to_vec());
+        fixed = ranges.into_iter().map(bytes).collect();
+        for (range, bytes) in &fixed {
+            assert_eq!(survivors[DATA_FILE][range.clone()], *bytes);
+        }
         db.put("behind it", "replayed").unwrap();
         disk = crash(&disk, db);
     }
@@ -448,13 +501,13 @@ fn bytes_before_a_data_tail_stay_as_they_are() {
 
 //= test DAT-7
 #[test]
-fn a_data_file_may_be_longer_but_not_shorter_than_its_tail() {
+fn a_data_file_may_be_longer_but_not_shorter_than_what_is_durable() {
     let mut files = with_checkpoints();
-    let tail = superblock(&files).1.checkpoints[0].data_tail.get() as usize;
+    let end = durable_ranges(&files).iter().map(|range| range.end).max().unwrap();
     let bytes = files.get_mut(DATA_FILE).unwrap();
     bytes.resize(bytes.len() + 3 * CHUNK as usize, 0);
     assert_eq!(open_files(&files).unwrap().iter().count(), 40);
-    files.get_mut(DATA_FILE).unwrap().truncate(tail - BLOCK);
+    files.get_mut(DATA_FILE).unwrap().truncate(end - BLOCK);
     assert!(damage(&files, DATA_FILE).contains("expected at least"));
 }
 
@@ -479,9 +532,10 @@ fn an_image_holds_newest_records_perhaps_later_than_its_checkpoint_and_no_tombst
     let entries = image_entries(&files, &block.database, checkpoint.number.get()).unwrap();
     let keys: Vec<_> = entries.iter().map(|(key, _)| key.as_slice()).collect();
     assert_eq!(keys, [&b"changed"[..], b"new", b"same"]);
-    let lsns = record_headers(&files, checkpoint.data_tail.get() as usize);
+    let records = record_headers(&files);
     let lsn_of = |locator: Locator| {
-        lsns.iter().find(|(address, _)| *address == locator.address()).unwrap().1.lsn.get()
+        let record = records.iter().find(|record| record.address == locator.address());
+        record.unwrap().header.lsn.get()
     };
     assert_eq!(lsn_of(entries[0].1), late);
     assert!(lsn_of(entries[2].1) < late);

@@ -219,7 +219,7 @@ fn inspect<S: Storage>(storage: impl Fn() -> S, kind: KeyKind) {
     }
     if let Some(mut log) = judge(inspector.log()) {
         while let Some(Next::Group(group)) = judge(log.next()) {
-            assert!(group.frames().count() <= group.header.record_count.get() as usize);
+            assert!(group.frames().count() <= group.header.frame_count.get() as usize);
         }
     }
     for index in [0, 1, 2, 3, 1 << 20, u64::MAX] {

@@ -11,7 +11,7 @@ use uarr::{Builder, Db, Durability, ErrorKind};
 use uarr_disk_sim::{Death, FaultKind, Memory, MemoryOptions};
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::files::{Files, disk_of, files_of};
-use uarr_tests::on_disk::{DATA_FILE, groups, superblock};
+use uarr_tests::on_disk::{DATA_FILE, durable_ranges, groups, superblock};
 use uarr_tests::tiny;
 
 const BLOCK_BYTES: u32 = 512;
@@ -404,7 +404,7 @@ fn a_data_file_that_ends_behind_its_tail_is_opened() {
     let expected = records(&db);
     let disk = kill(&disk, db, 50);
     let files = files_of(&disk);
-    let tail = superblock(&files).1.checkpoints[0].data_tail.get() as usize;
+    let tail = durable_ranges(&files).iter().map(|range| range.end).max().unwrap();
     let whole_bytes = files[DATA_FILE].len();
     for bytes in (tail.next_multiple_of(4096)..=whole_bytes).step_by(4096) {
         let mut files = files.clone();

@@ -15,16 +15,15 @@ use uarr::value::Patch;
 use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_layout::DatabaseId;
-use uarr_layout::checksum::Seed;
 use uarr_layout::frame::Frames;
 use uarr_layout::geometry::{
     FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, align_up,
 };
 use uarr_layout::group::{GroupHeader, SegmentHeader, verify_group};
-use uarr_layout::record::RecordHeader;
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::history::State;
+use uarr_tests::on_disk::{PlacedHeader, durable_ranges, record_headers};
 use uarr_tests::{Random, from_environment, seed, tiny};
 
 const REPAIR_COUNT: u64 = 200;
@@ -203,16 +202,11 @@ impl Case {
     fn find_all(&mut self) {
         let database = superblock(&self.files).unwrap().database;
         let bytes = &self.files[DATA_FILE];
-        let seed = Seed::new(&database);
-        for address in (0..bytes.len()).step_by(16) {
-            let Some(header) = RecordHeader::peek(&bytes[address..]) else { continue };
+        for PlacedHeader { offset, header, .. } in record_headers(&self.files) {
             let lsn = header.lsn.get();
-            if lsn == 0 || header.verify_header(seed, address as u64).is_err() {
-                continue;
-            }
-            let pieces = one(address..address + header.record_bytes());
-            let key = &bytes[address + RECORD_HEADER_BYTES..][..header.key_bytes.get().into()];
-            let value = &bytes[address + header.value_offset()..pieces[0].end];
+            let pieces = one(offset..offset + header.record_bytes());
+            let key = &bytes[offset + RECORD_HEADER_BYTES..][..header.key_bytes.get().into()];
+            let value = &bytes[offset + header.value_offset()..pieces[0].end];
             let (expected_key, expected) = &self.history[&lsn];
             // A page that was lost with the power may hold the other half.
             if (key, value) != (&expected_key[..], expected.as_deref().unwrap_or_default()) {
@@ -353,7 +347,7 @@ fn damage(files: &mut Files, random: &mut Random) {
 fn look_at_everything(source: &Inspector<Memory>) {
     if let Ok(mut log) = source.log() {
         while let Next::Group(group) = log.next().unwrap() {
-            assert_eq!(group.frames().count(), group.header.record_count.get() as usize);
+            assert_eq!(group.frames().count(), group.header.frame_count.get() as usize);
         }
     }
     for number in source.segments() {
@@ -469,8 +463,7 @@ fn what_an_earlier_recovery_cut_does_not_come_back() {
     // be there.
     let value = after[DATA_FILE].windows(3).rposition(|bytes| bytes == b"new").unwrap();
     let record = value - align_up(RECORD_HEADER_BYTES + 1, 8)..value + 3;
-    let newest = superblock(&files).unwrap().checkpoints[0];
-    assert!(newest.data_tail.get() <= record.start as u64);
+    assert!(durable_ranges(&files).iter().all(|range| range.end <= record.start));
     files.get_mut(DATA_FILE).unwrap()[record.clone()].copy_from_slice(&after[DATA_FILE][record]);
     let (found, report) = repaired(&files, KeyKind::Bytes, RepairMode::Salvage).unwrap();
     let expected: [(&str, &[u8]); 3] = [("a", b"old"), ("b", b"durable"), ("d", b"next life")];

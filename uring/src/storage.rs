@@ -191,11 +191,11 @@ pub trait DataMapWriter: Send + 'static {
     /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved
     /// address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
-    /// Gives a new chunk its place of the file, counted from 0.
+    /// Gives a new chunk its place of the file, counted from 0. False if it has the place already.
     ///
     /// Panics if another chunk has the place, or is numbered a multiple of [`crate::CHUNK_SPAN`]
     /// away.
-    fn open_chunk(&mut self, number: u64, place: u64);
+    fn open_chunk(&mut self, number: u64, place: u64) -> bool;
     /// Stores `parts` one after the other at `address` and publishes them. Bytes between the
     /// chunk's readable end and `address` are zeroed and published too. A range that spans chunks
     /// fills them whole.

@@ -269,8 +269,8 @@ impl DataMapWriter for SystemMapWriter {
         Ok(())
     }
 
-    fn open_chunk(&mut self, number: u64, place: u64) {
-        self.appender.open_chunk(number, place);
+    fn open_chunk(&mut self, number: u64, place: u64) -> bool {
+        self.appender.open_chunk(number, place)
     }
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {

@@ -198,7 +198,7 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
     writer.grow(10).unwrap();
     assert_eq!((map.allocated_bytes(), file.len().unwrap()), (CHUNK, CHUNK));
     map.prefault(0, CHUNK);
-    (0..4).for_each(|number| writer.open_chunk(number, number));
+    (0..4).for_each(|number| assert!(writer.open_chunk(number, number)));
     writer.append(0, &[b"first", b" ", b"words"]);
     assert_eq!(map.bytes(0, 11), Some(b"first words".as_slice()));
     writer.grow(3 * CHUNK + 100).unwrap();

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use uarr_layout::chunk::{CHUNK_ENTRY_BYTES, ChunkEntry};
 use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_HEADER_BYTES, align_up};
 use uarr_layout::image::{ByteEntry, IntEntry, PIECE_BYTES_MAX, PieceHeader, PieceKind};
 use uarr_layout::limits::KEY_BYTES_MAX;
@@ -11,6 +12,7 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::checkpoint::chunk_table::{NamedChunks, check_entries, check_table};
 use crate::data::entries::{Entries, split_entry};
 use crate::error::{Error, Result, attempted};
 use crate::files::{IMAGE_DIR, image_path, remove_if_present};
@@ -30,7 +32,7 @@ pub(crate) struct ImageWriter<S: Storage> {
     offset: u64,
     last_int: Option<u64>,
     last_key: Vec<u8>,
-    address_max: u64,
+    named: NamedChunks,
 }
 
 /// What was written.
@@ -39,13 +41,30 @@ pub(crate) struct WrittenImage {
     /// Length of the file.
     pub bytes: u64,
     pub entry_count: u64,
-    /// The highest address that an entry names: it lies before the checkpoint's data tail.
-    pub address_max: u64,
+}
+
+/// What a checkpoint remembers.
+pub(crate) struct LoadedImage {
+    pub entries: Entries,
+    /// The chunks of the data file, by number.
+    pub chunks: Vec<ChunkEntry>,
+}
+
+impl LoadedImage {
+    /// Of the empty database, for a table of this kind.
+    pub fn empty(kind: KeyKind) -> Self {
+        Self { entries: Entries::empty(kind), chunks: Vec::new() }
+    }
 }
 
 impl<S: Storage> ImageWriter<S> {
     /// Starts the image of checkpoint `number`, replacing one that an interrupted checkpoint left.
-    pub fn create(storage: &S, database: DatabaseId, number: u64) -> io::Result<Self> {
+    pub fn create(
+        storage: &S,
+        database: DatabaseId,
+        number: u64,
+        chunk_bytes: u64,
+    ) -> io::Result<Self> {
         assert!(number > 0, "number 0 is the empty database, which has no image");
         remove_if_present(storage, &image_path(number))?;
         Ok(Self {
@@ -60,7 +79,7 @@ impl<S: Storage> ImageWriter<S> {
             offset: 0,
             last_int: None,
             last_key: Vec::new(),
-            address_max: 0,
+            named: NamedChunks::new(chunk_bytes),
         })
     }
 
@@ -104,17 +123,25 @@ impl<S: Storage> ImageWriter<S> {
         if self.entries_in_piece > 0 { self.write_piece(kind) } else { Ok(()) }
     }
 
-    /// Writes the end piece and makes everything durable, the name included.
+    /// Writes the chunk table, in which the chunks have their durable lengths, and the end piece,
+    /// and makes everything durable, the name included.
     //= IMG-6
-    pub fn finish(mut self, storage: &S) -> io::Result<WrittenImage> {
+    pub fn finish(mut self, storage: &S, mut table: Vec<ChunkEntry>) -> io::Result<WrittenImage> {
         assert_eq!((self.used, self.entries_in_piece), (0, 0), "the entries were ended");
+        self.named.note_live(&mut table);
+        for entry in &table {
+            self.reserve(PieceKind::Chunks, CHUNK_ENTRY_BYTES)?;
+            self.store(entry.as_bytes());
+            self.entries_in_piece += 1;
+        }
+        self.end_entries(PieceKind::Chunks)?;
         let total = self.entry_count.to_le_bytes();
         self.store(&total);
         self.write_piece(PieceKind::End)?;
         let flushed = self.file.make_durable();
         flushed.and_then(|()| storage.make_dir_durable(IMAGE_DIR)).map_err(attempted)?;
-        let Self { offset: bytes, entry_count, address_max, .. } = self;
-        Ok(WrittenImage { bytes, entry_count, address_max })
+        let Self { offset: bytes, entry_count, .. } = self;
+        Ok(WrittenImage { bytes, entry_count })
     }
 
     fn reserve(&mut self, kind: PieceKind, bytes: usize) -> io::Result<()> {
@@ -134,7 +161,7 @@ impl<S: Storage> ImageWriter<S> {
     //= IMG-4
     fn end_entry(&mut self, locator: Locator) {
         assert!(!locator.is_tombstone(), "deleted keys are left out");
-        self.address_max = self.address_max.max(locator.address());
+        self.named.note(locator);
         self.entries_in_piece += 1;
         self.entry_count += 1;
     }
@@ -175,7 +202,8 @@ pub(crate) fn read_image<S: Storage>(
     database: &DatabaseId,
     checkpoint: &Checkpoint,
     kind: KeyKind,
-) -> Result<Entries> {
+    chunk_bytes: u64,
+) -> Result<LoadedImage> {
     let number = checkpoint.number.get();
     let path = image_path(number);
     let file = storage.open(&path, OpenMode::Direct).map_err(|error| match error.kind() {
@@ -184,25 +212,27 @@ pub(crate) fn read_image<S: Storage>(
     })?;
     let block_bytes = storage.facts().block_bytes;
     let mut reader = ImageReader::new(*database, block_bytes, checkpoint);
-    let mut entries = Entries::empty(kind);
+    let mut image = LoadedImage::empty(kind);
     let failed = |error| Error::io("cannot read an index image", error);
     let file_bytes = file.len().map_err(failed)?;
     let mut buffer = AlignedBuffer::new(file_bytes.min(PIECE_BYTES_MAX as u64) as usize);
     loop {
         let read = file.read_at(&mut buffer, reader.offset).map_err(failed)?;
-        let parsed = reader.take_piece(&buffer[..read], &mut entries);
-        match parsed {
+        match reader.take_piece(&buffer[..read], &mut image) {
             Ok(true) => {}
-            Ok(false) if reader.entry_count == checkpoint.entry_count.get() => return Ok(entries),
-            Ok(false) => {
-                let (expected, found) = (checkpoint.entry_count.get(), reader.entry_count);
-                let defect = Defect::Position { expected, found };
-                return Err(Structure::entry_count(number).defect(defect));
-            }
+            Ok(false) => break,
             Err(defect) => {
                 return Err(Structure::image(number).at(reader.offset).defect(defect));
             }
         }
+    }
+    if reader.entry_count != checkpoint.entry_count.get() {
+        let (expected, found) = (checkpoint.entry_count.get(), reader.entry_count);
+        return Err(Structure::entry_count(number).defect(Defect::Position { expected, found }));
+    }
+    match reader.check(&image, checkpoint, chunk_bytes) {
+        Ok(()) => Ok(image),
+        Err(defect) => Err(Structure::image(number).defect(defect)),
     }
 }
 
@@ -211,7 +241,6 @@ struct ImageReader {
     database: DatabaseId,
     block_bytes: u32,
     number: u64,
-    data_tail: u64,
     offset: u64,
     entry_count: u64,
     last_int: Option<u64>,
@@ -226,7 +255,6 @@ impl ImageReader {
             database,
             block_bytes,
             number: checkpoint.number.get(),
-            data_tail: checkpoint.data_tail.get(),
             offset: 0,
             entry_count: 0,
             last_int: None,
@@ -237,14 +265,18 @@ impl ImageReader {
 
     /// Takes the entries of the piece at the start of `bytes`. False for the last piece.
     //= IMG-1, IMG-2
-    fn take_piece(&mut self, bytes: &[u8], entries: &mut Entries) -> Result<bool, Defect> {
+    fn take_piece(&mut self, bytes: &[u8], image: &mut LoadedImage) -> Result<bool, Defect> {
         let header = PieceHeader::peek(bytes)?;
         let (kind, used) = header.verify(bytes, &self.database, self.number, self.offset)?;
         if !header.piece_bytes.get().is_multiple_of(self.block_bytes) {
             return Err(Defect::Length);
         }
-        let before = self.entry_count;
-        match (kind, entries) {
+        let mut count = self.entry_count;
+        let is_behind = !image.chunks.is_empty();
+        match (kind, &mut image.entries) {
+            (PieceKind::IntEntries | PieceKind::ByteEntries, _) if is_behind => {
+                return Err(Defect::Kind(kind as u8));
+            }
             (PieceKind::IntEntries, Entries::Int(list)) => {
                 let found = <[IntEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
                 for entry in found {
@@ -259,6 +291,11 @@ impl ImageReader {
                 self.check_byte_entries(used)?;
                 list.bytes.extend_from_slice(used);
             }
+            (PieceKind::Chunks, _) => {
+                let found = <[ChunkEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
+                image.chunks.extend_from_slice(found);
+                count = self.entry_count.wrapping_sub(found.len() as u64);
+            }
             (PieceKind::End, _) => {
                 let total = <[u8; 8]>::try_from(used).map_err(|_| Defect::Length)?;
                 let total = u64::from_le_bytes(total);
@@ -266,7 +303,7 @@ impl ImageReader {
             }
             (kind, _) => return Err(Defect::Kind(kind as u8)),
         }
-        if self.entry_count - before != u64::from(header.entry_count.get()) {
+        if self.entry_count.wrapping_sub(count) != u64::from(header.entry_count.get()) {
             return Err(Defect::Field("entry count"));
         }
         let piece_start = self.offset;
@@ -295,27 +332,42 @@ impl ImageReader {
         Ok(())
     }
 
-    /// Keys ascend, and each names a record of its own before the data tail. Images hold no
-    /// tombstones.
+    /// Keys ascend, and each names a record of its own. Images hold no tombstones.
     fn note_entry(&mut self, ascends: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
         self.entry_count += 1;
         self.record_bytes += (RECORD_HEADER_BYTES + key_bytes) as u64;
-        //= IMG-5
-        let is_record = Locator::from_bits(bits)
-            .is_some_and(|locator| !locator.is_tombstone() && locator.address() < self.data_tail);
-        let has_room = self.record_bytes <= self.data_tail;
-        if ascends && is_record && has_room { Ok(()) } else { Err(Defect::Entry) }
+        let locator = Locator::from_bits(bits);
+        let is_record = locator.is_some_and(|locator| !locator.is_tombstone());
+        if ascends && is_record { Ok(()) } else { Err(Defect::Entry) }
+    }
+
+    /// Checks table and entries of the whole image against each other.
+    //= IMG-5
+    fn check(
+        &self,
+        image: &LoadedImage,
+        checkpoint: &Checkpoint,
+        chunk_bytes: u64,
+    ) -> Result<(), Defect> {
+        check_table(&image.chunks, checkpoint, chunk_bytes)?;
+        let durable = image.chunks.iter().map(|chunk| u64::from(chunk.durable_bytes.get()));
+        if self.record_bytes > durable.sum() {
+            return Err(Defect::Entry);
+        }
+        check_entries(&image.entries, &image.chunks, chunk_bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uarr_layout::chunk::ChunkState;
+
     use super::*;
 
     const DATABASE: DatabaseId = DatabaseId([9; 16]);
 
     /// Entries in one piece: shared bytes, suffix, address.
-    fn check(entries: &[(u16, &[u8], u64)], data_tail: u64) -> Result<Vec<Vec<u8>>, Defect> {
+    fn check(entries: &[(u16, &[u8], u64)], durable_bytes: u32) -> Result<Vec<Vec<u8>>, Defect> {
         let mut piece = vec![0; PIECE_BYTES_MAX];
         let mut end = PIECE_HEADER_BYTES;
         for (shared, suffix, address) in entries {
@@ -335,11 +387,15 @@ mod tests {
         header.piece_bytes = u32::try_from(PIECE_BYTES_MAX).unwrap().into();
         header.store(&mut piece);
         let mut checkpoint = Checkpoint { number: 7.into(), ..Checkpoint::default() };
-        checkpoint.data_tail = data_tail.into();
+        checkpoint.next_chunk = 1.into();
         let mut reader = ImageReader::new(DATABASE, 512, &checkpoint);
-        let mut entries = Entries::empty(KeyKind::Bytes);
-        reader.take_piece(&piece, &mut entries)?;
-        let Entries::Bytes(entries) = entries else { panic!("byte entries were asked for") };
+        let mut image = LoadedImage::empty(KeyKind::Bytes);
+        reader.take_piece(&piece, &mut image)?;
+        let mut chunk = ChunkEntry::new(0, 5, ChunkState::Open);
+        chunk.durable_bytes = durable_bytes.into();
+        image.chunks.push(chunk);
+        reader.check(&image, &checkpoint, 1 << 20)?;
+        let Entries::Bytes(entries) = image.entries else { panic!("byte entries were asked for") };
         Ok(entries.iter().map(|(key, _)| key).collect())
     }
 
@@ -350,18 +406,18 @@ mod tests {
         let keys = check(&[(0, b"abc", 64), (2, b"d", 128), (3, b"e", 192)], 4096).unwrap();
         assert_eq!(keys, [&b"abc"[..], b"abd", b"abde"]);
         assert_eq!(check(&[(0, &long, 64)], 1 << 20).unwrap()[0].len(), KEY_BYTES_MAX);
-        for (what, entries, data_tail) in [
+        for (what, entries, durable_bytes) in [
             ("an empty key", &[(0, &b""[..], 64)][..], 4096),
             ("too long a key", &[(0, &long, 64), (65_535, b"k", 128)], 1 << 20),
             ("the same key again", &[(0, b"abc", 64), (3, b"", 128)], 4096),
             ("a lower key", &[(0, b"abc", 64), (1, b"a", 128)], 4096),
             ("more shared than there is", &[(0, b"abc", 64), (4, b"d", 128)], 4096),
             ("the first one shares", &[(1, b"abc", 64)], 4096),
-            ("a record behind the data tail", &[(0, b"abc", 4096)], 4096),
+            ("a record behind the durable bytes", &[(0, b"abc", 4096)], 4096),
             ("a record at address 0", &[(0, b"abc", 0)], 4096),
-            ("more than fits before the data tail", &[(0, &long, 64)], 1 << 16),
+            ("more than fits", &[(0, &long, 64)], 1 << 16),
         ] {
-            assert_eq!(check(entries, data_tail), Err(Defect::Entry), "{what}");
+            assert_eq!(check(entries, durable_bytes), Err(Defect::Entry), "{what}");
         }
     }
 }

@@ -17,7 +17,7 @@ use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::Storage;
 
-use crate::checkpoint::image::{ImageWriter, WrittenImage, read_image};
+use crate::checkpoint::image::{ImageWriter, LoadedImage, read_image};
 use crate::data::entries::Entries;
 use crate::data::store::misnamed;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,8 +46,8 @@ pub(crate) struct ImageSource<'a, S: Storage> {
 }
 
 impl<S: Storage> ImageSource<'_, S> {
-    /// Writes the image of checkpoint `number`.
-    pub fn write(&self, number: u64) -> Result<WrittenImage> {
+    /// Writes the entries of the image of checkpoint `number`.
+    pub fn write(&self, number: u64) -> Result<ImageWriter<S>> {
         let is_kept = |kept: &Checkpoint| kept.number.get() >= number;
         assert!(!self.root.checkpoints.iter().any(is_kept), "no image that counts is replaced");
         let written = match self.write_image_pieces(number, &Damaged::new()) {
@@ -62,9 +62,14 @@ impl<S: Storage> ImageSource<'_, S> {
         })
     }
 
-    fn write_image_pieces(&self, number: u64, damaged: &Damaged) -> Result<WrittenImage> {
-        let mut image =
-            ImageWriter::create(self.storage, self.records.database(), number).map_err(failed)?;
+    fn write_image_pieces(&self, number: u64, damaged: &Damaged) -> Result<ImageWriter<S>> {
+        let mut image = ImageWriter::create(
+            self.storage,
+            self.records.database(),
+            number,
+            self.records.chunk_bytes(),
+        )
+        .map_err(failed)?;
         let kind = if self.records.key_kind().is_int() {
             assert!(damaged.is_empty(), "an index of integers holds its keys");
             self.write_int_entries(&mut image).map_err(failed)?;
@@ -73,7 +78,8 @@ impl<S: Storage> ImageSource<'_, S> {
             self.write_byte_entries(&mut image, damaged)?;
             PieceKind::ByteEntries
         };
-        image.end_entries(kind).and_then(|()| image.finish(self.storage)).map_err(failed)
+        image.end_entries(kind).map_err(failed)?;
+        Ok(image)
     }
 
     fn write_int_entries(&self, image: &mut ImageWriter<S>) -> io::Result<()> {
@@ -153,8 +159,10 @@ impl<S: Storage> ImageSource<'_, S> {
                 break;
             }
             let database = &self.root.database;
-            let read = read_image(self.storage, database, checkpoint, self.records.key_kind());
-            let Ok(Entries::Bytes(entries)) = read else { continue };
+            let kind = self.records.key_kind();
+            let chunk_bytes = self.records.chunk_bytes();
+            let read = read_image(self.storage, database, checkpoint, kind, chunk_bytes);
+            let Ok(LoadedImage { entries: Entries::Bytes(entries), .. }) = read else { continue };
             for (key, bits) in entries.iter() {
                 let locator = Locator::from_bits(bits).filter(|l| unknown.remove(l).is_some());
                 damaged.extend(locator.map(|locator| (key, locator)));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use uarr_layout::frame::Frame;
+use uarr_layout::chunk::CHUNK_OPENING_BYTES;
+use uarr_layout::frame::{Frame, frame_bytes};
 use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
 use uarr_layout::limits::GROUP_BYTES_MAX;
 use uarr_uring::{AlignedBuffer, Storage};
@@ -23,6 +24,17 @@ use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
                     again (or open the database with WhenFull::Wait)";
 
+const ADDRESSES_USED_UP: &str = "the database has used up its addresses; `uarr repair` copies the \
+                                 records to a new database";
+
+/// Bytes of the chunk-open frames that staging `frames` may need. Between two chunks that are
+/// opened for records of at most half a chunk lies as much; longer records fill as much themselves.
+fn openings_bytes_max(frames: &[Frame<'_>], chunk_bytes: u64) -> usize {
+    let bytes = frames.iter().map(record_room_max).sum::<u64>();
+    let count = (2 + bytes / (chunk_bytes / 2)).min(1 + frames.len() as u64);
+    count as usize * frame_bytes(0, CHUNK_OPENING_BYTES)
+}
+
 /// More than the record of `frame` takes in a chunk.
 fn record_room_max(frame: &Frame<'_>) -> u64 {
     (frame.key.len() + frame.record_value_bytes() + RECORD_OVERHEAD_BYTES_MAX) as u64
@@ -40,6 +52,7 @@ impl<S: Storage> Committer<S> {
         wakes: &mut Wakes,
     ) -> Result<std::result::Result<RankedGuard<'_, Staging>, NotYet>> {
         let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
+        let frame_bytes = frame_bytes + openings_bytes_max(frames, self.records.chunk_bytes());
         if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
             return Err(Error::invalid(format!(
                 "the records of a batch take at most {GROUP_BYTES_MAX} bytes of the log, these \
@@ -165,23 +178,20 @@ impl<S: Storage> Committer<S> {
 
     /// Whether the frames are sure to find room in the log and the data file.
     fn has_space(&self, staging: &Staging, frames: &[Frame<'_>], demand: Demand) -> bool {
-        let allocated = self.records.store.allocated_bytes();
         let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
-        let chunk_end = (staging.tail | (self.records.chunk_bytes() - 1)) + 1;
+        let allocated = self.records.store.allocated_bytes();
+        let is_roomy = staging.places.is_roomy(bytes_max)
+            && staging.places.frontier().tail + bytes_max <= allocated;
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
-        let is_roomy = staging.tail + bytes_max <= allocated.min(chunk_end);
-        let end =
-            || frames.iter().fold(staging.tail, |tail, frame| self.records.place(tail, frame).end);
-        (is_roomy || end() <= allocated) && self.segments.have_room(demand)
+        let fits = || staging.places.end_after(frames).is_some_and(|end| end <= allocated);
+        (is_roomy || fits()) && self.segments.have_room(demand)
     }
 
     /// Makes room that `has_space` found missing.
     fn make_space(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
         let _space = lock(&self.space);
-        let end = {
-            let staging = lock(&self.staging);
-            frames.iter().fold(staging.tail, |tail, frame| self.records.place(tail, frame).end)
-        };
+        let end = lock(&self.staging).places.end_after(frames);
+        let end = end.ok_or_else(|| Error::new(ErrorKind::NoSpace, ADDRESSES_USED_UP))?;
         self.with_way_made(|| self.records.grow(end))?;
         assert!(self.records.store.allocated_bytes() >= end, "a file that has grown has the room");
         if !self.segments.have_room(demand) {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
+use uarr_layout::chunk::ChunkEntry;
 use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
@@ -66,21 +66,26 @@ impl<S: Storage> Committer<S> {
         self.records.grow(end)
     }
 
-    /// Moves the tail to the next page and returns it; everything staged before is settled.
-    pub fn seal_data_page(&self, wakes: &mut Wakes) -> Result<u64> {
+    /// Moves the open chunk on to its next page, and returns the chunk table with what no writer
+    /// touches any more, and the first chunk number behind it. Everything staged before is settled.
+    pub fn seal_data_pages(&self, wakes: &mut Wakes) -> Result<(Vec<ChunkEntry>, u64)> {
         assert!(holds(Rank::Root), "one checkpoint is taken at a time");
-        let (data_tail, lsn) = {
+        let (sealed, file_end, lsn) = {
             let mut staging = lock(&self.staging);
-            staging.tail = align_up_u64(staging.tail, PAGE_BYTES);
-            (staging.tail, staging.next_lsn - 1)
+            let sealed = staging.places.seal_page();
+            (sealed, staging.places.frontier().used_end, staging.next_lsn - 1)
         };
         self.sync_with(wakes)?;
-        assert!(lock(&self.staging).settled_lsn >= lsn, "what was staged before is settled");
         // Only if the file was cut from outside while the database was closed.
-        self.grow_data(data_tail)?;
-        assert!(self.records.store.allocated_bytes() >= data_tail);
-        self.records.pad_to(data_tail);
-        Ok(data_tail)
+        self.grow_data(file_end)?;
+        assert!(self.records.store.allocated_bytes() >= file_end);
+        let mut table = {
+            let staging = lock(&self.staging);
+            assert!(staging.settled_lsn >= lsn, "what was staged before is settled");
+            staging.places.table(&sealed)
+        };
+        self.records.seal(&mut table, sealed.open.map_or(0, |open| open.end));
+        Ok((table, sealed.next_chunk))
     }
 
     /// Goes on with the next segment, only so fast that it is ready before the active one is full:

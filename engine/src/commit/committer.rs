@@ -30,6 +30,7 @@ use uarr_uring::{AlignedBuffer, CommitStrategy, Storage};
 use crate::commit::flight::Leading;
 use crate::commit::staging::Staging;
 use crate::commit::turns::Waiting;
+use crate::data::places::{Frontier, Places};
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::log::position::{LogIdentity, LogPosition};
@@ -84,7 +85,7 @@ pub(crate) struct LogState<S: Storage> {
     /// The first LSN to give out.
     pub next_lsn: u64,
     /// Where the next record goes in the data file.
-    pub tail: u64,
+    pub places: Places,
     /// Buffers for groups.
     pub buffers: Vec<Arc<AlignedBuffer>>,
     pub buffer_bytes: usize,
@@ -95,7 +96,7 @@ pub(crate) struct LogState<S: Storage> {
 impl<S: Storage> Committer<S> {
     /// Goes on where recovery ended.
     pub fn new(storage: S, options: Options, records: Records<S>, state: LogState<S>) -> Self {
-        let LogState { log, segments, identity, end, next_lsn, tail, buffers, .. } = state;
+        let LogState { log, segments, identity, end, next_lsn, places, buffers, .. } = state;
         assert!(next_lsn > end.lsn, "no two records get the same LSN");
         assert_eq!(state.buffer_bytes % identity.block_bytes, 0, "the device takes whole blocks");
         let counters = Counters::default();
@@ -118,7 +119,7 @@ impl<S: Storage> Committer<S> {
             options,
             identity,
             leading: Ranked::new(Rank::Leading, Leading::new(log)),
-            staging: Ranked::new(Rank::Staging, Staging::new(next_lsn, tail, buffers)),
+            staging: Ranked::new(Rank::Staging, Staging::new(next_lsn, places, buffers)),
             settled: Condvar::new(),
             buffer_free: Condvar::new(),
             log_work: Condvar::new(),
@@ -148,9 +149,9 @@ impl<S: Storage> Committer<S> {
         lock(&self.staging).next_lsn
     }
 
-    /// Where the next record goes in the data file.
-    pub fn tail(&self) -> u64 {
-        lock(&self.staging).tail
+    /// Room of the data file that the next records will take.
+    pub fn frontier(&self) -> Frontier {
+        lock(&self.staging).places.frontier()
     }
 
     /// Whether any group waits to be written.

@@ -17,6 +17,8 @@ pub(crate) struct InFlight {
     pub last_lsn: u64,
     pub commit_count: u32,
     pub record_count: u32,
+    /// Chunks that its chunk-open frames name.
+    pub named_chunks: Vec<u64>,
     pub submitted_ns: u64,
     pub state: State,
     pub is_applied: bool,
@@ -39,13 +41,15 @@ pub(crate) enum State {
 
 impl InFlight {
     pub fn new(group: StagedGroup) -> Self {
-        let StagedGroup { builder, cell, commit_count, .. } = group;
-        assert!(commit_count > 0 && commit_count <= builder.record_count, "a commit has records");
+        let StagedGroup { builder, cell, commit_count, named_chunks, .. } = group;
+        let record_count = builder.frame_count - named_chunks.len() as u32;
+        assert!(commit_count > 0 && commit_count <= record_count, "a commit has records");
         Self {
             cell,
             last_lsn: builder.last_lsn(),
             commit_count,
-            record_count: builder.record_count,
+            record_count,
+            named_chunks,
             submitted_ns: 0,
             state: State::Taken(builder),
             is_applied: false,

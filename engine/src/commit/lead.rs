@@ -183,7 +183,8 @@ impl<S: Storage> Committer<S> {
         wakes: &mut Wakes,
     ) {
         let Some(group) = leading.flight.pop_front() else { return };
-        let InFlight { cell, last_lsn, commit_count, submitted_ns, state, .. } = group;
+        let InFlight { cell, last_lsn, commit_count, submitted_ns, state, named_chunks, .. } =
+            group;
         let is_written = matches!(state, State::Written(_));
         assert!(is_written || result.is_err(), "what succeeds was written");
         let buffer = match state {
@@ -198,6 +199,7 @@ impl<S: Storage> Committer<S> {
             let is_next = staging.settled_lsn < last_lsn;
             assert!(is_next || result.is_err(), "groups are settled in the order of their LSNs");
             staging.note_settled(last_lsn);
+            staging.places.note_outcome(&named_chunks, result.is_ok());
             staging.in_flight_count -= 1;
             assert_eq!(staging.in_flight_count, leading.flight.len());
             match buffer {

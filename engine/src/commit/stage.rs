@@ -1,7 +1,8 @@
 //! Staging: a write gets its LSNs and addresses, and its frames go into the open group.
 
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame};
+use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
 use uarr_uring::Storage;
+use zerocopy::IntoBytes;
 
 use crate::commit::committer::Committer;
 use crate::commit::patience::{Attempt, Patience, Role, Staged};
@@ -49,21 +50,21 @@ impl<S: Storage> Committer<S> {
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
         for (index, frame) in frames.iter_mut().enumerate() {
-            let placed = self.records.place(staging.tail, frame);
-            assert!(staging.tail <= placed.address && placed.address < placed.end);
-            staging.tail = placed.end;
-            frame.header.lsn = (first_lsn + index as u64).into();
-            frame.header.address = placed.address.into();
+            let value_bytes = frame.record_value_bytes();
+            frame.header.address = staging.places.place(frame.key.len(), value_bytes).into();
             if index + 1 < frame_count {
                 frame.header.flags |= FLAG_BATCH_CONTINUES;
             }
         }
-        assert!(staging.tail <= self.records.store.allocated_bytes(), "room was made before");
         assert!(first_lsn > staging.settled_lsn, "a new record is not settled");
-        staging.next_lsn += frame_count as u64;
+        let log_bytes = staging.open.as_ref().map_or(0, |group| group.builder.log_bytes());
+        self.stage_openings(&mut staging, frames);
+        for frame in frames.iter_mut() {
+            frame.header.lsn = staging.next_lsn.into();
+            staging.next_lsn += 1;
+        }
         let lsn = staging.next_lsn - 1;
         let group = staging.open.as_mut().expect("staging_with_room leaves a group open");
-        let log_bytes = group.builder.log_bytes();
         group.builder.push(frames);
         assert_eq!(group.builder.last_lsn(), lsn, "a batch lies whole in one group");
         self.segments.room.note_staged(group.builder.log_bytes() - log_bytes);
@@ -74,7 +75,9 @@ impl<S: Storage> Committer<S> {
         let is_first = group.commit_count == 1;
         self.note_staged(&mut staging, frames, place, wakes);
 
-        if self.records.space.needs_prefault(staging.tail) && !self.keeper.is_raised() {
+        if self.records.space.needs_prefault(staging.places.frontier().tail)
+            && !self.keeper.is_raised()
+        {
             self.keeper.raise();
         }
         if memory_first {
@@ -88,6 +91,25 @@ impl<S: Storage> Committer<S> {
             }
         }
         Staged { lsn, role: self.join(&mut staging, patience) }
+    }
+
+    /// Has the open group say where the chunks lie that `frames` go into, if that is not settled.
+    fn stage_openings(&self, staging: &mut Staging, frames: &[Frame<'_>]) {
+        let openings = staging.name_chunks(frames);
+        if openings.is_empty() {
+            return;
+        }
+        for (address, opening) in &openings {
+            let mut frame = Frame::new(FrameKind::ChunkOpen, 0, &[], opening.as_bytes());
+            frame.header.address = (*address).into();
+            frame.header.lsn = staging.next_lsn.into();
+            staging.next_lsn += 1;
+            let group = staging.open.as_mut().expect("it has named them");
+            group.builder.push(&[frame]);
+            if self.options.durability.memory_first() {
+                self.records.open_chunks(&[frame]);
+            }
+        }
     }
 
     /// Makes the caller a member of the open group, and its leader if it can be and no thread

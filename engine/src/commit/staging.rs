@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
+use uarr_layout::chunk::ChunkOpening;
+use uarr_layout::frame::Frame;
 use uarr_layout::limits::LSN_MAX;
 use uarr_uring::AlignedBuffer;
 
 use crate::commit::cell::GroupCell;
 use crate::commit::leadership::Lead;
 use crate::commit::turns::Turns;
+use crate::data::places::Places;
 use crate::limits::BUFFER_COUNT;
 use crate::log::builder::GroupBuilder;
 
@@ -26,6 +29,8 @@ pub(crate) struct StagedGroup {
     /// A thread or task waits for the group to be durable: it is not left until its interval is
     /// over.
     pub is_awaited: bool,
+    /// Chunks that its chunk-open frames name.
+    pub named_chunks: Vec<u64>,
 }
 
 /// Groups that a thread waits for.
@@ -45,7 +50,7 @@ pub(crate) struct Staging {
     pub spare_cells: VecDeque<Arc<GroupCell>>,
     pub next_lsn: u64,
     /// Where the next record goes in the data file.
-    pub tail: u64,
+    pub places: Places,
     /// Every group up to this LSN was written or has failed.
     pub settled_lsn: u64,
     /// A thread has the lead, or has been offered it.
@@ -67,7 +72,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    pub fn new(next_lsn: u64, tail: u64, spare: Vec<Arc<AlignedBuffer>>) -> Self {
+    pub fn new(next_lsn: u64, places: Places, spare: Vec<Arc<AlignedBuffer>>) -> Self {
         assert!(next_lsn > 0, "LSN 0 stands for no record");
         assert_eq!(spare.len(), BUFFER_COUNT);
         Self {
@@ -76,7 +81,7 @@ impl Staging {
             spare,
             spare_cells: VecDeque::new(),
             next_lsn,
-            tail,
+            places,
             settled_lsn: next_lsn - 1,
             is_led: false,
             in_flight_count: 0,
@@ -181,12 +186,29 @@ impl Staging {
     pub fn open_group(&mut self, builder: GroupBuilder) {
         assert!(self.open.is_none(), "one group takes frames at a time");
         assert_eq!(builder.first_lsn, self.next_lsn, "LSNs have no gap between groups");
-        assert_eq!(builder.record_count, 0);
+        assert_eq!(builder.frame_count, 0);
         assert!(self.next_lsn < LSN_MAX, "an open begins with more LSNs than it can give out");
         let cell = self.renewed_cell().unwrap_or_else(GroupCell::new);
         let (commit_count, thread_count, is_awaited) = (0, 0, false);
-        let group = StagedGroup { builder, cell, commit_count, thread_count, is_awaited };
+        let named_chunks = Vec::new();
+        let group =
+            StagedGroup { builder, cell, commit_count, thread_count, is_awaited, named_chunks };
         self.open = Some(group);
+    }
+
+    /// Has the open group name the chunks that `frames` go into, unless it does, or a settled one:
+    /// what it is to say of each.
+    pub fn name_chunks(&mut self, frames: &[Frame<'_>]) -> Vec<(u64, ChunkOpening)> {
+        let group = self.open.as_mut().expect("a group takes the frames");
+        let mut openings = Vec::new();
+        for frame in frames {
+            let unsettled = self.places.unsettled(frame.header.address.get());
+            if let Some(number) = unsettled.filter(|number| !group.named_chunks.contains(number)) {
+                group.named_chunks.push(number);
+                openings.push(self.places.name(number));
+            }
+        }
+        openings
     }
 
     /// Keeps the cell of a finished group for later.

@@ -3,6 +3,7 @@
 //! A frame becomes a record in two ways, which lead to the same record and the same index:
 //! [`Applier::apply`] when it is committed, [`Applier::replay`] when the log is read again.
 
+use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
@@ -28,7 +29,7 @@ pub(crate) struct Target<'a, M> {
 /// Where the record of a frame is when the log is replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replayed {
-    /// In the data file, before a checkpoint's data tail.
+    /// In the data file, among the durable bytes of its chunk.
     InFile,
     /// Nowhere yet: it is written to its address again.
     Missing,
@@ -42,19 +43,41 @@ impl<W: DataMapWriter> Applier<W> {
         frames: impl Iterator<Item = Frame<'f>>,
     ) {
         let mut frames = frames.fuse();
-        while let Some(first) = frames.next() {
-            let Some(second) = frames.next() else {
+        while let Some(first) = self.next_record(&mut frames) {
+            let Some(second) = self.next_record(&mut frames) else {
                 return self.apply(target, &[first]);
             };
             let mut group = [first; TOGETHER_MAX];
             group[1] = second;
             let mut count = 2;
-            for (place, frame) in group[2..].iter_mut().zip(&mut frames) {
-                *place = frame;
+            while count < TOGETHER_MAX
+                && let Some(frame) = self.next_record(&mut frames)
+            {
+                group[count] = frame;
                 count += 1;
             }
             self.apply(target, &group[..count]);
         }
+    }
+
+    /// The next frame that becomes a record. Chunks that others open are open then.
+    fn next_record<'f>(
+        &mut self,
+        frames: &mut impl Iterator<Item = Frame<'f>>,
+    ) -> Option<Frame<'f>> {
+        frames.find(|frame| {
+            if frame.opens_chunk() {
+                self.open_chunk(frame);
+            }
+            !frame.opens_chunk()
+        })
+    }
+
+    /// Opens the chunk that `frame` says to lie somewhere, if it is not open.
+    pub fn open_chunk(&mut self, frame: &Frame<'_>) {
+        let (address, lsn) = (frame.header.address.get(), frame.header.lsn.get());
+        let opening = ChunkOpening::peek(frame.value);
+        self.appender.open(address, lsn, &opening.expect("it was staged, or checked by replay"));
     }
 
     /// Appends the records of up to [`TOGETHER_MAX`] frames to the data file and makes the index

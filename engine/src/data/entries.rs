@@ -18,6 +18,15 @@ impl Entries {
     pub fn empty(kind: KeyKind) -> Self {
         if kind.is_int() { Self::Int(Vec::new()) } else { Self::Bytes(ByteEntries::default()) }
     }
+
+    /// Bits of the locators of all, in order.
+    pub fn locators(&self) -> impl Iterator<Item = u64> {
+        let (ints, bytes) = match self {
+            Self::Int(list) => (list.as_slice(), ByteLocators { rest: &[] }),
+            Self::Bytes(list) => (&[][..], ByteLocators { rest: &list.bytes }),
+        };
+        ints.iter().map(|(_, bits)| *bits).chain(bytes)
+    }
 }
 
 /// The entries of an image of byte keys, as they stand in it: whole keys may be many times as long.
@@ -26,6 +35,26 @@ pub(crate) struct ByteEntries {
     /// Entry after entry; the first of each piece shares nothing with the one before.
     pub bytes: Vec<u8>,
 }
+
+/// The locators of entries of byte keys that were checked.
+struct ByteLocators<'a> {
+    rest: &'a [u8],
+}
+
+impl Iterator for ByteLocators<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (entry, _, rest) = split_entry(self.rest).expect(CHECKED);
+        self.rest = rest;
+        Some(entry.locator.get())
+    }
+}
+
+const CHECKED: &str = "entries were checked when the image was read";
 
 impl ByteEntries {
     /// Keys and locators, in order.
@@ -36,8 +65,7 @@ impl ByteEntries {
             if rest.is_empty() {
                 return None;
             }
-            let (entry, suffix, behind) =
-                split_entry(rest).expect("entries were checked when the image was read");
+            let (entry, suffix, behind) = split_entry(rest).expect(CHECKED);
             let shared = usize::from(entry.shared.get());
             assert!(shared <= key.len(), "the last key is as long as what is shared with it");
             rest = behind;

@@ -4,6 +4,7 @@ pub(crate) mod appender;
 pub(crate) mod applier;
 pub(crate) mod entries;
 pub(crate) mod key_index;
+pub(crate) mod places;
 pub(crate) mod redo;
 pub(crate) mod scan;
 pub(crate) mod space;

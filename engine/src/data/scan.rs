@@ -6,11 +6,12 @@
 //! between records are zeros; the scan reports others as strange: a record whose header is damaged,
 //! or the remains of one that was cut.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use uarr_layout::checksum::Seed;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
-use uarr_layout::limits::CHUNK_BYTES;
+use uarr_layout::limits::{ADDRESS_MAX, CHUNK_BYTES};
 use uarr_layout::record::{ChunkHeader, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
@@ -26,13 +27,32 @@ const READ_BYTES_SMALL: usize = 4096;
 /// Shorter runs of zeros between strange bytes belong to them: headers hold some.
 const ZERO_BYTES: u64 = 64;
 
+/// A place in the data file, and the address of what lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// Offset in the file.
+    pub offset: u64,
+    pub address: u64,
+}
+
+impl Spot {
+    /// The spot so many bytes behind it.
+    pub fn behind(self, bytes: u64) -> Self {
+        Self { offset: self.offset + bytes, address: self.address.wrapping_add(bytes) }
+    }
+}
+
+/// Which addresses lie where: what the log and the images say of chunks, by the offset of the
+/// chunk. The header of a chunk says it too, and is believed first.
+pub(crate) type KnownChunks = BTreeMap<u64, u64>;
+
 /// What stands in the data file.
 pub(crate) enum Found<'a> {
     /// A record, header and payload as written.
-    Whole { address: u64, header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
+    Whole { spot: Spot, header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
     /// A record whose header fits and whose payload does not.
-    Damaged { address: u64, header: &'a RecordHeader, defect: Defect },
-    /// Bytes that are not zero and no record.
+    Damaged { spot: Spot, header: &'a RecordHeader, defect: Defect },
+    /// Bytes that are not zero and no record: addresses.
     Strange(Range<u64>),
 }
 
@@ -41,8 +61,8 @@ impl Found<'_> {
     pub fn damage(&self) -> Option<Error> {
         match self {
             Self::Whole { .. } => None,
-            Self::Damaged { address, header, defect } => {
-                Some(Structure::record(*address).lsn(header.lsn.get()).damage(defect))
+            Self::Damaged { spot, header, defect } => {
+                Some(Structure::record(spot.address).lsn(header.lsn.get()).damage(defect))
             }
             Self::Strange(range) => {
                 let bytes = range.end - range.start;
@@ -125,25 +145,25 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         self.window.file_bytes()
     }
 
-    pub fn bytes(&mut self, address: u64, len: usize) -> Result<Option<&[u8]>> {
-        self.window.bytes(address, len)
+    pub fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
+        self.window.bytes(offset, len)
     }
 
-    /// The header at `address`, if one fits there.
-    pub fn header(&mut self, address: u64) -> Result<Option<RecordHeader>> {
+    /// The header at `spot`, if one fits there.
+    pub fn header(&mut self, spot: Spot) -> Result<Option<RecordHeader>> {
         let seed = self.seed;
-        let bytes = self.bytes(address, RECORD_HEADER_BYTES)?;
+        let bytes = self.bytes(spot.offset, RECORD_HEADER_BYTES)?;
         let header = bytes.and_then(RecordHeader::peek);
         // Zeros are what most of a young file holds.
         let header = header.filter(|header| header.lsn.get() != 0 && header.key_bytes.get() != 0);
-        Ok(header.filter(|header| header.verify_header(seed, address).is_ok()).copied())
+        Ok(header.filter(|header| header.verify_header(seed, spot.address).is_ok()).copied())
     }
 
-    /// The value of the record at `address`, if it is whole.
-    pub fn value(&mut self, address: u64) -> Result<Option<Vec<u8>>> {
+    /// The value of the record at `spot`, if it is whole.
+    pub fn value(&mut self, spot: Spot) -> Result<Option<Vec<u8>>> {
         let mut value = None;
-        if let Some(header) = self.header(address)? {
-            self.payload(address, &header, &mut |found| {
+        if let Some(header) = self.header(spot)? {
+            self.payload(spot, &header, &mut |found| {
                 if let Found::Whole { value: found, .. } = found {
                     value = Some(found.to_vec());
                 }
@@ -153,75 +173,88 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         Ok(value)
     }
 
-    /// Gives `each` what stands in `range`, in ascending order. Records that begin in it may end
-    /// behind it.
+    /// Gives `each` what stands in the file from `spot` to offset `end`, in ascending order.
+    /// Records that begin in it may end behind it.
     pub fn scan(
         &mut self,
-        range: Range<u64>,
+        mut spot: Spot,
+        end: u64,
+        known: &KnownChunks,
         mut each: impl FnMut(Found<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut address = range.start.next_multiple_of(RECORD_ALIGN_BYTES);
-        let end = range.end.min(self.file_bytes());
+        spot = spot.behind(spot.offset.next_multiple_of(RECORD_ALIGN_BYTES) - spot.offset);
+        let end = end.min(self.file_bytes());
         let mut strange: Option<Range<u64>> = None;
-        while address < end {
-            if self.is_chunk_header(address)? {
-                address += CHUNK_HEADER_BYTES;
+        while spot.offset < end {
+            if let Some(address) = self.chunk_header(spot.offset)? {
+                spot = Spot { address, ..spot }.behind(CHUNK_HEADER_BYTES);
                 continue;
             }
-            let Some(header) = self.header(address)? else {
-                let unit = (end - address).min(RECORD_ALIGN_BYTES) as usize;
-                let bytes = self.bytes(address, unit)?.unwrap_or_default();
+            if let Some(address) = known.get(&spot.offset) {
+                spot.address = *address;
+            }
+            let Some(header) = self.header(spot)? else {
+                let unit = (end - spot.offset).min(RECORD_ALIGN_BYTES) as usize;
+                let bytes = self.bytes(spot.offset, unit)?.unwrap_or_default();
                 if bytes.iter().any(|byte| *byte != 0) {
-                    let unit_end = address + unit as u64;
-                    strange.get_or_insert(address..unit_end).end = unit_end;
+                    let unit_end = spot.address.wrapping_add(unit as u64);
+                    strange.get_or_insert(spot.address..unit_end).end = unit_end;
                 } else if let Some(range) =
-                    strange.take_if(|strange| address - strange.end >= ZERO_BYTES)
+                    strange.take_if(|strange| spot.address.wrapping_sub(strange.end) >= ZERO_BYTES)
                 {
                     each(Found::Strange(range))?;
                 }
-                address += RECORD_ALIGN_BYTES;
-                if address.is_multiple_of(HOLE_BYTES) && strange.is_none() {
-                    address =
-                        self.window.behind_hole(address)?.max(address) & !(RECORD_ALIGN_BYTES - 1);
+                spot = spot.behind(RECORD_ALIGN_BYTES);
+                if spot.offset.is_multiple_of(HOLE_BYTES) && strange.is_none() {
+                    let behind = self.window.behind_hole(spot.offset)?.max(spot.offset);
+                    spot = spot.behind((behind & !(RECORD_ALIGN_BYTES - 1)) - spot.offset);
                 }
                 continue;
             };
             if let Some(range) = strange.take() {
                 each(Found::Strange(range))?;
             }
-            self.payload(address, &header, &mut each)?;
-            let next = address + header.record_bytes() as u64;
-            assert!(next > address, "a scan goes on");
-            address = next.next_multiple_of(RECORD_ALIGN_BYTES);
+            self.payload(spot, &header, &mut each)?;
+            let next = spot.offset + header.record_bytes() as u64;
+            assert!(next > spot.offset, "a scan goes on");
+            spot = spot.behind(next.next_multiple_of(RECORD_ALIGN_BYTES) - spot.offset);
         }
         strange.map_or(Ok(()), |range| each(Found::Strange(range)))
     }
 
-    fn is_chunk_header(&mut self, address: u64) -> Result<bool> {
-        if !address.is_multiple_of(CHUNK_BYTES_MIN) {
-            return Ok(false);
+    /// The address that the chunk header at `offset` says, if one is there.
+    pub fn chunk_header(&mut self, offset: u64) -> Result<Option<u64>> {
+        if !offset.is_multiple_of(CHUNK_BYTES_MIN) {
+            return Ok(None);
         }
         let database = self.database;
-        let bytes = self.bytes(address, CHUNK_HEADER_BYTES as usize)?;
-        Ok(bytes.is_some_and(|bytes| ChunkHeader::load(bytes, &database, address).is_ok()))
+        let bytes = self.bytes(offset, CHUNK_HEADER_BYTES as usize)?;
+        let header = bytes.and_then(|bytes| ChunkHeader::load_any(bytes, &database).ok());
+        let address = header.map(|header| header.address.get());
+        Ok(address
+            .filter(|address| address.is_multiple_of(CHUNK_BYTES_MIN) && is_address(*address)))
     }
 
     fn payload(
         &mut self,
-        address: u64,
+        spot: Spot,
         header: &RecordHeader,
         each: &mut impl FnMut(Found<'_>) -> Result<()>,
     ) -> Result<()> {
-        let Some(bytes) = self.bytes(address, header.record_bytes())? else {
-            return each(Found::Damaged { address, header, defect: Defect::Length });
+        let Some(bytes) = self.bytes(spot.offset, header.record_bytes())? else {
+            return each(Found::Damaged { spot, header, defect: Defect::Length });
         };
         let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         let (key, value) = (&bytes[RECORD_HEADER_BYTES..key_end], &bytes[header.value_offset()..]);
         each(match header.verify_payload(key, value) {
-            Ok(()) => Found::Whole { address, header, key, value },
-            Err(defect) => Found::Damaged { address, header, defect },
+            Ok(()) => Found::Whole { spot, header, key, value },
+            Err(defect) => Found::Damaged { spot, header, defect },
         })
     }
+}
+
+fn is_address(address: u64) -> bool {
+    address < ADDRESS_MAX
 }
 
 fn failed(error: std::io::Error) -> Error {

@@ -7,12 +7,13 @@ use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_uring::{DataMap, DataMapWriter, StorageFile};
 
 use crate::data::applier::Applier;
+use crate::data::places::Frontier;
 use crate::data::store::RecordStore;
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::sync::{Ranked, lock};
 
-/// The data file grows ahead of its tail by at most this, or by half a chunk if that is more.
+/// The data file grows ahead of its records by at most this, or by half a chunk if that is more.
 const GROWTH_AHEAD_BYTES_MAX: u64 = 32 << 20;
 
 /// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
@@ -106,12 +107,12 @@ impl<F: StorageFile> DataSpace<F> {
     /// need it.
     pub fn growth_ahead<M: DataMap>(
         &self,
-        tail: u64,
+        frontier: &Frontier,
         store: &RecordStore<M>,
     ) -> Option<(u64, u64)> {
         // Small databases stay small; large ones do not wait for the file system at each chunk.
-        let ahead = (self.chunk_bytes / 2).max((tail / 2).min(GROWTH_AHEAD_BYTES_MAX));
-        let wanted = tail + ahead;
+        let ahead = (self.chunk_bytes / 2).max((frontier.used_end / 2).min(GROWTH_AHEAD_BYTES_MAX));
+        let wanted = frontier.used_end + ahead.saturating_sub(frontier.room);
         let allocated = store.allocated_bytes();
         let lacks = align_up_u64(wanted, self.chunk_bytes).saturating_sub(allocated);
         (wanted > allocated && wanted <= self.reserved_bytes).then_some((wanted, lacks))

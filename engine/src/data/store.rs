@@ -4,8 +4,10 @@
 //! - Published bytes never change. The map hands out only what the one appender has published.
 //! - A reader gets a record only if header and payload match their checksums, or if this process
 //!   wrote it since open (the bytes then come from its own memory).
-//! - Staging decides where a record goes ([`uarr_layout::geometry::place`]) and writes that in its
-//!   log frame; the appender only obeys. Replay therefore rebuilds the same bytes.
+//! - Staging decides where a record goes ([`crate::data::places`]) and writes that in its log
+//!   frame; the appender only obeys. Replay therefore rebuilds the same bytes.
+
+use std::ops::Range;
 
 use uarr_index::KeySource;
 use uarr_layout::checksum::Seed;
@@ -50,13 +52,14 @@ pub(crate) struct RecordStore<M> {
 }
 
 impl<M: DataMap> RecordStore<M> {
-    pub fn new(map: M, database: &DatabaseId, policy: VerifyPolicy, session_start: u64) -> Self {
-        let verified = Verified::new(session_start);
+    /// `earlier` are the addresses of the records that were there before.
+    pub fn new(map: M, database: &DatabaseId, policy: VerifyPolicy, earlier: Range<u64>) -> Self {
         let trusted_from = match policy {
-            VerifyPolicy::FirstTouch => session_start,
+            VerifyPolicy::FirstTouch => earlier.end,
             VerifyPolicy::Never => 0,
             VerifyPolicy::Always => u64::MAX,
         };
+        let verified = Verified::new(earlier);
         Self { map, seed: Seed::new(database), policy, trusted_from, verified }
     }
 
@@ -127,6 +130,11 @@ impl<M: DataMap> RecordStore<M> {
     /// Bytes of the data file that are allocated.
     pub fn allocated_bytes(&self) -> u64 {
         self.map.allocated_bytes()
+    }
+
+    /// How many bytes of the chunk at `address` are published.
+    pub fn published_bytes(&self, address: u64) -> u64 {
+        self.map.bytes_from(address).len() as u64
     }
 
     /// Checks the header of the chunk at `address`.

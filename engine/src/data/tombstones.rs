@@ -5,8 +5,7 @@
 //! Invariants:
 //! - there is one entry for each key of the index that points to a tombstone, and none for others:
 //!   what is kept is bounded by keys, however often they are deleted and written again;
-//! - addresses ascend with LSNs, so the entry with the lowest locator is the one that can be
-//!   forgotten first;
+//! - the one with the lowest LSN can be forgotten first;
 //! - one call forgets a bounded number of them, in proportion to what was deleted since the last
 //!   one: no writer pays for all that a long-lived reader has held up.
 
@@ -29,6 +28,8 @@ pub(crate) enum IndexEntry {
 #[derive(Default)]
 pub(crate) struct Tombstones {
     indexed: BTreeMap<Locator, u64>,
+    /// The same, by LSN.
+    by_lsn: BTreeMap<u64, Locator>,
     /// How many this has stopped to follow although their keys still point to them.
     stuck_count: usize,
     /// How many were noted since some were last forgotten.
@@ -39,16 +40,20 @@ impl Tombstones {
     /// Notes that the index entry of a key changed from `previous` to `locator`, the record with
     /// `lsn`.
     pub fn note(&mut self, lsn: u64, previous: Option<Locator>, locator: Locator) {
-        if let Some(previous) = previous.filter(|previous| previous.is_tombstone())
-            && self.indexed.remove(&previous).is_none()
-        {
-            assert!(self.stuck_count > 0, "a tombstone of the index was noted");
-            self.stuck_count -= 1;
+        if let Some(previous) = previous.filter(|previous| previous.is_tombstone()) {
+            match self.indexed.remove(&previous) {
+                Some(lsn) => assert!(self.by_lsn.remove(&lsn).is_some(), "each is in both"),
+                None => {
+                    assert!(self.stuck_count > 0, "a tombstone of the index was noted");
+                    self.stuck_count -= 1;
+                }
+            }
         }
         if locator.is_tombstone() {
-            let ascends = |(last, last_lsn): (&Locator, &u64)| *last < locator && *last_lsn < lsn;
-            assert!(self.indexed.last_key_value().is_none_or(ascends), "the newest comes last");
+            let last = self.by_lsn.last_key_value();
+            assert!(last.is_none_or(|(last, _)| *last < lsn), "the newest comes last");
             self.indexed.insert(locator, lsn);
+            self.by_lsn.insert(lsn, locator);
             self.noted_count += 1;
         }
     }
@@ -67,12 +72,12 @@ impl Tombstones {
 
     /// The oldest tombstone, if its LSN is at most `bound`.
     pub fn oldest(&self, bound: u64) -> Option<Locator> {
-        self.indexed.first_key_value().filter(|(_, lsn)| **lsn <= bound).map(|(oldest, _)| *oldest)
+        self.by_lsn.first_key_value().filter(|(lsn, _)| **lsn <= bound).map(|(_, oldest)| *oldest)
     }
 
     /// Drops the oldest one.
     pub fn drop_oldest(&mut self, entry: IndexEntry) {
-        let oldest = self.indexed.pop_first();
+        let oldest = self.by_lsn.pop_first().and_then(|(_, oldest)| self.indexed.remove(&oldest));
         assert!(oldest.is_some(), "only what is there is dropped");
         self.stuck_count += usize::from(entry == IndexEntry::Stuck);
     }

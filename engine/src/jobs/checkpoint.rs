@@ -3,14 +3,17 @@
 //! 1. Note the end of the settled log: replay will start there (LSN s).
 //! 2. Write the index image while writers go on; it may hold later records too. Leave out deleted
 //!    keys: a deletion after s is in the log that replay will read.
-//! 3. Pad the data file to a page: from now on no thread writes a byte before `data_tail`. Settle
-//!    everything staged by then: applied, and in the log durably (up to LSN e, which replay must
-//!    reach).
-//! 4. Make the data file durable.
-//! 5. Write the superblock: this checkpoint and the one before it.
-//! 6. Release segments and images that only older checkpoints needed.
+//! 3. Move the open chunk of the data file on to its next page, and note where the others end: from
+//!    now on no thread writes a byte before. Settle everything staged by then: applied, and in the
+//!    log durably (up to LSN e, which replay must reach).
+//! 4. Add the chunk table to the image: the chunks there were in step 3 whose places are in the
+//!    settled log, each with what no thread touches any more. The entries name nothing else. Make
+//!    the image durable.
+//! 5. Make the data file durable.
+//! 6. Write the superblock: this checkpoint and the one before it.
+//! 7. Release segments and images that only older checkpoints needed.
 //!
-//! A crash before 5 leaves the old checkpoints in force. If a flush or the write of the superblock
+//! A crash before 6 leaves the old checkpoints in force. If a flush or the write of the superblock
 //! fails, the checkpoint does not know what the device holds, and poisons the database, with every
 //! error number. After a failure before the first flush (no room for the image, say) the next
 //! checkpoint tries again, with an image of another number.
@@ -26,7 +29,7 @@ use crate::commit::poison::Fuse;
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{list_images, remove_old_images};
+use crate::files::{image_path, list_images, remove_old_images};
 use crate::sync::lock;
 
 /// What follows a checkpoint.
@@ -97,25 +100,32 @@ impl<S: Storage> Core<S> {
             let written = source.write(number).map_err(|error| self.committer.judge(error))?;
             Ok((number, written))
         })?;
-        let data_tail = self.committer.seal_data_page(wakes)?;
-        // Everything staged before the page was sealed is durable in the log now.
+        let sealed = self.committer.seal_data_pages(wakes);
+        let (table, next_chunk) = sealed.inspect_err(|_| self.remove_image(number))?;
+        // Everything staged before the pages were sealed is durable in the log now.
         let end_lsn = self.records().visible.durable_lsn();
         assert!(end_lsn >= start.lsn, "replay begins in front of what it has to reach");
-        assert!(data_tail >= newest.data_tail.get(), "the data file only grows");
-        //= IMG-5
-        let is_before_tail = image.entry_count == 0 || image.address_max < data_tail;
-        assert!(is_before_tail, "an image names records before the data tail");
+        assert!(next_chunk >= newest.next_chunk.get(), "numbers of chunks rise");
+        let image = image.finish(self.storage(), table).map_err(|error| {
+            self.remove_image(number);
+            self.committer.judge(Error::io("cannot write an index image", error))
+        })?;
         self.records().space.make_durable().map_err(|error| self.committer.judge(error))?;
         Ok(Checkpoint {
             number: number.into(),
             lsn: start.lsn.into(),
             segment: start.segment.into(),
             offset: start.offset.into(),
-            data_tail: data_tail.into(),
+            next_chunk: next_chunk.into(),
             end_lsn: end_lsn.into(),
             image_bytes: image.bytes.into(),
             entry_count: image.entry_count.into(),
         })
+    }
+
+    /// Best effort: the next checkpoint removes it in any case.
+    fn remove_image(&self, number: u64) {
+        let _ = self.storage().remove(&image_path(number));
     }
 
     /// Writes the superblock, with `checkpoint` in front of the others if it is not there yet.

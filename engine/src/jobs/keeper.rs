@@ -16,6 +16,7 @@ use uarr_uring::Storage;
 use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
+use crate::data::places::Frontier;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::checkpoint::Then;
 use crate::log::pool::Activity;
@@ -99,8 +100,9 @@ impl<S: Storage> Core<S> {
         if self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
-        let tail = self.committer.tail();
-        if self.note_lack(self.grow_ahead(tail))?
+        let frontier = self.committer.frontier();
+        let tail = frontier.tail;
+        if self.note_lack(self.grow_ahead(&frontier))?
             || self.records().space.prefault_ahead(tail, &self.records().store)
             || self.records().space.write_back(tail)?
         {
@@ -155,8 +157,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn grow_ahead(&self, tail: u64) -> Result<bool> {
-        let growth = self.records().space.growth_ahead(tail, &self.records().store);
+    fn grow_ahead(&self, frontier: &Frontier) -> Result<bool> {
+        let growth = self.records().space.growth_ahead(frontier, &self.records().store);
         let Some((wanted, _)) = growth.filter(|(_, bytes)| self.has_room_ahead(*bytes)) else {
             return Ok(false);
         };

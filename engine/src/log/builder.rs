@@ -33,7 +33,7 @@ pub(crate) struct GroupBuilder {
     pub end: usize,
     pub frames_crc: u32,
     pub first_lsn: u64,
-    pub record_count: u32,
+    pub frame_count: u32,
     /// What the patches among the frames lead to, in their order, for the applier.
     pub results: Vec<ResultOf>,
     result_bytes: usize,
@@ -54,7 +54,7 @@ impl GroupBuilder {
             end,
             frames_crc: 0,
             first_lsn,
-            record_count: 0,
+            frame_count: 0,
             results: Vec::new(),
             result_bytes: 0,
         }
@@ -76,14 +76,14 @@ impl GroupBuilder {
 
     /// Bytes that the group takes in the log, without a segment header.
     pub fn log_bytes(&self) -> u64 {
-        if self.record_count == 0 {
+        if self.frame_count == 0 {
             return 0;
         }
         align_up(self.end - self.start, self.start) as u64
     }
 
     pub fn last_lsn(&self) -> u64 {
-        self.first_lsn + u64::from(self.record_count) - 1
+        self.first_lsn + u64::from(self.frame_count) - 1
     }
 
     /// The buffer of a group that is not written after all.
@@ -96,13 +96,13 @@ impl GroupBuilder {
         assert!(!frames.is_empty());
         let buffer = Arc::get_mut(&mut self.buffer).expect("a group being built is not shared");
         for frame in frames {
-            assert_eq!(frame.header.lsn.get(), self.first_lsn + u64::from(self.record_count));
+            assert_eq!(frame.header.lsn.get(), self.first_lsn + u64::from(self.frame_count));
             let bytes = frame.len_in_log();
             assert!(bytes <= buffer.len() - self.end, "room was there before it was staged");
             frame.store(&mut buffer[self.end..self.end + bytes]);
             self.frames_crc = frame.header.extend_crc(self.frames_crc);
             self.end += bytes;
-            self.record_count += 1;
+            self.frame_count += 1;
         }
         assert!(self.end.is_multiple_of(8), "frames start 8-aligned");
     }

@@ -86,7 +86,7 @@ mod tests {
         group.life = (open << 32 | random).into();
         (group.segment, group.offset) = (segment.into(), offset.into());
         (group.previous_lsn, group.first_lsn) = (10.into(), 11.into());
-        group.record_count = 1.into();
+        group.frame_count = 1.into();
         group
     }
 

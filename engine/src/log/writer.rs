@@ -79,7 +79,7 @@ impl<S: Storage> OpenLog<S> {
         context: SubmitContext<'_, S>,
     ) -> Result<Submitted, (io::Error, Arc<AlignedBuffer>)> {
         assert!(holds_only(&[Rank::Root, Rank::Leading]), "no writer waits for the device");
-        assert!(group.record_count > 0);
+        assert!(group.frame_count > 0);
         assert!(group.first_lsn > self.position.lsn);
         assert!(group.first_lsn > context.durable_lsn, "what is durable is not written again");
         assert_eq!(group.start, self.block_bytes);
@@ -187,7 +187,7 @@ impl<S: Storage> OpenLog<S> {
         header.previous_lsn = self.position.lsn.into();
         header.durable_lsn = context.durable_lsn.into();
         header.wall_ns = wall_ns.into();
-        header.record_count = group.record_count.into();
+        header.frame_count = group.frame_count.into();
         header.frames_crc = group.frames_crc.into();
         header.group_bytes = ((group.end - group.start) as u64).into();
 

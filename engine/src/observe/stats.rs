@@ -89,7 +89,8 @@ impl<S: Storage> Core<S> {
         // This thread releases each lock before it takes the next: writers take some of them in
         // another order.
         let key_count = self.records().key_count();
-        let data_bytes = self.committer.tail();
+        let frontier = self.committer.frontier();
+        let data_bytes = frontier.used_end - frontier.room;
         let background_error =
             self.committer.health.poison().or_else(|| lock(&self.background_error).clone());
         let facts = self.storage().facts();

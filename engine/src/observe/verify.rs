@@ -72,7 +72,8 @@ impl<S: Storage> Core<S> {
         damaged_slots.into_iter().try_for_each(|error| report.note(error))?;
         for checkpoint in checkpoints.iter().filter(|kept| kept.number.get() > 0) {
             let database = &self.records().database();
-            match read_image(self.storage(), database, checkpoint, self.records().key_kind()) {
+            let (kind, chunk_bytes) = (self.records().key_kind(), self.records().chunk_bytes());
+            match read_image(self.storage(), database, checkpoint, kind, chunk_bytes) {
                 Ok(_) => report.image_count += 1,
                 Err(error) if self.keeps(checkpoint) => report.note(error)?,
                 Err(_) => {}

@@ -4,6 +4,7 @@ use uarr_uring::Storage;
 
 use crate::data::applier::Applier;
 use crate::data::key_index::KeyIndex;
+use crate::data::places::Places;
 use crate::data::store::RecordStore;
 use crate::log::position::LogPosition;
 use crate::report::RecoveryReport;
@@ -18,7 +19,7 @@ pub(crate) struct Recovered<S: Storage> {
     pub next_lsn: u64,
     /// The life that begins now.
     pub life: u64,
-    pub tail: u64,
+    pub places: Places,
     /// Address space of the data file's map.
     pub reserved_bytes: u64,
     pub report: RecoveryReport,

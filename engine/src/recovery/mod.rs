@@ -1,6 +1,7 @@
 //! Creating and opening a database.
 
 pub(crate) mod create;
+pub(crate) mod data_file;
 pub(crate) mod decision;
 pub(crate) mod found;
 pub(crate) mod open;

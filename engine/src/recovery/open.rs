@@ -58,15 +58,16 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         asked_bytes: options.address_space_bytes,
         reserved_bytes: recovered.reserved_bytes,
     };
+    let tail = recovered.places.frontier().tail;
     let records = Records::new(
         DataIdentity { database: root.block.database, chunk_bytes },
         (recovered.store, recovered.index),
         recovered.applier,
-        DataSpace::new(recovered.data_file, chunk_bytes, space, recovered.tail),
+        DataSpace::new(recovered.data_file, chunk_bytes, space, tail),
         position.lsn,
     );
     let newest = &root.block.checkpoints[0];
-    assert!(recovered.tail >= newest.data_tail.get(), "no byte before it is written again");
+    assert!(recovered.places.next_chunk() >= newest.next_chunk.get(), "numbers are used once");
     assert!(position.lsn < recovered.next_lsn);
     assert_eq!(position.lsn, recovered.log.position.lsn, "whatever segment the log goes on in");
     let state = LogState {
@@ -75,7 +76,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         identity,
         end: position,
         next_lsn: recovered.next_lsn,
-        tail: recovered.tail,
+        places: recovered.places,
         buffers,
         buffer_bytes,
         recovered_bytes: recovered.log.bytes,

@@ -8,11 +8,12 @@
 //! 4. If a slot names a newer checkpoint than the one in use, or is unreadable, recovery writes
 //!    both slots so that they name only the one in use: the next steps change what a newer one
 //!    calls durable, and a newer one may be readable again tomorrow.
-//! 5. Recovery discards what stands in the data file behind all checkpoints
+//! 5. Recovery discards what stands in the data file and is durable by none of them
 //!    ([`StorageFile::renew`]).
-//! 6. Replay applies the log. Each frame names the address of its record: replay only indexes
-//!    records before the checkpoint's `data_tail`, which are durable in the data file, and writes
-//!    the others again to the same place. Replaying twice gives the same as once.
+//! 6. Replay applies the log. Chunk-open frames say which places new chunks have. Every other
+//!    frame names the address of its record: replay only indexes records among the durable bytes
+//!    of their chunks, and writes the others again to the same place. Replaying twice gives the
+//!    same as once.
 //! 7. Recovery writes the groups that no later one proves durable again, to a new segment
 //!    ([`crate::recovery::relog`]), before a reader sees their records. Then it writes a new life
 //!    number: from now on no reader of the log takes what stands behind its end for part of it.
@@ -22,19 +23,16 @@
 //! Recovery skips the LSNs that writers may have got before a crash, so no LSN has two records.
 
 use std::collections::VecDeque;
-use std::io;
 
 use uarr_layout::Defect;
-use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::group::GroupHeader;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
-use crate::checkpoint::image::read_image;
+use crate::checkpoint::image::{LoadedImage, read_image};
 use crate::checkpoint::root::Root;
-use crate::data::entries::Entries;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DATA_FILE, list_images, list_segments, remove_old_images, segment_path};
+use crate::files::{list_images, list_segments, remove_old_images, segment_path};
 use crate::key::KeyKind;
 use crate::log::position::{LogPosition, start_of};
 use crate::log::reader::{LogReader, Next, ReadEnd};
@@ -42,6 +40,7 @@ use crate::log::segment::full_bytes;
 use crate::log::zeros::remove_unfinished;
 use crate::options::{Options, RecoveryMode};
 use crate::recovery::create::make_missing_folders;
+use crate::recovery::data_file::{open_data_file, renew_places};
 use crate::recovery::decision::{
     Behind, ImageState, LastOpen, LogEnding, LogTail, Names, Newest, OpenFacts, OpenStep, Proof,
     ReplayPlan, Slots, ending, leaves_numbers, lost_opens, next_life_count, next_step, reach,
@@ -51,7 +50,7 @@ use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
 use crate::report::{RecoveryReport, TornTail};
-use crate::structure::{MISSING, Structure};
+use crate::structure::Structure;
 
 /// What to do with a database that has no numbers left.
 const REMEDY: &str = "`uarr repair` copies the records to a new database";
@@ -66,17 +65,17 @@ pub(crate) fn recover<S: Storage>(
     let key_kind = key_kind(&root.block, options)?;
     let mut report = RecoveryReport { notes, ..RecoveryReport::default() };
     let present = list_segments(storage)?;
-    let Start { step, checkpoint, entries } =
+    let Start { step, checkpoint, image } =
         find_start(storage, root, &present, options.recovery, key_kind, &mut report)?;
     remove_unfinished(storage)
         .map_err(|error| Error::io("cannot remove an unfinished log segment", error))?;
-    let data_file = open_data_file(storage, &checkpoint)?;
+    let data_file = open_data_file(storage, &image.chunks, root.block.chunk_bytes.get())?;
     report.checkpoint = checkpoint.number.get();
     check_segment_numbers(&present, &checkpoint)?;
     check_image_numbers(storage, root)?;
     make_missing_folders(storage)?;
     let source = Source { storage, present: &present, checkpoint };
-    let table = (key_kind, entries);
+    let table = (key_kind, image);
     match step {
         Opening::Replayed(plan) => {
             recover_unclean(&source, root, options, plan, data_file, table, report)
@@ -99,7 +98,7 @@ pub(crate) fn recover<S: Storage>(
 struct Start {
     step: Opening,
     checkpoint: Checkpoint,
-    entries: Entries,
+    image: LoadedImage,
 }
 
 /// How the database is opened.
@@ -125,10 +124,12 @@ fn find_start<S: Storage>(
         match next_step(&facts) {
             OpenStep::ReadImage(index) => {
                 assert_eq!(facts.images[index], ImageState::Unread, "an image is read once");
-                match read_image(storage, &block.database, &block.checkpoints[index], kind) {
-                    Ok(entries) => {
+                let (checkpoint, chunk_bytes) =
+                    (&block.checkpoints[index], block.chunk_bytes.get());
+                match read_image(storage, &block.database, checkpoint, kind, chunk_bytes) {
+                    Ok(image) => {
                         facts.images[index] = ImageState::Whole;
-                        read = Some(entries);
+                        read = Some(image);
                     }
                     Err(error) if error.kind() == ErrorKind::Corruption => {
                         facts.images[index] = ImageState::Damaged;
@@ -164,8 +165,8 @@ fn find_start<S: Storage>(
         facts.images[used] == ImageState::Whole,
         "the used image was read last"
     );
-    let entries = read.unwrap_or_else(|| Entries::empty(kind));
-    Ok(Start { step, checkpoint: block.checkpoints[used], entries })
+    let image = read.unwrap_or_else(|| LoadedImage::empty(kind));
+    Ok(Start { step, checkpoint: block.checkpoints[used], image })
 }
 
 /// What is known before anything but the superblock was read.
@@ -211,7 +212,7 @@ fn recover_unclean<S: Storage>(
     options: &Options,
     plan: ReplayPlan,
     data_file: S::File,
-    table: (KeyKind, Entries),
+    table: (KeyKind, LoadedImage),
     mut report: RecoveryReport,
 ) -> Result<Recovered<S>> {
     let Source { storage, present, checkpoint } = *source;
@@ -223,15 +224,14 @@ fn recover_unclean<S: Storage>(
     assert!(life >> 32 > read.latest_life >> 32, "nothing in the log is of this life");
     assert!(next_lsn > read.end.lsn, "LSNs in use are not given out again");
 
-    let renewed_from = root.checkpoints().map(|named| named.data_tail.get()).max().unwrap_or(0);
-    assert!(renewed_from >= checkpoint.data_tail.get(), "what is indexed is not given up");
     if plan.names == Names::UsedAlone {
         give_up_newer(storage, root, checkpoint, next_lsn, life)?;
     }
-    renew_from(&data_file, renewed_from)?;
+    renew_places(&data_file, &table.1.chunks, root.block.chunk_bytes.get())?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
     report.indexed_record_count = replay.index.len() as u64;
     replay_log(source, &root.block, read.end, &mut replay)?;
+    report.replayed_record_count = replay.record_count;
 
     let unproven = read.unproven;
     let old = OldLog { root: &root.block, present, end: read.end, unproven: &unproven };
@@ -304,35 +304,6 @@ fn give_up_newer<S: Storage>(
     remove_old_images(storage, &[used.number.get()])
 }
 
-//= DAT-7
-fn open_data_file<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<S::File> {
-    let failed = |error| Error::io("cannot open the data file", error);
-    let data_file =
-        storage.open(DATA_FILE, OpenMode::Mapped).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Structure::data_file().damage(MISSING),
-            _ => failed(error),
-        })?;
-    let data_tail = checkpoint.data_tail.get();
-    let bytes = data_file.len().map_err(failed)?;
-    if bytes < data_tail {
-        let detail = format!("expected at least {data_tail} bytes, the file has {bytes}");
-        return Err(Structure::data_file().at(bytes).damage(detail));
-    }
-    Ok(data_file)
-}
-
-/// Discards what stands behind all checkpoints: the log, which recovery has read to its end, has
-/// all of it that counts. Otherwise a page whose write-back failed would pass for written, and a
-/// record that recovery has cut off would stay readable.
-//= DAT-6
-fn renew_from<F: StorageFile>(data_file: &F, data_tail: u64) -> Result<()> {
-    let failed = |error| Error::io("cannot renew the end of the data file", error);
-    let bytes = data_file.len().map_err(failed)?;
-    let start = align_up_u64(data_tail.min(bytes), PAGE_BYTES).min(bytes);
-    assert!(start >= data_tail.min(bytes), "no byte of a checkpoint is given up");
-    data_file.renew(start, bytes - start).map_err(failed)
-}
-
 /// Whether the log goes on behind the newest checkpoint of the slot in force.
 fn goes_on<S: Storage>(storage: &S, root: &Superblock, present: &[u64]) -> Result<bool> {
     let source = Source { storage, present, checkpoint: root.checkpoints[0] };
@@ -373,11 +344,12 @@ fn read_log<S: Storage>(
     let lens = check_segments(source, &root.block)?;
     let mut reader = source.reader(&root.block);
     let mut unproven = VecDeque::<GroupHeader>::new();
+    let mut frame_count = 0;
     let end = loop {
         match reader.advance()? {
             Next::Group(header) => {
                 report.replayed_group_count += 1;
-                report.replayed_record_count += u64::from(header.record_count.get());
+                frame_count += u64::from(header.frame_count.get());
                 unproven.push_back(header);
                 let proven_lsn = durable_lsn.max(reader.proven_lsn());
                 while unproven.front().is_some_and(|group| group.last_lsn() <= proven_lsn) {
@@ -404,7 +376,7 @@ fn read_log<S: Storage>(
     assert!(found.lsn >= start.lsn);
     assert!((found.segment, found.offset) >= (start.segment, start.offset), "readers go forward");
     let lsn_count = found.lsn - start.lsn;
-    assert!(report.replayed_record_count <= lsn_count, "each record has an LSN of its own");
+    assert!(frame_count <= lsn_count, "each frame has an LSN of its own");
     let follow = |pair: &[GroupHeader]| pair[1].previous_lsn.get() == pair[0].last_lsn();
     let unproven = Vec::from(unproven);
     assert!(unproven.windows(2).all(follow), "no group at the end is left out");

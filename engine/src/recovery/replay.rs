@@ -1,17 +1,20 @@
 //! Replaying the log: from a checkpoint to the state at its end.
 
+use std::collections::BTreeMap;
 use std::io;
 
+use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
-use uarr_layout::geometry::{RECORD_ALIGN_BYTES, record_bytes};
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, record_bytes};
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{MappedChunk, Storage, StorageFile};
 
-use crate::data::appender::{Appender, readable_chunks};
+use crate::checkpoint::image::LoadedImage;
+use crate::data::appender::Appender;
 use crate::data::applier::{Applier, Replayed, Target};
-use crate::data::entries::Entries;
 use crate::data::key_index::KeyIndex;
+use crate::data::places::{OpenChunk, Places};
 use crate::data::redo::{Unfit, redo};
 use crate::data::store::RecordStore;
 use crate::data::tombstones::Tombstones;
@@ -30,9 +33,13 @@ pub(crate) struct Replay<S: Storage> {
     pub index: KeyIndex,
     applier: Applier<S::MapWriter>,
     data_file: S::File,
-    data_tail: u64,
-    /// End of the last record that the log has named so far.
-    record_end: u64,
+    places: Places,
+    /// The chunks of the checkpoint, by number.
+    chunks: BTreeMap<u64, ChunkEntry>,
+    /// The newest chunk that a replayed record lies in, and its end there.
+    newest: Option<OpenChunk>,
+    /// Records that were replayed.
+    pub record_count: u64,
     chunk_bytes: u64,
     address_space_bytes: u64,
     mode: RecoveryMode,
@@ -45,16 +52,15 @@ impl<S: Storage> Replay<S> {
         options: &Options,
         checkpoint: &Checkpoint,
         data_file: S::File,
-        (kind, entries): (KeyKind, Entries),
+        (kind, image): (KeyKind, LoadedImage),
     ) -> Result<Self> {
         let failed = |error| Error::io("cannot open the data file", error);
-        let data_tail = checkpoint.data_tail.get();
         let bytes = data_file.len().map_err(failed)?;
         let chunk_bytes = root.chunk_bytes.get();
-        let readable = readable_chunks(data_tail, chunk_bytes);
-        let (reserve, map, writer) =
-            map_data(storage, &data_file, options, chunk_bytes, &readable)?;
-        let mut appender = Appender::new(writer, root.database, chunk_bytes, readable.len() as u64);
+        let LoadedImage { entries, chunks } = image;
+        let mapped: Vec<_> = chunks.iter().map(mapped_chunk).collect();
+        let (reserve, map, writer) = map_data(storage, &data_file, options, chunk_bytes, &mapped)?;
+        let mut appender = Appender::new(writer, root.database, chunk_bytes);
         // The file may be a copy with holes: the file system allocates it before anything is
         // written through the map. Without room for it readers go on, and writers get the error.
         match appender.grow(bytes / chunk_bytes * chunk_bytes) {
@@ -63,7 +69,10 @@ impl<S: Storage> Replay<S> {
             }
             _ => {}
         }
-        let store = RecordStore::new(map, &root.database, options.verify, data_tail);
+        let places = Places::of_table(chunk_bytes, checkpoint.next_chunk.get(), &chunks);
+        let first = chunks.first().map_or(0, |first| first.number.get() * chunk_bytes);
+        let earlier = first..places.session_start();
+        let store = RecordStore::new(map, &root.database, options.verify, earlier);
         // Half of the seed is nowhere on disk: a copy of the database does not help an attacker to
         // find keys whose hashes collide.
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
@@ -72,8 +81,10 @@ impl<S: Storage> Replay<S> {
             index: KeyIndex::from_entries(kind, hash_seed, entries),
             applier: Applier { appender, tombstones: Tombstones::default() },
             data_file,
-            data_tail,
-            record_end: 0,
+            newest: places.open(),
+            places,
+            chunks: chunks.into_iter().map(|chunk| (chunk.number.get(), chunk)).collect(),
+            record_count: 0,
             chunk_bytes,
             address_space_bytes: reserve,
             mode: options.recovery,
@@ -89,12 +100,11 @@ impl<S: Storage> Replay<S> {
     ) -> Recovered<S> {
         let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
-        // Records are appended behind the checkpoint and behind all that were replayed.
-        let tail = self.data_tail.max(self.record_end);
-        assert!(tail <= reserved_bytes, "all records can be mapped");
-        let Self { store, index, mut applier, data_file, .. } = self;
+        let Self { store, index, mut applier, data_file, mut places, newest, .. } = self;
         // Otherwise the first write would take all that was deleted out of the index at once.
         applier.tombstones.leave_as_backlog();
+        places.resume(newest);
+        assert!(places.frontier().used_end <= reserved_bytes, "all records can be mapped");
         Recovered {
             store,
             index,
@@ -103,7 +113,7 @@ impl<S: Storage> Replay<S> {
             log,
             next_lsn,
             life,
-            tail,
+            places,
             reserved_bytes,
             report,
         }
@@ -119,18 +129,15 @@ impl<S: Storage> Replay<S> {
             let frame = frame.expect("the reader has verified the group");
             let lsn = frame.header.lsn.get();
             assert_eq!(lsn, expected_lsn, "the reader has verified the group");
-            let address = frame.header.address.get();
-            let end = address.checked_add(self.bytes_of(&frame));
-            //= DAT-1
+            if frame.opens_chunk() {
+                self.open_chunk(&frame, |what| damage(lsn, what))?;
+                continue;
+            }
             let possible = frame.header.table.get() == 0
-                && address.is_multiple_of(RECORD_ALIGN_BYTES)
-                && address > 0
-                && end.is_some_and(|end| end <= self.address_space_bytes)
-                && address >= self.record_end
                 && (!self.index.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {
-                return Err(damage(lsn, "table, key or address are impossible"));
+                return Err(damage(lsn, "table or key are impossible"));
             }
             continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
             self.apply(&frame, |what| damage(lsn, what))?;
@@ -146,20 +153,88 @@ impl<S: Storage> Replay<S> {
         record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
     }
 
+    /// Opens the chunk that `frame` says to lie somewhere.
+    //= DAT-8
+    fn open_chunk(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
+        let (address, place_max) =
+            (frame.header.address.get(), self.address_space_bytes / self.chunk_bytes);
+        let opening = ChunkOpening::load(frame.value, address, self.chunk_bytes);
+        let opening = opening.map_err(|defect| damage(&defect.to_string()))?;
+        let place_end = u64::from(opening.place.get()) + u64::from(opening.count.get());
+        if place_end > place_max {
+            return Err(damage(
+                "a chunk lies behind the address space; open the database with a \
+                               larger address_space_bytes",
+            ));
+        }
+        if !self.places.replay_opening(address / self.chunk_bytes, &opening) {
+            return Err(damage("its place, or its number, is that of another chunk"));
+        }
+        self.allocate(place_end * self.chunk_bytes)?;
+        self.applier.open_chunk(frame);
+        Ok(())
+    }
+
+    /// Where the record of `frame` is; an error if it cannot be there.
+    //= DAT-1
+    fn find(&self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<Replayed> {
+        let address = frame.header.address.get();
+        let (number, offset) = (address / self.chunk_bytes, address % self.chunk_bytes);
+        let Some(chunk_count) = self.places.chunk_of(number) else {
+            return Err(damage("its record lies in a chunk that no frame has opened"));
+        };
+        let end = offset + self.bytes_of(frame);
+        let is_possible = address.is_multiple_of(RECORD_ALIGN_BYTES)
+            && offset >= CHUNK_HEADER_BYTES
+            && end <= chunk_count * self.chunk_bytes
+            && (chunk_count == 1 || offset == CHUNK_HEADER_BYTES);
+        if !is_possible {
+            return Err(damage("its record does not lie in a chunk"));
+        }
+        let known = self.chunks.get(&number);
+        let durable_bytes = known.map_or(0, |chunk| u64::from(chunk.durable_bytes.get()));
+        //= DAT-5
+        if offset < durable_bytes {
+            return Ok(Replayed::InFile);
+        }
+        if known.is_some_and(|chunk| chunk.state() != ChunkState::Open) {
+            return Err(damage("its record lies in a chunk that was complete"));
+        }
+        match offset >= self.store.published_bytes(number * self.chunk_bytes) {
+            true => Ok(Replayed::Missing),
+            false => Err(damage("its record lies before one of an earlier frame")),
+        }
+    }
+
+    /// Notes that a record of chunk `number` ends at `end`. Nothing is added to chunks that were
+    /// complete.
+    fn note_newest(&mut self, number: u64, end: u64) {
+        let is_full = |chunk: &ChunkEntry| chunk.state() != ChunkState::Open;
+        if self.chunks.get(&number).is_some_and(is_full) {
+            return;
+        }
+        self.newest = match self.newest {
+            Some(newest) if newest.number > number => Some(newest),
+            Some(newest) if newest.number == number => {
+                Some(OpenChunk { number, end: newest.end.max(end) })
+            }
+            _ => Some(OpenChunk { number, end }),
+        };
+    }
+
     /// Applies a frame.
     fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
+        let record = self.find(frame, &damage)?;
+        self.record_count += 1;
         let address = frame.header.address.get();
-        let end = address + self.bytes_of(frame);
-        assert!(end <= self.address_space_bytes, "it was checked with the frame");
-        assert!(address >= self.record_end, "records lie in the order of their frames");
-        self.record_end = end;
-        //= DAT-5
-        if address < self.data_tail {
+        let (number, offset) = (address / self.chunk_bytes, address % self.chunk_bytes);
+        self.note_newest(number, (offset + self.bytes_of(frame)).min(self.chunk_bytes));
+        if record == Replayed::InFile {
             let target = Target { index: &self.index, store: &self.store };
-            self.applier.replay(&target, frame, Replayed::InFile);
+            self.applier.replay(&target, frame, record);
             return Ok(());
         }
-        self.allocate(end)?;
+        self.allocate(self.places.file_end(number))?;
         let target = Target { index: &self.index, store: &self.store };
         let mut whole = *frame;
         let result;
@@ -171,7 +246,7 @@ impl<S: Storage> Replay<S> {
             };
             whole.result = Some(&result);
         }
-        self.applier.replay(&target, &whole, Replayed::Missing);
+        self.applier.replay(&target, &whole, record);
         Ok(())
     }
 
@@ -205,6 +280,14 @@ impl<S: Storage> Replay<S> {
             .map_err(|error| Error::io("cannot extend the data file", error))?;
         assert!(self.store.allocated_bytes() >= end, "a file that was grown is long enough");
         Ok(())
+    }
+}
+
+fn mapped_chunk(chunk: &ChunkEntry) -> MappedChunk {
+    MappedChunk {
+        number: chunk.number.get(),
+        place: chunk.place.get().into(),
+        published_bytes: chunk.durable_bytes.get().into(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! A chunk of the data file of a database that is not open.
 
 use uarr_layout::DatabaseId;
+use uarr_layout::chunk::ChunkState;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, record_bytes};
 use uarr_layout::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::ChunkHeader;
 use uarr_uring::{Storage, StorageFile};
 
-use crate::data::scan::{DataReader, Found, Window};
+use crate::data::scan::{DataReader, Found, KnownChunks, Spot, Window};
 use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::limits::DAMAGE_COUNT_MAX;
@@ -17,11 +18,14 @@ use crate::structure::{MISSING, Structure};
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// Where in the data file it starts.
-    pub address: u64,
+    pub offset: u64,
+    /// Its address, by which index and log name what is in it: as its header says, or the log's and
+    /// the image's records of it; `None` if none of them says it.
+    pub address: Option<u64>,
     /// Its length.
     pub bytes: u64,
-    /// Its header, or what is wrong with it; `None` if no record begins right behind it, as in a
-    /// chunk that was never used.
+    /// Its header, or what is wrong with it; `None` if it was never used, or holds more of a record
+    /// that begins in another.
     pub header: Result<Option<ChunkHeader>>,
     /// Address of the record that runs on into this chunk from an earlier one.
     pub continues: Option<u64>,
@@ -48,47 +52,45 @@ impl Chunk {
     }
 }
 
-/// Address and end of a record that starts in a chunk before `address` and runs on beyond it.
+/// The record that runs on into the place at `offset`: where it begins, and its end in the file.
 fn long_record<F: StorageFile>(
     reader: &mut DataReader<'_, F>,
-    database: &DatabaseId,
     chunk_bytes: u64,
-    address: u64,
-) -> Result<Option<(u64, u64)>> {
+    offset: u64,
+) -> Result<Option<(Spot, u64)>> {
     // No record reaches further.
     let reach = (record_bytes(KEY_BYTES_MAX, VALUE_BYTES_MAX) as u64).next_multiple_of(chunk_bytes);
-    let mut chunk = address;
-    while chunk > address.saturating_sub(reach) {
-        chunk -= chunk_bytes;
-        let bytes = reader.bytes(chunk, CHUNK_HEADER_BYTES as usize)?;
-        if bytes.is_some_and(|bytes| ChunkHeader::load(bytes, database, chunk).is_ok()) {
-            let start = chunk + CHUNK_HEADER_BYTES;
-            let header = reader.header(start)?;
-            let end = header.map(|header| start + header.record_bytes() as u64);
-            return Ok(end.filter(|end| *end > address).map(|end| (start, end)));
+    let mut place = offset;
+    while place > offset.saturating_sub(reach) {
+        place -= chunk_bytes;
+        if let Some(address) = reader.chunk_header(place)? {
+            let spot = Spot { offset: place, address }.behind(CHUNK_HEADER_BYTES);
+            let header = reader.header(spot)?;
+            let end = header.map(|header| spot.offset + header.record_bytes() as u64);
+            return Ok(end.filter(|end| *end > offset).map(|end| (spot, end)));
         }
     }
     Ok(None)
 }
 
-/// The header of the chunk at `address`, whose place a long record may have taken.
+/// The header at `offset`; `None` if the place was never used, or a long record is there.
 fn chunk_header<F: StorageFile>(
     reader: &mut DataReader<'_, F>,
     database: &DatabaseId,
-    address: u64,
+    offset: u64,
     is_taken: bool,
 ) -> Result<Result<Option<ChunkHeader>>> {
-    let bytes = reader.bytes(address, CHUNK_HEADER_BYTES as usize)?.unwrap_or_default();
+    let bytes = reader.bytes(offset, CHUNK_HEADER_BYTES as usize)?.unwrap_or_default();
     if is_taken || bytes.iter().all(|byte| *byte == 0) {
         return Ok(Ok(None));
     }
-    let loaded = ChunkHeader::load(bytes, database, address).map(Some);
-    Ok(loaded.map_err(|defect| Structure::chunk_header(address).defect(defect)))
+    let loaded = ChunkHeader::load_any(bytes, database).map(Some);
+    Ok(loaded.map_err(|defect| Structure::chunk_header(offset).defect(defect)))
 }
 
 impl<S: Storage> Inspector<S> {
-    /// Chunk `index` of the data file, counted from 0: its header, and every record in it. Reads
-    /// the whole chunk.
+    /// The chunk in place `index` of the data file, counted from 0: its header, and every record in
+    /// it. Reads the whole chunk.
     ///
     /// Errors: `InvalidArgument` if the data file ends before it; damage, if the superblock is
     /// lost, which says how large chunks are.
@@ -99,8 +101,8 @@ impl<S: Storage> Inspector<S> {
             return Err(Structure::data_file().damage(MISSING));
         };
         let mut reader = DataReader::new(Window::new(&file)?, root.database);
-        let address = index.checked_mul(chunk_bytes).filter(|start| *start < reader.file_bytes());
-        let Some(address) = address else {
+        let offset = index.checked_mul(chunk_bytes).filter(|start| *start < reader.file_bytes());
+        let Some(offset) = offset else {
             let count = reader.file_bytes().div_ceil(chunk_bytes);
             let message =
                 format!("there is no chunk {index}: the data file has {count}, from 0 on");
@@ -108,24 +110,45 @@ impl<S: Storage> Inspector<S> {
         };
         // It looks back from chunk to chunk.
         let mut looker = DataReader::new(Window::here_and_there(&file)?, root.database);
-        let before = long_record(&mut looker, &root.database, chunk_bytes, address)?;
-        let header = chunk_header(&mut reader, &root.database, address, before.is_some())?;
-        let end = (address + chunk_bytes).min(reader.file_bytes());
+        let before = long_record(&mut looker, chunk_bytes, offset)?;
+        let header = chunk_header(&mut reader, &root.database, offset, before.is_some())?;
+        let end = (offset + chunk_bytes).min(reader.file_bytes());
+        let known = self.known_chunks(chunk_bytes)?;
+        let said = match (&header, before) {
+            (Ok(Some(header)), _) => Some(header.address.get()),
+            (_, Some((spot, _))) => Some(spot.address + (offset - spot.offset)),
+            _ => known.get(&offset).copied(),
+        };
         let mut chunk = Chunk {
-            address,
-            bytes: end - address,
+            offset,
+            address: said,
+            bytes: end - offset,
             header,
-            continues: before.map(|(address, _)| address),
+            continues: before.map(|(spot, _)| spot.address),
             record_count: 0,
             tombstone_count: 0,
             record_bytes: 0,
             damages: Vec::new(),
         };
-        let start = before.map_or(address + CHUNK_HEADER_BYTES, |(_, end)| end);
-        reader.scan(start..end, |found| {
+        let start = Spot { offset, address: said.unwrap_or(offset) };
+        let skipped = before.map_or(CHUNK_HEADER_BYTES, |(_, end)| end - offset);
+        reader.scan(start.behind(skipped), end, &known, |found| {
             chunk.note(&found);
             Ok(())
         })?;
         Ok(chunk)
+    }
+
+    /// What the newest image says of chunks.
+    pub(crate) fn known_chunks(&self, chunk_bytes: u64) -> Result<KnownChunks> {
+        let image = self.image()?;
+        let chunks = image.iter().flat_map(|image| &image.chunks);
+        let starts = chunks.filter(|chunk| chunk.state() != ChunkState::Continued);
+        Ok(starts
+            .map(|chunk| {
+                let offset = u64::from(chunk.place.get()).saturating_mul(chunk_bytes);
+                (offset, chunk.number.get().saturating_mul(chunk_bytes))
+            })
+            .collect())
     }
 }

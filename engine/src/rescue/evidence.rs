@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use uarr_layout::checksum::extend;
-use uarr_layout::frame::{FrameKind, Frames};
+use uarr_layout::chunk::ChunkOpening;
+use uarr_layout::frame::{Frame, FrameKind, Frames};
 use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
 use uarr_layout::group::GroupHeader;
 use uarr_layout::limits::SEGMENT_BYTES;
@@ -12,7 +13,7 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::Storage;
 use zerocopy::IntoBytes;
 
-use crate::data::scan::{DataReader, Found, Window};
+use crate::data::scan::{DataReader, Found, KnownChunks, Spot, Window};
 use crate::error::Result;
 use crate::files::{DATA_FILE, segment_path};
 use crate::key::KeyKind;
@@ -41,7 +42,7 @@ pub(crate) struct LogPlace {
 #[derive(Clone, Copy)]
 pub(crate) enum ValuePlace {
     Nowhere,
-    Data(u64),
+    Data(Spot),
     Log(LogPlace),
     /// Computed again: the LSN of the patch.
     Result(u64),
@@ -57,8 +58,6 @@ pub(crate) struct Rescue<'a, S: Storage> {
     pub database: DatabaseId,
     pub kind: KeyKind,
     ceiling: u64,
-    /// Everything before it was durable when a checkpoint was taken.
-    data_tail: u64,
     /// Everything up to it was durable, but for what is in `cut`.
     durable_lsn: u64,
     /// LSNs that an earlier recovery cut, or that no record ever got.
@@ -67,8 +66,10 @@ pub(crate) struct Rescue<'a, S: Storage> {
     proven: BTreeSet<u64>,
     pub frames: Vec<ProvenFrame>,
     pub newest: BTreeMap<Vec<u8>, Version>,
-    /// LSNs and addresses of whole records in the data file that count.
-    pub records: BTreeMap<u64, u64>,
+    /// LSNs of whole records in the data file that count, and where they are.
+    pub records: BTreeMap<u64, Spot>,
+    /// Where chunks lie, as log and image say.
+    known: KnownChunks,
     /// Results of patches, by their LSNs.
     pub results: BTreeMap<u64, Vec<u8>>,
     pub whole_lsns: BTreeSet<u64>,
@@ -92,7 +93,7 @@ fn check_headers(header: &GroupHeader, body: &[u8]) -> std::result::Result<(), D
         }
         count += 1;
     }
-    match (crc == header.frames_crc.get(), count == header.record_count.get()) {
+    match (crc == header.frames_crc.get(), count == header.frame_count.get()) {
         (false, _) => Err(Defect::Checksum { expected: crc, found: header.frames_crc.get() }),
         (true, false) => Err(Defect::Length),
         (true, true) => Ok(()),
@@ -112,13 +113,13 @@ impl<'a, S: Storage> Rescue<'a, S> {
             database,
             kind,
             ceiling,
-            data_tail: newest.map_or(0, |newest| newest.data_tail.get()),
             durable_lsn: newest.map_or(0, |newest| newest.end_lsn.get()),
             cut: Vec::new(),
             proven: BTreeSet::new(),
             frames: Vec::new(),
             newest: BTreeMap::new(),
             records: BTreeMap::new(),
+            known: KnownChunks::new(),
             results: BTreeMap::new(),
             whole_lsns: BTreeSet::new(),
             damaged_lsns: BTreeSet::new(),
@@ -207,6 +208,10 @@ impl<'a, S: Storage> Rescue<'a, S> {
             let bytes = frame.len_in_log();
             let segment = header.segment.get();
             match frame.verify() {
+                Ok(FrameKind::ChunkOpen) => {
+                    self.whole_lsns.insert(lsn);
+                    self.note_opening(&frame);
+                }
                 Ok(kind) => {
                     self.whole_lsns.insert(lsn);
                     self.frames.push(ProvenFrame {
@@ -226,6 +231,23 @@ impl<'a, S: Storage> Rescue<'a, S> {
         }
     }
 
+    fn note_opening(&mut self, frame: &Frame<'_>) {
+        let Some(root) = self.source.superblock() else { return };
+        let (address, chunk_bytes) = (frame.header.address.get(), root.chunk_bytes.get());
+        if let Ok(opening) = ChunkOpening::load(frame.value, address, chunk_bytes) {
+            self.known.insert(u64::from(opening.place.get()) * chunk_bytes, address);
+        }
+    }
+
+    /// What the newest image says of chunks, where the log says nothing.
+    fn note_table(&mut self) -> Result<()> {
+        let Some(root) = self.source.superblock() else { return Ok(()) };
+        for (offset, address) in self.source.known_chunks(root.chunk_bytes.get())? {
+            self.known.entry(offset).or_insert(address);
+        }
+        Ok(())
+    }
+
     pub fn read_data_file(&mut self) -> Result<()> {
         let Some(file) = self.source.open_file(DATA_FILE)? else {
             self.report.note(Structure::data_file().damage(MISSING));
@@ -233,7 +255,9 @@ impl<'a, S: Storage> Rescue<'a, S> {
         };
         let mut reader = DataReader::new(Window::new(&file)?, self.database);
         let end = reader.file_bytes();
-        reader.scan(0..end, |found| {
+        self.note_table()?;
+        let known = std::mem::take(&mut self.known);
+        reader.scan(Spot { offset: 0, address: 0 }, end, &known, |found| {
             self.note_found(&found);
             Ok(())
         })
@@ -241,19 +265,17 @@ impl<'a, S: Storage> Rescue<'a, S> {
 
     fn note_found(&mut self, found: &Found<'_>) {
         self.report_found(found);
-        let Found::Whole { address, header, key, value } = found else { return };
+        let Found::Whole { spot, header, key, .. } = found else { return };
         let lsn = header.lsn.get();
         self.whole_lsns.insert(lsn);
-        let end = address + (header.value_offset() + value.len()) as u64;
-        let is_durable =
-            end <= self.data_tail || lsn <= self.durable_lsn || self.proven.contains(&lsn);
+        let is_durable = lsn <= self.durable_lsn || self.proven.contains(&lsn);
         if !is_durable || !self.counts(lsn) || !self.is_key(key) {
             self.report.left_out_count += 1;
             return;
         }
-        self.records.insert(lsn, *address);
+        self.records.insert(lsn, *spot);
         let place =
-            if header.is_tombstone() { ValuePlace::Nowhere } else { ValuePlace::Data(*address) };
+            if header.is_tombstone() { ValuePlace::Nowhere } else { ValuePlace::Data(*spot) };
         self.take(key, Version { lsn, place });
     }
 

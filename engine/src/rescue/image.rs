@@ -1,8 +1,10 @@
 //! The index image of a database that is not open.
 
+use uarr_layout::chunk::ChunkEntry;
 use uarr_layout::image::{PIECE_BYTES_MAX, PieceHeader, PieceKind};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{Storage, StorageFile};
+use zerocopy::FromBytes;
 
 use crate::error::{Error, Result};
 use crate::files::{image_path, list_images};
@@ -22,6 +24,8 @@ pub struct Image {
     pub pieces: Vec<Piece>,
     /// Entries of the whole pieces.
     pub entry_count: u64,
+    /// The chunks of the data file.
+    pub chunks: Vec<ChunkEntry>,
     /// Why it cannot be used: the first damage.
     pub damage: Option<Error>,
 }
@@ -47,7 +51,8 @@ impl Image {
     }
 
     fn add(&mut self, piece: Piece, expected: Option<u64>) {
-        self.entry_count += if piece.kind == PieceKind::End { 0 } else { piece.entry_count };
+        let has_entries = !matches!(piece.kind, PieceKind::End | PieceKind::Chunks);
+        self.entry_count += if has_entries { piece.entry_count } else { 0 };
         self.pieces.push(piece);
         if let Some(expected) = expected
             && self.is_whole()
@@ -59,21 +64,27 @@ impl Image {
     }
 }
 
+/// The piece at `offset` of image `image`, and the chunks that it lists.
 fn read_piece(
     bytes: &[u8],
     database: &DatabaseId,
     image: u64,
     offset: u64,
-) -> std::result::Result<Piece, Defect> {
+) -> std::result::Result<(Piece, Vec<ChunkEntry>), Defect> {
     let header = PieceHeader::peek(bytes)?;
     let (kind, used) = header.verify(bytes, database, image, offset)?;
-    Ok(Piece {
+    let piece = Piece {
         offset,
         kind,
         bytes: header.piece_bytes.get().into(),
         used_bytes: used.len() as u64,
         entry_count: header.entry_count.get().into(),
-    })
+    };
+    let chunks = match kind {
+        PieceKind::Chunks => <[ChunkEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?,
+        _ => &[],
+    };
+    Ok((piece, chunks.to_vec()))
 }
 
 impl<S: Storage> Inspector<S> {
@@ -93,8 +104,9 @@ impl<S: Storage> Inspector<S> {
         }
         let file = image_path(checkpoint);
         let (bytes, entry_count) = (0, 0);
-        let pieces = Vec::new();
-        let mut image = Image { checkpoint, file, bytes, pieces, entry_count, damage: None };
+        let (pieces, chunks) = (Vec::new(), Vec::new());
+        let mut image =
+            Image { checkpoint, file, bytes, pieces, entry_count, chunks, damage: None };
         let Some(opened) = self.open_file(&image.file)? else {
             image.damage = Some(Structure::image(checkpoint).damage(MISSING));
             return Ok(Some(image));
@@ -106,8 +118,9 @@ impl<S: Storage> Inspector<S> {
         while image.damage.is_none() && !image.is_whole() {
             let read = opened.read_at(&mut buffer, offset).map_err(failed)?;
             match read_piece(&buffer[..read], &database, checkpoint, offset) {
-                Ok(piece) => {
+                Ok((piece, chunks)) => {
                     offset += piece.bytes;
+                    image.chunks.extend(chunks);
                     image.add(piece, expected);
                 }
                 Err(defect) => {

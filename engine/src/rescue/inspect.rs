@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+pub use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 pub use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
 pub use uarr_layout::group::{GroupHeader, SegmentHeader};
 pub use uarr_layout::image::PieceKind;

@@ -11,12 +11,12 @@
 //!
 //! What *visible* means then. A group is in the log whole or not at all, and a batch lies in one
 //! group, so frames of whole groups never show half of a batch. The data file alone may: its pages
-//! reach the device at any time, in part. So a record from there counts only if it lies before the
-//! data tail of a checkpoint, or its LSN is not above one that a group or a checkpoint calls
-//! durable, or the log has its frame's header. LSNs that an earlier recovery cut are named by the
-//! first group behind them, whose `previous_lsn` lies before them: they never count. What was
-//! damaged in both places is lost, and with it an older version of its key, or a deleted one, may
-//! come back: that is why damage is listed, with LSNs where they are known.
+//! reach the device at any time, in part. So a record from there counts only if its LSN is not
+//! above one that a group or a checkpoint calls durable, or the log has its frame's header. LSNs
+//! that an earlier recovery cut are named by the first group behind them, whose `previous_lsn` lies
+//! before them: they never count. What was damaged in both places is lost, and with it an older
+//! version of its key, or a deleted one, may come back: that is why damage is listed, with LSNs
+//! where they are known.
 
 use std::collections::BTreeMap;
 
@@ -136,6 +136,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
             let place = match frame.kind {
                 FrameKind::Put => ValuePlace::Log(frame.place),
                 FrameKind::Delete => ValuePlace::Nowhere,
+                FrameKind::ChunkOpen => unreachable!("it has no key"),
                 FrameKind::Patch => match self.redo(frame, &places)? {
                     Some(result) => {
                         self.results.insert(frame.lsn, result);
@@ -159,8 +160,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let whole = Frame::new(FrameKind::Patch, 0, &frame.key, &payload);
         let Some((header, patch)) = whole.patch() else { return Ok(None) };
         let base = header.base.get();
-        let place = if let Some(address) = self.records.get(&base) {
-            ValuePlace::Data(*address)
+        let place = if let Some(spot) = self.records.get(&base) {
+            ValuePlace::Data(*spot)
         } else if self.results.contains_key(&base) {
             ValuePlace::Result(base)
         } else {
@@ -186,11 +187,11 @@ impl<'a, S: Storage> Rescue<'a, S> {
             ValuePlace::Nowhere => Ok(None),
             ValuePlace::Log(place) => self.value_in_log(place, Part::Value),
             ValuePlace::Result(lsn) => Ok(self.results.get(&lsn).cloned()),
-            ValuePlace::Data(address) => {
+            ValuePlace::Data(spot) => {
                 let Some(file) = self.source.open_file(DATA_FILE)? else { return Ok(None) };
                 let window = Window::here_and_there(&file)?;
                 let mut reader = DataReader::new(window, self.database);
-                reader.value(address)
+                reader.value(spot)
             }
         }
     }

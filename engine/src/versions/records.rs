@@ -7,8 +7,9 @@
 
 use uarr_index::IndexStats;
 use uarr_layout::DatabaseId;
+use uarr_layout::chunk::{ChunkEntry, ChunkState};
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::{Placement, place};
+use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::record::Locator;
 use uarr_uring::Storage;
 
@@ -137,17 +138,17 @@ impl<S: Storage> Records<S> {
         lsn: u64,
     ) -> Result<Option<RecordView<'a>>> {
         while view.header.lsn.get() > lsn {
-            match Locator::from_bits(view.header.previous.get()) {
-                //= DAT-4
-                Some(previous) if previous < locator => locator = previous,
-                Some(_) => {
-                    let record = Structure::record(locator.address());
-                    let what = "previous version does not lie before the record";
-                    return Err(record.lsn(view.header.lsn.get()).damage(what));
-                }
-                None => return Ok(None),
+            let later = view.header.lsn.get();
+            let Some(previous) = Locator::from_bits(view.header.previous.get()) else {
+                return Ok(None);
+            };
+            view = self.store.record(previous)?;
+            //= DAT-4
+            if view.header.lsn.get() >= later {
+                let what = "the version before the record is not older";
+                return Err(Structure::record(locator.address()).lsn(later).damage(what));
             }
-            view = self.store.record(locator)?;
+            locator = previous;
         }
         Ok(Some(view))
     }
@@ -178,11 +179,6 @@ impl<S: Storage> Records<S> {
         self.index.prefetch(key);
     }
 
-    /// Where the record of `frame` goes in the data file, behind `tail`.
-    pub fn place(&self, tail: u64, frame: &Frame<'_>) -> Placement {
-        place(tail, self.chunk_bytes, frame.key.len(), frame.record_value_bytes())
-    }
-
     /// Makes the data file long enough for records before `end`. One caller at a time.
     pub fn grow(&self, end: u64) -> Result<()> {
         self.space.grow(end, &self.store, &self.applier)
@@ -204,9 +200,27 @@ impl<S: Storage> Records<S> {
         applier.forget_deleted(&self.target(), || self.pins.oldest(&self.visible));
     }
 
-    /// Zeroes what lies between the last record and `data_tail`, the end of its page.
-    pub fn pad_to(&self, data_tail: u64) {
-        lock(&self.applier).appender.pad_to(data_tail);
+    /// Opens the chunks that `frames` say to lie somewhere.
+    pub fn open_chunks(&self, frames: &[Frame<'_>]) {
+        let mut applier = lock(&self.applier);
+        frames.iter().for_each(|frame| applier.open_chunk(frame));
+    }
+
+    /// Seals the chunks of `table`, which all records staged before are in: their durable bytes are
+    /// noted there, and no writer touches these any more. The open one ends at `open_end`.
+    pub fn seal(&self, table: &mut [ChunkEntry], open_end: u64) {
+        let mut applier = lock(&self.applier);
+        for entry in table {
+            let address = entry.number.get() * self.chunk_bytes;
+            let published = self.store.published_bytes(address);
+            let end = match entry.state() {
+                ChunkState::Open => open_end,
+                _ => align_up_u64(published, PAGE_BYTES),
+            };
+            applier.appender.pad(address, published, end);
+            assert!(self.store.published_bytes(address) >= end, "it is complete up to there");
+            entry.durable_bytes = u32::try_from(end).expect("chunks are small").into();
+        }
     }
 
     /// Number of keys; exact while no thread writes.

@@ -47,8 +47,8 @@ impl Appender {
     }
 
     /// See [`crate::DataMapWriter::open_chunk`].
-    pub fn open_chunk(&mut self, number: u64, place: u64) {
-        self.mapping.chunks().open(number, place);
+    pub fn open_chunk(&mut self, number: u64, place: u64) -> bool {
+        self.mapping.chunks().open(number, place)
     }
 
     /// See [`crate::DataMapWriter::append`].
@@ -153,7 +153,8 @@ mod tests {
         let full_count = readable.iter().take_while(|bytes| **bytes == CHUNK).count() as u64;
         assert_eq!(map.allocated_bytes(), full_count * CHUNK, "nothing else is relied on");
         appender.set_allocated_bytes(chunk_count * CHUNK);
-        (readable.len() as u64..chunk_count).for_each(|number| appender.open_chunk(number, number));
+        let others = readable.len() as u64..chunk_count;
+        others.for_each(|number| assert!(appender.open_chunk(number, number)));
         (map, appender)
     }
 

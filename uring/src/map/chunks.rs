@@ -23,11 +23,12 @@ const RESERVE_BYTES_MAX: u64 = 1 << 46;
 
 /// Chunks of one map are numbered within so many of each other.
 pub const CHUNK_SPAN: u64 = 1 << SPAN_BITS;
-const SPAN_BITS: u32 = 20;
+const SPAN_BITS: u32 = 22;
 const SLOT_COUNT: usize = 1 << SPAN_BITS;
 const SLOT_MASK: u64 = CHUNK_SPAN - 1;
 
-const _: () = assert!(CHUNK_BYTES_MAX <= u32::MAX as u64 && PLACE_COUNT_MAX <= u32::MAX as u64);
+const _: () = assert!(CHUNK_BYTES_MAX <= u32::MAX as u64);
+const _: () = assert!(PLACE_COUNT_MAX <= u32::MAX as u64);
 
 /// A chunk that a map begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +163,8 @@ impl Chunks {
         if !self.can_open(number, place) {
             return Err(invalid_input(format!("chunk {number} cannot have place {place}")));
         }
-        self.open(number, place);
+        let is_new = self.open(number, place);
+        assert!(is_new, "it can be opened");
         self.publish(number, published_bytes);
         Ok(())
     }
@@ -174,15 +176,19 @@ impl Chunks {
             && self.slots.slot(number).tag.load(Ordering::Relaxed) == 0
     }
 
-    /// Gives `number` its place. No chunk within [`CHUNK_SPAN`] of it has its slot, and none the
-    /// place.
-    pub(super) fn open(&self, number: u64, place: u64) {
+    /// Gives `number` its place. No chunk within [`CHUNK_SPAN`] of it has its slot, and no other
+    /// the place. False if it has the place already.
+    pub(super) fn open(&self, number: u64, place: u64) -> bool {
+        if self.owner(place) == Some(number) {
+            return false;
+        }
         assert!(self.can_open(number, place), "chunk {number} or place {place} is taken");
         let slot = self.slots.slot(number);
         slot.place.store(place as u32, Ordering::Relaxed);
         slot.published_bytes.store(0, Ordering::Relaxed);
         self.owners[place as usize].store(number + 1, Ordering::Relaxed);
         slot.tag.store(number + 1, Ordering::Release);
+        true
     }
 
     pub(super) fn slots(&self) -> &Slots {
@@ -293,7 +299,8 @@ mod tests {
         for number in [0, 4, 6, 5 + CHUNK_SPAN, 5 + 7 * CHUNK_SPAN] {
             assert!(all.slots().find(number * CHUNK).is_none(), "{number}");
         }
-        all.open(CHUNK_SPAN + 4, 0);
+        assert!(all.open(CHUNK_SPAN + 4, 0));
+        assert!(!all.open(CHUNK_SPAN + 4, 0), "it is open");
         all.publish(CHUNK_SPAN + 4, 3);
         assert_eq!(all.slots().find((CHUNK_SPAN + 4) * CHUNK).unwrap().published_bytes, 3);
         assert!(all.slots().find(4 * CHUNK).is_none());

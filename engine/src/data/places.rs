@@ -1,0 +1,510 @@
+//! [`Places`]: where the next records go, and which place of the data file each chunk has.
+//!
+//! Staging decides where a record goes and writes that in its frame; appliers and replay obey. One
+//! chunk is open: records go behind each other in it. A record that does not fit gets a new chunk;
+//! of the two, the one with more room stays open. A record longer than a chunk gets as many as it
+//! needs, one behind the other in number and place.
+//!
+//! A group of the log that holds records of a chunk also says where the chunk lies, in a chunk-open
+//! frame, unless a group before it does that is *settled*. A group that is refused for lack of room
+//! therefore takes no chunk away from the records of later ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
+use uarr_layout::frame::Frame;
+use uarr_layout::geometry::{
+    CHUNK_HEADER_BYTES, PAGE_BYTES, align_up_u64, chunk_count, place_in_chunk,
+};
+use uarr_layout::limits::ADDRESS_MAX;
+
+/// What the log says of a chunk so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// So many groups that are on their way say where it lies.
+    Pending(u32),
+    /// A settled group does.
+    Settled,
+}
+
+/// A chunk, or several that hold one record: then it is the first.
+#[derive(Clone, Copy, Debug)]
+struct PlacedChunk {
+    place: u64,
+    count: u64,
+    named: Named,
+}
+
+/// The chunk that records are added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenChunk {
+    pub number: u64,
+    /// Offset behind its last record.
+    pub end: u64,
+}
+
+/// Which places chunks have, and where the next record goes.
+#[derive(Debug)]
+pub(crate) struct Places {
+    chunk_bytes: u64,
+    chunks: BTreeMap<u64, PlacedChunk>,
+    open: Option<OpenChunk>,
+    /// How many chunks no settled group names.
+    unsettled_count: usize,
+    next_chunk: u64,
+    /// Places before `next_place` that no chunk has.
+    free: BTreeSet<u64>,
+    next_place: u64,
+}
+
+/// Room of the data file, as the next records will take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frontier {
+    /// Offset in the file where the next record goes.
+    pub tail: u64,
+    /// End of the last place that a chunk has.
+    pub used_end: u64,
+    /// Bytes before it that records may still take.
+    pub room: u64,
+}
+
+/// What a checkpoint knows of the places when it has sealed the page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SealedPlaces {
+    /// Chunks from this number on were opened later.
+    pub next_chunk: u64,
+    /// The open chunk; nothing before its end is written any more.
+    pub open: Option<OpenChunk>,
+}
+
+/// Where records would go, step by step.
+#[derive(Clone, Copy)]
+struct Cursor {
+    open: Option<OpenChunk>,
+    next_chunk: u64,
+    next_place: u64,
+    /// How many of the free places are taken.
+    free_taken: usize,
+}
+
+/// A chunk that a record needs.
+struct NewChunk {
+    number: u64,
+    place: u64,
+    count: u64,
+}
+
+impl Places {
+    /// No chunk yet.
+    pub fn new(chunk_bytes: u64) -> Self {
+        assert!(chunk_bytes.is_power_of_two());
+        Self {
+            chunk_bytes,
+            chunks: BTreeMap::new(),
+            open: None,
+            unsettled_count: 0,
+            next_chunk: 0,
+            free: BTreeSet::new(),
+            next_place: 0,
+        }
+    }
+
+    /// The chunks of a checkpoint's table. It is checked: places and numbers are different.
+    pub fn of_table(chunk_bytes: u64, next_chunk: u64, table: &[ChunkEntry]) -> Self {
+        let mut places = Self::new(chunk_bytes);
+        for entry in table {
+            let (number, place) = (entry.number.get(), u64::from(entry.place.get()));
+            if entry.state() == ChunkState::Continued {
+                let mut before = places.chunks.last_entry().expect("it continues a chunk");
+                before.get_mut().count += 1;
+                continue;
+            }
+            let chunk = PlacedChunk { place, count: 1, named: Named::Settled };
+            assert!(places.chunks.insert(number, chunk).is_none(), "numbers ascend");
+            if entry.state() == ChunkState::Open {
+                let end = u64::from(entry.durable_bytes.get()).max(CHUNK_HEADER_BYTES);
+                places.open = Some(OpenChunk { number, end });
+            }
+        }
+        places.next_chunk = next_chunk;
+        places.find_free();
+        places
+    }
+
+    /// Notes which places no chunk has.
+    fn find_free(&mut self) {
+        let taken = |chunk: &PlacedChunk| chunk.place..chunk.place + chunk.count;
+        let taken: BTreeSet<u64> = self.chunks.values().flat_map(taken).collect();
+        self.next_place = taken.last().map_or(0, |last| last + 1);
+        self.free = (0..self.next_place).filter(|place| !taken.contains(place)).collect();
+    }
+
+    /// Replay has come to a frame that opens chunks. False if that cannot be: another chunk has the
+    /// number or the place.
+    pub fn replay_opening(&mut self, number: u64, opening: &ChunkOpening) -> bool {
+        let (place, count) = (u64::from(opening.place.get()), u64::from(opening.count.get()));
+        if let Some(known) = self.chunks.get(&number) {
+            return (known.place, known.count) == (place, count);
+        }
+        let is_apart = |first: u64, len: u64, (start, count): (u64, u64)| {
+            first + len <= start || start + count <= first
+        };
+        let fits = self.chunks.iter().all(|(other, chunk)| {
+            is_apart(number, count, (*other, chunk.count))
+                && is_apart(place, count, (chunk.place, chunk.count))
+        });
+        if fits {
+            self.chunks.insert(number, PlacedChunk { place, count, named: Named::Settled });
+            self.next_chunk = self.next_chunk.max(number + count);
+        }
+        fits
+    }
+
+    /// How many chunks there are, with `number`, for its records; `None` if it is not known, or
+    /// holds more of a record that begins in another.
+    pub fn chunk_of(&self, number: u64) -> Option<u64> {
+        self.chunks.get(&number).map(|chunk| chunk.count)
+    }
+
+    /// Where the last place of chunk `number`, which is known, ends in the file.
+    pub fn file_end(&self, number: u64) -> u64 {
+        let chunk = self.chunks.get(&number).expect("a chunk that is known");
+        (chunk.place + chunk.count) * self.chunk_bytes
+    }
+
+    /// After replay: records go on in `open`, the newest chunk that is not complete, if none is
+    /// newer. Others are complete from now on: what this process writes has the highest addresses.
+    pub fn resume(&mut self, open: Option<OpenChunk>) {
+        self.find_free();
+        let newest = self.chunks.last_key_value().filter(|(_, chunk)| chunk.count == 1);
+        self.open = open.filter(|open| newest.is_some_and(|(newest, _)| *newest == open.number));
+        assert!(self.open.is_none_or(|open| open.end <= self.chunk_bytes));
+    }
+
+    /// The address from which on no record of an earlier life lies.
+    pub fn session_start(&self) -> u64 {
+        match self.open {
+            Some(open) if open.number + 1 == self.next_chunk => {
+                open.number * self.chunk_bytes + open.end
+            }
+            _ => self.next_chunk * self.chunk_bytes,
+        }
+    }
+
+    /// The open chunk.
+    pub fn open(&self) -> Option<OpenChunk> {
+        self.open
+    }
+
+    fn cursor(&self) -> Cursor {
+        let Self { open, next_chunk, next_place, .. } = *self;
+        Cursor { open, next_chunk, next_place, free_taken: 0 }
+    }
+
+    /// End of the last place, in the file, that `frames` need; `None` if there are not so many
+    /// addresses.
+    pub fn end_after(&self, frames: &[Frame<'_>]) -> Option<u64> {
+        let mut cursor = self.cursor();
+        for frame in frames {
+            self.advance(&mut cursor, frame.key.len(), frame.record_value_bytes());
+        }
+        let has_addresses = cursor.next_chunk <= ADDRESS_MAX / self.chunk_bytes;
+        let open = self.open.map_or(0, |open| self.chunks[&open.number].place + 1);
+        has_addresses.then_some(cursor.next_place.max(open) * self.chunk_bytes)
+    }
+
+    /// Whether records of together at most `bytes`, gaps included, are sure to go into the open
+    /// chunk.
+    pub fn is_roomy(&self, bytes: u64) -> bool {
+        self.open.is_some_and(|open| open.end + bytes <= self.chunk_bytes)
+    }
+
+    /// Gives the next record its address.
+    pub fn place(&mut self, key_bytes: usize, value_bytes: usize) -> u64 {
+        if let Some(open) = &mut self.open
+            && let Some(range) = place_in_chunk(open.end, self.chunk_bytes, key_bytes, value_bytes)
+        {
+            open.end = range.end;
+            return open.number * self.chunk_bytes + range.start;
+        }
+        let mut cursor = self.cursor();
+        let (address, new) = self.advance(&mut cursor, key_bytes, value_bytes);
+        let NewChunk { number, place, count } = new.expect("it does not fit into the open one");
+        let chunk = PlacedChunk { place, count, named: Named::Pending(0) };
+        assert!(self.chunks.insert(number, chunk).is_none(), "numbers are used once");
+        self.unsettled_count += 1;
+        self.free.remove(&place);
+        (self.open, self.next_chunk) = (cursor.open, cursor.next_chunk);
+        self.next_place = cursor.next_place;
+        address
+    }
+
+    /// The address of the next record, and the chunk that is opened for it.
+    fn advance(
+        &self,
+        cursor: &mut Cursor,
+        key_bytes: usize,
+        value_bytes: usize,
+    ) -> (u64, Option<NewChunk>) {
+        if let Some(open) = &mut cursor.open
+            && let Some(range) = place_in_chunk(open.end, self.chunk_bytes, key_bytes, value_bytes)
+        {
+            open.end = range.end;
+            return (open.number * self.chunk_bytes + range.start, None);
+        }
+        let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
+        let free = if count == 1 { self.free.iter().nth(cursor.free_taken) } else { None };
+        let place = match free {
+            Some(place) => *place,
+            None => cursor.next_place,
+        };
+        match free {
+            Some(_) => cursor.free_taken += 1,
+            None => cursor.next_place += count,
+        }
+        let number = cursor.next_chunk;
+        cursor.next_chunk += count;
+        if count == 1 {
+            let whole =
+                place_in_chunk(CHUNK_HEADER_BYTES, self.chunk_bytes, key_bytes, value_bytes);
+            let end = whole.expect("one chunk is enough").end;
+            if cursor.open.is_none_or(|open| end <= open.end) {
+                cursor.open = Some(OpenChunk { number, end });
+            }
+        }
+        let address = number * self.chunk_bytes + CHUNK_HEADER_BYTES;
+        (address, Some(NewChunk { number, place, count }))
+    }
+
+    /// The chunk that `address` lies in, if no settled group says where it lies.
+    pub fn unsettled(&self, address: u64) -> Option<u64> {
+        if self.unsettled_count == 0 {
+            return None;
+        }
+        let number = address / self.chunk_bytes;
+        let chunk = self.chunks.get(&number).expect("records go into chunks");
+        (chunk.named != Named::Settled).then_some(number)
+    }
+
+    /// A group is about to say where `number` lies: what it says, and the address of the chunk.
+    pub fn name(&mut self, number: u64) -> (u64, ChunkOpening) {
+        let chunk = self.chunks.get_mut(&number).expect("a chunk that records go into");
+        match &mut chunk.named {
+            Named::Pending(count) => *count += 1,
+            Named::Settled => unreachable!("a settled group says where it lies"),
+        }
+        (number * self.chunk_bytes, ChunkOpening::new(chunk.place, chunk.count))
+    }
+
+    /// A group that named `numbers` is settled, or was refused or has failed.
+    pub fn note_outcome(&mut self, numbers: &[u64], is_settled: bool) {
+        for number in numbers {
+            let Some(chunk) = self.chunks.get_mut(number) else {
+                unreachable!("a chunk that a group names stays until the group is settled")
+            };
+            match (&mut chunk.named, is_settled) {
+                (Named::Settled, _) => {}
+                (named, true) => {
+                    *named = Named::Settled;
+                    self.unsettled_count -= 1;
+                }
+                (Named::Pending(count), false) => *count -= 1,
+            }
+        }
+        if !numbers.is_empty() {
+            self.drop_unnamed();
+        }
+    }
+
+    /// Chunks that only refused groups named are as if they had never been, but for the open one,
+    /// which the next group names again.
+    fn drop_unnamed(&mut self) {
+        if self.unsettled_count == 0 {
+            return;
+        }
+        let open = self.open.map(|open| open.number);
+        let is_lost = |number: &u64, chunk: &mut PlacedChunk| {
+            chunk.named == Named::Pending(0) && Some(*number) != open
+        };
+        for (_, chunk) in self.chunks.extract_if(.., is_lost) {
+            self.unsettled_count -= 1;
+            self.free.extend(chunk.place..chunk.place + chunk.count);
+        }
+    }
+
+    /// Moves the open chunk on to its next page.
+    pub fn seal_page(&mut self) -> SealedPlaces {
+        self.drop_unnamed();
+        if let Some(open) = &mut self.open {
+            open.end = align_up_u64(open.end, PAGE_BYTES);
+            assert!(open.end <= self.chunk_bytes, "a chunk has whole pages");
+        }
+        SealedPlaces { next_chunk: self.next_chunk, open: self.open }
+    }
+
+    /// The chunks that a checkpoint remembers: those that were there when the page was sealed, if a
+    /// settled group says where they lie. Lengths are set later.
+    pub fn table(&self, sealed: &SealedPlaces) -> Vec<ChunkEntry> {
+        let open = sealed.open.map(|open| open.number);
+        let mut table = Vec::new();
+        for (number, chunk) in self.chunks.range(..sealed.next_chunk) {
+            if chunk.named != Named::Settled {
+                continue;
+            }
+            let first = if open == Some(*number) { ChunkState::Open } else { ChunkState::Full };
+            for index in 0..chunk.count {
+                let state = if index == 0 { first } else { ChunkState::Continued };
+                table.push(ChunkEntry::new(number + index, chunk.place + index, state));
+            }
+        }
+        table
+    }
+
+    /// Room that records will take next.
+    pub fn frontier(&self) -> Frontier {
+        let used_end = self.next_place * self.chunk_bytes;
+        let free_bytes = self.free.len() as u64 * self.chunk_bytes;
+        let Some(open) = self.open else {
+            return Frontier { tail: used_end, used_end, room: free_bytes };
+        };
+        let start = self.chunks[&open.number].place * self.chunk_bytes;
+        let room = self.chunk_bytes - open.end + free_bytes;
+        Frontier { tail: start + open.end, used_end, room }
+    }
+
+    /// The highest number that was given to a chunk, and one.
+    pub fn next_chunk(&self) -> u64 {
+        self.next_chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: u64 = 1 << 16;
+
+    fn number_of(address: u64) -> u64 {
+        address / CHUNK
+    }
+
+    /// Stages a record in a group of its own, and says what becomes of the group.
+    fn write(places: &mut Places, value_bytes: usize, is_settled: bool) -> u64 {
+        let address = places.place(8, value_bytes);
+        let named: Vec<u64> = places.unsettled(address).into_iter().collect();
+        for number in &named {
+            places.name(*number);
+        }
+        places.note_outcome(&named, is_settled);
+        address
+    }
+
+    #[test]
+    fn the_chunk_with_more_room_stays_open() {
+        let mut places = Places::new(CHUNK);
+        assert_eq!(write(&mut places, 1000, true), CHUNK_HEADER_BYTES);
+        // Longer than what is left: the new one has less room than the first.
+        assert_eq!(number_of(write(&mut places, 65_000, true)), 1);
+        assert_eq!(number_of(write(&mut places, 40_000, true)), 0);
+        assert_eq!(number_of(write(&mut places, 30_000, true)), 2);
+        assert_eq!(number_of(write(&mut places, 30_000, true)), 2);
+        let table = places.table(&places.clone_sealed());
+        let states: Vec<_> = table.iter().map(|entry| entry.state()).collect();
+        assert_eq!(states, [ChunkState::Full, ChunkState::Full, ChunkState::Open]);
+    }
+
+    #[test]
+    fn a_record_longer_than_a_chunk_has_chunks_of_its_own() {
+        let mut places = Places::new(CHUNK);
+        write(&mut places, 1000, true);
+        assert_eq!(write(&mut places, 150_000, true), CHUNK + CHUNK_HEADER_BYTES);
+        assert_eq!(number_of(write(&mut places, 1000, true)), 0);
+        assert_eq!(number_of(write(&mut places, 64_000, true)), 4);
+        let table = places.table(&places.clone_sealed());
+        let all: Vec<_> = table.iter().map(|e| (e.number.get(), e.place.get())).collect();
+        assert_eq!(all, [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
+        assert_eq!(table[2].state(), ChunkState::Continued);
+        let again = Places::of_table(CHUNK, places.next_chunk(), &table);
+        assert_eq!(again.chunk_of(1), Some(3));
+        assert_eq!(again.chunk_of(2), None);
+        let used_end = places.frontier().used_end;
+        assert_eq!(again.frontier(), Frontier { tail: 64, used_end, room: CHUNK - 64 });
+    }
+
+    #[test]
+    fn refused_groups_take_nothing_away() {
+        let mut places = Places::new(CHUNK);
+        let address = write(&mut places, 1000, false);
+        let sealed = places.clone_sealed();
+        assert_eq!(places.table(&sealed), [], "no settled group says where it lies");
+        // The next group names the chunk again.
+        let next = places.place(8, 1000);
+        assert_eq!(number_of(next), number_of(address));
+        assert_eq!(places.unsettled(next), Some(0));
+        let (at, opening) = places.name(0);
+        assert_eq!((at, opening.place.get()), (0, 0));
+        places.note_outcome(&[0], true);
+        assert_eq!(places.unsettled(next), None);
+        // A long one that is refused gives its places back, for chunks that fit there.
+        assert_eq!(number_of(write(&mut places, 150_000, false)), 1);
+        assert_eq!(places.frontier().room, CHUNK - places.open().unwrap().end + 3 * CHUNK);
+        assert_eq!(number_of(write(&mut places, 65_000, true)), 4);
+        let table = places.table(&places.clone_sealed());
+        let all: Vec<_> = table.iter().map(|e| (e.number.get(), e.place.get())).collect();
+        assert_eq!(all, [(0, 0), (4, 1)]);
+        assert_eq!(number_of(write(&mut places, 150_000, true)), 5);
+        let table = places.table(&places.clone_sealed());
+        assert_eq!(table[2].place.get(), 4, "places one behind the other");
+    }
+
+    #[test]
+    fn two_groups_on_their_way_both_name_their_chunk() {
+        let mut places = Places::new(CHUNK);
+        let (first, second) = (places.place(8, 100), places.place(8, 100));
+        assert_eq!(places.unsettled(first), Some(0));
+        places.name(0);
+        assert_eq!(places.unsettled(second), Some(0), "it is not settled yet");
+        places.name(0);
+        places.note_outcome(&[0], false);
+        assert_eq!(places.unsettled(second), Some(0));
+        places.note_outcome(&[0], true);
+        assert_eq!(places.unsettled(second), None);
+    }
+
+    #[test]
+    fn openings_are_replayed_once_and_only_into_free_places() {
+        let mut places = Places::new(CHUNK);
+        assert!(places.replay_opening(0, &ChunkOpening::new(0, 1)));
+        assert!(places.replay_opening(0, &ChunkOpening::new(0, 1)), "named again");
+        assert!(!places.replay_opening(0, &ChunkOpening::new(1, 1)), "in another place");
+        assert!(!places.replay_opening(0, &ChunkOpening::new(0, 2)), "of another length");
+        assert!(!places.replay_opening(1, &ChunkOpening::new(0, 1)), "a taken place");
+        assert!(places.replay_opening(5, &ChunkOpening::new(3, 4)));
+        for (number, place, count) in [(8, 9, 1), (9, 6, 1), (4, 9, 2), (9, 2, 2), (2, 8, 7)] {
+            let opening = ChunkOpening::new(place, count);
+            assert!(!places.replay_opening(number, &opening), "{number} {place} {count}");
+        }
+        places.resume(Some(OpenChunk { number: 0, end: 5000 }));
+        assert_eq!(places.open(), None, "it is not the newest one");
+        assert_eq!(number_of(places.place(8, 100)), 9);
+        assert_eq!(places.frontier().used_end, 7 * CHUNK, "in a place that was free");
+    }
+
+    #[test]
+    fn a_sealed_page_is_left_behind() {
+        let mut places = Places::new(CHUNK);
+        write(&mut places, 1000, true);
+        let sealed = places.seal_page();
+        assert_eq!(sealed.open, Some(OpenChunk { number: 0, end: 4096 }));
+        assert_eq!(write(&mut places, 1000, true), 4096);
+        write(&mut places, 60_000, true);
+        assert_eq!(places.table(&sealed).len(), 1, "others were opened later");
+    }
+
+    impl Places {
+        /// What a checkpoint would know now.
+        fn clone_sealed(&self) -> SealedPlaces {
+            SealedPlaces { next_chunk: self.next_chunk, open: self.open }
+        }
+    }
+}

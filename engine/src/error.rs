@@ -52,7 +52,8 @@ pub enum ErrorKind {
 pub struct Corruption {
     /// File, relative to the database directory.
     pub file: String,
-    /// Offset of the damaged structure in the file.
+    /// Offset of the damaged structure in the file; of a record its address, by which index and log
+    /// name it (`uarr inspect chunk` shows what lies where).
     pub offset: u64,
     /// LSN of the record or group, if known.
     pub lsn: Option<u64>,

@@ -20,12 +20,14 @@ pub(crate) struct Structure {
     what: &'static str,
     file: String,
     offset: u64,
+    /// What `offset` counts.
+    unit: &'static str,
     lsn: Option<u64>,
 }
 
 impl Structure {
     fn new(what: &'static str, file: impl Into<String>) -> Self {
-        Self { what, file: file.into(), offset: 0, lsn: None }
+        Self { what, file: file.into(), offset: 0, unit: "offset", lsn: None }
     }
 
     /// A slot of the superblock, or all of it.
@@ -63,14 +65,14 @@ impl Structure {
         Self::new("data file", DATA_FILE)
     }
 
-    /// The header of the chunk at `address`.
-    pub fn chunk_header(address: u64) -> Self {
-        Self::new("chunk header", DATA_FILE).at(address)
+    /// The header of a chunk.
+    pub fn chunk_header() -> Self {
+        Self::new("chunk header", DATA_FILE)
     }
 
     /// The record at `address`.
     pub fn record(address: u64) -> Self {
-        Self::new("record", DATA_FILE).at(address)
+        Self::new("record", DATA_FILE).at_address(address)
     }
 
     /// The index image of checkpoint `number`, or a piece of it.
@@ -89,6 +91,12 @@ impl Structure {
         self
     }
 
+    /// It stands in the data file at this address, by which index and log name it.
+    pub fn at_address(mut self, address: u64) -> Self {
+        (self.offset, self.unit) = (address, "address");
+        self
+    }
+
     /// The LSN of its record, or of its first one, if that is known.
     pub fn lsn(mut self, lsn: impl Into<Option<u64>>) -> Self {
         self.lsn = lsn.into();
@@ -97,10 +105,10 @@ impl Structure {
 
     /// It is damaged: `detail` says what was expected and what was found.
     pub fn damage(self, detail: impl fmt::Display) -> Error {
-        let Self { what, file, offset, lsn } = self;
+        let Self { what, file, offset, unit, lsn } = self;
         let detail = format!("{what}: {detail}");
         let at_lsn = lsn.map(|lsn| format!(", LSN {lsn}")).unwrap_or_default();
-        let message = format!("damage in {file} at offset {offset}{at_lsn}: {detail}");
+        let message = format!("damage in {file} at {unit} {offset}{at_lsn}: {detail}");
         Error::corrupt(message, Corruption { file, offset, lsn, detail })
     }
 
@@ -135,7 +143,7 @@ mod tests {
 
         let damage = Structure::record(64).lsn(None).defect(Defect::Length).to_string();
         assert!(
-            damage.starts_with("damage in data/records.uarr at offset 64: record: "),
+            damage.starts_with("damage in data/records.uarr at address 64: record: "),
             "{damage}"
         );
 

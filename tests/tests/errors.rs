@@ -263,7 +263,9 @@ fn the_policy_decides_when_a_damaged_record_is_noticed() {
                 _ => true,
             };
             match noticed {
-                true => check(db.get("a"), ErrorKind::Corruption, &["data/records.uarr", "offset"]),
+                true => {
+                    check(db.get("a"), ErrorKind::Corruption, &["data/records.uarr", "address"])
+                }
                 false => assert_eq!(db.get("a").unwrap().unwrap()[0], b'A'),
             }
             let report = db.verify(|_| {}).unwrap();

@@ -43,7 +43,7 @@ fn damaged_records_are_found_and_named() {
     let name = data.strip_prefix(home.db()).unwrap().to_str().unwrap().to_owned();
     assert_eq!(damage(&data, b"needle-017") + damage(&data, b"needle-042"), 2);
 
-    home.run(["get", "k017"]).failed(4, &["damage in", &name, "at offset", "uarr verify"]);
+    home.run(["get", "k017"]).failed(4, &["damage in", &name, "at address", "uarr verify"]);
     let error = home.run(["--json", "get", "k042"]).failed_json(4, "corruption");
     assert_eq!(error["file"], name.as_str());
     assert!(error["offset"].is_u64());

@@ -65,8 +65,12 @@ fn the_log_is_shown_group_by_group() {
     let run = home.run(["--json", "log-dump"]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
     let told = lines(&run);
-    let (groups, frames) = (of_type(&told, "group"), of_type(&told, "frame"));
-    assert_eq!((groups.len(), frames.len(), told.len()), (3, 4, 8));
+    let (groups, mut frames) = (of_type(&told, "group"), of_type(&told, "frame"));
+    assert_eq!((groups.len(), frames.len(), told.len()), (3, 5, 9));
+    let opening = frames.remove(0);
+    assert_eq!((&opening["kind"], &opening["address"]), (&"chunk-open".into(), &0.into()));
+    assert_eq!((&opening["place"], &opening["count"]), (&0.into(), &1.into()));
+    assert_eq!(groups[0]["frames"], 2);
     let seen: Vec<_> = frames
         .iter()
         .map(|frame| format!("{} {} {}", frame["kind"], frame["key"], frame["value_bytes"]))
@@ -85,12 +89,13 @@ fn the_log_is_shown_group_by_group() {
     assert_eq!(groups[2]["first_lsn"], frames[2]["lsn"]);
     assert_eq!(groups[2]["last_lsn"], frames[3]["lsn"]);
     assert_eq!(groups[2]["durable_lsn"], groups[1]["last_lsn"]);
-    let end = &told[7];
+    let end = &told[8];
     assert_eq!((&end["type"], &end["torn"]), (&"end".into(), &Value::Null));
     assert_eq!((&end["lsn"], &end["missing"]), (&groups[2]["last_lsn"], &Value::Null));
 
     let text = home.run(["log-dump"]).done();
     assert_eq!(text.lines().count(), told.len());
+    assert!(text.contains("LSN 1 chunk-open address 0 place 0 count 1"), "{text}");
     assert!(text.contains("put hex:74776f0a6c696e6573 value 5000 bytes"), "{text}");
     assert!(text.lines().last().unwrap().contains("no group stands there"), "{text}");
 
@@ -188,6 +193,7 @@ fn segments() {
 fn chunks() {
     let home = filled();
     let told = home.run(["--json", "inspect", "chunk", "0"]).json();
+    assert_eq!((&told["offset"], &told["address"]), (&0.into(), &0.into()));
     assert_eq!((&told["has_header"], &told["records"]), (&true.into(), &4.into()));
     assert_eq!((&told["deletions"], &told["damages"]), (&1.into(), &Value::Array(vec![])));
     let bytes = (1 + 5) + (9 + 5000) + (1 + 5) + 1;
@@ -206,7 +212,7 @@ fn chunks() {
     assert_eq!(told["records"], 2);
     let damages = told["damages"].as_array().unwrap();
     assert_eq!(damages.len(), 2, "{damages:?}");
-    assert!(damages[0].as_str().unwrap().contains("LSN 1: record: checksum"), "{damages:?}");
+    assert!(damages[0].as_str().unwrap().contains("LSN 2: record: checksum"), "{damages:?}");
     assert!(damages[1].as_str().unwrap().contains("expected a record or zeros"), "{damages:?}");
     assert_eq!(home.run(["inspect", "chunk", "0"]).code, 1);
 }
@@ -223,7 +229,12 @@ fn index() {
     db.close().unwrap();
     let told = home.run(["--json", "inspect", "index"]).json();
     assert_eq!((&told["entries"], &told["pieces"][0]["kind"]), (&2.into(), &"bytes".into()));
-    assert_eq!(told["pieces"][1]["kind"], "end");
+    assert_eq!(told["pieces"][1]["kind"], "chunks");
+    assert_eq!(told["pieces"][2]["kind"], "end");
+    let chunk = &told["chunks"][0];
+    assert_eq!((&chunk["number"], &chunk["place"]), (&0.into(), &0.into()));
+    assert_eq!((&chunk["state"], &chunk["durable_bytes"]), (&"open".into(), &4096.into()));
+    assert_eq!(chunk["live_bytes"], 128, "two records of a cache line each");
     assert!(home.run(["inspect", "index"]).done().contains("bytes, 2 entries"));
 
     let file = told["file"].as_str().unwrap();
@@ -273,7 +284,9 @@ fn a_damaged_database_is_repaired_into_a_new_one() {
     // The second group is damaged in the log, its record in the data file, and the superblock.
     let told = lines(&home.run(["--json", "log-dump"]));
     let group = of_type(&told, "group")[1].clone();
-    let record = of_type(&told, "frame")[1]["address"].as_u64().unwrap();
+    let frames = of_type(&told, "frame");
+    let records: Vec<_> = frames.iter().filter(|frame| frame["kind"] != "chunk-open").collect();
+    let (record, lsn) = (records[1]["address"].as_u64().unwrap(), &records[1]["lsn"]);
     flip(&home, "wal/0000000000000001.wal", group["offset"].as_u64().unwrap() + 200);
     flip(&home, "data/records.uarr", record + 100);
     break_both_slots(&home);
@@ -291,7 +304,7 @@ fn a_damaged_database_is_repaired_into_a_new_one() {
         (&group["offset"], &group["offset"])
     );
     assert_eq!(damages[4]["offset"], group["offset"].as_u64().unwrap() + 96, "{told}");
-    assert_eq!((&damages[5]["offset"], &damages[5]["lsn"]), (&record.into(), &2.into()));
+    assert_eq!((&damages[5]["offset"], &damages[5]["lsn"]), (&record.into(), lsn));
     assert_eq!(at_target(&["scan", "--keys-only"]).done(), "c\n");
     fs::remove_dir_all(target).unwrap();
     // In order the log can be read up to the first record only, which the last one deleted.

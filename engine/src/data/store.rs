@@ -143,7 +143,7 @@ impl<M: DataMap> RecordStore<M> {
         let bytes = bytes.ok_or_else(|| self.damage(address, None, Defect::Length))?;
         match ChunkHeader::load(bytes, database, address) {
             Ok(_) => Ok(()),
-            Err(defect) => Err(Structure::chunk_header(address).defect(defect)),
+            Err(defect) => Err(Structure::chunk_header().at_address(address).defect(defect)),
         }
     }
 

@@ -85,7 +85,7 @@ fn chunk_header<F: StorageFile>(
         return Ok(Ok(None));
     }
     let loaded = ChunkHeader::load_any(bytes, database).map(Some);
-    Ok(loaded.map_err(|defect| Structure::chunk_header(offset).defect(defect)))
+    Ok(loaded.map_err(|defect| Structure::chunk_header().at(offset).defect(defect)))
 }
 
 impl<S: Storage> Inspector<S> {

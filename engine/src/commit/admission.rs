@@ -30,8 +30,11 @@ const ADDRESSES_USED_UP: &str = "the database has used up its addresses; `uarr r
 /// Bytes of the chunk-open frames that staging `frames` may need. Between two chunks that are
 /// opened for records of at most half a chunk lies as much; longer records fill as much themselves.
 fn openings_bytes_max(frames: &[Frame<'_>], chunk_bytes: u64) -> usize {
-    let bytes = frames.iter().map(record_room_max).sum::<u64>();
-    let count = (2 + bytes / (chunk_bytes / 2)).min(1 + frames.len() as u64);
+    let mut count = frames.len() as u64;
+    if count > 2 {
+        let bytes = frames.iter().map(record_room_max).sum::<u64>();
+        count = count.min(2 + bytes / (chunk_bytes / 2));
+    }
     count as usize * frame_bytes(0, CHUNK_OPENING_BYTES)
 }
 
@@ -180,8 +183,7 @@ impl<S: Storage> Committer<S> {
     fn has_space(&self, staging: &Staging, frames: &[Frame<'_>], demand: Demand) -> bool {
         let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
         let allocated = self.records.store.allocated_bytes();
-        let is_roomy = staging.places.is_roomy(bytes_max)
-            && staging.places.frontier().tail + bytes_max <= allocated;
+        let is_roomy = staging.places.is_roomy(bytes_max, allocated);
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
         let fits = || staging.places.end_after(frames).is_some_and(|end| end <= allocated);
         (is_roomy || fits()) && self.segments.have_room(demand)

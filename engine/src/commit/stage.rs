@@ -58,7 +58,9 @@ impl<S: Storage> Committer<S> {
         }
         assert!(first_lsn > staging.settled_lsn, "a new record is not settled");
         let log_bytes = staging.open.as_ref().map_or(0, |group| group.builder.log_bytes());
-        self.stage_openings(&mut staging, frames);
+        if staging.places.has_unsettled() {
+            self.stage_openings(&mut staging, frames);
+        }
         for frame in frames.iter_mut() {
             frame.header.lsn = staging.next_lsn.into();
             staging.next_lsn += 1;
@@ -75,9 +77,7 @@ impl<S: Storage> Committer<S> {
         let is_first = group.commit_count == 1;
         self.note_staged(&mut staging, frames, place, wakes);
 
-        if self.records.space.needs_prefault(staging.places.frontier().tail)
-            && !self.keeper.is_raised()
-        {
+        if self.records.space.needs_prefault(staging.places.tail()) && !self.keeper.is_raised() {
             self.keeper.raise();
         }
         if memory_first {
@@ -96,9 +96,6 @@ impl<S: Storage> Committer<S> {
     /// Has the open group say where the chunks lie that `frames` go into, if that is not settled.
     fn stage_openings(&self, staging: &mut Staging, frames: &[Frame<'_>]) {
         let openings = staging.name_chunks(frames);
-        if openings.is_empty() {
-            return;
-        }
         for (address, opening) in &openings {
             let mut frame = Frame::new(FrameKind::ChunkOpen, 0, &[], opening.as_bytes());
             frame.header.address = (*address).into();

@@ -49,6 +49,8 @@ pub(crate) struct Places {
     chunk_bytes: u64,
     chunks: BTreeMap<u64, PlacedChunk>,
     open: Option<OpenChunk>,
+    /// Where the open chunk begins in the file.
+    open_start: u64,
     /// How many chunks no settled group names.
     unsettled_count: usize,
     next_chunk: u64,
@@ -102,6 +104,7 @@ impl Places {
             chunk_bytes,
             chunks: BTreeMap::new(),
             open: None,
+            open_start: 0,
             unsettled_count: 0,
             next_chunk: 0,
             free: BTreeSet::new(),
@@ -123,7 +126,7 @@ impl Places {
             assert!(places.chunks.insert(number, chunk).is_none(), "numbers ascend");
             if entry.state() == ChunkState::Open {
                 let end = u64::from(entry.durable_bytes.get()).max(CHUNK_HEADER_BYTES);
-                places.open = Some(OpenChunk { number, end });
+                places.set_open(Some(OpenChunk { number, end }));
             }
         }
         places.next_chunk = next_chunk;
@@ -177,7 +180,8 @@ impl Places {
     pub fn resume(&mut self, open: Option<OpenChunk>) {
         self.find_free();
         let newest = self.chunks.last_key_value().filter(|(_, chunk)| chunk.count == 1);
-        self.open = open.filter(|open| newest.is_some_and(|(newest, _)| *newest == open.number));
+        let is_newest = |open: &OpenChunk| newest.is_some_and(|(newest, _)| *newest == open.number);
+        self.set_open(open.filter(is_newest));
         assert!(self.open.is_none_or(|open| open.end <= self.chunk_bytes));
     }
 
@@ -209,17 +213,25 @@ impl Places {
             self.advance(&mut cursor, frame.key.len(), frame.record_value_bytes());
         }
         let has_addresses = cursor.next_chunk <= ADDRESS_MAX / self.chunk_bytes;
-        let open = self.open.map_or(0, |open| self.chunks[&open.number].place + 1);
-        has_addresses.then_some(cursor.next_place.max(open) * self.chunk_bytes)
+        let open_end = self.open.map_or(0, |_| self.open_start + self.chunk_bytes);
+        has_addresses.then_some((cursor.next_place * self.chunk_bytes).max(open_end))
     }
 
     /// Whether records of together at most `bytes`, gaps included, are sure to go into the open
-    /// chunk.
-    pub fn is_roomy(&self, bytes: u64) -> bool {
-        self.open.is_some_and(|open| open.end + bytes <= self.chunk_bytes)
+    /// chunk, and the first `allocated` bytes of the file have its place.
+    pub fn is_roomy(&self, bytes: u64, allocated: u64) -> bool {
+        let is_there = self.open_start + self.chunk_bytes <= allocated;
+        is_there && self.open.is_some_and(|open| open.end + bytes <= self.chunk_bytes)
+    }
+
+    fn set_open(&mut self, open: Option<OpenChunk>) {
+        self.open = open;
+        let place = open.map_or(0, |open| self.chunks[&open.number].place);
+        self.open_start = place * self.chunk_bytes;
     }
 
     /// Gives the next record its address.
+    #[inline]
     pub fn place(&mut self, key_bytes: usize, value_bytes: usize) -> u64 {
         if let Some(open) = &mut self.open
             && let Some(range) = place_in_chunk(open.end, self.chunk_bytes, key_bytes, value_bytes)
@@ -227,6 +239,11 @@ impl Places {
             open.end = range.end;
             return open.number * self.chunk_bytes + range.start;
         }
+        self.place_in_new(key_bytes, value_bytes)
+    }
+
+    #[cold]
+    fn place_in_new(&mut self, key_bytes: usize, value_bytes: usize) -> u64 {
         let mut cursor = self.cursor();
         let (address, new) = self.advance(&mut cursor, key_bytes, value_bytes);
         let NewChunk { number, place, count } = new.expect("it does not fit into the open one");
@@ -234,8 +251,8 @@ impl Places {
         assert!(self.chunks.insert(number, chunk).is_none(), "numbers are used once");
         self.unsettled_count += 1;
         self.free.remove(&place);
-        (self.open, self.next_chunk) = (cursor.open, cursor.next_chunk);
-        self.next_place = cursor.next_place;
+        (self.next_chunk, self.next_place) = (cursor.next_chunk, cursor.next_place);
+        self.set_open(cursor.open);
         address
     }
 
@@ -276,11 +293,14 @@ impl Places {
         (address, Some(NewChunk { number, place, count }))
     }
 
+    /// Whether there is a chunk of which no settled group says where it lies.
+    #[inline]
+    pub fn has_unsettled(&self) -> bool {
+        self.unsettled_count > 0
+    }
+
     /// The chunk that `address` lies in, if no settled group says where it lies.
     pub fn unsettled(&self, address: u64) -> Option<u64> {
-        if self.unsettled_count == 0 {
-            return None;
-        }
         let number = address / self.chunk_bytes;
         let chunk = self.chunks.get(&number).expect("records go into chunks");
         (chunk.named != Named::Settled).then_some(number)
@@ -319,7 +339,7 @@ impl Places {
     /// Chunks that only refused groups named are as if they had never been, but for the open one,
     /// which the next group names again.
     fn drop_unnamed(&mut self) {
-        if self.unsettled_count == 0 {
+        if !self.has_unsettled() {
             return;
         }
         let open = self.open.map(|open| open.number);
@@ -364,12 +384,16 @@ impl Places {
     pub fn frontier(&self) -> Frontier {
         let used_end = self.next_place * self.chunk_bytes;
         let free_bytes = self.free.len() as u64 * self.chunk_bytes;
-        let Some(open) = self.open else {
-            return Frontier { tail: used_end, used_end, room: free_bytes };
-        };
-        let start = self.chunks[&open.number].place * self.chunk_bytes;
-        let room = self.chunk_bytes - open.end + free_bytes;
-        Frontier { tail: start + open.end, used_end, room }
+        let room = self.open.map_or(0, |open| self.chunk_bytes - open.end) + free_bytes;
+        Frontier { tail: self.tail(), used_end, room }
+    }
+
+    /// Offset in the file where the next record goes.
+    pub fn tail(&self) -> u64 {
+        match self.open {
+            Some(open) => self.open_start + open.end,
+            None => self.next_place * self.chunk_bytes,
+        }
     }
 
     /// The highest number that was given to a chunk, and one.

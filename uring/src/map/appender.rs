@@ -55,62 +55,58 @@ impl Appender {
     pub fn append(&mut self, address: u64, parts: &[&[u8]]) {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         assert!(self.writable, "the file was opened for reading only");
-        let chunks = self.mapping.chunks();
-        let chunk_bytes = chunks.chunk_bytes();
-        let first = address >> chunks.slots().chunk_shift();
-        let Some(found) = chunks.slots().find(address) else {
+        let slots = self.mapping.chunks().slots();
+        let (shift, chunk_bytes) = (slots.chunk_shift(), slots.chunk_bytes());
+        let first = address >> shift;
+        let Some(found) = slots.find(address) else {
             panic!("append at {address}, but chunk {first} is not open");
         };
-        let offset = address - first * chunk_bytes;
+        let offset = slots.offset(address);
         let end = offset.checked_add(len).expect("addresses of a map stay far below 2^64");
         assert!(offset >= found.published_bytes, "append at {offset}, but published before");
         // Behind the first one the chunks lie one behind the other, and are empty.
-        let others = end.div_ceil(chunk_bytes).saturating_sub(1);
+        let others = end.saturating_sub(1) >> shift;
         for index in 1..=others {
-            let next = chunks.slots().find((first + index) * chunk_bytes);
+            let next = slots.find((first + index) << shift);
             let next = next.expect("a range spans open chunks");
             assert!(next.start == found.start + index * chunk_bytes, "one behind the other");
             assert!(next.published_bytes == 0, "append over published bytes");
         }
 
-        self.zero(found.start + found.published_bytes, (offset - found.published_bytes) as usize);
-        let mut target = found.start + offset;
+        let (start, gap) = (found.start + offset, offset - found.published_bytes);
+        let file_end = found.start + end;
+        assert!(file_end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
+        if gap > 0 {
+            self.zero(start - gap, gap as usize);
+        }
+        let mut target = start;
         for part in parts.iter().filter(|part| !part.is_empty()) {
             self.copy(target, part);
             target += part.len() as u64;
         }
-        assert!(target == found.start + end, "the parts have the length of their sum");
+        assert!(target == file_end, "the parts have the length of their sum");
         for index in 0..=others {
             let published = (end - index * chunk_bytes).min(chunk_bytes);
             self.mapping.chunks().publish(first + index, published);
         }
     }
 
-    /// Where the unpublished bytes `offset .. offset + len` of the file lie, checked against its
-    /// allocated length.
-    fn target(&mut self, offset: u64, len: usize) -> *mut u8 {
-        let end = offset + len as u64;
-        assert!(end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
-        // SAFETY: the offset is inside the allocated file by the line above, hence inside the
-        // mapping, which lives as long as `self`.
-        unsafe { self.base.0.add(offset as usize) }
-    }
-
-    /// Private to `append`, which has checked that nothing of the range is published.
+    /// Private to `append`, which has checked that nothing of the range is published, and that the
+    /// allocated file has all of it.
     fn zero(&mut self, offset: u64, len: usize) {
-        if len == 0 {
-            return;
-        }
-        let target = self.target(offset, len);
-        // SAFETY: `target` is valid for `len` bytes (checked there) of a writable mapping (asserted
-        // in `append`). No slice covers them: they are unpublished, and `&mut self` is the only
+        // SAFETY: the offset is inside the allocated file, hence inside the mapping, which lives as
+        // long as `self`.
+        let target = unsafe { self.base.0.add(offset as usize) };
+        // SAFETY: `target` is valid for `len` bytes (checked by `append`) of a writable mapping
+        // (asserted there). No slice covers them: they are unpublished, and `&mut self` is the only
         // writer.
         unsafe { target.write_bytes(0, len) }
     }
 
-    /// Private to `append`, which has checked that nothing of the range is published.
+    /// Private to `append`, as `zero`.
     fn copy(&mut self, offset: u64, part: &[u8]) {
-        let target = self.target(offset, part.len());
+        // SAFETY: as in `zero`.
+        let target = unsafe { self.base.0.add(offset as usize) };
         // SAFETY: as in `zero`; and the source cannot overlap: it is a live slice, hence either
         // foreign memory or published bytes.
         unsafe { target.copy_from_nonoverlapping(part.as_ptr(), part.len()) }

@@ -50,8 +50,12 @@ pub fn fact<'f>(facts: &'f BTreeMap<String, String>, name: &str) -> &'f str {
 /// The facts without which no number means anything, in one line.
 pub fn line(facts: &BTreeMap<String, String>) -> String {
     let fact = |name| fact(facts, name);
+    let priority = match fact("nice") {
+        "0" | UNKNOWN => String::new(),
+        nice => format!(", at nice {nice}"),
+    };
     format!(
-        "{}, {} threads, kernel {}, {} on {} (write cache: {}, FUA: {})",
+        "{}, {} threads, kernel {}, {} on {} (write cache: {}, FUA: {}){priority}",
         fact("cpu model"),
         fact("cpu threads"),
         fact("kernel"),
@@ -129,12 +133,20 @@ fn processor(add: &mut Add<'_>) {
     add("cpu smt", read("/sys/devices/system/cpu/smt/control"));
     let flags = field("flags").unwrap_or_default();
     let is_virtual = flags.split(' ').any(|flag| flag == "hypervisor");
+    add("nice", read("/proc/self/stat").as_deref().and_then(nice));
     add("virtual machine", (!flags.is_empty()).then(|| yes_or_no(is_virtual)));
     add("clock source", read("/sys/devices/system/clocksource/clocksource0/current_clocksource"));
     let memory = read("/proc/meminfo").unwrap_or_default();
     let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     add("memory", total.map(|total| total.trim().to_owned()));
     add("transparent huge pages", read("/sys/kernel/mm/transparent_hugepage/enabled"));
+}
+
+/// The priority of this process, from its line in /proc.
+fn nice(stat: &str) -> Option<String> {
+    // After the name in parentheses it is field 17 of the rest.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(16).map(str::to_owned)
 }
 
 fn yes_or_no(is_so: bool) -> String {
@@ -252,6 +264,14 @@ fn clock_ns() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_priority_of_its_own_is_part_of_the_line() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 20 -15 30";
+        assert_eq!(nice(stat).as_deref(), Some("-15"));
+        let of = |nice: &str| line(&BTreeMap::from([("nice".to_owned(), nice.to_owned())]));
+        assert!(of("-15").ends_with(", at nice -15") && !of("0").contains("nice"));
+    }
 
     #[test]
     fn every_fact_is_there_and_the_directory_stays_clean() {

@@ -104,6 +104,9 @@ pub enum Finding {
 /// Most rounds that a run can be asked for, see [`advice`].
 pub const ROUNDS_MAX: u32 = 100;
 
+/// Relative distance from its bound up to which a number is as good as on it.
+const ON_ITS_BOUND: f64 = 0.05;
+
 /// What is judged.
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
@@ -200,8 +203,14 @@ fn advice(bound: Bound, rounds: &[f64], interval: Interval) -> String {
     if needed <= f64::from(ROUNDS_MAX) {
         return format!("too close to call; run again on an idle machine, with --reps {needed:.0}");
     }
-    let percent = (value / bound - 1.0).abs() * 100.0;
-    format!("within {percent:.1} % of its bound: no run of {ROUNDS_MAX} rounds can call it")
+    let distance = (value / bound - 1.0).abs();
+    if distance <= ON_ITS_BOUND {
+        let percent = distance * 100.0;
+        return format!(
+            "within {percent:.1} % of its bound: {ROUNDS_MAX} rounds would not call it"
+        );
+    }
+    "rounds differ too much to call; run again when the machine is idle".to_owned()
 }
 
 fn in_words(against: Against) -> String {
@@ -351,8 +360,7 @@ mod tests {
             (
                 1.079,
                 Finding::Unclear {
-                    advice: "within 0.1 % of its bound: no run of 100 rounds can call it"
-                        .to_owned(),
+                    advice: "within 0.1 % of its bound: 100 rounds would not call it".to_owned(),
                 },
                 Outcome::Inconclusive,
             ),
@@ -366,6 +374,12 @@ mod tests {
             assert_eq!(is_asked_again, verdict == Outcome::Inconclusive);
             assert_eq!((judgement.finding, found), (finding, verdict), "{at_most}");
         }
+        // Far from its bound, and still across it.
+        set(&mut report, Row::DurablePut1, Contender::Uarr, &[50.0, 100.0, 250.0].repeat(3));
+        let (judgement, ..) = outcome(&report, &format!("{P1}at_most = 1.1"));
+        let advice =
+            "rounds differ too much to call; run again when the machine is idle".to_owned();
+        assert_eq!(judgement.finding, Finding::Unclear { advice });
         let unclear = Targets::parse(&format!("{P1}at_most = 1.15")).unwrap();
         assert!(!is_unclear(&report.rows, &unclear, &[Row::Get]));
     }

@@ -190,6 +190,9 @@ impl MappedFloor {
         let bytes = (slots_address + record_count * SLOT_BYTES).next_multiple_of(CHUNK_BYTES);
         let (map, mut writer) = system.map(&file, bytes, CHUNK_BYTES, &[]).map_err(fail)?;
         writer.grow(bytes).map_err(fail)?;
+        for chunk in 0..bytes / CHUNK_BYTES {
+            writer.open_chunk(chunk, chunk);
+        }
         let mut value = [0; VALUE_BYTES];
         for number in 0..record_count {
             fill(key_of(number), 0, &mut value);

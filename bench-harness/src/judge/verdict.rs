@@ -101,7 +101,7 @@ pub enum Finding {
     },
 }
 
-/// Most rounds that a run can be asked for, see [`advice`].
+/// Most rounds that a run can be asked for; reports advise no more.
 pub const ROUNDS_MAX: u32 = 100;
 
 /// Relative distance from its bound up to which a number is as good as on it.

@@ -95,8 +95,8 @@ impl Builder {
         self
     }
 
-    /// Size of a chunk of the data file: a power of two from 64 KiB to 1 GiB, fixed at creation.
-    /// Default: 16 MiB.
+    /// Size of a chunk of the data file: a power of two from 64 KiB to 1 GiB, fixed at creation. A
+    /// database has less than 2^22 of them: 256 GiB of the smallest. Default: 16 MiB.
     pub fn chunk_bytes(mut self, bytes: u64) -> Self {
         self.options.chunk_bytes = bytes;
         self

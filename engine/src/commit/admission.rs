@@ -24,8 +24,9 @@ use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
                     again (or open the database with WhenFull::Wait)";
 
-const ADDRESSES_USED_UP: &str = "the database has used up its addresses; `uarr repair` copies the \
-                                 records to a new database";
+const ADDRESSES_USED_UP: &str = "the database has used up its addresses, or numbers of chunks; \
+                                 `uarr repair` copies the records to a new database, which may \
+                                 have larger chunks";
 
 /// Bytes of the chunk-open frames that staging `frames` may need. Between two chunks that are
 /// opened for records of at most half a chunk lies as much; longer records fill as much themselves.

@@ -17,6 +17,7 @@ use uarr_layout::geometry::{
     CHUNK_HEADER_BYTES, PAGE_BYTES, align_up_u64, chunk_count, place_in_chunk,
 };
 use uarr_layout::limits::ADDRESS_MAX;
+use uarr_uring::CHUNK_SPAN;
 
 /// What the log says of a chunk so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct OpenChunk {
 pub(crate) struct Places {
     chunk_bytes: u64,
     chunks: BTreeMap<u64, PlacedChunk>,
+    /// The places that they have: the first of each, and how many.
+    taken: BTreeMap<u64, u64>,
     open: Option<OpenChunk>,
     /// Where the open chunk begins in the file.
     open_start: u64,
@@ -103,6 +106,7 @@ impl Places {
         Self {
             chunk_bytes,
             chunks: BTreeMap::new(),
+            taken: BTreeMap::new(),
             open: None,
             open_start: 0,
             unsettled_count: 0,
@@ -119,11 +123,12 @@ impl Places {
             let (number, place) = (entry.number.get(), u64::from(entry.place.get()));
             if entry.state() == ChunkState::Continued {
                 let mut before = places.chunks.last_entry().expect("it continues a chunk");
-                before.get_mut().count += 1;
+                let before = before.get_mut();
+                before.count += 1;
+                places.taken.insert(before.place, before.count);
                 continue;
             }
-            let chunk = PlacedChunk { place, count: 1, named: Named::Settled };
-            assert!(places.chunks.insert(number, chunk).is_none(), "numbers ascend");
+            places.insert(number, PlacedChunk { place, count: 1, named: Named::Settled });
             if entry.state() == ChunkState::Open {
                 let end = u64::from(entry.durable_bytes.get()).max(CHUNK_HEADER_BYTES);
                 places.set_open(Some(OpenChunk { number, end }));
@@ -134,33 +139,50 @@ impl Places {
         places
     }
 
+    fn insert(&mut self, number: u64, chunk: PlacedChunk) {
+        let before = self.taken.insert(chunk.place, chunk.count);
+        assert!(before.is_none(), "a place has one chunk");
+        assert!(self.chunks.insert(number, chunk).is_none(), "numbers are used once");
+    }
+
     /// Notes which places no chunk has.
     fn find_free(&mut self) {
-        let taken = |chunk: &PlacedChunk| chunk.place..chunk.place + chunk.count;
-        let taken: BTreeSet<u64> = self.chunks.values().flat_map(taken).collect();
-        self.next_place = taken.last().map_or(0, |last| last + 1);
-        self.free = (0..self.next_place).filter(|place| !taken.contains(place)).collect();
+        (self.next_place, self.free) = (0, BTreeSet::new());
+        for (place, count) in &self.taken {
+            self.free.extend(self.next_place..*place);
+            self.next_place = place + count;
+        }
     }
 
     /// Replay has come to a frame that opens chunks. False if that cannot be: another chunk has the
-    /// number or the place.
+    /// number or the place, or a number too far from it.
     pub fn replay_opening(&mut self, number: u64, opening: &ChunkOpening) -> bool {
         let (place, count) = (u64::from(opening.place.get()), u64::from(opening.count.get()));
         if let Some(known) = self.chunks.get(&number) {
             return (known.place, known.count) == (place, count);
         }
-        let is_apart = |first: u64, len: u64, (start, count): (u64, u64)| {
-            first + len <= start || start + count <= first
+        let next_chunk = self.next_chunk.max(number + count);
+        // The last one that begins before the end has to end before the start.
+        let chunk = self.chunks.range(..number + count).next_back();
+        let chunk = chunk.map(|(number, chunk)| (*number, chunk.count));
+        let taken = self.taken.range(..place + count).next_back();
+        let taken = taken.map(|(place, count)| (*place, *count));
+        let ends_before = |before: Option<(u64, u64)>, first: u64| {
+            before.is_none_or(|(start, count)| start + count <= first)
         };
-        let fits = self.chunks.iter().all(|(other, chunk)| {
-            is_apart(number, count, (*other, chunk.count))
-                && is_apart(place, count, (chunk.place, chunk.count))
-        });
+        let fits = next_chunk - self.first_chunk().min(number) < CHUNK_SPAN
+            && ends_before(chunk, number)
+            && ends_before(taken, place);
         if fits {
-            self.chunks.insert(number, PlacedChunk { place, count, named: Named::Settled });
-            self.next_chunk = self.next_chunk.max(number + count);
+            self.insert(number, PlacedChunk { place, count, named: Named::Settled });
+            self.next_chunk = next_chunk;
         }
         fits
+    }
+
+    /// The lowest number of a chunk, or the next one.
+    fn first_chunk(&self) -> u64 {
+        self.chunks.first_key_value().map_or(self.next_chunk, |(first, _)| *first)
     }
 
     /// How many chunks there are, with `number`, for its records; `None` if it is not known, or
@@ -212,7 +234,9 @@ impl Places {
         for frame in frames {
             self.advance(&mut cursor, frame.key.len(), frame.record_value_bytes());
         }
-        let has_addresses = cursor.next_chunk <= ADDRESS_MAX / self.chunk_bytes;
+        //= IMG-7
+        let has_addresses = cursor.next_chunk <= ADDRESS_MAX / self.chunk_bytes
+            && cursor.next_chunk - self.first_chunk() < CHUNK_SPAN;
         let open_end = self.open.map_or(0, |_| self.open_start + self.chunk_bytes);
         has_addresses.then_some((cursor.next_place * self.chunk_bytes).max(open_end))
     }
@@ -247,8 +271,7 @@ impl Places {
         let mut cursor = self.cursor();
         let (address, new) = self.advance(&mut cursor, key_bytes, value_bytes);
         let NewChunk { number, place, count } = new.expect("it does not fit into the open one");
-        let chunk = PlacedChunk { place, count, named: Named::Pending(0) };
-        assert!(self.chunks.insert(number, chunk).is_none(), "numbers are used once");
+        self.insert(number, PlacedChunk { place, count, named: Named::Pending(0) });
         self.unsettled_count += 1;
         self.free.remove(&place);
         (self.next_chunk, self.next_place) = (cursor.next_chunk, cursor.next_place);
@@ -348,6 +371,7 @@ impl Places {
         };
         for (_, chunk) in self.chunks.extract_if(.., is_lost) {
             self.unsettled_count -= 1;
+            self.taken.remove(&chunk.place);
             self.free.extend(chunk.place..chunk.place + chunk.count);
         }
     }
@@ -404,6 +428,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use uarr_layout::frame::FrameKind;
+
     use super::*;
 
     const CHUNK: u64 = 1 << 16;
@@ -512,6 +538,32 @@ mod tests {
         assert_eq!(places.open(), None, "it is not the newest one");
         assert_eq!(number_of(places.place(8, 100)), 9);
         assert_eq!(places.frontier().used_end, 7 * CHUNK, "in a place that was free");
+    }
+
+    /// The map has a slot for each of so many numbers: the next one would take that of the first,
+    /// and a panic ended the writer, or the opening of a log that says so.
+    //= test IMG-7
+    #[test]
+    fn numbers_that_are_too_far_apart_are_not_given_out() {
+        let key = [7; 8];
+        let frame = |value: &'static [u8]| Frame::new(FrameKind::Put, 0, &key, value);
+        let small = frame(&[1; 100]);
+        let large = frame(&[1; 65_000]);
+        let opened = |number| {
+            let mut places = Places::new(CHUNK);
+            assert!(places.replay_opening(3, &ChunkOpening::new(0, 1)));
+            (places.replay_opening(number, &ChunkOpening::new(1, 1)), places)
+        };
+        for (left, fits) in [(2, [true, true, false]), (1, [true, false, false])] {
+            let (is_possible, places) = opened(3 + CHUNK_SPAN - 2 - left);
+            assert!(is_possible, "{left}");
+            let count_that_fit = [&[small][..], &[large; 2], &[large; 3]];
+            let fit = count_that_fit.map(|frames| places.end_after(frames).is_some());
+            assert_eq!(fit, fits, "{left}");
+        }
+        assert!(opened(3 + CHUNK_SPAN - 2).0);
+        assert!(!opened(3 + CHUNK_SPAN - 1).0);
+        assert!(!opened(3 + CHUNK_SPAN).0, "the slot of the first");
     }
 
     #[test]

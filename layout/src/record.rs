@@ -177,7 +177,7 @@ impl ChunkHeader {
         Ok(header)
     }
 
-    /// Reads a header of `database`, whatever its address.
+    /// Reads a header of `database`, whatever its address, if a chunk can have it.
     pub fn load_any(bytes: &[u8], database: &DatabaseId) -> Result<Self, Defect> {
         let header = Self::ref_from_prefix(bytes).map_err(|_| Defect::Short)?.0;
         if header.magic != CHUNK_MAGIC {
@@ -186,7 +186,11 @@ impl ChunkHeader {
         let expected = crc32c(&[&header.as_bytes()[12..]]);
         checks::checksum(expected, header.crc)?;
         checks::database(database, &header.database)?;
-        Ok(header.clone())
+        //= SUP-9
+        match header.address.get() {
+            0..ADDRESS_MAX => Ok(header.clone()),
+            _ => Err(Defect::Field("address")),
+        }
     }
 }
 
@@ -315,6 +319,10 @@ mod tests {
         let id = DatabaseId([1; 16]);
         let header = ChunkHeader::new(id, 1 << 26, 77);
         assert_eq!(ChunkHeader::load(header.as_bytes(), &id, 1 << 26).unwrap(), header);
+        // A sum with an offset in the chunk ended beyond 64 bits.
+        let impossible = ChunkHeader::new(id, u64::MAX - 100, 77);
+        let loaded = ChunkHeader::load_any(impossible.as_bytes(), &id);
+        assert_eq!(loaded, Err(Defect::Field("address")));
         assert!(ChunkHeader::load(header.as_bytes(), &id, 0).is_err());
         assert!(ChunkHeader::load(header.as_bytes(), &DatabaseId([2; 16]), 1 << 26).is_err());
     }

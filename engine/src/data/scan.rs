@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use uarr_layout::checksum::Seed;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
-use uarr_layout::limits::{ADDRESS_MAX, CHUNK_BYTES};
+use uarr_layout::limits::CHUNK_BYTES;
 use uarr_layout::record::{ChunkHeader, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
@@ -231,8 +231,7 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         let bytes = self.bytes(offset, CHUNK_HEADER_BYTES as usize)?;
         let header = bytes.and_then(|bytes| ChunkHeader::load_any(bytes, &database).ok());
         let address = header.map(|header| header.address.get());
-        Ok(address
-            .filter(|address| address.is_multiple_of(CHUNK_BYTES_MIN) && is_address(*address)))
+        Ok(address.filter(|address| address.is_multiple_of(CHUNK_BYTES_MIN)))
     }
 
     fn payload(
@@ -251,10 +250,6 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
             Err(defect) => Found::Damaged { spot, header, defect },
         })
     }
-}
-
-fn is_address(address: u64) -> bool {
-    address < ADDRESS_MAX
 }
 
 fn failed(error: std::io::Error) -> Error {

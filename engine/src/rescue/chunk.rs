@@ -3,7 +3,7 @@
 use uarr_layout::DatabaseId;
 use uarr_layout::chunk::ChunkState;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, record_bytes};
-use uarr_layout::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use uarr_layout::limits::{ADDRESS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::ChunkHeader;
 use uarr_uring::{Storage, StorageFile};
 
@@ -143,11 +143,14 @@ impl<S: Storage> Inspector<S> {
     pub(crate) fn known_chunks(&self, chunk_bytes: u64) -> Result<KnownChunks> {
         let image = self.image()?;
         let chunks = image.iter().flat_map(|image| &image.chunks);
-        let starts = chunks.filter(|chunk| chunk.state() != ChunkState::Continued);
+        let next_chunk = ADDRESS_MAX / chunk_bytes;
+        let starts = chunks.filter(|chunk| {
+            chunk.state() != ChunkState::Continued && chunk.check(chunk_bytes, next_chunk).is_ok()
+        });
         Ok(starts
             .map(|chunk| {
-                let offset = u64::from(chunk.place.get()).saturating_mul(chunk_bytes);
-                (offset, chunk.number.get().saturating_mul(chunk_bytes))
+                let offset = u64::from(chunk.place.get()) * chunk_bytes;
+                (offset, chunk.number.get() * chunk_bytes)
             })
             .collect())
     }

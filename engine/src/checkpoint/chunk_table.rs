@@ -1,5 +1,7 @@
 //! The chunk table of an image, as it is written and as it is believed.
 
+use std::collections::VecDeque;
+
 use uarr_layout::Defect;
 use uarr_layout::chunk::{ChunkEntry, ChunkState};
 use uarr_layout::record::Locator;
@@ -22,13 +24,14 @@ pub(crate) struct NamedChunks {
     chunk_bytes: u64,
     /// Number of the first chunk.
     first: u64,
-    chunks: Vec<NamedLines>,
+    /// Those from the first on: keys may ascend where numbers descend.
+    chunks: VecDeque<NamedLines>,
 }
 
 impl NamedChunks {
     pub fn new(chunk_bytes: u64) -> Self {
         assert!(chunk_bytes.is_power_of_two());
-        Self { chunk_bytes, first: 0, chunks: Vec::new() }
+        Self { chunk_bytes, first: 0, chunks: VecDeque::new() }
     }
 
     /// Notes an entry that names a record of a chunk within [`CHUNK_SPAN`] of the others.
@@ -37,10 +40,9 @@ impl NamedChunks {
         if self.chunks.is_empty() {
             self.first = number;
         }
-        if number < self.first {
-            let before = (self.first - number) as usize;
-            self.chunks.splice(..0, std::iter::repeat_n(NamedLines::default(), before));
-            self.first = number;
+        while number < self.first {
+            self.chunks.push_front(NamedLines::default());
+            self.first -= 1;
         }
         let index = (number - self.first) as usize;
         if index >= self.chunks.len() {

@@ -30,6 +30,8 @@ pub enum FaultKind {
     /// The writer of the log gets an error instead of the answer to its write, which goes on for an
     /// unknown time.
     LogAbandoned,
+    /// The log takes no write: nothing of it reaches the device.
+    LogRefused,
 }
 
 /// Calls that are to fail: by default one, with EIO.
@@ -90,7 +92,8 @@ impl Fault {
 
     /// Counts a call. Whether it is to fail.
     fn strikes(&mut self, kind: FaultKind, path: &str) -> bool {
-        let is_call = !matches!(kind, FaultKind::WriteBack | FaultKind::LogAbandoned);
+        let is_call =
+            !matches!(kind, FaultKind::WriteBack | FaultKind::LogAbandoned | FaultKind::LogRefused);
         let counts = self.kind == kind || (is_call && self.kind == FaultKind::Any);
         if !counts || !path.starts_with(self.path) {
             return false;

@@ -67,7 +67,7 @@ impl MemoryFile {
             let Some(filter) = filter else { return Ok(()) };
             let mut bytes = vec![0; memory.file_bytes() as usize];
             memory.read_at(&mut bytes, 0)?;
-            filter(&self.path, 0, &mut bytes);
+            filter(&self.path, &mut bytes);
             memory.write_at(&bytes, 0)
         };
         let (map, appender) =
@@ -169,9 +169,14 @@ impl StorageFile for MemoryFile {
             }
             let filter = state.lies.filter.clone();
             drop(state);
-            let count = lock(&self.inode).read(buffer, offset)?;
+            let file = lock(&self.inode);
+            let count = file.read(buffer, offset)?;
             if let Some(filter) = filter {
-                filter(&self.path, offset, &mut buffer[..count]);
+                // Readers of any part see the same bytes.
+                let mut bytes = vec![0; file.len() as usize];
+                file.read(&mut bytes, 0)?;
+                filter(&self.path, &mut bytes);
+                buffer[..count].copy_from_slice(&bytes[offset as usize..][..count]);
             }
             Ok(count)
         };

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-/// What a reader gets instead of the bytes at an offset of a file: path, offset, bytes.
-pub type ReadFilter = Arc<dyn Fn(&str, u64, &mut [u8]) + Send + Sync>;
+/// What readers get instead of the bytes of a file: path, all of its bytes.
+pub type ReadFilter = Arc<dyn Fn(&str, &mut [u8]) + Send + Sync>;
 
 /// A broken promise, from the call of [`crate::Memory::lie`] on and over all crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -264,10 +264,13 @@ impl LogWriter for MemoryLog {
             return Err(dead());
         }
         let end = write.offset + write.len as u64;
-        self.disk
-            .state()
-            .check_room(write.file.inode(), end)
-            .map_err(|cause| write.file.error("write", cause))?;
+        {
+            let mut state = self.disk.state();
+            let refused = state.faults.call(FaultKind::LogRefused, write.file.path());
+            refused
+                .and_then(|()| state.check_room(write.file.inode(), end))
+                .map_err(|cause| write.file.error("write", cause))?;
+        }
         let ticket = self.put_in_flight(&write)?;
         let in_flight = InFlight {
             ticket,

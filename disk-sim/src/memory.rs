@@ -102,8 +102,8 @@ impl Memory {
         self.disk.state().lies.misplaced_ahead()
     }
 
-    /// From now on readers get what `filter` makes of the bytes; a file is filtered as a whole when
-    /// it is mapped for the first time.
+    /// From now on readers get what `filter` makes of the bytes of each file. One that
+    /// is mapped is filtered when it is mapped for the first time.
     pub fn filter_reads(&self, filter: ReadFilter) {
         self.disk.state().lies.filter = Some(filter);
     }

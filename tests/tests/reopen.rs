@@ -343,8 +343,8 @@ fn a_checkpoint_that_was_given_up_does_not_come_back() {
         let disk = disk_of(&files, disk_options(step));
         let is_unreadable = Arc::new(AtomicBool::new(true));
         let (fails, path) = (is_unreadable.clone(), newest.clone());
-        disk.filter_reads(Arc::new(move |read, offset, bytes: &mut [u8]| {
-            if read == path && offset == 0 && fails.load(Ordering::Relaxed) {
+        disk.filter_reads(Arc::new(move |read, bytes: &mut [u8]| {
+            if read == path && fails.load(Ordering::Relaxed) {
                 bytes[80] ^= 1;
             }
         }));

@@ -17,11 +17,11 @@ use zerocopy::IntoBytes;
 
 use crate::seal::{group_here, seal_group, seal_record};
 
-const UNIT_BYTES: usize = 512;
+pub(super) const UNIT_BYTES: usize = 512;
 
 /// Groups whose bytes are damaged look whole.
 pub(super) fn checksums_fit() -> ReadFilter {
-    Arc::new(|path, _, bytes| {
+    Arc::new(|path, bytes| {
         if path.starts_with("wal/") {
             for start in (0..bytes.len()).step_by(UNIT_BYTES) {
                 let _ = seal_group(&mut bytes[start..]);
@@ -41,22 +41,16 @@ pub(super) enum Stale {
 
 /// Whole groups of the past that lie where the log ends look as if they continued it.
 pub(super) fn stale_groups_fit(stale: Stale, block_bytes: usize) -> ReadFilter {
-    Arc::new(move |path, offset, bytes| {
+    Arc::new(move |path, bytes| {
         let number = path.strip_prefix("wal/").and_then(|name| name.strip_suffix(".wal"));
         if let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
-            let _ = continue_log(stale, block_bytes, number, offset, bytes);
+            let _ = continue_log(stale, block_bytes, number, bytes);
         }
     })
 }
 
-fn continue_log(
-    stale: Stale,
-    block_bytes: usize,
-    number: u64,
-    offset: u64,
-    bytes: &mut [u8],
-) -> Option<()> {
-    let mut start = if offset == 0 { block_bytes } else { 0 };
+fn continue_log(stale: Stale, block_bytes: usize, number: u64, bytes: &mut [u8]) -> Option<()> {
+    let mut start = block_bytes;
     let mut last: Option<GroupHeader> = None;
     loop {
         if stale == Stale::SameSegment && whole_group(bytes.get(start..)?).is_none() {
@@ -64,7 +58,7 @@ fn continue_log(
         }
         let here = bytes.get_mut(start..)?;
         let mut header = whole_group(here)?;
-        let place = offset + start as u64;
+        let place = start as u64;
         let in_place = header.segment.get() == number && header.offset.get() == place;
         let follows = last.as_ref().is_none_or(|last| {
             header.previous_lsn.get() == last.last_lsn() && header.life >= last.life
@@ -94,7 +88,7 @@ fn fill_hole(bytes: &mut [u8], start: usize, block_bytes: usize, last: &GroupHea
 }
 
 /// The header of a group whose bytes are as some writer wrote them, in this place or another.
-fn whole_group(bytes: &[u8]) -> Option<GroupHeader> {
+pub(super) fn whole_group(bytes: &[u8]) -> Option<GroupHeader> {
     let header = group_here(bytes)?;
     let (segment, offset) = (header.segment.get(), header.offset.get());
     let header = GroupHeader::load(bytes, &header.database, segment, offset).ok()?;
@@ -136,7 +130,7 @@ pub(super) fn oldest_place_counts(block_bytes: usize) -> ReadFilter {
     // The first segment in which a group behind each LSN was met. Readers of the log go from old to
     // new.
     let places = Mutex::new(BTreeMap::<u64, u64>::new());
-    Arc::new(move |path, offset, bytes| {
+    Arc::new(move |path, bytes| {
         let number = path.strip_prefix("wal/").and_then(|name| name.strip_suffix(".wal"));
         let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
             return;
@@ -144,8 +138,7 @@ pub(super) fn oldest_place_counts(block_bytes: usize) -> ReadFilter {
         let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
         for start in (0..bytes.len()).step_by(block_bytes) {
             let Some(header) = whole_group(&bytes[start..]) else { continue };
-            let is_here =
-                header.segment.get() == number && header.offset.get() == offset + start as u64;
+            let is_here = header.segment.get() == number && header.offset.get() == start as u64;
             if !is_here {
                 continue;
             }
@@ -161,7 +154,7 @@ pub(super) fn oldest_place_counts(block_bytes: usize) -> ReadFilter {
 /// Two written pages of the data file have changed places. `seals`: their records look as if they
 /// belonged there.
 pub(super) fn pages_change_places(seals: bool) -> ReadFilter {
-    Arc::new(move |path, _, bytes| {
+    Arc::new(move |path, bytes| {
         if path.starts_with("data/") {
             let _ = change_places(bytes, seals);
         }

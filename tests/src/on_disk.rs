@@ -7,7 +7,7 @@ use uarr_layout::checksum::Seed;
 use uarr_layout::chunk::ChunkEntry;
 use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::group::GroupHeader;
-use uarr_layout::image::{ByteEntry, PieceHeader, PieceKind};
+use uarr_layout::image::{ByteEntry, IntEntry, PieceHeader, PieceKind};
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use zerocopy::FromBytes;
@@ -151,6 +151,23 @@ fn pieces<'a>(
         }
         offset += header.piece_bytes.get() as usize;
     }
+}
+
+/// Locators of image `number`, whatever the kind of its keys; `None` if it is not whole.
+pub fn image_locators(files: &Files, database: &DatabaseId, number: u64) -> Option<Vec<Locator>> {
+    let mut locators = Vec::new();
+    for (kind, used) in pieces(files, database, number)? {
+        if kind == PieceKind::ByteEntries {
+            let entries = image_entries(files, database, number)?;
+            return Some(entries.into_iter().map(|(_, locator)| locator).collect());
+        }
+        if kind == PieceKind::IntEntries {
+            for entry in <[IntEntry]>::ref_from_bytes(used).ok()? {
+                locators.push(Locator::from_bits(entry.locator.get())?);
+            }
+        }
+    }
+    Some(locators)
 }
 
 /// Keys and locators of image `number` of a table with byte keys; `None` if it is not whole, from

@@ -11,14 +11,14 @@
 use std::time::Instant;
 
 use uarr_tests::from_environment;
-use uarr_tests::sim::switches::{SWITCHES, catch, pages_in_wrong_places};
-use uarr_tests::sim::{Faults, Outcome, replay_command, run};
+use uarr_tests::sim::switches::{NOTICED, SWITCHES, catch, pages_in_wrong_places, run_noticing};
+use uarr_tests::sim::{Checked, Faults, Outcome, replay_command, run, run_in_little_room};
 
 /// Long runs print how far they are after so many seeds.
 const PROGRESS_COUNT: usize = 5_000;
 
 /// Runs the seeds that the environment names, or `count` of them, and prints what was done.
-fn run_all(test: &str, faults: Faults, count: u64) -> Vec<Outcome> {
+fn run_all(test: &str, count: u64, run: impl Fn(u64) -> Checked<Outcome>) -> Vec<Outcome> {
     let one = from_environment("UARR_SEED");
     let first = one.or(from_environment("UARR_SEED_FIRST")).unwrap_or(0);
     let count = if one.is_some() { 1 } else { from_environment("UARR_SEEDS").unwrap_or(count) };
@@ -31,7 +31,7 @@ fn run_all(test: &str, faults: Faults, count: u64) -> Vec<Outcome> {
             let deaths: u64 = outcomes.iter().map(|outcome: &Outcome| outcome.crash_count).sum();
             println!("{test}: {seeds} seeds in {seconds:.0} s, {deaths} deaths, next is {seed}");
         }
-        match run(seed, faults, &|_| {}) {
+        match run(seed) {
             Ok(outcome) => outcomes.push(outcome),
             Err(violation) => {
                 println!(
@@ -61,12 +61,25 @@ fn run_all(test: &str, faults: Faults, count: u64) -> Vec<Outcome> {
 
 #[test]
 fn legal_faults_lose_nothing() {
-    run_all("legal_faults_lose_nothing", Faults::Legal, 2000);
+    run_all("legal_faults_lose_nothing", 2000, |seed| run(seed, Faults::Legal, &|_| {}));
 }
 
 #[test]
 fn lies_are_noticed() {
-    run_all("lies_are_noticed", Faults::Illegal, 400);
+    run_all("lies_are_noticed", 400, |seed| run(seed, Faults::Illegal, &|_| {}));
+}
+
+/// Chunks are opened and filled all the time, checkpoints overtake them, and there is little room.
+#[test]
+fn legal_faults_in_little_room_lose_nothing() {
+    let run = |seed| run_in_little_room(seed, Faults::Legal);
+    run_all("legal_faults_in_little_room_lose_nothing", 40, run);
+}
+
+#[test]
+fn lies_in_little_room_are_noticed() {
+    let run = |seed| run_in_little_room(seed, Faults::Illegal);
+    run_all("lies_in_little_room_are_noticed", 20, run);
 }
 
 #[test]
@@ -102,6 +115,20 @@ fn every_missing_mechanism_is_caught() {
     let missed: Vec<_> = caught.iter().filter(|(_, caught)| caught.is_none()).collect();
     let missed: Vec<_> = missed.iter().map(|(switch, _)| switch.name).collect();
     assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+/// What contradicts the rules of chunks is damage: no record is looked for in the place of another.
+#[test]
+fn impossible_chunks_are_noticed() {
+    for (name, prepare) in NOTICED {
+        let outcomes =
+            run_all("impossible_chunks_are_noticed", 16, |seed| run_noticing(seed, *prepare));
+        let noticed = outcomes.iter().filter(|outcome| outcome.detected || outcome.got_around);
+        let (noticed, count) = (noticed.count(), outcomes.len());
+        let bypassed = outcomes.iter().filter(|outcome| outcome.got_around).count();
+        println!("{name}: {noticed} of {count} seeds noticed it, {bypassed} went around it");
+        assert!(noticed > count / 4 || count == 1, "{name}: too few seeds had damage to notice");
+    }
 }
 
 /// The counterpart of the switch that takes the position out of the checksum.

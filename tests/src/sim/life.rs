@@ -4,6 +4,7 @@ use uarr::{Db, ErrorKind};
 use uarr_disk_sim::{Death, Lie, Memory};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
+use super::audit::audit;
 use super::menu::MENU;
 use super::model::{Model, Unreadable, contents};
 use super::operations::{is_fault, perform};
@@ -80,7 +81,7 @@ impl Run {
             // The run continues on a copy, which the old process cannot change.
             self.die_afterwards();
         }
-        if self.is_illegal() && self.below(3) == 0 {
+        if self.is_illegal() && self.plan.lies && self.below(3) == 0 {
             self.rot();
         }
         Ok(true)
@@ -138,7 +139,7 @@ impl Run {
         if self.below(5) > 0 {
             self.disk.die_at(step, death, seed);
         }
-        if self.is_illegal() {
+        if self.is_illegal() && self.plan.lies {
             let after = self.below(60);
             match self.below(3) {
                 0 => self.disk.lie(Lie::WriteLost { after }),
@@ -159,6 +160,10 @@ impl Run {
 
     /// Opens the database. With `may_fail` the disk may die or fail meanwhile.
     fn open(&mut self, may_fail: bool) -> Checked<Opened> {
+        if self.plan.audits {
+            // A copy: looking at it changes nothing of what the run goes on with.
+            audit(&self.disk.kill_with(0))?;
+        }
         let mut fails = false;
         if may_fail && self.below(3) == 0 {
             let (seed, death) = (self.plan.random.next(), self.death());
@@ -208,6 +213,7 @@ impl Run {
         // Opening does not repair what it bypasses: `verify` still lists the image or the log that
         // a lost superblock slot had named.
         self.got_around |= !db.recovery_report().notes.is_empty();
+        self.outcome.got_around = self.got_around;
         let found = match contents(db, thorough, self.got_around) {
             Ok(found) => found,
             Err(Unreadable::Failed(error)) if self.is_noticed(&error) => return Ok(false),
@@ -289,6 +295,9 @@ impl Run {
             let seed = self.plan.random.next();
             let remains = self.disk.crash_with(seed);
             self.outcome.crash_count += 1;
+            if self.plan.audits {
+                audit(&remains)?;
+            }
             let db = match self.plan.builder().open_on(remains) {
                 Ok(db) => db,
                 Err(error) => violated!("cannot be opened: {error:?}"),

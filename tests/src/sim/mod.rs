@@ -25,8 +25,11 @@
 //! | `operations` | how they do it |
 //! | `run`, `life` | a run on its way, and what happens in it |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
-//! | `filters` | what readers get when a check of the format is to mean nothing |
+//! | `filters`, `chunk_filters` | what readers get when a check of the format is to mean nothing |
+//! | `audit` | whether chunk tables and data file agree, read without the engine |
 
+mod audit;
+mod chunk_filters;
 mod filters;
 mod life;
 mod menu;
@@ -48,6 +51,18 @@ pub use run::Outcome;
 /// Runs `seed`. `prepare` may make the new disk lie. A panic of the engine is a violation too.
 pub fn run(seed: u64, faults: Faults, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
     run_plan(Plan::new(seed, faults), prepare)
+}
+
+/// Runs `seed` as one of long values in small chunks, on a disk that is full again and again.
+/// Unless it lies, its files are audited before each opening.
+pub fn run_in_little_room(seed: u64, faults: Faults) -> Checked<Outcome> {
+    let mut plan = Plan::new(seed, faults);
+    match seed % 4 {
+        0 if faults == Faults::Legal => plan.refuse_groups(),
+        _ => plan.fill_chunks(),
+    }
+    plan.audits = faults == Faults::Legal;
+    run_plan(plan, &|_| {})
 }
 
 fn run_plan(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {

@@ -266,6 +266,11 @@ fn clock_jump(run: &mut Run, _db: &Db<Memory>) -> Done {
 
 /// The device fails once, for a while, or from some moment on.
 fn fault(run: &mut Run, _db: &Db<Memory>) -> Done {
+    if run.plan.refuses_groups {
+        let nth = 1 + run.plan.random.below(3);
+        run.disk.fail(Fault::new(FaultKind::LogRefused, nth).errno(libc::ENOSPC));
+        return Ok(());
+    }
     if run.plan.faults == Faults::Legal {
         let fault = run.fault(40);
         let fault = match run.plan.random.below(4) {

@@ -9,6 +9,9 @@ use uarr_disk_sim::{Memory, MemoryOptions};
 use super::menu::MENU;
 use crate::{Random, tiny};
 
+/// Size of chunks: the smallest.
+pub(super) const CHUNK_BYTES: u64 = 1 << 16;
+
 /// What kinds of fault a run may meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faults {
@@ -28,6 +31,8 @@ pub(super) enum Shape {
     Mixed,
     /// Segments are filled, sealed and recycled.
     Heavy,
+    /// Some are about as long as a chunk, or several.
+    Chunks,
 }
 
 /// The options of a run.
@@ -57,6 +62,12 @@ pub struct Plan {
     pub(super) kills_only: bool,
     /// Whether writers believe a refusal.
     pub(super) hears_poison: bool,
+    /// Whether the disk of a run with [`Faults::Illegal`] lies, besides what readers get.
+    pub(super) lies: bool,
+    /// Whether the log refuses groups for lack of room.
+    pub(super) refuses_groups: bool,
+    /// Whether the files are looked at before each opening.
+    pub(super) audits: bool,
 }
 
 impl Plan {
@@ -106,6 +117,9 @@ impl Plan {
             segment_bytes: [1 << 18, 1 << 18, 1 << 20][random.below(3) as usize],
             kills_only: false,
             hears_poison: true,
+            lies: true,
+            refuses_groups: false,
+            audits: false,
             random,
         }
     }
@@ -149,6 +163,34 @@ impl Plan {
         self.weigh(&["ingest"], 20);
     }
 
+    /// Makes it a run of long values in small chunks, with many checkpoints, on a disk that is
+    /// often full.
+    pub(super) fn fill_chunks(&mut self) {
+        self.shape = Shape::Chunks;
+        self.key_count = self.key_count.min(30);
+        self.ingest_count_max = self.ingest_count_max.min(40);
+        self.weigh(&["checkpoint", "full disk", "ingest"], 10);
+    }
+
+    /// The same, on a disk that does not lie: what is wrong is what readers get.
+    pub(super) fn fill_chunks_honestly(&mut self) {
+        self.fill_chunks();
+        self.lies = false;
+    }
+
+    /// Makes it a run of a database that waits for the device, whose log refuses groups for lack of
+    /// room while those behind them find some.
+    pub(super) fn refuse_groups(&mut self) {
+        self.fill_chunks();
+        self.durability = Durability::Sync;
+        self.refuses_groups = true;
+        self.weigh(&["fault"], 40);
+        // A load goes on behind a group that was refused, and is no prefix then.
+        for (weight, choice) in self.weights.iter_mut().zip(MENU) {
+            *weight *= u64::from(choice.name != "ingest");
+        }
+    }
+
     /// Gives the operations with these names this weight at least.
     fn weigh(&mut self, names: &[&str], least: u64) {
         for (weight, choice) in self.weights.iter_mut().zip(MENU) {
@@ -186,6 +228,9 @@ impl Plan {
             (_, 0) => 0,
             (Shape::Mixed, 1) => 4096 + random.below(9000),
             (Shape::Mixed, 2) => random.below(90_000),
+            (Shape::Chunks, 1..4) => CHUNK_BYTES - 400 + random.below(600),
+            (Shape::Chunks, 4) => random.below(3 * CHUNK_BYTES),
+            (Shape::Chunks, 5..12) => CHUNK_BYTES / 2 - 1_000 + random.below(2_000),
             (Shape::Heavy, _) => 2_000 + random.below(28_000),
             _ => random.below(200),
         }

@@ -22,6 +22,8 @@ pub struct Outcome {
     pub trace_hash: u64,
     /// A lie of the disk was noticed.
     pub detected: bool,
+    /// An opening has met damage and bypassed it.
+    pub got_around: bool,
 }
 
 /// A run on its way.

@@ -8,10 +8,17 @@
 use uarr_disk_sim::{Lie, Memory};
 use uarr_uring::Storage;
 
+use super::chunk_filters::{
+    Hidden, WrongTable, a_page_more_is_durable, every_second_table_is, openings_are_hidden,
+    places_are_moved,
+};
 use super::filters::{
     Stale, checksums_fit, oldest_place_counts, pages_change_places, stale_groups_fit,
 };
-use super::{Faults, Plan, run_plan};
+use super::{Checked, Faults, Outcome, Plan, run_plan};
+
+/// What makes a new disk break a promise.
+pub type Prepare = fn(&Memory);
 
 /// One mechanism that means nothing.
 pub struct Switch {
@@ -24,7 +31,7 @@ pub struct Switch {
     /// It must be caught within so many seeds.
     pub seed_count_max: u64,
     /// Makes a new disk so.
-    pub prepare: fn(&Memory),
+    pub prepare: Prepare,
     /// Changes the plan of a run, where what the mechanism is for is rare in others.
     pub focus: Option<fn(&mut Plan)>,
 }
@@ -219,7 +226,49 @@ pub const SWITCHES: &[Switch] = &[
         },
         focus: None,
     },
+    Switch {
+        name: "durable-page-too-many",
+        takes_away: "the border of durable bytes: a page behind it counts as durable too",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.filter_reads(a_page_more_is_durable()),
+        focus: None,
+    },
+    Switch {
+        name: "named-once",
+        takes_away: "the opening of a chunk in each group until one that says it is settled",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| {
+            let block_bytes = disk.facts().block_bytes as usize;
+            disk.filter_reads(openings_are_hidden(Hidden::Repeated, block_bytes));
+        },
+        focus: Some(Plan::refuse_groups),
+    },
 ];
+
+/// Damage to what the log and images say of chunks, with right checksums, that opening must notice:
+/// what it is, and the disk that has it.
+pub const NOTICED: &[(&str, Prepare)] = &[
+    ("openings-hidden", |disk| {
+        let block_bytes = disk.facts().block_bytes as usize;
+        disk.filter_reads(openings_are_hidden(Hidden::All, block_bytes));
+    }),
+    ("place-moved", |disk| disk.filter_reads(places_are_moved())),
+    ("two-chunks-one-place", |disk| {
+        disk.filter_reads(every_second_table_is(WrongTable::OnePlaceTwice));
+    }),
+    ("table-behind-log", |disk| {
+        disk.filter_reads(every_second_table_is(WrongTable::LacksChunk));
+    }),
+];
+
+/// Runs `seed` on a disk that `prepare` has made, and that does not lie besides.
+pub fn run_noticing(seed: u64, prepare: Prepare) -> Checked<Outcome> {
+    let mut plan = Plan::new(seed, Faults::Illegal);
+    plan.fill_chunks_honestly();
+    run_plan(plan, &prepare)
+}
 
 /// The first seed whose run shows that the mechanism of `switch` is missing, and how.
 pub fn catch(switch: &Switch) -> Option<(u64, String)> {

@@ -139,19 +139,52 @@ impl<S: Storage> Inspector<S> {
         Ok(chunk)
     }
 
-    /// What the newest image says of chunks.
+    /// What the images say of chunks: the newest one that says something of a place counts.
     pub(crate) fn known_chunks(&self, chunk_bytes: u64) -> Result<KnownChunks> {
-        let image = self.image()?;
-        let chunks = image.iter().flat_map(|image| &image.chunks);
         let next_chunk = ADDRESS_MAX / chunk_bytes;
-        let starts = chunks.filter(|chunk| {
-            chunk.state() != ChunkState::Continued && chunk.check(chunk_bytes, next_chunk).is_ok()
-        });
-        Ok(starts
-            .map(|chunk| {
-                let offset = u64::from(chunk.place.get()) * chunk_bytes;
-                (offset, chunk.number.get() * chunk_bytes)
-            })
-            .collect())
+        let mut known = KnownChunks::new();
+        for (number, expected) in self.named_images()? {
+            for chunk in self.read_image(number, expected)?.chunks {
+                let is_first = chunk.state() != ChunkState::Continued;
+                if is_first && chunk.check(chunk_bytes, next_chunk).is_ok() {
+                    let offset = u64::from(chunk.place.get()) * chunk_bytes;
+                    known.entry(offset).or_insert(chunk.number.get() * chunk_bytes);
+                }
+            }
+        }
+        Ok(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+    use uarr_uring::{OpenMode, Storage, StorageFile};
+
+    use crate::Db;
+    use crate::inspect::Inspector;
+
+    /// Where the newest image was damaged, repair did not know which addresses lie where, although
+    /// opening finds it in the older one.
+    #[test]
+    fn the_older_image_says_where_chunks_lie_if_the_newest_cannot() {
+        const CHUNK: u64 = 1 << 16;
+        let disk = Memory::new();
+        let sizes = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(CHUNK);
+        let db = sizes.address_space_bytes(1 << 26).open_on(disk.clone()).unwrap();
+        for round in 0..2u64 {
+            db.put(round.to_be_bytes(), [7; 50_000]).unwrap();
+            db.checkpoint().unwrap();
+        }
+        let disk = disk.crash();
+        drop(db);
+        let images = disk.list("index").unwrap();
+        let newest = images.iter().max().unwrap();
+        let file = disk.open(&format!("index/{newest}"), OpenMode::Mapped).unwrap();
+        file.write_at(&[1; 100], 0).unwrap();
+        let inspector = Inspector::open_on(disk, "memory").unwrap();
+        assert!(inspector.image().unwrap().unwrap().damage.is_some());
+        let known = inspector.known_chunks(CHUNK).unwrap();
+        assert_eq!(known.into_iter().collect::<Vec<_>>(), [(0, 0)], "of the older one");
     }
 }

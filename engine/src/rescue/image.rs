@@ -91,17 +91,30 @@ impl<S: Storage> Inspector<S> {
     /// The index image of the newest checkpoint; `None` before the first one. If the superblock is
     /// lost, the image with the highest number.
     pub fn image(&self) -> Result<Option<Image>> {
-        let (database, _) = self.identity()?;
-        let (checkpoint, expected) = match self.superblock() {
-            Some(root) => {
-                let newest = &root.checkpoints[0];
-                (newest.number.get(), Some(newest.entry_count.get()))
-            }
-            None => (list_images(&self.storage)?.pop().unwrap_or(0), None),
-        };
-        if checkpoint == 0 {
-            return Ok(None);
+        match self.named_images()?.first() {
+            Some((checkpoint, expected)) => self.read_image(*checkpoint, *expected).map(Some),
+            None => Ok(None),
         }
+    }
+
+    /// Numbers of the images of the kept checkpoints, the newest first, and how many entries they
+    /// have. If the superblock is lost, those of all that there are.
+    pub(in crate::rescue) fn named_images(&self) -> Result<Vec<(u64, Option<u64>)>> {
+        let Some(root) = self.superblock() else {
+            let numbers = list_images(&self.storage)?.into_iter().rev();
+            return Ok(numbers.map(|number| (number, None)).collect());
+        };
+        let named = root.checkpoints.iter().filter(|kept| kept.number.get() > 0);
+        Ok(named.map(|kept| (kept.number.get(), Some(kept.entry_count.get()))).collect())
+    }
+
+    /// The image of checkpoint `checkpoint`, as far as it can be read.
+    pub(in crate::rescue) fn read_image(
+        &self,
+        checkpoint: u64,
+        expected: Option<u64>,
+    ) -> Result<Image> {
+        let (database, _) = self.identity()?;
         let file = image_path(checkpoint);
         let (bytes, entry_count) = (0, 0);
         let (pieces, chunks) = (Vec::new(), Vec::new());
@@ -109,7 +122,7 @@ impl<S: Storage> Inspector<S> {
             Image { checkpoint, file, bytes, pieces, entry_count, chunks, damage: None };
         let Some(opened) = self.open_file(&image.file)? else {
             image.damage = Some(Structure::image(checkpoint).damage(MISSING));
-            return Ok(Some(image));
+            return Ok(image);
         };
         let failed = |error| Error::io("cannot read an index image", error);
         image.bytes = opened.len().map_err(failed)?;
@@ -128,6 +141,6 @@ impl<S: Storage> Inspector<S> {
                 }
             }
         }
-        Ok(Some(image))
+        Ok(image)
     }
 }

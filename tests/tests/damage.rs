@@ -419,9 +419,10 @@ fn rejected(error: &Error) -> Verdict {
         (ErrorKind::Corruption, Some(corruption)) if !corruption.file.is_empty() => {
             let (file, offset) = (&corruption.file, corruption.offset);
             let text = error.to_string();
-            match text.contains(file) && text.contains(&format!("offset {offset}")) {
+            let says = |unit: &str| text.contains(&format!("{unit} {offset}"));
+            match text.contains(file) && (says("offset") || says("address")) {
                 true => Ok(Outcome::Detected),
-                false => Err(format!("the message does not name file and offset: {text}")),
+                false => Err(format!("the message does not name file and place: {text}")),
             }
         }
         // Only `Strict` says this. A newer format is no answer: damage makes no right checksum.

@@ -67,8 +67,8 @@ fn tasks_share_groups() {
     assert_eq!(stats.phases.queue.count, 64 * 50);
     assert_eq!(stats.phases.io.count, stats.group_count);
     assert_eq!((stats.record_count, stats.durable_lsn), (64 * 50, stats.visible_lsn));
-    // The chunk that they lie in was opened, too.
-    assert_eq!(stats.durable_lsn, 64 * 50 + 1);
+    // The chunk that they lie in was opened, too: by each group until one was settled.
+    assert!(stats.durable_lsn > 64 * 50);
     drop(db);
     let db = builder(dir.path()).open().unwrap();
     assert_eq!(db.iter().count(), 64 * 50);

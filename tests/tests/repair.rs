@@ -459,8 +459,8 @@ fn what_an_earlier_recovery_cut_does_not_come_back() {
     db.put("d", b"next life").unwrap();
     db.close().unwrap();
     let mut files = files_of(&disk);
-    // The first record of the batch was overwritten; the other one, behind the data tail, may still
-    // be there.
+    // The first record of the batch was overwritten; the other one, which no checkpoint calls
+    // durable, may still be there.
     let value = after[DATA_FILE].windows(3).rposition(|bytes| bytes == b"new").unwrap();
     let record = value - align_up(RECORD_HEADER_BYTES + 1, 8)..value + 3;
     assert!(durable_ranges(&files).iter().all(|range| range.end <= record.start));

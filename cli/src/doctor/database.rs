@@ -156,7 +156,7 @@ fn stale(dir: &str, medians: &[u64; 3], floor: Option<&Floor>, report: &mut Repo
         .why("Which strategy is fastest may have changed with it.")
         .change(
             format!("uarr --db {dir} tune"),
-            "opens the database: nobody else may have it open; writes for a moment",
+            "needs the database to itself, no other process may have it open; writes for a moment",
             "none is needed: the strategies promise the same",
         );
     report.find(finding);

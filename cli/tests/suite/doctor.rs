@@ -452,7 +452,7 @@ fn a_log_with_holes_is_found() {
     let named = finding(&holes, "log-unwritten")["read"][0]["value"].as_str().unwrap();
     assert_eq!(named, segment.file_name().unwrap().to_str().unwrap());
 
-    // A superblock that nobody can read is critical.
+    // An unreadable superblock is critical.
     fs::write(home.db().join("superblock"), [0x5a; 8192]).unwrap();
     let damaged = json(home.run(["--json", "doctor", "--no-measure"]));
     assert_eq!(found(&damaged)[0], "critical superblock");

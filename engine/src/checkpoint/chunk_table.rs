@@ -1,6 +1,6 @@
 //! The chunk table of an image, as it is written and as it is believed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use uarr_layout::Defect;
 use uarr_layout::chunk::{ChunkEntry, ChunkState};
@@ -18,10 +18,16 @@ struct NamedLines {
     offset_max: u64,
 }
 
+/// Number of the chunk that `address` lies in, and the offset there. Images have many entries: no
+/// division.
+fn split(address: u64, chunk_shift: u32) -> (u64, u64) {
+    (address >> chunk_shift, address & ((1 << chunk_shift) - 1))
+}
+
 /// What the entries of an image name, by chunk.
 #[derive(Debug)]
 pub(crate) struct NamedChunks {
-    chunk_bytes: u64,
+    chunk_shift: u32,
     /// Number of the first chunk.
     first: u64,
     /// Those from the first on: keys may ascend where numbers descend.
@@ -31,12 +37,13 @@ pub(crate) struct NamedChunks {
 impl NamedChunks {
     pub fn new(chunk_bytes: u64) -> Self {
         assert!(chunk_bytes.is_power_of_two());
-        Self { chunk_bytes, first: 0, chunks: VecDeque::new() }
+        let chunk_shift = chunk_bytes.trailing_zeros();
+        Self { chunk_shift, first: 0, chunks: VecDeque::new() }
     }
 
     /// Notes an entry that names a record of a chunk within [`CHUNK_SPAN`] of the others.
     pub fn note(&mut self, locator: Locator) {
-        let number = locator.address() / self.chunk_bytes;
+        let (number, offset) = split(locator.address(), self.chunk_shift);
         if self.chunks.is_empty() {
             self.first = number;
         }
@@ -50,7 +57,7 @@ impl NamedChunks {
         }
         let named = &mut self.chunks[index];
         named.lines += locator.line_count();
-        named.offset_max = named.offset_max.max(locator.address() % self.chunk_bytes);
+        named.offset_max = named.offset_max.max(offset);
     }
 
     fn of(&self, number: u64) -> NamedLines {
@@ -82,7 +89,7 @@ pub(crate) fn check_table(
 ) -> Result<(), Defect> {
     let next_chunk = checkpoint.next_chunk.get();
     let mut before: Option<&ChunkEntry> = None;
-    let mut places = std::collections::BTreeSet::new();
+    let mut places = BTreeSet::new();
     let mut open_count = 0;
     for entry in table {
         entry.check(chunk_bytes, next_chunk)?;
@@ -125,9 +132,10 @@ pub(crate) fn check_entries(
         index_of[(entry.number.get() - first) as usize] = index as u32;
     }
     let mut lines = vec![0u64; table.len()];
+    let chunk_shift = chunk_bytes.trailing_zeros();
     let is_named = |bits: u64| {
         let locator = Locator::from_bits(bits).ok_or(Defect::Entry)?;
-        let (number, offset) = (locator.address() / chunk_bytes, locator.address() % chunk_bytes);
+        let (number, offset) = split(locator.address(), chunk_shift);
         let index = number.checked_sub(first).and_then(|at| index_of.get(at as usize)).copied();
         let index = index.ok_or(Defect::Entry)? as usize;
         let entry = table.get(index).ok_or(Defect::Entry)?;

@@ -60,7 +60,7 @@ impl<S: Storage> Committer<S> {
         log_bytes >= self.checkpoint_step_bytes().saturating_mul(2)
     }
 
-    /// Makes the data file long enough for records before `end`.
+    /// Makes the data file at least `end` bytes long.
     pub fn grow_data(&self, end: u64) -> Result<()> {
         let _space = lock(&self.space);
         self.records.grow(end)

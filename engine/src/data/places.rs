@@ -351,7 +351,10 @@ impl Places {
                     *named = Named::Settled;
                     self.unsettled_count -= 1;
                 }
-                (Named::Pending(count), false) => *count -= 1,
+                (Named::Pending(count), false) => {
+                    assert!(*count > 0, "a group has one outcome");
+                    *count -= 1;
+                }
             }
         }
         if !numbers.is_empty() {
@@ -371,7 +374,8 @@ impl Places {
         };
         for (_, chunk) in self.chunks.extract_if(.., is_lost) {
             self.unsettled_count -= 1;
-            self.taken.remove(&chunk.place);
+            let taken = self.taken.remove(&chunk.place);
+            assert_eq!(taken, Some(chunk.count), "its places were its own");
             self.free.extend(chunk.place..chunk.place + chunk.count);
         }
     }

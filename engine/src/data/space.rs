@@ -62,7 +62,7 @@ impl<F: StorageFile> DataSpace<F> {
         self.reserved_bytes
     }
 
-    /// Makes the file long enough for records before `end`. One caller at a time.
+    /// Makes the file at least `end` bytes long. One caller at a time.
     pub fn grow<M: DataMap, W: DataMapWriter>(
         &self,
         end: u64,

@@ -162,10 +162,9 @@ impl<S: Storage> Replay<S> {
         let opening = opening.map_err(|defect| damage(&defect.to_string()))?;
         let place_end = u64::from(opening.place.get()) + u64::from(opening.count.get());
         if place_end > place_max {
-            return Err(damage(
-                "a chunk lies behind the address space; open the database with a \
-                               larger address_space_bytes",
-            ));
+            let what = "a chunk lies behind the address space; open the database with a larger \
+                        address_space_bytes";
+            return Err(damage(what));
         }
         if !self.places.replay_opening(address / self.chunk_bytes, &opening) {
             return Err(damage("its place, or its number, is that of another chunk"));
@@ -273,10 +272,10 @@ impl<S: Storage> Replay<S> {
         if end <= self.store.allocated_bytes() {
             return Ok(());
         }
-        let bytes = end.next_multiple_of(self.chunk_bytes);
+        assert!(end.is_multiple_of(self.chunk_bytes), "places are whole");
         self.applier
             .appender
-            .grow(bytes)
+            .grow(end)
             .map_err(|error| Error::io("cannot extend the data file", error))?;
         assert!(self.store.allocated_bytes() >= end, "a file that was grown is long enough");
         Ok(())

@@ -18,7 +18,7 @@ use crate::files::{ROOT_FILE, list_segments, segment_path, take_lock};
 use crate::key::KeyKind;
 use crate::structure::Structure;
 
-/// What the superblock of the database in directory `path` says at this moment, whoever has the
+/// The superblock of the database in directory `path` as it is now, even while a process has the
 /// database open; `None` if there is no database. Takes no lock and writes nothing.
 ///
 /// Errors: `NotFound` if there is no such directory; `Corruption` or `OtherFormat` if neither slot

@@ -179,7 +179,7 @@ impl<S: Storage> Records<S> {
         self.index.prefetch(key);
     }
 
-    /// Makes the data file long enough for records before `end`. One caller at a time.
+    /// Makes the data file at least `end` bytes long. One caller at a time.
     pub fn grow(&self, end: u64) -> Result<()> {
         self.space.grow(end, &self.store, &self.applier)
     }

@@ -121,9 +121,9 @@ struct ReadArgs {
     parts: Vec<ReadPart>,
 }
 
-/// How parts are measured.
+/// Where, how long and how often is measured.
 #[derive(Args)]
-struct RoundsArgs {
+struct TimesArgs {
     /// Directory on the disk to measure.
     #[arg(long, default_value = "bench-results")]
     dir: PathBuf,
@@ -133,6 +133,19 @@ struct RoundsArgs {
     /// Rounds, 1 to 100.
     #[arg(long, default_value = "3", value_parser = rounds())]
     reps: u32,
+}
+
+impl TimesArgs {
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
+
+/// How parts are measured.
+#[derive(Args)]
+struct RoundsArgs {
+    #[command(flatten)]
+    times: TimesArgs,
     /// Records of loaded stores and of memory-first writes, 1000 to 50000000.
     #[arg(long, default_value = "1000000")]
     #[arg(value_parser = value_parser!(u64).range(1000..=50_000_000))]
@@ -145,9 +158,9 @@ struct RoundsArgs {
 impl RoundsArgs {
     fn options<P: Part>(self, parts: Vec<P>) -> Options<P> {
         Options {
-            dir: self.dir,
-            duration: Duration::from_secs_f64(self.seconds),
-            rounds: self.reps,
+            duration: self.times.duration(),
+            rounds: self.times.reps,
+            dir: self.times.dir,
             records: self.records,
             parts: if parts.is_empty() { P::ALL.to_vec() } else { parts },
         }
@@ -160,15 +173,8 @@ struct RunArgs {
     /// get-poisson, mixed-memory, large-values.
     #[arg(required = true)]
     workloads: Vec<String>,
-    /// Directory on the disk to measure.
-    #[arg(long, default_value = "bench-results")]
-    dir: PathBuf,
-    /// Seconds of each measurement, 0.01 to 60.
-    #[arg(long, default_value = "2", value_parser = seconds)]
-    seconds: f64,
-    /// Rounds, 1 to 100.
-    #[arg(long, default_value = "3", value_parser = rounds())]
-    reps: u32,
+    #[command(flatten)]
+    times: TimesArgs,
     /// Records loaded, 1000 to 50000000 [default: what the workload says].
     #[arg(long, value_parser = value_parser!(u64).range(1000..=50_000_000))]
     records: Option<u64>,
@@ -189,9 +195,9 @@ impl RunArgs {
             Ok(workload)
         };
         Ok(RunOptions {
-            dir: self.dir.clone(),
-            duration: Duration::from_secs_f64(self.seconds),
-            rounds: self.reps,
+            dir: self.times.dir.clone(),
+            duration: self.times.duration(),
+            rounds: self.times.reps,
             stores: if self.stores.is_empty() { all.collect() } else { self.stores.clone() },
             workloads: self.workloads.iter().map(find).collect::<Result<_, BenchError>>()?,
         })

@@ -8,6 +8,7 @@ pub mod hgrm;
 pub mod html;
 pub mod measured;
 pub mod page;
+pub mod part_tables;
 mod plot;
 pub mod promises;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Parts of a run in which contestants take turns, and the table of each.
+//! Parts of a run in which contestants take turns.
 //!
 //! `check` shows how the engine does in the usual rows and judges it; `commit` and `read` look at
 //! one path in parts, to show where its time goes when something is changed. Within a part the
@@ -12,13 +12,11 @@ use crate::error::BenchError;
 use crate::machine::{self, ProcessorTimes};
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
-use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, median, merge, ratios};
+use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, merge};
 use crate::measure::store::{Class, StoreFacts};
 use crate::progress::Progress;
 use crate::report::RunSpec;
-use crate::report::measured::{Line, Measured, MeasuredPart, SCHEMA, Size};
-use crate::report::table::Table;
-use crate::report::{text, words};
+use crate::report::measured::{Line, Measured, MeasuredPart, SCHEMA};
 
 /// What a part of a run looks at.
 pub trait Part: Copy + 'static {
@@ -97,56 +95,6 @@ pub(crate) fn measure_run(
         parts,
         sizes: Vec::new(),
     })
-}
-
-/// The tables of a run as text.
-pub fn render(measured: &Measured) -> String {
-    let mut text = String::new();
-    for store in &measured.stores {
-        text.push_str(&(text::store_line(store) + "\n"));
-    }
-    let run = &measured.run;
-    let facts = ["file system", "mount options", "kernel", "cpu model", "log block"]
-        .into_iter()
-        .filter_map(|name| measured.machine.get(name).map(|value| format!("{name} {value}")));
-    text.push_str(&format!(
-        "{} rounds of {} s; values of 128 bytes if nothing else is said; {}\n",
-        run.repetitions,
-        run.seconds,
-        facts.collect::<Vec<_>>().join(", ")
-    ));
-    for part in &measured.parts {
-        text.push_str(&format!("\n{}: {}\n\n", part.name, part.title));
-        text.push_str(&table(part.metric, &part.lines).to_text());
-        for line in &part.lines {
-            let Some(why) = line.invalid() else { continue };
-            text.push_str(&format!("{}: {why}\n", line.name));
-        }
-        part.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
-    }
-    if !measured.sizes.is_empty() {
-        text.push_str("\nsizes: bytes on the disk\n\n");
-        text.push_str(&size_table(measured).to_text());
-    }
-    text
-}
-
-fn size_table(measured: &Measured) -> Table {
-    let row = |size: &Size| {
-        let bytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-        vec![
-            size.contender.name().to_owned(),
-            bytes(size.user_bytes),
-            bytes(size.loaded_bytes),
-            bytes(size.overwritten_bytes),
-            bytes(size.fresh_bytes),
-        ]
-    };
-    Table {
-        head: vec!["", "keys and values", "loaded", "written twice", "one record, open"],
-        left_count: 1,
-        rows: measured.sizes.iter().map(row).collect(),
-    }
 }
 
 /// A store or floor that takes part.
@@ -251,50 +199,11 @@ impl Gathered {
     }
 }
 
-fn table(metric: Metric, lines: &[Line]) -> Table {
-    let head = vec![
-        "",
-        "durability",
-        "per second",
-        "p50",
-        "p99",
-        "p99.9",
-        "max",
-        "CPU/op",
-        "flush/commit",
-        "ratio",
-        "rounds",
-    ];
-    let rows = lines.iter().map(|line| row(metric, line, &lines[0])).collect();
-    Table { head, left_count: 2, rows }
-}
-
-fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
-    let time = |metric| words::duration(line.value(metric));
-    let ratios = line.is_comparable(first).then(|| ratios(&line.of(metric), &first.of(metric)));
-    let ratios = ratios.flatten().unwrap_or_default();
-    let low = ratios.iter().copied().reduce(f64::min);
-    let high = ratios.iter().copied().reduce(f64::max);
-    let per_second = line.value(Metric::OpsPerSecond);
-    vec![
-        line.name.clone(),
-        line.class.map_or("-", Class::name).to_owned(),
-        per_second.map_or_else(|| "n/a".to_owned(), words::rate),
-        time(Metric::P50Ns),
-        time(Metric::P99Ns),
-        time(Metric::P999Ns),
-        time(Metric::MaxNs),
-        time(Metric::CpuNsPerOp),
-        words::count(line.value(Metric::FlushesPerCommit)),
-        words::ratio(median(&ratios)),
-        format!("{} .. {}", words::ratio(low), words::ratio(high)),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::measure::sample::latencies;
+    use crate::report::part_tables::{render, table};
 
     fn sample(op_count: u64, ns: u64) -> Sample {
         let mut all = latencies();

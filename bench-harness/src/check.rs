@@ -343,6 +343,7 @@ impl<'o> Check<'o> {
             op_count_min: 0,
             op_count_max: u64::MAX,
             timing,
+            checkpoint_at: None,
             seed: u64::from(round) << 8 | u64::from(timing == Timing::Each),
         }
     }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -108,7 +108,8 @@ struct CheckArgs {
 struct CommitArgs {
     #[command(flatten)]
     rounds: RoundsArgs,
-    /// Only these: strategies, threads, rotation, memory, load, paced, paced-memory [default: all].
+    /// Only these: strategies, threads, rotation, checkpoint, memory, load, paced, paced-memory
+    /// [default: all].
     #[arg(long, value_delimiter = ',', value_parser = part::<CommitPart>)]
     parts: Vec<CommitPart>,
 }
@@ -142,6 +143,17 @@ impl TimesArgs {
     }
 }
 
+/// Where a run is written.
+#[derive(Args, Clone)]
+struct FilesArgs {
+    /// Where the JSON goes [default: none is written].
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Where the HTML goes, with plots [default: none is written].
+    #[arg(long)]
+    html: Option<PathBuf>,
+}
+
 /// How parts are measured.
 #[derive(Args)]
 struct RoundsArgs {
@@ -151,9 +163,8 @@ struct RoundsArgs {
     #[arg(long, default_value = "1000000")]
     #[arg(value_parser = value_parser!(u64).range(1000..=50_000_000))]
     records: u64,
-    /// Where the JSON goes [default: none is written].
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 impl RoundsArgs {
@@ -182,9 +193,8 @@ struct RunArgs {
     /// Only these stores [default: all that are built in].
     #[arg(long, value_delimiter = ',', value_parser = store)]
     stores: Vec<Contender>,
-    /// Where the JSON goes [default: none is written].
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 impl RunArgs {
@@ -231,9 +241,8 @@ struct FloorArgs {
     /// Size of the file in MiB, 1 to 65536.
     #[arg(long, default_value = "256", value_parser = value_parser!(u64).range(1..=65_536))]
     mib: u64,
-    /// Where the JSON goes [default: none is written].
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 #[derive(Args)]
@@ -251,9 +260,8 @@ struct FioArgs {
     /// [default: all].
     #[arg(long, value_delimiter = ',', value_parser = Profile::from_name)]
     profiles: Vec<Profile>,
-    /// Where the JSON goes [default: none is written].
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 impl FioArgs {
@@ -270,7 +278,7 @@ impl FioArgs {
 
 #[derive(Args)]
 struct ReportArgs {
-    /// A report written by `check`; with --markdown also those of `commit` and `read`.
+    /// A report; with --markdown also several.
     #[arg(required = true)]
     json: Vec<PathBuf>,
     /// Where the HTML goes [default: beside the JSON].
@@ -353,23 +361,23 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check(args) => check(&args),
         Command::Commit(args) => {
-            let json = args.rounds.json.clone();
-            tables(commit::run(&args.rounds.options(args.parts)), json.as_deref())
+            let files = args.rounds.files.clone();
+            tables(commit::run(&args.rounds.options(args.parts)), &files)
         }
         Command::Read(args) => {
-            let json = args.rounds.json.clone();
-            tables(read::run(&args.rounds.options(args.parts)), json.as_deref())
+            let files = args.rounds.files.clone();
+            tables(read::run(&args.rounds.options(args.parts)), &files)
         }
         Command::Run(args) => {
             let measured = args.options().and_then(|options| run_workloads(&options));
-            tables(measured, args.json.as_deref())
+            tables(measured, &args.files)
         }
         Command::Floor(args) => {
             let duration = Duration::from_secs_f64(args.seconds);
             let measured = floors::run(&args.dir, duration, args.reps, args.mib << 20);
-            tables(measured, args.json.as_deref())
+            tables(measured, &args.files)
         }
-        Command::Fio(args) => tables(fio::run(&args.options()), args.json.as_deref()),
+        Command::Fio(args) => tables(fio::run(&args.options()), &args.files),
         Command::Report(args) => report(&args),
         Command::Compare(args) => compare_reports(&args),
         Command::KillVictim(args) => {
@@ -419,8 +427,9 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     let json = args.json.clone().unwrap_or_else(|| args.dir.join("report.json"));
     let page = args.html.clone().unwrap_or_else(|| args.dir.join("report.html"));
     report.write_json(&json)?;
-    html::write(&report, &page)?;
-    print(&text::render(&report));
+    let saved = Saved::Check(Box::new(report));
+    html::write(&saved, &page)?;
+    show(&saved);
     print(&format!("reports: {} {}\n", json.display(), page.display()));
     Ok(code)
 }
@@ -437,13 +446,30 @@ fn judged(report: &mut Report, targets: &Targets) -> u8 {
     outcome.exit_code()
 }
 
-fn tables(measured: Result<Measured, BenchError>, json: Option<&Path>) -> Result<u8, BenchError> {
+fn tables(measured: Result<Measured, BenchError>, files: &FilesArgs) -> Result<u8, BenchError> {
     let measured = measured?;
-    if let Some(path) = json {
+    if let Some(path) = &files.json {
         measured.write_json(path)?;
     }
-    print(&render(&measured));
-    Ok(if measured.is_invalid() { Outcome::Inconclusive.exit_code() } else { 0 })
+    let saved = Saved::Parts(Box::new(measured));
+    if let Some(path) = &files.html {
+        html::write(&saved, path)?;
+    }
+    Ok(show(&saved))
+}
+
+/// Prints a report, and returns what it says as an exit code.
+fn show(saved: &Saved) -> u8 {
+    match saved {
+        Saved::Check(report) => {
+            print(&text::render(report));
+            0
+        }
+        Saved::Parts(measured) => {
+            print(&render(measured));
+            if measured.is_invalid() { Outcome::Inconclusive.exit_code() } else { 0 }
+        }
+    }
 }
 
 fn report(args: &ReportArgs) -> Result<u8, BenchError> {
@@ -454,13 +480,20 @@ fn report(args: &ReportArgs) -> Result<u8, BenchError> {
     let [json] = &args.json[..] else {
         return Err(BenchError::Setup("several reports make one page: add --markdown".to_owned()));
     };
-    let mut report = Report::read_json(json)?;
-    let code = args.judge.targets()?.map_or(0, |targets| judged(&mut report, &targets));
+    let mut saved = Saved::read(json)?;
+    let judged = match (&mut saved, args.judge.targets()?) {
+        (Saved::Check(report), Some(targets)) => judged(report, &targets),
+        (Saved::Parts(_), Some(_)) => {
+            let text = format!("{}: only reports of `check` are judged", json.display());
+            return Err(BenchError::Setup(text));
+        }
+        (_, None) => 0,
+    };
     let page = args.html.clone().unwrap_or_else(|| json.with_extension("html"));
-    html::write(&report, &page)?;
-    print(&text::render(&report));
+    html::write(&saved, &page)?;
+    let shown = show(&saved);
     print(&format!("report: {}\n", page.display()));
-    Ok(code)
+    Ok(judged.max(shown))
 }
 
 fn compare_reports(args: &CompareArgs) -> Result<u8, BenchError> {

@@ -3,8 +3,10 @@
 //! The JSON is this structure, field by field. [`SCHEMA`] grows by one whenever a reader of the
 //! previous version would misunderstand a file; a file of another schema is refused by name.
 
+mod charts;
 pub mod compare;
 pub mod hgrm;
+pub mod hlog;
 pub mod html;
 pub mod measured;
 pub mod page;

@@ -100,9 +100,9 @@ fn assert_percentiles_are_equal(dir: &Path) {
         }
         Err(error) => println!("not compared by another program: no python3 ({error})"),
     }
-    let is_table = |name: &String| name.ends_with(".hgrm");
+    let is_table = |name: &String| name.ends_with(".hgrm") || name.ends_with(".hlog");
     let tables: Vec<_> = names(dir).into_iter().filter(is_table).collect();
-    assert!(tables.len() >= 8, "{tables:?}");
+    assert!(tables.len() >= 16, "{tables:?}");
     tables.iter().for_each(|name| fs::remove_file(dir.join(name)).unwrap());
 }
 

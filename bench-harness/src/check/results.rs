@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::BenchError;
+use crate::measure::phases::PhaseLatencies;
 use crate::measure::rows::{Row, RowResult};
 use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, curve, merge};
 use crate::measure::store::{Class, Contender};
+use crate::measure::timeline::Series;
 use crate::report::hgrm;
+use crate::report::hlog::Log;
 
 /// The samples so far.
 #[derive(Default)]
@@ -22,6 +25,9 @@ struct Gathered {
     threads: u32,
     repetitions: Vec<Repetition>,
     latencies: Option<Latencies>,
+    series: Series,
+    phases: PhaseLatencies,
+    log: Log,
 }
 
 impl Results {
@@ -43,18 +49,28 @@ impl Results {
                 threads: whole.threads,
                 repetitions: Vec::new(),
                 latencies: None,
+                series: Series::default(),
+                phases: PhaseLatencies::default(),
+                log: Log::default(),
             });
         assert_eq!(gathered.threads, whole.threads);
+        let round = gathered.repetitions.len() as u32;
         gathered.repetitions.push(Repetition::new(whole, timed));
-        let Some(latencies) = &timed.unwrap_or(whole).latencies else { return };
+        let timed = timed.unwrap_or(whole);
+        let Some(latencies) = &timed.latencies else { return };
         merge(&mut gathered.latencies, latencies);
+        gathered.series.add(round, &timed.slices, None);
+        gathered.log.add(&timed.slices);
+        timed.phases.iter().for_each(|phases| gathered.phases.merge(phases));
     }
 
     /// Writes the latencies of each row to a file in `dir`.
     pub fn write_histograms(&self, dir: &Path) -> Result<(), BenchError> {
         for ((_, contender, class), gathered) in &self.gathered {
             let Some(latencies) = &gathered.latencies else { continue };
-            hgrm::write(dir, &format!("{}.{contender}.{class}", gathered.row.name()), latencies)?;
+            let name = format!("{}.{contender}.{class}", gathered.row.name());
+            hgrm::write(dir, &name, latencies)?;
+            gathered.log.write(dir, &name)?;
         }
         Ok(())
     }
@@ -69,6 +85,8 @@ impl Results {
             repetitions: gathered.repetitions.clone(),
             merged: gathered.latencies.as_ref().map(Percentiles::of),
             curve: gathered.latencies.as_ref().map(curve).unwrap_or_default(),
+            series: gathered.series.clone(),
+            phases: gathered.phases.results(),
         };
         self.gathered.iter().map(row).collect()
     }

@@ -10,6 +10,7 @@
 use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
 use crate::measure::clock::{Clock, Monotonic};
@@ -67,7 +68,7 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
         let counters_before = self.store.counters();
         let before = Usage::now();
         let barrier = Barrier::new(job.threads as usize + 1);
-        let lanes: Vec<_> = thread::scope(|scope| {
+        let (lanes, checkpoint) = thread::scope(|scope| {
             let workers: Vec<_> = (0..job.threads)
                 .map(|number| {
                     let barrier = &barrier;
@@ -75,20 +76,27 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
                 })
                 .collect();
             barrier.wait();
-            workers.into_iter().map(thread::ScopedJoinHandle::join).collect()
+            let begin = self.clock.now();
+            let checkpoint = job.checkpoint_at;
+            let checkpoint =
+                checkpoint.map(|at| scope.spawn(move || self.checkpoint(begin, begin + at)));
+            let lanes = workers.into_iter().map(thread::ScopedJoinHandle::join);
+            let lanes: Vec<_> = lanes.collect();
+            (lanes, checkpoint.map(thread::ScopedJoinHandle::join))
         });
+        let panicked =
+            |_| BenchError::Setup(format!("{}: a worker thread panicked", self.contender));
         let after = Usage::now();
         let mut sample = Sample {
             threads: job.threads,
             cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
             major_faults: after.major_faults.saturating_sub(before.major_faults),
+            meanwhile: checkpoint.map(|done| done.map_err(panicked)?).transpose()?,
             ..Sample::default()
         };
         let (mut first, mut last) = (None, None);
         for lane in lanes {
-            let lane = lane.map_err(|_| {
-                BenchError::Setup(format!("{}: a worker thread panicked", self.contender))
-            })??;
+            let lane = lane.map_err(panicked)??;
             first = first.into_iter().chain([lane.start]).min();
             last = last.into_iter().chain([lane.end]).max();
             sample.add(lane);
@@ -157,6 +165,14 @@ impl<S: Store, C: Clock> Driver<S, C> {
         Whose { contender: self.contender, value_bytes: self.value_bytes }
     }
 
+    /// Takes a checkpoint at a time, and returns when, counted from `begin`.
+    fn checkpoint(&self, begin: Instant, at: Instant) -> Result<Range<Duration>, BenchError> {
+        self.clock.wait_until(at);
+        let from = self.clock.now();
+        self.store.prepare_reads()?;
+        Ok(from - begin..self.clock.now() - begin)
+    }
+
     /// One thread's part. It passes the barrier exactly once, even if there is no session.
     fn lane(&self, job: &Job, number: u32, barrier: &Barrier) -> Result<Lane, BenchError> {
         let mut is_started = false;
@@ -178,7 +194,10 @@ impl Sample {
         self.op_count += lane.op_count;
         self.written.extend(lane.written);
         if let Some(stopwatch) = lane.stopwatch {
-            merge(&mut self.latencies, &stopwatch.response);
+            self.add_slices(stopwatch.response.into_slices());
+            if let Some(phases) = stopwatch.phases {
+                self.phases.get_or_insert_default().merge(&phases);
+            }
             if let Some(paced) = stopwatch.paced {
                 merge(&mut self.service, &paced.service);
                 merge(&mut self.lag, &paced.lag);
@@ -336,7 +355,18 @@ mod tests {
         let duration = Duration::from_secs(60);
         let view = View::PerRead;
         let (op_count_min, op_count_max) = (0, 2000);
-        Job { work, view, threads, duration, op_count_min, op_count_max, timing, seed: 1 }
+        let (checkpoint_at, seed) = (None, 1);
+        Job {
+            work,
+            view,
+            threads,
+            duration,
+            op_count_min,
+            op_count_max,
+            timing,
+            checkpoint_at,
+            seed,
+        }
     }
 
     #[test]

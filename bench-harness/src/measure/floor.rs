@@ -21,7 +21,8 @@ use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, Syste
 use crate::error::BenchError;
 use crate::measure::job::{PATIENCE, nanos};
 use crate::measure::rows::Row;
-use crate::measure::sample::{Sample, latencies, samples_min};
+use crate::measure::sample::{Sample, samples_min};
+use crate::measure::timeline::Timeline;
 use crate::measure::usage::Usage;
 use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
 
@@ -103,14 +104,14 @@ impl DeviceFloor {
             other => unreachable!("{} is no floor of the device", other.name()),
         };
         let mut random = Random::new(seed);
-        let mut all = latencies();
         let before = Usage::now();
         let start = Instant::now();
         let (deadline, end_of_patience) = (start + span.duration, start + span.duration * PATIENCE);
-        let mut end = start;
+        let mut timeline = Timeline::new(start, span.duration);
+        let (mut end, mut op_count) = (start, 0);
         loop {
-            let is_enough = end >= deadline && all.len() >= span.samples_min;
-            if !all.is_empty() && (is_enough || end >= end_of_patience) {
+            let is_enough = end >= deadline && op_count >= span.samples_min;
+            if op_count > 0 && (is_enough || end >= end_of_patience) {
                 break;
             }
             let block = match op {
@@ -124,10 +125,11 @@ impl DeviceFloor {
             self.step(op, block * BLOCK_BYTES as u64)
                 .map_err(|error| BenchError::Setup(format!("floor {}: {error}", row.name())))?;
             end = Instant::now();
-            all.saturating_record(nanos(end - begin));
+            timeline.record(end, nanos(end - begin));
+            op_count += 1;
         }
-        let mut sample = Sample::since(before, all.len(), end - start);
-        sample.latencies = Some(all);
+        let mut sample = Sample::since(before, op_count, end - start);
+        sample.add_slices(timeline.into_slices());
         Ok(sample)
     }
 

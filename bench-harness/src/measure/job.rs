@@ -107,6 +107,9 @@ pub struct Job {
     pub op_count_max: u64,
     /// How time is taken.
     pub timing: Timing,
+    /// So long after the begin another thread takes a checkpoint, or what stands for it in the
+    /// store; see [`crate::measure::store::Store::prepare_reads`].
+    pub checkpoint_at: Option<Duration>,
     /// Chooses the records.
     pub seed: u64,
 }

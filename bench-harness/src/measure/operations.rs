@@ -103,6 +103,9 @@ impl Operations {
             if let Some(stopwatch) = &mut stopwatch {
                 let chosen = self.chooser.as_mut().map(Chooser::choose);
                 end = stopwatch.time(clock, || self.step(session, chosen))?;
+                if let Some(times) = session.take_put_times() {
+                    stopwatch.phases.get_or_insert_default().record(times);
+                }
                 op_count += 1;
             } else if matches!(self.work, Work::Batches { .. } | Work::Scan { .. }) {
                 self.step(session, None)?;

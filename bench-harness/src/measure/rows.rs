@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::phases::Phase;
 use crate::measure::sample::{Percentiles, Repetition, median};
 use crate::measure::store::{Class, Contender};
+use crate::measure::timeline::Series;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -130,6 +132,12 @@ pub struct RowResult {
     pub merged: Option<Percentiles>,
     /// The percentile curve over all repetitions: (fraction of operations, ns).
     pub curve: Vec<(f64, f64)>,
+    /// Over time. Empty in older reports.
+    #[serde(default, skip_serializing_if = "Series::is_empty")]
+    pub series: Series,
+    /// What durable puts spent their time on; only of a store that says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
 }
 
 /// A number of a repetition that can be compared.

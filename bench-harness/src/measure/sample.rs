@@ -5,12 +5,15 @@
 //! by their median; percentiles are those of all repetitions together.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::device::DeviceCounters;
+use crate::measure::phases::PhaseLatencies;
 use crate::measure::store::Counters;
+use crate::measure::timeline::{Slice, merge_slices};
 
 /// Longest latency of a histogram; anything longer counts as this.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
@@ -49,6 +52,12 @@ pub struct Sample {
     /// Latency of each operation, if they were timed one by one. At a fixed rate it counts from
     /// when the operation should have begun.
     pub latencies: Option<Latencies>,
+    /// The same latencies in the order of time.
+    pub slices: Vec<Slice>,
+    /// When something else went on, from the begin on.
+    pub meanwhile: Option<Range<Duration>>,
+    /// What durable puts spent their time on, if the store says so.
+    pub phases: Option<PhaseLatencies>,
     /// Of operations begun at a fixed rate, the latency of each from its real begin.
     pub service: Option<Latencies>,
     /// Of operations begun at a fixed rate, how late the generator began each.
@@ -62,9 +71,20 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Adds the operations of a thread.
+    pub(crate) fn add_slices(&mut self, slices: Vec<Slice>) {
+        slices.iter().for_each(|slice| merge(&mut self.latencies, &slice.latencies));
+        merge_slices(&mut self.slices, slices);
+    }
+
     /// Adds what came `after` it: the two are parts of one measurement.
     pub fn join(&mut self, after: Self) {
         assert_eq!(self.threads, after.threads);
+        let end = self.slices.last().map_or(Duration::ZERO, |slice| slice.at + slice.length);
+        let begin = end.max(Duration::from_nanos(self.elapsed_ns));
+        let later = |slice: Slice| Slice { at: begin + slice.at, ..slice };
+        self.slices.extend(after.slices.into_iter().map(later));
+        after.phases.iter().for_each(|more| self.phases.get_or_insert_default().merge(more));
         self.op_count += after.op_count;
         self.elapsed_ns += after.elapsed_ns;
         self.cpu_ns += after.cpu_ns;

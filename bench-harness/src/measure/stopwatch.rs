@@ -15,14 +15,18 @@ use rand_distr::{Distribution, Exp1};
 use crate::error::BenchError;
 use crate::measure::clock::Clock;
 use crate::measure::job::{Arrival, Job, Timing, nanos};
+use crate::measure::phases::PhaseLatencies;
 use crate::measure::sample::{Latencies, latencies};
+use crate::measure::timeline::Timeline;
 use crate::measure::workload::mix;
 
 /// The operations of one thread.
 pub(crate) struct Stopwatch {
     pace: Option<Pace>,
     /// Response times, which are service times without a pace.
-    pub response: Latencies,
+    pub response: Timeline,
+    /// Where the time of durable puts went, if the store says so.
+    pub phases: Option<PhaseLatencies>,
     /// With a pace only.
     pub paced: Option<Paced>,
 }
@@ -50,7 +54,8 @@ impl Stopwatch {
             }
         };
         let paced = pace.is_some().then(|| Paced { service: latencies(), lag: latencies() });
-        Some(Self { pace, response: latencies(), paced })
+        let response = Timeline::new(clock.now(), job.duration);
+        Some(Self { pace, response, phases: None, paced })
     }
 
     /// Runs one operation, when its time has come, and returns when it ended.
@@ -63,7 +68,7 @@ impl Stopwatch {
             let begin = clock.now();
             operation()?;
             let end = clock.now();
-            self.response.saturating_record(nanos(end - begin));
+            self.response.record(end, nanos(end - begin));
             return Ok(end);
         };
         let (ready, intended) = (clock.now(), pace.next());
@@ -71,7 +76,7 @@ impl Stopwatch {
         let begin = clock.now();
         operation()?;
         let end = clock.now();
-        self.response.saturating_record(nanos(end - intended));
+        self.response.record(end, nanos(end - intended));
         if let Some(paced) = &mut self.paced {
             paced.service.saturating_record(nanos(end - begin));
             paced.lag.saturating_record(nanos(begin - intended.max(ready)));

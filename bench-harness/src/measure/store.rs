@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::measure::job::View;
+use crate::measure::phases::PutTimes;
 use crate::measure::workload::VALUE_BYTES;
 
 /// Who is measured.
@@ -260,6 +261,11 @@ pub trait Store: Send + Sync + Sized + 'static {
 pub trait Session {
     /// Writes one record with the store's durability.
     fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError>;
+    /// What the last durable put spent its time on, once, where the store reports that.
+    #[inline]
+    fn take_put_times(&mut self) -> Option<PutTimes> {
+        None
+    }
     /// Hands the value under `key` to `read` without a copy of ours; `None` if there is no such
     /// record.
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError>;

@@ -217,12 +217,8 @@ mod tests {
     #[test]
     fn medians_within_a_tenth_agree() {
         let line = |name: &str, us: f64| Line {
-            name: name.to_owned(),
-            class: None,
-            records_per_op: 1,
             rounds: vec![Repetition { p50_ns: Some(us * 1e3), ..Repetition::default() }],
-            merged: None,
-            lag: None,
+            ..Line::new(name.to_owned(), None)
         };
         for (us, told) in [
             (109.0, "fio and our floor agree: 1.09x (within 10 %)"),

@@ -165,7 +165,8 @@ fn job(work: Work, threads: u32) -> Job {
     let (duration, timing) = (ENDLESS, Timing::Whole);
     let view = View::PerRead;
     let (op_count_min, op_count_max) = (0, u64::MAX);
-    Job { work, view, threads, duration, op_count_min, op_count_max, timing, seed: 0 }
+    let (checkpoint_at, seed) = (None, 0);
+    Job { work, view, threads, duration, op_count_min, op_count_max, timing, checkpoint_at, seed }
 }
 
 type Loaded = Vec<(Contender, Box<dyn Driven>)>;

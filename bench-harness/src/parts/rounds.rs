@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::BenchError;
 use crate::machine::{self, ProcessorTimes};
+use crate::measure::phases::PhaseLatencies;
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
-use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, merge};
+use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, curve, merge};
 use crate::measure::store::{Class, StoreFacts};
 use crate::progress::Progress;
 use crate::report::RunSpec;
@@ -104,6 +105,8 @@ pub(crate) struct Contestant<'a> {
     class: Option<Class>,
     /// Records that one operation writes or reads.
     records_per_op: u64,
+    /// See [`Line::ladder`].
+    ladder: Option<String>,
     measure: Box<dyn FnMut(u32) -> Result<Sample, BenchError> + 'a>,
 }
 
@@ -113,7 +116,14 @@ impl<'a> Contestant<'a> {
         class: Option<Class>,
         measure: impl FnMut(u32) -> Result<Sample, BenchError> + 'a,
     ) -> Self {
-        Self { name: name.into(), class, records_per_op: 1, measure: Box::new(measure) }
+        let (records_per_op, ladder, measure) = (1, None, Box::new(measure));
+        Self { name: name.into(), class, records_per_op, ladder, measure }
+    }
+
+    /// One of several that differ in their load alone: they have `name` in common.
+    pub fn on_ladder(mut self, name: impl Into<String>) -> Self {
+        self.ladder = Some(name.into());
+        self
     }
 
     pub fn of_batches(mut self, records: u64) -> Self {
@@ -133,13 +143,14 @@ pub(crate) fn sample_in_rounds(
     let mut all: Vec<_> = contestants
         .into_iter()
         .map(|contestant| {
-            let Contestant { name, class, records_per_op, measure } = contestant;
-            let gathered = |name| {
+            let Contestant { name, class, records_per_op, ladder, measure } = contestant;
+            let gathered = |name, ladder: Option<String>| {
                 let gathered = Gathered::new(name, class);
-                Gathered { line: Line { records_per_op, ..gathered.line }, ..gathered }
+                Gathered { line: Line { records_per_op, ladder, ..gathered.line }, ..gathered }
             };
-            let service = gathered(format!("{name}, service"));
-            (measure, gathered(name), service)
+            let times = |kind| ladder.as_ref().map(|name| format!("{name}, {kind}"));
+            let service = gathered(format!("{name}, service"), times("service"));
+            (measure, gathered(name, ladder), service)
         })
         .collect();
     let mut is_still = true;
@@ -152,7 +163,8 @@ pub(crate) fn sample_in_rounds(
             response.add(&sample);
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
-                sample.lag = None;
+                (sample.lag, sample.phases) = (None, None);
+                sample.slices.clear();
                 service.add(&sample);
             }
             progress.step();
@@ -167,6 +179,7 @@ pub(crate) fn sample_in_rounds(
         let is_paced = !service.rounds.is_empty();
         if is_paced {
             line.name.push_str(", response");
+            line.ladder = line.ladder.map(|name| format!("{name}, response"));
         }
         [Some(line), is_paced.then_some(service)].into_iter().flatten()
     });
@@ -178,24 +191,29 @@ pub(crate) struct Gathered {
     line: Line,
     latencies: Option<Latencies>,
     lag: Option<Latencies>,
+    phases: PhaseLatencies,
 }
 
 impl Gathered {
     pub fn new(name: String, class: Option<Class>) -> Self {
-        let (rounds, records_per_op) = (Vec::new(), 1);
-        let line = Line { name, class, records_per_op, rounds, merged: None, lag: None };
-        Self { line, latencies: None, lag: None }
+        let line = Line::new(name, class);
+        Self { line, latencies: None, lag: None, phases: PhaseLatencies::default() }
     }
 
     pub fn add(&mut self, sample: &Sample) {
+        let round = self.line.rounds.len() as u32;
         self.line.rounds.push(Repetition::new(sample, None));
+        self.line.series.add(round, &sample.slices, sample.meanwhile.as_ref());
+        sample.phases.iter().for_each(|phases| self.phases.merge(phases));
         sample.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
         sample.lag.iter().for_each(|lag| merge(&mut self.lag, lag));
     }
 
     pub fn into_line(self) -> Line {
         let merged = self.latencies.as_ref().map(Percentiles::of);
-        Line { merged, lag: self.lag.as_ref().map(Percentiles::of), ..self.line }
+        let curve = self.latencies.as_ref().map(curve).unwrap_or_default();
+        let lag = self.lag.as_ref().map(Percentiles::of);
+        Line { merged, curve, lag, phases: self.phases.results(), ..self.line }
     }
 }
 

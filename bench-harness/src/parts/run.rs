@@ -129,7 +129,8 @@ impl Stage<'_> {
         let contestant = |timing, name: fn(Contender, u32) -> String, number: u32| {
             stores.iter().map(move |(contender, store)| {
                 let measure = move |round| self.sample(&**store, timing, round);
-                Contestant::new(name(*contender, number), class(*contender), measure)
+                let name = name(*contender, number);
+                Contestant::new(name, class(*contender), measure).on_ladder(contender.name())
             })
         };
         let Some(rates) = &self.workload.arrival else {
@@ -154,6 +155,7 @@ impl Stage<'_> {
             op_count_min: 0,
             op_count_max: u64::MAX,
             timing,
+            checkpoint_at: None,
             seed: u64::from(round),
         })?;
         store.verify(&sample.written, VERIFY_READS_MAX)?;
@@ -200,12 +202,9 @@ mod tests {
     #[test]
     fn the_knee_is_the_last_rate_that_is_kept() {
         let line = |contender, rate: u32, begun: f64, p99_ns| Line {
-            name: format!("{}, response", named(contender, rate)),
-            class: None,
-            records_per_op: 1,
             rounds: vec![Repetition { ops_per_second: begun, ..Repetition::default() }],
             merged: Some(Percentiles { p99_ns: Some(p99_ns), ..Percentiles::default() }),
-            lag: None,
+            ..Line::new(format!("{}, response", named(contender, rate)), None)
         };
         let (uarr, sqlite) = (Contender::Uarr, Contender::Sqlite);
         let mut lines = vec![

@@ -50,6 +50,7 @@ fn put_all(contender: Contender, dir: &Path, records: u64) -> Result<Bytes, Benc
         op_count_min: 0,
         op_count_max: records / batch,
         timing: Timing::Whole,
+        checkpoint_at: None,
         seed: 0,
     })?;
     store.prepare_reads()?;

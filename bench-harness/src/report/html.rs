@@ -1,61 +1,65 @@
-//! The report as one HTML file without links to anything: it can be mailed and opened offline.
+//! A report as one HTML file.
 
-use std::fmt::Write;
+mod frame;
+mod parts;
+
+use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
 
 use crate::error::BenchError;
 use crate::judge::verdict::Outcome;
-use crate::measure::rows::Row;
-use crate::measure::store::Contender;
+use crate::machine;
+use crate::measure::rows::{Metric, Row, RowResult};
+use crate::measure::store::{Contender, StoreFacts};
 use crate::report::Report;
-use crate::report::plot::{Curve, escape, percentile_plot};
-use crate::report::table::Table;
+use crate::report::charts::{
+    Drawn, Ladder, over_time, percentiles, phase_table, phases, throughput,
+};
+use crate::report::html::frame::{facts, list, page, plots, table};
+use crate::report::html::parts::render_parts;
+use crate::report::plot::{COLOUR_COUNT, Plot, escape};
+use crate::report::saved::Saved;
 use crate::report::text::{legend, moved, results, verdicts};
 
-const STYLE: &str = "\
-body{font:15px/1.45 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;\
-color:#1c2330;background:#fff}\
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}h3{font-size:1em;margin-bottom:.2em}\
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}\
-th,td{padding:.25em .6em;border-bottom:1px solid #dde2ea;text-align:left;white-space:nowrap}\
-td.number,th.number{text-align:right}tr.uarr td{background:#f0f6ff}tr.floor td{color:#667}\
-.wide{overflow-x:auto}.grid{stroke:#e4e8ee}svg{max-width:760px;width:100%}svg text{fill:#445}\
-.verdict{display:inline-block;padding:.3em .8em;border-radius:.3em;color:#fff;font-weight:600}\
-.pass{background:#19733c}.miss{background:#b3261e}.inconclusive{background:#8a6100}\
-.facts td:last-child{white-space:normal}";
-
-const fn colour(contender: Contender) -> &'static str {
+const fn colour(contender: Contender) -> usize {
     match contender {
-        Contender::Floor => "#8a93a3",
-        Contender::Uarr => "#1660d0",
-        Contender::Rocksdb => "#c2571a",
-        Contender::Sqlite => "#2c8a57",
-        Contender::Lmdb => "#8a4fb0",
+        Contender::Uarr => 0,
+        Contender::Rocksdb => 1,
+        Contender::Sqlite => 2,
+        Contender::Lmdb => 3,
+        Contender::Floor => 4,
     }
 }
 
 /// Writes the file.
-pub fn write(report: &Report, path: &Path) -> Result<(), BenchError> {
-    fs::write(path, render(report)).map_err(|error| BenchError::at(path, "cannot write", &error))
+pub fn write(saved: &Saved, path: &Path) -> Result<(), BenchError> {
+    fs::write(path, render(saved)).map_err(|error| BenchError::at(path, "cannot write", &error))
 }
 
 /// The file's text.
-pub fn render(report: &Report) -> String {
-    let mut html = String::new();
-    render_into(&mut html, report).expect("writing to a string cannot fail");
-    html
+pub fn render(saved: &Saved) -> String {
+    match saved {
+        Saved::Check(report) => {
+            let title = format!("uarr-bench: {}", report.outcome.name());
+            let heading = "Device floor, engine and peers in one run";
+            page(&title, heading, |html| {
+                render_report(html, report)?;
+                facts_of_run(html, saved, vec![("took", format!("{:.0} s", report.elapsed_s))])
+            })
+        }
+        Saved::Parts(measured) => {
+            let names: Vec<_> = measured.parts.iter().map(|part| part.name.as_str()).collect();
+            let title = format!("uarr-bench: {}", names.join(", "));
+            page(&title, "Parts of a run", |html| {
+                render_parts(html, measured)?;
+                facts_of_run(html, saved, Vec::new())
+            })
+        }
+    }
 }
 
-fn render_into(html: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(
-        html,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>uarr-bench: {}</title>\n<style>{STYLE}</style></head>\n<body>\n\
-         <h1>Device floor, engine and peers in one run</h1>",
-        report.outcome.name()
-    )?;
+fn render_report(html: &mut String, report: &Report) -> fmt::Result {
     let class = match report.outcome {
         Outcome::Pass => "pass",
         Outcome::Miss => "miss",
@@ -65,127 +69,141 @@ fn render_into(html: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(html, "<p><span class=\"verdict {class}\">{}</span></p>", report.outcome.name())?;
         table(html, &verdicts(&report.judgements), |_| "")?;
     }
-    writeln!(html, "<ul>")?;
-    for note in &report.notes {
-        writeln!(html, "<li>{}</li>", escape(note))?;
-    }
-    for moved in moved(report) {
-        writeln!(html, "<li>{}</li>", escape(&moved))?;
-    }
-    if let Some(others) = report.others_cpu {
-        writeln!(
-            html,
-            "<li>Others used {:.0} % of the processors during the run</li>",
-            others * 100.0
-        )?;
-    }
-    writeln!(html, "</ul>\n<h2>Measurements</h2>")?;
+    let others = report
+        .others_cpu
+        .map(|part| format!("Others used {:.0} % of the processors during the run", part * 100.0));
+    list(html, report.notes.iter().cloned().chain(moved(report)).chain(others))?;
+    writeln!(html, "<h2>Measurements</h2>")?;
     table(html, &results(report), |row| row[1].as_str())?;
-    writeln!(html, "<ul>")?;
-    for line in legend(report) {
-        writeln!(html, "<li>{}</li>", escape(&line))?;
+    list(html, legend(report))?;
+    let heading = "<h2>Percentiles of single operations, all rounds together</h2>";
+    plots(html, heading, &of_rows(report, percentiles))?;
+    let heading = "<h2>Over time: the median in each slice, and, thin, the longest</h2>";
+    let over_time = |title, all: &[Drawn<'_>]| over_time(title, all, "");
+    plots(html, heading, &of_rows(report, over_time))?;
+    let heading = "<h2>Throughput against latency: durable puts of 1 and of 16 threads</h2>";
+    plots(html, heading, &Vec::from_iter(throughputs(report)))?;
+    let rows = report.rows.iter().map(|row| (name(row), row.phases.as_slice()));
+    let rows: Vec<_> = rows.filter(|(_, phases)| !phases.is_empty()).collect();
+    if rows.is_empty() {
+        return Ok(());
     }
-    writeln!(html, "</ul>\n<h2>Percentiles of single operations, all rounds together</h2>")?;
-    plots(html, report)?;
-    facts(html, report)?;
-    writeln!(html, "</body></html>")
+    writeln!(html, "<h2>Where the time of a durable put goes</h2>")?;
+    phases(html, &rows)?;
+    table(html, &phase_table(&rows), |_| "")
 }
 
-/// A table; `class` names the class of a row.
-fn table<'t>(
-    html: &mut String,
-    table: &'t Table,
-    class: impl Fn(&'t [String]) -> &'t str,
-) -> std::fmt::Result {
-    let kind = |index: usize| if index < table.left_count { "" } else { " class=\"number\"" };
-    write!(html, "<div class=\"wide\"><table><tr>")?;
-    for (index, head) in table.head.iter().enumerate() {
-        write!(html, "<th{}>{}</th>", kind(index), escape(head))?;
-    }
-    writeln!(html, "</tr>")?;
-    for row in &table.rows {
-        write!(html, "<tr class=\"{}\">", escape(class(row)))?;
-        for (index, cell) in row.iter().enumerate() {
-            write!(html, "<td{}>{}</td>", kind(index), escape(cell))?;
-        }
-        writeln!(html, "</tr>")?;
-    }
-    writeln!(html, "</table></div>")
+fn name(row: &RowResult) -> String {
+    format!("{}, {} ({})", row.row.name(), row.contender, row.class.name())
 }
 
-fn plots(html: &mut String, report: &Report) -> std::fmt::Result {
-    for row in Row::ALL {
-        if row == Row::WriteFdatasync || row == Row::ReadMapped {
-            continue; // drawn beside the rows they are the floor of
-        }
-        let results = report.rows.iter().filter(|result| {
+/// A plot of each row, with its floor beside it.
+fn of_rows(report: &Report, draw: impl Fn(String, &[Drawn<'_>]) -> Option<Plot>) -> Vec<Plot> {
+    // These are drawn beside the rows they are the floor of.
+    let is_beside = |row: &Row| matches!(row, Row::WriteFdatasync | Row::ReadMapped);
+    let rows = Row::ALL.into_iter().filter(|row| !is_beside(row));
+    let plot = |row: Row| {
+        let is_in = |result: &&RowResult| {
             result.row == row || row.floor().is_some_and(|floor| result.row == floor)
-        });
-        let curves: Vec<Curve<'_>> = results
-            .map(|result| Curve {
+        };
+        let results = report.rows.iter().filter(is_in);
+        let mut all: Vec<Drawn<'_>> = Vec::new();
+        for result in results {
+            let own = colour(result.contender);
+            // Of one store with two promises the second line is dashed.
+            let is_second = all.iter().any(|drawn| drawn.colour == own);
+            all.push(Drawn {
                 name: format!("{} ({})", result.contender, result.class.name()),
-                colour: colour(result.contender),
-                points: &result.curve,
-            })
-            .collect();
-        if let Some(plot) = percentile_plot(&curves) {
-            writeln!(html, "<h3>{}: {}</h3>\n{plot}", row.name(), escape(row.meaning()))?;
+                colour: if is_second { own + COLOUR_COUNT } else { own },
+                curve: &result.curve,
+                series: &result.series,
+            });
         }
-    }
-    Ok(())
+        draw(format!("{}: {}", row.name(), row.meaning()), &all)
+    };
+    rows.filter_map(plot).collect()
 }
 
-fn facts(html: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(html, "<h2>Stores</h2><table class=\"facts\">")?;
-    for store in &report.stores {
-        writeln!(
-            html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-            store.contender,
-            escape(&store.version),
-            escape(&store.settings)
-        )?;
-    }
-    writeln!(html, "</table>\n<h2>Machine</h2><table class=\"facts\">")?;
-    for (name, value) in &report.machine {
-        writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(value))?;
-    }
-    writeln!(
-        html,
-        "<tr><td>run</td><td>{} rounds of {} s, {} records, started {} s after 1970, took {:.0} \
-         s</td></tr>\
-         </table>",
-        report.run.repetitions,
-        report.run.seconds,
-        report.run.records,
-        report.started_unix_s,
-        report.elapsed_s
-    )
+/// Durable puts of one and of many threads.
+fn throughputs(report: &Report) -> Option<Plot> {
+    let rows = [Row::DurablePut1, Row::DurablePut16];
+    let ladder = |contender: Contender| {
+        let step = |row| {
+            let result = report.find(row, contender)?;
+            Some((result.value(Metric::OpsPerSecond)?, result.value(Metric::P99Ns)?))
+        };
+        let steps = rows.into_iter().filter_map(step).collect();
+        Ladder { name: format!("{contender}, p99"), colour: colour(contender), steps }
+    };
+    let title = "durable puts per second, and the 99th percentile of each".to_owned();
+    throughput(title, Contender::STORES.map(ladder).into())
+}
+
+fn facts_of_run(html: &mut String, saved: &Saved, more: Vec<(&str, String)>) -> fmt::Result {
+    writeln!(html, "<h2>Stores</h2>")?;
+    let store = |store: &StoreFacts| {
+        (store.contender.name(), format!("{}: {}", store.version, store.settings))
+    };
+    facts(html, saved.stores().iter().map(store))?;
+    writeln!(html, "<h2>Machine</h2><p>{}</p>", escape(&machine::line(saved.machine())))?;
+    let run = saved.spec();
+    let run = format!(
+        "{} rounds of {} s, {} records, started {} s after 1970",
+        run.repetitions,
+        run.seconds,
+        run.records,
+        saved.started_unix_s()
+    );
+    let machine = saved.machine().iter().map(|(name, value)| (name.as_str(), value.clone()));
+    facts(html, machine.chain([("run", run)]).chain(more))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample_report::sample_report;
+    use crate::measure::timeline::Series;
+    use crate::report::sample_report::{sample_measured, sample_report};
+
+    /// Everything that was begun is ended, and nothing is asked of the network.
+    fn assert_whole_and_offline(page: &str) {
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</body></html>\n"));
+        for tag in ["table", "svg", "ul", "tr", "figure", "div", "p", "li", "h2", "h3"] {
+            let begun = page.matches(&format!("<{tag}>")).count()
+                + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(begun, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        for part in ["http", "src=", "url(", "@import", "<script"] {
+            assert!(!page.contains(part), "{part}");
+        }
+        assert_eq!(page.matches("href=").count(), page.matches("href=\"data:,\"").count());
+    }
 
     #[test]
     fn the_page_is_whole_and_asks_nothing_of_the_network() {
         let mut report = sample_report();
         report.notes.push("<script>alert(1)</script> & \"quotes\"".to_owned());
-        let page = render(&report);
-        assert!(page.starts_with("<!doctype html>") && page.ends_with("</body></html>\n"));
-        assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
-        for (open, close) in
-            [("<table", "</table>"), ("<svg", "</svg>"), ("<ul>", "</ul>"), ("<tr", "</tr>")]
-        {
-            assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
-        }
-        assert!(page.matches("<polyline").count() >= 3, "a curve for each contender");
-        let addresses =
-            page.matches("http").count() - page.matches("http://www.w3.org/2000/svg").count();
-        assert_eq!(addresses, 0, "the only address is the name space of SVG");
-        for part in ["src=", "href=", "url(", "@import"] {
-            assert!(!page.contains(part), "{part}");
-        }
+        let many = RowResult {
+            row: Row::DurablePut16,
+            threads: 16,
+            curve: Vec::new(),
+            series: Series::EMPTY,
+            ..report.rows[1].clone()
+        };
+        report.rows.push(many);
+        let page = render(&Saved::Check(Box::new(report)));
+        assert_whole_and_offline(&page);
+        assert!(page.contains("&lt;script&gt;"));
+        // Percentiles, and two lines each over time, of three rows; a ladder of the engine.
+        assert_eq!(page.matches("<polyline").count(), 3 + 2 * 3 + 1, "{page}");
+        assert!(page.contains("Where the time of a durable put goes"));
+    }
+
+    #[test]
+    fn parts_are_drawn_line_by_line_and_ladders_together() {
+        let page = render(&Saved::Parts(Box::new(sample_measured())));
+        assert_whole_and_offline(&page);
+        assert!(page.contains("<h3>Throughput against latency</h3>"));
+        assert!(page.contains("a checkpoint, or what stands for it</li>"));
+        assert_eq!(page.matches("<figure>").count(), 5, "two groups twice, one ladder");
     }
 }

@@ -11,9 +11,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::measure::phases::Phase;
 use crate::measure::rows::Metric;
 use crate::measure::sample::{Percentiles, Repetition, median};
 use crate::measure::store::{Class, Contender, StoreFacts};
+use crate::measure::timeline::Series;
 use crate::report::RunSpec;
 use crate::report::words::duration;
 
@@ -76,12 +78,40 @@ pub struct Line {
     /// in older files.
     #[serde(default)]
     pub lag: Option<Percentiles>,
+    /// Of lines that differ in their load alone, what they have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<String>,
+    /// The percentile curve over all rounds: (fraction of operations, ns). Absent in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(f64, f64)>,
+    /// Over time. Absent in older files.
+    #[serde(default, skip_serializing_if = "Series::is_empty")]
+    pub series: Series,
+    /// What durable puts spent their time on; only of a store that says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
 }
 
 /// Largest part of a response at the 99th percentile that the generator's lag may be.
 const LAG_PART_MAX: f64 = 0.1;
 
 impl Line {
+    /// A line without a round.
+    pub const fn new(name: String, class: Option<Class>) -> Self {
+        Self {
+            name,
+            class,
+            records_per_op: 1,
+            rounds: Vec::new(),
+            merged: None,
+            lag: None,
+            ladder: None,
+            curve: Vec::new(),
+            series: Series::EMPTY,
+            phases: Vec::new(),
+        }
+    }
+
     /// Why its numbers are not the store's, if they are not: the generator of the load was late.
     pub fn invalid(&self) -> Option<String> {
         let lag = self.lag?.p99_ns?;
@@ -176,12 +206,10 @@ mod tests {
     fn json_is_read_back_equal_and_other_schemas_are_refused() {
         let round = |rate| Repetition { ops_per_second: rate, ..Repetition::default() };
         let line = Line {
-            name: "uarr".to_owned(),
             records_per_op: 100,
-            class: Some(Class::Interval),
             rounds: vec![round(3.0), round(1.0), round(2.0)],
             merged: Some(Percentiles { p50_ns: Some(5.0), ..Percentiles::default() }),
-            lag: None,
+            ..Line::new("uarr".to_owned(), Some(Class::Interval))
         };
         assert_eq!(line.value(Metric::OpsPerSecond), Some(200.0));
         assert_eq!(line.value(Metric::P50Ns), Some(5.0));
@@ -220,12 +248,9 @@ mod tests {
     fn a_generator_that_is_late_makes_its_line_invalid() {
         let p99 = |ns| Some(Percentiles { p99_ns: Some(ns), ..Percentiles::default() });
         let line = |lag| Line {
-            name: "uarr, response".to_owned(),
-            records_per_op: 1,
-            class: Some(Class::Sync),
-            rounds: Vec::new(),
             merged: p99(200e3),
             lag,
+            ..Line::new("uarr, response".to_owned(), Some(Class::Sync))
         };
         assert_eq!(line(None).invalid(), None);
         assert_eq!(line(p99(20e3)).invalid(), None);

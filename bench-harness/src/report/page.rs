@@ -333,12 +333,9 @@ mod tests {
     fn line(name: &str, rates: [f64; 3]) -> Line {
         let round = |rate| Repetition { ops_per_second: rate, ..Repetition::default() };
         Line {
-            name: name.to_owned(),
-            class: Some(Class::Read),
             records_per_op: 100,
             rounds: rates.map(round).to_vec(),
-            merged: None,
-            lag: None,
+            ..Line::new(name.to_owned(), Some(Class::Read))
         }
     }
 

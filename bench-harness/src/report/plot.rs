@@ -1,154 +1,187 @@
-//! Percentile curves as SVG, written by hand: no network, no script, readable in any browser.
+//! Plots as SVG, written by hand: no network, no script, readable in any browser.
 //!
-//! The horizontal axis is the share of operations that are slower, on a logarithmic scale (50, 10,
-//! 1, 0.1 %, ...), so the tail has as much room as the rest. The vertical axis is latency,
-//! logarithmic.
+//! A plot has the size of a telephone; a wide page has several beside each other. Colours are names
+//! of the style sheet, so that a page has a light and a dark side. The legend is a list below.
 
-use std::fmt::Write;
+mod axis;
 
-use crate::report::words::duration;
+use std::fmt::{self, Write};
+use std::ops::Range;
 
-/// Size of a plot in SVG units.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 320.0;
-/// Room for the labels of the axes and for the legend.
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 150.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 40.0;
-/// Smallest share of slower operations that an axis reaches.
-const BEYOND_MIN: f64 = 1e-7;
+pub use self::axis::Axis;
+
+/// Size of a plot in SVG units, which are pixels at its usual size.
+const WIDTH: f64 = 380.0;
+const HEIGHT: f64 = 240.0;
+/// Room for the names of values.
+const LEFT: f64 = 58.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 36.0;
+/// About as wide is a letter.
+const LETTER_WIDTH: f64 = 6.4;
+/// Colours of the style sheet, from 0 on.
+pub const COLOUR_COUNT: usize = 8;
+
+/// How a curve is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A line.
+    Line,
+    /// A thin line beside the one of the same colour; not in the legend.
+    Thin,
+    /// A line with a dot at each point.
+    Dots,
+}
 
 /// A curve with its name and colour.
 #[derive(Clone, Debug)]
-pub struct Curve<'r> {
+pub struct Curve {
     /// The name in the legend.
     pub name: String,
-    /// A CSS colour.
-    pub colour: &'static str,
-    /// (fraction of operations, ns), rising.
-    pub points: &'r [(f64, f64)],
+    /// Number of the colour; from [`COLOUR_COUNT`] on they repeat, in dashes.
+    pub colour: usize,
+    /// How it is drawn.
+    pub style: Style,
+    /// In the order of drawing.
+    pub points: Vec<(f64, f64)>,
 }
 
-/// Draws curves; `None` when none of them has two points.
-pub fn percentile_plot(curves: &[Curve<'_>]) -> Option<String> {
-    let curves: Vec<&Curve<'_>> = curves.iter().filter(|curve| curve.points.len() >= 2).collect();
-    let all = || curves.iter().flat_map(|curve| curve.points.iter().copied());
-    let deepest = all().map(|(p, _)| 1.0 - p).fold(1.0, f64::min).max(BEYOND_MIN);
-    let low = all().map(|(_, ns)| ns).fold(f64::INFINITY, f64::min).max(1.0);
-    let high = all().map(|(_, ns)| ns).fold(1.0, f64::max);
-    if curves.is_empty() || deepest >= 1.0 {
-        return None;
-    }
-    let axes = Axes {
-        depth: -deepest.log10(),
-        low: low.log10().floor(),
-        high: (high.log10() + 0.02).ceil(),
-    };
-    let mut svg = String::new();
-    let written = axes.draw(&mut svg).and_then(|()| {
-        for (index, curve) in curves.iter().enumerate() {
-            axes.draw_curve(&mut svg, curve, index)?;
+/// Curves between two axes.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// What it shows; stands above it.
+    pub title: String,
+    /// To the right.
+    pub x: Axis,
+    /// Upwards.
+    pub y: Axis,
+    /// What is drawn.
+    pub curves: Vec<Curve>,
+    /// Ranges of the horizontal axis that are marked.
+    pub bands: Vec<Range<f64>>,
+    /// What the marks mean, if there are any.
+    pub band_name: &'static str,
+}
+
+/// The horizontal place of a value.
+fn across(axis: &Axis, value: f64) -> f64 {
+    LEFT + (WIDTH - LEFT - RIGHT) * axis.place(value)
+}
+
+/// The vertical place of a value.
+fn upwards(axis: &Axis, value: f64) -> f64 {
+    HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * axis.place(value)
+}
+
+impl Plot {
+    /// Draws it, title and legend included.
+    pub fn draw(&self, html: &mut String) -> fmt::Result {
+        writeln!(html, "<figure>")?;
+        if !self.title.is_empty() {
+            writeln!(html, "<figcaption>{}</figcaption>", escape(&self.title))?;
         }
-        svg.write_str("</svg>\n")
-    });
-    written.expect("writing to a string cannot fail");
-    Some(svg)
-}
-
-/// Logarithms of the ranges shown.
-struct Axes {
-    /// Decimal digits of the smallest share of slower operations.
-    depth: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Axes {
-    fn x(&self, p: f64) -> f64 {
-        let depth = -(1.0 - p).max(BEYOND_MIN).log10();
-        LEFT + (WIDTH - LEFT - RIGHT) * depth / self.depth
-    }
-
-    fn y(&self, ns: f64) -> f64 {
-        let height = (ns.max(1.0).log10() - self.low) / (self.high - self.low);
-        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * height
-    }
-
-    fn draw(&self, svg: &mut String) -> std::fmt::Result {
         writeln!(
-            svg,
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" font-family=\"sans-serif\" \
-             font-size=\"11\" \
-             xmlns=\"http://www.w3.org/2000/svg\">"
+            html,
+            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            escape(&self.title)
         )?;
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-        for (p, label) in [
-            (0.0, "fastest"),
-            (0.5, "p50"),
-            (0.9, "p90"),
-            (0.99, "p99"),
-            (0.999, "p99.9"),
-            (0.9999, "p99.99"),
-            (0.99999, "p99.999"),
-        ] {
-            let x = self.x(p);
-            if x > right + 0.5 {
-                break;
-            }
+        self.draw_bands(html)?;
+        self.draw_axes(html)?;
+        self.curves.iter().try_for_each(|curve| self.draw_curve(html, curve))?;
+        writeln!(html, "</svg>\n<ul class=\"legend\">")?;
+        for curve in self.curves.iter().filter(|curve| curve.style != Style::Thin) {
+            let class = class(curve.colour);
+            writeln!(html, "<li><i class=\"{class}\"></i>{}</li>", escape(&curve.name))?;
+        }
+        if !self.bands.is_empty() {
+            writeln!(html, "<li><i class=\"band\"></i>{}</li>", escape(self.band_name))?;
+        }
+        writeln!(html, "</ul></figure>")
+    }
+
+    fn draw_bands(&self, svg: &mut String) -> fmt::Result {
+        for band in &self.bands {
+            let (from, to) = (across(&self.x, band.start), across(&self.x, band.end));
             writeln!(
                 svg,
-                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\" class=\"grid\"/>\
-                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
-                bottom + 16.0,
+                "<rect class=\"band\" x=\"{from:.1}\" width=\"{:.1}\" y=\"{TOP}\" \
+                 height=\"{}\"/>",
+                (to - from).max(1.0),
+                HEIGHT - TOP - BOTTOM,
             )?;
-        }
-        let mut decade = self.low;
-        while decade <= self.high {
-            for step in [1.0, 2.0, 5.0] {
-                let ns = 10f64.powf(decade) * step;
-                if ns.log10() > self.high + 1e-9 {
-                    break;
-                }
-                let y = self.y(ns);
-                writeln!(
-                    svg,
-                    "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" \
-                     class=\"grid\"/>\
-                     <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                    LEFT - 6.0,
-                    y + 4.0,
-                    duration(Some(ns)),
-                )?;
-            }
-            decade += 1.0;
         }
         Ok(())
     }
 
-    fn draw_curve(&self, svg: &mut String, curve: &Curve<'_>, index: usize) -> std::fmt::Result {
-        write!(
-            svg,
-            "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" points=\"",
-            curve.colour
-        )?;
-        for &(p, ns) in curve.points {
-            write!(svg, "{:.1},{:.1} ", self.x(p), self.y(ns))?;
+    fn draw_axes(&self, svg: &mut String) -> fmt::Result {
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        // A name stays inside the picture, and is left out where it would run into the one before.
+        let mut free_from = 0.0;
+        for (value, name) in &self.x.ticks {
+            let x = across(&self.x, *value);
+            writeln!(svg, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/>")?;
+            let half = name.len() as f64 * LETTER_WIDTH / 2.0;
+            let middle = x.min(WIDTH - half);
+            if middle - half < free_from {
+                continue;
+            }
+            free_from = middle + half + LETTER_WIDTH;
+            writeln!(
+                svg,
+                "<text x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                bottom + 14.0,
+                escape(name),
+            )?;
         }
-        let (x, y) = (WIDTH - RIGHT + 12.0, TOP + 14.0 + 18.0 * index as f64);
+        for (value, name) in &self.y.ticks {
+            let y = upwards(&self.y, *value);
+            writeln!(
+                svg,
+                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 5.0,
+                y + 4.0,
+                escape(name),
+            )?;
+        }
         writeln!(
             svg,
-            "\"/><line x1=\"{x}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{:.1}\" stroke=\"{}\" \
-             stroke-width=\"3\"/>\
-             <text x=\"{:.1}\" y=\"{y}\">{}</text>",
-            x + 16.0,
-            y - 4.0,
-            y - 4.0,
-            curve.colour,
-            x + 22.0,
-            escape(&curve.name),
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            f64::midpoint(LEFT, right),
+            HEIGHT - 6.0,
+            escape(&self.x.title),
         )
     }
+
+    fn draw_curve(&self, svg: &mut String, curve: &Curve) -> fmt::Result {
+        let place = |&(x, y): &(f64, f64)| (across(&self.x, x), upwards(&self.y, y));
+        let (class, name) = (class(curve.colour), escape(&curve.name));
+        let thin = if curve.style == Style::Thin { " thin" } else { "" };
+        write!(svg, "<polyline class=\"{class}{thin}\" points=\"")?;
+        for (x, y) in curve.points.iter().map(place) {
+            write!(svg, "{x:.1},{y:.1} ")?;
+        }
+        writeln!(svg, "\"><title>{name}</title></polyline>")?;
+        // A line needs two points to be seen.
+        if curve.style != Style::Dots && curve.points.len() > 1 {
+            return Ok(());
+        }
+        for (x, y) in curve.points.iter().map(place) {
+            writeln!(
+                svg,
+                "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\">\
+                 <title>{name}</title></circle>"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The classes of a colour in the style sheet.
+pub fn class(colour: usize) -> String {
+    let dashes = if colour >= COLOUR_COUNT { " dashed" } else { "" };
+    format!("c{}{dashes}", colour % COLOUR_COUNT)
 }
 
 /// Makes text safe between tags and inside attributes.
@@ -174,10 +207,20 @@ mod tests {
     fn curves_stay_inside_the_picture() {
         let points: Vec<(f64, f64)> =
             (0..40).map(|step| (1.0 - 0.5f64.powi(step), 100.0 * 1.5f64.powi(step))).collect();
-        let curve = Curve { name: "a<b".into(), colour: "red", points: &points };
-        let svg = percentile_plot(&[curve]).unwrap();
-        assert!(svg.contains("a&lt;b") && svg.ends_with("</svg>\n"));
-        let line = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+        let latencies = points.iter().map(|point| point.1);
+        let plot = Plot {
+            title: "a & b".to_owned(),
+            x: Axis::percentiles(points[39].0).unwrap(),
+            y: Axis::logarithmic("", latencies, |ns| format!("{ns} ns")).unwrap(),
+            curves: vec![Curve { name: "a<b".into(), colour: 9, style: Style::Line, points }],
+            bands: std::iter::once(0.5..0.9).collect(),
+            band_name: "meanwhile",
+        };
+        let mut html = String::new();
+        plot.draw(&mut html).unwrap();
+        assert!(html.contains("a &amp; b") && html.contains("a&lt;b"));
+        assert!(html.contains("class=\"c1 dashed\"") && html.contains("meanwhile"));
+        let line = html.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
         let coordinates: Vec<(f64, f64)> = line
             .split_whitespace()
             .map(|pair| {
@@ -193,12 +236,5 @@ mod tests {
         assert!(
             coordinates.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 >= pair[1].1)
         );
-    }
-
-    #[test]
-    fn nothing_to_draw_is_no_picture() {
-        assert!(percentile_plot(&[]).is_none());
-        let one = Curve { name: "one".into(), colour: "red", points: &[(0.0, 5.0)] };
-        assert!(percentile_plot(&[one]).is_none());
     }
 }

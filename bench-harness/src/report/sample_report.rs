@@ -3,10 +3,40 @@
 use std::collections::BTreeMap;
 
 use crate::judge::verdict::{Finding, Judgement, Outcome};
-use crate::measure::rows::{Row, RowResult};
-use crate::measure::sample::Repetition;
+use crate::measure::phases::{PHASES, Phase};
+use crate::measure::rows::{Metric, Row, RowResult};
+use crate::measure::sample::{Percentiles, Repetition};
 use crate::measure::store::{Class, Contender, StoreFacts};
+use crate::measure::timeline::{Mark, Series};
+use crate::report::measured::{self, Line, Measured, MeasuredPart};
 use crate::report::{Report, RunSpec, SCHEMA};
+
+/// Three rounds of four slices.
+fn series(p50_us: f64) -> Series {
+    let slices: Vec<u32> = (0..12).collect();
+    let ns = |factor: f64| {
+        let wave = move |slice: &u32| Some(p50_us * 1e3 * factor * (1.0 + f64::from(slice % 3)));
+        slices.iter().map(wave).collect()
+    };
+    Series {
+        round: slices.iter().map(|slice| slice / 4).collect(),
+        at_s: slices.iter().map(|slice| 0.025 + 0.05 * f64::from(slice % 4)).collect(),
+        p50_ns: ns(1.0),
+        max_ns: ns(9.0),
+        marks: Vec::new(),
+    }
+}
+
+/// What durable puts spend their time on.
+fn phases() -> Vec<Phase> {
+    let percentiles = Percentiles { p50_ns: Some(50_000.0), ..Percentiles::default() };
+    let phase = |((name, _), mean_ns): (&(&str, _), f64)| Phase {
+        name: (*name).to_owned(),
+        mean_ns,
+        percentiles,
+    };
+    PHASES.iter().zip([9e3, 110e3, 11e3]).map(phase).collect()
+}
 
 /// A durable row whose p50 is `p50_us` in the median of nine rounds.
 fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
@@ -40,6 +70,8 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
             .map(|step| (1.0 - 0.5f64.powf(f64::from(step) / 8.0), p50_us * 1e3 + f64::from(step)))
             .collect(),
         merged: None,
+        series: series(p50_us),
+        phases: Vec::new(),
     }
 }
 
@@ -59,7 +91,7 @@ pub fn sample_report() -> Report {
         }],
         rows: vec![
             durable(Row::WriteFdatasync, Contender::Floor, 120.0),
-            durable(Row::DurablePut1, Contender::Uarr, 130.0),
+            RowResult { phases: phases(), ..durable(Row::DurablePut1, Contender::Uarr, 130.0) },
             durable(Row::DurablePut1, Contender::Rocksdb, 200.0),
         ],
         broken: Vec::new(),
@@ -75,5 +107,39 @@ pub fn sample_report() -> Report {
             finding: Finding::Met,
         }],
         outcome: Outcome::Pass,
+    }
+}
+
+/// Two rates of one store, and a line beside them during which something went on.
+pub fn sample_measured() -> Measured {
+    let report = sample_report();
+    let of = |name: &str, p50_us| {
+        let row = durable(Row::DurablePut1, Contender::Uarr, p50_us);
+        Line {
+            rounds: row.repetitions,
+            curve: row.curve,
+            series: row.series,
+            ..Line::new(name.to_owned(), Some(row.class))
+        }
+    };
+    let on_ladder = |name, p50_us| Line { ladder: Some("uarr".to_owned()), ..of(name, p50_us) };
+    let mut alone = of("sqlite", 90.0);
+    alone.series.marks = vec![Mark { round: 1, from_s: 0.05, to_s: 0.12 }];
+    let lines = vec![on_ladder("uarr, 1000/s", 50.0), on_ladder("uarr, 5000/s", 80.0), alone];
+    Measured {
+        parts_schema: measured::SCHEMA,
+        run: report.run,
+        started_unix_s: report.started_unix_s,
+        machine: report.machine,
+        stores: report.stores,
+        others_cpu: report.others_cpu,
+        parts: vec![MeasuredPart {
+            name: "paced".to_owned(),
+            title: "puts at rates".to_owned(),
+            metric: Metric::P99Ns,
+            lines,
+            notes: vec!["a note".to_owned()],
+        }],
+        sizes: Vec::new(),
     }
 }

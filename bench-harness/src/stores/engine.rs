@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::measure::job::View;
+use crate::measure::phases::PutTimes;
 use crate::measure::store::{Counters, OpenSpec, Session, Store, Writes};
 
 /// How long an unsynced write may stay in memory only.
@@ -50,7 +51,7 @@ impl Engine {
     /// A session for the calling thread.
     pub fn session(&self, view: View) -> EngineSession<'_> {
         assert!(view == View::PerRead, "uarr has no snapshots to keep");
-        EngineSession(&self.0)
+        EngineSession { db: &self.0, put_times: None }
     }
 }
 
@@ -101,18 +102,28 @@ impl Store for Engine {
 }
 
 /// One thread's way into the engine: the shared handle itself.
-pub struct EngineSession<'s>(&'s uarr::Db);
+pub struct EngineSession<'s> {
+    db: &'s uarr::Db,
+    put_times: Option<PutTimes>,
+}
 
 impl Session for EngineSession<'_> {
     #[inline]
     fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-        self.0.put(key, value).map_err(failed)?;
+        let commit = self.db.put(key, value).map_err(failed)?;
+        let times = [commit.queue_ns, commit.io_ns, commit.wake_ns];
+        self.put_times = commit.is_durable.then_some(times);
         Ok(())
     }
 
     #[inline]
+    fn take_put_times(&mut self) -> Option<PutTimes> {
+        self.put_times.take()
+    }
+
+    #[inline]
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
-        let record = self.0.get(key).map_err(failed)?;
+        let record = self.db.get(key).map_err(failed)?;
         Ok(record.map(|record| read(record.bytes())))
     }
 
@@ -123,7 +134,7 @@ impl Session for EngineSession<'_> {
         mut read: impl FnMut(u64, &[u8]),
     ) -> Result<u64, BenchError> {
         let mut seen = 0;
-        let records = self.0.range(from..).map_err(failed)?;
+        let records = self.db.range(from..).map_err(failed)?;
         for record in records.take(usize::try_from(count).unwrap_or(usize::MAX)) {
             let record = record.map_err(failed)?;
             read(record.key_u64().expect("a table of integers"), record.bytes());
@@ -133,7 +144,7 @@ impl Session for EngineSession<'_> {
     }
 
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
-        let mut batch = self.0.batch();
+        let mut batch = self.db.batch();
         for (key, value) in records {
             batch.put(*key, value);
         }

@@ -12,6 +12,8 @@ pub enum CommitPart {
     Threads,
     /// What a new segment every second costs.
     Rotation,
+    /// What writes wait for while the store takes a checkpoint.
+    Checkpoint,
     /// Writes acknowledged in memory, one by one and in batches of 1000.
     Memory,
     /// Loading an empty store, in key order and not.
@@ -27,6 +29,7 @@ impl Part for CommitPart {
         Self::Strategies,
         Self::Threads,
         Self::Rotation,
+        Self::Checkpoint,
         Self::Memory,
         Self::Load,
         Self::Paced,
@@ -38,6 +41,7 @@ impl Part for CommitPart {
             Self::Strategies => "strategies",
             Self::Threads => "threads",
             Self::Rotation => "rotation",
+            Self::Checkpoint => "checkpoint",
             Self::Memory => "memory",
             Self::Load => "load",
             Self::Paced => "paced",
@@ -50,6 +54,10 @@ impl Part for CommitPart {
             Self::Strategies => "durable puts of one thread; ratio: p50 against the first row",
             Self::Threads => "durable puts of many; ratio: puts per second against the first row",
             Self::Rotation => "a new segment every second; ratio: p99.9 against the first row",
+            Self::Checkpoint => {
+                "durable puts of one thread into many records, and while the store takes a \
+                 checkpoint or compacts; ratio: p99.9 against the first row"
+            }
             Self::Memory => {
                 "puts that are not waited for; ratio: per second against the first row, if both \
                  make one promise"
@@ -74,7 +82,7 @@ impl Part for CommitPart {
         match self {
             Self::Strategies => Metric::P50Ns,
             Self::Paced => Metric::P99Ns,
-            Self::Rotation | Self::PacedMemory => Metric::P999Ns,
+            Self::Rotation | Self::Checkpoint | Self::PacedMemory => Metric::P999Ns,
             Self::Threads | Self::Memory | Self::Load => Metric::OpsPerSecond,
         }
     }

@@ -67,6 +67,7 @@ pub(super) fn measure(
         Part::Strategies => stage.strategies(),
         Part::Threads => stage.threads(),
         Part::Rotation => stage.rotation(),
+        Part::Checkpoint => stage.checkpoint(),
         Part::Memory => stage.memory(),
         Part::Load => stage.load(),
         Part::Paced => stage.paced(),
@@ -130,6 +131,7 @@ impl Stage<'_> {
             op_count_min: 0,
             op_count_max: u64::MAX,
             timing,
+            checkpoint_at: None,
             seed: 0,
         }
     }
@@ -241,11 +243,10 @@ impl Stage<'_> {
         let mut contestants = Vec::new();
         for threads in [1, 4, 16, 64] {
             for (name, store) in &stores {
-                contestants.push(Contestant::new(
-                    format!("{name}, {threads} threads"),
-                    SYNC,
-                    move |_| self.checked(&**store, &self.puts(threads, Timing::Each)),
-                ));
+                let measure = move |_| self.checked(&**store, &self.puts(threads, Timing::Each));
+                let contestant =
+                    Contestant::new(format!("{name}, {threads} threads"), SYNC, measure);
+                contestants.push(contestant.on_ladder(name.as_str()));
             }
         }
         for task_count in [256, 1024] {
@@ -290,6 +291,36 @@ impl Stage<'_> {
         };
         let contestants = configurations.into_iter().map(contestant).collect();
         sample_in_rounds(Part::Rotation.name(), self.options.rounds, contestants)
+    }
+
+    /// Puts into stores with many records, and the same while the store brings its records to where
+    /// it reads them best.
+    fn checkpoint(&self) -> Result<Vec<Line>, BenchError> {
+        let engine = self.engine("checkpoint", Writes::Durable, |builder| builder)?;
+        let mut stores = vec![("uarr".to_owned(), engine)];
+        for peer in peers() {
+            stores.push((peer.name().to_owned(), self.peer(peer, Writes::Durable)?));
+        }
+        for (_, store) in &stores {
+            store.load(self.options.records)?;
+            store.prepare_durable()?;
+            store.run(&self.puts(1, Timing::Each))?;
+            store.settle()?;
+        }
+        let third = Some(self.options.duration / 3);
+        let mut contestants = Vec::new();
+        for (name, store) in &stores {
+            for (what, checkpoint_at) in [("", None), (", a checkpoint meanwhile", third)] {
+                let measure = move |_| {
+                    let puts = self.puts(1, Timing::Each);
+                    self.checked(&**store, &Job { checkpoint_at, ..puts })
+                };
+                contestants.push(Contestant::new(format!("{name}{what}"), SYNC, measure));
+            }
+        }
+        let lines = sample_in_rounds(Part::Checkpoint.name(), self.options.rounds, contestants)?;
+        self.close_all(stores)?;
+        Ok(lines)
     }
 
     fn memory(&self) -> Result<Vec<Line>, BenchError> {
@@ -346,7 +377,7 @@ impl Stage<'_> {
             self.alone(store.name(), || self.peer(store, writes), &job)
         };
         let name = format!("{who}, {per_second} per second");
-        Contestant::new(name, Some(writes.class()), measure)
+        Contestant::new(name, Some(writes.class()), measure).on_ladder(who)
     }
 
     /// Batches of records in random order, until all records are written.

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! check     the run: phases, in rounds, reopening after a kill      parts   one path, part by part
-//! report    of a run: JSON, text, HTML with curves; docs/BENCHMARKS.md
+//! report    of a run: JSON, text, HTML with plots; docs/BENCHMARKS.md
 //! judge     targets, and the verdict on what was measured
 //! stores    the engine, RocksDB, SQLite, LMDB behind one trait
 //! measure   work, driver, stopwatch, samples, the floor of the device

@@ -140,7 +140,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::sample::Percentiles;
+    use crate::measure::latencies::Percentiles;
     use crate::report::sample_report::sample_report;
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::BenchError;
+use crate::measure::latencies::{Latencies, Percentiles, curve, merge};
 use crate::measure::phases::PhaseLatencies;
 use crate::measure::rows::{Row, RowResult};
-use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, curve, merge};
+use crate::measure::sample::{Repetition, Sample};
 use crate::measure::store::{Class, Contender};
 use crate::measure::timeline::Series;
 use crate::report::hgrm;

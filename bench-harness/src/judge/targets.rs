@@ -31,8 +31,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::BenchError;
+use crate::measure::latencies::samples_min;
 use crate::measure::rows::{Metric, Row};
-use crate::measure::sample::samples_min;
 use crate::measure::store::Contender;
 
 /// Version of the file.

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use crate::error::BenchError;
 use crate::measure::clock::{Clock, Monotonic};
 use crate::measure::job::{Job, View, nanos};
+use crate::measure::latencies::merge;
 use crate::measure::operations::{Lane, Operations, Whose, load_keys, read_checked};
-use crate::measure::sample::{Sample, merge};
+use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, Counters, OpenSpec, Store};
 use crate::measure::usage::Usage;
 use crate::measure::workload::key_of;
@@ -216,7 +217,8 @@ mod tests {
     use super::*;
     use crate::measure::clock::Moved;
     use crate::measure::job::{Arrival, Timing, Work};
-    use crate::measure::sample::{Latencies, Repetition, curve, percentile};
+    use crate::measure::latencies::{Latencies, curve, percentile};
+    use crate::measure::sample::Repetition;
     use crate::measure::store::Session;
     use crate::measure::workload::VALUE_BYTES;
 

@@ -10,7 +10,8 @@ use std::process::Command;
 use serde::Deserialize;
 
 use crate::error::BenchError;
-use crate::measure::sample::{Latencies, Sample, latencies};
+use crate::measure::latencies::{Latencies, latencies};
+use crate::measure::sample::Sample;
 
 /// What `fio --output-format=json+` says, as far as it is read.
 #[derive(Deserialize)]

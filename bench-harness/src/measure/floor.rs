@@ -20,8 +20,9 @@ use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, Syste
 
 use crate::error::BenchError;
 use crate::measure::job::{PATIENCE, nanos};
+use crate::measure::latencies::samples_min;
 use crate::measure::rows::Row;
-use crate::measure::sample::{Sample, samples_min};
+use crate::measure::sample::Sample;
 use crate::measure::timeline::Timeline;
 use crate::measure::usage::Usage;
 use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};

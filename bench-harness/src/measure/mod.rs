@@ -6,6 +6,7 @@ pub mod fio;
 pub mod floor;
 pub mod interval;
 pub mod job;
+pub mod latencies;
 pub mod mix;
 mod operations;
 pub mod phases;

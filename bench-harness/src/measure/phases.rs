@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::sample::{Latencies, Percentiles, latencies};
+use crate::measure::latencies::{Latencies, Percentiles, latencies};
 
 /// What one put spent its time on, in the order of [`PHASES`], in nanoseconds.
 pub type PutTimes = [u64; PHASES.len()];

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::latencies::Percentiles;
 use crate::measure::phases::Phase;
-use crate::measure::sample::{Percentiles, Repetition, median};
+use crate::measure::sample::{Repetition, median};
 use crate::measure::store::{Class, Contender};
 use crate::measure::timeline::Series;
 

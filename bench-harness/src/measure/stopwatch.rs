@@ -15,8 +15,8 @@ use rand_distr::{Distribution, Exp1};
 use crate::error::BenchError;
 use crate::measure::clock::Clock;
 use crate::measure::job::{Arrival, Job, Timing, nanos};
+use crate::measure::latencies::{Latencies, latencies};
 use crate::measure::phases::PhaseLatencies;
-use crate::measure::sample::{Latencies, latencies};
 use crate::measure::timeline::Timeline;
 use crate::measure::workload::mix;
 

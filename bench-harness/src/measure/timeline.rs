@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::sample::{Latencies, latencies, percentile};
+use crate::measure::latencies::{Latencies, latencies, percentile};
 
 /// Slices of a measurement, if they have a length between these two.
 const SLICES_PER_MEASUREMENT: u32 = 40;
@@ -163,7 +163,7 @@ mod tests {
 
         // The last slice has only begun.
         let mut timeline = Timeline::new(start, 4000 * MS);
-        [50, 150, 210].map(|end| timeline.record(start + end * MS, 1));
+        [50, 150, 210].into_iter().for_each(|end| timeline.record(start + end * MS, 1));
         let slices = timeline.into_slices();
         let counts: Vec<_> = slices.iter().map(|slice| slice.latencies.len()).collect();
         assert_eq!(counts, [1, 2]);

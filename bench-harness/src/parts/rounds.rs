@@ -10,10 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::BenchError;
 use crate::machine::{self, ProcessorTimes};
+use crate::measure::latencies::{Latencies, Percentiles, curve, merge};
 use crate::measure::phases::PhaseLatencies;
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
-use crate::measure::sample::{Latencies, Percentiles, Repetition, Sample, curve, merge};
+use crate::measure::sample::{Repetition, Sample};
 use crate::measure::store::{Class, StoreFacts};
 use crate::progress::Progress;
 use crate::report::RunSpec;
@@ -220,7 +221,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::sample::latencies;
+    use crate::measure::latencies::latencies;
     use crate::report::part_tables::{render, table};
 
     fn sample(op_count: u64, ns: u64) -> Sample {

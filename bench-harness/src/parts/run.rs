@@ -197,7 +197,8 @@ fn keeps(line: &Line, rate: u32, p99_ns_max: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::sample::{Percentiles, Repetition};
+    use crate::measure::latencies::Percentiles;
+    use crate::measure::sample::Repetition;
 
     #[test]
     fn the_knee_is_the_last_rate_that_is_kept() {

@@ -221,7 +221,7 @@ pub fn phase_table(rows: &[(String, &[Phase])]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::sample::Percentiles;
+    use crate::measure::latencies::Percentiles;
 
     fn series(rounds: &[u32], at_s: &[f64]) -> Series {
         let ns: Vec<_> = at_s.iter().map(|_| Some(5e3)).collect();

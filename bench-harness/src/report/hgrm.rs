@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::BenchError;
-use crate::measure::sample::Latencies;
+use crate::measure::latencies::Latencies;
 
 /// Writes the file `name`.hgrm in `dir`.
 pub fn write(dir: &Path, name: &str, latencies: &Latencies) -> Result<(), BenchError> {
@@ -52,7 +52,7 @@ fn render(latencies: &Latencies) -> Result<String, fmt::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::sample::latencies;
+    use crate::measure::latencies::latencies;
 
     #[test]
     fn each_value_has_a_line_and_the_last_has_all() {

@@ -13,7 +13,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
 use crate::error::BenchError;
-use crate::measure::sample::latencies;
+use crate::measure::latencies::latencies;
 use crate::measure::timeline::Slice;
 
 /// What the column of maxima divides nanoseconds by.

@@ -11,9 +11,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::measure::latencies::Percentiles;
 use crate::measure::phases::Phase;
 use crate::measure::rows::Metric;
-use crate::measure::sample::{Percentiles, Repetition, median};
+use crate::measure::sample::{Repetition, median};
 use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::measure::timeline::Series;
 use crate::report::RunSpec;

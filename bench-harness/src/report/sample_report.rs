@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::judge::verdict::{Finding, Judgement, Outcome};
+use crate::measure::latencies::Percentiles;
 use crate::measure::phases::{PHASES, Phase};
 use crate::measure::rows::{Metric, Row, RowResult};
-use crate::measure::sample::{Percentiles, Repetition};
+use crate::measure::sample::Repetition;
 use crate::measure::store::{Class, Contender, StoreFacts};
 use crate::measure::timeline::{Mark, Series};
 use crate::report::measured::{self, Line, Measured, MeasuredPart};

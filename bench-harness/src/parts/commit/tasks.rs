@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
 use crate::measure::job::nanos;
-use crate::measure::sample::{Latencies, Sample, latencies, merge};
+use crate::measure::latencies::{Latencies, latencies, merge};
+use crate::measure::sample::Sample;
 use crate::measure::store::Counters;
 use crate::measure::usage::Usage;
 use crate::measure::workload::{VALUE_BYTES, fill, is_right, key_of};

@@ -15,6 +15,9 @@ use uarr_bench::parts::fio::{FioOptions, PROFILES, Profile};
 use uarr_bench::parts::read::ReadPart;
 use uarr_bench::parts::rounds::{Options, Part};
 use uarr_bench::parts::run::RunOptions;
+use uarr_bench::parts::sweep::SweepOptions;
+use uarr_bench::parts::sweep::paged::{self, ChildArgs};
+use uarr_bench::parts::sweep::recipe::{BUILT_IN, Recipe};
 use uarr_bench::parts::workload::Workload;
 use uarr_bench::stores::faulty::Fault;
 
@@ -40,6 +43,9 @@ pub enum Command {
     /// Workloads as data: YCSB A to F, rates up to the knee, or files of your own. Ends with 2 if
     /// the generator of a rate was late.
     Run(RunArgs),
+    /// One setting varied, everything else as it is: strategy, group cap, block size, segment size,
+    /// extents, pages, queue depth, or recipes of your own.
+    Sweep(SweepArgs),
     /// The device floor alone.
     Floor(FloorArgs),
     /// The installed fio and our floor ask the device the same, by turns: do they agree?
@@ -53,6 +59,9 @@ pub enum Command {
     /// The process that is killed by `check`.
     #[command(name = reopen::VICTIM_COMMAND, hide = true)]
     KillVictim(VictimArgs),
+    /// The process that reads with certain pages of memory.
+    #[command(name = paged::GETS_COMMAND, hide = true)]
+    SweepGets(ChildArgs),
 }
 
 #[derive(Args)]
@@ -197,6 +206,42 @@ impl RunArgs {
             stores: if self.stores.is_empty() { all.collect() } else { self.stores.clone() },
             workloads: self.workloads.iter().map(find).collect::<Result<_, BenchError>>()?,
         })
+    }
+}
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// Files (their format: bench-harness/src/parts/sweep/recipe.rs), or strategy, group-cap,
+    /// block-size, segment-size, extents, pages, queue-depth [default: all of these].
+    recipes: Vec<String>,
+    /// Directory on the disk to measure.
+    #[arg(long, default_value = "bench-results")]
+    dir: PathBuf,
+    /// Seconds of each measurement, 0.01 to 60 [default: what the recipe says].
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<f64>,
+    /// Rounds, 1 to 100 [default: what the recipe says].
+    #[arg(long, value_parser = rounds())]
+    reps: Option<u32>,
+    /// Directory for the recipes as they were run, in files .toml [default: none are written].
+    #[arg(long)]
+    pub keep_recipes: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: FilesArgs,
+}
+
+impl SweepArgs {
+    pub fn options(&self, program: PathBuf) -> Result<SweepOptions, BenchError> {
+        let all = || BUILT_IN.map(|(name, _)| name.to_owned()).to_vec();
+        let names = if self.recipes.is_empty() { all() } else { self.recipes.clone() };
+        let find = |name: &String| {
+            let mut recipe = Recipe::find(name)?;
+            recipe.seconds = self.seconds.unwrap_or(recipe.seconds);
+            recipe.rounds = self.reps.unwrap_or(recipe.rounds);
+            Ok(recipe)
+        };
+        let recipes = names.iter().map(find).collect::<Result<_, BenchError>>()?;
+        Ok(SweepOptions { dir: self.dir.clone(), recipes, program })
     }
 }
 

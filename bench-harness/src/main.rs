@@ -7,12 +7,13 @@
 mod args;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::{CheckArgs, Cli, Command, CompareArgs, FilesArgs, ReportArgs};
+use crate::args::{CheckArgs, Cli, Command, CompareArgs, FilesArgs, ReportArgs, SweepArgs};
 use uarr_bench::check::reopen;
 use uarr_bench::check::{CheckOptions, run};
 use uarr_bench::error::BenchError;
@@ -23,6 +24,8 @@ use uarr_bench::parts::fio;
 use uarr_bench::parts::floors;
 use uarr_bench::parts::read;
 use uarr_bench::parts::run::run as run_workloads;
+use uarr_bench::parts::sweep::paged;
+use uarr_bench::parts::sweep::run as run_sweep;
 use uarr_bench::report::compare::{self, Change, Sureness, compare};
 use uarr_bench::report::measured::Measured;
 use uarr_bench::report::page::Page;
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
             let measured = args.options().and_then(|options| run_workloads(&options));
             tables(measured, &args.files)
         }
+        Command::Sweep(args) => sweep(&args),
+        Command::SweepGets(args) => paged::child(&args).map(|()| 0),
         Command::Floor(args) => {
             let duration = Duration::from_secs_f64(args.seconds);
             let measured = floors::run(&args.dir, duration, args.reps, args.mib << 20);
@@ -97,8 +102,7 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
         targets: targets.clone(),
         fault: args.fault,
         histograms: args.histograms.clone(),
-        program: std::env::current_exe()
-            .map_err(|error| BenchError::Setup(format!("cannot find this program: {error}")))?,
+        program: own_program()?,
     };
     let mut report = run(&options)?;
     if args.quick {
@@ -115,6 +119,25 @@ fn check(args: &CheckArgs) -> Result<u8, BenchError> {
     show(&saved);
     print(&format!("reports: {} {}\n", json.display(), page.display()));
     Ok(code)
+}
+
+/// This program, to be started again.
+fn own_program() -> Result<PathBuf, BenchError> {
+    std::env::current_exe()
+        .map_err(|error| BenchError::Setup(format!("cannot find this program: {error}")))
+}
+
+fn sweep(args: &SweepArgs) -> Result<u8, BenchError> {
+    let options = args.options(own_program()?)?;
+    let measured = run_sweep(&options)?;
+    if let Some(dir) = &args.keep_recipes {
+        for recipe in &options.recipes {
+            let path = dir.join(format!("{}.toml", recipe.name));
+            std::fs::write(&path, recipe.to_text())
+                .map_err(|error| BenchError::at(&path, "cannot write", &error))?;
+        }
+    }
+    tables(Ok(measured), &args.files)
 }
 
 /// Judges the report, and returns the exit code.

@@ -152,7 +152,7 @@ struct Look {
 
 /// Runs the harness briefly, for its page.
 fn measure(dir: &Path, arguments: &[&str]) {
-    let small = ["--seconds", "0.1", "--reps", "2", "--records", "1000", "--dir", "."];
+    let small = ["--seconds", "0.1", "--reps", "2", "--dir", "."];
     let mut command = Command::new(env!("CARGO_BIN_EXE_uarr-bench"));
     let output = command.current_dir(dir).args([arguments, &small].concat()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -180,10 +180,12 @@ fn pages_are_drawn_wide_and_narrow_light_and_dark() {
             .unwrap();
         return;
     };
-    measure(dir.path(), &["check"]);
+    measure(dir.path(), &["check", "--records", "1000"]);
     let parts = "strategies,threads,checkpoint,paced-memory";
-    measure(dir.path(), &["commit", "--parts", parts, "--html", "parts.html"]);
-    for (name, plots_min) in [("report", 15), ("parts", 12)] {
+    let commit = ["commit", "--parts", parts, "--records", "1000", "--html", "parts.html"];
+    measure(dir.path(), &commit);
+    measure(dir.path(), &["sweep", "block-size", "queue-depth", "pages", "--html", "sweep.html"]);
+    for (name, plots_min) in [("report", 8), ("parts", 4), ("sweep", 3)] {
         let page = dir.path().join(format!("{name}.html"));
         let mut sides = Vec::new();
         for (width, is_dark) in [(1280, false), (1280, true), (400, false), (400, true)] {

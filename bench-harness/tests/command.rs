@@ -272,6 +272,43 @@ fn workloads_are_run_from_files_and_by_name() {
 }
 
 #[test]
+fn settings_are_varied_and_kept_recipes_repeat_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--dir", ".", "--seconds", "0.02", "--reps", "1"];
+    let kept = ["--keep-recipes", ".", "--json", "s.json", "--html", "s.html"];
+    let output = command(dir.path(), &[&["sweep"], &small[..], &kept].concat());
+    assert_shows(
+        &output,
+        &[
+            "strategy: writes of the log alone, strategy varied",
+            "strategy = linked-fdatasync",
+            "group_bytes = 1048576",
+            "block_bytes = 65536",
+            "segment_bytes = 268435456",
+            "extents = unwritten",
+            "pages = huge",
+            "pages = 4-kib: 0 MiB of memory had huge pages",
+            "queue_depth = 16",
+            "vary = \"queue_depth\"",
+        ],
+    );
+    let page = fs::read_to_string(dir.path().join("s.html")).unwrap();
+    assert_eq!(page.matches("<figcaption>Latency under each setting<").count(), 7);
+    assert_eq!(names(dir.path()).len(), 7 + 2, "{:?}", names(dir.path()));
+
+    let again = command(dir.path(), &["sweep", "queue-depth.toml", "--dir", "."]);
+    assert_shows(&again, &["1 rounds of 0.02 s", "queue_depth = 16"]);
+    fs::write(dir.path().join("own.toml"), "schema = 1\ncolour = 3\n").unwrap();
+    for (recipe, told) in
+        [("own.toml", "bad recipe own.toml"), ("colours", "colours is no file and none of strat")]
+    {
+        let output = command(dir.path(), &["sweep", recipe, "--dir", "."]);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert!(text(&output).contains(told), "{}", text(&output));
+    }
+}
+
+#[test]
 fn fio_is_run_beside_the_floor_where_it_is_installed() {
     let dir = tempfile::tempdir().unwrap();
     let small = ["--dir", ".", "--seconds", "1", "--reps", "1", "--profiles", "randread-4k-qd1"];

@@ -7,6 +7,7 @@ pub mod floor;
 pub mod interval;
 pub mod job;
 pub mod latencies;
+pub mod log_floor;
 pub mod mix;
 mod operations;
 pub mod phases;

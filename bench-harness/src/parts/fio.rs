@@ -140,6 +140,7 @@ fn measure(
     progress.finish();
     let lines: Vec<_> = lines.into_iter().map(Gathered::into_line).collect();
     Ok(MeasuredPart {
+        recipe: None,
         name: profile.name.to_owned(),
         title: format!("{} ({version}); ratio: p50 against the first row", profile.question()),
         metric: Metric::P50Ns,

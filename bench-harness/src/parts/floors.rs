@@ -54,6 +54,7 @@ pub fn run(
         let lines = sample_in_rounds("floors", rounds, contestants)?;
         let cached = "this file system has no direct I/O: all went through the page cache";
         Ok(vec![MeasuredPart {
+            recipe: None,
             name: "floors".to_owned(),
             title: "what device and memory take; ratio: p50 against the first row".to_owned(),
             metric: Metric::P50Ns,

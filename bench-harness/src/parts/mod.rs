@@ -7,4 +7,5 @@ pub mod read;
 pub mod rounds;
 pub mod run;
 mod sizes;
+pub mod sweep;
 pub mod workload;

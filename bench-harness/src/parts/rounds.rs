@@ -71,7 +71,7 @@ pub(crate) fn measure_all<P: Part>(
     let part = |&part: &P| {
         let (name, title) = (part.name().to_owned(), part.title().to_owned());
         let (lines, notes) = (measure(part)?, Vec::new());
-        Ok(MeasuredPart { name, title, metric: part.metric(), lines, notes })
+        Ok(MeasuredPart { name, title, metric: part.metric(), lines, notes, recipe: None })
     };
     measure_run(spec, folder, stores, || options.parts.iter().map(part).collect())
 }
@@ -251,7 +251,14 @@ mod tests {
             machine: std::collections::BTreeMap::new(),
             stores: Vec::new(),
             others_cpu: None,
-            parts: vec![MeasuredPart { name: "paced".to_owned(), title, metric, lines, notes }],
+            parts: vec![MeasuredPart {
+                name: "paced".to_owned(),
+                title,
+                metric,
+                lines,
+                notes,
+                recipe: None,
+            }],
             sizes: Vec::new(),
         };
         let told = "a, response: INVALID: generator late by 10.0 ns, response 91.0 ns (p99)\n";

@@ -96,6 +96,7 @@ impl Stage<'_> {
             Some(_) => (Metric::P99Ns, "p99"),
         };
         Ok(MeasuredPart {
+            recipe: None,
             name: workload.name.clone(),
             title: format!("{}; ratio: {what} against the first row", workload.text()),
             metric,

@@ -170,6 +170,31 @@ pub fn throughput(title: String, ladders: Vec<Ladder>) -> Option<Plot> {
     Some(Plot { title, x, y, curves, bands: Vec::new(), band_name: "" })
 }
 
+/// Latency under each value of a setting; `None` if none has a median.
+pub fn settings(title: String, all: &[(String, [Option<f64>; 3])]) -> Option<Plot> {
+    let at = |place: usize| {
+        let point = |(number, (_, ns)): (usize, &(String, [Option<f64>; 3]))| {
+            Some((number as f64, ns[place]?))
+        };
+        all.iter().enumerate().filter_map(point).collect::<Vec<_>>()
+    };
+    let curve = |(colour, name): (usize, &str)| {
+        let style = Style::Dots;
+        Curve { name: name.to_owned(), colour, style, points: at(colour) }
+    };
+    let curves: Vec<_> = ["p50", "p99", "p99.9"].into_iter().enumerate().map(curve).collect();
+    let curves: Vec<_> = curves.into_iter().filter(|curve| !curve.points.is_empty()).collect();
+    let latencies = curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
+    Some(Plot {
+        title,
+        x: Axis::names(all.iter().map(|(name, _)| name.clone())),
+        y: Axis::logarithmic("", latencies, time_of_tick)?,
+        curves,
+        bands: Vec::new(),
+        band_name: "",
+    })
+}
+
 /// Where the time of durable puts goes: a bar for each row, as long as its mean, and a table of
 /// percentiles. Draws nothing of nothing.
 pub fn phases(html: &mut String, rows: &[(String, &[Phase])]) -> fmt::Result {

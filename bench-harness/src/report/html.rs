@@ -202,7 +202,7 @@ mod tests {
     fn parts_are_drawn_line_by_line_and_ladders_together() {
         let page = render(&Saved::Parts(Box::new(sample_measured())));
         assert_whole_and_offline(&page);
-        assert!(page.contains("<h3>Throughput against latency</h3>"));
+        assert!(page.contains("Operations per second, and the 99th percentile of each"));
         assert!(page.contains("a checkpoint, or what stands for it</li>"));
         assert_eq!(page.matches("<figure>").count(), 5, "two groups twice, one ladder");
     }

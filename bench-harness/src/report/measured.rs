@@ -58,6 +58,9 @@ pub struct MeasuredPart {
     /// What follows from them. Absent in older files.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The text that repeats it, of a sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
 }
 
 /// A contestant and its result in each round.
@@ -82,6 +85,9 @@ pub struct Line {
     /// Of lines that differ in their load alone, what they have in common.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<String>,
+    /// In a sweep, the value of what is varied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting: Option<String>,
     /// The percentile curve over all rounds: (fraction of operations, ns). Absent in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<(f64, f64)>,
@@ -107,6 +113,7 @@ impl Line {
             merged: None,
             lag: None,
             ladder: None,
+            setting: None,
             curve: Vec::new(),
             series: Series::EMPTY,
             phases: Vec::new(),
@@ -232,6 +239,7 @@ mod tests {
                 metric: Metric::OpsPerSecond,
                 lines: vec![line.clone()],
                 notes: vec!["a note".to_owned()],
+                recipe: None,
             }],
             sizes: Vec::new(),
         };

@@ -349,6 +349,7 @@ mod tests {
             stores: report.stores,
             others_cpu: Some(0.5),
             parts: vec![MeasuredPart {
+                recipe: None,
                 name: "scans".to_owned(),
                 title: "a title".to_owned(),
                 metric: Metric::OpsPerSecond,

@@ -30,6 +30,9 @@ pub fn render(measured: &Measured) -> String {
             let Some(why) = line.invalid() else { continue };
             text.push_str(&format!("{}: {why}\n", line.name));
         }
+        if let Some(recipe) = &part.recipe {
+            text.push_str(&format!("the recipe that repeats it:\n\n{recipe}\n"));
+        }
         part.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
     }
     if !measured.sizes.is_empty() {

@@ -140,6 +140,7 @@ pub fn sample_measured() -> Measured {
             metric: Metric::P99Ns,
             lines,
             notes: vec!["a note".to_owned()],
+            recipe: None,
         }],
         sizes: Vec::new(),
     }

@@ -12,6 +12,19 @@ pub fn duration(ns: Option<f64>) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
+/// A number of bytes that is a power of two from 1024 on with its unit; any other text as it is.
+pub fn shortened_bytes(text: &str) -> String {
+    let Some(bytes) = text.parse().ok().filter(|bytes: &u64| bytes.is_power_of_two()) else {
+        return text.to_owned();
+    };
+    match bytes {
+        0..1024 => text.to_owned(),
+        1024..0x10_0000 => format!("{}K", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{}M", bytes >> 20),
+        _ => format!("{}G", bytes >> 30),
+    }
+}
+
 /// A rate per second with three digits.
 pub fn rate(per_second: f64) -> String {
     match per_second {

@@ -51,6 +51,7 @@ background:var(--band)}\
 .bar span{background:var(--c);flex-basis:0}\
 .verdict{display:inline-block;padding:.3em .8em;border-radius:.3em;color:#fff;font-weight:600}\
 .pass{background:#19733c}.miss{background:#b3261e}.inconclusive{background:#8a6100}\
+pre{overflow-x:auto;font-size:12px;background:var(--own);padding:.6em}\
 .sides{border:0;padding:0;margin:0;font-size:13px;color:var(--faint)}\
 .sides label{margin-right:1em}";
 
@@ -141,7 +142,7 @@ pub fn facts<'f>(
     writeln!(html, "</table>")
 }
 
-/// Plots beside each other under a heading; nothing if there are none.
+/// Plots beside each other, under a heading if there is one; nothing if there are none.
 pub fn plots(html: &mut String, heading: &str, plots: &[Plot]) -> fmt::Result {
     if plots.is_empty() {
         return Ok(());

@@ -4,12 +4,12 @@ use std::fmt::{self, Write};
 
 use crate::measure::rows::Metric;
 use crate::report::charts::{
-    Drawn, Ladder, over_time, percentiles, phase_table, phases, throughput,
+    Drawn, Ladder, over_time, percentiles, phase_table, phases, settings, throughput,
 };
 use crate::report::html::frame::{list, plots, table};
 use crate::report::measured::{Line, Measured, MeasuredPart};
-use crate::report::part_tables;
 use crate::report::plot::{COLOUR_COUNT, Plot, escape};
+use crate::report::{part_tables, words};
 
 /// The parts, one below the other.
 pub fn render_parts(html: &mut String, measured: &Measured) -> fmt::Result {
@@ -38,16 +38,11 @@ fn render_part(html: &mut String, part: &MeasuredPart) -> fmt::Result {
     let invalid =
         part.lines.iter().filter_map(|line| Some(format!("{}: {}", line.name, line.invalid()?)));
     list(html, invalid.chain(part.notes.iter().cloned()))?;
-    let groups = groups(&part.lines);
-    let heading = "<h3>Percentiles of single operations, all rounds together</h3>";
-    plots(html, heading, &of_groups(&groups, percentiles))?;
-    let heading = "<h3>Over time: the median, and, thin, the longest</h3>";
-    let over_time =
-        |title, all: &[Drawn<'_>]| over_time(title, all, "a checkpoint, or what stands for it");
-    plots(html, heading, &of_groups(&groups, over_time))?;
-    let title = "operations per second, and the 99th percentile of each".to_owned();
-    let plot = throughput(title, ladders(&part.lines));
-    plots(html, "<h3>Throughput against latency</h3>", &Vec::from_iter(plot))?;
+    if let Some(recipe) = &part.recipe {
+        writeln!(html, "<details><summary>The recipe that repeats it</summary>")?;
+        writeln!(html, "<pre>{}</pre></details>", escape(recipe))?;
+    }
+    plots(html, "", &of_part(&part.lines))?;
     let rows = part.lines.iter().map(|line| (line.name.clone(), line.phases.as_slice()));
     let rows: Vec<_> = rows.filter(|(_, phases)| !phases.is_empty()).collect();
     if rows.is_empty() {
@@ -56,6 +51,39 @@ fn render_part(html: &mut String, part: &MeasuredPart) -> fmt::Result {
     writeln!(html, "<h3>Where the time of a durable put goes</h3>")?;
     phases(html, &rows)?;
     table(html, &phase_table(&rows), |_| "")
+}
+
+/// Everything that can be drawn of the lines.
+fn of_part(lines: &[Line]) -> Vec<Plot> {
+    let groups = groups(lines);
+    let of_groups = |what: &str, draw: &dyn Fn(String, &[Drawn<'_>]) -> Option<Plot>| {
+        let plot = |(name, lines): &Group<'_>| {
+            let all: Vec<_> =
+                lines.iter().enumerate().map(|(colour, line)| drawn(colour, line)).collect();
+            let comma = if name.is_empty() { "" } else { ": " };
+            draw(format!("{what}{comma}{name}"), &all)
+        };
+        groups.iter().filter_map(plot).collect::<Vec<_>>()
+    };
+    let over_time =
+        |title, all: &[Drawn<'_>]| over_time(title, all, "a checkpoint, or what stands for it");
+    let mut plots = Vec::from_iter(of_settings(lines));
+    plots.extend(of_groups("Percentiles, all rounds together", &percentiles));
+    plots.extend(of_groups("Over time: the median, and, thin, the longest", &over_time));
+    let title = "Operations per second, and the 99th percentile of each".to_owned();
+    plots.extend(throughput(title, ladders(lines)));
+    plots
+}
+
+/// The lines of a sweep.
+fn of_settings(lines: &[Line]) -> Option<Plot> {
+    let metrics = [Metric::P50Ns, Metric::P99Ns, Metric::P999Ns];
+    let case = |line: &Line| {
+        let name = words::shortened_bytes(line.setting.as_deref()?);
+        Some((name, metrics.map(|metric| line.value(metric))))
+    };
+    let all: Vec<_> = lines.iter().filter_map(case).collect();
+    settings("Latency under each setting".to_owned(), &all)
 }
 
 /// Lines that are drawn together, with a title.
@@ -73,18 +101,6 @@ fn groups(lines: &[Line]) -> Vec<Group<'_>> {
         }
     }
     groups
-}
-
-fn of_groups(
-    groups: &[Group<'_>],
-    draw: impl Fn(String, &[Drawn<'_>]) -> Option<Plot>,
-) -> Vec<Plot> {
-    let plot = |(title, lines): &Group<'_>| {
-        let all: Vec<_> =
-            lines.iter().enumerate().map(|(colour, line)| drawn(colour, line)).collect();
-        draw(title.clone(), &all)
-    };
-    groups.iter().filter_map(plot).collect()
 }
 
 fn drawn(colour: usize, line: &Line) -> Drawn<'_> {

@@ -103,6 +103,13 @@ impl Axis {
         (high > 0.0).then(|| Self { title: String::new(), scale, low: 0.0, high, ticks })
     }
 
+    /// Names beside each other, at 0, 1, 2 and so on.
+    pub fn names(names: impl ExactSizeIterator<Item = String>) -> Self {
+        let (low, high) = (-0.5, names.len() as f64 - 0.5);
+        let ticks = names.enumerate().map(|(number, name)| (number as f64, name)).collect();
+        Self { title: String::new(), scale: Scale::Linear, low, high, ticks }
+    }
+
     /// The same with another title, and other values named.
     pub fn with_ticks(self, title: String, ticks: Vec<(f64, String)>) -> Self {
         Self { title, ticks, ..self }
@@ -139,6 +146,9 @@ mod tests {
         assert_eq!(names(&axis), ["0", "20", "40", "60", "80"]);
         assert_eq!((axis.place(0.0), axis.place(87.0)), (0.0, 1.0));
         assert!(Axis::linear("t", [0.0].into_iter(), name).is_none());
+
+        let axis = Axis::names(["a", "b"].map(str::to_owned).into_iter());
+        assert_eq!((axis.place(0.0), axis.place(1.0)), (0.25, 0.75));
 
         let axis = Axis::percentiles(0.999).unwrap();
         assert_eq!(names(&axis), ["fastest", "p50", "p90", "p99", "p99.9"]);

@@ -176,7 +176,8 @@ impl RoundsArgs {
 #[derive(Args)]
 pub struct RunArgs {
     /// Files (their format: bench-harness/src/parts/workload.rs), or ycsb-a to ycsb-f, put-poisson,
-    /// get-poisson, mixed-memory, large-values.
+    /// get-poisson, mixed-memory, large-values, clustered-text, readers-beside-writer, cold-gets,
+    /// larger-than-memory.
     #[arg(required = true)]
     pub workloads: Vec<String>,
     #[command(flatten)]

@@ -344,6 +344,7 @@ impl<'o> Check<'o> {
             op_count_max: u64::MAX,
             timing,
             checkpoint_at: None,
+            readers: 0,
             seed: u64::from(round) << 8 | u64::from(timing == Timing::Each),
         }
     }

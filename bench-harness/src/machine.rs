@@ -1,8 +1,10 @@
 //! Facts of the machine that a reader needs to judge a result. Every report has each of them; a
 //! fact that the program cannot find is "unknown".
 
+pub mod cache;
 pub mod device;
 pub mod folder;
+pub mod memory_limit;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -272,6 +272,49 @@ fn workloads_are_run_from_files_and_by_name() {
 }
 
 #[test]
+fn text_keys_readers_and_a_cold_cache_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let workloads = ["run", "clustered-text", "readers-beside-writer", "cold-gets"];
+    let small = ["--dir", ".", "--seconds", "0.05", "--reps", "2", "--records", "2000"];
+    let output = command(dir.path(), &[&workloads[..], &small, &["--stores", "uarr"]].concat());
+    assert_shows(
+        &output,
+        &[
+            "keys Zipf, 2000 records, values of 128 bytes, threads: 2, in clusters of 1024 \
+             neighbours, as text of 20 bytes",
+            "threads: 1, beside 2 threads that only get",
+            "uarr, readers beside it",
+            "threads: 1, cold",
+            "its files leave the page cache (posix_fadvise)",
+        ],
+    );
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn memory_is_limited_or_it_is_said_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "schema = 1\nrecords = 5000\nvalue_bytes = 65536\nkeys = \"uniform\"\n\
+               threads = 1\nmemory_mib = 256\n[operations]\nget = 100\n";
+    fs::write(dir.path().join("large.toml"), own).unwrap();
+    let small = ["--dir", ".", "--seconds", "0.05", "--reps", "1", "--stores", "uarr"];
+    let output = command(dir.path(), &[&["run", "large.toml"], &small[..]].concat());
+    let shown = text(&output);
+    if output.status.code() == Some(3) {
+        // Neither root nor a cgroup of its own.
+        assert!(shown.contains("cannot limit memory to 256 MiB ("), "{shown}");
+        assert!(shown.contains("systemd-run --user --scope -p MemoryMax=256M"), "{shown}");
+    } else {
+        assert_shows(&output, &["threads: 1, in 256 MiB of memory"]);
+        let told = "memory used, page cache included: at most ";
+        let peak = shown.split_once(told).map(|(_, rest)| rest.split(' ').next().unwrap());
+        // 328 MB were written and read.
+        assert!(peak.is_none_or(|mib| mib.parse::<u32>().unwrap() <= 256), "{shown}");
+    }
+    assert_eq!(names(dir.path()), ["large.toml"]);
+}
+
+#[test]
 fn settings_are_varied_and_kept_recipes_repeat_it() {
     let dir = tempfile::tempdir().unwrap();
     let small = ["--dir", ".", "--seconds", "0.02", "--reps", "1"];
@@ -293,7 +336,7 @@ fn settings_are_varied_and_kept_recipes_repeat_it() {
         ],
     );
     let page = fs::read_to_string(dir.path().join("s.html")).unwrap();
-    assert_eq!(page.matches("<figcaption>Latency under each setting<").count(), 7);
+    assert_eq!(page.matches("The recipe that repeats it").count(), 7);
     assert_eq!(names(dir.path()).len(), 7 + 2, "{:?}", names(dir.path()));
 
     let again = command(dir.path(), &["sweep", "queue-depth.toml", "--dir", "."]);

@@ -47,8 +47,10 @@ pub enum Durability {
 pub struct PeerOptions {
     /// When writes are acknowledged.
     pub durability: Durability,
-    /// Bytes of user data expected; caches and maps are made large enough to hold all of it.
+    /// Bytes of user data expected; maps are made large enough to hold all of it.
     pub data_bytes: u64,
+    /// Bytes of the peer's own cache, if it has one.
+    pub cache_bytes: u64,
 }
 
 /// What the reads of a session see.
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     const OPTIONS: PeerOptions =
-        PeerOptions { durability: Durability::OsCache, data_bytes: 1 << 20 };
+        PeerOptions { durability: Durability::OsCache, data_bytes: 1 << 20, cache_bytes: 2 << 20 };
 
     fn dir(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("uarr-bench-{name}-{}", std::process::id()))

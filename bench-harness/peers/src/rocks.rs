@@ -48,7 +48,8 @@ impl Rocks {
             compression none, recycle_log_file_num=2, log files of 80 MiB written before; sync: \
             sync=true; interval-100ms: manual_wal_flush, flush_wal(true) each 100 ms; os-cache: \
             sync=false; before reads: compacted";
-        let options = PeerOptions { durability: Durability::OsCache, data_bytes: 0 };
+        let options =
+            PeerOptions { durability: Durability::OsCache, data_bytes: 0, cache_bytes: 0 };
         drop(Self::open(path, options)?);
         let log = std::fs::read(path.join("LOG"))?;
         std::fs::remove_dir_all(path)?;
@@ -58,7 +59,7 @@ impl Rocks {
 
     /// Opens or creates the database in directory `path`.
     pub fn open(path: &Path, options: PeerOptions) -> Result<Self, PeerError> {
-        let cache_bytes = (2 * options.data_bytes).max(CACHE_BYTES_MIN);
+        let cache_bytes = options.cache_bytes.max(CACHE_BYTES_MIN);
         let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         let mut table = BlockBasedOptions::default();
         table.set_bloom_filter(10.0, false);
@@ -247,7 +248,11 @@ mod tests {
     fn no_commit_extends_a_log_file() {
         const PUTS: u64 = 1_000_000; // more than two memtables
         let dir = std::env::temp_dir().join(format!("uarr-bench-rocks-{}", std::process::id()));
-        let options = PeerOptions { durability: Durability::OsCache, data_bytes: 1 << 20 };
+        let options = PeerOptions {
+            durability: Durability::OsCache,
+            data_bytes: 1 << 20,
+            cache_bytes: 2 << 20,
+        };
         let rocks = Rocks::open(&dir, options).unwrap();
         rocks.recycle_log_files(1 << 60).unwrap();
         let before = log_files(&dir);
@@ -269,7 +274,11 @@ mod tests {
     fn a_snapshot_sees_what_was_there_when_the_session_began() {
         let dir = std::env::temp_dir().join(format!("uarr-bench-views-{}", std::process::id()));
         let durability = Durability::Interval(Duration::from_millis(5));
-        let rocks = Rocks::open(&dir, PeerOptions { durability, data_bytes: 1 << 20 }).unwrap();
+        let rocks = Rocks::open(
+            &dir,
+            PeerOptions { durability, data_bytes: 1 << 20, cache_bytes: 2 << 20 },
+        )
+        .unwrap();
         let mut writer = rocks.session(View::PerRead);
         writer.put(1, b"old").unwrap();
         let mut snapshot = rocks.session(View::Snapshot);

@@ -93,7 +93,7 @@ impl SqliteConnection {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        let cache_bytes = (2 * options.data_bytes).max(CACHE_BYTES_MIN);
+        let cache_bytes = options.cache_bytes.max(CACHE_BYTES_MIN);
         let synchronous = match options.durability {
             Durability::Durable => "FULL",
             Durability::OsCache | Durability::Interval(_) => "OFF",

@@ -68,7 +68,7 @@ fn flush_count() -> u64 {
 }
 
 fn options(durability: Durability) -> PeerOptions {
-    PeerOptions { durability, data_bytes: 1 << 20 }
+    PeerOptions { durability, data_bytes: 1 << 20, cache_bytes: 2 << 20 }
 }
 
 fn new_dir(name: &str) -> PathBuf {

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use crate::error::BenchError;
 use crate::measure::clock::{Clock, Monotonic};
 use crate::measure::job::{Job, View, nanos};
+use crate::measure::keys::KeyOrder;
 use crate::measure::latencies::merge;
 use crate::measure::operations::{Lane, Operations, Whose, load_keys, read_checked};
 use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, Counters, OpenSpec, Store};
 use crate::measure::usage::Usage;
-use crate::measure::workload::key_of;
 
 /// Records per batch when a store is loaded.
 const LOAD_BATCH_RECORDS: usize = 1000;
@@ -53,29 +53,36 @@ pub struct Driver<S, C = Monotonic> {
     /// The open store.
     store: S,
     value_bytes: usize,
+    key_order: KeyOrder,
     clock: C,
 }
 
 impl<S: Store> Driver<S> {
     /// The `store` of `contender`, opened as `spec` says.
     pub fn new(contender: Contender, spec: OpenSpec, store: S) -> Self {
-        Self { contender, store, value_bytes: spec.value_bytes, clock: Monotonic }
+        let (value_bytes, key_order) = (spec.value_bytes, spec.key_order);
+        Self { contender, store, value_bytes, key_order, clock: Monotonic }
     }
 }
 
 impl<S: Store, C: Clock> Driven for Driver<S, C> {
     fn run(&self, job: &Job) -> Result<Sample, BenchError> {
         assert!(job.threads > 0);
+        let readers = job.of_readers();
+        let reader_count = readers.map_or(0, |job| job.threads);
         let counters_before = self.store.counters();
         let before = Usage::now();
-        let barrier = Barrier::new(job.threads as usize + 1);
-        let (lanes, checkpoint) = thread::scope(|scope| {
-            let workers: Vec<_> = (0..job.threads)
-                .map(|number| {
-                    let barrier = &barrier;
-                    scope.spawn(move || self.lane(job, number, barrier))
-                })
-                .collect();
+        let barrier = Barrier::new((job.threads + reader_count) as usize + 1);
+        let (mut lanes, checkpoint) = thread::scope(|scope| {
+            let spawn = |job: Job, number: u32| {
+                let barrier = &barrier;
+                scope.spawn(move || self.lane(&job, number, barrier))
+            };
+            let own = (0..job.threads).map(|number| spawn(*job, number));
+            let mut workers: Vec<_> = own.collect();
+            if let Some(job) = readers {
+                workers.extend((0..job.threads).map(|number| spawn(job, number)));
+            }
             barrier.wait();
             let begin = self.clock.now();
             let checkpoint = job.checkpoint_at;
@@ -88,22 +95,19 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
         let panicked =
             |_| BenchError::Setup(format!("{}: a worker thread panicked", self.contender));
         let after = Usage::now();
+        let beside = lanes.split_off(job.threads as usize);
+        let all = |lanes: Vec<thread::Result<Result<Lane, BenchError>>>| {
+            let lanes = lanes.into_iter().map(|lane| lane.map_err(panicked)?);
+            lanes.collect::<Result<Vec<_>, _>>()
+        };
+        let (lanes, beside) = (all(lanes)?, all(beside)?);
         let mut sample = Sample {
-            threads: job.threads,
             cpu_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
             major_faults: after.major_faults.saturating_sub(before.major_faults),
             meanwhile: checkpoint.map(|done| done.map_err(panicked)?).transpose()?,
-            ..Sample::default()
+            readers: readers.map(|job| Box::new(Sample::of_lanes(job.threads, beside))),
+            ..Sample::of_lanes(job.threads, lanes)
         };
-        let (mut first, mut last) = (None, None);
-        for lane in lanes {
-            let lane = lane.map_err(panicked)??;
-            first = first.into_iter().chain([lane.start]).min();
-            last = last.into_iter().chain([lane.end]).max();
-            sample.add(lane);
-        }
-        let elapsed = first.zip(last).map(|(first, last)| last.saturating_duration_since(first));
-        sample.elapsed_ns = nanos(elapsed.unwrap_or_default());
         if let (Some(before), Some(after)) = (counters_before, self.store.counters()) {
             sample.counters = Some(Counters {
                 commit_count: after.commit_count - before.commit_count,
@@ -115,7 +119,8 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
     }
 
     fn load(&self, record_count: u64) -> Result<(), BenchError> {
-        let mut keys: Vec<u64> = (0..record_count).map(key_of).collect();
+        let mut keys: Vec<u64> =
+            (0..record_count).map(|number| self.key_order.key_of(number)).collect();
         keys.sort_unstable();
         let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(LOAD_BATCH_RECORDS);
         self.store.with_session(View::PerRead, |session| {
@@ -163,7 +168,8 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
 
 impl<S: Store, C: Clock> Driver<S, C> {
     const fn whose(&self) -> Whose {
-        Whose { contender: self.contender, value_bytes: self.value_bytes }
+        let (contender, value_bytes, order) = (self.contender, self.value_bytes, self.key_order);
+        Whose { contender, value_bytes, order }
     }
 
     /// Takes a checkpoint at a time, and returns when, counted from `begin`.
@@ -191,6 +197,17 @@ impl<S: Store, C: Clock> Driver<S, C> {
 }
 
 impl Sample {
+    /// What the threads did together.
+    fn of_lanes(threads: u32, lanes: Vec<Lane>) -> Self {
+        let first = lanes.iter().map(|lane| lane.start).min();
+        let last = lanes.iter().map(|lane| lane.end).max();
+        let elapsed = first.zip(last).map(|(first, last)| last.saturating_duration_since(first));
+        let elapsed_ns = nanos(elapsed.unwrap_or_default());
+        let mut sample = Self { threads, elapsed_ns, ..Self::default() };
+        lanes.into_iter().for_each(|lane| sample.add(lane));
+        sample
+    }
+
     fn add(&mut self, lane: Lane) {
         self.op_count += lane.op_count;
         self.written.extend(lane.written);
@@ -218,6 +235,7 @@ mod tests {
     use crate::measure::clock::Moved;
     use crate::measure::job::{Arrival, Timing, Work};
     use crate::measure::latencies::{Latencies, curve, percentile};
+    use crate::measure::mix::{Keys, Mix, Parts};
     use crate::measure::sample::Repetition;
     use crate::measure::store::Session;
     use crate::measure::workload::VALUE_BYTES;
@@ -350,14 +368,14 @@ mod tests {
             call_count: AtomicU64::new(0),
             session_count: AtomicU64::new(0),
         };
-        Driver { contender: Contender::Uarr, store, value_bytes: VALUE_BYTES, clock }
+        let (contender, value_bytes) = (Contender::Uarr, VALUE_BYTES);
+        Driver { contender, store, value_bytes, key_order: KeyOrder::Spread, clock }
     }
 
     fn job(work: Work, threads: u32, timing: Timing) -> Job {
         let duration = Duration::from_secs(60);
         let view = View::PerRead;
         let (op_count_min, op_count_max) = (0, 2000);
-        let (checkpoint_at, seed) = (None, 1);
         Job {
             work,
             view,
@@ -366,8 +384,9 @@ mod tests {
             op_count_min,
             op_count_max,
             timing,
-            checkpoint_at,
-            seed,
+            checkpoint_at: None,
+            readers: 0,
+            seed: 1,
         }
     }
 
@@ -400,6 +419,24 @@ mod tests {
         let newer = map.values().filter(|value| value[0] == 9).count();
         // 400 overwrites fall on 500 records: 1 - exp(-0.8) of them are hit.
         assert!((200..350).contains(&newer), "{newer}");
+    }
+
+    #[test]
+    fn readers_beside_a_writer_are_counted_apart() {
+        let driver = driver(Fault::None);
+        driver.load(500).unwrap();
+        let (parts, keys) = (Parts { insert: 100, ..Parts::default() }, Keys::Uniform);
+        let (record_count, scan_records_max, first) = (500, 1, 1 << 44);
+        let mix = Mix { parts, keys, record_count, scan_records_max, first, version: 1 };
+        let writer = job(Work::Mix(mix), 1, Timing::Each);
+        let sample = driver.run(&Job { readers: 2, ..writer }).unwrap();
+        let readers = sample.readers.unwrap();
+        assert_eq!((sample.op_count, sample.threads), (2000, 1));
+        assert_eq!((readers.op_count, readers.threads), (2000, 2));
+        assert_eq!(readers.latencies.unwrap().len(), 2000);
+        assert!(readers.written.is_empty());
+        assert_eq!(driver.store.put_count.load(Ordering::Relaxed), 2000);
+        assert!(driver.run(&writer).unwrap().readers.is_none());
     }
 
     #[test]

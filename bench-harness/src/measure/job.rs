@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::measure::mix::Mix;
+use crate::measure::mix::{Mix, Parts};
 
 /// How many times longer than asked a measurement may take that lacks operations.
 pub const PATIENCE: u32 = 8;
@@ -99,6 +99,8 @@ pub struct Job {
     pub view: View,
     /// How many threads, at least 1.
     pub threads: u32,
+    /// Threads beside them that only get the records of a mix, each timed by itself.
+    pub readers: u32,
     /// How long.
     pub duration: Duration,
     /// Goes on until about this many are done, but not for more than [`PATIENCE`] times as long.
@@ -112,6 +114,18 @@ pub struct Job {
     pub checkpoint_at: Option<Duration>,
     /// Chooses the records.
     pub seed: u64,
+}
+
+impl Job {
+    /// The job of the threads that read beside those of this one, if there are any.
+    pub fn of_readers(&self) -> Option<Self> {
+        let (Work::Mix(mix), 1..) = (self.work, self.readers) else { return None };
+        let parts = Parts { get: 100, ..Parts::default() };
+        let (work, timing) = (Work::Mix(Mix { parts, ..mix }), Timing::Each);
+        // They choose other records than the threads beside them.
+        let seed = !self.seed;
+        Some(Self { work, timing, threads: self.readers, readers: 0, seed, ..*self })
+    }
 }
 
 /// Nanoseconds of a duration, which is never centuries long here.

@@ -6,6 +6,7 @@ pub mod fio;
 pub mod floor;
 pub mod interval;
 pub mod job;
+pub mod keys;
 pub mod latencies;
 pub mod log_floor;
 pub mod mix;

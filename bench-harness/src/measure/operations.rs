@@ -7,10 +7,11 @@ use std::time::Instant;
 use crate::error::BenchError;
 use crate::measure::clock::Clock;
 use crate::measure::job::{Job, PATIENCE, Work};
+use crate::measure::keys::KeyOrder;
 use crate::measure::mix::{Chooser, Chosen, Mix};
 use crate::measure::stopwatch::Stopwatch;
 use crate::measure::store::{Contender, Session};
-use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
+use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right};
 
 /// Operations between two readings of the clock when operations are not timed one by one.
 const BURST_OPS: u64 = 64;
@@ -33,9 +34,16 @@ pub(super) struct Lane {
 pub(super) struct Whose {
     pub contender: Contender,
     pub value_bytes: usize,
+    pub order: KeyOrder,
 }
 
 impl Whose {
+    /// The key of the record with this number.
+    #[inline]
+    const fn key_of(self, number: u64) -> u64 {
+        self.order.key_of(number)
+    }
+
     #[inline]
     fn is_right(self, key: u64, value: &[u8]) -> bool {
         match self.value_bytes {
@@ -141,7 +149,8 @@ impl Operations {
                 None => unreachable!("each operation of a mix is chosen"),
             },
             Work::Batches { records, .. } => {
-                let keys = (self.next..self.next + records).map(key_of);
+                let whose = self.whose;
+                let keys = (self.next..self.next + records).map(|number| whose.key_of(number));
                 load_keys(session, &mut self.batch, self.whose.value_bytes, keys)?;
                 self.next += records;
                 Ok(())
@@ -149,10 +158,11 @@ impl Operations {
             Work::Get { record_count } => {
                 read_checked(session, self.whose, self.random.below(record_count))
             }
-            Work::Miss => read_absent(session, self.whose.contender, self.random.next_u64()),
+            Work::Miss => read_absent(session, self.whose, self.random.next_u64()),
             Work::Scan { record_count, records } => {
                 let is_whole = records == record_count;
-                let from = if is_whole { 0 } else { key_of(self.random.below(record_count)) };
+                let number = self.random.below(record_count);
+                let from = if is_whole { 0 } else { self.whose.key_of(number) };
                 let seen = scan_checked(session, self.whose, from, records)?;
                 match is_whole && seen < records {
                     true => Err(wrong(self.whose.contender, from, "left records out of a scan")),
@@ -177,7 +187,7 @@ impl Operations {
     ) -> Result<(), BenchError> {
         match chosen {
             Chosen::Get(number) => read_checked(session, self.whose, number),
-            Chosen::Miss(random) => read_absent(session, self.whose.contender, random),
+            Chosen::Miss(random) => read_absent(session, self.whose, random),
             Chosen::Update(number) => self.put(session, number, mix.version),
             Chosen::GetUpdate(number) => {
                 read_checked(session, self.whose, number)?;
@@ -188,7 +198,7 @@ impl Operations {
                 self.put_next(session)
             }
             Chosen::Scan { number, records } => {
-                scan_checked(session, self.whose, key_of(number), records).map(drop)
+                scan_checked(session, self.whose, self.whose.key_of(number), records).map(drop)
             }
         }
     }
@@ -200,7 +210,7 @@ impl Operations {
         number: u64,
         version: u64,
     ) -> Result<(), BenchError> {
-        let key = key_of(number);
+        let key = self.whose.key_of(number);
         fill(key, version, &mut self.value);
         session.put(key, &self.value)
     }
@@ -237,7 +247,7 @@ pub(super) fn read_checked<S: Session>(
     whose: Whose,
     number: u64,
 ) -> Result<(), BenchError> {
-    let key = key_of(number);
+    let key = whose.key_of(number);
     match session.get(key, |value| whose.is_right(key, value))? {
         Some(true) => Ok(()),
         Some(false) => Err(wrong(whose.contender, key, "returned other bytes than were written")),
@@ -247,14 +257,10 @@ pub(super) fn read_checked<S: Session>(
 
 /// Reads a record that does not exist.
 #[inline]
-fn read_absent<S: Session>(
-    session: &mut S,
-    contender: Contender,
-    random: u64,
-) -> Result<(), BenchError> {
-    let key = key_of(ABSENT_NUMBER_FIRST | random);
+fn read_absent<S: Session>(session: &mut S, whose: Whose, random: u64) -> Result<(), BenchError> {
+    let key = whose.key_of(ABSENT_NUMBER_FIRST | random);
     match session.get(key, |_| ())? {
-        Some(()) => Err(wrong(contender, key, "has a record that was never written")),
+        Some(()) => Err(wrong(whose.contender, key, "has a record that was never written")),
         None => Ok(()),
     }
 }

@@ -44,6 +44,8 @@ pub struct Sample {
     pub counters: Option<Counters>,
     /// What the whole device counted meanwhile, other processes included.
     pub device: Option<DeviceCounters>,
+    /// What threads did that read meanwhile.
+    pub readers: Option<Box<Self>>,
     /// Numbers of the records whose writes were acknowledged.
     pub written: Vec<Range<u64>>,
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::measure::job::View;
+use crate::measure::keys::{KeyForm, KeyOrder};
 use crate::measure::phases::PutTimes;
 use crate::measure::workload::VALUE_BYTES;
 
@@ -64,6 +65,11 @@ impl Contender {
             Self::Rocksdb => cfg!(feature = "peers"),
             Self::Sqlite | Self::Lmdb => cfg!(feature = "sqlite"),
         }
+    }
+
+    /// Whether it is measured with keys of this form.
+    pub const fn has_keys(self, form: KeyForm) -> bool {
+        matches!(self, Self::Uarr) || matches!(form, KeyForm::U64)
     }
 
     /// Whether many reads can see one moment in it.
@@ -183,12 +189,25 @@ pub struct OpenSpec {
     pub record_count: u64,
     /// Bytes of each value.
     pub value_bytes: usize,
+    /// Where keys lie.
+    pub key_order: KeyOrder,
+    /// What keys are.
+    pub key_form: KeyForm,
+    /// Bytes that its caches may take; all data without it.
+    pub cache_bytes: Option<u64>,
 }
 
 impl OpenSpec {
     /// Records with values of the usual size.
     pub const fn new(writes: Writes, record_count: u64) -> Self {
-        Self { writes, record_count, value_bytes: VALUE_BYTES }
+        Self {
+            writes,
+            record_count,
+            value_bytes: VALUE_BYTES,
+            key_order: KeyOrder::Spread,
+            key_form: KeyForm::U64,
+            cache_bytes: None,
+        }
     }
 
     /// Bytes of all keys and values.

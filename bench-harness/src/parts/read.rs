@@ -165,8 +165,18 @@ fn job(work: Work, threads: u32) -> Job {
     let (duration, timing) = (ENDLESS, Timing::Whole);
     let view = View::PerRead;
     let (op_count_min, op_count_max) = (0, u64::MAX);
-    let (checkpoint_at, seed) = (None, 0);
-    Job { work, view, threads, duration, op_count_min, op_count_max, timing, checkpoint_at, seed }
+    Job {
+        work,
+        view,
+        threads,
+        readers: 0,
+        duration,
+        op_count_min,
+        op_count_max,
+        timing,
+        checkpoint_at: None,
+        seed: 0,
+    }
 }
 
 type Loaded = Vec<(Contender, Box<dyn Driven>)>;

@@ -151,17 +151,19 @@ pub(crate) fn sample_in_rounds(
             };
             let times = |kind| ladder.as_ref().map(|name| format!("{name}, {kind}"));
             let service = gathered(format!("{name}, service"), times("service"));
-            (measure, gathered(name, ladder), service)
+            let readers = Gathered::new(format!("{name}, readers beside it"), Some(Class::Read));
+            (measure, gathered(name, ladder), service, readers)
         })
         .collect();
     let mut is_still = true;
     for round in 0..rounds {
         for place in rotation::order(all.len(), round) {
-            let (measure, response, service) = &mut all[place];
+            let (measure, response, service, readers) = &mut all[place];
             progress.now(format!("{name}: {}, round {}", response.line.name, round + 1));
             is_still &= rotation::wait_until_still();
             let mut sample = measure(round)?;
             response.add(&sample);
+            sample.readers.take().iter().for_each(|sample| readers.add(sample));
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
                 (sample.lag, sample.phases) = (None, None);
@@ -175,14 +177,17 @@ pub(crate) fn sample_in_rounds(
     if !is_still {
         eprintln!("uarr-bench: {name}: a store worked on in the turn of another");
     }
-    let lines = all.into_iter().flat_map(|(_, response, service)| {
+    let lines = all.into_iter().flat_map(|(_, response, service, readers)| {
         let (mut line, service) = (response.into_line(), service.into_line());
         let is_paced = !service.rounds.is_empty();
         if is_paced {
             line.name.push_str(", response");
             line.ladder = line.ladder.map(|name| format!("{name}, response"));
         }
-        [Some(line), is_paced.then_some(service)].into_iter().flatten()
+        let readers = readers.into_line();
+        let are_there = !readers.rounds.is_empty();
+        let more = [is_paced.then_some(service), are_there.then_some(readers)];
+        [Some(line)].into_iter().chain(more).flatten()
     });
     Ok(lines.collect())
 }

@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::BenchError;
+use crate::machine::cache;
 use crate::machine::folder::RunFolder;
+use crate::machine::memory_limit::MemoryLimit;
 use crate::measure::drive::Driven;
 use crate::measure::job::{Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
 use crate::measure::sample::Sample;
-use crate::measure::store::{Class, Contender, OpenSpec};
+use crate::measure::store::{Class, Contender};
 use crate::parts::rounds::{Contestant, measure_run, sample_in_rounds};
-use crate::parts::workload::{Rates, Workload};
+use crate::parts::workload::{Cache, Rates, Workload};
 use crate::report::RunSpec;
 use crate::report::measured::{Line, Measured, MeasuredPart};
 use crate::report::words;
@@ -29,6 +31,10 @@ const SAMPLE_NUMBERS_SHIFT: u32 = 46;
 const VERIFY_READS_MAX: u64 = 20_000;
 /// Of the operations that a rate asks for, the part that must be begun: else it is not kept.
 const KEPT_PART_MIN: f64 = 0.95;
+
+/// What the cache of a cold round is.
+const COLD: &str = "cold: before each round the store is closed and its files leave the page cache \
+    (posix_fadvise); what opening reads counts for no operation";
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -72,21 +78,22 @@ struct Stage<'o> {
 }
 
 type Open = (Contender, Box<dyn Driven>);
+/// Takes a sample of a store, with this timing, in this round.
+type Measure<'s> = Box<dyn Fn(Timing, u32) -> Result<Sample, BenchError> + 's>;
 
 impl Stage<'_> {
     fn measure(&self) -> Result<MeasuredPart, BenchError> {
         let workload = self.workload;
         let path = self.folder.join(&workload.name);
         fs::create_dir(&path).map_err(|error| BenchError::at(&path, "cannot create", &error))?;
-        let stores = self.options.stores.iter().map(|&store| self.load(&path, store));
-        let stores: Vec<Open> = stores.collect::<Result<_, _>>()?;
-        // What is left in the page cache must not be written in the turn of another.
-        rotation::sync_files(&path)?;
-        let lines =
-            sample_in_rounds(&workload.name, self.options.rounds, self.contestants(&stores))?;
-        for (_, store) in stores {
-            store.verify(std::slice::from_ref(&(0..workload.records)), VERIFY_READS_MAX)?;
-            store.close()?;
+        let limit = workload.memory_mib.map(MemoryLimit::enter).transpose()?;
+        let mut notes = self.left_out();
+        let lines = if workload.is_apart() { self.apart(&path) } else { self.together(&path) }?;
+        if let Some(peak) = limit.as_ref().and_then(MemoryLimit::peak_bytes) {
+            notes.push(format!("memory used, page cache included: at most {} MiB", peak >> 20));
+        }
+        if workload.cache == Cache::Cold {
+            notes.push(COLD.to_owned());
         }
         fs::remove_dir_all(&path)
             .map_err(|error| BenchError::at(&path, "cannot remove", &error))?;
@@ -95,23 +102,94 @@ impl Stage<'_> {
             None => (Metric::OpsPerSecond, "per second"),
             Some(_) => (Metric::P99Ns, "p99"),
         };
+        notes.extend(rates.map_or(Vec::new(), |rates| self.knees(rates, &lines)));
         Ok(MeasuredPart {
             recipe: None,
             name: workload.name.clone(),
             title: format!("{}; ratio: {what} against the first row", workload.text()),
             metric,
-            notes: rates.map_or(Vec::new(), |rates| self.knees(rates, &lines)),
+            notes,
             lines,
         })
     }
 
+    /// The stores that are measured with keys of this form.
+    fn stores(&self) -> impl Iterator<Item = Contender> {
+        let form = self.workload.key_form;
+        self.options.stores.iter().copied().filter(move |store| store.has_keys(form))
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let form = self.workload.key_form;
+        let left_out = self.options.stores.iter().filter(|store| !store.has_keys(form));
+        left_out
+            .map(|store| format!("{store} is NOT measured: its keys are integers here"))
+            .collect()
+    }
+
+    /// All stores are open, and still while another is measured.
+    fn together(&self, path: &Path) -> Result<Vec<Line>, BenchError> {
+        let stores: Vec<Open> =
+            self.stores().map(|store| self.load(path, store)).collect::<Result<_, _>>()?;
+        // What is left in the page cache must not be written in the turn of another.
+        rotation::sync_files(path)?;
+        let mut each: Vec<(Contender, Measure<'_>)> = Vec::new();
+        for (contender, store) in &stores {
+            let measure = |timing, round| self.sample(&**store, timing, round);
+            each.push((*contender, Box::new(measure)));
+        }
+        let lines =
+            sample_in_rounds(&self.workload.name, self.options.rounds, self.contestants(&each))?;
+        drop(each);
+        for (_, store) in stores {
+            self.verify_all(&*store)?;
+            store.close()?;
+        }
+        Ok(lines)
+    }
+
+    /// A store is open only while it is measured, and has all memory then.
+    fn apart(&self, path: &Path) -> Result<Vec<Line>, BenchError> {
+        let stores: Vec<Contender> = self.stores().collect();
+        for &contender in &stores {
+            self.load(path, contender)?.1.close()?;
+        }
+        let mut each: Vec<(Contender, Measure<'_>)> = Vec::new();
+        for &contender in &stores {
+            let measure = move |timing, round| self.sample_alone(path, contender, timing, round);
+            each.push((contender, Box::new(measure)));
+        }
+        sample_in_rounds(&self.workload.name, self.options.rounds, self.contestants(&each))
+    }
+
+    /// A sample of a store that is opened for it.
+    fn sample_alone(
+        &self,
+        path: &Path,
+        contender: Contender,
+        timing: Timing,
+        round: u32,
+    ) -> Result<Sample, BenchError> {
+        let dir = path.join(contender.name());
+        rotation::sync_files(path)?;
+        if self.workload.cache == Cache::Cold {
+            cache::give_up(&dir)?;
+        }
+        let store = stores::open(contender, &dir, self.workload.spec(contender))?;
+        rotation::wait_until_still();
+        let sample = self.sample(&*store, timing, round)?;
+        store.close()?;
+        Ok(sample)
+    }
+
+    fn verify_all(&self, store: &dyn Driven) -> Result<(), BenchError> {
+        let all = 0..self.workload.records;
+        store.verify(std::slice::from_ref(&all), VERIFY_READS_MAX).map(drop)
+    }
+
     fn load(&self, path: &Path, contender: Contender) -> Result<Open, BenchError> {
-        let (writes, class) = self.workload.writes(contender);
-        let spec = OpenSpec {
-            writes,
-            record_count: self.workload.records,
-            value_bytes: self.workload.value_bytes,
-        };
+        let (_, class) = self.workload.writes(contender);
+        let spec = self.workload.spec(contender);
         let store = stores::open(contender, &path.join(contender.name()), spec)?;
         store.load(spec.record_count)?;
         // What a store writes for this lies behind all records, in the way of scans.
@@ -125,12 +203,12 @@ impl Stage<'_> {
     }
 
     /// Each store at each rate; at none, each store once.
-    fn contestants<'s>(&'s self, stores: &'s [Open]) -> Vec<Contestant<'s>> {
+    fn contestants<'s>(&'s self, stores: &'s [(Contender, Measure<'s>)]) -> Vec<Contestant<'s>> {
         let class = |contender| Some(self.workload.writes(contender).1);
         let contestant = |timing, name: fn(Contender, u32) -> String, number: u32| {
-            stores.iter().map(move |(contender, store)| {
-                let measure = move |round| self.sample(&**store, timing, round);
+            stores.iter().map(move |(contender, measure)| {
                 let name = name(*contender, number);
+                let measure = move |round| measure(timing, round);
                 Contestant::new(name, class(*contender), measure).on_ladder(contender.name())
             })
         };
@@ -157,6 +235,7 @@ impl Stage<'_> {
             op_count_max: u64::MAX,
             timing,
             checkpoint_at: None,
+            readers: self.workload.readers,
             seed: u64::from(round),
         })?;
         store.verify(&sample.written, VERIFY_READS_MAX)?;

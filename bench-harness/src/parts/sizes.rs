@@ -51,6 +51,7 @@ fn put_all(contender: Contender, dir: &Path, records: u64) -> Result<Bytes, Benc
         op_count_max: records / batch,
         timing: Timing::Whole,
         checkpoint_at: None,
+        readers: 0,
         seed: 0,
     })?;
     store.prepare_reads()?;

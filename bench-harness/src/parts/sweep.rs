@@ -193,6 +193,7 @@ impl Sweep<'_> {
             op_count_max: u64::MAX,
             timing: Timing::Each,
             checkpoint_at: None,
+            readers: 0,
             seed: u64::from(round),
         })?;
         store.verify(&sample.written, VERIFY_READS_MAX)?;

@@ -7,6 +7,12 @@
 //! keys = "zipf"                 # uniform, zipf or latest
 //! writes = "durable"            # or "memory-first", each store's strongest; if it writes
 //! threads = 4                   # 1 to 64
+//! readers = 2                   # threads beside these that only get, 0 to 64; default 0
+//! key_order = "clustered"       # 1024 neighbours each; default "spread"
+//! key_form = "text"             # 20 bytes, of uarr alone: other stores are left out; or "u64"
+//! cache = "cold"                # each round begins with the store closed and none of its files in
+//!                               # the page cache; default "warm"
+//! memory_mib = 256              # of the whole process and its page cache, 256 or more: a cgroup
 //! scan_records_max = 100        # of a scan, 1 to 10,000
 //!
 //! [operations]                  # parts of a hundred
@@ -28,14 +34,18 @@ use serde::Deserialize;
 
 use crate::error::BenchError;
 use crate::measure::job::Arrival;
+use crate::measure::keys::{KeyForm, KeyOrder};
 use crate::measure::mix::{Keys, Mix, Parts};
-use crate::measure::store::{Class, Contender, Writes};
+use crate::measure::store::{Class, Contender, OpenSpec, Writes};
 
 /// Version of the file.
 const SCHEMA: u32 = 1;
 
+/// Less does not hold the code and the buffers of all stores.
+const MEMORY_MIB_MIN: u64 = 256;
+
 /// The workloads that come with the program: name and text.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 14] = [
     ("ycsb-a", include_str!("../../workloads/ycsb-a.toml")),
     ("ycsb-b", include_str!("../../workloads/ycsb-b.toml")),
     ("ycsb-c", include_str!("../../workloads/ycsb-c.toml")),
@@ -46,6 +56,10 @@ const BUILT_IN: [(&str, &str); 10] = [
     ("get-poisson", include_str!("../../workloads/get-poisson.toml")),
     ("mixed-memory", include_str!("../../workloads/mixed-memory.toml")),
     ("large-values", include_str!("../../workloads/large-values.toml")),
+    ("clustered-text", include_str!("../../workloads/clustered-text.toml")),
+    ("readers-beside-writer", include_str!("../../workloads/readers-beside-writer.toml")),
+    ("cold-gets", include_str!("../../workloads/cold-gets.toml")),
+    ("larger-than-memory", include_str!("../../workloads/larger-than-memory.toml")),
 ];
 
 /// A workload.
@@ -66,6 +80,20 @@ pub struct Workload {
     writes: Option<Promise>,
     /// Threads at work.
     pub threads: u32,
+    /// Threads that only get, beside them.
+    #[serde(default)]
+    pub readers: u32,
+    /// Where keys lie.
+    #[serde(default)]
+    key_order: KeyOrder,
+    /// What keys are.
+    #[serde(default)]
+    pub key_form: KeyForm,
+    /// What is cached when a round begins.
+    #[serde(default)]
+    pub cache: Cache,
+    /// Memory of the process, page cache included.
+    pub memory_mib: Option<u64>,
     #[serde(default = "default_scan_records_max")]
     scan_records_max: u64,
     operations: Parts,
@@ -79,6 +107,17 @@ pub struct Workload {
 enum Promise {
     Durable,
     MemoryFirst,
+}
+
+/// What is cached when a round begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cache {
+    /// What the rounds before have left.
+    #[default]
+    Warm,
+    /// Nothing: the store was closed, and its files are not in the page cache.
+    Cold,
 }
 
 /// When operations begin.
@@ -139,6 +178,8 @@ impl Workload {
         within("records", self.records, 1, 50_000_000)?;
         within("value_bytes", self.value_bytes as u64, 16, 1 << 20)?;
         within("threads", u64::from(self.threads), 1, 64)?;
+        within("readers", u64::from(self.readers), 0, 64)?;
+        within("memory_mib", self.memory_mib.unwrap_or(MEMORY_MIB_MIN), MEMORY_MIB_MIN, 1 << 24)?;
         within("scan_records_max", self.scan_records_max, 1, 10_000)?;
         if !self.value_bytes.is_multiple_of(8) {
             return Err(format!("value_bytes = {} is no multiple of 8", self.value_bytes));
@@ -172,6 +213,23 @@ impl Workload {
         }
     }
 
+    /// How `contender` is opened for it.
+    pub fn spec(&self, contender: Contender) -> OpenSpec {
+        OpenSpec {
+            value_bytes: self.value_bytes,
+            key_order: self.key_order,
+            key_form: self.key_form,
+            // The page cache needs most of it.
+            cache_bytes: self.memory_mib.map(|mib| (mib << 20) / 4),
+            ..OpenSpec::new(self.writes(contender).0, self.records)
+        }
+    }
+
+    /// Whether stores are open only while they are measured, so that each has all memory.
+    pub fn is_apart(&self) -> bool {
+        self.memory_mib.is_some() || self.cache == Cache::Cold
+    }
+
     /// Whether it reads records in key order.
     pub const fn has_scans(&self) -> bool {
         self.operations.scan > 0
@@ -196,13 +254,29 @@ impl Workload {
             Keys::Zipf => "Zipf",
             Keys::Latest => "latest first",
         };
+        let mut more = String::new();
+        if self.key_order == KeyOrder::Clustered {
+            more.push_str(", in clusters of 1024 neighbours");
+        }
+        if self.key_form == KeyForm::Text {
+            more.push_str(", as text of 20 bytes");
+        }
+        if self.readers > 0 {
+            more.push_str(&format!(", beside {} threads that only get", self.readers));
+        }
+        if self.cache == Cache::Cold {
+            more.push_str(", cold");
+        }
+        if let Some(mib) = self.memory_mib {
+            more.push_str(&format!(", in {mib} MiB of memory"));
+        }
         let begin = match &self.arrival {
             None => "each thread begins when its last operation is done",
             Some(Rates { process: Arrival::Even, .. }) => "begun at fixed times",
             Some(Rates { process: Arrival::Poisson, .. }) => "begun at random times (Poisson)",
         };
         format!(
-            "{}, keys {keys}, {} records, values of {} bytes, threads: {}; {begin}",
+            "{}, keys {keys}, {} records, values of {} bytes, threads: {}{more}; {begin}",
             self.operations.text(),
             self.records,
             self.value_bytes,
@@ -256,6 +330,9 @@ mod tests {
             ("\"zipf\"", "\"zip\"", "line 4"),
             ("threads = 2", "threads = 0", "threads = 0 is not 1 to 64"),
             ("threads = 2", "colour = 2", "line 6"),
+            ("threads = 2", "threads = 2\nreaders = 65", "readers = 65 is not 0 to 64"),
+            ("threads = 2", "threads = 2\ncache = \"hot\"", "line 7"),
+            ("threads = 2", "threads = 2\nmemory_mib = 100", "memory_mib = 100 is not 256"),
             ("get = 60", "get = 50", "the operations make 90, not 100"),
             ("get = 60", "got = 60", "line 8"),
             ("writes = \"durable\"\n", "", "what writes wait for"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::measure::job::View;
+use crate::measure::keys::{KeyForm, key_of_text, text_of};
 use crate::measure::phases::PutTimes;
 use crate::measure::store::{Counters, OpenSpec, Session, Store, Writes};
 
@@ -22,7 +23,10 @@ pub const SETTINGS: &str = "keys(KeyKind::U64), else defaults; sync: Durability:
     interval-100ms: Durability::Interval(100 ms)";
 
 /// The engine's database.
-pub struct Engine(uarr::Db);
+pub struct Engine {
+    db: uarr::Db,
+    keys: KeyForm,
+}
 
 fn failed(error: uarr::Error) -> BenchError {
     BenchError::Setup(format!("uarr: {error}"))
@@ -44,14 +48,19 @@ impl Engine {
                 return Err(BenchError::Setup(text));
             }
         };
-        let builder = uarr::Db::builder(dir).keys(uarr::KeyKind::U64).durability(durability);
-        Ok(Self(configure(builder).open().map_err(failed)?))
+        let kind = match spec.key_form {
+            KeyForm::U64 => uarr::KeyKind::U64,
+            KeyForm::Text => uarr::KeyKind::Bytes,
+        };
+        let builder = uarr::Db::builder(dir).keys(kind).durability(durability);
+        let db = configure(builder).open().map_err(failed)?;
+        Ok(Self { db, keys: spec.key_form })
     }
 
     /// A session for the calling thread.
     pub fn session(&self, view: View) -> EngineSession<'_> {
         assert!(view == View::PerRead, "uarr has no snapshots to keep");
-        EngineSession { db: &self.0, put_times: None }
+        EngineSession { db: &self.db, keys: self.keys, put_times: None }
     }
 }
 
@@ -72,23 +81,27 @@ impl Store for Engine {
         for part in 0..2 {
             let first = WARM_KEY_FIRST + part * WARM_PART_RECORDS;
             let keys = first..first + WARM_PART_RECORDS;
-            self.0.ingest(keys.map(|key| (key, value))).map_err(failed)?;
-            self.0.checkpoint().map_err(failed)?;
+            match self.keys {
+                KeyForm::U64 => self.db.ingest(keys.map(|key| (key, value))),
+                KeyForm::Text => self.db.ingest(keys.map(|key| (text_of(key), value))),
+            }
+            .map_err(failed)?;
+            self.db.checkpoint().map_err(failed)?;
         }
         Ok(())
     }
 
     /// No checkpoint is due or under way after it.
     fn settle(&self) -> Result<(), BenchError> {
-        self.0.checkpoint().map_err(failed)
+        self.db.checkpoint().map_err(failed)
     }
 
     fn sync(&self) -> Result<(), BenchError> {
-        self.0.sync().map_err(failed)
+        self.db.sync().map_err(failed)
     }
 
     fn counters(&self) -> Option<Counters> {
-        let stats = self.0.stats();
+        let stats = self.db.stats();
         Some(Counters {
             commit_count: stats.commit_count,
             flush_count: stats.flush_count,
@@ -97,20 +110,25 @@ impl Store for Engine {
     }
 
     fn close(self) -> Result<(), BenchError> {
-        self.0.close().map_err(failed)
+        self.db.close().map_err(failed)
     }
 }
 
 /// One thread's way into the engine: the shared handle itself.
 pub struct EngineSession<'s> {
     db: &'s uarr::Db,
+    keys: KeyForm,
     put_times: Option<PutTimes>,
 }
 
 impl Session for EngineSession<'_> {
     #[inline]
     fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-        let commit = self.db.put(key, value).map_err(failed)?;
+        let commit = match self.keys {
+            KeyForm::U64 => self.db.put(key, value),
+            KeyForm::Text => self.db.put(text_of(key), value),
+        };
+        let commit = commit.map_err(failed)?;
         let times = [commit.queue_ns, commit.io_ns, commit.wake_ns];
         self.put_times = commit.is_durable.then_some(times);
         Ok(())
@@ -123,7 +141,11 @@ impl Session for EngineSession<'_> {
 
     #[inline]
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
-        let record = self.db.get(key).map_err(failed)?;
+        let record = match self.keys {
+            KeyForm::U64 => self.db.get(key),
+            KeyForm::Text => self.db.get(text_of(key)),
+        };
+        let record = record.map_err(failed)?;
         Ok(record.map(|record| read(record.bytes())))
     }
 
@@ -134,10 +156,20 @@ impl Session for EngineSession<'_> {
         mut read: impl FnMut(u64, &[u8]),
     ) -> Result<u64, BenchError> {
         let mut seen = 0;
-        let records = self.db.range(from..).map_err(failed)?;
+        let records = match self.keys {
+            KeyForm::U64 => self.db.range(from..),
+            KeyForm::Text => self.db.range(text_of(from).as_slice()..),
+        };
+        let records = records.map_err(failed)?;
         for record in records.take(usize::try_from(count).unwrap_or(usize::MAX)) {
             let record = record.map_err(failed)?;
-            read(record.key_u64().expect("a table of integers"), record.bytes());
+            let key = match self.keys {
+                KeyForm::U64 => record.key_u64(),
+                KeyForm::Text => key_of_text(record.key()),
+            };
+            let wrong =
+                || BenchError::WrongData("uarr has a key that was never written".to_owned());
+            read(key.ok_or_else(wrong)?, record.bytes());
             seen += 1;
         }
         Ok(seen)
@@ -146,7 +178,10 @@ impl Session for EngineSession<'_> {
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         let mut batch = self.db.batch();
         for (key, value) in records {
-            batch.put(*key, value);
+            match self.keys {
+                KeyForm::U64 => batch.put(*key, value),
+                KeyForm::Text => batch.put(text_of(*key), value),
+            };
         }
         batch.commit().map_err(failed)?;
         Ok(())

@@ -30,7 +30,9 @@ fn options(spec: OpenSpec) -> PeerOptions {
         Writes::Interval => Durability::Interval(INTERVAL),
         Writes::OsCache => Durability::OsCache,
     };
-    PeerOptions { durability, data_bytes: spec.data_bytes() }
+    let data_bytes = spec.data_bytes();
+    let cache_bytes = spec.cache_bytes.unwrap_or(2 * data_bytes);
+    PeerOptions { durability, data_bytes, cache_bytes }
 }
 
 fn peer_view(view: View) -> uarr_bench_peers::View {

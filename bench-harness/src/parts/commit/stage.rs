@@ -118,6 +118,7 @@ impl Stage<'_> {
             op_count_max: u64::MAX,
             timing,
             checkpoint_at: None,
+            readers: 0,
             seed: 0,
         }
     }

@@ -132,7 +132,8 @@ pub fn child(args: &ChildArgs) -> Result<(), BenchError> {
     }
     let writes = Writes::Interval;
     let record_count = args.records;
-    let spec = OpenSpec { writes, record_count, value_bytes: args.value_bytes };
+    let value_bytes = args.value_bytes;
+    let spec = OpenSpec { value_bytes, ..OpenSpec::new(writes, record_count) };
     let store = stores::open_engine(&args.dir, spec, |builder| builder)?;
     store.load(record_count)?;
     store.prepare_reads()?;
@@ -146,6 +147,7 @@ pub fn child(args: &ChildArgs) -> Result<(), BenchError> {
         op_count_max: u64::MAX,
         timing,
         checkpoint_at: None,
+        readers: 0,
         seed: args.seed,
     };
     let whole = store.run(&job(Timing::Whole))?;

@@ -194,7 +194,7 @@ pub struct RunArgs {
 
 impl RunArgs {
     pub fn options(&self) -> Result<RunOptions, BenchError> {
-        let all = Contender::STORES.into_iter().filter(|store| store.is_built_in());
+        let all = Contender::WRITE_STORES.into_iter().filter(|store| store.is_built_in());
         let find = |name: &String| {
             let mut workload = Workload::find(name)?;
             workload.records = self.records.unwrap_or(workload.records);

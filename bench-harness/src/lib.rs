@@ -13,7 +13,7 @@
 //! check     the run: phases, in rounds, reopening after a kill      parts   one path, part by part
 //! report    of a run: JSON, text, HTML with plots; docs/BENCHMARKS.md
 //! judge     targets, and the verdict on what was measured
-//! stores    the engine, RocksDB, SQLite, LMDB behind one trait
+//! stores    the engine, RocksDB, SQLite, LMDB, redb, fjall behind one trait
 //! measure   work, driver, stopwatch, samples, the floor of the device
 //! machine   what the run ran on
 //! ```

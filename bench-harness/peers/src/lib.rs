@@ -1,10 +1,10 @@
-//! RocksDB, SQLite and LMDB, set up the way their own guides recommend for this load, compiled
-//! apart.
+//! RocksDB, SQLite, LMDB, redb and fjall, set up the way their own guides recommend for this load,
+//! compiled apart.
 //!
 //! Compiling RocksDB takes many minutes of C++, so it has a feature of its own, `rocksdb`, and only
-//! `uarr-bench` with its feature `sqlite` or `peers` depends on this crate. This crate depends on
-//! nothing of ours. It knows no workloads: it offers stores whose sessions are all alike,
-//! [`PeerSession`], each with the settings that a reader of the results can check.
+//! `uarr-bench` with its feature `sqlite`, `rust-peers` or `peers` depends on this crate. It
+//! depends on nothing of ours and knows no workloads: it offers stores whose sessions are all
+//! alike, [`PeerSession`], each with the settings that a reader of the results can check.
 //!
 //! Invariants:
 //! - A store opened as [`Durability::Durable`] returns from a write only when the write survives a
@@ -16,13 +16,21 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "fjall")]
+mod fjall;
 mod lmdb;
+#[cfg(feature = "redb")]
+mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 #[cfg(any(feature = "rocksdb", test))]
 mod rocks_log;
 mod sqlite;
 
+#[cfg(feature = "fjall")]
+pub use self::fjall::{Fjall, FjallSession};
+#[cfg(feature = "redb")]
+pub use self::redb::{Redb, RedbSession};
 pub use lmdb::{Lmdb, LmdbSession};
 #[cfg(feature = "rocksdb")]
 pub use rocks::{Rocks, RocksSession};
@@ -103,6 +111,12 @@ pub enum PeerError {
     Sqlite(rusqlite::Error),
     /// From LMDB.
     Lmdb(heed::Error),
+    /// From redb.
+    #[cfg(feature = "redb")]
+    Redb(::redb::Error),
+    /// From fjall.
+    #[cfg(feature = "fjall")]
+    Fjall(::fjall::Error),
     /// From the file system around them.
     Io(std::io::Error),
     /// The peer did not do what it was asked for, without an error of its own.
@@ -116,6 +130,10 @@ impl fmt::Display for PeerError {
             Self::Rocks(error) => write!(f, "RocksDB: {error}"),
             Self::Sqlite(error) => write!(f, "SQLite: {error}"),
             Self::Lmdb(error) => write!(f, "LMDB: {error}"),
+            #[cfg(feature = "redb")]
+            Self::Redb(error) => write!(f, "redb: {error}"),
+            #[cfg(feature = "fjall")]
+            Self::Fjall(error) => write!(f, "fjall: {error}"),
             Self::Io(error) => write!(f, "directory of a peer: {error}"),
             Self::Refused(what) => f.write_str(what),
         }
@@ -140,6 +158,13 @@ impl From<rusqlite::Error> for PeerError {
 impl From<heed::Error> for PeerError {
     fn from(error: heed::Error) -> Self {
         Self::Lmdb(error)
+    }
+}
+
+#[cfg(feature = "fjall")]
+impl From<::fjall::Error> for PeerError {
+    fn from(error: ::fjall::Error) -> Self {
+        Self::Fjall(error)
     }
 }
 
@@ -210,6 +235,35 @@ mod tests {
             assert_eq!(session.get(1, <[u8]>::to_vec).unwrap().unwrap(), b"new");
             written.send(()).unwrap();
         });
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[cfg(feature = "redb")]
+    #[test]
+    fn redb_reads_each_record_anew_or_all_in_one_snapshot() {
+        let dir = dir("redb");
+        let options = PeerOptions { durability: Durability::Durable, ..OPTIONS };
+        let redb = Redb::open(&dir, options).unwrap();
+        let mut writer = redb.session(View::PerRead).unwrap();
+        writer.put(1, b"old").unwrap();
+        let mut snapshot = redb.session(View::Snapshot).unwrap();
+        check_views(&mut writer, &mut snapshot);
+        assert!(Redb::open(&dir, OPTIONS).is_err());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[cfg(feature = "fjall")]
+    #[test]
+    fn fjall_reads_each_record_anew_or_all_in_one_snapshot() {
+        let dir = dir("fjall");
+        let fjall = Fjall::open(&dir, OPTIONS).unwrap();
+        let mut writer = fjall.session(View::PerRead);
+        writer.put(1, b"old").unwrap();
+        fjall.compact().unwrap();
+        let mut snapshot = fjall.session(View::Snapshot);
+        check_views(&mut writer, &mut snapshot);
+        drop((writer, snapshot));
+        drop(fjall);
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(feature = "rocksdb")]
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "fjall")]
+use uarr_bench_peers::Fjall;
+#[cfg(feature = "redb")]
+use uarr_bench_peers::Redb;
 #[cfg(feature = "rocksdb")]
 use uarr_bench_peers::Rocks;
 use uarr_bench_peers::{Durability, Lmdb, PeerOptions, PeerSession, Sqlite, View};
@@ -110,6 +114,18 @@ fn of_rocksdb(dir: &Path, durability: Durability) -> u64 {
     flushes
 }
 
+#[cfg(feature = "redb")]
+fn of_redb(dir: &Path, durability: Durability) -> u64 {
+    let redb = Redb::open(dir, options(durability)).unwrap();
+    flushes_of(&mut redb.session(View::PerRead).unwrap())
+}
+
+#[cfg(feature = "fjall")]
+fn of_fjall(dir: &Path, durability: Durability) -> u64 {
+    let fjall = Fjall::open(dir, options(durability)).unwrap();
+    flushes_of(&mut fjall.session(View::PerRead))
+}
+
 /// RocksDB in class `Interval` flushes now and then, and for all that was written.
 #[cfg(feature = "rocksdb")]
 fn check_interval(dir: &Path) {
@@ -137,6 +153,8 @@ fn each_peer_flushes_as_often_as_it_promises() {
         ("rocksdb", of_rocksdb, u64::from(Rocks::FLUSHES_PER_COMMIT)),
         ("sqlite", of_sqlite, u64::from(Sqlite::FLUSHES_PER_COMMIT)),
         ("lmdb", of_lmdb, u64::from(Lmdb::FLUSHES_PER_COMMIT)),
+        #[cfg(feature = "fjall")]
+        ("fjall", of_fjall, u64::from(Fjall::FLUSHES_PER_COMMIT)),
     ];
     for (name, count, promised) in peers {
         let dir = new_dir(name);
@@ -147,6 +165,16 @@ fn each_peer_flushes_as_often_as_it_promises() {
         let skipping = count(&dir, Durability::OsCache);
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(skipping, 0, "{name}, in the page cache");
+    }
+    // It has no writes that wait for less.
+    #[cfg(feature = "redb")]
+    {
+        let dir = new_dir("redb");
+        let durable = of_redb(&dir, Durability::Durable);
+        std::fs::remove_dir_all(&dir).unwrap();
+        // One that makes the file longer flushes that, too.
+        let promised = u64::from(Redb::FLUSHES_PER_COMMIT) * PUTS;
+        assert!((promised..=promised + PUTS / 50).contains(&durable), "redb, durable: {durable}");
     }
     #[cfg(feature = "rocksdb")]
     {

@@ -31,13 +31,21 @@ pub enum Contender {
     Sqlite,
     /// LMDB (feature `sqlite`); takes part where only reads are measured.
     Lmdb,
+    /// redb (feature `rust-peers`); takes part in workloads and parts, not in `check`.
+    Redb,
+    /// fjall (feature `rust-peers`); as redb.
+    Fjall,
 }
 
 impl Contender {
-    /// The stores, in the order they take turns.
+    /// The stores of `check`, in the order they take turns.
     pub const STORES: [Self; 3] = [Self::Uarr, Self::Rocksdb, Self::Sqlite];
+    /// Those of workloads and of the parts that write.
+    pub const WRITE_STORES: [Self; 5] =
+        [Self::Uarr, Self::Rocksdb, Self::Sqlite, Self::Redb, Self::Fjall];
     /// Those that take part where only reads are measured.
-    pub const READ_STORES: [Self; 4] = [Self::Uarr, Self::Rocksdb, Self::Sqlite, Self::Lmdb];
+    pub const READ_STORES: [Self; 6] =
+        [Self::Uarr, Self::Rocksdb, Self::Sqlite, Self::Lmdb, Self::Redb, Self::Fjall];
 
     /// The name in tables, JSON and target files.
     pub const fn name(self) -> &'static str {
@@ -47,6 +55,8 @@ impl Contender {
             Self::Rocksdb => "rocksdb",
             Self::Sqlite => "sqlite",
             Self::Lmdb => "lmdb",
+            Self::Redb => "redb",
+            Self::Fjall => "fjall",
         }
     }
 
@@ -64,6 +74,7 @@ impl Contender {
             Self::Floor | Self::Uarr => true,
             Self::Rocksdb => cfg!(feature = "peers"),
             Self::Sqlite | Self::Lmdb => cfg!(feature = "sqlite"),
+            Self::Redb | Self::Fjall => cfg!(feature = "rust-peers"),
         }
     }
 
@@ -74,17 +85,23 @@ impl Contender {
 
     /// Whether many reads can see one moment in it.
     pub const fn has_snapshots(self) -> bool {
-        matches!(self, Self::Rocksdb | Self::Sqlite | Self::Lmdb)
+        !matches!(self, Self::Floor | Self::Uarr)
     }
 
     /// What its writes can wait for, short of the device; the strongest promise first.
     pub const fn memory_first(self) -> &'static [Writes] {
         match self {
-            Self::Floor => &[],
+            // What redb calls no durability does not survive a kill: a promise of no class.
+            Self::Floor | Self::Redb => &[],
             Self::Uarr => &[Writes::Interval],
             Self::Rocksdb => &[Writes::Interval, Writes::OsCache],
-            Self::Sqlite | Self::Lmdb => &[Writes::OsCache],
+            Self::Sqlite | Self::Lmdb | Self::Fjall => &[Writes::OsCache],
         }
+    }
+
+    /// Its writes for a load: those that are not waited for, if it has such.
+    pub fn load_writes(self) -> Writes {
+        self.memory_first().first().copied().unwrap_or(Writes::Durable)
     }
 
     /// What this program has to be built with to have the store inside.
@@ -93,6 +110,7 @@ impl Contender {
             Self::Floor | Self::Uarr => "default",
             Self::Rocksdb => "peers",
             Self::Sqlite | Self::Lmdb => "sqlite",
+            Self::Redb | Self::Fjall => "rust-peers",
         }
     }
 }

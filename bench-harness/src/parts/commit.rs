@@ -19,6 +19,6 @@ use crate::stores;
 pub fn run(options: &Options<CommitPart>) -> Result<Measured, BenchError> {
     let folder = RunFolder::create(&options.dir)?;
     let path = folder.path();
-    let facts = stores::facts(&Contender::STORES, path)?;
+    let facts = stores::facts(&Contender::WRITE_STORES, path)?;
     rounds::measure_all(options, path, facts, |part| stage::measure(part, options, path))
 }

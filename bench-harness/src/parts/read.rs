@@ -184,7 +184,7 @@ type Loaded = Vec<(Contender, Box<dyn Driven>)>;
 fn load_all(options: &Options<ReadPart>, folder: &Path) -> Result<Loaded, BenchError> {
     let built_in = Contender::READ_STORES.into_iter().filter(|store| store.is_built_in());
     let load = |contender: Contender| {
-        let spec = OpenSpec::new(contender.memory_first()[0], options.records);
+        let spec = OpenSpec::new(contender.load_writes(), options.records);
         let store = stores::open(contender, &folder.join(contender.name()), spec)?;
         let batches = Work::Batches { first: 0, records: BATCH_RECORDS };
         let op_count_max = options.records.div_ceil(BATCH_RECORDS);

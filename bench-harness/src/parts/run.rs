@@ -92,6 +92,9 @@ impl Stage<'_> {
         if let Some(peak) = limit.as_ref().and_then(MemoryLimit::peak_bytes) {
             notes.push(format!("memory used, page cache included: at most {} MiB", peak >> 20));
         }
+        if workload.readers > 0 {
+            notes.push("CPU/op counts the threads that read beside it, too".to_owned());
+        }
         if workload.cache == Cache::Cold {
             notes.push(COLD.to_owned());
         }

@@ -39,7 +39,7 @@ struct Bytes {
 
 /// Writes each of `records` records once, in random order, and closes the store.
 fn put_all(contender: Contender, dir: &Path, records: u64) -> Result<Bytes, BenchError> {
-    let spec = OpenSpec::new(contender.memory_first()[0], records);
+    let spec = OpenSpec::new(contender.load_writes(), records);
     let store = stores::open(contender, dir, spec)?;
     let batch = BATCH_RECORDS.min(records);
     store.run(&Job {

@@ -202,14 +202,13 @@ impl Workload {
 
     /// How `contender` is opened for it, and the class of that.
     pub fn writes(&self, contender: Contender) -> (Writes, Class) {
-        let memory_first = contender.memory_first().first().copied();
         match self.writes {
             Some(Promise::Durable) => (Writes::Durable, Class::Sync),
             Some(Promise::MemoryFirst) => {
-                let writes = memory_first.unwrap_or(Writes::Durable);
+                let writes = contender.load_writes();
                 (writes, writes.class())
             }
-            None => (memory_first.unwrap_or(Writes::Durable), Class::Read),
+            None => (contender.load_writes(), Class::Read),
         }
     }
 

@@ -29,6 +29,8 @@ const fn colour(contender: Contender) -> usize {
         Contender::Sqlite => 2,
         Contender::Lmdb => 3,
         Contender::Floor => 4,
+        Contender::Redb => 5,
+        Contender::Fjall => 6,
     }
 }
 

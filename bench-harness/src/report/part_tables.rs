@@ -95,7 +95,8 @@ fn row(metric: Metric, line: &Line, first: &Line) -> Vec<String> {
         time(Metric::P99Ns),
         time(Metric::P999Ns),
         time(Metric::MaxNs),
-        time(Metric::CpuNsPerOp),
+        // Threads that read beside others have no count of their own.
+        words::duration(line.value(Metric::CpuNsPerOp).filter(|&ns| ns > 0.0)),
         words::count(line.value(Metric::FlushesPerCommit)),
         words::ratio(median(&ratios)),
         format!("{} .. {}", words::ratio(low), words::ratio(high)),

@@ -4,6 +4,8 @@ mod engine;
 pub mod faulty;
 #[cfg(feature = "sqlite")]
 mod peers;
+#[cfg(feature = "rust-peers")]
+mod rust_peers;
 
 use std::path::Path;
 
@@ -37,6 +39,16 @@ pub fn open(
         Contender::Lmdb => {
             Ok(Box::new(Driver::new(contender, spec, peers::LmdbStore::open(dir, spec)?)))
         }
+        #[cfg(feature = "rust-peers")]
+        Contender::Redb => {
+            Ok(Box::new(Driver::new(contender, spec, rust_peers::RedbStore::open(dir, spec)?)))
+        }
+        #[cfg(feature = "rust-peers")]
+        Contender::Fjall => {
+            Ok(Box::new(Driver::new(contender, spec, rust_peers::FjallStore::open(dir, spec)?)))
+        }
+        #[cfg(not(feature = "rust-peers"))]
+        Contender::Redb | Contender::Fjall => unreachable!("not built in, as asserted above"),
         #[cfg(not(feature = "peers"))]
         Contender::Rocksdb => unreachable!("not built in, as asserted above"),
         #[cfg(not(feature = "sqlite"))]

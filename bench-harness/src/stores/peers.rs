@@ -1,4 +1,4 @@
-//! RocksDB, SQLite and LMDB behind [`Store`].
+//! RocksDB, SQLite and LMDB behind [`Store`], and what they share with the other peers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,11 +20,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Where RocksDB's warm-up writes its keys; far from those of the workloads by chance of 64 bits.
 const WARM_KEY_FIRST: u64 = 0xffff_f000_0000_0000;
 
-fn failed(error: PeerError) -> BenchError {
+pub(super) fn failed(error: PeerError) -> BenchError {
     BenchError::Setup(error.to_string())
 }
 
-fn options(spec: OpenSpec) -> PeerOptions {
+pub(super) fn options(spec: OpenSpec) -> PeerOptions {
     let durability = match spec.writes {
         Writes::Durable => Durability::Durable,
         Writes::Interval => Durability::Interval(INTERVAL),
@@ -35,7 +35,7 @@ fn options(spec: OpenSpec) -> PeerOptions {
     PeerOptions { durability, data_bytes, cache_bytes }
 }
 
-fn peer_view(view: View) -> uarr_bench_peers::View {
+pub(super) fn peer_view(view: View) -> uarr_bench_peers::View {
     match view {
         View::PerRead => uarr_bench_peers::View::PerRead,
         View::Snapshot => uarr_bench_peers::View::Snapshot,
@@ -49,6 +49,10 @@ pub fn facts(peer: Contender, folder: &Path) -> Result<(String, String), BenchEr
         Contender::Rocksdb => Rocks::facts(&folder.join("facts-rocksdb")).map_err(failed)?,
         Contender::Sqlite => Sqlite::facts(),
         Contender::Lmdb => Lmdb::facts(),
+        #[cfg(feature = "rust-peers")]
+        Contender::Redb => uarr_bench_peers::Redb::facts(),
+        #[cfg(feature = "rust-peers")]
+        Contender::Fjall => uarr_bench_peers::Fjall::facts(),
         other => unreachable!("{other} is no peer that is built in, in {}", folder.display()),
     };
     let flushes = facts.flushes_per_commit;
@@ -57,7 +61,7 @@ pub fn facts(peer: Contender, folder: &Path) -> Result<(String, String), BenchEr
 }
 
 /// A session of any of them.
-pub struct Peer<P>(P);
+pub struct Peer<P>(pub(super) P);
 
 impl<P: PeerSession> Session for Peer<P> {
     #[inline]

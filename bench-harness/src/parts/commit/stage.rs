@@ -79,7 +79,7 @@ fn peers() -> impl Iterator<Item = Contender> {
 }
 
 fn stores() -> impl Iterator<Item = Contender> {
-    Contender::STORES.into_iter().filter(|store| store.is_built_in())
+    Contender::WRITE_STORES.into_iter().filter(|store| store.is_built_in())
 }
 
 /// The stores with each promise of their writes that are not waited for. The strongest has the name

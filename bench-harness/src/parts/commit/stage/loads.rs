@@ -71,10 +71,11 @@ impl Stage<'_> {
         Ok(sample)
     }
 
-    /// Loads a store in batches that are not waited for; the time ends when all is durable.
+    /// Loads a store in batches that wait for as little as they can; the time ends when all is
+    /// durable.
     fn load_batches(&self, peer: Contender, order: Order) -> Result<Sample, BenchError> {
         let count = self.options.records;
-        let store = self.peer(peer, peer.memory_first()[0])?;
+        let store = self.peer(peer, peer.load_writes())?;
         let mut in_batches = None;
         let sample = timed(count, || {
             match order {

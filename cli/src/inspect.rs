@@ -222,6 +222,7 @@ fn index(inspector: &Inspector) -> Result<Report> {
             ChunkState::Open => "open",
             ChunkState::Full => "full",
             ChunkState::Continued => "continues the one before",
+            ChunkState::Quarantined => "not needed any more",
         };
         let (number, place) = (chunk.number.get(), chunk.place.get());
         let (durable, live) = (chunk.durable_bytes.get(), u64::from(chunk.live_lines.get()) * 64);

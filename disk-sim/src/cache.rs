@@ -16,8 +16,8 @@ pub(crate) enum Cache {
     /// The file was mapped, and lives in a memory file since, because a map needs one.
     Mapped {
         memory: AnonymousFile,
-        /// How many published bytes of each place were noted as changed.
-        noted: Vec<u64>,
+        /// Which chunk each place had, and how many of its published bytes were noted as changed.
+        noted: Vec<(Option<u64>, u64)>,
     },
 }
 
@@ -101,13 +101,15 @@ impl Cache {
         let Some(chunks) = memory.chunks() else { return Vec::new() };
         let mut published_pages = Vec::new();
         for (place, noted) in (0..).zip(noted.iter_mut()) {
+            let Some(owner) = chunks.owner(place) else { continue };
             let published = chunks.published_bytes(place);
-            assert!(published >= *noted, "watermarks only grow");
-            if published > *noted {
-                let start = place * chunks.chunk_bytes() + *noted;
-                published_pages.push(page_range(start, published - *noted));
-                *noted = published;
+            let before = if noted.0 == Some(owner) { noted.1 } else { 0 };
+            assert!(published >= before, "watermarks only grow");
+            if published > before {
+                let start = place * chunks.chunk_bytes() + before;
+                published_pages.push(page_range(start, published - before));
             }
+            *noted = (Some(owner), published);
         }
         published_pages
     }
@@ -129,9 +131,9 @@ impl Cache {
             unreachable!("it was moved into a memory file")
         };
         let mapped = memory.map(options, chunks)?;
-        *noted = vec![0; memory.chunks().map_or(0, Chunks::place_count)];
+        *noted = vec![(None, 0); memory.chunks().map_or(0, Chunks::place_count)];
         for chunk in chunks {
-            noted[chunk.place as usize] = chunk.published_bytes;
+            noted[chunk.place as usize] = (Some(chunk.number), chunk.published_bytes);
         }
         Ok(mapped)
     }

@@ -334,7 +334,7 @@ mod tests {
                     huge_pages: false,
                     prefaults: false,
                 },
-                &[MappedChunk { number: 0, place: 0, published_bytes: 2 * PAGE }],
+                &[MappedChunk { number: 0, place: 0, published_bytes: 2 * PAGE, continues: false }],
                 |_| Ok(()),
             )
             .unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
 use uarr_uring::parts::{invalid_input, with_path};
-use uarr_uring::{DataMapWriter, FileMap, MappedChunk, StorageFile};
+use uarr_uring::{ClosedChunk, DataMapWriter, FileMap, MappedChunk, StorageFile};
 
 use crate::content::{Inode, lock};
 use crate::disk::{Disk, State};
@@ -251,9 +251,18 @@ impl DataMapWriter for MemoryMapWriter {
         Ok(())
     }
 
-    fn open_chunk(&mut self, number: u64, place: u64) -> bool {
+    fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {
         self.file.disk.state().trace.mix(number ^ place << 32);
-        self.appender.open_chunk(number, place)
+        self.appender.open_chunks(number, place, count)
+    }
+
+    fn close_chunk(&mut self, number: u64) -> ClosedChunk {
+        self.file.disk.state().trace.mix(number);
+        self.appender.close_chunk(number)
+    }
+
+    fn is_given_back(&mut self, closed: &mut ClosedChunk) -> bool {
+        self.appender.is_given_back(closed)
     }
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {

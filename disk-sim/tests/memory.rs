@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use uarr_disk_sim::{Fault, FaultKind, Lie, Memory, MemoryFile, MemoryLog, MemoryOptions};
 use uarr_uring::{
-    CommitStrategy, DataMap, DataMapWriter, GroupWrite, LogWriter, LogWriterOptions, MappedChunk,
-    OpenMode, PAGE_BYTES, Storage, StorageFile,
+    CommitStrategy, DataMap, DataMapWriter, GroupWrite, LogWriter, LogWriterOptions, MapPin,
+    MappedChunk, OpenMode, PAGE_BYTES, Pinned, Storage, StorageFile,
 };
 
 const BLOCK: usize = 4096;
@@ -75,7 +75,7 @@ fn mapped_bytes_are_volatile_until_the_file_is_durable() {
     let (map, mut writer) = disk.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(2 * CHUNK).unwrap();
     disk.make_dir_durable("").unwrap();
-    (0..2).for_each(|number| assert!(writer.open_chunk(number, number)));
+    (0..2).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
     writer.append(0, &[b"one"]);
     file.make_durable().unwrap();
     writer.append(3, &[b"two"]);
@@ -94,12 +94,17 @@ fn mapped_bytes_are_volatile_until_the_file_is_durable() {
     file.make_durable().unwrap();
     let after = disk.crash();
     let reopened = after.open("data", OpenMode::Mapped).unwrap();
-    let chunk = |number, published_bytes| MappedChunk { number, place: number, published_bytes };
+    let chunk = |number, published_bytes| MappedChunk {
+        number,
+        place: number,
+        published_bytes,
+        continues: false,
+    };
     let chunks = [chunk(0, 6), chunk(1, 5)];
     let (again, _) = after.map(&reopened, 4 * CHUNK, CHUNK, &chunks).unwrap();
-    assert_eq!(again.bytes(0, 6), Some(b"onetwo".as_slice()));
-    assert_eq!(again.bytes(CHUNK, 5), Some(b"three".as_slice()));
-    assert_eq!(map.bytes(0, 6), Some(b"onetwo".as_slice()));
+    assert_eq!(read(&again, 0, 6, &MapPin::enter()), Some(b"onetwo".as_slice()));
+    assert_eq!(read(&again, CHUNK, 5, &MapPin::enter()), Some(b"three".as_slice()));
+    assert_eq!(read(&map, 0, 6, &MapPin::enter()), Some(b"onetwo".as_slice()));
 }
 
 fn log(disk: &Memory) -> MemoryLog {
@@ -250,7 +255,7 @@ fn a_failed_write_back_is_told_once() {
     writer.grow(CHUNK).unwrap();
     file.make_durable().unwrap();
     disk.make_dir_durable("").unwrap();
-    (0..2).for_each(|number| assert!(writer.open_chunk(number, number)));
+    (0..2).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
     writer.append(0, &[b"one"]);
     disk.fail(Fault::new(FaultKind::WriteBack, 1).errno(28));
     disk.make_dir_durable("").unwrap();
@@ -352,4 +357,9 @@ fn a_crash_frees_the_lock() {
     let _lock = disk.lock("LOCK", Duration::ZERO).unwrap();
     assert!(disk.lock("LOCK", Duration::ZERO).is_err());
     disk.crash().lock("LOCK", Duration::ZERO).unwrap();
+}
+
+/// The bytes at `address`, if they are published.
+fn read<'p>(map: &'p impl DataMap, address: u64, len: usize, pin: &'p MapPin) -> Option<&'p [u8]> {
+    map.bytes(address, len, pin).map(Pinned::bytes)
 }

@@ -1,6 +1,7 @@
 //! What one open database consists of, shared by all handles and background threads.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use uarr_uring::Storage;
@@ -8,6 +9,7 @@ use uarr_uring::Storage;
 use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
 use crate::error::Error;
+use crate::jobs::mover::Mover;
 use crate::options::Options;
 use crate::report::RecoveryReport;
 use crate::sync::Ranked;
@@ -18,6 +20,12 @@ pub(crate) struct Core<S: Storage> {
     pub committer: Committer<S>,
     pub root: Ranked<Root<S>>,
     pub pacing: Ranked<Pacing>,
+    /// What is being moved.
+    pub mover: Ranked<Mover>,
+    /// No record is moved meanwhile, but by a call that asks for it.
+    pub is_paused: AtomicBool,
+    /// Number of the older checkpoint that the superblock names, durably; 0: none.
+    pub older_checkpoint: AtomicU64,
     /// Why the last background step failed.
     pub background_error: Ranked<Option<Error>>,
     pub report: RecoveryReport,

@@ -87,6 +87,7 @@ pub use api::record::Record;
 pub use api::writer::Writer;
 pub use commit::receipt::Commit;
 pub use error::{Corruption, Error, ErrorKind, Result};
+pub use jobs::compact::CompactReport;
 pub use key::{AsKey, KeyBytes, KeyKind, KeyRef};
 pub use limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use log::strategy::CommitTuning;

@@ -1,5 +1,6 @@
 //! Options of a database: units, defaults, limits.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use uarr_layout::limits::{CHUNK_BYTES, DATA_BYTES_MAX, SEGMENT_BYTES};
@@ -91,6 +92,8 @@ pub enum VerifyPolicy {
 }
 
 const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 << 10;
+/// Less would move records without end.
+const SPACE_AMPLIFICATION: RangeInclusive<f64> = 1.2..=4.0;
 
 /// Everything that can be chosen. See [`Builder`] for units, defaults and limits.
 #[derive(Clone, Debug)]
@@ -109,6 +112,7 @@ pub(crate) struct Options {
     pub chunk_bytes: u64,
     pub address_space_bytes: u64,
     pub checkpoint_log_bytes: u64,
+    pub space_amplification_max: f64,
 }
 
 impl Default for Options {
@@ -128,6 +132,7 @@ impl Default for Options {
             chunk_bytes: 16 << 20,
             address_space_bytes: 1 << 40,
             checkpoint_log_bytes: 256 << 20,
+            space_amplification_max: 1.5,
         }
     }
 }
@@ -162,6 +167,12 @@ impl Options {
             return Err(Error::invalid(format!(
                 "checkpoint_log_bytes must be at least 4 KiB, not {}",
                 self.checkpoint_log_bytes
+            )));
+        }
+        if !SPACE_AMPLIFICATION.contains(&self.space_amplification_max) {
+            return Err(Error::invalid(format!(
+                "space_amplification_max must be from 1.2 to 4, not {}",
+                self.space_amplification_max
             )));
         }
         if !(ADDRESS_SPACE_BYTES_MIN..=DATA_BYTES_MAX).contains(&self.address_space_bytes) {

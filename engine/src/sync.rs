@@ -13,6 +13,8 @@ use std::time::Duration;
 /// The order of locks: a thread takes them in this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
+    /// What is being moved; held by whoever gives space back.
+    Mover,
     /// The superblock; held by a checkpoint throughout.
     Root,
     /// The log and what is in flight; held by the leader while its group is written.

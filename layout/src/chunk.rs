@@ -48,13 +48,15 @@ pub struct ChunkEntry {
     pub durable_bytes: U32,
     /// Cache lines of the records in it that the image names, as their locators say.
     pub live_lines: U32,
-    reserved_for_quarantine: U64,
+    /// Of a chunk in quarantine: the checkpoint of that number, and each later one, lists it as
+    /// such. Otherwise 0.
+    pub quarantined_since: U64,
 }
 
 const _: () = assert!(size_of::<ChunkOpening>() == CHUNK_OPENING_BYTES);
 const _: () = assert!(size_of::<ChunkEntry>() == CHUNK_ENTRY_BYTES);
 
-/// Whether records are still added to a chunk.
+/// What may become of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ChunkState {
@@ -64,6 +66,9 @@ pub enum ChunkState {
     Full = 2,
     /// It is complete, and holds more of the record that begins in an earlier chunk.
     Continued = 3,
+    /// Neither the image nor a frame behind it names a record in it. Its place is free for others
+    /// once no kept checkpoint needs it.
+    Quarantined = 4,
 }
 
 impl ChunkOpening {
@@ -106,30 +111,45 @@ impl ChunkEntry {
         entry
     }
 
-    /// Whether records are still added to it.
+    /// What the checkpoint that lists it as quarantined since `checkpoint` knows of chunk `number`.
+    pub fn quarantined(number: u64, place: u64, checkpoint: u64) -> Self {
+        let mut entry = Self::new(number, place, ChunkState::Quarantined);
+        entry.quarantined_since = checkpoint.into();
+        entry
+    }
+
+    /// What may become of it.
     pub fn state(&self) -> ChunkState {
         match self.state {
             1 => ChunkState::Open,
             3 => ChunkState::Continued,
+            4 => ChunkState::Quarantined,
             _ => ChunkState::Full,
         }
     }
 
-    /// Checks the fields against each other and their limits. `next_chunk` was never given out.
+    /// Checks the fields against each other and their limits. `next_chunk` was never given out, and
+    /// `checkpoint` is the number of the checkpoint whose table it stands in.
     //= IMG-7
-    pub fn check(&self, chunk_bytes: u64, next_chunk: u64) -> Result<(), Defect> {
+    pub fn check(&self, chunk_bytes: u64, next_chunk: u64, checkpoint: u64) -> Result<(), Defect> {
         let (number, place) = (self.number.get(), u64::from(self.place.get()));
         let durable_bytes = u64::from(self.durable_bytes.get());
-        let is_state = (ChunkState::Open as u8..=ChunkState::Continued as u8).contains(&self.state);
+        let states = ChunkState::Open as u8..=ChunkState::Quarantined as u8;
+        let (since, is_named) = (self.quarantined_since.get(), self.live_lines.get() > 0);
+        let is_since = match self.state() {
+            ChunkState::Quarantined => (1..=checkpoint).contains(&since),
+            _ => since == 0,
+        };
+        let is_needed =
+            self.state() != ChunkState::Quarantined || (durable_bytes == 0 && !is_named);
         let is_durable = durable_bytes <= chunk_bytes && durable_bytes.is_multiple_of(PAGE_BYTES);
         match () {
             () if number >= next_chunk => Err(Defect::Field("chunk")),
             () if place >= PLACE_MAX => Err(Defect::Field("place")),
-            () if !is_state => Err(Defect::Field("state of a chunk")),
+            () if !states.contains(&self.state) => Err(Defect::Field("state of a chunk")),
+            () if !is_since || !is_needed => Err(Defect::Field("quarantine of a chunk")),
             () if !is_durable => Err(Defect::Field("durable bytes of a chunk")),
-            () if self.reserved != [0; 3] || self.reserved_for_quarantine.get() != 0 => {
-                Err(Defect::Field("reserved bytes"))
-            }
+            () if self.reserved != [0; 3] => Err(Defect::Field("reserved bytes")),
             () => Ok(()),
         }
     }
@@ -146,20 +166,31 @@ mod tests {
     fn entries_are_believed_only_if_a_chunk_can_be_so() {
         let mut entry = ChunkEntry::new(7, 3, ChunkState::Full);
         entry.durable_bytes = 8192.into();
-        assert_eq!(entry.check(CHUNK, 8), Ok(()));
-        assert!(entry.check(CHUNK, 7).is_err(), "it was not given out");
-        assert!(entry.check(4096, 8).is_err(), "more is durable than it has");
+        assert_eq!(entry.check(CHUNK, 8, 5), Ok(()));
+        assert!(entry.check(CHUNK, 7, 5).is_err(), "it was not given out");
+        assert!(entry.check(4096, 8, 5).is_err(), "more is durable than it has");
         let wrong = |change: fn(&mut ChunkEntry)| {
             let mut entry = entry;
             change(&mut entry);
-            assert!(entry.check(CHUNK, 8).is_err(), "{entry:?}");
+            assert!(entry.check(CHUNK, 8, 5).is_err(), "{entry:?}");
         };
         wrong(|entry| entry.durable_bytes = 100.into());
         wrong(|entry| entry.state = 0);
-        wrong(|entry| entry.state = 4);
+        wrong(|entry| entry.state = 5);
         wrong(|entry| entry.reserved[1] = 1);
-        wrong(|entry| entry.reserved_for_quarantine = 1.into());
+        wrong(|entry| entry.quarantined_since = 1.into());
         wrong(|entry| entry.place = u32::MAX.into());
+        let quarantined = ChunkEntry::quarantined(7, 3, 5);
+        assert_eq!(quarantined.check(CHUNK, 8, 5), Ok(()));
+        assert!(quarantined.check(CHUNK, 8, 4).is_err(), "a later checkpoint listed it");
+        let wrong = |change: fn(&mut ChunkEntry)| {
+            let mut entry = quarantined;
+            change(&mut entry);
+            assert!(entry.check(CHUNK, 8, 5).is_err(), "{entry:?}");
+        };
+        wrong(|entry| entry.quarantined_since = 0.into());
+        wrong(|entry| entry.durable_bytes = 4096.into());
+        wrong(|entry| entry.live_lines = 1.into());
     }
 
     #[test]

@@ -215,6 +215,18 @@ impl RecordHeader {
         header
     }
 
+    /// The header of the same record at another `address`.
+    pub fn moved_to(&self, address: u64, seed: Seed) -> Self {
+        let mut header = *self;
+        header.header_crc = header.expected_crc(seed, address).into();
+        header
+    }
+
+    /// The locator of the record with this header at `address`.
+    pub fn locator(&self, address: u64) -> Locator {
+        Locator::new(address, self.record_bytes(), self.kind())
+    }
+
     /// The header at the start of `bytes`; nothing is checked.
     #[inline]
     pub fn peek(bytes: &[u8]) -> Option<&Self> {
@@ -312,6 +324,22 @@ mod tests {
             assert!(damaged.verify_header(seed, 4096).is_err(), "bit {bit}");
         }
         assert!(header.verify_payload(b"some kez", frame.value).is_err());
+    }
+
+    #[test]
+    fn a_moved_record_is_the_same_elsewhere() {
+        let seed = Seed::new(&DatabaseId([9; 16]));
+        let mut frame = Frame::new(FrameKind::Delete, 3, b"some key", b"");
+        frame.header.address = 4096.into();
+        let header = RecordHeader::for_frame(&frame, None, seed);
+        let moved = header.moved_to(8192, seed);
+        assert_eq!(moved.verify_header(seed, 8192), Ok(()));
+        assert!(
+            moved.verify_header(seed, 4096).is_err() && header.verify_header(seed, 8192).is_err()
+        );
+        assert_eq!((moved.lsn, moved.previous), (header.lsn, header.previous));
+        assert_eq!(header.locator(4096), Locator::of_frame(&frame));
+        assert!(moved.locator(8192).is_tombstone());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::buffer::AlignedBuffer;
 use crate::holder::Holder;
-use crate::map::MappedChunk;
+use crate::map::{ClosedChunk, Held, MapPin, MappedChunk, Pinned};
 
 /// Files, maps, locks, time and randomness of one database directory.
 pub trait Storage: Send + Sync + 'static {
@@ -166,15 +166,17 @@ pub trait StorageFile: Send + Sync + 'static {
 ///
 /// An address is the number of a chunk times the size of chunks, plus an offset in the chunk.
 pub trait DataMap: Send + Sync + 'static {
-    /// The bytes at `address .. address + len`, or `None` when any of them was never published.
-    /// Published bytes never change while the map lives. A range may span chunks with numbers and
-    /// places one behind the other.
-    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
+    /// The bytes at `address .. address + len`, or `None` when any of them was never published, or
+    /// is in a chunk that was closed. They do not change while the pin lives. A range may span
+    /// chunks that were opened as one.
+    fn bytes<'p>(&'p self, address: u64, len: usize, pin: &'p MapPin) -> Option<Pinned<'p>>;
     /// All bytes from `address` on that are published in its chunk; none if it lies behind them.
-    fn bytes_from(&self, address: u64) -> &[u8];
-    /// As [`DataMap::bytes_from`], and asks the processor to fetch the first `line_count` cache
-    /// lines: at once, so that the later ones are on their way while the caller looks at the first.
-    fn bytes_ahead(&self, address: u64, line_count: u64) -> &[u8];
+    /// Asks the processor to fetch the first `line_count` cache lines: at once, so that the later
+    /// ones are on their way while the caller looks at the first.
+    fn bytes_ahead<'p>(&'p self, address: u64, line_count: u64, pin: &'p MapPin) -> Pinned<'p>;
+    /// Keeps bytes of this map (asserted) for longer than the pin. Two stores and no call; a chunk
+    /// of which bytes are held is not given back, others are.
+    fn hold<'m>(&'m self, pinned: Pinned<'_>, pin: &MapPin) -> Held<'m>;
     /// Asks the processor to fetch `line_count` cache lines from `address` on; any value is fine.
     fn prefetch(&self, address: u64, line_count: u64);
     /// Bytes of real file space behind the map.
@@ -191,11 +193,20 @@ pub trait DataMapWriter: Send + 'static {
     /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved
     /// address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
-    /// Gives a new chunk its place of the file, counted from 0. False if it has the place already.
+    /// Gives `count` new chunks, one behind the other in number and place, their places of the file,
+    /// counted from 0. False if they have the places already. They are closed as one.
     ///
-    /// Panics if another chunk has the place, or is numbered a multiple of [`crate::CHUNK_SPAN`]
-    /// away.
-    fn open_chunk(&mut self, number: u64, place: u64) -> bool;
+    /// Panics if another chunk has a place, or is numbered a multiple of [`crate::CHUNK_SPAN`] away.
+    fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool;
+    /// From now on readers find nothing in chunk `number`, nor in those that were opened with it.
+    /// Who has looked before goes on: the places stay the chunk's until
+    /// [`DataMapWriter::is_given_back`].
+    ///
+    /// Panics if the chunk is not open.
+    fn close_chunk(&mut self, number: u64) -> ClosedChunk;
+    /// Whether no reader looks at the chunk any more: then its places may be given to others. Once
+    /// true it stays so. Waits for pins for a moment, and for holds not at all.
+    fn is_given_back(&mut self, closed: &mut ClosedChunk) -> bool;
     /// Stores `parts` one after the other at `address` and publishes them. Bytes between the
     /// chunk's readable end and `address` are zeroed and published too. A range that spans chunks
     /// fills them whole.

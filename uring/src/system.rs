@@ -18,7 +18,7 @@ use crate::directory::Directory;
 use crate::error::{MAP, invalid_input, with_path};
 use crate::file::{Access, SystemFile};
 use crate::lock::{Hold, SystemLock};
-use crate::map::{Appender, Chunks, FileMap, MapOptions, MappedChunk, map_file};
+use crate::map::{Appender, Chunks, ClosedChunk, FileMap, MapOptions, MappedChunk, map_file};
 use crate::owner::Owner;
 use crate::pool::BufferPool;
 use crate::ring::RingLog;
@@ -269,8 +269,16 @@ impl DataMapWriter for SystemMapWriter {
         Ok(())
     }
 
-    fn open_chunk(&mut self, number: u64, place: u64) -> bool {
-        self.appender.open_chunk(number, place)
+    fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {
+        self.appender.open_chunks(number, place, count)
+    }
+
+    fn close_chunk(&mut self, number: u64) -> ClosedChunk {
+        self.appender.close_chunk(number)
+    }
+
+    fn is_given_back(&mut self, closed: &mut ClosedChunk) -> bool {
+        self.appender.is_given_back(closed)
     }
 
     fn append(&mut self, address: u64, parts: &[&[u8]]) {

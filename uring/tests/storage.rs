@@ -11,8 +11,8 @@ use std::time::Duration;
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_uring::{
     AlignedBuffer, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone, GroupWrite,
-    Holder, LockError, LogWriter, LogWriterOptions, MappedChunk, OpenMode, Storage, StorageFile,
-    System, SystemOptions,
+    Holder, LockError, LogWriter, LogWriterOptions, MapPin, MappedChunk, OpenMode, Pinned, Storage,
+    StorageFile, System, SystemOptions,
 };
 
 const CHUNK: u64 = 64 << 10;
@@ -174,7 +174,7 @@ fn a_file_opened_for_reading_cannot_be_written<S: Storage>(storage: &S) {
     assert!(file.write_at(b"x", 0).is_err());
     assert!(file.allocate(CHUNK, 1).is_err());
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[chunk(0, 10)]).unwrap();
-    assert_eq!(map.bytes(0, 10), Some([0; 10].as_slice()));
+    assert_eq!(read(&map, 0, 10, &MapPin::enter()), Some([0; 10].as_slice()));
     assert!(writer.grow(2 * CHUNK).is_err());
     map.prefault(0, CHUNK);
 }
@@ -198,28 +198,28 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
     writer.grow(10).unwrap();
     assert_eq!((map.allocated_bytes(), file.len().unwrap()), (CHUNK, CHUNK));
     map.prefault(0, CHUNK);
-    (0..4).for_each(|number| assert!(writer.open_chunk(number, number)));
+    (0..4).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
     writer.append(0, &[b"first", b" ", b"words"]);
-    assert_eq!(map.bytes(0, 11), Some(b"first words".as_slice()));
+    assert_eq!(read(&map, 0, 11, &MapPin::enter()), Some(b"first words".as_slice()));
     writer.grow(3 * CHUNK + 100).unwrap();
     writer.append(CHUNK + 8, &[&vec![3; 2 * CHUNK as usize]]);
     let mut seen = vec![0; 16];
     assert_eq!(file.read_at(&mut seen, CHUNK).unwrap(), 16);
     assert_eq!(seen, [[0; 8], [3; 8]].concat());
-    assert_eq!(map.bytes(3 * CHUNK, 8), Some([3; 8].as_slice()));
-    assert_eq!(map.bytes(3 * CHUNK, 9), None);
+    assert_eq!(read(&map, 3 * CHUNK, 8, &MapPin::enter()), Some([3; 8].as_slice()));
+    assert_eq!(read(&map, 3 * CHUNK, 9, &MapPin::enter()), None);
     assert_eq!(kind(writer.grow(4 * CHUNK + 1)), ErrorKind::InvalidInput);
     file.make_durable().unwrap();
     // Readers outlive the writer and the file.
     drop((writer, file));
-    assert_eq!(map.bytes(6, 5), Some(b"words".as_slice()));
+    assert_eq!(read(&map, 6, 5, &MapPin::enter()), Some(b"words".as_slice()));
 }
 
 fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(CHUNK).unwrap();
-    writer.open_chunk(0, 0);
+    writer.open_chunks(0, 0, 1);
     writer.append(0, &[b"published"]);
     assert_eq!(kind(storage.map(&file, CHUNK, CHUNK, &[])), ErrorKind::ResourceBusy);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
@@ -228,7 +228,7 @@ fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     drop(writer);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
     assert_eq!(kind(file.renew(0, CHUNK)), ErrorKind::InvalidInput);
-    assert_eq!(map.bytes(0, 9), Some(b"published".as_slice()));
+    assert_eq!(read(&map, 0, 9, &MapPin::enter()), Some(b"published".as_slice()));
     drop(map);
     file.write_at(b"x", 8).unwrap();
     file.renew(0, CHUNK).unwrap();
@@ -238,8 +238,8 @@ fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
     writer.grow(2 * CHUNK).unwrap();
-    writer.open_chunk(5, 0);
-    writer.open_chunk(9, 1);
+    writer.open_chunks(5, 0, 1);
+    writer.open_chunks(9, 1, 1);
     writer.append(5 * CHUNK, &[b"zero"]);
     writer.append(9 * CHUNK, &[b"one"]);
     file.make_durable().unwrap();
@@ -248,21 +248,26 @@ fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
     let beyond = storage.map(&file, 2 * CHUNK, CHUNK, &[chunk(2, 1)]);
     assert_eq!(kind(beyond), ErrorKind::InvalidInput);
     let chunks = [
-        MappedChunk { number: 9, place: 1, published_bytes: 3 },
-        MappedChunk { number: 5, place: 0, published_bytes: 4 },
+        MappedChunk { number: 9, place: 1, published_bytes: 3, continues: false },
+        MappedChunk { number: 5, place: 0, published_bytes: 4, continues: false },
     ];
     let (map, mut writer) = storage.map(&file, 4 * CHUNK, CHUNK, &chunks).unwrap();
-    assert_eq!(map.bytes(5 * CHUNK, 4), Some(b"zero".as_slice()));
-    assert_eq!(map.bytes(9 * CHUNK, 3), Some(b"one".as_slice()));
+    assert_eq!(read(&map, 5 * CHUNK, 4, &MapPin::enter()), Some(b"zero".as_slice()));
+    assert_eq!(read(&map, 9 * CHUNK, 3, &MapPin::enter()), Some(b"one".as_slice()));
     assert_eq!(map.allocated_bytes(), 0, "what is not published may be a hole");
     writer.grow(2 * CHUNK).unwrap();
     writer.append(9 * CHUNK + 3, &[b"!"]);
-    assert_eq!(map.bytes(9 * CHUNK, 4), Some(b"one!".as_slice()));
+    assert_eq!(read(&map, 9 * CHUNK, 4, &MapPin::enter()), Some(b"one!".as_slice()));
 }
 
 /// A chunk in the place of its number.
+/// The bytes at `address`, if they are published.
+fn read<'p>(map: &'p impl DataMap, address: u64, len: usize, pin: &'p MapPin) -> Option<&'p [u8]> {
+    map.bytes(address, len, pin).map(Pinned::bytes)
+}
+
 fn chunk(number: u64, published_bytes: u64) -> MappedChunk {
-    MappedChunk { number, place: number, published_bytes }
+    MappedChunk { number, place: number, published_bytes, continues: false }
 }
 
 /// A log of small buffers with this strategy; `None` if the backend does not have it.

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
-use uarr_uring::{AlignedBuffer, DataMap, DataMapWriter, OpenMode, Storage, System, SystemOptions};
+use uarr_uring::{
+    AlignedBuffer, DataMap, DataMapWriter, MapPin, OpenMode, Pinned, Storage, System, SystemOptions,
+};
 
 use crate::error::BenchError;
 use crate::measure::job::{PATIENCE, nanos};
@@ -194,7 +196,7 @@ impl MappedFloor {
         let (map, mut writer) = system.map(&file, bytes, CHUNK_BYTES, &[]).map_err(fail)?;
         writer.grow(bytes).map_err(fail)?;
         for chunk in 0..bytes / CHUNK_BYTES {
-            writer.open_chunk(chunk, chunk);
+            writer.open_chunks(chunk, chunk, 1);
         }
         let mut value = [0; VALUE_BYTES];
         for number in 0..record_count {
@@ -218,9 +220,10 @@ impl MappedFloor {
         let mut op_count = 0;
         while end < deadline {
             let mut right_count = 0;
+            let pin = MapPin::enter();
             for _ in 0..BURST_OPS {
                 let number = random.below(self.record_count);
-                let value = self.value(via, number);
+                let value = self.value(via, number, &pin);
                 right_count += u64::from(
                     value.is_some_and(|value| is_right(key_of(number), value, VALUE_BYTES)),
                 );
@@ -235,15 +238,15 @@ impl MappedFloor {
     }
 
     #[inline]
-    fn value(&self, via: Via, number: u64) -> Option<&[u8]> {
+    fn value<'p>(&'p self, via: Via, number: u64, pin: &'p MapPin) -> Option<&'p [u8]> {
         let place = match via {
             Via::Number => number * VALUE_BYTES as u64,
             Via::Slot => {
-                let slot = self.map.bytes(self.slots_address + number * SLOT_BYTES, 8)?;
-                u64::from_le_bytes(*slot.as_array()?)
+                let slot = self.map.bytes(self.slots_address + number * SLOT_BYTES, 8, pin)?;
+                u64::from_le_bytes(*slot.bytes().as_array()?)
             }
         };
-        self.map.bytes(place, VALUE_BYTES)
+        self.map.bytes(place, VALUE_BYTES, pin).map(Pinned::bytes)
     }
 }
 
@@ -272,7 +275,9 @@ mod tests {
         for via in [Via::Number, Via::Slot] {
             let sample = mapped.measure(via, Duration::from_millis(1), 1).unwrap();
             assert!(sample.op_count >= BURST_OPS);
-            assert_eq!(mapped.value(via, 999), mapped.map.bytes(999 * 128, 128));
+            let pin = MapPin::enter();
+            let expected = mapped.map.bytes(999 * 128, 128, &pin).map(Pinned::bytes);
+            assert_eq!(mapped.value(via, 999, &pin), expected);
         }
     }
 }

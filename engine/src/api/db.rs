@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System, SystemOptions};
@@ -15,6 +16,7 @@ use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::jobs::checkpoint::Then;
+use crate::jobs::compact::CompactReport;
 use crate::jobs::threads::Threads;
 
 use crate::key::{AsKey, KeyKind};
@@ -298,6 +300,43 @@ impl<S: Storage> Db<S> {
     /// ```
     pub fn checkpoint(&self) -> Result<()> {
         self.core().checkpoint(Then::GoOn)
+    }
+
+    /// Gives back all space that records which were overwritten or deleted take: moves others out of
+    /// the way, and takes checkpoints, in the thread of the caller. In the background this happens
+    /// as far as [`crate::Builder::space_amplification_max`] asks; this goes further, and is for
+    /// when a database has shrunk, or will rest. Readers and writers go on meanwhile.
+    ///
+    /// The data file keeps its length; later writes take the places that became free.
+    ///
+    /// Errors: `NoSpace`, `Io`, `Corruption` (as [`Db::checkpoint`]), `Poisoned`, `Closed`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let db = uarr::Db::builder(&dir).chunk_bytes(1 << 16).open()?;
+    /// for round in 0..100u8 {
+    ///     db.put("session", [round; 4000])?;
+    /// }
+    /// let report = db.compact()?;
+    /// assert!(report.freed_bytes >= 4 << 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn compact(&self) -> Result<CompactReport> {
+        self.core().compact()
+    }
+
+    /// Moves no record in the background until [`Db::resume_compaction`]. What is overwritten takes
+    /// space meanwhile. For a time in which every microsecond counts.
+    pub fn pause_compaction(&self) {
+        self.core().is_paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends [`Db::pause_compaction`].
+    pub fn resume_compaction(&self) {
+        self.core().is_paused.store(false, Ordering::Relaxed);
+        self.core().committer.mover.raise();
     }
 
     /// Measures how long a durable write takes with each commit strategy on this directory as it is

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use uarr_layout::uarr::UArrRef;
 use zerocopy::IntoBytes;
 
-use crate::data::store::RecordView;
+use crate::data::record_view::HeldRecord;
 use crate::key::{KeyKind, KeyRef};
 
 /// A copy of a record, made by [`crate::Record::to_owned`]. It says the same, needs no database,
@@ -22,11 +22,11 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
-    pub(crate) fn new(view: RecordView<'_>, key_kind: KeyKind) -> Self {
-        let value = view.value();
+    pub(crate) fn new(record: &HeldRecord<'_>, key_kind: KeyKind) -> Self {
+        let value = record.value();
         let mut words = vec![0; value.len().div_ceil(size_of::<u64>())].into_boxed_slice();
         words.as_mut_bytes()[..value.len()].copy_from_slice(value);
-        let (stored_key, version) = (view.key().into(), view.header.lsn.get());
+        let (stored_key, version) = (record.key().into(), record.header().lsn.get());
         Self { key_kind, stored_key, words, value_bytes: value.len(), version }
     }
 

@@ -5,13 +5,14 @@ use std::ops::Bound;
 use std::vec;
 
 use uarr_layout::record::Locator;
-use uarr_uring::{Storage, System};
+use uarr_uring::{MapPin, Storage, System};
 
 use crate::api::record::Record;
 use crate::data::key_index::Direction;
-use crate::data::store::misnamed;
+use crate::data::store::{Reader, misnamed};
 use crate::error::Result;
-use crate::versions::records::Records;
+use crate::versions::pins::LsnPin;
+use crate::versions::records::{Records, version_of};
 
 /// Index entries fetched at first, and at most: each time twice as many.
 const WINDOW_COUNT_MIN: usize = 16;
@@ -41,20 +42,22 @@ const RECORDS_AHEAD: usize = 8;
 /// ```
 pub struct Range<'a, S: Storage = System> {
     records: &'a Records<S>,
-    lsn: u64,
-    front: End<'a>,
-    back: End<'a>,
+    pin: LsnPin<'a>,
+    front: End,
+    back: End,
     finished: bool,
 }
 
 /// One end of the range.
-struct End<'a> {
+struct End {
     /// The caller's bound.
     given: Bound<Vec<u8>>,
-    /// The key last returned, which lies in the map, and its record.
-    passed: Option<(&'a [u8], Locator)>,
+    /// The record last returned, if there is one.
+    passed: Option<Locator>,
+    /// Its key.
+    passed_key: Vec<u8>,
     /// The key behind which the window begins.
-    window_from: Option<&'a [u8]>,
+    window_from: Option<Vec<u8>>,
     window: vec::IntoIter<Locator>,
     window_count: usize,
     exhausted: bool,
@@ -64,7 +67,7 @@ impl<S: Storage> fmt::Debug for Range<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Range");
         shown.field("from", &self.front.given).field("to", &self.back.given);
-        shown.field("lsn", &self.lsn).field("finished", &self.finished).finish_non_exhaustive()
+        shown.field("lsn", &self.pin.lsn).field("finished", &self.finished).finish_non_exhaustive()
     }
 }
 
@@ -73,17 +76,19 @@ impl<'a, S: Storage> Range<'a, S> {
         let end = |given| End {
             given,
             passed: None,
+            passed_key: Vec::new(),
             window_from: None,
             window: Vec::new().into_iter(),
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
         };
-        let lsn = records.pin();
-        Self { records, lsn, front: end(low), back: end(high), finished: false }
+        Self { records, pin: records.pin(), front: end(low), back: end(high), finished: false }
     }
 
     fn step(&mut self, direction: Direction) -> Result<Option<Record<'a>>> {
         let records = self.records;
+        let pin = MapPin::enter();
+        let reader = records.reader(&pin);
         loop {
             let (own, other) = match direction {
                 Direction::Forward => (&mut self.front, &self.back),
@@ -93,17 +98,17 @@ impl<'a, S: Storage> Range<'a, S> {
                 if own.exhausted {
                     return Ok(None);
                 }
-                own.fill(records, direction)?;
+                own.fill(records, reader, direction)?;
                 continue;
             };
             if let Some(ahead) = own.window.as_slice().get(RECORDS_AHEAD - 1) {
                 records.store.prefetch(*ahead);
             }
-            let newest = match records.store.record(locator) {
+            let newest = match reader.record(locator) {
                 Ok(newest) => newest,
                 // Of no concern if its key is known to lie outside. It may stand in another place
                 // than its key has, so how far the range has come means nothing for it.
-                Err(error) => match records.key_of(locator) {
+                Err(error) => match records.index.key_of(locator, reader) {
                     Ok(key) if !own.admits(key, direction.reversed()) => continue,
                     Ok(key) if !other.admits(key, direction) => continue,
                     _ => return Err(error),
@@ -117,9 +122,10 @@ impl<'a, S: Storage> Range<'a, S> {
             if !is_inside(key, other.bound(), direction) {
                 return Ok(None);
             }
-            own.passed = Some((key, locator));
-            if let Some(view) = records.version_of(locator, newest, self.lsn)? {
-                return Ok(Some(Record::new(view, records.key_kind())));
+            own.pass(key, locator);
+            if let Some(view) = version_of(reader, locator, newest, self.pin.lsn)? {
+                let held = records.store.hold(view, &pin);
+                return Ok(Some(Record::new(held, records.key_kind())));
             }
         }
     }
@@ -134,7 +140,14 @@ impl<'a, S: Storage> Range<'a, S> {
     }
 }
 
-impl End<'_> {
+impl End {
+    /// The record of `key`, at `locator`, is the next one.
+    fn pass(&mut self, key: &[u8], locator: Locator) {
+        self.passed = Some(locator);
+        self.passed_key.clear();
+        self.passed_key.extend_from_slice(key);
+    }
+
     /// True if the caller's bound, met when walking in `direction`, leaves `key` in.
     fn admits(&self, key: &[u8], direction: Direction) -> bool {
         is_inside(key, self.given.as_ref().map(Vec::as_slice), direction)
@@ -143,27 +156,35 @@ impl End<'_> {
     /// What is still to come lies behind it.
     fn bound(&self) -> Bound<&[u8]> {
         let given = self.given.as_ref().map(Vec::as_slice);
-        self.passed.map_or(given, |(key, _)| Bound::Excluded(key))
+        self.passed.map_or(given, |_| Bound::Excluded(self.passed_key.as_slice()))
     }
 
     /// Takes up the next index entries.
     #[inline(never)]
-    fn fill<S: Storage>(&mut self, records: &Records<S>, direction: Direction) -> Result<()> {
+    fn fill<S: Storage>(
+        &mut self,
+        records: &Records<S>,
+        reader: Reader<'_, S::Map>,
+        direction: Direction,
+    ) -> Result<()> {
         let count = self.window_count;
         let mut locators = Vec::with_capacity(count);
-        if let Some((key, locator)) = self.passed {
+        if let Some(locator) = self.passed {
+            let key = self.passed_key.as_slice();
             // Records need not have the keys under which an image of other bytes names them: the
             // walk still goes on, and only forward.
             let goes_on = |before: &[u8]| match direction {
                 Direction::Forward => before < key,
                 Direction::Backward => before > key,
             };
-            if !self.window_from.is_none_or(goes_on) || !records.key_kind().is_stored(key) {
+            if !self.window_from.as_deref().is_none_or(goes_on)
+                || !records.key_kind().is_stored(key)
+            {
                 return Err(misnamed(locator));
             }
-            self.window_from = Some(key);
+            self.window_from = Some(key.to_vec());
         }
-        records.index.scan(direction, self.bound(), count, &records.store, &mut locators);
+        records.index.scan(direction, self.bound(), count, reader, &mut locators);
         self.exhausted = locators.len() < count;
         self.window_count = (count * 2).min(WINDOW_COUNT_MAX);
         locators.iter().take(RECORDS_AHEAD).for_each(|locator| records.store.prefetch(*locator));
@@ -198,12 +219,6 @@ impl<S: Storage> DoubleEndedIterator for Range<'_, S> {
 }
 
 impl<S: Storage> std::iter::FusedIterator for Range<'_, S> {}
-
-impl<S: Storage> Drop for Range<'_, S> {
-    fn drop(&mut self) {
-        self.records.unpin(self.lsn);
-    }
-}
 
 /// The first key behind all keys that start with `prefix`.
 pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {

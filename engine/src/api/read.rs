@@ -34,7 +34,7 @@ impl<S: Storage> Db<S> {
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
         let kind = self.key_kind();
         let key = kind.encode(&key)?;
-        Ok(self.core().records().get(key.as_ref())?.map(|view| Record::new(view, kind)))
+        Ok(self.core().records().get(key.as_ref())?.map(|record| Record::new(record, kind)))
     }
 
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
@@ -57,7 +57,7 @@ impl<S: Storage> Db<S> {
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(TOGETHER_MAX) {
             core.records()
-                .get_group(keys, |view| records.push(view.map(|view| Record::new(view, kind))))?;
+                .get_group(keys, |held| records.push(held.map(|held| Record::new(held, kind))))?;
         }
         Ok(records)
     }

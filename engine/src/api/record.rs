@@ -6,43 +6,44 @@ use std::ops::Deref;
 use uarr_layout::uarr::UArrRef;
 
 use crate::api::owned_record::OwnedRecord;
-use crate::data::store::RecordView;
+use crate::data::record_view::HeldRecord;
 use crate::key::{KeyKind, KeyRef};
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
-/// not change while it lives.
+/// not change while it lives, whatever becomes of its key; and the chunk of the data file that it
+/// lies in, and no other, is not given back meanwhile. It may go to other threads.
 ///
 /// What it hands out is borrowed from it: to keep a record, [`Record::to_owned`] copies it.
 pub struct Record<'a> {
-    view: RecordView<'a>,
+    record: HeldRecord<'a>,
     key_kind: KeyKind,
 }
 
 impl<'a> Record<'a> {
     #[inline]
-    pub(crate) fn new(view: RecordView<'a>, key_kind: KeyKind) -> Self {
-        Self { view, key_kind }
+    pub(crate) fn new(record: HeldRecord<'a>, key_kind: KeyKind) -> Self {
+        Self { record, key_kind }
     }
 
     /// The value. Its first byte is 8-byte aligned.
     pub fn bytes(&self) -> &[u8] {
-        self.view.value()
+        self.record.value()
     }
 
     /// The value as a UArr record, for values that were written as such. Its header is checked, its
     /// fields when they are read; no field is decoded before that.
     pub fn uarr(&self) -> Result<UArrRef<'_>, uarr_layout::uarr::Error> {
-        UArrRef::open(self.view.value())
+        UArrRef::open(self.record.value())
     }
 
     /// The key's bytes: as given, or 8 bytes that sort as the number does for integers.
     pub fn key(&self) -> &[u8] {
-        self.key_kind.strip(self.view.key())
+        self.key_kind.strip(self.record.key())
     }
 
     /// The key as it was given.
     pub fn key_ref(&self) -> KeyRef<'_> {
-        self.key_kind.decode(self.view.key())
+        self.key_kind.decode(self.record.key())
     }
 
     /// The key if it was given as `u64`.
@@ -57,7 +58,7 @@ impl<'a> Record<'a> {
 
     /// The record's version: its position in the log. Rises with each write.
     pub fn version(&self) -> u64 {
-        self.view.header.lsn.get()
+        self.record.header().lsn.get()
     }
 
     /// A copy that needs no database: it may outlive it, and go to other threads and tasks.
@@ -75,7 +76,7 @@ impl<'a> Record<'a> {
     /// # }
     /// ```
     pub fn to_owned(&self) -> OwnedRecord {
-        OwnedRecord::new(self.view, self.key_kind)
+        OwnedRecord::new(&self.record, self.key_kind)
     }
 }
 
@@ -83,7 +84,7 @@ impl Deref for Record<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.view.value()
+        self.record.value()
     }
 }
 

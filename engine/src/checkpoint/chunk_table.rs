@@ -14,6 +14,8 @@ use crate::data::entries::Entries;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct NamedLines {
     lines: u64,
+    /// How many entries of the index lead there, those of deleted keys included.
+    count: u64,
     /// The highest offset of a record.
     offset_max: u64,
 }
@@ -43,7 +45,20 @@ impl NamedChunks {
 
     /// Notes an entry that names a record of a chunk within [`CHUNK_SPAN`] of the others.
     pub fn note(&mut self, locator: Locator) {
-        let (number, offset) = split(locator.address(), self.chunk_shift);
+        let offset = split(locator.address(), self.chunk_shift).1;
+        let named = self.slot(locator);
+        named.count += 1;
+        named.lines += locator.line_count();
+        named.offset_max = named.offset_max.max(offset);
+    }
+
+    /// Notes an entry that the image leaves out, because it names a deletion.
+    pub fn note_deleted(&mut self, locator: Locator) {
+        self.slot(locator).count += 1;
+    }
+
+    fn slot(&mut self, locator: Locator) -> &mut NamedLines {
+        let number = split(locator.address(), self.chunk_shift).0;
         if self.chunks.is_empty() {
             self.first = number;
         }
@@ -55,9 +70,7 @@ impl NamedChunks {
         if index >= self.chunks.len() {
             self.chunks.resize(index + 1, NamedLines::default());
         }
-        let named = &mut self.chunks[index];
-        named.lines += locator.line_count();
-        named.offset_max = named.offset_max.max(offset);
+        &mut self.chunks[index]
     }
 
     fn of(&self, number: u64) -> NamedLines {
@@ -65,7 +78,8 @@ impl NamedChunks {
         index.and_then(|index| self.chunks.get(index)).copied().unwrap_or_default()
     }
 
-    /// Writes into `table` how much of each chunk is named.
+    /// Writes into `table` how much of each chunk is named. In quarantined ones nothing is: this
+    /// proves, by a walk through all of the index, what was counted before.
     //= IMG-5
     pub fn note_live(&self, table: &mut [ChunkEntry]) {
         let mut left: u64 = self.chunks.iter().map(|named| named.lines).sum();
@@ -73,6 +87,8 @@ impl NamedChunks {
             let named = self.of(entry.number.get());
             let is_durable = named.offset_max < u64::from(entry.durable_bytes.get()).max(1);
             assert!(is_durable, "what an image names was there when the page was sealed");
+            let is_evacuated = entry.state() == ChunkState::Quarantined;
+            assert!(!is_evacuated || named.count == 0, "the index names nothing in quarantine");
             entry.live_lines = u32::try_from(named.lines).expect("chunks are small").into();
             left -= named.lines;
         }
@@ -92,7 +108,7 @@ pub(crate) fn check_table(
     let mut places = BTreeSet::new();
     let mut open_count = 0;
     for entry in table {
-        entry.check(chunk_bytes, next_chunk)?;
+        entry.check(chunk_bytes, next_chunk, checkpoint.number.get())?;
         let (number, place) = (entry.number.get(), entry.place.get());
         let ascends = before.is_none_or(|before| before.number.get() < number);
         open_count += u32::from(entry.state() == ChunkState::Open);
@@ -168,7 +184,7 @@ mod tests {
     }
 
     fn checkpoint(next_chunk: u64) -> Checkpoint {
-        Checkpoint { next_chunk: next_chunk.into(), ..Checkpoint::default() }
+        Checkpoint { number: 5.into(), next_chunk: next_chunk.into(), ..Checkpoint::default() }
     }
 
     const WHOLE: u32 = CHUNK as u32;
@@ -182,9 +198,10 @@ mod tests {
             entry(4, 10, Continued, 4096),
             entry(7, 0, Open, 8192),
             entry(8, 1, Full, WHOLE),
+            ChunkEntry::quarantined(9, 2, 5),
         ];
         let check = |table: &[ChunkEntry], next| check_table(table, &checkpoint(next), CHUNK);
-        assert_eq!(check(&sound, 9), Ok(()));
+        assert_eq!(check(&sound, 10), Ok(()));
         assert_eq!(check(&[], 0), Ok(()));
         for (what, table) in [
             ("numbers", &[sound[2], sound[0]][..]),
@@ -195,6 +212,8 @@ mod tests {
             ("continues elsewhere", &[sound[0], entry(4, 11, Continued, 0)]),
             ("continues what is not full", &[entry(3, 9, Full, 4096), sound[1]]),
             ("not given out", &[entry(9, 1, Full, 0)]),
+            ("the place of one in quarantine", &[sound[2], ChunkEntry::quarantined(8, 0, 5)]),
+            ("quarantined later", &[ChunkEntry::quarantined(8, 0, 6)]),
         ] {
             assert!(check(table, 9).is_err(), "{what}");
         }
@@ -229,6 +248,15 @@ mod tests {
         let mut table = [entry(0, 0, ChunkState::Open, 4096)];
         let mut named = NamedChunks::new(CHUNK);
         named.note(Locator::new(4096, 100, RecordKind::Value));
+        named.note_live(&mut table);
+    }
+
+    #[test]
+    #[should_panic(expected = "names nothing in quarantine")]
+    fn a_chunk_to_which_a_deleted_key_leads_is_not_in_quarantine() {
+        let mut table = [ChunkEntry::quarantined(0, 0, 1)];
+        let mut named = NamedChunks::new(CHUNK);
+        named.note_deleted(Locator::new(64, 100, RecordKind::Tombstone));
         named.note_live(&mut table);
     }
 }

@@ -117,6 +117,13 @@ impl<S: Storage> ImageWriter<S> {
         Ok(())
     }
 
+    /// Passes over an entry of a deleted key.
+    //= IMG-4
+    pub fn leave_out(&mut self, locator: Locator) {
+        assert!(locator.is_tombstone(), "all others are written");
+        self.named.note_deleted(locator);
+    }
+
     /// Ends the entries of one kind.
     pub fn end_entries(&mut self, kind: PieceKind) -> io::Result<()> {
         assert_ne!(kind, PieceKind::End, "the end comes after all entries");

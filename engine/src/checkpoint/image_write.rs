@@ -10,12 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use uarr_index::KeySource;
 use uarr_layout::frame::Frames;
 use uarr_layout::image::PieceKind;
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
-use uarr_uring::Storage;
+use uarr_uring::{MapPin, Storage};
 
 use crate::checkpoint::image::{ImageWriter, LoadedImage, read_image};
 use crate::data::entries::Entries;
@@ -86,9 +85,11 @@ impl<S: Storage> ImageSource<'_, S> {
         let mut after = None;
         while let Some(entries) = self.records.index.int_entries(after, WINDOW_COUNT) {
             for (key, bits) in &entries {
-                //= IMG-4
-                let locator = Locator::from_bits(*bits).filter(|locator| !locator.is_tombstone());
-                locator.map_or(Ok(()), |locator| image.push_int(*key, locator))?;
+                match Locator::from_bits(*bits) {
+                    Some(locator) if locator.is_tombstone() => image.leave_out(locator),
+                    Some(locator) => image.push_int(*key, locator)?,
+                    None => {}
+                }
             }
             match entries.last() {
                 Some((key, _)) if entries.len() == WINDOW_COUNT => {
@@ -108,7 +109,11 @@ impl<S: Storage> ImageSource<'_, S> {
         let mut walk = Walk::default();
         while let Some(locator) = walk.next(self.records) {
             let is_deleted = locator.is_tombstone();
-            let read = self.records.store.record(locator);
+            let pin = MapPin::enter();
+            let read = self.records.reader(&pin).record(locator);
+            if is_deleted {
+                image.leave_out(locator);
+            }
             if skipped.contains(&locator) || (is_deleted && read.is_err()) {
                 walk.pass_over(locator);
                 continue;
@@ -139,7 +144,9 @@ impl<S: Storage> ImageSource<'_, S> {
         let mut unknown = BTreeMap::new();
         let mut walk = Walk::default();
         while let Some(locator) = walk.next(self.records) {
-            let error = match self.records.store.record(locator) {
+            let pin = MapPin::enter();
+            let reader = self.records.reader(&pin);
+            let error = match reader.record(locator) {
                 Ok(view) if walk.reach_found(self.records, view.key()) => continue,
                 Ok(_) => misnamed(locator),
                 Err(error) => error,
@@ -148,7 +155,7 @@ impl<S: Storage> ImageSource<'_, S> {
             if locator.is_tombstone() {
                 continue;
             }
-            let seeming = self.records.store.seeming_key(locator.bits());
+            let seeming = reader.key_that_seems(locator.address());
             match seeming.filter(|key| self.records.index.leads_to(key, locator)) {
                 Some(key) => drop(damaged.insert(key.to_vec(), locator)),
                 None => drop(unknown.insert(locator, error)),

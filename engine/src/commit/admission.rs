@@ -139,7 +139,10 @@ impl<S: Storage> Committer<S> {
                 staging = lock(&self.staging);
             }
             Patience::Thread | Patience::Ahead => {
-                assert!(holds_only(&[Rank::Staging]), "the leader may want any other lock");
+                assert!(
+                    holds_only(&[Rank::Mover, Rank::Staging]),
+                    "the leader may want any other lock"
+                );
                 staging.buffer_waiters += 1;
                 staging = crate::sync::wait(&self.buffer_free, staging);
                 staging.buffer_waiters -= 1;

@@ -40,6 +40,7 @@ impl<S: Storage> Committer<S> {
     /// Whether the log has grown enough since the last checkpoint.
     pub fn checkpoint_due(&self) -> bool {
         self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
+            || self.counters.wants_checkpoint.load(Ordering::Acquire)
     }
 
     pub fn log_bytes_since_checkpoint(&self) -> u64 {
@@ -66,9 +67,14 @@ impl<S: Storage> Committer<S> {
         self.records.grow(end)
     }
 
-    /// Moves the open chunk on to its next page, and returns the chunk table with what no writer
-    /// touches any more, and the first chunk number behind it. Everything staged before is settled.
-    pub fn seal_data_pages(&self, wakes: &mut Wakes) -> Result<(Vec<ChunkEntry>, u64)> {
+    /// Moves the open chunk on to its next page, and returns the chunk table of checkpoint `number`
+    /// with what no writer touches any more, and the first chunk number behind it. Everything
+    /// staged before is settled.
+    pub fn seal_data_pages(
+        &self,
+        number: u64,
+        wakes: &mut Wakes,
+    ) -> Result<(Vec<ChunkEntry>, u64)> {
         assert!(holds(Rank::Root), "one checkpoint is taken at a time");
         let (sealed, file_end, lsn) = {
             let mut staging = lock(&self.staging);
@@ -82,7 +88,7 @@ impl<S: Storage> Committer<S> {
         let mut table = {
             let staging = lock(&self.staging);
             assert!(staging.settled_lsn >= lsn, "what was staged before is settled");
-            staging.places.table(&sealed)
+            staging.places.table(&sealed, number)
         };
         self.records.seal(&mut table, sealed.open.map_or(0, |open| open.end));
         Ok((table, sealed.next_chunk))

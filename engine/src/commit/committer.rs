@@ -52,6 +52,8 @@ pub(crate) struct Committer<S: Storage> {
     pub keeper: Signal,
     /// Raised when a checkpoint is due.
     pub checkpointer: Signal,
+    /// Raised when there may be something to move, or a place to give back.
+    pub mover: Signal,
     /// The files, the clock and the kernel.
     pub storage: S,
     /// What was chosen when the database was opened.
@@ -73,6 +75,15 @@ pub(crate) struct Committer<S: Storage> {
     pub(in crate::commit) staged_bytes_max: u64,
     /// Writers whose turn it is not.
     pub(in crate::commit) waiting: Waiting,
+}
+
+/// How far staging has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StagedLsns {
+    /// Every group up to it was written or has failed.
+    pub settled_lsn: u64,
+    /// The LSN that the next record gets.
+    pub next_lsn: u64,
 }
 
 /// What recovery hands to the commit path.
@@ -115,6 +126,7 @@ impl<S: Storage> Committer<S> {
             phases: Phases::default(),
             keeper: Signal::default(),
             checkpointer: Signal::default(),
+            mover: Signal::default(),
             storage,
             options,
             identity,
@@ -147,6 +159,13 @@ impl<S: Storage> Committer<S> {
     /// The LSN that the next record gets.
     pub fn next_lsn(&self) -> u64 {
         lock(&self.staging).next_lsn
+    }
+
+    /// Has `act` look at the places of chunks, and change them, while no record is staged.
+    pub fn with_places<T>(&self, act: impl FnOnce(&mut Places, StagedLsns) -> T) -> T {
+        let mut staging = lock(&self.staging);
+        let Staging { settled_lsn, next_lsn, .. } = *staging;
+        act(&mut staging.places, StagedLsns { settled_lsn, next_lsn })
     }
 
     /// Room of the data file that the next records will take.

@@ -43,7 +43,8 @@ impl InFlight {
     pub fn new(group: StagedGroup) -> Self {
         let StagedGroup { builder, cell, commit_count, named_chunks, .. } = group;
         let record_count = builder.frame_count - named_chunks.len() as u32;
-        assert!(commit_count > 0 && commit_count <= record_count, "a commit has records");
+        assert!(commit_count <= record_count, "a commit has records");
+        assert!(commit_count > 0 || !named_chunks.is_empty(), "no group is empty");
         Self {
             cell,
             last_lsn: builder.last_lsn(),

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use uarr_layout::frame::Frame;
-use uarr_uring::Storage;
+use uarr_uring::{MapPin, Storage};
 
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
@@ -86,7 +86,12 @@ impl<S: Storage> Committer<S> {
             return Ok(false);
         }
         for base in bases {
-            if self.records.newest(base.key)? != base.locator {
+            let pin = MapPin::enter();
+            let reader = self.records.reader(&pin);
+            // Its place is no sign: the record may have been moved.
+            let newest = self.records.newest(base.key, reader)?;
+            let newest = newest.map(|locator| reader.record(locator)).transpose()?;
+            if newest.map(|newest| newest.header.lsn.get()) != base.lsn {
                 if let Patience::Task(waker) = patience {
                     wakes.push(waker.take());
                 }

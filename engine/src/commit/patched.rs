@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::patch::PatchHeader;
 use uarr_layout::uarr::{UArrBuf, UArrRef, apply};
-use uarr_uring::Storage;
+use uarr_uring::{MapPin, Storage};
 use zerocopy::IntoBytes;
 
 use crate::commit::committer::Committer;
@@ -175,16 +175,18 @@ impl<S: Storage> Committer<S> {
             logged.push(step);
         }
         assert_eq!(logged.len(), changes.len());
-        assert!(bases.iter().all(|base| base.locator.is_some()), "only records are patched");
+        assert!(bases.iter().all(|base| base.lsn.is_some()), "only records are patched");
         Ok(logged)
     }
 
     /// A patch of the newest version that is applied.
     fn patch_newest<'a>(&self, change: &Change<'a>, bases: &mut Vec<Base<'a>>) -> Result<Logged> {
-        let locator = self.records.newest(change.key)?;
-        bases.push(Base { key: change.key, locator });
-        let locator = locator.ok_or_else(|| self.missing(change.key))?;
-        let base = self.records.store.record_verified(locator)?;
+        let pin = MapPin::enter();
+        let reader = self.records.reader(&pin);
+        let newest = self.records.newest(change.key, reader)?;
+        let base = newest.map(|locator| reader.record_verified(locator)).transpose()?;
+        bases.push(Base { key: change.key, lsn: base.map(|base| base.header.lsn.get()) });
+        let base = base.ok_or_else(|| self.missing(change.key))?;
         let result = self.patched(change, base.value())?;
         if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
             return Ok(Logged::Whole(result));

@@ -1,5 +1,6 @@
 //! Staging: a write gets its LSNs and addresses, and its frames go into the open group.
 
+use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, FrameKind};
 use uarr_uring::Storage;
 use zerocopy::IntoBytes;
@@ -12,7 +13,7 @@ use crate::commit::turns::{LinePlace, Premise};
 use crate::commit::wakes::Wakes;
 use crate::error::Result;
 use crate::options::WriteOptions;
-use crate::sync::RankedGuard;
+use crate::sync::{RankedGuard, lock};
 
 impl<S: Storage> Committer<S> {
     /// Gives `frames` their LSNs and addresses and puts them into a group, unless `premise` does
@@ -96,6 +97,8 @@ impl<S: Storage> Committer<S> {
     /// Has the open group say where the chunks lie that `frames` go into, if that is not settled.
     fn stage_openings(&self, staging: &mut Staging, frames: &[Frame<'_>]) {
         let openings = staging.name_chunks(frames);
+        // The chunk before is full.
+        self.mover.raise();
         for (address, opening) in &openings {
             let mut frame = Frame::new(FrameKind::ChunkOpen, 0, &[], opening.as_bytes());
             frame.header.address = (*address).into();
@@ -106,6 +109,66 @@ impl<S: Storage> Committer<S> {
             if self.options.durability.memory_first() {
                 self.records.open_chunks(&[frame]);
             }
+        }
+    }
+
+    /// Has a chunk for moved records, and a settled group that says where it lies. Returns its
+    /// number; `None`: there is no number for it, or no room now.
+    pub fn cold_chunk(&self, wakes: &mut Wakes) -> Result<Option<u64>> {
+        if let Some(cold) = lock(&self.staging).places.cold() {
+            return Ok(Some(cold));
+        }
+        self.place_cold()?;
+        if lock(&self.staging).places.unsettled_cold().is_none() {
+            return Ok(None);
+        }
+        // Takes as much room as the frame that is staged.
+        let opening = ChunkOpening::new(0, 1);
+        let frame = Frame::new(FrameKind::ChunkOpen, 0, &[], opening.as_bytes());
+        let room = self.staging_with_room(&[frame], Patience::Thread, Premise::default(), wakes)?;
+        let Ok(mut staging) = room else { return Ok(None) };
+        let fuse = Fuse::new(self, "the staging of a chunk");
+        self.stage_cold(&mut staging);
+        drop(staging);
+        fuse.defuse();
+        self.sync_with(wakes)?;
+        Ok(lock(&self.staging).places.cold())
+    }
+
+    /// Gives the chunk for moved records its place, if it has none.
+    fn place_cold(&self) -> Result<()> {
+        let _space = lock(&self.space);
+        loop {
+            let Some(end) = lock(&self.staging).places.end_after_cold() else { return Ok(()) };
+            self.with_way_made(|| self.records.grow(end))?;
+            let mut staging = lock(&self.staging);
+            // A writer may have taken the place meanwhile.
+            if staging.places.end_after_cold().is_some_and(|now| now <= end) {
+                staging.places.open_cold();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Has the open group, in which there is room, say where the chunk for moved records lies.
+    fn stage_cold(&self, staging: &mut Staging) {
+        let Some((address, opening)) = staging.name_cold() else {
+            // No group is left empty: this one holds a writer's frames, or none.
+            assert!(staging.open.as_ref().is_some_and(|group| !group.is_empty()));
+            return;
+        };
+        let log_bytes = staging.open.as_ref().map_or(0, |group| group.builder.log_bytes());
+        let mut frame = Frame::new(FrameKind::ChunkOpen, 0, &[], opening.as_bytes());
+        frame.header.address = address.into();
+        let lsn = staging.next_lsn;
+        frame.header.lsn = lsn.into();
+        staging.next_lsn += 1;
+        let group = staging.open.as_mut().expect("it has named the chunk");
+        group.builder.push(&[frame]);
+        self.segments.room.note_staged(group.builder.log_bytes() - log_bytes);
+        if self.options.durability.memory_first() {
+            self.records.open_chunks(&[frame]);
+            self.records.visible.show(lsn);
         }
     }
 

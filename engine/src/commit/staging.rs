@@ -33,6 +33,13 @@ pub(crate) struct StagedGroup {
     pub named_chunks: Vec<u64>,
 }
 
+impl StagedGroup {
+    /// Whether there is nothing to write: no commit, and no chunk that it names.
+    pub fn is_empty(&self) -> bool {
+        self.commit_count == 0 && self.named_chunks.is_empty()
+    }
+}
+
 /// Groups that a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
@@ -136,7 +143,7 @@ impl Staging {
 
     pub fn take_oldest(&mut self) -> Option<StagedGroup> {
         let group = self.sealed.pop_front().or_else(|| self.open.take())?;
-        assert!(group.commit_count > 0, "no group is empty");
+        assert!(!group.is_empty(), "no group is empty");
         assert!(group.builder.first_lsn > self.settled_lsn, "it was not settled before");
         Some(group)
     }
@@ -151,7 +158,7 @@ impl Staging {
     /// The oldest group that takes no more frames.
     pub fn take_sealed(&mut self) -> Option<StagedGroup> {
         let group = self.sealed.pop_front()?;
-        assert!(group.commit_count > 0, "no group is empty");
+        assert!(!group.is_empty(), "no group is empty");
         assert!(group.builder.first_lsn > self.settled_lsn, "it was not settled before");
         Some(group)
     }
@@ -159,7 +166,7 @@ impl Staging {
     /// The open group takes no more frames.
     pub fn seal_open(&mut self) {
         let Some(full) = self.open.take() else { return };
-        assert!(full.commit_count > 0, "no group is empty");
+        assert!(!full.is_empty(), "no group is empty");
         assert_eq!(full.builder.last_lsn() + 1, self.next_lsn, "it has the newest records");
         if let Some(before) = self.sealed.back() {
             assert_eq!(before.builder.last_lsn() + 1, full.builder.first_lsn);
@@ -209,6 +216,17 @@ impl Staging {
             }
         }
         openings
+    }
+
+    /// Has the open group name the chunk of moved records, unless it does, or a settled one.
+    pub fn name_cold(&mut self) -> Option<(u64, ChunkOpening)> {
+        let group = self.open.as_mut().expect("a group takes the frame");
+        let number = self.places.unsettled_cold()?;
+        if group.named_chunks.contains(&number) {
+            return None;
+        }
+        group.named_chunks.push(number);
+        Some(self.places.name(number))
     }
 
     /// Keeps the cell of a finished group for later.

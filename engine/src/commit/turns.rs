@@ -28,7 +28,6 @@ use std::task::Waker;
 
 use uarr_layout::checksum::crc32c;
 use uarr_layout::frame::Frame;
-use uarr_layout::record::Locator;
 
 const SLOT_BITS: u32 = 12;
 
@@ -158,7 +157,7 @@ impl Waiting {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Base<'a> {
     pub key: &'a [u8],
-    pub locator: Option<Locator>,
+    pub lsn: Option<u64>,
 }
 
 /// What must hold in the moment in which records are staged.

@@ -230,7 +230,7 @@ impl<S: Storage> Committer<S> {
         mut staging: RankedGuard<'a, Staging>,
     ) -> RankedGuard<'a, Staging> {
         assert!(staging.is_led(), "a leader comes past who waits here");
-        assert!(holds_only(&[Rank::Root, Rank::Staging]), "and wants any other lock");
+        assert!(holds_only(&[Rank::Mover, Rank::Root, Rank::Staging]), "and wants any other lock");
         staging.settled_waiters += 1;
         staging = crate::sync::wait(&self.settled, staging);
         staging.settled_waiters -= 1;

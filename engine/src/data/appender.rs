@@ -6,8 +6,10 @@ use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, PAGE_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
-use uarr_uring::DataMapWriter;
+use uarr_uring::{ClosedChunk, DataMapWriter};
 use zerocopy::IntoBytes;
+
+use crate::data::record_view::RecordView;
 
 /// The one writer of the data file.
 pub(crate) struct Appender<W> {
@@ -32,11 +34,7 @@ impl<W: DataMapWriter> Appender<W> {
     pub fn open(&mut self, address: u64, lsn: u64, opening: &ChunkOpening) {
         assert!(address.is_multiple_of(self.chunk_bytes));
         let (first, place) = (address / self.chunk_bytes, u64::from(opening.place.get()));
-        let mut is_new = false;
-        for index in 0..u64::from(opening.count.get()) {
-            is_new |= self.writer.open_chunk(first + index, place + index);
-        }
-        if is_new {
+        if self.writer.open_chunks(first, place, opening.count.get().into()) {
             let header = ChunkHeader::new(self.database, address, lsn);
             self.writer.append(address, &[header.as_bytes()]);
         }
@@ -75,6 +73,26 @@ impl<W: DataMapWriter> Appender<W> {
         }
         self.last_lsn = lsn;
         Locator::of_frame(frame)
+    }
+
+    /// Writes a copy of the record that `view` shows to `address`, behind all others of its chunk,
+    /// and returns what the index is to hold. LSN and link to the version before stay.
+    //= DAT-9
+    pub fn append_moved(&mut self, view: RecordView<'_>, address: u64) -> Locator {
+        let header = view.header.moved_to(address, self.seed);
+        let rest = &view.pinned().bytes()[RECORD_HEADER_BYTES..];
+        self.writer.append(address, &[header.as_bytes(), rest]);
+        header.locator(address)
+    }
+
+    /// Readers find chunk `number`, and those opened with it, no more.
+    pub fn close(&mut self, number: u64) -> ClosedChunk {
+        self.writer.close_chunk(number)
+    }
+
+    /// Whether no reader looks at it any more.
+    pub fn is_given_back(&mut self, closed: &mut ClosedChunk) -> bool {
+        self.writer.is_given_back(closed)
     }
 
     /// Makes the data file at least `bytes` long.

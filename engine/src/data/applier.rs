@@ -5,25 +5,47 @@
 
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
+use uarr_layout::geometry::place_in_chunk;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
 use crate::data::appender::Appender;
 use crate::data::key_index::KeyIndex;
-use crate::data::store::RecordStore;
+use crate::data::live::Live;
+use crate::data::store::Reader;
 use crate::data::tombstones::{IndexEntry, Tombstones};
+use crate::error::Result;
 use crate::limits::TOGETHER_MAX;
 
 /// Applies records to data file and index.
 pub(crate) struct Applier<W> {
     pub appender: Appender<W>,
     pub tombstones: Tombstones,
+    pub live: Live,
 }
 
 /// Where an applier's records go: what readers look at, too.
 pub(crate) struct Target<'a, M> {
     pub index: &'a KeyIndex,
-    pub store: &'a RecordStore<M>,
+    pub reader: Reader<'a, M>,
+}
+
+/// The chunk that moved records go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ColdChunk {
+    pub address: u64,
+    pub chunk_bytes: u64,
+}
+
+/// What became of a record that was to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// So many bytes were copied.
+    Moved(u64),
+    /// A writer was faster: the index leads elsewhere.
+    Replaced,
+    /// It does not fit into the chunk.
+    NoRoom,
 }
 
 /// Where the record of a frame is when the log is replayed.
@@ -84,15 +106,16 @@ impl<W: DataMapWriter> Applier<W> {
     /// point to them. Damage of records that are there does not hinder it.
     pub fn apply<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
         let keys = frames.iter().map(|frame| frame.key);
-        let Self { appender, tombstones } = self;
+        let Self { appender, tombstones, live } = self;
         let mut appended_count = 0;
-        target.index.append(keys, target.store, |index, previous| {
+        target.index.append(keys, target.reader, |index, previous| {
             assert_eq!(index, appended_count, "frames become records in their order");
             appended_count += 1;
             let frame = &frames[index];
             let whole = frame.resolved().expect("a patch that is applied knows its result");
             let locator = appender.append(&whole, previous);
             tombstones.note(frame.header.lsn.get(), previous, locator);
+            live.replace(previous, locator);
             locator
         });
         assert_eq!(appended_count, frames.len(), "each of them, once");
@@ -109,8 +132,8 @@ impl<W: DataMapWriter> Applier<W> {
         frame: &Frame<'_>,
         record: Replayed,
     ) {
-        let Self { appender, tombstones } = self;
-        target.index.append(std::iter::once(frame.key), target.store, |_, replaced| {
+        let Self { appender, tombstones, live } = self;
+        target.index.append(std::iter::once(frame.key), target.reader, |_, replaced| {
             let locator = match record {
                 Replayed::InFile => Locator::of_frame(frame),
                 Replayed::Missing => {
@@ -120,8 +143,37 @@ impl<W: DataMapWriter> Applier<W> {
                 }
             };
             tombstones.note(frame.header.lsn.get(), replaced, locator);
+            live.replace(replaced, locator);
             locator
         });
+    }
+
+    /// Moves the record at `from`, which is whole, to chunk `cold`, if the index still leads there.
+    pub fn move_record<M: DataMap>(
+        &mut self,
+        target: &Target<'_, M>,
+        from: Locator,
+        cold: &ColdChunk,
+    ) -> Result<Moved> {
+        let view = target.reader.record(from)?;
+        let key = view.key();
+        // No other thread changes the index meanwhile.
+        if !target.index.leads_to(key, from) {
+            return Ok(Moved::Replaced);
+        }
+        let end = target.reader.store.published_bytes(cold.address);
+        let (key_bytes, value_bytes) = (key.len(), view.value().len());
+        let Some(range) = place_in_chunk(end, cold.chunk_bytes, key_bytes, value_bytes) else {
+            return Ok(Moved::NoRoom);
+        };
+        let to = self.appender.append_moved(view, cold.address + range.start);
+        let is_replaced = target.index.replace_if(key, from, to, target.reader);
+        assert!(is_replaced, "the index led there");
+        if from.is_tombstone() {
+            self.tombstones.note_moved(from, to);
+        }
+        self.live.replace(Some(from), to);
+        Ok(Moved::Moved(view.pinned().bytes().len() as u64))
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a
@@ -140,10 +192,13 @@ impl<W: DataMapWriter> Applier<W> {
             let Some(locator) = self.tombstones.oldest(bound) else { break };
             let removed = target
                 .index
-                .key_of(locator, target.store)
-                .and_then(|key| target.index.remove_if(key, locator, target.store));
+                .key_of(locator, target.reader)
+                .and_then(|key| target.index.remove_if(key, locator, target.reader));
             self.tombstones.drop_oldest(match removed {
-                Ok(true) => IndexEntry::Removed,
+                Ok(true) => {
+                    self.live.remove(locator);
+                    IndexEntry::Removed
+                }
                 Ok(false) | Err(_) => IndexEntry::Stuck,
             });
         }

@@ -2,12 +2,12 @@
 
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, KeySource, Memory};
+use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, Memory};
 use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
 use crate::data::entries::Entries;
-use crate::data::store::RecordStore;
+use crate::data::store::Reader;
 use crate::error::Result;
 use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
 use crate::limits::TOGETHER_MAX;
@@ -63,10 +63,10 @@ impl KeyIndex {
     /// Locator of the newest record of `key`, tombstones included.
     // Left to the compiler, a get calls it: 36 instructions more, of 302.
     #[inline(always)]
-    pub fn get<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Result<Option<Locator>> {
+    pub fn get<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Result<Option<Locator>> {
         let bits = match &self.index {
             Index::Int(index) => int_key(key).and_then(|key| index.get(key)),
-            Index::Bytes(index) => index.get(key, store)?,
+            Index::Bytes(index) => index.get(key, &reader)?,
         };
         Ok(bits.and_then(Locator::from_bits))
     }
@@ -76,7 +76,7 @@ impl KeyIndex {
     pub fn get_group<K: AsKey, M: DataMap>(
         &self,
         keys: &[K],
-        store: &RecordStore<M>,
+        reader: Reader<'_, M>,
         out: &mut [Option<Locator>],
     ) -> Result<()> {
         assert_eq!(keys.len(), out.len());
@@ -88,7 +88,7 @@ impl KeyIndex {
                 }
                 index.get_many(&ints[..keys.len()], |place, bits| {
                     out[place] = bits.and_then(Locator::from_bits);
-                    out[place].iter().for_each(|locator| store.prefetch(*locator));
+                    out[place].iter().for_each(|locator| reader.store.prefetch(*locator));
                 });
             }
             Index::Bytes(index) => {
@@ -99,8 +99,8 @@ impl KeyIndex {
                 }
                 index.prefetch(encoded[..keys.len()].iter().map(StoredKey::as_ref));
                 for (out, key) in out.iter_mut().zip(&encoded) {
-                    *out = index.get(key.as_ref(), store)?.and_then(Locator::from_bits);
-                    out.iter().for_each(|locator| store.prefetch(*locator));
+                    *out = index.get(key.as_ref(), &reader)?.and_then(Locator::from_bits);
+                    out.iter().for_each(|locator| reader.store.prefetch(*locator));
                 }
             }
         }
@@ -121,7 +121,7 @@ impl KeyIndex {
     pub fn append<'k, M: DataMap>(
         &self,
         keys: impl ExactSizeIterator<Item = &'k [u8]> + Clone,
-        store: &RecordStore<M>,
+        reader: Reader<'_, M>,
         mut append: impl FnMut(usize, Option<Locator>) -> Locator,
     ) {
         let mut append = |place: usize, present: Option<u64>| {
@@ -139,7 +139,7 @@ impl KeyIndex {
                     index.prefetch(keys.clone());
                 }
                 for (place, key) in keys.enumerate() {
-                    index.upsert(key, store, |present| append(place, present));
+                    index.upsert(key, &reader, |present| append(place, present));
                 }
             }
         }
@@ -147,10 +147,10 @@ impl KeyIndex {
 
     /// As [`KeyIndex::get`], for writers: a record that cannot be read counts, as far as it can
     /// only be the key's.
-    pub fn newest<M: DataMap>(&self, key: &[u8], store: &RecordStore<M>) -> Option<Locator> {
+    pub fn newest<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Option<Locator> {
         let bits = match &self.index {
             Index::Int(index) => index.get(stored_int(key)),
-            Index::Bytes(index) => index.newest(key, store),
+            Index::Bytes(index) => index.newest(key, &reader),
         };
         bits.and_then(Locator::from_bits)
     }
@@ -169,16 +169,16 @@ impl KeyIndex {
     /// The key of the record at `locator`: the record's own, or, if it is damaged, the one that it
     /// seems to have, if the index leads from there to it. Errors: damage that leaves the key
     /// unknown.
-    pub fn key_of<'s, M: DataMap>(
+    pub fn key_of<'p, M: DataMap>(
         &self,
         locator: Locator,
-        store: &'s RecordStore<M>,
-    ) -> Result<&'s [u8]> {
-        let error = match store.record(locator) {
+        reader: Reader<'p, M>,
+    ) -> Result<&'p [u8]> {
+        let error = match reader.record(locator) {
             Ok(view) => return Ok(view.key()),
             Err(error) => error,
         };
-        let seeming = store.seeming_key(locator.bits());
+        let seeming = reader.key_that_seems(locator.address());
         seeming.filter(|key| self.leads_to(key, locator)).ok_or(error)
     }
 
@@ -196,13 +196,27 @@ impl KeyIndex {
         &self,
         key: &[u8],
         locator: Locator,
-        store: &RecordStore<M>,
+        reader: Reader<'_, M>,
     ) -> Result<bool> {
         match &self.index {
             Index::Int(index) => {
                 Ok(int_key(key).is_some_and(|key| index.remove_if(key, locator.bits())))
             }
-            Index::Bytes(index) => index.remove_if(key, locator.bits(), store),
+            Index::Bytes(index) => index.remove_if(key, locator.bits(), &reader),
+        }
+    }
+
+    /// Makes `key` lead to `to` if it leads to `from`; says whether it did.
+    pub fn replace_if<M: DataMap>(
+        &self,
+        key: &[u8],
+        from: Locator,
+        to: Locator,
+        reader: Reader<'_, M>,
+    ) -> bool {
+        match &self.index {
+            Index::Int(index) => index.replace_if(stored_int(key), from.bits(), to.bits()),
+            Index::Bytes(index) => index.replace_if(key, from.bits(), to.bits(), &reader),
         }
     }
 
@@ -212,7 +226,7 @@ impl KeyIndex {
         direction: Direction,
         from: Bound<&[u8]>,
         count_max: usize,
-        store: &RecordStore<M>,
+        reader: Reader<'_, M>,
         out: &mut Vec<Locator>,
     ) {
         match &self.index {
@@ -228,8 +242,8 @@ impl KeyIndex {
             Index::Bytes(index) => {
                 let mut bits = Vec::with_capacity(count_max);
                 let scanned = match direction {
-                    Direction::Forward => index.scan(from, count_max, store, &mut bits),
-                    Direction::Backward => index.scan_rev(from, count_max, store, &mut bits),
+                    Direction::Forward => index.scan(from, count_max, &reader, &mut bits),
+                    Direction::Backward => index.scan_rev(from, count_max, &reader, &mut bits),
                 };
                 scanned.expect("a record that cannot be read is no error of a scan");
                 out.extend(bits.into_iter().filter_map(Locator::from_bits));

@@ -2,9 +2,13 @@
 
 pub(crate) mod appender;
 pub(crate) mod applier;
+pub(crate) mod chunk_scan;
 pub(crate) mod entries;
 pub(crate) mod key_index;
+pub(crate) mod live;
 pub(crate) mod places;
+pub(crate) mod quarantine;
+pub(crate) mod record_view;
 pub(crate) mod redo;
 pub(crate) mod scan;
 pub(crate) mod space;

@@ -19,6 +19,8 @@ use uarr_layout::geometry::{
 use uarr_layout::limits::ADDRESS_MAX;
 use uarr_uring::CHUNK_SPAN;
 
+use crate::data::quarantine::{Evacuated, Horizon, Quarantine};
+
 /// What the log says of a chunk so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
@@ -34,6 +36,14 @@ struct PlacedChunk {
     place: u64,
     count: u64,
     named: Named,
+    /// Frames that name it have LSNs below this; `None`: more may be added, or it was not asked.
+    full_lsn: Option<u64>,
+}
+
+impl PlacedChunk {
+    fn new(place: u64, count: u64, named: Named) -> Self {
+        Self { place, count, named, full_lsn: None }
+    }
 }
 
 /// The chunk that records are added to.
@@ -48,7 +58,12 @@ pub(crate) struct OpenChunk {
 #[derive(Debug)]
 pub(crate) struct Places {
     chunk_bytes: u64,
+    /// Chunks that the index, or a frame, may name.
     chunks: BTreeMap<u64, PlacedChunk>,
+    /// Others, that have their places still.
+    pub quarantine: Quarantine,
+    /// The chunk that moved records are added to.
+    cold: Option<u64>,
     /// The places that they have: the first of each, and how many.
     taken: BTreeMap<u64, u64>,
     open: Option<OpenChunk>,
@@ -106,6 +121,8 @@ impl Places {
         Self {
             chunk_bytes,
             chunks: BTreeMap::new(),
+            quarantine: Quarantine::default(),
+            cold: None,
             taken: BTreeMap::new(),
             open: None,
             open_start: 0,
@@ -121,6 +138,11 @@ impl Places {
         let mut places = Self::new(chunk_bytes);
         for entry in table {
             let (number, place) = (entry.number.get(), u64::from(entry.place.get()));
+            if entry.state() == ChunkState::Quarantined {
+                places.taken.insert(place, 1);
+                places.quarantine.restore(number, place, entry.quarantined_since.get());
+                continue;
+            }
             if entry.state() == ChunkState::Continued {
                 let mut before = places.chunks.last_entry().expect("it continues a chunk");
                 let before = before.get_mut();
@@ -128,7 +150,7 @@ impl Places {
                 places.taken.insert(before.place, before.count);
                 continue;
             }
-            places.insert(number, PlacedChunk { place, count: 1, named: Named::Settled });
+            places.insert(number, PlacedChunk::new(place, 1, Named::Settled));
             if entry.state() == ChunkState::Open {
                 let end = u64::from(entry.durable_bytes.get()).max(CHUNK_HEADER_BYTES);
                 places.set_open(Some(OpenChunk { number, end }));
@@ -155,13 +177,17 @@ impl Places {
     }
 
     /// Replay has come to a frame that opens chunks. False if that cannot be: another chunk has the
-    /// number or the place, or a number too far from it.
+    /// number or the place, or a number too far from it. Chunks in quarantine have no right to
+    /// theirs any more.
     pub fn replay_opening(&mut self, number: u64, opening: &ChunkOpening) -> bool {
         let (place, count) = (u64::from(opening.place.get()), u64::from(opening.count.get()));
         if let Some(known) = self.chunks.get(&number) {
             return (known.place, known.count) == (place, count);
         }
         let next_chunk = self.next_chunk.max(number + count);
+        for chunk in self.quarantine.give_up(place, count) {
+            self.taken.remove(&chunk.place);
+        }
         // The last one that begins before the end has to end before the start.
         let chunk = self.chunks.range(..number + count).next_back();
         let chunk = chunk.map(|(number, chunk)| (*number, chunk.count));
@@ -174,7 +200,7 @@ impl Places {
             && ends_before(chunk, number)
             && ends_before(taken, place);
         if fits {
-            self.insert(number, PlacedChunk { place, count, named: Named::Settled });
+            self.insert(number, PlacedChunk::new(place, count, Named::Settled));
             self.next_chunk = next_chunk;
         }
         fits
@@ -182,7 +208,8 @@ impl Places {
 
     /// The lowest number of a chunk, or the next one.
     fn first_chunk(&self) -> u64 {
-        self.chunks.first_key_value().map_or(self.next_chunk, |(first, _)| *first)
+        let first = self.chunks.first_key_value().map_or(self.next_chunk, |(first, _)| *first);
+        first.min(self.quarantine.first().unwrap_or(first))
     }
 
     /// How many chunks there are, with `number`, for its records; `None` if it is not known, or
@@ -271,7 +298,7 @@ impl Places {
         let mut cursor = self.cursor();
         let (address, new) = self.advance(&mut cursor, key_bytes, value_bytes);
         let NewChunk { number, place, count } = new.expect("it does not fit into the open one");
-        self.insert(number, PlacedChunk { place, count, named: Named::Pending(0) });
+        self.insert(number, PlacedChunk::new(place, count, Named::Pending(0)));
         self.unsettled_count += 1;
         self.free.remove(&place);
         (self.next_chunk, self.next_place) = (cursor.next_chunk, cursor.next_place);
@@ -362,15 +389,15 @@ impl Places {
         }
     }
 
-    /// Chunks that only refused groups named are as if they had never been, but for the open one,
-    /// which the next group names again.
+    /// Chunks that only refused groups named are as if they had never been, but for those that
+    /// records are added to, which the next group names again.
     fn drop_unnamed(&mut self) {
         if !self.has_unsettled() {
             return;
         }
-        let open = self.open.map(|open| open.number);
+        let kept = [self.open.map(|open| open.number), self.cold];
         let is_lost = |number: &u64, chunk: &mut PlacedChunk| {
-            chunk.named == Named::Pending(0) && Some(*number) != open
+            chunk.named == Named::Pending(0) && !kept.contains(&Some(*number))
         };
         for (_, chunk) in self.chunks.extract_if(.., is_lost) {
             self.unsettled_count -= 1;
@@ -390,9 +417,10 @@ impl Places {
         SealedPlaces { next_chunk: self.next_chunk, open: self.open }
     }
 
-    /// The chunks that a checkpoint remembers: those that were there when the page was sealed, if a
-    /// settled group says where they lie. Lengths are set later.
-    pub fn table(&self, sealed: &SealedPlaces) -> Vec<ChunkEntry> {
+    /// The chunks that checkpoint `checkpoint` remembers: those that were there when the page was
+    /// sealed, if a settled group says where they lie, and those in quarantine that it lists.
+    /// Lengths are set later.
+    pub fn table(&self, sealed: &SealedPlaces, checkpoint: u64) -> Vec<ChunkEntry> {
         let open = sealed.open.map(|open| open.number);
         let mut table = Vec::new();
         for (number, chunk) in self.chunks.range(..sealed.next_chunk) {
@@ -405,7 +433,107 @@ impl Places {
                 table.push(ChunkEntry::new(number + index, chunk.place + index, state));
             }
         }
+        let was_there = |(number, _): &(u64, _)| *number < sealed.next_chunk;
+        for (number, chunk) in self.quarantine.iter().filter(was_there) {
+            for index in 0..chunk.count {
+                let (number, place) = (number + index, chunk.place + index);
+                table.push(match chunk.since.filter(|since| *since <= checkpoint) {
+                    Some(since) => ChunkEntry::quarantined(number, place, since),
+                    // Its evacuation has ended too late for this checkpoint.
+                    None if index == 0 => ChunkEntry::new(number, place, ChunkState::Full),
+                    None => ChunkEntry::new(number, place, ChunkState::Continued),
+                });
+            }
+        }
+        table.sort_unstable_by_key(|entry| entry.number.get());
         table
+    }
+
+    /// Where the file has to end for a chunk of moved records; `None`: there is one already, or no
+    /// number is left for it.
+    pub fn end_after_cold(&self) -> Option<u64> {
+        let number = self.next_chunk;
+        let has_address =
+            number < ADDRESS_MAX / self.chunk_bytes && number + 1 - self.first_chunk() < CHUNK_SPAN;
+        let place = self.free.first().copied().unwrap_or(self.next_place);
+        (has_address && self.cold.is_none()).then_some((place + 1) * self.chunk_bytes)
+    }
+
+    /// Opens a chunk for moved records, in a place that the file has.
+    pub fn open_cold(&mut self) {
+        assert!(self.cold.is_none(), "one at a time");
+        let place = self.free.first().copied().unwrap_or(self.next_place);
+        let number = self.next_chunk;
+        self.insert(number, PlacedChunk::new(place, 1, Named::Pending(0)));
+        self.unsettled_count += 1;
+        if !self.free.remove(&place) {
+            self.next_place += 1;
+        }
+        self.next_chunk += 1;
+        self.cold = Some(number);
+    }
+
+    /// The chunk that moved records will be added to, if no settled group says where it lies.
+    pub fn unsettled_cold(&self) -> Option<u64> {
+        self.cold.filter(|cold| self.chunks[cold].named != Named::Settled)
+    }
+
+    /// The chunk that moved records are added to, if a settled group says where it lies.
+    pub fn cold(&self) -> Option<u64> {
+        let is_settled = |cold: &u64| self.chunks[cold].named == Named::Settled;
+        self.cold.filter(is_settled)
+    }
+
+    /// No more is added to the chunk of moved records.
+    pub fn end_cold(&mut self) {
+        self.cold = None;
+    }
+
+    /// Chunks that may be evacuated: nothing is added to them, and each frame that names them is
+    /// settled, up to `settled_lsn`. Numbers, and how many chunks each begins.
+    pub fn sealed(&mut self, settled_lsn: u64, next_lsn: u64) -> Vec<(u64, u64)> {
+        assert!(settled_lsn < next_lsn);
+        let open = self.open.map(|open| open.number);
+        let mut sealed = Vec::new();
+        for (number, chunk) in &mut self.chunks {
+            if Some(*number) == open || Some(*number) == self.cold {
+                continue;
+            }
+            let full_lsn = *chunk.full_lsn.get_or_insert(next_lsn);
+            if chunk.named == Named::Settled && full_lsn <= settled_lsn + 1 {
+                sealed.push((*number, chunk.count));
+            }
+        }
+        sealed
+    }
+
+    /// The index names nothing in the sealed chunk `number` any more, nor does any frame staged
+    /// behind `lsn`.
+    pub fn end_evacuation(&mut self, number: u64, lsn: u64) {
+        let chunk = self.chunks.remove(&number).expect("a chunk is evacuated once");
+        assert!(chunk.full_lsn.is_some_and(|full| full <= lsn + 1), "it was sealed");
+        assert_eq!(chunk.named, Named::Settled, "its frames are settled");
+        self.quarantine.enter(number, chunk.place, chunk.count, lsn);
+    }
+
+    /// No reader looks at chunk `number` any more, which has left quarantine: its places are free.
+    pub fn release(&mut self, number: u64) {
+        let Evacuated { place, count, .. } = self.quarantine.leave(number);
+        let taken = self.taken.remove(&place);
+        assert_eq!(taken, Some(count), "its places were its own");
+        self.free.extend(place..place + count);
+    }
+
+    /// Frees the places of chunks that the map has never had, and that are not needed any more.
+    pub fn release_passed_before(&mut self, horizon: &Horizon) {
+        for number in self.quarantine.passed_before(horizon) {
+            self.release(number);
+        }
+    }
+
+    /// How many places chunks have that are not in quarantine.
+    pub fn used_count(&self) -> u64 {
+        self.chunks.values().map(|chunk| chunk.count).sum()
     }
 
     /// Room that records will take next.
@@ -462,7 +590,7 @@ mod tests {
         assert_eq!(number_of(write(&mut places, 40_000, true)), 0);
         assert_eq!(number_of(write(&mut places, 30_000, true)), 2);
         assert_eq!(number_of(write(&mut places, 30_000, true)), 2);
-        let table = places.table(&places.clone_sealed());
+        let table = places.table(&places.clone_sealed(), 1);
         let states: Vec<_> = table.iter().map(|entry| entry.state()).collect();
         assert_eq!(states, [ChunkState::Full, ChunkState::Full, ChunkState::Open]);
     }
@@ -474,7 +602,7 @@ mod tests {
         assert_eq!(write(&mut places, 150_000, true), CHUNK + CHUNK_HEADER_BYTES);
         assert_eq!(number_of(write(&mut places, 1000, true)), 0);
         assert_eq!(number_of(write(&mut places, 64_000, true)), 4);
-        let table = places.table(&places.clone_sealed());
+        let table = places.table(&places.clone_sealed(), 1);
         let all: Vec<_> = table.iter().map(|e| (e.number.get(), e.place.get())).collect();
         assert_eq!(all, [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
         assert_eq!(table[2].state(), ChunkState::Continued);
@@ -490,7 +618,7 @@ mod tests {
         let mut places = Places::new(CHUNK);
         let address = write(&mut places, 1000, false);
         let sealed = places.clone_sealed();
-        assert_eq!(places.table(&sealed), [], "no settled group says where it lies");
+        assert_eq!(places.table(&sealed, 1), [], "no settled group says where it lies");
         // The next group names the chunk again.
         let next = places.place(8, 1000);
         assert_eq!(number_of(next), number_of(address));
@@ -503,11 +631,11 @@ mod tests {
         assert_eq!(number_of(write(&mut places, 150_000, false)), 1);
         assert_eq!(places.frontier().room, CHUNK - places.open().unwrap().end + 3 * CHUNK);
         assert_eq!(number_of(write(&mut places, 65_000, true)), 4);
-        let table = places.table(&places.clone_sealed());
+        let table = places.table(&places.clone_sealed(), 1);
         let all: Vec<_> = table.iter().map(|e| (e.number.get(), e.place.get())).collect();
         assert_eq!(all, [(0, 0), (4, 1)]);
         assert_eq!(number_of(write(&mut places, 150_000, true)), 5);
-        let table = places.table(&places.clone_sealed());
+        let table = places.table(&places.clone_sealed(), 1);
         assert_eq!(table[2].place.get(), 4, "places one behind the other");
     }
 
@@ -578,7 +706,7 @@ mod tests {
         assert_eq!(sealed.open, Some(OpenChunk { number: 0, end: 4096 }));
         assert_eq!(write(&mut places, 1000, true), 4096);
         write(&mut places, 60_000, true);
-        assert_eq!(places.table(&sealed).len(), 1, "others were opened later");
+        assert_eq!(places.table(&sealed, 1).len(), 1, "others were opened later");
     }
 
     impl Places {

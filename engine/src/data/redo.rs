@@ -29,11 +29,11 @@ pub(crate) fn redo<M: DataMap>(
     let not_there = |found: &str| {
         Err(Unfit::Contradiction(format!("a patch of version {lsn} of its key, which {found}")))
     };
-    let newest = target.index.newest(frame.key, target.store);
+    let newest = target.index.newest(frame.key, target.reader);
     let Some(base) = newest.filter(|newest| !newest.is_tombstone()) else {
         return not_there("has none");
     };
-    let view = target.store.record_verified(base).map_err(Unfit::Damaged)?;
+    let view = target.reader.record_verified(base).map_err(Unfit::Damaged)?;
     if view.key() != frame.key {
         return Err(Unfit::Damaged(misnamed(base)));
     }

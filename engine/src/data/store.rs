@@ -1,7 +1,8 @@
 //! Records in the data file: reading them in place, and the one place that appends them.
 //!
 //! Invariants:
-//! - Published bytes never change. The map hands out only what the one appender has published.
+//! - Published bytes never change while a reader looks at them: it has a pin of the map, and reads
+//!   under that what the index names. What it keeps is held.
 //! - A reader gets a record only if header and payload match their checksums, or if this process
 //!   wrote it since open (the bytes then come from its own memory).
 //! - Staging decides where a record goes ([`crate::data::places`]) and writes that in its log
@@ -14,31 +15,14 @@ use uarr_layout::checksum::Seed;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
-use uarr_uring::DataMap;
+use uarr_uring::{DataMap, MapPin};
 
+use crate::data::chunk_scan::ChunkScan;
+use crate::data::record_view::{HeldRecord, RecordView};
 use crate::data::verified::Verified;
 use crate::error::{Error, Result};
 use crate::options::VerifyPolicy;
 use crate::structure::Structure;
-
-/// A record, viewed in place. `bytes` are as many as its header says.
-#[derive(Clone, Copy)]
-pub(crate) struct RecordView<'a> {
-    pub header: &'a RecordHeader,
-    bytes: &'a [u8],
-}
-
-impl<'a> RecordView<'a> {
-    #[inline]
-    pub fn key(self) -> &'a [u8] {
-        &self.bytes[RECORD_HEADER_BYTES..][..usize::from(self.header.key_bytes.get())]
-    }
-
-    #[inline]
-    pub fn value(self) -> &'a [u8] {
-        &self.bytes[self.header.value_offset()..]
-    }
-}
 
 /// The readers' side of the data file.
 pub(crate) struct RecordStore<M> {
@@ -63,59 +47,6 @@ impl<M: DataMap> RecordStore<M> {
         Self { map, seed: Seed::new(database), policy, trusted_from, verified }
     }
 
-    /// The record that `locator` names, checked as the policy asks.
-    #[inline]
-    pub fn record(&self, locator: Locator) -> Result<RecordView<'_>> {
-        self.record_of(locator, |_| true)
-    }
-
-    /// As [`RecordStore::record`], of a key that `is_key` recognizes. Records of this session are
-    /// known to have the keys that the index names them by.
-    ///
-    /// The locator has the length of the record: the processor fetches the value while the caller
-    /// reads the header.
-    #[inline]
-    pub fn record_of(
-        &self,
-        locator: Locator,
-        is_key: impl FnOnce(&[u8]) -> bool,
-    ) -> Result<RecordView<'_>> {
-        let address = locator.address();
-        match self.view(address, self.map.bytes_ahead(address, lines_ahead(locator))) {
-            Some(view) if address >= self.trusted_from => Ok(view),
-            Some(view) => {
-                let view = self.checked(locator, view)?;
-                if is_key(view.key()) { Ok(view) } else { Err(misnamed(locator)) }
-            }
-            None => Err(self.damage(address, None, Defect::Length)),
-        }
-    }
-
-    /// The record that `locator` names, checked in any case.
-    pub fn record_verified(&self, locator: Locator) -> Result<RecordView<'_>> {
-        let view = self.record_at(locator.address())?;
-        // A page that was not written shows the record that an earlier life put there.
-        if !locator.fits(view.header) {
-            return Err(misnamed(locator));
-        }
-        self.verified.insert(locator.address());
-        Ok(view)
-    }
-
-    /// The record at `address`, whatever it is, checked in any case.
-    pub fn record_at(&self, address: u64) -> Result<RecordView<'_>> {
-        let view = self.view(address, self.map.bytes_from(address));
-        let view = view.ok_or_else(|| self.damage(address, None, Defect::Length))?;
-        let checked = view
-            .header
-            .verify_header(self.seed, address)
-            .and_then(|()| view.header.verify_payload(view.key(), view.value()));
-        match checked {
-            Ok(()) => Ok(view),
-            Err(defect) => Err(self.damage(address, Some(view.header.lsn.get()), defect)),
-        }
-    }
-
     /// Asks the processor to fetch the first lines of the record.
     #[inline]
     pub fn prefetch(&self, locator: Locator) {
@@ -132,55 +63,148 @@ impl<M: DataMap> RecordStore<M> {
         self.map.allocated_bytes()
     }
 
-    /// How many bytes of the chunk at `address` are published.
+    /// How many bytes of the chunk at `address` are published; 0 if it is not open.
     pub fn published_bytes(&self, address: u64) -> u64 {
-        self.map.bytes_from(address).len() as u64
+        self.map.bytes_ahead(address, 0, &MapPin::enter()).bytes().len() as u64
+    }
+
+    /// To read under `pin`.
+    #[inline]
+    pub fn reader<'p>(&'p self, pin: &'p MapPin) -> Reader<'p, M> {
+        Reader { store: self, pin }
+    }
+
+    /// Keeps the record that `view` shows for longer than the pin.
+    #[inline]
+    pub fn hold(&self, view: RecordView<'_>, pin: &MapPin) -> HeldRecord<'_> {
+        HeldRecord::new(self.map.hold(view.pinned(), pin))
+    }
+}
+
+/// Reads records under a pin.
+pub(crate) struct Reader<'p, M> {
+    pub store: &'p RecordStore<M>,
+    pin: &'p MapPin,
+}
+
+impl<M> Clone for Reader<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Reader<'_, M> {}
+
+impl<'p, M: DataMap> Reader<'p, M> {
+    /// The record that `locator` names, checked as the policy asks.
+    #[inline]
+    pub fn record(self, locator: Locator) -> Result<RecordView<'p>> {
+        self.record_of(locator, |_| true)
+    }
+
+    /// As [`Reader::record`], of a key that `is_key` recognizes. Records of this session are
+    /// known to have the keys that the index names them by.
+    ///
+    /// The locator has the length of the record: the processor fetches the value while the caller
+    /// reads the header.
+    #[inline]
+    pub fn record_of(
+        self,
+        locator: Locator,
+        is_key: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<RecordView<'p>> {
+        let address = locator.address();
+        match self.view(address, lines_ahead(locator)) {
+            Some(view) if address >= self.store.trusted_from => Ok(view),
+            Some(view) => {
+                let view = self.checked(locator, view)?;
+                if is_key(view.key()) { Ok(view) } else { Err(misnamed(locator)) }
+            }
+            None => Err(damage(address, None, Defect::Length)),
+        }
+    }
+
+    /// The record that `locator` names, checked in any case.
+    pub fn record_verified(self, locator: Locator) -> Result<RecordView<'p>> {
+        let view = self.record_at(locator.address())?;
+        // A page that was not written shows the record that an earlier life put there.
+        if !locator.fits(view.header) {
+            return Err(misnamed(locator));
+        }
+        self.store.verified.insert(locator.address());
+        Ok(view)
+    }
+
+    /// The record at `address`, whatever it is, checked in any case.
+    pub fn record_at(self, address: u64) -> Result<RecordView<'p>> {
+        let view = self.view(address, 0);
+        let view = view.ok_or_else(|| damage(address, None, Defect::Length))?;
+        let checked = view
+            .header
+            .verify_header(self.store.seed, address)
+            .and_then(|()| view.header.verify_payload(view.key(), view.value()));
+        match checked {
+            Ok(()) => Ok(view),
+            Err(defect) => Err(damage(address, Some(view.header.lsn.get()), defect)),
+        }
+    }
+
+    /// The key that the record at `address` seems to have, although it may be damaged.
+    pub fn key_that_seems(self, address: u64) -> Option<&'p [u8]> {
+        let rest = self.store.map.bytes_ahead(address, 0, self.pin);
+        let header = RecordHeader::peek(rest.bytes())?;
+        let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
+        let bytes = self.store.map.bytes(address, end, self.pin)?;
+        Some(&bytes.bytes()[RECORD_HEADER_BYTES..])
+    }
+
+    /// The records of the chunk at `address`, from `offset` on.
+    pub fn scan_chunk(self, address: u64, offset: u64) -> ChunkScan<'p> {
+        let bytes = self.store.map.bytes_ahead(address, 0, self.pin).bytes();
+        ChunkScan::new(bytes, address, offset, self.store.seed)
     }
 
     /// Checks the header of the chunk at `address`.
-    pub fn verify_chunk(&self, address: u64, database: &DatabaseId) -> Result<()> {
-        let bytes = self.map.bytes(address, CHUNK_HEADER_BYTES as usize);
-        let bytes = bytes.ok_or_else(|| self.damage(address, None, Defect::Length))?;
-        match ChunkHeader::load(bytes, database, address) {
+    pub fn verify_chunk(self, address: u64, database: &DatabaseId) -> Result<()> {
+        let bytes = self.store.map.bytes(address, CHUNK_HEADER_BYTES as usize, self.pin);
+        let bytes = bytes.ok_or_else(|| damage(address, None, Defect::Length))?;
+        match ChunkHeader::load(bytes.bytes(), database, address) {
             Ok(_) => Ok(()),
             Err(defect) => Err(Structure::chunk_header().at_address(address).defect(defect)),
         }
     }
 
-    /// The record at `address`, where `rest` is what is published of its chunk.
+    /// The record at `address`, of which the processor is asked to fetch some lines.
     #[inline]
-    fn view<'a>(&'a self, address: u64, rest: &'a [u8]) -> Option<RecordView<'a>> {
-        let header = RecordHeader::peek(rest)?;
-        let bytes = match rest.get(..header.record_bytes()) {
-            Some(bytes) => bytes,
+    fn view(self, address: u64, line_count: u64) -> Option<RecordView<'p>> {
+        let rest = self.store.map.bytes_ahead(address, line_count, self.pin);
+        let header = RecordHeader::peek(rest.bytes())?;
+        let pinned = match rest.first(header.record_bytes()) {
+            Some(pinned) => pinned,
             // Records lie in one chunk, but for those longer than that.
-            None => self.map.bytes(address, header.record_bytes())?,
+            None => self.store.map.bytes(address, header.record_bytes(), self.pin)?,
         };
-        Some(RecordView { header, bytes })
+        Some(RecordView::new(header, pinned))
     }
 
     /// `view`, if it was checked before or is found sound now.
     #[inline(never)]
-    fn checked<'a>(&'a self, locator: Locator, view: RecordView<'a>) -> Result<RecordView<'a>> {
-        if self.policy == VerifyPolicy::FirstTouch && self.verified.contains(locator.address()) {
+    fn checked(self, locator: Locator, view: RecordView<'p>) -> Result<RecordView<'p>> {
+        let RecordStore { policy, verified, .. } = self.store;
+        if *policy == VerifyPolicy::FirstTouch && verified.contains(locator.address()) {
             return Ok(view);
         }
         self.record_verified(locator)
     }
-
-    #[cold]
-    fn damage(&self, address: u64, lsn: Option<u64>, defect: Defect) -> Error {
-        Structure::record(address).lsn(lsn).damage(defect)
-    }
 }
 
-impl<M: DataMap> KeySource for RecordStore<M> {
+impl<M: DataMap> KeySource for Reader<'_, M> {
     type Error = Error;
 
     fn key(&self, payload: u64) -> Result<&[u8]> {
         match Locator::from_bits(payload) {
             Some(locator) => Ok(self.record(locator)?.key()),
-            None => Err(self.damage(0, None, Defect::Length)),
+            None => Err(damage(0, None, Defect::Length)),
         }
     }
 
@@ -189,10 +213,7 @@ impl<M: DataMap> KeySource for RecordStore<M> {
     }
 
     fn seeming_key(&self, payload: u64) -> Option<&[u8]> {
-        let address = Locator::from_bits(payload)?.address();
-        let header = RecordHeader::peek(self.map.bytes_from(address))?;
-        let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
-        Some(&self.map.bytes(address, end)?[RECORD_HEADER_BYTES..])
+        self.key_that_seems(Locator::from_bits(payload)?.address())
     }
 }
 
@@ -206,4 +227,9 @@ fn lines_ahead(locator: Locator) -> u64 {
 #[cold]
 pub(crate) fn misnamed(locator: Locator) -> Error {
     Structure::record(locator.address()).damage("the index leads here for another key")
+}
+
+#[cold]
+fn damage(address: u64, lsn: Option<u64>, defect: Defect) -> Error {
+    Structure::record(address).lsn(lsn).damage(defect)
 }

@@ -58,6 +58,17 @@ impl Tombstones {
         }
     }
 
+    /// The tombstone at `from` was moved to `to`.
+    pub fn note_moved(&mut self, from: Locator, to: Locator) {
+        match self.indexed.remove(&from) {
+            Some(lsn) => {
+                assert!(self.by_lsn.insert(lsn, to) == Some(from), "each is in both");
+                self.indexed.insert(to, lsn);
+            }
+            None => assert!(self.stuck_count > 0, "a tombstone of the index was noted"),
+        }
+    }
+
     /// How many may be forgotten now: more than were noted since this was last asked, so that none
     /// pile up.
     pub fn forget_count(&mut self) -> usize {

@@ -1,17 +1,18 @@
 //! Checkpoints: they let the engine recycle the log and open the database quickly.
 //!
-//! 1. Note the end of the settled log: replay will start there (LSN s).
+//! 1. List the chunks that the index names nothing in any more, and only then note the end of the
+//!    settled log: replay will start there (LSN s). No frame behind it names one of these chunks.
 //! 2. Write the index image while writers go on; it may hold later records too. Leave out deleted
 //!    keys: a deletion after s is in the log that replay will read.
 //! 3. Move the open chunk of the data file on to its next page, and note where the others end: from
 //!    now on no thread writes a byte before. Settle everything staged by then: applied, and in the
 //!    log durably (up to LSN e, which replay must reach).
 //! 4. Add the chunk table to the image: the chunks there were in step 3 whose places are in the
-//!    settled log, each with what no thread touches any more. The entries name nothing else. Make
-//!    the image durable.
+//!    settled log, each with what no thread touches any more, and which of them step 1 listed. The
+//!    entries name nothing else, and in those nothing. Make the image durable.
 //! 5. Make the data file durable.
 //! 6. Write the superblock: this checkpoint and the one before it.
-//! 7. Release segments and images that only older checkpoints needed.
+//! 7. Release segments, images and places of the data file that only older checkpoints needed.
 //!
 //! A crash before 6 leaves the old checkpoints in force. If a flush or the write of the superblock
 //! fails, the checkpoint does not know what the device holds, and poisons the database, with every
@@ -20,7 +21,7 @@
 
 use std::sync::atomic::Ordering;
 
-use uarr_layout::superblock::Checkpoint;
+use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::Storage;
 
 use crate::checkpoint::image_write::ImageSource;
@@ -28,6 +29,7 @@ use crate::checkpoint::root::Root;
 use crate::commit::poison::Fuse;
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
+use crate::data::places::Places;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{image_path, list_images, remove_old_images};
 use crate::sync::lock;
@@ -61,46 +63,62 @@ impl<S: Storage> Core<S> {
         if then == Then::Close {
             self.committer.sync_with(wakes)?;
         }
-        let newest = root.block.checkpoints[0];
         let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
-        let checkpoint = self.newer_than(&mut root, newest, wakes)?;
-        self.write_root(&mut root, checkpoint, then)?;
+        let counters = &self.committer.counters;
+        let has_moved = counters.has_moved.swap(false, Ordering::AcqRel);
+        counters.wants_checkpoint.store(false, Ordering::Release);
+        let checkpoint = self.newer_than(&mut root, has_moved, wakes);
+        let written = checkpoint.and_then(|checkpoint| {
+            self.write_root(&mut root, checkpoint, then)?;
+            Ok(checkpoint)
+        });
+        let checkpoint = written.inspect_err(|_| {
+            counters.has_moved.fetch_or(has_moved, Ordering::AcqRel);
+        })?;
         if then == Then::Close {
             self.committer.health.note_closed();
         }
         self.committer.counters.note_checkpoint(log_bytes);
         let older = root.block.checkpoints[1];
         self.committer.segments.release_before(older.segment.get().max(1));
+        self.older_checkpoint.store(older.number.get(), Ordering::Release);
+        self.committer.mover.raise();
         if then == Then::Close {
             self.committer.give_back_space();
         }
         remove_old_images(self.storage(), &[checkpoint.number.get(), older.number.get()])
     }
 
-    /// Makes a checkpoint of all that is applied now; `newest` if it is one already. Only the
+    /// Makes a checkpoint of all that is applied now; the newest if it is one already. Only the
     /// superblock is missing.
     fn newer_than(
         &self,
         root: &mut Root<S>,
-        newest: Checkpoint,
+        has_moved: bool,
         wakes: &mut Wakes,
     ) -> Result<Checkpoint> {
-        //= IMG-3
-        let start = self.committer.log_end();
-        let newest_lsn = newest.lsn.get();
-        assert!(start.lsn >= newest_lsn, "the log ends behind what is in a checkpoint");
-        let is_unchanged = start.lsn == newest_lsn && self.committer.next_lsn() == newest_lsn + 1;
-        if is_unchanged && newest.number.get() > 0 {
+        let newest = root.block.checkpoints[0];
+        if !has_moved && self.covers_all(&root.block) {
             return Ok(newest);
         }
+        let first_number = self.give_image_number(root)?;
+        self.committer.with_places(|places, _| places.quarantine.list(first_number));
+        //= IMG-3
+        let start = self.committer.log_end();
+        assert!(start.lsn >= newest.lsn.get(), "the log ends behind what is in a checkpoint");
+        let mut tried = None;
         let (number, image) = self.committer.with_way_made(|| {
-            let number = self.give_image_number(root)?;
+            let number = match tried {
+                None => first_number,
+                Some(_) => self.give_image_number(root)?,
+            };
+            tried = Some(number);
             let (storage, records) = (self.storage(), self.records());
             let source = ImageSource { storage, records, root: &root.block };
             let written = source.write(number).map_err(|error| self.committer.judge(error))?;
             Ok((number, written))
         })?;
-        let sealed = self.committer.seal_data_pages(wakes);
+        let sealed = self.committer.seal_data_pages(number, wakes);
         let (table, next_chunk) = sealed.inspect_err(|_| self.remove_image(number))?;
         // Everything staged before the pages were sealed is durable in the log now.
         let end_lsn = self.records().visible.durable_lsn();
@@ -121,6 +139,19 @@ impl<S: Storage> Core<S> {
             image_bytes: image.bytes.into(),
             entry_count: image.entry_count.into(),
         })
+    }
+
+    /// Whether the newest checkpoint has all that there is, and no place waits for another one.
+    fn covers_all(&self, root: &Superblock) -> bool {
+        let [newest, older] = &root.checkpoints;
+        let newest_lsn = newest.lsn.get();
+        let is_unchanged = self.committer.log_end().lsn == newest_lsn
+            && self.committer.next_lsn() == newest_lsn + 1;
+        let older = older.number.get();
+        let waits = |places: &mut Places| places.quarantine.needs_checkpoint(older);
+        is_unchanged
+            && newest.number.get() > 0
+            && !self.committer.with_places(|places, _| waits(places))
     }
 
     /// Best effort: the next checkpoint removes it in any case.

@@ -74,7 +74,9 @@ impl<S: Storage> Core<S> {
             self.committer.write_oldest(Stint::Turn, &mut Wakes::default())?;
             return Ok(true);
         }
-        let is_idle = self.step_space()? == Step::Idle && self.step_checkpoint()? == Step::Idle;
+        let is_idle = self.step_space()? == Step::Idle
+            && self.step_checkpoint()? == Step::Idle
+            && self.step_moves()? == Step::Idle;
         Ok(!is_idle)
     }
 

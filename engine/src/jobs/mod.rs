@@ -1,5 +1,7 @@
 //! Background work.
 
 pub(crate) mod checkpoint;
+pub(crate) mod compact;
 pub(crate) mod keeper;
+pub(crate) mod mover;
 pub(crate) mod threads;

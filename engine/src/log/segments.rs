@@ -213,7 +213,10 @@ impl<F: StorageFile> Segments<F> {
     /// Removes one free segment that the pool does not want to keep, if there is one: of odd size,
     /// or beyond what is kept. Returns whether it did.
     pub fn trim<S: Storage>(&self, storage: &S, activity: Activity) -> io::Result<bool> {
-        assert!(holds_only(&[Rank::Root, Rank::Space]), "no writer waits for the file system");
+        assert!(
+            holds_only(&[Rank::Mover, Rank::Root, Rank::Space]),
+            "no writer waits for the file system"
+        );
         let surplus = self.pool().take_surplus(activity);
         let Some(number) = surplus else { return Ok(false) };
         storage.remove(&segment_path(number)).map(|()| true)

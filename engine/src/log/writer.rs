@@ -78,7 +78,10 @@ impl<S: Storage> OpenLog<S> {
         mut group: GroupBuilder,
         context: SubmitContext<'_, S>,
     ) -> Result<Submitted, (io::Error, Arc<AlignedBuffer>)> {
-        assert!(holds_only(&[Rank::Root, Rank::Leading]), "no writer waits for the device");
+        assert!(
+            holds_only(&[Rank::Mover, Rank::Root, Rank::Leading]),
+            "no writer waits for the device"
+        );
         assert!(group.frame_count > 0);
         assert!(group.first_lsn > self.position.lsn);
         assert!(group.first_lsn > context.durable_lsn, "what is durable is not written again");
@@ -125,7 +128,10 @@ impl<S: Storage> OpenLog<S> {
 
     /// Waits for any of the submitted groups.
     pub fn complete(&mut self) -> GroupDone {
-        assert!(holds_only(&[Rank::Root, Rank::Leading]), "no writer waits for the device");
+        assert!(
+            holds_only(&[Rank::Mover, Rank::Root, Rank::Leading]),
+            "no writer waits for the device"
+        );
         self.writer.complete().expect("the leader waits only for groups it has submitted")
     }
 

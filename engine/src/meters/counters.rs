@@ -1,6 +1,6 @@
 //! Counters and times of an open database.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use uarr_uring::{CommitStrategy, LogCounters};
 
@@ -30,6 +30,12 @@ pub(crate) struct Counters {
     /// Number of the commit strategy in use.
     pub strategy: AtomicU32,
     pub checkpoint_count: AtomicU64,
+    /// Bytes of records that were moved.
+    pub moved_bytes: AtomicU64,
+    /// Records were moved since the last checkpoint began.
+    pub has_moved: AtomicBool,
+    /// Places wait for a checkpoint.
+    pub wants_checkpoint: AtomicBool,
     /// Log bytes when the last checkpoint began.
     pub checkpoint_log_bytes: AtomicU64,
     /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.

@@ -6,7 +6,7 @@
 use uarr_layout::geometry::CHUNK_HEADER_BYTES;
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::Checkpoint;
-use uarr_uring::Storage;
+use uarr_uring::{MapPin, Storage};
 
 use crate::checkpoint::image::read_image;
 use crate::core::Core;
@@ -144,6 +144,8 @@ impl<S: Storage> Core<S> {
     ) -> Result<()> {
         let mut walk = Walk::default();
         let mut done_count = 0;
+        // What the walk meets stays where it is.
+        let _pin = self.records().pin();
         while let Some(locator) = walk.next(self.records()) {
             if let Err(error) = self.verify_record(locator, &mut walk, report) {
                 walk.pass_over(locator);
@@ -158,13 +160,15 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    fn verify_record<'a>(
-        &'a self,
+    fn verify_record(
+        &self,
         locator: Locator,
-        walk: &mut Walk<'a>,
+        walk: &mut Walk,
         report: &mut VerifyReport,
     ) -> Result<()> {
-        let view = self.records().store.record_verified(locator)?;
+        let pin = MapPin::enter();
+        let reader = self.records().reader(&pin);
+        let view = reader.record_verified(locator)?;
         let address = locator.address();
         if !walk.reach_found(self.records(), view.key()) {
             return Err(misnamed(locator));
@@ -175,7 +179,7 @@ impl<S: Storage> Core<S> {
         }
         let chunk_start = address & !(self.records().chunk_bytes() - 1);
         if address == chunk_start + CHUNK_HEADER_BYTES {
-            self.records().store.verify_chunk(chunk_start, &self.records().database())?;
+            reader.verify_chunk(chunk_start, &self.records().database())?;
         }
         report.record_count += 1;
         report.record_bytes += (view.key().len() + view.value().len()) as u64;

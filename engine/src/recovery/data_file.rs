@@ -54,7 +54,7 @@ pub(crate) fn renew_places<F: StorageFile>(
             let start = u64::from(chunk.place.get()) * chunk_bytes;
             let len = match chunk.state() {
                 ChunkState::Open => chunk.durable_bytes.get().into(),
-                ChunkState::Full | ChunkState::Continued => chunk_bytes,
+                ChunkState::Full | ChunkState::Continued | ChunkState::Quarantined => chunk_bytes,
             };
             start..start + len
         })

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
@@ -9,9 +10,11 @@ use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
 use crate::core::{Core, Pacing};
+use crate::data::quarantine::Horizon;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
+use crate::jobs::mover::Mover;
 use crate::limits::BUFFER_COUNT;
 use crate::log::pool::Activity;
 use crate::log::position::{LogIdentity, LogPosition};
@@ -35,6 +38,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let (mut root, created) = open_root(&storage, &options, &path, &mut notes)?;
     let mut recovered = recover(&storage, &mut root, &options, notes)?;
     let identity = begin_life(&storage, &mut root, &recovered)?;
+    // The superblock that was just written is durable, and no reader is there yet.
+    let older_checkpoint = root.block.checkpoints[1].number.get();
+    recovered.places.release_passed_before(&Horizon { older_checkpoint, oldest_pin: None });
     let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
     let two_blocks = 2 * root.block.block_bytes.get() as usize;
@@ -87,6 +93,9 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         committer: Committer::new(storage, options, records, state),
         root: Ranked::new(Rank::Root, root),
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
+        mover: Ranked::new(Rank::Mover, Mover::default()),
+        is_paused: AtomicBool::new(false),
+        older_checkpoint: AtomicU64::new(older_checkpoint),
         background_error: Ranked::new(Rank::Leaf, None),
         report: recovered.report,
         path,

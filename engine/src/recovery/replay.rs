@@ -6,14 +6,16 @@ use std::io;
 use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, record_bytes};
+use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
-use uarr_uring::{MappedChunk, Storage, StorageFile};
+use uarr_uring::{MapPin, MappedChunk, Storage, StorageFile};
 
 use crate::checkpoint::image::LoadedImage;
 use crate::data::appender::Appender;
 use crate::data::applier::{Applier, Replayed, Target};
 use crate::data::key_index::KeyIndex;
+use crate::data::live::Live;
 use crate::data::places::{OpenChunk, Places};
 use crate::data::redo::{Unfit, redo};
 use crate::data::store::RecordStore;
@@ -58,7 +60,8 @@ impl<S: Storage> Replay<S> {
         let bytes = data_file.len().map_err(failed)?;
         let chunk_bytes = root.chunk_bytes.get();
         let LoadedImage { entries, chunks } = image;
-        let mapped: Vec<_> = chunks.iter().map(mapped_chunk).collect();
+        let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
+        let mapped: Vec<_> = named.map(mapped_chunk).collect();
         let (reserve, map, writer) = map_data(storage, &data_file, options, chunk_bytes, &mapped)?;
         let mut appender = Appender::new(writer, root.database, chunk_bytes);
         // The file may be a copy with holes: the file system allocates it before anything is
@@ -70,20 +73,22 @@ impl<S: Storage> Replay<S> {
             _ => {}
         }
         let places = Places::of_table(chunk_bytes, checkpoint.next_chunk.get(), &chunks);
-        let first = chunks.first().map_or(0, |first| first.number.get() * chunk_bytes);
+        let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
+        let first = named.clone().next().map_or(0, |first| first.number.get() * chunk_bytes);
         let earlier = first..places.session_start();
         let store = RecordStore::new(map, &root.database, options.verify, earlier);
         // Half of the seed is nowhere on disk: a copy of the database does not help an attacker to
         // find keys whose hashes collide.
+        let live = Live::new(chunk_bytes, entries.locators().filter_map(Locator::from_bits));
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
             index: KeyIndex::from_entries(kind, hash_seed, entries),
-            applier: Applier { appender, tombstones: Tombstones::default() },
+            applier: Applier { appender, tombstones: Tombstones::default(), live },
             data_file,
             newest: places.open(),
             places,
-            chunks: chunks.into_iter().map(|chunk| (chunk.number.get(), chunk)).collect(),
+            chunks: named.map(|chunk| (chunk.number.get(), *chunk)).collect(),
             record_count: 0,
             chunk_bytes,
             address_space_bytes: reserve,
@@ -228,13 +233,14 @@ impl<S: Storage> Replay<S> {
         let address = frame.header.address.get();
         let (number, offset) = (address / self.chunk_bytes, address % self.chunk_bytes);
         self.note_newest(number, (offset + self.bytes_of(frame)).min(self.chunk_bytes));
+        let pin = MapPin::enter();
         if record == Replayed::InFile {
-            let target = Target { index: &self.index, store: &self.store };
+            let target = Target { index: &self.index, reader: self.store.reader(&pin) };
             self.applier.replay(&target, frame, record);
             return Ok(());
         }
         self.allocate(self.places.file_end(number))?;
-        let target = Target { index: &self.index, store: &self.store };
+        let target = Target { index: &self.index, reader: self.store.reader(&pin) };
         let mut whole = *frame;
         let result;
         if frame.patch().is_some() {
@@ -287,6 +293,7 @@ fn mapped_chunk(chunk: &ChunkEntry) -> MappedChunk {
         number: chunk.number.get(),
         place: chunk.place.get().into(),
         published_bytes: chunk.durable_bytes.get().into(),
+        continues: chunk.state() == ChunkState::Continued,
     }
 }
 

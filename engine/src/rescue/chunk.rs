@@ -145,8 +145,8 @@ impl<S: Storage> Inspector<S> {
         let mut known = KnownChunks::new();
         for (number, expected) in self.named_images()? {
             for chunk in self.read_image(number, expected)?.chunks {
-                let is_first = chunk.state() != ChunkState::Continued;
-                if is_first && chunk.check(chunk_bytes, next_chunk).is_ok() {
+                let is_first = matches!(chunk.state(), ChunkState::Open | ChunkState::Full);
+                if is_first && chunk.check(chunk_bytes, next_chunk, number).is_ok() {
                     let offset = u64::from(chunk.place.get()) * chunk_bytes;
                     known.entry(offset).or_insert(chunk.number.get() * chunk_bytes);
                 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::sync::{Rank, Ranked, lock};
 use crate::versions::visible::Visible;
 
-/// LSNs at which iterators read. Versions they may need stay reachable.
+/// LSNs at which iterators read. Versions they may need stay reachable, and what they find in the
+/// index stays where it is.
 pub(crate) struct Pins(Ranked<BTreeMap<u64, usize>>);
 
 impl Default for Pins {
@@ -16,22 +17,16 @@ impl Default for Pins {
 
 impl Pins {
     /// Pins the newest visible LSN.
-    pub fn pin(&self, visible: &Visible) -> u64 {
+    pub fn pin(&self, visible: &Visible) -> LsnPin<'_> {
         let mut pins = lock(&self.0);
         let lsn = visible.lsn();
         *pins.entry(lsn).or_default() += 1;
-        lsn
+        LsnPin { pins: self, lsn }
     }
 
-    /// Ends a pin at `lsn`.
-    pub fn unpin(&self, lsn: u64) {
-        let mut pins = lock(&self.0);
-        let count = pins.get_mut(&lsn).expect("only what was pinned is unpinned");
-        assert!(*count > 0, "a pin without readers is removed");
-        *count -= 1;
-        if *count == 0 {
-            pins.remove(&lsn);
-        }
+    /// The lowest LSN that is pinned. Later ones are not lower.
+    pub fn oldest_pinned(&self) -> Option<u64> {
+        lock(&self.0).first_key_value().map(|(lsn, _)| *lsn)
     }
 
     /// The LSN that every present and future reader can see up to.
@@ -41,5 +36,23 @@ impl Pins {
         let oldest = pins.first_key_value().map_or(visible_lsn, |(lsn, _)| *lsn);
         assert!(oldest <= visible_lsn, "readers look at what is visible");
         oldest
+    }
+}
+
+/// What a reader of many records has: an LSN that is pinned.
+pub(crate) struct LsnPin<'a> {
+    pins: &'a Pins,
+    pub lsn: u64,
+}
+
+impl Drop for LsnPin<'_> {
+    fn drop(&mut self) {
+        let mut pins = lock(&self.pins.0);
+        let count = pins.get_mut(&self.lsn).expect("it was pinned");
+        assert!(*count > 0, "a pin without readers is removed");
+        *count -= 1;
+        if *count == 0 {
+            pins.remove(&self.lsn);
+        }
     }
 }

@@ -11,18 +11,20 @@ use uarr_layout::chunk::{ChunkEntry, ChunkState};
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::record::Locator;
-use uarr_uring::Storage;
+use uarr_uring::{ClosedChunk, DataMap, MapPin, Storage};
 
-use crate::data::applier::{Applier, Target};
+use crate::data::applier::{Applier, ColdChunk, Moved, Target};
 use crate::data::key_index::KeyIndex;
+use crate::data::live::LiveRecords;
+use crate::data::record_view::{HeldRecord, RecordView};
 use crate::data::space::DataSpace;
-use crate::data::store::{RecordStore, RecordView};
+use crate::data::store::{Reader, RecordStore};
 use crate::error::Result;
 use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
 use crate::structure::Structure;
 use crate::sync::{Rank, Ranked, lock};
-use crate::versions::pins::Pins;
+use crate::versions::pins::{LsnPin, Pins};
 use crate::versions::visible::Visible;
 
 /// Data file and index, and how far readers see.
@@ -75,14 +77,23 @@ impl<S: Storage> Records<S> {
         self.index.kind
     }
 
+    /// To read under `pin`.
+    #[inline]
+    pub fn reader<'p>(&'p self, pin: &'p MapPin) -> Reader<'p, S::Map> {
+        self.store.reader(pin)
+    }
+
     /// The newest visible record of `key`.
     #[inline]
-    pub fn get(&self, key: &[u8]) -> Result<Option<RecordView<'_>>> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<HeldRecord<'_>>> {
+        let pin = MapPin::enter();
+        let reader = self.reader(&pin);
         let visible_lsn = self.visible.lsn();
-        match self.index.get(key, &self.store)? {
+        match self.index.get(key, reader)? {
             Some(locator) => {
-                let view = self.store.record_of(locator, |found| found == key)?;
-                self.version_of(locator, view, visible_lsn)
+                let view = reader.record_of(locator, |found| found == key)?;
+                let version = version_of(reader, locator, view, visible_lsn)?;
+                Ok(version.map(|view| self.store.hold(view, &pin)))
             }
             None => Ok(None),
         }
@@ -93,19 +104,22 @@ impl<S: Storage> Records<S> {
     pub fn get_group<'a, K: AsKey>(
         &'a self,
         keys: &[K],
-        mut take: impl FnMut(Option<RecordView<'a>>),
+        mut take: impl FnMut(Option<HeldRecord<'a>>),
     ) -> Result<()> {
+        let pin = MapPin::enter();
+        let reader = self.reader(&pin);
         let visible_lsn = self.visible.lsn();
         let mut all = [None; TOGETHER_MAX];
         let locators = &mut all[..keys.len()];
-        self.index.get_group(keys, &self.store, locators)?;
+        self.index.get_group(keys, reader, locators)?;
         for (key, locator) in keys.iter().zip(locators) {
             let is_key =
                 |found: &[u8]| self.key_kind().encode(key).is_ok_and(|key| key.as_ref() == found);
             take(match *locator {
                 Some(locator) => {
-                    let view = self.store.record_of(locator, is_key)?;
-                    self.version_of(locator, view, visible_lsn)?
+                    let view = reader.record_of(locator, is_key)?;
+                    let version = version_of(reader, locator, view, visible_lsn)?;
+                    version.map(|view| self.store.hold(view, &pin))
                 }
                 None => None,
             });
@@ -113,65 +127,15 @@ impl<S: Storage> Records<S> {
         Ok(())
     }
 
-    /// The version at or before `lsn` of the record whose newest version is `view`, at `locator`;
-    /// `None` if there was none, or if it removes its key.
-    #[inline]
-    pub fn version_of<'a>(
-        &'a self,
-        locator: Locator,
-        view: RecordView<'a>,
-        lsn: u64,
-    ) -> Result<Option<RecordView<'a>>> {
-        let view = match view.header.lsn.get() <= lsn {
-            true => Some(view),
-            false => self.version_before(locator, view, lsn)?,
-        };
-        Ok(view.filter(|view| !view.header.is_tombstone()))
-    }
-
-    /// The version at or before `lsn` that `view`, at `locator`, came after.
-    #[inline(never)]
-    fn version_before<'a>(
-        &'a self,
-        mut locator: Locator,
-        mut view: RecordView<'a>,
-        lsn: u64,
-    ) -> Result<Option<RecordView<'a>>> {
-        while view.header.lsn.get() > lsn {
-            let later = view.header.lsn.get();
-            let Some(previous) = Locator::from_bits(view.header.previous.get()) else {
-                return Ok(None);
-            };
-            view = self.store.record(previous)?;
-            //= DAT-4
-            if view.header.lsn.get() >= later {
-                let what = "the version before the record is not older";
-                return Err(Structure::record(locator.address()).lsn(later).damage(what));
-            }
-            locator = previous;
-        }
-        Ok(Some(view))
-    }
-
     /// The newest record of `key` that is applied, visible or not; `None` if it is a deletion.
-    pub fn newest(&self, key: &[u8]) -> Result<Option<Locator>> {
-        let newest = self.index.get(key, &self.store)?;
-        Ok(newest.filter(|locator| !locator.is_tombstone()))
+    pub fn newest(&self, key: &[u8], reader: Reader<'_, S::Map>) -> Result<Option<Locator>> {
+        Ok(self.index.get(key, reader)?.filter(|locator| !locator.is_tombstone()))
     }
 
-    /// The key of the record at `locator`; see [`KeyIndex::key_of`].
-    pub fn key_of(&self, locator: Locator) -> Result<&[u8]> {
-        self.index.key_of(locator, &self.store)
-    }
-
-    /// Pins the newest visible LSN: versions that it needs stay reachable until it is unpinned.
-    pub fn pin(&self) -> u64 {
+    /// Pins the newest visible LSN: the versions that it needs, and all that the index names from
+    /// now on, stay where they are until the pin ends.
+    pub fn pin(&self) -> LsnPin<'_> {
         self.pins.pin(&self.visible)
-    }
-
-    /// Ends a pin.
-    pub fn unpin(&self, lsn: u64) {
-        self.pins.unpin(lsn);
     }
 
     /// Has the processor fetch what applying a write of `key` will touch.
@@ -187,17 +151,21 @@ impl<S: Storage> Records<S> {
     /// Applies records that are not visible yet, in the order of their LSNs.
     pub fn apply<'f>(&self, frames: impl Iterator<Item = Frame<'f>>) {
         let mut applier = lock(&self.applier);
-        applier.apply_all(&self.target(), frames);
-        applier.forget_deleted(&self.target(), || self.pins.oldest(&self.visible));
+        let pin = MapPin::enter();
+        let target = self.target(&pin);
+        applier.apply_all(&target, frames);
+        applier.forget_deleted(&target, || self.pins.oldest(&self.visible));
     }
 
     /// Applies and shows a batch that ends with `lsn`. The caller keeps the order of LSNs.
     pub fn apply_and_show(&self, frames: &[Frame<'_>], lsn: u64) {
         assert!(frames.last().is_some_and(|last| last.header.lsn.get() == lsn));
         let mut applier = lock(&self.applier);
-        frames.chunks(TOGETHER_MAX).for_each(|group| applier.apply(&self.target(), group));
+        let pin = MapPin::enter();
+        let target = self.target(&pin);
+        frames.chunks(TOGETHER_MAX).for_each(|group| applier.apply(&target, group));
         self.visible.show(lsn);
-        applier.forget_deleted(&self.target(), || self.pins.oldest(&self.visible));
+        applier.forget_deleted(&target, || self.pins.oldest(&self.visible));
     }
 
     /// Opens the chunks that `frames` say to lie somewhere.
@@ -206,11 +174,58 @@ impl<S: Storage> Records<S> {
         frames.iter().for_each(|frame| applier.open_chunk(frame));
     }
 
+    /// Moves up to all of `records`, which are whole, to chunk `cold`: how many are done, and how
+    /// many bytes were copied.
+    pub fn move_records(&self, records: &[Locator], cold: &ColdChunk) -> Result<(usize, u64)> {
+        let mut applier = lock(&self.applier);
+        let pin = MapPin::enter();
+        let target = self.target(&pin);
+        let mut bytes = 0;
+        for (done_count, from) in records.iter().enumerate() {
+            match applier.move_record(&target, *from, cold)? {
+                Moved::Moved(more) => bytes += more,
+                Moved::Replaced => {}
+                Moved::NoRoom => return Ok((done_count, bytes)),
+            }
+        }
+        Ok((records.len(), bytes))
+    }
+
+    /// What the index names in chunk `number`.
+    pub fn live_of(&self, number: u64) -> LiveRecords {
+        lock(&self.applier).live.of(number)
+    }
+
+    /// What the index names in each of `chunks`, and, in cache lines, in all.
+    pub fn live_in(&self, chunks: &[(u64, u64)]) -> (Vec<LiveRecords>, u64) {
+        let applier = lock(&self.applier);
+        let live = chunks.iter().map(|(number, _)| applier.live.of(*number)).collect();
+        (live, applier.live.total_lines())
+    }
+
+    /// The lowest LSN that is pinned.
+    pub fn oldest_pin(&self) -> Option<u64> {
+        self.pins.oldest_pinned()
+    }
+
+    /// Readers find chunk `number` no more.
+    pub fn close_chunk(&self, number: u64) -> ClosedChunk {
+        lock(&self.applier).appender.close(number)
+    }
+
+    /// Whether no reader looks at it any more.
+    pub fn is_given_back(&self, closed: &mut ClosedChunk) -> bool {
+        lock(&self.applier).appender.is_given_back(closed)
+    }
+
     /// Seals the chunks of `table`, which all records staged before are in: their durable bytes are
     /// noted there, and no writer touches these any more. The open one ends at `open_end`.
     pub fn seal(&self, table: &mut [ChunkEntry], open_end: u64) {
         let mut applier = lock(&self.applier);
         for entry in table {
+            if entry.state() == ChunkState::Quarantined {
+                continue;
+            }
             let address = entry.number.get() * self.chunk_bytes;
             let published = self.store.published_bytes(address);
             let end = match entry.state() {
@@ -234,7 +249,47 @@ impl<S: Storage> Records<S> {
         self.index.stats()
     }
 
-    fn target(&self) -> Target<'_, S::Map> {
-        Target { index: &self.index, store: &self.store }
+    fn target<'p>(&'p self, pin: &'p MapPin) -> Target<'p, S::Map> {
+        Target { index: &self.index, reader: self.reader(pin) }
     }
+}
+
+/// The version at or before `lsn` of the record whose newest version is `view`, at `locator`;
+/// `None` if there was none, or if it removes its key.
+#[inline]
+pub(crate) fn version_of<'p, M: DataMap>(
+    reader: Reader<'p, M>,
+    locator: Locator,
+    view: RecordView<'p>,
+    lsn: u64,
+) -> Result<Option<RecordView<'p>>> {
+    let view = match view.header.lsn.get() <= lsn {
+        true => Some(view),
+        false => version_before(reader, locator, view, lsn)?,
+    };
+    Ok(view.filter(|view| !view.header.is_tombstone()))
+}
+
+/// The version at or before `lsn` that `view`, at `locator`, came after.
+#[inline(never)]
+fn version_before<'p, M: DataMap>(
+    reader: Reader<'p, M>,
+    mut locator: Locator,
+    mut view: RecordView<'p>,
+    lsn: u64,
+) -> Result<Option<RecordView<'p>>> {
+    while view.header.lsn.get() > lsn {
+        let later = view.header.lsn.get();
+        let Some(previous) = Locator::from_bits(view.header.previous.get()) else {
+            return Ok(None);
+        };
+        view = reader.record(previous)?;
+        //= DAT-4
+        if view.header.lsn.get() >= later {
+            let what = "the version before the record is not older";
+            return Err(Structure::record(locator.address()).lsn(later).damage(what));
+        }
+        locator = previous;
+    }
+    Ok(Some(view))
 }

@@ -2,13 +2,16 @@
 //!
 //! An integer index holds its keys. A byte index reads them from the records, so a walk continues
 //! behind the last key that it could read, and skips the entries that it has met since.
+//!
+//! Entries are fetched some at a time. Whoever walks sees to it that no chunk is given back
+//! meanwhile: by a pin of an LSN, or because no checkpoint ends.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::vec;
 
 use uarr_layout::record::Locator;
-use uarr_uring::Storage;
+use uarr_uring::{MapPin, Storage};
 
 use crate::data::key_index::Direction;
 use crate::key::int_key;
@@ -28,9 +31,9 @@ enum Rest {
 /// A walk through the index. For each entry the caller gives the key of its record, or says that
 /// the key is unknown.
 #[derive(Default)]
-pub(crate) struct Walk<'a> {
+pub(crate) struct Walk {
     /// The last key that was read.
-    last: Option<&'a [u8]>,
+    last: Option<Vec<u8>>,
     /// The last key of an integer index.
     last_int: Option<u64>,
     /// Entries without a key that were met behind the last one.
@@ -40,9 +43,9 @@ pub(crate) struct Walk<'a> {
     current: Option<(Option<u64>, Locator)>,
 }
 
-impl<'a> Walk<'a> {
+impl Walk {
     /// The next entry.
-    pub fn next<S: Storage>(&mut self, records: &'a Records<S>) -> Option<Locator> {
+    pub fn next<S: Storage>(&mut self, records: &Records<S>) -> Option<Locator> {
         self.current = self.window.next();
         while self.current.is_none() && self.rest == Rest::More {
             self.fill(records);
@@ -53,24 +56,25 @@ impl<'a> Walk<'a> {
 
     /// The record of the current entry has `key`. False if the index has the entry under another
     /// key.
-    pub fn reach(&mut self, key: &'a [u8]) -> bool {
+    pub fn reach(&mut self, key: &[u8]) -> bool {
         let Some((int, locator)) = self.current else { return false };
         let fits = match int {
             Some(int) => int_key(key) == Some(int),
-            None => self.last.is_none_or(|last| last < key),
+            None => self.last.as_deref().is_none_or(|last| last < key),
         };
         if !fits {
             self.pass_over(locator);
             return false;
         }
-        self.last = Some(key);
+        self.last.get_or_insert_default().clear();
+        self.last.get_or_insert_default().extend_from_slice(key);
         self.passed_over.clear();
         true
     }
 
     /// As [`Walk::reach`], and asks the other side of the index for the entry: a record that is
     /// whole may still be the one that an earlier life put there, which has another key.
-    pub fn reach_found<S: Storage>(&mut self, records: &'a Records<S>, key: &'a [u8]) -> bool {
+    pub fn reach_found<S: Storage>(&mut self, records: &Records<S>, key: &[u8]) -> bool {
         let Some((_, locator)) = self.current else { return false };
         // Writers change the ordered side first: an entry that is still there was not replaced.
         if !records.index.leads_to(key, locator) && self.still_meets(records, locator) {
@@ -82,10 +86,11 @@ impl<'a> Walk<'a> {
 
     /// Whether the entry behind the last key is `locator`, or an entry without a key.
     fn still_meets<S: Storage>(&self, records: &Records<S>, locator: Locator) -> bool {
-        let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let pin = MapPin::enter();
+        let from = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut met = Vec::new();
         let count = self.passed_over.len() + 1;
-        records.index.scan(Direction::Forward, from, count, &records.store, &mut met);
+        records.index.scan(Direction::Forward, from, count, records.reader(&pin), &mut met);
         met.contains(&locator)
     }
 
@@ -106,10 +111,12 @@ impl<'a> Walk<'a> {
                 entries.iter().map(|(key, bits)| Some((Some(*key), Locator::from_bits(*bits)?)));
             window.extend(named.flatten());
         } else {
-            let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+            let pin = MapPin::enter();
+            let from = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let wanted = WINDOW_COUNT + self.passed_over.len();
             let mut locators = Vec::with_capacity(wanted);
-            records.index.scan(Direction::Forward, from, wanted, &records.store, &mut locators);
+            let reader = records.reader(&pin);
+            records.index.scan(Direction::Forward, from, wanted, reader, &mut locators);
             let is_new = |locator: &Locator| !self.passed_over.contains(locator);
             window.extend(locators.iter().filter(|l| is_new(l)).map(|locator| (None, *locator)));
             // Without a new key the next window would be this one again.

@@ -100,6 +100,8 @@ impl AnonymousFile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hold::Pinned;
+    use super::super::pin::MapPin;
     use super::*;
     use crate::storage::DataMap;
 
@@ -129,7 +131,10 @@ mod tests {
         file.write_at(b"x", 6).unwrap();
         drop(appender);
         assert!(file.is_mapped());
-        assert_eq!(map.bytes(0, 6), Some(b"abcdef".as_slice()));
+        assert_eq!(
+            map.bytes(0, 6, &MapPin::enter()).map(Pinned::bytes),
+            Some(b"abcdef".as_slice())
+        );
         drop(map);
         assert!(!file.is_mapped());
         file.write_at(b"x", 0).unwrap();
@@ -137,11 +142,11 @@ mod tests {
         file.read_at(&mut bytes, 0).unwrap();
         assert_eq!(&bytes, b"xbcdefx");
         let (map, _appender) = file.map(options, &[chunk(7)]).unwrap();
-        assert_eq!(map.bytes(0, 7), Some(bytes.as_slice()));
+        assert_eq!(map.bytes(0, 7, &MapPin::enter()).map(Pinned::bytes), Some(bytes.as_slice()));
     }
 
     fn chunk(published_bytes: u64) -> MappedChunk {
-        MappedChunk { number: 0, place: 0, published_bytes }
+        MappedChunk { number: 0, place: 0, published_bytes, continues: false }
     }
 
     fn busy() -> io::ErrorKind {

@@ -2,18 +2,31 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunks::{Chunks, MappedChunk};
 use super::file_map::FileMap;
+use super::hold::is_held;
 use super::mapping::{Base, Mapping};
 use super::options::MapOptions;
+use super::pin::Grace;
 
 /// The writing side of a mapped file: one per map.
 pub struct Appender {
     base: Base,
     mapping: Arc<Mapping>,
     writable: bool,
+}
+
+/// A chunk that readers find no more, and whose places they may still look at.
+#[derive(Debug)]
+pub struct ClosedChunk {
+    /// First byte of its map.
+    base: usize,
+    places: Range<u64>,
+    /// `None`: the places were given back.
+    grace: Option<Grace>,
 }
 
 /// Maps `file`. The caller makes sure that the file really has `options.file_bytes` bytes, and
@@ -46,9 +59,38 @@ impl Appender {
         self.mapping.set_allocated_bytes(bytes);
     }
 
-    /// See [`crate::DataMapWriter::open_chunk`].
-    pub fn open_chunk(&mut self, number: u64, place: u64) -> bool {
-        self.mapping.chunks().open(number, place)
+    /// See [`crate::DataMapWriter::open_chunks`].
+    pub fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {
+        let is_new = self.mapping.chunks().open(number, place, count);
+        if is_new {
+            self.mapping.make_accessible(place..place + count);
+        }
+        is_new
+    }
+
+    /// See [`crate::DataMapWriter::close_chunk`].
+    pub fn close_chunk(&mut self, number: u64) -> ClosedChunk {
+        let places = self.mapping.chunks().close(number);
+        ClosedChunk { base: self.base.0.addr(), places, grace: Some(Grace::begin()) }
+    }
+
+    /// See [`crate::DataMapWriter::is_given_back`].
+    pub fn is_given_back(&mut self, closed: &mut ClosedChunk) -> bool {
+        assert_eq!(closed.base, self.base.0.addr(), "it was closed here");
+        let Some(grace) = &closed.grace else { return true };
+        if !grace.is_over() {
+            return false;
+        }
+        let chunk_bytes = self.mapping.chunks().chunk_bytes();
+        let range = closed.places.start * chunk_bytes..closed.places.end * chunk_bytes;
+        let start = self.base.0.wrapping_add(range.start as usize);
+        if is_held(start, (range.end - range.start) as usize) {
+            return false;
+        }
+        self.mapping.make_inaccessible(closed.places.clone());
+        self.mapping.chunks().free(closed.places.clone());
+        closed.grace = None;
+        true
     }
 
     /// See [`crate::DataMapWriter::append`].
@@ -116,10 +158,17 @@ impl Appender {
 #[cfg(test)]
 mod tests {
     use super::super::chunks::CHUNK_BYTES_MIN;
+    use super::super::hold::Pinned;
+    use super::super::pin::MapPin;
     use super::*;
     use crate::storage::DataMap;
 
     const CHUNK: u64 = CHUNK_BYTES_MIN;
+
+    /// The bytes at `address`, if they are published.
+    fn read<'p>(map: &'p FileMap, address: u64, len: usize, pin: &'p MapPin) -> Option<&'p [u8]> {
+        map.bytes(address, len, pin).map(Pinned::bytes)
+    }
 
     fn options(chunk_count: u64, allocated_bytes: u64) -> MapOptions {
         MapOptions {
@@ -135,8 +184,12 @@ mod tests {
     /// Chunks with these watermarks, one behind the other.
     fn chunks(readable: &[u64]) -> Vec<MappedChunk> {
         let numbers = readable.iter().zip(0..);
-        let chunk =
-            |(&published_bytes, number)| MappedChunk { number, place: number, published_bytes };
+        let chunk = |(&published_bytes, number)| MappedChunk {
+            number,
+            place: number,
+            published_bytes,
+            continues: number > 0,
+        };
         numbers.map(chunk).collect()
     }
 
@@ -149,33 +202,33 @@ mod tests {
         let full_count = readable.iter().take_while(|bytes| **bytes == CHUNK).count() as u64;
         assert_eq!(map.allocated_bytes(), full_count * CHUNK, "nothing else is relied on");
         appender.set_allocated_bytes(chunk_count * CHUNK);
-        let others = readable.len() as u64..chunk_count;
-        others.for_each(|number| assert!(appender.open_chunk(number, number)));
+        let first = readable.len() as u64;
+        assert!(first == chunk_count || appender.open_chunks(first, first, chunk_count - first));
         (map, appender)
     }
 
     #[test]
     fn published_bytes_and_only_they_are_readable() {
         let (map, mut appender) = map(2, &[]);
-        assert_eq!(map.bytes(0, 1), None);
+        assert_eq!(read(&map, 0, 1, &MapPin::enter()), None);
         appender.append(8, &[b"abc", b"", b"de"]);
-        assert_eq!(map.bytes(0, 13), Some(b"\0\0\0\0\0\0\0\0abcde".as_slice()));
-        assert_eq!(map.bytes(8, 5), Some(b"abcde".as_slice()));
-        assert_eq!(map.bytes(13, 0), Some(b"".as_slice()));
-        assert_eq!(map.bytes(8, 6), None);
-        assert_eq!(map.bytes(14, 1), None);
-        assert_eq!(map.bytes(CHUNK, 1), None);
-        assert_eq!(map.bytes_from(9), b"bcde");
+        assert_eq!(read(&map, 0, 13, &MapPin::enter()), Some(b"\0\0\0\0\0\0\0\0abcde".as_slice()));
+        assert_eq!(read(&map, 8, 5, &MapPin::enter()), Some(b"abcde".as_slice()));
+        assert_eq!(read(&map, 13, 0, &MapPin::enter()), Some(b"".as_slice()));
+        assert_eq!(read(&map, 8, 6, &MapPin::enter()), None);
+        assert_eq!(read(&map, 14, 1, &MapPin::enter()), None);
+        assert_eq!(read(&map, CHUNK, 1, &MapPin::enter()), None);
+        assert_eq!(map.bytes_ahead(9, 0, &MapPin::enter()).bytes(), b"bcde");
         for nothing in [13, 14, CHUNK, 2 * CHUNK, u64::MAX] {
-            assert_eq!(map.bytes_from(nothing), b"");
+            assert_eq!(map.bytes_ahead(nothing, 0, &MapPin::enter()).bytes(), b"");
         }
-        assert_eq!(map.bytes(2 * CHUNK, 1), None);
-        assert_eq!(map.bytes(u64::MAX, 1), None);
-        assert_eq!(map.bytes(8, usize::MAX), None);
+        assert_eq!(read(&map, 2 * CHUNK, 1, &MapPin::enter()), None);
+        assert_eq!(read(&map, u64::MAX, 1, &MapPin::enter()), None);
+        assert_eq!(read(&map, 8, usize::MAX, &MapPin::enter()), None);
         appender.append(16, &[]);
-        assert_eq!(map.bytes(13, 3), Some(b"\0\0\0".as_slice()));
+        assert_eq!(read(&map, 13, 3, &MapPin::enter()), Some(b"\0\0\0".as_slice()));
         appender.append(CHUNK + 4, &[b"x"]);
-        assert_eq!(map.bytes(CHUNK, 5), Some(b"\0\0\0\0x".as_slice()));
+        assert_eq!(read(&map, CHUNK, 5, &MapPin::enter()), Some(b"\0\0\0\0x".as_slice()));
         map.prefetch(0, 4);
         map.prefetch(u64::MAX, 4);
     }
@@ -185,18 +238,21 @@ mod tests {
         let (map, mut appender) = map(4, &[]);
         let bytes: Vec<u8> = (0..2 * CHUNK + 100).map(|i| (i % 251) as u8).collect();
         appender.append(CHUNK - 50, &[&bytes[..10], &bytes[10..]]);
-        let all = map.bytes(CHUNK - 50, bytes.len()).unwrap();
-        assert!(all == bytes);
-        assert_eq!(map.bytes(CHUNK - 50, bytes.len() + 1), None);
-        assert_eq!(map.bytes(3 * CHUNK - 1, 51).unwrap()[50], bytes[bytes.len() - 1]);
-        assert_eq!(map.bytes(3 * CHUNK - 1, 52), None);
-        assert_eq!(map.bytes(CHUNK, 0), Some(b"".as_slice()));
+        let pin = MapPin::enter();
+        assert!(read(&map, CHUNK - 50, bytes.len(), &pin).unwrap() == bytes);
+        assert_eq!(read(&map, CHUNK - 50, bytes.len() + 1, &MapPin::enter()), None);
+        assert_eq!(
+            read(&map, 3 * CHUNK - 1, 51, &MapPin::enter()).unwrap()[50],
+            bytes[bytes.len() - 1]
+        );
+        assert_eq!(read(&map, 3 * CHUNK - 1, 52, &MapPin::enter()), None);
+        assert_eq!(read(&map, CHUNK, 0, &MapPin::enter()), Some(b"".as_slice()));
     }
 
     #[test]
     fn watermarks_given_at_birth_are_checked() {
         let (map, _) = map(2, &[CHUNK, 10]);
-        assert!(map.bytes(CHUNK - 1, 11).is_some());
+        assert!(read(&map, CHUNK - 1, 11, &MapPin::enter()).is_some());
         let file = tempfile::tempfile().unwrap();
         file.set_len(CHUNK).unwrap();
         let refused = |options: MapOptions, readable: &[u64]| {
@@ -225,7 +281,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let (_map, mut appender, _) = map_file(&file, options(2, 0), &[]).unwrap();
         appender.set_allocated_bytes(CHUNK);
-        appender.open_chunk(7, 1);
+        appender.open_chunks(7, 1, 1);
         appender.append(7 * CHUNK, &[b"x"]);
     }
 
@@ -256,9 +312,8 @@ mod tests {
         file.set_len(4 * CHUNK).unwrap();
         let (map, mut appender, _) = map_file(&file, options(4, 4 * CHUNK), &[]).unwrap();
         appender.set_allocated_bytes(4 * CHUNK);
-        for (number, place) in [(6, 2), (7, 3), (8, 0)] {
-            appender.open_chunk(number, place);
-        }
+        appender.open_chunks(6, 2, 2);
+        appender.open_chunks(8, 0, 1);
         (map, appender)
     }
 
@@ -268,13 +323,69 @@ mod tests {
         let bytes: Vec<u8> = (0..CHUNK + 100).map(|i| (i % 251) as u8).collect();
         appender.append(6 * CHUNK + 200, &[&bytes]);
         appender.append(8 * CHUNK, &[b"eight"]);
-        assert!(map.bytes(6 * CHUNK + 200, bytes.len()).unwrap() == bytes);
-        assert_eq!(map.bytes(8 * CHUNK, 5), Some(b"eight".as_slice()));
-        assert_eq!(map.bytes_from(8 * CHUNK + 3), b"ht");
-        assert_eq!(map.bytes(0, 1), None, "the file begins with chunk 8, but 0 is its place");
-        assert_eq!(map.bytes_from(5), b"");
+        assert!(read(&map, 6 * CHUNK + 200, bytes.len(), &MapPin::enter()).unwrap() == bytes);
+        assert_eq!(read(&map, 8 * CHUNK, 5, &MapPin::enter()), Some(b"eight".as_slice()));
+        assert_eq!(map.bytes_ahead(8 * CHUNK + 3, 0, &MapPin::enter()).bytes(), b"ht");
+        assert_eq!(
+            read(&map, 0, 1, &MapPin::enter()),
+            None,
+            "the file begins with chunk 8, but 0 is its place"
+        );
+        assert_eq!(map.bytes_ahead(5, 0, &MapPin::enter()).bytes(), b"");
         appender.append(7 * CHUNK + 300, &[&vec![7; CHUNK as usize - 300]]);
-        assert_eq!(map.bytes(8 * CHUNK - 1, 2), None, "chunk 8 lies elsewhere");
+        assert_eq!(read(&map, 8 * CHUNK - 1, 2, &MapPin::enter()), None, "chunk 8 lies elsewhere");
+    }
+
+    #[test]
+    fn a_place_is_given_back_when_no_reader_looks_at_it() {
+        let (map, mut appender) = spread();
+        appender.append(6 * CHUNK, &[b"six"]);
+        appender.append(8 * CHUNK, &[b"eight"]);
+        let pin = MapPin::enter();
+        let seen = map.bytes(6 * CHUNK, 3, &pin).unwrap();
+        let mut closed = appender.close_chunk(6);
+        assert!(
+            read(&map, 6 * CHUNK, 3, &pin).is_none() && read(&map, 7 * CHUNK, 0, &pin).is_none()
+        );
+        assert!(!appender.is_given_back(&mut closed), "a pin is there");
+        let held = map.hold(seen, &pin);
+        drop(pin);
+        assert!(!appender.is_given_back(&mut closed), "bytes are held");
+        let other = map.hold(map.bytes(8 * CHUNK, 5, &MapPin::enter()).unwrap(), &MapPin::enter());
+        assert_eq!(held.bytes(), b"six");
+        drop(held);
+        assert!(appender.is_given_back(&mut closed) && appender.is_given_back(&mut closed));
+        assert!(appender.open_chunks(9, 3, 1) && appender.open_chunks(10, 2, 1));
+        appender.append(10 * CHUNK, &[b"ten"]);
+        assert_eq!(read(&map, 10 * CHUNK, 3, &MapPin::enter()), Some(b"ten".as_slice()));
+        assert_eq!(other.bytes(), b"eight");
+    }
+
+    /// What begins in one chunk and ends in another is held as a whole.
+    #[test]
+    fn chunks_that_were_opened_as_one_are_given_back_as_one() {
+        let (map, mut appender) = spread();
+        appender.append(6 * CHUNK, &[&vec![6; 2 * CHUNK as usize]]);
+        let held = {
+            let pin = MapPin::enter();
+            let last = map.hold(map.bytes(7 * CHUNK + 5, 1, &pin).unwrap(), &pin);
+            let both = map.hold(map.bytes(7 * CHUNK - 5, 10, &pin).unwrap(), &pin);
+            [last, both]
+        };
+        let mut closed = appender.close_chunk(6);
+        for held in held {
+            assert!(!appender.is_given_back(&mut closed));
+            assert!(held.bytes().iter().all(|byte| *byte == 6));
+        }
+        assert!(appender.is_given_back(&mut closed));
+    }
+
+    #[test]
+    #[should_panic(expected = "is taken")]
+    fn a_place_that_was_not_given_back_has_no_other_chunk() {
+        let (_map, mut appender) = spread();
+        let _closed = appender.close_chunk(8);
+        appender.open_chunks(9, 0, 1);
     }
 
     #[test]
@@ -284,9 +395,9 @@ mod tests {
         map.prefault(0, 3 * CHUNK);
         map.prefault(5000, 1);
         map.prefault(10 * CHUNK, CHUNK);
-        assert!(map.bytes(0, 5000).unwrap().iter().all(|&byte| byte == 7));
+        assert!(read(&map, 0, 5000, &MapPin::enter()).unwrap().iter().all(|&byte| byte == 7));
         appender.append(5000, &[&[8; 10]]);
-        assert_eq!(map.bytes(4999, 3), Some([7, 8, 8].as_slice()));
+        assert_eq!(read(&map, 4999, 3, &MapPin::enter()), Some([7, 8, 8].as_slice()));
     }
 
     #[test]
@@ -296,7 +407,8 @@ mod tests {
         let seen = std::thread::spawn(move || {
             let mut address = 0;
             while address < 4 * CHUNK {
-                if let Some(bytes) = reader.bytes(address, 64) {
+                let pin = MapPin::enter();
+                if let Some(bytes) = read(&reader, address, 64, &pin) {
                     assert!(bytes.iter().all(|&byte| byte == (address / 64 % 255) as u8 + 1));
                     address += 64;
                 }

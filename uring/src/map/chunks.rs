@@ -5,6 +5,7 @@
 //! chunk's bytes.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -39,13 +40,16 @@ pub struct MappedChunk {
     pub place: u64,
     /// Bytes from its start that are readable.
     pub published_bytes: u64,
+    /// It holds more of what begins in the chunk before it, in number and place, and is closed with
+    /// that one.
+    pub continues: bool,
 }
 
 /// What readers look up, in one line of memory.
 #[derive(Debug)]
 #[repr(align(16))]
 struct Slot {
-    /// The number of the chunk plus one; 0: none.
+    /// The number of the chunk plus one; 0: none; [`CLOSED`].
     tag: AtomicU64,
     place: AtomicU32,
     published_bytes: AtomicU32,
@@ -107,9 +111,15 @@ impl Slots {
 #[derive(Debug)]
 pub struct Chunks {
     slots: Slots,
-    /// By place: the number of its chunk plus one; 0: none.
+    /// By place: the number of its chunk plus one, and [`CONTINUES`]; 0: none.
     owners: Box<[AtomicU64]>,
 }
+
+/// Of an owner: the chunk is closed with the one before it.
+const CONTINUES: u64 = 1 << 63;
+/// Of an owner or a slot: the chunk is closed, and readers may still look at its bytes.
+const CLOSED: u64 = 1 << 62;
+const NUMBER: u64 = CLOSED - 1;
 
 impl Chunks {
     pub(super) fn new(options: &MapOptions, chunks: &[MappedChunk]) -> io::Result<Self> {
@@ -148,7 +158,7 @@ impl Chunks {
     }
 
     fn begin_with(&self, chunk: &MappedChunk, file_bytes: u64) -> io::Result<()> {
-        let &MappedChunk { number, place, published_bytes } = chunk;
+        let &MappedChunk { number, place, published_bytes, continues } = chunk;
         let start = place.checked_mul(self.chunk_bytes());
         let end = start.and_then(|start| start.checked_add(published_bytes));
         if published_bytes > self.chunk_bytes()
@@ -160,11 +170,12 @@ impl Chunks {
                 self.chunk_bytes()
             )));
         }
-        if !self.can_open(number, place) {
+        let before = place.checked_sub(1).and_then(|before| self.owner(before));
+        let fits = !continues || (before.is_some() && before == number.checked_sub(1));
+        if !fits || !self.can_open(number, place) {
             return Err(invalid_input(format!("chunk {number} cannot have place {place}")));
         }
-        let is_new = self.open(number, place);
-        assert!(is_new, "it can be opened");
+        self.open_one(number, place, continues);
         self.publish(number, published_bytes);
         Ok(())
     }
@@ -176,19 +187,69 @@ impl Chunks {
             && self.slots.slot(number).tag.load(Ordering::Relaxed) == 0
     }
 
-    /// Gives `number` its place. No chunk within [`CHUNK_SPAN`] of it has its slot, and no other
-    /// the place. False if it has the place already.
-    pub(super) fn open(&self, number: u64, place: u64) -> bool {
+    /// Gives `count` chunks from `number` on their places from `place` on; they are closed as one.
+    /// No chunk within [`CHUNK_SPAN`] of them has their slots, and no other the places. False if
+    /// they have the places already.
+    pub(super) fn open(&self, number: u64, place: u64, count: u64) -> bool {
         if self.owner(place) == Some(number) {
+            assert_eq!(self.run_len(place), count, "chunks are closed as they were opened");
             return false;
         }
-        assert!(self.can_open(number, place), "chunk {number} or place {place} is taken");
+        for index in 0..count {
+            let (number, place) = (number + index, place + index);
+            assert!(self.can_open(number, place), "chunk {number} or place {place} is taken");
+            self.open_one(number, place, index > 0);
+        }
+        true
+    }
+
+    fn open_one(&self, number: u64, place: u64, continues: bool) {
         let slot = self.slots.slot(number);
         slot.place.store(place as u32, Ordering::Relaxed);
         slot.published_bytes.store(0, Ordering::Relaxed);
-        self.owners[place as usize].store(number + 1, Ordering::Relaxed);
+        let owner = (number + 1) | if continues { CONTINUES } else { 0 };
+        self.owners[place as usize].store(owner, Ordering::Relaxed);
         slot.tag.store(number + 1, Ordering::Release);
-        true
+    }
+
+    /// How many chunks from `place` on were opened as one.
+    fn run_len(&self, place: u64) -> u64 {
+        let continues = |owner: &&AtomicU64| owner.load(Ordering::Relaxed) & CONTINUES != 0;
+        1 + self.owners[place as usize + 1..].iter().take_while(continues).count() as u64
+    }
+
+    /// Readers find chunk `number`, and those that were opened with it, no more. Returns its places,
+    /// which it keeps until [`Chunks::free`].
+    pub(super) fn close(&self, number: u64) -> Range<u64> {
+        let slot = self.slots.slot(number);
+        assert!(slot.tag.load(Ordering::Relaxed) == number + 1, "chunk {number} is open");
+        let place = u64::from(slot.place.load(Ordering::Relaxed));
+        let places = place..place + self.run_len(place);
+        for (number, place) in (number..).zip(places.clone()) {
+            let owner = self.owners[place as usize].load(Ordering::Relaxed);
+            assert_eq!(owner & NUMBER, number + 1, "one behind the other");
+            assert_eq!(owner & CONTINUES != 0, place > places.start, "from the first on");
+            self.owners[place as usize].store(owner | CLOSED, Ordering::Release);
+            // No other chunk gets the slot while a reader may have found this one in it.
+            self.slots.slot(number).tag.store(CLOSED, Ordering::Release);
+        }
+        places
+    }
+
+    /// No reader looks at the bytes of `places`, which a closed chunk had: others may have them.
+    pub(super) fn free(&self, places: Range<u64>) {
+        for place in places {
+            let owner = self.owners[place as usize].swap(0, Ordering::Release);
+            assert!(owner & CLOSED != 0, "a chunk is closed before its place is free");
+            let slot = self.slots.slot((owner & NUMBER) - 1);
+            assert_eq!(slot.tag.swap(0, Ordering::Release), CLOSED, "it has kept its slot");
+        }
+    }
+
+    /// Whether the chunks in `place` and the one behind were opened as one, and are open.
+    pub(super) fn goes_on(&self, place: u64) -> bool {
+        let next = self.owners.get(place as usize + 1).map_or(0, |o| o.load(Ordering::Acquire));
+        next & (CONTINUES | CLOSED) == CONTINUES
     }
 
     pub(super) fn slots(&self) -> &Slots {
@@ -209,10 +270,10 @@ impl Chunks {
         self.slots.chunk_bytes()
     }
 
-    /// Number of the chunk that has `place`.
+    /// Number of the open chunk that has `place`.
     pub fn owner(&self, place: u64) -> Option<u64> {
-        let owner = self.owners.get(usize::try_from(place).ok()?)?;
-        owner.load(Ordering::Acquire).checked_sub(1)
+        let owner = self.owners.get(usize::try_from(place).ok()?)?.load(Ordering::Acquire);
+        if owner & CLOSED == 0 { (owner & NUMBER).checked_sub(1) } else { None }
     }
 
     /// Published bytes of the chunk that has `place`, from its start; 0 if none has it.
@@ -232,7 +293,7 @@ impl Chunks {
         slot.published_bytes.store(bytes as u32, Ordering::Release);
     }
 
-    /// Whether any byte of the range of the file is published.
+    /// Whether readers may look at any byte of the range of the file.
     pub fn intersects(&self, offset: u64, len: u64) -> bool {
         if len == 0 {
             return false;
@@ -241,6 +302,9 @@ impl Chunks {
         let first = offset >> self.chunk_shift();
         let last = ((end - 1) >> self.chunk_shift()).min(self.place_count() as u64 - 1);
         (first..=last).any(|place| {
+            if self.owners[place as usize].load(Ordering::Acquire) & CLOSED != 0 {
+                return true;
+            }
             let start = place << self.chunk_shift();
             // Published bytes begin with the chunk, so the range meets them if its part of the
             // chunk starts below the watermark.
@@ -267,7 +331,7 @@ mod tests {
     }
 
     fn chunk(number: u64, place: u64, published_bytes: u64) -> MappedChunk {
-        MappedChunk { number, place, published_bytes }
+        MappedChunk { number, place, published_bytes, continues: false }
     }
 
     #[test]
@@ -299,8 +363,8 @@ mod tests {
         for number in [0, 4, 6, 5 + CHUNK_SPAN, 5 + 7 * CHUNK_SPAN] {
             assert!(all.slots().find(number * CHUNK).is_none(), "{number}");
         }
-        assert!(all.open(CHUNK_SPAN + 4, 0));
-        assert!(!all.open(CHUNK_SPAN + 4, 0), "it is open");
+        assert!(all.open(CHUNK_SPAN + 4, 0, 1));
+        assert!(!all.open(CHUNK_SPAN + 4, 0, 1), "it is open");
         all.publish(CHUNK_SPAN + 4, 3);
         assert_eq!(all.slots().find((CHUNK_SPAN + 4) * CHUNK).unwrap().published_bytes, 3);
         assert!(all.slots().find(4 * CHUNK).is_none());
@@ -335,6 +399,35 @@ mod tests {
     #[should_panic(expected = "is taken")]
     fn a_place_has_one_chunk() {
         let chunks = Chunks::new(&options(), &[chunk(0, 1, 10)]).unwrap();
-        chunks.open(1, 1);
+        chunks.open(1, 1, 1);
+    }
+
+    #[test]
+    fn a_closed_chunk_is_not_found_and_keeps_its_places_and_slots_until_they_are_free() {
+        let all = Chunks::new(&options(), &[chunk(3, 0, 10)]).unwrap();
+        assert!(all.open(7, 1, 2));
+        assert!(all.goes_on(1) && !all.goes_on(0) && !all.goes_on(2));
+        assert_eq!(all.close(7), 1..3);
+        for number in [7, 8] {
+            assert!(all.slots().find(number * CHUNK).is_none());
+            assert!(!all.can_open(number + CHUNK_SPAN, 1), "its place is not free");
+        }
+        assert!(!all.goes_on(1));
+        assert!(
+            all.intersects(CHUNK, 1) && all.intersects(3 * CHUNK - 1, 1),
+            "readers may be there"
+        );
+        all.free(1..3);
+        assert!(!all.intersects(CHUNK, 2 * CHUNK));
+        assert!(all.open(7 + CHUNK_SPAN, 2, 1));
+        assert!(all.open(9, 1, 1));
+        assert_eq!(all.close(9), 1..2, "the next chunk is one of its own");
+    }
+
+    #[test]
+    #[should_panic(expected = "closed before its place is free")]
+    fn the_place_of_an_open_chunk_is_not_free() {
+        let all = Chunks::new(&options(), &[chunk(3, 0, 10)]).unwrap();
+        all.free(0..1);
     }
 }

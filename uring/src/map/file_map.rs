@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::chunks::{Found, Slots};
+use super::hold::{Held, Pinned};
 use super::mapping::{Base, Mapping};
+use super::pin::MapPin;
 use crate::storage::DataMap;
 
 /// The readers' side of a mapped file; clones share the map.
@@ -21,18 +23,18 @@ impl FileMap {
         Self { base: mapping.base(), slots: mapping.chunks().slots().clone(), mapping }
     }
 
-    /// The published bytes at `offset` of the file. Private: the callers have checked the
-    /// watermarks.
+    /// The published bytes at `offset` of the file. Private: the callers have checked the watermarks
+    /// under `_pin`.
     #[inline]
-    fn published(&self, offset: u64, len: usize) -> &[u8] {
+    fn published<'p>(&'p self, offset: u64, len: usize, _pin: &'p MapPin) -> Pinned<'p> {
         // SAFETY: `offset .. offset + len` was found to lie below watermarks, which lie inside
         // the file, which lies inside the mapping; so the offset is in bounds of it, and
         // the mapping lives as long as `self`.
         let start = unsafe { self.base.0.add(offset as usize) };
         // SAFETY: the bytes are mapped and backed by the file (5. of [`super`]), initialised (every
-        // byte of a file is), complete (3.), and never written again while `self` lives (1., 2.,
-        // 4.).
-        unsafe { std::slice::from_raw_parts(start, len) }
+        // byte of a file is), complete (3.), and not written again while the pin lives, under which
+        // their chunk was found (1., 2., 4.).
+        Pinned::new(unsafe { std::slice::from_raw_parts(start, len) })
     }
 
     /// Has the processor fetch lines at `offset` of the file.
@@ -52,10 +54,16 @@ impl FileMap {
         let _ = (offset, line_count);
     }
 
-    /// The rare range that crosses into other chunks: all but the last must be full, and one lies
-    /// behind the other in the file.
+    /// The rare range that crosses into other chunks: they were opened as one, and all but the last
+    /// must be full.
     #[cold]
-    fn bytes_across_chunks(&self, address: u64, len: usize, first: Found) -> Option<&[u8]> {
+    fn bytes_across_chunks<'p>(
+        &'p self,
+        address: u64,
+        len: usize,
+        first: Found,
+        pin: &'p MapPin,
+    ) -> Option<Pinned<'p>> {
         let chunk_bytes = self.slots.chunk_bytes();
         let offset = self.slots.offset(address);
         let end = offset.checked_add(len as u64)?;
@@ -63,42 +71,50 @@ impl FileMap {
         while covered < end {
             let found = self.slots.find((address - offset).checked_add(covered)?)?;
             let needed = (end - covered).min(chunk_bytes);
-            if found.start != first.start + covered || found.published_bytes < needed {
+            let place = found.start >> self.slots.chunk_shift();
+            let goes_on = covered + needed == end || self.mapping.chunks().goes_on(place);
+            if found.start != first.start + covered || found.published_bytes < needed || !goes_on {
                 return None;
             }
             covered += chunk_bytes;
         }
-        Some(self.published(first.start + offset, len))
+        Some(self.published(first.start + offset, len, pin))
     }
 }
 
 impl DataMap for FileMap {
     #[inline]
-    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
+    fn bytes<'p>(&'p self, address: u64, len: usize, pin: &'p MapPin) -> Option<Pinned<'p>> {
         let found = self.slots.find(address)?;
         let offset = self.slots.offset(address);
         // The watermark is at most a chunk, so what is below it does not leave the chunk.
         if offset <= found.published_bytes && len as u64 <= found.published_bytes - offset {
-            return Some(self.published(found.start + offset, len));
+            return Some(self.published(found.start + offset, len, pin));
         }
-        self.bytes_across_chunks(address, len, found)
+        self.bytes_across_chunks(address, len, found, pin)
     }
 
     #[inline]
-    fn bytes_from(&self, address: u64) -> &[u8] {
-        self.bytes_ahead(address, 0)
-    }
-
-    #[inline]
-    fn bytes_ahead(&self, address: u64, line_count: u64) -> &[u8] {
-        let Some(found) = self.slots.find(address) else { return &[] };
+    fn bytes_ahead<'p>(&'p self, address: u64, line_count: u64, pin: &'p MapPin) -> Pinned<'p> {
+        let Some(found) = self.slots.find(address) else { return Pinned::new(&[]) };
         let offset = self.slots.offset(address);
         self.fetch(found.start + offset, line_count);
         // The watermark is at most a chunk, so what is below it does not leave the chunk.
         match found.published_bytes.checked_sub(offset) {
-            Some(len) => self.published(found.start + offset, len as usize),
-            None => &[],
+            Some(len) => self.published(found.start + offset, len as usize, pin),
+            None => Pinned::new(&[]),
         }
+    }
+
+    #[inline]
+    fn hold<'m>(&'m self, pinned: Pinned<'_>, pin: &MapPin) -> Held<'m> {
+        let held = Held::new(pinned, pin);
+        let range = held.bytes().as_ptr_range();
+        let mapped =
+            self.base.0.addr()..=self.base.0.addr() + self.mapping.reserve_bytes() as usize;
+        let is_mine = mapped.contains(&range.start.addr()) && mapped.contains(&range.end.addr());
+        assert!(is_mine || range.is_empty(), "what is held lies in the map that lends it");
+        held
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -83,6 +84,32 @@ impl Mapping {
         assert!(bytes >= self.allocated_bytes(), "a mapped file never shrinks");
         assert!(bytes <= self.reserve_bytes(), "a file fits in its map");
         self.allocated_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// In debug builds, whoever looks at `places`, which are nobody's, is found out at once.
+    pub fn make_inaccessible(&self, places: Range<u64>) {
+        if cfg!(debug_assertions) {
+            self.protect(places, libc::PROT_NONE);
+        }
+    }
+
+    /// The opposite of [`Mapping::make_inaccessible`], before a chunk is opened in them.
+    pub fn make_accessible(&self, places: Range<u64>) {
+        if cfg!(debug_assertions) {
+            self.protect(places, libc::PROT_READ | libc::PROT_WRITE);
+        }
+    }
+
+    fn protect(&self, places: Range<u64>, protection: libc::c_int) {
+        let chunk_bytes = self.chunks.chunk_bytes();
+        let start = places.start * chunk_bytes;
+        let end = (places.end * chunk_bytes).min(self.reserve_bytes());
+        assert!(start < end, "places lie in the map");
+        let first = self.memory.as_mut_ptr().wrapping_add(start as usize);
+        // SAFETY: the range lies in this mapping and starts with a page. It belongs to no chunk, so
+        // no slice covers any of it: changing its protection invalidates nothing.
+        let changed = unsafe { libc::mprotect(first.cast(), (end - start) as usize, protection) };
+        assert_eq!(changed, 0, "the protection of a mapping can be changed");
     }
 
     /// See [`crate::DataMap::prefault`]. Pages that hold a published byte are left alone, so that a

@@ -1,0 +1,76 @@
+//! Giving back all space that can be given back now, for a caller who asks for it.
+
+use std::sync::atomic::Ordering;
+
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::error::Result;
+use crate::jobs::checkpoint::Then;
+use crate::jobs::keeper::Step;
+use crate::jobs::mover::Demand;
+use crate::sync::lock;
+
+/// Checkpoints after which a place is free that no reader needs: the older of the two that are kept
+/// has to know that its chunk is empty.
+const CHECKPOINT_COUNT: usize = 2;
+
+/// What [`crate::Db::compact`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Bytes of records that were moved.
+    pub moved_bytes: u64,
+    /// Bytes of the data file that other records may take now, and could not before.
+    pub freed_bytes: u64,
+    /// Bytes of the data file that hold nothing any more, but for iterators and records that
+    /// readers keep: they are freed when these are dropped.
+    pub waiting_bytes: u64,
+}
+
+impl<S: Storage> Core<S> {
+    /// See [`crate::Db::compact`].
+    pub fn compact(&self) -> Result<CompactReport> {
+        let moved_bytes = &self.committer.counters.moved_bytes;
+        let (moved_before, used_before) = (moved_bytes.load(Ordering::Relaxed), self.taken_bytes());
+        // Only settled records are moved.
+        self.committer.sync()?;
+        self.move_all()?;
+        for _ in 0..CHECKPOINT_COUNT {
+            if self.quarantined_bytes() == 0 {
+                break;
+            }
+            self.checkpoint(Then::GoOn)?;
+            self.move_all()?;
+        }
+        Ok(CompactReport {
+            moved_bytes: moved_bytes.load(Ordering::Relaxed) - moved_before,
+            freed_bytes: used_before.saturating_sub(self.taken_bytes()),
+            waiting_bytes: self.quarantined_bytes(),
+        })
+    }
+
+    /// Does all steps that there are.
+    fn move_all(&self) -> Result<()> {
+        loop {
+            self.committer.health.check()?;
+            let mut mover = lock(&self.mover);
+            if self.step_mover(&mut mover, Demand::All)? == Step::Idle {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Bytes of places that chunks have.
+    fn taken_bytes(&self) -> u64 {
+        let count = self
+            .committer
+            .with_places(|places, _| places.used_count() + places.quarantine.place_count());
+        count * self.records().chunk_bytes()
+    }
+
+    fn quarantined_bytes(&self) -> u64 {
+        let count = self.committer.with_places(|places, _| places.quarantine.place_count());
+        count * self.records().chunk_bytes()
+    }
+}

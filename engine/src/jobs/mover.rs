@@ -1,0 +1,317 @@
+//! Giving space back: records that live in mostly dead chunks are moved to another one, and the
+//! places of chunks in which none lives are used again.
+//!
+//! One step does one of these, in this order:
+//! 1. places that no reader looks at any more become free;
+//! 2. chunks that have passed the horizon are closed, once readers at work are through;
+//! 3. some records of the chunk that is being evacuated are copied, and the index is made to lead to
+//!    the copies; when it names nothing in the chunk any more, the chunk goes to quarantine;
+//! 4. a chunk is chosen, if there is more garbage than there may be.
+//!
+//! Moves are not logged: the next checkpoint makes them durable, and a crash forgets them. Why that
+//! loses nothing is told in [`crate::data::quarantine`].
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use uarr_layout::record::Locator;
+use uarr_uring::{ClosedChunk, Grace, MapPin, Storage};
+
+use crate::commit::wakes::{Place, Wakes};
+use crate::core::Core;
+use crate::data::applier::ColdChunk;
+use crate::data::live::LiveRecords;
+use crate::data::quarantine::Horizon;
+use crate::error::{ErrorKind, Result};
+use crate::jobs::keeper::Step;
+use crate::sync::{Rank, holds, lock};
+
+/// Records that are copied under the lock of the one writer, and bytes of these, unless one has
+/// more: what a commit may have to wait for.
+const MOVE_COUNT_MAX: usize = 16;
+const MOVE_BYTES_MAX: usize = 64 << 10;
+/// Records that are looked at in one step.
+const LOOK_COUNT_MAX: usize = 1024;
+
+/// Of a chunk that is worth moving from, at least this part is dead, in hundredths.
+const DEAD_PERCENT_MIN: u64 = 5;
+/// Even of a small database so many chunks may be garbage.
+const SLACK_CHUNKS_MIN: u64 = 2;
+
+/// How much is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// As much as keeps garbage within bounds.
+    Paced,
+    /// All that makes room.
+    All,
+}
+
+/// What is on its way.
+#[derive(Default)]
+pub(crate) struct Mover {
+    victim: Option<Victim>,
+    /// Readers that may have found a record of these chunks are waited for.
+    passing: Option<Passing>,
+    /// Chunks that the map does not have any more, and whose bytes readers may still look at.
+    closed: Vec<(u64, ClosedChunk)>,
+    /// Chunks with a live record that is damaged: it is not copied, so they stay.
+    stuck: BTreeSet<u64>,
+}
+
+/// A chunk that is being evacuated.
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    number: u64,
+    /// Records before it were looked at.
+    offset: u64,
+}
+
+struct Passing {
+    grace: Grace,
+    numbers: Vec<u64>,
+    horizon: Horizon,
+}
+
+/// Records of a chunk that are to be moved.
+struct Found {
+    live: Vec<Locator>,
+    /// Offset behind the last of them, or behind all that was looked at.
+    end: u64,
+    /// The chunk ends there.
+    is_last: bool,
+    /// A live record is damaged.
+    has_damage: bool,
+}
+
+impl<S: Storage> Core<S> {
+    /// Does a step that keeps garbage within bounds.
+    pub fn step_moves(&self) -> Result<Step> {
+        if self.committer.health.check().is_err() || self.is_paused.load(Ordering::Relaxed) {
+            return Ok(Step::Idle);
+        }
+        let mut mover = lock(&self.mover);
+        self.step_mover(&mut mover, Demand::Paced)
+    }
+
+    /// Does one step.
+    pub fn step_mover(&self, mover: &mut Mover, demand: Demand) -> Result<Step> {
+        assert!(holds(Rank::Mover), "one thread moves at a time");
+        if self.free_places(mover) || self.close_chunks(mover) {
+            return Ok(Step::More);
+        }
+        if mover.victim.is_none() {
+            mover.victim = self.choose(mover, demand);
+        }
+        match mover.victim {
+            Some(victim) => self.evacuate_some(mover, victim),
+            None => {
+                self.ask_for_checkpoint();
+                Ok(Step::Idle)
+            }
+        }
+    }
+
+    /// Frees the places of closed chunks that no reader looks at any more.
+    fn free_places(&self, mover: &mut Mover) -> bool {
+        let records = self.records();
+        let given_back = mover.closed.extract_if(.., |(_, closed)| records.is_given_back(closed));
+        let numbers: Vec<_> = given_back.map(|(number, _)| number).collect();
+        self.committer.with_places(|places, _| {
+            numbers.iter().for_each(|number| places.release(*number));
+        });
+        !numbers.is_empty()
+    }
+
+    /// Closes chunks that have passed the horizon, once the readers that may have found records of
+    /// them in the index are through.
+    fn close_chunks(&self, mover: &mut Mover) -> bool {
+        if let Some(passing) = &mover.passing {
+            if !passing.grace.is_over() {
+                return false;
+            }
+            let Passing { numbers, horizon, .. } = mover.passing.take().expect("it is there");
+            for number in numbers {
+                self.committer
+                    .with_places(|places, _| places.quarantine.note_closed(number, &horizon));
+                mover.closed.push((number, self.records().close_chunk(number)));
+            }
+            return true;
+        }
+        let horizon = self.horizon();
+        let numbers = self.committer.with_places(|places, _| {
+            places.release_passed_before(&horizon);
+            places.quarantine.passed(&horizon)
+        });
+        if numbers.is_empty() {
+            return false;
+        }
+        mover.passing = Some(Passing { grace: Grace::begin(), numbers, horizon });
+        true
+    }
+
+    /// What still counts.
+    fn horizon(&self) -> Horizon {
+        Horizon {
+            older_checkpoint: self.older_checkpoint.load(Ordering::Acquire),
+            oldest_pin: self.records().oldest_pin(),
+        }
+    }
+
+    /// Evacuates some more of `victim`.
+    fn evacuate_some(&self, mover: &mut Mover, victim: Victim) -> Result<Step> {
+        let Victim { number, offset } = victim;
+        if self.end_evacuation(number) {
+            mover.victim = None;
+            return Ok(Step::More);
+        }
+        let found = self.find_live(number, offset);
+        if found.has_damage {
+            mover.stuck.insert(number);
+            mover.victim = None;
+            return Ok(Step::More);
+        }
+        let mut end = found.end;
+        if !found.live.is_empty() {
+            let Some(done_count) = self.move_records(&found.live)? else { return Ok(Step::Idle) };
+            if let Some(next) = found.live.get(done_count) {
+                end = next.address() % self.records().chunk_bytes();
+            }
+        }
+        let is_over = found.is_last && end == found.end;
+        mover.victim = Some(Victim { number, offset: end });
+        if is_over && !self.end_evacuation(number) {
+            // The index leads to a record that is not found, or has another key.
+            mover.stuck.insert(number);
+        }
+        if is_over {
+            mover.victim = None;
+        }
+        Ok(Step::More)
+    }
+
+    /// Moves `live`: how many are done. `None`: there is no chunk to move them to now.
+    fn move_records(&self, live: &[Locator]) -> Result<Option<usize>> {
+        let mut wakes = Wakes::new(Place::LogThread);
+        let cold = self.committer.cold_chunk(&mut wakes);
+        self.committer.hand_on(&mut wakes);
+        let cold = match cold {
+            Ok(Some(cold)) => cold,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Poisoned => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let chunk_bytes = self.records().chunk_bytes();
+        let cold = ColdChunk { address: cold * chunk_bytes, chunk_bytes };
+        // Before the first is moved: a checkpoint that begins now has to be followed by another.
+        self.committer.counters.has_moved.store(true, Ordering::Release);
+        let (done_count, bytes) = self.records().move_records(live, &cold)?;
+        self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if done_count < live.len() {
+            self.committer.with_places(|places, _| places.end_cold());
+        }
+        Ok(Some(done_count))
+    }
+
+    /// Puts chunk `number` into quarantine if the index names nothing in it.
+    fn end_evacuation(&self, number: u64) -> bool {
+        self.committer.with_places(|places, staged| {
+            let is_empty = self.records().live_of(number).count == 0;
+            if is_empty {
+                places.end_evacuation(number, staged.next_lsn - 1);
+            }
+            is_empty
+        })
+    }
+
+    /// Records of chunk `number`, from `offset` on, that the index leads to.
+    fn find_live(&self, number: u64, offset: u64) -> Found {
+        let pin = MapPin::enter();
+        let reader = self.records().reader(&pin);
+        let mut scan = reader.scan_chunk(number * self.records().chunk_bytes(), offset);
+        let (mut live, mut bytes) = (Vec::new(), 0);
+        let found = |live, end, is_last| Found { live, end, is_last, has_damage: false };
+        for _ in 0..LOOK_COUNT_MAX {
+            let before = scan.offset();
+            let Some((address, header)) = scan.next() else {
+                return found(live, scan.offset(), true);
+            };
+            let locator = header.locator(address);
+            // The key is part of what the checksum of the payload covers, which comes next.
+            let Some(key) = reader.key_that_seems(address) else { continue };
+            if !self.records().index.leads_to(key, locator) {
+                continue;
+            }
+            bytes += header.record_bytes();
+            if !live.is_empty() && (live.len() == MOVE_COUNT_MAX || bytes > MOVE_BYTES_MAX) {
+                return found(live, before, false);
+            }
+            if reader.record_verified(locator).is_err() {
+                let found = found(live, before, false);
+                return Found { has_damage: true, ..found };
+            }
+            live.push(locator);
+        }
+        found(live, scan.offset(), false)
+    }
+
+    /// The chunk that is evacuated next; `None`: there is none, or not so much garbage.
+    fn choose(&self, mover: &Mover, demand: Demand) -> Option<Victim> {
+        let chunk_bytes = self.records().chunk_bytes();
+        let (sealed, used_count, next_chunk) = self.committer.with_places(|places, staged| {
+            let sealed = places.sealed(staged.settled_lsn, staged.next_lsn);
+            (sealed, places.used_count(), places.next_chunk())
+        });
+        let (live, live_lines) = self.records().live_in(&sealed);
+        let candidates = sealed.iter().zip(&live);
+        let candidates = candidates.filter(|((number, _), _)| !mover.stuck.contains(number));
+        let victim = |number| Some(Victim { number, offset: 0 });
+        // What is all dead costs nothing.
+        if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
+            return victim(*number);
+        }
+        let live_bytes = live_lines * 64;
+        let is_due = match demand {
+            Demand::All => true,
+            Demand::Paced => used_count * chunk_bytes > live_bytes + self.slack_bytes(live_bytes),
+        };
+        let worth = |&(&(number, count), live): &(&(u64, u64), &LiveRecords)| {
+            let live_bytes = (u64::from(live.lines) * 64).min(chunk_bytes);
+            let dead = chunk_bytes - live_bytes;
+            // Benefit by cost: what is gained, for how long, for what is read and written.
+            let age = next_chunk - number;
+            let is_worth = count == 1 && dead * 100 >= DEAD_PERCENT_MIN * chunk_bytes;
+            is_worth.then(|| {
+                u128::from(dead) * u128::from(age) * 1000 / u128::from(chunk_bytes + live_bytes)
+            })
+        };
+        let best = candidates.filter(|_| is_due).max_by_key(worth);
+        best.filter(|candidate| worth(candidate).is_some())
+            .and_then(|((number, _), _)| victim(*number))
+    }
+
+    /// How many bytes of chunks in use may be garbage: half of what may be taken beyond what lives;
+    /// the other half is in quarantine.
+    fn slack_bytes(&self, live_bytes: u64) -> u64 {
+        let beyond = self.options().space_amplification_max - 1.0;
+        let slack = (live_bytes as f64 * beyond / 2.0) as u64;
+        slack.max(SLACK_CHUNKS_MIN * self.records().chunk_bytes())
+    }
+
+    /// Asks for a checkpoint if enough places wait for it.
+    fn ask_for_checkpoint(&self) {
+        let older = self.older_checkpoint.load(Ordering::Acquire);
+        let (is_waiting, place_count) = self.committer.with_places(|places, _| {
+            let quarantine = &places.quarantine;
+            (quarantine.needs_checkpoint(older), quarantine.place_count())
+        });
+        if is_waiting {
+            let (_, live_lines) = self.records().live_in(&[]);
+            let waiting_bytes = place_count * self.records().chunk_bytes();
+            if waiting_bytes > self.slack_bytes(live_lines * 64) / 2 {
+                self.committer.counters.wants_checkpoint.store(true, Ordering::Release);
+                self.committer.checkpointer.raise();
+            }
+        }
+    }
+}

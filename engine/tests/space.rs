@@ -13,7 +13,7 @@ fn options(kind: KeyKind) -> Builder {
 }
 
 fn work(db: &Db<Memory>) {
-    while db.step().unwrap() {}
+    while db.step().expect("a step") {}
 }
 
 /// A small random number generator: the numbers of each run are the same.
@@ -35,20 +35,20 @@ fn key(kind: KeyKind, number: u64) -> Vec<u8> {
 
 fn put(db: &Db<Memory>, number: u64, value: &[u8]) {
     match db.key_kind() {
-        KeyKind::Bytes => db.put(key(KeyKind::Bytes, number), value).unwrap(),
-        _ => db.put(number, value).unwrap(),
+        KeyKind::Bytes => db.put(key(KeyKind::Bytes, number), value).expect("a put"),
+        _ => db.put(number, value).expect("a put"),
     };
 }
 
 fn delete(db: &Db<Memory>, number: u64) {
     match db.key_kind() {
-        KeyKind::Bytes => db.delete(key(KeyKind::Bytes, number)).unwrap(),
-        _ => db.delete(number).unwrap(),
+        KeyKind::Bytes => db.delete(key(KeyKind::Bytes, number)).expect("a deletion"),
+        _ => db.delete(number).expect("a deletion"),
     };
 }
 
 fn state(db: &Db<Memory>) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let all = db.iter().map(|record| record.unwrap());
+    let all = db.iter().map(|record| record.expect("a record"));
     all.map(|record| (record.key().to_vec(), record.bytes().to_vec())).collect()
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct ColdChunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     /// So many bytes were copied.
-    Moved(u64),
+    Copied(u64),
     /// A writer was faster: the index leads elsewhere.
     Replaced,
     /// It does not fit into the chunk.
@@ -173,7 +173,7 @@ impl<W: DataMapWriter> Applier<W> {
             self.tombstones.note_moved(from, to);
         }
         self.live.replace(Some(from), to);
-        Ok(Moved::Moved(view.pinned().bytes().len() as u64))
+        Ok(Moved::Copied(view.pinned().bytes().len() as u64))
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a

@@ -183,7 +183,7 @@ impl<S: Storage> Records<S> {
         let mut bytes = 0;
         for (done_count, from) in records.iter().enumerate() {
             match applier.move_record(&target, *from, cold)? {
-                Moved::Moved(more) => bytes += more,
+                Moved::Copied(more) => bytes += more,
                 Moved::Replaced => {}
                 Moved::NoRoom => return Ok((done_count, bytes)),
             }

@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use uarr_tests::from_environment;
 use uarr_tests::sim::switches::{NOTICED, SWITCHES, catch, pages_in_wrong_places, run_noticing};
-use uarr_tests::sim::{Checked, Faults, Outcome, replay_command, run, run_in_little_room};
+use uarr_tests::sim::{
+    Checked, Faults, Outcome, replay_command, run, run_giving_back, run_in_little_room,
+};
 
 /// Long runs print how far they are after so many seeds.
 const PROGRESS_COUNT: usize = 5_000;
@@ -74,6 +76,19 @@ fn lies_are_noticed() {
 fn legal_faults_in_little_room_lose_nothing() {
     let run = |seed| run_in_little_room(seed, Faults::Legal);
     run_all("legal_faults_in_little_room_lose_nothing", 40, run);
+}
+
+/// What is overwritten gives its space back, beneath readers that keep what they have seen.
+#[test]
+fn legal_faults_while_space_is_given_back_lose_nothing() {
+    let run = |seed| run_giving_back(seed, Faults::Legal);
+    run_all("legal_faults_while_space_is_given_back_lose_nothing", 60, run);
+}
+
+#[test]
+fn lies_while_space_is_given_back_are_noticed() {
+    let run = |seed| run_giving_back(seed, Faults::Illegal);
+    run_all("lies_while_space_is_given_back_are_noticed", 20, run);
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub(crate) struct Places {
     /// How many chunks no settled group names.
     unsettled_count: usize,
     next_chunk: u64,
+    /// The first number that this process gave out.
+    first_own: u64,
     /// Places before `next_place` that no chunk has.
     free: BTreeSet<u64>,
     next_place: u64,
@@ -128,6 +130,7 @@ impl Places {
             open_start: 0,
             unsettled_count: 0,
             next_chunk: 0,
+            first_own: 0,
             free: BTreeSet::new(),
             next_place: 0,
         }
@@ -228,6 +231,7 @@ impl Places {
     /// newer. Others are complete from now on: what this process writes has the highest addresses.
     pub fn resume(&mut self, open: Option<OpenChunk>) {
         self.find_free();
+        self.first_own = self.next_chunk;
         let newest = self.chunks.last_key_value().filter(|(_, chunk)| chunk.count == 1);
         let is_newest = |open: &OpenChunk| newest.is_some_and(|(newest, _)| *newest == open.number);
         self.set_open(open.filter(is_newest));
@@ -550,6 +554,11 @@ impl Places {
             Some(open) => self.open_start + open.end,
             None => self.next_place * self.chunk_bytes,
         }
+    }
+
+    /// The first number that this process gave to a chunk.
+    pub fn first_own(&self) -> u64 {
+        self.first_own
     }
 
     /// The highest number that was given to a chunk, and one.

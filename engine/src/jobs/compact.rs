@@ -11,9 +11,9 @@ use crate::jobs::keeper::Step;
 use crate::jobs::mover::Demand;
 use crate::sync::lock;
 
-/// Checkpoints after which a place is free that no reader needs: the older of the two that are kept
-/// has to know that its chunk is empty.
-const CHECKPOINT_COUNT: usize = 2;
+/// Checkpoints at most. After two a place is free that no reader needs: the older of those that are
+/// kept has to know that its chunk is empty. Writers may empty others meanwhile.
+const CHECKPOINT_COUNT_MAX: usize = 4;
 
 /// What [`crate::Db::compact`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,11 +33,9 @@ impl<S: Storage> Core<S> {
     pub fn compact(&self) -> Result<CompactReport> {
         let moved_bytes = &self.committer.counters.moved_bytes;
         let (moved_before, used_before) = (moved_bytes.load(Ordering::Relaxed), self.taken_bytes());
-        // Only settled records are moved.
-        self.committer.sync()?;
         self.move_all()?;
-        for _ in 0..CHECKPOINT_COUNT {
-            if self.quarantined_bytes() == 0 {
+        for _ in 0..CHECKPOINT_COUNT_MAX {
+            if !self.waits_for_checkpoint() {
                 break;
             }
             self.checkpoint(Then::GoOn)?;
@@ -52,6 +50,8 @@ impl<S: Storage> Core<S> {
 
     /// Does all steps that there are.
     fn move_all(&self) -> Result<()> {
+        // Only settled records are moved.
+        self.committer.sync()?;
         loop {
             self.committer.health.check()?;
             let mut mover = lock(&self.mover);

@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use uarr_layout::geometry::PAGE_BYTES;
 use uarr_layout::record::Locator;
 use uarr_uring::{ClosedChunk, Grace, MapPin, Storage};
 
@@ -33,8 +34,12 @@ const MOVE_BYTES_MAX: usize = 64 << 10;
 /// Records that are looked at in one step.
 const LOOK_COUNT_MAX: usize = 1024;
 
+/// Bytes of a cache line, the unit in which live records are counted.
+const LINE_BYTES: u64 = 64;
 /// Of a chunk that is worth moving from, at least this part is dead, in hundredths.
 const DEAD_PERCENT_MIN: u64 = 5;
+/// And so much: checkpoints that were taken while it was filled have left a part of a page each.
+const DEAD_BYTES_MIN: u64 = 5 * PAGE_BYTES;
 /// Even of a small database so many chunks may be garbage.
 const SLACK_CHUNKS_MIN: u64 = 2;
 
@@ -257,37 +262,47 @@ impl<S: Storage> Core<S> {
 
     /// The chunk that is evacuated next; `None`: there is none, or not so much garbage.
     fn choose(&self, mover: &Mover, demand: Demand) -> Option<Victim> {
-        let chunk_bytes = self.records().chunk_bytes();
-        let (sealed, used_count, next_chunk) = self.committer.with_places(|places, staged| {
+        let (mut sealed, used_count, first_own) = self.committer.with_places(|places, staged| {
             let sealed = places.sealed(staged.settled_lsn, staged.next_lsn);
-            (sealed, places.used_count(), places.next_chunk())
+            (sealed, places.used_count(), places.first_own())
         });
+        sealed.retain(|(number, _)| !mover.stuck.contains(number));
         let (live, live_lines) = self.records().live_in(&sealed);
-        let candidates = sealed.iter().zip(&live);
-        let candidates = candidates.filter(|((number, _), _)| !mover.stuck.contains(number));
-        let victim = |number| Some(Victim { number, offset: 0 });
+        let victim = |number: &u64| Victim { number: *number, offset: 0 };
+        let candidates = sealed.iter().zip(live);
         // What is all dead costs nothing.
         if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
-            return victim(*number);
+            return Some(victim(number));
         }
-        let live_bytes = live_lines * 64;
-        let is_due = match demand {
-            Demand::All => true,
-            Demand::Paced => used_count * chunk_bytes > live_bytes + self.slack_bytes(live_bytes),
-        };
-        let worth = |&(&(number, count), live): &(&(u64, u64), &LiveRecords)| {
-            let live_bytes = (u64::from(live.lines) * 64).min(chunk_bytes);
-            let dead = chunk_bytes - live_bytes;
-            // Benefit by cost: what is gained, for how long, for what is read and written.
-            let age = next_chunk - number;
-            let is_worth = count == 1 && dead * 100 >= DEAD_PERCENT_MIN * chunk_bytes;
-            is_worth.then(|| {
-                u128::from(dead) * u128::from(age) * 1000 / u128::from(chunk_bytes + live_bytes)
+        let live_bytes = live_lines * LINE_BYTES;
+        let used_bytes = used_count * self.records().chunk_bytes();
+        if demand == Demand::Paced && used_bytes <= live_bytes + self.slack_bytes(live_bytes) {
+            return None;
+        }
+        let newest = sealed.last().map_or(0, |(number, _)| *number);
+        candidates
+            .filter_map(|((number, count), live)| {
+                // The one record of several chunks is as long wherever it lies.
+                let gain =
+                    if *count == 1 { self.gain(*number, live, first_own)? } else { return None };
+                Some((gain * u128::from(newest - number + 1), number))
             })
-        };
-        let best = candidates.filter(|_| is_due).max_by_key(worth);
-        best.filter(|candidate| worth(candidate).is_some())
-            .and_then(|((number, _), _)| victim(*number))
+            .max()
+            .map(|(_, number)| victim(number))
+    }
+
+    /// What it is worth to move the `live` records of chunk `number`, for each chunk that was opened
+    /// since: what is gained, by what is read and written. `None`: nothing.
+    fn gain(&self, number: u64, live: LiveRecords, first_own: u64) -> Option<u128> {
+        let chunk_bytes = self.records().chunk_bytes();
+        let published = self.records().store.published_bytes(number * chunk_bytes);
+        let live_bytes = (u64::from(live.lines) * LINE_BYTES).min(published);
+        // What is left at the end of a full chunk is what no record fitted into: elsewhere it would
+        // be the same. Others were left behind by an earlier life.
+        let end = if number < first_own { chunk_bytes } else { published };
+        let dead = end - live_bytes;
+        let is_worth = dead >= DEAD_BYTES_MIN.max(chunk_bytes * DEAD_PERCENT_MIN / 100);
+        is_worth.then(|| (u128::from(dead) << 32) / u128::from(chunk_bytes + live_bytes))
     }
 
     /// How many bytes of chunks in use may be garbage: half of what may be taken beyond what lives;
@@ -298,17 +313,20 @@ impl<S: Storage> Core<S> {
         slack.max(SLACK_CHUNKS_MIN * self.records().chunk_bytes())
     }
 
+    /// Whether a place is not free before the next checkpoint.
+    pub fn waits_for_checkpoint(&self) -> bool {
+        let older = self.older_checkpoint.load(Ordering::Acquire);
+        self.committer.with_places(|places, _| places.quarantine.needs_checkpoint(older))
+    }
+
     /// Asks for a checkpoint if enough places wait for it.
     fn ask_for_checkpoint(&self) {
-        let older = self.older_checkpoint.load(Ordering::Acquire);
-        let (is_waiting, place_count) = self.committer.with_places(|places, _| {
-            let quarantine = &places.quarantine;
-            (quarantine.needs_checkpoint(older), quarantine.place_count())
-        });
-        if is_waiting {
+        if self.waits_for_checkpoint() {
             let (_, live_lines) = self.records().live_in(&[]);
+            let place_count =
+                self.committer.with_places(|places, _| places.quarantine.place_count());
             let waiting_bytes = place_count * self.records().chunk_bytes();
-            if waiting_bytes > self.slack_bytes(live_lines * 64) / 2 {
+            if waiting_bytes > self.slack_bytes(live_lines * LINE_BYTES) / 2 {
                 self.committer.counters.wants_checkpoint.store(true, Ordering::Release);
                 self.committer.checkpointer.raise();
             }

@@ -15,8 +15,8 @@ use crate::violation::{Checked, violated};
 use uarr_disk_sim::Memory;
 use uarr_uring::Storage;
 
-/// Both checkpoints of the slot in force must fit the data file, and each other: no place had two
-/// chunks.
+/// Both checkpoints of the slot in force must fit the data file, and each other: no place has two
+/// chunks, and if it was given to another between them, the older one lists the first as not needed.
 pub(super) fn audit(disk: &Memory) -> Checked<()> {
     let names = disk.list("").unwrap_or_default();
     if !names.iter().any(|name| name == "superblock") {
@@ -25,7 +25,7 @@ pub(super) fn audit(disk: &Memory) -> Checked<()> {
     let files = &files_of(disk);
     let in_force = superblocks(files).into_iter().flatten().max_by_key(|b| b.generation.get());
     let Some(block) = in_force else { violated!("no slot of the superblock can be read") };
-    let mut owners = BTreeMap::new();
+    let mut newer = BTreeMap::new();
     for checkpoint in &block.checkpoints {
         let number = checkpoint.number.get();
         if number == 0 {
@@ -34,14 +34,19 @@ pub(super) fn audit(disk: &Memory) -> Checked<()> {
         let Some(table) = chunk_table(files, &block.database, number) else {
             violated!("image {number}, which a slot names, is not whole");
         };
+        let mut owners = BTreeMap::new();
         for entry in &table {
             check_chunk(files, &block, entry)?;
             let (place, chunk) = (entry.place.get(), entry.number.get());
-            let owner = *owners.entry(place).or_insert(chunk);
-            if owner != chunk {
+            if let Some(owner) = owners.insert(place, chunk) {
                 violated!("chunks {owner} and {chunk} have place {place}");
             }
+            let owner = newer.get(&place).copied().unwrap_or(chunk);
+            if owner != chunk && entry.state() != ChunkState::Quarantined {
+                violated!("chunk {owner} has the place of chunk {chunk}, which is still needed");
+            }
         }
+        newer = owners;
         let Some(locators) = image_locators(files, &block.database, number) else {
             violated!("the entries of image {number} are not whole");
         };

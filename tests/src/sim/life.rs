@@ -5,10 +5,11 @@ use uarr_disk_sim::{Death, Lie, Memory};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use super::audit::audit;
+use super::kept::Kept;
 use super::menu::MENU;
 use super::model::{Model, Unreadable, contents};
 use super::operations::{is_fault, perform};
-use super::plan::Plan;
+use super::plan::{CHUNK_BYTES, Plan};
 use super::run::{Outcome, Run};
 use crate::violation::{Checked, Violation, violated};
 
@@ -16,6 +17,11 @@ use crate::violation::{Checked, Violation, violated};
 const FORK_COUNT_MAX: u64 = 5;
 /// Openings of one disk that may fail by injected faults or deaths, one after the other.
 const OPEN_ATTEMPT_COUNT_MAX: u64 = 6;
+
+/// More than a record takes beside key and value.
+const RECORD_OVERHEAD_BYTES: u64 = 128;
+/// Chunks that are in use beside those that are full: the open ones, of records written and moved.
+const SPARE_CHUNK_COUNT: u64 = 4;
 
 /// How an attempt to open ended.
 enum Opened {
@@ -67,7 +73,11 @@ impl Run {
             }
         };
         let thorough = last || self.below(3) == 0;
-        if !self.check(&db, thorough)? || last {
+        if !self.check(&db, thorough)? {
+            return Ok(false);
+        }
+        if last {
+            self.check_space(db)?;
             return Ok(false);
         }
         self.arm();
@@ -226,10 +236,47 @@ impl Run {
         Ok(true)
     }
 
+    /// No place is lost for ever: when all is given back that can be, chunks take no more than what
+    /// lives in them and a few.
+    fn check_space(&mut self, db: Db<Memory>) -> Checked<()> {
+        if self.is_illegal() {
+            return Ok(());
+        }
+        self.disk.set_capacity(None);
+        self.disk.forget_faults();
+        let report = match db.compact() {
+            Ok(report) => report,
+            // What the kernel failed to write back in an earlier life it may report now.
+            Err(error) if std::mem::take(&mut self.write_back_failed) && is_fault(&error) => {
+                return Ok(());
+            }
+            Err(error) => violated!("cannot be compacted: {error:?}"),
+        };
+        let found = contents(&db, true, self.got_around).map_err(violation)?;
+        self.model.clone().recovered(found, 0)?;
+        let used_bytes = db.stats().data_bytes;
+        let bytes_max = self.model.live.iter().map(|(key, (value, _))| {
+            let record_bytes = (key.len() + value.len()) as u64 + RECORD_OVERHEAD_BYTES;
+            // A long one takes whole chunks, and two half ones do not fit into one.
+            if record_bytes > CHUNK_BYTES / 3 {
+                record_bytes.next_multiple_of(CHUNK_BYTES)
+            } else {
+                record_bytes
+            }
+        });
+        let bytes_max = bytes_max.sum::<u64>() * 3 / 2 + SPARE_CHUNK_COUNT * CHUNK_BYTES;
+        if report.waiting_bytes > 0 || used_bytes > bytes_max {
+            violated!("{used_bytes} bytes are in use for at most {bytes_max}: {report:?}");
+        }
+        db.close().map_err(|error| Violation(format!("cannot be closed: {error:?}")))?;
+        audit(&self.disk.crash())
+    }
+
     /// Operations until the life is over. `false`: the disk has died, and its remains are in its
     /// place; or a lie was noticed.
     fn work(&mut self, db: &Db<Memory>) -> Checked<bool> {
         let total: u64 = self.plan.weights.iter().sum();
+        let mut kept = Kept::default();
         for _ in 0..self.below(self.plan.operation_count_max) {
             let mut left = self.below(total);
             let chosen = MENU.iter().zip(&self.plan.weights).find(|(_, weight)| {
@@ -240,7 +287,8 @@ impl Run {
             let choice = chosen.expect("the number is below the sum of the weights").0;
             self.outcome.operation_count += 1;
             self.tell(|| choice.name.to_owned());
-            let done = perform(choice.act, self, db);
+            let done = perform(choice.act, self, db, &mut kept);
+            let done = done.and_then(|()| kept.check(self));
             self.tell(|| format!("  {}", shown(&done)));
             if self.disk.is_dead() {
                 let remains = self.disk.remains().expect("it has died");

@@ -23,6 +23,7 @@
 //! | `records` | values that are records, and patches of them |
 //! | `menu` | what users may do, and how often |
 //! | `operations` | how they do it |
+//! | `kept` | records and iterators that they keep meanwhile |
 //! | `run`, `life` | a run on its way, and what happens in it |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
 //! | `filters`, `chunk_filters` | what readers get when a check of the format is to mean nothing |
@@ -31,6 +32,7 @@
 mod audit;
 mod chunk_filters;
 mod filters;
+mod kept;
 mod life;
 mod menu;
 mod model;
@@ -61,6 +63,15 @@ pub fn run_in_little_room(seed: u64, faults: Faults) -> Checked<Outcome> {
         0 if faults == Faults::Legal => plan.refuse_groups(),
         _ => plan.fill_chunks(),
     }
+    plan.audits = faults == Faults::Legal;
+    run_plan(plan, &|_| {})
+}
+
+/// Runs `seed` as one in which records are moved and places used again all the time, while readers
+/// keep records and iterators. Unless the disk lies, its files are audited before each opening.
+pub fn run_giving_back(seed: u64, faults: Faults) -> Checked<Outcome> {
+    let mut plan = Plan::new(seed, faults);
+    plan.give_back();
     plan.audits = faults == Faults::Legal;
     run_plan(plan, &|_| {})
 }

@@ -10,6 +10,7 @@ use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
+use super::kept::Kept;
 use super::menu::Act;
 use super::model::{Change, Unreadable, get, number};
 use super::plan::Faults;
@@ -20,7 +21,12 @@ use crate::violation::Violation;
 type Done = Result<(), Unreadable>;
 
 /// Does `act`.
-pub(super) fn perform(act: Act, run: &mut Run, db: &Db<Memory>) -> Done {
+pub(super) fn perform<'a>(
+    act: Act,
+    run: &mut Run,
+    db: &'a Db<Memory>,
+    kept: &mut Kept<'a>,
+) -> Done {
     match act {
         Act::Put => put(run, db),
         Act::DurablePut => durable_put(run, db),
@@ -35,6 +41,12 @@ pub(super) fn perform(act: Act, run: &mut Run, db: &Db<Memory>) -> Done {
         Act::Step => step(run, db),
         Act::Get => look_up(run, db),
         Act::Range => range(run, db),
+        Act::Compact => compact(run, db),
+        Act::Hold => kept.hold(run, db),
+        Act::Look => {
+            kept.look(run, db);
+            Ok(())
+        }
         Act::ClockJump => clock_jump(run, db),
         Act::Fault => fault(run, db),
         Act::FullDisk => full_disk(run, db),
@@ -209,6 +221,15 @@ fn step(_run: &mut Run, db: &Db<Memory>) -> Done {
     }
 }
 
+fn compact(run: &mut Run, db: &Db<Memory>) -> Done {
+    match db.compact() {
+        Ok(_) => run.model.all_durable(),
+        Err(error) if error.kind() == ErrorKind::NoSpace => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
 fn look_up(run: &mut Run, db: &Db<Memory>) -> Done {
     let key = run.key();
     let found = get(db, &key)?;
@@ -331,6 +352,7 @@ const WRITES: &[Write] = &[
     },
     |db| db.sync(),
     |db| db.checkpoint(),
+    |db| db.compact().map(drop),
 ];
 
 fn put_zeros(db: &Db<Memory>, options: WriteOptions) -> uarr::Result<()> {

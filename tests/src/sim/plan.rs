@@ -68,6 +68,8 @@ pub struct Plan {
     pub(super) refuses_groups: bool,
     /// Whether the files are looked at before each opening.
     pub(super) audits: bool,
+    /// How large the data file may get.
+    pub(super) space_amplification_max: f64,
 }
 
 impl Plan {
@@ -120,6 +122,7 @@ impl Plan {
             lies: true,
             refuses_groups: false,
             audits: false,
+            space_amplification_max: 1.5,
             random,
         }
     }
@@ -191,6 +194,18 @@ impl Plan {
         }
     }
 
+    /// Makes it a run in which little lives and much is overwritten: records are moved, and places
+    /// used again, while readers keep what they have seen.
+    pub(super) fn give_back(&mut self) {
+        self.shape = [Shape::Heavy, Shape::Chunks, Shape::Mixed][self.random.below(3) as usize];
+        self.key_count = [1, 8, 30][self.random.below(3) as usize];
+        self.ingest_count_max = self.ingest_count_max.min(40);
+        self.operation_count_max = 150;
+        self.space_amplification_max = 1.2;
+        self.weigh(&["step", "checkpoint"], 25);
+        self.weigh(&["compact", "hold", "look"], 3);
+    }
+
     /// Gives the operations with these names this weight at least.
     fn weigh(&mut self, names: &[&str], least: u64) {
         for (weight, choice) in self.weights.iter_mut().zip(MENU) {
@@ -218,6 +233,7 @@ impl Plan {
             .commit_path(self.path)
             .segment_bytes(self.segment_bytes)
             .checkpoint_log_bytes(1 << 19)
+            .space_amplification_max(self.space_amplification_max)
     }
 
     /// Length of a value.

@@ -1,0 +1,89 @@
+//! What readers keep over many operations: records, and iterators that look at an earlier moment.
+
+use std::collections::VecDeque;
+
+use uarr::{Db, Range, Record};
+use uarr_disk_sim::Memory;
+
+use super::model::{Unreadable, get};
+use super::run::Run;
+use crate::violation::Violation;
+
+/// So many of each are kept at most.
+const KEPT_MAX: usize = 6;
+
+/// A record, and the bytes that it had.
+struct KeptRecord<'a> {
+    record: Record<'a>,
+    bytes: Vec<u8>,
+}
+
+/// An iterator, and what it is still to show.
+struct KeptRange<'a> {
+    range: Range<'a, Memory>,
+    rest: VecDeque<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What the readers of one life keep.
+#[derive(Default)]
+pub(super) struct Kept<'a> {
+    records: Vec<KeptRecord<'a>>,
+    ranges: Vec<KeptRange<'a>>,
+}
+
+impl<'a> Kept<'a> {
+    /// Keeps the record of a random key, or drops one.
+    pub fn hold(&mut self, run: &mut Run, db: &'a Db<Memory>) -> Result<(), Unreadable> {
+        if self.records.len() == KEPT_MAX {
+            let at = run.below(KEPT_MAX as u64) as usize;
+            self.records.swap_remove(at);
+            return Ok(());
+        }
+        let key = run.key();
+        if let Some(record) = get(db, &key)? {
+            let bytes = record.bytes().to_vec();
+            self.records.push(KeptRecord { record, bytes });
+        }
+        Ok(())
+    }
+
+    /// Begins an iterator over all records, or drops one.
+    pub fn look(&mut self, run: &mut Run, db: &'a Db<Memory>) {
+        if self.ranges.len() == KEPT_MAX {
+            let at = run.below(KEPT_MAX as u64) as usize;
+            self.ranges.swap_remove(at);
+            return;
+        }
+        let live = run.model.live.iter().map(|(key, (value, _))| (key.clone(), value.clone()));
+        self.ranges.push(KeptRange { range: db.iter(), rest: live.collect() });
+    }
+
+    /// Records are what they were, and one iterator goes on.
+    pub fn check(&mut self, run: &mut Run) -> Result<(), Unreadable> {
+        for kept in &self.records {
+            if kept.record.bytes() != kept.bytes {
+                let text = format!("a record that is kept has changed: {:?}", kept.record.key());
+                return Err(Violation(text).into());
+            }
+        }
+        if self.ranges.is_empty() {
+            return Ok(());
+        }
+        let at = run.below(self.ranges.len() as u64) as usize;
+        for _ in 0..run.below(4) {
+            let kept = &mut self.ranges[at];
+            let found = kept.range.next().transpose()?;
+            let found = found.map(|record| (record.key().to_vec(), record.bytes().to_vec()));
+            let is_over = found.is_none();
+            if found != kept.rest.pop_front() {
+                let text = "an iterator that is kept shows another record than there was";
+                return Err(Violation(text.to_owned()).into());
+            }
+            if is_over {
+                self.ranges.swap_remove(at);
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -83,6 +83,8 @@ pub enum Command {
     Repair(Repair),
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
+    /// Give back the space of what was overwritten or deleted, for later records
+    Compact,
     /// Make, read and check single records outside of a database
     Value(Value),
     /// Print the completions for a shell

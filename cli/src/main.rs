@@ -10,6 +10,7 @@
 
 mod args;
 mod checkpoint;
+mod compact;
 mod doctor;
 mod exit;
 mod failure;
@@ -107,6 +108,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Inspect(what) => inspect::run(global, what, out),
         Command::Repair(args) => repair::run(global, args, out),
         Command::Checkpoint => checkpoint::run(global, out),
+        Command::Compact => compact::run(global, out),
         Command::Value(args) => record::run(args, out),
         Command::Completions(args) => completions(args, out),
     }

@@ -84,6 +84,12 @@ fn to_json(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> Value {
         "durable_lsn": stats.durable_lsn,
         "data_bytes": stats.data_bytes,
         "data_allocated_bytes": stats.data_allocated_bytes,
+        "space": {
+            "live_bytes": stats.space.live_bytes,
+            "dead_bytes": stats.space.dead_bytes,
+            "waiting_bytes": stats.space.waiting_bytes,
+            "free_bytes": stats.space.free_bytes,
+        },
         "address_space_bytes": stats.address_space_bytes,
         "disk_bytes": disk,
         "disk_bytes_total": disk.values().sum::<u64>(),
@@ -142,6 +148,17 @@ fn to_text(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> String {
     row("keys", HumanCount(stats.key_count).to_string());
     row("kind of keys", word(db.key_kind()).to_owned());
     row("records", HumanBytes(stats.data_bytes).to_string());
+    let space = &stats.space;
+    row(
+        "data file",
+        format!(
+            "{} live, {} dead, {} waiting for a checkpoint, {} free",
+            HumanBytes(space.live_bytes),
+            HumanBytes(space.dead_bytes),
+            HumanBytes(space.waiting_bytes),
+            HumanBytes(space.free_bytes)
+        ),
+    );
     let total = disk.values().sum();
     let parts: Vec<_> =
         disk.iter().map(|(name, bytes)| format!("{name} {}", HumanBytes(*bytes))).collect();

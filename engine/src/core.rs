@@ -8,8 +8,8 @@ use uarr_uring::Storage;
 
 use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
+use crate::data::moving::Moving;
 use crate::error::Error;
-use crate::jobs::mover::Mover;
 use crate::options::Options;
 use crate::report::RecoveryReport;
 use crate::sync::Ranked;
@@ -21,7 +21,7 @@ pub(crate) struct Core<S: Storage> {
     pub root: Ranked<Root<S>>,
     pub pacing: Ranked<Pacing>,
     /// What is being moved.
-    pub mover: Ranked<Mover>,
+    pub moving: Ranked<Moving>,
     /// No record is moved meanwhile, but by a call that asks for it.
     pub is_paused: AtomicBool,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.

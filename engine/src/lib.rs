@@ -92,7 +92,7 @@ pub use key::{AsKey, KeyBytes, KeyKind, KeyRef};
 pub use limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use log::strategy::CommitTuning;
 pub use meters::histogram::Distribution;
-pub use observe::stats::{CommitPhases, Stats};
+pub use observe::stats::{CommitPhases, SpaceStats, Stats};
 pub use observe::verify::VerifyReport;
 pub use options::{CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions};
 pub use report::{RecoveryReport, TornTail};

@@ -1,164 +1,206 @@
-//! Space that comes back: what is overwritten or deleted takes none for ever.
+//! Space: what log and data file take, and what they do when there is little of it.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use uarr::{Builder, Db, Durability, KeyKind};
-use uarr_disk_sim::Memory;
+use uarr::value::Patch;
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, uarr};
+use uarr_disk_sim::{Memory, MemoryOptions};
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
-const CHUNK: u64 = 1 << 16;
+const MIB: u64 = 1 << 20;
 
-fn options(kind: KeyKind) -> Builder {
-    let sizes = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(CHUNK);
-    sizes.address_space_bytes(1 << 26).checkpoint_log_bytes(1 << 18).keys(kind).background(false)
+fn builder() -> Builder {
+    Db::builder("memory").keys(KeyKind::U64).segment_bytes(8 * MIB).chunk_bytes(8 * MIB)
 }
 
-fn work(db: &Db<Memory>) {
-    while db.step().expect("a step") {}
+/// Lengths of the log's segments. One that is being made has no number and no length to count on.
+fn segments(memory: &Memory) -> Vec<u64> {
+    let names = memory.list("wal").unwrap();
+    let len = |name| memory.open(&format!("wal/{name}"), OpenMode::Read).and_then(|f| f.len());
+    let numbered = names.iter().filter(|name| name.ends_with(".wal"));
+    // A free one may just have got another number.
+    numbered.filter_map(|name| len(name).ok()).collect()
 }
 
-/// A small random number generator: the numbers of each run are the same.
-struct Random(u64);
+type Verb = fn(&Db<Memory>, u64, Vec<u8>);
 
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        (self.0 >> 33) % bound
-    }
-}
+/// Ways to write a group that is larger than its buffer.
+const VERBS: [(&str, Verb); 6] = [
+    ("put", |db, key, value| {
+        db.put(key, value).unwrap();
+    }),
+    ("put_async", |db, key, value| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(db.put_async(key, value)).unwrap();
+    }),
+    ("batch", |db, key, value| {
+        let mut batch = db.batch();
+        let parts = value.chunks(20_000).enumerate();
+        parts.for_each(|(part, bytes)| {
+            batch.put(key << 8 | part as u64, bytes);
+        });
+        batch.commit().unwrap();
+    }),
+    ("ingest", |db, key, value| {
+        db.ingest((0..3).map(|part| (key << 8 | part, &value))).unwrap();
+    }),
+    ("patch", |db, key, value| {
+        db.put(key, uarr!({ "text": "" })).unwrap();
+        let text = String::from_utf8(vec![b'x'; value.len()]).unwrap();
+        let patch = Patch::from_record(uarr!([[0, ["text"], text]])).unwrap();
+        db.patch(key, &patch).unwrap();
+    }),
+    ("durable", |db, key, value| {
+        db.durable().put(key, value).unwrap();
+    }),
+];
 
-fn key(kind: KeyKind, number: u64) -> Vec<u8> {
-    match kind {
-        KeyKind::Bytes => format!("key {number}").into_bytes(),
-        _ => number.to_be_bytes().to_vec(),
-    }
-}
-
-fn put(db: &Db<Memory>, number: u64, value: &[u8]) {
-    match db.key_kind() {
-        KeyKind::Bytes => db.put(key(KeyKind::Bytes, number), value).expect("a put"),
-        _ => db.put(number, value).expect("a put"),
-    };
-}
-
-fn delete(db: &Db<Memory>, number: u64) {
-    match db.key_kind() {
-        KeyKind::Bytes => db.delete(key(KeyKind::Bytes, number)).expect("a deletion"),
-        _ => db.delete(number).expect("a deletion"),
-    };
-}
-
-fn state(db: &Db<Memory>) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let all = db.iter().map(|record| record.expect("a record"));
-    all.map(|record| (record.key().to_vec(), record.bytes().to_vec())).collect()
-}
-
-/// Each combination of durability and keys.
-fn each(test: impl Fn(Builder, KeyKind)) {
-    for kind in [KeyKind::U64, KeyKind::Bytes] {
-        for durability in [Durability::Sync, Durability::Manual] {
-            test(options(kind).durability(durability), kind);
-        }
-    }
-}
-
+/// Each put of more than a group's buffer made a new segment, though ready ones lay there.
 #[test]
-fn endless_overwriting_takes_bounded_space_and_loses_nothing() {
-    each(|options, kind| {
-        let mut disk = Memory::new();
-        let mut db = options.clone().open_on(disk.clone()).unwrap();
-        let mut model = BTreeMap::new();
-        let mut random = Random(7);
-        let mut longest = 0;
-        for step in 0..6000u64 {
-            let number = random.below(150);
-            if random.below(10) == 0 {
-                delete(&db, number);
-                model.remove(&key(kind, number));
-            } else {
-                let value = vec![step as u8; 1000 + random.below(2000) as usize];
-                put(&db, number, &value);
-                model.insert(key(kind, number), value);
-            }
-            if step % 7 == 0 {
-                work(&db);
-            }
-            if step % 1500 == 1499 {
-                db.sync().unwrap();
-                assert!(state(&db) == model, "{kind:?} {step}");
-                assert!(db.verify(|_| ()).unwrap().is_clean());
-                // Half of the time it is closed.
-                if step % 3000 == 1499 {
-                    db.close().unwrap();
+fn large_groups_go_into_segments_that_are_there() {
+    for durability in [Durability::Sync, Durability::Interval(Duration::from_secs(3600))] {
+        for (verb, write) in VERBS {
+            for value_bytes in [300_000, 1_500_000] {
+                let memory = Memory::new();
+                let opened = builder().durability(durability).checkpoint_log_bytes(u64::MAX);
+                let db = opened.open_on(memory.clone()).unwrap();
+                for key in 0..10 {
+                    write(&db, key, vec![7; value_bytes]);
                 }
-                disk = disk.crash();
-                db = options.clone().open_on(disk.clone()).unwrap();
-                assert!(state(&db) == model, "{kind:?} {step}");
+                db.sync().unwrap();
+                let written = db.stats().log_bytes;
+                // What a group leaves of a segment because it does not fit is lost.
+                let filled = 8 * MIB - value_bytes as u64 * 3 / 2;
+                let needed_count = written.div_ceil(filled);
+                let sizes = segments(&memory);
+                assert!(sizes.iter().all(|bytes| *bytes == 8 * MIB), "{verb}: {sizes:?}");
+                assert!(
+                    sizes.len() as u64 <= needed_count + 2,
+                    "{verb} of {value_bytes} bytes, {durability:?}: {written} bytes in {sizes:?}"
+                );
             }
-            longest = longest.max(db.stats().data_allocated_bytes);
         }
-        // 150 keys of 2,000 bytes; 12 MB were written.
-        assert!(longest <= 24 * CHUNK, "{kind:?}: {} chunks", longest / CHUNK);
-    });
+    }
+}
+
+/// Growing ahead took for a moment, or permanently, the room that the log needed for its next
+/// segment.
+#[test]
+fn nothing_is_taken_ahead_that_a_write_may_need() {
+    for hostile in [false, true] {
+        let memory = Memory::with_options(MemoryOptions { hostile, ..Default::default() });
+        let opened = builder().segment_bytes(MIB / 4).checkpoint_log_bytes(MIB).background(false);
+        let db = opened.open_on(memory.clone()).unwrap();
+        // Less than a chunk: not enough to grow the data file, but for the log and for checkpoints.
+        memory.set_capacity(Some(memory.used_bytes() + 6 * MIB));
+        let data_bytes = db.stats().data_allocated_bytes;
+        for number in 0..7 * MIB / 4200 {
+            db.put(number % 50, [1; 4000]).unwrap_or_else(|error| panic!("{number}: {error}"));
+            for _ in 0..3 {
+                db.step().unwrap();
+            }
+        }
+        db.checkpoint().unwrap();
+        assert_eq!(db.stats().data_allocated_bytes, data_bytes, "it never had to grow");
+        memory.set_capacity(Some(memory.used_bytes()));
+        let error = (0..4000_u64).find_map(|key| db.put(key, [1; 4000]).err()).unwrap();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        // With room again it goes on.
+        memory.set_capacity(None);
+        (0..4000_u64).for_each(|key| assert!(db.put(key, [2; 4000]).is_ok()));
+        db.close().unwrap();
+    }
+}
+
+/// Segments that are kept for later make way for what is needed now.
+#[test]
+fn spare_segments_make_way_for_a_checkpoint_and_for_data() {
+    let memory = Memory::new();
+    let opened = builder().segment_bytes(MIB).checkpoint_log_bytes(u64::MAX).background(false);
+    let db = opened.open_on(memory.clone()).unwrap();
+    for round in 0..3_u64 {
+        (0..1000_u64).for_each(|key| assert!(db.put(round << 32 | key, [1; 2000]).is_ok()));
+        db.checkpoint().unwrap();
+    }
+    assert!(segments(&memory).len() >= 3, "some are free");
+    memory.set_capacity(Some(memory.used_bytes()));
+    db.checkpoint().unwrap();
+    db.put(7_u64 << 40, b"a little").unwrap();
+    db.checkpoint().unwrap();
+    db.close().unwrap();
 }
 
 #[test]
-fn compacting_gives_back_what_was_deleted() {
-    each(|options, kind| {
-        let disk = Memory::new();
-        let db = options.clone().open_on(disk.clone()).unwrap();
-        for number in 0..1000 {
-            put(&db, number, &[7; 2000]);
+fn surplus_segments_go_when_a_database_rests_or_is_closed() {
+    let write = |db: &Db<Memory>| {
+        for round in 0..4_u64 {
+            (0..2000_u64).for_each(|key| assert!(db.put(round << 32 | key, [1; 3000]).is_ok()));
+            db.checkpoint().unwrap();
         }
-        for number in (0..1000).filter(|number| number % 10 != 0) {
-            delete(&db, number);
+    };
+    let opened = || builder().segment_bytes(MIB).background(false);
+    for rests in [true, false] {
+        let memory = Memory::new();
+        let db = opened().open_on(memory.clone()).unwrap();
+        write(&db);
+        while db.step().unwrap() {}
+        assert!(segments(&memory).len() > 8, "kept for the next writes");
+        if rests {
+            memory.advance(Duration::from_secs(60));
+            while db.step().unwrap() {}
+        } else {
+            db.checkpoint().unwrap();
+            db.close().unwrap();
         }
-        let before = state(&db);
-        assert_eq!(before.len(), 100);
-        let report = db.compact().unwrap();
-        assert!(report.freed_bytes >= 20 * CHUNK && report.moved_bytes >= 100 * 2000, "{report:?}");
-        assert_eq!(report.waiting_bytes, 0);
-        assert!(state(&db) == before);
-        let again = db.compact().unwrap();
-        assert!(again.moved_bytes < CHUNK, "there is nothing left to move: {again:?}");
-        db.sync().unwrap();
-        let allocated = db.stats().data_allocated_bytes;
-        let db = options.clone().open_on(disk.crash()).unwrap();
-        assert!(state(&db) == before, "{kind:?}");
-        for number in 1000..1800 {
-            put(&db, number, &[8; 2000]);
-        }
-        assert!(db.stats().data_allocated_bytes <= allocated + CHUNK, "free places are taken");
-        assert_eq!(state(&db).len(), 900);
-    });
+        // The active one, those of two checkpoints, and one to spare.
+        let count = segments(&memory).len();
+        assert!(count <= 11, "{count} segments, rests: {rests}");
+        let names = memory.list("wal").unwrap();
+        assert!(names.iter().all(|name| name.ends_with(".wal")), "{names:?}");
+    }
+    // A database that is only read takes nothing.
+    let memory = Memory::new();
+    opened().open_on(memory.clone()).unwrap().close().unwrap();
+    let before = memory.used_bytes();
+    let db = opened().open_on(memory.clone()).unwrap();
+    while db.step().unwrap() {}
+    assert!(db.get(1_u64).unwrap().is_none());
+    db.close().unwrap();
+    assert_eq!(memory.used_bytes(), before);
 }
 
 #[test]
-fn an_iterator_and_a_record_keep_what_they_show() {
-    each(|options, _| {
-        let db = options.open_on(Memory::new()).unwrap();
-        for number in 0..200 {
-            put(&db, number, &[1; 2000]);
-        }
-        let before = state(&db);
-        let mut range = db.iter();
-        let first = range.next().unwrap().unwrap();
-        for round in 2..8 {
-            for number in 0..200 {
-                put(&db, number, &[round; 2000]);
+fn options_that_do_not_go_together_are_named() {
+    let check = |chunk_bytes: u64, address_space_bytes: u64, is_allowed: bool| {
+        let memory = Memory::new();
+        let sizes = Db::builder("memory").chunk_bytes(chunk_bytes).segment_bytes(MIB / 4);
+        let opened = sizes.address_space_bytes(address_space_bytes).open_on(memory.clone());
+        match opened {
+            Ok(db) => {
+                assert!(is_allowed);
+                assert_eq!(db.stats().address_space_bytes, address_space_bytes);
+            }
+            Err(error) => {
+                assert!(!is_allowed, "{error}");
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+                let text = error.to_string();
+                assert!(text.contains("chunk_bytes") && text.contains("address_space_bytes"));
+                assert!(memory.list("").unwrap().iter().all(|name| name != "superblock"));
             }
         }
-        let report = db.compact().unwrap();
-        assert!(report.waiting_bytes >= 30 * CHUNK, "the iterator needs them: {report:?}");
-        let rest: Vec<_> = range.by_ref().map(|record| record.unwrap()).collect();
-        assert_eq!(rest.len(), 199);
-        assert!(rest.iter().chain([&first]).all(|record| before[record.key()] == record.bytes()));
-        drop(range);
-        let held_count = rest.len();
-        drop(rest);
-        let report = db.compact().unwrap();
-        assert_eq!(report.waiting_bytes, CHUNK, "one record is held: {report:?}, {held_count}");
-        assert_eq!(first.bytes(), [1; 2000]);
-        drop(first);
-        assert_eq!(db.compact().unwrap().waiting_bytes, 0);
-    });
+    };
+    check(64 << 10, 1 << 40, true);
+    check(64 << 10, 2 << 40, false);
+    check(128 << 20, 64 << 20, false);
+    check(1 << 20, 1 << 26, true);
+    // Also where the chunks are those of a database that is there.
+    let memory = Memory::new();
+    let small = || Db::builder("memory").segment_bytes(MIB / 4);
+    small().chunk_bytes(64 << 10).open_on(memory.clone()).unwrap().close().unwrap();
+    let error = small().address_space_bytes(4 << 40).open_on(memory.clone()).err().unwrap();
+    assert!(error.to_string().contains("chunk_bytes"), "{error}");
+    small().open_on(memory).unwrap();
+    let error = small().checkpoint_log_bytes(0).open_on(Memory::new()).err().unwrap();
+    assert!(error.to_string().contains("checkpoint_log_bytes"), "{error}");
 }

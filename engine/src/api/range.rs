@@ -8,6 +8,7 @@ use uarr_layout::record::Locator;
 use uarr_uring::{MapPin, Storage, System};
 
 use crate::api::record::Record;
+use crate::core::Core;
 use crate::data::key_index::Direction;
 use crate::data::store::{Reader, misnamed};
 use crate::error::Result;
@@ -72,7 +73,7 @@ impl<S: Storage> fmt::Debug for Range<'_, S> {
 }
 
 impl<'a, S: Storage> Range<'a, S> {
-    pub(crate) fn new(records: &'a Records<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
+    pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
         let end = |given| End {
             given,
             passed: None,
@@ -82,7 +83,9 @@ impl<'a, S: Storage> Range<'a, S> {
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
         };
-        Self { records, pin: records.pin(), front: end(low), back: end(high), finished: false }
+        let records = core.records();
+        let pin = records.pin(|| core.storage().now());
+        Self { records, pin, front: end(low), back: end(high), finished: false }
     }
 
     fn step(&mut self, direction: Direction) -> Result<Option<Record<'a>>> {

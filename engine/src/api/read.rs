@@ -95,7 +95,7 @@ impl<S: Storage> Db<S> {
             Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
             high => high,
         };
-        Ok(Range::new(self.core().records(), low, high))
+        Ok(Range::new(self.core(), low, high))
     }
 
     /// All records, in key order, as of now.
@@ -111,7 +111,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn iter(&self) -> Range<'_, S> {
-        Range::new(self.core().records(), Bound::Unbounded, Bound::Unbounded)
+        Range::new(self.core(), Bound::Unbounded, Bound::Unbounded)
     }
 
     /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
@@ -136,7 +136,7 @@ impl<S: Storage> Db<S> {
             true => Bound::Unbounded,
             false => Bound::Included(prefix),
         };
-        Ok(Range::new(self.core().records(), low, high))
+        Ok(Range::new(self.core(), low, high))
     }
 
     /// The record with the lowest key.

@@ -7,6 +7,8 @@
 use uarr_layout::record::Locator;
 use uarr_uring::CHUNK_SPAN;
 
+/// Bytes of a line.
+pub(crate) const LINE_BYTES: u64 = 64;
 /// Lines that are counted for a record whose locator does not say how many it has: it has more.
 const LINES_UNKNOWN: u32 = 1 << 15;
 
@@ -57,11 +59,11 @@ impl Live {
     #[inline]
     pub fn remove(&mut self, old: Locator) {
         let lines = lines_of(old);
-        self.total_lines -= u64::from(lines);
         let live = self.slot(old);
         assert!(live.count > 0 && live.lines >= lines, "what is named was counted");
         live.count -= 1;
         live.lines -= lines;
+        self.total_lines -= u64::from(lines);
     }
 
     #[inline]

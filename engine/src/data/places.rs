@@ -535,6 +535,11 @@ impl Places {
         }
     }
 
+    /// How many places before the last one that a chunk has are free.
+    pub fn free_count(&self) -> u64 {
+        self.free.len() as u64
+    }
+
     /// How many places chunks have that are not in quarantine.
     pub fn used_count(&self) -> u64 {
         self.chunks.values().map(|chunk| chunk.count).sum()

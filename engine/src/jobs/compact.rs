@@ -54,7 +54,7 @@ impl<S: Storage> Core<S> {
         self.committer.sync()?;
         loop {
             self.committer.health.check()?;
-            let mut mover = lock(&self.mover);
+            let mut mover = lock(&self.moving);
             if self.step_mover(&mut mover, Demand::All)? == Step::Idle {
                 return Ok(());
             }

@@ -11,17 +11,17 @@
 //! Moves are not logged: the next checkpoint makes them durable, and a crash forgets them. Why that
 //! loses nothing is told in [`crate::data::quarantine`].
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use uarr_layout::geometry::PAGE_BYTES;
 use uarr_layout::record::Locator;
-use uarr_uring::{ClosedChunk, Grace, MapPin, Storage};
+use uarr_uring::{Grace, MapPin, Storage};
 
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
 use crate::data::applier::ColdChunk;
-use crate::data::live::LiveRecords;
+use crate::data::live::{LINE_BYTES, LiveRecords};
+use crate::data::moving::{Moving, Passing, Victim};
 use crate::data::quarantine::Horizon;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::keeper::Step;
@@ -34,8 +34,6 @@ const MOVE_BYTES_MAX: usize = 64 << 10;
 /// Records that are looked at in one step.
 const LOOK_COUNT_MAX: usize = 1024;
 
-/// Bytes of a cache line, the unit in which live records are counted.
-const LINE_BYTES: u64 = 64;
 /// Of a chunk that is worth moving from, at least this part is dead, in hundredths.
 const DEAD_PERCENT_MIN: u64 = 5;
 /// And so much: checkpoints that were taken while it was filled have left a part of a page each.
@@ -50,32 +48,6 @@ pub(crate) enum Demand {
     Paced,
     /// All that makes room.
     All,
-}
-
-/// What is on its way.
-#[derive(Default)]
-pub(crate) struct Mover {
-    victim: Option<Victim>,
-    /// Readers that may have found a record of these chunks are waited for.
-    passing: Option<Passing>,
-    /// Chunks that the map does not have any more, and whose bytes readers may still look at.
-    closed: Vec<(u64, ClosedChunk)>,
-    /// Chunks with a live record that is damaged: it is not copied, so they stay.
-    stuck: BTreeSet<u64>,
-}
-
-/// A chunk that is being evacuated.
-#[derive(Clone, Copy, Debug)]
-struct Victim {
-    number: u64,
-    /// Records before it were looked at.
-    offset: u64,
-}
-
-struct Passing {
-    grace: Grace,
-    numbers: Vec<u64>,
-    horizon: Horizon,
 }
 
 /// Records of a chunk that are to be moved.
@@ -95,12 +67,12 @@ impl<S: Storage> Core<S> {
         if self.committer.health.check().is_err() || self.is_paused.load(Ordering::Relaxed) {
             return Ok(Step::Idle);
         }
-        let mut mover = lock(&self.mover);
+        let mut mover = lock(&self.moving);
         self.step_mover(&mut mover, Demand::Paced)
     }
 
     /// Does one step.
-    pub fn step_mover(&self, mover: &mut Mover, demand: Demand) -> Result<Step> {
+    pub fn step_mover(&self, mover: &mut Moving, demand: Demand) -> Result<Step> {
         assert!(holds(Rank::Mover), "one thread moves at a time");
         if self.free_places(mover) || self.close_chunks(mover) {
             return Ok(Step::More);
@@ -118,7 +90,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// Frees the places of closed chunks that no reader looks at any more.
-    fn free_places(&self, mover: &mut Mover) -> bool {
+    fn free_places(&self, mover: &mut Moving) -> bool {
         let records = self.records();
         let given_back = mover.closed.extract_if(.., |(_, closed)| records.is_given_back(closed));
         let numbers: Vec<_> = given_back.map(|(number, _)| number).collect();
@@ -130,7 +102,7 @@ impl<S: Storage> Core<S> {
 
     /// Closes chunks that have passed the horizon, once the readers that may have found records of
     /// them in the index are through.
-    fn close_chunks(&self, mover: &mut Mover) -> bool {
+    fn close_chunks(&self, mover: &mut Moving) -> bool {
         if let Some(passing) = &mover.passing {
             if !passing.grace.is_over() {
                 return false;
@@ -159,12 +131,12 @@ impl<S: Storage> Core<S> {
     fn horizon(&self) -> Horizon {
         Horizon {
             older_checkpoint: self.older_checkpoint.load(Ordering::Acquire),
-            oldest_pin: self.records().oldest_pin(),
+            oldest_pin: self.records().oldest_pin().map(|(lsn, _)| lsn),
         }
     }
 
     /// Evacuates some more of `victim`.
-    fn evacuate_some(&self, mover: &mut Mover, victim: Victim) -> Result<Step> {
+    fn evacuate_some(&self, mover: &mut Moving, victim: Victim) -> Result<Step> {
         let Victim { number, offset } = victim;
         if self.end_evacuation(number) {
             mover.victim = None;
@@ -261,20 +233,20 @@ impl<S: Storage> Core<S> {
     }
 
     /// The chunk that is evacuated next; `None`: there is none, or not so much garbage.
-    fn choose(&self, mover: &Mover, demand: Demand) -> Option<Victim> {
+    fn choose(&self, mover: &Moving, demand: Demand) -> Option<Victim> {
         let (mut sealed, used_count, first_own) = self.committer.with_places(|places, staged| {
             let sealed = places.sealed(staged.settled_lsn, staged.next_lsn);
             (sealed, places.used_count(), places.first_own())
         });
         sealed.retain(|(number, _)| !mover.stuck.contains(number));
-        let (live, live_lines) = self.records().live_in(&sealed);
+        let live = self.records().live_in(&sealed);
         let victim = |number: &u64| Victim { number: *number, offset: 0 };
         let candidates = sealed.iter().zip(live);
         // What is all dead costs nothing.
         if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
             return Some(victim(number));
         }
-        let live_bytes = live_lines * LINE_BYTES;
+        let live_bytes = self.records().live_lines() * LINE_BYTES;
         let used_bytes = used_count * self.records().chunk_bytes();
         if demand == Demand::Paced && used_bytes <= live_bytes + self.slack_bytes(live_bytes) {
             return None;
@@ -322,11 +294,11 @@ impl<S: Storage> Core<S> {
     /// Asks for a checkpoint if enough places wait for it.
     fn ask_for_checkpoint(&self) {
         if self.waits_for_checkpoint() {
-            let (_, live_lines) = self.records().live_in(&[]);
+            let live_bytes = self.records().live_lines() * LINE_BYTES;
             let place_count =
                 self.committer.with_places(|places, _| places.quarantine.place_count());
             let waiting_bytes = place_count * self.records().chunk_bytes();
-            if waiting_bytes > self.slack_bytes(live_lines * LINE_BYTES) / 2 {
+            if waiting_bytes > self.slack_bytes(live_bytes) / 2 {
                 self.committer.counters.wants_checkpoint.store(true, Ordering::Release);
                 self.committer.checkpointer.raise();
             }

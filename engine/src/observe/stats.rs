@@ -1,11 +1,13 @@
 //! Numbers about an open database.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use uarr_index::IndexStats;
 use uarr_uring::{Backend, CommitStrategy, Storage};
 
 use crate::core::Core;
+use crate::data::live::LINE_BYTES;
 use crate::log::strategy;
 use crate::meters::counters::Phases;
 use crate::meters::histogram::Distribution;
@@ -39,6 +41,8 @@ pub struct Stats {
     pub durable_lsn: u64,
     /// Bytes of the data file that hold records.
     pub data_bytes: u64,
+    /// What becomes of the data file.
+    pub space: SpaceStats,
     /// Bytes of the data file that are allocated.
     pub data_allocated_bytes: u64,
     /// Address space reserved for the data file, which grows beyond it only after the next open.
@@ -61,6 +65,27 @@ pub struct Stats {
     pub index: IndexStats,
     /// Shape of the second index that keeps byte keys in order.
     pub ordered_index: Option<IndexStats>,
+}
+
+/// What the bytes of the data file are there for. What is dead comes back in time, or by
+/// [`crate::Db::compact`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpaceStats {
+    /// Records that can be read now, to 64 bytes.
+    pub live_bytes: u64,
+    /// What was overwritten or deleted, and what is left over between records.
+    pub dead_bytes: u64,
+    /// Chunks in which nothing lives, that an older checkpoint or a reader still needs.
+    pub waiting_bytes: u64,
+    /// Room that later records take first.
+    pub free_bytes: u64,
+    /// Bytes of records that were moved since the database was opened.
+    pub moved_bytes: u64,
+    /// The moment that the oldest iterator looks at, as an LSN: what was there then stays.
+    pub oldest_pin: Option<u64>,
+    /// How long it has looked at it.
+    pub oldest_pin_age: Option<Duration>,
 }
 
 /// What the time of commits was spent on since the database was opened, in nanoseconds.
@@ -108,6 +133,7 @@ impl<S: Storage> Core<S> {
             visible_lsn: self.records().visible.lsn(),
             durable_lsn: self.records().visible.durable_lsn(),
             data_bytes,
+            space: self.space_stats(),
             data_allocated_bytes: self.records().store.allocated_bytes(),
             address_space_bytes: self.records().space.reserved_bytes(),
             block_bytes: root.block_bytes.get(),
@@ -120,6 +146,26 @@ impl<S: Storage> Core<S> {
             background_error,
             index,
             ordered_index,
+        }
+    }
+}
+
+impl<S: Storage> Core<S> {
+    fn space_stats(&self) -> SpaceStats {
+        let chunk_bytes = self.records().chunk_bytes();
+        let live_bytes = self.records().live_lines() * LINE_BYTES;
+        let (used, waiting, free) = self.committer.with_places(|places, _| {
+            (places.used_count(), places.quarantine.place_count(), places.free_count())
+        });
+        let pin = self.records().oldest_pin();
+        SpaceStats {
+            live_bytes,
+            dead_bytes: (used * chunk_bytes).saturating_sub(live_bytes),
+            waiting_bytes: waiting * chunk_bytes,
+            free_bytes: free * chunk_bytes,
+            moved_bytes: self.committer.counters.moved_bytes.load(Ordering::Relaxed),
+            oldest_pin: pin.map(|(lsn, _)| lsn),
+            oldest_pin_age: pin.map(|(_, since)| self.storage().now().saturating_sub(since)),
         }
     }
 }

@@ -145,7 +145,7 @@ impl<S: Storage> Core<S> {
         let mut walk = Walk::default();
         let mut done_count = 0;
         // What the walk meets stays where it is.
-        let _pin = self.records().pin();
+        let _pin = self.records().pin(|| self.storage().now());
         while let Some(locator) = walk.next(self.records()) {
             if let Err(error) = self.verify_record(locator, &mut walk, report) {
                 walk.pass_over(locator);

@@ -10,11 +10,11 @@ use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
 use crate::core::{Core, Pacing};
+use crate::data::moving::Moving;
 use crate::data::quarantine::Horizon;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
-use crate::jobs::mover::Mover;
 use crate::limits::BUFFER_COUNT;
 use crate::log::pool::Activity;
 use crate::log::position::{LogIdentity, LogPosition};
@@ -93,7 +93,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         committer: Committer::new(storage, options, records, state),
         root: Ranked::new(Rank::Root, root),
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
-        mover: Ranked::new(Rank::Mover, Mover::default()),
+        moving: Ranked::new(Rank::Mover, Moving::default()),
         is_paused: AtomicBool::new(false),
         older_checkpoint: AtomicU64::new(older_checkpoint),
         background_error: Ranked::new(Rank::Leaf, None),

@@ -5,6 +5,8 @@
 //!   it has put the records into data file and index.
 //! - Only the applier writes to the two. Records know nothing of the log or of commits.
 
+use std::time::Duration;
+
 use uarr_index::IndexStats;
 use uarr_layout::DatabaseId;
 use uarr_layout::chunk::{ChunkEntry, ChunkState};
@@ -134,8 +136,8 @@ impl<S: Storage> Records<S> {
 
     /// Pins the newest visible LSN: the versions that it needs, and all that the index names from
     /// now on, stay where they are until the pin ends.
-    pub fn pin(&self) -> LsnPin<'_> {
-        self.pins.pin(&self.visible)
+    pub fn pin(&self, now: impl FnOnce() -> Duration) -> LsnPin<'_> {
+        self.pins.pin(&self.visible, now)
     }
 
     /// Has the processor fetch what applying a write of `key` will touch.
@@ -196,21 +198,25 @@ impl<S: Storage> Records<S> {
         lock(&self.applier).live.of(number)
     }
 
-    /// What the index names in each of `chunks`, and, in cache lines, in all.
-    pub fn live_in(&self, chunks: &[(u64, u64)]) -> (Vec<LiveRecords>, u64) {
+    /// What the index names in each of `chunks`.
+    pub fn live_in(&self, chunks: &[(u64, u64)]) -> Vec<LiveRecords> {
         let applier = lock(&self.applier);
-        let live = chunks.iter().map(|(number, _)| applier.live.of(*number)).collect();
-        (live, applier.live.total_lines())
+        chunks.iter().map(|(number, _)| applier.live.of(*number)).collect()
     }
 
-    /// The lowest LSN that is pinned.
-    pub fn oldest_pin(&self) -> Option<u64> {
+    /// The lowest LSN that is pinned, and since when.
+    pub fn oldest_pin(&self) -> Option<(u64, Duration)> {
         self.pins.oldest_pinned()
     }
 
     /// Readers find chunk `number` no more.
     pub fn close_chunk(&self, number: u64) -> ClosedChunk {
         lock(&self.applier).appender.close(number)
+    }
+
+    /// Cache lines of all that the index names.
+    pub fn live_lines(&self) -> u64 {
+        lock(&self.applier).live.total_lines()
     }
 
     /// Whether no reader looks at it any more.

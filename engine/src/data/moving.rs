@@ -1,0 +1,35 @@
+//! [`Moving`]: what is on its way when records are moved and places given back, from step to step.
+
+use std::collections::BTreeSet;
+
+use uarr_uring::{ClosedChunk, Grace};
+
+use crate::data::quarantine::Horizon;
+
+/// What is on its way.
+#[derive(Default)]
+pub(crate) struct Moving {
+    pub victim: Option<Victim>,
+    /// Readers that may have found a record of these chunks are waited for.
+    pub passing: Option<Passing>,
+    /// Chunks that the map does not have any more, and whose bytes readers may still look at.
+    pub closed: Vec<(u64, ClosedChunk)>,
+    /// Chunks with a live record that is damaged: it is not copied, so they stay.
+    pub stuck: BTreeSet<u64>,
+}
+
+/// A chunk that is being evacuated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Victim {
+    pub number: u64,
+    /// Records before it were looked at.
+    pub offset: u64,
+}
+
+/// Chunks that have passed the horizon.
+pub(crate) struct Passing {
+    /// Over when readers that may have found a record of them in the index are through.
+    pub grace: Grace,
+    pub numbers: Vec<u64>,
+    pub horizon: Horizon,
+}

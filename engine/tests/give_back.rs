@@ -1,0 +1,164 @@
+//! Space that comes back: what is overwritten or deleted takes none for ever.
+
+use std::collections::BTreeMap;
+
+use uarr::{Builder, Db, Durability, KeyKind};
+use uarr_disk_sim::Memory;
+
+const CHUNK: u64 = 1 << 16;
+
+fn options(kind: KeyKind) -> Builder {
+    let sizes = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(CHUNK);
+    sizes.address_space_bytes(1 << 26).checkpoint_log_bytes(1 << 18).keys(kind).background(false)
+}
+
+fn work(db: &Db<Memory>) {
+    while db.step().expect("a step") {}
+}
+
+/// A small random number generator: the numbers of each run are the same.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn key(kind: KeyKind, number: u64) -> Vec<u8> {
+    match kind {
+        KeyKind::Bytes => format!("key {number}").into_bytes(),
+        _ => number.to_be_bytes().to_vec(),
+    }
+}
+
+fn put(db: &Db<Memory>, number: u64, value: &[u8]) {
+    match db.key_kind() {
+        KeyKind::Bytes => db.put(key(KeyKind::Bytes, number), value).expect("a put"),
+        _ => db.put(number, value).expect("a put"),
+    };
+}
+
+fn delete(db: &Db<Memory>, number: u64) {
+    match db.key_kind() {
+        KeyKind::Bytes => db.delete(key(KeyKind::Bytes, number)).expect("a deletion"),
+        _ => db.delete(number).expect("a deletion"),
+    };
+}
+
+fn state(db: &Db<Memory>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let all = db.iter().map(|record| record.expect("a record"));
+    all.map(|record| (record.key().to_vec(), record.bytes().to_vec())).collect()
+}
+
+/// Each combination of durability and keys.
+fn each(test: impl Fn(Builder, KeyKind)) {
+    for kind in [KeyKind::U64, KeyKind::Bytes] {
+        for durability in [Durability::Sync, Durability::Manual] {
+            test(options(kind).durability(durability), kind);
+        }
+    }
+}
+
+#[test]
+fn endless_overwriting_takes_bounded_space_and_loses_nothing() {
+    each(|options, kind| {
+        let mut disk = Memory::new();
+        let mut db = options.clone().open_on(disk.clone()).unwrap();
+        let mut model = BTreeMap::new();
+        let mut random = Random(7);
+        let mut longest = 0;
+        for step in 0..6000u64 {
+            let number = random.below(150);
+            if random.below(10) == 0 {
+                delete(&db, number);
+                model.remove(&key(kind, number));
+            } else {
+                let value = vec![step as u8; 1000 + random.below(2000) as usize];
+                put(&db, number, &value);
+                model.insert(key(kind, number), value);
+            }
+            if step % 7 == 0 {
+                work(&db);
+            }
+            if step % 1500 == 1499 {
+                db.sync().unwrap();
+                assert!(state(&db) == model, "{kind:?} {step}");
+                assert!(db.verify(|_| ()).unwrap().is_clean());
+                // Half of the time it is closed.
+                if step % 3000 == 1499 {
+                    db.close().unwrap();
+                }
+                disk = disk.crash();
+                db = options.clone().open_on(disk.clone()).unwrap();
+                assert!(state(&db) == model, "{kind:?} {step}");
+            }
+            longest = longest.max(db.stats().data_allocated_bytes);
+        }
+        // 150 keys of 2,000 bytes; 12 MB were written.
+        assert!(longest <= 24 * CHUNK, "{kind:?}: {} chunks", longest / CHUNK);
+    });
+}
+
+#[test]
+fn compacting_gives_back_what_was_deleted() {
+    each(|options, kind| {
+        let disk = Memory::new();
+        let db = options.clone().open_on(disk.clone()).unwrap();
+        for number in 0..1000 {
+            put(&db, number, &[7; 2000]);
+        }
+        for number in (0..1000).filter(|number| number % 10 != 0) {
+            delete(&db, number);
+        }
+        let before = state(&db);
+        assert_eq!(before.len(), 100);
+        let report = db.compact().unwrap();
+        assert!(report.freed_bytes >= 20 * CHUNK && report.moved_bytes >= 100 * 2000, "{report:?}");
+        assert_eq!(report.waiting_bytes, 0);
+        assert!(state(&db) == before);
+        let again = db.compact().unwrap();
+        assert!(again.moved_bytes < CHUNK, "there is nothing left to move: {again:?}");
+        db.sync().unwrap();
+        let allocated = db.stats().data_allocated_bytes;
+        let db = options.clone().open_on(disk.crash()).unwrap();
+        assert!(state(&db) == before, "{kind:?}");
+        for number in 1000..1800 {
+            put(&db, number, &[8; 2000]);
+        }
+        assert!(db.stats().data_allocated_bytes <= allocated + CHUNK, "free places are taken");
+        assert_eq!(state(&db).len(), 900);
+    });
+}
+
+#[test]
+fn an_iterator_and_a_record_keep_what_they_show() {
+    each(|options, _| {
+        let db = options.open_on(Memory::new()).unwrap();
+        for number in 0..200 {
+            put(&db, number, &[1; 2000]);
+        }
+        let before = state(&db);
+        let mut range = db.iter();
+        let first = range.next().unwrap().unwrap();
+        for round in 2..8 {
+            for number in 0..200 {
+                put(&db, number, &[round; 2000]);
+            }
+        }
+        let report = db.compact().unwrap();
+        assert!(report.waiting_bytes >= 30 * CHUNK, "the iterator needs them: {report:?}");
+        let rest: Vec<_> = range.by_ref().map(|record| record.unwrap()).collect();
+        assert_eq!(rest.len(), 199);
+        assert!(rest.iter().chain([&first]).all(|record| before[record.key()] == record.bytes()));
+        drop(range);
+        let held_count = rest.len();
+        drop(rest);
+        let report = db.compact().unwrap();
+        assert_eq!(report.waiting_bytes, CHUNK, "one record is held: {report:?}, {held_count}");
+        assert_eq!(first.bytes(), [1; 2000]);
+        drop(first);
+        assert_eq!(db.compact().unwrap().waiting_bytes, 0);
+    });
+}

@@ -23,8 +23,9 @@ pub(crate) struct LiveRecords {
 /// What the index names, by chunk.
 pub(crate) struct Live {
     chunk_shift: u32,
-    /// By number, as far as those of one map are apart. Memory for what is used alone.
-    chunks: Box<[LiveRecords]>,
+    /// Count and lines by number, as far as those of one map are apart. Memory for what is used
+    /// alone: the allocator is asked for zeros, which it gets from the kernel.
+    chunks: Box<[[u32; 2]]>,
     total_lines: u64,
 }
 
@@ -32,8 +33,7 @@ impl Live {
     /// What `locators` name.
     pub fn new(chunk_bytes: u64, locators: impl Iterator<Item = Locator>) -> Self {
         assert!(chunk_bytes.is_power_of_two());
-        // Zeroed memory of this size comes from the kernel, a page when it is used.
-        let chunks = vec![LiveRecords::default(); CHUNK_SPAN as usize].into();
+        let chunks = vec![[0; 2]; CHUNK_SPAN as usize].into();
         let mut live = Self { chunk_shift: chunk_bytes.trailing_zeros(), chunks, total_lines: 0 };
         locators.for_each(|locator| live.add(locator));
         live
@@ -50,31 +50,32 @@ impl Live {
     fn add(&mut self, locator: Locator) {
         let lines = lines_of(locator);
         self.total_lines += u64::from(lines);
-        let live = self.slot(locator);
-        live.count += 1;
-        live.lines += lines;
+        let [live_count, live_lines] = self.slot(locator);
+        *live_count += 1;
+        *live_lines += lines;
     }
 
     /// The index does not name `old` any more.
     #[inline]
     pub fn remove(&mut self, old: Locator) {
         let lines = lines_of(old);
-        let live = self.slot(old);
-        assert!(live.count > 0 && live.lines >= lines, "what is named was counted");
-        live.count -= 1;
-        live.lines -= lines;
+        let [live_count, live_lines] = self.slot(old);
+        assert!(*live_count > 0 && *live_lines >= lines, "what is named was counted");
+        *live_count -= 1;
+        *live_lines -= lines;
         self.total_lines -= u64::from(lines);
     }
 
     #[inline]
-    fn slot(&mut self, locator: Locator) -> &mut LiveRecords {
+    fn slot(&mut self, locator: Locator) -> &mut [u32; 2] {
         let number = locator.address() >> self.chunk_shift;
         &mut self.chunks[(number % CHUNK_SPAN) as usize]
     }
 
     /// What is named in chunk `number`.
     pub fn of(&self, number: u64) -> LiveRecords {
-        self.chunks[(number % CHUNK_SPAN) as usize]
+        let [count, lines] = self.chunks[(number % CHUNK_SPAN) as usize];
+        LiveRecords { count, lines }
     }
 
     /// Cache lines of all that is named, at least.

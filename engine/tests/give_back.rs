@@ -1,8 +1,9 @@
 //! Space that comes back: what is overwritten or deleted takes none for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use uarr::{Builder, Db, Durability, KeyKind};
+use uarr::{Builder, Db, Durability, KeyKind, Record};
 use uarr_disk_sim::Memory;
 
 const CHUNK: u64 = 1 << 16;
@@ -161,4 +162,74 @@ fn an_iterator_and_a_record_keep_what_they_show() {
         drop(first);
         assert_eq!(db.compact().unwrap().waiting_bytes, 0);
     });
+}
+
+/// A value that says which key it is of, as often as fits.
+fn value_of(number: u64, len: usize) -> Vec<u8> {
+    number.to_le_bytes().into_iter().cycle().take(len).collect()
+}
+
+fn check_kept(record: &Record<'_>) {
+    let number = record.key_u64().expect("a table of integers");
+    assert!(record.bytes() == value_of(number, record.len()), "key {number}");
+}
+
+/// In debug builds free places cannot be read: a reader that looks at one ends the test.
+#[test]
+fn readers_that_keep_records_see_them_unchanged() {
+    const KEY_COUNT: u64 = 300;
+    const WRITE_COUNT: u64 = if cfg!(debug_assertions) { 30_000 } else { 100_000 };
+    let dir = tempfile::tempdir().expect("a directory");
+    let sizes = Db::builder(&dir).segment_bytes(1 << 20).chunk_bytes(CHUNK);
+    let options = sizes.keys(KeyKind::U64).durability(Durability::Manual);
+    let options = options.space_amplification_max(1.2).checkpoint_log_bytes(1 << 20);
+    let db = options.open().expect("a new database");
+    for number in 0..KEY_COUNT {
+        db.put(number, value_of(number, 500)).expect("a put");
+    }
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 1..3 {
+            let (db, ends) = (&db, &ends);
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                let mut kept = VecDeque::new();
+                while !ends.load(Ordering::Relaxed) {
+                    match random.below(50) {
+                        0 => db.iter().take(40).for_each(|record| {
+                            check_kept(&record.expect("an iterator meets no damage"));
+                        }),
+                        1 => {
+                            let keys: Vec<_> = (0..40).map(|_| random.below(KEY_COUNT)).collect();
+                            let records = db.get_many(&keys).expect("no damage");
+                            kept.extend(records.into_iter().flatten().take(10));
+                        }
+                        _ => {
+                            let number = random.below(KEY_COUNT);
+                            let record = db.get(number).expect("no damage");
+                            let record = record.expect("no key is ever missing");
+                            check_kept(&record);
+                            kept.push_back(record);
+                        }
+                    }
+                    while kept.len() > 200 {
+                        check_kept(&kept.pop_front().expect("there are many"));
+                    }
+                }
+                kept.iter().for_each(check_kept);
+            });
+        }
+        let mut random = Random(7);
+        for _ in 0..WRITE_COUNT {
+            let number = random.below(KEY_COUNT);
+            db.put(number, value_of(number, 300 + random.below(2000) as usize)).expect("a put");
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    let space = db.stats().space;
+    let bytes = space.live_bytes + space.dead_bytes + space.waiting_bytes + space.free_bytes;
+    println!("{space:?}");
+    assert!(bytes < WRITE_COUNT * 1300 / 4, "places were used again: {space:?}");
+    assert!(db.verify(|_| ()).expect("it can be read").is_clean());
+    db.close().expect("it can be closed");
 }

@@ -488,9 +488,9 @@ impl Places {
         self.cold.filter(is_settled)
     }
 
-    /// No more is added to the chunk of moved records.
-    pub fn end_cold(&mut self) {
-        self.cold = None;
+    /// No more is added to the chunk of moved records. Returns its place.
+    pub fn end_cold(&mut self) -> Option<u64> {
+        self.cold.take().map(|cold| self.chunks[&cold].place)
     }
 
     /// Chunks that may be evacuated: nothing is added to them, and each frame that names them is

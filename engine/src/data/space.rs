@@ -34,9 +34,9 @@ pub(crate) struct DataSpace<F> {
     asked_bytes: u64,
     /// Address space of the map.
     reserved_bytes: u64,
-    /// The file is in memory up to here.
+    /// The file is in memory from the tail up to here, unless the tail has gone elsewhere.
     prefaulted: AtomicU64,
-    /// Bytes before this were handed to the device.
+    /// Bytes before this, in its place, were handed to the device.
     written_back: AtomicU64,
 }
 
@@ -120,14 +120,18 @@ impl<F: StorageFile> DataSpace<F> {
 
     /// Whether pages behind `tail` should be brought into memory.
     pub fn needs_prefault(&self, tail: u64) -> bool {
-        tail + PREFAULT_AHEAD_BYTES > self.prefaulted.load(Ordering::Relaxed)
+        let prefaulted = self.prefaulted.load(Ordering::Relaxed);
+        let wanted = tail + PREFAULT_AHEAD_BYTES..=tail + 2 * PREFAULT_AHEAD_BYTES;
+        !wanted.contains(&prefaulted)
     }
 
     /// Brings the next pages behind `tail` into memory. `false`: they are there. One caller at a
     /// time.
     pub fn prefault_ahead<M: DataMap>(&self, tail: u64, store: &RecordStore<M>) -> bool {
-        let done = self.prefaulted.load(Ordering::Relaxed).max(tail);
+        let done = self.prefaulted.load(Ordering::Relaxed);
         let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(store.allocated_bytes());
+        // A chunk may lie anywhere in the file.
+        let done = if (tail..=tail + 2 * PREFAULT_AHEAD_BYTES).contains(&done) { done } else { tail };
         let step = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
         if step == 0 {
             // At the end of the file there is nothing to bring in; do not ask again at once.
@@ -140,20 +144,35 @@ impl<F: StorageFile> DataSpace<F> {
         true
     }
 
-    /// Hands written pages to the device. It promises nothing and takes no error away: one of these
-    /// pages comes out at the next flush, which is final. `false`: there are too few. One caller
-    /// at a time.
+    /// Hands written pages to the device: of the chunk that `tail` lies in, and what is left of the
+    /// one before. It promises nothing and takes no error away: one of these pages comes out at the
+    /// next flush, which is final. `false`: there are too few. One caller at a time.
     pub fn write_back(&self, tail: u64) -> Result<bool> {
         let start = self.written_back.load(Ordering::Relaxed);
-        if tail < start + 2 * WRITE_BACK_STEP_BYTES {
-            return Ok(false);
-        }
-        assert!(start + WRITE_BACK_STEP_BYTES < tail, "pages that are still written stay");
-        self.file
-            .start_write_back(start, WRITE_BACK_STEP_BYTES)
-            .map_err(|error| Error::io("cannot write back the data file", error))?;
-        self.written_back.store(start + WRITE_BACK_STEP_BYTES, Ordering::Relaxed);
+        let place_start = |offset: u64| offset / self.chunk_bytes * self.chunk_bytes;
+        let (len, next) = if place_start(start) == place_start(tail) {
+            if tail < start + 2 * WRITE_BACK_STEP_BYTES {
+                return Ok(false);
+            }
+            assert!(start + WRITE_BACK_STEP_BYTES < tail, "pages that are still written stay");
+            (WRITE_BACK_STEP_BYTES, start + WRITE_BACK_STEP_BYTES)
+        } else {
+            (place_start(start) + self.chunk_bytes - start, place_start(tail))
+        };
+        self.hand_over(start, len)?;
+        self.written_back.store(next, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Hands the pages of a whole place to the device, as [`DataSpace::write_back`].
+    pub fn write_back_place(&self, place: u64) -> Result<()> {
+        self.hand_over(place * self.chunk_bytes, self.chunk_bytes)
+    }
+
+    fn hand_over(&self, start: u64, len: u64) -> Result<()> {
+        self.file
+            .start_write_back(start, len)
+            .map_err(|error| Error::io("cannot write back the data file", error))
     }
 
     /// Makes the file durable. The error is final: what the device holds is unknown then.

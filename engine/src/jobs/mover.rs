@@ -185,7 +185,8 @@ impl<S: Storage> Core<S> {
         let (done_count, bytes) = self.records().move_records(live, &cold)?;
         self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
         if done_count < live.len() {
-            self.committer.with_places(|places, _| places.end_cold());
+            let place = self.committer.with_places(|places, _| places.end_cold());
+            place.map_or(Ok(()), |place| self.records().space.write_back_place(place))?;
         }
         Ok(Some(done_count))
     }

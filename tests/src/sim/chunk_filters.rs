@@ -101,6 +101,25 @@ pub(super) fn a_page_more_is_durable() -> ReadFilter {
     })
 }
 
+/// Each checkpoint seems to list its quarantined chunks since the one before it.
+pub(super) fn quarantine_is_older() -> ReadFilter {
+    tables_are(|_, table| {
+        for entry in table.iter_mut().filter(|entry| entry.quarantined_since.get() > 1) {
+            entry.quarantined_since -= 1;
+        }
+    })
+}
+
+/// No checkpoint lists a chunk as quarantined: all still have their places.
+pub(super) fn nothing_is_quarantined() -> ReadFilter {
+    tables_are(|_, table| {
+        for entry in table.iter_mut().filter(|entry| entry.state() == ChunkState::Quarantined) {
+            *entry =
+                ChunkEntry::new(entry.number.get(), entry.place.get().into(), ChunkState::Full);
+        }
+    })
+}
+
 /// What is wrong with every second image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WrongTable {

@@ -9,8 +9,8 @@ use uarr_disk_sim::{Lie, Memory};
 use uarr_uring::Storage;
 
 use super::chunk_filters::{
-    Hidden, WrongTable, a_page_more_is_durable, every_second_table_is, openings_are_hidden,
-    places_are_moved,
+    Hidden, WrongTable, a_page_more_is_durable, every_second_table_is, nothing_is_quarantined,
+    openings_are_hidden, places_are_moved, quarantine_is_older,
 };
 use super::filters::{
     Stale, checksums_fit, oldest_place_counts, pages_change_places, stale_groups_fit,
@@ -19,6 +19,8 @@ use super::{Checked, Faults, Outcome, Plan, run_plan};
 
 /// What makes a new disk break a promise.
 pub type Prepare = fn(&Memory);
+/// What changes the plan of a run.
+pub type Focus = fn(&mut Plan);
 
 /// One mechanism that means nothing.
 pub struct Switch {
@@ -33,7 +35,7 @@ pub struct Switch {
     /// Makes a new disk so.
     pub prepare: Prepare,
     /// Changes the plan of a run, where what the mechanism is for is rare in others.
-    pub focus: Option<fn(&mut Plan)>,
+    pub focus: Option<Focus>,
 }
 
 /// The list.
@@ -245,28 +247,65 @@ pub const SWITCHES: &[Switch] = &[
         },
         focus: Some(Plan::refuse_groups),
     },
+    Switch {
+        name: "freed-one-checkpoint-early",
+        takes_away: "the wait for the older checkpoint before a place is used again",
+        faults: Faults::Legal,
+        seed_count_max: 2000,
+        prepare: |disk| disk.filter_reads(quarantine_is_older()),
+        focus: Some(Plan::give_back),
+    },
+    Switch {
+        name: "moved-record-not-durable",
+        takes_away: "the flush of copies before the checkpoint that names them",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "data/" }),
+        focus: Some(Plan::give_back),
+    },
+    Switch {
+        name: "freed-before-superblock",
+        takes_away: "the flush of the superblock before places are used again",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "superblock" }),
+        focus: Some(Plan::give_back),
+    },
 ];
 
 /// Damage to what the log and images say of chunks, with right checksums, that opening must notice:
-/// what it is, and the disk that has it.
-pub const NOTICED: &[(&str, Prepare)] = &[
-    ("openings-hidden", |disk| {
-        let block_bytes = disk.facts().block_bytes as usize;
-        disk.filter_reads(openings_are_hidden(Hidden::All, block_bytes));
-    }),
-    ("place-moved", |disk| disk.filter_reads(places_are_moved())),
-    ("two-chunks-one-place", |disk| {
-        disk.filter_reads(every_second_table_is(WrongTable::OnePlaceTwice));
-    }),
-    ("table-behind-log", |disk| {
-        disk.filter_reads(every_second_table_is(WrongTable::LacksChunk));
-    }),
+/// what it is, the disk that has it, and the runs that show it.
+pub const NOTICED: &[(&str, Prepare, Focus)] = &[
+    (
+        "openings-hidden",
+        |disk| {
+            let block_bytes = disk.facts().block_bytes as usize;
+            disk.filter_reads(openings_are_hidden(Hidden::All, block_bytes));
+        },
+        Plan::fill_chunks_honestly,
+    ),
+    ("place-moved", |disk| disk.filter_reads(places_are_moved()), Plan::fill_chunks_honestly),
+    (
+        "two-chunks-one-place",
+        |disk| disk.filter_reads(every_second_table_is(WrongTable::OnePlaceTwice)),
+        Plan::fill_chunks_honestly,
+    ),
+    (
+        "table-behind-log",
+        |disk| disk.filter_reads(every_second_table_is(WrongTable::LacksChunk)),
+        Plan::fill_chunks_honestly,
+    ),
+    (
+        "quarantine-hidden",
+        |disk| disk.filter_reads(nothing_is_quarantined()),
+        Plan::give_back_honestly,
+    ),
 ];
 
 /// Runs `seed` on a disk that `prepare` has made, and that does not lie besides.
-pub fn run_noticing(seed: u64, prepare: Prepare) -> Checked<Outcome> {
+pub fn run_noticing(seed: u64, prepare: Prepare, focus: Focus) -> Checked<Outcome> {
     let mut plan = Plan::new(seed, Faults::Illegal);
-    plan.fill_chunks_honestly();
+    focus(&mut plan);
     run_plan(plan, &prepare)
 }
 

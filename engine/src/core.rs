@@ -1,7 +1,7 @@
 //! What one open database consists of, shared by all handles and background threads.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use uarr_uring::Storage;
@@ -22,8 +22,6 @@ pub(crate) struct Core<S: Storage> {
     pub pacing: Ranked<Pacing>,
     /// What is being moved.
     pub moving: Ranked<Moving>,
-    /// No record is moved meanwhile, but by a call that asks for it.
-    pub is_paused: AtomicBool,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.
     pub older_checkpoint: AtomicU64,
     /// Why the last background step failed.

@@ -75,6 +75,15 @@ impl IntIndex {
         self.tree.get(key, &epoch::pin())
     }
 
+    /// As [`IntIndex::get`], for a caller that has entered an epoch: `guard` is one of the default
+    /// collector of `crossbeam-epoch` (asserted).
+    #[inline(always)]
+    pub fn get_in(&self, key: u64, guard: &epoch::Guard) -> Option<u64> {
+        let is_ours = guard.collector() == Some(epoch::default_collector());
+        assert!(is_ours, "another collector frees nodes under this guard");
+        self.tree.get(key, guard)
+    }
+
     /// Looks up every key in turn and gives `take` its place in `keys` and its payload. The lookups
     /// are interleaved in groups of 16 and prefetched: several times faster than one after the
     /// other when the index does not fit the cache; what `take` prefetches itself overlaps as well.

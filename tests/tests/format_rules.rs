@@ -11,7 +11,8 @@ use std::ops::Range;
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, RecoveryMode, uarr};
 use uarr_disk_sim::{Death, Memory, MemoryOptions};
-use uarr_layout::chunk::ChunkOpening;
+use uarr_layout::checksum::Seed;
+use uarr_layout::chunk::{ChunkOpening, ChunkState};
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, FrameHeader, FrameKind, Frames};
 use uarr_layout::geometry::{
     CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, align_up,
@@ -22,8 +23,8 @@ use uarr_layout::record::{ChunkHeader, Locator};
 use uarr_layout::superblock::{SLOT_BYTES, SLOT_STRIDE_BYTES};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::on_disk::{
-    DATA_FILE, Placed, PlacedHeader, durable_ranges, groups, image_entries, newest_table,
-    record_headers, segment_number, superblock,
+    DATA_FILE, Placed, PlacedHeader, durable_ranges, groups, image_entries, image_locators,
+    newest_table, record_headers, segment_number, superblock,
 };
 use uarr_tests::seal::{seal_group, seal_slot};
 use uarr_tests::{Random, tiny};
@@ -583,4 +584,77 @@ fn an_image_is_durable_before_a_superblock_names_it_and_goes_when_none_does() {
         named_later_count += u64::from(named(&files)[0] > newer);
     }
     assert!(named_later_count > 0, "no death came behind the superblock");
+}
+
+//= test DAT-9
+#[test]
+fn a_moved_record_is_the_same_in_another_chunk_and_the_log_does_not_say_it() {
+    let files = files_with(|db| {
+        for number in 0u64..40 {
+            db.put(number.to_be_bytes(), [number as u8; 4000]).unwrap();
+        }
+        for number in (0u64..40).filter(|number| number % 8 != 0) {
+            db.put(number.to_be_bytes(), b"short").unwrap();
+        }
+        db.compact().unwrap();
+    });
+    let headers = record_headers(&files);
+    let chunks_of_frames: BTreeSet<u64> =
+        frames(&files).iter().map(|(frame, _)| frame.address.get() / CHUNK).collect();
+    let mut moved_count = 0;
+    for (index, first) in headers.iter().enumerate() {
+        let same = |other: &&PlacedHeader| other.header.lsn == first.header.lsn;
+        let Some(copy) = headers[index + 1..].iter().find(same) else { continue };
+        moved_count += 1;
+        let [first, copy] = [first, copy].map(|placed| (placed.address, placed.header));
+        assert!(first.0 / CHUNK < copy.0 / CHUNK);
+        assert_eq!(copy.1, first.1.moved_to(copy.0, Seed::new(&superblock(&files).1.database)));
+    }
+    assert!(moved_count >= 5, "{moved_count} records were moved");
+    let opened = frames(&files).into_iter().filter(|(frame, _)| frame.kind == 7).count();
+    assert!(opened <= chunks_of_frames.len(), "each chunk was opened once");
+}
+
+//= test IMG-8
+#[test]
+fn a_place_has_another_chunk_only_when_the_older_checkpoint_lists_the_first() {
+    let disk = new_disk();
+    let db = open(&disk);
+    let mut owners: Vec<BTreeMap<u32, (u64, ChunkState)>> = Vec::new();
+    let (mut quarantined_count, mut reused_count) = (0, 0);
+    for round in 0u8..40 {
+        for number in 0u64..12 {
+            db.put(number.to_be_bytes(), [round; 9000]).unwrap();
+        }
+        while db.step().unwrap() {}
+        db.checkpoint().unwrap();
+        let files = files_of(&disk.crash());
+        let block = superblock(&files).1;
+        let table = newest_table(&files);
+        let named = image_locators(&files, &block.database, block.checkpoints[0].number.get());
+        let named: BTreeSet<u64> =
+            named.unwrap().iter().map(|locator| locator.address() / CHUNK).collect();
+        for entry in table.iter().filter(|entry| entry.state() == ChunkState::Quarantined) {
+            quarantined_count += 1;
+            assert!(!named.contains(&entry.number.get()), "{entry:?}");
+            assert_eq!((entry.durable_bytes.get(), entry.live_lines.get()), (0, 0));
+        }
+        let mine =
+            table.iter().map(|entry| (entry.place.get(), (entry.number.get(), entry.state())));
+        let mine: BTreeMap<_, _> = mine.collect();
+        // The newest checkpoint when the place was given away was the older one at best.
+        if let [.., older, newer] = &owners[..] {
+            for (place, (number, _)) in &mine {
+                let (Some(before), Some(last)) = (older.get(place), newer.get(place)) else {
+                    continue;
+                };
+                if before.0 != *number && last.0 != *number {
+                    reused_count += 1;
+                    assert_eq!(before.1, ChunkState::Quarantined, "place {place} in round {round}");
+                }
+            }
+        }
+        owners.push(mine);
+    }
+    assert!(quarantined_count > 20 && reused_count > 10, "{quarantined_count} {reused_count}");
 }

@@ -330,12 +330,12 @@ impl<S: Storage> Db<S> {
     /// Moves no record in the background until [`Db::resume_compaction`]. What is overwritten takes
     /// space meanwhile. For a time in which every microsecond counts.
     pub fn pause_compaction(&self) {
-        self.core().is_paused.store(true, Ordering::Relaxed);
+        self.core().committer.keeps_garbage.store(true, Ordering::Relaxed);
     }
 
     /// Ends [`Db::pause_compaction`].
     pub fn resume_compaction(&self) {
-        self.core().is_paused.store(false, Ordering::Relaxed);
+        self.core().committer.keeps_garbage.store(false, Ordering::Relaxed);
         self.core().committer.mover.raise();
     }
 

@@ -1,6 +1,8 @@
 //! Room for a write before it is staged: in a group, in the log and in the data file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use uarr_layout::chunk::CHUNK_OPENING_BYTES;
 use uarr_layout::frame::{Frame, frame_bytes};
@@ -14,12 +16,19 @@ use crate::commit::patience::{NotYet, Patience};
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::turns::Premise;
 use crate::commit::wakes::Wakes;
+use crate::data::live::LINE_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
 use crate::log::room::Demand;
 use crate::options::WhenFull;
 use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
+
+/// How often, and how long each time, a writer waits for a place before the data file grows.
+const PLACE_WAIT_COUNT_MAX: usize = 500;
+const PLACE_WAIT: Duration = Duration::from_millis(1);
+/// Chunks that even a small database has: open ones, and what is on its way through quarantine.
+const CHUNK_COUNT_FIXED: u64 = 6;
 
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
                     again (or open the database with WhenFull::Wait)";
@@ -77,6 +86,7 @@ impl<S: Storage> Committer<S> {
                 !is_large || self.segments.room.admits_large(demand.bytes, self.staged_bytes_max);
             if may_gather && !self.has_space(&staging, frames, demand) {
                 drop(staging);
+                self.wait_for_places(patience);
                 self.make_space(frames, demand)?;
                 staging = lock(&self.staging);
                 continue;
@@ -191,6 +201,37 @@ impl<S: Storage> Committer<S> {
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
         let fits = || staging.places.end_after(frames).is_some_and(|end| end <= allocated);
         (is_roomy || fits()) && self.segments.have_room(demand)
+    }
+
+    /// Gives the mover time, if the data file is larger than it may be: there is garbage that can
+    /// become room. A task does not wait.
+    #[expect(clippy::disallowed_methods, reason = "the mover goes by the real clock")]
+    fn wait_for_places(&self, patience: Patience<'_>) {
+        let is_task = matches!(patience, Patience::Task(_));
+        if is_task || !self.options.background || !self.has_too_much_garbage() {
+            return;
+        }
+        self.mover.raise();
+        for _ in 0..PLACE_WAIT_COUNT_MAX {
+            let has_place = self.with_places(|places, _| places.free_count() > 0);
+            if has_place || self.health.check().is_err() {
+                break;
+            }
+            std::thread::sleep(PLACE_WAIT);
+        }
+    }
+
+    /// Whether chunks take more than they may, for what lives in them.
+    pub fn has_too_much_garbage(&self) -> bool {
+        let (used_bytes, waiting_bytes) = self.taken_bytes();
+        let live_bytes = self.records.live_lines() * LINE_BYTES;
+        // Two index images are there, too.
+        let images_bytes = self.checkpoint_step_bytes_min();
+        let beyond = (live_bytes as f64 * (self.options.space_amplification_max - 1.0)) as u64;
+        let beyond = beyond.saturating_sub(images_bytes);
+        let garbage_max = beyond.max(CHUNK_COUNT_FIXED * self.records.chunk_bytes());
+        let keeps_garbage = self.keeps_garbage.load(Ordering::Relaxed);
+        !keeps_garbage && used_bytes + waiting_bytes > live_bytes + garbage_max
     }
 
     /// Makes room that `has_space` found missing.

@@ -52,7 +52,13 @@ impl<S: Storage> Committer<S> {
     }
 
     pub fn checkpoint_step_bytes(&self) -> u64 {
-        self.options.checkpoint_log_bytes.max(2 * 16 * self.records.index.len() as u64)
+        self.options.checkpoint_log_bytes.max(self.checkpoint_step_bytes_min())
+    }
+
+    /// What two index images take, about: a checkpoint for less log than that costs more than the
+    /// log.
+    pub fn checkpoint_step_bytes_min(&self) -> u64 {
+        2 * 16 * self.records.index.len() as u64
     }
 
     /// Whether lives too short for a checkpoint have left twice as much log as should be there.

@@ -22,7 +22,7 @@
 //! error, all later writes get `Poisoned` ([`crate::health`]), no thread retries anything; readers
 //! do not see records above the visible LSN.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
 
 use uarr_uring::{AlignedBuffer, CommitStrategy, Storage};
@@ -54,6 +54,8 @@ pub(crate) struct Committer<S: Storage> {
     pub checkpointer: Signal,
     /// Raised when there may be something to move, or a place to give back.
     pub mover: Signal,
+    /// No record is moved meanwhile, but by a call that asks for it.
+    pub keeps_garbage: AtomicBool,
     /// The files, the clock and the kernel.
     pub storage: S,
     /// What was chosen when the database was opened.
@@ -127,6 +129,7 @@ impl<S: Storage> Committer<S> {
             keeper: Signal::default(),
             checkpointer: Signal::default(),
             mover: Signal::default(),
+            keeps_garbage: AtomicBool::new(false),
             storage,
             options,
             identity,
@@ -166,6 +169,14 @@ impl<S: Storage> Committer<S> {
         let mut staging = lock(&self.staging);
         let Staging { settled_lsn, next_lsn, .. } = *staging;
         act(&mut staging.places, StagedLsns { settled_lsn, next_lsn })
+    }
+
+    /// Bytes of chunks in use, and of those that wait in quarantine.
+    pub fn taken_bytes(&self) -> (u64, u64) {
+        let (used, waiting) =
+            self.with_places(|places, _| (places.used_count(), places.quarantine.place_count()));
+        let chunk_bytes = self.records.chunk_bytes();
+        (used * chunk_bytes, waiting * chunk_bytes)
     }
 
     /// Room of the data file that the next records will take.

@@ -65,7 +65,7 @@ impl KeyIndex {
     #[inline(always)]
     pub fn get<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Result<Option<Locator>> {
         let bits = match &self.index {
-            Index::Int(index) => int_key(key).and_then(|key| index.get(key)),
+            Index::Int(index) => int_key(key).and_then(|key| index.get_in(key, reader.pin.guard())),
             Index::Bytes(index) => index.get(key, &reader)?,
         };
         Ok(bits.and_then(Locator::from_bits))

@@ -535,6 +535,22 @@ impl Places {
         }
     }
 
+    /// Panics unless each place is in one of these: a chunk in use, one in quarantine, free.
+    pub fn audit(&self) {
+        let in_use = self.chunks.values().map(|chunk| (chunk.place, chunk.count));
+        let waiting = self.quarantine.iter().map(|(_, chunk)| (chunk.place, chunk.count));
+        let free = self.free.iter().map(|place| (*place, 1));
+        let mut places: Vec<_> = in_use.chain(waiting).chain(free).collect();
+        places.sort_unstable();
+        let end = places.iter().fold(0, |end, (place, count)| {
+            assert_eq!(*place, end, "a place has two owners, or none");
+            place + count
+        });
+        assert_eq!(end, self.next_place, "no place is lost");
+        let taken: u64 = self.taken.values().sum();
+        assert_eq!(taken + self.free.len() as u64, end, "what is taken has an owner");
+    }
+
     /// How many places before the last one that a chunk has are free.
     pub fn free_count(&self) -> u64 {
         self.free.len() as u64

@@ -131,7 +131,8 @@ impl<F: StorageFile> DataSpace<F> {
         let done = self.prefaulted.load(Ordering::Relaxed);
         let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(store.allocated_bytes());
         // A chunk may lie anywhere in the file.
-        let done = if (tail..=tail + 2 * PREFAULT_AHEAD_BYTES).contains(&done) { done } else { tail };
+        let done =
+            if (tail..=tail + 2 * PREFAULT_AHEAD_BYTES).contains(&done) { done } else { tail };
         let step = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
         if step == 0 {
             // At the end of the file there is nothing to bring in; do not ask again at once.

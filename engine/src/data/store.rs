@@ -84,7 +84,7 @@ impl<M: DataMap> RecordStore<M> {
 /// Reads records under a pin.
 pub(crate) struct Reader<'p, M> {
     pub store: &'p RecordStore<M>,
-    pin: &'p MapPin,
+    pub pin: &'p MapPin,
 }
 
 impl<M> Clone for Reader<'_, M> {

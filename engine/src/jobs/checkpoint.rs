@@ -67,7 +67,7 @@ impl<S: Storage> Core<S> {
         let counters = &self.committer.counters;
         let has_moved = counters.has_moved.swap(false, Ordering::AcqRel);
         counters.wants_checkpoint.store(false, Ordering::Release);
-        let checkpoint = self.newer_than(&mut root, has_moved, wakes);
+        let checkpoint = self.newer_than(&mut root, has_moved, then, wakes);
         let written = checkpoint.and_then(|checkpoint| {
             self.write_root(&mut root, checkpoint, then)?;
             Ok(checkpoint)
@@ -95,10 +95,11 @@ impl<S: Storage> Core<S> {
         &self,
         root: &mut Root<S>,
         has_moved: bool,
+        then: Then,
         wakes: &mut Wakes,
     ) -> Result<Checkpoint> {
         let newest = root.block.checkpoints[0];
-        if !has_moved && self.covers_all(&root.block) {
+        if !has_moved && self.covers_all(&root.block, then) {
             return Ok(newest);
         }
         let first_number = self.give_image_number(root)?;
@@ -141,8 +142,9 @@ impl<S: Storage> Core<S> {
         })
     }
 
-    /// Whether the newest checkpoint has all that there is, and no place waits for another one.
-    fn covers_all(&self, root: &Superblock) -> bool {
+    /// Whether the newest checkpoint has all that there is, and no place waits for another one. A
+    /// database that is closed has no use for places.
+    fn covers_all(&self, root: &Superblock, then: Then) -> bool {
         let [newest, older] = &root.checkpoints;
         let newest_lsn = newest.lsn.get();
         let is_unchanged = self.committer.log_end().lsn == newest_lsn
@@ -151,7 +153,7 @@ impl<S: Storage> Core<S> {
         let waits = |places: &mut Places| places.quarantine.needs_checkpoint(older);
         is_unchanged
             && newest.number.get() > 0
-            && !self.committer.with_places(|places, _| waits(places))
+            && (then == Then::Close || !self.committer.with_places(|places, _| waits(places)))
     }
 
     /// Best effort: the next checkpoint removes it in any case.

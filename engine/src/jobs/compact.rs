@@ -32,7 +32,8 @@ impl<S: Storage> Core<S> {
     /// See [`crate::Db::compact`].
     pub fn compact(&self) -> Result<CompactReport> {
         let moved_bytes = &self.committer.counters.moved_bytes;
-        let (moved_before, used_before) = (moved_bytes.load(Ordering::Relaxed), self.taken_bytes());
+        let (moved_before, taken_before) =
+            (moved_bytes.load(Ordering::Relaxed), self.taken_bytes());
         self.move_all()?;
         for _ in 0..CHECKPOINT_COUNT_MAX {
             if !self.waits_for_checkpoint() {
@@ -43,8 +44,8 @@ impl<S: Storage> Core<S> {
         }
         Ok(CompactReport {
             moved_bytes: moved_bytes.load(Ordering::Relaxed) - moved_before,
-            freed_bytes: used_before.saturating_sub(self.taken_bytes()),
-            waiting_bytes: self.quarantined_bytes(),
+            freed_bytes: taken_before.saturating_sub(self.taken_bytes()),
+            waiting_bytes: self.committer.taken_bytes().1,
         })
     }
 
@@ -63,14 +64,7 @@ impl<S: Storage> Core<S> {
 
     /// Bytes of places that chunks have.
     fn taken_bytes(&self) -> u64 {
-        let count = self
-            .committer
-            .with_places(|places, _| places.used_count() + places.quarantine.place_count());
-        count * self.records().chunk_bytes()
-    }
-
-    fn quarantined_bytes(&self) -> u64 {
-        let count = self.committer.with_places(|places, _| places.quarantine.place_count());
-        count * self.records().chunk_bytes()
+        let (used_bytes, waiting_bytes) = self.committer.taken_bytes();
+        used_bytes + waiting_bytes
     }
 }

@@ -164,6 +164,10 @@ impl<S: Storage> Core<S> {
         let Some((wanted, _)) = growth.filter(|(_, bytes)| self.has_room_ahead(*bytes)) else {
             return Ok(false);
         };
+        // Places that are given back make room, too.
+        if self.committer.has_too_much_garbage() {
+            return Ok(false);
+        }
         self.committer.grow_data(wanted)?;
         Ok(true)
     }

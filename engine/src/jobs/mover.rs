@@ -38,6 +38,8 @@ const LOOK_COUNT_MAX: usize = 1024;
 const DEAD_PERCENT_MIN: u64 = 5;
 /// And so much: checkpoints that were taken while it was filled have left a part of a page each.
 const DEAD_BYTES_MIN: u64 = 5 * PAGE_BYTES;
+/// The garbage in chunks in use is so many times what may be in quarantine before no more is moved.
+const WAITING_SHARE: u64 = 2;
 /// Even of a small database so many chunks may be garbage.
 const SLACK_CHUNKS_MIN: u64 = 2;
 
@@ -64,7 +66,8 @@ struct Found {
 impl<S: Storage> Core<S> {
     /// Does a step that keeps garbage within bounds.
     pub fn step_moves(&self) -> Result<Step> {
-        if self.committer.health.check().is_err() || self.is_paused.load(Ordering::Relaxed) {
+        let keeps_garbage = self.committer.keeps_garbage.load(Ordering::Relaxed);
+        if self.committer.health.check().is_err() || keeps_garbage {
             return Ok(Step::Idle);
         }
         let mut mover = lock(&self.moving);
@@ -78,14 +81,12 @@ impl<S: Storage> Core<S> {
             return Ok(Step::More);
         }
         if mover.victim.is_none() {
+            self.ask_for_checkpoint();
             mover.victim = self.choose(mover, demand);
         }
         match mover.victim {
             Some(victim) => self.evacuate_some(mover, victim),
-            None => {
-                self.ask_for_checkpoint();
-                Ok(Step::Idle)
-            }
+            None => Ok(Step::Idle),
         }
     }
 
@@ -235,9 +236,8 @@ impl<S: Storage> Core<S> {
 
     /// The chunk that is evacuated next; `None`: there is none, or not so much garbage.
     fn choose(&self, mover: &Moving, demand: Demand) -> Option<Victim> {
-        let (mut sealed, used_count, first_own) = self.committer.with_places(|places, staged| {
-            let sealed = places.sealed(staged.settled_lsn, staged.next_lsn);
-            (sealed, places.used_count(), places.first_own())
+        let (mut sealed, first_own) = self.committer.with_places(|places, staged| {
+            (places.sealed(staged.settled_lsn, staged.next_lsn), places.first_own())
         });
         sealed.retain(|(number, _)| !mover.stuck.contains(number));
         let live = self.records().live_in(&sealed);
@@ -247,9 +247,7 @@ impl<S: Storage> Core<S> {
         if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
             return Some(victim(number));
         }
-        let live_bytes = self.records().live_lines() * LINE_BYTES;
-        let used_bytes = used_count * self.records().chunk_bytes();
-        if demand == Demand::Paced && used_bytes <= live_bytes + self.slack_bytes(live_bytes) {
+        if demand == Demand::Paced && !self.is_due() {
             return None;
         }
         let newest = sealed.last().map_or(0, |(number, _)| *number);
@@ -262,6 +260,15 @@ impl<S: Storage> Core<S> {
             })
             .max()
             .map(|(_, number)| victim(number))
+    }
+
+    /// Whether there is so much garbage that records should be moved; and not so much that waits for
+    /// a checkpoint that moving more would only add to it.
+    fn is_due(&self) -> bool {
+        let (used_bytes, waiting_bytes) = self.committer.taken_bytes();
+        let live_bytes = self.records().live_lines() * LINE_BYTES;
+        let slack = self.slack_bytes(live_bytes);
+        used_bytes > live_bytes + slack && waiting_bytes <= slack / WAITING_SHARE
     }
 
     /// What it is worth to move the `live` records of chunk `number`, for each chunk that was opened
@@ -278,11 +285,12 @@ impl<S: Storage> Core<S> {
         is_worth.then(|| (u128::from(dead) << 32) / u128::from(chunk_bytes + live_bytes))
     }
 
-    /// How many bytes of chunks in use may be garbage: half of what may be taken beyond what lives;
-    /// the other half is in quarantine.
+    /// How many bytes of chunks in use may be garbage: two thirds of what may be taken beyond what
+    /// lives; the rest is in quarantine, or free. More garbage makes each move give more; less in
+    /// quarantine needs more checkpoints.
     fn slack_bytes(&self, live_bytes: u64) -> u64 {
         let beyond = self.options().space_amplification_max - 1.0;
-        let slack = (live_bytes as f64 * beyond / 2.0) as u64;
+        let slack = (live_bytes as f64 * beyond * 2.0 / 3.0) as u64;
         slack.max(SLACK_CHUNKS_MIN * self.records().chunk_bytes())
     }
 
@@ -296,10 +304,10 @@ impl<S: Storage> Core<S> {
     fn ask_for_checkpoint(&self) {
         if self.waits_for_checkpoint() {
             let live_bytes = self.records().live_lines() * LINE_BYTES;
-            let place_count =
-                self.committer.with_places(|places, _| places.quarantine.place_count());
-            let waiting_bytes = place_count * self.records().chunk_bytes();
-            if waiting_bytes > self.slack_bytes(live_bytes) / 2 {
+            let (_, waiting_bytes) = self.committer.taken_bytes();
+            // A checkpoint writes the whole index.
+            let least = self.committer.checkpoint_step_bytes_min();
+            if waiting_bytes > (self.slack_bytes(live_bytes) / WAITING_SHARE / 2).max(least) {
                 self.committer.counters.wants_checkpoint.store(true, Ordering::Release);
                 self.committer.checkpointer.raise();
             }

@@ -70,6 +70,7 @@ impl<S: Storage> Core<S> {
             (root.block.checkpoints, root.verify())
         };
         damaged_slots.into_iter().try_for_each(|error| report.note(error))?;
+        self.committer.with_places(|places, _| places.audit());
         for checkpoint in checkpoints.iter().filter(|kept| kept.number.get() > 0) {
             let database = &self.records().database();
             let (kind, chunk_bytes) = (self.records().key_kind(), self.records().chunk_bytes());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
@@ -94,7 +94,6 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         root: Ranked::new(Rank::Root, root),
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
         moving: Ranked::new(Rank::Mover, Moving::default()),
-        is_paused: AtomicBool::new(false),
         older_checkpoint: AtomicU64::new(older_checkpoint),
         background_error: Ranked::new(Rank::Leaf, None),
         report: recovered.report,

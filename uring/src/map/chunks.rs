@@ -111,7 +111,7 @@ impl Slots {
 #[derive(Debug)]
 pub struct Chunks {
     slots: Slots,
-    /// By place: the number of its chunk plus one, and [`CONTINUES`]; 0: none.
+    /// By place: the number of its chunk plus one, with [`CONTINUES`] and the like; number 0: none.
     owners: Box<[AtomicU64]>,
 }
 
@@ -119,7 +119,9 @@ pub struct Chunks {
 const CONTINUES: u64 = 1 << 63;
 /// Of an owner or a slot: the chunk is closed, and readers may still look at its bytes.
 const CLOSED: u64 = 1 << 62;
-const NUMBER: u64 = CLOSED - 1;
+/// Of an owner: another chunk had the place before.
+const USED: u64 = 1 << 61;
+const NUMBER: u64 = USED - 1;
 
 impl Chunks {
     pub(super) fn new(options: &MapOptions, chunks: &[MappedChunk]) -> io::Result<Self> {
@@ -183,7 +185,7 @@ impl Chunks {
     fn can_open(&self, number: u64, place: u64) -> bool {
         let owner = usize::try_from(place).ok().and_then(|place| self.owners.get(place));
         number < u64::MAX >> self.chunk_shift()
-            && owner.is_some_and(|owner| owner.load(Ordering::Relaxed) == 0)
+            && owner.is_some_and(|owner| owner.load(Ordering::Relaxed) & !USED == 0)
             && self.slots.slot(number).tag.load(Ordering::Relaxed) == 0
     }
 
@@ -207,8 +209,9 @@ impl Chunks {
         let slot = self.slots.slot(number);
         slot.place.store(place as u32, Ordering::Relaxed);
         slot.published_bytes.store(0, Ordering::Relaxed);
-        let owner = (number + 1) | if continues { CONTINUES } else { 0 };
-        self.owners[place as usize].store(owner, Ordering::Relaxed);
+        let flags = if continues { CONTINUES } else { 0 };
+        let used = self.owners[place as usize].load(Ordering::Relaxed) & USED;
+        self.owners[place as usize].store((number + 1) | flags | used, Ordering::Relaxed);
         slot.tag.store(number + 1, Ordering::Release);
     }
 
@@ -239,11 +242,17 @@ impl Chunks {
     /// No reader looks at the bytes of `places`, which a closed chunk had: others may have them.
     pub(super) fn free(&self, places: Range<u64>) {
         for place in places {
-            let owner = self.owners[place as usize].swap(0, Ordering::Release);
+            let owner = self.owners[place as usize].swap(USED, Ordering::Release);
             assert!(owner & CLOSED != 0, "a chunk is closed before its place is free");
             let slot = self.slots.slot((owner & NUMBER) - 1);
             assert_eq!(slot.tag.swap(0, Ordering::Release), CLOSED, "it has kept its slot");
         }
+    }
+
+    /// Whether the file has had bytes of another chunk in `place`.
+    pub(super) fn is_used_again(&self, place: u64) -> bool {
+        let owner = self.owners.get(place as usize).map_or(0, |o| o.load(Ordering::Relaxed));
+        owner & USED != 0
     }
 
     /// Whether the chunks in `place` and the one behind were opened as one, and are open.
@@ -417,10 +426,11 @@ mod tests {
             all.intersects(CHUNK, 1) && all.intersects(3 * CHUNK - 1, 1),
             "readers may be there"
         );
+        assert!(!all.is_used_again(1));
         all.free(1..3);
-        assert!(!all.intersects(CHUNK, 2 * CHUNK));
+        assert!(!all.intersects(CHUNK, 2 * CHUNK) && all.owner(1).is_none());
         assert!(all.open(7 + CHUNK_SPAN, 2, 1));
-        assert!(all.open(9, 1, 1));
+        assert!(all.open(9, 1, 1) && all.owner(1) == Some(9) && all.is_used_again(1));
         assert_eq!(all.close(9), 1..2, "the next chunk is one of its own");
     }
 

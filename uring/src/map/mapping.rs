@@ -132,8 +132,14 @@ impl Mapping {
             let start = cursor.max(place_start + published).next_multiple_of(page_bytes);
             if start < place_end {
                 let bytes = (place_end - start) as usize;
-                // Only a hint: kernels before 5.14 know no MADV_POPULATE_WRITE.
-                let _ = self.memory.advise_range(Advice::PopulateWrite, start as usize, bytes);
+                // A place that is used again has pages already: to make these writable would only
+                // have the next flush write them as they are.
+                let advice = match self.chunks.is_used_again(place) {
+                    true => Advice::PopulateRead,
+                    false => Advice::PopulateWrite,
+                };
+                // Only a hint: kernels before 5.14 know neither.
+                let _ = self.memory.advise_range(advice, start as usize, bytes);
             }
             cursor = place_start + chunk_bytes;
         }

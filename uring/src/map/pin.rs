@@ -15,14 +15,21 @@ const LOOK_COUNT_MAX: usize = 1000;
 /// see [`crate::DataMap::hold`].
 #[must_use = "a pin lasts until it is dropped"]
 pub struct MapPin {
-    _guard: Guard,
+    guard: Guard,
 }
 
 impl MapPin {
     /// Begins one. Inside of another one of this thread, or of an epoch of its index, nearly free.
     #[inline]
     pub fn enter() -> Self {
-        Self { _guard: epoch::pin() }
+        Self { guard: epoch::pin() }
+    }
+
+    /// The same, for an index that frees its nodes through the default collector of
+    /// `crossbeam-epoch`.
+    #[inline]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 }
 

@@ -14,6 +14,7 @@
 //! db.put("user:1", uarr!({ "name": "Ada", "born": 1815 }))?; // returns when it is durable
 //! let record = db.get("user:1")?.ok_or("not found")?; // in place: no copy, no lock
 //! assert_eq!(record.uarr()?.get("born").and_then(|born| born.as_u64()), Some(1815));
+//! drop(record); // what a reader keeps, keeps its space
 //! db.close()?;
 //! # Ok(())
 //! # }

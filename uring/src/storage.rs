@@ -193,10 +193,11 @@ pub trait DataMapWriter: Send + 'static {
     /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved
     /// address space.
     fn grow(&mut self, bytes: u64) -> io::Result<()>;
-    /// Gives `count` new chunks, one behind the other in number and place, their places of the file,
-    /// counted from 0. False if they have the places already. They are closed as one.
+    /// Gives `count` new chunks, one behind the other in number and place, their places of the
+    /// file, counted from 0. False if they have the places already. They are closed as one.
     ///
-    /// Panics if another chunk has a place, or is numbered a multiple of [`crate::CHUNK_SPAN`] away.
+    /// Panics if another chunk has a place, or is numbered a multiple of [`crate::CHUNK_SPAN`]
+    /// away.
     fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool;
     /// From now on readers find nothing in chunk `number`, nor in those that were opened with it.
     /// Who has looked before goes on: the places stay the chunk's until

@@ -119,8 +119,8 @@ impl Builder {
         self
     }
 
-    /// How large the data file may get, as a multiple of the records that live in it: 1.2 to 4. What
-    /// is overwritten or deleted takes space until the records around it were moved, in the
+    /// How large the data file may get, as a multiple of the records that live in it: 1.2 to 4.
+    /// What is overwritten or deleted takes space until the records around it were moved, in the
     /// background; the less may be wasted, the more is moved and written. Small databases may waste
     /// some chunks. Default: 1.5.
     pub fn space_amplification_max(mut self, ratio: f64) -> Self {

@@ -205,7 +205,6 @@ impl<S: Storage> Committer<S> {
 
     /// Gives the mover time, if the data file is larger than it may be: there is garbage that can
     /// become room. A task does not wait.
-    #[expect(clippy::disallowed_methods, reason = "the mover goes by the real clock")]
     fn wait_for_places(&self, patience: Patience<'_>) {
         let is_task = matches!(patience, Patience::Task(_));
         if is_task || !self.options.background || !self.has_too_much_garbage() {
@@ -217,7 +216,7 @@ impl<S: Storage> Committer<S> {
             if has_place || self.health.check().is_err() {
                 break;
             }
-            std::thread::sleep(PLACE_WAIT);
+            self.place_freed.wait(PLACE_WAIT);
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Committer<S: Storage> {
     pub checkpointer: Signal,
     /// Raised when there may be something to move, or a place to give back.
     pub mover: Signal,
+    /// Raised when a place of the data file is free again.
+    pub place_freed: Signal,
     /// No record is moved meanwhile, but by a call that asks for it.
     pub keeps_garbage: AtomicBool,
     /// The files, the clock and the kernel.
@@ -129,6 +131,7 @@ impl<S: Storage> Committer<S> {
             keeper: Signal::default(),
             checkpointer: Signal::default(),
             mover: Signal::default(),
+            place_freed: Signal::default(),
             keeps_garbage: AtomicBool::new(false),
             storage,
             options,

@@ -7,6 +7,7 @@ pub(crate) mod entries;
 pub(crate) mod key_index;
 pub(crate) mod live;
 pub(crate) mod moving;
+pub(crate) mod place_table;
 pub(crate) mod places;
 pub(crate) mod quarantine;
 pub(crate) mod record_view;

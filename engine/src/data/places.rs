@@ -11,11 +11,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
+use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::{
-    CHUNK_HEADER_BYTES, PAGE_BYTES, align_up_u64, chunk_count, place_in_chunk,
-};
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, chunk_count, place_in_chunk};
 use uarr_layout::limits::ADDRESS_MAX;
 use uarr_uring::CHUNK_SPAN;
 
@@ -23,7 +21,7 @@ use crate::data::quarantine::{Evacuated, Horizon, Quarantine};
 
 /// What the log says of a chunk so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
+pub(in crate::data) enum Named {
     /// So many groups that are on their way say where it lies.
     Pending(u32),
     /// A settled group does.
@@ -32,16 +30,16 @@ enum Named {
 
 /// A chunk, or several that hold one record: then it is the first.
 #[derive(Clone, Copy, Debug)]
-struct PlacedChunk {
-    place: u64,
-    count: u64,
-    named: Named,
+pub(in crate::data) struct PlacedChunk {
+    pub(in crate::data) place: u64,
+    pub(in crate::data) count: u64,
+    pub(in crate::data) named: Named,
     /// Frames that name it have LSNs below this; `None`: more may be added, or it was not asked.
     full_lsn: Option<u64>,
 }
 
 impl PlacedChunk {
-    fn new(place: u64, count: u64, named: Named) -> Self {
+    pub(in crate::data) fn new(place: u64, count: u64, named: Named) -> Self {
         Self { place, count, named, full_lsn: None }
     }
 }
@@ -57,26 +55,26 @@ pub(crate) struct OpenChunk {
 /// Which places chunks have, and where the next record goes.
 #[derive(Debug)]
 pub(crate) struct Places {
-    chunk_bytes: u64,
+    pub(in crate::data) chunk_bytes: u64,
     /// Chunks that the index, or a frame, may name.
-    chunks: BTreeMap<u64, PlacedChunk>,
+    pub(in crate::data) chunks: BTreeMap<u64, PlacedChunk>,
     /// Others, that have their places still.
     pub quarantine: Quarantine,
     /// The chunk that moved records are added to.
     cold: Option<u64>,
     /// The places that they have: the first of each, and how many.
-    taken: BTreeMap<u64, u64>,
-    open: Option<OpenChunk>,
+    pub(in crate::data) taken: BTreeMap<u64, u64>,
+    pub(in crate::data) open: Option<OpenChunk>,
     /// Where the open chunk begins in the file.
     open_start: u64,
     /// How many chunks no settled group names.
     unsettled_count: usize,
-    next_chunk: u64,
+    pub(in crate::data) next_chunk: u64,
     /// The first number that this process gave out.
     first_own: u64,
     /// Places before `next_place` that no chunk has.
-    free: BTreeSet<u64>,
-    next_place: u64,
+    pub(in crate::data) free: BTreeSet<u64>,
+    pub(in crate::data) next_place: u64,
 }
 
 /// Room of the data file, as the next records will take it.
@@ -88,15 +86,6 @@ pub(crate) struct Frontier {
     pub used_end: u64,
     /// Bytes before it that records may still take.
     pub room: u64,
-}
-
-/// What a checkpoint knows of the places when it has sealed the page.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SealedPlaces {
-    /// Chunks from this number on were opened later.
-    pub next_chunk: u64,
-    /// The open chunk; nothing before its end is written any more.
-    pub open: Option<OpenChunk>,
 }
 
 /// Where records would go, step by step.
@@ -136,42 +125,14 @@ impl Places {
         }
     }
 
-    /// The chunks of a checkpoint's table. It is checked: places and numbers are different.
-    pub fn of_table(chunk_bytes: u64, next_chunk: u64, table: &[ChunkEntry]) -> Self {
-        let mut places = Self::new(chunk_bytes);
-        for entry in table {
-            let (number, place) = (entry.number.get(), u64::from(entry.place.get()));
-            if entry.state() == ChunkState::Quarantined {
-                places.taken.insert(place, 1);
-                places.quarantine.restore(number, place, entry.quarantined_since.get());
-                continue;
-            }
-            if entry.state() == ChunkState::Continued {
-                let mut before = places.chunks.last_entry().expect("it continues a chunk");
-                let before = before.get_mut();
-                before.count += 1;
-                places.taken.insert(before.place, before.count);
-                continue;
-            }
-            places.insert(number, PlacedChunk::new(place, 1, Named::Settled));
-            if entry.state() == ChunkState::Open {
-                let end = u64::from(entry.durable_bytes.get()).max(CHUNK_HEADER_BYTES);
-                places.set_open(Some(OpenChunk { number, end }));
-            }
-        }
-        places.next_chunk = next_chunk;
-        places.find_free();
-        places
-    }
-
-    fn insert(&mut self, number: u64, chunk: PlacedChunk) {
+    pub(in crate::data) fn insert(&mut self, number: u64, chunk: PlacedChunk) {
         let before = self.taken.insert(chunk.place, chunk.count);
         assert!(before.is_none(), "a place has one chunk");
         assert!(self.chunks.insert(number, chunk).is_none(), "numbers are used once");
     }
 
     /// Notes which places no chunk has.
-    fn find_free(&mut self) {
+    pub(in crate::data) fn find_free(&mut self) {
         (self.next_place, self.free) = (0, BTreeSet::new());
         for (place, count) in &self.taken {
             self.free.extend(self.next_place..*place);
@@ -279,7 +240,7 @@ impl Places {
         is_there && self.open.is_some_and(|open| open.end + bytes <= self.chunk_bytes)
     }
 
-    fn set_open(&mut self, open: Option<OpenChunk>) {
+    pub(in crate::data) fn set_open(&mut self, open: Option<OpenChunk>) {
         self.open = open;
         let place = open.map_or(0, |open| self.chunks[&open.number].place);
         self.open_start = place * self.chunk_bytes;
@@ -395,7 +356,7 @@ impl Places {
 
     /// Chunks that only refused groups named are as if they had never been, but for those that
     /// records are added to, which the next group names again.
-    fn drop_unnamed(&mut self) {
+    pub(in crate::data) fn drop_unnamed(&mut self) {
         if !self.has_unsettled() {
             return;
         }
@@ -409,48 +370,6 @@ impl Places {
             assert_eq!(taken, Some(chunk.count), "its places were its own");
             self.free.extend(chunk.place..chunk.place + chunk.count);
         }
-    }
-
-    /// Moves the open chunk on to its next page.
-    pub fn seal_page(&mut self) -> SealedPlaces {
-        self.drop_unnamed();
-        if let Some(open) = &mut self.open {
-            open.end = align_up_u64(open.end, PAGE_BYTES);
-            assert!(open.end <= self.chunk_bytes, "a chunk has whole pages");
-        }
-        SealedPlaces { next_chunk: self.next_chunk, open: self.open }
-    }
-
-    /// The chunks that checkpoint `checkpoint` remembers: those that were there when the page was
-    /// sealed, if a settled group says where they lie, and those in quarantine that it lists.
-    /// Lengths are set later.
-    pub fn table(&self, sealed: &SealedPlaces, checkpoint: u64) -> Vec<ChunkEntry> {
-        let open = sealed.open.map(|open| open.number);
-        let mut table = Vec::new();
-        for (number, chunk) in self.chunks.range(..sealed.next_chunk) {
-            if chunk.named != Named::Settled {
-                continue;
-            }
-            let first = if open == Some(*number) { ChunkState::Open } else { ChunkState::Full };
-            for index in 0..chunk.count {
-                let state = if index == 0 { first } else { ChunkState::Continued };
-                table.push(ChunkEntry::new(number + index, chunk.place + index, state));
-            }
-        }
-        let was_there = |(number, _): &(u64, _)| *number < sealed.next_chunk;
-        for (number, chunk) in self.quarantine.iter().filter(was_there) {
-            for index in 0..chunk.count {
-                let (number, place) = (number + index, chunk.place + index);
-                table.push(match chunk.since.filter(|since| *since <= checkpoint) {
-                    Some(since) => ChunkEntry::quarantined(number, place, since),
-                    // Its evacuation has ended too late for this checkpoint.
-                    None if index == 0 => ChunkEntry::new(number, place, ChunkState::Full),
-                    None => ChunkEntry::new(number, place, ChunkState::Continued),
-                });
-            }
-        }
-        table.sort_unstable_by_key(|entry| entry.number.get());
-        table
     }
 
     /// Where the file has to end for a chunk of moved records; `None`: there is one already, or no
@@ -535,22 +454,6 @@ impl Places {
         }
     }
 
-    /// Panics unless each place is in one of these: a chunk in use, one in quarantine, free.
-    pub fn audit(&self) {
-        let in_use = self.chunks.values().map(|chunk| (chunk.place, chunk.count));
-        let waiting = self.quarantine.iter().map(|(_, chunk)| (chunk.place, chunk.count));
-        let free = self.free.iter().map(|place| (*place, 1));
-        let mut places: Vec<_> = in_use.chain(waiting).chain(free).collect();
-        places.sort_unstable();
-        let end = places.iter().fold(0, |end, (place, count)| {
-            assert_eq!(*place, end, "a place has two owners, or none");
-            place + count
-        });
-        assert_eq!(end, self.next_place, "no place is lost");
-        let taken: u64 = self.taken.values().sum();
-        assert_eq!(taken + self.free.len() as u64, end, "what is taken has an owner");
-    }
-
     /// How many places before the last one that a chunk has are free.
     pub fn free_count(&self) -> u64 {
         self.free.len() as u64
@@ -590,9 +493,11 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use uarr_layout::chunk::ChunkState;
     use uarr_layout::frame::FrameKind;
 
     use super::*;
+    use crate::data::place_table::SealedPlaces;
 
     const CHUNK: u64 = 1 << 16;
 

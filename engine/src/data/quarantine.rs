@@ -4,10 +4,10 @@
 //! The evacuation of a chunk has ended when the index names nothing in it. Its records may still be
 //! needed: by an image, by a reader that looks at an earlier moment, by one that found them in the
 //! index just before. In this order:
-//! 1. each checkpoint that begins later lists the chunk; its image names nothing there, and no frame
-//!    of the log behind its start does;
-//! 2. the *older* of the two kept checkpoints lists it, and a superblock that says so is durable: so
-//!    no opening, whichever of the two it uses, needs the chunk;
+//! 1. each checkpoint that begins later lists the chunk; its image names nothing there, and no
+//!    frame of the log behind its start does;
+//! 2. the *older* of the two kept checkpoints lists it, and a superblock that says so is durable:
+//!    so no opening, whichever of the two it uses, needs the chunk;
 //! 3. no reader looks at a moment before the evacuation ended;
 //! 4. readers that found a record before are through, see [`uarr_uring::Grace`]: then the chunk is
 //!    closed, and from the map it is gone;
@@ -42,6 +42,7 @@ pub(crate) struct Horizon {
 
 impl Horizon {
     /// Whether no opening and no reader of an earlier moment needs a record of `chunk`.
+    //= IMG-8
     fn has_passed(&self, chunk: &Evacuated) -> bool {
         let is_listed = chunk.since.is_some_and(|since| since <= self.older_checkpoint);
         // A reader at that very LSN may have found a record before the evacuation ended.
@@ -70,8 +71,8 @@ impl Quarantine {
         assert!(self.chunks.insert(number, chunk).is_none(), "a table has a number once");
     }
 
-    /// Checkpoint `number` begins: it, and each later one, lists what there is. It has not yet noted
-    /// where replay will start.
+    /// Checkpoint `number` begins: it, and each later one, lists what there is. It has not yet
+    /// noted where replay will start.
     pub fn list(&mut self, number: u64) {
         for chunk in self.chunks.values_mut() {
             assert!(chunk.since.is_none_or(|since| since < number), "numbers of checkpoints rise");
@@ -151,13 +152,13 @@ mod tests {
         let mut quarantine = Quarantine::default();
         quarantine.enter(7, 3, 1, 100);
         assert!(quarantine.needs_checkpoint(5), "none lists it yet");
-        assert_eq!(quarantine.passed(&horizon(u64::MAX, u64::MAX)), []);
+        assert_eq!(quarantine.passed(&horizon(u64::MAX, u64::MAX)), [0; 0]);
         quarantine.list(6);
         quarantine.enter(8, 4, 1, 101);
         quarantine.list(7);
         let passed = |older, pin| quarantine.passed(&horizon(older, pin));
-        assert_eq!(passed(5, 200), [], "the older one may be used, and needs it");
-        assert_eq!(passed(6, 100), [], "a reader found it just before");
+        assert_eq!(passed(5, 200), [0; 0], "the older one may be used, and needs it");
+        assert_eq!(passed(6, 100), [0; 0], "a reader found it just before");
         assert_eq!(passed(6, 101), [7]);
         assert_eq!(passed(7, 101), [7]);
         assert_eq!(passed(9, 102), [7, 8]);
@@ -183,7 +184,7 @@ mod tests {
         for (number, place) in [(1, 5), (2, 6), (3, 9)] {
             quarantine.restore(number, place, 4);
         }
-        assert_eq!(quarantine.passed_before(&horizon(3, 10)), []);
+        assert_eq!(quarantine.passed_before(&horizon(3, 10)), [0; 0]);
         assert_eq!(quarantine.passed_before(&horizon(4, 10)), [1, 2, 3]);
         let given_up = quarantine.give_up(6, 2);
         assert_eq!(given_up.iter().map(|chunk| chunk.place).collect::<Vec<_>>(), [6]);

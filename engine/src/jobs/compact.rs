@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::keeper::Step;
-use crate::jobs::mover::Demand;
+use crate::jobs::mover::Pace;
 use crate::sync::lock;
 
 /// Checkpoints at most. After two a place is free that no reader needs: the older of those that are
@@ -56,7 +56,7 @@ impl<S: Storage> Core<S> {
         loop {
             self.committer.health.check()?;
             let mut mover = lock(&self.moving);
-            if self.step_mover(&mut mover, Demand::All)? == Step::Idle {
+            if self.step_mover(&mut mover, Pace::All)? == Step::Idle {
                 return Ok(());
             }
         }

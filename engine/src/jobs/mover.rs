@@ -4,8 +4,8 @@
 //! One step does one of these, in this order:
 //! 1. places that no reader looks at any more become free;
 //! 2. chunks that have passed the horizon are closed, once readers at work are through;
-//! 3. some records of the chunk that is being evacuated are copied, and the index is made to lead to
-//!    the copies; when it names nothing in the chunk any more, the chunk goes to quarantine;
+//! 3. some records of the chunk that is being evacuated are copied, and the index is made to lead
+//!    to the copies; when it names nothing in the chunk any more, the chunk goes to quarantine;
 //! 4. a chunk is chosen, if there is more garbage than there may be.
 //!
 //! Moves are not logged: the next checkpoint makes them durable, and a crash forgets them. Why that
@@ -45,15 +45,15 @@ const SLACK_CHUNKS_MIN: u64 = 2;
 
 /// How much is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
+pub(crate) enum Pace {
     /// As much as keeps garbage within bounds.
-    Paced,
+    Bounded,
     /// All that makes room.
     All,
 }
 
 /// Records of a chunk that are to be moved.
-struct Found {
+struct Movable {
     live: Vec<Locator>,
     /// Offset behind the last of them, or behind all that was looked at.
     end: u64,
@@ -71,18 +71,18 @@ impl<S: Storage> Core<S> {
             return Ok(Step::Idle);
         }
         let mut mover = lock(&self.moving);
-        self.step_mover(&mut mover, Demand::Paced)
+        self.step_mover(&mut mover, Pace::Bounded)
     }
 
     /// Does one step.
-    pub fn step_mover(&self, mover: &mut Moving, demand: Demand) -> Result<Step> {
+    pub fn step_mover(&self, mover: &mut Moving, pace: Pace) -> Result<Step> {
         assert!(holds(Rank::Mover), "one thread moves at a time");
         if self.free_places(mover) || self.close_chunks(mover) {
             return Ok(Step::More);
         }
         if mover.victim.is_none() {
             self.ask_for_checkpoint();
-            mover.victim = self.choose(mover, demand);
+            mover.victim = self.choose(mover, pace);
         }
         match mover.victim {
             Some(victim) => self.evacuate_some(mover, victim),
@@ -98,6 +98,9 @@ impl<S: Storage> Core<S> {
         self.committer.with_places(|places, _| {
             numbers.iter().for_each(|number| places.release(*number));
         });
+        if !numbers.is_empty() {
+            self.committer.place_freed.raise();
+        }
         !numbers.is_empty()
     }
 
@@ -204,12 +207,12 @@ impl<S: Storage> Core<S> {
     }
 
     /// Records of chunk `number`, from `offset` on, that the index leads to.
-    fn find_live(&self, number: u64, offset: u64) -> Found {
+    fn find_live(&self, number: u64, offset: u64) -> Movable {
         let pin = MapPin::enter();
         let reader = self.records().reader(&pin);
         let mut scan = reader.scan_chunk(number * self.records().chunk_bytes(), offset);
         let (mut live, mut bytes) = (Vec::new(), 0);
-        let found = |live, end, is_last| Found { live, end, is_last, has_damage: false };
+        let found = |live, end, is_last| Movable { live, end, is_last, has_damage: false };
         for _ in 0..LOOK_COUNT_MAX {
             let before = scan.offset();
             let Some((address, header)) = scan.next() else {
@@ -227,7 +230,7 @@ impl<S: Storage> Core<S> {
             }
             if reader.record_verified(locator).is_err() {
                 let found = found(live, before, false);
-                return Found { has_damage: true, ..found };
+                return Movable { has_damage: true, ..found };
             }
             live.push(locator);
         }
@@ -235,7 +238,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// The chunk that is evacuated next; `None`: there is none, or not so much garbage.
-    fn choose(&self, mover: &Moving, demand: Demand) -> Option<Victim> {
+    fn choose(&self, mover: &Moving, pace: Pace) -> Option<Victim> {
         let (mut sealed, first_own) = self.committer.with_places(|places, staged| {
             (places.sealed(staged.settled_lsn, staged.next_lsn), places.first_own())
         });
@@ -247,7 +250,7 @@ impl<S: Storage> Core<S> {
         if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
             return Some(victim(number));
         }
-        if demand == Demand::Paced && !self.is_due() {
+        if pace == Pace::Bounded && !self.is_due() {
             return None;
         }
         let newest = sealed.last().map_or(0, |(number, _)| *number);
@@ -262,8 +265,8 @@ impl<S: Storage> Core<S> {
             .map(|(_, number)| victim(number))
     }
 
-    /// Whether there is so much garbage that records should be moved; and not so much that waits for
-    /// a checkpoint that moving more would only add to it.
+    /// Whether there is so much garbage that records should be moved; and not so much that waits
+    /// for a checkpoint that moving more would only add to it.
     fn is_due(&self) -> bool {
         let (used_bytes, waiting_bytes) = self.committer.taken_bytes();
         let live_bytes = self.records().live_lines() * LINE_BYTES;
@@ -271,8 +274,8 @@ impl<S: Storage> Core<S> {
         used_bytes > live_bytes + slack && waiting_bytes <= slack / WAITING_SHARE
     }
 
-    /// What it is worth to move the `live` records of chunk `number`, for each chunk that was opened
-    /// since: what is gained, by what is read and written. `None`: nothing.
+    /// What it is worth to move the `live` records of chunk `number`, for each chunk that was
+    /// opened since: what is gained, by what is read and written. `None`: nothing.
     fn gain(&self, number: u64, live: LiveRecords, first_own: u64) -> Option<u128> {
         let chunk_bytes = self.records().chunk_bytes();
         let published = self.records().store.published_bytes(number * chunk_bytes);

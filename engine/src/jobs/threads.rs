@@ -22,7 +22,8 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts the keeper, the checkpointer, the mover and the log thread: all of them, or none and an error.
+    /// Starts the keeper, the checkpointer, the mover and the log thread: all of them, or none and
+    /// an error.
     pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
         Self::start_by(core, |name, run| std::thread::Builder::new().name(name.into()).spawn(run))
     }

@@ -41,16 +41,8 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     // The superblock that was just written is durable, and no reader is there yet.
     let older_checkpoint = root.block.checkpoints[1].number.get();
     recovered.places.release_passed_before(&Horizon { older_checkpoint, oldest_pin: None });
-    let regular_bytes = root.block.segment_bytes.get();
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
-    let two_blocks = 2 * root.block.block_bytes.get() as usize;
-    let buffer_bytes =
-        options.group_bytes.min(regular_bytes as usize / BUFFER_COUNT).max(two_blocks);
-    assert!(buffer_bytes.is_multiple_of(two_blocks / 2), "a group is made of blocks");
-    assert!(
-        two_blocks * BUFFER_COUNT <= regular_bytes as usize,
-        "groups of all fit into a segment"
-    );
+    let buffer_bytes = buffer_bytes(&options, &root.block);
     let strategy = strategy(&options, &root.block);
     let writer = storage
         .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
@@ -145,6 +137,16 @@ fn begin_life<S: Storage>(
     .map_err(|error| Error::io("cannot write the superblock", error))?;
     let block_bytes = root.block.block_bytes.get() as usize;
     Ok(LogIdentity { database: root.block.database, life, block_bytes })
+}
+
+/// Length of the buffers that groups gather in.
+fn buffer_bytes(options: &Options, root: &Superblock) -> usize {
+    let regular_bytes = root.segment_bytes.get() as usize;
+    let two_blocks = 2 * root.block_bytes.get() as usize;
+    let bytes = options.group_bytes.min(regular_bytes / BUFFER_COUNT).max(two_blocks);
+    assert!(bytes.is_multiple_of(two_blocks / 2), "a group is made of blocks");
+    assert!(two_blocks * BUFFER_COUNT <= regular_bytes, "groups of all fit into a segment");
+    bytes
 }
 
 fn strategy(options: &Options, root: &Superblock) -> CommitStrategy {

@@ -16,7 +16,8 @@ use uarr_disk_sim::Memory;
 use uarr_uring::Storage;
 
 /// Both checkpoints of the slot in force must fit the data file, and each other: no place has two
-/// chunks, and if it was given to another between them, the older one lists the first as not needed.
+/// chunks, and if it was given to another between them, the older one lists the first as not
+/// needed.
 pub(super) fn audit(disk: &Memory) -> Checked<()> {
     let names = disk.list("").unwrap_or_default();
     if !names.iter().any(|name| name == "superblock") {

@@ -2,31 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunks::{Chunks, MappedChunk};
+use super::closed::ClosedChunk;
 use super::file_map::FileMap;
 use super::hold::is_held;
 use super::mapping::{Base, Mapping};
 use super::options::MapOptions;
-use super::pin::Grace;
 
 /// The writing side of a mapped file: one per map.
 pub struct Appender {
     base: Base,
     mapping: Arc<Mapping>,
     writable: bool,
-}
-
-/// A chunk that readers find no more, and whose places they may still look at.
-#[derive(Debug)]
-pub struct ClosedChunk {
-    /// First byte of its map.
-    base: usize,
-    places: Range<u64>,
-    /// `None`: the places were given back.
-    grace: Option<Grace>,
 }
 
 /// Maps `file`. The caller makes sure that the file really has `options.file_bytes` bytes, and
@@ -71,25 +60,24 @@ impl Appender {
     /// See [`crate::DataMapWriter::close_chunk`].
     pub fn close_chunk(&mut self, number: u64) -> ClosedChunk {
         let places = self.mapping.chunks().close(number);
-        ClosedChunk { base: self.base.0.addr(), places, grace: Some(Grace::begin()) }
+        ClosedChunk::new(self.base.0.addr(), places)
     }
 
     /// See [`crate::DataMapWriter::is_given_back`].
     pub fn is_given_back(&mut self, closed: &mut ClosedChunk) -> bool {
-        assert_eq!(closed.base, self.base.0.addr(), "it was closed here");
-        let Some(grace) = &closed.grace else { return true };
-        if !grace.is_over() {
+        let Some(places) = closed.places(self.base.0.addr()) else { return true };
+        if !closed.is_past_grace() {
             return false;
         }
         let chunk_bytes = self.mapping.chunks().chunk_bytes();
-        let range = closed.places.start * chunk_bytes..closed.places.end * chunk_bytes;
+        let range = places.start * chunk_bytes..places.end * chunk_bytes;
         let start = self.base.0.wrapping_add(range.start as usize);
         if is_held(start, (range.end - range.start) as usize) {
             return false;
         }
-        self.mapping.make_inaccessible(closed.places.clone());
-        self.mapping.chunks().free(closed.places.clone());
-        closed.grace = None;
+        self.mapping.make_inaccessible(places.clone());
+        self.mapping.chunks().free(places);
+        closed.note_given_back();
         true
     }
 

@@ -221,8 +221,8 @@ impl Chunks {
         1 + self.owners[place as usize + 1..].iter().take_while(continues).count() as u64
     }
 
-    /// Readers find chunk `number`, and those that were opened with it, no more. Returns its places,
-    /// which it keeps until [`Chunks::free`].
+    /// Readers find chunk `number`, and those that were opened with it, no more. Returns its
+    /// places, which it keeps until [`Chunks::free`].
     pub(super) fn close(&self, number: u64) -> Range<u64> {
         let slot = self.slots.slot(number);
         assert!(slot.tag.load(Ordering::Relaxed) == number + 1, "chunk {number} is open");

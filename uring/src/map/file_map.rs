@@ -25,8 +25,8 @@ impl FileMap {
         Self { base, reserve_bytes: mapping.reserve_bytes(), slots, mapping }
     }
 
-    /// The published bytes at `offset` of the file. Private: the callers have checked the watermarks
-    /// under `_pin`.
+    /// The published bytes at `offset` of the file. Private: the callers have checked the
+    /// watermarks under `_pin`.
     #[inline]
     fn published<'p>(&'p self, offset: u64, len: usize, _pin: &'p MapPin) -> Pinned<'p> {
         // SAFETY: `offset .. offset + len` was found to lie below watermarks, which lie inside

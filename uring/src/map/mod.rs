@@ -48,6 +48,7 @@
 //! | `mapping` | the address space |
 //! | `pin` | the wait for readers that are at work |
 //! | `hold` | bytes that readers keep |
+//! | `closed` | a chunk on its way out |
 //! | `file_map` | the readers' side |
 //! | `appender` | the writer's side, and how a file is mapped |
 //! | `anonymous` | a file in memory to be mapped |
@@ -55,6 +56,7 @@
 mod anonymous;
 mod appender;
 mod chunks;
+mod closed;
 mod file_map;
 mod hold;
 mod mapping;
@@ -62,9 +64,10 @@ mod options;
 mod pin;
 
 pub use anonymous::AnonymousFile;
+pub use appender::Appender;
 pub(crate) use appender::map_file;
-pub use appender::{Appender, ClosedChunk};
 pub use chunks::{CHUNK_SPAN, Chunks, MappedChunk};
+pub use closed::ClosedChunk;
 pub use file_map::FileMap;
 pub use hold::{Held, Pinned};
 pub use options::MapOptions;

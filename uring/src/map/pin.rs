@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_epoch::{self as epoch, Guard};
 
-/// How often [`Grace::is_over`] lets other threads run before it says no. A reader is at work for a
-/// microsecond, or as long as the kernel takes to read a page.
-const LOOK_COUNT_MAX: usize = 1000;
+/// How often [`Grace::is_over`] looks before it says no, and how long it rests in between, after
+/// some times. A reader is at work for a microsecond; or as long as the kernel takes to read a
+/// page, or to let it run again.
+const LOOK_COUNT_MAX: usize = 600;
+const LOOK_COUNT_BEFORE_REST: usize = 100;
+const REST: Duration = Duration::from_micros(200);
 
 /// While it lives, bytes of maps that this thread looks at stay as they are. Nanoseconds: for one
 /// lookup or a batch, not to be kept: nothing is given back meanwhile. What is to be kept is held,
@@ -53,12 +57,16 @@ impl Grace {
     /// Whether it is over: then the caller sees what those readers stored. Waits for a moment,
     /// unless a reader takes longer, or the caller has a pin itself.
     pub fn is_over(&self) -> bool {
-        for _ in 0..LOOK_COUNT_MAX {
+        for look in 0..LOOK_COUNT_MAX {
             if self.is_over.load(Ordering::Acquire) {
                 return true;
             }
             epoch::pin().flush();
-            std::thread::yield_now();
+            if look < LOOK_COUNT_BEFORE_REST {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(REST);
+            }
         }
         self.is_over.load(Ordering::Acquire)
     }

@@ -36,15 +36,20 @@ pub(crate) fn open_data_file<S: Storage>(
     Ok(data_file)
 }
 
-/// Discards what is in no chunk of `chunks`, and what stands in the open one behind its durable
-/// bytes: the log, which recovery has read to its end, has all of it that counts. Otherwise a page
-/// whose write-back failed would pass for written, and a record that recovery has cut off would
-/// stay readable. No thread adds to the others any more.
+/// Discards what is in no chunk of `chunks`, what stands behind the durable bytes of the others,
+/// and what is in quarantine since checkpoint `older` or before: the log, which recovery has read
+/// to its end, has all of it that counts. Otherwise a page whose write-back failed would pass for
+/// written, and stay so under the next chunk that gets the place; and a record that recovery has
+/// cut off would stay readable.
+///
+/// The lives since the checkpoint may have given the places of those chunks in quarantine to
+/// others, and no kept checkpoint needs them. The older one may need what is there since.
 //= DAT-6
 pub(crate) fn renew_places<F: StorageFile>(
     data_file: &F,
     chunks: &[ChunkEntry],
     chunk_bytes: u64,
+    older: u64,
 ) -> Result<()> {
     let failed = |error| Error::io("cannot renew a part of the data file", error);
     let file_end = data_file.len().map_err(failed)?;
@@ -53,8 +58,9 @@ pub(crate) fn renew_places<F: StorageFile>(
         .map(|chunk| {
             let start = u64::from(chunk.place.get()) * chunk_bytes;
             let len = match chunk.state() {
-                ChunkState::Open => chunk.durable_bytes.get().into(),
-                ChunkState::Full | ChunkState::Continued | ChunkState::Quarantined => chunk_bytes,
+                ChunkState::Quarantined if chunk.quarantined_since.get() <= older => 0,
+                ChunkState::Quarantined => chunk_bytes,
+                _ => chunk.durable_bytes.get().into(),
             };
             start..start + len
         })

@@ -224,10 +224,14 @@ fn recover_unclean<S: Storage>(
     assert!(life >> 32 > read.latest_life >> 32, "nothing in the log is of this life");
     assert!(next_lsn > read.end.lsn, "LSNs in use are not given out again");
 
+    let older = match plan.names {
+        Names::UsedAlone => u64::MAX,
+        _ => root.block.checkpoints[1].number.get(),
+    };
     if plan.names == Names::UsedAlone {
         give_up_newer(storage, root, checkpoint, next_lsn, life)?;
     }
-    renew_places(&data_file, &table.1.chunks, root.block.chunk_bytes.get())?;
+    renew_places(&data_file, &table.1.chunks, root.block.chunk_bytes.get(), older)?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
     report.indexed_record_count = replay.index.len() as u64;
     replay_log(source, &root.block, read.end, &mut replay)?;

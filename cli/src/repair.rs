@@ -73,6 +73,7 @@ fn to_json(report: &RepairReport) -> Value {
         "kept": report.kept_count,
         "kept_from_log": report.kept_from_log_count,
         "deleted_keys": report.deleted_count,
+        "may_revive_deleted": report.may_revive_deleted,
         "lost_versions": report.lost_count,
         "left_out_versions": report.left_out_count,
         "damaged_places": report.damage_count,
@@ -100,5 +101,11 @@ fn to_text(report: &RepairReport, target: &Path) -> String {
         count(report.left_out_count),
         count(report.damage_count),
     );
+    if report.may_revive_deleted {
+        text.push_str(
+            "note: no index image could be read with its superblock: keys that were deleted long \
+             ago may have come back\n",
+        );
+    }
     text
 }

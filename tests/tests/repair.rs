@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use uarr::inspect::{Inspector, Next};
+use uarr::inspect::{ChunkEntry, ChunkState, Inspector, Next};
 use uarr::repair::{RepairMode, RepairReport, repair};
 use uarr::value::Patch;
 use uarr::{AsKey, Db, Durability, ErrorKind, KeyBytes, KeyKind, uarr};
@@ -23,7 +23,9 @@ use uarr_layout::group::{GroupHeader, SegmentHeader, verify_group};
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::history::State;
-use uarr_tests::on_disk::{PlacedHeader, durable_ranges, record_headers};
+use uarr_tests::on_disk::{
+    PlacedHeader, durable_ranges, image_locators, newest_table, record_headers,
+};
 use uarr_tests::{Random, from_environment, seed, tiny};
 
 const REPAIR_COUNT: u64 = 200;
@@ -366,11 +368,7 @@ fn repaired(files: &Files, kind: KeyKind, mode: RepairMode) -> uarr::Result<(Sta
     let target = options(kind).open_on(new_disk(1)).unwrap();
     let report = repair(&source, &target, mode)?;
     assert!(target.verify(|_| {}).unwrap().is_clean());
-    let mut state = State::new();
-    for record in target.iter() {
-        let record = record.unwrap();
-        state.insert(record.key().to_vec(), record.bytes().to_vec());
-    }
+    let state = state_of(&target);
     assert_eq!(state.len() as u64, report.kept_count);
     drop(source);
     let mut after = files_of(&disk);
@@ -507,4 +505,227 @@ fn groups_that_are_whole_behind_a_cut_do_not_come_back() {
             assert_eq!(report.damage_count, 0, "{mode:?} {report:?}");
         }
     }
+}
+
+/// How a database that has used places again ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Closed,
+    PowerLost,
+}
+
+/// A database that has moved records and given places to other chunks, and what it holds.
+fn write_reused(
+    kind: KeyKind,
+    durability: Durability,
+    ending: Ending,
+    seed: u64,
+) -> (Files, State) {
+    let mut random = Random::new(seed);
+    let sizes = options(kind).durability(durability).checkpoint_log_bytes(1 << 18);
+    let (mut disk, mut state) = (new_disk(seed), State::new());
+    let mut db = sizes.clone().open_on(disk.clone()).unwrap();
+    for step in 0..900 + random.below(300) {
+        // Some keys are written once and deleted late, or never.
+        let number = random.below(if step < 400 { 100 } else { 40 });
+        let key = Key::new(kind, number);
+        if random.below(4) == 0 {
+            db.delete(&key).unwrap();
+            state.remove(&key.stored);
+        } else {
+            // Now and then one that is longer than a chunk.
+            let len =
+                if random.below(40) == 0 { 90_000 } else { 200 + random.below(3000) as usize };
+            let value = vec![step as u8; len];
+            db.put(&key, &value).unwrap();
+            state.insert(key.stored, value);
+        }
+        if random.below(9) == 0 {
+            while db.step().unwrap() {}
+        }
+        if random.below(150) == 0 {
+            db.compact().unwrap();
+        }
+        if random.below(200) == 0 {
+            disk = disk.crash_with(random.next());
+            db = sizes.clone().open_on(disk.clone()).unwrap();
+            state = state_of(&db);
+        }
+    }
+    if ending == Ending::Closed {
+        db.close().unwrap();
+        return (files_of(&disk), state);
+    }
+    let files = files_of(&disk.crash_with(random.next()));
+    let db = sizes.open_on(disk_of(&files, disk_options(seed))).unwrap();
+    (files, state_of(&db))
+}
+
+fn state_of(db: &Db<Memory>) -> State {
+    let records = db.iter().map(|record| record.unwrap());
+    records.map(|record| (record.key().to_vec(), record.bytes().to_vec())).collect()
+}
+
+/// How many keys are deleted of which the data file has a value and no later deletion.
+fn ghost_count(files: &Files, state: &State) -> usize {
+    let bytes = &files[DATA_FILE];
+    let mut newest = BTreeMap::<&[u8], (u64, bool)>::new();
+    for PlacedHeader { offset, header, .. } in record_headers(files) {
+        let key = &bytes[offset + RECORD_HEADER_BYTES..][..header.key_bytes.get().into()];
+        let found = (header.lsn.get(), header.is_tombstone());
+        let known = newest.entry(key).or_insert(found);
+        *known = (*known).max(found);
+    }
+    let is_ghost =
+        |(key, (_, is_deleted)): &(&&[u8], &(u64, bool))| !is_deleted && !state.contains_key(**key);
+    newest.iter().filter(is_ghost).count()
+}
+
+fn each_reused(mut test: impl FnMut(&str, &Files, KeyKind, &State)) {
+    let first = seed(1);
+    let count = from_environment("UARR_REPAIRS").unwrap_or(5);
+    for seed in first..first + count {
+        for kind in [KeyKind::U64, KeyKind::Bytes] {
+            for durability in [Durability::Sync, Durability::Manual] {
+                for ending in [Ending::Closed, Ending::PowerLost] {
+                    let (files, state) = write_reused(kind, durability, ending, seed);
+                    let what = format!("UARR_SEED={seed} {kind:?} {durability:?} {ending:?}");
+                    test(&what, &files, kind, &state);
+                }
+            }
+        }
+    }
+}
+
+const MODES: [RepairMode; 2] = [RepairMode::Tolerate, RepairMode::Salvage];
+
+/// The index forgets a deletion, its chunk is given back, and an old value of the key stands in a
+/// chunk that is still in use: repair brought it back, of a database in which nothing is damaged.
+#[test]
+fn what_was_deleted_stays_so_when_places_are_used_again() {
+    let (mut ghosts, mut quarantined) = (0, 0);
+    each_reused(|what, files, kind, state| {
+        ghosts += ghost_count(files, state);
+        let is_quarantined = |chunk: &&ChunkEntry| chunk.state() == ChunkState::Quarantined;
+        quarantined += newest_table(files).iter().filter(is_quarantined).count();
+        look_at_all_places(what, files);
+        for mode in MODES {
+            let (found, report) = repaired(files, kind, mode).unwrap();
+            assert_same(&found, state, what);
+            assert_eq!(report.damage_count, 0, "{what}: {report:?}");
+            assert_eq!(report.lost_count, 0, "{what}: {report:?}");
+            assert!(!report.may_revive_deleted, "{what}: {report:?}");
+        }
+    });
+    assert!(ghosts > 0 && quarantined > 0, "{ghosts} {quarantined}");
+}
+
+/// What is left of earlier chunks is no damage.
+fn look_at_all_places(what: &str, files: &Files) {
+    let source = Inspector::open_on(disk_of(files, disk_options(0)), "used again").unwrap();
+    let chunk_bytes = superblock(files).unwrap().chunk_bytes.get();
+    let table = newest_table(files);
+    for place in 0..files[DATA_FILE].len() as u64 / chunk_bytes {
+        let chunk = source.chunk(place).unwrap();
+        assert!(chunk.header.is_ok() && chunk.damages.is_empty(), "{what} {place}: {chunk:?}");
+        let is_here = |entry: &&ChunkEntry| {
+            u64::from(entry.place.get()) == place && entry.state() != ChunkState::Quarantined
+        };
+        if let Some(entry) = table.iter().find(is_here) {
+            let address = entry.number.get() * chunk_bytes;
+            assert_eq!(chunk.address, Some(address), "{what} {place}: {chunk:?}");
+        }
+    }
+}
+
+/// One damaged record costs its own value alone. If it was moved, what it was copied from may be
+/// whole still, in a chunk that is not needed any more.
+#[test]
+fn a_damaged_record_is_found_where_it_was_moved_from() {
+    let (mut copied, mut random) = (0, Random::new(3));
+    each_reused(|what, files, kind, state| {
+        let root = superblock(files).unwrap();
+        let number = root.checkpoints[0].number.get();
+        let headers = record_headers(files);
+        // Key and value; an older copy may be there in part.
+        let payload = |placed: &PlacedHeader| {
+            let end = placed.offset + placed.header.record_bytes();
+            files[DATA_FILE].get(placed.offset + RECORD_HEADER_BYTES..end)
+        };
+        let named = image_locators(files, &root.database, number).unwrap();
+        for locator in named.into_iter().skip(random.below(9) as usize).step_by(9) {
+            let is_named = |placed: &&PlacedHeader| placed.address == locator.address();
+            // A chunk number that was given out twice may seem to lie in two places.
+            let Some(placed) = headers.iter().rfind(is_named) else { continue };
+            let start = placed.offset + RECORD_HEADER_BYTES;
+            let key = &files[DATA_FILE][start..][..placed.header.key_bytes.get().into()];
+            let mut damaged = files.clone();
+            let bytes = damaged.get_mut(DATA_FILE).unwrap();
+            bytes[placed.offset + placed.header.record_bytes() - 1] ^= 1;
+            let (mut found, report) = repaired(&damaged, kind, RepairMode::Salvage).unwrap();
+            let value = found.insert(key.to_vec(), state.get(key).cloned().unwrap_or_default());
+            let is_copy = |other: &&PlacedHeader| {
+                other.header.lsn == placed.header.lsn && payload(other) == payload(placed)
+            };
+            // After a loss of power a place may have an earlier chunk's header still, although the
+            // log has given it to another.
+            if headers.iter().filter(is_copy).count() > 1 && what.ends_with("Closed") {
+                assert!(value.as_ref() == state.get(key), "{what} {report:?}");
+                copied += 1;
+            }
+            if !state.contains_key(key) {
+                found.remove(key);
+            }
+            assert_same(&found, state, what);
+        }
+    });
+    assert!(copied > 0);
+}
+
+fn assert_same(found: &State, expected: &State, what: &str) {
+    for (key, value) in expected {
+        assert!(found.get(key) == Some(value), "{what}: lost {}", key.escape_ascii());
+    }
+    for key in found.keys() {
+        assert!(expected.contains_key(key), "{what}: revived {}", key.escape_ascii());
+    }
+}
+
+#[test]
+fn the_older_image_and_the_other_slot_say_as_well_what_was_deleted() {
+    each_reused(|what, files, kind, state| {
+        let number = superblock(files).unwrap().checkpoints[0].number.get();
+        let mut without_image = files.clone();
+        without_image.get_mut(&format!("index/{number:016x}.img")).unwrap()[100] ^= 1;
+        let slots = [0, SLOT_STRIDE_BYTES as usize].map(|start| {
+            let mut without_slot = files.clone();
+            without_slot.get_mut("superblock").unwrap()[start + 100] ^= 1;
+            without_slot
+        });
+        for files in slots.iter().chain([&without_image]) {
+            for mode in MODES {
+                let (found, report) = repaired(files, kind, mode).unwrap();
+                assert_same(&found, state, what);
+                assert_eq!(report.damage_count, 1, "{what}: {report:?}");
+                assert!(!report.may_revive_deleted, "{what}: {report:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn without_any_image_nothing_that_lives_is_missing() {
+    each_reused(|what, files, kind, state| {
+        let mut files = files.clone();
+        for (_, bytes) in files.iter_mut().filter(|(path, _)| path.starts_with("index/")) {
+            bytes[100] ^= 1;
+        }
+        for mode in MODES {
+            let (found, report) = repaired(&files, kind, mode).unwrap();
+            for (key, value) in state {
+                assert!(found.get(key) == Some(value), "{what}: lost {}", key.escape_ascii());
+            }
+            assert!(report.may_revive_deleted, "{what}: {report:?}");
+        }
+    });
 }

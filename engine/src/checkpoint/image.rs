@@ -218,6 +218,19 @@ pub(crate) fn read_image<S: Storage>(
         _ => Error::io("cannot open an index image", error),
     })?;
     let block_bytes = storage.facts().block_bytes;
+    read_opened_image(&file, block_bytes, database, checkpoint, kind, chunk_bytes)
+}
+
+/// The same, of the image in `file`, whose pieces are whole blocks.
+pub(crate) fn read_opened_image<F: StorageFile>(
+    file: &F,
+    block_bytes: u32,
+    database: &DatabaseId,
+    checkpoint: &Checkpoint,
+    kind: KeyKind,
+    chunk_bytes: u64,
+) -> Result<LoadedImage> {
+    let number = checkpoint.number.get();
     let mut reader = ImageReader::new(*database, block_bytes, checkpoint);
     let mut image = LoadedImage::empty(kind);
     let failed = |error| Error::io("cannot read an index image", error);

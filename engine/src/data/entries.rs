@@ -19,6 +19,16 @@ impl Entries {
         if kind.is_int() { Self::Int(Vec::new()) } else { Self::Bytes(ByteEntries::default()) }
     }
 
+    /// Keys as they are stored, and bits of their locators, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
+        let (ints, bytes) = match self {
+            Self::Int(list) => (list.as_slice(), None),
+            Self::Bytes(list) => (&[][..], Some(list)),
+        };
+        let ints = ints.iter().map(|(key, bits)| (key.to_be_bytes().to_vec(), *bits));
+        ints.chain(bytes.into_iter().flat_map(ByteEntries::iter))
+    }
+
     /// Bits of the locators of all, in order.
     pub fn locators(&self) -> impl Iterator<Item = u64> {
         let (ints, bytes) = match self {

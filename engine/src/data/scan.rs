@@ -42,9 +42,25 @@ impl Spot {
     }
 }
 
-/// Which addresses lie where: what the log and the images say of chunks, by the offset of the
-/// chunk. The header of a chunk says it too, and is believed first.
-pub(crate) type KnownChunks = BTreeMap<u64, u64>;
+/// What the log or an image says of the chunk in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KnownChunk {
+    pub address: u64,
+    /// A header in the place that says something else is believed if its chunk was opened behind
+    /// this LSN.
+    pub lsn: u64,
+}
+
+/// Which addresses lie where, by the offset of the place.
+pub(crate) type KnownChunks = BTreeMap<u64, KnownChunk>;
+
+/// Where a chunk begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkStart {
+    pub spot: Spot,
+    /// Its header is there.
+    pub has_header: bool,
+}
 
 /// What stands in the data file.
 pub(crate) enum Found<'a> {
@@ -52,11 +68,24 @@ pub(crate) enum Found<'a> {
     Whole { spot: Spot, header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
     /// A record whose header fits and whose payload does not.
     Damaged { spot: Spot, header: &'a RecordHeader, defect: Defect },
-    /// Bytes that are not zero and no record: addresses.
-    Strange(Range<u64>),
+    /// So many bytes that are not zero and no record.
+    Strange { spot: Spot, bytes: u64 },
 }
 
 impl Found<'_> {
+    fn strange(range: Range<Spot>) -> Self {
+        Self::Strange { spot: range.start, bytes: range.end.offset - range.start.offset }
+    }
+
+    /// Where it begins.
+    pub fn spot(&self) -> Spot {
+        match self {
+            Self::Whole { spot, .. } | Self::Damaged { spot, .. } | Self::Strange { spot, .. } => {
+                *spot
+            }
+        }
+    }
+
     /// The damage that it is; `None` for whole records.
     pub fn damage(&self) -> Option<Error> {
         match self {
@@ -64,10 +93,9 @@ impl Found<'_> {
             Self::Damaged { spot, header, defect } => {
                 Some(Structure::record(spot.address).lsn(header.lsn.get()).damage(defect))
             }
-            Self::Strange(range) => {
-                let bytes = range.end - range.start;
+            Self::Strange { spot, bytes } => {
                 let what = format!("expected a record or zeros, found {bytes} other bytes");
-                Some(Structure::record(range.start).damage(what))
+                Some(Structure::record(spot.address).damage(what))
             }
         }
     }
@@ -173,6 +201,16 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
         Ok(value)
     }
 
+    /// Whether the record of `key` with this header is at `spot`, and whole.
+    pub fn is_whole(&mut self, spot: Spot, header: &RecordHeader, key: &[u8]) -> Result<bool> {
+        let mut has_key = false;
+        let is_whole = self.payload(spot, header, &mut |found| {
+            has_key = matches!(found, Found::Whole { key: found, .. } if found == key);
+            Ok(())
+        })?;
+        Ok(is_whole && has_key)
+    }
+
     /// Gives `each` what stands in the file from `spot` to offset `end`, in ascending order.
     /// Records that begin in it may end behind it.
     pub fn scan(
@@ -184,25 +222,28 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
     ) -> Result<()> {
         spot = spot.behind(spot.offset.next_multiple_of(RECORD_ALIGN_BYTES) - spot.offset);
         let end = end.min(self.file_bytes());
-        let mut strange: Option<Range<u64>> = None;
+        let mut strange: Option<Range<Spot>> = None;
         while spot.offset < end {
-            if let Some(address) = self.chunk_header(spot.offset)? {
-                spot = Spot { address, ..spot }.behind(CHUNK_HEADER_BYTES);
-                continue;
-            }
-            if let Some(address) = known.get(&spot.offset) {
-                spot.address = *address;
+            if let Some(chunk) = self.chunk_at(spot.offset, known)? {
+                if let Some(range) = strange.take() {
+                    each(Found::strange(range))?;
+                }
+                spot = chunk.spot;
+                if chunk.has_header {
+                    spot = spot.behind(CHUNK_HEADER_BYTES);
+                    continue;
+                }
             }
             let Some(header) = self.header(spot)? else {
                 let unit = (end - spot.offset).min(RECORD_ALIGN_BYTES) as usize;
                 let bytes = self.bytes(spot.offset, unit)?.unwrap_or_default();
+                let zero_bytes = |strange: &Range<Spot>| spot.offset - strange.end.offset;
                 if bytes.iter().any(|byte| *byte != 0) {
-                    let unit_end = spot.address.wrapping_add(unit as u64);
-                    strange.get_or_insert(spot.address..unit_end).end = unit_end;
+                    strange.get_or_insert(spot..spot).end = spot.behind(unit as u64);
                 } else if let Some(range) =
-                    strange.take_if(|strange| spot.address.wrapping_sub(strange.end) >= ZERO_BYTES)
+                    strange.take_if(|strange| zero_bytes(strange) >= ZERO_BYTES)
                 {
-                    each(Found::Strange(range))?;
+                    each(Found::strange(range))?;
                 }
                 spot = spot.behind(RECORD_ALIGN_BYTES);
                 if spot.offset.is_multiple_of(HOLE_BYTES) && strange.is_none() {
@@ -212,43 +253,82 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
                 continue;
             };
             if let Some(range) = strange.take() {
-                each(Found::Strange(range))?;
+                each(Found::strange(range))?;
             }
-            self.payload(spot, &header, &mut each)?;
-            let next = spot.offset + header.record_bytes() as u64;
+            let is_whole = self.payload(spot, &header, &mut each)?;
+            let mut next = spot.offset + header.record_bytes() as u64;
             assert!(next > spot.offset, "a scan goes on");
+            if !is_whole {
+                next = self.end_before_others(spot, next.min(end), known)?;
+            }
             spot = spot.behind(next.next_multiple_of(RECORD_ALIGN_BYTES) - spot.offset);
         }
-        strange.map_or(Ok(()), |range| each(Found::Strange(range)))
+        strange.map_or(Ok(()), |range| each(Found::strange(range)))
     }
 
-    /// The address that the chunk header at `offset` says, if one is there.
-    pub fn chunk_header(&mut self, offset: u64) -> Result<Option<u64>> {
+    /// Where a damaged record from `spot` to offset `end` ends at the latest: of one that is longer
+    /// than a chunk, and is not needed any more, other chunks may have places.
+    fn end_before_others(&mut self, spot: Spot, end: u64, known: &KnownChunks) -> Result<u64> {
+        let mut start = (spot.offset + 1).next_multiple_of(CHUNK_BYTES_MIN);
+        while start < end {
+            let expected = spot.behind(start - spot.offset);
+            let chunk = self.chunk_at(start, known)?;
+            if chunk.is_some_and(|chunk| chunk.spot != expected) {
+                return Ok(start);
+            }
+            start += CHUNK_BYTES_MIN;
+        }
+        Ok(end)
+    }
+
+    /// The chunk that begins at `offset`, if one is known to or its header is there.
+    pub fn chunk_at(&mut self, offset: u64, known: &KnownChunks) -> Result<Option<ChunkStart>> {
+        let known = known.get(&offset);
+        let start =
+            |address, has_header| Some(ChunkStart { spot: Spot { offset, address }, has_header });
+        let Some(header) = self.chunk_header(offset)? else {
+            return Ok(known.and_then(|known| start(known.address, false)));
+        };
+        let (address, lsn) = (header.address.get(), header.first_lsn.get());
+        Ok(match known {
+            // The header is of an earlier chunk.
+            Some(known) if known.address != address && lsn <= known.lsn => {
+                start(known.address, false)
+            }
+            _ => start(address, true),
+        })
+    }
+
+    /// The chunk header at `offset`, if one is there.
+    pub fn chunk_header(&mut self, offset: u64) -> Result<Option<ChunkHeader>> {
         if !offset.is_multiple_of(CHUNK_BYTES_MIN) {
             return Ok(None);
         }
         let database = self.database;
         let bytes = self.bytes(offset, CHUNK_HEADER_BYTES as usize)?;
         let header = bytes.and_then(|bytes| ChunkHeader::load_any(bytes, &database).ok());
-        let address = header.map(|header| header.address.get());
-        Ok(address.filter(|address| address.is_multiple_of(CHUNK_BYTES_MIN)))
+        Ok(header.filter(|header| header.address.get().is_multiple_of(CHUNK_BYTES_MIN)))
     }
 
+    /// Gives the record at `spot` to `each`; whether it is whole.
     fn payload(
         &mut self,
         spot: Spot,
         header: &RecordHeader,
         each: &mut impl FnMut(Found<'_>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let Some(bytes) = self.bytes(spot.offset, header.record_bytes())? else {
-            return each(Found::Damaged { spot, header, defect: Defect::Length });
+            each(Found::Damaged { spot, header, defect: Defect::Length })?;
+            return Ok(false);
         };
         let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         let (key, value) = (&bytes[RECORD_HEADER_BYTES..key_end], &bytes[header.value_offset()..]);
-        each(match header.verify_payload(key, value) {
+        let verified = header.verify_payload(key, value);
+        each(match verified {
             Ok(()) => Found::Whole { spot, header, key, value },
             Err(defect) => Found::Damaged { spot, header, defect },
-        })
+        })?;
+        Ok(verified.is_ok())
     }
 }
 

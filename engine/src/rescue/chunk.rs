@@ -1,13 +1,12 @@
 //! A chunk of the data file of a database that is not open.
 
 use uarr_layout::DatabaseId;
-use uarr_layout::chunk::ChunkState;
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, record_bytes};
-use uarr_layout::limits::{ADDRESS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use uarr_layout::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::ChunkHeader;
 use uarr_uring::{Storage, StorageFile};
 
-use crate::data::scan::{DataReader, Found, KnownChunks, Spot, Window};
+use crate::data::scan::{ChunkStart, DataReader, Found, KnownChunks, Spot, Window};
 use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::limits::DAMAGE_COUNT_MAX;
@@ -19,13 +18,13 @@ use crate::structure::{MISSING, Structure};
 pub struct Chunk {
     /// Where in the data file it starts.
     pub offset: u64,
-    /// Its address, by which index and log name what is in it: as its header says, or the log's and
-    /// the image's records of it; `None` if none of them says it.
+    /// Its address, by which index and log name what is in it: as the newest whole image, the log
+    /// behind it, or its header says; `None` if none of them does.
     pub address: Option<u64>,
     /// Its length.
     pub bytes: u64,
-    /// Its header, or what is wrong with it; `None` if it was never used, or holds more of a record
-    /// that begins in another.
+    /// Its header, or what is wrong with it; `None` if it was never used, holds more of a record
+    /// that begins in another, or what is left of an earlier chunk.
     pub header: Result<Option<ChunkHeader>>,
     /// Address of the record that runs on into this chunk from an earlier one.
     pub continues: Option<u64>,
@@ -35,18 +34,20 @@ pub struct Chunk {
     pub tombstone_count: u64,
     /// Bytes of their keys and values.
     pub record_bytes: u64,
-    /// Places where the bytes are no record and no zeros; the first 1000.
+    /// Places where the bytes are no record and no zeros; the first 1000. Only among what a
+    /// checkpoint calls durable, if one can be read: behind it may stand what is left of an earlier
+    /// chunk, and the log has what counts.
     pub damages: Vec<Error>,
 }
 
 impl Chunk {
-    fn note(&mut self, found: &Found<'_>) {
+    fn note(&mut self, found: &Found<'_>, is_durable: bool) {
         if let Found::Whole { header, key, value, .. } = found {
             self.record_count += 1;
             self.tombstone_count += u64::from(header.is_tombstone());
             self.record_bytes += (key.len() + value.len()) as u64;
         }
-        if self.damages.len() < DAMAGE_COUNT_MAX {
+        if is_durable && self.damages.len() < DAMAGE_COUNT_MAX {
             self.damages.extend(found.damage());
         }
     }
@@ -57,35 +58,49 @@ fn long_record<F: StorageFile>(
     reader: &mut DataReader<'_, F>,
     chunk_bytes: u64,
     offset: u64,
+    known: &KnownChunks,
 ) -> Result<Option<(Spot, u64)>> {
     // No record reaches further.
     let reach = (record_bytes(KEY_BYTES_MAX, VALUE_BYTES_MAX) as u64).next_multiple_of(chunk_bytes);
+    let here = reader.chunk_at(offset, known)?;
     let mut place = offset;
     while place > offset.saturating_sub(reach) {
         place -= chunk_bytes;
-        if let Some(address) = reader.chunk_header(place)? {
-            let spot = Spot { offset: place, address }.behind(CHUNK_HEADER_BYTES);
-            let header = reader.header(spot)?;
-            let end = header.map(|header| spot.offset + header.record_bytes() as u64);
-            return Ok(end.filter(|end| *end > offset).map(|end| (spot, end)));
+        let Some(chunk) = reader.chunk_at(place, known)? else { continue };
+        let record = chunk.spot.behind(CHUNK_HEADER_BYTES);
+        let header = reader.header(record)?;
+        let end = header.map(|header| record.offset + header.record_bytes() as u64);
+        let reaches = end.is_some_and(|end| end > offset);
+        // A long record that is not needed any more may have left its places to others.
+        if reaches && here.is_none_or(|here| here.spot == chunk.spot.behind(offset - place)) {
+            return Ok(end.map(|end| (record, end)));
+        }
+        if reaches || chunk.has_header {
+            return Ok(None);
         }
     }
     Ok(None)
 }
 
-/// The header at `offset`; `None` if the place was never used, or a long record is there.
+/// The header of the chunk at `offset`, where `expected` begins; `None` if the place was never
+/// used, or holds more of a record, or what is left of an earlier chunk.
 fn chunk_header<F: StorageFile>(
     reader: &mut DataReader<'_, F>,
     database: &DatabaseId,
     offset: u64,
-    is_taken: bool,
+    expected: Option<ChunkStart>,
+    is_durable: bool,
 ) -> Result<Result<Option<ChunkHeader>>> {
     let bytes = reader.bytes(offset, CHUNK_HEADER_BYTES as usize)?.unwrap_or_default();
-    if is_taken || bytes.iter().all(|byte| *byte == 0) {
+    let has_header = expected.is_some_and(|chunk| chunk.has_header);
+    if !has_header && (!is_durable || bytes.iter().all(|byte| *byte == 0)) {
         return Ok(Ok(None));
     }
-    let loaded = ChunkHeader::load_any(bytes, database).map(Some);
-    Ok(loaded.map_err(|defect| Structure::chunk_header().at(offset).defect(defect)))
+    let loaded = match expected {
+        Some(chunk) => ChunkHeader::load(bytes, database, chunk.spot.address),
+        None => ChunkHeader::load_any(bytes, database),
+    };
+    Ok(loaded.map(Some).map_err(|defect| Structure::chunk_header().at(offset).defect(defect)))
 }
 
 impl<S: Storage> Inspector<S> {
@@ -108,17 +123,23 @@ impl<S: Storage> Inspector<S> {
                 format!("there is no chunk {index}: the data file has {count}, from 0 on");
             return Err(Error::invalid(message));
         };
+        let owners = self.owners(chunk_bytes)?;
+        let known = owners.known();
         // It looks back from chunk to chunk.
         let mut looker = DataReader::new(Window::here_and_there(&file)?, root.database);
-        let before = long_record(&mut looker, chunk_bytes, offset)?;
-        let header = chunk_header(&mut reader, &root.database, offset, before.is_some())?;
-        let end = (offset + chunk_bytes).min(reader.file_bytes());
-        let known = self.known_chunks(chunk_bytes)?;
-        let said = match (&header, before) {
-            (Ok(Some(header)), _) => Some(header.address.get()),
-            (_, Some((spot, _))) => Some(spot.address + (offset - spot.offset)),
-            _ => known.get(&offset).copied(),
+        let before = long_record(&mut looker, chunk_bytes, offset, known)?;
+        let here = looker.chunk_at(offset, known)?;
+        let said = match (before, here) {
+            (Some((record, _)), _) => Some(record.address + (offset - record.offset)),
+            (None, here) => here.map(|here| here.spot.address),
         };
+        let start = Spot { offset, address: said.unwrap_or(offset) };
+        let is_durable = owners.is_durable(start);
+        let header = match before {
+            Some(_) => Ok(None),
+            None => chunk_header(&mut reader, &root.database, offset, here, is_durable)?,
+        };
+        let end = (offset + chunk_bytes).min(reader.file_bytes());
         let mut chunk = Chunk {
             offset,
             address: said,
@@ -130,29 +151,12 @@ impl<S: Storage> Inspector<S> {
             record_bytes: 0,
             damages: Vec::new(),
         };
-        let start = Spot { offset, address: said.unwrap_or(offset) };
         let skipped = before.map_or(CHUNK_HEADER_BYTES, |(_, end)| end - offset);
-        reader.scan(start.behind(skipped), end, &known, |found| {
-            chunk.note(&found);
+        reader.scan(start.behind(skipped), end, known, |found| {
+            chunk.note(&found, owners.is_durable(found.spot()));
             Ok(())
         })?;
         Ok(chunk)
-    }
-
-    /// What the images say of chunks: the newest one that says something of a place counts.
-    pub(crate) fn known_chunks(&self, chunk_bytes: u64) -> Result<KnownChunks> {
-        let next_chunk = ADDRESS_MAX / chunk_bytes;
-        let mut known = KnownChunks::new();
-        for (number, expected) in self.named_images()? {
-            for chunk in self.read_image(number, expected)?.chunks {
-                let is_first = matches!(chunk.state(), ChunkState::Open | ChunkState::Full);
-                if is_first && chunk.check(chunk_bytes, next_chunk, number).is_ok() {
-                    let offset = u64::from(chunk.place.get()) * chunk_bytes;
-                    known.entry(offset).or_insert(chunk.number.get() * chunk_bytes);
-                }
-            }
-        }
-        Ok(known)
     }
 }
 
@@ -184,7 +188,8 @@ mod tests {
         file.write_at(&[1; 100], 0).unwrap();
         let inspector = Inspector::open_on(disk, "memory").unwrap();
         assert!(inspector.image().unwrap().unwrap().damage.is_some());
-        let known = inspector.known_chunks(CHUNK).unwrap();
-        assert_eq!(known.into_iter().collect::<Vec<_>>(), [(0, 0)], "of the older one");
+        let owners = inspector.owners(CHUNK).unwrap();
+        let known: Vec<_> = owners.known().iter().map(|(at, known)| (*at, known.address)).collect();
+        assert_eq!(known, [(0, 0), (CHUNK, CHUNK)], "of the older one, and of the log behind it");
     }
 }

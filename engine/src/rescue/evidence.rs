@@ -13,12 +13,14 @@ use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::Storage;
 use zerocopy::IntoBytes;
 
-use crate::data::scan::{DataReader, Found, KnownChunks, Spot, Window};
+use crate::data::scan::{DataReader, Found, Spot, Window};
 use crate::error::Result;
 use crate::files::{DATA_FILE, segment_path};
 use crate::key::KeyKind;
 use crate::limits::HOLE_BYTES;
+use crate::rescue::baseline::Baseline;
 use crate::rescue::inspector::Inspector;
+use crate::rescue::owners::Owners;
 use crate::rescue::repair_report::RepairReport;
 use crate::structure::{MISSING, Structure};
 
@@ -68,8 +70,11 @@ pub(crate) struct Rescue<'a, S: Storage> {
     pub newest: BTreeMap<Vec<u8>, Version>,
     /// LSNs of whole records in the data file that count, and where they are.
     pub records: BTreeMap<u64, Spot>,
-    /// Where chunks lie, as log and image say.
-    known: KnownChunks,
+    /// Chunk-open frames: LSN, address, and what they say.
+    openings: Vec<(u64, u64, ChunkOpening)>,
+    pub owners: Owners,
+    /// What the newest whole image says; `None`: there is none.
+    pub baseline: Option<Baseline>,
     /// Results of patches, by their LSNs.
     pub results: BTreeMap<u64, Vec<u8>>,
     pub whole_lsns: BTreeSet<u64>,
@@ -119,7 +124,9 @@ impl<'a, S: Storage> Rescue<'a, S> {
             frames: Vec::new(),
             newest: BTreeMap::new(),
             records: BTreeMap::new(),
-            known: KnownChunks::new(),
+            openings: Vec::new(),
+            owners: Owners::default(),
+            baseline: None,
             results: BTreeMap::new(),
             whole_lsns: BTreeSet::new(),
             damaged_lsns: BTreeSet::new(),
@@ -233,21 +240,40 @@ impl<'a, S: Storage> Rescue<'a, S> {
 
     fn note_opening(&mut self, frame: &Frame<'_>) {
         let Some(root) = self.source.superblock() else { return };
-        let (address, chunk_bytes) = (frame.header.address.get(), root.chunk_bytes.get());
-        if let Ok(opening) = ChunkOpening::load(frame.value, address, chunk_bytes) {
-            self.known.insert(u64::from(opening.place.get()) * chunk_bytes, address);
+        let address = frame.header.address.get();
+        if let Ok(opening) = ChunkOpening::load(frame.value, address, root.chunk_bytes.get()) {
+            self.openings.push((frame.header.lsn.get(), address, opening));
         }
     }
 
-    /// What the newest image says of chunks, where the log says nothing.
-    fn note_table(&mut self) -> Result<()> {
-        let Some(root) = self.source.superblock() else { return Ok(()) };
-        for (offset, address) in self.source.known_chunks(root.chunk_bytes.get())? {
-            self.known.entry(offset).or_insert(address);
-        }
+    /// Reads the newest image that is whole, which says what was deleted.
+    pub fn read_image(&mut self) -> Result<()> {
+        let mut damages = Vec::new();
+        self.baseline = self.source.baseline(self.kind, &mut damages)?;
+        damages.into_iter().for_each(|damage| self.report.note(damage));
+        self.report.may_revive_deleted = self.baseline.is_none();
         Ok(())
     }
 
+    /// Whether the image says what became of the version with this LSN.
+    pub fn is_early(&self, lsn: u64) -> bool {
+        self.baseline.as_ref().is_some_and(|baseline| lsn <= baseline.lsn)
+    }
+
+    /// What image and log say of places.
+    fn find_owners(&mut self) {
+        let Some(root) = self.source.superblock() else { return };
+        let table = self.baseline.as_ref().map(|baseline| baseline.chunks.as_slice());
+        let mut owners = Owners::new(root.chunk_bytes.get(), table);
+        for (lsn, address, opening) in std::mem::take(&mut self.openings) {
+            if self.counts(lsn) && !self.is_early(lsn) {
+                owners.note_opening(lsn, address, &opening);
+            }
+        }
+        self.owners = owners;
+    }
+
+    /// Reads the data file; log and image were read before.
     pub fn read_data_file(&mut self) -> Result<()> {
         let Some(file) = self.source.open_file(DATA_FILE)? else {
             self.report.note(Structure::data_file().damage(MISSING));
@@ -255,8 +281,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
         };
         let mut reader = DataReader::new(Window::new(&file)?, self.database);
         let end = reader.file_bytes();
-        self.note_table()?;
-        let known = std::mem::take(&mut self.known);
+        self.find_owners();
+        let known = self.owners.known().clone();
         reader.scan(Spot { offset: 0, address: 0 }, end, &known, |found| {
             self.note_found(&found);
             Ok(())
@@ -274,18 +300,33 @@ impl<'a, S: Storage> Rescue<'a, S> {
             return;
         }
         self.records.insert(lsn, *spot);
+        // What is left of an earlier chunk: at most the base of a patch, or what a moved record was
+        // copied from.
+        if self.is_early(lsn) && !self.owners.is_durable(*spot) {
+            return;
+        }
         let place =
             if header.is_tombstone() { ValuePlace::Nowhere } else { ValuePlace::Data(*spot) };
         self.take(key, Version { lsn, place });
     }
 
+    /// Notes damage, where bytes should be as they were written.
     fn report_found(&mut self, found: &Found<'_>) {
-        if let Found::Damaged { header, .. } = found {
-            self.damaged_lsns.insert(header.lsn.get());
+        let Some(damage) = found.damage() else { return };
+        match found {
+            Found::Damaged { spot, header, .. } => {
+                let lsn = header.lsn.get();
+                let is_in_log_alone = !self.is_early(lsn) && self.counts(lsn);
+                let is_needed = is_in_log_alone && !self.whole_lsns.contains(&lsn);
+                if !self.owners.is_durable(*spot) && !is_needed {
+                    return;
+                }
+                self.damaged_lsns.insert(lsn);
+            }
+            Found::Strange { spot, .. } if !self.owners.is_durable(*spot) => return,
+            Found::Strange { .. } | Found::Whole { .. } => {}
         }
-        if let Some(damage) = found.damage() {
-            self.report.note(damage);
-        }
+        self.report.note(damage);
     }
 
     pub fn counts(&self, lsn: u64) -> bool {

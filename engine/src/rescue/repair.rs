@@ -4,10 +4,12 @@
 //! recycled, and as a record in the data file. Either is enough.
 //! 1. Read the log, every block of every segment: groups whose header and frame headers are as
 //!    written prove their LSNs; of their frames take those with the right payload.
-//! 2. Read the data file without the index: take every record whose header and payload are as
-//!    written, if something proves that it was durable (below).
+//! 2. Read the data file: take every record whose header and payload are as written, if something
+//!    proves that it was durable (below).
 //! 3. Compute again, from the version they name, patches whose result is not in the data file.
 //! 4. Of each key the version with the highest LSN counts; if that is a deletion, the key is gone.
+//!    At or below the LSN of the newest image that is whole, the image says which one counts, and
+//!    which keys are gone ([`crate::rescue::baseline`]).
 //!
 //! What *visible* means then. A group is in the log whole or not at all, and a batch lies in one
 //! group, so frames of whole groups never show half of a batch. The data file alone may: its pages
@@ -84,8 +86,10 @@ pub fn repair<S: Storage, T: Storage>(
     for number in source.segments() {
         rescue.read_segment(*number, block_bytes.into())?;
     }
+    rescue.read_image()?;
     rescue.read_data_file()?;
     rescue.take_frames()?;
+    rescue.follow_image()?;
     rescue.write(target)
 }
 
@@ -170,6 +174,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let result = self.value(place)?.and_then(|base| apply(&base, patch).ok());
         match result.filter(|result| header.is_result(&frame.key, result)) {
             Some(result) => Ok(Some(result.to_vec())),
+            // What the image names of the key is later.
+            None if self.is_early(frame.lsn) => Ok(None),
             None => {
                 let LogPlace { segment, offset, .. } = frame.place;
                 let damaged = Structure::frame(segment).at(offset).lsn(frame.lsn);

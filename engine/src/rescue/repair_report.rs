@@ -22,8 +22,12 @@ pub struct RepairReport {
     pub kept_count: u64,
     /// How many of them came from the log, because the data file does not have them.
     pub kept_from_log_count: u64,
-    /// Keys whose newest version is a deletion.
+    /// Keys that were found and are deleted: their newest version says so, or the newest index
+    /// image that is whole does not have them any more.
     pub deleted_count: u64,
+    /// The superblock cannot be read, or no index image that it names: keys that were deleted
+    /// before the checkpoint may have come back, as nothing says any more that they were.
+    pub may_revive_deleted: bool,
     /// Versions whose LSN is known and of which every copy is damaged. One that was replaced later
     /// is no loss.
     pub lost_count: u64,

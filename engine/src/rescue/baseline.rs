@@ -1,0 +1,83 @@
+//! [`Baseline`]: the newest checkpoint whose image is whole. It says which keys there were.
+//!
+//! Deletions are forgotten: when no reader needs a deleted key's tombstone any more, the index lets
+//! go of it, and its chunk may be given back while an older value of the key stands in one that
+//! stays. So the highest LSN in the files is not always the newest version. But an image has, for
+//! each key, the newest version at or below its checkpoint's LSN, or a later one (IMG-3), and no
+//! deleted key (IMG-4); and all of the log behind that LSN is there. So of what is at or below it,
+//! the image says what counts; of what is behind, the highest LSN does. The image may lack a key
+//! because of a deletion behind its LSN: that one was durable before a superblock named the image.
+
+use uarr_layout::chunk::ChunkEntry;
+use uarr_layout::limits::BLOCK_BYTES;
+use uarr_layout::superblock::Checkpoint;
+use uarr_uring::Storage;
+
+use crate::checkpoint::image::{LoadedImage, read_opened_image};
+use crate::data::entries::Entries;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::image_path;
+use crate::key::KeyKind;
+use crate::rescue::inspector::Inspector;
+use crate::structure::{MISSING, Structure};
+
+/// The newest checkpoint whose image is whole.
+pub(crate) struct Baseline {
+    /// What is at or below it is *early*, the rest *late*.
+    pub lsn: u64,
+    pub entries: Entries,
+    pub chunks: Vec<ChunkEntry>,
+}
+
+impl<S: Storage> Inspector<S> {
+    /// The newest checkpoint of which the image is whole, for keys of `kind`. What is wrong with
+    /// others goes to `damages`.
+    pub(crate) fn baseline(
+        &self,
+        kind: KeyKind,
+        damages: &mut Vec<Error>,
+    ) -> Result<Option<Baseline>> {
+        let Some(root) = self.superblock() else { return Ok(None) };
+        for checkpoint in &root.checkpoints {
+            let image = if is_empty_database(checkpoint) {
+                Ok(LoadedImage::empty(kind))
+            } else if checkpoint.number.get() == 0 {
+                continue;
+            } else {
+                self.load_image(checkpoint, kind, root.chunk_bytes.get())
+            };
+            match image {
+                Ok(LoadedImage { entries, chunks }) => {
+                    let lsn = checkpoint.lsn.get();
+                    return Ok(Some(Baseline { lsn, entries, chunks }));
+                }
+                Err(error) if error.kind() == ErrorKind::Corruption => damages.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn load_image(
+        &self,
+        checkpoint: &Checkpoint,
+        kind: KeyKind,
+        chunk_bytes: u64,
+    ) -> Result<LoadedImage> {
+        let (database, _) = self.identity()?;
+        let number = checkpoint.number.get();
+        match self.open_file(&image_path(number))? {
+            Some(file) => {
+                // The device on which it was written may have had smaller ones.
+                let block_bytes = *BLOCK_BYTES.start();
+                read_opened_image(&file, block_bytes, &database, checkpoint, kind, chunk_bytes)
+            }
+            None => Err(Structure::image(number).damage(MISSING)),
+        }
+    }
+}
+
+/// Whether `checkpoint` is that of the empty database, which has no image.
+pub(crate) fn is_empty_database(checkpoint: &Checkpoint) -> bool {
+    (checkpoint.number.get(), checkpoint.segment.get()) == (0, 1)
+}

@@ -625,6 +625,8 @@ fn look_at_all_places(what: &str, files: &Files) {
     let source = Inspector::open_on(disk_of(files, disk_options(0)), "used again").unwrap();
     let chunk_bytes = superblock(files).unwrap().chunk_bytes.get();
     let table = newest_table(files);
+    let image = source.image().unwrap().unwrap();
+    assert!(image.damage.is_none() && image.chunks == table, "{what}: {image:?}");
     for place in 0..files[DATA_FILE].len() as u64 / chunk_bytes {
         let chunk = source.chunk(place).unwrap();
         assert!(chunk.header.is_ok() && chunk.damages.is_empty(), "{what} {place}: {chunk:?}");
@@ -711,6 +713,19 @@ fn the_older_image_and_the_other_slot_say_as_well_what_was_deleted() {
             }
         }
     });
+}
+
+#[test]
+fn no_deleted_key_comes_back_from_the_log_alone() {
+    let mut kept = 0;
+    each_reused(|what, files, kind, state| {
+        let mut files = files.clone();
+        files.remove(DATA_FILE);
+        let (found, report) = repaired(&files, kind, RepairMode::Salvage).unwrap();
+        assert!(found.keys().all(|key| state.contains_key(key)), "{what}: {report:?}");
+        kept += found.len();
+    });
+    assert!(kept > 0);
 }
 
 #[test]

@@ -16,8 +16,9 @@ impl<S: Storage> Rescue<'_, S> {
     /// were found stays.
     pub fn follow_image(&mut self) -> Result<()> {
         let Some(baseline) = self.baseline.take() else { return Ok(()) };
-        let Some(file) = self.source.open_file(DATA_FILE)? else { return Ok(()) };
-        let mut reader = DataReader::new(Window::here_and_there(&file)?, self.database);
+        let file = self.source.open_file(DATA_FILE)?;
+        let window = file.as_ref().map(Window::here_and_there).transpose()?;
+        let mut reader = window.map(|window| DataReader::new(window, self.database));
         let mut found = std::mem::take(&mut self.newest).into_iter().peekable();
         let mut newest = BTreeMap::new();
         let is_late = |version: &Version| version.lsn > baseline.lsn;
@@ -35,9 +36,10 @@ impl<S: Storage> Rescue<'_, S> {
             }
             let version = found.next_if(|(other, _)| *other == key).map(|(_, version)| version);
             let locator = Locator::from_bits(bits).expect("entries were checked");
-            let version = match version {
-                Some(version) if is_late(&version) => Some(version),
-                version => self.named(&mut reader, &key, locator, version)?,
+            let version = match (version, &mut reader) {
+                (Some(version), _) if is_late(&version) => Some(version),
+                (version, Some(reader)) => self.named(reader, &key, locator, version)?,
+                (version, None) => version,
             };
             newest.extend(version.map(|version| (key, version)));
         }

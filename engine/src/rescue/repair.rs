@@ -9,7 +9,7 @@
 //! 3. Compute again, from the version they name, patches whose result is not in the data file.
 //! 4. Of each key the version with the highest LSN counts; if that is a deletion, the key is gone.
 //!    At or below the LSN of the newest image that is whole, the image says which one counts, and
-//!    which keys are gone ([`crate::rescue::baseline`]).
+//!    which keys are gone (`rescue::baseline`).
 //!
 //! What *visible* means then. A group is in the log whole or not at all, and a batch lies in one
 //! group, so frames of whole groups never show half of a batch. The data file alone may: its pages

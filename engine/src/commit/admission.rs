@@ -26,6 +26,8 @@ use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 
 /// How often, and how long each time, a writer waits for a place before the data file grows.
 const PLACE_WAIT_COUNT_MAX: usize = 500;
+/// The mover wakes up meanwhile.
+const PLACE_WAIT_COUNT_MIN: usize = 3;
 const PLACE_WAIT: Duration = Duration::from_millis(1);
 /// Chunks that even a small database has: open ones, and what is on its way through quarantine.
 const CHUNK_COUNT_FIXED: u64 = 6;
@@ -203,17 +205,22 @@ impl<S: Storage> Committer<S> {
         (is_roomy || fits()) && self.segments.have_room(demand)
     }
 
-    /// Gives the mover time, if the data file is larger than it may be: there is garbage that can
-    /// become room. A task does not wait.
+    /// Gives the mover time, if the data file is larger than it may be, as long as it finds something
+    /// to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is no reason to
+    /// wait. A task does not wait.
     fn wait_for_places(&self, patience: Patience<'_>) {
         let is_task = matches!(patience, Patience::Task(_));
         if is_task || !self.options.background || !self.has_too_much_garbage() {
             return;
         }
         self.mover.raise();
-        for _ in 0..PLACE_WAIT_COUNT_MAX {
+        for count in 0..PLACE_WAIT_COUNT_MAX {
             let has_place = self.with_places(|places, _| places.free_count() > 0);
-            if has_place || self.health.check().is_err() {
+            let works = self.mover_works.load(Ordering::Acquire)
+                || self.counters.wants_checkpoint.load(Ordering::Acquire)
+                || self.counters.has_checkpoint.load(Ordering::Acquire);
+            let is_over = has_place || (!works && count >= PLACE_WAIT_COUNT_MIN);
+            if is_over || self.health.check().is_err() {
                 break;
             }
             self.place_freed.wait(PLACE_WAIT);

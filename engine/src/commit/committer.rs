@@ -54,6 +54,8 @@ pub(crate) struct Committer<S: Storage> {
     pub checkpointer: Signal,
     /// Raised when there may be something to move, or a place to give back.
     pub mover: Signal,
+    /// The last step that gives space back found something to do.
+    pub mover_works: AtomicBool,
     /// Raised when a place of the data file is free again.
     pub place_freed: Signal,
     /// No record is moved meanwhile, but by a call that asks for it.
@@ -131,6 +133,7 @@ impl<S: Storage> Committer<S> {
             keeper: Signal::default(),
             checkpointer: Signal::default(),
             mover: Signal::default(),
+            mover_works: AtomicBool::new(false),
             place_freed: Signal::default(),
             keeps_garbage: AtomicBool::new(false),
             storage,

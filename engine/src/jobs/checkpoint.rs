@@ -51,6 +51,7 @@ impl<S: Storage> Core<S> {
         // A task that a commit wakes meanwhile may want the lock that a checkpoint holds.
         let mut wakes = Wakes::new(Place::LogThread);
         let taken = self.checkpoint_with(then, &mut wakes);
+        self.committer.counters.has_checkpoint.store(false, Ordering::Release);
         fuse.defuse();
         self.committer.hand_on(&mut wakes);
         self.committer.run_due_wakes();
@@ -65,6 +66,7 @@ impl<S: Storage> Core<S> {
         }
         let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
         let counters = &self.committer.counters;
+        counters.has_checkpoint.store(true, Ordering::Release);
         let has_moved = counters.has_moved.swap(false, Ordering::AcqRel);
         counters.wants_checkpoint.store(false, Ordering::Release);
         let checkpoint = self.newer_than(&mut root, has_moved, then, wakes);

@@ -71,7 +71,10 @@ impl<S: Storage> Core<S> {
             return Ok(Step::Idle);
         }
         let mut mover = lock(&self.moving);
-        self.step_mover(&mut mover, Pace::Bounded)
+        let step = self.step_mover(&mut mover, Pace::Bounded);
+        let works = step.as_ref().is_ok_and(|step| *step != Step::Idle);
+        self.committer.mover_works.store(works, Ordering::Release);
+        step
     }
 
     /// Does one step.

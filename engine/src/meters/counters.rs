@@ -36,6 +36,8 @@ pub(crate) struct Counters {
     pub has_moved: AtomicBool,
     /// Places wait for a checkpoint.
     pub wants_checkpoint: AtomicBool,
+    /// A checkpoint is on its way.
+    pub has_checkpoint: AtomicBool,
     /// Log bytes when the last checkpoint began.
     pub checkpoint_log_bytes: AtomicU64,
     /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.

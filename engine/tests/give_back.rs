@@ -1,4 +1,5 @@
 //! Space that comes back: what is overwritten or deleted takes none for ever.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -232,4 +233,65 @@ fn readers_that_keep_records_see_them_unchanged() {
     assert!(bytes < WRITE_COUNT * 1300 / 4, "places were used again: {space:?}");
     assert!(db.verify(|_| ()).expect("it can be read").is_clean());
     db.close().expect("it can be closed");
+}
+
+/// Only single free places were taken: each record longer than a chunk made the file longer.
+#[test]
+fn long_records_take_places_that_are_free() {
+    each(|options, kind| {
+        let db = options.open_on(Memory::new()).unwrap();
+        for round in 0..120u64 {
+            put(&db, round % 5, &vec![round as u8; 4 * CHUNK as usize + 1000]);
+            put(&db, 10 + round % 7, &[round as u8; 3000]);
+            work(&db);
+        }
+        let stats = db.stats();
+        assert!(stats.data_allocated_bytes <= 90 * CHUNK, "{kind:?}: {:?}", stats.space);
+        assert!(db.verify(|_| ()).unwrap().is_clean());
+    });
+}
+
+/// Their locators do not say how long they are: they were counted as 2 MiB, and moved for ever.
+#[test]
+fn what_lives_is_counted_for_records_of_megabytes() {
+    let options = options(KeyKind::U64).chunk_bytes(16 << 20).address_space_bytes(1 << 28);
+    let options = options.durability(Durability::Manual);
+    let disk = Memory::new();
+    let db = options.clone().open_on(disk.clone()).unwrap();
+    for number in 0..7u64 {
+        put(&db, number, &vec![7; 5 << 20]);
+    }
+    let check = |db: &Db<Memory>| {
+        let report = db.compact().unwrap();
+        assert_eq!(report.moved_bytes, 0, "nothing is dead: {report:?}");
+        let live_bytes = db.stats().space.live_bytes;
+        assert!((7 * 5 << 20..7 * 5 << 20 | 1 << 13).contains(&live_bytes), "{live_bytes}");
+    };
+    check(&db);
+    let db = options.open_on(disk.crash()).unwrap();
+    check(&db);
+    for number in 0..6u64 {
+        delete(&db, number);
+    }
+    assert!(db.compact().unwrap().freed_bytes >= 16 << 20);
+}
+
+/// What no record fitted into at the end of a chunk passed for garbage in the next life.
+#[test]
+fn opening_again_moves_nothing_that_would_lie_the_same() {
+    each(|options, kind| {
+        let disk = Memory::new();
+        let db = options.clone().open_on(disk.clone()).unwrap();
+        for number in 0..20 {
+            put(&db, number, &[7; 40_000]);
+        }
+        db.close().unwrap();
+        for _ in 0..2 {
+            let db = options.clone().open_on(disk.clone()).unwrap();
+            work(&db);
+            let space = db.stats().space;
+            assert_eq!(space.moved_bytes, 0, "{kind:?}: {space:?}");
+            db.close().unwrap();
+        }
+    });
 }

@@ -87,8 +87,11 @@ impl<S: Storage> Committer<S> {
             let may_gather =
                 !is_large || self.segments.room.admits_large(demand.bytes, self.staged_bytes_max);
             if may_gather && !self.has_space(&staging, frames, demand) {
+                let end = staging.places.end_after(frames);
                 drop(staging);
-                self.wait_for_places(patience);
+                if end.is_none_or(|end| end > self.records.store.allocated_bytes()) {
+                    self.wait_for_places(frames, patience);
+                }
                 self.make_space(frames, demand)?;
                 staging = lock(&self.staging);
                 continue;
@@ -207,24 +210,31 @@ impl<S: Storage> Committer<S> {
 
     /// Gives the mover time, if the data file is larger than it may be, as long as it finds something
     /// to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is no reason to
-    /// wait. A task does not wait.
-    fn wait_for_places(&self, patience: Patience<'_>) {
-        let is_task = matches!(patience, Patience::Task(_));
-        if is_task || !self.options.background || !self.has_too_much_garbage() {
+    /// wait. A task does not wait, nor does a caller who asked for an error instead, nor the mover.
+    fn wait_for_places(&self, frames: &[Frame<'_>], patience: Patience<'_>) {
+        let may_wait = self.options.background
+            && self.options.when_full == WhenFull::Wait
+            && !matches!(patience, Patience::Task(_))
+            && !frames.iter().any(Frame::opens_chunk);
+        if !may_wait || !self.has_too_much_garbage() {
             return;
         }
         self.mover.raise();
         for count in 0..PLACE_WAIT_COUNT_MAX {
             let has_place = self.with_places(|places, _| places.free_count() > 0);
-            let works = self.mover_works.load(Ordering::Acquire)
-                || self.counters.wants_checkpoint.load(Ordering::Acquire)
-                || self.counters.has_checkpoint.load(Ordering::Acquire);
-            let is_over = has_place || (!works && count >= PLACE_WAIT_COUNT_MIN);
+            let is_over = has_place || (!self.gives_back() && count >= PLACE_WAIT_COUNT_MIN);
             if is_over || self.health.check().is_err() {
                 break;
             }
             self.place_freed.wait(PLACE_WAIT);
         }
+    }
+
+    /// Whether places are on their way to become free.
+    pub fn gives_back(&self) -> bool {
+        self.mover_works.load(Ordering::Acquire)
+            || self.counters.wants_checkpoint.load(Ordering::Acquire)
+            || self.counters.has_checkpoint.load(Ordering::Acquire)
     }
 
     /// Whether chunks take more than they may, for what lives in them.

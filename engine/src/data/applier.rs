@@ -5,7 +5,7 @@
 
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::place_in_chunk;
+use uarr_layout::geometry::{place_in_chunk, record_bytes};
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
@@ -115,7 +115,7 @@ impl<W: DataMapWriter> Applier<W> {
             let whole = frame.resolved().expect("a patch that is applied knows its result");
             let locator = appender.append(&whole, previous);
             tombstones.note(frame.header.lsn.get(), previous, locator);
-            live.replace(previous, locator);
+            live.replace(previous, locator, record_len(frame));
             locator
         });
         assert_eq!(appended_count, frames.len(), "each of them, once");
@@ -143,7 +143,7 @@ impl<W: DataMapWriter> Applier<W> {
                 }
             };
             tombstones.note(frame.header.lsn.get(), replaced, locator);
-            live.replace(replaced, locator);
+            live.replace(replaced, locator, record_len(frame));
             locator
         });
     }
@@ -172,8 +172,9 @@ impl<W: DataMapWriter> Applier<W> {
         if from.is_tombstone() {
             self.tombstones.note_moved(from, to);
         }
-        self.live.replace(Some(from), to);
-        Ok(Moved::Copied(view.pinned().bytes().len() as u64))
+        let bytes = view.pinned().bytes().len() as u64;
+        self.live.replace(Some(from), to, bytes);
+        Ok(Moved::Copied(bytes))
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a
@@ -203,4 +204,10 @@ impl<W: DataMapWriter> Applier<W> {
             });
         }
     }
+}
+
+/// Length of the record that `frame` becomes.
+#[inline]
+fn record_len(frame: &Frame<'_>) -> u64 {
+    record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
 }

@@ -89,13 +89,12 @@ pub(crate) struct Frontier {
 }
 
 /// Where records would go, step by step.
-#[derive(Clone, Copy)]
 struct Cursor {
     open: Option<OpenChunk>,
     next_chunk: u64,
     next_place: u64,
-    /// How many of the free places are taken.
-    free_taken: usize,
+    /// Free places that are taken.
+    taken: Vec<u64>,
 }
 
 /// A chunk that a record needs.
@@ -171,7 +170,7 @@ impl Places {
     }
 
     /// The lowest number of a chunk, or the next one.
-    fn first_chunk(&self) -> u64 {
+    pub fn first_chunk(&self) -> u64 {
         let first = self.chunks.first_key_value().map_or(self.next_chunk, |(first, _)| *first);
         first.min(self.quarantine.first().unwrap_or(first))
     }
@@ -216,7 +215,7 @@ impl Places {
 
     fn cursor(&self) -> Cursor {
         let Self { open, next_chunk, next_place, .. } = *self;
-        Cursor { open, next_chunk, next_place, free_taken: 0 }
+        Cursor { open, next_chunk, next_place, taken: Vec::new() }
     }
 
     /// End of the last place, in the file, that `frames` need; `None` if there are not so many
@@ -265,7 +264,7 @@ impl Places {
         let NewChunk { number, place, count } = new.expect("it does not fit into the open one");
         self.insert(number, PlacedChunk::new(place, count, Named::Pending(0)));
         self.unsettled_count += 1;
-        self.free.remove(&place);
+        self.free.retain(|free| !(place..place + count).contains(free));
         (self.next_chunk, self.next_place) = (cursor.next_chunk, cursor.next_place);
         self.set_open(cursor.open);
         address
@@ -285,15 +284,9 @@ impl Places {
             return (open.number * self.chunk_bytes + range.start, None);
         }
         let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
-        let free = if count == 1 { self.free.iter().nth(cursor.free_taken) } else { None };
-        let place = match free {
-            Some(place) => *place,
-            None => cursor.next_place,
-        };
-        match free {
-            Some(_) => cursor.free_taken += 1,
-            None => cursor.next_place += count,
-        }
+        let place = self.free_places(cursor, count);
+        cursor.taken.extend(place..place + count);
+        cursor.next_place = cursor.next_place.max(place + count);
         let number = cursor.next_chunk;
         cursor.next_chunk += count;
         if count == 1 {
@@ -306,6 +299,21 @@ impl Places {
         }
         let address = number * self.chunk_bytes + CHUNK_HEADER_BYTES;
         (address, Some(NewChunk { number, place, count }))
+    }
+
+    /// The first of `count` places in a row that no chunk has; behind the last one if need be.
+    fn free_places(&self, cursor: &Cursor, count: u64) -> u64 {
+        let (mut first, mut end) = (cursor.next_place, cursor.next_place);
+        for place in self.free.iter().filter(|place| !cursor.taken.contains(place)) {
+            if *place != end || first == cursor.next_place {
+                first = *place;
+            }
+            end = place + 1;
+            if end - first == count {
+                return first;
+            }
+        }
+        if end == cursor.next_place { first } else { cursor.next_place }
     }
 
     /// Whether there is a chunk of which no settled group says where it lies.
@@ -571,7 +579,21 @@ mod tests {
         assert_eq!(all, [(0, 0), (4, 1)]);
         assert_eq!(number_of(write(&mut places, 150_000, true)), 5);
         let table = places.table(&places.clone_sealed(), 1);
-        assert_eq!(table[2].place.get(), 4, "places one behind the other");
+        assert_eq!(table[2].place.get(), 2, "places one behind the other, the last of them new");
+        assert_eq!(places.frontier().used_end, 5 * CHUNK);
+        // In a file with gaps a long record lies in the first that it fits into.
+        write(&mut places, 150_000, true);
+        let [first, second] = [5, 8].map(|number| places.chunks[&number].place);
+        assert_eq!((first, second), (2, 5));
+        for (number, place) in [(5, 2), (8, 5)] {
+            places.chunks.remove(&number);
+            places.taken.remove(&place);
+            places.free.extend(place..place + 3);
+        }
+        write(&mut places, 65_000, true);
+        assert_eq!(places.chunks[&11].place, 2);
+        write(&mut places, 200_000, true);
+        assert_eq!(places.chunks[&12].place, 3, "beyond what was there before");
     }
 
     #[test]

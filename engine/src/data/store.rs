@@ -158,6 +158,14 @@ impl<'p, M: DataMap> Reader<'p, M> {
         Some(&bytes.bytes()[RECORD_HEADER_BYTES..])
     }
 
+    /// Length of the record at `locator`, as its header says, which may be damaged: at most
+    /// `bytes_max` then.
+    pub fn record_len(self, locator: Locator, bytes_max: u64) -> u64 {
+        let rest = self.store.map.bytes_ahead(locator.address(), 0, self.pin);
+        let header = RecordHeader::peek(rest.bytes());
+        header.map_or(0, |header| header.record_bytes() as u64).min(bytes_max)
+    }
+
     /// The records of the chunk at `address`, from `offset` on.
     pub fn scan_chunk(self, address: u64, offset: u64) -> ChunkScan<'p> {
         let bytes = self.store.map.bytes_ahead(address, 0, self.pin).bytes();

@@ -165,7 +165,7 @@ impl<S: Storage> Core<S> {
             return Ok(false);
         };
         // Places that are given back make room, too.
-        if self.committer.has_too_much_garbage() {
+        if self.committer.has_too_much_garbage() && self.committer.gives_back() {
             return Ok(false);
         }
         self.committer.grow_data(wanted)?;

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use uarr_layout::geometry::PAGE_BYTES;
 use uarr_layout::record::Locator;
-use uarr_uring::{Grace, MapPin, Storage};
+use uarr_uring::{CHUNK_SPAN, Grace, MapPin, Storage};
 
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
@@ -242,15 +242,23 @@ impl<S: Storage> Core<S> {
 
     /// The chunk that is evacuated next; `None`: there is none, or not so much garbage.
     fn choose(&self, mover: &Moving, pace: Pace) -> Option<Victim> {
-        let (mut sealed, first_own) = self.committer.with_places(|places, staged| {
-            (places.sealed(staged.settled_lsn, staged.next_lsn), places.first_own())
+        let (sealed, first_own, span) = self.committer.with_places(|places, staged| {
+            let sealed = places.sealed(staged.settled_lsn, staged.next_lsn);
+            (sealed, places.first_own(), places.next_chunk() - places.first_chunk())
         });
-        sealed.retain(|(number, _)| !mover.stuck.contains(number));
         let live = self.records().live_in(&sealed);
         let victim = |number: &u64| Victim { number: *number, offset: 0 };
         let candidates = sealed.iter().zip(live);
         // What is all dead costs nothing.
         if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
+            return Some(victim(number));
+        }
+        let candidates = candidates.filter(|((number, _), _)| !mover.stuck.contains(number));
+        // Numbers are given out within so many of each other.
+        let oldest = candidates.clone().find(|((_, count), _)| *count == 1);
+        if span > CHUNK_SPAN / 10 * 9
+            && let Some(((number, _), _)) = oldest
+        {
             return Some(victim(number));
         }
         if pace == Pace::Bounded && !self.is_due() {
@@ -284,8 +292,9 @@ impl<S: Storage> Core<S> {
         let published = self.records().store.published_bytes(number * chunk_bytes);
         let live_bytes = (u64::from(live.lines) * LINE_BYTES).min(published);
         // What is left at the end of a full chunk is what no record fitted into: elsewhere it would
-        // be the same. Others were left behind by an earlier life.
-        let end = if number < first_own { chunk_bytes } else { published };
+        // be the same. A chunk that an earlier life left half empty is another matter.
+        let is_left = number < first_own && published <= chunk_bytes / 2;
+        let end = if is_left { chunk_bytes } else { published };
         let dead = end - live_bytes;
         let is_worth = dead >= DEAD_BYTES_MIN.max(chunk_bytes * DEAD_PERCENT_MIN / 100);
         is_worth.then(|| (u128::from(dead) << 32) / u128::from(chunk_bytes + live_bytes))

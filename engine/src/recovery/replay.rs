@@ -6,6 +6,7 @@ use std::io;
 use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
 use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, record_bytes};
+use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
@@ -28,6 +29,9 @@ use crate::options::{Options, RecoveryMode};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::report::RecoveryReport;
 use crate::structure::Structure;
+
+/// More than any record has.
+const RECORD_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + (1 << 17);
 
 /// The state that replay changes.
 pub(crate) struct Replay<S: Storage> {
@@ -79,7 +83,11 @@ impl<S: Storage> Replay<S> {
         let store = RecordStore::new(map, &root.database, options.verify, earlier);
         // Half of the seed is nowhere on disk: a copy of the database does not help an attacker to
         // find keys whose hashes collide.
-        let live = Live::new(chunk_bytes, entries.locators().filter_map(Locator::from_bits));
+        let pin = MapPin::enter();
+        let bytes_of = |locator| store.reader(&pin).record_len(locator, RECORD_BYTES_MAX);
+        let locators = entries.locators().filter_map(Locator::from_bits);
+        let live = Live::new(chunk_bytes, locators, bytes_of);
+        drop(pin);
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,

@@ -19,6 +19,9 @@ use super::pin::MapPin;
 
 /// Words of a line, beside two links.
 const WORD_COUNT: usize = 6;
+/// Lines that are looked at before a new one is made. The next search goes on where this one ended,
+/// so a thread has a few times the lines that its kept holds fill, at most.
+const LOOK_COUNT_MAX: usize = 16;
 
 type Word = AtomicPtr<u8>;
 
@@ -44,6 +47,8 @@ static LEFT: Mutex<Vec<&'static Line>> = Mutex::new(Vec::new());
 thread_local! {
     /// The line that this thread last found a word in.
     static CURRENT: Cell<Option<&'static Line>> = const { Cell::new(None) };
+    /// The line where the last search for a word ended.
+    static SEARCHED: Cell<Option<&'static Line>> = const { Cell::new(None) };
     /// Leaves the ring to other threads when this one ends.
     static LEAVING: Leaving = const { Leaving };
 }
@@ -52,6 +57,7 @@ struct Leaving;
 
 impl Drop for Leaving {
     fn drop(&mut self) {
+        SEARCHED.take();
         if let Some(ring) = CURRENT.take() {
             LEFT.lock().expect("no code of others runs under it").push(ring);
         }
@@ -147,39 +153,41 @@ impl Line {
     }
 }
 
-/// Claims a word in the next line of the thread's ring, or in another one, which joins it.
+/// Claims a word in another line of the thread's ring, or in a new one, which joins it.
 #[cold]
 fn claim_elsewhere(start: *const u8) -> &'static Word {
-    let line = match CURRENT.get() {
-        // Two full lines in a row: many holds are kept.
-        Some(full) => {
-            let next = full.next_own();
-            if let Some(word) = next.claim(start) {
-                CURRENT.set(Some(next));
-                return word;
-            }
-            let new = new_line();
-            new.next_own.store(ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
-            full.next_own.store(ptr::from_ref(new).cast_mut(), Ordering::Relaxed);
-            new
+    let mut line = SEARCHED.get().or_else(|| CURRENT.get()).unwrap_or_else(ring_of_thread);
+    let mut middle = line;
+    for look in 0..LOOK_COUNT_MAX {
+        if let Some(word) = line.claim(start) {
+            CURRENT.set(Some(line));
+            SEARCHED.set(Some(line));
+            return word;
         }
-        None => {
-            // In a thread that is ending the line is left to no other.
-            let _ = LEAVING.try_with(|_| ());
-            let left = LEFT.lock().expect("no code of others runs under it").pop();
-            left.unwrap_or_else(|| {
-                let new = new_line();
-                new.next_own.store(ptr::from_ref(new).cast_mut(), Ordering::Relaxed);
-                new
-            })
+        if look < LOOK_COUNT_MAX / 2 {
+            middle = line;
         }
-    };
-    CURRENT.set(Some(line));
-    match line.claim(start) {
-        Some(word) => word,
-        // A ring that was left, with holds that are kept.
-        None => claim_elsewhere(start),
+        line = line.next_own();
     }
+    // New lines have so little distance that a search reaches from one to the next.
+    let new = new_line();
+    new.next_own.store(ptr::from_ref(middle.next_own()).cast_mut(), Ordering::Relaxed);
+    middle.next_own.store(ptr::from_ref(new).cast_mut(), Ordering::Relaxed);
+    CURRENT.set(Some(new));
+    SEARCHED.set(Some(new.next_own()));
+    new.claim(start).expect("a new line has words")
+}
+
+/// The first line of a thread: with the others of a thread that has ended, or alone.
+fn ring_of_thread() -> &'static Line {
+    // In a thread that is ending the line is left to no other.
+    let _ = LEAVING.try_with(|_| ());
+    let left = LEFT.lock().expect("no code of others runs under it").pop();
+    left.unwrap_or_else(|| {
+        let new = new_line();
+        new.next_own.store(ptr::from_ref(new).cast_mut(), Ordering::Relaxed);
+        new
+    })
 }
 
 /// A line that whoever looks at holds finds.
@@ -258,6 +266,37 @@ mod tests {
         }
         drop(kept);
         assert!(!is_held(&bytes));
+    }
+
+    /// Each batch beside some that were kept made a line, which was never used again.
+    #[test]
+    fn lines_do_not_pile_up_beside_holds_that_are_kept() {
+        let line_count = || {
+            let first = CURRENT.get().expect("it has held something");
+            let mut line = first.next_own();
+            let mut count = 1;
+            while !ptr::eq(line, first) {
+                (line, count) = (line.next_own(), count + 1);
+            }
+            count
+        };
+        let bytes = vec![7u8; 2000];
+        for kept_count in [6, 900] {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let kept: Vec<_> = (0..kept_count).map(|at| hold(&bytes[at..])).collect();
+                    let counts = [(); 2].map(|()| {
+                        for _ in 0..3000 {
+                            drop((0..12).map(|at| hold(&bytes[at..])).collect::<Vec<_>>());
+                        }
+                        line_count()
+                    });
+                    assert_eq!(counts[0], counts[1], "{kept_count} are kept");
+                    assert!(counts[0] <= 8 + 4 * kept_count / WORD_COUNT, "{counts:?}");
+                    drop(kept);
+                });
+            });
+        }
     }
 
     #[test]

@@ -208,9 +208,10 @@ impl<S: Storage> Committer<S> {
         (is_roomy || fits()) && self.segments.have_room(demand)
     }
 
-    /// Gives the mover time, if the data file is larger than it may be, as long as it finds something
-    /// to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is no reason to
-    /// wait. A task does not wait, nor does a caller who asked for an error instead, nor the mover.
+    /// Gives the mover time, if the data file is larger than it may be, as long as it finds
+    /// something to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is
+    /// no reason to wait. A task does not wait, nor does a caller who asked for an error instead,
+    /// nor the mover.
     fn wait_for_places(&self, frames: &[Frame<'_>], patience: Patience<'_>) {
         let may_wait = self.options.background
             && self.options.when_full == WhenFull::Wait

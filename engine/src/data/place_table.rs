@@ -101,4 +101,9 @@ impl Places {
         let taken: u64 = self.taken.values().sum();
         assert_eq!(taken + self.free.len() as u64, end, "what is taken has an owner");
     }
+
+    /// The first number that this process gave to a chunk.
+    pub fn first_own(&self) -> u64 {
+        self.first_own
+    }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Places {
     unsettled_count: usize,
     pub(in crate::data) next_chunk: u64,
     /// The first number that this process gave out.
-    first_own: u64,
+    pub(in crate::data) first_own: u64,
     /// Places before `next_place` that no chunk has.
     pub(in crate::data) free: BTreeSet<u64>,
     pub(in crate::data) next_place: u64,
@@ -486,11 +486,6 @@ impl Places {
             Some(open) => self.open_start + open.end,
             None => self.next_place * self.chunk_bytes,
         }
-    }
-
-    /// The first number that this process gave to a chunk.
-    pub fn first_own(&self) -> u64 {
-        self.first_own
     }
 
     /// The highest number that was given to a chunk, and one.

@@ -25,6 +25,7 @@
 use std::collections::VecDeque;
 
 use uarr_layout::Defect;
+use uarr_layout::chunk::{ChunkEntry, ChunkState};
 use uarr_layout::group::GroupHeader;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{OpenMode, Storage, StorageFile};
@@ -224,14 +225,15 @@ fn recover_unclean<S: Storage>(
     assert!(life >> 32 > read.latest_life >> 32, "nothing in the log is of this life");
     assert!(next_lsn > read.end.lsn, "LSNs in use are not given out again");
 
+    let chunks = &table.1.chunks;
     let older = match plan.names {
-        Names::UsedAlone => u64::MAX,
-        _ => root.block.checkpoints[1].number.get(),
+        Names::UsedAlone => {
+            give_up_newer(storage, root, checkpoint, next_lsn, life)?;
+            u64::MAX
+        }
+        Names::AsFound => confirm_older(root, chunks)?,
     };
-    if plan.names == Names::UsedAlone {
-        give_up_newer(storage, root, checkpoint, next_lsn, life)?;
-    }
-    renew_places(&data_file, &table.1.chunks, root.block.chunk_bytes.get(), older)?;
+    renew_places(&data_file, chunks, root.block.chunk_bytes.get(), older)?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
     report.indexed_record_count = replay.index.len() as u64;
     replay_log(source, &root.block, read.end, &mut replay)?;
@@ -306,6 +308,20 @@ fn give_up_newer<S: Storage>(
     let is_used = |named: &Checkpoint| named.number.get() == 0 || named.number == used.number;
     assert!(root.checkpoints().all(is_used), "no slot names another one");
     remove_old_images(storage, &[used.number.get()])
+}
+
+/// Number of the older checkpoint that the slot in force names. If it says that places may be given
+/// up, the superblock is written again first: the slot may stand in a cache alone, and the one that
+/// a loss of power would bring back may name a checkpoint that needs them.
+fn confirm_older<S: Storage>(root: &mut Root<S>, chunks: &[ChunkEntry]) -> Result<u64> {
+    let older = root.block.checkpoints[1].number.get();
+    let is_given_away = |chunk: &ChunkEntry| {
+        chunk.state() == ChunkState::Quarantined && chunk.quarantined_since.get() <= older
+    };
+    if chunks.iter().any(is_given_away) {
+        root.write(|_| {}).map_err(|error| Error::io("cannot write the superblock", error))?;
+    }
+    Ok(older)
 }
 
 /// Whether the log goes on behind the newest checkpoint of the slot in force.

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The order of locks: a thread takes them in this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
-    /// What is being moved; held by whoever gives space back.
+    /// What is being moved; held by the thread that gives space back.
     Mover,
     /// The superblock; held by a checkpoint throughout.
     Root,

@@ -8,7 +8,7 @@
 //!    frame of the log behind its start does;
 //! 2. the *older* of the two kept checkpoints lists it, and a superblock that says so is durable:
 //!    so no opening, whichever of the two it uses, needs the chunk;
-//! 3. no reader looks at a moment before the evacuation ended;
+//! 3. no reader keeps looking at the moment at which the evacuation ended, or at an earlier one;
 //! 4. readers that found a record before are through, see [`uarr_uring::Grace`]: then the chunk is
 //!    closed, and from the map it is gone;
 //! 5. no reader holds a record of it: its place is free.
@@ -22,7 +22,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Evacuated {
     pub place: u64,
     pub count: u64,
-    /// Nothing was staged behind this LSN when the index named nothing in it any more.
+    /// Nothing was staged behind this LSN when the index named nothing in it any more. 0: the
+    /// evacuation ended before the engine was opened, and the map has never had the chunk.
     pub ended_lsn: u64,
     /// The checkpoint of this number, and each later one, lists it.
     pub since: Option<u64>,

@@ -3,8 +3,8 @@
 //! An integer index holds its keys. A byte index reads them from the records, so a walk continues
 //! behind the last key that it could read, and skips the entries that it has met since.
 //!
-//! Entries are fetched some at a time. Whoever walks sees to it that no chunk is given back
-//! meanwhile: by a pin of an LSN, or because no checkpoint ends.
+//! Entries are fetched some at a time. The caller makes sure that no chunk is given back
+//! meanwhile: with a pin of an LSN, or because no checkpoint ends.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

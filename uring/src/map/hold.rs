@@ -1,8 +1,8 @@
 //! [`Held`]: bytes of a map that stay as they are for as long as a reader keeps them.
 //!
-//! A hold is one word of memory with the address of the first byte (a hazard pointer). Whoever
-//! gives a place of a file to another chunk looks at the words of all threads first, and finds
-//! those of its own place by their addresses.
+//! A hold is one word of memory with the address of the first byte (a hazard pointer). Before
+//! a place of a file is given to another chunk, the words of all threads are looked at, and those
+//! that point into the place are found by their addresses.
 //!
 //! Words lie in lines of the processor's cache. A thread has lines of its own, so to hold is to
 //! find a word that is 0 and to store there; a hold that went to another thread is ended by that
@@ -119,9 +119,9 @@ impl<'m> Held<'m> {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: these are published bytes of a mapping that lives for `'m`. They were found under
-        // a pin that was still there when the word was stored, so whoever wants to give the place
-        // to another chunk waits for that pin, then sees the word, and leaves the bytes alone until
-        // the word is 0 again, which only the end of `self` makes it.
+        // a pin that was still there when the word was stored, so the thread that wants to give the
+        // place to another chunk waits for that pin, then sees the word, and leaves the bytes alone
+        // until the word is 0 again, which only the end of `self` makes it.
         unsafe { slice::from_raw_parts(self.start, self.len) }
     }
 }
@@ -190,7 +190,7 @@ fn ring_of_thread() -> &'static Line {
     })
 }
 
-/// A line that whoever looks at holds finds.
+/// A new line, in the list that a search for holds goes through.
 fn new_line() -> &'static Line {
     let line: &'static Line = Box::leak(Box::default());
     let mut last = MADE.load(Ordering::Relaxed);

@@ -86,7 +86,7 @@ impl Mapping {
         self.allocated_bytes.store(bytes, Ordering::Release);
     }
 
-    /// In debug builds, whoever looks at `places`, which are nobody's, is found out at once.
+    /// In debug builds, a read of `places`, which belong to no chunk, is found out at once.
     pub fn make_inaccessible(&self, places: Range<u64>) {
         if cfg!(debug_assertions) {
             self.protect(places, libc::PROT_NONE);

@@ -98,7 +98,11 @@ fn foreign_entry<S: Storage>(storage: &S, names: Vec<String>) -> io::Result<Opti
         }
         let is_own = match name.as_str() {
             LOCK_FILE | MOUNT_POINT_ENTRY => true,
-            ROOT_UNFINISHED => root::is_unfinished(storage)?,
+            // Another opener may have finished it since.
+            ROOT_UNFINISHED => match root::is_unfinished(storage) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+                is_unfinished => is_unfinished?,
+            },
             _ => false,
         };
         if !is_own {

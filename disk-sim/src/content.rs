@@ -10,6 +10,7 @@
 //!               + a crash keeps any part of them; a kill leaves them to land at any later moment
 //! ```
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,8 @@ pub(crate) struct FileState {
     cache: Cache,
     device: Device,
     flight: Flight,
+    /// Pages that have no space.
+    holes: BTreeSet<u64>,
     /// A background write-back has failed, and no flush has reported it yet: its error number.
     untold: Option<i32>,
 }
@@ -50,8 +53,18 @@ impl FileState {
             cache: Cache::Pages(content.clone()),
             device: Device::new(content),
             flight: Flight::default(),
+            holes: BTreeSet::new(),
             untold: None,
         }
+    }
+
+    /// What a loss of power has left of `before`. Pages whose old content came back have space.
+    pub fn with_holes(content: View, before: &Self) -> Self {
+        let len = content.len();
+        let is_hole =
+            |page: &&u64| (**page + 1) * PAGE <= len && !content.pages().contains_key(*page);
+        let holes = before.holes.iter().filter(is_hole).copied().collect();
+        Self { holes, ..Self::new(content) }
     }
 
     /// A new file.
@@ -71,6 +84,19 @@ impl FileState {
         self.cache.is_mapped()
     }
 
+    /// What it takes on the device.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.len() - self.holes.len() as u64 * PAGE
+    }
+
+    /// What of `range` has no space; all that lies between the end of the file and its own end.
+    pub fn missing_bytes(&self, range: Range<u64>) -> u64 {
+        let beyond = range.end.saturating_sub(self.len());
+        beyond
+            + self.holes.range(page_range(range.start, range.end - range.start)).count() as u64
+                * PAGE
+    }
+
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.cache.read(buffer, offset)
     }
@@ -78,7 +104,29 @@ impl FileState {
     /// Writes into the cache. `InvalidInput` over published bytes of a map.
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.cache.write(bytes, offset)?;
+        self.fill_holes(offset..offset + bytes.len() as u64);
         self.device.note_write(offset..offset + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// The pages that meet `range` have space from now on.
+    fn fill_holes(&mut self, range: Range<u64>) {
+        let pages = page_range(range.start, range.end - range.start);
+        self.holes.extract_if(pages, |_| true).for_each(drop);
+    }
+
+    /// Each byte of `range` has space from now on; what is beyond the end of the file is zeros.
+    pub fn allocate(&mut self, range: Range<u64>) -> io::Result<()> {
+        self.cache.grow_to(range.end)?;
+        self.fill_holes(range);
+        Ok(())
+    }
+
+    /// Takes the space of whole pages away: they are zeros. A loss of power may bring back what was
+    /// durable there.
+    pub fn punch(&mut self, range: Range<u64>) -> io::Result<()> {
+        self.renew(range.start, range.end - range.start)?;
+        self.holes.extend(page_range(range.start, range.end - range.start));
         Ok(())
     }
 
@@ -99,11 +147,6 @@ impl FileState {
         }
         self.device.renew(offset..offset + len);
         Ok(())
-    }
-
-    /// The file is `len` bytes long at least; new ones are zeros.
-    pub fn grow_to(&mut self, len: u64) -> io::Result<()> {
-        self.cache.grow_to(len)
     }
 
     /// Maps the file; `filter` sees its content before the first map does.
@@ -230,6 +273,7 @@ impl FileState {
             cache: Cache::Pages(content),
             device,
             flight: self.flight.clone(),
+            holes: self.holes.clone(),
             untold: self.untold.filter(|_| !forgets),
         })
     }
@@ -249,8 +293,6 @@ impl FileState {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -272,7 +314,7 @@ mod tests {
     /// write to both.
     fn written_twice() -> FileState {
         let mut file = FileState::new(View::default());
-        file.grow_to(2 * PAGE).unwrap();
+        file.allocate(0..2 * PAGE).unwrap();
         file.write(b"old", 0).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.write(b"new", 0).unwrap();
@@ -351,7 +393,7 @@ mod tests {
     #[test]
     fn sectors_survive_independently() {
         let mut file = FileState::new(View::default());
-        file.grow_to(8192).unwrap();
+        file.allocate(0..8192).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.write(&[1; 8192], 0).unwrap();
         let mut seen = BTreeSet::new();
@@ -367,7 +409,7 @@ mod tests {
     #[test]
     fn a_crash_keeps_any_part_of_what_is_in_flight() {
         let mut file = FileState::new(View::default());
-        file.grow_to(1024).unwrap();
+        file.allocate(0..1024).unwrap();
         file.make_durable(&mut Lies::default()).unwrap();
         file.submit(Ticket { number: 1, is_fenced: false }, 0, vec![1; 1024]);
         assert_eq!(file.len(), 1024);

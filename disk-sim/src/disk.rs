@@ -4,6 +4,7 @@
 //! disk dies, the kernel does what it likes, and the call fails if a test asked for that.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -248,8 +249,9 @@ impl State {
                 Some(random) => file.survivors(random, options.hostile).expect(READABLE),
                 None => file.durable().clone(),
             };
+            let content = FileState::with_holes(content, &file);
             drop(file);
-            *inode = FileState::new(content).into_inode();
+            *inode = content.into_inode();
         }
         let wall_start_ns = self.wall_start_ns.saturating_add(nanoseconds(self.clock));
         self.successor(Names::new(entries), Duration::ZERO, wall_start_ns)
@@ -273,16 +275,16 @@ impl State {
         }
     }
 
-    /// The length of all files together.
+    /// What all files together take.
     pub fn used_bytes(&self) -> u64 {
-        self.names.files().map(|inode| lock(inode).len()).sum()
+        self.names.files().map(|inode| lock(inode).allocated_bytes()).sum()
     }
 
-    /// `StorageFull` if a file cannot grow to `end`.
-    pub fn check_room(&self, inode: &Inode, end: u64) -> io::Result<()> {
+    /// `StorageFull` if there is no room for what of `range` a file lacks. It grows to its end.
+    pub fn check_room(&self, inode: &Inode, range: Range<u64>) -> io::Result<()> {
         let Some(capacity_bytes) = self.capacity_bytes else { return Ok(()) };
-        let growth_bytes = end.saturating_sub(lock(inode).len());
-        if growth_bytes > 0 && self.used_bytes().saturating_add(growth_bytes) > capacity_bytes {
+        let missing_bytes = lock(inode).missing_bytes(range);
+        if missing_bytes > 0 && self.used_bytes().saturating_add(missing_bytes) > capacity_bytes {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         Ok(())

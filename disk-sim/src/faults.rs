@@ -13,8 +13,10 @@ pub enum FaultKind {
     Read,
     /// `StorageFile::write_at`.
     Write,
-    /// `StorageFile::allocate` and `DataMapWriter::grow`.
+    /// `StorageFile::allocate` and `DataMapWriter::allocate`.
     Allocate,
+    /// `DataMapWriter::deallocate`.
+    Deallocate,
     /// `StorageFile::make_durable`: what was not durable is lost, and the next call says "fine".
     MakeDurable,
     /// `Storage::make_dir_durable`.

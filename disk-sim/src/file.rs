@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
@@ -103,23 +104,23 @@ impl MemoryFile {
         if aligned { Ok(()) } else { Err(invalid_input("direct I/O that is not aligned")) }
     }
 
-    fn grow(&self, end: u64) -> io::Result<()> {
-        let mut state = self.call(FaultKind::Allocate, [end, 0])?;
-        if let Err(full) = state.check_room(&self.inode, end) {
+    fn take_space(&self, range: Range<u64>) -> io::Result<()> {
+        let mut state = self.call(FaultKind::Allocate, [range.start, range.end])?;
+        if let Err(full) = state.check_room(&self.inode, range.clone()) {
             if self.disk.options.hostile {
                 // What there was is taken before the lack of room is noticed.
-                self.grow_partly(&mut state, end)?;
+                self.take_some_space(&mut state, range)?;
             }
             return Err(full);
         }
-        lock(&self.inode).grow_to(end)
+        lock(&self.inode).allocate(range)
     }
 
-    fn grow_partly(&self, state: &mut State, end: u64) -> io::Result<()> {
-        let len = lock(&self.inode).len();
-        let middle = len + state.random.below(end - len);
-        match state.check_room(&self.inode, middle) {
-            Ok(()) => lock(&self.inode).grow_to(middle),
+    fn take_some_space(&self, state: &mut State, range: Range<u64>) -> io::Result<()> {
+        let middle = range.start + state.random.below(range.end - range.start);
+        let part = range.start..middle;
+        match state.check_room(&self.inode, part.clone()) {
+            Ok(()) => lock(&self.inode).allocate(part),
             Err(_) => Ok(()),
         }
     }
@@ -134,7 +135,11 @@ impl StorageFile for MemoryFile {
         let end = offset
             .checked_add(len)
             .ok_or_else(|| invalid_input(format!("allocate {len} bytes at {offset}")))?;
-        self.grow(end).map_err(|cause| self.error("allocate space for", cause))
+        self.take_space(offset..end).map_err(|cause| self.error("allocate space for", cause))
+    }
+
+    fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool> {
+        Ok(lock(&self.inode).missing_bytes(offset..offset + len) == 0)
     }
 
     fn is_whole(&self) -> io::Result<bool> {
@@ -189,7 +194,7 @@ impl StorageFile for MemoryFile {
             state.trace.mix_bytes(bytes);
             self.check_alignment(bytes, offset)?;
             let offset = state.lies.redirect(&self.path, offset);
-            state.check_room(&self.inode, offset + bytes.len() as u64)?;
+            state.check_room(&self.inode, offset..offset + bytes.len() as u64)?;
             let mut file = lock(&self.inode);
             file.write(bytes, offset)?;
             if state.lies.loses_copy(&self.path, bytes) {
@@ -238,17 +243,38 @@ pub struct MemoryMapWriter {
 }
 
 impl DataMapWriter for MemoryMapWriter {
-    fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes <= self.appender.allocated_bytes() {
-            return Ok(());
+    fn allocate(&mut self, places: Range<u64>) -> io::Result<()> {
+        let Some(range) = self.appender.range_of(&places) else {
+            let cause = invalid_input(format!("places {places:?} are more than were reserved"));
+            return Err(self.file.error("allocate", cause));
+        };
+        if !self.appender.are_allocated(places.clone()) {
+            let failed = |cause| self.file.error("allocate", cause);
+            self.file.take_space(range).map_err(failed)?;
+            self.appender.note_allocated(places);
         }
-        if bytes > self.appender.reserve_bytes() {
-            let cause = invalid_input(format!("{bytes} bytes are more than were reserved"));
-            return Err(self.file.error("grow", cause));
-        }
-        self.file.grow(bytes).map_err(|cause| self.file.error("grow", cause))?;
-        self.appender.set_allocated_bytes(bytes);
         Ok(())
+    }
+
+    fn deallocate(&mut self, places: Range<u64>) -> io::Result<()> {
+        let range = self.appender.range_of(&places).expect("places of the map");
+        self.appender.note_deallocated(places);
+        let punch = || {
+            let mut state = self.file.call(FaultKind::Deallocate, [range.start, range.end])?;
+            let mut file = lock(&self.file.inode);
+            let range = range.start..range.end.min(file.len());
+            if range.is_empty() {
+                return Ok(());
+            }
+            file.punch(range.clone())?;
+            // Where room is counted others may have it next: then the file system has noted that
+            // this file does not.
+            match state.capacity_bytes {
+                Some(_) => file.make_range_durable(range, &mut state.lies),
+                None => Ok(()),
+            }
+        };
+        punch().map_err(|cause| self.file.error("give back space of", cause))
     }
 
     fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {

@@ -268,7 +268,7 @@ impl LogWriter for MemoryLog {
             let mut state = self.disk.state();
             let refused = state.faults.call(FaultKind::LogRefused, write.file.path());
             refused
-                .and_then(|()| state.check_room(write.file.inode(), end))
+                .and_then(|()| state.check_room(write.file.inode(), write.offset..end))
                 .map_err(|cause| write.file.error("write", cause))?;
         }
         let ticket = self.put_in_flight(&write)?;

@@ -73,7 +73,7 @@ fn mapped_bytes_are_volatile_until_the_file_is_durable() {
     let disk = Memory::new();
     let file = disk.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = disk.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
-    writer.grow(2 * CHUNK).unwrap();
+    writer.allocate(0..2).unwrap();
     disk.make_dir_durable("").unwrap();
     (0..2).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
     writer.append(0, &[b"one"]);
@@ -252,7 +252,7 @@ fn a_failed_write_back_is_told_once() {
     let disk = Memory::new();
     let file = disk.open("data", OpenMode::CreateMapped).unwrap();
     let (_map, mut writer) = disk.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
-    writer.grow(CHUNK).unwrap();
+    writer.allocate(0..1).unwrap();
     file.make_durable().unwrap();
     disk.make_dir_durable("").unwrap();
     (0..2).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
@@ -324,12 +324,17 @@ fn a_full_disk_refuses_to_grow() {
     file.write_at(b"x", 0).unwrap();
     let data = disk.open("data", OpenMode::CreateMapped).unwrap();
     let (_map, mut writer) = disk.map(&data, 4 * CHUNK, CHUNK, &[]).unwrap();
-    writer.grow(CHUNK).unwrap();
-    assert_eq!(writer.grow(2 * CHUNK).unwrap_err().kind(), ErrorKind::StorageFull);
+    writer.allocate(0..1).unwrap();
+    assert_eq!(writer.allocate(1..2).unwrap_err().kind(), ErrorKind::StorageFull);
     disk.remove("a").unwrap();
-    writer.grow(2 * CHUNK).unwrap();
+    writer.allocate(1..2).unwrap();
+    assert_eq!(writer.allocate(2..3).unwrap_err().kind(), ErrorKind::StorageFull);
+    writer.deallocate(0..1).unwrap();
+    assert_eq!(disk.used_bytes(), CHUNK);
+    writer.allocate(2..3).unwrap();
+    assert_eq!(writer.allocate(0..1).unwrap_err().kind(), ErrorKind::StorageFull);
     disk.set_capacity(None);
-    writer.grow(3 * CHUNK).unwrap();
+    writer.allocate(0..1).unwrap();
 }
 
 #[test]

@@ -6,13 +6,14 @@
 //! they are missing, the test says so and ends.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use uarr::{Db, ErrorKind};
+use uarr::{Db, ErrorKind, KeyKind};
 use uarr_tests::scratch;
 use uarr_uring::{OpenMode, Storage, StorageFile, System, SystemOptions};
 
@@ -33,14 +34,18 @@ struct Small {
 }
 
 impl Small {
-    /// `None` if none can be made here; the reason is printed.
     fn new(kind: &str) -> Option<Self> {
+        Self::of_size(kind, 320)
+    }
+
+    /// `None` if none can be made here; the reason is printed.
+    fn of_size(kind: &str, mib: u32) -> Option<Self> {
         let base = scratch();
         let (image, place) = (base.path().join("image"), base.path().join("mounted"));
         fs::create_dir(&place).unwrap();
         let format = if kind == "xfs" { "mkfs.xfs -q -f" } else { "mkfs.ext4 -q -F -m 0" };
         let made = shell(&format!(
-            "truncate -s 320M {image}; {format} {image}; mount -o loop {image} {place}",
+            "truncate -s {mib}M {image}; {format} {image}; mount -o loop {image} {place}",
             image = image.display(),
             place = place.display()
         ));
@@ -230,5 +235,72 @@ fn copies_without_space_of_their_own_get_an_error_on_a_full_disk() {
             assert!(db.verify(|_| {}).unwrap().is_clean());
             db.close().unwrap();
         }
+    }
+}
+
+/// Numbers of records, and their content.
+type Model = BTreeMap<u64, u64>;
+
+fn content(number: u64, round: u64, bytes: usize) -> Vec<u8> {
+    [number, round].map(u64::to_le_bytes).concat().repeat(bytes / 16)
+}
+
+/// Puts records until one finds no room: the number of that.
+fn fill(db: &Db, model: &mut Model, first: u64, round: u64, bytes: usize) -> u64 {
+    for number in first.. {
+        match db.put(number, content(number, round, bytes)) {
+            Ok(_) => _ = model.insert(number, round),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                return number;
+            }
+        }
+    }
+    unreachable!("each disk has an end")
+}
+
+fn check(db: &Db, model: &Model, bytes: usize) {
+    assert_eq!(db.iter().count(), model.len());
+    for (number, round) in model {
+        let record = db.get(*number).unwrap().unwrap();
+        assert!(*record == content(*number, *round, bytes), "{number}");
+    }
+}
+
+/// A disk that the database itself has filled: puts find no room, and lose nothing. Deletions and
+/// compaction do, and then so do puts.
+#[test]
+fn full_file_systems_work_again_after_deletions() {
+    for (kind, mib, piece_bytes, bytes) in
+        [("ext4", 24, 256 << 10, 4096), ("xfs", 320, 2 << 20, 32768)]
+    {
+        let Some(small) = Small::of_size(kind, mib) else { continue };
+        let options =
+            Db::builder(small.path("db")).segment_bytes(piece_bytes).chunk_bytes(piece_bytes);
+        let options = options.checkpoint_log_bytes(piece_bytes).keys(KeyKind::U64);
+        let (mut model, mut first, mut counts) = (Model::new(), 0, Vec::new());
+        for round in 0..3 {
+            let db = options.clone().open().unwrap_or_else(|error| panic!("{kind}: {error}"));
+            check(&db, &model, bytes);
+            first = fill(&db, &mut model, first, round, bytes);
+            counts.push(model.len());
+            check(&db, &model, bytes);
+            first = fill(&db, &mut model, first, round, bytes);
+            for number in (0..first).filter(|number| number % 10 != 3) {
+                if model.remove(&number).is_some() {
+                    db.delete(number).unwrap_or_else(|error| panic!("{kind}, {number}: {error}"));
+                }
+            }
+            check(&db, &model, bytes);
+            db.compact().unwrap();
+            check(&db, &model, bytes);
+            assert!(db.verify(|_| {}).unwrap().is_clean());
+            match round % 2 {
+                0 => db.close().unwrap(),
+                _ => drop(db),
+            }
+        }
+        println!("{kind}: {counts:?} records");
+        assert!(counts.iter().all(|count| *count >= counts[0] * 2 / 3), "{kind}: {counts:?}");
     }
 }

@@ -24,6 +24,7 @@ use crate::{extents, room};
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
 pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
+const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// Zeroes are written in steps of this size where the file system cannot allocate.
 const ZERO_STEP_BYTES: usize = 1 << 20;
 
@@ -130,22 +131,34 @@ impl SystemFile {
         Err(io::Error::from_raw_os_error(libc::EINTR))
     }
 
-    /// Zeroes the range in one step, which needs no room, or digs it out and allocates it again.
+    /// Zeroes the range in one step, which needs no room where it has its space, or punches it out.
     fn give_up(&self, offset: u64, len: u64) -> io::Result<()> {
-        let zero = || self.fallocate(libc::FALLOC_FL_ZERO_RANGE, offset, len);
-        let zeroed = match zero() {
+        let in_one_step = |mode| match self.fallocate(mode, offset, len) {
             // The kernel tried to write back pages that are given up here, or still had an old
             // error to report.
-            Err(cause) if cause.raw_os_error() == Some(libc::EIO) => zero(),
-            zeroed => zeroed,
-        };
-        match zeroed {
-            Err(cause) if is_unsupported(&cause) => {
-                let dig = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-                self.fallocate(dig, offset, len)?;
-                self.fallocate(0, offset, len)
+            Err(cause) if cause.raw_os_error() == Some(libc::EIO) => {
+                self.fallocate(mode, offset, len)
             }
-            zeroed => zeroed,
+            done => done,
+        };
+        match extents::missing_bytes(self.file(), offset..offset + len) {
+            Some(missing) if missing > 0 => in_one_step(PUNCH),
+            _ => match in_one_step(libc::FALLOC_FL_ZERO_RANGE) {
+                Err(cause) if is_unsupported(&cause) => in_one_step(PUNCH),
+                zeroed => zeroed,
+            },
+        }
+    }
+
+    /// Gives the space of `range` back to the file system, if it takes it. No chunk of a map may
+    /// have any of it: a store into a hole asks for room again, and a page fault cannot say that
+    /// there is none.
+    pub(crate) fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let len = range.end.min(self.len()?).saturating_sub(range.start);
+        match self.fallocate(PUNCH, range.start, len) {
+            Err(cause) if is_unsupported(&cause) => Ok(()),
+            punched => punched.map_err(|cause| self.error("give back space of", cause)),
         }
     }
 
@@ -240,6 +253,12 @@ impl StorageFile for SystemFile {
             }
             failed(cause)
         })
+    }
+
+    fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool> {
+        let end = offset.saturating_add(len);
+        let missing = || extents::missing_bytes(self.file(), offset..end);
+        Ok(end <= self.len()? && missing() == Some(0))
     }
 
     fn is_whole(&self) -> io::Result<bool> {

@@ -19,6 +19,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +70,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Maps a data file once, for its whole future: the map reserves `reserve_bytes` of address
     /// space, and the file grows beneath it through [`DataMapWriter::grow`]. `chunk_bytes` (a power
     /// of two, 64 KiB to 1 GiB) divides the file into places, each for a chunk with a number and an
-    /// end of its own; the map begins with `chunks`. Space that none of these has published is not
-    /// relied on until the file has grown over it: the file may be a copy with holes. `OutOfMemory`
+    /// end of its own; the map begins with `chunks`. No place is relied on to have space before it
+    /// was allocated ([`DataMapWriter::allocate`]): the file may have holes. `OutOfMemory`
     /// if there is not so much address space.
     fn map(
         &self,
@@ -134,13 +135,16 @@ pub trait StorageFile: Send + Sync + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives up the content of a range of whole pages before the end of the file: it reads as zero,
     /// and no earlier write to it, cached or failed, decides what becomes of later ones. The length
-    /// stays. Never called on a file that is mapped. Not durable before `make_durable`: until then
+    /// stays; where a part of the range had no space, none of it may have any. Never called on a file that is mapped. Not durable before `make_durable`: until then
     /// a crash may bring any of the old content back. After an error the file may end at `offset`,
     /// if the range reaches to its end.
     ///
     /// After a failed write-back some file systems take pages for written that never were, and
     /// later flushes leave them out. This makes the kernel forget them.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Whether each byte of the range has space of its own, so that [`StorageFile::allocate`] would
+    /// need no room for it. False where the file system does not say.
+    fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
     /// file. True where the file system does not say.
@@ -179,7 +183,7 @@ pub trait DataMap: Send + Sync + 'static {
     fn hold<'m>(&'m self, pinned: Pinned<'_>, pin: &MapPin) -> Held<'m>;
     /// Asks the processor to fetch `line_count` cache lines from `address` on; any value is fine.
     fn prefetch(&self, address: u64, line_count: u64);
-    /// Bytes of real file space behind the map.
+    /// Bytes of the places that were allocated through this map.
     fn allocated_bytes(&self) -> u64;
     /// Brings the unpublished pages of a range of the file into memory, writable, so that a later
     /// append takes no page fault. Takes as long as the kernel takes to zero them; appends go on
@@ -189,10 +193,15 @@ pub trait DataMap: Send + Sync + 'static {
 
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
 pub trait DataMapWriter: Send + 'static {
-    /// Makes the file at least `bytes` long, with real space, and readable through the map.
-    /// `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the reserved
-    /// address space.
-    fn grow(&mut self, bytes: u64) -> io::Result<()>;
+    /// Gives `places` of the file, counted from 0, real space of their own, and makes the file long
+    /// enough. `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the
+    /// reserved address space. Nothing is done for places that have it by this map.
+    fn allocate(&mut self, places: Range<u64>) -> io::Result<()>;
+    /// Gives the space of `places` back to the file system, if it takes it; their bytes are lost.
+    /// After an error, too, they have to be allocated again before anything is written there.
+    ///
+    /// Panics if a chunk has one of them.
+    fn deallocate(&mut self, places: Range<u64>) -> io::Result<()>;
     /// Gives `count` new chunks, one behind the other in number and place, their places of the
     /// file, counted from 0. False if they have the places already. They are closed as one.
     ///

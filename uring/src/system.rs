@@ -8,6 +8,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -252,21 +253,25 @@ pub struct SystemMapWriter {
 }
 
 impl DataMapWriter for SystemMapWriter {
-    fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        let allocated_bytes = self.appender.allocated_bytes();
-        if bytes <= allocated_bytes {
-            return Ok(());
-        }
-        if bytes > self.appender.reserve_bytes() {
+    fn allocate(&mut self, places: Range<u64>) -> io::Result<()> {
+        let Some(range) = self.appender.range_of(&places) else {
             return Err(invalid_input(format!(
-                "{} cannot grow to {bytes} bytes: {} were reserved",
+                "{} has no places {places:?}: {} bytes were reserved",
                 self.file.path().display(),
                 self.appender.reserve_bytes()
             )));
+        };
+        if !self.appender.are_allocated(places.clone()) {
+            self.file.allocate(range.start, range.end - range.start)?;
+            self.appender.note_allocated(places);
         }
-        self.file.allocate(allocated_bytes, bytes - allocated_bytes)?;
-        self.appender.set_allocated_bytes(bytes);
         Ok(())
+    }
+
+    fn deallocate(&mut self, places: Range<u64>) -> io::Result<()> {
+        let range = self.appender.range_of(&places).expect("places of the map");
+        self.appender.note_deallocated(places);
+        self.file.punch(range)
     }
 
     fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {

@@ -175,7 +175,7 @@ fn a_file_opened_for_reading_cannot_be_written<S: Storage>(storage: &S) {
     assert!(file.allocate(CHUNK, 1).is_err());
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[chunk(0, 10)]).unwrap();
     assert_eq!(read(&map, 0, 10, &MapPin::enter()), Some([0; 10].as_slice()));
-    assert!(writer.grow(2 * CHUNK).is_err());
+    assert!(writer.allocate(0..2).is_err());
     map.prefault(0, CHUNK);
 }
 
@@ -194,21 +194,21 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
     assert_eq!(map.allocated_bytes(), 0);
-    writer.grow(CHUNK).unwrap();
-    writer.grow(10).unwrap();
+    writer.allocate(0..1).unwrap();
+    writer.allocate(0..1).unwrap();
     assert_eq!((map.allocated_bytes(), file.len().unwrap()), (CHUNK, CHUNK));
     map.prefault(0, CHUNK);
     (0..4).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
     writer.append(0, &[b"first", b" ", b"words"]);
     assert_eq!(read(&map, 0, 11, &MapPin::enter()), Some(b"first words".as_slice()));
-    writer.grow(3 * CHUNK + 100).unwrap();
+    writer.allocate(1..4).unwrap();
     writer.append(CHUNK + 8, &[&vec![3; 2 * CHUNK as usize]]);
     let mut seen = vec![0; 16];
     assert_eq!(file.read_at(&mut seen, CHUNK).unwrap(), 16);
     assert_eq!(seen, [[0; 8], [3; 8]].concat());
     assert_eq!(read(&map, 3 * CHUNK, 8, &MapPin::enter()), Some([3; 8].as_slice()));
     assert_eq!(read(&map, 3 * CHUNK, 9, &MapPin::enter()), None);
-    assert_eq!(kind(writer.grow(4 * CHUNK + 1)), ErrorKind::InvalidInput);
+    assert_eq!(kind(writer.allocate(4..5)), ErrorKind::InvalidInput);
     file.make_durable().unwrap();
     // Readers outlive the writer and the file.
     drop((writer, file));
@@ -218,7 +218,7 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
 fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
-    writer.grow(CHUNK).unwrap();
+    writer.allocate(0..1).unwrap();
     writer.open_chunks(0, 0, 1);
     writer.append(0, &[b"published"]);
     assert_eq!(kind(storage.map(&file, CHUNK, CHUNK, &[])), ErrorKind::ResourceBusy);
@@ -237,7 +237,7 @@ fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
 fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
-    writer.grow(2 * CHUNK).unwrap();
+    writer.allocate(0..2).unwrap();
     writer.open_chunks(5, 0, 1);
     writer.open_chunks(9, 1, 1);
     writer.append(5 * CHUNK, &[b"zero"]);
@@ -254,8 +254,8 @@ fn a_map_comes_back_with_its_watermarks<S: Storage>(storage: &S) {
     let (map, mut writer) = storage.map(&file, 4 * CHUNK, CHUNK, &chunks).unwrap();
     assert_eq!(read(&map, 5 * CHUNK, 4, &MapPin::enter()), Some(b"zero".as_slice()));
     assert_eq!(read(&map, 9 * CHUNK, 3, &MapPin::enter()), Some(b"one".as_slice()));
-    assert_eq!(map.allocated_bytes(), 0, "what is not published may be a hole");
-    writer.grow(2 * CHUNK).unwrap();
+    assert_eq!(map.allocated_bytes(), 0, "any place may be a hole");
+    writer.allocate(0..2).unwrap();
     writer.append(9 * CHUNK + 3, &[b"!"]);
     assert_eq!(read(&map, 9 * CHUNK, 4, &MapPin::enter()), Some(b"one!".as_slice()));
 }

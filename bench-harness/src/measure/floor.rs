@@ -194,7 +194,7 @@ impl MappedFloor {
         let slots_address = (record_count * VALUE_BYTES as u64).next_multiple_of(CHUNK_BYTES);
         let bytes = (slots_address + record_count * SLOT_BYTES).next_multiple_of(CHUNK_BYTES);
         let (map, mut writer) = system.map(&file, bytes, CHUNK_BYTES, &[]).map_err(fail)?;
-        writer.grow(bytes).map_err(fail)?;
+        writer.allocate(0..bytes / CHUNK_BYTES).map_err(fail)?;
         for chunk in 0..bytes / CHUNK_BYTES {
             writer.open_chunks(chunk, chunk, 1);
         }

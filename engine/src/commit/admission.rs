@@ -1,22 +1,21 @@
 //! Room for a write before it is staged: in a group, in the log and in the data file.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use uarr_layout::chunk::CHUNK_OPENING_BYTES;
 use uarr_layout::frame::{Frame, frame_bytes};
-use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
+use uarr_layout::geometry::GROUP_HEADER_BYTES;
 use uarr_layout::limits::GROUP_BYTES_MAX;
 use uarr_uring::{AlignedBuffer, Storage};
 
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{NotYet, Patience};
+use crate::commit::space::need_of;
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::turns::Premise;
 use crate::commit::wakes::Wakes;
-use crate::data::live::LINE_BYTES;
+use crate::data::places::Lack;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
@@ -24,20 +23,8 @@ use crate::log::room::Demand;
 use crate::options::WhenFull;
 use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 
-/// How often, and how long each time, a writer waits for a place before the data file grows.
-const PLACE_WAIT_COUNT_MAX: usize = 500;
-/// The mover wakes up meanwhile.
-const PLACE_WAIT_COUNT_MIN: usize = 3;
-const PLACE_WAIT: Duration = Duration::from_millis(1);
-/// Chunks that even a small database has: open ones, and what is on its way through quarantine.
-const CHUNK_COUNT_FIXED: u64 = 6;
-
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
                     again (or open the database with WhenFull::Wait)";
-
-const ADDRESSES_USED_UP: &str = "the database has used up its addresses, or numbers of chunks; \
-                                 `uarr repair` copies the records to a new database, which may \
-                                 have larger chunks";
 
 /// Bytes of the chunk-open frames that staging `frames` may need. Between two chunks that are
 /// opened for records of at most half a chunk lies as much; longer records fill as much themselves.
@@ -78,6 +65,7 @@ impl<S: Storage> Committer<S> {
         let is_large = buffer_bytes > self.buffer_bytes;
         let demand = Demand { bytes: buffer_bytes as u64, is_large };
         let mut staging = lock(&self.staging);
+        let mut wait = None;
         loop {
             self.health.check()?;
             // Asked after each release of the lock, and before a group is opened: none stays empty.
@@ -87,12 +75,19 @@ impl<S: Storage> Committer<S> {
             let may_gather =
                 !is_large || self.segments.room.admits_large(demand.bytes, self.staged_bytes_max);
             if may_gather && !self.has_space(&staging, frames, demand) {
-                let end = staging.places.end_after(frames);
+                let lack = staging.places.lacking(frames, need_of(frames));
                 drop(staging);
-                if end.is_none_or(|end| end > self.records.store.allocated_bytes()) {
+                if lack != Lack::Nothing {
                     self.wait_for_places(frames, patience);
                 }
-                self.make_space(frames, demand)?;
+                match self.make_space(frames, demand) {
+                    Err(error) if error.kind() == ErrorKind::NoSpace => {
+                        if !self.wait_for_room(frames, patience, &mut wait) {
+                            return Err(error);
+                        }
+                    }
+                    made => made?,
+                }
                 staging = lock(&self.staging);
                 continue;
             }
@@ -136,8 +131,8 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         wakes: &mut Wakes,
     ) -> Result<std::result::Result<RankedGuard<'s, Staging>, NotYet>> {
-        let is_load = matches!(patience, Patience::Ahead);
-        if self.options.when_full == WhenFull::Error && !is_load {
+        let is_ours = matches!(patience, Patience::Ahead) || holds(Rank::Mover);
+        if self.options.when_full == WhenFull::Error && !is_ours {
             return Err(Error::new(ErrorKind::Busy, BUSY));
         }
         let is_taken = staging.has_work() || staging.in_flight_count > 0;
@@ -201,92 +196,9 @@ impl<S: Storage> Committer<S> {
     /// Whether the frames are sure to find room in the log and the data file.
     fn has_space(&self, staging: &Staging, frames: &[Frame<'_>], demand: Demand) -> bool {
         let bytes_max = frames.iter().map(record_room_max).sum::<u64>();
-        let allocated = self.records.store.allocated_bytes();
-        let is_roomy = staging.places.is_roomy(bytes_max, allocated);
+        let is_roomy = staging.places.is_roomy(bytes_max);
         // Within a chunk the sum decides; where one ends, each place has to be looked at.
-        let fits = || staging.places.end_after(frames).is_some_and(|end| end <= allocated);
+        let fits = || staging.places.lacking(frames, need_of(frames)) == Lack::Nothing;
         (is_roomy || fits()) && self.segments.have_room(demand)
-    }
-
-    /// Gives the mover time, if the data file is larger than it may be, as long as it finds
-    /// something to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is
-    /// no reason to wait. A task does not wait, nor does a caller who asked for an error instead,
-    /// nor the mover.
-    fn wait_for_places(&self, frames: &[Frame<'_>], patience: Patience<'_>) {
-        let may_wait = self.options.background
-            && self.options.when_full == WhenFull::Wait
-            && !matches!(patience, Patience::Task(_))
-            && !frames.iter().any(Frame::opens_chunk);
-        if !may_wait || !self.has_too_much_garbage() {
-            return;
-        }
-        self.mover.raise();
-        for count in 0..PLACE_WAIT_COUNT_MAX {
-            let has_place = self.with_places(|places, _| places.free_count() > 0);
-            let is_over = has_place || (!self.gives_back() && count >= PLACE_WAIT_COUNT_MIN);
-            if is_over || self.health.check().is_err() {
-                break;
-            }
-            self.place_freed.wait(PLACE_WAIT);
-        }
-    }
-
-    /// Whether places are on their way to become free.
-    pub fn gives_back(&self) -> bool {
-        self.mover_works.load(Ordering::Acquire)
-            || self.counters.wants_checkpoint.load(Ordering::Acquire)
-            || self.counters.has_checkpoint.load(Ordering::Acquire)
-    }
-
-    /// Whether chunks take more than they may, for what lives in them.
-    pub fn has_too_much_garbage(&self) -> bool {
-        let (used_bytes, waiting_bytes) = self.taken_bytes();
-        let live_bytes = self.records.live_lines() * LINE_BYTES;
-        // Two index images are there, too.
-        let images_bytes = self.checkpoint_step_bytes_min();
-        let beyond = (live_bytes as f64 * (self.options.space_amplification_max - 1.0)) as u64;
-        let beyond = beyond.saturating_sub(images_bytes);
-        let garbage_max = beyond.max(CHUNK_COUNT_FIXED * self.records.chunk_bytes());
-        let keeps_garbage = self.keeps_garbage.load(Ordering::Relaxed);
-        !keeps_garbage && used_bytes + waiting_bytes > live_bytes + garbage_max
-    }
-
-    /// Makes room that `has_space` found missing.
-    fn make_space(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
-        let _space = lock(&self.space);
-        let end = lock(&self.staging).places.end_after(frames);
-        let end = end.ok_or_else(|| Error::new(ErrorKind::NoSpace, ADDRESSES_USED_UP))?;
-        self.with_way_made(|| self.records.grow(end))?;
-        assert!(self.records.store.allocated_bytes() >= end, "a file that has grown has the room");
-        if !self.segments.have_room(demand) {
-            self.with_way_made(|| self.add_segment(demand))?;
-        }
-        Ok(())
-    }
-
-    /// Does `attempt`, and again if there was no room but some could be made.
-    pub fn with_way_made<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        match attempt() {
-            Err(error) if error.kind() == ErrorKind::NoSpace => {
-                let made = self.segments.make_way(&self.storage);
-                if made.unwrap_or(false) { attempt() } else { Err(error) }
-            }
-            done => done,
-        }
-    }
-
-    /// Makes one more segment ready, one of its own for a group that is too long for others: with
-    /// room for the small groups that may be staged around it, as any of them may be the first to
-    /// move on to it. The caller holds `space`.
-    fn add_segment(&self, demand: Demand) -> Result<()> {
-        assert!(holds(Rank::Space), "segments are made one after the other");
-        let bytes = match demand.bytes <= self.segments.room.regular_bytes() {
-            true => 0,
-            false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
-        };
-        assert!(bytes == 0 || bytes > self.segments.room.regular_bytes());
-        self.segments
-            .prepare(&self.storage, align_up_u64(bytes, self.identity.block_bytes as u64))
-            .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
     }
 }

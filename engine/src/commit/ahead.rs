@@ -1,6 +1,7 @@
 //! What is done for writers before they need it: when background threads are woken, and the room
 //! that these make.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use uarr_layout::chunk::ChunkEntry;
@@ -8,6 +9,7 @@ use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
 use crate::commit::wakes::Wakes;
+use crate::data::places::Need;
 use crate::error::{Error, Result};
 use crate::log::pool::Activity;
 use crate::sync::{Rank, holds, lock};
@@ -67,10 +69,10 @@ impl<S: Storage> Committer<S> {
         log_bytes >= self.checkpoint_step_bytes().saturating_mul(2)
     }
 
-    /// Makes the data file at least `end` bytes long.
-    pub fn grow_data(&self, end: u64) -> Result<()> {
+    /// Gives `places` space of their own before records need it.
+    pub fn allocate_ahead(&self, places: Range<u64>) -> Result<()> {
         let _space = lock(&self.space);
-        self.records.grow(end)
+        self.allocate(places, Need::Put)
     }
 
     /// Moves the open chunk on to its next page, and returns the chunk table of checkpoint `number`
@@ -82,15 +84,11 @@ impl<S: Storage> Committer<S> {
         wakes: &mut Wakes,
     ) -> Result<(Vec<ChunkEntry>, u64)> {
         assert!(holds(Rank::Root), "one checkpoint is taken at a time");
-        let (sealed, file_end, lsn) = {
+        let (sealed, lsn) = {
             let mut staging = lock(&self.staging);
-            let sealed = staging.places.seal_page();
-            (sealed, staging.places.frontier().used_end, staging.next_lsn - 1)
+            (staging.places.seal_page(), staging.next_lsn - 1)
         };
         self.sync_with(wakes)?;
-        // Only if the file was cut from outside while the database was closed.
-        self.grow_data(file_end)?;
-        assert!(self.records.store.allocated_bytes() >= file_end);
         let mut table = {
             let staging = lock(&self.staging);
             assert!(staging.settled_lsn >= lsn, "what was staged before is settled");
@@ -135,8 +133,10 @@ impl<S: Storage> Committer<S> {
     /// used again, or removed, when it is opened.
     pub fn give_back_space(&self) {
         assert!(self.health.is_closing(), "no writer needs it any more");
-        let _space = lock(&self.space);
+        let space = lock(&self.space);
         let _ = self.segments.abandon_unfinished(&self.storage);
         while self.trim_segments(Activity::AtRest).unwrap_or(false) {}
+        drop(space);
+        while self.trim_places(Activity::AtRest) {}
     }
 }

@@ -22,7 +22,7 @@
 //! error, all later writes get `Poisoned` ([`crate::health`]), no thread retries anything; readers
 //! do not see records above the visible LSN.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
 
 use uarr_uring::{AlignedBuffer, CommitStrategy, Storage};
@@ -55,7 +55,11 @@ pub(crate) struct Committer<S: Storage> {
     /// Raised when there may be something to move, or a place to give back.
     pub mover: Signal,
     /// The last step that gives space back found something to do.
-    pub mover_works: AtomicBool,
+    pub(super) mover_works: AtomicBool,
+    /// How often the mover has looked for something to do.
+    pub(super) look_count: AtomicU64,
+    /// There was no room when some was last asked for.
+    pub(super) lacks_room: AtomicBool,
     /// Raised when a place of the data file is free again.
     pub place_freed: Signal,
     /// No record is moved meanwhile, but by a call that asks for it.
@@ -134,6 +138,8 @@ impl<S: Storage> Committer<S> {
             checkpointer: Signal::default(),
             mover: Signal::default(),
             mover_works: AtomicBool::new(false),
+            look_count: AtomicU64::new(0),
+            lacks_room: AtomicBool::new(false),
             place_freed: Signal::default(),
             keeps_garbage: AtomicBool::new(false),
             storage,

@@ -13,6 +13,8 @@ pub(crate) mod patched;
 pub(crate) mod patience;
 pub(crate) mod poison;
 pub(crate) mod receipt;
+pub(crate) mod room_wait;
+pub(crate) mod space;
 pub(crate) mod stage;
 pub(crate) mod staging;
 pub(crate) mod turns;

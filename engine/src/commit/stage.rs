@@ -11,6 +11,7 @@ use crate::commit::poison::Fuse;
 use crate::commit::staging::Staging;
 use crate::commit::turns::{LinePlace, Premise};
 use crate::commit::wakes::Wakes;
+use crate::data::places::{Lack, Need};
 use crate::error::Result;
 use crate::options::WriteOptions;
 use crate::sync::{RankedGuard, lock};
@@ -139,13 +140,18 @@ impl<S: Storage> Committer<S> {
     fn place_cold(&self) -> Result<()> {
         let _space = lock(&self.space);
         loop {
-            let Some(end) = lock(&self.staging).places.end_after_cold() else { return Ok(()) };
-            self.with_way_made(|| self.records.grow(end))?;
             let mut staging = lock(&self.staging);
-            // A writer may have taken the place meanwhile.
-            if staging.places.end_after_cold().is_some_and(|now| now <= end) {
-                staging.places.open_cold();
-                return Ok(());
+            match staging.places.lacking_cold() {
+                None | Some(Lack::Numbers) => return Ok(()),
+                Some(Lack::Nothing) => {
+                    staging.places.open_cold();
+                    return Ok(());
+                }
+                // A writer may take it, and then there is another one to be allocated.
+                Some(Lack::Places(places)) => {
+                    drop(staging);
+                    self.allocate(places, Need::Move)?;
+                }
             }
         }
     }

@@ -1,5 +1,8 @@
 //! The one place that writes records to the data file.
 
+use std::io;
+use std::ops::Range;
+
 use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::chunk::ChunkOpening;
@@ -95,8 +98,13 @@ impl<W: DataMapWriter> Appender<W> {
         self.writer.is_given_back(closed)
     }
 
-    /// Makes the data file at least `bytes` long.
-    pub fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
-        self.writer.grow(bytes)
+    /// Gives `places` space of their own.
+    pub fn allocate(&mut self, places: Range<u64>) -> io::Result<()> {
+        self.writer.allocate(places)
+    }
+
+    /// Gives the space of `places`, which no chunk has, back to the file system.
+    pub fn deallocate(&mut self, places: Range<u64>) -> io::Result<()> {
+        self.writer.deallocate(places)
     }
 }

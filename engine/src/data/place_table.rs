@@ -30,6 +30,7 @@ impl Places {
                 let mut before = places.chunks.last_entry().expect("it continues a chunk");
                 let before = before.get_mut();
                 before.count += 1;
+                places.used_count += 1;
                 places.taken.insert(before.place, before.count);
                 continue;
             }
@@ -40,7 +41,6 @@ impl Places {
             }
         }
         places.next_chunk = next_chunk;
-        places.find_free();
         places
     }
 
@@ -90,16 +90,19 @@ impl Places {
     pub fn audit(&self) {
         let in_use = self.chunks.values().map(|chunk| (chunk.place, chunk.count));
         let waiting = self.quarantine.iter().map(|(_, chunk)| (chunk.place, chunk.count));
-        let free = self.free.iter().map(|place| (*place, 1));
+        let free = self.free.iter().map(|place| (place, 1));
         let mut places: Vec<_> = in_use.chain(waiting).chain(free).collect();
         places.sort_unstable();
         let end = places.iter().fold(0, |end, (place, count)| {
             assert_eq!(*place, end, "a place has two owners, or none");
             place + count
         });
-        assert_eq!(end, self.next_place, "no place is lost");
+        assert_eq!(end, self.free.end(), "no place is lost");
         let taken: u64 = self.taken.values().sum();
-        assert_eq!(taken + self.free.len() as u64, end, "what is taken has an owner");
+        let free_count = self.free.ready_count() + self.free.hole_count();
+        assert_eq!(taken + free_count, end, "what is taken has an owner");
+        let used: u64 = self.chunks.values().map(|chunk| chunk.count).sum();
+        assert_eq!(used, self.used_count, "places in use are counted");
     }
 
     /// The first number that this process gave to a chunk.

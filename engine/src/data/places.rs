@@ -9,7 +9,8 @@
 //! frame, unless a group before it does that is *settled*. A group that is refused for lack of room
 //! therefore takes no chunk away from the records of later ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
@@ -17,6 +18,7 @@ use uarr_layout::geometry::{CHUNK_HEADER_BYTES, chunk_count, place_in_chunk};
 use uarr_layout::limits::ADDRESS_MAX;
 use uarr_uring::CHUNK_SPAN;
 
+use crate::data::free_places::FreePlaces;
 use crate::data::quarantine::{Evacuated, Horizon, Quarantine};
 
 /// What the log says of a chunk so far.
@@ -52,12 +54,19 @@ pub(crate) struct OpenChunk {
     pub end: u64,
 }
 
+/// Free places of a large file that are left to deletions and moves: one for each.
+const KEPT_COUNT_MAX: u64 = 2;
+/// One of so many places that are in use.
+const KEPT_SHARE: u64 = 4;
+
 /// Which places chunks have, and where the next record goes.
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(in crate::data) chunk_bytes: u64,
     /// Chunks that the index, or a frame, may name.
     pub(in crate::data) chunks: BTreeMap<u64, PlacedChunk>,
+    /// How many places they have.
+    pub(in crate::data) used_count: u64,
     /// Others, that have their places still.
     pub quarantine: Quarantine,
     /// The chunk that moved records are added to.
@@ -72,9 +81,9 @@ pub(crate) struct Places {
     pub(in crate::data) next_chunk: u64,
     /// The first number that this process gave out.
     pub(in crate::data) first_own: u64,
-    /// Places before `next_place` that no chunk has.
-    pub(in crate::data) free: BTreeSet<u64>,
-    pub(in crate::data) next_place: u64,
+    /// Places that none has.
+    pub free: FreePlaces,
+    pub kept: Kept,
 }
 
 /// Room of the data file, as the next records will take it.
@@ -82,17 +91,45 @@ pub(crate) struct Places {
 pub(crate) struct Frontier {
     /// Offset in the file where the next record goes.
     pub tail: u64,
-    /// End of the last place that a chunk has.
-    pub used_end: u64,
-    /// Bytes before it that records may still take.
+    /// Bytes of places that chunks have.
+    pub taken_bytes: u64,
+    /// The same, but of the open chunk only what it holds.
+    pub data_bytes: u64,
+    /// Bytes that records may take: in the open chunk, and in free places that have space.
     pub room: u64,
+}
+
+/// Who asks for a place. The last free ones are left to those that make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// Moving records, so that places become free.
+    Move,
+    /// A deletion, so that records can be given up.
+    Delete,
+    Put,
+}
+
+/// How many free places are left because there is no room elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub by_puts: u64,
+    pub by_deletions: u64,
+}
+
+/// What is missing for records to be staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    Nothing,
+    /// These places have to be allocated; more may be missing then.
+    Places(Range<u64>),
+    /// Addresses, or numbers of chunks.
+    Numbers,
 }
 
 /// Where records would go, step by step.
 struct Cursor {
     open: Option<OpenChunk>,
     next_chunk: u64,
-    next_place: u64,
     /// Free places that are taken.
     taken: Vec<u64>,
 }
@@ -111,6 +148,7 @@ impl Places {
         Self {
             chunk_bytes,
             chunks: BTreeMap::new(),
+            used_count: 0,
             quarantine: Quarantine::default(),
             cold: None,
             taken: BTreeMap::new(),
@@ -119,24 +157,16 @@ impl Places {
             unsettled_count: 0,
             next_chunk: 0,
             first_own: 0,
-            free: BTreeSet::new(),
-            next_place: 0,
+            free: FreePlaces::default(),
+            kept: Kept::default(),
         }
     }
 
     pub(in crate::data) fn insert(&mut self, number: u64, chunk: PlacedChunk) {
+        self.used_count += chunk.count;
         let before = self.taken.insert(chunk.place, chunk.count);
         assert!(before.is_none(), "a place has one chunk");
         assert!(self.chunks.insert(number, chunk).is_none(), "numbers are used once");
-    }
-
-    /// Notes which places no chunk has.
-    pub(in crate::data) fn find_free(&mut self) {
-        (self.next_place, self.free) = (0, BTreeSet::new());
-        for (place, count) in &self.taken {
-            self.free.extend(self.next_place..*place);
-            self.next_place = place + count;
-        }
     }
 
     /// Replay has come to a frame that opens chunks. False if that cannot be: another chunk has the
@@ -181,16 +211,17 @@ impl Places {
         self.chunks.get(&number).map(|chunk| chunk.count)
     }
 
-    /// Where the last place of chunk `number`, which is known, ends in the file.
-    pub fn file_end(&self, number: u64) -> u64 {
+    /// The places of chunk `number`, which is known.
+    pub fn places_of(&self, number: u64) -> Range<u64> {
         let chunk = self.chunks.get(&number).expect("a chunk that is known");
-        (chunk.place + chunk.count) * self.chunk_bytes
+        chunk.place..chunk.place + chunk.count
     }
 
-    /// After replay: records go on in `open`, the newest chunk that is not complete, if none is
-    /// newer. Others are complete from now on: what this process writes has the highest addresses.
-    pub fn resume(&mut self, open: Option<OpenChunk>) {
-        self.find_free();
+    /// After replay, of a file that has `place_count` places: records go on in `open`, the newest
+    /// chunk that is not complete, if none is newer. Others are complete from now on: what this
+    /// process writes has the highest addresses.
+    pub fn resume(&mut self, open: Option<OpenChunk>, place_count: u64) {
+        self.free = FreePlaces::between(self.taken.iter(), place_count);
         self.first_own = self.next_chunk;
         let newest = self.chunks.last_key_value().filter(|(_, chunk)| chunk.count == 1);
         let is_newest = |open: &OpenChunk| newest.is_some_and(|(newest, _)| *newest == open.number);
@@ -214,29 +245,55 @@ impl Places {
     }
 
     fn cursor(&self) -> Cursor {
-        let Self { open, next_chunk, next_place, .. } = *self;
-        Cursor { open, next_chunk, next_place, taken: Vec::new() }
+        let Self { open, next_chunk, .. } = *self;
+        Cursor { open, next_chunk, taken: Vec::new() }
     }
 
-    /// End of the last place, in the file, that `frames` need; `None` if there are not so many
-    /// addresses.
-    pub fn end_after(&self, frames: &[Frame<'_>]) -> Option<u64> {
+    /// How many free places are left to those that make room. Of a small file none, if there is
+    /// room elsewhere: its chunks are most of it.
+    pub fn kept_count(&self, need: Need) -> u64 {
+        let kept_count = KEPT_COUNT_MAX.min(self.used_count() / KEPT_SHARE);
+        match need {
+            Need::Put => kept_count.max(self.kept.by_puts),
+            Need::Delete => (kept_count / 2).max(self.kept.by_deletions),
+            Need::Move => 0,
+        }
+    }
+
+    /// What is missing for `frames` to be staged.
+    pub fn lacking(&self, frames: &[Frame<'_>], need: Need) -> Lack {
         let mut cursor = self.cursor();
         for frame in frames {
-            self.advance(&mut cursor, frame.key.len(), frame.record_value_bytes());
+            let (key_bytes, value_bytes) = (frame.key.len(), frame.record_value_bytes());
+            if self.advance(&mut cursor, key_bytes, value_bytes).is_none() {
+                let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
+                return Lack::Places(self.free.lacking(count, &cursor.taken));
+            }
         }
         //= IMG-7
-        let has_addresses = cursor.next_chunk <= ADDRESS_MAX / self.chunk_bytes
+        let has_numbers = cursor.next_chunk <= ADDRESS_MAX / self.chunk_bytes
             && cursor.next_chunk - self.first_chunk() < CHUNK_SPAN;
-        let open_end = self.open.map_or(0, |_| self.open_start + self.chunk_bytes);
-        has_addresses.then_some((cursor.next_place * self.chunk_bytes).max(open_end))
+        if !has_numbers {
+            return Lack::Numbers;
+        }
+        let left = self.free.ready_count() - cursor.taken.len() as u64;
+        match cursor.taken.is_empty() || left >= self.kept_count(need) {
+            true => Lack::Nothing,
+            false => Lack::Places(self.free.lacking(1, &[])),
+        }
+    }
+
+    /// The places that should be allocated so that `room` bytes are there besides the free places
+    /// that are kept; `None`: they are.
+    pub fn lacking_ahead(&self, room: u64) -> Option<Range<u64>> {
+        let kept = self.kept_count(Need::Put) * self.chunk_bytes;
+        (self.frontier().room < room + kept).then(|| self.free.lacking(1, &[]))
     }
 
     /// Whether records of together at most `bytes`, gaps included, are sure to go into the open
-    /// chunk, and the first `allocated` bytes of the file have its place.
-    pub fn is_roomy(&self, bytes: u64, allocated: u64) -> bool {
-        let is_there = self.open_start + self.chunk_bytes <= allocated;
-        is_there && self.open.is_some_and(|open| open.end + bytes <= self.chunk_bytes)
+    /// chunk.
+    pub fn is_roomy(&self, bytes: u64) -> bool {
+        self.open.is_some_and(|open| open.end + bytes <= self.chunk_bytes)
     }
 
     pub(in crate::data) fn set_open(&mut self, open: Option<OpenChunk>) {
@@ -260,33 +317,34 @@ impl Places {
     #[cold]
     fn place_in_new(&mut self, key_bytes: usize, value_bytes: usize) -> u64 {
         let mut cursor = self.cursor();
-        let (address, new) = self.advance(&mut cursor, key_bytes, value_bytes);
+        let placed = self.advance(&mut cursor, key_bytes, value_bytes);
+        let (address, new) = placed.expect("room is there before a record is staged");
         let NewChunk { number, place, count } = new.expect("it does not fit into the open one");
         self.insert(number, PlacedChunk::new(place, count, Named::Pending(0)));
         self.unsettled_count += 1;
-        self.free.retain(|free| !(place..place + count).contains(free));
-        (self.next_chunk, self.next_place) = (cursor.next_chunk, cursor.next_place);
+        self.free.take(place..place + count);
+        self.next_chunk = cursor.next_chunk;
         self.set_open(cursor.open);
         address
     }
 
-    /// The address of the next record, and the chunk that is opened for it.
+    /// The address of the next record, and the chunk that is opened for it; `None`: no free place
+    /// is ready for it.
     fn advance(
         &self,
         cursor: &mut Cursor,
         key_bytes: usize,
         value_bytes: usize,
-    ) -> (u64, Option<NewChunk>) {
+    ) -> Option<(u64, Option<NewChunk>)> {
         if let Some(open) = &mut cursor.open
             && let Some(range) = place_in_chunk(open.end, self.chunk_bytes, key_bytes, value_bytes)
         {
             open.end = range.end;
-            return (open.number * self.chunk_bytes + range.start, None);
+            return Some((open.number * self.chunk_bytes + range.start, None));
         }
         let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
-        let place = self.free_places(cursor, count);
+        let place = self.free.find(count, &cursor.taken)?;
         cursor.taken.extend(place..place + count);
-        cursor.next_place = cursor.next_place.max(place + count);
         let number = cursor.next_chunk;
         cursor.next_chunk += count;
         if count == 1 {
@@ -298,22 +356,7 @@ impl Places {
             }
         }
         let address = number * self.chunk_bytes + CHUNK_HEADER_BYTES;
-        (address, Some(NewChunk { number, place, count }))
-    }
-
-    /// The first of `count` places in a row that no chunk has; behind the last one if need be.
-    fn free_places(&self, cursor: &Cursor, count: u64) -> u64 {
-        let (mut first, mut end) = (cursor.next_place, cursor.next_place);
-        for place in self.free.iter().filter(|place| !cursor.taken.contains(place)) {
-            if *place != end || first == cursor.next_place {
-                first = *place;
-            }
-            end = place + 1;
-            if end - first == count {
-                return first;
-            }
-        }
-        if end == cursor.next_place { first } else { cursor.next_place }
+        Some((address, Some(NewChunk { number, place, count })))
     }
 
     /// Whether there is a chunk of which no settled group says where it lies.
@@ -374,32 +417,34 @@ impl Places {
         };
         for (_, chunk) in self.chunks.extract_if(.., is_lost) {
             self.unsettled_count -= 1;
+            self.used_count -= chunk.count;
             let taken = self.taken.remove(&chunk.place);
             assert_eq!(taken, Some(chunk.count), "its places were its own");
-            self.free.extend(chunk.place..chunk.place + chunk.count);
+            self.free.give(chunk.place..chunk.place + chunk.count, true);
         }
     }
 
-    /// Where the file has to end for a chunk of moved records; `None`: there is one already, or no
-    /// number is left for it.
-    pub fn end_after_cold(&self) -> Option<u64> {
+    /// What is missing for a chunk of moved records; `None`: there is one.
+    pub fn lacking_cold(&self) -> Option<Lack> {
         let number = self.next_chunk;
-        let has_address =
+        let has_number =
             number < ADDRESS_MAX / self.chunk_bytes && number + 1 - self.first_chunk() < CHUNK_SPAN;
-        let place = self.free.first().copied().unwrap_or(self.next_place);
-        (has_address && self.cold.is_none()).then_some((place + 1) * self.chunk_bytes)
+        let lack = || match (has_number, self.free.find(1, &[])) {
+            (false, _) => Lack::Numbers,
+            (true, Some(_)) => Lack::Nothing,
+            (true, None) => Lack::Places(self.free.lacking(1, &[])),
+        };
+        self.cold.is_none().then(lack)
     }
 
-    /// Opens a chunk for moved records, in a place that the file has.
+    /// Opens a chunk for moved records, for which nothing is missing.
     pub fn open_cold(&mut self) {
         assert!(self.cold.is_none(), "one at a time");
-        let place = self.free.first().copied().unwrap_or(self.next_place);
+        let place = self.free.find(1, &[]).expect("there is a place for it");
         let number = self.next_chunk;
         self.insert(number, PlacedChunk::new(place, 1, Named::Pending(0)));
         self.unsettled_count += 1;
-        if !self.free.remove(&place) {
-            self.next_place += 1;
-        }
+        self.free.take(place..place + 1);
         self.next_chunk += 1;
         self.cold = Some(number);
     }
@@ -444,48 +489,51 @@ impl Places {
         let chunk = self.chunks.remove(&number).expect("a chunk is evacuated once");
         assert!(chunk.full_lsn.is_some_and(|full| full <= lsn + 1), "it was sealed");
         assert_eq!(chunk.named, Named::Settled, "its frames are settled");
+        self.used_count -= chunk.count;
         self.quarantine.enter(number, chunk.place, chunk.count, lsn);
     }
 
     /// No reader looks at chunk `number` any more, which has left quarantine: its places are free.
-    pub fn release(&mut self, number: u64) {
+    pub fn release(&mut self, number: u64) -> Range<u64> {
         let Evacuated { place, count, .. } = self.quarantine.leave(number);
         let taken = self.taken.remove(&place);
         assert_eq!(taken, Some(count), "its places were its own");
-        self.free.extend(place..place + count);
+        // Whether they have space is looked at behind the lock.
+        self.free.give(place..place + count, false);
+        place..place + count
     }
 
     /// Frees the places of chunks that the map has never had, and that are not needed any more.
-    pub fn release_passed_before(&mut self, horizon: &Horizon) {
-        for number in self.quarantine.passed_before(horizon) {
-            self.release(number);
-        }
-    }
-
-    /// How many places before the last one that a chunk has are free.
-    pub fn free_count(&self) -> u64 {
-        self.free.len() as u64
+    pub fn release_passed_before(&mut self, horizon: &Horizon) -> Vec<Range<u64>> {
+        let passed = self.quarantine.passed_before(horizon);
+        passed.into_iter().map(|number| self.release(number)).collect()
     }
 
     /// How many places chunks have that are not in quarantine.
     pub fn used_count(&self) -> u64 {
-        self.chunks.values().map(|chunk| chunk.count).sum()
+        self.used_count
     }
 
     /// Room that records will take next.
     pub fn frontier(&self) -> Frontier {
-        let used_end = self.next_place * self.chunk_bytes;
-        let free_bytes = self.free.len() as u64 * self.chunk_bytes;
-        let room = self.open.map_or(0, |open| self.chunk_bytes - open.end) + free_bytes;
-        Frontier { tail: self.tail(), used_end, room }
+        let taken_count = self.used_count() + self.quarantine.place_count();
+        let taken_bytes = taken_count * self.chunk_bytes;
+        let left = self.open.map_or(0, |open| self.chunk_bytes - open.end);
+        let room = left + self.free.ready_count() * self.chunk_bytes;
+        Frontier { tail: self.tail(), taken_bytes, data_bytes: taken_bytes - left, room }
     }
 
     /// Offset in the file where the next record goes.
     pub fn tail(&self) -> u64 {
         match self.open {
             Some(open) => self.open_start + open.end,
-            None => self.next_place * self.chunk_bytes,
+            None => self.free.find(1, &[]).unwrap_or(self.free.end()) * self.chunk_bytes,
         }
+    }
+
+    /// Bytes of places that have space, as far as is known.
+    pub fn allocated_bytes(&self) -> u64 {
+        (self.free.end() - self.free.hole_count()) * self.chunk_bytes
     }
 
     /// The highest number that was given to a chunk, and one.
@@ -504,6 +552,18 @@ mod tests {
 
     const CHUNK: u64 = 1 << 16;
 
+    /// No chunk yet, and room in the file.
+    fn places() -> Places {
+        let mut places = Places::new(CHUNK);
+        places.free.note_allocated(0..20);
+        places
+    }
+
+    /// How many places there are before the last that a chunk has.
+    fn place_count(places: &Places) -> u64 {
+        places.taken.last_key_value().map_or(0, |(place, count)| place + count)
+    }
+
     fn number_of(address: u64) -> u64 {
         address / CHUNK
     }
@@ -521,7 +581,7 @@ mod tests {
 
     #[test]
     fn the_chunk_with_more_room_stays_open() {
-        let mut places = Places::new(CHUNK);
+        let mut places = places();
         assert_eq!(write(&mut places, 1000, true), CHUNK_HEADER_BYTES);
         // Longer than what is left: the new one has less room than the first.
         assert_eq!(number_of(write(&mut places, 65_000, true)), 1);
@@ -535,7 +595,7 @@ mod tests {
 
     #[test]
     fn a_record_longer_than_a_chunk_has_chunks_of_its_own() {
-        let mut places = Places::new(CHUNK);
+        let mut places = places();
         write(&mut places, 1000, true);
         assert_eq!(write(&mut places, 150_000, true), CHUNK + CHUNK_HEADER_BYTES);
         assert_eq!(number_of(write(&mut places, 1000, true)), 0);
@@ -544,16 +604,17 @@ mod tests {
         let all: Vec<_> = table.iter().map(|e| (e.number.get(), e.place.get())).collect();
         assert_eq!(all, [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
         assert_eq!(table[2].state(), ChunkState::Continued);
-        let again = Places::of_table(CHUNK, places.next_chunk(), &table);
+        let mut again = Places::of_table(CHUNK, places.next_chunk(), &table);
+        again.resume(again.open(), 0);
         assert_eq!(again.chunk_of(1), Some(3));
         assert_eq!(again.chunk_of(2), None);
-        let used_end = places.frontier().used_end;
-        assert_eq!(again.frontier(), Frontier { tail: 64, used_end, room: CHUNK - 64 });
+        assert_eq!((again.free.end(), again.free.ready_count()), (5, 0));
+        assert_eq!(again.frontier().taken_bytes, 5 * CHUNK);
     }
 
     #[test]
     fn refused_groups_take_nothing_away() {
-        let mut places = Places::new(CHUNK);
+        let mut places = places();
         let address = write(&mut places, 1000, false);
         let sealed = places.clone_sealed();
         assert_eq!(places.table(&sealed, 1), [], "no settled group says where it lies");
@@ -567,7 +628,7 @@ mod tests {
         assert_eq!(places.unsettled(next), None);
         // A long one that is refused gives its places back, for chunks that fit there.
         assert_eq!(number_of(write(&mut places, 150_000, false)), 1);
-        assert_eq!(places.frontier().room, CHUNK - places.open().unwrap().end + 3 * CHUNK);
+        assert_eq!(places.free.find(3, &[]), Some(1));
         assert_eq!(number_of(write(&mut places, 65_000, true)), 4);
         let table = places.table(&places.clone_sealed(), 1);
         let all: Vec<_> = table.iter().map(|e| (e.number.get(), e.place.get())).collect();
@@ -575,7 +636,7 @@ mod tests {
         assert_eq!(number_of(write(&mut places, 150_000, true)), 5);
         let table = places.table(&places.clone_sealed(), 1);
         assert_eq!(table[2].place.get(), 2, "places one behind the other, the last of them new");
-        assert_eq!(places.frontier().used_end, 5 * CHUNK);
+        assert_eq!(place_count(&places), 5);
         // In a file with gaps a long record lies in the first that it fits into.
         write(&mut places, 150_000, true);
         let [first, second] = [5, 8].map(|number| places.chunks[&number].place);
@@ -583,7 +644,8 @@ mod tests {
         for (number, place) in [(5, 2), (8, 5)] {
             places.chunks.remove(&number);
             places.taken.remove(&place);
-            places.free.extend(place..place + 3);
+            places.used_count -= 3;
+            places.free.give(place..place + 3, true);
         }
         write(&mut places, 65_000, true);
         assert_eq!(places.chunks[&11].place, 2);
@@ -593,7 +655,7 @@ mod tests {
 
     #[test]
     fn two_groups_on_their_way_both_name_their_chunk() {
-        let mut places = Places::new(CHUNK);
+        let mut places = places();
         let (first, second) = (places.place(8, 100), places.place(8, 100));
         assert_eq!(places.unsettled(first), Some(0));
         places.name(0);
@@ -607,7 +669,7 @@ mod tests {
 
     #[test]
     fn openings_are_replayed_once_and_only_into_free_places() {
-        let mut places = Places::new(CHUNK);
+        let mut places = places();
         assert!(places.replay_opening(0, &ChunkOpening::new(0, 1)));
         assert!(places.replay_opening(0, &ChunkOpening::new(0, 1)), "named again");
         assert!(!places.replay_opening(0, &ChunkOpening::new(1, 1)), "in another place");
@@ -618,10 +680,12 @@ mod tests {
             let opening = ChunkOpening::new(place, count);
             assert!(!places.replay_opening(number, &opening), "{number} {place} {count}");
         }
-        places.resume(Some(OpenChunk { number: 0, end: 5000 }));
+        places.resume(Some(OpenChunk { number: 0, end: 5000 }), 9);
         assert_eq!(places.open(), None, "it is not the newest one");
+        assert_eq!(places.free.iter().collect::<Vec<_>>(), [1, 2, 7, 8]);
+        places.free.note_allocated(2..3);
         assert_eq!(number_of(places.place(8, 100)), 9);
-        assert_eq!(places.frontier().used_end, 7 * CHUNK, "in a place that was free");
+        assert_eq!(places.chunks[&9].place, 2, "in a place that has space");
     }
 
     /// The map has a slot for each of so many numbers: the next one would take that of the first,
@@ -634,15 +698,19 @@ mod tests {
         let small = frame(&[1; 100]);
         let large = frame(&[1; 65_000]);
         let opened = |number| {
-            let mut places = Places::new(CHUNK);
+            let mut places = places();
             assert!(places.replay_opening(3, &ChunkOpening::new(0, 1)));
-            (places.replay_opening(number, &ChunkOpening::new(1, 1)), places)
+            let is_possible = places.replay_opening(number, &ChunkOpening::new(1, 1));
+            places.resume(None, 0);
+            places.free.note_allocated(2..20);
+            (is_possible, places)
         };
         for (left, fits) in [(2, [true, true, false]), (1, [true, false, false])] {
             let (is_possible, places) = opened(3 + CHUNK_SPAN - 2 - left);
             assert!(is_possible, "{left}");
             let count_that_fit = [&[small][..], &[large; 2], &[large; 3]];
-            let fit = count_that_fit.map(|frames| places.end_after(frames).is_some());
+            let fit =
+                count_that_fit.map(|frames| places.lacking(frames, Need::Put) != Lack::Numbers);
             assert_eq!(fit, fits, "{left}");
         }
         assert!(opened(3 + CHUNK_SPAN - 2).0);
@@ -651,8 +719,27 @@ mod tests {
     }
 
     #[test]
+    fn the_last_places_are_left_to_deletions_and_moves() {
+        let mut places = places();
+        for _ in 0..8 {
+            write(&mut places, 65_000, true);
+        }
+        let key = [7; 8];
+        let frames = [Frame::new(FrameKind::Put, 0, &key, &[1; 65_000])];
+        let with_free = |count: u64| places.clone_with_end(7 + count);
+        for (count, needs) in [(3, [true; 3]), (2, [true, true, false]), (1, [true, false, false])]
+        {
+            let fits = [Need::Move, Need::Delete, Need::Put]
+                .map(|need| with_free(count).lacking(&frames, need) == Lack::Nothing);
+            assert_eq!(fits, needs, "{count} free places");
+        }
+        assert_eq!(with_free(0).lacking_cold(), Some(Lack::Places(8..9)));
+        assert_eq!(with_free(1).lacking_cold(), Some(Lack::Nothing));
+    }
+
+    #[test]
     fn a_sealed_page_is_left_behind() {
-        let mut places = Places::new(CHUNK);
+        let mut places = places();
         write(&mut places, 1000, true);
         let sealed = places.seal_page();
         assert_eq!(sealed.open, Some(OpenChunk { number: 0, end: 4096 }));
@@ -662,6 +749,15 @@ mod tests {
     }
 
     impl Places {
+        /// The same chunks, and free places with space up to `last`.
+        fn clone_with_end(&self, last: u64) -> Self {
+            let table = self.table(&self.clone_sealed(), 1);
+            let mut places = Self::of_table(self.chunk_bytes, self.next_chunk, &table);
+            places.resume(None, 0);
+            places.free.note_allocated(0..last + 1);
+            places
+        }
+
         /// What a checkpoint would know now.
         fn clone_sealed(&self) -> SealedPlaces {
             SealedPlaces { next_chunk: self.next_chunk, open: self.open }

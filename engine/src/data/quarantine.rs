@@ -8,7 +8,8 @@
 //!    frame of the log behind its start does;
 //! 2. the *older* of the two kept checkpoints lists it, and a superblock that says so is durable:
 //!    so no opening, whichever of the two it uses, needs the chunk;
-//! 3. no reader keeps looking at the moment at which the evacuation ended, or at an earlier one;
+//! 3. no reader keeps looking at the moment at which the evacuation ended, or at an earlier one,
+//!    and those that come look at that one, or a later one;
 //! 4. readers that found a record before are through, see [`uarr_uring::Grace`]: then the chunk is
 //!    closed, and from the map it is gone;
 //! 5. no reader holds a record of it: its place is free.
@@ -39,6 +40,8 @@ pub(crate) struct Horizon {
     pub older_checkpoint: u64,
     /// The lowest LSN at which a reader looks that keeps looking at one.
     pub oldest_pin: Option<u64>,
+    /// Readers that come look at this LSN, or a later one.
+    pub visible_lsn: u64,
 }
 
 impl Horizon {
@@ -46,8 +49,10 @@ impl Horizon {
     //= IMG-8
     fn has_passed(&self, chunk: &Evacuated) -> bool {
         let is_listed = chunk.since.is_some_and(|since| since <= self.older_checkpoint);
-        // A reader at that very LSN may have found a record before the evacuation ended.
-        is_listed && self.oldest_pin.is_none_or(|pin| chunk.ended_lsn < pin)
+        // A reader at that very LSN may have found a record before the evacuation ended. One to
+        // which the last versions are not shown yet looks for those before.
+        let is_unpinned = self.oldest_pin.is_none_or(|pin| chunk.ended_lsn < pin);
+        is_listed && is_unpinned && chunk.ended_lsn <= self.visible_lsn
     }
 }
 
@@ -145,7 +150,7 @@ mod tests {
     use super::*;
 
     fn horizon(older_checkpoint: u64, oldest_pin: u64) -> Horizon {
-        Horizon { older_checkpoint, oldest_pin: Some(oldest_pin) }
+        Horizon { older_checkpoint, oldest_pin: Some(oldest_pin), visible_lsn: u64::MAX }
     }
 
     #[test]
@@ -163,6 +168,9 @@ mod tests {
         assert_eq!(passed(6, 101), [7]);
         assert_eq!(passed(7, 101), [7]);
         assert_eq!(passed(9, 102), [7, 8]);
+        let shown = |visible_lsn| Horizon { visible_lsn, oldest_pin: None, ..horizon(9, 0) };
+        assert_eq!(quarantine.passed(&shown(100)), [7], "a get looks for what is dead at 101");
+        assert_eq!(quarantine.passed(&shown(101)), [7, 8]);
         assert!(quarantine.needs_checkpoint(6) && !quarantine.needs_checkpoint(7));
         quarantine.note_closed(7, &horizon(6, 101));
         assert_eq!(quarantine.passed(&horizon(9, 102)), [8], "closed once");

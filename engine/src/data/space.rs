@@ -1,13 +1,13 @@
 //! Room of the data file: allocated before records need it, in memory before they are written, on
 //! its way to the device before a checkpoint waits for it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
+use uarr_layout::geometry::PAGE_BYTES;
 use uarr_uring::{DataMap, DataMapWriter, StorageFile};
 
 use crate::data::applier::Applier;
-use crate::data::places::Frontier;
 use crate::data::store::RecordStore;
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
@@ -62,28 +62,28 @@ impl<F: StorageFile> DataSpace<F> {
         self.reserved_bytes
     }
 
-    /// Makes the file at least `end` bytes long. One caller at a time.
-    pub fn grow<M: DataMap, W: DataMapWriter>(
+    /// Gives `places` space of their own, and makes the file long enough. One caller at a time.
+    pub fn allocate<W: DataMapWriter>(
         &self,
-        end: u64,
-        store: &RecordStore<M>,
+        places: Range<u64>,
         applier: &Ranked<Applier<W>>,
     ) -> Result<()> {
-        let allocated = store.allocated_bytes();
-        if end <= allocated {
-            return Ok(());
+        let range = places.start * self.chunk_bytes..places.end * self.chunk_bytes;
+        if range.end > self.reserved_bytes {
+            return Err(self.address_space_ends(range.end));
         }
-        let target = align_up_u64(end, self.chunk_bytes);
-        if target > self.reserved_bytes {
-            return Err(self.address_space_ends(target));
-        }
-        // The slow part without the appender's lock; growing again over it is quick.
+        // The slow part without the appender's lock; doing it again is quick.
         self.file
-            .allocate(allocated, target - allocated)
-            .and_then(|()| lock(applier).appender.grow(target))
-            .map_err(|error| Error::io("cannot extend the data file", error))?;
-        assert!(store.allocated_bytes() >= end, "a file that was grown is long enough");
-        Ok(())
+            .allocate(range.start, range.end - range.start)
+            .and_then(|()| lock(applier).appender.allocate(places))
+            .map_err(|error| Error::io("cannot extend the data file", error))
+    }
+
+    /// Whether `places` have space of their own, as far as the file system says.
+    pub fn is_allocated(&self, places: &Range<u64>) -> bool {
+        let start = places.start * self.chunk_bytes;
+        let bytes = (places.end - places.start) * self.chunk_bytes;
+        self.file.is_allocated(start, bytes).unwrap_or(false)
     }
 
     #[cold]
@@ -103,19 +103,15 @@ impl<F: StorageFile> DataSpace<F> {
         Error::new(ErrorKind::NoSpace, message)
     }
 
-    /// How long the file should be, and how many bytes it lacks, if it should grow before records
-    /// need it.
-    pub fn growth_ahead<M: DataMap>(
-        &self,
-        frontier: &Frontier,
-        store: &RecordStore<M>,
-    ) -> Option<(u64, u64)> {
+    /// Bytes that should be there for records before they need them.
+    pub fn room_ahead(&self, taken_bytes: u64) -> u64 {
         // Small databases stay small; large ones do not wait for the file system at each chunk.
-        let ahead = (self.chunk_bytes / 2).max((frontier.used_end / 2).min(GROWTH_AHEAD_BYTES_MAX));
-        let wanted = frontier.used_end + ahead.saturating_sub(frontier.room);
-        let allocated = store.allocated_bytes();
-        let lacks = align_up_u64(wanted, self.chunk_bytes).saturating_sub(allocated);
-        (wanted > allocated && wanted <= self.reserved_bytes).then_some((wanted, lacks))
+        (self.chunk_bytes / 2).max((taken_bytes / 2).min(GROWTH_AHEAD_BYTES_MAX))
+    }
+
+    /// Whether the address space has `places`.
+    pub fn can_map(&self, places: &Range<u64>) -> bool {
+        places.end <= self.reserved_bytes / self.chunk_bytes
     }
 
     /// Whether pages behind `tail` should be brought into memory.
@@ -129,17 +125,17 @@ impl<F: StorageFile> DataSpace<F> {
     /// time.
     pub fn prefault_ahead<M: DataMap>(&self, tail: u64, store: &RecordStore<M>) -> bool {
         let done = self.prefaulted.load(Ordering::Relaxed);
-        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(store.allocated_bytes());
+        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(self.reserved_bytes);
         // A chunk may lie anywhere in the file.
         let done =
             if (tail..=tail + 2 * PREFAULT_AHEAD_BYTES).contains(&done) { done } else { tail };
         let step = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
         if step == 0 {
-            // At the end of the file there is nothing to bring in; do not ask again at once.
+            // At the end of the map there is nothing to bring in; do not ask again at once.
             self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
             return false;
         }
-        assert!(done + step <= store.allocated_bytes(), "there are no pages behind the file");
+        // Places without space are left out.
         store.prefault(done, step);
         self.prefaulted.store(done + step, Ordering::Relaxed);
         true

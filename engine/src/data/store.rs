@@ -58,11 +58,6 @@ impl<M: DataMap> RecordStore<M> {
         self.map.prefault(address, bytes);
     }
 
-    /// Bytes of the data file that are allocated.
-    pub fn allocated_bytes(&self) -> u64 {
-        self.map.allocated_bytes()
-    }
-
     /// How many bytes of the chunk at `address` are published; 0 if it is not open.
     pub fn published_bytes(&self, address: u64) -> u64 {
         self.map.bytes_ahead(address, 0, &MapPin::enter()).bytes().len() as u64

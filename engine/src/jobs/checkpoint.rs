@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::Storage;
 
+use crate::checkpoint::image::read_image;
 use crate::checkpoint::image_write::ImageSource;
 use crate::checkpoint::root::Root;
 use crate::commit::poison::Fuse;
@@ -69,7 +70,14 @@ impl<S: Storage> Core<S> {
         counters.has_checkpoint.store(true, Ordering::Release);
         let has_moved = counters.has_moved.swap(false, Ordering::AcqRel);
         counters.wants_checkpoint.store(false, Ordering::Release);
-        let checkpoint = self.newer_than(&mut root, has_moved, then, wakes);
+        let mut attempt = |root: &mut Root<S>| {
+            self.committer.with_places_given(|| self.newer_than(root, has_moved, then, wakes))
+        };
+        let mut checkpoint = attempt(&mut root);
+        let is_lack = |error: &Error| error.kind() == ErrorKind::NoSpace;
+        if checkpoint.as_ref().is_err_and(is_lack) && self.give_up_older(&mut root)? {
+            checkpoint = attempt(&mut root);
+        }
         let written = checkpoint.and_then(|checkpoint| {
             self.write_root(&mut root, checkpoint, then)?;
             Ok(checkpoint)
@@ -84,6 +92,7 @@ impl<S: Storage> Core<S> {
         let older = root.block.checkpoints[1];
         self.committer.segments.release_before(older.segment.get().max(1));
         self.older_checkpoint.store(older.number.get(), Ordering::Release);
+        self.committer.note_room();
         self.committer.mover.raise();
         if then == Then::Close {
             self.committer.give_back_space();
@@ -104,23 +113,14 @@ impl<S: Storage> Core<S> {
         if !has_moved && self.covers_all(&root.block, then) {
             return Ok(newest);
         }
-        let first_number = self.give_image_number(root)?;
-        self.committer.with_places(|places, _| places.quarantine.list(first_number));
+        let number = self.give_image_number(root)?;
+        self.committer.with_places(|places, _| places.quarantine.list(number));
         //= IMG-3
         let start = self.committer.log_end();
         assert!(start.lsn >= newest.lsn.get(), "the log ends behind what is in a checkpoint");
-        let mut tried = None;
-        let (number, image) = self.committer.with_way_made(|| {
-            let number = match tried {
-                None => first_number,
-                Some(_) => self.give_image_number(root)?,
-            };
-            tried = Some(number);
-            let (storage, records) = (self.storage(), self.records());
-            let source = ImageSource { storage, records, root: &root.block };
-            let written = source.write(number).map_err(|error| self.committer.judge(error))?;
-            Ok((number, written))
-        })?;
+        let (storage, records) = (self.storage(), self.records());
+        let source = ImageSource { storage, records, root: &root.block };
+        let image = source.write(number).map_err(|error| self.committer.judge(error))?;
         let sealed = self.committer.seal_data_pages(number, wakes);
         let (table, next_chunk) = sealed.inspect_err(|_| self.remove_image(number))?;
         // Everything staged before the pages were sealed is durable in the log now.
@@ -144,7 +144,33 @@ impl<S: Storage> Core<S> {
         })
     }
 
-    /// Whether the newest checkpoint has all that there is, and no place waits for another one. A
+    /// Where there is no room for a third image: gives up the older of the two checkpoints, with its
+    /// image and its part of the log. False: there is none, or the newer one is not sure to be
+    /// readable alone.
+    fn give_up_older(&self, root: &mut Root<S>) -> Result<bool> {
+        self.committer.health.check_root()?;
+        let [newest, older] = root.block.checkpoints;
+        if older.number.get() == 0 {
+            return Ok(false);
+        }
+        let (database, chunk_bytes) = (root.block.database, root.block.chunk_bytes.get());
+        let kind = self.records().key_kind();
+        let image = read_image(self.storage(), &database, &newest, kind, chunk_bytes);
+        if image.is_err() {
+            return Ok(false);
+        }
+        root.write_both(|block| block.checkpoints = [newest, Checkpoint::default()]).map_err(
+            |error| self.committer.judge(Error::io("cannot write the superblock", error)),
+        )?;
+        // Nothing is given away by what this checkpoint alone says.
+        self.older_checkpoint.store(0, Ordering::Release);
+        self.committer.segments.release_before(newest.segment.get().max(1));
+        remove_old_images(self.storage(), &[newest.number.get()])?;
+        Ok(true)
+    }
+
+    /// Whether the newest checkpoint has all that there is, and no place nor segment waits for another
+    /// one. A
     /// database that is closed has no use for places.
     fn covers_all(&self, root: &Superblock, then: Then) -> bool {
         let [newest, older] = &root.checkpoints;
@@ -155,6 +181,7 @@ impl<S: Storage> Core<S> {
         let waits = |places: &mut Places| places.quarantine.needs_checkpoint(older);
         is_unchanged
             && newest.number.get() > 0
+            && !self.committer.lacks_segments()
             && (then == Then::Close || !self.committer.with_places(|places, _| waits(places)))
     }
 

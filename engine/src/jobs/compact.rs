@@ -8,12 +8,16 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::keeper::Step;
-use crate::jobs::mover::Pace;
+use crate::jobs::mover::{Pace, READERS_WAIT};
+use crate::log::pool::Activity;
 use crate::sync::lock;
 
-/// Checkpoints at most. After two a place is free that no reader needs: the older of those that are
+/// Checkpoints at most, without any gain. After two a place is free that no reader needs: the older of those that are
 /// kept has to know that its chunk is empty. Writers may empty others meanwhile.
 const CHECKPOINT_COUNT_MAX: usize = 4;
+
+/// How often readers that are at work are waited for.
+const READERS_WAIT_COUNT_MAX: usize = 1000;
 
 /// What [`crate::Db::compact`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,14 +38,19 @@ impl<S: Storage> Core<S> {
         let moved_bytes = &self.committer.counters.moved_bytes;
         let (moved_before, taken_before) =
             (moved_bytes.load(Ordering::Relaxed), self.taken_bytes());
-        self.move_all()?;
-        for _ in 0..CHECKPOINT_COUNT_MAX {
-            if !self.waits_for_checkpoint() {
-                break;
-            }
+        // What writers leave behind meanwhile is for the next call.
+        let end = self.committer.with_places(|places, _| places.next_chunk());
+        self.move_all(end)?;
+        let mut count = 0;
+        while count < CHECKPOINT_COUNT_MAX && self.needs_checkpoint() {
+            let before = self.taken_bytes();
             self.checkpoint(Then::GoOn)?;
-            self.move_all()?;
+            self.move_all(end)?;
+            // On a full disk each makes room for the next moves.
+            let goes_on = self.committer.lacks_room() && self.taken_bytes() < before;
+            count = if goes_on { 0 } else { count + 1 };
         }
+        while self.committer.trim_places(Activity::AtRest) {}
         Ok(CompactReport {
             moved_bytes: moved_bytes.load(Ordering::Relaxed) - moved_before,
             freed_bytes: taken_before.saturating_sub(self.taken_bytes()),
@@ -49,15 +58,30 @@ impl<S: Storage> Core<S> {
         })
     }
 
-    /// Does all steps that there are.
-    fn move_all(&self) -> Result<()> {
+    /// Whether a checkpoint would give something back.
+    fn needs_checkpoint(&self) -> bool {
+        self.waits_for_checkpoint() || self.committer.lacks_segments()
+    }
+
+    /// Does all steps that there are for chunks with numbers before `end`.
+    fn move_all(&self, end: u64) -> Result<()> {
         // Only settled records are moved.
         self.committer.sync()?;
+        let mut wait_count = 0;
         loop {
             self.committer.health.check()?;
             let mut mover = lock(&self.moving);
-            if self.step_mover(&mut mover, Pace::All)? == Step::Idle {
-                return Ok(());
+            let is_idle = self.step_mover(&mut mover, Pace::AllBefore(end))? == Step::Idle;
+            let waits_for_readers = mover.passing.is_some();
+            drop(mover);
+            match is_idle {
+                false => {}
+                // Those at work are through in a moment.
+                true if waits_for_readers && wait_count < READERS_WAIT_COUNT_MAX => {
+                    wait_count += 1;
+                    self.committer.place_freed.wait(READERS_WAIT);
+                }
+                true => return Ok(()),
             }
         }
     }

@@ -8,6 +8,7 @@
 //! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first
 //!   databases full ones when they take half of the buffers, all when their interval is over.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use uarr_uring::Storage;
 use crate::commit::lead::Stint;
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
-use crate::data::places::Frontier;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::checkpoint::Then;
 use crate::log::pool::Activity;
@@ -34,11 +34,6 @@ const CATCHING_UP: Duration = Duration::from_micros(250);
 
 /// How long the log must not have grown until surplus segments are given back.
 const RESTS_AFTER: Duration = Duration::from_secs(10);
-
-/// What an index image takes for an entry, on average and at the most for integer keys, and
-/// besides.
-const IMAGE_ENTRY_BYTES: u64 = 32;
-const IMAGE_BYTES_MIN: u64 = 1 << 20;
 
 /// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +97,9 @@ impl<S: Storage> Core<S> {
         if self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
-        let frontier = self.committer.frontier();
-        let tail = frontier.tail;
-        if self.note_lack(self.grow_ahead(&frontier))?
+        self.committer.note_room();
+        let tail = self.committer.frontier().tail;
+        if self.note_lack(self.grow_ahead())?
             || self.records().space.prefault_ahead(tail, &self.records().store)
             || self.records().space.write_back(tail)?
         {
@@ -117,23 +112,17 @@ impl<S: Storage> Core<S> {
             let prepared = self.note_lack(self.committer.prepare_ahead())?;
             return Ok(prepared.map_or(Step::More, |(left, in_time)| pace(left, in_time)));
         }
-        match self.committer.trim_segments(self.activity())? {
+        let activity = self.activity();
+        match self.committer.trim_segments(activity)? || self.committer.trim_places(activity) {
             true => Ok(Step::More),
             false => Ok(Step::Idle),
         }
     }
 
-    /// True if the keeper may take `bytes` early: the log's next segment and the image of the next
-    /// checkpoint still find room.
+    /// True if the keeper may take `bytes` early.
     fn has_room_ahead(&self, bytes: u64) -> bool {
-        if self.storage().now() < lock(&self.pacing).ahead_from {
-            return false;
-        }
-        let image_bytes = self.records().index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN;
-        let kept_bytes = self.committer.segments.room.regular_bytes() + image_bytes;
-        // If the file system does not say, the attempt shows it.
-        let free_bytes = self.storage().free_bytes().unwrap_or(u64::MAX);
-        free_bytes >= bytes.saturating_add(kept_bytes)
+        let may_try = self.storage().now() >= lock(&self.pacing).ahead_from;
+        may_try && self.committer.has_room_ahead(bytes)
     }
 
     /// After a lack of room that only an attempt shows (a quota, say) the keeper does nothing ahead
@@ -159,16 +148,21 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn grow_ahead(&self, frontier: &Frontier) -> Result<bool> {
-        let growth = self.records().space.growth_ahead(frontier, &self.records().store);
-        let Some((wanted, _)) = growth.filter(|(_, bytes)| self.has_room_ahead(*bytes)) else {
-            return Ok(false);
+    fn grow_ahead(&self) -> Result<bool> {
+        let space = &self.records().space;
+        let lacking = self.committer.with_places(|places, _| {
+            places.lacking_ahead(space.room_ahead(places.frontier().taken_bytes))
+        });
+        let has_room = |places: &Range<u64>| {
+            let bytes = (places.end - places.start) * self.records().chunk_bytes();
+            space.can_map(places) && self.has_room_ahead(bytes)
         };
-        // Places that are given back make room, too.
-        if self.committer.has_too_much_garbage() && self.committer.gives_back() {
+        let Some(places) = lacking.filter(has_room) else { return Ok(false) };
+        // Places that are given back make room, too; if none are, writers allocate some themselves.
+        if self.committer.has_too_much_garbage() {
             return Ok(false);
         }
-        self.committer.grow_data(wanted)?;
+        self.committer.allocate_ahead(places)?;
         Ok(true)
     }
 }

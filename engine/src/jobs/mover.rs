@@ -11,7 +11,9 @@
 //! Moves are not logged: the next checkpoint makes them durable, and a crash forgets them. Why that
 //! loses nothing is told in [`crate::data::quarantine`].
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use uarr_layout::geometry::PAGE_BYTES;
 use uarr_layout::record::Locator;
@@ -40,6 +42,10 @@ const DEAD_PERCENT_MIN: u64 = 5;
 const DEAD_BYTES_MIN: u64 = 5 * PAGE_BYTES;
 /// The garbage in chunks in use is so many times what may be in quarantine before no more is moved.
 const WAITING_SHARE: u64 = 2;
+/// What a lookup that is at work takes at the most, as a rule.
+pub(crate) const READERS_WAIT: Duration = Duration::from_millis(1);
+/// On a full disk so many may be in quarantine before no more is moved.
+const LOW_WAITING_CHUNKS_MAX: u64 = 2;
 /// Even of a small database so many chunks may be garbage.
 const SLACK_CHUNKS_MIN: u64 = 2;
 
@@ -48,8 +54,8 @@ const SLACK_CHUNKS_MIN: u64 = 2;
 pub(crate) enum Pace {
     /// As much as keeps garbage within bounds.
     Bounded,
-    /// All that makes room.
-    All,
+    /// All that makes room, of chunks with numbers before this one.
+    AllBefore(u64),
 }
 
 /// Records of a chunk that are to be moved.
@@ -68,19 +74,30 @@ impl<S: Storage> Core<S> {
     pub fn step_moves(&self) -> Result<Step> {
         let keeps_garbage = self.committer.keeps_garbage.load(Ordering::Relaxed);
         if self.committer.health.check().is_err() || keeps_garbage {
+            self.committer.note_moves(false);
             return Ok(Step::Idle);
         }
         let mut mover = lock(&self.moving);
         let step = self.step_mover(&mut mover, Pace::Bounded);
         let works = step.as_ref().is_ok_and(|step| *step != Step::Idle);
-        self.committer.mover_works.store(works, Ordering::Release);
+        self.committer.note_moves(works || mover.passing.is_some());
         step
+    }
+
+    /// As [`Core::step_moves`], for a thread: readers that are at work are through in a moment.
+    pub fn keep_moving(&self) -> Result<Step> {
+        let step = self.step_moves()?;
+        let waits_for_readers = || lock(&self.moving).passing.is_some();
+        match step == Step::Idle && waits_for_readers() {
+            true => Ok(Step::Leisure(READERS_WAIT)),
+            false => Ok(step),
+        }
     }
 
     /// Does one step.
     pub fn step_mover(&self, mover: &mut Moving, pace: Pace) -> Result<Step> {
         assert!(holds(Rank::Mover), "one thread moves at a time");
-        if self.free_places(mover) || self.close_chunks(mover) {
+        if self.free_places(mover)? || self.close_chunks(mover)? {
             return Ok(Step::More);
         }
         if mover.victim.is_none() {
@@ -94,25 +111,32 @@ impl<S: Storage> Core<S> {
     }
 
     /// Frees the places of closed chunks that no reader looks at any more.
-    fn free_places(&self, mover: &mut Moving) -> bool {
+    fn free_places(&self, mover: &mut Moving) -> Result<bool> {
         let records = self.records();
         let given_back = mover.closed.extract_if(.., |(_, closed)| records.is_given_back(closed));
         let numbers: Vec<_> = given_back.map(|(number, _)| number).collect();
-        self.committer.with_places(|places, _| {
-            numbers.iter().for_each(|number| places.release(*number));
+        let free = self.committer.with_places(|places, _| {
+            numbers.iter().map(|number| places.release(*number)).collect()
         });
-        if !numbers.is_empty() {
+        self.note_free(free)
+    }
+
+    /// Notes that `places` are free. Returns whether there are any.
+    fn note_free(&self, places: Vec<Range<u64>>) -> Result<bool> {
+        let are_some = !places.is_empty();
+        places.into_iter().try_for_each(|places| self.committer.find_space(places))?;
+        if are_some {
             self.committer.place_freed.raise();
         }
-        !numbers.is_empty()
+        Ok(are_some)
     }
 
     /// Closes chunks that have passed the horizon, once the readers that may have found records of
     /// them in the index are through.
-    fn close_chunks(&self, mover: &mut Moving) -> bool {
+    fn close_chunks(&self, mover: &mut Moving) -> Result<bool> {
         if let Some(passing) = &mover.passing {
             if !passing.grace.is_over() {
-                return false;
+                return Ok(false);
             }
             let Passing { numbers, horizon, .. } = mover.passing.take().expect("it is there");
             for number in numbers {
@@ -120,24 +144,28 @@ impl<S: Storage> Core<S> {
                     .with_places(|places, _| places.quarantine.note_closed(number, &horizon));
                 mover.closed.push((number, self.records().close_chunk(number)));
             }
-            return true;
+            return Ok(true);
         }
         let horizon = self.horizon();
-        let numbers = self.committer.with_places(|places, _| {
-            places.release_passed_before(&horizon);
-            places.quarantine.passed(&horizon)
+        let (free, numbers) = self.committer.with_places(|places, _| {
+            (places.release_passed_before(&horizon), places.quarantine.passed(&horizon))
         });
+        if self.note_free(free)? {
+            return Ok(true);
+        }
         if numbers.is_empty() {
-            return false;
+            return Ok(false);
         }
         mover.passing = Some(Passing { grace: Grace::begin(), numbers, horizon });
-        true
+        Ok(true)
     }
 
     /// What still counts.
     fn horizon(&self) -> Horizon {
         Horizon {
             older_checkpoint: self.older_checkpoint.load(Ordering::Acquire),
+            // Before the pins: one that comes between is not lower.
+            visible_lsn: self.records().visible.lsn(),
             oldest_pin: self.records().oldest_pin().map(|(lsn, _)| lsn),
         }
     }
@@ -157,7 +185,11 @@ impl<S: Storage> Core<S> {
         }
         let mut end = found.end;
         if !found.live.is_empty() {
-            let Some(done_count) = self.move_records(&found.live)? else { return Ok(Step::Idle) };
+            let Some(done_count) = self.move_records(&found.live)? else {
+                // Another may need no room: one in which nothing lives.
+                mover.victim = None;
+                return Ok(Step::Idle);
+            };
             if let Some(next) = found.live.get(done_count) {
                 end = next.address() % self.records().chunk_bytes();
             }
@@ -183,6 +215,12 @@ impl<S: Storage> Core<S> {
             Ok(Some(cold)) => cold,
             Ok(None) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::Poisoned => return Ok(None),
+            // A checkpoint makes some.
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                self.committer.note_lack();
+                self.ask_for_checkpoint();
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         let chunk_bytes = self.records().chunk_bytes();
@@ -248,19 +286,25 @@ impl<S: Storage> Core<S> {
         });
         let live = self.records().live_in(&sealed);
         let victim = |number: &u64| Victim { number: *number, offset: 0 };
+        let is_asked_for = |number: &u64| match pace {
+            Pace::Bounded => true,
+            Pace::AllBefore(end) => *number < end,
+        };
         let candidates = sealed.iter().zip(live);
-        // What is all dead costs nothing.
-        if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
-            return Some(victim(number));
-        }
-        let candidates = candidates.filter(|((number, _), _)| !mover.stuck.contains(number));
+        let candidates = candidates.filter(|((number, _), _)| is_asked_for(number));
+        let movable = candidates.clone().filter(|((number, _), _)| !mover.stuck.contains(number));
         // Numbers are given out within so many of each other.
-        let oldest = candidates.clone().find(|((_, count), _)| *count == 1);
+        let oldest = movable.clone().find(|((_, count), live)| *count == 1 || live.count == 0);
         if span > CHUNK_SPAN / 10 * 9
             && let Some(((number, _), _)) = oldest
         {
             return Some(victim(number));
         }
+        // What is all dead costs nothing.
+        if let Some(((number, _), _)) = candidates.clone().find(|(_, live)| live.count == 0) {
+            return Some(victim(number));
+        }
+        let candidates = movable;
         if pace == Pace::Bounded && !self.is_due() {
             return None;
         }
@@ -280,6 +324,10 @@ impl<S: Storage> Core<S> {
     /// for a checkpoint that moving more would only add to it.
     fn is_due(&self) -> bool {
         let (used_bytes, waiting_bytes) = self.committer.taken_bytes();
+        if self.committer.lacks_room() {
+            // Each move takes room, and gives it back behind a checkpoint.
+            return waiting_bytes <= LOW_WAITING_CHUNKS_MAX * self.records().chunk_bytes();
+        }
         let live_bytes = self.records().live_lines() * LINE_BYTES;
         let slack = self.slack_bytes(live_bytes);
         used_bytes > live_bytes + slack && waiting_bytes <= slack / WAITING_SHARE
@@ -322,7 +370,8 @@ impl<S: Storage> Core<S> {
             let (_, waiting_bytes) = self.committer.taken_bytes();
             // A checkpoint writes the whole index.
             let least = self.committer.checkpoint_step_bytes_min();
-            if waiting_bytes > (self.slack_bytes(live_bytes) / WAITING_SHARE / 2).max(least) {
+            let enough = (self.slack_bytes(live_bytes) / WAITING_SHARE / 2).max(least);
+            if waiting_bytes > enough || self.committer.lacks_room() {
                 self.committer.counters.wants_checkpoint.store(true, Ordering::Release);
                 self.committer.checkpointer.raise();
             }

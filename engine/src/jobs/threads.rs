@@ -37,7 +37,7 @@ impl Threads {
             ("uarr-checkpoint", |core| {
                 core.repeat(&core.committer.checkpointer, Core::step_checkpoint);
             }),
-            ("uarr-mover", |core| core.repeat(&core.committer.mover, Core::step_moves)),
+            ("uarr-mover", |core| core.repeat(&core.committer.mover, Core::keep_moving)),
             ("uarr-log", |core| core.committer.keep_log()),
         ];
         let mut threads = Self { ids: Vec::new(), running: Ranked::new(Rank::Leaf, Vec::new()) };

@@ -146,6 +146,16 @@ impl<F> Pool<F> {
         assert!(self.ready.len() <= SPARE_COUNT_AT_REST);
     }
 
+    /// Whether any segment is sealed.
+    pub fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
+    /// Bytes of the free segments, at the least.
+    pub fn free_bytes(&self) -> u64 {
+        self.free.len() as u64 * self.regular_bytes
+    }
+
     /// Whether any segment is free.
     pub fn has_free(&self) -> bool {
         !self.free.is_empty()

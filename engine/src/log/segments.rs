@@ -233,6 +233,16 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
+    /// Bytes of the segments that are free.
+    pub fn free_bytes(&self) -> u64 {
+        self.pool().free_bytes()
+    }
+
+    /// Whether there are segments that a kept checkpoint may read, besides the active one.
+    pub fn have_sealed(&self) -> bool {
+        self.pool().has_sealed()
+    }
+
     /// Whether the next step of work needs no more room than there is: a segment is being made, or
     /// one is free.
     pub fn have_started(&self) -> bool {

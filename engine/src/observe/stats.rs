@@ -115,7 +115,7 @@ impl<S: Storage> Core<S> {
         // another order.
         let key_count = self.records().key_count();
         let frontier = self.committer.frontier();
-        let data_bytes = frontier.used_end - frontier.room;
+        let data_bytes = frontier.data_bytes;
         let background_error =
             self.committer.health.poison().or_else(|| lock(&self.background_error).clone());
         let facts = self.storage().facts();
@@ -134,7 +134,7 @@ impl<S: Storage> Core<S> {
             durable_lsn: self.records().visible.durable_lsn(),
             data_bytes,
             space: self.space_stats(),
-            data_allocated_bytes: self.records().store.allocated_bytes(),
+            data_allocated_bytes: self.committer.with_places(|places, _| places.allocated_bytes()),
             address_space_bytes: self.records().space.reserved_bytes(),
             block_bytes: root.block_bytes.get(),
             backend: facts.backend,
@@ -155,7 +155,7 @@ impl<S: Storage> Core<S> {
         let chunk_bytes = self.records().chunk_bytes();
         let live_bytes = self.records().live_lines() * LINE_BYTES;
         let (used, waiting, free) = self.committer.with_places(|places, _| {
-            (places.used_count(), places.quarantine.place_count(), places.free_count())
+            (places.used_count(), places.quarantine.place_count(), places.free.ready_count())
         });
         let pin = self.records().oldest_pin();
         SpaceStats {

@@ -70,8 +70,12 @@ pub(crate) fn renew_places<F: StorageFile>(
     let mut cursor = 0;
     for Range { start, end } in kept {
         let start = start.min(file_end);
-        if cursor < start {
-            data_file.renew(cursor, start - cursor).map_err(failed)?;
+        // Each place by itself: those that are holes stay so, and the others keep their space.
+        while cursor < start {
+            let place_end = (cursor / chunk_bytes + 1) * chunk_bytes;
+            let end = place_end.min(start);
+            data_file.renew(cursor, end - cursor).map_err(failed)?;
+            cursor = end;
         }
         cursor = cursor.max(end);
     }

@@ -40,7 +40,8 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let identity = begin_life(&storage, &mut root, &recovered)?;
     // The superblock that was just written is durable, and no reader is there yet.
     let older_checkpoint = root.block.checkpoints[1].number.get();
-    recovered.places.release_passed_before(&Horizon { older_checkpoint, oldest_pin: None });
+    let horizon = Horizon { older_checkpoint, oldest_pin: None, visible_lsn: u64::MAX };
+    recovered.places.release_passed_before(&horizon);
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
     let buffer_bytes = buffer_bytes(&options, &root.block);
     let strategy = strategy(&options, &root.block);
@@ -92,6 +93,10 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         path,
         _lock: lock,
     };
+    let holes: Vec<_> = core.committer.with_places(|places, _| places.free.holes().collect());
+    for place in holes {
+        core.committer.find_space(place..place + 1)?;
+    }
     core.checkpoint_if_overdue()?;
     Ok(core)
 }

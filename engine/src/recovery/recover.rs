@@ -90,7 +90,7 @@ pub(crate) fn recover<S: Storage>(
             let life = next_life(storage, root.latest_life(), 1)?;
             let replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
             let log = FoundLog { last_segment: position.segment, position, bytes: 0, present };
-            Ok(replay.into_recovered(log, next_lsn, life, report))
+            replay.into_recovered(log, next_lsn, life, report)
         }
     }
 }
@@ -245,7 +245,7 @@ fn recover_unclean<S: Storage>(
     assert_eq!(position.lsn, read.end.lsn, "the log goes on where it was found to end");
     assert!(position.segment > read.end.segment, "and never in a segment of an earlier life");
     let log = FoundLog { present, last_segment: read.end.segment, position, bytes: read.bytes };
-    Ok(replay.into_recovered(log, next_lsn, life, report))
+    replay.into_recovered(log, next_lsn, life, report)
 }
 
 /// Enough numbers are left behind those of all segments.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
@@ -10,7 +11,7 @@ use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
-use uarr_uring::{MapPin, MappedChunk, Storage, StorageFile};
+use uarr_uring::{DataMapWriter, MapPin, MappedChunk, Storage, StorageFile};
 
 use crate::checkpoint::image::LoadedImage;
 use crate::data::appender::Appender;
@@ -60,22 +61,12 @@ impl<S: Storage> Replay<S> {
         data_file: S::File,
         (kind, image): (KeyKind, LoadedImage),
     ) -> Result<Self> {
-        let failed = |error| Error::io("cannot open the data file", error);
-        let bytes = data_file.len().map_err(failed)?;
         let chunk_bytes = root.chunk_bytes.get();
         let LoadedImage { entries, chunks } = image;
         let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
         let mapped: Vec<_> = named.map(mapped_chunk).collect();
         let (reserve, map, writer) = map_data(storage, &data_file, options, chunk_bytes, &mapped)?;
-        let mut appender = Appender::new(writer, root.database, chunk_bytes);
-        // The file may be a copy with holes: the file system allocates it before anything is
-        // written through the map. Without room for it readers go on, and writers get the error.
-        match appender.grow(bytes / chunk_bytes * chunk_bytes) {
-            Err(error) if !lacks_room(&error) => {
-                return Err(Error::io("cannot extend the data file", error));
-            }
-            _ => {}
-        }
+        let appender = Appender::new(writer, root.database, chunk_bytes);
         let places = Places::of_table(chunk_bytes, checkpoint.next_chunk.get(), &chunks);
         let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
         let first = named.clone().next().map_or(0, |first| first.number.get() * chunk_bytes);
@@ -110,15 +101,21 @@ impl<S: Storage> Replay<S> {
         next_lsn: u64,
         life: u64,
         report: RecoveryReport,
-    ) -> Recovered<S> {
+    ) -> Result<Recovered<S>> {
         let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
-        let Self { store, index, mut applier, data_file, mut places, newest, .. } = self;
+        let Self { store, index, mut applier, data_file, mut places, newest, chunk_bytes, .. } =
+            self;
         // Otherwise the first write would take all that was deleted out of the index at once.
         applier.tombstones.leave_as_backlog();
-        places.resume(newest);
-        assert!(places.frontier().used_end <= reserved_bytes, "all records can be mapped");
-        Recovered {
+        let file_bytes = data_file.len().map_err(cannot_extend)?;
+        let newest = match newest {
+            Some(open) => with_space(open, &places, &mut applier.appender)?,
+            None => None,
+        };
+        places.resume(newest, file_bytes / chunk_bytes);
+        assert!(places.free.end() * chunk_bytes <= reserved_bytes, "all records can be mapped");
+        Ok(Recovered {
             store,
             index,
             applier,
@@ -129,7 +126,7 @@ impl<S: Storage> Replay<S> {
             places,
             reserved_bytes,
             report,
-        }
+        })
     }
 
     pub fn apply_group(&mut self, group: &LoggedGroup<'_>) -> Result<()> {
@@ -173,8 +170,9 @@ impl<S: Storage> Replay<S> {
             (frame.header.address.get(), self.address_space_bytes / self.chunk_bytes);
         let opening = ChunkOpening::load(frame.value, address, self.chunk_bytes);
         let opening = opening.map_err(|defect| damage(&defect.to_string()))?;
-        let place_end = u64::from(opening.place.get()) + u64::from(opening.count.get());
-        if place_end > place_max {
+        let place = u64::from(opening.place.get());
+        let places = place..place + u64::from(opening.count.get());
+        if places.end > place_max {
             let what = "a chunk lies behind the address space; open the database with a larger \
                         address_space_bytes";
             return Err(damage(what));
@@ -182,7 +180,7 @@ impl<S: Storage> Replay<S> {
         if !self.places.replay_opening(address / self.chunk_bytes, &opening) {
             return Err(damage("its place, or its number, is that of another chunk"));
         }
-        self.allocate(place_end * self.chunk_bytes)?;
+        self.allocate(places)?;
         self.applier.open_chunk(frame);
         Ok(())
     }
@@ -247,7 +245,7 @@ impl<S: Storage> Replay<S> {
             self.applier.replay(&target, frame, record);
             return Ok(());
         }
-        self.allocate(self.places.file_end(number))?;
+        self.allocate(self.places.places_of(number))?;
         let target = Target { index: &self.index, reader: self.store.reader(&pin) };
         let mut whole = *frame;
         let result;
@@ -282,17 +280,26 @@ impl<S: Storage> Replay<S> {
         }
     }
 
-    fn allocate(&mut self, end: u64) -> Result<()> {
-        if end <= self.store.allocated_bytes() {
-            return Ok(());
-        }
-        assert!(end.is_multiple_of(self.chunk_bytes), "places are whole");
-        self.applier
-            .appender
-            .grow(end)
-            .map_err(|error| Error::io("cannot extend the data file", error))?;
-        assert!(self.store.allocated_bytes() >= end, "a file that was grown is long enough");
-        Ok(())
+    fn allocate(&mut self, places: Range<u64>) -> Result<()> {
+        self.applier.appender.allocate(places).map_err(cannot_extend)
+    }
+}
+
+fn cannot_extend(error: io::Error) -> Error {
+    Error::io("cannot extend the data file", error)
+}
+
+/// The open chunk, if there is room for what it lacks of space of its own: the file may be a copy
+/// with holes. Without room readers go on, and writers get the error.
+fn with_space<W: DataMapWriter>(
+    open: OpenChunk,
+    places: &Places,
+    appender: &mut Appender<W>,
+) -> Result<Option<OpenChunk>> {
+    match appender.allocate(places.places_of(open.number)) {
+        Ok(()) => Ok(Some(open)),
+        Err(error) if lacks_room(&error) => Ok(None),
+        Err(error) => Err(cannot_extend(error)),
     }
 }
 

@@ -5,6 +5,7 @@
 //!   it has put the records into data file and index.
 //! - Only the applier writes to the two. Records know nothing of the log or of commits.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use uarr_index::IndexStats;
@@ -21,7 +22,7 @@ use crate::data::live::LiveRecords;
 use crate::data::record_view::{HeldRecord, RecordView};
 use crate::data::space::DataSpace;
 use crate::data::store::{Reader, RecordStore};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
 use crate::structure::Structure;
@@ -145,9 +146,16 @@ impl<S: Storage> Records<S> {
         self.index.prefetch(key);
     }
 
-    /// Makes the data file at least `end` bytes long. One caller at a time.
-    pub fn grow(&self, end: u64) -> Result<()> {
-        self.space.grow(end, &self.store, &self.applier)
+    /// Gives `places` of the data file space of their own. One caller at a time.
+    pub fn allocate(&self, places: Range<u64>) -> Result<()> {
+        self.space.allocate(places, &self.applier)
+    }
+
+    /// Gives the space of `place`, which no chunk has, back to the file system. One caller at a
+    /// time.
+    pub fn deallocate(&self, place: u64) -> Result<()> {
+        let deallocated = lock(&self.applier).appender.deallocate(place..place + 1);
+        deallocated.map_err(|error| Error::io("cannot give back space of the data file", error))
     }
 
     /// Applies records that are not visible yet, in the order of their LSNs.

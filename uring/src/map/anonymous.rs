@@ -124,7 +124,7 @@ mod tests {
         };
         let (map, mut appender) = file.map(options, &[chunk(3)]).unwrap();
         assert_eq!(file.map(options, &[chunk(3)]).map(drop).unwrap_err().kind(), busy());
-        appender.set_allocated_bytes(CHUNK);
+        appender.note_allocated(0..1);
         appender.append(3, &[b"def"]);
         assert_eq!(file.chunks().unwrap().published_bytes(0), 6);
         assert!(file.write_at(b"x", 5).is_err());

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunks::{Chunks, MappedChunk};
@@ -38,14 +39,27 @@ impl Appender {
         self.mapping.reserve_bytes()
     }
 
-    /// Bytes of real file space behind the map.
-    pub fn allocated_bytes(&self) -> u64 {
-        self.mapping.allocated_bytes()
+    /// Whether each of `places` was allocated.
+    pub fn are_allocated(&self, mut places: Range<u64>) -> bool {
+        places.all(|place| self.mapping.chunks().is_allocated(place))
     }
 
-    /// Notes that the file now has `bytes` bytes of real space; the caller has made sure of it.
-    pub fn set_allocated_bytes(&mut self, bytes: u64) {
-        self.mapping.set_allocated_bytes(bytes);
+    /// Bytes of the file that `places` are, if the map has so many.
+    pub fn range_of(&self, places: &Range<u64>) -> Option<Range<u64>> {
+        let chunk_bytes = self.mapping.chunks().chunk_bytes();
+        let end = places.end.checked_mul(chunk_bytes)?;
+        let is_there = places.start <= places.end && end <= self.reserve_bytes();
+        is_there.then(|| places.start * chunk_bytes..end)
+    }
+
+    /// Notes that `places` have space of their own now; the caller has made sure of it.
+    pub fn note_allocated(&mut self, places: Range<u64>) {
+        self.mapping.note_allocated(places);
+    }
+
+    /// Notes that `places`, which no chunk has, are about to lose their space.
+    pub fn note_deallocated(&mut self, places: Range<u64>) {
+        self.mapping.note_deallocated(places);
     }
 
     /// See [`crate::DataMapWriter::open_chunks`].
@@ -105,7 +119,8 @@ impl Appender {
 
         let (start, gap) = (found.start + offset, offset - found.published_bytes);
         let file_end = found.start + end;
-        assert!(file_end <= self.allocated_bytes(), "append to {end}, beyond the allocated file");
+        let place = found.start >> shift;
+        assert!(self.are_allocated(place..place + others + 1), "append to {end}, without space");
         if gap > 0 {
             self.zero(start - gap, gap as usize);
         }
@@ -121,10 +136,10 @@ impl Appender {
         }
     }
 
-    /// Private to `append`, which has checked that nothing of the range is published, and that the
-    /// allocated file has all of it.
+    /// Private to `append`, which has checked that nothing of the range is published, and that its
+    /// places are allocated.
     fn zero(&mut self, offset: u64, len: usize) {
-        // SAFETY: the offset is inside the allocated file, hence inside the mapping, which lives as
+        // SAFETY: the offset is inside an allocated place, hence inside the mapping, which lives as
         // long as `self`.
         let target = unsafe { self.base.0.add(offset as usize) };
         // SAFETY: `target` is valid for `len` bytes (checked by `append`) of a writable mapping
@@ -187,9 +202,9 @@ mod tests {
         file.set_len(chunk_count * CHUNK).unwrap();
         let options = options(chunk_count, chunk_count * CHUNK);
         let (map, mut appender, _) = map_file(&file, options, &chunks(readable)).unwrap();
-        let full_count = readable.iter().take_while(|bytes| **bytes == CHUNK).count() as u64;
-        assert_eq!(map.allocated_bytes(), full_count * CHUNK, "nothing else is relied on");
-        appender.set_allocated_bytes(chunk_count * CHUNK);
+        assert_eq!(map.allocated_bytes(), 0, "nothing is relied on");
+        appender.note_allocated(0..chunk_count);
+        assert_eq!(map.allocated_bytes(), chunk_count * CHUNK);
         let first = readable.len() as u64;
         assert!(first == chunk_count || appender.open_chunks(first, first, chunk_count - first));
         (map, appender)
@@ -264,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "beyond the allocated file")]
-    fn an_append_stays_inside_the_file() {
+    #[should_panic(expected = "without space")]
+    fn an_append_stays_where_the_file_has_space() {
         let file = tempfile::tempfile().unwrap();
         let (_map, mut appender, _) = map_file(&file, options(2, 0), &[]).unwrap();
-        appender.set_allocated_bytes(CHUNK);
+        appender.note_allocated(0..1);
         appender.open_chunks(7, 1, 1);
         appender.append(7 * CHUNK, &[b"x"]);
     }
@@ -299,7 +314,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4 * CHUNK).unwrap();
         let (map, mut appender, _) = map_file(&file, options(4, 4 * CHUNK), &[]).unwrap();
-        appender.set_allocated_bytes(4 * CHUNK);
+        appender.note_allocated(0..4);
         appender.open_chunks(6, 2, 2);
         appender.open_chunks(8, 0, 1);
         (map, appender)
@@ -347,6 +362,20 @@ mod tests {
         appender.append(10 * CHUNK, &[b"ten"]);
         assert_eq!(read(&map, 10 * CHUNK, 3, &MapPin::enter()), Some(b"ten".as_slice()));
         assert_eq!(other.bytes(), b"eight");
+    }
+
+    /// Another map may get the same addresses, and nobody would end these holds.
+    #[test]
+    fn a_hold_that_was_forgotten_ends_with_its_map() {
+        let (map, mut appender) = spread();
+        appender.append(6 * CHUNK, &[b"six"]);
+        let pin = MapPin::enter();
+        std::mem::forget(map.hold(map.bytes(6 * CHUNK, 3, &pin).unwrap(), &pin));
+        drop(pin);
+        let start = appender.base.0;
+        assert!(is_held(start, 4 * CHUNK as usize));
+        drop((map, appender));
+        assert!(!is_held(start, 4 * CHUNK as usize));
     }
 
     /// What begins in one chunk and ends in another is held as a whole.

@@ -121,7 +121,11 @@ const CONTINUES: u64 = 1 << 63;
 const CLOSED: u64 = 1 << 62;
 /// Of an owner: another chunk had the place before.
 const USED: u64 = 1 << 61;
-const NUMBER: u64 = USED - 1;
+/// Of an owner: the place has space of its own.
+const ALLOCATED: u64 = 1 << 60;
+/// Of an owner: what is true of the place, whichever chunk has it.
+const OF_PLACE: u64 = USED | ALLOCATED;
+const NUMBER: u64 = ALLOCATED - 1;
 
 impl Chunks {
     pub(super) fn new(options: &MapOptions, chunks: &[MappedChunk]) -> io::Result<Self> {
@@ -185,7 +189,7 @@ impl Chunks {
     fn can_open(&self, number: u64, place: u64) -> bool {
         let owner = usize::try_from(place).ok().and_then(|place| self.owners.get(place));
         number < u64::MAX >> self.chunk_shift()
-            && owner.is_some_and(|owner| owner.load(Ordering::Relaxed) & !USED == 0)
+            && owner.is_some_and(|owner| owner.load(Ordering::Relaxed) & !OF_PLACE == 0)
             && self.slots.slot(number).tag.load(Ordering::Relaxed) == 0
     }
 
@@ -210,8 +214,8 @@ impl Chunks {
         slot.place.store(place as u32, Ordering::Relaxed);
         slot.published_bytes.store(0, Ordering::Relaxed);
         let flags = if continues { CONTINUES } else { 0 };
-        let used = self.owners[place as usize].load(Ordering::Relaxed) & USED;
-        self.owners[place as usize].store((number + 1) | flags | used, Ordering::Relaxed);
+        let of_place = self.owners[place as usize].load(Ordering::Relaxed) & OF_PLACE;
+        self.owners[place as usize].store((number + 1) | flags | of_place, Ordering::Relaxed);
         slot.tag.store(number + 1, Ordering::Release);
     }
 
@@ -242,11 +246,32 @@ impl Chunks {
     /// No reader looks at the bytes of `places`, which a closed chunk had: others may have them.
     pub(super) fn free(&self, places: Range<u64>) {
         for place in places {
-            let owner = self.owners[place as usize].swap(USED, Ordering::Release);
+            let owner = self.owners[place as usize].load(Ordering::Relaxed);
             assert!(owner & CLOSED != 0, "a chunk is closed before its place is free");
+            self.owners[place as usize].store(USED | owner & ALLOCATED, Ordering::Release);
             let slot = self.slots.slot((owner & NUMBER) - 1);
             assert_eq!(slot.tag.swap(0, Ordering::Release), CLOSED, "it has kept its slot");
         }
+    }
+
+    /// Whether `place` has space of its own.
+    pub(super) fn is_allocated(&self, place: u64) -> bool {
+        let owner = self.owners.get(place as usize).map_or(0, |o| o.load(Ordering::Relaxed));
+        owner & ALLOCATED != 0
+    }
+
+    /// The caller has made sure that `place` has space of its own.
+    pub(super) fn note_allocated(&self, place: u64) {
+        let owner = self.owners[place as usize].load(Ordering::Relaxed);
+        assert!(owner & ALLOCATED == 0, "space is counted once");
+        self.owners[place as usize].store(owner | ALLOCATED, Ordering::Release);
+    }
+
+    /// From now on `place`, which no chunk has, is not relied on to have space, nor to have pages.
+    pub(super) fn note_deallocated(&self, place: u64) {
+        let owner = self.owners[place as usize].load(Ordering::Relaxed);
+        assert!(owner & !OF_PLACE == 0, "a chunk needs the space of its place");
+        self.owners[place as usize].store(0, Ordering::Release);
     }
 
     /// Whether the file has had bytes of another chunk in `place`.

@@ -223,6 +223,23 @@ pub(super) fn is_held(start: *const u8, len: usize) -> bool {
     false
 }
 
+/// Ends all holds of `len` bytes from `start` on, of a map that ends: those that are there were
+/// forgotten, for each borrows from the map. Another map may get the same addresses.
+pub(super) fn end_holds(start: *const u8, len: usize) {
+    let map = start.addr()..start.addr() + len;
+    let mut next = MADE.load(Ordering::Acquire);
+    // SAFETY: as in `is_held`.
+    while let Some(line) = unsafe { next.as_ref() } {
+        for word in &line.words {
+            let held = word.load(Ordering::Relaxed);
+            if map.contains(&held.addr()) {
+                word.store(ptr::null_mut(), Ordering::Release);
+            }
+        }
+        next = line.next_made.load(Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::chunks::{Chunks, MappedChunk};
+use super::hold::end_holds;
 use super::options::MapOptions;
 use crate::buffer::PAGE_BYTES;
 use crate::error::invalid_input;
@@ -17,7 +18,8 @@ use crate::error::invalid_input;
 #[derive(Debug)]
 pub(super) struct Mapping {
     memory: MmapRaw,
-    allocated_bytes: AtomicU64,
+    /// Places that have space of their own.
+    allocated_count: AtomicU64,
     chunks: Arc<Chunks>,
     prefaults: bool,
 }
@@ -32,12 +34,10 @@ unsafe impl Send for Base {}
 // SAFETY: as above; the holders decide what may be done at the address.
 unsafe impl Sync for Base {}
 
-/// Start of the first place that is not readable as a whole. Before it nothing is written any more,
-/// so it needs no room of its own.
-fn readable_places(chunks: &Chunks) -> u64 {
-    let is_full = |place: &u64| chunks.published_bytes(*place) == chunks.chunk_bytes();
-    let count = (0..chunks.place_count() as u64).take_while(is_full).count() as u64;
-    count * chunks.chunk_bytes()
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        end_holds(self.memory.as_ptr(), self.memory.len());
+    }
 }
 
 impl Mapping {
@@ -58,9 +58,9 @@ impl Mapping {
             // Only a wish: kernels without file-backed huge pages refuse it.
             let _ = memory.advise(Advice::HugePage);
         }
-        let allocated_bytes = AtomicU64::new(readable_places(&chunks));
+        let allocated_count = AtomicU64::new(0);
         let prefaults = options.prefaults && options.writable;
-        Ok(Self { memory, allocated_bytes, chunks, prefaults })
+        Ok(Self { memory, allocated_count, chunks, prefaults })
     }
 
     pub fn chunks(&self) -> &Arc<Chunks> {
@@ -76,14 +76,22 @@ impl Mapping {
     }
 
     pub fn allocated_bytes(&self) -> u64 {
-        self.allocated_bytes.load(Ordering::Acquire)
+        self.allocated_count.load(Ordering::Relaxed) * self.chunks.chunk_bytes()
     }
 
-    /// The appender says that the file now has `bytes` bytes of real space.
-    pub fn set_allocated_bytes(&self, bytes: u64) {
-        assert!(bytes >= self.allocated_bytes(), "a mapped file never shrinks");
-        assert!(bytes <= self.reserve_bytes(), "a file fits in its map");
-        self.allocated_bytes.store(bytes, Ordering::Release);
+    /// The appender has made sure that `places` have space of their own.
+    pub fn note_allocated(&self, places: Range<u64>) {
+        let is_new = |place: &u64| !self.chunks.is_allocated(*place);
+        let count = places.filter(is_new).map(|place| self.chunks.note_allocated(place)).count();
+        self.allocated_count.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// `places`, which no chunk has, are about to lose their space.
+    pub fn note_deallocated(&self, places: Range<u64>) {
+        let has_space = |place: &u64| self.chunks.is_allocated(*place);
+        let count =
+            places.filter(has_space).map(|place| self.chunks.note_deallocated(place)).count();
+        self.allocated_count.fetch_sub(count as u64, Ordering::Relaxed);
     }
 
     /// In debug builds, a read of `places`, which belong to no chunk, is found out at once.
@@ -122,7 +130,8 @@ impl Mapping {
         }
         let page_bytes = PAGE_BYTES as u64;
         let chunk_bytes = self.chunks.chunk_bytes();
-        let range_end = offset.saturating_add(len).min(self.allocated_bytes());
+        let map_end = self.chunks.place_count() as u64 * chunk_bytes;
+        let range_end = offset.saturating_add(len).min(map_end);
         let mut cursor = offset;
         while cursor < range_end {
             let place = cursor / chunk_bytes;
@@ -130,7 +139,7 @@ impl Mapping {
             let place_end = (place_start + chunk_bytes).min(range_end);
             let published = self.chunks.published_bytes(place);
             let start = cursor.max(place_start + published).next_multiple_of(page_bytes);
-            if start < place_end {
+            if start < place_end && self.chunks.is_allocated(place) {
                 let bytes = (place_end - start) as usize;
                 // A place that is used again has pages already: to make these writable would only
                 // have the next flush write them as they are.

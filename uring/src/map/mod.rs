@@ -6,10 +6,10 @@
 //! another one.
 //!
 //! ```text
-//!   place 0: chunk 4           place 1: chunk 9           place 2: free (no space yet)
-//!   |ppppppppppppppppppppp....|pppppppp...................|.......................|
-//!                         ^ watermark  ^ watermark          ^ end of the file      ^ end of the
-//!                         map
+//!   place 0: chunk 4           place 1: chunk 9           place 2: free (no space)
+//!   |ppppppppppppppppppppp....|pppppppp...................|                       |
+//!                         ^ watermark  ^ watermark                                 ^ end of the
+//!                                                                                    map
 //!   p published: never written again, readable by all    . unpublished: the appender's alone
 //! ```
 //!
@@ -31,9 +31,9 @@
 //! 5. Published bytes lie inside the file: watermarks are checked against its length, the map is
 //!    longer than the file only above it, and nothing truncates a file ([`crate::SystemFile`] has
 //!    no call for it; growth that fails gives back only what it took itself). Before the appender
-//!    writes bytes, they have real space of their own: all but full places is allocated first, even
-//!    where the file is long enough, since a copy may have holes or share its space. So no access
-//!    ends in SIGBUS.
+//!    writes to a place, this has real space of its own: it is allocated first, even where the file
+//!    is long enough, since a copy may have holes or share its space; and a place loses its space
+//!    only while no chunk has it. So no access ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
 //!    published bytes. What remains is another handle, or another process that ignores the
 //!    directory's lock: as with every map of a file, keeping those away is up to the owner of the

@@ -1,0 +1,271 @@
+//! Room on the disk for what is staged, and for what makes room.
+//!
+//! A deletion is a record, moving records needs a chunk to move them to, each of these may need one
+//! more segment of the log, and a checkpoint writes an image. So the last room is left to those that
+//! make some, in this order: puts stop first, then deletions, then moves; a checkpoint has what
+//! there is. Room is what the file system says to be free, and what is given back to it on demand:
+//! free places of the data file that have space, and free segments of the log. A file system need
+//! not know what a process may take (quotas), and others take from it at any time; so of a large
+//! data file some free places are kept, whatever it says.
+//!
+//! A lack of room is no state: each attempt asks again. What was found last is only remembered to
+//! have places given back.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::geometry::align_up_u64;
+use uarr_uring::Storage;
+
+use crate::commit::committer::Committer;
+use crate::data::places::{Kept, Lack, Need};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::pool::Activity;
+use crate::log::room::Demand;
+use crate::sync::{Rank, holds, lock};
+
+/// Of what a database has in use, at most this part is left free by puts, and this by deletions: a
+/// small one may take most of a small disk.
+const KEPT_SHARE_OF_PUTS: u64 = 4;
+const KEPT_SHARE_OF_DELETIONS: u64 = 8;
+/// Free places that are worth keeping while records are written, or this part of those in use.
+const SPARE_COUNT_MIN: u64 = 8;
+const SPARE_SHARE: u64 = 8;
+
+/// What an index image takes for an entry, on average and at the most for integer keys, and
+/// besides.
+const IMAGE_ENTRY_BYTES: u64 = 32;
+const IMAGE_BYTES_MIN: u64 = 128 << 10;
+
+const ADDRESSES_USED_UP: &str = "the database has used up its addresses, or numbers of chunks; \
+                                 `uarr repair` copies the records to a new database, which may \
+                                 have larger chunks";
+
+/// Who asks for room with `frames`.
+pub(crate) fn need_of(frames: &[Frame<'_>]) -> Need {
+    let need_of = |frame: &Frame<'_>| match frame.header.kind {
+        kind if kind == FrameKind::ChunkOpen as u8 => Need::Move,
+        kind if kind == FrameKind::Delete as u8 => Need::Delete,
+        _ => Need::Put,
+    };
+    frames.iter().map(need_of).max().unwrap_or(Need::Put)
+}
+
+/// Whether `done` has found no room.
+fn is_lack<T>(done: &Result<T>) -> bool {
+    done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace)
+}
+
+impl<S: Storage> Committer<S> {
+    /// Makes room that was found missing.
+    pub fn make_space(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
+        let need = need_of(frames);
+        let _space = lock(&self.space);
+        loop {
+            self.note_room();
+            let lack = lock(&self.staging).places.lacking(frames, need);
+            match lack {
+                Lack::Nothing => break,
+                Lack::Numbers => return Err(Error::new(ErrorKind::NoSpace, ADDRESSES_USED_UP)),
+                Lack::Places(places) => self.allocate(places, need)?,
+            }
+        }
+        if !self.segments.have_room(demand) {
+            self.add_segment(demand, need)?;
+        }
+        Ok(())
+    }
+
+    /// Gives `places` space of their own, for who asks with `need`. The caller holds `space`.
+    pub fn allocate(&self, places: Range<u64>, need: Need) -> Result<()> {
+        assert!(holds(Rank::Space), "places are allocated one after the other");
+        let bytes = (places.end - places.start) * self.records.chunk_bytes();
+        self.leave_room("extend the data file", bytes, need)?;
+        self.with_way_made(|| self.records.allocate(places.clone()))?;
+        lock(&self.staging).places.free.note_allocated(places);
+        Ok(())
+    }
+
+    /// Notes which of the free `places` have space of their own, as far as the file system says.
+    pub fn find_space(&self, places: Range<u64>) -> Result<()> {
+        let _space = lock(&self.space);
+        if self.records.space.is_allocated(&places) {
+            self.records.allocate(places.clone())?;
+            lock(&self.staging).places.free.note_allocated(places);
+        }
+        self.note_room();
+        Ok(())
+    }
+
+    /// Makes one more segment ready, one of its own for a group that is too long for others: with
+    /// room for the small groups that may be staged around it, as any of them may be the first to
+    /// move on to it. The caller holds `space`.
+    fn add_segment(&self, demand: Demand, need: Need) -> Result<()> {
+        assert!(holds(Rank::Space), "segments are made one after the other");
+        let regular_bytes = self.segments.room.regular_bytes();
+        let bytes = match demand.bytes <= regular_bytes {
+            true => regular_bytes,
+            false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
+        };
+        assert!(bytes >= regular_bytes);
+        let bytes = align_up_u64(bytes, self.identity.block_bytes as u64);
+        self.leave_room("extend the log", bytes, need)?;
+        let prepare = || {
+            let prepared = self.segments.prepare(&self.storage, bytes);
+            prepared.map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
+        };
+        let prepared = self.with_way_made(prepare);
+        match is_lack(&prepared) && self.give_places_for(bytes, need) {
+            true => prepare(),
+            false => prepared,
+        }
+    }
+
+    /// Bytes that can be had: of the file system, with what is given back to it on demand. If it
+    /// does not say, an attempt shows it.
+    fn room_bytes(&self) -> u64 {
+        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
+        let free_count = self.with_places(|places, _| places.free.ready_count());
+        let in_file_bytes = free_count * self.records.chunk_bytes();
+        free_bytes.saturating_add(in_file_bytes).saturating_add(self.segments.free_bytes())
+    }
+
+    /// Bytes that who asks with `need` leaves to those that come after: a place and a segment for
+    /// each of them, and an image.
+    fn kept_bytes(&self, need: Need) -> u64 {
+        let used_bytes = self.taken_bytes().0;
+        let each_bytes = self.records.chunk_bytes() + self.segments.room.regular_bytes();
+        match need {
+            Need::Move => 0,
+            Need::Delete => each_bytes.min(used_bytes / KEPT_SHARE_OF_DELETIONS),
+            Need::Put => {
+                (2 * each_bytes + self.image_bytes_max()).min(used_bytes / KEPT_SHARE_OF_PUTS)
+            }
+        }
+    }
+
+    /// Refuses to `act`, for which `bytes` are taken, if too few would be left for those that make
+    /// room.
+    fn leave_room(&self, act: &str, bytes: u64, need: Need) -> Result<()> {
+        let (room_bytes, kept_bytes) = (self.room_bytes(), self.kept_bytes(need));
+        if room_bytes >= bytes.saturating_add(kept_bytes) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::NoSpace,
+            format!(
+                "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, of which {kept_bytes} \
+                 are for deletions, checkpoints and compaction; delete records, or make room on \
+                 the file system"
+            ),
+        ))
+    }
+
+    /// Whether `bytes` may be taken before records need them.
+    pub fn has_room_ahead(&self, bytes: u64) -> bool {
+        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
+        free_bytes >= bytes && self.leave_room("go ahead", bytes, Need::Put).is_ok()
+    }
+
+    /// Notes how many free places have to be left to those that make room, as long as the file
+    /// system has nothing for them.
+    pub fn note_room(&self) {
+        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
+        let elsewhere_bytes = free_bytes.saturating_add(self.segments.free_bytes());
+        let count = |need| {
+            let in_file_bytes = self.kept_bytes(need).saturating_sub(elsewhere_bytes);
+            in_file_bytes.div_ceil(self.records.chunk_bytes())
+        };
+        let kept = Kept { by_puts: count(Need::Put), by_deletions: count(Need::Delete) };
+        lock(&self.staging).places.kept = kept;
+    }
+
+    /// What the next index image may take.
+    fn image_bytes_max(&self) -> u64 {
+        self.records.index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN
+    }
+
+    /// Does `attempt`, and again if there was no room but free segments could be removed.
+    fn with_way_made<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let done = attempt();
+        let way_made = || self.segments.make_way(&self.storage).unwrap_or(false);
+        if is_lack(&done) && way_made() { attempt() } else { done }
+    }
+
+    /// As [`Committer::with_way_made`], for a checkpoint, without which no place becomes free: it
+    /// may have the room of those that are.
+    pub fn with_places_given<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut done = self.with_way_made(&mut attempt);
+        while is_lack(&done) && self.health.check().is_ok() {
+            let space = lock(&self.space);
+            let count = self.image_bytes_max().div_ceil(self.records.chunk_bytes());
+            // One is for a chunk of moved records, if that is enough.
+            let given_count = (0..count).take_while(|_| self.give_place_back(1)).count();
+            if given_count == 0 && !self.give_place_back(0) {
+                break;
+            }
+            drop(space);
+            done = attempt();
+        }
+        done
+    }
+
+    /// Gives so many free places back to the file system that it has `bytes`, as far as `need` may
+    /// take them. False: that is not enough. The caller holds `space`.
+    fn give_places_for(&self, bytes: u64, need: Need) -> bool {
+        let lacking_bytes = bytes.saturating_sub(self.storage.free_bytes().unwrap_or(0));
+        let count = lacking_bytes.div_ceil(self.records.chunk_bytes());
+        // What is kept in the file is room for a segment, too; but who moves needs a place.
+        let kept_count = u64::from(need != Need::Move);
+        let free_count = self.with_places(|places, _| places.free.ready_count());
+        free_count >= count + kept_count && (0..count).all(|_| self.give_place_back(kept_count))
+    }
+
+    /// Gives the space of a free place back to the file system, if more than `kept_count` have any.
+    /// False: none was given back. The caller holds `space`.
+    fn give_place_back(&self, kept_count: u64) -> bool {
+        assert!(holds(Rank::Space), "a place is allocated or given back, not both");
+        // From now on no chunk is opened there.
+        let place = lock(&self.staging).places.free.dig(kept_count);
+        // After an error the file system may have taken all of it, or some, or nothing.
+        place.is_some_and(|place| self.records.deallocate(place).is_ok())
+    }
+
+    /// Gives the space of a free place back that is not worth keeping, if there is one.
+    pub fn trim_places(&self, activity: Activity) -> bool {
+        let _space = lock(&self.space);
+        let kept_count = self.with_places(|places, _| {
+            let ahead = self.records.space.room_ahead(places.frontier().taken_bytes);
+            let ahead = ahead.div_ceil(self.records.chunk_bytes());
+            let spare = match activity {
+                Activity::AtRest => 0,
+                Activity::InUse => SPARE_COUNT_MIN.max(places.used_count() / SPARE_SHARE),
+            };
+            places.kept_count(Need::Put) + ahead + spare
+        });
+        self.give_place_back(kept_count)
+    }
+
+    /// There was no room.
+    pub fn note_lack(&self) {
+        self.lacks_room.store(true, Ordering::Release);
+    }
+
+    /// Whether there was no room when some was last asked for, and none has come since.
+    pub fn lacks_room(&self) -> bool {
+        if self.lacks_room.load(Ordering::Acquire) {
+            let chunk_bytes = self.records.chunk_bytes();
+            let bytes = chunk_bytes.max(self.segments.room.regular_bytes());
+            let is_over = self.room_bytes() >= bytes.saturating_add(self.kept_bytes(Need::Put));
+            self.lacks_room.store(!is_over, Ordering::Release);
+        }
+        self.lacks_room.load(Ordering::Acquire)
+    }
+
+    /// Whether there was no room, and checkpoints would let go of segments: of two in a row the
+    /// older one needs none but the active segment.
+    pub fn lacks_segments(&self) -> bool {
+        self.lacks_room() && self.segments.have_sealed()
+    }
+}

@@ -1,0 +1,166 @@
+//! A disk that is full: writers get an error and nothing is lost; deletions and compaction work on,
+//! and then so do writers.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind};
+use uarr_disk_sim::Memory;
+
+const CHUNK: u64 = 1 << 16;
+/// Log, images and some 40 chunks.
+const CAPACITY: u64 = 4 << 20;
+const VALUE_BYTES: usize = 1000;
+
+fn options(background: bool) -> Builder {
+    let sizes = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(CHUNK);
+    let sizes = sizes.address_space_bytes(1 << 26).checkpoint_log_bytes(1 << 18);
+    sizes.keys(KeyKind::U64).background(background)
+}
+
+fn value(number: u64, round: u64) -> Vec<u8> {
+    [number, round].map(u64::to_le_bytes).concat().repeat(VALUE_BYTES / 16)
+}
+
+type Model = BTreeMap<u64, Vec<u8>>;
+
+/// Puts records with numbers from `first` on until one finds no room. Returns the number of that.
+fn fill(db: &Db<Memory>, model: &mut Model, first: u64, round: u64, steps: bool) -> u64 {
+    for number in first.. {
+        let value = value(number, round);
+        match db.put(number, &value) {
+            Ok(_) => _ = model.insert(number, value),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                println!("round {round}, {number}: {error}; {:?}", db.stats().space);
+                return number;
+            }
+        }
+        // What the background does, as far as there is room for it.
+        while steps {
+            if !db.step().unwrap_or(false) {
+                break;
+            }
+        }
+    }
+    unreachable!("the disk has an end")
+}
+
+fn check(db: &Db<Memory>, model: &Model) {
+    let all: Model = db
+        .iter()
+        .map(|record| record.unwrap())
+        .map(|record| (record.key_u64().unwrap(), record.bytes().to_vec()))
+        .collect();
+    assert!(all == *model, "{} records, expected {}", all.len(), model.len());
+}
+
+/// Deletes nine in ten. Without threads in the background, room is made when it is missing.
+fn thin_out(db: &Db<Memory>, model: &mut Model, steps: bool) {
+    let numbers: Vec<u64> = model.keys().copied().filter(|number| number % 10 != 3).collect();
+    for number in numbers {
+        if let Err(error) = db.delete(number) {
+            assert!(steps && error.kind() == ErrorKind::NoSpace, "{number}: {error}");
+            db.compact().unwrap();
+            db.delete(number).unwrap();
+        }
+        model.remove(&number);
+    }
+}
+
+/// Each way of working.
+fn each(test: impl Fn(Builder, bool)) {
+    for background in [false, true] {
+        for durability in [Durability::Sync, Durability::Manual] {
+            test(options(background).durability(durability), !background);
+        }
+    }
+}
+
+#[test]
+fn deletions_and_compaction_work_where_puts_do_not() {
+    each(|options, steps| {
+        let mut disk = Memory::new();
+        disk.set_capacity(Some(CAPACITY));
+        let mut db = options.clone().open_on(disk.clone()).unwrap();
+        let (mut model, mut first) = (Model::new(), 0);
+        let mut counts = Vec::new();
+        for round in 0..4 {
+            first = fill(&db, &mut model, first, round, steps);
+            counts.push(model.len());
+            check(&db, &model);
+            // The disk stays full, also for the next life.
+            first = fill(&db, &mut model, first, round, steps);
+            db.sync().unwrap();
+            if round % 2 == 0 {
+                // A kill changes no file; what a loss of power brings back takes room again.
+                disk = disk.kill_with(round);
+                disk.set_capacity(Some(CAPACITY));
+                drop(db);
+                db = options.clone().open_on(disk.clone()).unwrap();
+                check(&db, &model);
+            }
+            thin_out(&db, &mut model, steps);
+            db.compact().unwrap();
+            check(&db, &model);
+            assert!(disk.used_bytes() <= CAPACITY);
+        }
+        assert!(db.verify(|_| {}).unwrap().is_clean());
+        assert!(counts.iter().all(|count| *count >= counts[0] * 2 / 3), "{counts:?}");
+        db.close().unwrap();
+    });
+}
+
+/// What others take from the disk, and give back, is seen at once.
+#[test]
+fn room_that_comes_from_elsewhere_is_found_at_once() {
+    each(|options, steps| {
+        let disk = Memory::new();
+        disk.set_capacity(Some(CAPACITY));
+        let db = options.open_on(disk.clone()).unwrap();
+        let mut model = Model::new();
+        let first = fill(&db, &mut model, 0, 0, steps);
+        disk.set_capacity(Some(2 * CAPACITY));
+        let next = fill(&db, &mut model, first, 0, steps);
+        assert!(next - first > first / 2, "{first} records, and {} more", next - first);
+        check(&db, &model);
+    });
+}
+
+/// Places that were given back to the file system are holes; the next record that needs one has it
+/// allocated first.
+#[test]
+fn compaction_gives_space_back_to_the_file_system() {
+    each(|options, _| {
+        let mut disk = Memory::new();
+        let mut db = options.clone().open_on(disk.clone()).unwrap();
+        let mut model = Model::new();
+        for round in 0..3 {
+            for number in 0..2000 {
+                let value = value(number, round);
+                db.put(number, &value).unwrap();
+                model.insert(number, value);
+            }
+            let before = db.stats().data_allocated_bytes;
+            thin_out(&db, &mut model, false);
+            db.compact().unwrap();
+            check(&db, &model);
+            let stats = db.stats();
+            assert!(
+                stats.data_allocated_bytes < before / 2,
+                "{before} bytes: {} {:?}",
+                stats.data_allocated_bytes,
+                stats.space
+            );
+            let places = stats.space.live_bytes + stats.space.dead_bytes + stats.space.free_bytes;
+            assert!(stats.data_allocated_bytes >= places, "{stats:?}");
+            assert!(stats.data_allocated_bytes <= places + stats.space.waiting_bytes + 2 * CHUNK);
+            db.sync().unwrap();
+            disk = disk.crash();
+            drop(db);
+            db = options.clone().open_on(disk.clone()).unwrap();
+            check(&db, &model);
+        }
+        assert!(db.verify(|_| {}).unwrap().is_clean());
+    });
+}

@@ -31,6 +31,11 @@ impl<W: DataMapWriter> Appender<W> {
         Self { writer, database, seed, chunk_bytes, last_lsn: 0 }
     }
 
+    /// LSN of the last record that was appended since the file was opened, or 0.
+    pub fn last_lsn(&self) -> u64 {
+        self.last_lsn
+    }
+
     /// Opens the chunks at `address` that a frame with `lsn` says to lie at `opening`, if they are
     /// not open.
     //= DAT-2

@@ -485,12 +485,14 @@ impl Places {
 
     /// The index names nothing in the sealed chunk `number` any more, nor does any frame staged
     /// behind `lsn`.
-    pub fn end_evacuation(&mut self, number: u64, lsn: u64) {
+    /// `applied_lsn`: of the last record that the index had then.
+    pub fn end_evacuation(&mut self, number: u64, lsn: u64, applied_lsn: u64) {
         let chunk = self.chunks.remove(&number).expect("a chunk is evacuated once");
         assert!(chunk.full_lsn.is_some_and(|full| full <= lsn + 1), "it was sealed");
         assert_eq!(chunk.named, Named::Settled, "its frames are settled");
         self.used_count -= chunk.count;
-        self.quarantine.enter(number, chunk.place, chunk.count, lsn);
+        let places = chunk.place..chunk.place + chunk.count;
+        self.quarantine.enter(number, places, lsn, applied_lsn);
     }
 
     /// No reader looks at chunk `number` any more, which has left quarantine: its places are free.

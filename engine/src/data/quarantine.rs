@@ -17,6 +17,7 @@
 //! No other code gives a place away. The order is that of decision 0031, which a model checks.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A chunk, or several that held one record, whose evacuation has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) struct Evacuated {
     /// Nothing was staged behind this LSN when the index named nothing in it any more. 0: the
     /// evacuation ended before the engine was opened, and the map has never had the chunk.
     pub ended_lsn: u64,
+    /// The last record that had been put into the index then.
+    pub applied_lsn: u64,
     /// The checkpoint of this number, and each later one, lists it.
     pub since: Option<u64>,
     /// The map does not have it any more.
@@ -52,7 +55,7 @@ impl Horizon {
         // A reader at that very LSN may have found a record before the evacuation ended. One to
         // which the last versions are not shown yet looks for those before.
         let is_unpinned = self.oldest_pin.is_none_or(|pin| chunk.ended_lsn < pin);
-        is_listed && is_unpinned && chunk.ended_lsn <= self.visible_lsn
+        is_listed && is_unpinned && chunk.applied_lsn <= self.visible_lsn
     }
 }
 
@@ -64,8 +67,11 @@ pub(crate) struct Quarantine {
 
 impl Quarantine {
     /// Nothing is named in chunk `number` any more, of which all frames are settled.
-    pub fn enter(&mut self, number: u64, place: u64, count: u64, ended_lsn: u64) {
-        let chunk = Evacuated { place, count, ended_lsn, since: None, is_closed: false };
+    pub fn enter(&mut self, number: u64, places: Range<u64>, ended_lsn: u64, applied_lsn: u64) {
+        assert!(applied_lsn <= ended_lsn, "what is applied was staged");
+        let (place, count) = (places.start, places.end - places.start);
+        let (since, is_closed) = (None, false);
+        let chunk = Evacuated { place, count, ended_lsn, applied_lsn, since, is_closed };
         assert!(self.chunks.insert(number, chunk).is_none(), "an evacuation ends once");
     }
 
@@ -73,7 +79,8 @@ impl Quarantine {
     /// is as old.
     pub fn restore(&mut self, number: u64, place: u64, since: u64) {
         let (since, is_closed) = (Some(since), true);
-        let chunk = Evacuated { place, count: 1, ended_lsn: 0, since, is_closed };
+        let (ended_lsn, applied_lsn) = (0, 0);
+        let chunk = Evacuated { place, count: 1, ended_lsn, applied_lsn, since, is_closed };
         assert!(self.chunks.insert(number, chunk).is_none(), "a table has a number once");
     }
 
@@ -156,11 +163,11 @@ mod tests {
     #[test]
     fn a_place_is_free_when_the_older_checkpoint_lists_it_and_no_reader_is_older() {
         let mut quarantine = Quarantine::default();
-        quarantine.enter(7, 3, 1, 100);
+        quarantine.enter(7, 3..4, 100, 100);
         assert!(quarantine.needs_checkpoint(5), "none lists it yet");
         assert_eq!(quarantine.passed(&horizon(u64::MAX, u64::MAX)), [0; 0]);
         quarantine.list(6);
-        quarantine.enter(8, 4, 1, 101);
+        quarantine.enter(8, 4..5, 101, 101);
         quarantine.list(7);
         let passed = |older, pin| quarantine.passed(&horizon(older, pin));
         assert_eq!(passed(5, 200), [0; 0], "the older one may be used, and needs it");
@@ -182,7 +189,7 @@ mod tests {
     #[should_panic(expected = "nothing is closed before")]
     fn nothing_is_closed_that_the_older_checkpoint_needs() {
         let mut quarantine = Quarantine::default();
-        quarantine.enter(7, 3, 1, 100);
+        quarantine.enter(7, 3..4, 100, 100);
         quarantine.list(6);
         quarantine.note_closed(7, &horizon(5, 200));
     }

@@ -239,11 +239,11 @@ impl<S: Storage> Core<S> {
     /// Puts chunk `number` into quarantine if the index names nothing in it.
     fn end_evacuation(&self, number: u64) -> bool {
         self.committer.with_places(|places, staged| {
-            let is_empty = self.records().live_of(number).count == 0;
-            if is_empty {
-                places.end_evacuation(number, staged.next_lsn - 1);
+            let emptied_lsn = self.records().emptied(number);
+            if let Some(applied_lsn) = emptied_lsn {
+                places.end_evacuation(number, staged.next_lsn - 1, applied_lsn);
             }
-            is_empty
+            emptied_lsn.is_some()
         })
     }
 

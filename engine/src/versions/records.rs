@@ -201,9 +201,10 @@ impl<S: Storage> Records<S> {
         Ok((records.len(), bytes))
     }
 
-    /// What the index names in chunk `number`.
-    pub fn live_of(&self, number: u64) -> LiveRecords {
-        lock(&self.applier).live.of(number)
+    /// If the index names nothing in chunk `number`: the LSN of the last record that was applied.
+    pub fn emptied(&self, number: u64) -> Option<u64> {
+        let applier = lock(&self.applier);
+        (applier.live.of(number).count == 0).then(|| applier.appender.last_lsn())
     }
 
     /// What the index names in each of `chunks`.

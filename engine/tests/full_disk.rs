@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use uarr::{Builder, Db, Durability, ErrorKind, KeyKind};
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WhenFull};
 use uarr_disk_sim::Memory;
 
 const CHUNK: u64 = 1 << 16;
@@ -162,5 +163,75 @@ fn compaction_gives_space_back_to_the_file_system() {
             check(&db, &model);
         }
         assert!(db.verify(|_| {}).unwrap().is_clean());
+    });
+}
+
+/// A database without threads in the background that can map 64 MiB.
+fn small_space(disk: &Memory) -> Db<Memory> {
+    options(false).durability(Durability::Manual).open_on(disk.clone()).unwrap()
+}
+
+/// Overwrites records of `count` keys until one finds no room.
+fn overwrite(db: &Db<Memory>, count: u64) {
+    let mut state = 7_u64;
+    let failed = (0..).find_map(|number: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let key = if number < count { number } else { (state >> 33) % count };
+        db.put(key, [7; 4000]).err()
+    });
+    assert_eq!(failed.unwrap().kind(), ErrorKind::NoSpace);
+}
+
+/// Moving took the first victim again and again, for which there was no room, and never came to
+/// those that need none.
+#[test]
+fn chunks_in_which_nothing_lives_need_no_room() {
+    let db = small_space(&Memory::new());
+    overwrite(&db, 100);
+    let report = db.compact().unwrap();
+    assert!(report.freed_bytes > 50 << 20 && report.waiting_bytes == 0, "{report:?}");
+    db.put(1_u64, b"there is room").unwrap();
+}
+
+/// Where the address space ends, the disk may have room: places are left to those that make some.
+#[test]
+fn the_end_of_the_address_space_is_no_dead_end() {
+    let disk = Memory::new();
+    let db = small_space(&disk);
+    overwrite(&db, 10_000);
+    db.compact().unwrap();
+    db.close().unwrap();
+    let db = small_space(&disk);
+    for key in 0..10_000_u64 {
+        if let Err(error) = db.delete(key) {
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{key}: {error}");
+            db.compact().unwrap();
+            db.delete(key).unwrap();
+        }
+    }
+    db.compact().unwrap();
+    assert_eq!(db.stats().key_count, 0);
+    overwrite(&db, 10_000);
+}
+
+/// Moving asked for buffers as its caller's writers do, and gave up with their `Busy`.
+#[test]
+fn moving_waits_where_writers_asked_for_an_error() {
+    let builder = options(true).group_bytes(1 << 14).when_full(WhenFull::Error);
+    let db = builder.durability(Durability::Manual).open_on(Memory::new()).unwrap();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in (0_u64..).take_while(|_| !ends.load(Ordering::Relaxed)) {
+                // Busy now and then.
+                let _ = db.put(number * 7 % 500, [7; 1500]);
+            }
+        });
+        // A call ends although a writer goes on leaving garbage.
+        let reports: Vec<_> = (0..30).map(|_| db.compact()).collect();
+        ends.store(true, Ordering::Relaxed);
+        for report in reports {
+            report.unwrap();
+        }
     });
 }

@@ -15,7 +15,7 @@ use crate::options::WhenFull;
 
 /// How long a writer waits for room before it looks again.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
-/// How often for a place, before the data file grows.
+/// How often at the start of a chunk, so that garbage gets less.
 const PLACE_WAIT_COUNT_MAX: usize = 500;
 /// How often on a full disk, while room is on its way.
 const FULL_WAIT_COUNT_MAX: usize = 10_000;
@@ -68,7 +68,7 @@ impl<S: Storage> Committer<S> {
             && need_of(frames) != Need::Move
     }
 
-    /// Gives the mover time, if the data file is larger than it may be, as long as it finds
+    /// Gives the mover time, if there is more garbage than there may be, as long as it finds
     /// something to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is
     /// no reason to wait.
     pub fn wait_for_places(&self, frames: &[Frame<'_>], patience: Patience<'_>) {
@@ -76,8 +76,9 @@ impl<S: Storage> Committer<S> {
             return;
         }
         let mut wait = RoomWait::begin(self);
-        let has_place = || self.with_places(|places, _| places.free.ready_count() > 0);
-        while !has_place() && wait.count < PLACE_WAIT_COUNT_MAX && wait.goes_on(self) {}
+        while self.has_too_much_garbage() && wait.count < PLACE_WAIT_COUNT_MAX && wait.goes_on(self)
+        {
+        }
     }
 
     /// After a lack of room: has all that can make some do so, and waits a little. False: nothing

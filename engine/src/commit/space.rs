@@ -257,8 +257,13 @@ impl<S: Storage> Committer<S> {
         if self.lacks_room.load(Ordering::Acquire) {
             let chunk_bytes = self.records.chunk_bytes();
             let bytes = chunk_bytes.max(self.segments.room.regular_bytes());
-            let is_over = self.room_bytes() >= bytes.saturating_add(self.kept_bytes(Need::Put));
-            self.lacks_room.store(!is_over, Ordering::Release);
+            let has_bytes = self.room_bytes() >= bytes.saturating_add(self.kept_bytes(Need::Put));
+            // The address space has an end, too.
+            let place_count = self.records.space.place_count();
+            let has_place = self.with_places(|places, _| {
+                places.free.left_count(place_count) > places.kept_count(Need::Put)
+            });
+            self.lacks_room.store(!has_bytes || !has_place, Ordering::Release);
         }
         self.lacks_room.load(Ordering::Acquire)
     }

@@ -47,6 +47,11 @@ impl FreePlaces {
         self.holes.len() as u64
     }
 
+    /// How many there are in a file of at most `place_count` places, as long as it may become.
+    pub fn left_count(&self, place_count: u64) -> u64 {
+        self.ready_count() + self.hole_count() + place_count.saturating_sub(self.end)
+    }
+
     /// All before the end.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         self.ready.iter().chain(&self.holes).copied()

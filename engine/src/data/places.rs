@@ -511,6 +511,11 @@ impl Places {
         passed.into_iter().map(|number| self.release(number)).collect()
     }
 
+    /// How many chunks have lower numbers than `end`, and are not in quarantine.
+    pub fn chunk_count_before(&self, end: u64) -> usize {
+        self.chunks.range(..end).count()
+    }
+
     /// How many places chunks have that are not in quarantine.
     pub fn used_count(&self) -> u64 {
         self.used_count

@@ -13,7 +13,9 @@ use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::sync::{Ranked, lock};
 
-/// The data file grows ahead of its records by at most this, or by half a chunk if that is more.
+/// The data file grows ahead of its records by this part of what chunks take, by at most so many
+/// bytes, or by half a chunk if that is more.
+const GROWTH_AHEAD_SHARE: u64 = 16;
 const GROWTH_AHEAD_BYTES_MAX: u64 = 32 << 20;
 
 /// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
@@ -106,12 +108,12 @@ impl<F: StorageFile> DataSpace<F> {
     /// Bytes that should be there for records before they need them.
     pub fn room_ahead(&self, taken_bytes: u64) -> u64 {
         // Small databases stay small; large ones do not wait for the file system at each chunk.
-        (self.chunk_bytes / 2).max((taken_bytes / 2).min(GROWTH_AHEAD_BYTES_MAX))
+        (self.chunk_bytes / 2).max((taken_bytes / GROWTH_AHEAD_SHARE).min(GROWTH_AHEAD_BYTES_MAX))
     }
 
-    /// Whether the address space has `places`.
-    pub fn can_map(&self, places: &Range<u64>) -> bool {
-        places.end <= self.reserved_bytes / self.chunk_bytes
+    /// How many places the address space has.
+    pub fn place_count(&self) -> u64 {
+        self.reserved_bytes / self.chunk_bytes
     }
 
     /// Whether pages behind `tail` should be brought into memory.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use uarr_uring::Storage;
 
 use crate::core::Core;
+use crate::data::places::Places;
 use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::keeper::Step;
@@ -43,12 +44,13 @@ impl<S: Storage> Core<S> {
         self.move_all(end)?;
         let mut count = 0;
         while count < CHECKPOINT_COUNT_MAX && self.needs_checkpoint() {
-            let before = self.taken_bytes();
+            let count_before = |places: &mut Places, _| places.chunk_count_before(end);
+            let before = self.committer.with_places(count_before);
             self.checkpoint(Then::GoOn)?;
             self.move_all(end)?;
             // On a full disk each makes room for the next moves.
-            let goes_on = self.committer.lacks_room() && self.taken_bytes() < before;
-            count = if goes_on { 0 } else { count + 1 };
+            let is_further = self.committer.with_places(count_before) < before;
+            count = if is_further { 0 } else { count + 1 };
         }
         while self.committer.trim_places(Activity::AtRest) {}
         Ok(CompactReport {

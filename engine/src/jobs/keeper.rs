@@ -155,7 +155,7 @@ impl<S: Storage> Core<S> {
         });
         let has_room = |places: &Range<u64>| {
             let bytes = (places.end - places.start) * self.records().chunk_bytes();
-            space.can_map(places) && self.has_room_ahead(bytes)
+            places.end <= space.place_count() && self.has_room_ahead(bytes)
         };
         let Some(places) = lacking.filter(has_room) else { return Ok(false) };
         // Places that are given back make room, too; if none are, writers allocate some themselves.

@@ -40,6 +40,9 @@ const LOOK_COUNT_MAX: usize = 1024;
 const DEAD_PERCENT_MIN: u64 = 5;
 /// And so much: checkpoints that were taken while it was filled have left a part of a page each.
 const DEAD_BYTES_MIN: u64 = 5 * PAGE_BYTES;
+/// On a full disk less is worth it: so much, and this part.
+const FULL_DEAD_BYTES_MIN: u64 = 2 * PAGE_BYTES;
+const FULL_DEAD_SHARE: u64 = 64;
 /// The garbage in chunks in use is so many times what may be in quarantine before no more is moved.
 const WAITING_SHARE: u64 = 2;
 /// What a lookup that is at work takes at the most, as a rule.
@@ -344,7 +347,11 @@ impl<S: Storage> Core<S> {
         let is_left = number < first_own && published <= chunk_bytes / 2;
         let end = if is_left { chunk_bytes } else { published };
         let dead = end - live_bytes;
-        let is_worth = dead >= DEAD_BYTES_MIN.max(chunk_bytes * DEAD_PERCENT_MIN / 100);
+        let least = match self.committer.lacks_room() {
+            true => FULL_DEAD_BYTES_MIN.max(chunk_bytes / FULL_DEAD_SHARE),
+            false => DEAD_BYTES_MIN.max(chunk_bytes * DEAD_PERCENT_MIN / 100),
+        };
+        let is_worth = dead >= least;
         is_worth.then(|| (u128::from(dead) << 32) / u128::from(chunk_bytes + live_bytes))
     }
 

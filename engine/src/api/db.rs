@@ -307,7 +307,8 @@ impl<S: Storage> Db<S> {
     /// happens as far as [`crate::Builder::space_amplification_max`] asks; this goes further, and
     /// is for when a database has shrunk, or will rest. Readers and writers go on meanwhile.
     ///
-    /// The data file keeps its length; later writes take the places that became free.
+    /// The data file keeps its length. Of the places that became free some are kept for later
+    /// writes; the space of the others goes back to the file system, if that has holes in files.
     ///
     /// Errors: `NoSpace`, `Io`, `Corruption` (as [`Db::checkpoint`]), `Poisoned`, `Closed`.
     ///

@@ -407,6 +407,7 @@ impl Run {
             FaultKind::LogFlush,
             FaultKind::Write,
             FaultKind::Allocate,
+            FaultKind::Deallocate,
             FaultKind::MakeDurable,
             FaultKind::MakeDirDurable,
             FaultKind::Name,

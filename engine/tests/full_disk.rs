@@ -38,11 +38,7 @@ fn fill(db: &Db<Memory>, model: &mut Model, first: u64, round: u64, steps: bool)
             }
         }
         // What the background does, as far as there is room for it.
-        while steps {
-            if !db.step().unwrap_or(false) {
-                break;
-            }
-        }
+        while steps && db.step().unwrap_or(false) {}
     }
     unreachable!("the disk has an end")
 }

@@ -135,9 +135,10 @@ pub trait StorageFile: Send + Sync + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives up the content of a range of whole pages before the end of the file: it reads as zero,
     /// and no earlier write to it, cached or failed, decides what becomes of later ones. The length
-    /// stays; where a part of the range had no space, none of it may have any. Never called on a file that is mapped. Not durable before `make_durable`: until then
-    /// a crash may bring any of the old content back. After an error the file may end at `offset`,
-    /// if the range reaches to its end.
+    /// stays; where a part of the range had no space, none of it may have any. Never called on a
+    /// file that is mapped. Not durable before `make_durable`: until then a crash may bring any of
+    /// the old content back. After an error the file may end at `offset`, if the range reaches to
+    /// its end.
     ///
     /// After a failed write-back some file systems take pages for written that never were, and
     /// later flushes leave them out. This makes the kernel forget them.

@@ -1,9 +1,9 @@
 //! Room on the disk for what is staged, and for what makes room.
 //!
-//! A deletion is a record, moving records needs a chunk to move them to, each of these may need one
-//! more segment of the log, and a checkpoint writes an image. So the last room is left to those that
-//! make some, in this order: puts stop first, then deletions, then moves; a checkpoint has what
-//! there is. Room is what the file system says to be free, and what is given back to it on demand:
+//! A deletion is a record, moving records needs a chunk to move them to, each of these may need
+//! one more segment of the log, and a checkpoint writes an image. So the last room is left to those
+//! that make some, in this order: puts stop first, then deletions, then moves; a checkpoint has
+//! what there is. Room is what the file system says to be free, and what is given back to it on demand:
 //! free places of the data file that have space, and free segments of the log. A file system need
 //! not know what a process may take (quotas), and others take from it at any time; so of a large
 //! data file some free places are kept, whatever it says.
@@ -19,7 +19,7 @@ use uarr_layout::geometry::align_up_u64;
 use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
-use crate::data::places::{Kept, Lack, Need};
+use crate::data::places::{KeptPlaces, Lack, Need};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::pool::Activity;
 use crate::log::room::Demand;
@@ -177,7 +177,7 @@ impl<S: Storage> Committer<S> {
             let in_file_bytes = self.kept_bytes(need).saturating_sub(elsewhere_bytes);
             in_file_bytes.div_ceil(self.records.chunk_bytes())
         };
-        let kept = Kept { by_puts: count(Need::Put), by_deletions: count(Need::Delete) };
+        let kept = KeptPlaces { by_puts: count(Need::Put), by_deletions: count(Need::Delete) };
         lock(&self.staging).places.kept = kept;
     }
 

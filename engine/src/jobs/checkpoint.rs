@@ -144,8 +144,8 @@ impl<S: Storage> Core<S> {
         })
     }
 
-    /// Where there is no room for a third image: gives up the older of the two checkpoints, with its
-    /// image and its part of the log. False: there is none, or the newer one is not sure to be
+    /// Where there is no room for a third image: gives up the older of the two checkpoints, with
+    /// its image and its part of the log. False: there is none, or the newer one is not sure to be
     /// readable alone.
     fn give_up_older(&self, root: &mut Root<S>) -> Result<bool> {
         self.committer.health.check_root()?;
@@ -169,9 +169,8 @@ impl<S: Storage> Core<S> {
         Ok(true)
     }
 
-    /// Whether the newest checkpoint has all that there is, and no place nor segment waits for another
-    /// one. A
-    /// database that is closed has no use for places.
+    /// Whether the newest checkpoint has all that there is, and no place nor segment waits for
+    /// another one. A database that is closed has no use for places.
     fn covers_all(&self, root: &Superblock, then: Then) -> bool {
         let [newest, older] = &root.checkpoints;
         let newest_lsn = newest.lsn.get();

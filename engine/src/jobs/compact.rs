@@ -13,8 +13,8 @@ use crate::jobs::mover::{Pace, READERS_WAIT};
 use crate::log::pool::Activity;
 use crate::sync::lock;
 
-/// Checkpoints at most, without any gain. After two a place is free that no reader needs: the older of those that are
-/// kept has to know that its chunk is empty. Writers may empty others meanwhile.
+/// Checkpoints at most, without any gain. After two a place is free that no reader needs: the older
+/// of those that are kept has to know that its chunk is empty. Writers may empty others meanwhile.
 const CHECKPOINT_COUNT_MAX: usize = 4;
 
 /// How often readers that are at work are waited for.

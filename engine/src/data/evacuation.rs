@@ -1,0 +1,99 @@
+//! [`Places`] while records are moved: the chunk that takes them, chunks that may be evacuated, and
+//! places that come free.
+
+use std::ops::Range;
+
+use uarr_layout::limits::ADDRESS_MAX;
+use uarr_uring::CHUNK_SPAN;
+
+use crate::data::places::{Lack, Named, PlacedChunk, Places};
+use crate::data::quarantine::{Evacuated, Horizon};
+
+impl Places {
+    /// What is missing for a chunk of moved records; `None`: there is one.
+    pub fn lacking_cold(&self) -> Option<Lack> {
+        let number = self.next_chunk;
+        let has_number =
+            number < ADDRESS_MAX / self.chunk_bytes && number + 1 - self.first_chunk() < CHUNK_SPAN;
+        let lack = || match (has_number, self.free.find(1, &[])) {
+            (false, _) => Lack::Numbers,
+            (true, Some(_)) => Lack::Nothing,
+            (true, None) => Lack::Places(self.free.lacking(1, &[])),
+        };
+        self.cold.is_none().then(lack)
+    }
+
+    /// Opens a chunk for moved records, for which nothing is missing.
+    pub fn open_cold(&mut self) {
+        assert!(self.cold.is_none(), "one at a time");
+        let place = self.free.find(1, &[]).expect("there is a place for it");
+        let number = self.next_chunk;
+        self.insert(number, PlacedChunk::new(place, 1, Named::Pending(0)));
+        self.unsettled_count += 1;
+        self.free.take(place..place + 1);
+        self.next_chunk += 1;
+        self.cold = Some(number);
+    }
+
+    /// The chunk that moved records will be added to, if no settled group says where it lies.
+    pub fn unsettled_cold(&self) -> Option<u64> {
+        self.cold.filter(|cold| self.chunks[cold].named != Named::Settled)
+    }
+
+    /// The chunk that moved records are added to, if a settled group says where it lies.
+    pub fn cold(&self) -> Option<u64> {
+        let is_settled = |cold: &u64| self.chunks[cold].named == Named::Settled;
+        self.cold.filter(is_settled)
+    }
+
+    /// No more is added to the chunk of moved records. Returns its place.
+    pub fn end_cold(&mut self) -> Option<u64> {
+        self.cold.take().map(|cold| self.chunks[&cold].place)
+    }
+
+    /// Chunks that may be evacuated: nothing is added to them, and each frame that names them is
+    /// settled, up to `settled_lsn`. Numbers, and how many chunks each begins.
+    pub fn sealed(&mut self, settled_lsn: u64, next_lsn: u64) -> Vec<(u64, u64)> {
+        assert!(settled_lsn < next_lsn);
+        let open = self.open.map(|open| open.number);
+        let mut sealed = Vec::new();
+        for (number, chunk) in &mut self.chunks {
+            if Some(*number) == open || Some(*number) == self.cold {
+                continue;
+            }
+            let full_lsn = *chunk.full_lsn.get_or_insert(next_lsn);
+            if chunk.named == Named::Settled && full_lsn <= settled_lsn + 1 {
+                sealed.push((*number, chunk.count));
+            }
+        }
+        sealed
+    }
+
+    /// The index names nothing in the sealed chunk `number` any more, nor does any frame staged
+    /// behind `lsn`.
+    /// `applied_lsn`: of the last record that the index had then.
+    pub fn end_evacuation(&mut self, number: u64, lsn: u64, applied_lsn: u64) {
+        let chunk = self.chunks.remove(&number).expect("a chunk is evacuated once");
+        assert!(chunk.full_lsn.is_some_and(|full| full <= lsn + 1), "it was sealed");
+        assert_eq!(chunk.named, Named::Settled, "its frames are settled");
+        self.used_count -= chunk.count;
+        let places = chunk.place..chunk.place + chunk.count;
+        self.quarantine.enter(number, places, lsn, applied_lsn);
+    }
+
+    /// No reader looks at chunk `number` any more, which has left quarantine: its places are free.
+    pub fn release(&mut self, number: u64) -> Range<u64> {
+        let Evacuated { place, count, .. } = self.quarantine.leave(number);
+        let taken = self.taken.remove(&place);
+        assert_eq!(taken, Some(count), "its places were its own");
+        // Whether they have space is looked at behind the lock.
+        self.free.give(place..place + count, false);
+        place..place + count
+    }
+
+    /// Frees the places of chunks that the map has never had, and that are not needed any more.
+    pub fn release_passed_before(&mut self, horizon: &Horizon) -> Vec<Range<u64>> {
+        let passed = self.quarantine.passed_before(horizon);
+        passed.into_iter().map(|number| self.release(number)).collect()
+    }
+}

@@ -1,12 +1,12 @@
 //! Room on the disk for what is staged, and for what makes room.
 //!
 //! A deletion is a record, moving records needs a chunk to move them to, each of these may need
-//! one more segment of the log, and a checkpoint writes an image. So the last room is left to those
-//! that make some, in this order: puts stop first, then deletions, then moves; a checkpoint has
-//! what there is. Room is what the file system says to be free, and what is given back to it on demand:
-//! free places of the data file that have space, and free segments of the log. A file system need
-//! not know what a process may take (quotas), and others take from it at any time; so of a large
-//! data file some free places are kept, whatever it says.
+//! one more segment of the log, and a checkpoint writes an image. So the last room is left to
+//! those that make some, in this order: puts stop first, then deletions, then moves; a checkpoint
+//! has what there is. Room is what the file system says to be free, and what is given back to it
+//! on demand: free places of the data file that have space, and free segments of the log. A file
+//! system need not know what a process may take (quotas), and others take from it at any time; so
+//! of a large data file some free places are kept, whatever it says.
 //!
 //! A lack of room is no state: each attempt asks again. What was found last is only remembered to
 //! have places given back.

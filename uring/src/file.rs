@@ -24,6 +24,10 @@ use crate::{extents, room};
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
 pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
+/// A page of the kernel's cache may be as large, and a store into one allocates all of it: on ext4 a
+/// store beside a hole took space for the hole, and ended the process with SIGBUS where there was
+/// none (kernel 6.18).
+const HOLE_UNIT_BYTES: u64 = 2 << 20;
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// Zeroes are written in steps of this size where the file system cannot allocate.
 const ZERO_STEP_BYTES: usize = 1 << 20;
@@ -150,16 +154,35 @@ impl SystemFile {
         }
     }
 
-    /// Gives the space of `range` back to the file system, if it takes it. No chunk of a map may
-    /// have any of it: a store into a hole asks for room again, and a page fault cannot say that
-    /// there is none.
-    pub(crate) fn punch(&self, range: Range<u64>) -> io::Result<()> {
+    /// Gives the space of what no chunk needs around `places` back to the file system, if it takes
+    /// it. A store into a hole asks for room again, and a page fault cannot say that there is none;
+    /// so all of a unit goes, or nothing.
+    pub(crate) fn punch(&self, places: Range<u64>) -> io::Result<()> {
+        let Some(chunks) = self.chunks() else { return Ok(()) };
         let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
-        let len = range.end.min(self.len()?).saturating_sub(range.start);
-        match self.fallocate(PUNCH, range.start, len) {
-            Err(cause) if is_unsupported(&cause) => Ok(()),
-            punched => punched.map_err(|cause| self.error("give back space of", cause)),
+        let chunk_bytes = chunks.chunk_bytes();
+        let file_end = self.len()?;
+        let units = units_around(places.start * chunk_bytes..places.end * chunk_bytes);
+        for start in units.step_by(HOLE_UNIT_BYTES as usize) {
+            let end = (start + HOLE_UNIT_BYTES).min(file_end);
+            let mut neighbours = start / chunk_bytes..end.div_ceil(chunk_bytes);
+            if start >= end || !neighbours.all(|place| chunks.is_given_up(place)) {
+                continue;
+            }
+            match self.fallocate(PUNCH, start, end - start) {
+                Err(cause) if is_unsupported(&cause) => {}
+                punched => punched.map_err(|cause| self.error("give back space of", cause))?,
+            }
         }
+        Ok(())
+    }
+
+    /// What has to have space for a store into `range`.
+    fn with_neighbours(&self, range: Range<u64>) -> Range<u64> {
+        let Some(chunks) = self.chunks() else { return range };
+        let map_end = chunks.place_count() as u64 * chunks.chunk_bytes();
+        let units = units_around(range.clone());
+        units.start..units.end.min(map_end).max(range.end)
     }
 
     /// The file system can neither zero nor dig out a range: cuts it off, and makes the file as
@@ -238,6 +261,7 @@ impl StorageFile for SystemFile {
         let Some(end) = offset.checked_add(len).filter(|end| i64::try_from(*end).is_ok()) else {
             return Err(invalid_input(format!("allocate {len} bytes at {offset}")));
         };
+        let Range { start: offset, end } = self.with_neighbours(offset..end);
         let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.len()?;
         // XFS wants room for all that it is asked for, even where it is there.
@@ -256,9 +280,9 @@ impl StorageFile for SystemFile {
     }
 
     fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool> {
-        let end = offset.saturating_add(len);
-        let missing = || extents::missing_bytes(self.file(), offset..end);
-        Ok(end <= self.len()? && missing() == Some(0))
+        let range = self.with_neighbours(offset..offset.saturating_add(len));
+        let missing = || extents::missing_bytes(self.file(), range.clone());
+        Ok(range.end <= self.len()? && missing() == Some(0))
     }
 
     fn is_whole(&self) -> io::Result<bool> {
@@ -353,6 +377,12 @@ impl fmt::Debug for SystemFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SystemFile").field(&self.path()).finish()
     }
+}
+
+/// The whole units that `range` meets.
+fn units_around(range: Range<u64>) -> Range<u64> {
+    let start = range.start / HOLE_UNIT_BYTES * HOLE_UNIT_BYTES;
+    start..range.end.next_multiple_of(HOLE_UNIT_BYTES)
 }
 
 fn is_unsupported(cause: &io::Error) -> bool {

@@ -130,7 +130,8 @@ pub trait StorageFile: Send + Sync + 'static {
     }
     /// Allocates real space for `offset .. offset + len`, extending the file; new bytes read as
     /// zero. Holes are filled, and space that is shared with other files becomes the file's own, so
-    /// that a later write to the range needs no room. `StorageFull` when there is none,
+    /// that a later write to the range needs no room. Of a file that is mapped the neighbours get
+    /// space, too, which the kernel takes with the range. `StorageFull` when there is none,
     /// `FileTooLarge` if the process may not write so far; the file then is as long as before.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives up the content of a range of whole pages before the end of the file: it reads as zero,
@@ -143,8 +144,9 @@ pub trait StorageFile: Send + Sync + 'static {
     /// After a failed write-back some file systems take pages for written that never were, and
     /// later flushes leave them out. This makes the kernel forget them.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Whether each byte of the range has space of its own, so that [`StorageFile::allocate`] would
-    /// need no room for it. False where the file system does not say.
+    /// Whether each byte of the range, and of a mapped file its neighbours, has space of its own, so
+    /// that [`StorageFile::allocate`] would need no room for it. False where the file system does
+    /// not say.
     fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
@@ -198,8 +200,8 @@ pub trait DataMapWriter: Send + 'static {
     /// enough. `StorageFull` or `FileTooLarge` if there is no room; `InvalidInput` beyond the
     /// reserved address space. Nothing is done for places that have it by this map.
     fn allocate(&mut self, places: Range<u64>) -> io::Result<()>;
-    /// Gives the space of `places` back to the file system, if it takes it; their bytes are lost.
-    /// After an error, too, they have to be allocated again before anything is written there.
+    /// Gives the space of `places` back to the file system, if it takes it, or as soon as their
+    /// neighbours need none either; their bytes are lost. After an error, too, they have to be allocated again before anything is written there.
     ///
     /// Panics if a chunk has one of them.
     fn deallocate(&mut self, places: Range<u64>) -> io::Result<()>;

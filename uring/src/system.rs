@@ -269,9 +269,8 @@ impl DataMapWriter for SystemMapWriter {
     }
 
     fn deallocate(&mut self, places: Range<u64>) -> io::Result<()> {
-        let range = self.appender.range_of(&places).expect("places of the map");
-        self.appender.note_deallocated(places);
-        self.file.punch(range)
+        self.appender.note_deallocated(places.clone());
+        self.file.punch(places)
     }
 
     fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {

@@ -123,9 +123,11 @@ const CLOSED: u64 = 1 << 62;
 const USED: u64 = 1 << 61;
 /// Of an owner: the place has space of its own.
 const ALLOCATED: u64 = 1 << 60;
+/// Of an owner: the place has lost its space, and is allocated before it has a chunk.
+const GIVEN_UP: u64 = 1 << 59;
 /// Of an owner: what is true of the place, whichever chunk has it.
-const OF_PLACE: u64 = USED | ALLOCATED;
-const NUMBER: u64 = ALLOCATED - 1;
+const OF_PLACE: u64 = USED | ALLOCATED | GIVEN_UP;
+const NUMBER: u64 = GIVEN_UP - 1;
 
 impl Chunks {
     pub(super) fn new(options: &MapOptions, chunks: &[MappedChunk]) -> io::Result<Self> {
@@ -260,18 +262,25 @@ impl Chunks {
         owner & ALLOCATED != 0
     }
 
+    /// Whether the writer of the map has given the space of `place` back. Others that have no chunk
+    /// may hold what only it knows of.
+    pub(crate) fn is_given_up(&self, place: u64) -> bool {
+        let owner = self.owners.get(place as usize).map_or(0, |o| o.load(Ordering::Acquire));
+        owner == GIVEN_UP
+    }
+
     /// The caller has made sure that `place` has space of its own.
     pub(super) fn note_allocated(&self, place: u64) {
         let owner = self.owners[place as usize].load(Ordering::Relaxed);
         assert!(owner & ALLOCATED == 0, "space is counted once");
-        self.owners[place as usize].store(owner | ALLOCATED, Ordering::Release);
+        self.owners[place as usize].store((owner | ALLOCATED) & !GIVEN_UP, Ordering::Release);
     }
 
     /// From now on `place`, which no chunk has, is not relied on to have space, nor to have pages.
     pub(super) fn note_deallocated(&self, place: u64) {
         let owner = self.owners[place as usize].load(Ordering::Relaxed);
         assert!(owner & !OF_PLACE == 0, "a chunk needs the space of its place");
-        self.owners[place as usize].store(0, Ordering::Release);
+        self.owners[place as usize].store(GIVEN_UP, Ordering::Release);
     }
 
     /// Whether the file has had bytes of another chunk in `place`.

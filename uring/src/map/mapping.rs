@@ -89,8 +89,8 @@ impl Mapping {
     /// `places`, which no chunk has, are about to lose their space.
     pub fn note_deallocated(&self, places: Range<u64>) {
         let has_space = |place: &u64| self.chunks.is_allocated(*place);
-        let count =
-            places.filter(has_space).map(|place| self.chunks.note_deallocated(place)).count();
+        let count = places.clone().filter(has_space).count();
+        places.for_each(|place| self.chunks.note_deallocated(place));
         self.allocated_count.fetch_sub(count as u64, Ordering::Relaxed);
     }
 

@@ -105,7 +105,9 @@ fn a_reader_beside_moves_misses_no_key() {
                 let number = read_count * 7 % COUNT;
                 // Those that nobody overwrites move, and nothing else happens to them.
                 let record = db.get(number).unwrap();
-                if record.is_none_or(|record| number % 2 == 0 && *record != value(number, 0)) {
+                if record
+                    .is_none_or(|record| number.is_multiple_of(2) && *record != value(number, 0))
+                {
                     missed.push(number);
                 }
                 read_count += 1;

@@ -24,8 +24,8 @@ use crate::{extents, room};
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
 pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
-/// A page of the kernel's cache may be as large, and a store into one allocates all of it: on ext4 a
-/// store beside a hole took space for the hole, and ended the process with SIGBUS where there was
+/// A page of the kernel's cache may be as large, and a store into one allocates all of it: on ext4
+/// a store beside a hole took space for the hole, and ended the process with SIGBUS where there was
 /// none (kernel 6.18).
 const HOLE_UNIT_BYTES: u64 = 2 << 20;
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;

@@ -68,7 +68,7 @@ pub trait Storage: Send + Sync + 'static {
     fn free_bytes(&self) -> io::Result<u64>;
 
     /// Maps a data file once, for its whole future: the map reserves `reserve_bytes` of address
-    /// space, and the file grows beneath it through [`DataMapWriter::grow`]. `chunk_bytes` (a power
+    /// space, and the file grows beneath it ([`DataMapWriter::allocate`]). `chunk_bytes` (a power
     /// of two, 64 KiB to 1 GiB) divides the file into places, each for a chunk with a number and an
     /// end of its own; the map begins with `chunks`. No place is relied on to have space before it
     /// was allocated ([`DataMapWriter::allocate`]): the file may have holes. `OutOfMemory`
@@ -144,9 +144,9 @@ pub trait StorageFile: Send + Sync + 'static {
     /// After a failed write-back some file systems take pages for written that never were, and
     /// later flushes leave them out. This makes the kernel forget them.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Whether each byte of the range, and of a mapped file its neighbours, has space of its own, so
-    /// that [`StorageFile::allocate`] would need no room for it. False where the file system does
-    /// not say.
+    /// Whether each byte of the range, and of a mapped file its neighbours, has space of its own,
+    /// so that [`StorageFile::allocate`] would need no room for it. False where the file system
+    /// does not say.
     fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool>;
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
@@ -201,7 +201,8 @@ pub trait DataMapWriter: Send + 'static {
     /// reserved address space. Nothing is done for places that have it by this map.
     fn allocate(&mut self, places: Range<u64>) -> io::Result<()>;
     /// Gives the space of `places` back to the file system, if it takes it, or as soon as their
-    /// neighbours need none either; their bytes are lost. After an error, too, they have to be allocated again before anything is written there.
+    /// neighbours need none either; their bytes are lost. After an error, too, they have to be
+    /// allocated again before anything is written there.
     ///
     /// Panics if a chunk has one of them.
     fn deallocate(&mut self, places: Range<u64>) -> io::Result<()>;

@@ -231,3 +231,46 @@ fn moving_waits_where_writers_asked_for_an_error() {
         }
     });
 }
+
+/// Tasks that overwrite `key_count` records, `count` writes each.
+fn overwrite_from_tasks(db: &Db<Memory>, key_count: u64, count: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..4)
+            .map(|task| {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    for number in 0..count {
+                        let key = (task * count + number) * 7 % key_count;
+                        db.put_async(key, [7; 1500]).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+/// Tasks got `NoSpace`, or a larger file, while the mover was at work.
+#[test]
+fn tasks_wait_for_room_that_is_on_its_way() {
+    for durability in [Durability::Sync, Durability::Manual] {
+        let db = options(true).durability(durability).open_on(Memory::new()).unwrap();
+        overwrite_from_tasks(&db, 2000, 4000);
+        let stats = db.stats();
+        // 3.2 MB live of 24 MB that were written.
+        assert!(
+            stats.data_allocated_bytes < 8 << 20,
+            "{} {:?}",
+            stats.data_allocated_bytes,
+            stats.space
+        );
+        let disk = Memory::new();
+        disk.set_capacity(Some(CAPACITY));
+        let db = options(true).durability(durability).open_on(disk.clone()).unwrap();
+        overwrite_from_tasks(&db, 800, 4000);
+        assert!(disk.used_bytes() <= CAPACITY);
+    }
+}

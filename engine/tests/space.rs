@@ -93,7 +93,7 @@ fn nothing_is_taken_ahead_that_a_write_may_need() {
         let opened = builder().segment_bytes(MIB / 4).checkpoint_log_bytes(MIB).background(false);
         let db = opened.open_on(memory.clone()).unwrap();
         // Less than a chunk: not enough to grow the data file, but for the log and for checkpoints.
-        memory.set_capacity(Some(memory.used_bytes() + 6 * MIB));
+        memory.set_capacity(Some(memory.used_bytes() + 7 * MIB));
         let data_bytes = db.stats().data_allocated_bytes;
         for number in 0..7 * MIB / 4200 {
             db.put(number % 50, [1; 4000]).unwrap_or_else(|error| panic!("{number}: {error}"));

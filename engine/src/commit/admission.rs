@@ -11,6 +11,7 @@ use uarr_uring::{AlignedBuffer, Storage};
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{NotYet, Patience};
+use crate::commit::room_wait::Waited;
 use crate::commit::space::need_of;
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::turns::Premise;
@@ -77,13 +78,15 @@ impl<S: Storage> Committer<S> {
             if may_gather && !self.has_space(&staging, frames, demand) {
                 let lack = staging.places.lacking(frames, need_of(frames));
                 drop(staging);
-                if lack != Lack::Nothing {
-                    self.wait_for_places(frames, patience);
+                if lack != Lack::Nothing && !self.wait_for_places(frames, patience) {
+                    return Ok(Err(NotYet::NoRoom));
                 }
                 match self.make_space(frames, demand) {
                     Err(error) if error.kind() == ErrorKind::NoSpace => {
-                        if !self.wait_for_room(frames, patience, &mut wait) {
-                            return Err(error);
+                        match self.wait_for_room(frames, patience, &mut wait) {
+                            Some(Waited::Now) => {}
+                            Some(Waited::Later) => return Ok(Err(NotYet::NoRoom)),
+                            None => return Err(error),
                         }
                     }
                     made => made?,

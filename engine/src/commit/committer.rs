@@ -56,8 +56,9 @@ pub(crate) struct Committer<S: Storage> {
     pub mover: Signal,
     /// The last step that gives space back found something to do.
     pub(super) mover_works: AtomicBool,
-    /// How often the mover has looked for something to do.
-    pub(super) look_count: AtomicU64,
+    /// How often the mover was asked for room, and up to which time it has looked for some.
+    pub(super) asked_count: AtomicU64,
+    pub(super) answered_count: AtomicU64,
     /// There was no room when some was last asked for.
     pub(super) lacks_room: AtomicBool,
     /// Raised when a place of the data file is free again.
@@ -138,7 +139,8 @@ impl<S: Storage> Committer<S> {
             checkpointer: Signal::default(),
             mover: Signal::default(),
             mover_works: AtomicBool::new(false),
-            look_count: AtomicU64::new(0),
+            asked_count: AtomicU64::new(0),
+            answered_count: AtomicU64::new(0),
             lacks_room: AtomicBool::new(false),
             place_freed: Signal::default(),
             keeps_garbage: AtomicBool::new(false),

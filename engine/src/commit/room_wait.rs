@@ -1,4 +1,8 @@
 //! [`RoomWait`]: a writer that waits while others make room.
+//!
+//! A thread looks again now and then. A task leaves its waker beside those that wait for a buffer,
+//! if anyone is at work; who makes room wakes all when it has made some, and when it has none left
+//! to make.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,9 +13,11 @@ use uarr_uring::Storage;
 use crate::commit::committer::Committer;
 use crate::commit::patience::Patience;
 use crate::commit::space::need_of;
+use crate::commit::wakes::{Place, Wakes};
 use crate::data::live::LINE_BYTES;
 use crate::data::places::Need;
 use crate::options::WhenFull;
+use crate::sync::lock;
 
 /// How long a writer waits for room before it looks again.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
@@ -19,48 +25,45 @@ const ROOM_WAIT: Duration = Duration::from_millis(1);
 const PLACE_WAIT_COUNT_MAX: usize = 500;
 /// How often on a full disk, while room is on its way.
 const FULL_WAIT_COUNT_MAX: usize = 10_000;
-/// How often until the mover has looked what there is: it may be held up, or have ended.
-const LOOK_WAIT_COUNT_MAX: usize = 100;
 /// Chunks that even a small database has: open ones, and what is on its way through quarantine.
 const CHUNK_COUNT_FIXED: u64 = 6;
 
-/// A writer that waits.
+/// How a writer has waited for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There may be some now.
+    Now,
+    /// The task will be woken when there may be some.
+    Later,
+}
+
+/// A writer that waits: how often it has.
 pub(crate) struct RoomWait {
-    /// How often it has waited, and how often since something was on its way.
     count: usize,
-    idle_count: usize,
-    /// How often the mover had looked before.
-    look_count: u64,
+    /// Nothing was on its way any more when it last tried.
+    is_last: bool,
 }
 
 impl RoomWait {
     fn begin<S: Storage>(committer: &Committer<S>) -> Self {
-        Self { count: 0, idle_count: 0, look_count: committer.look_count.load(Ordering::Acquire) }
+        committer.ask_mover();
+        Self { count: 0, is_last: false }
     }
 
-    /// Waits a little, if the mover gets somewhere or has not yet looked. False: it is no use.
+    /// Waits a little, if room is on its way. False: it is no use.
     fn goes_on<S: Storage>(&mut self, committer: &Committer<S>) -> bool {
-        let look_count = committer.look_count.load(Ordering::Acquire);
-        if committer.gives_back() {
-            (self.look_count, self.idle_count) = (look_count, 0);
-        }
-        // One look may have been under way before.
-        let has_looked = look_count - self.look_count >= 2;
-        let goes_on = !has_looked && self.idle_count < LOOK_WAIT_COUNT_MAX;
-        if goes_on && committer.health.check().is_ok() {
-            committer.mover.raise();
+        let goes_on = committer.gives_back() && committer.health.check().is_ok();
+        if goes_on {
             committer.place_freed.wait(ROOM_WAIT);
             self.count += 1;
-            self.idle_count += 1;
-            return true;
         }
-        false
+        goes_on
     }
 }
 
 impl<S: Storage> Committer<S> {
-    /// Whether a caller waits for others that make room: a task does not, nor does a caller who
-    /// asked for an error instead, nor the mover.
+    /// Whether a thread waits for others that make room: it does not if its caller asked for an
+    /// error instead, nor does the mover.
     fn may_wait(&self, frames: &[Frame<'_>], patience: Patience<'_>) -> bool {
         self.options.background
             && self.options.when_full == WhenFull::Wait
@@ -68,46 +71,102 @@ impl<S: Storage> Committer<S> {
             && need_of(frames) != Need::Move
     }
 
+    /// Leaves the waker of a task that finds no place for its records, if room is on its way.
+    /// False: it is not, or the caller is no task or does not wait.
+    fn leaves_waker(&self, patience: Patience<'_>) -> bool {
+        let Patience::Task(waker) = patience else { return false };
+        if waker.asks_for_room() {
+            self.ask_mover();
+        }
+        let mut staging = lock(&self.staging);
+        // Under the lock: who stops making room takes the wakers after that, and under it.
+        let waits = self.options.when_full == WhenFull::Wait && self.gives_back();
+        if waits {
+            waker.enter(&mut staging.room_wakers);
+        }
+        waits
+    }
+
+    /// Has all tasks look again that wait for room, or for a buffer.
+    pub fn wake_for_room(&self) {
+        let mut wakes = Wakes::new(Place::LogThread);
+        wakes.take_all(&mut lock(&self.staging).room_wakers);
+        self.hand_on(&mut wakes);
+    }
+
     /// Gives the mover time, if there is more garbage than there may be, as long as it finds
     /// something to do or waits for a checkpoint: what an iterator keeps, or no move can gain, is
-    /// no reason to wait.
-    pub fn wait_for_places(&self, frames: &[Frame<'_>], patience: Patience<'_>) {
-        if !self.may_wait(frames, patience) || !self.has_too_much_garbage() {
-            return;
+    /// no reason to wait. False: a task that will be woken.
+    pub fn wait_for_places(&self, frames: &[Frame<'_>], patience: Patience<'_>) -> bool {
+        if need_of(frames) == Need::Move || !self.has_too_much_garbage() {
+            return true;
+        }
+        if !self.may_wait(frames, patience) {
+            return !self.leaves_waker(patience);
         }
         let mut wait = RoomWait::begin(self);
         while self.has_too_much_garbage() && wait.count < PLACE_WAIT_COUNT_MAX && wait.goes_on(self)
         {
         }
+        true
     }
 
-    /// After a lack of room: has all that can make some do so, and waits a little. False: nothing
-    /// is on its way, or the caller has waited long enough, or does not wait.
+    /// After a lack of room: has all that can make some do so, and waits a little; a task will be
+    /// woken. `None`: nothing is on its way, or the caller has waited long enough, or does not wait.
     pub fn wait_for_room(
         &self,
         frames: &[Frame<'_>],
         patience: Patience<'_>,
         wait: &mut Option<RoomWait>,
-    ) -> bool {
+    ) -> Option<Waited> {
         self.note_lack();
         if self.lacks_segments() {
             self.counters.wants_checkpoint.store(true, Ordering::Release);
             self.checkpointer.raise();
         }
-        self.mover.raise();
+        if need_of(frames) == Need::Move || self.options.when_full == WhenFull::Error {
+            return None;
+        }
+        if self.leaves_waker(patience) {
+            return Some(Waited::Later);
+        }
         let wait = wait.get_or_insert_with(|| RoomWait::begin(self));
-        self.may_wait(frames, patience) && wait.count < FULL_WAIT_COUNT_MAX && wait.goes_on(self)
+        let may_wait = self.may_wait(frames, patience) && wait.count < FULL_WAIT_COUNT_MAX;
+        if may_wait && wait.goes_on(self) {
+            wait.is_last = false;
+            return Some(Waited::Now);
+        }
+        // Who has nothing left to do may have made room since it was asked for.
+        (!std::mem::replace(&mut wait.is_last, true)).then_some(Waited::Now)
     }
 
-    /// The mover has looked for something to do. `works`: there was something, or will be.
-    pub fn note_moves(&self, works: bool) {
+    /// Has the mover look for room: until it has, some is taken to be on its way.
+    pub fn ask_mover(&self) {
+        self.asked_count.fetch_add(1, Ordering::AcqRel);
+        self.mover.raise();
+    }
+
+    /// How often the mover was asked, for it to note before it looks.
+    pub fn asked_count(&self) -> u64 {
+        self.asked_count.load(Ordering::Acquire)
+    }
+
+    /// The mover has looked for something to do, when it had been asked `asked_count` times.
+    /// `works`: there was something, or will be in a moment.
+    pub fn note_moves(&self, works: bool, asked_count: u64) {
         self.mover_works.store(works, Ordering::Release);
-        self.look_count.fetch_add(1, Ordering::Release);
+        self.answered_count.fetch_max(asked_count, Ordering::AcqRel);
+        if !works {
+            self.wake_for_room();
+        }
     }
 
     /// Whether places are on their way to become free.
     pub fn gives_back(&self) -> bool {
-        self.mover_works.load(Ordering::Acquire)
+        // First: who answers has said before whether it works.
+        let is_answered = self.answered_count.load(Ordering::Acquire) == self.asked_count();
+        !is_answered
+            || self.mover_works.load(Ordering::Acquire)
             || self.counters.wants_checkpoint.load(Ordering::Acquire)
             || self.counters.has_checkpoint.load(Ordering::Acquire)
     }

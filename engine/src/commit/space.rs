@@ -27,8 +27,8 @@ use crate::sync::{Rank, holds, lock};
 
 /// Of what a database has in use, at most this part is left free by puts, and this by deletions: a
 /// small one may take most of a small disk.
-const KEPT_SHARE_OF_PUTS: u64 = 4;
-const KEPT_SHARE_OF_DELETIONS: u64 = 8;
+const KEPT_SHARE_OF_PUTS: u64 = 2;
+const KEPT_SHARE_OF_DELETIONS: u64 = 6;
 /// Free places that are worth keeping while records are written, or this part of those in use.
 const SPARE_COUNT_MIN: u64 = 8;
 const SPARE_SHARE: u64 = 8;

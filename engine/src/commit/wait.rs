@@ -1,7 +1,6 @@
 //! Writing and waiting: a caller stages its frames and waits until they are as durable as it asked,
 //! leads if no thread does, or is woken as a task.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,7 +15,7 @@ use crate::commit::patience::{Attempt, NotYet, Patience, Role, Staged};
 use crate::commit::receipt::Commit;
 use crate::commit::staging::Staging;
 use crate::commit::turns::Premise;
-use crate::commit::wakes::{OwnWaker, Place, Wakes};
+use crate::commit::wakes::{OwnWaker, Place, Polls, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
 use crate::sync::{Rank, RankedGuard, holds_only, lock};
@@ -104,9 +103,9 @@ impl<S: Storage> Committer<S> {
     ) -> Result<Commit> {
         assert!(self.options.background, "the log thread leads for tasks");
         let begun_ns = self.commit_clock(options);
-        let place = Cell::new(0);
+        let polls = Polls::default();
         let staged = std::future::poll_fn(move |context| {
-            let own = OwnWaker::of(context.waker(), &place);
+            let own = OwnWaker::of(context.waker(), &polls);
             let mut wakes = Wakes::default();
             match attempt(Patience::Task(&own), &mut wakes) {
                 Ok(Ok(staged)) => Poll::Ready(Ok(staged)),

@@ -19,14 +19,26 @@ use crate::sync::holds_only;
 /// The waker of a task that is being polled, cloned before any lock was taken.
 pub(crate) struct OwnWaker<'a> {
     waker: Cell<Option<Waker>>,
-    /// Where the task's future left a waker when it was polled before.
-    place: &'a Cell<usize>,
+    polls: &'a Polls,
+}
+
+/// What a task's future keeps from poll to poll.
+#[derive(Default)]
+pub(crate) struct Polls {
+    /// Where it left a waker when it was polled before.
+    place: Cell<usize>,
+    /// It has asked for room.
+    has_asked: Cell<bool>,
 }
 
 impl<'a> OwnWaker<'a> {
-    /// `place` is kept from poll to poll; at first it may be anything.
-    pub fn of(waker: &Waker, place: &'a Cell<usize>) -> Self {
-        Self { waker: Cell::new(Some(waker.clone())), place }
+    pub fn of(waker: &Waker, polls: &'a Polls) -> Self {
+        Self { waker: Cell::new(Some(waker.clone())), polls }
+    }
+
+    /// True once: the task has not yet had anyone look for room.
+    pub fn asks_for_room(&self) -> bool {
+        !self.polls.has_asked.replace(true)
     }
 
     /// The waker, for the thread that wakes the task. Once.
@@ -40,12 +52,12 @@ impl<'a> OwnWaker<'a> {
     /// having been woken.
     pub fn enter(&self, list: &mut Vec<Waker>) -> bool {
         let Some(waker) = self.waker.take() else { return false };
-        if list.get(self.place.get()).is_some_and(|known| known.will_wake(&waker)) {
+        if list.get(self.polls.place.get()).is_some_and(|known| known.will_wake(&waker)) {
             // Dropping it is user code: not under the lock of the list.
             self.waker.set(Some(waker));
             return false;
         }
-        self.place.set(list.len());
+        self.polls.place.set(list.len());
         list.push(waker);
         true
     }

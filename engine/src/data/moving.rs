@@ -18,6 +18,13 @@ pub(crate) struct Moving {
     pub stuck: BTreeSet<u64>,
 }
 
+impl Moving {
+    /// Whether places are free as soon as readers that are at work are through.
+    pub fn waits_for_readers(&self) -> bool {
+        self.passing.is_some() || self.closed.iter().any(|(_, closed)| !closed.is_past_grace())
+    }
+}
+
 /// A chunk that is being evacuated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Victim {

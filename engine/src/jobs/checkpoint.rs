@@ -55,6 +55,7 @@ impl<S: Storage> Core<S> {
         self.committer.counters.has_checkpoint.store(false, Ordering::Release);
         fuse.defuse();
         self.committer.hand_on(&mut wakes);
+        self.committer.wake_for_room();
         self.committer.run_due_wakes();
         taken
     }
@@ -93,7 +94,7 @@ impl<S: Storage> Core<S> {
         self.committer.segments.release_before(older.segment.get().max(1));
         self.older_checkpoint.store(older.number.get(), Ordering::Release);
         self.committer.note_room();
-        self.committer.mover.raise();
+        self.committer.ask_mover();
         if then == Then::Close {
             self.committer.give_back_space();
         }

@@ -52,6 +52,8 @@ impl<S: Storage> Core<S> {
             let is_further = self.committer.with_places(count_before) < before;
             count = if is_further { 0 } else { count + 1 };
         }
+        // The background may have taken the last checkpoint.
+        self.move_all(end)?;
         while self.committer.trim_places(Activity::AtRest) {}
         Ok(CompactReport {
             moved_bytes: moved_bytes.load(Ordering::Relaxed) - moved_before,
@@ -74,7 +76,7 @@ impl<S: Storage> Core<S> {
             self.committer.health.check()?;
             let mut mover = lock(&self.moving);
             let is_idle = self.step_mover(&mut mover, Pace::AllBefore(end))? == Step::Idle;
-            let waits_for_readers = mover.passing.is_some();
+            let waits_for_readers = mover.waits_for_readers();
             drop(mover);
             match is_idle {
                 false => {}

@@ -76,21 +76,22 @@ impl<S: Storage> Core<S> {
     /// Does a step that keeps garbage within bounds.
     pub fn step_moves(&self) -> Result<Step> {
         let keeps_garbage = self.committer.keeps_garbage.load(Ordering::Relaxed);
+        let asked_count = self.committer.asked_count();
         if self.committer.health.check().is_err() || keeps_garbage {
-            self.committer.note_moves(false);
+            self.committer.note_moves(false, asked_count);
             return Ok(Step::Idle);
         }
         let mut mover = lock(&self.moving);
         let step = self.step_mover(&mut mover, Pace::Bounded);
         let works = step.as_ref().is_ok_and(|step| *step != Step::Idle);
-        self.committer.note_moves(works || mover.passing.is_some());
+        self.committer.note_moves(works || mover.waits_for_readers(), asked_count);
         step
     }
 
     /// As [`Core::step_moves`], for a thread: readers that are at work are through in a moment.
     pub fn keep_moving(&self) -> Result<Step> {
         let step = self.step_moves()?;
-        let waits_for_readers = || lock(&self.moving).passing.is_some();
+        let waits_for_readers = || lock(&self.moving).waits_for_readers();
         match step == Step::Idle && waits_for_readers() {
             true => Ok(Step::Leisure(READERS_WAIT)),
             false => Ok(step),
@@ -130,6 +131,7 @@ impl<S: Storage> Core<S> {
         places.into_iter().try_for_each(|places| self.committer.find_space(places))?;
         if are_some {
             self.committer.place_freed.raise();
+            self.committer.wake_for_room();
         }
         Ok(are_some)
     }

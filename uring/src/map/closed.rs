@@ -26,8 +26,8 @@ impl ClosedChunk {
         self.grace.as_ref().map(|_| self.places.clone())
     }
 
-    /// Whether the readers that had found it are through.
-    pub(super) fn is_past_grace(&self) -> bool {
+    /// Whether the readers that had found it are through. Some may hold bytes of it.
+    pub fn is_past_grace(&self) -> bool {
         self.grace.as_ref().is_none_or(Grace::is_over)
     }
 

@@ -233,9 +233,9 @@ fn a_full_device() {
         mount -t tmpfs -o size=400m none \"$1\" || exit 100
         export UARR_DB=\"$1/db\"
         \"$2\" import \"$3\" --key id >\"$4/imported\" 2>&1; echo \"import $?\"
-        rm -f \"$1/ballast\"
         \"$2\" verify >\"$4/verified\" 2>&1; echo \"verify $?\"
         \"$2\" scan --keys-only >\"$4/keys\" 2>&1; echo \"scan $?\"
+        dd if=/dev/zero of=\"$1/others\" bs=1M 2>/dev/null
         \"$2\" --db \"$1/other\" put k 1 2>\"$4/created\"; echo \"create $?\"
     ";
     let output = Command::new("unshare")

@@ -156,8 +156,7 @@ impl<S: Storage> Committer<S> {
             ErrorKind::NoSpace,
             format!(
                 "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, of which {kept_bytes} \
-                 are for deletions, checkpoints and compaction; delete records, or make room on \
-                 the file system"
+                 are for deletions, checkpoints and compaction, which make room"
             ),
         ))
     }

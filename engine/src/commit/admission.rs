@@ -11,7 +11,7 @@ use uarr_uring::{AlignedBuffer, Storage};
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{NotYet, Patience};
-use crate::commit::room_wait::Waited;
+use crate::commit::room_wait::TryAgain;
 use crate::commit::space::need_of;
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::turns::Premise;
@@ -84,8 +84,8 @@ impl<S: Storage> Committer<S> {
                 match self.make_space(frames, demand) {
                     Err(error) if error.kind() == ErrorKind::NoSpace => {
                         match self.wait_for_room(frames, patience, &mut wait) {
-                            Some(Waited::Now) => {}
-                            Some(Waited::Later) => return Ok(Err(NotYet::NoRoom)),
+                            Some(TryAgain::Now) => {}
+                            Some(TryAgain::Later) => return Ok(Err(NotYet::NoRoom)),
                             None => return Err(error),
                         }
                     }

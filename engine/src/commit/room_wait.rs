@@ -28,9 +28,9 @@ const FULL_WAIT_COUNT_MAX: usize = 10_000;
 /// Chunks that even a small database has: open ones, and what is on its way through quarantine.
 const CHUNK_COUNT_FIXED: u64 = 6;
 
-/// How a writer has waited for room.
+/// When a writer that found no room tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waited {
+pub(crate) enum TryAgain {
     /// There may be some now.
     Now,
     /// The task will be woken when there may be some.
@@ -112,13 +112,14 @@ impl<S: Storage> Committer<S> {
     }
 
     /// After a lack of room: has all that can make some do so, and waits a little; a task will be
-    /// woken. `None`: nothing is on its way, or the caller has waited long enough, or does not wait.
+    /// woken. `None`: nothing is on its way, or the caller has waited long enough, or does not
+    /// wait.
     pub fn wait_for_room(
         &self,
         frames: &[Frame<'_>],
         patience: Patience<'_>,
         wait: &mut Option<RoomWait>,
-    ) -> Option<Waited> {
+    ) -> Option<TryAgain> {
         self.note_lack();
         if self.lacks_segments() {
             self.counters.wants_checkpoint.store(true, Ordering::Release);
@@ -128,16 +129,16 @@ impl<S: Storage> Committer<S> {
             return None;
         }
         if self.leaves_waker(patience) {
-            return Some(Waited::Later);
+            return Some(TryAgain::Later);
         }
         let wait = wait.get_or_insert_with(|| RoomWait::begin(self));
         let may_wait = self.may_wait(frames, patience) && wait.count < FULL_WAIT_COUNT_MAX;
         if may_wait && wait.goes_on(self) {
             wait.is_last = false;
-            return Some(Waited::Now);
+            return Some(TryAgain::Now);
         }
         // Who has nothing left to do may have made room since it was asked for.
-        (!std::mem::replace(&mut wait.is_last, true)).then_some(Waited::Now)
+        (!std::mem::replace(&mut wait.is_last, true)).then_some(TryAgain::Now)
     }
 
     /// Has the mover look for room: until it has, some is taken to be on its way.

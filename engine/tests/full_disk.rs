@@ -272,5 +272,16 @@ fn tasks_wait_for_room_that_is_on_its_way() {
         let db = options(true).durability(durability).open_on(disk.clone()).unwrap();
         overwrite_from_tasks(&db, 800, 4000);
         assert!(disk.used_bytes() <= CAPACITY);
+        // And hear that there is none when nothing is left to be made.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let failed = runtime.block_on(async {
+            for key in 1000_u64.. {
+                if let Err(error) = db.put_async(key, [7; 1500]).await {
+                    return error;
+                }
+            }
+            unreachable!("the disk has an end")
+        });
+        assert_eq!(failed.kind(), ErrorKind::NoSpace, "{failed}");
     }
 }

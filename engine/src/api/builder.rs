@@ -122,9 +122,9 @@ impl Builder {
     /// How large the data file may get, as a multiple of the records that live in it: 1.2 to 4.
     /// What is overwritten or deleted takes space until the records around it were moved, in the
     /// background; the less may be wasted, the more is moved and written. Small databases may waste
-    /// some chunks. Threads that overwrite faster than records are moved are held back; tasks, and
-    /// writers with [`WhenFull::Error`], are not, and get a larger file. So do records of more than
-    /// half a chunk, which leave gaps. Default: 1.5.
+    /// some chunks. Writers that overwrite faster than records are moved are held back; with
+    /// [`WhenFull::Error`] they are not, and get a larger file. So do records of more than half a
+    /// chunk, which leave gaps. Default: 1.5.
     pub fn space_amplification_max(mut self, ratio: f64) -> Self {
         self.options.space_amplification_max = ratio;
         self

@@ -38,6 +38,7 @@ pub(crate) enum TryAgain {
 }
 
 /// A writer that waits: how often it has.
+#[derive(Default)]
 pub(crate) struct RoomWait {
     count: usize,
     /// Nothing was on its way any more when it last tried.
@@ -47,7 +48,7 @@ pub(crate) struct RoomWait {
 impl RoomWait {
     fn begin<S: Storage>(committer: &Committer<S>) -> Self {
         committer.ask_mover();
-        Self { count: 0, is_last: false }
+        Self::default()
     }
 
     /// Waits a little, if room is on its way. False: it is no use.
@@ -131,9 +132,11 @@ impl<S: Storage> Committer<S> {
         if self.leaves_waker(patience) {
             return Some(TryAgain::Later);
         }
-        let wait = wait.get_or_insert_with(|| RoomWait::begin(self));
-        let may_wait = self.may_wait(frames, patience) && wait.count < FULL_WAIT_COUNT_MAX;
-        if may_wait && wait.goes_on(self) {
+        let may_wait = self.may_wait(frames, patience);
+        // A task has asked once, and would ask again whenever it is woken.
+        let begin = || if may_wait { RoomWait::begin(self) } else { RoomWait::default() };
+        let wait = wait.get_or_insert_with(begin);
+        if may_wait && wait.count < FULL_WAIT_COUNT_MAX && wait.goes_on(self) {
             wait.is_last = false;
             return Some(TryAgain::Now);
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WhenFull};
 use uarr_disk_sim::Memory;
+use uarr_uring::Storage;
 
 const CHUNK: u64 = 1 << 16;
 /// Log, images and some 40 chunks.
@@ -284,4 +285,60 @@ fn tasks_wait_for_room_that_is_on_its_way() {
         });
         assert_eq!(failed.kind(), ErrorKind::NoSpace, "{failed}");
     }
+}
+
+/// How many index images there are.
+fn image_count(disk: &Memory) -> usize {
+    disk.list("index").unwrap().len()
+}
+
+/// Nothing becomes free without checkpoints, and each needed room for a third image.
+#[test]
+fn a_checkpoint_that_finds_no_room_gives_up_the_older_one() {
+    each(|options, _| {
+        let options = options.background(false).segment_bytes(1 << 20);
+        let mut disk = Memory::new();
+        let mut db = options.clone().open_on(disk.clone()).unwrap();
+        let mut model = Model::new();
+        for number in 0..1500 {
+            db.put(number, value(number, 0)).unwrap();
+            model.insert(number, value(number, 0));
+        }
+        for round in 1..5_u64 {
+            db.checkpoint().unwrap();
+            db.put(round, value(round, round)).unwrap();
+            model.insert(round, value(round, round));
+            db.checkpoint().unwrap();
+            assert_eq!(image_count(&disk), 2);
+            db.put(7_u64, value(7, round)).unwrap();
+            model.insert(7, value(7, round));
+            db.sync().unwrap();
+            // No room at all, then room for one image and a little, after a kill.
+            disk.set_capacity(Some(0));
+            let taken = db.checkpoint();
+            assert!(taken.is_ok() || taken.is_err_and(|error| error.kind() == ErrorKind::NoSpace));
+            check(&db, &model);
+            disk = disk.kill_with(round);
+            drop(db);
+            db = options.clone().open_on(disk.clone()).unwrap();
+            check(&db, &model);
+            assert!(db.verify(|_| {}).unwrap().is_clean());
+        }
+        for round in 8..10 {
+            db.checkpoint().unwrap();
+            db.put(7_u64, value(7, round)).unwrap();
+            model.insert(7, value(7, round));
+        }
+        db.checkpoint().unwrap();
+        db.put(7_u64, value(7, 10)).unwrap();
+        model.insert(7, value(7, 10));
+        // Room for two images, not for three.
+        disk.set_capacity(Some(disk.used_bytes()));
+        db.checkpoint().unwrap();
+        assert_eq!(image_count(&disk), 2, "one more, and the older one is gone");
+        disk.set_capacity(None);
+        db.checkpoint().unwrap();
+        db = options.open_on(disk.crash()).unwrap();
+        check(&db, &model);
+    });
 }

@@ -30,8 +30,8 @@ use crate::sync::{Rank, holds, lock};
 const KEPT_SHARE_OF_PUTS: u64 = 2;
 const KEPT_SHARE_OF_DELETIONS: u64 = 6;
 /// Free places that are worth keeping while records are written, or this part of those in use.
-const SPARE_COUNT_MIN: u64 = 8;
-const SPARE_SHARE: u64 = 8;
+const SPARE_COUNT_MIN: u64 = 2;
+const SPARE_SHARE: u64 = 32;
 
 /// What an index image takes for an entry, on average and at the most for integer keys, and
 /// besides.

@@ -103,7 +103,7 @@ impl Cache {
         for (place, noted) in (0..).zip(noted.iter_mut()) {
             let Some(owner) = chunks.owner(place) else { continue };
             let published = chunks.published_bytes(place);
-            // Its chunk was closed between the two looks: nobody needs its bytes any more.
+            // The chunk was closed in between, so its bytes no longer matter.
             if chunks.owner(place) != Some(owner) {
                 continue;
             }

@@ -103,7 +103,7 @@ fn a_reader_beside_moves_misses_no_key() {
             let (mut read_count, mut missed) = (0_u64, Vec::new());
             while !ends.load(Ordering::Relaxed) || read_count < COUNT {
                 let number = read_count * 7 % COUNT;
-                // Those that nobody overwrites move, and nothing else happens to them.
+                // Even keys are never overwritten; their records only move.
                 let record = db.get(number).unwrap();
                 if record
                     .is_none_or(|record| number.is_multiple_of(2) && *record != value(number, 0))

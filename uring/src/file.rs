@@ -28,6 +28,7 @@ pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
 /// a store beside a hole took space for the hole, and ended the process with SIGBUS where there was
 /// none (kernel 6.18).
 const HOLE_UNIT_BYTES: u64 = 2 << 20;
+const _: () = assert!(HOLE_UNIT_BYTES.is_power_of_two());
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// Zeroes are written in steps of this size where the file system cannot allocate.
 const ZERO_STEP_BYTES: usize = 1 << 20;

@@ -159,7 +159,11 @@ impl<S: Storage> Committer<S> {
     /// `works`: there was something, or will be in a moment.
     pub fn note_moves(&self, works: bool, asked_count: u64) {
         self.mover_works.store(works, Ordering::Release);
-        self.answered_count.fetch_max(asked_count, Ordering::AcqRel);
+        let answered_count = self.answered_count.fetch_max(asked_count, Ordering::AcqRel);
+        assert!(
+            answered_count.max(asked_count) <= self.asked_count(),
+            "what was asked is answered"
+        );
         if !works {
             self.wake_for_room();
         }

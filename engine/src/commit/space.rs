@@ -29,6 +29,8 @@ use crate::sync::{Rank, holds, lock};
 /// small one may take most of a small disk.
 const KEPT_SHARE_OF_PUTS: u64 = 2;
 const KEPT_SHARE_OF_DELETIONS: u64 = 6;
+// Puts stop before deletions do.
+const _: () = assert!(KEPT_SHARE_OF_PUTS < KEPT_SHARE_OF_DELETIONS);
 /// Free places that are worth keeping while records are written, or this part of those in use.
 const SPARE_COUNT_MIN: u64 = 2;
 const SPARE_SHARE: u64 = 32;
@@ -156,7 +158,7 @@ impl<S: Storage> Committer<S> {
             ErrorKind::NoSpace,
             format!(
                 "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, of which {kept_bytes} \
-                 are for deletions, checkpoints and compaction, which make room"
+                 are left to deletions, checkpoints and compaction; delete records and compact"
             ),
         ))
     }

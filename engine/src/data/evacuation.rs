@@ -70,8 +70,7 @@ impl Places {
     }
 
     /// The index names nothing in the sealed chunk `number` any more, nor does any frame staged
-    /// behind `lsn`.
-    /// `applied_lsn`: of the last record that the index had then.
+    /// behind `lsn`. By then it had records up to `applied_lsn`.
     pub fn end_evacuation(&mut self, number: u64, lsn: u64, applied_lsn: u64) {
         let chunk = self.chunks.remove(&number).expect("a chunk is evacuated once");
         assert!(chunk.full_lsn.is_some_and(|full| full <= lsn + 1), "it was sealed");

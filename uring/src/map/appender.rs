@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(other.bytes(), b"eight");
     }
 
-    /// Another map may get the same addresses, and nobody would end these holds.
+    /// A later map may get the same addresses, where a forgotten hold would keep a place for ever.
     #[test]
     fn a_hold_that_was_forgotten_ends_with_its_map() {
         let (map, mut appender) = spread();

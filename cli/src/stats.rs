@@ -86,6 +86,7 @@ fn to_json(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> Value {
         "data_allocated_bytes": stats.data_allocated_bytes,
         "space": {
             "live_bytes": stats.space.live_bytes,
+            "retained_bytes": stats.space.retained_bytes,
             "dead_bytes": stats.space.dead_bytes,
             "waiting_bytes": stats.space.waiting_bytes,
             "free_bytes": stats.space.free_bytes,

@@ -20,6 +20,12 @@ pub(crate) const BUFFER_COUNT: usize = 8;
 pub const BATCH_BYTES_MAX: usize = 1 << 30;
 /// Most keys that the index is asked for at once: as many as have their cache misses overlap.
 pub(crate) const TOGETHER_MAX: usize = uarr_index::LOOKUPS_TOGETHER;
+/// Records that are copied under the lock of the one writer, and bytes of these, unless one has
+/// more: what a commit may have to wait for.
+pub(crate) const MOVE_COUNT_MAX: usize = 16;
+pub(crate) const MOVE_BYTES_MAX: usize = 64 << 10;
+/// Records of a chunk that are looked at in one step of the mover.
+pub(crate) const MOVE_LOOK_COUNT_MAX: usize = 1024;
 /// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
 pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.

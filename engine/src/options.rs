@@ -113,6 +113,7 @@ pub(crate) struct Options {
     pub address_space_bytes: u64,
     pub checkpoint_log_bytes: u64,
     pub space_amplification_max: f64,
+    pub retained_memory_max: u64,
 }
 
 impl Default for Options {
@@ -133,6 +134,7 @@ impl Default for Options {
             address_space_bytes: 1 << 40,
             checkpoint_log_bytes: 256 << 20,
             space_amplification_max: 1.5,
+            retained_memory_max: 256 << 20,
         }
     }
 }

@@ -130,6 +130,14 @@ impl Builder {
         self
     }
 
+    /// Memory for old versions that iterators need which have looked at an earlier moment for long,
+    /// in bytes: each takes about 150 and its key. With less, chunks that hold such versions stay
+    /// until the iterators end, garbage and all. Default: 256 MiB.
+    pub fn retained_memory_max(mut self, bytes: u64) -> Self {
+        self.options.retained_memory_max = bytes;
+        self
+    }
+
     /// io_uring, plain system calls, or whichever the kernel allows. Default: `Auto`.
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.backend = backend;

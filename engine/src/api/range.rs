@@ -12,8 +12,8 @@ use crate::core::Core;
 use crate::data::key_index::Direction;
 use crate::data::store::{Reader, misnamed};
 use crate::error::Result;
-use crate::versions::pins::LsnPin;
-use crate::versions::records::{Records, version_of};
+use crate::versions::pins::{Keeps, LsnPin};
+use crate::versions::records::Records;
 
 /// Index entries fetched at first, and at most: each time twice as many.
 const WINDOW_COUNT_MIN: usize = 16;
@@ -84,7 +84,7 @@ impl<'a, S: Storage> Range<'a, S> {
             exhausted: false,
         };
         let records = core.records();
-        let pin = records.pin(|| core.storage().now());
+        let pin = records.pin(Keeps::Versions, || core.storage().now());
         Self { records, pin, front: end(low), back: end(high), finished: false }
     }
 
@@ -92,6 +92,8 @@ impl<'a, S: Storage> Range<'a, S> {
         let records = self.records;
         let pin = MapPin::enter();
         let reader = records.reader(&pin);
+        // What the index names now stays there as long as this looks.
+        let mut is_fresh = false;
         loop {
             let (own, other) = match direction {
                 Direction::Forward => (&mut self.front, &self.back),
@@ -102,6 +104,7 @@ impl<'a, S: Storage> Range<'a, S> {
                     return Ok(None);
                 }
                 own.fill(records, reader, direction)?;
+                is_fresh = true;
                 continue;
             };
             if let Some(ahead) = own.window.as_slice().get(RECORDS_AHEAD - 1) {
@@ -109,6 +112,10 @@ impl<'a, S: Storage> Range<'a, S> {
             }
             let newest = match reader.record(locator) {
                 Ok(newest) => newest,
+                Err(_) if !is_fresh && reader.is_gone(locator) => {
+                    own.look_again();
+                    continue;
+                }
                 // Of no concern if its key is known to lie outside. It may stand in another place
                 // than its key has, so how far the range has come means nothing for it.
                 Err(error) => match records.index.key_of(locator, reader) {
@@ -126,7 +133,7 @@ impl<'a, S: Storage> Range<'a, S> {
                 return Ok(None);
             }
             own.pass(key, locator);
-            if let Some(view) = version_of(reader, locator, newest, self.pin.lsn)? {
+            if let Some(view) = records.pinned_version(reader, locator, newest, self.pin.lsn)? {
                 let held = records.store.hold(view, &pin);
                 return Ok(Some(Record::new(held, records.key_kind())));
             }
@@ -160,6 +167,12 @@ impl End {
     fn bound(&self) -> Bound<&[u8]> {
         let given = self.given.as_ref().map(Vec::as_slice);
         self.passed.map_or(given, |_| Bound::Excluded(self.passed_key.as_slice()))
+    }
+
+    /// Records that the window names were moved since, and the places where they were given away.
+    fn look_again(&mut self) {
+        self.window = Vec::new().into_iter();
+        (self.window_from, self.exhausted) = (None, false);
     }
 
     /// Takes up the next index entries.

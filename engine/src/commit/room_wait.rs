@@ -183,12 +183,13 @@ impl<S: Storage> Committer<S> {
     pub fn has_too_much_garbage(&self) -> bool {
         let (used_bytes, waiting_bytes) = self.taken_bytes();
         let live_bytes = self.records.live_lines() * LINE_BYTES;
+        let kept_bytes = self.records.retained.total_lines() * LINE_BYTES;
         // Two index images are there, too.
         let images_bytes = self.checkpoint_step_bytes_min();
         let beyond = (live_bytes as f64 * (self.options.space_amplification_max - 1.0)) as u64;
         let beyond = beyond.saturating_sub(images_bytes);
         let garbage_max = beyond.max(CHUNK_COUNT_FIXED * self.records.chunk_bytes());
         let keeps_garbage = self.keeps_garbage.load(Ordering::Relaxed);
-        !keeps_garbage && used_bytes + waiting_bytes > live_bytes + garbage_max
+        !keeps_garbage && used_bytes + waiting_bytes > live_bytes + kept_bytes + garbage_max
     }
 }

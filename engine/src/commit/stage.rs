@@ -11,6 +11,7 @@ use crate::commit::poison::Fuse;
 use crate::commit::staging::Staging;
 use crate::commit::turns::{LinePlace, Premise};
 use crate::commit::wakes::Wakes;
+use crate::data::evacuation::Stream;
 use crate::data::places::{Lack, Need};
 use crate::error::Result;
 use crate::options::WriteOptions;
@@ -113,14 +114,14 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Has a chunk for moved records, and a settled group that says where it lies. Returns its
+    /// Has a chunk for `stream`, and a settled group that says where it lies. Returns its
     /// number; `None`: there is no number for it, or no room now.
-    pub fn cold_chunk(&self, wakes: &mut Wakes) -> Result<Option<u64>> {
-        if let Some(cold) = lock(&self.staging).places.cold() {
+    pub fn cold_chunk(&self, stream: Stream, wakes: &mut Wakes) -> Result<Option<u64>> {
+        if let Some(cold) = lock(&self.staging).places.cold(stream) {
             return Ok(Some(cold));
         }
-        self.place_cold()?;
-        if lock(&self.staging).places.unsettled_cold().is_none() {
+        self.place_cold(stream)?;
+        if lock(&self.staging).places.unsettled_cold(stream).is_none() {
             return Ok(None);
         }
         // Takes as much room as the frame that is staged.
@@ -129,22 +130,22 @@ impl<S: Storage> Committer<S> {
         let room = self.staging_with_room(&[frame], Patience::Thread, Premise::default(), wakes)?;
         let Ok(mut staging) = room else { return Ok(None) };
         let fuse = Fuse::new(self, "the staging of a chunk");
-        self.stage_cold(&mut staging);
+        self.stage_cold(stream, &mut staging);
         drop(staging);
         fuse.defuse();
         self.sync_with(wakes)?;
-        Ok(lock(&self.staging).places.cold())
+        Ok(lock(&self.staging).places.cold(stream))
     }
 
-    /// Gives the chunk for moved records its place, if it has none.
-    fn place_cold(&self) -> Result<()> {
+    /// Gives the chunk for `stream` its place, if it has none.
+    fn place_cold(&self, stream: Stream) -> Result<()> {
         let _space = lock(&self.space);
         loop {
             let mut staging = lock(&self.staging);
-            match staging.places.lacking_cold() {
+            match staging.places.lacking_cold(stream) {
                 None | Some(Lack::Numbers) => return Ok(()),
                 Some(Lack::Nothing) => {
-                    staging.places.open_cold();
+                    staging.places.open_cold(stream);
                     return Ok(());
                 }
                 // A writer may take it, and then there is another one to be allocated.
@@ -156,9 +157,9 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Has the open group, in which there is room, say where the chunk for moved records lies.
-    fn stage_cold(&self, staging: &mut Staging) {
-        let Some((address, opening)) = staging.name_cold() else {
+    /// Has the open group, in which there is room, say where the chunk for `stream` lies.
+    fn stage_cold(&self, stream: Stream, staging: &mut Staging) {
+        let Some((address, opening)) = staging.name_cold(stream) else {
             // No group is left empty: this one holds a writer's frames, or none.
             assert!(staging.open.as_ref().is_some_and(|group| !group.is_empty()));
             return;

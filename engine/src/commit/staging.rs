@@ -12,6 +12,7 @@ use uarr_uring::AlignedBuffer;
 use crate::commit::cell::GroupCell;
 use crate::commit::leadership::Lead;
 use crate::commit::turns::Turns;
+use crate::data::evacuation::Stream;
 use crate::data::places::Places;
 use crate::limits::BUFFER_COUNT;
 use crate::log::builder::GroupBuilder;
@@ -218,10 +219,10 @@ impl Staging {
         openings
     }
 
-    /// Has the open group name the chunk of moved records, unless it does, or a settled one.
-    pub fn name_cold(&mut self) -> Option<(u64, ChunkOpening)> {
+    /// Has the open group name the chunk of `stream`, unless it does, or a settled one.
+    pub fn name_cold(&mut self, stream: Stream) -> Option<(u64, ChunkOpening)> {
         let group = self.open.as_mut().expect("a group takes the frame");
-        let number = self.places.unsettled_cold()?;
+        let number = self.places.unsettled_cold(stream)?;
         if group.named_chunks.contains(&number) {
             return None;
         }

@@ -12,6 +12,7 @@ use uarr_uring::{DataMap, DataMapWriter};
 use crate::data::appender::Appender;
 use crate::data::key_index::KeyIndex;
 use crate::data::live::Live;
+use crate::data::record_view::RecordView;
 use crate::data::store::Reader;
 use crate::data::tombstones::{IndexEntry, Tombstones};
 use crate::error::Result;
@@ -148,6 +149,19 @@ impl<W: DataMapWriter> Applier<W> {
         });
     }
 
+    /// Copies the record that `view` shows to chunk `cold`; `None`: there is no room.
+    pub fn copy<M: DataMap>(
+        &mut self,
+        reader: Reader<'_, M>,
+        view: RecordView<'_>,
+        cold: &ColdChunk,
+    ) -> Option<Locator> {
+        let end = reader.store.published_bytes(cold.address);
+        let (key_bytes, value_bytes) = (view.key().len(), view.value().len());
+        let range = place_in_chunk(end, cold.chunk_bytes, key_bytes, value_bytes)?;
+        Some(self.appender.append_moved(view, cold.address + range.start))
+    }
+
     /// Moves the record at `from`, which is whole, to chunk `cold`, if the index still leads there.
     pub fn move_record<M: DataMap>(
         &mut self,
@@ -161,12 +175,7 @@ impl<W: DataMapWriter> Applier<W> {
         if !target.index.leads_to(key, from) {
             return Ok(Moved::Replaced);
         }
-        let end = target.reader.store.published_bytes(cold.address);
-        let (key_bytes, value_bytes) = (key.len(), view.value().len());
-        let Some(range) = place_in_chunk(end, cold.chunk_bytes, key_bytes, value_bytes) else {
-            return Ok(Moved::NoRoom);
-        };
-        let to = self.appender.append_moved(view, cold.address + range.start);
+        let Some(to) = self.copy(target.reader, view, cold) else { return Ok(Moved::NoRoom) };
         let is_replaced = target.index.replace_if(key, from, to, target.reader);
         assert!(is_replaced, "the index led there");
         if from.is_tombstone() {

@@ -9,9 +9,21 @@ use uarr_uring::CHUNK_SPAN;
 use crate::data::places::{Lack, Named, PlacedChunk, Places};
 use crate::data::quarantine::{Evacuated, Horizon};
 
+/// What is copied to a chunk of its own. It begins with what is new, and is not mixed with that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Records that live, out of mostly dead chunks.
+    Moved,
+    /// Old versions that pins need, which are garbage when these end.
+    Retained,
+}
+
+/// How many there are.
+pub(in crate::data) const STREAM_COUNT: usize = 2;
+
 impl Places {
-    /// What is missing for a chunk of moved records; `None`: there is one.
-    pub fn lacking_cold(&self) -> Option<Lack> {
+    /// What is missing for a chunk of `stream`; `None`: there is one.
+    pub fn lacking_cold(&self, stream: Stream) -> Option<Lack> {
         let number = self.next_chunk;
         let has_number =
             number < ADDRESS_MAX / self.chunk_bytes && number + 1 - self.first_chunk() < CHUNK_SPAN;
@@ -20,35 +32,35 @@ impl Places {
             (true, Some(_)) => Lack::Nothing,
             (true, None) => Lack::Places(self.free.lacking(1, &[])),
         };
-        self.cold.is_none().then(lack)
+        self.cold[stream as usize].is_none().then(lack)
     }
 
-    /// Opens a chunk for moved records, for which nothing is missing.
-    pub fn open_cold(&mut self) {
-        assert!(self.cold.is_none(), "one at a time");
+    /// Opens a chunk for `stream`, for which nothing is missing.
+    pub fn open_cold(&mut self, stream: Stream) {
+        assert!(self.cold[stream as usize].is_none(), "one at a time");
         let place = self.free.find(1, &[]).expect("there is a place for it");
         let number = self.next_chunk;
         self.insert(number, PlacedChunk::new(place, 1, Named::Pending(0)));
         self.unsettled_count += 1;
         self.free.take(place..place + 1);
         self.next_chunk += 1;
-        self.cold = Some(number);
+        self.cold[stream as usize] = Some(number);
     }
 
-    /// The chunk that moved records will be added to, if no settled group says where it lies.
-    pub fn unsettled_cold(&self) -> Option<u64> {
-        self.cold.filter(|cold| self.chunks[cold].named != Named::Settled)
+    /// The chunk that `stream` will go to, if no settled group says where it lies.
+    pub fn unsettled_cold(&self, stream: Stream) -> Option<u64> {
+        self.cold[stream as usize].filter(|cold| self.chunks[cold].named != Named::Settled)
     }
 
-    /// The chunk that moved records are added to, if a settled group says where it lies.
-    pub fn cold(&self) -> Option<u64> {
+    /// The chunk that `stream` goes to, if a settled group says where it lies.
+    pub fn cold(&self, stream: Stream) -> Option<u64> {
         let is_settled = |cold: &u64| self.chunks[cold].named == Named::Settled;
-        self.cold.filter(is_settled)
+        self.cold[stream as usize].filter(is_settled)
     }
 
-    /// No more is added to the chunk of moved records. Returns its place.
-    pub fn end_cold(&mut self) -> Option<u64> {
-        self.cold.take().map(|cold| self.chunks[&cold].place)
+    /// No more is added to the chunk of `stream`. Returns its place.
+    pub fn end_cold(&mut self, stream: Stream) -> Option<u64> {
+        self.cold[stream as usize].take().map(|cold| self.chunks[&cold].place)
     }
 
     /// Chunks that may be evacuated: nothing is added to them, and each frame that names them is
@@ -58,7 +70,7 @@ impl Places {
         let open = self.open.map(|open| open.number);
         let mut sealed = Vec::new();
         for (number, chunk) in &mut self.chunks {
-            if Some(*number) == open || Some(*number) == self.cold {
+            if Some(*number) == open || self.cold.contains(&Some(*number)) {
                 continue;
             }
             let full_lsn = *chunk.full_lsn.get_or_insert(next_lsn);

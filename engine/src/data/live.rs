@@ -5,6 +5,7 @@
 //! is given away, by the walks of two checkpoints, which look at every entry of the index.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 use uarr_layout::record::Locator;
 use uarr_uring::CHUNK_SPAN;
@@ -18,6 +19,14 @@ pub(crate) struct LiveRecords {
     pub count: u32,
     /// Cache lines that they take.
     pub lines: u32,
+}
+
+impl Add for LiveRecords {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { count: self.count + other.count, lines: self.lines + other.lines }
+    }
 }
 
 /// What the index names, by chunk.

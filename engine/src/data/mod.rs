@@ -4,7 +4,7 @@ pub(crate) mod appender;
 pub(crate) mod applier;
 pub(crate) mod chunk_scan;
 pub(crate) mod entries;
-mod evacuation;
+pub(crate) mod evacuation;
 pub(crate) mod free_places;
 pub(crate) mod key_index;
 pub(crate) mod live;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use uarr_uring::{ClosedChunk, Grace};
 
 use crate::data::quarantine::Horizon;
+use crate::versions::needed::ClosingChunk;
 
 /// What is on its way.
 #[derive(Default)]
@@ -16,9 +17,19 @@ pub(crate) struct Moving {
     pub closed: Vec<(u64, ClosedChunk)>,
     /// Chunks with a live record that is damaged: it is not copied, so they stay.
     pub stuck: BTreeSet<u64>,
+    /// Old versions that pins need are being copied out of a chunk.
+    pub retaining: Option<Retaining>,
+    /// Chunks out of which they cannot be copied: these wait until the pins end.
+    pub kept: BTreeSet<u64>,
 }
 
 impl Moving {
+    /// Chunk `number` is gone.
+    pub fn forget(&mut self, number: u64) {
+        self.stuck.remove(&number);
+        self.kept.remove(&number);
+    }
+
     /// Whether places are free as soon as readers that are at work are through.
     pub fn waits_for_readers(&self) -> bool {
         self.passing.is_some() || self.closed.iter().any(|(_, closed)| !closed.is_past_grace())
@@ -29,6 +40,14 @@ impl Moving {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Victim {
     pub number: u64,
+    /// Records before it were looked at.
+    pub offset: u64,
+}
+
+/// A chunk that old versions are copied out of.
+#[derive(Debug)]
+pub(crate) struct Retaining {
+    pub chunk: ClosingChunk,
     /// Records before it were looked at.
     pub offset: u64,
 }

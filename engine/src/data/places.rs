@@ -18,6 +18,7 @@ use uarr_layout::geometry::{CHUNK_HEADER_BYTES, chunk_count, place_in_chunk};
 use uarr_layout::limits::ADDRESS_MAX;
 use uarr_uring::CHUNK_SPAN;
 
+use crate::data::evacuation::STREAM_COUNT;
 use crate::data::free_places::FreePlaces;
 use crate::data::quarantine::Quarantine;
 
@@ -69,8 +70,8 @@ pub(crate) struct Places {
     pub(in crate::data) used_count: u64,
     /// Others, that have their places still.
     pub quarantine: Quarantine,
-    /// The chunk that moved records are added to.
-    pub(in crate::data) cold: Option<u64>,
+    /// The chunks that copies are added to, by stream.
+    pub(in crate::data) cold: [Option<u64>; STREAM_COUNT],
     /// The places that they have: the first of each, and how many.
     pub(in crate::data) taken: BTreeMap<u64, u64>,
     pub(in crate::data) open: Option<OpenChunk>,
@@ -150,7 +151,7 @@ impl Places {
             chunks: BTreeMap::new(),
             used_count: 0,
             quarantine: Quarantine::default(),
-            cold: None,
+            cold: [None; STREAM_COUNT],
             taken: BTreeMap::new(),
             open: None,
             open_start: 0,
@@ -411,9 +412,11 @@ impl Places {
         if !self.has_unsettled() {
             return;
         }
-        let kept = [self.open.map(|open| open.number), self.cold];
+        let open = self.open.map(|open| open.number);
         let is_lost = |number: &u64, chunk: &mut PlacedChunk| {
-            chunk.named == Named::Pending(0) && !kept.contains(&Some(*number))
+            chunk.named == Named::Pending(0)
+                && open != Some(*number)
+                && !self.cold.contains(&Some(*number))
         };
         for (_, chunk) in self.chunks.extract_if(.., is_lost) {
             self.unsettled_count -= 1;
@@ -468,6 +471,7 @@ mod tests {
     use uarr_layout::frame::FrameKind;
 
     use super::*;
+    use crate::data::evacuation::Stream;
     use crate::data::place_table::SealedPlaces;
 
     const CHUNK: u64 = 1 << 16;
@@ -653,8 +657,8 @@ mod tests {
                 .map(|need| with_free(count).lacking(&frames, need) == Lack::Nothing);
             assert_eq!(fits, needs, "{count} free places");
         }
-        assert_eq!(with_free(0).lacking_cold(), Some(Lack::Places(8..9)));
-        assert_eq!(with_free(1).lacking_cold(), Some(Lack::Nothing));
+        assert_eq!(with_free(0).lacking_cold(Stream::Moved), Some(Lack::Places(8..9)));
+        assert_eq!(with_free(1).lacking_cold(Stream::Moved), Some(Lack::Nothing));
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //!    frame of the log behind its start does;
 //! 2. the *older* of the two kept checkpoints lists it, and a superblock that says so is durable:
 //!    so no opening, whichever of the two it uses, needs the chunk;
-//! 3. no reader keeps looking at the moment at which the evacuation ended, or at an earlier one,
-//!    and those that come look at that one, or a later one;
+//! 3. readers that come look at the moment at which the evacuation ended, or a later one; and those
+//!    that keep looking at an earlier one find what they need elsewhere: it is *retained*;
 //! 4. readers that found a record before are through, see [`uarr_uring::Grace`]: then the chunk is
 //!    closed, and from the map it is gone;
 //! 5. no reader holds a record of it: its place is free.
 //!
-//! No other code gives a place away. The order is that of decision 0031, which a model checks.
+//! No other code gives a place away. The order is that of decisions 0031 and 0038, which a model
+//! checks.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -31,6 +32,8 @@ pub(crate) struct Evacuated {
     pub applied_lsn: u64,
     /// The checkpoint of this number, and each later one, lists it.
     pub since: Option<u64>,
+    /// What pins need of it that are older than `applied_lsn` is found elsewhere.
+    is_retained: bool,
     /// The map does not have it any more.
     is_closed: bool,
 }
@@ -43,19 +46,37 @@ pub(crate) struct Horizon {
     pub older_checkpoint: u64,
     /// The lowest LSN at which a reader looks that keeps looking at one.
     pub oldest_pin: Option<u64>,
+    /// The lowest one of those that need what they have found where it is.
+    pub oldest_in_place: Option<u64>,
     /// Readers that come look at this LSN, or a later one.
     pub visible_lsn: u64,
 }
 
 impl Horizon {
-    /// Whether no opening and no reader of an earlier moment needs a record of `chunk`.
+    /// No reader is there yet.
+    pub fn without_readers(older_checkpoint: u64) -> Self {
+        let (oldest_pin, oldest_in_place) = (None, None);
+        Self { older_checkpoint, oldest_pin, oldest_in_place, visible_lsn: u64::MAX }
+    }
+
+    /// Whether no opening and no reader needs a record of `chunk`.
     //= IMG-8
     fn has_passed(&self, chunk: &Evacuated) -> bool {
+        self.is_past(chunk) && (chunk.is_retained || !self.is_pinned(chunk))
+    }
+
+    /// Whether no opening needs a record of `chunk`, nor a reader that comes.
+    fn is_past(&self, chunk: &Evacuated) -> bool {
         let is_listed = chunk.since.is_some_and(|since| since <= self.older_checkpoint);
-        // A reader at that very LSN may have found a record before the evacuation ended. One to
-        // which the last versions are not shown yet looks for those before.
-        let is_unpinned = self.oldest_pin.is_none_or(|pin| chunk.ended_lsn < pin);
-        is_listed && is_unpinned && chunk.applied_lsn <= self.visible_lsn
+        // A reader at that very LSN may have found a record before the evacuation ended.
+        let is_left = self.oldest_in_place.is_none_or(|pin| chunk.ended_lsn < pin);
+        // One to which the last versions are not shown yet looks for those before.
+        is_listed && is_left && chunk.applied_lsn <= self.visible_lsn
+    }
+
+    /// Whether a reader looks at a moment at which something of `chunk` was not old.
+    fn is_pinned(&self, chunk: &Evacuated) -> bool {
+        self.oldest_pin.is_some_and(|pin| pin < chunk.applied_lsn)
     }
 }
 
@@ -70,17 +91,30 @@ impl Quarantine {
     pub fn enter(&mut self, number: u64, places: Range<u64>, ended_lsn: u64, applied_lsn: u64) {
         assert!(applied_lsn <= ended_lsn, "what is applied was staged");
         let (place, count) = (places.start, places.end - places.start);
-        let (since, is_closed) = (None, false);
-        let chunk = Evacuated { place, count, ended_lsn, applied_lsn, since, is_closed };
+        let chunk = Evacuated {
+            place,
+            count,
+            ended_lsn,
+            applied_lsn,
+            since: None,
+            is_retained: false,
+            is_closed: false,
+        };
         assert!(self.chunks.insert(number, chunk).is_none(), "an evacuation ends once");
     }
 
     /// A checkpoint that was loaded lists chunk `number`, which the map does not have. No reader
     /// is as old.
     pub fn restore(&mut self, number: u64, place: u64, since: u64) {
-        let (since, is_closed) = (Some(since), true);
-        let (ended_lsn, applied_lsn) = (0, 0);
-        let chunk = Evacuated { place, count: 1, ended_lsn, applied_lsn, since, is_closed };
+        let chunk = Evacuated {
+            place,
+            count: 1,
+            ended_lsn: 0,
+            applied_lsn: 0,
+            since: Some(since),
+            is_retained: true,
+            is_closed: true,
+        };
         assert!(self.chunks.insert(number, chunk).is_none(), "a table has a number once");
     }
 
@@ -111,6 +145,28 @@ impl Quarantine {
     pub fn passed_before(&self, horizon: &Horizon) -> Vec<u64> {
         let has_passed = |chunk: &Evacuated| chunk.ended_lsn == 0 && horizon.has_passed(chunk);
         self.chunks.iter().filter(|(_, chunk)| has_passed(chunk)).map(|(n, _)| *n).collect()
+    }
+
+    /// The chunks that only readers of earlier moments need: number, and the last LSN applied when
+    /// it was empty.
+    pub fn retainable(&self, horizon: &Horizon) -> Vec<(u64, Evacuated)> {
+        let is_retainable = |chunk: &Evacuated| {
+            !chunk.is_closed
+                && !chunk.is_retained
+                && horizon.is_past(chunk)
+                && horizon.is_pinned(chunk)
+        };
+        self.iter()
+            .filter(|(_, chunk)| is_retainable(chunk))
+            .map(|(n, chunk)| (n, *chunk))
+            .collect()
+    }
+
+    /// What pins need of chunk `number` is found elsewhere. Those that come need nothing of it.
+    pub fn note_retained(&mut self, number: u64) {
+        let chunk = self.chunks.get_mut(&number).expect("it was there when it was chosen");
+        assert!(chunk.since.is_some() && !chunk.is_closed, "only readers need it");
+        chunk.is_retained = true;
     }
 
     /// The map has closed chunk `number`, which has passed `horizon`.
@@ -157,7 +213,8 @@ mod tests {
     use super::*;
 
     fn horizon(older_checkpoint: u64, oldest_pin: u64) -> Horizon {
-        Horizon { older_checkpoint, oldest_pin: Some(oldest_pin), visible_lsn: u64::MAX }
+        let oldest_pin = Some(oldest_pin);
+        Horizon { older_checkpoint, oldest_pin, oldest_in_place: oldest_pin, visible_lsn: u64::MAX }
     }
 
     #[test]
@@ -175,7 +232,7 @@ mod tests {
         assert_eq!(passed(6, 101), [7]);
         assert_eq!(passed(7, 101), [7]);
         assert_eq!(passed(9, 102), [7, 8]);
-        let shown = |visible_lsn| Horizon { visible_lsn, oldest_pin: None, ..horizon(9, 0) };
+        let shown = |visible_lsn| Horizon { visible_lsn, ..horizon(9, u64::MAX) };
         assert_eq!(quarantine.passed(&shown(100)), [7], "a get looks for what is dead at 101");
         assert_eq!(quarantine.passed(&shown(101)), [7, 8]);
         assert!(quarantine.needs_checkpoint(6) && !quarantine.needs_checkpoint(7));
@@ -183,6 +240,28 @@ mod tests {
         assert_eq!(quarantine.passed(&horizon(9, 102)), [8], "closed once");
         assert_eq!(quarantine.leave(7).place, 3);
         assert_eq!(quarantine.place_count(), 1);
+    }
+
+    #[test]
+    fn a_pin_of_versions_delays_only_until_they_are_retained() {
+        let mut quarantine = Quarantine::default();
+        quarantine.enter(7, 3..4, 110, 100);
+        quarantine.list(6);
+        let pinned = |older, pin| Horizon { oldest_in_place: None, ..horizon(older, pin) };
+        let retainable = |quarantine: &Quarantine, horizon| {
+            quarantine.retainable(&horizon).iter().map(|(n, _)| *n).collect::<Vec<_>>()
+        };
+        assert_eq!(quarantine.passed(&pinned(6, 100)), [7], "a reader of then looks elsewhere");
+        assert_eq!(quarantine.passed(&pinned(6, 99)), [0; 0]);
+        assert_eq!(retainable(&quarantine, pinned(5, 99)), [0; 0], "an opening may need it");
+        assert_eq!(retainable(&quarantine, horizon(6, 99)), [0; 0], "it has to stay");
+        let later = Horizon { visible_lsn: 99, ..pinned(6, 98) };
+        assert_eq!(retainable(&quarantine, later), [0; 0], "a reader may come that needs it");
+        assert_eq!(retainable(&quarantine, pinned(6, 99)), [7]);
+        quarantine.note_retained(7);
+        assert_eq!(retainable(&quarantine, pinned(6, 99)), [0; 0]);
+        assert_eq!(quarantine.passed(&pinned(6, 99)), [7]);
+        assert_eq!(quarantine.passed(&horizon(6, 99)), [0; 0], "it has to stay");
     }
 
     #[test]

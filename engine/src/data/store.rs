@@ -161,6 +161,11 @@ impl<'p, M: DataMap> Reader<'p, M> {
         header.map_or(0, |header| header.record_bytes() as u64).min(bytes_max)
     }
 
+    /// Whether nothing is there that `locator` could name: its chunk may have been closed.
+    pub fn is_gone(self, locator: Locator) -> bool {
+        self.store.map.bytes_ahead(locator.address(), 0, self.pin).bytes().is_empty()
+    }
+
     /// The records of the chunk at `address`, from `offset` on.
     pub fn scan_chunk(self, address: u64, offset: u64) -> ChunkScan<'p> {
         let bytes = self.store.map.bytes_ahead(address, 0, self.pin).bytes();

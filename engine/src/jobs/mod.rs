@@ -4,4 +4,5 @@ pub(crate) mod checkpoint;
 pub(crate) mod compact;
 pub(crate) mod keeper;
 pub(crate) mod mover;
+pub(crate) mod retain;
 pub(crate) mod threads;

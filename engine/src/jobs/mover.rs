@@ -4,9 +4,11 @@
 //! One step does one of these, in this order:
 //! 1. places that no reader looks at any more become free;
 //! 2. chunks that have passed the horizon are closed, once readers at work are through;
-//! 3. some records of the chunk that is being evacuated are copied, and the index is made to lead
+//! 3. old versions that pins need are copied out of a chunk that waits for these alone
+//!    ([`crate::jobs::retain`]);
+//! 4. some records of the chunk that is being evacuated are copied, and the index is made to lead
 //!    to the copies; when it names nothing in the chunk any more, the chunk goes to quarantine;
-//! 4. a chunk is chosen, if there is more garbage than there may be.
+//! 5. a chunk is chosen, if there is more garbage than there may be.
 //!
 //! Moves are not logged: the next checkpoint makes them durable, and a crash forgets them. Why that
 //! loses nothing is told in [`crate::data::quarantine`].
@@ -22,19 +24,14 @@ use uarr_uring::{CHUNK_SPAN, Grace, MapPin, Storage};
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
 use crate::data::applier::ColdChunk;
+use crate::data::evacuation::Stream;
 use crate::data::live::{LINE_BYTES, LiveRecords};
 use crate::data::moving::{Moving, Passing, Victim};
 use crate::data::quarantine::Horizon;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::keeper::Step;
+use crate::limits::{MOVE_BYTES_MAX, MOVE_COUNT_MAX, MOVE_LOOK_COUNT_MAX};
 use crate::sync::{Rank, holds, lock};
-
-/// Records that are copied under the lock of the one writer, and bytes of these, unless one has
-/// more: what a commit may have to wait for.
-const MOVE_COUNT_MAX: usize = 16;
-const MOVE_BYTES_MAX: usize = 64 << 10;
-/// Records that are looked at in one step.
-const LOOK_COUNT_MAX: usize = 1024;
 
 /// Of a chunk that is worth moving from, at least this part is dead, in hundredths.
 const DEAD_PERCENT_MIN: u64 = 5;
@@ -101,7 +98,7 @@ impl<S: Storage> Core<S> {
     /// Does one step.
     pub fn step_mover(&self, mover: &mut Moving, pace: Pace) -> Result<Step> {
         assert!(holds(Rank::Mover), "one thread moves at a time");
-        if self.free_places(mover)? || self.close_chunks(mover)? {
+        if self.free_places(mover)? || self.close_chunks(mover)? || self.retain_some(mover, pace)? {
             return Ok(Step::More);
         }
         if mover.victim.is_none() {
@@ -119,6 +116,7 @@ impl<S: Storage> Core<S> {
         let records = self.records();
         let given_back = mover.closed.extract_if(.., |(_, closed)| records.is_given_back(closed));
         let numbers: Vec<_> = given_back.map(|(number, _)| number).collect();
+        numbers.iter().for_each(|number| mover.forget(*number));
         let free = self.committer.with_places(|places, _| {
             numbers.iter().map(|number| places.release(*number)).collect()
         });
@@ -152,12 +150,14 @@ impl<S: Storage> Core<S> {
             return Ok(true);
         }
         let horizon = self.horizon();
-        let (free, numbers) = self.committer.with_places(|places, _| {
+        let (free, mut numbers) = self.committer.with_places(|places, _| {
             (places.release_passed_before(&horizon), places.quarantine.passed(&horizon))
         });
         if self.note_free(free)? {
             return Ok(true);
         }
+        // What is kept in such a chunk is copied again, or waits for its pins.
+        numbers.retain(|number| self.records().retained.in_chunk(*number).count == 0);
         if numbers.is_empty() {
             return Ok(false);
         }
@@ -166,12 +166,13 @@ impl<S: Storage> Core<S> {
     }
 
     /// What still counts.
-    fn horizon(&self) -> Horizon {
+    pub fn horizon(&self) -> Horizon {
         Horizon {
             older_checkpoint: self.older_checkpoint.load(Ordering::Acquire),
             // Before the pins: one that comes between is not lower.
             visible_lsn: self.records().visible.lsn(),
-            oldest_pin: self.records().oldest_pin().map(|(lsn, _)| lsn),
+            oldest_pin: self.records().pins.oldest_pinned().map(|(lsn, _)| lsn),
+            oldest_in_place: self.records().pins.oldest_in_place(),
         }
     }
 
@@ -211,32 +212,40 @@ impl<S: Storage> Core<S> {
         Ok(Step::More)
     }
 
-    /// Moves `live`: how many are done. `None`: there is no chunk to move them to now.
-    fn move_records(&self, live: &[Locator]) -> Result<Option<usize>> {
+    /// The chunk that copies are added to; `None`: there is none now.
+    pub fn cold_chunk(&self, stream: Stream) -> Result<Option<ColdChunk>> {
         let mut wakes = Wakes::new(Place::LogThread);
-        let cold = self.committer.cold_chunk(&mut wakes);
+        let cold = self.committer.cold_chunk(stream, &mut wakes);
         self.committer.hand_on(&mut wakes);
-        let cold = match cold {
-            Ok(Some(cold)) => cold,
-            Ok(None) => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::Poisoned => return Ok(None),
+        let chunk_bytes = self.records().chunk_bytes();
+        match cold {
+            Ok(cold) => Ok(cold.map(|cold| ColdChunk { address: cold * chunk_bytes, chunk_bytes })),
+            Err(error) if error.kind() == ErrorKind::Poisoned => Ok(None),
             // A checkpoint makes some.
             Err(error) if error.kind() == ErrorKind::NoSpace => {
                 self.committer.note_lack();
                 self.ask_for_checkpoint();
-                return Ok(None);
+                Ok(None)
             }
-            Err(error) => return Err(error),
-        };
-        let chunk_bytes = self.records().chunk_bytes();
-        let cold = ColdChunk { address: cold * chunk_bytes, chunk_bytes };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// No more is added to the chunk of `stream`, which is full, or not needed.
+    pub fn end_cold(&self, stream: Stream) -> Result<()> {
+        let place = self.committer.with_places(|places, _| places.end_cold(stream));
+        place.map_or(Ok(()), |place| self.records().space.write_back_place(place))
+    }
+
+    /// Moves `live`: how many are done. `None`: there is no chunk to move them to now.
+    fn move_records(&self, live: &[Locator]) -> Result<Option<usize>> {
+        let Some(cold) = self.cold_chunk(Stream::Moved)? else { return Ok(None) };
         // Before the first is moved: a checkpoint that begins now has to be followed by another.
         self.committer.counters.has_moved.store(true, Ordering::Release);
         let (done_count, bytes) = self.records().move_records(live, &cold)?;
         self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
         if done_count < live.len() {
-            let place = self.committer.with_places(|places, _| places.end_cold());
-            place.map_or(Ok(()), |place| self.records().space.write_back_place(place))?;
+            self.end_cold(Stream::Moved)?;
         }
         Ok(Some(done_count))
     }
@@ -259,7 +268,7 @@ impl<S: Storage> Core<S> {
         let mut scan = reader.scan_chunk(number * self.records().chunk_bytes(), offset);
         let (mut live, mut bytes) = (Vec::new(), 0);
         let found = |live, end, is_last| Movable { live, end, is_last, has_damage: false };
-        for _ in 0..LOOK_COUNT_MAX {
+        for _ in 0..MOVE_LOOK_COUNT_MAX {
             let before = scan.offset();
             let Some((address, header)) = scan.next() else {
                 return found(live, scan.offset(), true);
@@ -289,7 +298,7 @@ impl<S: Storage> Core<S> {
             let sealed = places.sealed(staged.settled_lsn, staged.next_lsn);
             (sealed, places.first_own(), places.next_chunk() - places.first_chunk())
         });
-        let live = self.records().live_in(&sealed);
+        let live = self.records().needed_in(&sealed);
         let victim = |number: &u64| Victim { number: *number, offset: 0 };
         let is_asked_for = |number: &u64| match pace {
             Pace::Bounded => true,
@@ -335,7 +344,8 @@ impl<S: Storage> Core<S> {
         }
         let live_bytes = self.records().live_lines() * LINE_BYTES;
         let slack = self.slack_bytes(live_bytes);
-        used_bytes > live_bytes + slack && waiting_bytes <= slack / WAITING_SHARE
+        let kept_bytes = self.records().retained.total_lines() * LINE_BYTES;
+        used_bytes > live_bytes + kept_bytes + slack && waiting_bytes <= slack / WAITING_SHARE
     }
 
     /// What it is worth to move the `live` records of chunk `number`, for each chunk that was
@@ -370,6 +380,13 @@ impl<S: Storage> Core<S> {
     pub fn waits_for_checkpoint(&self) -> bool {
         let older = self.older_checkpoint.load(Ordering::Acquire);
         self.committer.with_places(|places, _| places.quarantine.needs_checkpoint(older))
+    }
+
+    /// Whether so many places wait that less should be in quarantine.
+    pub fn many_wait(&self) -> bool {
+        let live_bytes = self.records().live_lines() * LINE_BYTES;
+        let (_, waiting_bytes) = self.committer.taken_bytes();
+        waiting_bytes > self.slack_bytes(live_bytes) / WAITING_SHARE / 2
     }
 
     /// Asks for a checkpoint if enough places wait for it.

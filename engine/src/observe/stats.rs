@@ -74,6 +74,8 @@ pub struct Stats {
 pub struct SpaceStats {
     /// Records that can be read now, to 64 bytes.
     pub live_bytes: u64,
+    /// Old versions that were copied for iterators, which look at an earlier moment.
+    pub retained_bytes: u64,
     /// What was overwritten or deleted, and what is left over between records.
     pub dead_bytes: u64,
     /// Chunks in which nothing lives, that an older checkpoint or a reader still needs.
@@ -82,7 +84,7 @@ pub struct SpaceStats {
     pub free_bytes: u64,
     /// Bytes of records that were moved since the database was opened.
     pub moved_bytes: u64,
-    /// The moment that the oldest iterator looks at, as an LSN: what was there then stays.
+    /// The moment that the oldest iterator looks at, as an LSN: what was there then is kept.
     pub oldest_pin: Option<u64>,
     /// How long it has looked at it.
     pub oldest_pin_age: Option<Duration>,
@@ -154,13 +156,15 @@ impl<S: Storage> Core<S> {
     fn space_stats(&self) -> SpaceStats {
         let chunk_bytes = self.records().chunk_bytes();
         let live_bytes = self.records().live_lines() * LINE_BYTES;
+        let retained_bytes = self.records().retained.total_lines() * LINE_BYTES;
         let (used, waiting, free) = self.committer.with_places(|places, _| {
             (places.used_count(), places.quarantine.place_count(), places.free.ready_count())
         });
-        let pin = self.records().oldest_pin();
+        let pin = self.records().pins.oldest_pinned();
         SpaceStats {
             live_bytes,
-            dead_bytes: (used * chunk_bytes).saturating_sub(live_bytes),
+            retained_bytes,
+            dead_bytes: (used * chunk_bytes).saturating_sub(live_bytes + retained_bytes),
             waiting_bytes: waiting * chunk_bytes,
             free_bytes: free * chunk_bytes,
             moved_bytes: self.committer.counters.moved_bytes.load(Ordering::Relaxed),

@@ -18,6 +18,7 @@ use crate::log::position::start_of;
 use crate::log::reader::{LogReader, Next};
 use crate::structure::Structure;
 use crate::sync::lock;
+use crate::versions::pins::Keeps;
 use crate::versions::walk::Walk;
 
 /// Records between two calls of the callback.
@@ -146,7 +147,7 @@ impl<S: Storage> Core<S> {
         let mut walk = Walk::default();
         let mut done_count = 0;
         // What the walk meets stays where it is.
-        let _pin = self.records().pin(|| self.storage().now());
+        let _pin = self.records().pin(Keeps::Places, || self.storage().now());
         while let Some(locator) = walk.next(self.records()) {
             if let Err(error) = self.verify_record(locator, &mut walk, report) {
                 walk.pass_over(locator);

@@ -40,8 +40,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let identity = begin_life(&storage, &mut root, &recovered)?;
     // The superblock that was just written is durable, and no reader is there yet.
     let older_checkpoint = root.block.checkpoints[1].number.get();
-    let horizon = Horizon { older_checkpoint, oldest_pin: None, visible_lsn: u64::MAX };
-    recovered.places.release_passed_before(&horizon);
+    recovered.places.release_passed_before(&Horizon::without_readers(older_checkpoint));
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
     let buffer_bytes = buffer_bytes(&options, &root.block);
     let strategy = strategy(&options, &root.block);

@@ -1,6 +1,8 @@
 //! What readers see.
 
+pub(crate) mod needed;
 pub(crate) mod pins;
 pub(crate) mod records;
+pub(crate) mod retained;
 pub(crate) mod visible;
 pub(crate) mod walk;

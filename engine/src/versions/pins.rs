@@ -6,15 +6,26 @@ use std::time::Duration;
 use crate::sync::{Rank, Ranked, lock};
 use crate::versions::visible::Visible;
 
-/// LSNs at which iterators read. Versions they may need stay reachable, and what they find in the
-/// index stays where it is.
+/// LSNs at which iterators read. Versions they may need stay reachable; of some, what they find in
+/// the index stays where it is, too.
 pub(crate) struct Pins(Ranked<BTreeMap<u64, Pinned>>);
 
 /// Readers at one LSN.
 struct Pinned {
     count: usize,
+    /// How many of them need what they find in the index where it is.
+    in_place_count: usize,
     /// When the first of them came, by the clock of the storage.
     since: Duration,
+}
+
+/// What a pin keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// Each version that was visible can be found, wherever it lies.
+    Versions,
+    /// All that the index names from now on also stays where it is.
+    Places,
 }
 
 impl Default for Pins {
@@ -25,16 +36,35 @@ impl Default for Pins {
 
 impl Pins {
     /// Pins the newest visible LSN.
-    pub fn pin(&self, visible: &Visible, now: impl FnOnce() -> Duration) -> LsnPin<'_> {
+    pub fn pin(
+        &self,
+        keeps: Keeps,
+        visible: &Visible,
+        now: impl FnOnce() -> Duration,
+    ) -> LsnPin<'_> {
         let mut pins = lock(&self.0);
         let lsn = visible.lsn();
-        pins.entry(lsn).or_insert_with(|| Pinned { count: 0, since: now() }).count += 1;
-        LsnPin { pins: self, lsn }
+        let new = || Pinned { count: 0, in_place_count: 0, since: now() };
+        let pinned = pins.entry(lsn).or_insert_with(new);
+        pinned.count += 1;
+        pinned.in_place_count += usize::from(keeps == Keeps::Places);
+        LsnPin { pins: self, lsn, keeps }
     }
 
     /// The lowest LSN that is pinned, and since when. Later ones are not lower.
     pub fn oldest_pinned(&self) -> Option<(u64, Duration)> {
         lock(&self.0).first_key_value().map(|(lsn, pinned)| (*lsn, pinned.since))
+    }
+
+    /// The lowest LSN of those who need what they find where it is.
+    pub fn oldest_in_place(&self) -> Option<u64> {
+        let pins = lock(&self.0);
+        pins.iter().find(|(_, pinned)| pinned.in_place_count > 0).map(|(lsn, _)| *lsn)
+    }
+
+    /// All pinned LSNs, ascending.
+    pub fn lsns(&self) -> Vec<u64> {
+        lock(&self.0).keys().copied().collect()
     }
 
     /// The LSN that every present and future reader can see up to.
@@ -51,6 +81,7 @@ impl Pins {
 pub(crate) struct LsnPin<'a> {
     pins: &'a Pins,
     pub lsn: u64,
+    keeps: Keeps,
 }
 
 impl Drop for LsnPin<'_> {
@@ -59,7 +90,9 @@ impl Drop for LsnPin<'_> {
         let pinned = pins.get_mut(&self.lsn).expect("it was pinned");
         assert!(pinned.count > 0, "a pin without readers is removed");
         pinned.count -= 1;
+        pinned.in_place_count -= usize::from(self.keeps == Keeps::Places);
         if pinned.count == 0 {
+            assert_eq!(pinned.in_place_count, 0, "each of them was counted");
             pins.remove(&self.lsn);
         }
     }

@@ -26,8 +26,9 @@ use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
 use crate::structure::Structure;
-use crate::sync::{Rank, Ranked, lock};
-use crate::versions::pins::{LsnPin, Pins};
+use crate::sync::{Rank, Ranked, RankedGuard, lock};
+use crate::versions::pins::{Keeps, LsnPin, Pins};
+use crate::versions::retained::Retained;
 use crate::versions::visible::Visible;
 
 /// Data file and index, and how far readers see.
@@ -36,8 +37,10 @@ pub(crate) struct Records<S: Storage> {
     pub index: KeyIndex,
     pub space: DataSpace<S::File>,
     pub visible: Visible,
+    /// Old versions that pins need, out of chunks that are closed.
+    pub retained: Retained,
+    pub pins: Pins,
     applier: Ranked<Applier<S::MapWriter>>,
-    pins: Pins,
     database: DatabaseId,
     chunk_bytes: u64,
 }
@@ -60,8 +63,8 @@ impl<S: Storage> Records<S> {
     ) -> Self {
         let DataIdentity { database, chunk_bytes } = identity;
         let (applier, visible) = (Ranked::new(Rank::Applier, applier), Visible::new(visible_lsn));
-        let pins = Pins::default();
-        Self { store, index, space, visible, applier, pins, database, chunk_bytes }
+        let (pins, retained) = (Pins::default(), Retained::new(chunk_bytes));
+        Self { store, index, space, visible, retained, pins, applier, database, chunk_bytes }
     }
 
     /// Identity of the database.
@@ -135,10 +138,26 @@ impl<S: Storage> Records<S> {
         Ok(self.index.get(key, reader)?.filter(|locator| !locator.is_tombstone()))
     }
 
-    /// Pins the newest visible LSN: the versions that it needs, and all that the index names from
-    /// now on, stay where they are until the pin ends.
-    pub fn pin(&self, now: impl FnOnce() -> Duration) -> LsnPin<'_> {
-        self.pins.pin(&self.visible, now)
+    /// Pins the newest visible LSN: what `keeps` says can be found until the pin ends.
+    pub fn pin(&self, keeps: Keeps, now: impl FnOnce() -> Duration) -> LsnPin<'_> {
+        self.pins.pin(keeps, &self.visible, now)
+    }
+
+    /// As [`version_of`], for a reader that has pinned `lsn`.
+    pub fn pinned_version<'p>(
+        &self,
+        reader: Reader<'p, S::Map>,
+        locator: Locator,
+        view: RecordView<'p>,
+        lsn: u64,
+    ) -> Result<Option<RecordView<'p>>> {
+        if view.header.lsn.get() > lsn
+            && let Some(kept) = self.retained.version_at(view.key(), lsn)
+        {
+            let Some(place) = kept.place else { return Ok(None) };
+            return reader.record(place.locator).map(Some);
+        }
+        version_of(reader, locator, view, lsn)
     }
 
     /// Has the processor fetch what applying a write of `key` will touch.
@@ -207,20 +226,22 @@ impl<S: Storage> Records<S> {
         (applier.live.of(number).count == 0).then(|| applier.appender.last_lsn())
     }
 
-    /// What the index names in each of `chunks`.
-    pub fn live_in(&self, chunks: &[(u64, u64)]) -> Vec<LiveRecords> {
+    /// What the index names, and what is kept for pins, in each of `chunks`.
+    pub fn needed_in(&self, chunks: &[(u64, u64)]) -> Vec<LiveRecords> {
         let applier = lock(&self.applier);
-        chunks.iter().map(|(number, _)| applier.live.of(*number)).collect()
-    }
-
-    /// The lowest LSN that is pinned, and since when.
-    pub fn oldest_pin(&self) -> Option<(u64, Duration)> {
-        self.pins.oldest_pinned()
+        let needed_in =
+            |(number, _): &(u64, u64)| applier.live.of(*number) + self.retained.in_chunk(*number);
+        chunks.iter().map(needed_in).collect()
     }
 
     /// Readers find chunk `number` no more.
     pub fn close_chunk(&self, number: u64) -> ClosedChunk {
         lock(&self.applier).appender.close(number)
+    }
+
+    /// The one writer.
+    pub fn applier(&self) -> RankedGuard<'_, Applier<S::MapWriter>> {
+        lock(&self.applier)
     }
 
     /// Cache lines of all that the index names.
@@ -280,31 +301,42 @@ pub(crate) fn version_of<'p, M: DataMap>(
 ) -> Result<Option<RecordView<'p>>> {
     let view = match view.header.lsn.get() <= lsn {
         true => Some(view),
-        false => version_before(reader, locator, view, lsn)?,
+        false => version_before(reader, locator, view, lsn)?.record.map(|(_, view)| view),
     };
     Ok(view.filter(|view| !view.header.is_tombstone()))
 }
 
-/// The version at or before `lsn` that `view`, at `locator`, came after.
+/// An old version of a key.
+pub(crate) struct Version<'p> {
+    /// LSN of the version that came next.
+    pub until: u64,
+    /// `None`: the key was not there before.
+    pub record: Option<(Locator, RecordView<'p>)>,
+}
+
+/// The version at or before `lsn` that `view`, at `locator`, which is newer, came after.
 #[inline(never)]
-fn version_before<'p, M: DataMap>(
+pub(crate) fn version_before<'p, M: DataMap>(
     reader: Reader<'p, M>,
     mut locator: Locator,
     mut view: RecordView<'p>,
     lsn: u64,
-) -> Result<Option<RecordView<'p>>> {
-    while view.header.lsn.get() > lsn {
-        let later = view.header.lsn.get();
+) -> Result<Version<'p>> {
+    loop {
+        let until = view.header.lsn.get();
+        assert!(until > lsn, "an older version is asked for");
         let Some(previous) = Locator::from_bits(view.header.previous.get()) else {
-            return Ok(None);
+            return Ok(Version { until, record: None });
         };
         view = reader.record(previous)?;
         //= DAT-4
-        if view.header.lsn.get() >= later {
+        if view.header.lsn.get() >= until {
             let what = "the version before the record is not older";
-            return Err(Structure::record(locator.address()).lsn(later).damage(what));
+            return Err(Structure::record(locator.address()).lsn(until).damage(what));
         }
         locator = previous;
+        if view.header.lsn.get() <= lsn {
+            return Ok(Version { until, record: Some((locator, view)) });
+        }
     }
-    Ok(Some(view))
 }

@@ -5,7 +5,7 @@ use super::chunk::{Chunk, ChunkState, Place};
 use super::database::Database;
 use super::keeper::READY_MAX;
 use super::mover::Evacuation;
-use super::record::{Address, ChunkNumber, KEY_COUNT, Key, Lsn, Version};
+use super::record::{Address, ChunkNumber, KEY_COUNT};
 use crate::violation::{Checked, violated};
 
 /// Every reader finds what it must; no index entry leads astray; each place has one owner; what
@@ -13,7 +13,7 @@ use crate::violation::{Checked, violated};
 pub fn check(database: &Database) -> Checked<()> {
     for pin in database.pins.iter().chain([&database.pin()]) {
         for key in 0..KEY_COUNT {
-            let found = as_of(database, key, pin.lsn)?;
+            let found = database.as_of(key, pin.lsn)?.and_then(|record| record.version());
             if found != pin.state[key] {
                 violated!("key {key} as of {}: {found:?}, not {:?}", pin.lsn, pin.state[key]);
             }
@@ -35,19 +35,6 @@ pub fn check(database: &Database) -> Checked<()> {
     Ok(())
 }
 
-/// What a reader at `lsn` finds.
-fn as_of(database: &Database, key: Key, lsn: Lsn) -> Checked<Option<Version>> {
-    let mut at = database.index.get(&key).copied();
-    while let Some(address) = at {
-        let record = database.record(address, key)?;
-        if record.lsn <= lsn {
-            return Ok(record.version());
-        }
-        at = record.previous;
-    }
-    Ok(None)
-}
-
 fn check_owners(database: &Database) -> Checked<()> {
     let chunks = database.chunks.values().chain(&database.draining);
     let mut owned: Vec<Place> = chunks.flat_map(Chunk::places).collect();
@@ -66,6 +53,7 @@ fn check_owners(database: &Database) -> Checked<()> {
 /// live chunks and a constant number of others own places.
 pub fn check_quiet(database: &mut Database) -> Checked<()> {
     database.pins.clear();
+    database.sweep();
     database.holds.clear();
     database.settle_to(database.log().len());
     database.forget()?;

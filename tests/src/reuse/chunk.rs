@@ -54,12 +54,24 @@ pub struct Chunk {
     pub named: Lsn,
     /// The last LSN applied when its evacuation ended.
     pub evacuated: Lsn,
+    /// What pins need of it is kept elsewhere.
+    pub is_retained: bool,
 }
 
 impl Chunk {
     /// A chunk that no frame and no record names.
     pub fn new(place: Place, width: usize, stream: Stream, state: ChunkState) -> Self {
-        Self { place, width, state, stream, tail: 0, is_opened: false, named: 0, evacuated: 0 }
+        Self {
+            place,
+            width,
+            state,
+            stream,
+            tail: 0,
+            is_opened: false,
+            named: 0,
+            evacuated: 0,
+            is_retained: false,
+        }
     }
 
     pub fn places(&self) -> Range<Place> {

@@ -7,6 +7,7 @@ use super::log::{Change, Log};
 use super::map::Map;
 use super::mutations::Mutation;
 use super::record::{Address, ChunkNumber, Key, Lsn, Record, State};
+use super::retain::Kept;
 use super::superblock::Named;
 use super::world::{Class, World};
 use crate::violation::{Checked, violated};
@@ -78,6 +79,8 @@ pub struct Database {
     /// The count that the newest kept checkpoint covers, if it was taken in this life.
     pub covered: Option<u64>,
     pub pins: Vec<Pin>,
+    /// Old versions that pins need, by key.
+    pub retained: BTreeMap<Key, Vec<Kept>>,
     pub holds: Vec<Hold>,
 }
 
@@ -101,6 +104,7 @@ impl Database {
             change_count: 0,
             covered: None,
             pins: Vec::new(),
+            retained: BTreeMap::new(),
             holds: Vec::new(),
             world,
         }

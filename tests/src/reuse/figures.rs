@@ -8,6 +8,8 @@ use std::ops::AddAssign;
 pub enum Event {
     /// A place was given back.
     PlaceFreed,
+    /// A version that a pin needs was copied.
+    VersionRetained,
     /// A loss of power.
     PowerLost,
     /// One inside of a recovery.
@@ -38,8 +40,9 @@ pub enum Event {
 
 impl Event {
     /// All that is counted.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PlaceFreed,
+        Self::VersionRetained,
         Self::PowerLost,
         Self::PowerLostInRecovery,
         Self::Fallback,
@@ -59,6 +62,7 @@ impl Event {
     pub fn name(self) -> &'static str {
         match self {
             Self::PlaceFreed => "places freed",
+            Self::VersionRetained => "versions retained",
             Self::PowerLost => "losses of power",
             Self::PowerLostInRecovery => "of them in recoveries",
             Self::Fallback => "fallbacks",

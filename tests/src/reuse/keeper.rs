@@ -133,21 +133,25 @@ impl Database {
         self.chunks.iter().filter(|(_, chunk)| is_sealed(chunk)).map(|(n, _)| *n).collect()
     }
 
-    /// RULE 3: clears what the older kept checkpoint lists and no pin is older than; then frees
-    /// what no reader holds.
+    /// RULE 3: clears what the older kept checkpoint lists, and what no pin is older than or what
+    /// pins need of is retained; then frees what no reader holds.
     pub fn clear(&mut self) {
         let kept =
             if self.has(Mutation::FreedEarly) { self.kept.first() } else { self.kept.last() };
         let kept = kept.expect("a slot names a checkpoint");
         let oldest_pin = self.pins.iter().map(|pin| pin.lsn).min().unwrap_or(Lsn::MAX);
         let ignores_pins = self.has(Mutation::PinsIgnored);
-        let is_cleared = |number: &ChunkNumber, chunk: &mut Chunk| {
+        let ignores_kept = self.has(Mutation::KeptIgnored);
+        let is_cleared = |number: &ChunkNumber, chunk: &Chunk| {
             chunk.state == ChunkState::Quarantined
                 && kept.listed.contains(number)
-                && (chunk.evacuated <= oldest_pin || ignores_pins)
+                && (chunk.evacuated <= oldest_pin || chunk.is_retained || ignores_pins)
+                && (!self.has_kept(*number) || ignores_kept)
         };
-        let cleared = self.chunks.extract_if(.., is_cleared);
-        self.draining.extend(cleared.map(|(_, chunk)| chunk));
+        let cleared = self.chunks.iter().filter(|(number, chunk)| is_cleared(number, chunk));
+        let cleared: Vec<ChunkNumber> = cleared.map(|(number, _)| *number).collect();
+        let cleared = cleared.iter().filter_map(|number| self.chunks.remove(number));
+        self.draining.extend(cleared);
 
         let ignores_holds = self.has(Mutation::HoldsIgnored);
         let held: BTreeSet<Place> = self.holds.iter().map(|hold| hold.place).collect();

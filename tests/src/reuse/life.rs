@@ -6,6 +6,7 @@ use super::database::{Database, Hold};
 use super::figures::Event;
 use super::mover::Evacuation;
 use super::recovery::Recovery;
+use super::retain::Retaining;
 use super::step::Step;
 use super::world::World;
 use crate::violation::Checked;
@@ -17,6 +18,7 @@ const HOLD_MAX: usize = 2;
 pub struct Life {
     pub database: Database,
     evacuation: Option<Evacuation>,
+    retaining: Option<Retaining>,
     checkpointing: Option<Checkpointing>,
 }
 
@@ -35,7 +37,8 @@ impl Life {
             }
             if steps < step_count {
                 check(&database)?;
-                return Ok(Self { database, evacuation: None, checkpointing: None });
+                let (evacuation, retaining, checkpointing) = (None, None, None);
+                return Ok(Self { database, evacuation, retaining, checkpointing });
             }
             world = database.lose_power();
             world.figures.note(Event::PowerLostInRecovery);
@@ -89,6 +92,32 @@ impl Life {
             let step = checkpointing.step(&mut self.database)?;
             self.checkpointing = (step == Step::Going).then_some(checkpointing);
         }
+        Ok(())
+    }
+
+    /// What pins need of chunks that are to be cleared is retained, a record at a time.
+    pub fn retain(&mut self) -> Checked<()> {
+        for _ in 0..self.database.world.between(1, 6) {
+            let going = self.retaining.take().filter(|it| it.is_wanted(&self.database));
+            let mut retaining = match going {
+                Some(retaining) => retaining,
+                None => {
+                    let chunks = self.database.retainable();
+                    if chunks.is_empty() {
+                        return Ok(());
+                    }
+                    Retaining::of(self.database.world.pick(&chunks))
+                }
+            };
+            let step = retaining.step(&mut self.database)?;
+            self.retaining = (step == Step::Going).then_some(retaining);
+        }
+        Ok(())
+    }
+
+    /// What was kept for pins that have ended is dropped.
+    pub fn sweep(&mut self) -> Checked<()> {
+        self.database.sweep();
         Ok(())
     }
 

@@ -25,8 +25,8 @@
 //! 3. **Clear when the older checkpoint lists it.** An evacuation ends when no index entry names
 //!    the chunk; *e* is the last LSN applied at that moment. The chunk is cleared when the older
 //!    of the two kept checkpoints lists it (after a fallback: the only one), that checkpoint's
-//!    superblock is durable, and no pin is older than *e*. Its place is free when no reader holds a
-//!    record in it.
+//!    superblock is durable, and no pin is older than *e*, or what pins need is retained (10). Its
+//!    place is free when no reader holds a record in it.
 //! 4. **List, then note the start, then walk.** A checkpoint first lists the chunks whose
 //!    evacuation has ended, then notes *s*, the end of the settled log (not of the applied one),
 //!    then walks the index and leaves tombstones out. It is skipped only if there was no frame, no
@@ -51,6 +51,14 @@
 //! 9. **What is durable is not written again.** A record before the durable length of its chunk is
 //!    only indexed, any other is written to its address again. A patch names its base by LSN; the
 //!    base is the state replayed so far.
+//!
+//! 10. **What pins need is retained.** When the older checkpoint lists a chunk, no pin that comes is
+//!    older than *e*. For each pin that is, and each record of the chunk: if the pin finds its
+//!    version of that key here, it is copied to a cold chunk, and *kept*: noted with the LSNs at
+//!    which readers find it, until the next version. If the pin's version lies behind the record,
+//!    it is kept where it lies, or that there was none: the links end here. A reader asks for what
+//!    is kept before it follows links. A chunk in which a version is kept is not cleared before
+//!    that was copied again; a jumbo is not copied, and waits. What no pin needs is dropped.
 //!
 //! After recovery the user's stream goes on behind the last record replayed, the cold one at its
 //! durable length. Cold chunks that no index entry names are ready; surplus ones go to quarantine.
@@ -86,7 +94,7 @@
 //! | `figures` | what is counted |
 //! | `database` | one life: what memory holds |
 //! | `writer`, `keeper`, `replay` | what writers, keeper and recovery do to it |
-//! | `mover`, `checkpoint`, `recovery`, `step` | the long actions, step by step |
+//! | `mover`, `retain`, `checkpoint`, `recovery`, `step` | the long actions, step by step |
 //! | `check` | what must hold |
 //! | `life`, `run` | what may happen, how often, and a run |
 //! | `mutations` | the must-be-caught list |
@@ -106,6 +114,7 @@ mod naming;
 mod record;
 mod recovery;
 mod replay;
+mod retain;
 mod run;
 mod step;
 mod superblock;

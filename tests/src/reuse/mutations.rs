@@ -38,6 +38,11 @@ pub enum Mutation {
     OpensLast,
     PutAgain,
     BaseByAddress,
+    RetainedEarly,
+    MiddleDropped,
+    KeptLast,
+    KeptIgnored,
+    SharedDropped,
 }
 
 /// A mutation as tests know it.
@@ -65,7 +70,7 @@ const fn mutant(
 }
 
 /// The list, by rules.
-pub const MUTANTS: [Mutant; 35] = [
+pub const MUTANTS: [Mutant; 40] = [
     mutant(
         Mutation::NamedOnce,
         "named-once",
@@ -122,7 +127,13 @@ pub const MUTANTS: [Mutant; 35] = [
         "chunks are cleared before the superblock that allows it is durable",
         20000,
     ),
-    mutant(Mutation::PinsIgnored, "pins-ignored", 3, "chunks are cleared under pins", 300),
+    mutant(
+        Mutation::PinsIgnored,
+        "pins-ignored",
+        3,
+        "chunks are cleared under pins, nothing is retained",
+        300,
+    ),
     mutant(Mutation::HoldsIgnored, "holds-ignored", 3, "places are free while held", 2000),
     mutant(
         Mutation::ListedAfterStart,
@@ -262,5 +273,34 @@ pub const MUTANTS: [Mutant; 35] = [
         9,
         "the base of a patch is what lies at the address that the frame names",
         300,
+    ),
+    mutant(
+        Mutation::RetainedEarly,
+        "retained-early",
+        10,
+        "versions are retained before the older checkpoint lists their chunk",
+        5000,
+    ),
+    mutant(
+        Mutation::MiddleDropped,
+        "middle-dropped",
+        10,
+        "nothing is kept for pins that find their version only through what is cleared",
+        3000,
+    ),
+    mutant(Mutation::KeptLast, "kept-last", 10, "readers look at links first", 3000),
+    mutant(
+        Mutation::KeptIgnored,
+        "kept-ignored",
+        10,
+        "chunks in which a version is kept are cleared",
+        5000,
+    ),
+    mutant(
+        Mutation::SharedDropped,
+        "shared-dropped",
+        10,
+        "what is kept goes with one of the pins that need it",
+        3000,
     ),
 ];

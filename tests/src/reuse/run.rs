@@ -24,15 +24,17 @@ const fn often(name: &'static str, act: Act) -> Choice {
     Choice { name, rates: [10, 30, 90], act: Some(act) }
 }
 
-const MENU: [Choice; 15] = [
+const MENU: [Choice; 17] = [
     often("stage", Life::stage),
     often("apply", Life::apply),
     often("settle", Life::settle),
     often("evacuate", Life::evacuate),
     often("checkpoint", Life::checkpoint),
+    often("retain", Life::retain),
     often("clear", Life::clear),
     often("steal", Life::steal),
     often("pin", Life::pin),
+    often("sweep", Life::sweep),
     often("hold", Life::hold),
     often("forget", Life::forget),
     Choice { name: "jumbo", rates: [2, 5, 15], act: Some(Life::jumbo) },

@@ -1,0 +1,105 @@
+//! Old versions that pins need are copied out of chunks that wait for these alone, so that a reader
+//! that looks at an earlier moment for long keeps its own versions, and not all garbage. What is
+//! needed is told in [`crate::versions::needed`].
+//!
+//! Most iterators end before it is worth while: versions are copied once many places wait, or room
+//! is missing, or a caller asks for all room.
+
+use std::sync::atomic::Ordering;
+
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::data::evacuation::Stream;
+use crate::data::moving::{Moving, Retaining};
+use crate::error::{ErrorKind, Result};
+use crate::jobs::mover::Pace;
+use crate::versions::needed::ClosingChunk;
+
+impl<S: Storage> Core<S> {
+    /// Copies some old versions, or drops some that no pin needs any more. Whether there was
+    /// something to do.
+    pub fn retain_some(&self, mover: &mut Moving, pace: Pace) -> Result<bool> {
+        let retained = &self.records().retained;
+        if retained.sweep(&self.records().pins.lsns()) {
+            if retained.total_lines() == 0 {
+                self.end_cold(Stream::Retained)?;
+            }
+            return Ok(true);
+        }
+        if mover.retaining.is_none() {
+            mover.retaining = self.choose_retained(mover, pace);
+        }
+        let Some(Retaining { chunk, offset }) = &mut mover.retaining else { return Ok(false) };
+        // Nothing is kept for pins that have ended, and that were swept.
+        let pins = self.records().pins.lsns();
+        chunk.pins.retain(|lsn| pins.binary_search(lsn).is_ok());
+        match self.retain_from(chunk, offset) {
+            Ok(Retained::More) => Ok(true),
+            Ok(Retained::All) => {
+                let number = chunk.number;
+                self.committer.with_places(|places, _| places.quarantine.note_retained(number));
+                mover.retaining = None;
+                Ok(true)
+            }
+            // Others are closed meanwhile, and what is kept already is found again.
+            Ok(Retained::NoRoom) => {
+                mover.retaining = None;
+                Ok(false)
+            }
+            // A reader that looks for it finds the same.
+            Err(error) if error.kind() == ErrorKind::Corruption => {
+                mover.kept.insert(chunk.number);
+                mover.retaining = None;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A chunk that only pins need; `None`: there is none, or it may wait.
+    fn choose_retained(&self, mover: &Moving, pace: Pace) -> Option<Retaining> {
+        let horizon = self.horizon();
+        let chunks = self.committer.with_places(|places, _| places.quarantine.retainable(&horizon));
+        let chunk = chunks.into_iter().find(|(number, _)| !mover.kept.contains(number));
+        let (number, evacuated) = chunk.filter(|_| self.is_worth_retaining(pace))?;
+        // Those that come are not older.
+        let mut pins = self.records().pins.lsns();
+        pins.retain(|lsn| *lsn < evacuated.applied_lsn);
+        self.records().retained.serve(&pins);
+        let chunk = ClosingChunk { number, is_jumbo: evacuated.count > 1, pins };
+        Some(Retaining { chunk, offset: 0 })
+    }
+
+    fn is_worth_retaining(&self, pace: Pace) -> bool {
+        let is_asked_for = pace != Pace::Bounded || self.committer.lacks_room();
+        let has_memory =
+            self.records().retained.memory_bytes() < self.options().retained_memory_max;
+        has_memory && (is_asked_for || self.many_wait())
+    }
+
+    /// Retains what pins need of the next records of `chunk`, from `offset` on.
+    fn retain_from(&self, chunk: &ClosingChunk, offset: &mut u64) -> Result<Retained> {
+        let needed = self.records().needed(chunk, *offset)?;
+        if !needed.copies.is_empty() {
+            let Some(cold) = self.cold_chunk(Stream::Retained)? else {
+                return Ok(Retained::NoRoom);
+            };
+            let Some(bytes) = self.records().keep_copies(&needed.copies, &cold)? else {
+                self.end_cold(Stream::Retained)?;
+                return Ok(Retained::More);
+            };
+            self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        *offset = needed.end;
+        Ok(if needed.is_last { Retained::All } else { Retained::More })
+    }
+}
+
+/// How far it has come.
+enum Retained {
+    More,
+    All,
+    /// There is none for copies.
+    NoRoom,
+}

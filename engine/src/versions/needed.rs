@@ -1,0 +1,146 @@
+//! What pins need of a chunk that is to be closed: found, and kept.
+//!
+//! All records of the chunk are old: the index names others. A pin may find its version of a key in
+//! the chunk, or through a record there, by the link to the version before. In both cases that
+//! version is kept ([`crate::versions::retained`]): in a copy if it lies in the chunk, else where
+//! it lies. Versions up to a pin do not change any more, so this needs no lock but that of the one
+//! writer, for copies.
+
+use uarr_layout::record::Locator;
+use uarr_uring::{MapPin, Storage};
+
+use crate::data::applier::ColdChunk;
+use crate::data::store::{Reader, misnamed};
+use crate::error::Result;
+use crate::limits::{MOVE_BYTES_MAX, MOVE_COUNT_MAX, MOVE_LOOK_COUNT_MAX};
+use crate::versions::records::{Records, Version, version_before};
+use crate::versions::retained::{KeptRecord, KeptVersion};
+
+/// A chunk that is to be closed, and the pins that may need something of it.
+#[derive(Clone, Debug)]
+pub(crate) struct ClosingChunk {
+    pub number: u64,
+    /// What it is needed for lies in chunks of its own that are several: that is not copied.
+    pub is_jumbo: bool,
+    pub pins: Vec<u64>,
+}
+
+/// A version that lies in the chunk, and that is to be copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NeededCopy {
+    locator: Locator,
+    /// LSNs at which readers find it; `None`: it is kept already, where it lies.
+    found_at: Option<(u64, u64)>,
+}
+
+/// What was found.
+pub(crate) struct Needed {
+    pub copies: Vec<NeededCopy>,
+    /// Offset behind the records that were looked at.
+    pub end: u64,
+    /// The chunk ends there.
+    pub is_last: bool,
+}
+
+impl<S: Storage> Records<S> {
+    /// Looks for what pins need of `chunk`, from `offset` on, and keeps what need not be copied.
+    /// Errors: damage.
+    pub fn needed(&self, chunk: &ClosingChunk, offset: u64) -> Result<Needed> {
+        let pin = MapPin::enter();
+        let reader = self.reader(&pin);
+        let mut scan = reader.scan_chunk(chunk.number * self.chunk_bytes(), offset);
+        let (mut copies, mut bytes) = (Vec::new(), 0);
+        for _ in 0..MOVE_LOOK_COUNT_MAX {
+            if copies.len() >= MOVE_COUNT_MAX || bytes >= MOVE_BYTES_MAX {
+                break;
+            }
+            let Some((address, header)) = scan.next() else {
+                return Ok(Needed { copies, end: scan.offset(), is_last: true });
+            };
+            let before = copies.len();
+            self.need_through(reader, header.locator(address), chunk, &mut copies)?;
+            bytes += (copies.len() - before) * header.record_bytes();
+        }
+        Ok(Needed { copies, end: scan.offset(), is_last: false })
+    }
+
+    /// Notes what is needed of the record at `locator`, or found through it.
+    fn need_through(
+        &self,
+        reader: Reader<'_, S::Map>,
+        locator: Locator,
+        chunk: &ClosingChunk,
+        copies: &mut Vec<NeededCopy>,
+    ) -> Result<()> {
+        let view = reader.record_verified(locator)?;
+        let key = view.key();
+        if !chunk.is_jumbo && self.retained.names(key, locator) {
+            copies.push(NeededCopy { locator, found_at: None });
+        }
+        for lsn in &chunk.pins {
+            if self.retained.version_at(key, *lsn).is_some() {
+                continue;
+            }
+            let Some(old) = self.old_version(reader, key, *lsn)? else { continue };
+            match old.record {
+                Some((locator, found)) if !found.header.is_tombstone() => {
+                    let (from, bytes) = (found.header.lsn.get(), found.header.record_bytes());
+                    let is_inside = locator.address() / self.chunk_bytes() == chunk.number;
+                    if !is_inside || chunk.is_jumbo {
+                        let place = Some(KeptRecord::new(locator, bytes as u64));
+                        self.retained.keep(key, KeptVersion { from, until: old.until, place });
+                    } else if copies.iter().all(|copy| copy.locator != locator) {
+                        copies.push(NeededCopy { locator, found_at: Some((from, old.until)) });
+                    }
+                }
+                removed => {
+                    let from = removed.map_or(0, |(_, found)| found.header.lsn.get());
+                    self.retained.keep(key, KeptVersion { from, until: old.until, place: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The version of `key` that readers at `lsn` find by links; `None`: they find the newest one,
+    /// or none that the index names.
+    fn old_version<'p>(
+        &self,
+        reader: Reader<'p, S::Map>,
+        key: &[u8],
+        lsn: u64,
+    ) -> Result<Option<Version<'p>>> {
+        let Some(newest) = self.index.get(key, reader)? else { return Ok(None) };
+        let view = reader.record(newest)?;
+        if view.header.lsn.get() <= lsn {
+            return Ok(None);
+        }
+        let old = version_before(reader, newest, view, lsn)?;
+        match old.record {
+            Some((locator, found)) if found.key() != key => Err(misnamed(locator)),
+            _ => Ok(Some(old)),
+        }
+    }
+
+    /// Copies `needed` to chunk `cold`, and keeps them: how many bytes. `None`: not all have room.
+    pub fn keep_copies(&self, needed: &[NeededCopy], cold: &ColdChunk) -> Result<Option<u64>> {
+        let mut applier = self.applier();
+        let pin = MapPin::enter();
+        let reader = self.reader(&pin);
+        let mut bytes = 0;
+        for NeededCopy { locator, found_at } in needed {
+            let view = reader.record_verified(*locator)?;
+            let Some(copy) = applier.copy(reader, view, cold) else { return Ok(None) };
+            let record = KeptRecord::new(copy, view.header.record_bytes() as u64);
+            match *found_at {
+                Some((from, until)) => {
+                    let kept = KeptVersion { from, until, place: Some(record) };
+                    self.retained.keep(view.key(), kept);
+                }
+                None => self.retained.replace(view.key(), *locator, record),
+            }
+            bytes += view.header.record_bytes() as u64;
+        }
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,320 @@
+//! [`Retained`]: old versions that pins need, and where readers find them.
+//!
+//! A reader at an LSN finds its version of a key behind the newest one, by the links from version
+//! to version. Before a chunk is closed in which such a link ends, or a version lies, the version
+//! is *kept* here: with the LSNs at which readers find it, in a copy that was made in another
+//! chunk. So a reader asks here before it follows links. How what is kept is found is told in
+//! [`crate::versions::needed`], the order in decision 0038.
+//!
+//! Invariants:
+//! - LSNs at which kept versions of one key are found do not overlap;
+//! - what is kept in each chunk is counted: a chunk that has any is not closed;
+//! - one thread adds and drops, the one that moves records. Readers only look.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use uarr_layout::record::Locator;
+
+use crate::data::live::{LINE_BYTES, LiveRecords};
+use crate::sync::{Rank, Ranked, lock};
+
+/// Keys that are looked at under the lock at once when what pins have left behind is dropped.
+const SWEEP_COUNT: usize = 1024;
+
+/// Memory for a key of which a version is kept, besides its own bytes, about, and for each version
+/// beyond the first.
+const KEY_MEMORY_BYTES: u64 = 150;
+const VERSION_MEMORY_BYTES: u64 = size_of::<KeptVersion>() as u64;
+
+/// Old versions that pins need.
+pub(crate) struct Retained {
+    kept: Ranked<Kept>,
+    /// Whether there are any: as a rule readers need not take the lock.
+    is_used: AtomicBool,
+    chunk_shift: u32,
+}
+
+/// What readers find at LSNs from `from` on, and before `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptVersion {
+    pub from: u64,
+    pub until: u64,
+    /// `None`: the key is not there.
+    pub place: Option<KeptRecord>,
+}
+
+/// Where a kept version lies, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptRecord {
+    pub locator: Locator,
+    pub lines: u32,
+}
+
+#[derive(Default)]
+struct Kept {
+    versions: BTreeMap<Box<[u8]>, Vec<KeptVersion>>,
+    version_count: u64,
+    key_bytes: u64,
+    /// By number.
+    chunks: BTreeMap<u64, LiveRecords>,
+    lines: u64,
+    /// Pins that something may be kept for.
+    served: BTreeSet<u64>,
+    /// What pins have left behind is being dropped: keys behind this one are still to be looked at.
+    sweep: Option<Box<[u8]>>,
+}
+
+impl KeptVersion {
+    fn is_found_at(&self, lsn: u64) -> bool {
+        (self.from..self.until).contains(&lsn)
+    }
+
+    fn is_needed(&self, pins: &[u64]) -> bool {
+        let first = pins.partition_point(|pin| *pin < self.from);
+        pins.get(first).is_some_and(|pin| *pin < self.until)
+    }
+}
+
+impl KeptRecord {
+    /// The record of `bytes` at `locator`.
+    pub fn new(locator: Locator, bytes: u64) -> Self {
+        let lines = bytes.div_ceil(LINE_BYTES);
+        Self { locator, lines: u32::try_from(lines).expect("records are limited") }
+    }
+}
+
+impl Retained {
+    /// Nothing is kept.
+    pub fn new(chunk_bytes: u64) -> Self {
+        assert!(chunk_bytes.is_power_of_two());
+        let kept = Ranked::new(Rank::Leaf, Kept::default());
+        let chunk_shift = chunk_bytes.trailing_zeros();
+        Self { kept, is_used: AtomicBool::new(false), chunk_shift }
+    }
+
+    /// What readers of `key` at `lsn` find, if that is kept.
+    ///
+    /// A reader that is told nothing under a pin of the map finds all by links as long as it has
+    /// that pin: what is kept later is kept before chunks are closed, which waits for the pin.
+    pub fn version_at(&self, key: &[u8], lsn: u64) -> Option<KeptVersion> {
+        if !self.is_used.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.kept).versions.get(key)?.iter().find(|kept| kept.is_found_at(lsn)).copied()
+    }
+
+    /// Whether the record of `key` at `locator` is one that is kept.
+    pub fn names(&self, key: &[u8], locator: Locator) -> bool {
+        let kept = lock(&self.kept);
+        let mut versions = kept.versions.get(key).into_iter().flatten();
+        versions.any(|kept| kept.place.is_some_and(|place| place.locator == locator))
+    }
+
+    /// Something will be kept for these pins.
+    pub fn serve(&self, pins: &[u64]) {
+        lock(&self.kept).served.extend(pins);
+    }
+
+    /// Keeps a version of `key`.
+    pub fn keep(&self, key: &[u8], version: KeptVersion) {
+        assert!(version.from < version.until, "some reader finds it");
+        let mut kept = lock(&self.kept);
+        let Kept { versions, version_count, key_bytes, .. } = &mut *kept;
+        let of_key = versions.entry(key.into()).or_insert_with(|| {
+            *key_bytes += key.len() as u64;
+            Vec::with_capacity(1)
+        });
+        let is_apart =
+            |other: &KeptVersion| other.until <= version.from || version.until <= other.from;
+        assert!(of_key.iter().all(is_apart), "a reader finds one version");
+        of_key.push(version);
+        *version_count += 1;
+        kept.count(version.place, self.chunk_shift);
+        self.is_used.store(true, Ordering::Release);
+    }
+
+    /// The kept record of `key` at `from` has another copy.
+    pub fn replace(&self, key: &[u8], from: Locator, to: KeptRecord) {
+        let mut kept = lock(&self.kept);
+        let of_key = kept.versions.get_mut(key).into_iter().flatten();
+        let mut of_key = of_key.filter_map(|version| version.place.as_mut());
+        let place = of_key.find(|place| place.locator == from);
+        let place = place.expect("the one thread that drops versions has seen it");
+        let old = mem::replace(place, to);
+        kept.count(Some(to), self.chunk_shift);
+        kept.discount(Some(old), self.chunk_shift);
+    }
+
+    /// What is kept in chunk `number`.
+    pub fn in_chunk(&self, number: u64) -> LiveRecords {
+        lock(&self.kept).chunks.get(&number).copied().unwrap_or_default()
+    }
+
+    /// Cache lines of all that is kept.
+    pub fn total_lines(&self) -> u64 {
+        lock(&self.kept).lines
+    }
+
+    /// About how much memory it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        let kept = lock(&self.kept);
+        let key_count = kept.versions.len() as u64;
+        let more = (kept.version_count - key_count) * VERSION_MEMORY_BYTES;
+        kept.key_bytes + key_count * KEY_MEMORY_BYTES + more
+    }
+
+    /// Drops some of what no pin needs any more; `pins` are all there are, ascending. Whether there
+    /// was something to do.
+    pub fn sweep(&self, pins: &[u64]) -> bool {
+        if !self.is_used.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut kept = lock(&self.kept);
+        if kept.sweep.is_none() {
+            let is_pinned = |lsn: &u64| pins.binary_search(lsn).is_ok();
+            let served_count = kept.served.len();
+            kept.served.retain(is_pinned);
+            if kept.served.len() == served_count {
+                return false;
+            }
+            kept.sweep = Some(Box::default());
+        }
+        if kept.served.is_empty() {
+            let all = mem::take(&mut *kept);
+            self.is_used.store(false, Ordering::Release);
+            drop(kept);
+            // What may be much is freed behind the lock.
+            drop(all);
+            return true;
+        }
+        kept.sweep_some(pins, self.chunk_shift);
+        true
+    }
+}
+
+impl Kept {
+    fn count(&mut self, place: Option<KeptRecord>, chunk_shift: u32) {
+        let Some(KeptRecord { locator, lines }) = place else { return };
+        let chunk = self.chunks.entry(locator.address() >> chunk_shift).or_default();
+        chunk.count += 1;
+        chunk.lines += lines;
+        self.lines += u64::from(lines);
+    }
+
+    fn discount(&mut self, place: Option<KeptRecord>, chunk_shift: u32) {
+        let Some(KeptRecord { locator, lines }) = place else { return };
+        let number = locator.address() >> chunk_shift;
+        let chunk = self.chunks.get_mut(&number).expect("what is kept was counted");
+        assert!(chunk.count > 0 && chunk.lines >= lines, "what is kept was counted");
+        chunk.count -= 1;
+        chunk.lines -= lines;
+        if chunk.count == 0 {
+            self.chunks.remove(&number);
+        }
+        self.lines -= u64::from(lines);
+    }
+
+    /// Looks at the next keys of a sweep.
+    fn sweep_some(&mut self, pins: &[u64], chunk_shift: u32) {
+        let from = self.sweep.take().expect("a sweep has begun");
+        let (mut dropped, mut emptied, mut last) = (Vec::new(), Vec::new(), None);
+        let mut looked_count = 0;
+        // No key is empty, so none lies before the first.
+        let behind = (Bound::Excluded(from), Bound::Unbounded);
+        for (key, versions) in self.versions.range_mut::<Box<[u8]>, _>(behind).take(SWEEP_COUNT) {
+            versions.retain(|version| {
+                let is_needed = version.is_needed(pins);
+                if !is_needed {
+                    dropped.push(version.place);
+                }
+                is_needed
+            });
+            if versions.is_empty() {
+                emptied.push(key.clone());
+            }
+            looked_count += 1;
+            if looked_count == SWEEP_COUNT {
+                last = Some(key.clone());
+            }
+        }
+        for key in emptied {
+            self.key_bytes -= key.len() as u64;
+            self.versions.remove(&key);
+        }
+        self.version_count -= dropped.len() as u64;
+        dropped.into_iter().for_each(|place| self.discount(place, chunk_shift));
+        self.sweep = last;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_layout::record::RecordKind;
+
+    use super::*;
+
+    const CHUNK: u64 = 1 << 16;
+
+    fn place(address: u64) -> Option<KeptRecord> {
+        Some(KeptRecord::new(Locator::new(address, 100, RecordKind::Value), 100))
+    }
+
+    fn version(from: u64, until: u64, address: u64) -> KeptVersion {
+        KeptVersion { from, until, place: place(address) }
+    }
+
+    #[test]
+    fn readers_find_what_is_kept_for_their_lsn() {
+        let retained = Retained::new(CHUNK);
+        assert_eq!(retained.version_at(b"a", 5), None);
+        retained.serve(&[5, 12]);
+        retained.keep(b"a", version(3, 9, CHUNK));
+        retained.keep(b"a", version(12, 15, 2 * CHUNK));
+        retained.keep(b"b", KeptVersion { from: 0, until: 7, place: None });
+        let found = |key: &[u8], lsn| retained.version_at(key, lsn).map(|kept| kept.place);
+        assert_eq!(found(b"a", 2), None);
+        assert_eq!([3, 8].map(|lsn| found(b"a", lsn)), [Some(place(CHUNK)); 2]);
+        assert_eq!([9, 15].map(|lsn| found(b"a", lsn)), [None; 2]);
+        assert_eq!(found(b"b", 6), Some(None), "it was not there");
+        assert_eq!(retained.in_chunk(1), LiveRecords { count: 1, lines: 2 });
+        assert_eq!(retained.total_lines(), 4);
+
+        let old = place(CHUNK).unwrap().locator;
+        assert!(retained.names(b"a", old) && !retained.names(b"b", old));
+        retained.replace(b"a", old, place(7 * CHUNK).unwrap());
+        assert_eq!(retained.in_chunk(1), LiveRecords::default());
+        assert_eq!(found(b"a", 3), Some(place(7 * CHUNK)));
+    }
+
+    #[test]
+    fn what_no_pin_needs_is_dropped() {
+        let retained = Retained::new(CHUNK);
+        retained.serve(&[5, 12]);
+        let key_count = 3 * SWEEP_COUNT as u64 + 7;
+        for key in 1..=key_count {
+            retained.keep(&key.to_be_bytes(), version(3, 9, key * 128));
+            retained.keep(&key.to_be_bytes(), version(9, 15, key * 128 + CHUNK));
+        }
+        assert!(!retained.sweep(&[5, 12]), "both are there");
+        assert!(!retained.sweep(&[5, 8, 12, 20]), "others are of no concern");
+        while retained.sweep(&[12, 20]) {}
+        assert_eq!(retained.version_at(&1u64.to_be_bytes(), 5), None);
+        assert!(retained.version_at(&key_count.to_be_bytes(), 12).is_some());
+        assert_eq!(retained.total_lines(), 2 * key_count);
+        assert!(retained.memory_bytes() > key_count * KEY_MEMORY_BYTES);
+        while retained.sweep(&[20]) {}
+        assert_eq!((retained.total_lines(), retained.memory_bytes()), (0, 0));
+        assert_eq!(retained.version_at(&1u64.to_be_bytes(), 12), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "a reader finds one version")]
+    fn no_two_versions_are_found_at_one_lsn() {
+        let retained = Retained::new(CHUNK);
+        retained.keep(b"a", version(3, 9, CHUNK));
+        retained.keep(b"a", version(8, 10, CHUNK));
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! A database of `UARR_LIVE_MIB` (256) is overwritten `UARR_ROUNDS` (10) times, random keys, values
 //! of 1 KiB, one in sixteen of 16 KiB. It prints, round by round: the files' bytes on the disk
-//! without the log, by the bytes of all keys and values; what was moved, and all that the process
+//! without the log and without old versions that are kept for the iterator, by the bytes of all keys
+//! and values; these versions; what was moved, and all that the process
 //! has sent to the device, by what the user wrote. At the end latencies of gets and durable puts,
 //! while records are moved and with moving paused, in turns. `UARR_SNAPSHOT=1` holds an iterator
 //! that was made at the start, and reads it to its end afterwards.
@@ -58,6 +59,12 @@ fn disk_bytes(dir: &Path) -> (u64, u64) {
         }
     }
     (all, log)
+}
+
+/// Bytes on the disk of what lives, its garbage and the index images.
+fn own_bytes(db: &Db, dir: &Path) -> u64 {
+    let (all, log) = disk_bytes(dir);
+    (all - log).saturating_sub(db.stats().space.retained_bytes)
 }
 
 /// Bytes that this process has sent to the device.
@@ -150,17 +157,17 @@ fn overwrite(db: &Db, dir: &Path, key_count: u64, rounds: u64) {
             db.put(number, &value[..len]).expect("there is room");
             user_bytes += KEY_BYTES + len as u64;
             if step % 4096 == 0 {
-                let (all, log) = disk_bytes(dir);
-                highest = highest.max((all - log) as f64 / live_bytes as f64);
+                highest = highest.max(own_bytes(db, dir) as f64 / live_bytes as f64);
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
-        let ((all, log), space) = (disk_bytes(dir), db.stats().space);
+        let space = db.stats().space;
         println!(
-            "round {round:2}: {:.2} without the log, at most {highest:.2}; log {} MiB; {:?}; moved \
-             {:.2}, written {:.2} a byte; {:.0} MB/s",
-            (all - log) as f64 / live_bytes as f64,
-            log >> 20,
+            "round {round:2}: {:.2} without the log, at most {highest:.2}; old versions {:.2}; log {} \
+             MiB; {:?}; moved {:.2}, written {:.2} a byte; {:.0} MB/s",
+            own_bytes(db, dir) as f64 / live_bytes as f64,
+            space.retained_bytes as f64 / live_bytes as f64,
+            disk_bytes(dir).1 >> 20,
             [space.live_bytes, space.dead_bytes, space.waiting_bytes, space.free_bytes]
                 .map(|bytes| (bytes as f64 / live_bytes as f64 * 100.0).round() / 100.0),
             space.moved_bytes as f64 / user_bytes as f64,

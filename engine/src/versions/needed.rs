@@ -49,7 +49,8 @@ impl<S: Storage> Records<S> {
         let pin = MapPin::enter();
         let reader = self.reader(&pin);
         let mut scan = reader.scan_chunk(chunk.number * self.chunk_bytes(), offset);
-        let (mut copies, mut bytes) = (Vec::new(), 0);
+        let has_kept = self.retained.in_chunk(chunk.number).count > 0;
+        let (mut copies, mut bytes, mut pins) = (Vec::new(), 0, Vec::new());
         for _ in 0..MOVE_LOOK_COUNT_MAX {
             if copies.len() >= MOVE_COUNT_MAX || bytes >= MOVE_BYTES_MAX {
                 break;
@@ -57,49 +58,54 @@ impl<S: Storage> Records<S> {
             let Some((address, header)) = scan.next() else {
                 return Ok(Needed { copies, end: scan.offset(), is_last: true });
             };
-            let before = copies.len();
-            self.need_through(reader, header.locator(address), chunk, &mut copies)?;
+            let (locator, before) = (header.locator(address), copies.len());
+            let key = reader.record(locator)?.key();
+            if has_kept && !chunk.is_jumbo && self.retained.names(key, locator) {
+                copies.push(NeededCopy { locator, found_at: None });
+            }
+            self.retained.not_served(key, &chunk.pins, &mut pins);
+            for lsn in &pins {
+                self.need_at(reader, key, *lsn, chunk, &mut copies)?;
+            }
             bytes += (copies.len() - before) * header.record_bytes();
         }
         Ok(Needed { copies, end: scan.offset(), is_last: false })
     }
 
-    /// Notes what is needed of the record at `locator`, or found through it.
-    fn need_through(
+    /// Notes what a reader at `lsn` needs of `key`, unless that is kept.
+    fn need_at(
         &self,
         reader: Reader<'_, S::Map>,
-        locator: Locator,
+        key: &[u8],
+        lsn: u64,
         chunk: &ClosingChunk,
         copies: &mut Vec<NeededCopy>,
     ) -> Result<()> {
-        let view = reader.record_verified(locator)?;
-        let key = view.key();
-        if !chunk.is_jumbo && self.retained.names(key, locator) {
-            copies.push(NeededCopy { locator, found_at: None });
+        let Some(Version { until, record }) = self.old_version(reader, key, lsn)? else {
+            return Ok(());
+        };
+        if self.retained.version_at(key, lsn).is_some() {
+            // Another reader finds the same one.
+            return Ok(());
         }
-        for lsn in &chunk.pins {
-            if self.retained.version_at(key, *lsn).is_some() {
-                continue;
-            }
-            let Some(old) = self.old_version(reader, key, *lsn)? else { continue };
-            match old.record {
-                Some((locator, found)) if !found.header.is_tombstone() => {
-                    let (from, bytes) = (found.header.lsn.get(), found.header.record_bytes());
-                    let is_inside = locator.address() / self.chunk_bytes() == chunk.number;
-                    if !is_inside || chunk.is_jumbo {
-                        let place = Some(KeptRecord::new(locator, bytes as u64));
-                        self.retained.keep(key, KeptVersion { from, until: old.until, place });
-                    } else if copies.iter().all(|copy| copy.locator != locator) {
-                        copies.push(NeededCopy { locator, found_at: Some((from, old.until)) });
-                    }
-                }
-                removed => {
-                    let from = removed.map_or(0, |(_, found)| found.header.lsn.get());
-                    self.retained.keep(key, KeptVersion { from, until: old.until, place: None });
+        let from = record.map_or(0, |(_, found)| found.header.lsn.get());
+        let keep = |place| self.retained.keep(key, KeptVersion { from, until, place });
+        match record.filter(|(_, found)| !found.header.is_tombstone()) {
+            Some((locator, _)) if !chunk.is_jumbo && self.is_in(locator, chunk.number) => {
+                if copies.iter().all(|copy| copy.locator != locator) {
+                    copies.push(NeededCopy { locator, found_at: Some((from, until)) });
                 }
             }
+            Some((locator, found)) => {
+                keep(Some(KeptRecord::new(locator, found.header.record_bytes() as u64)));
+            }
+            None => keep(None),
         }
         Ok(())
+    }
+
+    fn is_in(&self, locator: Locator, number: u64) -> bool {
+        locator.address() / self.chunk_bytes() == number
     }
 
     /// The version of `key` that readers at `lsn` find by links; `None`: they find the newest one,

@@ -12,8 +12,8 @@
 //! - one thread adds and drops, the one that moves records. Readers only look.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use uarr_layout::record::Locator;
@@ -21,8 +21,9 @@ use uarr_layout::record::Locator;
 use crate::data::live::{LINE_BYTES, LiveRecords};
 use crate::sync::{Rank, Ranked, lock};
 
-/// Keys that are looked at under the lock at once when what pins have left behind is dropped.
-const SWEEP_COUNT: usize = 1024;
+/// Keys are divided into so many parts by their hashes: what pins have left behind is dropped part
+/// by part, and readers wait for one of them at most.
+const PART_COUNT: usize = 256;
 
 /// Memory for a key of which a version is kept, besides its own bytes, about, and for each version
 /// beyond the first.
@@ -53,9 +54,14 @@ pub(crate) struct KeptRecord {
     pub lines: u32,
 }
 
-#[derive(Default)]
+#[expect(clippy::disallowed_types, reason = "nothing depends on its order")]
+type Part = std::collections::HashMap<Box<[u8]>, Vec<KeptVersion>>;
+
 struct Kept {
-    versions: BTreeMap<Box<[u8]>, Vec<KeptVersion>>,
+    /// By key.
+    parts: Vec<Part>,
+    hasher: RandomState,
+    key_count: u64,
     version_count: u64,
     key_bytes: u64,
     /// By number.
@@ -63,8 +69,8 @@ struct Kept {
     lines: u64,
     /// Pins that something may be kept for.
     served: BTreeSet<u64>,
-    /// What pins have left behind is being dropped: keys behind this one are still to be looked at.
-    sweep: Option<Box<[u8]>>,
+    /// What pins have left behind is being dropped, out of this part next.
+    sweep: Option<usize>,
 }
 
 impl KeptVersion {
@@ -90,7 +96,7 @@ impl Retained {
     /// Nothing is kept.
     pub fn new(chunk_bytes: u64) -> Self {
         assert!(chunk_bytes.is_power_of_two());
-        let kept = Ranked::new(Rank::Leaf, Kept::default());
+        let kept = Ranked::new(Rank::Leaf, Kept::new());
         let chunk_shift = chunk_bytes.trailing_zeros();
         Self { kept, is_used: AtomicBool::new(false), chunk_shift }
     }
@@ -103,14 +109,25 @@ impl Retained {
         if !self.is_used.load(Ordering::Acquire) {
             return None;
         }
-        lock(&self.kept).versions.get(key)?.iter().find(|kept| kept.is_found_at(lsn)).copied()
+        lock(&self.kept).of(key).iter().find(|kept| kept.is_found_at(lsn)).copied()
+    }
+
+    /// Those of `pins` for which nothing of `key` is kept.
+    pub fn not_served(&self, key: &[u8], pins: &[u64], out: &mut Vec<u64>) {
+        out.clear();
+        if !self.is_used.load(Ordering::Acquire) {
+            return out.extend(pins);
+        }
+        let kept = lock(&self.kept);
+        let versions = kept.of(key);
+        let is_served = |pin: u64| versions.iter().any(|version| version.is_found_at(pin));
+        out.extend(pins.iter().filter(|pin| !is_served(**pin)));
     }
 
     /// Whether the record of `key` at `locator` is one that is kept.
     pub fn names(&self, key: &[u8], locator: Locator) -> bool {
-        let kept = lock(&self.kept);
-        let mut versions = kept.versions.get(key).into_iter().flatten();
-        versions.any(|kept| kept.place.is_some_and(|place| place.locator == locator))
+        let is_it = |kept: &KeptVersion| kept.place.is_some_and(|place| place.locator == locator);
+        lock(&self.kept).of(key).iter().any(is_it)
     }
 
     /// Something will be kept for these pins.
@@ -122,16 +139,7 @@ impl Retained {
     pub fn keep(&self, key: &[u8], version: KeptVersion) {
         assert!(version.from < version.until, "some reader finds it");
         let mut kept = lock(&self.kept);
-        let Kept { versions, version_count, key_bytes, .. } = &mut *kept;
-        let of_key = versions.entry(key.into()).or_insert_with(|| {
-            *key_bytes += key.len() as u64;
-            Vec::with_capacity(1)
-        });
-        let is_apart =
-            |other: &KeptVersion| other.until <= version.from || version.until <= other.from;
-        assert!(of_key.iter().all(is_apart), "a reader finds one version");
-        of_key.push(version);
-        *version_count += 1;
+        kept.add(key, version);
         kept.count(version.place, self.chunk_shift);
         self.is_used.store(true, Ordering::Release);
     }
@@ -139,7 +147,8 @@ impl Retained {
     /// The kept record of `key` at `from` has another copy.
     pub fn replace(&self, key: &[u8], from: Locator, to: KeptRecord) {
         let mut kept = lock(&self.kept);
-        let of_key = kept.versions.get_mut(key).into_iter().flatten();
+        let part = kept.part_of(key);
+        let of_key = kept.parts[part].get_mut(key).into_iter().flatten();
         let mut of_key = of_key.filter_map(|version| version.place.as_mut());
         let place = of_key.find(|place| place.locator == from);
         let place = place.expect("the one thread that drops versions has seen it");
@@ -161,9 +170,8 @@ impl Retained {
     /// About how much memory it takes.
     pub fn memory_bytes(&self) -> u64 {
         let kept = lock(&self.kept);
-        let key_count = kept.versions.len() as u64;
-        let more = (kept.version_count - key_count) * VERSION_MEMORY_BYTES;
-        kept.key_bytes + key_count * KEY_MEMORY_BYTES + more
+        let more_count = kept.version_count - kept.key_count;
+        kept.key_bytes + kept.key_count * KEY_MEMORY_BYTES + more_count * VERSION_MEMORY_BYTES
     }
 
     /// Drops some of what no pin needs any more; `pins` are all there are, ascending. Whether there
@@ -180,10 +188,10 @@ impl Retained {
             if kept.served.len() == served_count {
                 return false;
             }
-            kept.sweep = Some(Box::default());
+            kept.sweep = Some(0);
         }
         if kept.served.is_empty() {
-            let all = mem::take(&mut *kept);
+            let all = mem::replace(&mut *kept, Kept::new());
             self.is_used.store(false, Ordering::Release);
             drop(kept);
             // What may be much is freed behind the lock.
@@ -196,6 +204,43 @@ impl Retained {
 }
 
 impl Kept {
+    fn new() -> Self {
+        Self {
+            parts: vec![Part::new(); PART_COUNT],
+            hasher: RandomState::new(),
+            key_count: 0,
+            version_count: 0,
+            key_bytes: 0,
+            chunks: BTreeMap::new(),
+            lines: 0,
+            served: BTreeSet::new(),
+            sweep: None,
+        }
+    }
+
+    fn part_of(&self, key: &[u8]) -> usize {
+        (self.hasher.hash_one(key) % PART_COUNT as u64) as usize
+    }
+
+    /// What is kept of `key`.
+    fn of(&self, key: &[u8]) -> &[KeptVersion] {
+        self.parts[self.part_of(key)].get(key).map_or(&[], Vec::as_slice)
+    }
+
+    fn add(&mut self, key: &[u8], version: KeptVersion) {
+        let is_apart =
+            |other: &KeptVersion| other.until <= version.from || version.until <= other.from;
+        assert!(self.of(key).iter().all(is_apart), "a reader finds one version");
+        let part = self.part_of(key);
+        let of_key = self.parts[part].entry(key.into()).or_insert_with(|| Vec::with_capacity(1));
+        if of_key.is_empty() {
+            self.key_count += 1;
+            self.key_bytes += key.len() as u64;
+        }
+        of_key.push(version);
+        self.version_count += 1;
+    }
+
     fn count(&mut self, place: Option<KeptRecord>, chunk_shift: u32) {
         let Some(KeptRecord { locator, lines }) = place else { return };
         let chunk = self.chunks.entry(locator.address() >> chunk_shift).or_default();
@@ -217,36 +262,22 @@ impl Kept {
         self.lines -= u64::from(lines);
     }
 
-    /// Looks at the next keys of a sweep.
+    /// Looks at the next part of a sweep.
     fn sweep_some(&mut self, pins: &[u64], chunk_shift: u32) {
-        let from = self.sweep.take().expect("a sweep has begun");
-        let (mut dropped, mut emptied, mut last) = (Vec::new(), Vec::new(), None);
-        let mut looked_count = 0;
-        // No key is empty, so none lies before the first.
-        let behind = (Bound::Excluded(from), Bound::Unbounded);
-        for (key, versions) in self.versions.range_mut::<Box<[u8]>, _>(behind).take(SWEEP_COUNT) {
-            versions.retain(|version| {
-                let is_needed = version.is_needed(pins);
-                if !is_needed {
-                    dropped.push(version.place);
-                }
-                is_needed
-            });
+        let part = self.sweep.take().expect("a sweep has begun");
+        let mut dropped = Vec::new();
+        let Self { parts, key_count, key_bytes, .. } = self;
+        parts[part].retain(|key, versions| {
+            dropped.extend(versions.extract_if(.., |version| !version.is_needed(pins)));
             if versions.is_empty() {
-                emptied.push(key.clone());
+                *key_count -= 1;
+                *key_bytes -= key.len() as u64;
             }
-            looked_count += 1;
-            if looked_count == SWEEP_COUNT {
-                last = Some(key.clone());
-            }
-        }
-        for key in emptied {
-            self.key_bytes -= key.len() as u64;
-            self.versions.remove(&key);
-        }
+            !versions.is_empty()
+        });
         self.version_count -= dropped.len() as u64;
-        dropped.into_iter().for_each(|place| self.discount(place, chunk_shift));
-        self.sweep = last;
+        dropped.into_iter().for_each(|version| self.discount(version.place, chunk_shift));
+        self.sweep = Some(part + 1).filter(|next| *next < PART_COUNT);
     }
 }
 
@@ -293,7 +324,7 @@ mod tests {
     fn what_no_pin_needs_is_dropped() {
         let retained = Retained::new(CHUNK);
         retained.serve(&[5, 12]);
-        let key_count = 3 * SWEEP_COUNT as u64 + 7;
+        let key_count = 3 * PART_COUNT as u64 + 7;
         for key in 1..=key_count {
             retained.keep(&key.to_be_bytes(), version(3, 9, key * 128));
             retained.keep(&key.to_be_bytes(), version(9, 15, key * 128 + CHUNK));

@@ -3,7 +3,7 @@
 //! needed is told in [`crate::versions::needed`].
 //!
 //! Most iterators end before it is worth while: versions are copied once many places wait, or room
-//! is missing, or a caller asks for all room.
+//! is missing, or a caller asks for all room; and from then on for those that have stayed.
 
 use std::sync::atomic::Ordering;
 
@@ -62,20 +62,23 @@ impl<S: Storage> Core<S> {
         let horizon = self.horizon();
         let chunks = self.committer.with_places(|places, _| places.quarantine.retainable(&horizon));
         let chunk = chunks.into_iter().find(|(number, _)| !mover.kept.contains(number));
-        let (number, evacuated) = chunk.filter(|_| self.is_worth_retaining(pace))?;
+        let (number, evacuated) = chunk?;
         // Those that come are not older.
         let mut pins = self.records().pins.lsns();
         pins.retain(|lsn| *lsn < evacuated.applied_lsn);
+        if !self.is_worth_retaining(&pins, pace) {
+            return None;
+        }
         self.records().retained.serve(&pins);
         let chunk = ClosingChunk { number, is_jumbo: evacuated.count > 1, pins };
         Some(Retaining { chunk, offset: 0 })
     }
 
-    fn is_worth_retaining(&self, pace: Pace) -> bool {
+    fn is_worth_retaining(&self, pins: &[u64], pace: Pace) -> bool {
+        let retained = &self.records().retained;
         let is_asked_for = pace != Pace::Bounded || self.committer.lacks_room();
-        let has_memory =
-            self.records().retained.memory_bytes() < self.options().retained_memory_max;
-        has_memory && (is_asked_for || self.many_wait())
+        let has_memory = retained.memory_bytes() < self.options().retained_memory_max;
+        has_memory && (is_asked_for || self.many_wait() || retained.serves_all(pins))
     }
 
     /// Retains what pins need of the next records of `chunk`, from `offset` on.

@@ -135,6 +135,12 @@ impl Retained {
         lock(&self.kept).served.extend(pins);
     }
 
+    /// Whether something may be kept for each of these pins.
+    pub fn serves_all(&self, pins: &[u64]) -> bool {
+        let kept = lock(&self.kept);
+        pins.iter().all(|pin| kept.served.contains(pin))
+    }
+
     /// Keeps a version of `key`.
     pub fn keep(&self, key: &[u8], version: KeptVersion) {
         assert!(version.from < version.until, "some reader finds it");

@@ -58,6 +58,11 @@ impl<'a> Kept<'a> {
         self.ranges.push(KeptRange { range: db.iter(), rest: live.collect() });
     }
 
+    /// Whether there are iterators.
+    pub fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
     /// Records are what they were, and one iterator goes on.
     pub fn check(&mut self, run: &mut Run) -> Result<(), Unreadable> {
         for kept in &self.records {

@@ -16,6 +16,8 @@ pub struct Outcome {
     pub crash_in_operation_count: u64,
     /// Operations.
     pub operation_count: u64,
+    /// How many of them ended with old versions kept for iterators.
+    pub retaining_count: u64,
     /// Calls of the disk.
     pub step_count: u64,
     /// Hash over all calls.

@@ -2,12 +2,12 @@
 //! `cargo bench -p uarr --bench overwrite`.
 //!
 //! A database of `UARR_LIVE_MIB` (256) is overwritten `UARR_ROUNDS` (10) times, random keys, values
-//! of 1 KiB, one in sixteen of 16 KiB. It prints, round by round: the files' bytes on the disk
-//! without the log and without old versions that are kept for the iterator, by the bytes of all keys
-//! and values; these versions; what was moved, and all that the process
-//! has sent to the device, by what the user wrote. At the end latencies of gets and durable puts,
-//! while records are moved and with moving paused, in turns. `UARR_SNAPSHOT=1` holds an iterator
-//! that was made at the start, and reads it to its end afterwards.
+//! of 1 KiB, one in sixteen of 16 KiB. `UARR_SNAPSHOT=1` holds an iterator that was made at the
+//! start, and reads it to its end afterwards. It prints, round by round: the files' bytes on the
+//! disk without the log and without the old versions that are kept for the iterator, by the bytes
+//! of all keys and values; these versions; what was moved, and all that the process has sent to the
+//! device, by what the user wrote. At the end latencies of gets and durable puts, while records are
+//! moved and with moving paused, in turns.
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 use std::os::unix::fs::MetadataExt;
@@ -163,8 +163,8 @@ fn overwrite(db: &Db, dir: &Path, key_count: u64, rounds: u64) {
         let seconds = begun.elapsed().as_secs_f64();
         let space = db.stats().space;
         println!(
-            "round {round:2}: {:.2} without the log, at most {highest:.2}; old versions {:.2}; log {} \
-             MiB; {:?}; moved {:.2}, written {:.2} a byte; {:.0} MB/s",
+            "round {round:2}: {:.2} without the log, at most {highest:.2}; old versions {:.2}; log \
+             {} MiB; {:?}; moved {:.2}, written {:.2} a byte; {:.0} MB/s",
             own_bytes(db, dir) as f64 / live_bytes as f64,
             space.retained_bytes as f64 / live_bytes as f64,
             disk_bytes(dir).1 >> 20,

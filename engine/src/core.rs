@@ -8,11 +8,11 @@ use uarr_uring::Storage;
 
 use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
-use crate::data::moving::Moving;
 use crate::error::Error;
 use crate::options::Options;
 use crate::report::RecoveryReport;
 use crate::sync::Ranked;
+use crate::versions::moving::Moving;
 use crate::versions::records::Records;
 
 /// One open database.

@@ -12,8 +12,8 @@ use uarr_uring::AlignedBuffer;
 use crate::commit::cell::GroupCell;
 use crate::commit::leadership::Lead;
 use crate::commit::turns::Turns;
-use crate::data::evacuation::Stream;
 use crate::data::places::Places;
+use crate::data::stream::Stream;
 use crate::limits::BUFFER_COUNT;
 use crate::log::builder::GroupBuilder;
 

@@ -8,18 +8,7 @@ use uarr_uring::CHUNK_SPAN;
 
 use crate::data::places::{Lack, Named, PlacedChunk, Places};
 use crate::data::quarantine::{Evacuated, Horizon};
-
-/// What is copied to a chunk of its own. It begins with what is new, and is not mixed with that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
-    /// Records that live, out of mostly dead chunks.
-    Moved,
-    /// Old versions that pins need, which are garbage when these end.
-    Retained,
-}
-
-/// How many there are.
-pub(in crate::data) const STREAM_COUNT: usize = 2;
+use crate::data::stream::Stream;
 
 impl Places {
     /// What is missing for a chunk of `stream`; `None`: there is one.

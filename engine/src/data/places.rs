@@ -18,9 +18,9 @@ use uarr_layout::geometry::{CHUNK_HEADER_BYTES, chunk_count, place_in_chunk};
 use uarr_layout::limits::ADDRESS_MAX;
 use uarr_uring::CHUNK_SPAN;
 
-use crate::data::evacuation::STREAM_COUNT;
 use crate::data::free_places::FreePlaces;
 use crate::data::quarantine::Quarantine;
+use crate::data::stream::STREAM_COUNT;
 
 /// What the log says of a chunk so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -471,8 +471,8 @@ mod tests {
     use uarr_layout::frame::FrameKind;
 
     use super::*;
-    use crate::data::evacuation::Stream;
     use crate::data::place_table::SealedPlaces;
+    use crate::data::stream::Stream;
 
     const CHUNK: u64 = 1 << 16;
 

@@ -24,14 +24,14 @@ use uarr_uring::{CHUNK_SPAN, Grace, MapPin, Storage};
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
 use crate::data::applier::ColdChunk;
-use crate::data::evacuation::Stream;
 use crate::data::live::{LINE_BYTES, LiveRecords};
-use crate::data::moving::{Moving, Passing, Victim};
 use crate::data::quarantine::Horizon;
+use crate::data::stream::Stream;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::keeper::Step;
 use crate::limits::{MOVE_BYTES_MAX, MOVE_COUNT_MAX, MOVE_LOOK_COUNT_MAX};
 use crate::sync::{Rank, holds, lock};
+use crate::versions::moving::{Moving, Passing, Victim};
 
 /// Of a chunk that is worth moving from, at least this part is dead, in hundredths.
 const DEAD_PERCENT_MIN: u64 = 5;

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use uarr_uring::Storage;
 
 use crate::core::Core;
-use crate::data::evacuation::Stream;
-use crate::data::moving::{Moving, Retaining};
+use crate::data::stream::Stream;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::mover::Pace;
+use crate::versions::moving::{Moving, Retaining};
 use crate::versions::needed::ClosingChunk;
 
 impl<S: Storage> Core<S> {
@@ -35,15 +35,15 @@ impl<S: Storage> Core<S> {
         let pins = self.records().pins.lsns();
         chunk.pins.retain(|lsn| pins.binary_search(lsn).is_ok());
         match self.retain_from(chunk, offset) {
-            Ok(Retained::More) => Ok(true),
-            Ok(Retained::All) => {
+            Ok(RetainStep::More) => Ok(true),
+            Ok(RetainStep::All) => {
                 let number = chunk.number;
                 self.committer.with_places(|places, _| places.quarantine.note_retained(number));
                 mover.retaining = None;
                 Ok(true)
             }
             // Others are closed meanwhile, and what is kept already is found again.
-            Ok(Retained::NoRoom) => {
+            Ok(RetainStep::NoRoom) => {
                 mover.retaining = None;
                 Ok(false)
             }
@@ -82,25 +82,25 @@ impl<S: Storage> Core<S> {
     }
 
     /// Retains what pins need of the next records of `chunk`, from `offset` on.
-    fn retain_from(&self, chunk: &ClosingChunk, offset: &mut u64) -> Result<Retained> {
+    fn retain_from(&self, chunk: &ClosingChunk, offset: &mut u64) -> Result<RetainStep> {
         let needed = self.records().needed(chunk, *offset)?;
         if !needed.copies.is_empty() {
             let Some(cold) = self.cold_chunk(Stream::Retained)? else {
-                return Ok(Retained::NoRoom);
+                return Ok(RetainStep::NoRoom);
             };
             let Some(bytes) = self.records().keep_copies(&needed.copies, &cold)? else {
                 self.end_cold(Stream::Retained)?;
-                return Ok(Retained::More);
+                return Ok(RetainStep::More);
             };
             self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         *offset = needed.end;
-        Ok(if needed.is_last { Retained::All } else { Retained::More })
+        Ok(if needed.is_last { RetainStep::All } else { RetainStep::More })
     }
 }
 
 /// How far it has come.
-enum Retained {
+enum RetainStep {
     More,
     All,
     /// There is none for copies.

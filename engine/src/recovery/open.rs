@@ -10,7 +10,6 @@ use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
 use crate::core::{Core, Pacing};
-use crate::data::moving::Moving;
 use crate::data::quarantine::Horizon;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +26,7 @@ use crate::recovery::create::{check_directory, create};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::recover::recover;
 use crate::sync::{Rank, Ranked};
+use crate::versions::moving::Moving;
 use crate::versions::records::{DataIdentity, Records};
 
 /// Opens the database in `storage`, or creates it.

@@ -13,7 +13,7 @@ use crate::data::applier::ColdChunk;
 use crate::data::store::{Reader, misnamed};
 use crate::error::Result;
 use crate::limits::{MOVE_BYTES_MAX, MOVE_COUNT_MAX, MOVE_LOOK_COUNT_MAX};
-use crate::versions::records::{Records, Version, version_before};
+use crate::versions::records::{OldVersion, Records, version_before};
 use crate::versions::retained::{KeptRecord, KeptVersion};
 
 /// A chunk that is to be closed, and the pins that may need something of it.
@@ -81,7 +81,7 @@ impl<S: Storage> Records<S> {
         chunk: &ClosingChunk,
         copies: &mut Vec<NeededCopy>,
     ) -> Result<()> {
-        let Some(Version { until, record }) = self.old_version(reader, key, lsn)? else {
+        let Some(OldVersion { until, record }) = self.old_version(reader, key, lsn)? else {
             return Ok(());
         };
         if self.retained.version_at(key, lsn).is_some() {
@@ -115,7 +115,7 @@ impl<S: Storage> Records<S> {
         reader: Reader<'p, S::Map>,
         key: &[u8],
         lsn: u64,
-    ) -> Result<Option<Version<'p>>> {
+    ) -> Result<Option<OldVersion<'p>>> {
         let Some(newest) = self.index.get(key, reader)? else { return Ok(None) };
         let view = reader.record(newest)?;
         if view.header.lsn.get() <= lsn {

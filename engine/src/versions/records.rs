@@ -307,7 +307,7 @@ pub(crate) fn version_of<'p, M: DataMap>(
 }
 
 /// An old version of a key.
-pub(crate) struct Version<'p> {
+pub(crate) struct OldVersion<'p> {
     /// LSN of the version that came next.
     pub until: u64,
     /// `None`: the key was not there before.
@@ -321,12 +321,12 @@ pub(crate) fn version_before<'p, M: DataMap>(
     mut locator: Locator,
     mut view: RecordView<'p>,
     lsn: u64,
-) -> Result<Version<'p>> {
+) -> Result<OldVersion<'p>> {
     loop {
         let until = view.header.lsn.get();
         assert!(until > lsn, "an older version is asked for");
         let Some(previous) = Locator::from_bits(view.header.previous.get()) else {
-            return Ok(Version { until, record: None });
+            return Ok(OldVersion { until, record: None });
         };
         view = reader.record(previous)?;
         //= DAT-4
@@ -336,7 +336,7 @@ pub(crate) fn version_before<'p, M: DataMap>(
         }
         locator = previous;
         if view.header.lsn.get() <= lsn {
-            return Ok(Version { until, record: Some((locator, view)) });
+            return Ok(OldVersion { until, record: Some((locator, view)) });
         }
     }
 }

@@ -32,7 +32,7 @@ const VERSION_MEMORY_BYTES: u64 = size_of::<KeptVersion>() as u64;
 
 /// Old versions that pins need.
 pub(crate) struct Retained {
-    kept: Ranked<Kept>,
+    kept: Ranked<KeptByKey>,
     /// Whether there are any: as a rule readers need not take the lock.
     is_used: AtomicBool,
     chunk_shift: u32,
@@ -57,7 +57,7 @@ pub(crate) struct KeptRecord {
 #[expect(clippy::disallowed_types, reason = "nothing depends on its order")]
 type Part = std::collections::HashMap<Box<[u8]>, Vec<KeptVersion>>;
 
-struct Kept {
+struct KeptByKey {
     /// By key.
     parts: Vec<Part>,
     hasher: RandomState,
@@ -96,7 +96,7 @@ impl Retained {
     /// Nothing is kept.
     pub fn new(chunk_bytes: u64) -> Self {
         assert!(chunk_bytes.is_power_of_two());
-        let kept = Ranked::new(Rank::Leaf, Kept::new());
+        let kept = Ranked::new(Rank::Leaf, KeptByKey::new());
         let chunk_shift = chunk_bytes.trailing_zeros();
         Self { kept, is_used: AtomicBool::new(false), chunk_shift }
     }
@@ -197,7 +197,7 @@ impl Retained {
             kept.sweep = Some(0);
         }
         if kept.served.is_empty() {
-            let all = mem::replace(&mut *kept, Kept::new());
+            let all = mem::replace(&mut *kept, KeptByKey::new());
             self.is_used.store(false, Ordering::Release);
             drop(kept);
             // What may be much is freed behind the lock.
@@ -209,7 +209,7 @@ impl Retained {
     }
 }
 
-impl Kept {
+impl KeptByKey {
     fn new() -> Self {
         Self {
             parts: vec![Part::new(); PART_COUNT],

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chunk::{Chunk, ChunkState, Place, Stream};
+use super::kept::Kept;
 use super::log::{Change, Log};
 use super::map::Map;
 use super::mutations::Mutation;
 use super::record::{Address, ChunkNumber, Key, Lsn, Record, State};
-use super::retain::Kept;
 use super::superblock::Named;
 use super::world::{Class, World};
 use crate::violation::{Checked, violated};

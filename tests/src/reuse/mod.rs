@@ -52,13 +52,14 @@
 //!    only indexed, any other is written to its address again. A patch names its base by LSN; the
 //!    base is the state replayed so far.
 //!
-//! 10. **What pins need is retained.** When the older checkpoint lists a chunk, no pin that comes is
-//!    older than *e*. For each pin that is, and each record of the chunk: if the pin finds its
-//!    version of that key here, it is copied to a cold chunk, and *kept*: noted with the LSNs at
-//!    which readers find it, until the next version. If the pin's version lies behind the record,
-//!    it is kept where it lies, or that there was none: the links end here. A reader asks for what
-//!    is kept before it follows links. A chunk in which a version is kept is not cleared before
-//!    that was copied again; a jumbo is not copied, and waits. What no pin needs is dropped.
+//! 10. **What pins need is retained.** When the older checkpoint lists a chunk, no pin that comes
+//!     is older than *e*. For each pin that is, and each record of the chunk: if the pin finds its
+//!     version of that key here, it is copied to a cold chunk, and *kept*: noted with the LSNs at
+//!     which readers find it, until the next version. If the pin's version lies behind the record,
+//!     it is kept where it lies, or that there was none: the links end here. A reader asks for
+//!     what is kept before it follows links. A chunk in which a version is kept is not cleared
+//!     before that was copied again; a jumbo is not copied, and waits. What no pin needs is
+//!     dropped.
 //!
 //! After recovery the user's stream goes on behind the last record replayed, the cold one at its
 //! durable length. Cold chunks that no index entry names are ready; surplus ones go to quarantine.
@@ -86,6 +87,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `record` | keys, versions, addresses, records, patches |
+//! | `kept` | old versions that pins need |
 //! | `chunk` | a chunk's life |
 //! | `log` | frames, and the oracle of states behind them |
 //! | `map` | the data file in memory, over its medium |
@@ -105,6 +107,7 @@ mod chunk;
 mod database;
 mod figures;
 mod keeper;
+mod kept;
 mod life;
 mod log;
 mod map;

@@ -1,28 +1,14 @@
 //! Old versions that pins need, out of the way of chunks that are to be cleared: [`Retaining`]
-//! copies them, and [`Kept`] says where readers find them.
+//! copies them, and [`Kept`] says where readers find them then.
 
 use super::chunk::{CELL_COUNT, ChunkState, Stream};
 use super::database::Database;
 use super::figures::Event;
+use super::kept::Kept;
 use super::mutations::Mutation;
 use super::record::{Address, ChunkNumber, Key, Lsn, Record};
 use super::step::Step;
 use crate::violation::{Checked, violated};
-
-/// What readers at LSNs from `from` on find, and before `until`.
-#[derive(Clone, Copy, Debug)]
-pub struct Kept {
-    pub from: Lsn,
-    pub until: Lsn,
-    /// `None`: the key was not there.
-    pub address: Option<Address>,
-}
-
-impl Kept {
-    fn covers(&self, lsn: Lsn) -> bool {
-        (self.from..self.until).contains(&lsn)
-    }
-}
 
 /// What is retained out of a chunk, record by record. Nothing of it survives a loss of power, nor
 /// do the pins.

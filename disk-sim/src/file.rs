@@ -138,8 +138,12 @@ impl StorageFile for MemoryFile {
         self.take_space(offset..end).map_err(|cause| self.error("allocate space for", cause))
     }
 
-    fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool> {
-        Ok(lock(&self.inode).missing_bytes(offset..offset + len) == 0)
+    fn missing_bytes(&self, offset: u64, len: u64) -> io::Result<u64> {
+        Ok(lock(&self.inode).missing_bytes(offset..offset + len))
+    }
+
+    fn space_unit_bytes(&self) -> u64 {
+        self.disk.state().space_unit_bytes
     }
 
     fn is_whole(&self) -> io::Result<bool> {

@@ -39,6 +39,8 @@ pub(crate) struct Pacing {
     pub quiet_since: Duration,
     /// When things may be done ahead again after there was no room for them.
     pub ahead_from: Duration,
+    /// When a checkpoint may be tried again after there was no room for one.
+    pub checkpoint_from: Duration,
 }
 
 impl<S: Storage> Core<S> {

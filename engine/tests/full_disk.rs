@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WhenFull};
 use uarr_disk_sim::Memory;
@@ -284,6 +287,54 @@ fn tasks_wait_for_room_that_is_on_its_way() {
             unreachable!("the disk has an end")
         });
         assert_eq!(failed.kind(), ErrorKind::NoSpace, "{failed}");
+    }
+}
+
+/// Notes that it was woken, after it has written something itself.
+struct WritingWaker {
+    db: Db<Memory>,
+    is_woken: AtomicBool,
+}
+
+impl Wake for WritingWaker {
+    fn wake(self: Arc<Self>) {
+        let put = self.db.put(7_u64, [7; 30_000]);
+        assert!(put.is_ok() || put.is_err_and(|error| error.kind() == ErrorKind::NoSpace));
+        self.is_woken.store(true, Ordering::Release);
+    }
+}
+
+/// A waker runs on the thread that takes checkpoints, say. A write in it waited for room that only
+/// this thread could make: ten seconds each time, and all other tasks with it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "tasks are waited for by the real clock")]
+fn a_waker_that_writes_does_not_wait_for_its_own_thread() {
+    let disk = Memory::new();
+    disk.set_capacity(Some(CAPACITY));
+    let db = options(true).open_on(disk).unwrap();
+    let mut model = Model::new();
+    fill(&db, &mut model, 0, 0, false);
+    let every_second: Vec<_> = model.keys().copied().step_by(2).collect();
+    every_second.iter().for_each(|number| _ = db.delete(*number));
+    let mut waiting: Vec<_> = (0..200_u64)
+        .map(|number| {
+            let put = Box::pin(db.put_async(10_000 + number, vec![9; 50_000]));
+            let waker = WritingWaker { db: db.clone(), is_woken: AtomicBool::new(true) };
+            (put, Arc::new(waker))
+        })
+        .collect();
+    let begun = Instant::now();
+    while !waiting.is_empty() {
+        waiting.retain_mut(|(put, waker)| {
+            if !waker.is_woken.swap(false, Ordering::AcqRel) {
+                return true;
+            }
+            let task = Waker::from(waker.clone());
+            let polled = put.as_mut().poll(&mut Context::from_waker(&task));
+            polled.is_pending()
+        });
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} tasks hear nothing", waiting.len());
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

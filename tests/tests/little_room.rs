@@ -304,3 +304,35 @@ fn full_file_systems_work_again_after_deletions() {
         assert!(counts.iter().all(|count| *count >= counts[0] * 2 / 3), "{kind}: {counts:?}");
     }
 }
+
+/// Free places lie scattered, and a file system gives and takes space in units of several of them:
+/// all of it was dug out, and none given back, so that not even a deletion found room.
+#[test]
+fn scattered_places_are_no_dead_end_of_a_full_disk() {
+    let Some(small) = Small::of_size("ext4", 48) else { return };
+    let options = Db::builder(small.path("db")).segment_bytes(256 << 10).chunk_bytes(256 << 10);
+    let options = options.checkpoint_log_bytes(256 << 10).keys(KeyKind::U64);
+    let bytes = 4096;
+    let (mut model, mut first, mut counts) = (Model::new(), 0, Vec::new());
+    let db = options.open().unwrap();
+    for round in 0..4 {
+        first = fill(&db, &mut model, first, round, bytes);
+        counts.push(model.len());
+        let every_second: Vec<_> = model.keys().copied().step_by(2).collect();
+        for number in every_second {
+            db.delete(number).unwrap_or_else(|error| panic!("{round}, {number}: {error}"));
+            model.remove(&number);
+        }
+        first = fill(&db, &mut model, first, round, bytes);
+        db.compact().unwrap();
+        let stats = db.stats();
+        let file = fs::metadata(small.path("db/data/records.uarr")).unwrap();
+        let taken_bytes = file.blocks() * 512;
+        assert!(
+            taken_bytes.abs_diff(stats.data_allocated_bytes) <= 2 << 20,
+            "{taken_bytes} bytes are taken: {stats:?}"
+        );
+    }
+    check(&db, &model, bytes);
+    assert!(counts.iter().all(|count| *count >= counts[0] * 3 / 4), "{counts:?}");
+}

@@ -136,7 +136,7 @@ impl SystemFile {
         Err(io::Error::from_raw_os_error(libc::EINTR))
     }
 
-    /// Zeroes the range in one step, which needs no room where it has its space, or punches it out.
+    /// Zeroes the range in one step where it has its space, or punches it out.
     fn give_up(&self, offset: u64, len: u64) -> io::Result<()> {
         let in_one_step = |mode| match self.fallocate(mode, offset, len) {
             // The kernel tried to write back pages that are given up here, or still had an old
@@ -150,6 +150,9 @@ impl SystemFile {
             Some(missing) if missing > 0 => in_one_step(PUNCH),
             _ => match in_one_step(libc::FALLOC_FL_ZERO_RANGE) {
                 Err(cause) if is_unsupported(&cause) => in_one_step(PUNCH),
+                // The file system lacks room for its records of the change: it needs none to write
+                // where something was written.
+                Err(cause) if room::is_lacking(&cause) => self.write_zeroes(offset, offset + len),
                 zeroed => zeroed,
             },
         }
@@ -280,10 +283,17 @@ impl StorageFile for SystemFile {
         })
     }
 
-    fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool> {
+    fn missing_bytes(&self, offset: u64, len: u64) -> io::Result<u64> {
         let range = self.with_neighbours(offset..offset.saturating_add(len));
-        let missing = || extents::missing_bytes(self.file(), range.clone());
-        Ok(range.end <= self.len()? && missing() == Some(0))
+        let known_end = range.end.min(self.len()?).max(range.start);
+        let beyond = range.end - known_end;
+        let known = range.start..known_end;
+        let bytes = known_end - range.start;
+        Ok(beyond + extents::missing_bytes(self.file(), known).unwrap_or(bytes))
+    }
+
+    fn space_unit_bytes(&self) -> u64 {
+        HOLE_UNIT_BYTES
     }
 
     fn is_whole(&self) -> io::Result<bool> {

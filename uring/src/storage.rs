@@ -144,10 +144,15 @@ pub trait StorageFile: Send + Sync + 'static {
     /// After a failed write-back some file systems take pages for written that never were, and
     /// later flushes leave them out. This makes the kernel forget them.
     fn renew(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Whether each byte of the range, and of a mapped file its neighbours, has space of its own,
-    /// so that [`StorageFile::allocate`] would need no room for it. False where the file system
-    /// does not say.
-    fn is_allocated(&self, offset: u64, len: u64) -> io::Result<bool>;
+    /// How many bytes of the range, and of a mapped file of its neighbours, have no space of their
+    /// own: what [`StorageFile::allocate`] would take. All of them where the file system does not
+    /// say.
+    fn missing_bytes(&self, offset: u64, len: u64) -> io::Result<u64>;
+    /// What a mapped file gets and gives back at once: so many bytes, at a multiple of that, a
+    /// power of two. 1: what is asked for.
+    fn space_unit_bytes(&self) -> u64 {
+        1
+    }
     /// Whether each byte has space of its own that was written before, so that another write needs
     /// neither room nor a change of the file system's records, and the process may write so long a
     /// file. True where the file system does not say.

@@ -64,12 +64,13 @@ impl RoomWait {
 
 impl<S: Storage> Committer<S> {
     /// Whether a thread waits for others that make room: it does not if its caller asked for an
-    /// error instead, nor does the mover.
+    /// error instead, nor do the mover, and wakers on a thread that makes room.
     fn may_wait(&self, frames: &[Frame<'_>], patience: Patience<'_>) -> bool {
         self.options.background
             && self.options.when_full == WhenFull::Wait
             && !matches!(patience, Patience::Task(_))
             && need_of(frames) != Need::Move
+            && !self.is_own_thread()
     }
 
     /// Leaves the waker of a task that finds no place for its records, if room is on its way.

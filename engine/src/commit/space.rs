@@ -19,14 +19,15 @@ use uarr_layout::geometry::align_up_u64;
 use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
+use crate::commit::room::{DiskRoom, Wanted};
 use crate::data::places::{KeptPlaces, Lack, Need};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::pool::Activity;
 use crate::log::room::Demand;
 use crate::sync::{Rank, holds, lock};
 
-/// Of what a database has in use, at most this part is left free by puts, and this by deletions: a
-/// small one may take most of a small disk.
+/// For other files than chunks, at most this part of what a database has in use is left free by
+/// puts, and this by deletions: a small one may take most of a small disk.
 const KEPT_SHARE_OF_PUTS: u64 = 2;
 const KEPT_SHARE_OF_DELETIONS: u64 = 6;
 // Puts stop before deletions do.
@@ -55,7 +56,7 @@ pub(crate) fn need_of(frames: &[Frame<'_>]) -> Need {
 }
 
 /// Whether `done` has found no room.
-fn is_lack<T>(done: &Result<T>) -> bool {
+pub(crate) fn is_lack<T>(done: &Result<T>) -> bool {
     done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace)
 }
 
@@ -82,8 +83,14 @@ impl<S: Storage> Committer<S> {
     /// Gives `places` space of their own, for who asks with `need`. The caller holds `space`.
     pub fn allocate(&self, places: Range<u64>, need: Need) -> Result<()> {
         assert!(holds(Rank::Space), "places are allocated one after the other");
-        let bytes = (places.end - places.start) * self.records.chunk_bytes();
-        self.leave_room("extend the data file", bytes, need)?;
+        let bytes = self.records.space.missing_bytes(&places);
+        let (room, kept) = (self.room(), self.kept(need, 1));
+        // One of them is for who asks.
+        let wanted = Wanted { place_count: kept.place_count + 1, ..kept };
+        let gained_count = self.with_places(|staged, _| staged.free.gained_count(&places));
+        if !room.after(bytes, gained_count).is_some_and(|room| room.has(wanted)) {
+            return Err(self.too_little("extend the data file", bytes, kept));
+        }
         self.with_way_made(|| self.records.allocate(places.clone()))?;
         lock(&self.staging).places.free.note_allocated(places);
         Ok(())
@@ -92,11 +99,38 @@ impl<S: Storage> Committer<S> {
     /// Notes which of the free `places` have space of their own, as far as the file system says.
     pub fn find_space(&self, places: Range<u64>) -> Result<()> {
         let _space = lock(&self.space);
-        if self.records.space.is_allocated(&places) {
-            self.records.allocate(places.clone())?;
-            lock(&self.staging).places.free.note_allocated(places);
+        let unit_count = self.with_places(|places, _| places.free.unit_count());
+        for place in places.clone().step_by(unit_count as usize).chain([places.end - 1]) {
+            self.find_unit(place)?;
         }
         self.note_room();
+        Ok(())
+    }
+
+    /// As [`Committer::find_space`], for all free places, when nothing is known of any.
+    pub fn find_all_space(&self) -> Result<()> {
+        let _space = lock(&self.space);
+        let space = &self.records.space;
+        let holes: Vec<_> = {
+            let free = &mut lock(&self.staging).places.free;
+            free.set_units(space.unit_count(), space.place_count());
+            free.holes().collect()
+        };
+        holes.into_iter().try_for_each(|place| self.find_unit(place))?;
+        self.note_room();
+        Ok(())
+    }
+
+    /// Notes whether the unit that `place` lies in has space.
+    fn find_unit(&self, place: u64) -> Result<()> {
+        let unit = self.with_places(|places, _| {
+            places.free.is_hole(place).then(|| places.free.units_around(place..place + 1))
+        });
+        let Some(unit) = unit.filter(|unit| self.records.space.missing_bytes(unit) == 0) else {
+            return Ok(());
+        };
+        self.records.allocate(unit.clone())?;
+        lock(&self.staging).places.free.note_allocated(unit);
         Ok(())
     }
 
@@ -112,7 +146,11 @@ impl<S: Storage> Committer<S> {
         };
         assert!(bytes >= regular_bytes);
         let bytes = align_up_u64(bytes, self.identity.block_bytes as u64);
-        self.leave_room("extend the log", bytes, need)?;
+        let kept = self.kept(need, 0);
+        let wanted = Wanted { other_bytes: kept.other_bytes.saturating_add(bytes), ..kept };
+        if !self.room().has(wanted) {
+            return Err(self.too_little("extend the log", bytes, kept));
+        }
         let prepare = || {
             let prepared = self.segments.prepare(&self.storage, bytes);
             prepared.map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
@@ -124,60 +162,67 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Bytes that can be had: of the file system, with what is given back to it on demand. If it
-    /// does not say, an attempt shows it.
-    fn room_bytes(&self) -> u64 {
+    /// What can be had: of the file system, with what is given back to it on demand. If it does not
+    /// say, an attempt shows it.
+    fn room(&self) -> DiskRoom {
         let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
-        let free_count = self.with_places(|places, _| places.free.ready_count());
-        let in_file_bytes = free_count * self.records.chunk_bytes();
-        free_bytes.saturating_add(in_file_bytes).saturating_add(self.segments.free_bytes())
+        let (ready_count, whole_unit_count, unit_count) = self.with_places(|places, _| {
+            let free = &places.free;
+            (free.ready_count(), free.whole_unit_count(), free.unit_count())
+        });
+        let (log_bytes, chunk_bytes) = (self.segments.free_bytes(), self.records.chunk_bytes());
+        DiskRoom { free_bytes, ready_count, whole_unit_count, log_bytes, unit_count, chunk_bytes }
     }
 
-    /// Bytes that who asks with `need` leaves to those that come after: a place and a segment for
-    /// each of them, and an image.
-    fn kept_bytes(&self, need: Need) -> u64 {
+    /// What who asks with `need` leaves to those that come after: a place and a segment for each of
+    /// them, and an image. `more_count` chunks will be opened. Places are whole, as less is no use;
+    /// but a database of one chunk keeps none.
+    fn kept(&self, need: Need, more_count: u64) -> Wanted {
         let used_bytes = self.taken_bytes().0;
-        let each_bytes = self.records.chunk_bytes() + self.segments.room.regular_bytes();
+        let used_count = used_bytes / self.records.chunk_bytes() + more_count;
+        let others_count = used_count.saturating_sub(1);
+        let segment_bytes = self.segments.room.regular_bytes();
         match need {
-            Need::Move => 0,
-            Need::Delete => each_bytes.min(used_bytes / KEPT_SHARE_OF_DELETIONS),
+            Need::Move => Wanted::default(),
+            Need::Delete => Wanted {
+                place_count: (others_count / 2).min(1),
+                other_bytes: segment_bytes.min(used_bytes / KEPT_SHARE_OF_DELETIONS),
+            },
             Need::Put => {
-                (2 * each_bytes + self.image_bytes_max()).min(used_bytes / KEPT_SHARE_OF_PUTS)
+                let other_bytes = 2 * segment_bytes + self.image_bytes_max();
+                let other_bytes = other_bytes.min(used_bytes / KEPT_SHARE_OF_PUTS);
+                Wanted { place_count: others_count.min(2), other_bytes }
             }
         }
     }
 
-    /// Refuses to `act`, for which `bytes` are taken, if too few would be left for those that make
-    /// room.
-    fn leave_room(&self, act: &str, bytes: u64, need: Need) -> Result<()> {
-        let (room_bytes, kept_bytes) = (self.room_bytes(), self.kept_bytes(need));
-        if room_bytes >= bytes.saturating_add(kept_bytes) {
-            return Ok(());
-        }
-        Err(Error::new(
+    /// Refuses to `act`, for which `bytes` are taken, as too little would be left for those that
+    /// make room.
+    fn too_little(&self, act: &str, bytes: u64, kept: Wanted) -> Error {
+        let room_bytes = self.room().bytes();
+        let kept_bytes = kept.place_count * self.records.chunk_bytes() + kept.other_bytes;
+        Error::new(
             ErrorKind::NoSpace,
             format!(
                 "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, of which {kept_bytes} \
                  are left to deletions, checkpoints and compaction; delete records and compact"
             ),
-        ))
+        )
     }
 
-    /// Whether `bytes` may be taken before records need them.
-    pub fn has_room_ahead(&self, bytes: u64) -> bool {
-        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
-        free_bytes >= bytes && self.leave_room("go ahead", bytes, Need::Put).is_ok()
+    /// Whether `wanted` may be taken from the file system before records need it.
+    pub fn has_room_ahead(&self, wanted: Wanted) -> bool {
+        let (room, kept) = (self.room(), self.kept(Need::Put, wanted.place_count));
+        let bytes = wanted.place_count * room.chunk_bytes + wanted.other_bytes;
+        let after = room.after(bytes, wanted.place_count);
+        after.is_some_and(|room| room.has(kept))
     }
 
     /// Notes how many free places have to be left to those that make room, as long as the file
     /// system has nothing for them.
     pub fn note_room(&self) {
-        let free_bytes = self.storage.free_bytes().unwrap_or(u64::MAX);
-        let elsewhere_bytes = free_bytes.saturating_add(self.segments.free_bytes());
-        let count = |need| {
-            let in_file_bytes = self.kept_bytes(need).saturating_sub(elsewhere_bytes);
-            in_file_bytes.div_ceil(self.records.chunk_bytes())
-        };
+        let room = self.room();
+        let count = |need| room.places_for(self.kept(need, 0));
         let kept = KeptPlaces { by_puts: count(Need::Put), by_deletions: count(Need::Delete) };
         lock(&self.staging).places.kept = kept;
     }
@@ -195,18 +240,22 @@ impl<S: Storage> Committer<S> {
     }
 
     /// As [`Committer::with_way_made`], for a checkpoint, without which no place becomes free: it
-    /// may have the room of those that are.
-    pub fn with_places_given<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    /// may have the room of all but `kept_count` of those that are.
+    pub fn with_places_given<T>(
+        &self,
+        kept_count: u64,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
         let mut done = self.with_way_made(&mut attempt);
         while is_lack(&done) && self.health.check().is_ok() {
             let space = lock(&self.space);
-            let count = self.image_bytes_max().div_ceil(self.records.chunk_bytes());
-            // One is for a chunk of moved records, if that is enough.
-            let given_count = (0..count).take_while(|_| self.give_place_back(1)).count();
-            if given_count == 0 && !self.give_place_back(0) {
+            let room = self.room();
+            let count = self.image_bytes_max().div_ceil(room.unit_count * room.chunk_bytes);
+            let given_count = (0..count).take_while(|_| self.give_places_back(kept_count)).count();
+            drop(space);
+            if given_count == 0 {
                 break;
             }
-            drop(space);
             done = attempt();
         }
         done
@@ -215,25 +264,27 @@ impl<S: Storage> Committer<S> {
     /// Gives so many free places back to the file system that it has `bytes`, as far as `need` may
     /// take them. False: that is not enough. The caller holds `space`.
     fn give_places_for(&self, bytes: u64, need: Need) -> bool {
+        let room = self.room();
         let lacking_bytes = bytes.saturating_sub(self.storage.free_bytes().unwrap_or(0));
-        let count = lacking_bytes.div_ceil(self.records.chunk_bytes());
+        let count = lacking_bytes.div_ceil(room.unit_count * room.chunk_bytes);
         // What is kept in the file is room for a segment, too; but who moves needs a place.
         let kept_count = u64::from(need != Need::Move);
-        let free_count = self.with_places(|places, _| places.free.ready_count());
-        free_count >= count + kept_count && (0..count).all(|_| self.give_place_back(kept_count))
+        let is_enough = room.whole_unit_count >= count
+            && room.ready_count >= count * room.unit_count + kept_count;
+        is_enough && (0..count).all(|_| self.give_places_back(kept_count))
     }
 
-    /// Gives the space of a free place back to the file system, if more than `kept_count` have any.
-    /// False: none was given back. The caller holds `space`.
-    fn give_place_back(&self, kept_count: u64) -> bool {
+    /// Gives the space of a unit of free places back to the file system, if more than `kept_count`
+    /// besides have any. False: none was given back. The caller holds `space`.
+    fn give_places_back(&self, kept_count: u64) -> bool {
         assert!(holds(Rank::Space), "a place is allocated or given back, not both");
         // From now on no chunk is opened there.
-        let place = lock(&self.staging).places.free.dig(kept_count);
+        let places = lock(&self.staging).places.free.dig(kept_count);
         // After an error the file system may have taken all of it, or some, or nothing.
-        place.is_some_and(|place| self.records.deallocate(place).is_ok())
+        places.is_some_and(|places| self.records.deallocate(places).is_ok())
     }
 
-    /// Gives the space of a free place back that is not worth keeping, if there is one.
+    /// Gives the space of free places back that are not worth keeping, if there are any.
     pub fn trim_places(&self, activity: Activity) -> bool {
         let _space = lock(&self.space);
         let kept_count = self.with_places(|places, _| {
@@ -245,7 +296,7 @@ impl<S: Storage> Committer<S> {
             };
             places.kept_count(Need::Put) + ahead + spare
         });
-        self.give_place_back(kept_count)
+        self.give_places_back(kept_count)
     }
 
     /// There was no room.
@@ -256,9 +307,10 @@ impl<S: Storage> Committer<S> {
     /// Whether there was no room when some was last asked for, and none has come since.
     pub fn lacks_room(&self) -> bool {
         if self.lacks_room.load(Ordering::Acquire) {
-            let chunk_bytes = self.records.chunk_bytes();
-            let bytes = chunk_bytes.max(self.segments.room.regular_bytes());
-            let has_bytes = self.room_bytes() >= bytes.saturating_add(self.kept_bytes(Need::Put));
+            let (room, kept) = (self.room(), self.kept(Need::Put, 1));
+            let segment_bytes = self.segments.room.regular_bytes();
+            let has_bytes = room.has(Wanted { place_count: kept.place_count + 1, ..kept })
+                && room.has(Wanted { other_bytes: kept.other_bytes + segment_bytes, ..kept });
             // The address space has an end, too.
             let place_count = self.records.space.place_count();
             let has_place = self.with_places(|places, _| {

@@ -36,6 +36,22 @@ impl Places {
         self.cold[stream as usize] = Some(number);
     }
 
+    /// Chunks that may go on as one for moved records after a recovery: not the open one.
+    pub fn resumable(&self) -> impl Iterator<Item = u64> {
+        let open = self.open.map(|open| open.number);
+        let is_other = move |number: &u64, chunk: &PlacedChunk| {
+            chunk.count == 1 && chunk.named == Named::Settled && open != Some(*number)
+        };
+        let others = self.chunks.iter().filter(move |(number, chunk)| is_other(number, chunk));
+        others.map(|(number, _)| *number)
+    }
+
+    /// Moved records go on behind what chunk `number` has.
+    pub fn resume_cold(&mut self, number: u64) {
+        assert!(self.chunks.get(&number).is_some_and(|chunk| chunk.full_lsn.is_none()));
+        self.cold[Stream::Moved as usize] = Some(number);
+    }
+
     /// The chunk that `stream` will go to, if no settled group says where it lies.
     pub fn unsettled_cold(&self, stream: Stream) -> Option<u64> {
         self.cold[stream as usize].filter(|cold| self.chunks[cold].named != Named::Settled)

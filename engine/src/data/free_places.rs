@@ -1,13 +1,15 @@
 //! [`FreePlaces`]: places of the data file that no chunk has.
 //!
 //! Some have space of their own and can be taken at once. The others are holes of the file, or may
-//! be: they are allocated first, as places behind the end of the file are.
+//! be: they are allocated first, as places behind the end of the file are. The file system gives
+//! and takes space in *units*, of several places if chunks are small: so a unit is allocated as a
+//! whole, and given back when all of it is free.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Free places, with space and without.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FreePlaces {
     /// Have space of their own.
     ready: BTreeSet<u64>,
@@ -15,9 +17,60 @@ pub(crate) struct FreePlaces {
     holes: BTreeSet<u64>,
     /// Behind the last place that a chunk has, or that the file was made long enough for.
     end: u64,
+    /// How many places are a unit, and how many the file may have.
+    unit_count: u64,
+    end_max: u64,
+}
+
+impl Default for FreePlaces {
+    fn default() -> Self {
+        let (ready, holes) = (BTreeSet::new(), BTreeSet::new());
+        Self { ready, holes, end: 0, unit_count: 1, end_max: u64::MAX }
+    }
 }
 
 impl FreePlaces {
+    /// Space comes in units of so many places, and the file has at most `end_max`.
+    pub fn set_units(&mut self, unit_count: u64, end_max: u64) {
+        assert!(unit_count.is_power_of_two() && end_max >= self.end);
+        (self.unit_count, self.end_max) = (unit_count, end_max);
+    }
+
+    /// How many places are a unit.
+    pub fn unit_count(&self) -> u64 {
+        self.unit_count
+    }
+
+    /// The whole units that `places` lie in.
+    pub fn units_around(&self, places: Range<u64>) -> Range<u64> {
+        let start = places.start / self.unit_count * self.unit_count;
+        // Beyond the address space an error says so.
+        let end = places.end.next_multiple_of(self.unit_count).min(self.end_max);
+        start..end.max(places.end)
+    }
+
+    /// How many of `places` can be taken when all have space, and could not before.
+    pub fn gained_count(&self, places: &Range<u64>) -> u64 {
+        let holes = self.holes.range(places.clone()).count() as u64;
+        holes + places.end.saturating_sub(places.start.max(self.end))
+    }
+
+    /// Whether `place` is free, and has no space as far as is known.
+    pub fn is_hole(&self, place: u64) -> bool {
+        self.holes.contains(&place)
+    }
+
+    /// How many units are free as a whole, and have space.
+    pub fn whole_unit_count(&self) -> u64 {
+        let starts = self.ready.iter().filter(|place| place.is_multiple_of(self.unit_count));
+        starts.filter(|start| self.is_whole(**start)).count() as u64
+    }
+
+    fn is_whole(&self, start: u64) -> bool {
+        let end = (start + self.unit_count).min(self.end);
+        self.ready.range(start..end).count() as u64 == end - start
+    }
+
     /// The places before `end`, and before the last of `taken`, that none of these is, each the
     /// first of so many. None is known to have space.
     pub fn between<'t>(taken: impl Iterator<Item = (&'t u64, &'t u64)>, end: u64) -> Self {
@@ -68,7 +121,8 @@ impl FreePlaces {
     }
 
     /// The places that have to be allocated for `count` in a row, none of `except`, or for as many
-    /// more single ones: lowest first, behind the end if need be. Some may have space already.
+    /// more single ones, in whole units: lowest first, behind the end if need be. Some may have
+    /// space already, or a chunk.
     pub fn lacking(&self, count: u64, except: &[u64]) -> Range<u64> {
         let free = match count {
             1 => self.holes.clone(),
@@ -77,7 +131,7 @@ impl FreePlaces {
         let free = free.into_iter().chain(self.end..self.end + count);
         let first = first_run(free.filter(|place| !except.contains(place)), count);
         let first = first.expect("there is no end to places behind the file");
-        first..first + count
+        self.units_around(first..first + count)
     }
 
     /// Takes `places`, which can be taken.
@@ -111,14 +165,19 @@ impl FreePlaces {
         }
     }
 
-    /// The last place that can be taken, if there are more than `kept`, is a hole from now on.
-    pub fn dig(&mut self, kept: u64) -> Option<u64> {
-        if self.ready_count() <= kept {
+    /// The last unit that is free as a whole, if more than `kept` places can be taken besides, is a
+    /// hole from now on.
+    pub fn dig(&mut self, kept: u64) -> Option<Range<u64>> {
+        let mut starts = self.ready.iter().rev().filter(|p| p.is_multiple_of(self.unit_count));
+        let start = *starts.find(|start| self.is_whole(**start))?;
+        let unit = start..(start + self.unit_count).min(self.end);
+        if self.ready_count() < kept + (unit.end - unit.start) {
             return None;
         }
-        let place = self.ready.pop_last()?;
-        assert!(self.holes.insert(place), "a place is free once");
-        Some(place)
+        for place in unit.clone() {
+            assert!(self.ready.remove(&place) && self.holes.insert(place), "a place is free once");
+        }
+        Some(unit)
     }
 }
 
@@ -177,8 +236,25 @@ mod tests {
         free.note_allocated(0..4);
         assert_eq!(free.find(4, &[]), None, "the first has a chunk");
         assert_eq!(free.find(3, &[]), Some(1));
-        assert_eq!([free.dig(2), free.dig(2)], [Some(3), None]);
+        assert_eq!([free.dig(2), free.dig(2)], [Some(3..4), None]);
         assert_eq!(free.holes().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn space_comes_and_goes_in_units() {
+        let mut free = with_taken(&[(1, 1), (9, 1)], 10);
+        free.set_units(4, 18);
+        assert_eq!(free.lacking(1, &[]), 0..4, "a hole in the first unit");
+        free.note_allocated(0..4);
+        assert_eq!((free.ready_count(), free.whole_unit_count()), (3, 0));
+        assert_eq!(free.lacking(1, &[]), 4..8);
+        free.note_allocated(4..12);
+        assert_eq!((free.ready_count(), free.whole_unit_count(), free.end()), (10, 1, 12));
+        assert_eq!(free.lacking(8, &[]), 8..18, "the file may have no more");
+        assert_eq!(free.dig(7), None);
+        assert_eq!(free.dig(6), Some(4..8));
+        assert_eq!((free.ready_count(), free.hole_count()), (6, 4));
+        assert_eq!(free.dig(0), None, "a chunk has one of each");
     }
 
     #[test]

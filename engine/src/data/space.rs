@@ -81,11 +81,16 @@ impl<F: StorageFile> DataSpace<F> {
             .map_err(|error| Error::io("cannot extend the data file", error))
     }
 
-    /// Whether `places` have space of their own, as far as the file system says.
-    pub fn is_allocated(&self, places: &Range<u64>) -> bool {
+    /// How many bytes of `places` have no space of their own, as far as the file system says.
+    pub fn missing_bytes(&self, places: &Range<u64>) -> u64 {
         let start = places.start * self.chunk_bytes;
         let bytes = (places.end - places.start) * self.chunk_bytes;
-        self.file.is_allocated(start, bytes).unwrap_or(false)
+        self.file.missing_bytes(start, bytes).unwrap_or(bytes)
+    }
+
+    /// How many places get space, and give it back, at once.
+    pub fn unit_count(&self) -> u64 {
+        (self.file.space_unit_bytes() / self.chunk_bytes).max(1)
     }
 
     #[cold]

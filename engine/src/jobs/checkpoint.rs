@@ -71,13 +71,20 @@ impl<S: Storage> Core<S> {
         counters.has_checkpoint.store(true, Ordering::Release);
         let has_moved = counters.has_moved.swap(false, Ordering::AcqRel);
         counters.wants_checkpoint.store(false, Ordering::Release);
-        let mut attempt = |root: &mut Root<S>| {
-            self.committer.with_places_given(|| self.newer_than(root, has_moved, then, wakes))
+        let mut attempt = |root: &mut Root<S>, kept_count| {
+            let take = || self.newer_than(root, has_moved, then, wakes);
+            self.committer.with_places_given(kept_count, take)
         };
-        let mut checkpoint = attempt(&mut root);
-        let is_lack = |error: &Error| error.kind() == ErrorKind::NoSpace;
-        if checkpoint.as_ref().is_err_and(is_lack) && self.give_up_older(&mut root)? {
-            checkpoint = attempt(&mut root);
+        // One place is for a chunk of moved records, if that is enough.
+        let mut checkpoint = attempt(&mut root, 1);
+        let lacks_room = |checkpoint: &Result<Checkpoint>| {
+            checkpoint.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace)
+        };
+        if lacks_room(&checkpoint) && self.give_up_older(&mut root)? {
+            checkpoint = attempt(&mut root, 1);
+        }
+        if lacks_room(&checkpoint) {
+            checkpoint = attempt(&mut root, 0);
         }
         let written = checkpoint.and_then(|checkpoint| {
             self.write_root(&mut root, checkpoint, then)?;

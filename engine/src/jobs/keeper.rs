@@ -15,9 +15,11 @@ use std::time::Duration;
 use uarr_uring::Storage;
 
 use crate::commit::lead::Stint;
+use crate::commit::room::Wanted;
+use crate::commit::space::is_lack;
 use crate::commit::wakes::Wakes;
 use crate::core::Core;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::log::pool::Activity;
 use crate::log::zeros::falls_behind;
@@ -57,6 +59,10 @@ fn pace(left: u64, in_time: u64) -> Step {
     }
 }
 
+/// After a lack of room the next checkpoint is tried not before so long: each attempt reads an
+/// image, and takes a number.
+const CHECKPOINT_RESTS: Duration = Duration::from_millis(50);
+
 impl<S: Storage> Core<S> {
     /// Does one step of background work. False if there was nothing to do.
     pub fn step(&self) -> Result<bool> {
@@ -86,11 +92,15 @@ impl<S: Storage> Core<S> {
     }
 
     pub fn step_checkpoint(&self) -> Result<Step> {
-        if !self.committer.checkpoint_due() || self.committer.health.check().is_err() {
+        let may_try = self.storage().now() >= lock(&self.pacing).checkpoint_from;
+        if !may_try || !self.committer.checkpoint_due() || self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
-        self.checkpoint(Then::GoOn)?;
-        Ok(Step::More)
+        let taken = self.checkpoint(Then::GoOn);
+        if is_lack(&taken) {
+            lock(&self.pacing).checkpoint_from = self.storage().now() + CHECKPOINT_RESTS;
+        }
+        taken.map(|()| Step::More)
     }
 
     fn step_space(&self) -> Result<Step> {
@@ -106,8 +116,7 @@ impl<S: Storage> Core<S> {
             return Ok(Step::More);
         }
         if self.committer.needs_next_segment()
-            && (self.committer.segments.have_started()
-                || self.has_room_ahead(self.committer.segments.room.regular_bytes()))
+            && (self.committer.segments.have_started() || self.has_room_for_segment())
         {
             let prepared = self.note_lack(self.committer.prepare_ahead())?;
             return Ok(prepared.map_or(Step::More, |(left, in_time)| pace(left, in_time)));
@@ -119,16 +128,21 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// True if the keeper may take `bytes` early.
-    fn has_room_ahead(&self, bytes: u64) -> bool {
+    fn has_room_for_segment(&self) -> bool {
+        let other_bytes = self.committer.segments.room.regular_bytes();
+        self.has_room_ahead(Wanted { place_count: 0, other_bytes })
+    }
+
+    /// True if the keeper may take `wanted` early.
+    fn has_room_ahead(&self, wanted: Wanted) -> bool {
         let may_try = self.storage().now() >= lock(&self.pacing).ahead_from;
-        may_try && self.committer.has_room_ahead(bytes)
+        may_try && self.committer.has_room_ahead(wanted)
     }
 
     /// After a lack of room that only an attempt shows (a quota, say) the keeper does nothing ahead
     /// for a while: each attempt takes, for a moment, the room that there is.
     fn note_lack<T>(&self, done: Result<T>) -> Result<T> {
-        if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NoSpace) {
+        if is_lack(&done) {
             lock(&self.pacing).ahead_from = self.storage().now() + RESTS_AFTER;
         }
         done
@@ -154,8 +168,9 @@ impl<S: Storage> Core<S> {
             places.lacking_ahead(space.room_ahead(places.frontier().taken_bytes))
         });
         let has_room = |places: &Range<u64>| {
-            let bytes = (places.end - places.start) * self.records().chunk_bytes();
-            places.end <= space.place_count() && self.has_room_ahead(bytes)
+            let place_count = places.end - places.start;
+            let wanted = Wanted { place_count, other_bytes: 0 };
+            places.end <= space.place_count() && self.has_room_ahead(wanted)
         };
         let Some(places) = lacking.filter(has_room) else { return Ok(false) };
         // Places that are given back make room, too; if none are, writers allocate some themselves.

@@ -93,6 +93,7 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
             format!("the background thread {name} panicked"),
         ));
     };
+    core.committer.adopt_thread();
     // Runs on, to wake tasks for threads that may not run wakers, until the database is closed.
     for _ in 0..2 {
         if catch_unwind(AssertUnwindSafe(|| job(core))).is_ok() {

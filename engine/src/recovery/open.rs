@@ -92,10 +92,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         path,
         _lock: lock,
     };
-    let holes: Vec<_> = core.committer.with_places(|places, _| places.free.holes().collect());
-    for place in holes {
-        core.committer.find_space(place..place + 1)?;
-    }
+    core.committer.find_all_space()?;
     core.checkpoint_if_overdue()?;
     Ok(core)
 }

@@ -114,6 +114,15 @@ impl<S: Storage> Replay<S> {
             None => None,
         };
         places.resume(newest, file_bytes / chunk_bytes);
+        // On a full disk there may be no place for another chunk of moved records.
+        let published = |number: &u64| store.published_bytes(number * chunk_bytes);
+        let found = places.resumable().map(|number| (published(&number), number));
+        let worth = CHUNK_HEADER_BYTES..=chunk_bytes / 2;
+        if let Some((end, number)) = found.filter(|(end, _)| worth.contains(end)).min()
+            && with_space(OpenChunk { number, end }, &places, &mut applier.appender)?.is_some()
+        {
+            places.resume_cold(number);
+        }
         assert!(places.free.end() * chunk_bytes <= reserved_bytes, "all records can be mapped");
         Ok(Recovered {
             store,

@@ -170,10 +170,10 @@ impl<S: Storage> Records<S> {
         self.space.allocate(places, &self.applier)
     }
 
-    /// Gives the space of `place`, which no chunk has, back to the file system. One caller at a
+    /// Gives the space of `places`, which no chunk has, back to the file system. One caller at a
     /// time.
-    pub fn deallocate(&self, place: u64) -> Result<()> {
-        let deallocated = lock(&self.applier).appender.deallocate(place..place + 1);
+    pub fn deallocate(&self, places: Range<u64>) -> Result<()> {
+        let deallocated = lock(&self.applier).appender.deallocate(places);
         deallocated.map_err(|error| Error::io("cannot give back space of the data file", error))
     }
 

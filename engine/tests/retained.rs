@@ -218,3 +218,47 @@ fn a_hot_key_costs_a_version_for_each_iterator() {
         }
     });
 }
+
+/// Copying for an iterator that was dropped meanwhile went on in a chunk that was closed, and ended
+/// in a panic.
+#[test]
+fn an_iterator_may_be_dropped_while_its_versions_are_copied() {
+    each(|db, kind| {
+        (0..COUNT).for_each(|number| write(db, number, Some(&[1; 1000])));
+        for round in 0..2 {
+            let old = db.iter();
+            for number in (0..COUNT).cycle() {
+                write(db, number, Some(&[2 + round; 1000]));
+                db.step().unwrap();
+                if db.stats().space.retained_bytes > 0 {
+                    break;
+                }
+            }
+            drop(old);
+            work(db);
+        }
+        db.compact().unwrap();
+        assert_eq!(db.stats().space.retained_bytes, 0, "{kind:?}");
+        assert_eq!(db.iter().count() as u64, COUNT);
+    });
+}
+
+/// Each iterator of a hot key cost a walk over all that the others need.
+#[test]
+fn a_hot_key_serves_thousands_of_iterators() {
+    let db = options(KeyKind::U64).open_on(Memory::new()).unwrap();
+    let count = 3000;
+    let put = |round: u64| {
+        db.put(1_u64, round.to_be_bytes()).unwrap();
+        db.iter()
+    };
+    let mut ranges: Vec<_> = (0..count).map(put).collect();
+    (0..2000_u64).for_each(|number| assert!(db.put(2 + number % 50, [7; 1000]).is_ok()));
+    drop(put(count));
+    db.compact().unwrap();
+    assert_eq!(db.stats().space.waiting_bytes, 0);
+    for (round, range) in ranges.iter_mut().enumerate().step_by(7) {
+        let record = range.next().unwrap().unwrap();
+        assert_eq!(*record.bytes(), (round as u64).to_be_bytes());
+    }
+}

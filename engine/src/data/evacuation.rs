@@ -72,18 +72,23 @@ impl Places {
     /// settled, up to `settled_lsn`. Numbers, and how many chunks each begins.
     pub fn sealed(&mut self, settled_lsn: u64, next_lsn: u64) -> Vec<(u64, u64)> {
         assert!(settled_lsn < next_lsn);
+        self.note_full(next_lsn);
+        let is_sealed = |chunk: &PlacedChunk| {
+            let is_settled = chunk.full_lsn.is_some_and(|full| full <= settled_lsn + 1);
+            chunk.named == Named::Settled && is_settled
+        };
+        let sealed = self.chunks.iter().filter(|(_, chunk)| is_sealed(chunk));
+        sealed.map(|(number, chunk)| (*number, chunk.count)).collect()
+    }
+
+    /// Notes which chunks nothing is added to any more, behind what was staged before `next_lsn`.
+    pub fn note_full(&mut self, next_lsn: u64) {
         let open = self.open.map(|open| open.number);
-        let mut sealed = Vec::new();
         for (number, chunk) in &mut self.chunks {
-            if Some(*number) == open || self.cold.contains(&Some(*number)) {
-                continue;
-            }
-            let full_lsn = *chunk.full_lsn.get_or_insert(next_lsn);
-            if chunk.named == Named::Settled && full_lsn <= settled_lsn + 1 {
-                sealed.push((*number, chunk.count));
+            if Some(*number) != open && !self.cold.contains(&Some(*number)) {
+                chunk.full_lsn.get_or_insert(next_lsn);
             }
         }
-        sealed
     }
 
     /// The index names nothing in the sealed chunk `number` any more, nor does any frame staged

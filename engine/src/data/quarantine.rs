@@ -162,6 +162,12 @@ impl Quarantine {
             .collect()
     }
 
+    /// How many places wait for nothing but readers of earlier moments.
+    pub fn pinned_place_count(&self, horizon: &Horizon) -> u64 {
+        let waits = |chunk: &&Evacuated| horizon.is_past(chunk) && !horizon.has_passed(chunk);
+        self.chunks.values().filter(waits).map(|chunk| chunk.count).sum()
+    }
+
     /// What pins need of chunk `number` is found elsewhere. Those that come need nothing of it.
     pub fn note_retained(&mut self, number: u64) {
         let chunk = self.chunks.get_mut(&number).expect("it was there when it was chosen");

@@ -69,7 +69,8 @@ impl<S: Storage> Core<S> {
 
     /// Does all steps that there are for chunks with numbers before `end`.
     fn move_all(&self, end: u64) -> Result<()> {
-        // Only settled records are moved.
+        // Only settled records are moved: also beside writers all that were staged by now.
+        self.committer.with_places(|places, staged| places.note_full(staged.next_lsn));
         self.committer.sync()?;
         let mut wait_count = 0;
         loop {

@@ -345,6 +345,12 @@ impl<S: Storage> Core<S> {
         let live_bytes = self.records().live_lines() * LINE_BYTES;
         let slack = self.slack_bytes(live_bytes);
         let kept_bytes = self.records().retained.total_lines() * LINE_BYTES;
+        // What waits for pins may wait for long.
+        let horizon = self.horizon();
+        let pinned_count =
+            self.committer.with_places(|places, _| places.quarantine.pinned_place_count(&horizon));
+        let pinned_bytes = pinned_count * self.records().chunk_bytes();
+        let waiting_bytes = waiting_bytes.saturating_sub(pinned_bytes);
         used_bytes > live_bytes + kept_bytes + slack && waiting_bytes <= slack / WAITING_SHARE
     }
 
@@ -394,9 +400,10 @@ impl<S: Storage> Core<S> {
         if self.waits_for_checkpoint() {
             let live_bytes = self.records().live_lines() * LINE_BYTES;
             let (_, waiting_bytes) = self.committer.taken_bytes();
-            // A checkpoint writes the whole index.
+            // A checkpoint writes the whole index. But one comes before nothing more is moved.
+            let most = self.slack_bytes(live_bytes) / WAITING_SHARE;
             let least = self.committer.checkpoint_step_bytes_min();
-            let enough = (self.slack_bytes(live_bytes) / WAITING_SHARE / 2).max(least);
+            let enough = (most / 2).max(least).min(most);
             if waiting_bytes > enough || self.committer.lacks_room() {
                 self.committer.counters.wants_checkpoint.store(true, Ordering::Release);
                 self.committer.checkpointer.raise();

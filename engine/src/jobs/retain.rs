@@ -34,6 +34,11 @@ impl<S: Storage> Core<S> {
         // Nothing is kept for pins that have ended, and that were swept.
         let pins = self.records().pins.lsns();
         chunk.pins.retain(|lsn| pins.binary_search(lsn).is_ok());
+        if chunk.pins.is_empty() {
+            // It needs nothing more, and may be closed at any time.
+            mover.retaining = None;
+            return Ok(true);
+        }
         match self.retain_from(chunk, offset) {
             Ok(RetainStep::More) => Ok(true),
             Ok(RetainStep::All) => {

@@ -29,7 +29,8 @@ pub(crate) struct ClosingChunk {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NeededCopy {
     locator: Locator,
-    /// LSNs at which readers find it; `None`: it is kept already, where it lies.
+    /// A pin that needs it, and until which LSN readers find it; `None`: it is kept already, where
+    /// it lies.
     found_at: Option<(u64, u64)>,
 }
 
@@ -60,40 +61,67 @@ impl<S: Storage> Records<S> {
             };
             let (locator, before) = (header.locator(address), copies.len());
             let key = reader.record(locator)?.key();
-            if has_kept && !chunk.is_jumbo && self.retained.names(key, locator) {
+            let named = (locator, header.lsn.get());
+            if has_kept && !chunk.is_jumbo && self.retained.names(key, named, &chunk.pins) {
                 copies.push(NeededCopy { locator, found_at: None });
             }
             self.retained.not_served(key, &chunk.pins, &mut pins);
-            for lsn in &pins {
-                self.need_at(reader, key, *lsn, chunk, &mut copies)?;
-            }
+            self.need_at(reader, (key, &pins), chunk, &mut copies)?;
             bytes += (copies.len() - before) * header.record_bytes();
         }
         Ok(Needed { copies, end: scan.offset(), is_last: false })
     }
 
-    /// Notes what a reader at `lsn` needs of `key`, unless that is kept.
-    fn need_at(
+    /// Notes what readers at `pins`, which ascend, need of `key`: nothing is kept for them. One walk
+    /// along the links from the newest version to the one that the lowest pin finds.
+    fn need_at<'p>(
         &self,
-        reader: Reader<'_, S::Map>,
-        key: &[u8],
-        lsn: u64,
+        reader: Reader<'p, S::Map>,
+        (key, mut pins): (&[u8], &[u64]),
         chunk: &ClosingChunk,
         copies: &mut Vec<NeededCopy>,
     ) -> Result<()> {
-        let Some(OldVersion { until, record }) = self.old_version(reader, key, lsn)? else {
-            return Ok(());
-        };
-        if self.retained.version_at(key, lsn).is_some() {
-            // Another reader finds the same one.
+        if pins.is_empty() {
             return Ok(());
         }
-        let from = record.map_or(0, |(_, found)| found.header.lsn.get());
-        let keep = |place| self.retained.keep(key, KeptVersion { from, until, place });
+        let Some(mut locator) = self.index.get(key, reader)? else { return Ok(()) };
+        let mut view = reader.record(locator)?;
+        pins = &pins[..pins.partition_point(|lsn| *lsn < view.header.lsn.get())];
+        while let Some(highest) = pins.last() {
+            let old = version_before(reader, locator, view, *highest)?;
+            let from = old.record.map_or(0, |(_, found)| found.header.lsn.get());
+            let first = pins.partition_point(|lsn| *lsn < from);
+            self.need(key, pins[first], &old, chunk, copies)?;
+            pins = &pins[..first];
+            let Some(found) = old.record else { break };
+            (locator, view) = found;
+        }
+        Ok(())
+    }
+
+    /// Notes the version of `key` that a reader at `lsn` finds, and none with a lower pin.
+    fn need(
+        &self,
+        key: &[u8],
+        lsn: u64,
+        old: &OldVersion<'_>,
+        chunk: &ClosingChunk,
+        copies: &mut Vec<NeededCopy>,
+    ) -> Result<()> {
+        let OldVersion { until, record } = *old;
+        if let Some((locator, found)) = record
+            && found.key() != key
+        {
+            return Err(misnamed(locator));
+        }
+        // Of a key that was not there it is not known since when.
+        let from = record.map_or(lsn, |(_, found)| found.header.lsn.get());
+        let keep = |place| self.retained.keep(key, lsn, KeptVersion { from, until, place });
         match record.filter(|(_, found)| !found.header.is_tombstone()) {
             Some((locator, _)) if !chunk.is_jumbo && self.is_in(locator, chunk.number) => {
+                // Other records of the key lead to it, too.
                 if copies.iter().all(|copy| copy.locator != locator) {
-                    copies.push(NeededCopy { locator, found_at: Some((from, until)) });
+                    copies.push(NeededCopy { locator, found_at: Some((lsn, until)) });
                 }
             }
             Some((locator, found)) => {
@@ -108,26 +136,6 @@ impl<S: Storage> Records<S> {
         locator.address() / self.chunk_bytes() == number
     }
 
-    /// The version of `key` that readers at `lsn` find by links; `None`: they find the newest one,
-    /// or none that the index names.
-    fn old_version<'p>(
-        &self,
-        reader: Reader<'p, S::Map>,
-        key: &[u8],
-        lsn: u64,
-    ) -> Result<Option<OldVersion<'p>>> {
-        let Some(newest) = self.index.get(key, reader)? else { return Ok(None) };
-        let view = reader.record(newest)?;
-        if view.header.lsn.get() <= lsn {
-            return Ok(None);
-        }
-        let old = version_before(reader, newest, view, lsn)?;
-        match old.record {
-            Some((locator, found)) if found.key() != key => Err(misnamed(locator)),
-            _ => Ok(Some(old)),
-        }
-    }
-
     /// Copies `needed` to chunk `cold`, and keeps them: how many bytes. `None`: not all have room.
     pub fn keep_copies(&self, needed: &[NeededCopy], cold: &ColdChunk) -> Result<Option<u64>> {
         let mut applier = self.applier();
@@ -139,9 +147,10 @@ impl<S: Storage> Records<S> {
             let Some(copy) = applier.copy(reader, view, cold) else { return Ok(None) };
             let record = KeptRecord::new(copy, view.header.record_bytes() as u64);
             match *found_at {
-                Some((from, until)) => {
+                Some((lsn, until)) => {
+                    let from = view.header.lsn.get();
                     let kept = KeptVersion { from, until, place: Some(record) };
-                    self.retained.keep(view.key(), kept);
+                    self.retained.keep(view.key(), lsn, kept);
                 }
                 None => self.retained.replace(view.key(), *locator, record),
             }

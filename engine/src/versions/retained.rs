@@ -7,7 +7,7 @@
 //! [`crate::versions::needed`], the order in decision 0038.
 //!
 //! Invariants:
-//! - LSNs at which kept versions of one key are found do not overlap;
+//! - kept versions of one key ascend, and the LSNs at which they are found do not overlap;
 //! - what is kept in each chunk is counted: a chunk that has any is not closed;
 //! - one thread adds and drops, the one that moves records. Readers only look.
 
@@ -78,9 +78,10 @@ impl KeptVersion {
         (self.from..self.until).contains(&lsn)
     }
 
-    fn is_needed(&self, pins: &[u64]) -> bool {
+    /// The first of `pins`, which ascend, that finds it.
+    fn first_needed_by(&self, pins: &[u64]) -> Option<u64> {
         let first = pins.partition_point(|pin| *pin < self.from);
-        pins.get(first).is_some_and(|pin| *pin < self.until)
+        pins.get(first).copied().filter(|pin| *pin < self.until)
     }
 }
 
@@ -90,6 +91,12 @@ impl KeptRecord {
         let lines = bytes.div_ceil(LINE_BYTES);
         Self { locator, lines: u32::try_from(lines).expect("records are limited") }
     }
+}
+
+/// The one of `versions`, which ascend, that a reader at `lsn` finds.
+fn find_at(versions: &[KeptVersion], lsn: u64) -> Option<&KeptVersion> {
+    let behind = versions.partition_point(|kept| kept.from <= lsn);
+    versions[..behind].last().filter(|kept| kept.is_found_at(lsn))
 }
 
 impl Retained {
@@ -109,7 +116,7 @@ impl Retained {
         if !self.is_used.load(Ordering::Acquire) {
             return None;
         }
-        lock(&self.kept).of(key).iter().find(|kept| kept.is_found_at(lsn)).copied()
+        find_at(lock(&self.kept).of(key), lsn).copied()
     }
 
     /// Those of `pins` for which nothing of `key` is kept.
@@ -120,14 +127,19 @@ impl Retained {
         }
         let kept = lock(&self.kept);
         let versions = kept.of(key);
-        let is_served = |pin: u64| versions.iter().any(|version| version.is_found_at(pin));
-        out.extend(pins.iter().filter(|pin| !is_served(**pin)));
+        out.extend(pins.iter().filter(|pin| find_at(versions, **pin).is_none()));
     }
 
-    /// Whether the record of `key` at `locator` is one that is kept.
-    pub fn names(&self, key: &[u8], locator: Locator) -> bool {
-        let is_it = |kept: &KeptVersion| kept.place.is_some_and(|place| place.locator == locator);
-        lock(&self.kept).of(key).iter().any(is_it)
+    /// Whether the record of `key` at `locator`, with `lsn`, is one that is kept for one of `pins`.
+    pub fn names(&self, key: &[u8], (locator, lsn): (Locator, u64), pins: &[u64]) -> bool {
+        let kept = lock(&self.kept);
+        let versions = kept.of(key);
+        // No other version begins between a record and the LSN from which on it is kept.
+        let found = versions.get(versions.partition_point(|kept| kept.from < lsn));
+        found.is_some_and(|kept| {
+            let is_it = kept.place.is_some_and(|place| place.locator == locator);
+            is_it && kept.first_needed_by(pins).is_some()
+        })
     }
 
     /// Something will be kept for these pins.
@@ -141,11 +153,11 @@ impl Retained {
         pins.iter().all(|pin| kept.served.contains(pin))
     }
 
-    /// Keeps a version of `key`.
-    pub fn keep(&self, key: &[u8], version: KeptVersion) {
-        assert!(version.from < version.until, "some reader finds it");
+    /// Keeps a version of `key` that a reader at `lsn` finds, for whom none is kept.
+    pub fn keep(&self, key: &[u8], lsn: u64, version: KeptVersion) {
+        assert!(version.is_found_at(lsn), "the reader finds it");
         let mut kept = lock(&self.kept);
-        kept.add(key, version);
+        kept.add(key, lsn, version);
         kept.count(version.place, self.chunk_shift);
         self.is_used.store(true, Ordering::Release);
     }
@@ -233,17 +245,24 @@ impl KeptByKey {
         self.parts[self.part_of(key)].get(key).map_or(&[], Vec::as_slice)
     }
 
-    fn add(&mut self, key: &[u8], version: KeptVersion) {
-        let is_apart =
-            |other: &KeptVersion| other.until <= version.from || version.until <= other.from;
-        assert!(self.of(key).iter().all(is_apart), "a reader finds one version");
+    fn add(&mut self, key: &[u8], lsn: u64, mut version: KeptVersion) {
         let part = self.part_of(key);
         let of_key = self.parts[part].entry(key.into()).or_insert_with(|| Vec::with_capacity(1));
         if of_key.is_empty() {
             self.key_count += 1;
             self.key_bytes += key.len() as u64;
         }
-        of_key.push(version);
+        // What was kept for pins that have ended may not be dropped yet: when a deletion is
+        // forgotten, and the key comes again, the version before has no end any more.
+        let place = of_key.partition_point(|other| other.from <= lsn);
+        if let Some(before) = place.checked_sub(1).map(|before| &of_key[before]) {
+            assert!(before.until <= lsn, "a reader finds one version");
+            version.from = version.from.max(before.until);
+        }
+        if let Some(behind) = of_key.get(place) {
+            version.until = version.until.min(behind.from);
+        }
+        of_key.insert(place, version);
         self.version_count += 1;
     }
 
@@ -272,9 +291,14 @@ impl KeptByKey {
     fn sweep_some(&mut self, pins: &[u64], chunk_shift: u32) {
         let part = self.sweep.take().expect("a sweep has begun");
         let mut dropped = Vec::new();
-        let Self { parts, key_count, key_bytes, .. } = self;
+        let Self { parts, key_count, key_bytes, served, .. } = self;
         parts[part].retain(|key, versions| {
-            dropped.extend(versions.extract_if(.., |version| !version.is_needed(pins)));
+            dropped.extend(versions.extract_if(.., |version| {
+                // A younger pin may find what was kept for another.
+                let pin = version.first_needed_by(pins);
+                served.extend(pin);
+                pin.is_none()
+            }));
             if versions.is_empty() {
                 *key_count -= 1;
                 *key_bytes -= key.len() as u64;
@@ -308,9 +332,9 @@ mod tests {
         let retained = Retained::new(CHUNK);
         assert_eq!(retained.version_at(b"a", 5), None);
         retained.serve(&[5, 12]);
-        retained.keep(b"a", version(3, 9, CHUNK));
-        retained.keep(b"a", version(12, 15, 2 * CHUNK));
-        retained.keep(b"b", KeptVersion { from: 0, until: 7, place: None });
+        retained.keep(b"a", 12, version(12, 15, 2 * CHUNK));
+        retained.keep(b"a", 5, version(3, 9, CHUNK));
+        retained.keep(b"b", 5, KeptVersion { from: 0, until: 7, place: None });
         let found = |key: &[u8], lsn| retained.version_at(key, lsn).map(|kept| kept.place);
         assert_eq!(found(b"a", 2), None);
         assert_eq!([3, 8].map(|lsn| found(b"a", lsn)), [Some(place(CHUNK)); 2]);
@@ -320,7 +344,8 @@ mod tests {
         assert_eq!(retained.total_lines(), 4);
 
         let old = place(CHUNK).unwrap().locator;
-        assert!(retained.names(b"a", old) && !retained.names(b"b", old));
+        assert!(retained.names(b"a", (old, 3), &[8]) && !retained.names(b"b", (old, 3), &[8]));
+        assert!(!retained.names(b"a", (old, 3), &[2, 9]), "no pin needs it");
         retained.replace(b"a", old, place(7 * CHUNK).unwrap());
         assert_eq!(retained.in_chunk(1), LiveRecords::default());
         assert_eq!(found(b"a", 3), Some(place(7 * CHUNK)));
@@ -332,8 +357,8 @@ mod tests {
         retained.serve(&[5, 12]);
         let key_count = 3 * PART_COUNT as u64 + 7;
         for key in 1..=key_count {
-            retained.keep(&key.to_be_bytes(), version(3, 9, key * 128));
-            retained.keep(&key.to_be_bytes(), version(9, 15, key * 128 + CHUNK));
+            retained.keep(&key.to_be_bytes(), 5, version(3, 9, key * 128));
+            retained.keep(&key.to_be_bytes(), 12, version(9, 15, key * 128 + CHUNK));
         }
         assert!(!retained.sweep(&[5, 12]), "both are there");
         assert!(!retained.sweep(&[5, 8, 12, 20]), "others are of no concern");
@@ -347,11 +372,38 @@ mod tests {
         assert_eq!(retained.version_at(&1u64.to_be_bytes(), 12), None);
     }
 
+    /// A version that a younger pin finds, which nothing was kept for, goes with that pin.
+    #[test]
+    fn what_is_kept_goes_with_the_last_pin_that_finds_it() {
+        let retained = Retained::new(CHUNK);
+        retained.serve(&[5, 40]);
+        retained.keep(b"a", 5, version(3, 9, CHUNK));
+        retained.keep(b"b", 40, version(30, 50, CHUNK + 128));
+        while retained.sweep(&[8, 40]) {}
+        assert!(retained.version_at(b"a", 8).is_some());
+        while retained.sweep(&[40]) {}
+        assert_eq!(retained.version_at(b"a", 8), None);
+        assert_eq!(retained.total_lines(), 2);
+    }
+
+    /// What was kept for a pin that has ended may still be there when a key that was deleted and
+    /// forgotten has come again.
+    #[test]
+    fn a_version_ends_where_another_begins() {
+        let retained = Retained::new(CHUNK);
+        retained.keep(b"a", 5, version(3, 9, CHUNK));
+        retained.keep(b"a", 30, version(20, 40, CHUNK));
+        let none = KeptVersion { from: 0, until: 50, place: None };
+        retained.keep(b"a", 12, none);
+        assert_eq!(retained.version_at(b"a", 9), Some(KeptVersion { from: 9, until: 20, ..none }));
+        assert_eq!(retained.version_at(b"a", 8), Some(version(3, 9, CHUNK)));
+    }
+
     #[test]
     #[should_panic(expected = "a reader finds one version")]
     fn no_two_versions_are_found_at_one_lsn() {
         let retained = Retained::new(CHUNK);
-        retained.keep(b"a", version(3, 9, CHUNK));
-        retained.keep(b"a", version(8, 10, CHUNK));
+        retained.keep(b"a", 5, version(3, 9, CHUNK));
+        retained.keep(b"a", 8, version(8, 10, CHUNK));
     }
 }

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Random, SCALE, object, value};
-use uarr_layout::uarr::{Array, Patch, PatchError, UArrBuf, UArrMut, Value, apply, diff, uarr};
+use uarr_layout::uarr::{
+    Array, Patch, PatchBuilder, PatchError, UArrBuf, UArrMut, Value, apply, diff, uarr,
+};
 
 fn check(old: &UArrBuf, new: &UArrBuf) -> Patch {
     let patch = diff(old, new).expect("both are valid");
@@ -176,5 +178,31 @@ fn few_changed_elements_are_patched_alone() {
     for bits in [0x7fc0_0000, 0x7f80_0001, 0xffff_ffff, 0x8000_0000] {
         floats[9] = f32::from_bits(bits);
         check(&old, &Value::Array(Array::new(&floats)).to_buf().expect("small"));
+    }
+}
+
+#[test]
+fn patches_are_built_by_names() {
+    let old = uarr!({ "a": [{ "b": 1 }, 2], "n": [1, 2], "f": f32[0.5], "m": ["x", 1] });
+    let built = |patch: PatchBuilder| patch.build().and_then(|patch| patch.apply(&old));
+    let check = |patch, expected: UArrBuf| assert_eq!(built(patch), Ok(expected));
+    check(Patch::builder(), old.clone());
+    check(Patch::builder().set("", 7), uarr!(7));
+    check(
+        Patch::builder().set("a[0].b", "one").delete("a[1]").delete("f").push("n", 3).push("m", 2),
+        uarr!({ "a": [{ "b": "one" }], "n": [1, 2, 3], "m": ["x", 1, 2] }),
+    );
+    let map = std::collections::BTreeMap::from([("k", vec![Some("v"), None])]);
+    check(
+        Patch::builder().delete("a").delete("n").delete("f").set("m[0]", map),
+        uarr!({ "m": [{ "k": ["v", null] }, 1] }),
+    );
+    let refused = |patch, expected| assert_eq!(built(patch), Err(expected));
+    let operation_index = 1;
+    refused(Patch::builder().delete("f").delete("f"), PatchError::Path { operation_index });
+    refused(Patch::builder().delete("f").set("x.y", 1), PatchError::Path { operation_index });
+    refused(Patch::builder().delete("f").push("n", "z"), PatchError::Type { operation_index });
+    for path in ["a[", "a[0", "a[x]", "a[0]b"] {
+        refused(Patch::builder().delete("f").set(path, 1), PatchError::Path { operation_index });
     }
 }

@@ -15,6 +15,16 @@ use super::static_shape::Shape;
 pub trait Encode {
     /// Writes the value at the encoder's current place.
     fn encode(&self, encoder: &mut Encoder);
+
+    /// Writes `values` as one value: a list, or a typed array of numbers that have one.
+    fn encode_all(values: &[Self], encoder: &mut Encoder)
+    where
+        Self: Sized,
+    {
+        encoder.begin_list();
+        values.iter().for_each(|value| value.encode(encoder));
+        encoder.end_list();
+    }
 }
 
 /// Builds records, again and again in the same storage. Nothing is allocated once the storage and
@@ -310,23 +320,13 @@ encode_as! {
     (): |_value, encoder| encoder.null();
     Undefined: |_value, encoder| encoder.undefined();
     bool: |value, encoder| encoder.bool(*value);
-    i8: |value, encoder| encoder.int(i64::from(*value));
-    i16: |value, encoder| encoder.int(i64::from(*value));
-    i32: |value, encoder| encoder.int(i64::from(*value));
-    i64: |value, encoder| encoder.int(*value);
     isize: |value, encoder| encoder.int(*value as i64);
-    u8: |value, encoder| encoder.int(i64::from(*value));
-    u16: |value, encoder| encoder.int(i64::from(*value));
-    u32: |value, encoder| encoder.int(i64::from(*value));
-    u64: |value, encoder| encoder.uint(*value);
     usize: |value, encoder| encoder.uint(*value as u64);
     i128: |value, encoder| encoder.int128(*value);
     u128: |value, encoder| match i128::try_from(*value) {
         Ok(small) => encoder.int128(small),
         Err(_) => encoder.big_int(&BigInt::from(*value)),
     };
-    f32: |value, encoder| encoder.f64(f64::from(*value));
-    f64: |value, encoder| encoder.f64(*value);
     str: |value, encoder| encoder.str(value);
     String: |value, encoder| encoder.str(value);
     Bytes<'_>: |value, encoder| encoder.bytes(value.0);
@@ -339,6 +339,36 @@ encode_as! {
     BigInt: |value, encoder| encoder.big_int(value);
     UArrBuf: |value, encoder| encoder.copy(&value.as_ref());
     UArrRef<'_>: |value, encoder| encoder.copy(value);
+}
+
+macro_rules! encode_elements {
+    ($($kind:ty: |$value:ident, $encoder:ident| $write:expr;)*) => { $(
+        impl Encode for $kind {
+            #[inline]
+            fn encode(&self, $encoder: &mut Encoder) {
+                let $value = *self;
+                $write
+            }
+
+            #[inline]
+            fn encode_all(values: &[Self], encoder: &mut Encoder) {
+                encoder.slice(values);
+            }
+        }
+    )* };
+}
+
+encode_elements! {
+    i8: |value, encoder| encoder.int(i64::from(value));
+    i16: |value, encoder| encoder.int(i64::from(value));
+    i32: |value, encoder| encoder.int(i64::from(value));
+    i64: |value, encoder| encoder.int(value);
+    u8: |value, encoder| encoder.int(i64::from(value));
+    u16: |value, encoder| encoder.int(i64::from(value));
+    u32: |value, encoder| encoder.int(i64::from(value));
+    u64: |value, encoder| encoder.uint(value);
+    f32: |value, encoder| encoder.f64(f64::from(value));
+    f64: |value, encoder| encoder.f64(value);
 }
 
 impl<T: Encode + ?Sized> Encode for &T {
@@ -355,26 +385,5 @@ impl<T: Encode> Encode for Option<T> {
             Some(value) => value.encode(encoder),
             None => encoder.null(),
         }
-    }
-}
-
-impl<T: Element> Encode for [T] {
-    #[inline]
-    fn encode(&self, encoder: &mut Encoder) {
-        encoder.slice(self);
-    }
-}
-
-impl<T: Element> Encode for Vec<T> {
-    #[inline]
-    fn encode(&self, encoder: &mut Encoder) {
-        encoder.slice(self);
-    }
-}
-
-impl<T: Element, const N: usize> Encode for [T; N] {
-    #[inline]
-    fn encode(&self, encoder: &mut Encoder) {
-        encoder.slice(self);
     }
 }

@@ -7,7 +7,8 @@ use super::encode::Encoder;
 ///
 /// `f32[1.0, 2.0]` is a typed array (of `i8` to `f64`, or `ref`), `@42` and `@"name"` are
 /// references, `null` and `undefined` are words, a name is a literal or an expression in
-/// parentheses. Sequences of plain integers or doubles become typed arrays as in JSON.
+/// parentheses. Sequences of plain integers or doubles become typed arrays as in JSON. Expressions
+/// may be vectors, maps, options and records ([`Encode`](crate::uarr::Encode)).
 ///
 /// # Panics
 /// If a name is repeated in an object or a limit of the format is exceeded. Values whose size is
@@ -20,6 +21,15 @@ use super::encode::Encoder;
 /// assert_eq!(
 ///     format!("{record:?}"),
 ///     r#"{"id": 7, "name": "Ada", "vec": f32[1.0, 2.0], "ref": @42, "gone": null}"#
+/// );
+///
+/// let tags = vec!["countess", "poet"];
+/// let ages = std::collections::HashMap::from([("Byron", 36), ("Ada", 37)]);
+/// let record = uarr!({ (name): [1, 2], "tags": tags, "ages": ages, (format!("n{}", 1)): record });
+/// assert_eq!(record.as_ref().get_path("n1.id").and_then(|id| id.as_i64()), Some(7));
+/// assert_eq!(
+///     uarr!([tags, ages]).to_string(),
+///     r#"[["countess","poet"],{"Ada":37,"Byron":36}]"#
 /// );
 /// ```
 #[macro_export]

@@ -20,7 +20,7 @@
 //! | read foreign bytes | [`UArrRef::validate`] |
 //! | find a field | [`UArrRef::get`], with a constant [`Key`] where the name is known |
 //! | match on the content | [`UArrRef::view`] |
-//! | own, change, compare a value | [`Value`], [`diff`], [`Patch`], [`UArrMut`] |
+//! | own, change, compare a value | [`Value`], [`diff`], [`Patch`], [`PatchBuilder`], [`UArrMut`] |
 //! | exchange Rust types (feature `serde`) | `to_vec`, `from_slice`, `Builder::serialize` |
 //! | see the bytes explained | [`dump`] |
 //! | turn JSON into a record | [`from_json`] |
@@ -32,6 +32,7 @@
 mod array_ref;
 mod buf;
 mod builder;
+mod collections;
 mod copy;
 mod debug;
 mod dump;
@@ -46,6 +47,7 @@ mod key;
 mod macros;
 mod number;
 mod patch;
+mod patch_builder;
 mod patch_diff;
 mod patch_in_place;
 mod path;
@@ -82,6 +84,7 @@ pub use key::{Key, name_hash};
 pub use macros::{Reference, literal};
 pub use number::{BigInt, Decimal};
 pub use patch::{Patch, PatchError, apply, diff};
+pub use patch_builder::PatchBuilder;
 pub use patch_in_place::UArrMut;
 pub use path::Step;
 pub use reference::UArrRef;

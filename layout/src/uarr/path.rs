@@ -68,22 +68,7 @@ impl UArrRef<'_> {
     /// [`path`](Self::path).
     #[must_use]
     pub fn get_path(&self, path: &str) -> Option<Self> {
-        let mut value = *self;
-        if path.is_empty() {
-            return Some(value);
-        }
-        for (number, part) in path.split('.').enumerate() {
-            let (name, mut rest) = part.split_at(part.find('[').unwrap_or(part.len()));
-            if number > 0 || !part.starts_with('[') {
-                value = value.get(name)?;
-            }
-            while !rest.is_empty() {
-                let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
-                value = value.index(index.parse().ok()?)?;
-                rest = after;
-            }
-        }
-        Some(value)
+        text_steps(path).try_fold(*self, |value, step| value.step(step?))
     }
 
     /// Like [`path`](Self::path) with one step, but a value that is not there is undefined, so
@@ -93,6 +78,29 @@ impl UArrRef<'_> {
     pub fn at<'k>(&self, step: impl Into<Step<'k>>) -> Self {
         self.step(step.into()).unwrap_or(Self::missing())
     }
+}
+
+/// The steps of a path in text, `a.b[3].c`; `None` where it is no path. An empty one has none.
+pub(crate) fn text_steps(path: &str) -> impl Iterator<Item = Option<Step<'_>>> {
+    let parts = (!path.is_empty()).then(|| path.split('.').enumerate());
+    parts.into_iter().flatten().flat_map(|(number, part)| {
+        let (name, indexes) = part.split_at(part.find('[').unwrap_or(part.len()));
+        let has_name = number > 0 || !part.starts_with('[');
+        has_name.then(|| Some(Step::from(name))).into_iter().chain(index_steps(indexes))
+    })
+}
+
+/// The steps of `[3][4]`.
+fn index_steps(mut rest: &str) -> impl Iterator<Item = Option<Step<'_>>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (index, after) =
+            rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).unwrap_or_default();
+        rest = after;
+        Some(index.parse().ok().map(Step::Index))
+    })
 }
 
 /// One step of a path.

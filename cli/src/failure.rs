@@ -125,6 +125,7 @@ impl Failure {
 fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
     match kind {
         ErrorKind::InvalidArgument => (Exit::Usage, "invalid_argument", None),
+        ErrorKind::WrongValue => (Exit::Usage, "wrong_value", None),
         ErrorKind::NotFound => {
             let next = "check --db, or create one there with 'uarr put' or 'uarr import'";
             (Exit::Unopened, "no_database", Some(next))

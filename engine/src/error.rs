@@ -3,12 +3,19 @@
 use std::sync::Arc;
 use std::{fmt, io};
 
+use uarr_layout::uarr as value;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong, and thereby what the caller does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A key, value, option or path is outside its limits. Correct the call.
     InvalidArgument,
+    /// The value of a record is not what was asked for: no UArr record, or none of this Rust type.
+    /// Read it as what it is; [`crate::Record::bytes`] gives the bytes.
+    WrongValue,
     /// There is no database in the directory, and the options forbid creating one.
     NotFound,
     /// There is no record of the key, so there is nothing to patch. Put a value.
@@ -46,6 +53,49 @@ pub enum ErrorKind {
     Io,
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InvalidArgument => "invalid argument",
+            Self::WrongValue => "wrong value",
+            Self::NotFound => "no database",
+            Self::KeyNotFound => "key not found",
+            Self::NotADatabase => "not a database",
+            Self::Locked => "locked",
+            Self::OtherFormat => "other format",
+            Self::Corruption => "corruption",
+            Self::TornTail => "torn tail",
+            Self::NoSpace => "no space",
+            Self::Busy => "busy",
+            Self::Poisoned => "poisoned",
+            Self::Closed => "closed",
+            Self::PermissionDenied => "permission denied",
+            Self::Unsupported => "unsupported",
+            Self::Io => "input or output error",
+        })
+    }
+}
+
+impl ErrorKind {
+    /// What the standard library has for it, where the operating system has said nothing.
+    fn to_io(self) -> io::ErrorKind {
+        match self {
+            Self::InvalidArgument => io::ErrorKind::InvalidInput,
+            Self::NotFound | Self::KeyNotFound => io::ErrorKind::NotFound,
+            Self::WrongValue
+            | Self::NotADatabase
+            | Self::OtherFormat
+            | Self::Corruption
+            | Self::TornTail => io::ErrorKind::InvalidData,
+            Self::Locked | Self::Busy => io::ErrorKind::ResourceBusy,
+            Self::NoSpace => io::ErrorKind::StorageFull,
+            Self::PermissionDenied => io::ErrorKind::PermissionDenied,
+            Self::Unsupported => io::ErrorKind::Unsupported,
+            Self::Poisoned | Self::Closed | Self::Io => io::ErrorKind::Other,
+        }
+    }
+}
+
 /// Where bytes are damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,6 +112,29 @@ pub struct Corruption {
 }
 
 /// An error of the engine. Cheap to clone: all waiters of a failed group get the same one.
+///
+/// The errors of values become errors of the engine, and these `std::io::Error`s, by `?`:
+///
+/// ```
+/// use uarr::{Db, ErrorKind, value};
+///
+/// fn born(db: &Db) -> uarr::Result<Option<u64>> {
+///     db.put("ada", value::from_json(r#"{"born":1815}"#)?)?;
+///     let record = db.get("ada")?.expect("it was just put");
+///     Ok(record.path("born")?.and_then(|born| born.as_u64()))
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     let dir = tempfile::tempdir()?;
+///     let db = Db::open(&dir)?;
+///     assert_eq!(born(&db)?, Some(1815));
+///     db.put("plain", "any bytes")?;
+///     let plain = db.get("plain")?.expect("it was just put");
+///     assert_eq!(plain.uarr().unwrap_err().kind(), ErrorKind::WrongValue);
+///     assert_eq!(ErrorKind::WrongValue.to_string(), "wrong value");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -69,7 +142,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     corruption: Option<Corruption>,
-    source: Option<io::Error>,
+    source: Option<Cause>,
     is_final: bool,
 }
 
@@ -91,6 +164,11 @@ impl std::error::Error for Attempted {}
 /// succeed. No thread repeats it.
 pub(crate) fn attempted(cause: io::Error) -> io::Error {
     io::Error::other(Attempted(cause))
+}
+
+/// Whether it was marked by [`attempted`].
+fn is_attempted(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<Attempted>())
 }
 
 /// Result with the engine's [`Error`].
@@ -128,16 +206,32 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let message = format!("{what}: {source}");
-        let is_final = source.get_ref().is_some_and(|cause| cause.is::<Attempted>());
-        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source), is_final }))
+        let is_final = is_attempted(&source);
+        Self::caused(kind, message, source, is_final)
+    }
+
+    fn caused(kind: ErrorKind, message: String, source: impl Into<Cause>, is_final: bool) -> Self {
+        let source = Some(source.into());
+        Self(Arc::new(Inner { kind, message, corruption: None, source, is_final }))
+    }
+
+    /// The value of a record is not what was asked for.
+    fn wrong_value(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = format!("the value is not what was asked for: {source}");
+        Self::caused(ErrorKind::WrongValue, message, source, false)
+    }
+
+    /// A value or patch that the caller gives cannot be made.
+    fn unmade(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = format!("{what} cannot be made: {source}");
+        Self::caused(ErrorKind::InvalidArgument, message, source, false)
     }
 
     /// As [`Error::io`], where the caller cannot do anything about the reason: lack of room in the
     /// midst of a write, say, which leaves it unknown what was written.
     pub(crate) fn device(what: impl fmt::Display, source: io::Error) -> Self {
         let message = format!("{what}: {source}");
-        let (kind, is_final) = (ErrorKind::Io, true);
-        Self(Arc::new(Inner { kind, message, corruption: None, source: Some(source), is_final }))
+        Self::caused(ErrorKind::Io, message, source, true)
     }
 
     /// The error that all writes get after `cause` made further promises impossible.
@@ -188,6 +282,89 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|source| source as _)
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// The kind is that of the operating system where it has reported one; the engine's error is
+    /// inside ([`io::Error::downcast`]).
+    fn from(error: Error) -> Self {
+        let cause = error.0.source.as_ref().and_then(|cause| cause.downcast_ref::<Self>());
+        let kind = match cause {
+            Some(cause) if !is_attempted(cause) => cause.kind(),
+            _ => error.kind().to_io(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<value::Error> for Error {
+    fn from(error: value::Error) -> Self {
+        Self::wrong_value(error)
+    }
+}
+
+impl From<value::BuildError> for Error {
+    fn from(error: value::BuildError) -> Self {
+        Self::unmade("the value", error)
+    }
+}
+
+impl From<value::JsonError> for Error {
+    fn from(error: value::JsonError) -> Self {
+        Self::unmade("the value", error)
+    }
+}
+
+impl From<value::PatchError> for Error {
+    fn from(error: value::PatchError) -> Self {
+        Self::unmade("the patch", error)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<value::SerdeError> for Error {
+    fn from(error: value::SerdeError) -> Self {
+        match error {
+            value::SerdeError::Build(_) | value::SerdeError::Key => {
+                Self::unmade("the value", error)
+            }
+            _ => Self::wrong_value(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_standard_library_keep_what_is_known() {
+        let check = |error: Error, expected: io::ErrorKind| {
+            let text = error.to_string();
+            let error = io::Error::from(error);
+            assert_eq!((error.kind(), error.to_string()), (expected, text));
+            assert!(error.downcast::<Error>().is_ok());
+        };
+        let full = io::Error::from(io::ErrorKind::QuotaExceeded);
+        check(Error::io("a test", full), io::ErrorKind::QuotaExceeded);
+        let flush = attempted(io::ErrorKind::StorageFull.into());
+        check(Error::io("a test", flush), io::ErrorKind::Other);
+        check(Error::invalid("a test"), io::ErrorKind::InvalidInput);
+        check(Error::new(ErrorKind::Locked, "a test"), io::ErrorKind::ResourceBusy);
+    }
+
+    #[test]
+    fn errors_of_values_say_who_is_wrong() {
+        let check = |error: Error, expected| {
+            assert_eq!(error.kind(), expected);
+            assert!(std::error::Error::source(&error).is_some());
+        };
+        check(value::Error::Magic.into(), ErrorKind::WrongValue);
+        check(value::BuildError::TooDeep.into(), ErrorKind::InvalidArgument);
+        check(value::PatchError::Flags.into(), ErrorKind::InvalidArgument);
+        let error = value::from_json("{").unwrap_err();
+        check(error.into(), ErrorKind::InvalidArgument);
     }
 }

@@ -7,6 +7,7 @@ use uarr_layout::uarr::UArrRef;
 use zerocopy::IntoBytes;
 
 use crate::data::record_view::HeldRecord;
+use crate::error::Result;
 use crate::key::{KeyKind, KeyRef};
 
 /// A copy of a record, made by [`crate::Record::to_owned`]. It says the same, needs no database,
@@ -36,8 +37,13 @@ impl OwnedRecord {
     }
 
     /// The value as a UArr record; see [`crate::Record::uarr`].
-    pub fn uarr(&self) -> Result<UArrRef<'_>, uarr_layout::uarr::Error> {
-        UArrRef::open(self.bytes())
+    pub fn uarr(&self) -> Result<UArrRef<'_>> {
+        Ok(UArrRef::open(self.bytes())?)
+    }
+
+    /// The value that `path` leads to; see [`crate::Record::path`].
+    pub fn path(&self, path: &str) -> Result<Option<UArrRef<'_>>> {
+        Ok(self.uarr()?.get_path(path))
     }
 
     /// The key's bytes: as given, or 8 bytes that sort as the number does for integers.

@@ -7,6 +7,7 @@ use uarr_layout::uarr::UArrRef;
 
 use crate::api::owned_record::OwnedRecord;
 use crate::data::record_view::HeldRecord;
+use crate::error::Result;
 use crate::key::{KeyKind, KeyRef};
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
@@ -32,8 +33,31 @@ impl<'a> Record<'a> {
 
     /// The value as a UArr record, for values that were written as such. Its header is checked, its
     /// fields when they are read; no field is decoded before that.
-    pub fn uarr(&self) -> Result<UArrRef<'_>, uarr_layout::uarr::Error> {
-        UArrRef::open(self.record.value())
+    ///
+    /// Errors: `WrongValue`.
+    pub fn uarr(&self) -> Result<UArrRef<'_>> {
+        Ok(UArrRef::open(self.record.value())?)
+    }
+
+    /// The value inside of a UArr record that `path` leads to, such as `a.b[3]`; `None` if there is
+    /// none. Names with dots or brackets need the view, [`Record::uarr`].
+    ///
+    /// Errors: `WrongValue`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("ada", uarr::uarr!({ "name": { "first": "Ada" }, "tags": ["x", "y"] }))?;
+    /// let record = db.get("ada")?.ok_or("not found")?;
+    /// assert_eq!(record.path("name.first")?.and_then(|name| name.as_str()), Some("Ada"));
+    /// assert_eq!(record.path("tags[1]")?.and_then(|tag| tag.as_str()), Some("y"));
+    /// assert!(record.path("tags[2]")?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn path(&self, path: &str) -> Result<Option<UArrRef<'_>>> {
+        Ok(self.uarr()?.get_path(path))
     }
 
     /// The key's bytes: as given, or 8 bytes that sort as the number does for integers.

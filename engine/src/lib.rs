@@ -34,6 +34,7 @@
 //! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |
 //! | look into a damaged database, and save what is left | [`mod@inspect`], [`mod@repair`] |
 //! | write and read values with fields | [`mod@value`], [`uarr!`] |
+//! | write and read Rust types | `Db::put_as`, `Db::get_as` (feature `serde`) |
 //!
 //! [`Durability`] says when a write is acknowledged, [`ErrorKind`] what the caller does next after
 //! an error. No user code (wakers, callbacks, key types, iterators) runs under a lock of the

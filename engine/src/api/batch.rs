@@ -161,8 +161,14 @@ impl<'db, S: Storage> Batch<'db, S> {
                 self.bytes.extend_from_slice(value);
                 self.changes.push(Spans { kind, key_start, value_start, end: self.bytes.len() });
             }
-            Err(error) => self.error = Some(error),
+            Err(error) => return self.refuse(error),
         }
+        self
+    }
+
+    /// Notes that a change was not allowed, if it is the first.
+    pub(in crate::api) fn refuse(&mut self, error: Error) -> &mut Self {
+        self.error.get_or_insert(error);
         self
     }
 }

@@ -202,8 +202,7 @@ impl<S: Storage> Db<S> {
     /// let dir = tempfile::tempdir()?;
     /// let db = Db::open(&dir)?;
     /// db.put("ada", uarr!({ "name": "Ada", "born": 1815, "tags": ["x"] }))?;
-    /// let patch = Patch::from_record(uarr!([[0, ["born"], 1816], [2, ["tags"], ["y"]]]))?;
-    /// db.patch("ada", &patch)?;
+    /// db.patch("ada", &Patch::builder().set("born", 1816).push("tags", "y").build()?)?;
     /// let ada = db.get("ada")?.ok_or("not found")?;
     /// assert_eq!(ada.uarr()?.to_string(), r#"{"name":"Ada","born":1816,"tags":["x","y"]}"#);
     /// # Ok(())

@@ -9,4 +9,6 @@ pub(crate) mod owned_record;
 pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod record;
+#[cfg(feature = "serde")]
+pub(crate) mod typed;
 pub(crate) mod writer;

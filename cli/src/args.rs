@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -174,7 +173,7 @@ pub struct Import {
     #[arg(long)]
     pub skip_bad: bool,
     /// When commits are durable: sync, interval:100ms or manual (when the import is done)
-    #[arg(long, value_name = "WHEN", default_value = "sync", value_parser = parse_durability)]
+    #[arg(long, value_name = "WHEN", default_value = "sync")]
     pub durability: Durability,
 }
 
@@ -332,28 +331,6 @@ impl From<RecoveryArg> for RecoveryMode {
     }
 }
 
-fn parse_durability(text: &str) -> Result<Durability, String> {
-    let forms = "give sync, interval:100ms or manual";
-    match text {
-        "sync" => Ok(Durability::Sync),
-        "manual" => Ok(Durability::Manual),
-        _ => {
-            let interval = text.strip_prefix("interval:").ok_or(forms)?;
-            let unit_at = interval
-                .find(|c: char| !c.is_ascii_digit())
-                .ok_or("the unit is missing: ms or s")?;
-            let (count, unit) = interval.split_at(unit_at);
-            let count: u32 = count.parse().map_err(|_| forms)?;
-            let interval = match unit {
-                "ms" => Duration::from_millis(count.into()),
-                "s" => Duration::from_secs(count.into()),
-                _ => return Err(format!("the unit {unit} is unknown, units are ms and s")),
-            };
-            Ok(Durability::Interval(interval))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,26 +339,5 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durabilities() {
-        assert_eq!(parse_durability("sync"), Ok(Durability::Sync));
-        assert_eq!(parse_durability("manual"), Ok(Durability::Manual));
-        let interval = |milliseconds| Ok(Durability::Interval(Duration::from_millis(milliseconds)));
-        assert_eq!(parse_durability("interval:100ms"), interval(100));
-        assert_eq!(parse_durability("interval:2s"), interval(2000));
-        for bad in [
-            "",
-            "Sync",
-            "interval",
-            "interval:",
-            "interval:5",
-            "interval:ms",
-            "interval:1h",
-            "interval:99999999999s",
-        ] {
-            assert!(parse_durability(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -10,7 +10,6 @@ use uarr::{Error, KeyKind};
 use crate::args::{Global, Inspect};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::key::word;
 use crate::output::{Output, one_line};
 
 /// Runs the command.
@@ -117,7 +116,7 @@ fn slot_fields(part: &mut Report, block: &Superblock) {
 fn key_kind(number: u32) -> Value {
     let kinds = [KeyKind::Bytes, KeyKind::U64, KeyKind::I64];
     match kinds.get(number as usize) {
-        Some(kind) => word(*kind).into(),
+        Some(kind) => kind.to_string().into(),
         None => number.into(),
     }
 }

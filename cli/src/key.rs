@@ -110,7 +110,7 @@ impl Key {
             KeyKind::U64 => text.parse().ok().map(Self::U64),
             KeyKind::I64 => text.parse().ok().map(Self::I64),
         };
-        let key = key.ok_or_else(|| format!("it does not fit the table's {} keys", word(kind)))?;
+        let key = key.ok_or_else(|| format!("it does not fit the table's {kind} keys"))?;
         key.check_length()?;
         Ok(key)
     }
@@ -133,15 +133,6 @@ impl Key {
             Self::U64(number) => ShownKey::Number((*number).into()),
             Self::I64(number) => ShownKey::Number((*number).into()),
         }
-    }
-}
-
-/// The name of a kind of table on the command line.
-pub fn word(kind: KeyKind) -> &'static str {
-    match kind {
-        KeyKind::Bytes => "bytes",
-        KeyKind::U64 => "u64",
-        KeyKind::I64 => "i64",
     }
 }
 

@@ -44,7 +44,7 @@ fn records<'db>(db: &'db Db, args: &Scan) -> Result<Records<'db>> {
             };
             let low = bound(&args.from)?.map_or(Bound::Unbounded, Bound::Included);
             let high = bound(&args.to)?.map_or(Bound::Unbounded, Bound::Excluded);
-            db.range::<Key>((low, high))?
+            db.range((low, high))?
         }
     };
     Ok(if args.reverse { Box::new(range.rev()) } else { Box::new(range) })

@@ -13,7 +13,6 @@ use uarr::{Backend, CommitStrategy, Db, RecoveryReport, Stats};
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::key::word;
 use crate::open::Absent;
 use crate::output::Output;
 
@@ -78,7 +77,7 @@ fn to_json(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> Value {
     let index = &stats.index;
     json!({
         "path": db.path().to_string_lossy(),
-        "key_kind": word(db.key_kind()),
+        "key_kind": db.key_kind().to_string(),
         "keys": stats.key_count,
         "visible_lsn": stats.visible_lsn,
         "durable_lsn": stats.durable_lsn,
@@ -147,7 +146,7 @@ fn to_text(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> String {
         ))
     };
     row("keys", HumanCount(stats.key_count).to_string());
-    row("kind of keys", word(db.key_kind()).to_owned());
+    row("kind of keys", db.key_kind().to_string());
     row("records", HumanBytes(stats.data_bytes).to_string());
     let space = &stats.space;
     row(

@@ -1,5 +1,6 @@
 //! The one public error of the engine.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -285,6 +286,10 @@ impl std::error::Error for Error {
         self.0.source.as_ref().map(|source| &**source as _)
     }
 }
+
+// What was reported does not change: no panic can leave it half changed.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
 
 impl From<Error> for io::Error {
     /// The kind is that of the operating system where it has reported one; the engine's error is

@@ -13,6 +13,12 @@
 //! Invariants: the stored forms of different keys differ, and those of byte keys sort as the keys
 //! do. Only this module knows the forms; others move stored keys as they are.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
 
@@ -27,7 +33,15 @@ const I64_TAG: u8 = 2;
 /// Bytes of a stored integer in a byte table.
 const TYPED_KEY_BYTES: usize = 2 + INT_KEY_BYTES;
 
-/// What keys a table has.
+/// What keys a table has. Its text, here, in messages and on the command line, is `bytes`, `u64` or
+/// `i64`:
+///
+/// ```
+/// use uarr::KeyKind;
+/// assert_eq!("u64".parse::<KeyKind>()?, KeyKind::U64);
+/// assert_eq!(KeyKind::Bytes.to_string(), "bytes");
+/// # Ok::<(), uarr::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// Byte strings and text. Integers are accepted too and are keys of their own: 5 as `u64`, 5 as
@@ -41,6 +55,28 @@ pub enum KeyKind {
     I64,
 }
 
+const KINDS: [KeyKind; 3] = [KeyKind::Bytes, KeyKind::U64, KeyKind::I64];
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bytes => "bytes",
+            Self::U64 => "u64",
+            Self::I64 => "i64",
+        })
+    }
+}
+
+impl FromStr for KeyKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        KINDS.into_iter().find(|kind| kind.to_string() == text).ok_or_else(|| {
+            Error::invalid(format!("'{text}' is no kind of keys; give bytes, u64 or i64"))
+        })
+    }
+}
+
 impl KeyKind {
     pub(crate) fn to_number(self) -> u32 {
         match self {
@@ -51,7 +87,7 @@ impl KeyKind {
     }
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Self::Bytes, Self::U64, Self::I64].into_iter().find(|kind| kind.to_number() == number)
+        KINDS.into_iter().find(|kind| kind.to_number() == number)
     }
 
     pub(crate) fn is_int(self) -> bool {
@@ -134,12 +170,12 @@ impl KeyKind {
     fn refusal(self, given: Self, len: usize) -> Error {
         if self != given && self.is_int() {
             return Error::invalid(format!(
-                "the table has {self:?} keys, but a {given:?} key was given"
+                "the table has {self} keys, but a key of kind {given} was given"
             ));
         }
         match len {
             len if self.is_int() => Error::invalid(format!(
-                "a {self:?} key is stored in {INT_KEY_BYTES} bytes, the given one has {len}"
+                "a key of kind {self} is stored in {INT_KEY_BYTES} bytes, the given one has {len}"
             )),
             0 => Error::invalid("a key has at least 1 byte, the given one is empty"),
             KEY_BYTES_MAX => Error::invalid(format!(
@@ -255,7 +291,12 @@ impl AsRef<[u8]> for KeyBytes<'_> {
     }
 }
 
-/// Anything that can be a key: byte strings, text, `u64`, `i64`, and types of your own.
+/// Anything that can be a key: byte strings and text, `u64` and `i64`, what owns or shares one of
+/// them (`Cow`, `Box`, `Rc`, `Arc`), and types of your own.
+///
+/// A `u32` and a `usize` are the `u64` of the same number, under which other callers find them. An
+/// `i32` is no key: it is what a plain `5` is for the compiler, which then says so, where a table
+/// of `u64` or a reader that asks for `5u64` could only say it later.
 ///
 /// A database checks each key that it is given: one whose kind does not fit the table, or whose
 /// form has not the length that its kind asks for, is `InvalidArgument`, and nothing is written or
@@ -303,6 +344,21 @@ impl AsKey for i64 {
     }
 }
 
+macro_rules! unsigned_keys {
+    ($($type:ty),*) => {$(
+        impl AsKey for $type {
+            fn kind(&self) -> KeyKind {
+                KeyKind::U64
+            }
+            fn to_key(&self) -> KeyBytes<'_> {
+                KeyBytes::Int((*self as u64).to_be_bytes())
+            }
+        }
+    )*};
+}
+unsigned_keys!(u32, usize);
+const _: () = assert!(usize::BITS <= u64::BITS, "no number is cut");
+
 macro_rules! byte_keys {
     ($($type:ty),*) => {$(
         impl AsKey for $type {
@@ -326,14 +382,25 @@ impl<const N: usize> AsKey for [u8; N] {
     }
 }
 
-impl<K: AsKey + ?Sized> AsKey for &K {
-    fn kind(&self) -> KeyKind {
-        (**self).kind()
-    }
-    fn to_key(&self) -> KeyBytes<'_> {
-        (**self).to_key()
-    }
+macro_rules! key_owners {
+    ($([$($generics:tt)*] $type:ty),*) => {$(
+        impl<$($generics)*> AsKey for $type {
+            fn kind(&self) -> KeyKind {
+                (**self).kind()
+            }
+            fn to_key(&self) -> KeyBytes<'_> {
+                (**self).to_key()
+            }
+        }
+    )*};
 }
+key_owners!(
+    [K: AsKey + ?Sized] &K,
+    [K: AsKey + ?Sized] Box<K>,
+    [K: AsKey + ?Sized] Rc<K>,
+    [K: AsKey + ?Sized] Arc<K>,
+    [K: AsKey + ToOwned + ?Sized] Cow<'_, K>
+);
 
 /// The number in an 8-byte stored key, in order.
 #[inline]

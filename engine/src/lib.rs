@@ -83,6 +83,7 @@ mod versions;
 pub use api::batch::Batch;
 pub use api::builder::Builder;
 pub use api::db::Db;
+pub use api::key_range::KeyRange;
 pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;

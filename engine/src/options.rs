@@ -1,6 +1,8 @@
 //! Options of a database: units, defaults, limits.
 
+use std::fmt;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use uarr_layout::limits::{CHUNK_BYTES, DATA_BYTES_MAX, SEGMENT_BYTES};
@@ -10,7 +12,18 @@ use crate::error::{Error, Result};
 use crate::key::KeyKind;
 use crate::limits::{ADDRESS_SPACE_BYTES_MIN, CHUNK_COUNT_MAX};
 
-/// When a write is acknowledged.
+/// When a write is acknowledged. Its text is `sync`, `manual`, or `interval:` and a number with its
+/// unit (`s`, `ms`, `us` or `ns`):
+///
+/// ```
+/// use std::time::Duration;
+/// use uarr::Durability;
+/// assert_eq!("sync".parse::<Durability>()?, Durability::Sync);
+/// let interval = Durability::Interval(Duration::from_millis(100));
+/// assert_eq!("interval:100ms".parse::<Durability>()?, interval);
+/// assert_eq!(interval.to_string(), "interval:100ms");
+/// # Ok::<(), uarr::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
@@ -26,6 +39,43 @@ pub enum Durability {
 impl Durability {
     pub(crate) fn memory_first(self) -> bool {
         self != Self::Sync
+    }
+}
+
+/// Units of an interval in text, the longest first, with their nanoseconds.
+const UNITS: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000), ("ns", 1)];
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let interval = match self {
+            Self::Sync => return f.pad("sync"),
+            Self::Manual => return f.pad("manual"),
+            Self::Interval(interval) => interval.as_nanos(),
+        };
+        let divides = |(_, unit_ns): &(&str, u64)| interval.is_multiple_of((*unit_ns).into());
+        let (unit, unit_ns) = UNITS.into_iter().find(divides).expect("one is a nanosecond");
+        f.pad(&format!("interval:{}{unit}", interval / u128::from(unit_ns)))
+    }
+}
+
+impl FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = |why: &str| Error::invalid(format!("'{text}' is no durability: {why}"));
+        let forms = "give sync, interval:100ms or manual";
+        let interval = match text {
+            "sync" => return Ok(Self::Sync),
+            "manual" => return Ok(Self::Manual),
+            _ => text.strip_prefix("interval:").ok_or_else(|| refused(forms))?,
+        };
+        let unit_at = interval.find(|digit: char| !digit.is_ascii_digit());
+        let (count, unit) = interval.split_at(unit_at.unwrap_or(interval.len()));
+        let unit_ns = UNITS.into_iter().find(|(name, _)| *name == unit).map(|(_, ns)| ns);
+        let unit_ns = unit_ns.ok_or_else(|| refused("the units are s, ms, us and ns"))?;
+        let count: u64 = count.parse().map_err(|_| refused(forms))?;
+        let interval_ns = count.checked_mul(unit_ns).ok_or_else(|| refused("it is too long"))?;
+        Ok(Self::Interval(Duration::from_nanos(interval_ns)))
     }
 }
 
@@ -213,5 +263,43 @@ impl Options {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_durability_reads_back() {
+        let check = |durability: Durability, text: &str| {
+            assert_eq!(durability.to_string(), text);
+            assert_eq!(text.parse::<Durability>().unwrap(), durability);
+        };
+        check(Durability::Sync, "sync");
+        check(Durability::Manual, "manual");
+        check(Durability::Interval(Duration::from_secs(2)), "interval:2s");
+        check(Durability::Interval(Duration::from_millis(1500)), "interval:1500ms");
+        check(Durability::Interval(Duration::from_micros(1001)), "interval:1001us");
+        let odd = Duration::from_nanos(3_600_000_000_001);
+        check(Durability::Interval(odd), "interval:3600000000001ns");
+    }
+
+    #[test]
+    fn other_texts_are_no_durability() {
+        for text in [
+            "",
+            "Sync",
+            "interval",
+            "interval:",
+            "interval:5",
+            "interval:ms",
+            "interval:-1ms",
+            "interval:1h",
+            "interval:99999999999999999999s",
+            "interval:99999999999s",
+        ] {
+            assert!(text.parse::<Durability>().is_err(), "{text}");
+        }
     }
 }

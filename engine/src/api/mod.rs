@@ -2,9 +2,11 @@
 
 pub(crate) mod batch;
 pub(crate) mod builder;
+pub(crate) mod compare;
 pub(crate) mod db;
 pub(crate) mod handle;
 pub(crate) mod ingest;
+pub(crate) mod key_range;
 pub(crate) mod owned_record;
 pub(crate) mod range;
 pub(crate) mod read;

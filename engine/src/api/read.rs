@@ -1,10 +1,11 @@
 //! The verbs that read.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 
 use uarr_uring::Storage;
 
 use crate::api::db::Db;
+use crate::api::key_range::KeyRange;
 use crate::api::range::{Range, prefix_end};
 use crate::api::record::Record;
 use crate::error::{Error, Result};
@@ -84,13 +85,13 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn range<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Range<'_, S>> {
-        let low = match self.bound(range.start_bound())? {
+    pub fn range(&self, range: impl KeyRange) -> Result<Range<'_, S>> {
+        let low = match self.bound(range.low())? {
             // Every key lies behind the empty one.
             Bound::Included(key) if key.is_empty() => Bound::Unbounded,
             low => low,
         };
-        let high = match self.bound(range.end_bound())? {
+        let high = match self.bound(range.high())? {
             // And no key is it.
             Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
             high => high,
@@ -150,7 +151,7 @@ impl<S: Storage> Db<S> {
     }
 
     /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.
-    fn bound<K: AsKey>(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+    fn bound<K: AsKey + ?Sized>(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
         let kind = self.key_kind();
         let encode = |key: &K| -> Result<Vec<u8>> {
             let is_bytes = kind == KeyKind::Bytes && key.kind() == kind;
@@ -164,5 +165,27 @@ impl<S: Storage> Db<S> {
             Bound::Excluded(key) => Bound::Excluded(encode(key)?),
             Bound::Unbounded => Bound::Unbounded,
         })
+    }
+}
+
+impl<'a, S: Storage> IntoIterator for &'a Db<S> {
+    type Item = Result<Record<'a>>;
+    type IntoIter = Range<'a, S>;
+
+    /// As [`Db::iter`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// for record in &db {
+    ///     assert_eq!(record?, b"1"); // the value, as bytes
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn into_iter(self) -> Range<'a, S> {
+        self.iter()
     }
 }

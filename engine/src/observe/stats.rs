@@ -1,5 +1,6 @@
 //! Numbers about an open database.
 
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -65,6 +66,37 @@ pub struct Stats {
     pub index: IndexStats,
     /// Shape of the second index that keeps byte keys in order.
     pub ordered_index: Option<IndexStats>,
+}
+
+impl fmt::Display for Stats {
+    /// One line for a log: what is there, what came since it was opened, and what is wrong.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// let stats = db.stats();
+    /// let line = stats.to_string();
+    /// assert!(line.starts_with("keys 1, live 64 bytes, dead"), "{line}");
+    /// assert!(line.contains("; commits 1, groups 1, p50"), "{line}");
+    /// assert!(line.ends_with(&format!(", durable LSN {}", stats.durable_lsn)), "{line}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SpaceStats { live_bytes, dead_bytes, waiting_bytes, free_bytes, .. } = self.space;
+        write!(f, "keys {}, live {live_bytes} bytes, dead {dead_bytes}, ", self.key_count)?;
+        write!(f, "waiting {waiting_bytes}, free {free_bytes}; ")?;
+        let io = &self.phases.io;
+        write!(f, "commits {}, groups {}, ", self.commit_count, self.group_count)?;
+        write!(f, "p50 {} ns, p99 {} ns at the device; ", io.p50, io.p99)?;
+        write!(f, "visible LSN {}, durable LSN {}", self.visible_lsn, self.durable_lsn)?;
+        match &self.background_error {
+            Some(error) => write!(f, "; background error: {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What the bytes of the data file are there for. What is dead comes back in time, or by

@@ -336,7 +336,8 @@ fn key_kind(root: &Superblock, options: &Options) -> Result<KeyKind> {
         .ok_or_else(|| Structure::superblock().damage("unknown kind of keys"))?;
     match options.keys {
         Some(asked) if asked != kind => Err(Error::invalid(format!(
-            "the database was created with {kind:?} keys, not with {asked:?} keys"
+            "the database was created with {kind} keys, but {asked} keys were asked for; ask for \
+             {kind}, or for no kind"
         ))),
         _ => Ok(kind),
     }

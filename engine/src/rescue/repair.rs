@@ -69,9 +69,10 @@ pub fn repair<S: Storage, T: Storage>(
     mode: RepairMode,
 ) -> Result<RepairReport> {
     let kind = target.key_kind();
-    if source.key_kind().is_some_and(|found| found != kind) {
-        let found = source.key_kind();
-        let message = format!("the new database has {kind:?} keys, the damaged one {found:?}");
+    if let Some(found) = source.key_kind()
+        && found != kind
+    {
+        let message = format!("the new database has {kind} keys, the damaged one {found} keys");
         return Err(Error::invalid(message));
     }
     if target.first()?.is_some() {

@@ -1,0 +1,152 @@
+//! What a caller may take for granted of the public types.
+//!
+//! Promise proved: each trait and type that the documentation names is there, and does what its
+//! name says.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Bound;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use uarr::{AsKey, Batch, Db, ErrorKind, KeyKind, OwnedRecord, Range, Record, Writer, uarr};
+
+fn open(kind: KeyKind) -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::builder(dir.path()).keys(kind).open().unwrap();
+    (dir, db)
+}
+
+#[test]
+fn types_have_the_traits_that_callers_look_for() {
+    fn shows<T: Debug>() {}
+    fn is_shared<T: Send + Sync>() {}
+    fn survives_panics<T: UnwindSafe + RefUnwindSafe>() {}
+    shows::<Db>();
+    shows::<Range<'_>>();
+    shows::<Batch<'_>>();
+    shows::<Writer<'_>>();
+    shows::<Record<'_>>();
+    is_shared::<Db>();
+    is_shared::<Record<'_>>();
+    is_shared::<OwnedRecord>();
+    survives_panics::<Db>();
+    survives_panics::<uarr::Error>();
+}
+
+#[test]
+fn a_panic_of_the_caller_leaves_the_database_as_it_was() {
+    let (_dir, db) = open(KeyKind::Bytes);
+    let shared = db.clone();
+    let panicked = std::panic::catch_unwind(move || {
+        let mut batch = shared.batch();
+        batch.put("a", "1");
+        let records = (0..9u32).map(|number| match number {
+            5 => std::panic::resume_unwind(Box::new("a test")),
+            number => (number, "x"),
+        });
+        shared.ingest(records).unwrap();
+    });
+    assert!(panicked.is_err());
+    db.put("b", "2").unwrap();
+    assert!(db.get("a").unwrap().is_none());
+    assert_eq!(db.get("b").unwrap().unwrap(), b"2");
+}
+
+#[test]
+fn keys_are_what_they_own() {
+    let (_dir, db) = open(KeyKind::Bytes);
+    let check = |key: &dyn AsKey, value: &[u8]| assert_eq!(db.get(key).unwrap().unwrap(), value);
+    db.put(Cow::Borrowed("text"), "1").unwrap();
+    db.put(Box::<[u8]>::from(&b"bytes"[..]), "2").unwrap();
+    db.put(7u32, "3").unwrap();
+    check(&"text", b"1");
+    check(&Arc::<str>::from("text"), b"1");
+    check(&Rc::<str>::from("text"), b"1");
+    check(&Arc::<[u8]>::from(&b"bytes"[..]), b"2");
+    check(&Cow::<[u8]>::Owned(b"bytes".to_vec()), b"2");
+    check(&Box::new(7u64), b"3");
+    check(&7usize, b"3");
+    assert!(db.get(7i64).unwrap().is_none(), "a key of its own");
+}
+
+#[test]
+fn typed_tables_take_numbers_of_their_kind_in_order() {
+    let (_dir, db) = open(KeyKind::U64);
+    for number in [300u32, 2, 70_000] {
+        db.put(number, "x").unwrap();
+    }
+    db.put(usize::MAX, "x").unwrap();
+    let keys = db.iter().map(|record| record.unwrap().key_u64().unwrap());
+    assert_eq!(keys.collect::<Vec<_>>(), [2, 300, 70_000, u64::MAX]);
+    assert_eq!(db.range(2u32..=300).unwrap().count(), 2);
+    for error in [db.put(5i64, "x").unwrap_err(), db.put("5", "x").unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("the table has u64 keys"), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_kind_is_named_as_the_option_is_spelled() {
+    let (dir, db) = open(KeyKind::I64);
+    db.close().unwrap();
+    let error = Db::builder(dir.path()).keys(KeyKind::Bytes).open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("i64 keys, but bytes keys were asked for"), "{error}");
+    for kind in [KeyKind::Bytes, KeyKind::U64, KeyKind::I64] {
+        assert_eq!(kind.to_string().parse::<KeyKind>().unwrap(), kind);
+    }
+    assert!("U64".parse::<KeyKind>().unwrap_err().to_string().contains("give bytes, u64 or i64"));
+}
+
+#[test]
+fn ranges_of_all_kinds_of_bounds() {
+    let (_dir, db) = open(KeyKind::Bytes);
+    db.batch().put("a", "1").put("b", "2").put("c", "3").commit().unwrap();
+    let count = |range: uarr::Result<Range<'_>>| range.unwrap().count();
+    let (low, high) = (b"a".to_vec(), b"b".to_vec());
+    assert_eq!(count(db.range(..)), 3);
+    assert_eq!(count(db.range("a".."c")), 2);
+    assert_eq!(count(db.range(b"a"..=b"c")), 3);
+    assert_eq!(count(db.range([b'b']..)), 2);
+    assert_eq!(count(db.range(&low[..]..&high[..])), 1);
+    assert_eq!(count(db.range(..&high)), 1);
+    assert_eq!(count(db.range(..=high.clone())), 2);
+    assert_eq!(count(db.range(&(low..high.clone()))), 1);
+    assert_eq!(count(db.range((Bound::Excluded(high), Bound::Unbounded))), 1);
+    assert_eq!(db.into_iter().count(), 3);
+}
+
+#[test]
+fn records_compare_as_their_values() {
+    let (_dir, db) = open(KeyKind::Bytes);
+    db.put("a", "value").unwrap();
+    let record = db.get("a").unwrap().unwrap();
+    let owned = record.to_owned();
+    assert_eq!(record, b"value");
+    assert_eq!(record, *b"value");
+    assert_eq!(record, &b"value"[..]);
+    assert_eq!(record, b"value"[..]);
+    assert_eq!(record, b"value".to_vec());
+    assert_ne!(owned, b"other");
+    assert_eq!(owned, b"value".to_vec());
+    assert_eq!(record.as_ref(), b"value");
+    assert_eq!(Vec::from(record), b"value");
+}
+
+#[test]
+fn collections_are_values() {
+    let (_dir, db) = open(KeyKind::Bytes);
+    let tags = vec![String::from("countess")];
+    let ages = BTreeMap::from([("Ada".to_owned(), 36u8)]);
+    let field = String::from("tags");
+    db.put("ada", uarr!({ (field): tags, "ages": ages, "sums": vec![1u16, 2] })).unwrap();
+    let record = db.get("ada").unwrap().unwrap();
+    let expected = r#"{"tags":["countess"],"ages":{"Ada":36},"sums":[1,2]}"#;
+    assert_eq!(record.uarr().unwrap().to_string(), expected);
+    let sums = record.path("sums").unwrap().unwrap();
+    assert_eq!(sums.as_slice::<u16>(), Ok(&[1, 2][..]), "numbers stay what they are");
+}

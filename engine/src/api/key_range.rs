@@ -4,7 +4,9 @@ use std::ops::{
     Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
 };
 
-use crate::key::AsKey;
+use crate::api::range::prefix_end;
+use crate::error::{Error, Result};
+use crate::key::{AsKey, KeyKind, stored_prefix};
 
 /// A range of keys: `a..b` and its like of any [`AsKey`], `..` for all, and pairs of [`Bound`]s.
 ///
@@ -82,4 +84,70 @@ impl<R: KeyRange> KeyRange for &R {
     fn high(&self) -> Bound<&R::Key> {
         (**self).high()
     }
+}
+
+/// A range in the form in which keys are stored.
+#[derive(Clone)]
+pub(in crate::api) struct StoredRange {
+    pub low: Bound<Vec<u8>>,
+    pub high: Bound<Vec<u8>>,
+}
+
+impl StoredRange {
+    /// All keys.
+    pub fn all() -> Self {
+        Self { low: Bound::Unbounded, high: Bound::Unbounded }
+    }
+
+    /// No key.
+    pub fn empty() -> Self {
+        Self { low: Bound::Unbounded, high: Bound::Excluded(Vec::new()) }
+    }
+
+    /// The keys in `range`, in a table of this kind. A bound may be empty in tables with byte keys.
+    pub fn of(kind: KeyKind, range: impl KeyRange) -> Result<Self> {
+        let low = match stored_bound(kind, range.low())? {
+            // Every key lies behind the empty one.
+            Bound::Included(key) if key.is_empty() => Bound::Unbounded,
+            low => low,
+        };
+        let high = match stored_bound(kind, range.high())? {
+            // And no key is it.
+            Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
+            high => high,
+        };
+        Ok(Self { low, high })
+    }
+
+    /// The byte keys that start with `prefix`; all keys if it is empty.
+    pub fn of_prefix(kind: KeyKind, prefix: &[u8]) -> Result<Self> {
+        if kind != KeyKind::Bytes {
+            return Err(Error::invalid(format!(
+                "prefixes are for tables with bytes keys, this one has {kind} keys; use a range"
+            )));
+        }
+        let prefix = stored_prefix(prefix);
+        let high = prefix_end(&prefix);
+        let low = match prefix.is_empty() {
+            true => Bound::Unbounded,
+            false => Bound::Included(prefix),
+        };
+        Ok(Self { low, high })
+    }
+}
+
+/// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.
+fn stored_bound<K: AsKey + ?Sized>(kind: KeyKind, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+    let encode = |key: &K| -> Result<Vec<u8>> {
+        let is_bytes = kind == KeyKind::Bytes && key.kind() == kind;
+        if is_bytes && key.to_key().as_ref().is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(kind.encode(key)?.as_ref().to_vec())
+    };
+    Ok(match bound {
+        Bound::Included(key) => Bound::Included(encode(key)?),
+        Bound::Excluded(key) => Bound::Excluded(encode(key)?),
+        Bound::Unbounded => Bound::Unbounded,
+    })
 }

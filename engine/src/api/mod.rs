@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod compare;
 pub(crate) mod db;
+pub(crate) mod delete_range;
 pub(crate) mod handle;
 pub(crate) mod ingest;
 pub(crate) mod key_range;

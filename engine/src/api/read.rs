@@ -1,15 +1,13 @@
 //! The verbs that read.
 
-use std::ops::Bound;
-
 use uarr_uring::Storage;
 
 use crate::api::db::Db;
-use crate::api::key_range::KeyRange;
-use crate::api::range::{Range, prefix_end};
+use crate::api::key_range::{KeyRange, StoredRange};
+use crate::api::range::Range;
 use crate::api::record::Record;
-use crate::error::{Error, Result};
-use crate::key::{AsKey, KeyKind, stored_prefix};
+use crate::error::Result;
+use crate::key::AsKey;
 use crate::limits::TOGETHER_MAX;
 
 impl<S: Storage> Db<S> {
@@ -86,17 +84,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn range(&self, range: impl KeyRange) -> Result<Range<'_, S>> {
-        let low = match self.bound(range.low())? {
-            // Every key lies behind the empty one.
-            Bound::Included(key) if key.is_empty() => Bound::Unbounded,
-            low => low,
-        };
-        let high = match self.bound(range.high())? {
-            // And no key is it.
-            Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
-            high => high,
-        };
-        Ok(Range::new(self.core(), low, high))
+        Ok(self.records_in(StoredRange::of(self.key_kind(), range)?))
     }
 
     /// All records, in key order, as of now.
@@ -112,7 +100,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn iter(&self) -> Range<'_, S> {
-        Range::new(self.core(), Bound::Unbounded, Bound::Unbounded)
+        self.records_in(StoredRange::all())
     }
 
     /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
@@ -128,16 +116,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
-        if self.key_kind() != KeyKind::Bytes {
-            return Err(Error::invalid("prefixes are for tables with byte keys; use a range"));
-        }
-        let prefix = stored_prefix(prefix.as_ref());
-        let high = prefix_end(&prefix);
-        let low = match prefix.is_empty() {
-            true => Bound::Unbounded,
-            false => Bound::Included(prefix),
-        };
-        Ok(Range::new(self.core(), low, high))
+        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?))
     }
 
     /// The record with the lowest key.
@@ -150,21 +129,31 @@ impl<S: Storage> Db<S> {
         self.iter().next_back().transpose()
     }
 
-    /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.
-    fn bound<K: AsKey + ?Sized>(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
-        let kind = self.key_kind();
-        let encode = |key: &K| -> Result<Vec<u8>> {
-            let is_bytes = kind == KeyKind::Bytes && key.kind() == kind;
-            if is_bytes && key.to_key().as_ref().is_empty() {
-                return Ok(Vec::new());
-            }
-            Ok(kind.encode(key)?.as_ref().to_vec())
-        };
-        Ok(match bound {
-            Bound::Included(key) => Bound::Included(encode(key)?),
-            Bound::Excluded(key) => Bound::Excluded(encode(key)?),
-            Bound::Unbounded => Bound::Unbounded,
-        })
+    /// How many keys there are, by counters: no record is read. Exact while no thread writes;
+    /// beside writers it may be ahead of what readers see, or behind. Damaged records count. Takes
+    /// the lock under which writes are applied, for a moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// assert!(db.is_empty());
+    /// db.batch().put("a", b"1").put("b", b"2").put("a", b"3").commit()?;
+    /// assert_eq!(db.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn len(&self) -> u64 {
+        self.core().records().key_count()
+    }
+
+    /// Whether there are no keys; as sure as [`Db::len`] is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn records_in(&self, range: StoredRange) -> Range<'_, S> {
+        Range::new(self.core(), range.low, range.high)
     }
 }
 

@@ -65,6 +65,10 @@ impl<'a> Record<'a> {
         self.key_kind.strip(self.record.key())
     }
 
+    pub(in crate::api) fn stored_key(&self) -> &[u8] {
+        self.record.key()
+    }
+
     /// The key as it was given.
     pub fn key_ref(&self) -> KeyRef<'_> {
         self.key_kind.decode(self.record.key())

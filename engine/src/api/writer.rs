@@ -7,11 +7,13 @@ use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
 use crate::api::batch::Batch;
+use crate::api::key_range::StoredRange;
+use crate::api::range::Range;
 use crate::commit::patched::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::Result;
-use crate::key::AsKey;
+use crate::key::{AsKey, KeyKind};
 use crate::limits::check_value;
 use crate::options::WriteOptions;
 
@@ -111,5 +113,17 @@ impl<'db, S: Storage> Writer<'db, S> {
     /// As [`crate::Db::batch`].
     pub fn batch(self) -> Batch<'db, S> {
         Batch::new(self.core, self.options)
+    }
+
+    pub(in crate::api) fn key_kind(self) -> KeyKind {
+        self.core.records().key_kind()
+    }
+
+    pub(in crate::api) fn visible_lsn(self) -> u64 {
+        self.core.records().visible.lsn()
+    }
+
+    pub(in crate::api) fn records_in(self, range: StoredRange) -> Range<'db, S> {
+        Range::new(self.core, range.low, range.high)
     }
 }

@@ -56,7 +56,9 @@ fn a_directory_that_is_not_there() {
     check(small(&empty).create(false).open(), ErrorKind::NotFound, &["empty"]);
     let deep = base.path().join("a/b/c");
     let error = small(&deep).open().expect_err("the parent is missing");
-    assert!(error.to_string().contains("a/b/c"), "{error}");
+    for part in ["a/b/c", "a/b, does not exist; make that first"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     with_one_record(&missing);
     complete(&missing);
 }
@@ -188,15 +190,15 @@ fn the_kind_of_the_keys_is_fixed() {
     check(
         small(base.path()).keys(KeyKind::U64).open(),
         ErrorKind::InvalidArgument,
-        &["Bytes", "U64"],
+        &["bytes", "u64", "ask for bytes"],
     );
     complete(base.path());
     let numbers = scratch();
     let db = small(numbers.path()).keys(KeyKind::U64).open().unwrap();
-    check(db.put("text", b""), ErrorKind::InvalidArgument, &["U64"]);
-    check(db.get(-1i64), ErrorKind::InvalidArgument, &["I64"]);
+    check(db.put("text", b""), ErrorKind::InvalidArgument, &["u64"]);
+    check(db.get(-1i64), ErrorKind::InvalidArgument, &["i64"]);
     check(db.prefix("te"), ErrorKind::InvalidArgument, &["prefix"]);
-    check(db.batch().put(1u64, b"").put(2i64, b"").commit(), ErrorKind::InvalidArgument, &["I64"]);
+    check(db.batch().put(1u64, b"").put(2i64, b"").commit(), ErrorKind::InvalidArgument, &["i64"]);
     assert_eq!(db.iter().count(), 0, "nothing of the batch was written");
 }
 

@@ -103,6 +103,9 @@ fn whoever_insists_on_a_ring_gets_an_error() {
         assert!(kinds.contains(&error.kind()), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("io_uring") && text.contains("allow"), "{text}");
+        let missing = directory.join("missing");
+        assert!(small(&missing).backend(BackendChoice::Ring).open().is_err());
+        assert!(!missing.exists(), "what was made for it is taken away");
         let fixed = CommitPath::Fixed(CommitStrategy::LinkedFdatasync);
         // A strategy that needs a ring is replaced or refused, but never pretended.
         match small(&directory).commit_path(fixed).open() {

@@ -144,24 +144,64 @@ impl Builder {
         self
     }
 
-    /// Finds the directory, or makes it.
-    #[expect(clippy::disallowed_methods, reason = "before there is a storage")]
-    pub(in crate::api) fn find_directory(&self) -> Result<()> {
+    /// Finds the directory, or makes it; not with options that creating refuses.
+    pub(in crate::api) fn find_directory(&self) -> Result<Directory> {
         match check_directory(&self.path) {
             Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
-                match std::fs::create_dir(&self.path) {
-                    // Another opener was quicker.
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                        check_directory(&self.path)
-                    }
-                    made => made.map_err(|error| {
-                        Error::io(format!("cannot create directory {}", self.path.display()), error)
-                    }),
-                }
+                self.options.check_chunks(self.options.chunk_bytes)?;
+                make_directory(&self.path)
             }
-            checked => checked,
+            checked => checked.map(|()| Directory::Found),
         }
     }
+
+    /// Takes away the directory that this opening has made, if nothing is in it.
+    pub(in crate::api) fn unmake_directory(&self, directory: Directory) {
+        if directory == Directory::Made {
+            // If it is not empty any more, another opener has use for it.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Where the directory of a database comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::api) enum Directory {
+    /// It was there.
+    Found,
+    /// This opening has made it.
+    Made,
+}
+
+/// Makes the directory, and its name durable: what is acknowledged in it must be found again.
+#[expect(clippy::disallowed_methods, reason = "before there is a storage")]
+fn make_directory(path: &Path) -> Result<Directory> {
+    let shown = path.display();
+    let above = match path.parent() {
+        Some(above) if above != Path::new("") => above,
+        _ => Path::new("."),
+    };
+    let made = match std::fs::create_dir(path) {
+        // Another opener was quicker.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            check_directory(path)?;
+            Directory::Found
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let above = above.display();
+            let what = format!(
+                "cannot create directory {shown}: the one above it, {above}, does not exist; make \
+                 that first"
+            );
+            return Err(Error::new(ErrorKind::Io, what));
+        }
+        Err(error) => return Err(Error::io(format!("cannot create directory {shown}"), error)),
+        Ok(()) => Directory::Made,
+    };
+    std::fs::File::open(above).and_then(|above| above.sync_all()).map_err(|error| {
+        Error::io(format!("cannot make the name of directory {shown} durable"), error)
+    })?;
+    Ok(made)
 }
 
 /// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`:

@@ -53,7 +53,8 @@ impl<S: Storage> fmt::Debug for Db<S> {
 
 impl Db {
     /// Opens the database in directory `path`, creating both if need be, with the default options:
-    /// byte keys, every write durable before it is acknowledged. Errors as for [`Builder::open`].
+    /// byte keys, every write durable before it is acknowledged. The directory above it must be
+    /// there. Errors as for [`Builder::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
@@ -87,13 +88,15 @@ impl Builder {
     /// Errors: `InvalidArgument` (an option), `NotFound`, `NotADatabase`, `Locked`, `OtherFormat`,
     /// `Corruption`, `TornTail` (in mode `Strict`), `NoSpace`, `PermissionDenied`, `Unsupported`
     /// (a backend that the kernel refuses), `Io`. A failed opening takes away nothing that was
-    /// acknowledged as durable.
+    /// acknowledged as durable. Options that are refused leave no trace.
     pub fn open(self) -> Result<Db> {
         self.options.check()?;
-        self.find_directory()?;
-        let shown = self.path.display();
-        let system = System::open(&self.path, SystemOptions { backend: self.backend })
-            .map_err(|error| Error::io(format!("cannot use directory {shown}"), error))?;
+        let directory = self.find_directory()?;
+        let opened = System::open(&self.path, SystemOptions { backend: self.backend });
+        let system = opened.map_err(|error| {
+            self.unmake_directory(directory);
+            Error::io(format!("cannot use directory {}", self.path.display()), error)
+        })?;
         self.open_on(system)
     }
 

@@ -26,7 +26,8 @@ const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
 /// What file systems put into the directory that they are mounted on.
 const MOUNT_POINT_ENTRY: &str = "lost+found";
 
-/// Checks, before the first write to the directory, that it holds a database or may become one.
+/// Checks, before the first write to the directory, that it holds a database or may become one with
+/// these options.
 pub(crate) fn check_directory<S: Storage>(
     storage: &S,
     options: &Options,
@@ -54,7 +55,7 @@ pub(crate) fn check_directory<S: Storage>(
         );
         return Err(Error::new(ErrorKind::NotADatabase, message));
     }
-    Ok(())
+    options.check_chunks(options.chunk_bytes)
 }
 
 /// True if the directory has more in it than an interrupted creation can have left behind.

@@ -109,7 +109,6 @@ fn open_root<S: Storage>(
         None => {
             // Another process may have been here between the first look and the lock.
             check_directory(storage, options, path)?;
-            options.check_chunks(options.chunk_bytes)?;
             (create(storage, options, path)?, true)
         }
     };

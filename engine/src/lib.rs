@@ -25,10 +25,10 @@
 //! | open or create a database | [`Db::open`]; with options: [`Db::builder`] |
 //! | change one record | [`Db::put`], [`Db::delete`], [`Db::patch`] |
 //! | change several, all or none | [`Db::batch`] |
-//! | load many | [`Db::ingest`] |
-//! | write from a task of any runtime | [`Db::put_async`] and the other verbs in `_async` |
+//! | load many, delete many | [`Db::ingest`], [`Db::delete_range`], [`Db::delete_prefix`] |
+//! | work in a task of any runtime | [`Db::open_async`], [`Db::put_async`] and others in `_async` |
 //! | choose the durability of one write | [`Db::durable`], [`Db::with`] |
-//! | read | [`Db::get`], [`Db::get_many`] |
+//! | read, count | [`Db::get`], [`Db::get_many`], [`Db::len`] |
 //! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
 //! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
 //! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |

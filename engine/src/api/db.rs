@@ -11,6 +11,7 @@ use uarr_uring::{Storage, System, SystemOptions};
 use crate::api::batch::Batch;
 use crate::api::builder::Builder;
 use crate::api::handle::Handle;
+use crate::api::own_thread::on_own_thread;
 use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
@@ -59,6 +60,11 @@ impl Db {
         Self::builder(path).open()
     }
 
+    /// As [`Db::open`], for tasks; see [`Builder::open_async`].
+    pub async fn open_async(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open_async().await
+    }
+
     /// Options for opening or creating the database in directory `path`.
     ///
     /// ```
@@ -98,6 +104,28 @@ impl Builder {
             Error::io(format!("cannot use directory {}", self.path.display()), error)
         })?;
         self.open_on(system)
+    }
+
+    /// As [`Builder::open`], for tasks of any runtime: a thread of its own opens the database while
+    /// the task waits without blocking. If the task loses interest, the thread closes it again.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use uarr::{Db, Durability};
+    ///
+    /// let db = Db::builder(&dir).durability(Durability::Manual).open_async().await?;
+    /// db.ingest_async((0..1000u32).map(|number| (number, "x"))).await?;
+    /// db.put_async("a", "in memory").await?;
+    /// db.sync_async().await?; // now it is durable
+    /// db.close_async().await
+    /// # })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open_async(self) -> Result<Db> {
+        on_own_thread(move || self.open()).await
     }
 
     /// Opens the database on any storage; the path is only shown in messages. Errors as for
@@ -288,6 +316,14 @@ impl<S: Storage> Db<S> {
         self.core().committer.sync()
     }
 
+    /// As [`Db::sync`], for tasks of any runtime: a thread of its own waits for the device while
+    /// the task waits without blocking. A task that wants its own write durable needs none with
+    /// [`Db::durable`].
+    pub async fn sync_async(&self) -> Result<()> {
+        let db = self.clone();
+        on_own_thread(move || db.sync()).await
+    }
+
     /// Takes a checkpoint now: recovery then starts here, and older log segments can be recycled.
     ///
     /// ```
@@ -432,5 +468,13 @@ impl<S: Storage> Db<S> {
     /// ```
     pub fn close(self) -> Result<()> {
         self.handle.close()
+    }
+
+    /// As [`Db::close`], for tasks of any runtime: a thread of its own closes the database while
+    /// the task waits without blocking. Once it was polled the thread goes on, even if the task
+    /// loses interest. A task that drops the last handle instead blocks until the database is
+    /// closed.
+    pub async fn close_async(self) -> Result<()> {
+        on_own_thread(move || self.close()).await
     }
 }

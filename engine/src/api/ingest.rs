@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use uarr_uring::Storage;
 
 use crate::api::db::Db;
+use crate::api::own_thread::on_own_thread;
 use crate::error::Result;
 use crate::key::AsKey;
 
@@ -58,5 +59,15 @@ impl<S: Storage> Db<S> {
             cell.wait()?;
         }
         Ok(count)
+    }
+    /// As [`Db::ingest`], for tasks of any runtime: a thread of its own takes the records and loads
+    /// them while the task waits without blocking. Once it was polled the load goes on, even if the
+    /// task loses interest. An iterator that panics does so in the task.
+    pub async fn ingest_async<K: AsKey, V: AsRef<[u8]>>(
+        &self,
+        records: impl IntoIterator<Item = (K, V)> + Send + 'static,
+    ) -> Result<u64> {
+        let db = self.clone();
+        on_own_thread(move || db.ingest(records)).await
     }
 }

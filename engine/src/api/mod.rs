@@ -8,6 +8,7 @@ pub(crate) mod delete_range;
 pub(crate) mod handle;
 pub(crate) mod ingest;
 pub(crate) mod key_range;
+pub(crate) mod own_thread;
 pub(crate) mod owned_record;
 pub(crate) mod range;
 pub(crate) mod read;

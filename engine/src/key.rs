@@ -298,6 +298,12 @@ impl AsRef<[u8]> for KeyBytes<'_> {
 /// `i32` is no key: it is what a plain `5` is for the compiler, which then says so, where a table
 /// of `u64` or a reader that asks for `5u64` could only say it later.
 ///
+/// ```compile_fail,E0277
+/// fn keep(db: &uarr::Db) -> uarr::Result<uarr::Commit> {
+///     db.put(5, "which number is it?")
+/// }
+/// ```
+///
 /// A database checks each key that it is given: one whose kind does not fit the table, or whose
 /// form has not the length that its kind asks for, is `InvalidArgument`, and nothing is written or
 /// read.
@@ -347,9 +353,11 @@ impl AsKey for i64 {
 macro_rules! unsigned_keys {
     ($($type:ty),*) => {$(
         impl AsKey for $type {
+            #[inline]
             fn kind(&self) -> KeyKind {
                 KeyKind::U64
             }
+            #[inline]
             fn to_key(&self) -> KeyBytes<'_> {
                 KeyBytes::Int((*self as u64).to_be_bytes())
             }

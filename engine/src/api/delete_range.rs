@@ -18,10 +18,11 @@ impl<S: Storage> Db<S> {
     /// Removes all keys in `range` that are there when it is called, and returns how many.
     /// Durability as for [`Db::put`].
     ///
-    /// They go in key order, in batches of 32 KiB of keys, which is all the memory that it takes.
-    /// Each batch is atomic, so a range that fits one goes as a whole or not at all. A larger one
-    /// does not: readers see it shrink, and after an error or a crash its first keys are gone, up
-    /// to some key; call it again. For all or nothing, delete the keys in a [`Db::batch`].
+    /// They go in key order, in batches of 32 KiB of keys: it has memory for one of them at a time,
+    /// whatever the range. Each batch is atomic, so a range that fits one goes as a whole or not at
+    /// all. A larger one does not: readers see it shrink, and after an error or a crash its first
+    /// keys are gone, up to some key; call it again. For all or nothing, delete the keys in a
+    /// [`Db::batch`], which has all of them in memory.
     ///
     /// A key that another writer puts meanwhile stays, unless its turn comes right then.
     ///

@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::args_os().nth(1).ok_or("usage: tokio-uring DIR")?;
     let dir = PathBuf::from(dir);
     tokio_uring::start(async {
-        let db = Db::open(&dir)?;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let db = Db::open_async(&dir).await?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
         let mut tasks = Vec::new();
         for entry in std::fs::read_dir(source)? {
             tasks.push(tokio_uring::spawn(store(db.clone(), entry?.path())));
@@ -30,16 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         for task in tasks {
             bytes += task.await??;
         }
-        println!(
-            "{} files, {bytes} bytes, in {} groups",
-            db.iter().count(),
-            db.stats().group_count
-        );
+        println!("{} files, {bytes} bytes, in {} groups", db.len(), db.stats().group_count);
         for record in db.prefix("c")? {
             let record = record?;
             println!("{:>8} {}", record.len(), String::from_utf8_lossy(record.key()));
         }
-        db.close()?;
+        db.close_async().await?;
         Ok(())
     })
 }

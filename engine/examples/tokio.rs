@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use uarr::{Db, KeyKind, UArrRef, uarr};
+use uarr::{Db, KeyKind, uarr};
 
 const TASK_COUNT: u64 = 1000;
 const PUTS_PER_TASK: u64 = 50;
@@ -18,7 +18,7 @@ const PUTS_PER_TASK: u64 = 50;
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let dir = std::env::args_os().nth(1).ok_or("usage: tokio DIR")?;
-    let db = Db::builder(dir).keys(KeyKind::U64).open()?;
+    let db = Db::builder(dir).keys(KeyKind::U64).open_async().await?;
     let begun = Instant::now();
     let tasks: Vec<_> = (0..TASK_COUNT).map(|task| tokio::spawn(work(db.clone(), task))).collect();
     for task in tasks {
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("{} durable commits in {seconds:.2} s", stats.commit_count);
     println!("{:.0} commits per second", stats.commit_count as f64 / seconds);
     println!("{} groups, half of them with at least {} commits", stats.group_count, group.p50);
-    db.close()?;
+    db.close_async().await?;
     Ok(())
 }
 
@@ -43,8 +43,7 @@ async fn work(db: Db, task: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
         let commit = db.put_async(key, &order).await?;
         assert!(commit.is_durable);
         let record = db.get(key)?.ok_or("an acknowledged record is there")?;
-        let state = UArrRef::open(&record)?.get("state").and_then(|state| state.as_str());
-        assert_eq!(state, Some("paid"));
+        assert_eq!(record.path("state")?.and_then(|state| state.as_str()), Some("paid"));
     }
     Ok(())
 }

@@ -142,10 +142,11 @@ fn collections_are_values() {
     let (_dir, db) = open(KeyKind::Bytes);
     let tags = vec![String::from("countess")];
     let ages = BTreeMap::from([("Ada".to_owned(), 36u8)]);
-    let field = String::from("tags");
-    db.put("ada", uarr!({ (field): tags, "ages": ages, "sums": vec![1u16, 2] })).unwrap();
+    let (field, name) = (String::from("tags"), Arc::<str>::from("Ada"));
+    db.put("ada", uarr!({ (field): tags, "ages": ages, "sums": vec![1u16, 2], "name": name }))
+        .unwrap();
     let record = db.get("ada").unwrap().unwrap();
-    let expected = r#"{"tags":["countess"],"ages":{"Ada":36},"sums":[1,2]}"#;
+    let expected = r#"{"tags":["countess"],"ages":{"Ada":36},"sums":[1,2],"name":"Ada"}"#;
     assert_eq!(record.uarr().unwrap().to_string(), expected);
     let sums = record.path("sums").unwrap().unwrap();
     assert_eq!(sums.as_slice::<u16>(), Ok(&[1, 2][..]), "numbers stay what they are");

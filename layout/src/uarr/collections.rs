@@ -5,10 +5,12 @@
 //! | slices, arrays and vectors of numbers | typed array of that type |
 //! | those of other types | list |
 //! | maps | object; an unordered one in the order of its names, so equal maps give equal bytes |
-//! | `Box`, `Cow` | what is inside |
+//! | `Box`, `Rc`, `Arc`, `Cow` | what is inside |
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use super::builder::Encode;
 use super::encode::Encoder;
@@ -34,18 +36,22 @@ impl<T: Encode, const N: usize> Encode for [T; N] {
     }
 }
 
-impl<T: Encode + ?Sized> Encode for Box<T> {
-    #[inline]
-    fn encode(&self, encoder: &mut Encoder) {
-        (**self).encode(encoder);
-    }
+macro_rules! encode_inside {
+    ($([$($generics:tt)*] $owner:ty;)*) => { $(
+        impl<$($generics)*> Encode for $owner {
+            #[inline]
+            fn encode(&self, encoder: &mut Encoder) {
+                (**self).encode(encoder);
+            }
+        }
+    )* };
 }
 
-impl<T: Encode + ToOwned + ?Sized> Encode for Cow<'_, T> {
-    #[inline]
-    fn encode(&self, encoder: &mut Encoder) {
-        (**self).encode(encoder);
-    }
+encode_inside! {
+    [T: Encode + ?Sized] Box<T>;
+    [T: Encode + ?Sized] Rc<T>;
+    [T: Encode + ?Sized] Arc<T>;
+    [T: Encode + ToOwned + ?Sized] Cow<'_, T>;
 }
 
 impl<N: AsRef<str>, V: Encode> Encode for BTreeMap<N, V> {

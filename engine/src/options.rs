@@ -253,7 +253,7 @@ impl Options {
         if chunk_bytes > address_space_bytes {
             return Err(Error::invalid(format!(
                 "address_space_bytes is {address_space_bytes}, less than one chunk: chunk_bytes is \
-                 {chunk_bytes}"
+                 {chunk_bytes} (fixed when the database is created); raise it"
             )));
         }
         if address_space_bytes / chunk_bytes > CHUNK_COUNT_MAX {

@@ -141,8 +141,8 @@ fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
     let opened = options.clone().open_on(disk.clone());
     let Some(db) = model.attempt(opened) else { return };
     model.write(5, None, || match kind {
-        KeyKind::Bytes => db.delete(key(5)).map(drop_commit),
-        _ => db.delete(5u64).map(drop_commit),
+        KeyKind::Bytes => db.delete_range(key(5)..=key(5)).map(drop_commit),
+        _ => db.delete_range(5..=5u64).map(drop_commit),
     });
 }
 

@@ -78,7 +78,7 @@ fn patch(number: u64) -> Patch {
 }
 
 /// Every verb. What it returns is no matter: some runs are poisoned, some are closed.
-const VERBS: [(&str, Deed); 19] = [
+const VERBS: [(&str, Deed); 21] = [
     ("nothing", |_| {}),
     ("get", |db| drop(db.get(1u64))),
     ("get_many", |db| drop(db.get_many(&[1u64, 2, 3]))),
@@ -90,6 +90,8 @@ const VERBS: [(&str, Deed); 19] = [
     }),
     ("put, large", |db| drop(db.put(1u64 << 61, [1; 40_000]))),
     ("delete", |db| drop(db.delete(1u64 << 60))),
+    ("delete_range", |db| drop(db.delete_range(1u64 << 59..1 << 60))),
+    ("len", |db| _ = db.len()),
     ("patch", |db| drop(db.patch(PATCHED, &patch(0)))),
     ("batch", |db| {
         drop(db.batch().put(1u64 << 60, b"x").patch(PATCHED, &patch(1)).commit());

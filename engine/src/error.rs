@@ -167,11 +167,6 @@ pub(crate) fn attempted(cause: io::Error) -> io::Error {
     io::Error::other(Attempted(cause))
 }
 
-/// Whether it was marked by [`attempted`].
-fn is_attempted(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|cause| cause.is::<Attempted>())
-}
-
 /// Result with the engine's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -207,7 +202,7 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let message = format!("{what}: {source}");
-        let is_final = is_attempted(&source);
+        let is_final = source.get_ref().is_some_and(|cause| cause.is::<Attempted>());
         Self::caused(kind, message, source, is_final)
     }
 
@@ -292,12 +287,12 @@ impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
 impl From<Error> for io::Error {
-    /// The kind is that of the operating system where it has reported one; the engine's error is
-    /// inside ([`io::Error::downcast`]).
+    /// The kind is that of the operating system where it has reported one that the caller can do
+    /// something about; the engine's error is inside ([`io::Error::downcast`]).
     fn from(error: Error) -> Self {
         let cause = error.0.source.as_ref().and_then(|cause| cause.downcast_ref::<Self>());
         let kind = match cause {
-            Some(cause) if !is_attempted(cause) => cause.kind(),
+            Some(cause) if !error.is_final() => cause.kind(),
             _ => error.kind().to_io(),
         };
         Self::new(kind, error)
@@ -356,6 +351,8 @@ mod tests {
         check(Error::io("a test", full), io::ErrorKind::QuotaExceeded);
         let flush = attempted(io::ErrorKind::StorageFull.into());
         check(Error::io("a test", flush), io::ErrorKind::Other);
+        let torn = io::Error::from(io::ErrorKind::StorageFull);
+        check(Error::device("a test", torn), io::ErrorKind::Other);
         check(Error::invalid("a test"), io::ErrorKind::InvalidInput);
         check(Error::new(ErrorKind::Locked, "a test"), io::ErrorKind::ResourceBusy);
     }

@@ -72,11 +72,11 @@ impl<S: Storage> Records<S> {
         Ok(Needed { copies, end: scan.offset(), is_last: false })
     }
 
-    /// Notes what readers at `pins`, which ascend, need of `key`: nothing is kept for them. One walk
-    /// along the links from the newest version to the one that the lowest pin finds.
-    fn need_at<'p>(
+    /// Notes what readers at `pins`, which ascend, need of `key`: nothing is kept for them. One
+    /// walk along the links goes from the newest version to the one that the lowest pin finds.
+    fn need_at(
         &self,
-        reader: Reader<'p, S::Map>,
+        reader: Reader<'_, S::Map>,
         (key, mut pins): (&[u8], &[u64]),
         chunk: &ClosingChunk,
         copies: &mut Vec<NeededCopy>,

@@ -29,6 +29,8 @@ pub(crate) struct Counters {
     pub log_bytes: AtomicU64,
     /// Number of the commit strategy in use.
     pub strategy: AtomicU32,
+    /// Medians of each when they were last measured; 0: never.
+    pub strategy_ns: [AtomicU64; 3],
     pub checkpoint_count: AtomicU64,
     /// Bytes of records that were moved.
     pub moved_bytes: AtomicU64,
@@ -57,6 +59,12 @@ impl Counters {
         self.group_count.fetch_add(1, Ordering::Relaxed);
         self.commit_count.fetch_add(commit_count, Ordering::Relaxed);
         self.record_count.fetch_add(record_count, Ordering::Relaxed);
+    }
+
+    pub fn note_measured(&self, median_ns: [u64; 3]) {
+        for (noted, ns) in self.strategy_ns.iter().zip(median_ns) {
+            noted.store(ns, Ordering::Relaxed);
+        }
     }
 
     pub fn note_log(&self, log: LogCounters, strategy: CommitStrategy) {

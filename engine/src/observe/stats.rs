@@ -144,9 +144,8 @@ pub struct CommitPhases {
 impl<S: Storage> Core<S> {
     pub fn stats(&self) -> Stats {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let root = lock(&self.root).block.clone();
         // This thread releases each lock before it takes the next: writers take some of them in
-        // another order.
+        // another order. That of the superblock a checkpoint has for as long as it takes.
         let key_count = self.records().key_count();
         let frontier = self.committer.frontier();
         let data_bytes = frontier.data_bytes;
@@ -170,13 +169,14 @@ impl<S: Storage> Core<S> {
             space: self.space_stats(),
             data_allocated_bytes: self.committer.with_places(|places, _| places.allocated_bytes()),
             address_space_bytes: self.records().space.reserved_bytes(),
-            block_bytes: root.block_bytes.get(),
+            block_bytes: u32::try_from(self.committer.identity.block_bytes)
+                .expect("blocks are small"),
             backend: facts.backend,
             backend_warning: facts.warning.clone(),
             strategy: strategy::from_number(
                 self.committer.counters.strategy.load(Ordering::Relaxed),
             ),
-            strategy_ns: root.strategy_ns.map(|ns| ns.get()),
+            strategy_ns: self.committer.counters.strategy_ns.each_ref().map(counter),
             background_error,
             index,
             ordered_index,
@@ -214,5 +214,29 @@ fn distributions(phases: &Phases) -> CommitPhases {
         wake: phases.wake.distribution(),
         group_commits: phases.group_commits.distribution(),
         group_bytes: phases.group_bytes.distribution(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+
+    use super::*;
+    use crate::options::Options;
+
+    /// A checkpoint holds the superblock for as long as it writes its image.
+    #[test]
+    fn stats_do_not_wait_for_a_checkpoint() {
+        let options = Options {
+            segment_bytes: 1 << 18,
+            chunk_bytes: 1 << 16,
+            address_space_bytes: 1 << 26,
+            ..Options::default()
+        };
+        let core = crate::recovery::open::open(Memory::new(), options, "memory".into()).unwrap();
+        let root = lock(&core.root);
+        let stats = core.stats();
+        assert_eq!(stats.block_bytes, root.block.block_bytes.get());
+        assert_eq!(stats.strategy_ns, root.block.strategy_ns.map(|ns| ns.get()));
     }
 }

@@ -21,6 +21,7 @@ impl<S: Storage> Core<S> {
         root.write(|block| tuning.store(block)).map_err(|error| {
             self.committer.judge(Error::io("cannot write the superblock", error))
         })?;
+        self.committer.counters.note_measured(tuning.median_ns);
         if self.options().commit_path == CommitPath::Auto {
             self.committer.set_strategy(tuning.best)?;
         }

@@ -81,6 +81,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     };
     recovered.report.created = created;
     recovered.report.duration = storage.now().saturating_sub(begun);
+    let measured_ns = root.block.strategy_ns.map(|ns| ns.get());
     let core = Core {
         committer: Committer::new(storage, options, records, state),
         root: Ranked::new(Rank::Root, root),
@@ -92,6 +93,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         path,
         _lock: lock,
     };
+    core.committer.counters.note_measured(measured_ns);
     core.committer.find_all_space()?;
     core.checkpoint_if_overdue()?;
     Ok(core)

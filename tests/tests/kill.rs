@@ -2,7 +2,7 @@
 //!
 //! Promises proved: nothing acknowledged as durable is lost, nothing appears that was not written,
 //! batches are whole, LSNs never go back: `acknowledged <= recovered <= submitted`, in LSN order,
-//! after every kill. The kills hit writes, checkpoints and recovery.
+//! after every kill. The kills hit writes, checkpoints, compactions and recovery.
 //!
 //! `UARR_KILLS` sets the number of kills of each Sync test (default 100, two tests), `UARR_SEED`
 //! the seed.
@@ -47,6 +47,8 @@ struct Said {
     /// The visible LSN when it had opened the database, if it came so far.
     opened: Option<u64>,
     checkpoint_count: u64,
+    /// Bytes that were moved before the last of them.
+    moved_bytes: u64,
     /// By thread and step.
     steps: BTreeMap<(u64, u64), Acknowledged>,
     killed_ns: u128,
@@ -59,7 +61,10 @@ impl Said {
         let mut number = || words.next().unwrap().parse::<u128>().unwrap();
         match first {
             "open" => self.opened = Some(number() as u64),
-            "checkpoint" => self.checkpoint_count += 1,
+            "checkpoint" => {
+                self.checkpoint_count += 1;
+                self.moved_bytes = number() as u64;
+            }
             thread => {
                 let (step, lsn, wall_ns) = (number() as u64, number() as u64, number());
                 let earlier = self
@@ -88,6 +93,7 @@ struct Kills {
     acknowledged_count: u64,
     unacknowledged_kept_count: u64,
     checkpoint_count: u64,
+    moved_bytes: u64,
     before_open_count: u64,
     torn_tail_count: u64,
     /// Kills that left a log segment half zeroed.
@@ -113,6 +119,7 @@ impl Kills {
             acknowledged_count: 0,
             unacknowledged_kept_count: 0,
             checkpoint_count: 0,
+            moved_bytes: 0,
             before_open_count: 0,
             torn_tail_count: 0,
             unfinished_count: 0,
@@ -173,6 +180,7 @@ impl Kills {
         said.killed_ns = killed_ns;
         self.kill_count += 1;
         self.checkpoint_count += said.checkpoint_count;
+        self.moved_bytes += said.moved_bytes;
         self.before_open_count += u64::from(said.opened.is_none());
         said
     }
@@ -356,13 +364,14 @@ fn run_sync(kind: KeyKind, default_seed: u64) {
     assert!(kills.acknowledged_count > wanted, "too little was written to prove anything");
     assert!(kills.before_open_count > 0, "no kill hit recovery");
     assert!(kills.checkpoint_count > 0, "no checkpoint was taken");
+    assert!(kills.moved_bytes > 0, "no record was moved");
     assert!(kills.removed_count > 0, "the log never came round");
 }
 
 fn report(kills: &Kills) {
     println!(
         "{:?} keys, {:?}: {} kills ({} before the database was open), {} steps acknowledged, {} \
-         unacknowledged ones kept, {} checkpoints, {} torn tails, {} segments half zeroed, {} \
+         unacknowledged ones kept, {} checkpoints, {} bytes moved, {} torn tails, {} segments half zeroed, {} \
          reached and {} removed or used again, oldest acknowledged loss {:?}",
         kills.plan.kind,
         kills.durability,
@@ -371,6 +380,7 @@ fn report(kills: &Kills) {
         kills.acknowledged_count,
         kills.unacknowledged_kept_count,
         kills.checkpoint_count,
+        kills.moved_bytes,
         kills.torn_tail_count,
         kills.unfinished_count,
         kills.segment_count,

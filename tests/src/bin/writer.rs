@@ -3,8 +3,8 @@
 //! `writer DIRECTORY KEYS DURABILITY SEED MODE STEPS`
 //! - KEYS: `bytes` or `u64`; DURABILITY: `sync`, or the interval in milliseconds; SEED of the
 //!   history.
-//! - MODE: `write`, `write+checkpoint` (one more thread takes checkpoints without end), or `open`
-//!   (opens and takes checkpoints, writes nothing).
+//! - MODE: `write`, `write+checkpoint` (one more thread takes checkpoints without end, and compacts
+//!   after every other), or `open` (opens and does the same, writes nothing).
 //! - STEPS: comma-separated, for each thread the step it starts with.
 //!
 //! Prints `open LSN` when the database is open, then for each acknowledged step
@@ -118,7 +118,12 @@ fn take_checkpoints(db: &Db) {
         if let Err(error) = db.checkpoint() {
             give_up(&format!("a checkpoint failed: {error}"));
         }
-        say(format_args!("checkpoint {number}"));
+        say(format_args!("checkpoint {}", db.stats().space.moved_bytes));
+        if number % 2 == 0
+            && let Err(error) = db.compact()
+        {
+            give_up(&format!("a compaction failed: {error}"));
+        }
     }
 }
 

@@ -371,8 +371,8 @@ fn run_sync(kind: KeyKind, default_seed: u64) {
 fn report(kills: &Kills) {
     println!(
         "{:?} keys, {:?}: {} kills ({} before the database was open), {} steps acknowledged, {} \
-         unacknowledged ones kept, {} checkpoints, {} bytes moved, {} torn tails, {} segments half zeroed, {} \
-         reached and {} removed or used again, oldest acknowledged loss {:?}",
+         unacknowledged ones kept, {} checkpoints, {} bytes moved, {} torn tails, {} segments half \
+         zeroed, {} reached and {} removed or used again, oldest acknowledged loss {:?}",
         kills.plan.kind,
         kills.durability,
         kills.kill_count,

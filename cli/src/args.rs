@@ -82,7 +82,7 @@ pub enum Command {
     Repair(Repair),
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
-    /// Give back the space of what was overwritten or deleted, for later records
+    /// Move what lives out of mostly dead chunks, and give free space back to the file system
     Compact,
     /// Make, read and check single records outside of a database
     Value(Value),

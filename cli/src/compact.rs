@@ -27,7 +27,7 @@ pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
         "seconds": seconds,
     });
     let text = format!(
-        "{} freed for later records, {} moved; {} live, {} are free\n",
+        "{} freed, {} moved; {} live, {} are free\n",
         HumanBytes(report.freed_bytes),
         HumanBytes(report.moved_bytes),
         HumanBytes(space.live_bytes),

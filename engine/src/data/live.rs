@@ -10,6 +10,8 @@ use std::ops::Add;
 use uarr_layout::record::Locator;
 use uarr_uring::CHUNK_SPAN;
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// Bytes of a line.
 pub(crate) const LINE_BYTES: u64 = 64;
 
@@ -46,13 +48,15 @@ impl Live {
         chunk_bytes: u64,
         locators: impl Iterator<Item = Locator>,
         bytes_of: impl Fn(Locator) -> u64,
-    ) -> Self {
+    ) -> Result<Self> {
         assert!(chunk_bytes.is_power_of_two());
+        let bytes = CHUNK_SPAN as usize * size_of::<[u32; 2]>();
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| no_memory(bytes))?;
         let chunks = vec![[0; 2]; CHUNK_SPAN as usize].into();
         let (chunk_shift, long_lines) = (chunk_bytes.trailing_zeros(), BTreeMap::new());
         let mut live = Self { chunk_shift, chunks, long_lines, total_lines: 0 };
         locators.for_each(|locator| live.add(locator, || bytes_of(locator)));
-        live
+        Ok(live)
     }
 
     /// The index names `new`, a record of `bytes`, in place of `old`.
@@ -118,6 +122,14 @@ impl Live {
     }
 }
 
+fn no_memory(bytes: usize) -> Error {
+    let what = format!(
+        "the process has no {bytes} bytes of address space to count what lives; raise its limit \
+         RLIMIT_AS (ulimit -v; LimitAS= of a systemd service)"
+    );
+    Error::new(ErrorKind::Io, what)
+}
+
 #[cfg(test)]
 mod tests {
     use uarr_layout::record::RecordKind;
@@ -129,7 +141,7 @@ mod tests {
         const CHUNK: u64 = 1 << 16;
         let record = |address, bytes| Locator::new(address, bytes, RecordKind::Value);
         let (first, second) = (record(3 * CHUNK + 64, 100), record(3 * CHUNK + 640, 64));
-        let mut live = Live::new(CHUNK, [first].into_iter(), |_| 0);
+        let mut live = Live::new(CHUNK, [first].into_iter(), |_| 0).unwrap();
         assert_eq!(live.of(3), LiveRecords { count: 1, lines: 2 });
         live.replace(None, second, 64);
         assert_eq!(live.of(3), LiveRecords { count: 2, lines: 3 });
@@ -147,7 +159,7 @@ mod tests {
     #[should_panic(expected = "was counted")]
     fn nothing_is_taken_away_twice() {
         let record = Locator::new(64, 64, RecordKind::Value);
-        let mut live = Live::new(1 << 16, [record].into_iter(), |_| 0);
+        let mut live = Live::new(1 << 16, [record].into_iter(), |_| 0).unwrap();
         live.remove(record);
         live.remove(record);
     }

@@ -77,7 +77,7 @@ impl<S: Storage> Replay<S> {
         let pin = MapPin::enter();
         let bytes_of = |locator| store.reader(&pin).record_len(locator, RECORD_BYTES_MAX);
         let locators = entries.locators().filter_map(Locator::from_bits);
-        let live = Live::new(chunk_bytes, locators, bytes_of);
+        let live = Live::new(chunk_bytes, locators, bytes_of)?;
         drop(pin);
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {

@@ -150,6 +150,7 @@ impl Chunks {
         }
         // Zeroed memory of this size comes from the kernel, which takes a page of its own for it
         // only when the page is written: chunks that are not there cost nothing.
+        expect_memory(size_of::<[Slot; SLOT_COUNT]>() + place_count as usize * size_of::<u64>())?;
         let slots = Arc::<[Slot; SLOT_COUNT]>::new_zeroed();
         // SAFETY: all bytes are zero, which are valid atomics.
         let slots = unsafe { slots.assume_init() };
@@ -354,6 +355,13 @@ impl Chunks {
             offset.max(start) < start + self.published_bytes(place)
         })
     }
+}
+
+/// An error in place of the end of the process, as far as that can be known, if the limit of its
+/// address space leaves no `bytes`.
+fn expect_memory(bytes: usize) -> io::Result<()> {
+    let reserved = Vec::<u8>::new().try_reserve_exact(bytes);
+    reserved.map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))
 }
 
 #[cfg(test)]

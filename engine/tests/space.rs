@@ -204,3 +204,20 @@ fn options_that_do_not_go_together_are_named() {
     let error = small().checkpoint_log_bytes(0).open_on(Memory::new()).err().unwrap();
     assert!(error.to_string().contains("checkpoint_log_bytes"), "{error}");
 }
+
+/// The older of the two checkpoints needs the log behind it, which may be longer than the data.
+#[test]
+fn compaction_lets_go_of_the_log() {
+    let memory = Memory::new();
+    let opened = builder().segment_bytes(MIB).checkpoint_log_bytes(u64::MAX).background(false);
+    let db = opened.open_on(memory.clone()).unwrap();
+    db.checkpoint().unwrap();
+    (0..8000_u64).for_each(|step| assert!(db.put(step % 100, [1; 2000]).is_ok()));
+    db.checkpoint().unwrap();
+    assert!(segments(&memory).len() > 15, "{:?}", segments(&memory));
+    db.compact().unwrap();
+    assert!(segments(&memory).len() <= 3, "{:?}", segments(&memory));
+    let count = db.stats().checkpoint_count;
+    db.compact().unwrap();
+    assert_eq!(db.stats().checkpoint_count, count, "nothing is left to be given back");
+}

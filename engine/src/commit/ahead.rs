@@ -129,14 +129,21 @@ impl<S: Storage> Committer<S> {
         trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
     }
 
+    /// Gives back all that a database at rest does not need.
+    pub fn trim_all(&self) -> Result<()> {
+        while self.trim_places(Activity::AtRest) {}
+        let _space = lock(&self.space);
+        while self.trim_segments(Activity::AtRest)? {}
+        Ok(())
+    }
+
     /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
     /// used again, or removed, when it is opened.
     pub fn give_back_space(&self) {
         assert!(self.health.is_closing(), "no writer needs it any more");
         let space = lock(&self.space);
         let _ = self.segments.abandon_unfinished(&self.storage);
-        while self.trim_segments(Activity::AtRest).unwrap_or(false) {}
         drop(space);
-        while self.trim_places(Activity::AtRest) {}
+        let _ = self.trim_all();
     }
 }

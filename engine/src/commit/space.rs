@@ -321,6 +321,11 @@ impl<S: Storage> Committer<S> {
         self.lacks_room.load(Ordering::Acquire)
     }
 
+    /// Whether kept checkpoints need so much of the log that two new images take less.
+    pub fn keeps_much_log(&self) -> bool {
+        self.segments.sealed_bytes() > 2 * self.image_bytes_max()
+    }
+
     /// Whether there was no room, and checkpoints would let go of segments: of two in a row the
     /// older one needs none but the active segment.
     pub fn lacks_segments(&self) -> bool {

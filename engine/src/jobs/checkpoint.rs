@@ -189,6 +189,7 @@ impl<S: Storage> Core<S> {
         is_unchanged
             && newest.number.get() > 0
             && !self.committer.lacks_segments()
+            && !self.committer.counters.wants_log_back.load(Ordering::Acquire)
             && (then == Then::Close || !self.committer.with_places(|places, _| waits(places)))
     }
 

@@ -10,7 +10,6 @@ use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::keeper::Step;
 use crate::jobs::mover::{Pace, READERS_WAIT};
-use crate::log::pool::Activity;
 use crate::sync::lock;
 
 /// Checkpoints at most, without any gain. After two a place is free that no reader needs: the older
@@ -46,7 +45,11 @@ impl<S: Storage> Core<S> {
         while count < CHECKPOINT_COUNT_MAX && self.needs_checkpoint() {
             let count_before = |places: &mut Places, _| places.chunk_count_before(end);
             let before = self.committer.with_places(count_before);
-            self.checkpoint(Then::GoOn)?;
+            let wants_log_back = &self.committer.counters.wants_log_back;
+            wants_log_back.store(self.committer.keeps_much_log(), Ordering::Release);
+            let taken = self.checkpoint(Then::GoOn);
+            wants_log_back.store(false, Ordering::Release);
+            taken?;
             self.move_all(end)?;
             // On a full disk each makes room for the next moves.
             let is_further = self.committer.with_places(count_before) < before;
@@ -54,7 +57,7 @@ impl<S: Storage> Core<S> {
         }
         // The background may have taken the last checkpoint.
         self.move_all(end)?;
-        while self.committer.trim_places(Activity::AtRest) {}
+        self.committer.trim_all()?;
         Ok(CompactReport {
             moved_bytes: moved_bytes.load(Ordering::Relaxed) - moved_before,
             freed_bytes: taken_before.saturating_sub(self.taken_bytes()),
@@ -64,7 +67,9 @@ impl<S: Storage> Core<S> {
 
     /// Whether a checkpoint would give something back.
     fn needs_checkpoint(&self) -> bool {
-        self.waits_for_checkpoint() || self.committer.lacks_segments()
+        self.waits_for_checkpoint()
+            || self.committer.lacks_segments()
+            || self.committer.keeps_much_log()
     }
 
     /// Does all steps that there are for chunks with numbers before `end`.

@@ -151,6 +151,11 @@ impl<F> Pool<F> {
         !self.sealed.is_empty()
     }
 
+    /// Bytes of the sealed segments, at the least.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.sealed.len() as u64 * self.regular_bytes
+    }
+
     /// Bytes of the free segments, at the least.
     pub fn free_bytes(&self) -> u64 {
         self.free.len() as u64 * self.regular_bytes

@@ -233,6 +233,11 @@ impl<F: StorageFile> Segments<F> {
         }
     }
 
+    /// Bytes of the segments that a kept checkpoint may read, besides the active one, at the least.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.pool().sealed_bytes()
+    }
+
     /// Bytes of the segments that are free.
     pub fn free_bytes(&self) -> u64 {
         self.pool().free_bytes()

@@ -38,6 +38,8 @@ pub(crate) struct Counters {
     pub has_moved: AtomicBool,
     /// Places wait for a checkpoint.
     pub wants_checkpoint: AtomicBool,
+    /// A checkpoint is wanted for the log that it lets go of.
+    pub wants_log_back: AtomicBool,
     /// A checkpoint is on its way.
     pub has_checkpoint: AtomicBool,
     /// Log bytes when the last checkpoint began.

@@ -267,7 +267,7 @@ impl State {
             next_ticket: self.next_ticket,
             faults: Faults::default(),
             capacity_bytes: None,
-            space_unit_bytes: 1,
+            space_unit_bytes: self.space_unit_bytes,
             random: Random::new(self.random.next()),
             clock,
             wall_start_ns,

@@ -144,6 +144,13 @@ impl Memory {
         self.disk.state().capacity_bytes = bytes;
     }
 
+    /// From now on mapped files get space, and give it back, in units of `bytes`, a power of two:
+    /// that is what is said, and left to who asks.
+    pub fn set_space_unit(&self, bytes: u64) {
+        assert!(bytes.is_power_of_two());
+        self.disk.state().space_unit_bytes = bytes;
+    }
+
     /// The length of all files together.
     pub fn used_bytes(&self) -> u64 {
         self.disk.state().used_bytes()

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use uarr_layout::geometry::record_bytes;
 use uarr_uring::Storage;
 
 use crate::api::batch::Batch;
@@ -11,14 +12,15 @@ use crate::api::writer::Writer;
 use crate::error::Result;
 use crate::options::WriteOptions;
 
-/// Bytes of keys that go as one batch: small against a group, large against what committing costs.
-const STEP_BYTES: usize = 32 << 10;
+/// Bytes of deletions that go as one batch: small against a group and a chunk, large against what
+/// committing costs.
+const STEP_BYTES: u64 = 32 << 10;
 
 impl<S: Storage> Db<S> {
     /// Removes all keys in `range` that are there when it is called, and returns how many.
     /// Durability as for [`Db::put`].
     ///
-    /// They go in key order, in batches of 32 KiB of keys: it has memory for one of them at a time,
+    /// They go in key order, in batches of 32 KiB of deletions: it has memory for one at a time,
     /// whatever the range. Each batch is atomic, so a range that fits one goes as a whole or not at
     /// all. A larger one does not: readers see it shrink, and after an error or a crash its first
     /// keys are gone, up to some key; call it again. For all or nothing, delete the keys in a
@@ -131,6 +133,7 @@ impl<'db, S: Storage> Deletion<'db, S> {
     /// Each step walks anew behind the last key: an iterator that lives throughout would keep
     /// everything that it has seen deleted.
     fn collect(&mut self) -> Result<bool> {
+        let mut batch_bytes = 0;
         for record in self.writer.records_in(self.range.clone()) {
             let record = record?;
             if record.version() > self.lsn_max {
@@ -138,7 +141,8 @@ impl<'db, S: Storage> Deletion<'db, S> {
             }
             self.batch.delete(record.key_ref());
             self.count += 1;
-            if self.batch.checked_bytes()? >= STEP_BYTES {
+            batch_bytes += record_bytes(record.stored_key().len(), 0) as u64;
+            if batch_bytes >= STEP_BYTES {
                 self.range.low = Bound::Excluded(record.stored_key().to_vec());
                 return Ok(true);
             }

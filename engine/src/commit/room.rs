@@ -32,21 +32,28 @@ impl DiskRoom {
 
     /// All of it, whatever it can be used for.
     pub fn bytes(&self) -> u64 {
-        let in_file_bytes = self.ready_count * self.chunk_bytes;
-        self.free_bytes.saturating_add(in_file_bytes).saturating_add(self.log_bytes)
+        self.outside_bytes().saturating_add(self.ready_count * self.chunk_bytes)
+    }
+
+    /// What the file system has, with free segments, which are removed when it has nothing else.
+    fn outside_bytes(&self) -> u64 {
+        self.free_bytes.saturating_add(self.log_bytes)
     }
 
     /// What is left when `bytes` of the file system have become `place_count` free places.
     pub fn after(self, bytes: u64, place_count: u64) -> Option<Self> {
-        let free_bytes = self.free_bytes.checked_sub(bytes)?;
-        Some(Self { free_bytes, ready_count: self.ready_count + place_count, ..self })
+        let removed_bytes = bytes.saturating_sub(self.free_bytes);
+        let log_bytes = self.log_bytes.checked_sub(removed_bytes)?;
+        let free_bytes = self.free_bytes.saturating_sub(bytes);
+        Some(Self { free_bytes, log_bytes, ready_count: self.ready_count + place_count, ..self })
     }
 
     /// How many of the free places have to stay, so that there is `wanted`.
     pub fn places_for(&self, wanted: Wanted) -> u64 {
-        let lacking_bytes = wanted.other_bytes.saturating_sub(self.log_bytes);
-        let given_count = lacking_bytes.saturating_sub(self.free_bytes).div_ceil(self.unit_bytes());
-        let left_bytes = self.free_bytes.saturating_sub(lacking_bytes);
+        let outside_bytes = self.outside_bytes();
+        let lacking_bytes = wanted.other_bytes.saturating_sub(outside_bytes);
+        let given_count = lacking_bytes.div_ceil(self.unit_bytes());
+        let left_bytes = outside_bytes.saturating_sub(wanted.other_bytes);
         let new_count = (left_bytes / self.unit_bytes()).saturating_mul(self.unit_count);
         let given_count = given_count.min(self.whole_unit_count);
         wanted.place_count.saturating_sub(new_count) + given_count * self.unit_count
@@ -54,9 +61,8 @@ impl DiskRoom {
 
     /// Whether there is `wanted`, all of it at once.
     pub fn has(&self, wanted: Wanted) -> bool {
-        let lacking_bytes = wanted.other_bytes.saturating_sub(self.log_bytes);
         let given_bytes = self.whole_unit_count * self.unit_bytes();
-        let has_bytes = self.free_bytes.saturating_add(given_bytes) >= lacking_bytes;
+        let has_bytes = self.outside_bytes().saturating_add(given_bytes) >= wanted.other_bytes;
         has_bytes && self.ready_count >= self.places_for(wanted)
     }
 }
@@ -85,7 +91,10 @@ mod tests {
         let room = DiskRoom { log_bytes: 1, ..room };
         assert!(room.has(wanted(4, 1)));
         assert_eq!(room.after(32, 3).map(|room| room.ready_count), Some(3));
-        assert_eq!(room.after(33, 3), None);
+        assert_eq!(room.after(33, 3).map(|room| room.log_bytes), Some(0), "a segment goes");
+        assert_eq!(room.after(34, 3), None);
+        let segments = DiskRoom { free_bytes: 0, log_bytes: 33, ..room };
+        assert!(segments.has(wanted(4, 1)) && !segments.has(wanted(4, 2)));
     }
 
     #[test]

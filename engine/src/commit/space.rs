@@ -214,7 +214,7 @@ impl<S: Storage> Committer<S> {
     pub fn has_room_ahead(&self, wanted: Wanted) -> bool {
         let (room, kept) = (self.room(), self.kept(Need::Put, wanted.place_count));
         let bytes = wanted.place_count * room.chunk_bytes + wanted.other_bytes;
-        let after = room.after(bytes, wanted.place_count);
+        let after = room.after(bytes, wanted.place_count).filter(|_| room.free_bytes >= bytes);
         after.is_some_and(|room| room.has(kept))
     }
 

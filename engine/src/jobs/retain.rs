@@ -47,10 +47,11 @@ impl<S: Storage> Core<S> {
                 mover.retaining = None;
                 Ok(true)
             }
-            // Others are closed meanwhile, and what is kept already is found again.
+            // Others may need no copies; and what is kept already is found again.
             Ok(RetainStep::NoRoom) => {
+                mover.without_room = Some(chunk.number);
                 mover.retaining = None;
-                Ok(false)
+                Ok(true)
             }
             // A reader that looks for it finds the same.
             Err(error) if error.kind() == ErrorKind::Corruption => {
@@ -63,11 +64,14 @@ impl<S: Storage> Core<S> {
     }
 
     /// A chunk that only pins need; `None`: there is none, or it may wait.
-    fn choose_retained(&self, mover: &Moving, pace: Pace) -> Option<Retaining> {
+    fn choose_retained(&self, mover: &mut Moving, pace: Pace) -> Option<Retaining> {
         let horizon = self.horizon();
         let chunks = self.committer.with_places(|places, _| places.quarantine.retainable(&horizon));
-        let chunk = chunks.into_iter().find(|(number, _)| !mover.kept.contains(number));
-        let (number, evacuated) = chunk?;
+        let tried = mover.without_room.take();
+        let mut possible = chunks.into_iter().filter(|(number, _)| !mover.kept.contains(number));
+        // After the last one all are tried again, but not at once.
+        let (number, evacuated) =
+            possible.find(|(number, _)| tried.is_none_or(|tried| *number > tried))?;
         // Those that come are not older.
         let mut pins = self.records().pins.lsns();
         pins.retain(|lsn| *lsn < evacuated.applied_lsn);

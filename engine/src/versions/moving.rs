@@ -19,6 +19,8 @@ pub(crate) struct Moving {
     pub stuck: BTreeSet<u64>,
     /// Old versions that pins need are being copied out of a chunk.
     pub retaining: Option<Retaining>,
+    /// There was no room for copies out of this chunk: those with higher numbers come first.
+    pub without_room: Option<u64>,
     /// Chunks out of which they cannot be copied: these wait until the pins end.
     pub kept: BTreeSet<u64>,
 }

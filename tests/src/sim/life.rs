@@ -37,7 +37,7 @@ enum Opened {
 pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
     let disk = plan.disk();
     // Some file systems give space in units of several places.
-    disk.set_space_unit(if plan.seed % 3 == 0 { 4 * CHUNK_BYTES } else { 1 });
+    disk.set_space_unit(if plan.seed.is_multiple_of(3) { 4 * CHUNK_BYTES } else { 1 });
     prepare(&disk);
     let (model, outcome) = (Model::default(), Outcome::default());
     let mut run = Run {

@@ -261,6 +261,12 @@ impl<S: Storage> Committer<S> {
         done
     }
 
+    /// Gives the space of a unit of free places back, of the last ones too. False: there is none.
+    pub fn give_last_places(&self) -> bool {
+        let _space = lock(&self.space);
+        self.give_places_back(0)
+    }
+
     /// Gives so many free places back to the file system that it has `bytes`, as far as `need` may
     /// take them. False: that is not enough. The caller holds `space`.
     fn give_places_for(&self, bytes: u64, need: Need) -> bool {

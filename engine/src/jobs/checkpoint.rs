@@ -83,7 +83,7 @@ impl<S: Storage> Core<S> {
         if lacks_room(&checkpoint) && self.give_up_older(&mut root)? {
             checkpoint = attempt(&mut root, 1);
         }
-        if lacks_room(&checkpoint) {
+        if lacks_room(&checkpoint) && self.committer.give_last_places() {
             checkpoint = attempt(&mut root, 0);
         }
         let written = checkpoint.and_then(|checkpoint| {

@@ -92,8 +92,12 @@ impl<S: Storage> Core<S> {
     }
 
     pub fn step_checkpoint(&self) -> Result<Step> {
-        let may_try = self.storage().now() >= lock(&self.pacing).checkpoint_from;
-        if !may_try || !self.committer.checkpoint_due() || self.committer.health.check().is_err() {
+        if !self.committer.checkpoint_due() || self.committer.health.check().is_err() {
+            return Ok(Step::Idle);
+        }
+        if self.storage().now() < lock(&self.pacing).checkpoint_from {
+            // No writer waits for it meanwhile.
+            self.committer.counters.wants_checkpoint.store(false, Ordering::Release);
             return Ok(Step::Idle);
         }
         let taken = self.checkpoint(Then::GoOn);

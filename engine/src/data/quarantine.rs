@@ -46,7 +46,7 @@ pub(crate) struct Horizon {
     pub older_checkpoint: u64,
     /// The lowest LSN at which a reader looks that keeps looking at one.
     pub oldest_pin: Option<u64>,
-    /// The lowest one of those that need what they have found where it is.
+    /// The lowest one of the pins that keep places, too.
     pub oldest_in_place: Option<u64>,
     /// Readers that come look at this LSN, or a later one.
     pub visible_lsn: u64,
@@ -147,8 +147,7 @@ impl Quarantine {
         self.chunks.iter().filter(|(_, chunk)| has_passed(chunk)).map(|(n, _)| *n).collect()
     }
 
-    /// The chunks that only readers of earlier moments need: number, and the last LSN applied when
-    /// it was empty.
+    /// The chunks that only readers of earlier moments need, by number.
     pub fn retainable(&self, horizon: &Horizon) -> Vec<(u64, Evacuated)> {
         let is_retainable = |chunk: &Evacuated| {
             !chunk.is_closed

@@ -143,6 +143,8 @@ impl<S: Storage> Core<S> {
             }
             let Passing { numbers, horizon, .. } = mover.passing.take().expect("it is there");
             for number in numbers {
+                let kept = self.records().retained.in_chunk(number);
+                assert_eq!(kept.count, 0, "a chunk in which a version is kept stays");
                 self.committer
                     .with_places(|places, _| places.quarantine.note_closed(number, &horizon));
                 mover.closed.push((number, self.records().close_chunk(number)));

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::data::stream::Stream;
 use crate::error::{ErrorKind, Result};
 use crate::jobs::mover::Pace;
+use crate::sync::{Rank, holds};
 use crate::versions::moving::{Moving, Retaining};
 use crate::versions::needed::ClosingChunk;
 
@@ -20,6 +21,7 @@ impl<S: Storage> Core<S> {
     /// Copies some old versions, or drops some that no pin needs any more. Whether there was
     /// something to do.
     pub fn retain_some(&self, mover: &mut Moving, pace: Pace) -> Result<bool> {
+        assert!(holds(Rank::Mover), "one thread adds and drops what is kept");
         let retained = &self.records().retained;
         if retained.sweep(&self.records().pins.lsns()) {
             if retained.total_lines() == 0 {
@@ -74,6 +76,7 @@ impl<S: Storage> Core<S> {
             possible.find(|(number, _)| tried.is_none_or(|tried| *number > tried))?;
         // Those that come are not older.
         let mut pins = self.records().pins.lsns();
+        assert!(evacuated.applied_lsn <= horizon.visible_lsn && pins.is_sorted());
         pins.retain(|lsn| *lsn < evacuated.applied_lsn);
         if !self.is_worth_retaining(&pins, pace) {
             return None;

@@ -20,7 +20,7 @@ use crate::versions::retained::{KeptRecord, KeptVersion};
 #[derive(Clone, Debug)]
 pub(crate) struct ClosingChunk {
     pub number: u64,
-    /// What it is needed for lies in chunks of its own that are several: that is not copied.
+    /// It holds one record, longer than a chunk, which is not copied.
     pub is_jumbo: bool,
     pub pins: Vec<u64>,
 }

@@ -56,7 +56,7 @@ impl Pins {
         lock(&self.0).first_key_value().map(|(lsn, pinned)| (*lsn, pinned.since))
     }
 
-    /// The lowest LSN of those who need what they find where it is.
+    /// The lowest LSN of the pins that keep places, too.
     pub fn oldest_in_place(&self) -> Option<u64> {
         let pins = lock(&self.0);
         pins.iter().find(|(_, pinned)| pinned.in_place_count > 0).map(|(lsn, _)| *lsn)

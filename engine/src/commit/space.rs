@@ -205,7 +205,8 @@ impl<S: Storage> Committer<S> {
             ErrorKind::NoSpace,
             format!(
                 "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, of which {kept_bytes} \
-                 are left to deletions, checkpoints and compaction; delete records and compact"
+                 are left to deletions, checkpoints and compaction; delete records, drop iterators \
+                 that are held, and compact"
             ),
         )
     }

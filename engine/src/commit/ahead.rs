@@ -116,6 +116,7 @@ impl<S: Storage> Committer<S> {
             .prepare_step(&self.storage, in_time)
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
         assert!(left <= self.segments.room.regular_bytes(), "it is of regular size");
+        self.note_room();
         Ok(Some((left, in_time)))
     }
 

@@ -1,4 +1,14 @@
-//! [`DiskRoom`]: what there is for chunks and other files, and whether it is enough.
+//! [`DiskRoom`]: what there is for chunks and other files, and [`Reserve`]: what is left of it to
+//! those that make room.
+
+use crate::data::places::Need;
+
+/// Of a small database, which may take most of a small disk, at most this part of what it has in
+/// use is left free for other files than chunks: by puts, and by deletions and moves.
+const KEPT_SHARE_OF_PUTS: u64 = 2;
+const KEPT_SHARE_OF_OTHERS: u64 = 6;
+// Puts stop before the others do.
+const _: () = assert!(KEPT_SHARE_OF_PUTS < KEPT_SHARE_OF_OTHERS);
 
 /// What a file system has, and what can be given back to it. Chunks get their space in units of
 /// some places; other files take any bytes.
@@ -67,9 +77,89 @@ impl DiskRoom {
     }
 }
 
+/// What a database needs to make room, from which [`Reserve::left_by`] follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reserve {
+    /// Bytes of places that chunks have.
+    pub used_bytes: u64,
+    /// These chunks, and those that will be opened.
+    pub used_count: u64,
+    pub segment_bytes: u64,
+    /// What an image may take.
+    pub image_bytes: u64,
+}
+
+impl Reserve {
+    /// What who asks with `need` leaves to those that come after: a place and a segment for each of
+    /// them, and an image. Places are whole, as less is no use; but a database of one chunk keeps
+    /// none.
+    pub fn left_by(&self, need: Need) -> Wanted {
+        self.left_with_segments(need, 0)
+    }
+
+    /// The same, with so many segments more.
+    fn left_with_segments(&self, need: Need, more_count: u64) -> Wanted {
+        let others_count = self.used_count.saturating_sub(1);
+        let (place_count, segment_count, share) = match need {
+            Need::Move => (0, 0, KEPT_SHARE_OF_OTHERS),
+            Need::Delete => ((others_count / 2).min(1), 1, KEPT_SHARE_OF_OTHERS),
+            Need::Put => (others_count.min(2), 2, KEPT_SHARE_OF_PUTS),
+        };
+        let segments_bytes = (segment_count + more_count) * self.segment_bytes;
+        let other_bytes = segments_bytes + self.image_bytes;
+        Wanted { place_count, other_bytes: other_bytes.min(self.used_bytes / share) }
+    }
+
+    /// The same, with a place for who asks: it is no use without a segment that says where it lies.
+    /// A put may have one; who makes room may have come because there is none.
+    pub fn with_place(&self, need: Need) -> Wanted {
+        let kept = self.left_with_segments(need, u64::from(need != Need::Put));
+        Wanted { place_count: kept.place_count + 1, ..kept }
+    }
+
+    /// The same, with a segment of `bytes` for who asks.
+    pub fn with_segment(&self, need: Need, bytes: u64) -> Wanted {
+        let kept = self.left_by(need);
+        Wanted { other_bytes: kept.other_bytes.saturating_add(bytes), ..kept }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A unit of places was allocated for a move from the last bytes that there were, and neither a
+    /// segment nor an image found room any more.
+    #[test]
+    fn who_makes_room_does_not_use_up_what_the_next_ones_need() {
+        let (chunk_bytes, segment_bytes, image_bytes) = (8, 10, 5);
+        let (used_bytes, used_count) = (chunk_bytes * 100, 100);
+        let reserve = Reserve { used_bytes, used_count, segment_bytes, image_bytes };
+        for unit_count in [1, 4] {
+            let unit_bytes = unit_count * chunk_bytes;
+            let room = |bytes| DiskRoom {
+                free_bytes: bytes,
+                ready_count: 0,
+                whole_unit_count: 0,
+                log_bytes: 0,
+                unit_count,
+                chunk_bytes,
+            };
+            let least = |wanted| (0..).map(room).find(|room| room.has(wanted)).unwrap();
+            let with_segment = |need| least(reserve.with_segment(need, segment_bytes));
+            let mut left = least(reserve.left_by(Need::Put));
+            assert!(left.free_bytes >= with_segment(Need::Delete).free_bytes, "puts leave one");
+            left = left.after(segment_bytes, 0).unwrap();
+            // A deletion leaves a place and a segment to a move.
+            let moved = left.after(unit_bytes, unit_count).unwrap();
+            assert!(moved.has(reserve.with_place(Need::Move)), "{unit_count}: {moved:?}");
+            assert!(moved.has(reserve.with_segment(Need::Move, segment_bytes)));
+            assert!(moved.after(segment_bytes, 0).unwrap().free_bytes >= image_bytes);
+            let less = room(segment_bytes + image_bytes - 1);
+            let gained = DiskRoom { ready_count: unit_count, ..less };
+            assert!(!gained.has(reserve.with_place(Need::Move)), "the place would be no use");
+        }
+    }
 
     fn wanted(place_count: u64, other_bytes: u64) -> Wanted {
         Wanted { place_count, other_bytes }

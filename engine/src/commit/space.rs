@@ -2,11 +2,11 @@
 //!
 //! A deletion is a record, moving records needs a chunk to move them to, each of these may need
 //! one more segment of the log, and a checkpoint writes an image. So the last room is left to
-//! those that make some, in this order: puts stop first, then deletions, then moves; a checkpoint
-//! has what there is. Room is what the file system says to be free, and what is given back to it
-//! on demand: free places of the data file that have space, and free segments of the log. A file
-//! system need not know what a process may take (quotas), and others take from it at any time; so
-//! of a large data file some free places are kept, whatever it says.
+//! those that make some, in this order: puts stop first, then deletions, then moves; all leave an
+//! image to a checkpoint, which has what there is. Room is what the file system says to be free,
+//! and what is given back to it on demand: free places of the data file that have space, and free
+//! segments of the log. A file system need not know what a process may take (quotas), and others
+//! take from it at any time; so of a large data file some free places are kept, whatever it says.
 //!
 //! A lack of room is no state: each attempt asks again. What was found last is only remembered to
 //! have places given back.
@@ -19,19 +19,13 @@ use uarr_layout::geometry::align_up_u64;
 use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
-use crate::commit::room::{DiskRoom, Wanted};
+use crate::commit::room::{DiskRoom, Reserve, Wanted};
 use crate::data::places::{KeptPlaces, Lack, Need};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::pool::Activity;
 use crate::log::room::Demand;
 use crate::sync::{Rank, holds, lock};
 
-/// For other files than chunks, at most this part of what a database has in use is left free by
-/// puts, and this by deletions: a small one may take most of a small disk.
-const KEPT_SHARE_OF_PUTS: u64 = 2;
-const KEPT_SHARE_OF_DELETIONS: u64 = 6;
-// Puts stop before deletions do.
-const _: () = assert!(KEPT_SHARE_OF_PUTS < KEPT_SHARE_OF_DELETIONS);
 /// Free places that are worth keeping while records are written, or this part of those in use.
 const SPARE_COUNT_MIN: u64 = 2;
 const SPARE_SHARE: u64 = 32;
@@ -76,6 +70,8 @@ impl<S: Storage> Committer<S> {
         }
         if !self.segments.have_room(demand) {
             self.add_segment(demand, need)?;
+            // Places that were free to take may be what is left for the next one.
+            self.note_room();
         }
         Ok(())
     }
@@ -84,12 +80,10 @@ impl<S: Storage> Committer<S> {
     pub fn allocate(&self, places: Range<u64>, need: Need) -> Result<()> {
         assert!(holds(Rank::Space), "places are allocated one after the other");
         let bytes = self.records.space.missing_bytes(&places);
-        let (room, kept) = (self.room(), self.kept(need, 1));
-        // One of them is for who asks.
-        let wanted = Wanted { place_count: kept.place_count + 1, ..kept };
+        let (room, reserve) = (self.room(), self.reserve(1));
         let gained_count = self.with_places(|staged, _| staged.free.gained_count(&places));
-        if !room.after(bytes, gained_count).is_some_and(|room| room.has(wanted)) {
-            return Err(self.too_little("extend the data file", bytes, kept));
+        if !room.after(bytes, gained_count).is_some_and(|room| room.has(reserve.with_place(need))) {
+            return Err(self.too_little("extend the data file", bytes, reserve.left_by(need)));
         }
         self.with_way_made(|| self.records.allocate(places.clone()))?;
         lock(&self.staging).places.free.note_allocated(places);
@@ -146,10 +140,9 @@ impl<S: Storage> Committer<S> {
         };
         assert!(bytes >= regular_bytes);
         let bytes = align_up_u64(bytes, self.identity.block_bytes as u64);
-        let kept = self.kept(need, 0);
-        let wanted = Wanted { other_bytes: kept.other_bytes.saturating_add(bytes), ..kept };
-        if !self.room().has(wanted) {
-            return Err(self.too_little("extend the log", bytes, kept));
+        let reserve = self.reserve(0);
+        if !self.room().has(reserve.with_segment(need, bytes)) {
+            return Err(self.too_little("extend the log", bytes, reserve.left_by(need)));
         }
         let prepare = || {
             let prepared = self.segments.prepare(&self.storage, bytes);
@@ -174,25 +167,15 @@ impl<S: Storage> Committer<S> {
         DiskRoom { free_bytes, ready_count, whole_unit_count, log_bytes, unit_count, chunk_bytes }
     }
 
-    /// What who asks with `need` leaves to those that come after: a place and a segment for each of
-    /// them, and an image. `more_count` chunks will be opened. Places are whole, as less is no use;
-    /// but a database of one chunk keeps none.
-    fn kept(&self, need: Need, more_count: u64) -> Wanted {
+    /// What is left to those that come after. `more_count` chunks will be opened.
+    fn reserve(&self, more_count: u64) -> Reserve {
+        let chunk_bytes = self.records.chunk_bytes();
         let used_bytes = self.taken_bytes().0;
-        let used_count = used_bytes / self.records.chunk_bytes() + more_count;
-        let others_count = used_count.saturating_sub(1);
-        let segment_bytes = self.segments.room.regular_bytes();
-        match need {
-            Need::Move => Wanted::default(),
-            Need::Delete => Wanted {
-                place_count: (others_count / 2).min(1),
-                other_bytes: segment_bytes.min(used_bytes / KEPT_SHARE_OF_DELETIONS),
-            },
-            Need::Put => {
-                let other_bytes = 2 * segment_bytes + self.image_bytes_max();
-                let other_bytes = other_bytes.min(used_bytes / KEPT_SHARE_OF_PUTS);
-                Wanted { place_count: others_count.min(2), other_bytes }
-            }
+        Reserve {
+            used_bytes,
+            used_count: used_bytes / chunk_bytes + more_count,
+            segment_bytes: self.segments.room.regular_bytes(),
+            image_bytes: self.image_bytes_max(),
         }
     }
 
@@ -213,7 +196,7 @@ impl<S: Storage> Committer<S> {
 
     /// Whether `wanted` may be taken from the file system before records need it.
     pub fn has_room_ahead(&self, wanted: Wanted) -> bool {
-        let (room, kept) = (self.room(), self.kept(Need::Put, wanted.place_count));
+        let (room, kept) = (self.room(), self.reserve(wanted.place_count).left_by(Need::Put));
         let bytes = wanted.place_count * room.chunk_bytes + wanted.other_bytes;
         let after = room.after(bytes, wanted.place_count).filter(|_| room.free_bytes >= bytes);
         after.is_some_and(|room| room.has(kept))
@@ -222,8 +205,8 @@ impl<S: Storage> Committer<S> {
     /// Notes how many free places have to be left to those that make room, as long as the file
     /// system has nothing for them.
     pub fn note_room(&self) {
-        let room = self.room();
-        let count = |need| room.places_for(self.kept(need, 0));
+        let (room, reserve) = (self.room(), self.reserve(0));
+        let count = |need| room.places_for(reserve.left_by(need));
         let kept = KeptPlaces { by_puts: count(Need::Put), by_deletions: count(Need::Delete) };
         lock(&self.staging).places.kept = kept;
     }
@@ -314,10 +297,9 @@ impl<S: Storage> Committer<S> {
     /// Whether there was no room when some was last asked for, and none has come since.
     pub fn lacks_room(&self) -> bool {
         if self.lacks_room.load(Ordering::Acquire) {
-            let (room, kept) = (self.room(), self.kept(Need::Put, 1));
-            let segment_bytes = self.segments.room.regular_bytes();
-            let has_bytes = room.has(Wanted { place_count: kept.place_count + 1, ..kept })
-                && room.has(Wanted { other_bytes: kept.other_bytes + segment_bytes, ..kept });
+            let (room, reserve) = (self.room(), self.reserve(1));
+            let has_bytes = room.has(reserve.with_place(Need::Put))
+                && room.has(reserve.with_segment(Need::Put, reserve.segment_bytes));
             // The address space has an end, too.
             let place_count = self.records.space.place_count();
             let has_place = self.with_places(|places, _| {

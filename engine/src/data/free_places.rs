@@ -115,9 +115,18 @@ impl FreePlaces {
         self.holes.iter().copied()
     }
 
-    /// The first of `count` places in a row that can be taken, none of `except`.
+    /// The first of `count` places in a row that can be taken, none of `except`. A single one does
+    /// not break a whole unit, which other files may need, while there is one outside of these.
     pub fn find(&self, count: u64, except: &[u64]) -> Option<u64> {
-        first_run(self.ready.iter().copied().filter(|place| !except.contains(place)), count)
+        let ready = || self.ready.iter().copied().filter(|place| !except.contains(place));
+        let is_part = |place: &u64| {
+            let start = place / self.unit_count * self.unit_count;
+            let has_exception =
+                || except.iter().any(|p| (start..start + self.unit_count).contains(p));
+            has_exception() || !self.is_whole(start)
+        };
+        let part = (count == 1 && self.unit_count > 1).then(|| ready().find(is_part)).flatten();
+        part.or_else(|| first_run(ready(), count))
     }
 
     /// The places that have to be allocated for `count` in a row, none of `except`, or for as many
@@ -255,6 +264,17 @@ mod tests {
         assert_eq!(free.dig(6), Some(4..8));
         assert_eq!((free.ready_count(), free.hole_count()), (6, 4));
         assert_eq!(free.dig(0), None, "a chunk has one of each");
+    }
+
+    #[test]
+    fn a_single_chunk_leaves_whole_units_whole() {
+        let mut free = with_taken(&[(9, 1)], 12);
+        free.set_units(4, 12);
+        free.note_allocated(0..12);
+        assert_eq!([free.find(1, &[]), free.find(1, &[8])], [Some(8), Some(10)]);
+        assert_eq!(free.find(1, &[8, 10, 11]), Some(0), "there is no other");
+        assert_eq!(free.find(1, &[8, 10, 11, 0]), Some(1), "that one is broken already");
+        assert_eq!(free.find(2, &[]), Some(0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
-use crate::commit::patched;
+use crate::commit::changes::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -131,8 +131,8 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.iter().any(|change| change.kind == FrameKind::Patch)
     }
 
-    fn changes(&self) -> Vec<patched::Change<'_>> {
-        let change = |change: &Spans| patched::Change {
+    fn changes(&self) -> Vec<Change<'_>> {
+        let change = |change: &Spans| Change {
             kind: change.kind,
             key: &self.bytes[change.key_start..change.value_start],
             bytes: &self.bytes[change.value_start..change.end],

@@ -9,7 +9,7 @@ use uarr_uring::{Storage, System};
 use crate::api::batch::Batch;
 use crate::api::key_range::StoredRange;
 use crate::api::range::Range;
-use crate::commit::patched::Change;
+use crate::commit::changes::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::Result;

@@ -3,13 +3,14 @@
 pub(crate) mod admission;
 pub(crate) mod ahead;
 pub(crate) mod cell;
+pub(crate) mod changes;
 pub(crate) mod committer;
 pub(crate) mod flight;
 pub(crate) mod in_turn;
 pub(crate) mod lead;
 pub(crate) mod leadership;
 pub(crate) mod log_thread;
-pub(crate) mod patched;
+mod patched;
 pub(crate) mod patience;
 pub(crate) mod poison;
 pub(crate) mod receipt;

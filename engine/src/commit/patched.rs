@@ -23,30 +23,18 @@ use uarr_layout::uarr::{UArrBuf, UArrRef, apply};
 use uarr_uring::{MapPin, Storage};
 use zerocopy::IntoBytes;
 
+use crate::commit::changes::Change;
 use crate::commit::committer::Committer;
-use crate::commit::patience::{Attempt, NotYet, Patience};
-use crate::commit::receipt::Commit;
-use crate::commit::turns::{Base, LinePlace, Premise};
-use crate::commit::wakes::{Place, Wakes};
+use crate::commit::turns::Base;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyKind, int_key};
 use crate::limits::{BATCH_BYTES_MAX, check_value};
-use crate::options::WriteOptions;
-use crate::sync::lock;
 
 /// Bytes of a key that messages show.
 const SHOWN_KEY_BYTES: usize = 64;
 
-/// A change as its caller gave it: `bytes` is the value of a put, the patch of a patch.
-#[derive(Clone, Copy)]
-pub(crate) struct Change<'a> {
-    pub kind: FrameKind,
-    pub key: &'a [u8],
-    pub bytes: &'a [u8],
-}
-
 /// What a change becomes in the log.
-enum Logged {
+pub(crate) enum Logged {
     /// A put or a deletion, as given.
     Given,
     /// A put of this value.
@@ -56,7 +44,7 @@ enum Logged {
 }
 
 impl Logged {
-    fn frame<'a>(&'a self, change: &Change<'a>) -> Frame<'a> {
+    pub fn frame<'a>(&'a self, change: &Change<'a>) -> Frame<'a> {
         let is_given = matches!(self, Self::Given);
         assert_eq!(change.kind == FrameKind::Patch, !is_given, "patches alone need their base");
         match self {
@@ -84,73 +72,12 @@ impl Logged {
 }
 
 impl<S: Storage> Committer<S> {
-    /// Commits `changes`, patches among them, as one batch; see [`Committer::write`] for the
-    /// others.
-    pub fn write_patched(&self, changes: &[Change<'_>], options: WriteOptions) -> Result<Commit> {
-        let begun_ns = self.commit_clock(options);
-        let patience = Patience::Thread;
-        let mut wakes = Wakes::new(Place::LogThread);
-        if let Ok(staged) = self.stage_patched(changes, options, patience, None, &mut wakes)? {
-            return self.finish(begun_ns, staged, wakes);
-        }
-        wakes.run();
-        let patched = changes.iter().filter(|change| change.kind == FrameKind::Patch);
-        let keys = changes.iter().map(|change| change.key);
-        let turn = self.take_turn(keys, patched.map(|change| change.key))?;
-        let mut held = Wakes::new(Place::LogThread);
-        let place = Some(turn.place());
-        let staged = self.stage_patched(changes, options, patience, place, &mut held);
-        self.hand_on(&mut held);
-        let staged = staged?.expect("with a turn the newest versions stay the newest");
-        turn.end();
-        self.finish(begun_ns, staged, wakes)
-    }
-
-    /// As `write_patched`, without blocking; see [`Committer::write_async`].
-    pub async fn write_patched_async(
-        &self,
-        changes: &[Change<'_>],
-        options: WriteOptions,
-    ) -> Result<Commit> {
-        if !self.options.background {
-            return self.write_patched(changes, options);
-        }
-        self.commit_as_task(options, |patience, wakes| {
-            self.stage_patched(changes, options, patience, None, wakes)
-        })
-        .await
-    }
-
-    /// Stages `changes`, or says what is wrong with them, if they were seen against the newest
-    /// versions.
-    fn stage_patched(
-        &self,
-        changes: &[Change<'_>],
-        options: WriteOptions,
-        patience: Patience<'_>,
-        place: Option<&LinePlace>,
-        wakes: &mut Wakes,
-    ) -> Result<Attempt> {
-        let mut bases = Vec::new();
-        let error = match self.logged(changes, &mut bases) {
-            Ok(logged) => {
-                let pairs = changes.iter().zip(&logged);
-                let mut frames: Vec<_> = pairs.map(|(change, to)| to.frame(change)).collect();
-                let premise = Premise { place, bases: &bases };
-                return self.stage(&mut frames, options, patience, premise, wakes);
-            }
-            Err(error) => error,
-        };
-        let mut staging = lock(&self.staging);
-        self.health.check()?;
-        match self.are_newest(&mut staging, &bases, patience, wakes)? {
-            true => Err(error),
-            false => Ok(Err(NotYet::OutOfTurn)),
-        }
-    }
-
     /// What each of `changes` becomes in the log. The versions they build upon go to `bases`.
-    fn logged<'a>(&self, changes: &[Change<'a>], bases: &mut Vec<Base<'a>>) -> Result<Vec<Logged>> {
+    pub fn logged<'a>(
+        &self,
+        changes: &[Change<'a>],
+        bases: &mut Vec<Base<'a>>,
+    ) -> Result<Vec<Logged>> {
         assert!(!changes.is_empty(), "an empty batch is not committed");
         let mut newest = BTreeMap::new();
         let mut logged: Vec<Logged> = Vec::with_capacity(changes.len());

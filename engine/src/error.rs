@@ -21,6 +21,8 @@ pub enum ErrorKind {
     NotFound,
     /// There is no record of the key, so there is nothing to patch. Put a value.
     KeyNotFound,
+    /// A condition of a batch is not met. Nothing was written; read the record and decide anew.
+    ConditionFailed,
     /// The directory holds files that are not a uarr database. Choose another one.
     NotADatabase,
     /// The database is open, in this process or another one, or the last write of a process that
@@ -61,6 +63,7 @@ impl fmt::Display for ErrorKind {
             Self::WrongValue => "wrong value",
             Self::NotFound => "no database",
             Self::KeyNotFound => "key not found",
+            Self::ConditionFailed => "condition failed",
             Self::NotADatabase => "not a database",
             Self::Locked => "locked",
             Self::OtherFormat => "other format",
@@ -92,7 +95,9 @@ impl ErrorKind {
             Self::NoSpace => io::ErrorKind::StorageFull,
             Self::PermissionDenied => io::ErrorKind::PermissionDenied,
             Self::Unsupported => io::ErrorKind::Unsupported,
-            Self::Poisoned | Self::Closed | Self::Io => io::ErrorKind::Other,
+            Self::ConditionFailed | Self::Poisoned | Self::Closed | Self::Io => {
+                io::ErrorKind::Other
+            }
         }
     }
 }

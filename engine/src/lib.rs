@@ -25,6 +25,8 @@
 //! | open or create a database | [`Db::open`]; with options: [`Db::builder`] |
 //! | change one record | [`Db::put`], [`Db::delete`], [`Db::patch`] |
 //! | change several, all or none | [`Db::batch`] |
+//! | change on a condition | [`Db::insert`], [`Db::update`], [`Db::put_if_version`] |
+//! | count | [`Db::increment`] |
 //! | load many, delete many | [`Db::ingest`], [`Db::delete_range`], [`Db::delete_prefix`] |
 //! | work in a task of any runtime | [`Db::open_async`], [`Db::put_async`] and others in `_async` |
 //! | choose the durability of one write | [`Db::durable`], [`Db::with`] |
@@ -82,8 +84,10 @@ mod versions;
 
 pub use api::batch::Batch;
 pub use api::builder::Builder;
+pub use api::counter::{Count, Increment};
 pub use api::db::Db;
 pub use api::key_range::KeyRange;
+pub use api::outcome::{Outcome, Refusal};
 pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;

@@ -108,11 +108,12 @@ impl Run {
                 db.put(&key, &value).unwrap();
                 self.model.insert(key, value);
             }
-            55..70 => {
+            55..65 => {
                 let key = self.key();
                 db.delete(&key).unwrap();
                 self.model.remove(&key);
             }
+            65..70 => self.operate_if(db),
             70..80 => {
                 let mut batch = db.batch();
                 for _ in 0..self.random.below(30) {
@@ -140,6 +141,44 @@ impl Run {
                 db.checkpoint().unwrap();
                 self.checkpoint_count += 1;
             }
+        }
+    }
+
+    /// Writes that depend on what is there.
+    fn operate_if(&mut self, db: &Db) {
+        let (key, value, place) = (self.key(), self.value(), self.seed);
+        let there = self.model.get(&key).cloned();
+        let version = db.get(&key).unwrap().map_or(0, |record| record.version());
+        let choice = self.random.below(7);
+        let outcome = match choice {
+            0 => db.insert(&key, &value),
+            1 => db.update(&key, &value),
+            2 => db.put_if_version(&key, &value, version),
+            3 => db.put_if_version(&key, &value, version + 1),
+            4 => db.delete_if_version(&key, version),
+            5 => db.delete_if_version(&key, version + 1),
+            _ => {
+                let replaced = db.get_and_put(&key, &value).unwrap().1;
+                let replaced = replaced.map(|record| record.bytes().to_vec());
+                assert_eq!(replaced, there, "UARR_SEED={place} {key:?}");
+                self.model.insert(key, value);
+                return;
+            }
+        };
+        let outcome = outcome.unwrap();
+        let is_met = match choice {
+            0 => there.is_none(),
+            1 | 2 | 4 => there.is_some(),
+            _ => false,
+        };
+        assert_eq!(outcome.is_written(), is_met, "UARR_SEED={place} {key:?}, {choice}");
+        match (is_met, choice) {
+            (false, _) => {
+                let found = outcome.found().map(|record| record.bytes().to_vec());
+                assert_eq!(found, there, "UARR_SEED={place} {key:?}");
+            }
+            (true, 4) => _ = self.model.remove(&key),
+            (true, _) => _ = self.model.insert(key, value),
         }
     }
 

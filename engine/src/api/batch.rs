@@ -6,10 +6,13 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
+use crate::api::conditional::outcome;
+use crate::api::outcome::Outcome;
 use crate::commit::changes::Change;
+use crate::commit::premise::Expected;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::AsKey;
 use crate::limits::{BATCH_BYTES_MAX, check_value};
 use crate::options::WriteOptions;
@@ -27,6 +30,7 @@ pub struct Batch<'db, S: Storage = System> {
 /// Where key and value of a change lie in the bytes of the batch.
 struct Spans {
     kind: FrameKind,
+    condition: Option<Expected>,
     key_start: usize,
     value_start: usize,
     end: usize,
@@ -47,19 +51,46 @@ impl<'db, S: Storage> Batch<'db, S> {
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
-        self.push(FrameKind::Put, &key, value.as_ref())
+        self.push(FrameKind::Put, &key, value.as_ref(), None)
     }
 
     /// Removes `key`.
     pub fn delete(&mut self, key: impl AsKey) -> &mut Self {
-        self.push(FrameKind::Delete, &key, &[])
+        self.push(FrameKind::Delete, &key, &[], None)
+    }
+
+    /// Sets `key` to `value` if there is no record of it. If there is one when the batch is
+    /// committed, nothing of the batch is written; see [`Batch::commit_if`]. A key may have one
+    /// condition, with the first change of it.
+    pub fn insert(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
+        self.push(FrameKind::Put, &key, value.as_ref(), Some(Expected::Absent))
+    }
+
+    /// Sets `key` to `value` if there is a record of it; otherwise as [`Batch::insert`].
+    pub fn update(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
+        self.push(FrameKind::Put, &key, value.as_ref(), Some(Expected::Present))
+    }
+
+    /// Sets `key` to `value` if its newest record has `version`; otherwise as [`Batch::insert`].
+    pub fn put_if_version(
+        &mut self,
+        key: impl AsKey,
+        value: impl AsRef<[u8]>,
+        version: u64,
+    ) -> &mut Self {
+        self.push(FrameKind::Put, &key, value.as_ref(), Some(Expected::Version(version)))
+    }
+
+    /// Removes `key` if its newest record has `version`; otherwise as [`Batch::insert`].
+    pub fn delete_if_version(&mut self, key: impl AsKey, version: u64) -> &mut Self {
+        self.push(FrameKind::Delete, &key, &[], Some(Expected::Version(version)))
     }
 
     /// Changes the value of `key` by `patch`: the value that an earlier change of this batch leads
     /// to, or else the newest one when the batch is committed. See [`crate::Db::patch`] for what
     /// can go wrong; then nothing of the batch is written.
     pub fn patch(&mut self, key: impl AsKey, patch: &Patch) -> &mut Self {
-        self.push(FrameKind::Patch, &key, patch.as_bytes())
+        self.push(FrameKind::Patch, &key, patch.as_bytes(), None)
     }
 
     /// Number of changes. The first that was not allowed and all behind it do not count, as the
@@ -76,33 +107,91 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// Commits all changes as one, and empties the batch for the next ones. `None` if it is empty
     /// already. The first change that was not allowed is reported here. After an error the batch is
     /// as it was: commit it again if the error's kind says so, or [`Batch::clear`] it.
+    ///
+    /// Errors: also `ConditionFailed`, if a condition is not met; [`Batch::commit_if`] says more.
     pub fn commit(&mut self) -> Result<Option<Commit>> {
-        self.checked_bytes()?;
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let receipt = if self.has_patches() {
-            self.core.committer.write_patched(&self.changes(), self.options)?
-        } else {
-            self.core.committer.write(&mut self.frames(), self.options)?
-        };
-        self.clear();
-        Ok(Some(receipt))
+        self.commit_if()?.map(|outcome| self.receipt(outcome)).transpose()
     }
 
     /// As [`Batch::commit`], for tasks; see [`crate::Db::put_async`].
     pub async fn commit_async(&mut self) -> Result<Option<Commit>> {
+        self.commit_if_async().await?.map(|outcome| self.receipt(outcome)).transpose()
+    }
+
+    /// As [`Batch::commit`]; that a condition is not met is an answer, no error. Then nothing was
+    /// written, and the batch is as it was.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use uarr::Outcome;
+    ///
+    /// let stock = db.put("stock", b"1")?.lsn;
+    /// let mut order = db.batch();
+    /// order.put_if_version("stock", b"0", stock).insert("order:1", b"one");
+    /// db.put("stock", b"0")?; // somebody was faster
+    /// match order.commit_if()?.ok_or("it is not empty")? {
+    ///     Outcome::Written(_) => unreachable!(),
+    ///     Outcome::Refused(refusal) => assert_eq!(refusal.change, 0),
+    /// }
+    /// assert!(!db.contains("order:1")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn commit_if(&mut self) -> Result<Option<Outcome<'db>>> {
         self.checked_bytes()?;
         if self.is_empty() {
             return Ok(None);
         }
-        let receipt = if self.has_patches() {
-            self.core.committer.write_patched_async(&self.changes(), self.options).await?
+        let Self { core, options, .. } = *self;
+        let written = if self.has_bases() {
+            let written = core.committer.write_changes(&self.changes(), options);
+            outcome(written, core.records().key_kind())?
         } else {
-            self.core.committer.write_async(&mut self.frames(), self.options).await?
+            Outcome::Written(core.committer.write(&mut self.frames(), options)?)
         };
-        self.clear();
-        Ok(Some(receipt))
+        Ok(Some(self.emptied(written)))
+    }
+
+    /// As [`Batch::commit_if`], for tasks; see [`crate::Db::put_async`].
+    pub async fn commit_if_async(&mut self) -> Result<Option<Outcome<'db>>> {
+        self.checked_bytes()?;
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let Self { core, options, .. } = *self;
+        let written = if self.has_bases() {
+            let written = core.committer.write_changes_async(&self.changes(), options).await;
+            outcome(written, core.records().key_kind())?
+        } else {
+            Outcome::Written(core.committer.write_async(&mut self.frames(), options).await?)
+        };
+        Ok(Some(self.emptied(written)))
+    }
+
+    fn emptied(&mut self, outcome: Outcome<'db>) -> Outcome<'db> {
+        if outcome.is_written() {
+            self.clear();
+        }
+        outcome
+    }
+
+    /// The receipt of a batch that was written; an error if it was refused.
+    fn receipt(&self, outcome: Outcome<'_>) -> Result<Commit> {
+        let refusal = match outcome {
+            Outcome::Written(commit) => return Ok(commit),
+            Outcome::Refused(refusal) => refusal,
+        };
+        let spans = &self.changes[refusal.change];
+        let key = self.core.committer.shown_key(&self.bytes[spans.key_start..spans.value_start]);
+        let found = match refusal.found {
+            Some(found) => format!("its newest version is {}", found.version()),
+            None => "there is no record".to_owned(),
+        };
+        let condition = spans.condition.expect("it was refused for its condition");
+        let message = format!("{key} {condition}, but {found}; nothing of the batch was written");
+        Err(Error::new(ErrorKind::ConditionFailed, message))
     }
 
     /// Forgets all changes, one that was not allowed included, and keeps their memory.
@@ -117,9 +206,9 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.error.clone().map_or(Ok(self.bytes.len()), Err)
     }
 
-    /// The changes as frames; patches cannot be such before their base is known.
+    /// The changes as frames; those with a base cannot be such before that is known.
     pub(in crate::api) fn frames(&self) -> Vec<Frame<'_>> {
-        assert!(!self.has_patches(), "a patch is no frame before its base is known");
+        assert!(!self.has_bases(), "what depends on its base is no frame before that is known");
         let frame = |change: &Spans| {
             let payload = &self.bytes[change.key_start..change.end];
             Frame::of_payload(change.kind, 0, payload, change.value_start - change.key_start)
@@ -127,20 +216,29 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.iter().map(frame).collect()
     }
 
-    fn has_patches(&self) -> bool {
-        self.changes.iter().any(|change| change.kind == FrameKind::Patch)
+    fn has_bases(&self) -> bool {
+        let has_base =
+            |change: &Spans| change.kind == FrameKind::Patch || change.condition.is_some();
+        self.changes.iter().any(has_base)
     }
 
     fn changes(&self) -> Vec<Change<'_>> {
         let change = |change: &Spans| Change {
             kind: change.kind,
+            condition: change.condition,
             key: &self.bytes[change.key_start..change.value_start],
             bytes: &self.bytes[change.value_start..change.end],
         };
         self.changes.iter().map(change).collect()
     }
 
-    fn push(&mut self, kind: FrameKind, key: &dyn AsKey, value: &[u8]) -> &mut Self {
+    fn push(
+        &mut self,
+        kind: FrameKind,
+        key: &dyn AsKey,
+        value: &[u8],
+        condition: Option<Expected>,
+    ) -> &mut Self {
         if self.error.is_some() {
             return self;
         }
@@ -159,7 +257,8 @@ impl<'db, S: Storage> Batch<'db, S> {
                 self.bytes.extend_from_slice(key.as_ref());
                 let value_start = self.bytes.len();
                 self.bytes.extend_from_slice(value);
-                self.changes.push(Spans { kind, key_start, value_start, end: self.bytes.len() });
+                let end = self.bytes.len();
+                self.changes.push(Spans { kind, condition, key_start, value_start, end });
             }
             Err(error) => return self.refuse(error),
         }

@@ -3,11 +3,14 @@
 pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod compare;
+pub(crate) mod conditional;
+pub(crate) mod counter;
 pub(crate) mod db;
 pub(crate) mod delete_range;
 pub(crate) mod handle;
 pub(crate) mod ingest;
 pub(crate) mod key_range;
+pub(crate) mod outcome;
 pub(crate) mod own_thread;
 pub(crate) mod owned_record;
 pub(crate) mod range;

@@ -13,7 +13,7 @@ use crate::commit::changes::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::Result;
-use crate::key::{AsKey, KeyKind};
+use crate::key::{AsKey, KeyKind, StoredKey};
 use crate::limits::check_value;
 use crate::options::WriteOptions;
 
@@ -33,8 +33,8 @@ use crate::options::WriteOptions;
 /// # }
 /// ```
 pub struct Writer<'db, S: Storage = System> {
-    core: &'db Core<S>,
-    options: WriteOptions,
+    pub(in crate::api) core: &'db Core<S>,
+    pub(in crate::api) options: WriteOptions,
 }
 
 impl<S: Storage> Clone for Writer<'_, S> {
@@ -97,17 +97,15 @@ impl<'db, S: Storage> Writer<'db, S> {
     /// As [`crate::Db::patch`].
     pub fn patch(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
         let key = self.core.records().key_kind().encode(&key)?;
-        let (key, bytes) = (key.as_ref(), patch.as_bytes());
-        let change = Change { kind: FrameKind::Patch, key, bytes };
-        self.core.committer.write_patched(&[change], self.options)
+        let patched = self.core.committer.write_changes(&[patched(&key, patch)], self.options);
+        Ok(patched?)
     }
 
     /// As [`crate::Db::patch_async`].
     pub async fn patch_async(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
         let key = self.core.records().key_kind().encode(&key)?;
-        let (key, bytes) = (key.as_ref(), patch.as_bytes());
-        let change = Change { kind: FrameKind::Patch, key, bytes };
-        self.core.committer.write_patched_async(&[change], self.options).await
+        let changes = [patched(&key, patch)];
+        Ok(self.core.committer.write_changes_async(&changes, self.options).await?)
     }
 
     /// As [`crate::Db::batch`].
@@ -126,4 +124,9 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub(in crate::api) fn records_in(self, range: StoredRange) -> Range<'db, S> {
         Range::new(self.core, range.low, range.high)
     }
+}
+
+/// The change that `patch` makes.
+fn patched<'a>(key: &'a StoredKey<'_>, patch: &'a Patch) -> Change<'a> {
+    Change { kind: FrameKind::Patch, key: key.as_ref(), bytes: patch.as_bytes(), condition: None }
 }

@@ -7,9 +7,10 @@ use uarr_uring::{MapPin, Storage};
 
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
-use crate::commit::patience::{Patience, Staged};
+use crate::commit::patience::{Attempt, Patience, Staged};
+use crate::commit::premise::{Base, Premise};
 use crate::commit::staging::Staging;
-use crate::commit::turns::{Base, LinePlace, Premise, Slot, slot_of};
+use crate::commit::turns::{LinePlace, Slot, slot_of};
 use crate::commit::wakes::{Place, Wakes};
 use crate::error::Result;
 use crate::options::WriteOptions;
@@ -17,19 +18,19 @@ use crate::sync::{Rank, RankedGuard, holds_only, lock};
 
 /// The right to be next. Ends when it is dropped, or when its owner has staged something. The
 /// owner runs no waker: one that writes to the same key would wait for it.
-pub(crate) struct Turn<'a, S: Storage> {
+struct Turn<'a, S: Storage> {
     committer: &'a Committer<S>,
     place: LinePlace,
     is_over: bool,
 }
 
 impl<S: Storage> Turn<'_, S> {
-    pub fn place(&self) -> &LinePlace {
+    fn place(&self) -> &LinePlace {
         &self.place
     }
 
     /// Its owner has staged something, which ended it, and may have to lead: no waker may run here.
-    pub fn end(mut self) {
+    fn end(mut self) {
         let holds = lock(&self.committer.staging).turns.holds(&self.place);
         assert!(!holds, "who has staged something gives up its place");
         self.is_over = true;
@@ -66,11 +67,14 @@ impl<S: Storage> Committer<S> {
             self.wake_later(staging, patience);
             return Ok(false);
         }
+        if let Some(counter) = premise.counter {
+            return self.may_count(staging, counter, patience);
+        }
         Ok(premise.bases.is_empty() || self.are_newest(staging, premise.bases, patience, wakes)?)
     }
 
-    /// Whether `bases` are the newest versions of their keys, staged ones included. If not, a task
-    /// is woken when they are in the data file.
+    /// Whether the newest versions of the keys are those that `bases` say, staged ones included. If
+    /// not, a task is woken when these are in the data file, and visible.
     pub fn are_newest(
         &self,
         staging: &mut Staging,
@@ -87,27 +91,63 @@ impl<S: Storage> Committer<S> {
         }
         for base in bases {
             let pin = MapPin::enter();
-            let reader = self.records.reader(&pin);
             // Its place is no sign: the record may have been moved.
-            let newest = self.records.newest(base.key, reader)?;
-            let newest = newest.map(|locator| reader.record(locator)).transpose()?;
-            if newest.map(|newest| newest.header.lsn.get()) != base.lsn {
-                if let Patience::Task(waker) = patience {
-                    wakes.push(waker.take());
-                }
-                return Ok(false);
+            let newest = self.records.newest_version(base.key, self.records.reader(&pin))?;
+            let lsn = newest.map_or(0, |newest| newest.header.lsn.get());
+            let version = newest.filter(|newest| !newest.header.is_tombstone()).map(|_| lsn);
+            if base.expected.is_met_by(version) {
+                continue;
             }
+            if lsn > self.records.visible.lsn() {
+                self.wake_later(staging, patience);
+                self.hurry(staging, patience);
+            } else if let Patience::Task(waker) = patience {
+                wakes.push(waker.take());
+            }
+            return Ok(false);
         }
         Ok(true)
     }
 
     /// Whether a record of a key of `slot` may be staged and not applied. Memory-first databases
     /// apply what they stage before they release the lock.
-    fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
-        let applied_lsn = self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn);
+    pub fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
         let staged_lsn = staging.turns.last_staged(slot);
         assert!(staged_lsn < staging.next_lsn, "it is known what was staged");
-        !self.options.durability.memory_first() && staged_lsn > applied_lsn
+        !self.options.durability.memory_first() && staged_lsn > self.applied_lsn(staging)
+    }
+
+    /// Records up to here are in the data file, if they are not put there when they are staged.
+    pub fn applied_lsn(&self, staging: &Staging) -> u64 {
+        self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn)
+    }
+
+    /// Whether the record with `lsn`, which is applied, is visible. If not, a task is woken when it
+    /// may be.
+    pub fn is_shown(&self, lsn: u64, patience: Patience<'_>) -> bool {
+        let is_visible = || lsn <= self.records.visible.lsn();
+        if is_visible() {
+            return true;
+        }
+        let mut staging = lock(&self.staging);
+        // Under the lock: who settles the group wakes under it, when it is visible.
+        let is_shown = is_visible();
+        if !is_shown {
+            self.wake_later(&mut staging, patience);
+            self.hurry(&mut staging, patience);
+        }
+        is_shown
+    }
+
+    /// Returns when the record with `lsn`, which was staged, is visible.
+    pub fn show(&self, lsn: u64) -> Result<()> {
+        if lsn <= self.records.visible.lsn() {
+            return Ok(());
+        }
+        let mut wakes = Wakes::default();
+        self.settle(lsn, &mut wakes)?;
+        assert!(lsn <= self.records.visible.lsn(), "what is settled and not lost is visible");
+        Ok(())
     }
 
     /// Stages frames that found a patch of one of their keys waiting, behind it.
@@ -117,30 +157,49 @@ impl<S: Storage> Committer<S> {
         options: WriteOptions,
         patience: Patience<'_>,
     ) -> Result<Staged> {
-        let turn = self.take_turn(frames.iter().map(|frame| frame.key), std::iter::empty())?;
-        let premise = Premise { place: Some(turn.place()), ..Premise::default() };
+        let keys = frames.iter().map(|frame| frame.key).collect::<Vec<_>>();
+        let attempt = |place: &LinePlace, wakes: &mut Wakes| {
+            let premise = Premise { place: Some(place), ..Premise::default() };
+            self.stage(frames, options, patience, premise, wakes)
+        };
+        let staged = self.in_turn(keys.into_iter(), std::iter::empty(), attempt, Attempt::is_ok)?;
+        Ok(staged.expect("no writer comes before the owner of a turn"))
+    }
+
+    /// Makes `attempt` when the turn has come that [`Committer::take_turn`] waits for. The turn is
+    /// over when that has staged something, as `is_staged` says, or when this returns.
+    pub fn in_turn<'k, T>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        bases: impl Iterator<Item = &'k [u8]>,
+        attempt: impl FnOnce(&LinePlace, &mut Wakes) -> Result<T>,
+        is_staged: impl FnOnce(&T) -> bool,
+    ) -> Result<T> {
+        let turn = self.take_turn(keys, bases)?;
         let mut wakes = Wakes::new(Place::LogThread);
-        let staged = self.stage(frames, options, patience, premise, &mut wakes);
+        let outcome = attempt(turn.place(), &mut wakes);
         self.hand_on(&mut wakes);
-        let staged = staged?.expect("no writer comes before the owner of a turn");
-        turn.end();
-        Ok(staged)
+        let outcome = outcome?;
+        if is_staged(&outcome) {
+            turn.end();
+        }
+        Ok(outcome)
     }
 
     /// Waits until all writers that came before for one of `keys` are through, and the newest
-    /// versions of those in `patched` are in the data file. Until the turn ends no other writer
+    /// versions of those in `bases` are in the data file. Until the turn ends no other writer
     /// stages anything for them.
-    pub fn take_turn<'k>(
+    fn take_turn<'k>(
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
-        patched: impl Iterator<Item = &'k [u8]>,
+        bases: impl Iterator<Item = &'k [u8]>,
     ) -> Result<Turn<'_, S>> {
-        let (slots, patched) = (keys.map(slot_of).collect(), patched.map(slot_of).collect());
+        let (slots, bases) = (keys.map(slot_of).collect(), bases.map(slot_of).collect());
         let place = {
             let mut staging = lock(&self.staging);
             let lsn = staging.next_lsn - 1;
             staging.turns.begin_notes(lsn);
-            staging.turns.enter(slots, patched)
+            staging.turns.enter(slots, bases)
         };
         // Declared before the guard: each way out releases the lock before the turn ends.
         let turn = Turn { committer: self, place, is_over: false };
@@ -152,7 +211,7 @@ impl<S: Storage> Committer<S> {
             if let Err(error) = self.health.check() {
                 break Err(error);
             }
-            let is_pending = place.patched.iter().any(|slot| self.is_pending(&staging, *slot));
+            let is_pending = place.bases.iter().any(|slot| self.is_pending(&staging, *slot));
             if !is_pending && staging.turns.is_first(place) {
                 assert!(staging.turns.holds(place), "a turn is a place in line");
                 break Ok(());
@@ -184,7 +243,7 @@ impl<S: Storage> Committer<S> {
         crate::sync::wait(&self.waiting.ended, staging)
     }
 
-    fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
+    pub fn wake_later(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let Patience::Task(waker) = patience {
             let is_new = waker.enter(&mut staging.turns.wakers);
             let count = self.waiting.count.fetch_add(u32::from(is_new), Ordering::SeqCst);
@@ -194,7 +253,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Has the open group written soon, although no member may be in a hurry for it.
-    fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
+    pub fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
         if let (Patience::Task(_), Some(group)) = (patience, &mut staging.open) {
             group.is_awaited = true;
             if !staging.is_led() {
@@ -226,17 +285,20 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Notes what was just staged, and ends the turn of `place`.
+    /// Notes what was just staged as `premise` says, and ends the turn of its writer.
     pub fn note_staged(
         &self,
         staging: &mut Staging,
         frames: &[Frame<'_>],
-        place: Option<&LinePlace>,
+        premise: Premise<'_>,
         wakes: &mut Wakes,
     ) {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
-        if let Some(place) = place {
+        if let Some(counter) = premise.counter {
+            self.note_counted(staging, counter, lsn);
+        }
+        if let Some(place) = premise.place {
             assert!(staging.turns.holds(place), "a place lasts until its owner stages");
             assert!(staging.turns.is_first(place), "who stages has the turn");
             staging.turns.leave(place);

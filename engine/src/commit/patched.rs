@@ -25,7 +25,7 @@ use zerocopy::IntoBytes;
 
 use crate::commit::changes::Change;
 use crate::commit::committer::Committer;
-use crate::commit::turns::Base;
+use crate::commit::premise::{Base, Expected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyKind, int_key};
 use crate::limits::{BATCH_BYTES_MAX, check_value};
@@ -84,6 +84,12 @@ impl<S: Storage> Committer<S> {
         let mut added_bytes = 0;
         for (index, change) in changes.iter().enumerate() {
             let earlier = newest.insert(change.key, index);
+            if let Some(expected) = change.condition {
+                if earlier.is_some() {
+                    return Err(self.second_change(change.key));
+                }
+                bases.push(Base { key: change.key, expected });
+            }
             let step = match earlier {
                 _ if change.kind != FrameKind::Patch => Logged::Given,
                 Some(earlier) => {
@@ -102,7 +108,6 @@ impl<S: Storage> Committer<S> {
             logged.push(step);
         }
         assert_eq!(logged.len(), changes.len());
-        assert!(bases.iter().all(|base| base.lsn.is_some()), "only records are patched");
         Ok(logged)
     }
 
@@ -112,7 +117,8 @@ impl<S: Storage> Committer<S> {
         let reader = self.records.reader(&pin);
         let newest = self.records.newest(change.key, reader)?;
         let base = newest.map(|locator| reader.record_verified(locator)).transpose()?;
-        bases.push(Base { key: change.key, lsn: base.map(|base| base.header.lsn.get()) });
+        let expected = Expected::of(base.map(|base| base.header.lsn.get()));
+        bases.push(Base { key: change.key, expected });
         let base = base.ok_or_else(|| self.missing(change.key))?;
         let result = self.patched(change, base.value())?;
         if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
@@ -126,7 +132,7 @@ impl<S: Storage> Committer<S> {
     /// The value that the patch in `change` makes of `base`.
     fn patched(&self, change: &Change<'_>, base: &[u8]) -> Result<UArrBuf> {
         assert_eq!(change.kind, FrameKind::Patch);
-        let key = || shown_key(self.records.key_kind(), change.key);
+        let key = || self.shown_key(change.key);
         UArrRef::validate(base).map_err(|error| {
             let key = key();
             Error::invalid(format!(
@@ -140,10 +146,23 @@ impl<S: Storage> Committer<S> {
         Ok(result)
     }
 
+    fn second_change(&self, key: &[u8]) -> Error {
+        let key = self.shown_key(key);
+        Error::invalid(format!(
+            "a change of {key} has a condition, and the batch changes it before; conditions are \
+             for the first change of a key"
+        ))
+    }
+
     fn missing(&self, key: &[u8]) -> Error {
-        let key = shown_key(self.records.key_kind(), key);
+        let key = self.shown_key(key);
         let message = format!("there is no record of {key} that could be patched; put one first");
         Error::new(ErrorKind::KeyNotFound, message)
+    }
+
+    /// `key` as messages name it.
+    pub fn shown_key(&self, key: &[u8]) -> String {
+        shown_key(self.records.key_kind(), key)
     }
 }
 

@@ -8,8 +8,8 @@ use zerocopy::IntoBytes;
 use crate::commit::committer::Committer;
 use crate::commit::patience::{Attempt, Patience, Role, Staged};
 use crate::commit::poison::Fuse;
+use crate::commit::premise::Premise;
 use crate::commit::staging::Staging;
-use crate::commit::turns::{LinePlace, Premise};
 use crate::commit::wakes::Wakes;
 use crate::data::places::{Lack, Need};
 use crate::data::stream::Stream;
@@ -33,20 +33,32 @@ impl<S: Storage> Committer<S> {
             Ok(staging) => staging,
             Err(not_yet) => return Ok(Err(not_yet)),
         };
-        let fuse = Fuse::new(self, "the staging of a write");
-        let staged = self.stage_in(staging, frames, options, patience, premise.place, wakes);
-        fuse.defuse();
-        Ok(Ok(staged))
+        Ok(Ok(self.stage_here(staging, frames, options, patience, premise, wakes)))
     }
 
-    /// As `stage`, where there is room.
+    /// As `stage`, where there is room and `premise` holds.
+    pub fn stage_here(
+        &self,
+        staging: RankedGuard<'_, Staging>,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+        patience: Patience<'_>,
+        premise: Premise<'_>,
+        wakes: &mut Wakes,
+    ) -> Staged {
+        let fuse = Fuse::new(self, "the staging of a write");
+        let staged = self.stage_in(staging, frames, options, patience, premise, wakes);
+        fuse.defuse();
+        staged
+    }
+
     fn stage_in(
         &self,
         mut staging: RankedGuard<'_, Staging>,
         frames: &mut [Frame<'_>],
         options: WriteOptions,
         patience: Patience<'_>,
-        place: Option<&LinePlace>,
+        premise: Premise<'_>,
         wakes: &mut Wakes,
     ) -> Staged {
         let memory_first = self.options.durability.memory_first();
@@ -78,7 +90,7 @@ impl<S: Storage> Committer<S> {
         }
         group.commit_count += 1;
         let is_first = group.commit_count == 1;
-        self.note_staged(&mut staging, frames, place, wakes);
+        self.note_staged(&mut staging, frames, premise, wakes);
 
         if self.records.space.needs_prefault(staging.places.tail()) && !self.keeper.is_raised() {
             self.keeper.raise();

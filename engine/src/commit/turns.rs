@@ -1,21 +1,21 @@
 //! The order of writers that change the same key.
 //!
 //! A patch builds upon the newest version of its key, which must be in the data file before the
-//! patch is staged. Where it is not there yet, the patch waits, and later writers of the same key
-//! wait behind it: first come, first served, so a writer waits for no more than what was staged and
-//! who came before.
+//! patch is staged; so does a change with a condition. Where it is not there yet, the writer waits,
+//! and later writers of the same key wait behind it: first come, first served, so a writer waits
+//! for no more than what was staged and who came before.
 //!
 //! A hash alone distinguishes keys. Two keys that share a slot wait for each other, which costs
 //! time and never correctness.
 //!
 //! ```text
-//! last_staged   slot -> LSN of the last record staged for its keys   from the first patch on
+//! last_staged   slot -> LSN of the last record staged for its keys   from the first such writer on
 //! queues        slot -> numbers of the places in line, oldest first  empty as a rule
 //! ```
 //! Invariants: a record is staged only by the owner of the oldest place in line of each of its
 //! slots, or where these have no line. A writer holds its place over no wait for the device but
 //! that for records staged before it took the place; since it takes one for all slots at once, and
-//! places are served in their order, there is no circle. Databases that are never patched pay one
+//! places are served in their order, there is no circle. Databases without such writers pay one
 //! comparison a write.
 //!
 //! Tasks take no places: one that is never polled again would hold up all others. They look again
@@ -28,6 +28,8 @@ use std::task::Waker;
 
 use uarr_layout::checksum::crc32c;
 use uarr_layout::frame::Frame;
+
+use crate::commit::staged_counters::StagedCounters;
 
 const SLOT_BITS: u32 = 12;
 
@@ -47,7 +49,7 @@ pub(crate) struct LinePlace {
     number: u64,
     slots: BTreeSet<Slot>,
     /// Those of them whose newest version must be in the data file.
-    pub patched: BTreeSet<Slot>,
+    pub bases: BTreeSet<Slot>,
 }
 
 /// The queues; part of what the staging lock protects.
@@ -58,6 +60,7 @@ pub(crate) struct Turns {
     next_number: u64,
     /// Tasks that wait.
     pub wakers: Vec<Waker>,
+    pub counters: StagedCounters,
 }
 
 impl Turns {
@@ -84,9 +87,9 @@ impl Turns {
     }
 
     /// Puts a writer at the end of the queues of `slots`.
-    pub fn enter(&mut self, slots: BTreeSet<Slot>, patched: BTreeSet<Slot>) -> LinePlace {
+    pub fn enter(&mut self, slots: BTreeSet<Slot>, bases: BTreeSet<Slot>) -> LinePlace {
         assert!(!slots.is_empty(), "a writer of nothing needs no turn");
-        assert!(patched.is_subset(&slots));
+        assert!(bases.is_subset(&slots));
         let number = self.next_number;
         self.next_number += 1;
         for slot in &slots {
@@ -94,7 +97,7 @@ impl Turns {
             assert!(queue.back().is_none_or(|last| *last < number), "numbers of places rise");
             queue.push_back(number);
         }
-        LinePlace { number, slots, patched }
+        LinePlace { number, slots, bases }
     }
 
     /// Takes `place` out of the queues. Leaving twice does nothing.
@@ -151,22 +154,6 @@ impl Waiting {
             self.ended.notify_all();
         }
     }
-}
-
-/// The version of a key that a patch builds upon; `None` if there is no record to patch.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Base<'a> {
-    pub key: &'a [u8],
-    pub lsn: Option<u64>,
-}
-
-/// What must hold in the moment in which records are staged.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Premise<'a> {
-    /// The writer's place in the queues, if it had to wait.
-    pub place: Option<&'a LinePlace>,
-    /// Versions that must still be the newest.
-    pub bases: &'a [Base<'a>],
 }
 
 #[cfg(test)]

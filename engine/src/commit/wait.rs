@@ -12,11 +12,11 @@ use crate::commit::cell::{GroupCell, GroupFacts, Settled, Waited};
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{Attempt, NotYet, Patience, Role, Staged};
+use crate::commit::premise::Premise;
 use crate::commit::receipt::Commit;
 use crate::commit::staging::Staging;
-use crate::commit::turns::Premise;
 use crate::commit::wakes::{OwnWaker, Place, Polls, Wakes};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::WriteOptions;
 use crate::sync::{Rank, RankedGuard, holds_only, lock};
 
@@ -96,11 +96,11 @@ impl<S: Storage> Committer<S> {
 
     /// Calls `attempt` whenever the task is woken, until it has staged something, and waits for
     /// its group.
-    pub async fn commit_as_task(
+    pub async fn commit_as_task<E: From<Error>>(
         &self,
         options: WriteOptions,
-        mut attempt: impl FnMut(Patience<'_>, &mut Wakes) -> Result<Attempt>,
-    ) -> Result<Commit> {
+        mut attempt: impl FnMut(Patience<'_>, &mut Wakes) -> Result<Attempt, E>,
+    ) -> Result<Commit, E> {
         assert!(self.options.background, "the log thread leads for tasks");
         let begun_ns = self.commit_clock(options);
         let polls = Polls::default();
@@ -184,8 +184,15 @@ impl<S: Storage> Committer<S> {
 
     /// As `sync`; tasks are woken where `wakes` say.
     pub fn sync_with(&self, wakes: &mut Wakes) -> Result<()> {
+        let target = lock(&self.staging).next_lsn - 1;
+        self.settle(target, wakes)
+    }
+
+    /// Returns when what was staged up to `target` is settled. In `Sync` databases it is visible
+    /// then, in all durable.
+    pub fn settle(&self, target: u64, wakes: &mut Wakes) -> Result<()> {
         let mut staging = lock(&self.staging);
-        let target = staging.next_lsn - 1;
+        assert!(target < staging.next_lsn, "it was staged");
         loop {
             // A failed group is settled too, so the failure is asked for first.
             if let Some(error) = self.health.poison() {

@@ -138,6 +138,16 @@ impl<S: Storage> Records<S> {
         Ok(self.index.get(key, reader)?.filter(|locator| !locator.is_tombstone()))
     }
 
+    /// As [`Records::newest`], deletions included as long as they are known: the record itself.
+    pub fn newest_version<'p>(
+        &'p self,
+        key: &[u8],
+        reader: Reader<'p, S::Map>,
+    ) -> Result<Option<RecordView<'p>>> {
+        let newest = self.index.get(key, reader)?;
+        newest.map(|locator| reader.record_of(locator, |found| found == key)).transpose()
+    }
+
     /// Pins the newest visible LSN: what `keeps` says can be found until the pin ends.
     pub fn pin(&self, keeps: Keeps, now: impl FnOnce() -> Duration) -> LsnPin<'_> {
         self.pins.pin(keeps, &self.visible, now)

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::error::Error;
 use super::spec::{
     FLAG_CRC, FLAG_SORTED, HEADER_BYTES, MAGIC, SHAPES_BYTES_MAX, TOTAL_BYTES_MAX, VERSION_MAJOR,
-    VERSION_MINOR,
+    VERSION_MINOR, tag,
 };
 
 /// Header of a record as it lies in memory and on disk.
@@ -42,6 +42,23 @@ const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
 const _: () = assert!(align_of::<Header>() == 1);
 
 impl Header {
+    /// The header that is all of the record of an integer.
+    #[must_use]
+    pub fn of_int(value: i64) -> Self {
+        Self {
+            magic: MAGIC,
+            crc32c: 0.into(),
+            major: VERSION_MAJOR,
+            minor: VERSION_MINOR,
+            flags: 0.into(),
+            total_len: (HEADER_BYTES as u32).into(),
+            shapes_offset: (HEADER_BYTES as u32).into(),
+            root_tag: tag::INT,
+            reserved: [0; 3],
+            root_slot: (value as u64).into(),
+        }
+    }
+
     /// The header at the start of `bytes`, judged by everything but the checksum. O(1).
     ///
     /// # Errors

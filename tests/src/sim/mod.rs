@@ -23,6 +23,7 @@
 //! | `records` | values that are records, and patches of them |
 //! | `menu` | what users may do, and how often |
 //! | `operations` | how they do it |
+//! | `conditional` | those that depend on what is there |
 //! | `kept` | records and iterators that they keep meanwhile |
 //! | `run`, `life` | a run on its way, and what happens in it |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
@@ -31,6 +32,7 @@
 
 mod audit;
 mod chunk_filters;
+mod conditional;
 mod filters;
 mod kept;
 mod life;

@@ -10,6 +10,7 @@ use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
+use super::conditional;
 use super::kept::Kept;
 use super::menu::Act;
 use super::model::{Change, Unreadable, get, number};
@@ -18,7 +19,7 @@ use super::records;
 use super::run::Run;
 use crate::violation::Violation;
 
-type Done = Result<(), Unreadable>;
+pub(super) type Done = Result<(), Unreadable>;
 
 /// Does `act`.
 pub(super) fn perform<'a>(
@@ -35,6 +36,8 @@ pub(super) fn perform<'a>(
         Act::LargeBatch => large_batch(run, db),
         Act::PutRecord => put_record(run, db),
         Act::Patch => patch(run, db),
+        Act::Conditional => conditional::put(run, db),
+        Act::Count => conditional::count(run, db),
         Act::Ingest => ingest(run, db),
         Act::Sync => sync(run, db),
         Act::Checkpoint => checkpoint(run, db),
@@ -430,7 +433,7 @@ impl Run {
     }
 
     /// A random value of a random key.
-    fn put(&mut self) -> Change {
+    pub(super) fn put(&mut self) -> Change {
         let key = self.key();
         Change::put(key, self.filler())
     }

@@ -1,0 +1,266 @@
+//! Counters: integers that are changed by an amount.
+//!
+//! What a change makes of a counter is computed under the staging lock, from the value that was
+//! staged last: no change waits for another one. The log gets a put of the result, so that replay
+//! adds nothing up. Only where something else was staged for the key is it waited for in turn.
+
+use std::cell::Cell;
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::uarr::{Header, UArrRef};
+use uarr_uring::{MapPin, Storage};
+use zerocopy::IntoBytes;
+
+use crate::commit::committer::Committer;
+use crate::commit::patience::{NotYet, Patience, Staged};
+use crate::commit::premise::Premise;
+use crate::commit::receipt::Commit;
+use crate::commit::staged_counters::StagedCounter;
+use crate::commit::staging::Staging;
+use crate::commit::turns::{LinePlace, slot_of};
+use crate::commit::wakes::{Place, Wakes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::WriteOptions;
+
+/// How a counter is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub by: i128,
+    /// What is changed if there is no record.
+    pub initial: i64,
+    pub min: i64,
+    pub max: i64,
+}
+
+impl Step {
+    /// What it makes of `value`; `None`: that is out of bounds.
+    pub fn from(&self, value: i64) -> Option<i64> {
+        let value = i64::try_from(i128::from(value).checked_add(self.by)?).ok()?;
+        (self.min..=self.max).contains(&value).then_some(value)
+    }
+}
+
+/// A change of a counter, and what was found when it was last asked whether it can be staged.
+pub(crate) struct CounterPremise<'a> {
+    pub key: &'a [u8],
+    pub step: Step,
+    found: Cell<Option<Found>>,
+}
+
+impl CounterPremise<'_> {
+    /// What the counter becomes.
+    pub fn result(&self) -> i64 {
+        match self.found.get() {
+            Some(Found { result: Some(result), .. }) => result,
+            _ => unreachable!("it was asked for when there was room for it"),
+        }
+    }
+}
+
+/// The newest value of a counter.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// LSN of its record, or of the deletion; 0 if there is none.
+    lsn: u64,
+    /// `None`: it is no integer.
+    value: Option<i64>,
+    /// `None`: it would be out of bounds.
+    result: Option<i64>,
+}
+
+/// What became of a change of a counter.
+pub(crate) struct Counted {
+    pub value: i64,
+    /// `None`: it would have left its bounds, and is as it was.
+    pub commit: Option<Commit>,
+}
+
+/// The outcome of an attempt to stage one.
+enum Counting {
+    Staged(Staged, i64),
+    NotYet(NotYet),
+    /// As it was found it cannot be changed.
+    Unfit(Found),
+}
+
+impl<S: Storage> Committer<S> {
+    /// Changes the counter of `key` by `step`.
+    pub fn count(&self, key: &[u8], step: Step, options: WriteOptions) -> Result<Counted> {
+        let begun_ns = self.commit_clock(options);
+        let mut wakes = Wakes::new(Place::LogThread);
+        let mut counting =
+            self.stage_counter(key, step, options, Patience::Thread, None, &mut wakes)?;
+        if let Counting::NotYet(_) = counting {
+            wakes.run();
+            let keys = || [key].into_iter();
+            let attempt = |place: &LinePlace, wakes: &mut Wakes| {
+                self.stage_counter(key, step, options, Patience::Thread, Some(place), wakes)
+            };
+            let is_staged = |counting: &Counting| matches!(counting, Counting::Staged(..));
+            counting = self.in_turn(keys(), keys(), attempt, is_staged)?;
+        }
+        match counting {
+            Counting::Staged(staged, value) => {
+                let commit = Some(self.finish(begun_ns, staged, wakes)?);
+                Ok(Counted { value, commit })
+            }
+            Counting::NotYet(_) => unreachable!("no writer comes before the owner of a turn"),
+            Counting::Unfit(found) => {
+                wakes.run();
+                self.show(found.lsn)?;
+                self.unfit(key, found)
+            }
+        }
+    }
+
+    /// As [`Committer::count`], without blocking; see [`Committer::write_async`].
+    pub async fn count_async(
+        &self,
+        key: &[u8],
+        step: Step,
+        options: WriteOptions,
+    ) -> Result<Counted> {
+        if !self.options.background {
+            return self.count(key, step, options);
+        }
+        let value = Cell::new(0);
+        let committed = self.commit_as_task(options, |patience, wakes| {
+            match self.stage_counter(key, step, options, patience, None, wakes)? {
+                Counting::Staged(staged, result) => {
+                    value.set(result);
+                    Ok(Ok(staged))
+                }
+                Counting::NotYet(not_yet) => Ok(Err(not_yet)),
+                Counting::Unfit(found) if !self.is_shown(found.lsn, patience) => {
+                    Ok(Err(NotYet::OutOfTurn))
+                }
+                Counting::Unfit(found) => Err(Unfit::Found(found)),
+            }
+        });
+        match committed.await {
+            Ok(commit) => Ok(Counted { value: value.get(), commit: Some(commit) }),
+            Err(Unfit::Found(found)) => self.unfit(key, found),
+            Err(Unfit::Error(error)) => Err(error),
+        }
+    }
+
+    /// Stages a put of what `step` makes of the newest value, staged ones included.
+    fn stage_counter(
+        &self,
+        key: &[u8],
+        step: Step,
+        options: WriteOptions,
+        patience: Patience<'_>,
+        place: Option<&LinePlace>,
+        wakes: &mut Wakes,
+    ) -> Result<Counting> {
+        let counter = CounterPremise { key, step, found: Cell::new(None) };
+        let premise = Premise { place, counter: Some(&counter), ..Premise::default() };
+        // Every integer takes as much room.
+        let any = Header::of_int(0);
+        let any = Frame::new(FrameKind::Put, 0, key, any.as_bytes());
+        let staging = match self.staging_with_room(&[any], patience, premise, wakes)? {
+            Ok(staging) => staging,
+            Err(not_yet) => {
+                let found = counter.found.get();
+                let unfit = found.filter(|found| found.result.is_none());
+                return Ok(unfit.map_or(Counting::NotYet(not_yet), Counting::Unfit));
+            }
+        };
+        let result = counter.result();
+        let record = Header::of_int(result);
+        let mut frames = [Frame::new(FrameKind::Put, 0, key, record.as_bytes())];
+        let staged = self.stage_here(staging, &mut frames, options, patience, premise, wakes);
+        Ok(Counting::Staged(staged, result))
+    }
+
+    /// Whether the change of `counter` can be staged now, as which notes what it leads to.
+    /// `false`: something else was staged for its key, or its value does not allow it.
+    pub fn may_count(
+        &self,
+        staging: &mut Staging,
+        counter: &CounterPremise<'_>,
+        patience: Patience<'_>,
+    ) -> Result<bool> {
+        staging.turns.begin_notes(staging.next_lsn - 1);
+        let slot = slot_of(counter.key);
+        let (lsn, value) = if self.is_pending(staging, slot) {
+            let lsn = staging.turns.last_staged(slot);
+            let Some(last) = staging.turns.counters.last_staged(counter.key, lsn) else {
+                counter.found.set(None);
+                self.wake_later(staging, patience);
+                self.hurry(staging, patience);
+                return Ok(false);
+            };
+            (last.lsn, Some(last.value))
+        } else {
+            self.counter_in_place(counter)?
+        };
+        let result = value.and_then(|value| counter.step.from(value));
+        counter.found.set(Some(Found { lsn, value, result }));
+        Ok(result.is_some())
+    }
+
+    /// LSN and value of the newest record that is applied, or what stands for one.
+    fn counter_in_place(&self, counter: &CounterPremise<'_>) -> Result<(u64, Option<i64>)> {
+        let pin = MapPin::enter();
+        let newest = self.records.newest_version(counter.key, self.records.reader(&pin))?;
+        Ok(match newest {
+            Some(view) if !view.header.is_tombstone() => {
+                let value = UArrRef::open(view.value()).ok().and_then(|value| value.as_i64());
+                (view.header.lsn.get(), value)
+            }
+            deleted => {
+                (deleted.map_or(0, |view| view.header.lsn.get()), Some(counter.step.initial))
+            }
+        })
+    }
+
+    /// Notes that what `counter` becomes was staged with `lsn`.
+    pub fn note_counted(&self, staging: &mut Staging, counter: &CounterPremise<'_>, lsn: u64) {
+        let applied_lsn = self.applied_lsn(staging);
+        let staged = StagedCounter { lsn, value: counter.result() };
+        staging.turns.counters.note(counter.key, staged, applied_lsn);
+    }
+
+    /// The answer for a counter that cannot be changed as it was found.
+    fn unfit(&self, key: &[u8], found: Found) -> Result<Counted> {
+        let Some(value) = found.value else {
+            let key = self.shown_key(key);
+            let message = format!(
+                "the value of {key} is no integer of 64 bits that a counter could be; put one first"
+            );
+            return Err(Error::new(ErrorKind::WrongValue, message));
+        };
+        Ok(Counted { value, commit: None })
+    }
+}
+
+/// Why a task has not changed a counter.
+enum Unfit {
+    Found(Found),
+    Error(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_stays_within_its_bounds_and_those_of_the_type() {
+        let step = Step { by: -3, initial: 10, min: 0, max: 10 };
+        assert_eq!([10, 3, 2, 0].map(|value| step.from(value)), [Some(7), Some(0), None, None]);
+        assert_eq!(step.from(14), None, "above, although it would come nearer");
+        let any = Step { by: 1, initial: 0, min: i64::MIN, max: i64::MAX };
+        assert_eq!([i64::MAX, -1].map(|value| any.from(value)), [None, Some(0)]);
+        let far = Step { by: -i128::from(i64::MIN), ..any };
+        assert_eq!([i64::MIN, -1, 0].map(|v| far.from(v)), [Some(0), Some(i64::MAX), None]);
+        assert_eq!(Step { by: i128::MAX, ..any }.from(1), None);
+    }
+}

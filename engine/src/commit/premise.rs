@@ -1,0 +1,62 @@
+//! What must hold in the moment in which records are staged.
+
+use std::fmt;
+
+use crate::commit::counters::CounterPremise;
+use crate::commit::turns::LinePlace;
+
+/// What the newest version of a key must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// There is no record.
+    Absent,
+    /// There is a record.
+    Present,
+    /// There is the record with this LSN.
+    Version(u64),
+}
+
+impl Expected {
+    /// The newest version is `version`; `None`: there is no record.
+    pub fn of(version: Option<u64>) -> Self {
+        version.map_or(Self::Absent, Self::Version)
+    }
+
+    /// Whether `version` is as expected; `None`: there is no record.
+    pub fn is_met_by(self, version: Option<u64>) -> bool {
+        match self {
+            Self::Absent => version.is_none(),
+            Self::Present => version.is_some(),
+            Self::Version(expected) => version == Some(expected),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    /// Goes on behind the name of a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("should not be there"),
+            Self::Present => f.write_str("should be there"),
+            Self::Version(version) => write!(f, "should have version {version}"),
+        }
+    }
+}
+
+/// A key whose newest version a change builds upon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Base<'a> {
+    pub key: &'a [u8],
+    pub expected: Expected,
+}
+
+/// See [`self`].
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Premise<'a> {
+    /// The writer's place in the queues, if it had to wait.
+    pub place: Option<&'a LinePlace>,
+    /// What must be the newest versions.
+    pub bases: &'a [Base<'a>],
+    /// The counter that is changed, alone.
+    pub counter: Option<&'a CounterPremise<'a>>,
+}

@@ -6,7 +6,6 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
-use crate::api::conditional::outcome;
 use crate::api::outcome::Outcome;
 use crate::commit::changes::Change;
 use crate::commit::premise::Expected;
@@ -147,7 +146,7 @@ impl<'db, S: Storage> Batch<'db, S> {
         let Self { core, options, .. } = *self;
         let written = if self.has_bases() {
             let written = core.committer.write_changes(&self.changes(), options);
-            outcome(written, core.records().key_kind())?
+            Outcome::of(written, core.records().key_kind())?
         } else {
             Outcome::Written(core.committer.write(&mut self.frames(), options)?)
         };
@@ -163,7 +162,7 @@ impl<'db, S: Storage> Batch<'db, S> {
         let Self { core, options, .. } = *self;
         let written = if self.has_bases() {
             let written = core.committer.write_changes_async(&self.changes(), options).await;
-            outcome(written, core.records().key_kind())?
+            Outcome::of(written, core.records().key_kind())?
         } else {
             Outcome::Written(core.committer.write_async(&mut self.frames(), options).await?)
         };

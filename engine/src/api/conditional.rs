@@ -4,14 +4,14 @@ use uarr_layout::frame::FrameKind;
 use uarr_uring::Storage;
 
 use crate::api::db::Db;
-use crate::api::outcome::{Outcome, Refusal};
+use crate::api::outcome::Outcome;
 use crate::api::record::Record;
 use crate::api::writer::Writer;
-use crate::commit::changes::{Change, Stop};
+use crate::commit::changes::Change;
 use crate::commit::premise::Expected;
 use crate::commit::receipt::Commit;
 use crate::error::Result;
-use crate::key::{AsKey, KeyKind};
+use crate::key::AsKey;
 use crate::limits::check_value;
 use crate::options::WriteOptions;
 
@@ -204,7 +204,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         let key = self.key_kind().encode(&key)?;
         let condition = Some(Expected::Version(version));
         let change = Change { kind: FrameKind::Delete, key: key.as_ref(), bytes: &[], condition };
-        outcome(self.core.committer.write_changes(&[change], self.options), self.key_kind())
+        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.key_kind())
     }
 
     /// As [`Db::delete_if_version_async`].
@@ -217,7 +217,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         let condition = Some(Expected::Version(version));
         let change = Change { kind: FrameKind::Delete, key: key.as_ref(), bytes: &[], condition };
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
-        outcome(written, self.key_kind())
+        Outcome::of(written, self.key_kind())
     }
 
     /// As [`Db::get_and_put`].
@@ -259,7 +259,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         self.core.committer.expect_write(key.as_ref());
         let (kind, condition) = (FrameKind::Put, Some(expected));
         let change = Change { kind, key: key.as_ref(), bytes: value, condition };
-        outcome(self.core.committer.write_changes(&[change], self.options), self.key_kind())
+        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.key_kind())
     }
 
     async fn put_expecting_async(
@@ -273,21 +273,6 @@ impl<'db, S: Storage> Writer<'db, S> {
         let (kind, condition) = (FrameKind::Put, Some(expected));
         let change = Change { kind, key: key.as_ref(), bytes: value, condition };
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
-        outcome(written, self.key_kind())
-    }
-}
-
-/// What the caller gets for `written`.
-pub(in crate::api) fn outcome(
-    written: Result<Commit, Stop<'_>>,
-    kind: KeyKind,
-) -> Result<Outcome<'_>> {
-    match written {
-        Ok(commit) => Ok(Outcome::Written(commit)),
-        Err(Stop::Refused { change, found }) => {
-            let found = found.map(|found| Record::new(found, kind));
-            Ok(Outcome::Refused(Refusal { change, found }))
-        }
-        Err(Stop::Error(error)) => Err(error),
+        Outcome::of(written, self.key_kind())
     }
 }

@@ -4,7 +4,8 @@ use uarr_uring::Storage;
 
 use crate::api::db::Db;
 use crate::api::writer::Writer;
-use crate::commit::counters;
+use crate::commit::counter_premise::CounterStep;
+use crate::commit::counters::Counted;
 use crate::commit::receipt::Commit;
 use crate::error::Result;
 use crate::key::AsKey;
@@ -58,9 +59,9 @@ impl Increment {
         Self { max, ..self }
     }
 
-    fn step(self, sign: i128) -> counters::Step {
+    fn step(self, sign: i128) -> CounterStep {
         let Self { by, initial, min, max } = self;
-        counters::Step { by: sign * i128::from(by), initial, min, max }
+        CounterStep { by: sign * i128::from(by), initial, min, max }
     }
 }
 
@@ -82,9 +83,9 @@ pub struct Count {
     pub commit: Option<Commit>,
 }
 
-impl From<counters::Counted> for Count {
-    fn from(counted: counters::Counted) -> Self {
-        let counters::Counted { value, commit } = counted;
+impl From<Counted> for Count {
+    fn from(counted: Counted) -> Self {
+        let Counted { value, commit } = counted;
         Self { value, commit }
     }
 }
@@ -162,12 +163,12 @@ impl<S: Storage> Writer<'_, S> {
         self.count_async(key, step).await
     }
 
-    fn count(self, key: impl AsKey, step: counters::Step) -> Result<Count> {
+    fn count(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
         let key = self.key_kind().encode(&key)?;
         Ok(self.core.committer.count(key.as_ref(), step, self.options)?.into())
     }
 
-    async fn count_async(self, key: impl AsKey, step: counters::Step) -> Result<Count> {
+    async fn count_async(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
         let key = self.key_kind().encode(&key)?;
         Ok(self.core.committer.count_async(key.as_ref(), step, self.options).await?.into())
     }

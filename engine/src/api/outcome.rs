@@ -1,7 +1,10 @@
 //! What became of a write with a condition.
 
 use crate::api::record::Record;
+use crate::commit::changes::Stop;
 use crate::commit::receipt::Commit;
+use crate::error::Result;
+use crate::key::KeyKind;
 
 /// Whether a write with a condition was done. A condition that is not met is an answer, no error:
 /// nothing was written then.
@@ -42,6 +45,21 @@ pub struct Refusal<'a> {
 }
 
 impl<'a> Outcome<'a> {
+    /// What the caller gets for `written`.
+    pub(in crate::api) fn of(
+        written: std::result::Result<Commit, Stop<'a>>,
+        kind: KeyKind,
+    ) -> Result<Self> {
+        match written {
+            Ok(commit) => Ok(Self::Written(commit)),
+            Err(Stop::Refused { change, found }) => {
+                let found = found.map(|found| Record::new(found, kind));
+                Ok(Self::Refused(Refusal { change, found }))
+            }
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
     /// Whether the write was done.
     pub fn is_written(&self) -> bool {
         matches!(self, Self::Written(_))

@@ -12,6 +12,7 @@ use uarr_uring::{MapPin, Storage};
 use zerocopy::IntoBytes;
 
 use crate::commit::committer::Committer;
+use crate::commit::counter_premise::{CounterPremise, CounterStep, FoundCounter};
 use crate::commit::patience::{NotYet, Patience, Staged};
 use crate::commit::premise::Premise;
 use crate::commit::receipt::Commit;
@@ -21,52 +22,6 @@ use crate::commit::turns::{LinePlace, slot_of};
 use crate::commit::wakes::{Place, Wakes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::WriteOptions;
-
-/// How a counter is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    pub by: i128,
-    /// What is changed if there is no record.
-    pub initial: i64,
-    pub min: i64,
-    pub max: i64,
-}
-
-impl Step {
-    /// What it makes of `value`; `None`: that is out of bounds.
-    pub fn from(&self, value: i64) -> Option<i64> {
-        let value = i64::try_from(i128::from(value).checked_add(self.by)?).ok()?;
-        (self.min..=self.max).contains(&value).then_some(value)
-    }
-}
-
-/// A change of a counter, and what was found when it was last asked whether it can be staged.
-pub(crate) struct CounterPremise<'a> {
-    pub key: &'a [u8],
-    pub step: Step,
-    found: Cell<Option<Found>>,
-}
-
-impl CounterPremise<'_> {
-    /// What the counter becomes.
-    pub fn result(&self) -> i64 {
-        match self.found.get() {
-            Some(Found { result: Some(result), .. }) => result,
-            _ => unreachable!("it was asked for when there was room for it"),
-        }
-    }
-}
-
-/// The newest value of a counter.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    /// LSN of its record, or of the deletion; 0 if there is none.
-    lsn: u64,
-    /// `None`: it is no integer.
-    value: Option<i64>,
-    /// `None`: it would be out of bounds.
-    result: Option<i64>,
-}
 
 /// What became of a change of a counter.
 pub(crate) struct Counted {
@@ -80,12 +35,12 @@ enum Counting {
     Staged(Staged, i64),
     NotYet(NotYet),
     /// As it was found it cannot be changed.
-    Unfit(Found),
+    Unfit(FoundCounter),
 }
 
 impl<S: Storage> Committer<S> {
     /// Changes the counter of `key` by `step`.
-    pub fn count(&self, key: &[u8], step: Step, options: WriteOptions) -> Result<Counted> {
+    pub fn count(&self, key: &[u8], step: CounterStep, options: WriteOptions) -> Result<Counted> {
         let begun_ns = self.commit_clock(options);
         let mut wakes = Wakes::new(Place::LogThread);
         let mut counting =
@@ -117,7 +72,7 @@ impl<S: Storage> Committer<S> {
     pub async fn count_async(
         &self,
         key: &[u8],
-        step: Step,
+        step: CounterStep,
         options: WriteOptions,
     ) -> Result<Counted> {
         if !self.options.background {
@@ -134,13 +89,13 @@ impl<S: Storage> Committer<S> {
                 Counting::Unfit(found) if !self.is_shown(found.lsn, patience) => {
                     Ok(Err(NotYet::OutOfTurn))
                 }
-                Counting::Unfit(found) => Err(Unfit::Found(found)),
+                Counting::Unfit(found) => Err(NotCounted::Unfit(found)),
             }
         });
         match committed.await {
             Ok(commit) => Ok(Counted { value: value.get(), commit: Some(commit) }),
-            Err(Unfit::Found(found)) => self.unfit(key, found),
-            Err(Unfit::Error(error)) => Err(error),
+            Err(NotCounted::Unfit(found)) => self.unfit(key, found),
+            Err(NotCounted::Error(error)) => Err(error),
         }
     }
 
@@ -148,7 +103,7 @@ impl<S: Storage> Committer<S> {
     fn stage_counter(
         &self,
         key: &[u8],
-        step: Step,
+        step: CounterStep,
         options: WriteOptions,
         patience: Patience<'_>,
         place: Option<&LinePlace>,
@@ -197,7 +152,7 @@ impl<S: Storage> Committer<S> {
             self.counter_in_place(counter)?
         };
         let result = value.and_then(|value| counter.step.from(value));
-        counter.found.set(Some(Found { lsn, value, result }));
+        counter.found.set(Some(FoundCounter { lsn, value, result }));
         Ok(result.is_some())
     }
 
@@ -224,7 +179,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// The answer for a counter that cannot be changed as it was found.
-    fn unfit(&self, key: &[u8], found: Found) -> Result<Counted> {
+    fn unfit(&self, key: &[u8], found: FoundCounter) -> Result<Counted> {
         let Some(value) = found.value else {
             let key = self.shown_key(key);
             let message = format!(
@@ -237,30 +192,13 @@ impl<S: Storage> Committer<S> {
 }
 
 /// Why a task has not changed a counter.
-enum Unfit {
-    Found(Found),
+enum NotCounted {
+    Unfit(FoundCounter),
     Error(Error),
 }
 
-impl From<Error> for Unfit {
+impl From<Error> for NotCounted {
     fn from(error: Error) -> Self {
         Self::Error(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_stays_within_its_bounds_and_those_of_the_type() {
-        let step = Step { by: -3, initial: 10, min: 0, max: 10 };
-        assert_eq!([10, 3, 2, 0].map(|value| step.from(value)), [Some(7), Some(0), None, None]);
-        assert_eq!(step.from(14), None, "above, although it would come nearer");
-        let any = Step { by: 1, initial: 0, min: i64::MIN, max: i64::MAX };
-        assert_eq!([i64::MAX, -1].map(|value| any.from(value)), [None, Some(0)]);
-        let far = Step { by: -i128::from(i64::MIN), ..any };
-        assert_eq!([i64::MIN, -1, 0].map(|v| far.from(v)), [Some(0), Some(i64::MAX), None]);
-        assert_eq!(Step { by: i128::MAX, ..any }.from(1), None);
     }
 }

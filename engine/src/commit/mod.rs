@@ -5,6 +5,7 @@ pub(crate) mod ahead;
 pub(crate) mod cell;
 pub(crate) mod changes;
 pub(crate) mod committer;
+pub(crate) mod counter_premise;
 pub(crate) mod counters;
 pub(crate) mod flight;
 pub(crate) mod in_turn;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::commit::counters::CounterPremise;
+use crate::commit::counter_premise::CounterPremise;
 use crate::commit::turns::LinePlace;
 
 /// What the newest version of a key must be.

@@ -3,8 +3,7 @@
 use uarr::{Count, Db, ErrorKind, KeyKind, Outcome, UArrRef, uarr};
 use uarr_disk_sim::Memory;
 
-use super::model::{Change, number};
-use super::operations::Done;
+use super::model::{Change, Done, number};
 use super::run::Run;
 use crate::violation::Violation;
 

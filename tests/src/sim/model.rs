@@ -235,6 +235,9 @@ pub(super) enum Unreadable {
     Failed(uarr::Error),
 }
 
+/// What an operation of a user comes to.
+pub(super) type Done = Result<(), Unreadable>;
+
 impl From<uarr::Error> for Unreadable {
     fn from(error: uarr::Error) -> Self {
         Self::Failed(error)

@@ -13,13 +13,11 @@ use uarr_uring::Storage;
 use super::conditional;
 use super::kept::Kept;
 use super::menu::Act;
-use super::model::{Change, Unreadable, get, number};
+use super::model::{Change, Done, get, number};
 use super::plan::Faults;
 use super::records;
 use super::run::Run;
 use crate::violation::Violation;
-
-pub(super) type Done = Result<(), Unreadable>;
 
 /// Does `act`.
 pub(super) fn perform<'a>(

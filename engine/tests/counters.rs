@@ -108,42 +108,38 @@ fn changes_by_many_threads_count_once_each() {
     }
 }
 
-/// Changes that are on their way together share a group, although each builds upon the one before.
+/// A change builds upon one that is staged and not written yet: it is staged with the first poll,
+/// and so is done although nobody polls again.
 #[test]
-fn changes_of_one_counter_share_a_group() {
+fn a_change_does_not_wait_for_the_one_before() {
+    let (memory, db) = in_memory(Durability::Sync);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..500 {
+        let task = pin!(db.increment_async(1u64, 1));
+        let _ = task.poll(&mut context);
+    }
+    db.sync().unwrap();
+    assert_eq!(counter(&db, 1), 500);
+    let db = builder().open_on(memory.crash()).unwrap();
+    assert_eq!(counter(&db, 1), 500);
+}
+
+#[test]
+fn tasks_count_once_each() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     for durability in CLASSES {
         let (_, db) = in_memory(durability);
-        let seen = Mutex::new(BTreeSet::new());
-        runtime.block_on(async {
-            let tasks = (0..1000).map(|_| db.durable().increment_async(1u64, 1));
-            for count in futures_all(tasks.collect()).await {
-                assert!(seen.lock().unwrap().insert(count));
+        let counts = runtime.block_on(async {
+            let count = |db: Db<Memory>| async move { db.increment_async(1u64, 1).await };
+            let tasks: Vec<_> = (0..1000).map(|_| tokio::spawn(count(db.clone()))).collect();
+            let mut counts = BTreeSet::new();
+            for task in tasks {
+                counts.insert(task.await.unwrap().unwrap().value);
             }
+            counts
         });
-        assert_eq!(seen.into_inner().unwrap(), (1..=1000).collect());
-        let groups = db.stats().group_count;
-        assert!(groups <= 50, "{durability:?}: {groups} groups");
+        assert_eq!(counts, (1..=1000).collect());
     }
-}
-
-async fn futures_all(tasks: Vec<impl Future<Output = uarr::Result<uarr::Count>>>) -> Vec<i64> {
-    let mut tasks: Vec<_> = tasks.into_iter().map(|task| (Box::pin(task), None)).collect();
-    std::future::poll_fn(|context| {
-        for (task, value) in &mut tasks {
-            if value.is_none()
-                && let std::task::Poll::Ready(count) = task.as_mut().poll(context)
-            {
-                *value = Some(count.unwrap().value);
-            }
-        }
-        match tasks.iter().all(|(_, value)| value.is_some()) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }
-    })
-    .await;
-    tasks.into_iter().filter_map(|(_, value)| value).collect()
 }
 
 /// Counters among puts and deletions of the same key: each change builds upon what came before it.

@@ -143,6 +143,11 @@ fn tasks_may_change_threads() {
     db.put("a", "1").unwrap();
     assert_eq!(block_on(goes(db.delete_prefix_async("a"))).unwrap(), 1);
     assert_eq!(block_on(goes(db.delete_range_async("a".to_owned()..))).unwrap(), 0);
+    assert!(block_on(goes(db.insert_async("b", "1"))).unwrap().is_written());
+    assert!(!block_on(goes(db.put_if_version_async("b", "1", 0))).unwrap().is_written());
+    assert!(block_on(goes(db.get_and_put_async("b", "2"))).unwrap().1.is_some());
+    assert_eq!(block_on(goes(db.increment_async("c", 1))).unwrap().value, 1);
+    assert!(block_on(goes(db.batch().insert("d", "1").commit_if_async())).unwrap().is_some());
     block_on(goes(db.sync_async())).unwrap();
     block_on(goes(db.clone().close_async())).unwrap();
 }

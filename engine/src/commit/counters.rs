@@ -78,11 +78,11 @@ impl<S: Storage> Committer<S> {
         if !self.options.background {
             return self.count(key, step, options);
         }
-        let value = Cell::new(0);
+        let mut value = 0;
         let committed = self.commit_as_task(options, |patience, wakes| {
             match self.stage_counter(key, step, options, patience, None, wakes)? {
                 Counting::Staged(staged, result) => {
-                    value.set(result);
+                    value = result;
                     Ok(Ok(staged))
                 }
                 Counting::NotYet(not_yet) => Ok(Err(not_yet)),
@@ -93,7 +93,7 @@ impl<S: Storage> Committer<S> {
             }
         });
         match committed.await {
-            Ok(commit) => Ok(Counted { value: value.get(), commit: Some(commit) }),
+            Ok(commit) => Ok(Counted { value, commit: Some(commit) }),
             Err(NotCounted::Unfit(found)) => self.unfit(key, found),
             Err(NotCounted::Error(error)) => Err(error),
         }

@@ -32,6 +32,7 @@
 //! | choose the durability of one write | [`Db::durable`], [`Db::with`] |
 //! | read, count | [`Db::get`], [`Db::get_many`], [`Db::len`] |
 //! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
+//! | read all as of one moment | [`Db::snapshot`] |
 //! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
 //! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |
 //! | look into a damaged database, and save what is left | [`mod@inspect`], [`mod@repair`] |
@@ -91,6 +92,7 @@ pub use api::outcome::{Outcome, Refusal};
 pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;
+pub use api::snapshot::Snapshot;
 pub use api::writer::Writer;
 pub use commit::receipt::Commit;
 pub use error::{Corruption, Error, ErrorKind, Result};

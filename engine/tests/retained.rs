@@ -124,6 +124,44 @@ fn iterators_of_many_moments_each_show_their_own() {
     });
 }
 
+/// Snapshots of many moments show each key, by itself and in ranges, as it was then.
+#[test]
+fn snapshots_of_many_moments_each_show_their_own() {
+    each(|db, kind| {
+        let mut model = Model::new();
+        let mut snapshots = Vec::new();
+        for round in 0..10 {
+            overwrite(db, kind, round, &mut model);
+            snapshots.push((db.snapshot(), model.clone()));
+            if round % 3 == 2 {
+                db.compact().unwrap();
+            }
+        }
+        for round in 10..16 {
+            overwrite(db, kind, round, &mut model);
+            db.compact().unwrap();
+        }
+        assert!(db.stats().space.retained_bytes > 0);
+        for (snapshot, then) in snapshots {
+            let copy = snapshot.clone();
+            drop(snapshot);
+            assert!(seen(copy.iter()) == then, "{kind:?}");
+            for number in 0..COUNT {
+                let key = key(kind, number);
+                let found = match kind {
+                    KeyKind::Bytes => copy.get(&key).unwrap(),
+                    _ => copy.get(number).unwrap(),
+                };
+                assert!(found.as_ref().is_none_or(|found| found.version() <= copy.version()));
+                let found = found.map(|record| record.bytes().to_vec());
+                assert!(found.as_ref() == then.get(&key), "{kind:?} {number}");
+            }
+        }
+        db.compact().unwrap();
+        assert_eq!(db.stats().space.retained_bytes, 0);
+    });
+}
+
 /// The places of records that an iterator has found ahead are given away before it comes to them.
 #[test]
 fn an_iterator_under_way_goes_on_where_records_have_moved() {

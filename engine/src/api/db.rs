@@ -12,6 +12,7 @@ use crate::api::batch::Batch;
 use crate::api::builder::Builder;
 use crate::api::handle::Handle;
 use crate::api::own_thread::on_own_thread;
+use crate::api::snapshot::Snapshot;
 use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
@@ -145,6 +146,28 @@ impl<S: Storage> Db<S> {
 
     pub(crate) fn core(&self) -> &Core<S> {
         &self.handle.core
+    }
+
+    /// The records as they are now, for as long as the snapshot is kept, while writers go on. See
+    /// [`Snapshot`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// let snapshot = db.snapshot();
+    /// db.batch().put("a", b"2").put("b", b"2").commit()?;
+    /// let reader = std::thread::spawn(move || {
+    ///     assert!(snapshot.get("b")?.is_none());
+    ///     Ok::<_, uarr::Error>(snapshot.get("a")?.map(|record| record.bytes().to_vec()))
+    /// });
+    /// assert_eq!(reader.join().map_err(|_| "panicked")??, Some(b"1".to_vec()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn snapshot(&self) -> Snapshot<S> {
+        Snapshot::new(self.handle.clone())
     }
 
     /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`]

@@ -16,6 +16,7 @@ pub(crate) mod owned_record;
 pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod record;
+pub(crate) mod snapshot;
 #[cfg(feature = "serde")]
 pub(crate) mod typed;
 pub(crate) mod writer;

@@ -43,7 +43,7 @@ const RECORDS_AHEAD: usize = 8;
 /// ```
 pub struct Range<'a, S: Storage = System> {
     records: &'a Records<S>,
-    pin: LsnPin<'a>,
+    pin: LsnPin,
     front: End,
     back: End,
     finished: bool,
@@ -74,6 +74,17 @@ impl<S: Storage> fmt::Debug for Range<'_, S> {
 
 impl<'a, S: Storage> Range<'a, S> {
     pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
+        let pin = core.records().pin(Keeps::Versions, || core.storage().now());
+        Self::pinned(core, low, high, pin)
+    }
+
+    /// As of `pin`.
+    pub(in crate::api) fn pinned(
+        core: &'a Core<S>,
+        low: Bound<Vec<u8>>,
+        high: Bound<Vec<u8>>,
+        pin: LsnPin,
+    ) -> Self {
         let end = |given| End {
             given,
             passed: None,
@@ -83,9 +94,7 @@ impl<'a, S: Storage> Range<'a, S> {
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
         };
-        let records = core.records();
-        let pin = records.pin(Keeps::Versions, || core.storage().now());
-        Self { records, pin, front: end(low), back: end(high), finished: false }
+        Self { records: core.records(), pin, front: end(low), back: end(high), finished: false }
     }
 
     fn step(&mut self, direction: Direction) -> Result<Option<Record<'a>>> {

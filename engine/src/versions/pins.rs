@@ -1,14 +1,15 @@
 //! LSNs at which readers look: versions that they may need stay reachable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::{Rank, Ranked, lock};
 use crate::versions::visible::Visible;
 
-/// LSNs at which iterators read. Versions they may need stay reachable; of some, what they find in
-/// the index stays where it is, too.
-pub(crate) struct Pins(Ranked<BTreeMap<u64, Pinned>>);
+/// LSNs at which iterators and snapshots read. Versions they may need stay reachable; of some, what
+/// they find in the index stays where it is, too.
+pub(crate) struct Pins(Arc<Ranked<BTreeMap<u64, Pinned>>>);
 
 /// Readers at one LSN.
 struct Pinned {
@@ -30,25 +31,20 @@ pub(crate) enum Keeps {
 
 impl Default for Pins {
     fn default() -> Self {
-        Self(Ranked::new(Rank::Leaf, BTreeMap::new()))
+        Self(Arc::new(Ranked::new(Rank::Leaf, BTreeMap::new())))
     }
 }
 
 impl Pins {
     /// Pins the newest visible LSN.
-    pub fn pin(
-        &self,
-        keeps: Keeps,
-        visible: &Visible,
-        now: impl FnOnce() -> Duration,
-    ) -> LsnPin<'_> {
+    pub fn pin(&self, keeps: Keeps, visible: &Visible, now: impl FnOnce() -> Duration) -> LsnPin {
         let mut pins = lock(&self.0);
         let lsn = visible.lsn();
         let new = || Pinned { count: 0, in_place_count: 0, since: now() };
         let pinned = pins.entry(lsn).or_insert_with(new);
         pinned.count += 1;
         pinned.in_place_count += usize::from(keeps == Keeps::Places);
-        LsnPin { pins: self, lsn, keeps }
+        LsnPin { pins: self.0.clone(), lsn, keeps }
     }
 
     /// The lowest LSN that is pinned, and since when. Later ones are not lower.
@@ -78,15 +74,28 @@ impl Pins {
 }
 
 /// What a reader of many records has: an LSN that is pinned.
-pub(crate) struct LsnPin<'a> {
-    pins: &'a Pins,
+pub(crate) struct LsnPin {
+    pins: Arc<Ranked<BTreeMap<u64, Pinned>>>,
     pub lsn: u64,
     keeps: Keeps,
 }
 
-impl Drop for LsnPin<'_> {
+impl Clone for LsnPin {
+    /// Another reader at the same LSN.
+    fn clone(&self) -> Self {
+        let Self { lsn, keeps, .. } = *self;
+        let mut pins = lock(&self.pins);
+        let pinned = pins.get_mut(&lsn).expect("it is pinned");
+        pinned.count += 1;
+        pinned.in_place_count += usize::from(keeps == Keeps::Places);
+        drop(pins);
+        Self { pins: self.pins.clone(), lsn, keeps }
+    }
+}
+
+impl Drop for LsnPin {
     fn drop(&mut self) {
-        let mut pins = lock(&self.pins.0);
+        let mut pins = lock(&self.pins);
         let pinned = pins.get_mut(&self.lsn).expect("it was pinned");
         assert!(pinned.count > 0, "a pin without readers is removed");
         pinned.count -= 1;
@@ -95,5 +104,29 @@ impl Drop for LsnPin<'_> {
             assert_eq!(pinned.in_place_count, 0, "each of them was counted");
             pins.remove(&self.lsn);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_lasts_as_long_as_the_last_of_its_readers() {
+        let (pins, visible) = (Pins::default(), Visible::new(5));
+        let first = pins.pin(Keeps::Places, &visible, || Duration::from_secs(1));
+        visible.show(7);
+        let second = first.clone();
+        let newer = pins.pin(Keeps::Versions, &visible, || Duration::from_secs(2));
+        assert_eq!((second.lsn, pins.lsns()), (5, vec![5, 7]));
+        drop(first);
+        assert_eq!((pins.oldest(&visible), pins.oldest_in_place()), (5, Some(5)));
+        drop(second);
+        assert_eq!(
+            (pins.oldest_pinned(), pins.oldest_in_place()),
+            (Some((7, Duration::from_secs(2))), None)
+        );
+        drop(newer);
+        assert_eq!((pins.oldest(&visible), pins.lsns()), (7, vec![]));
     }
 }

@@ -105,6 +105,16 @@ impl<S: Storage> Records<S> {
         }
     }
 
+    /// The record of `key` as of `pinned`.
+    pub fn get_pinned(&self, key: &[u8], pinned: &LsnPin) -> Result<Option<HeldRecord<'_>>> {
+        let pin = MapPin::enter();
+        let reader = self.reader(&pin);
+        let Some(locator) = self.index.get(key, reader)? else { return Ok(None) };
+        let view = reader.record_of(locator, |found| found == key)?;
+        let version = self.pinned_version(reader, locator, view, pinned.lsn)?;
+        Ok(version.map(|view| self.store.hold(view, &pin)))
+    }
+
     /// Gives `take` the newest visible record of each of up to [`TOGETHER_MAX`] keys, in their
     /// order; cache misses of index and records overlap.
     pub fn get_group<'a, K: AsKey>(
@@ -149,7 +159,7 @@ impl<S: Storage> Records<S> {
     }
 
     /// Pins the newest visible LSN: what `keeps` says can be found until the pin ends.
-    pub fn pin(&self, keeps: Keeps, now: impl FnOnce() -> Duration) -> LsnPin<'_> {
+    pub fn pin(&self, keeps: Keeps, now: impl FnOnce() -> Duration) -> LsnPin {
         self.pins.pin(keeps, &self.visible, now)
     }
 

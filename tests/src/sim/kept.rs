@@ -1,11 +1,12 @@
-//! What readers keep over many operations: records, and iterators that look at an earlier moment.
+//! What readers keep over many operations: records, and iterators and snapshots that look at an
+//! earlier moment.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use uarr::{Db, Range, Record};
+use uarr::{Db, KeyKind, Range, Record, Snapshot};
 use uarr_disk_sim::Memory;
 
-use super::model::{Unreadable, get};
+use super::model::{Unreadable, get, number};
 use super::run::Run;
 use crate::violation::Violation;
 
@@ -24,11 +25,18 @@ struct KeptRange<'a> {
     rest: VecDeque<(Vec<u8>, Vec<u8>)>,
 }
 
+/// A snapshot, and what there was.
+struct KeptSnapshot {
+    snapshot: Snapshot<Memory>,
+    state: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
 /// What the readers of one life keep.
 #[derive(Default)]
 pub(super) struct Kept<'a> {
     records: Vec<KeptRecord<'a>>,
     ranges: Vec<KeptRange<'a>>,
+    snapshots: Vec<KeptSnapshot>,
 }
 
 impl<'a> Kept<'a> {
@@ -47,29 +55,43 @@ impl<'a> Kept<'a> {
         Ok(())
     }
 
-    /// Begins an iterator over all records, or drops one.
+    /// Begins an iterator over all records, or takes a snapshot; or drops one.
     pub fn look(&mut self, run: &mut Run, db: &'a Db<Memory>) {
-        if self.ranges.len() == KEPT_MAX {
-            let at = run.below(KEPT_MAX as u64) as usize;
-            self.ranges.swap_remove(at);
-            return;
-        }
         let live = run.model.live.iter().map(|(key, (value, _))| (key.clone(), value.clone()));
-        self.ranges.push(KeptRange { range: db.iter(), rest: live.collect() });
+        let live = live.collect::<Vec<_>>();
+        let at = run.below(KEPT_MAX as u64) as usize;
+        if run.below(2) == 0 {
+            if self.ranges.len() == KEPT_MAX {
+                self.ranges.swap_remove(at);
+                return;
+            }
+            self.ranges.push(KeptRange { range: db.iter(), rest: live.into() });
+        } else {
+            if self.snapshots.len() == KEPT_MAX {
+                self.snapshots.swap_remove(at);
+                return;
+            }
+            let (snapshot, state) = (db.snapshot(), live.into_iter().collect());
+            self.snapshots.push(KeptSnapshot { snapshot, state });
+        }
     }
 
-    /// Whether there are iterators.
-    pub fn has_ranges(&self) -> bool {
-        !self.ranges.is_empty()
+    /// Whether there are iterators or snapshots.
+    pub fn has_pins(&self) -> bool {
+        !self.ranges.is_empty() || !self.snapshots.is_empty()
     }
 
-    /// Records are what they were, and one iterator goes on.
+    /// Records are what they were, one iterator goes on, and one snapshot shows a key.
     pub fn check(&mut self, run: &mut Run) -> Result<(), Unreadable> {
         for kept in &self.records {
             if kept.record.bytes() != kept.bytes {
                 let text = format!("a record that is kept has changed: {:?}", kept.record.key());
                 return Err(Violation(text).into());
             }
+        }
+        if !self.snapshots.is_empty() {
+            let at = run.below(self.snapshots.len() as u64) as usize;
+            self.snapshots[at].check(&run.key())?;
         }
         if self.ranges.is_empty() {
             return Ok(());
@@ -88,6 +110,23 @@ impl<'a> Kept<'a> {
                 self.ranges.swap_remove(at);
                 break;
             }
+        }
+        Ok(())
+    }
+}
+
+impl KeptSnapshot {
+    /// The record of `key` is what it was.
+    fn check(&self, key: &[u8]) -> Result<(), Unreadable> {
+        let Self { snapshot, state } = self;
+        let found = match snapshot.key_kind() {
+            KeyKind::Bytes => snapshot.get(key)?,
+            _ => snapshot.get(number(key))?,
+        };
+        let found = found.map(|record| record.bytes().to_vec());
+        if found.as_ref() != state.get(key) {
+            let text = format!("a snapshot shows another record of {key:?} than there was");
+            return Err(Violation(text).into());
         }
         Ok(())
     }

@@ -295,7 +295,7 @@ impl Run {
             self.tell(|| choice.name.to_owned());
             let done = perform(choice.act, self, db, &mut kept);
             let done = done.and_then(|()| kept.check(self));
-            let retains = kept.has_ranges() && db.stats().space.retained_bytes > 0;
+            let retains = kept.has_pins() && db.stats().space.retained_bytes > 0;
             self.outcome.retaining_count += u64::from(retains);
             self.tell(|| format!("  {}", shown(&done)));
             if self.disk.is_dead() {

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -116,6 +116,43 @@ fn a_batch_is_written_if_all_its_conditions_are_met() {
         let error = db.batch().put(5u64, b"a").insert(5u64, b"b").commit().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains("key 5"), "{error}");
+    }
+}
+
+/// All keys change together, so the first is the first whose version is another one.
+#[test]
+fn a_batch_is_refused_for_what_was_at_one_moment() {
+    const KEYS: u64 = 100;
+    for durability in [Durability::Sync, Durability::Manual] {
+        let (_, db) = in_memory(durability);
+        let change_all = || {
+            let mut batch = db.batch();
+            (0..KEYS).for_each(|key| _ = batch.put(key, b"x"));
+            batch.commit().unwrap().unwrap()
+        };
+        change_all();
+        let works = AtomicBool::new(true);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while works.load(Ordering::Relaxed) {
+                        change_all();
+                    }
+                });
+            }
+            for _ in 0..1000 {
+                // The versions of one batch are neighbours.
+                let last = db.get(KEYS - 1).unwrap().unwrap().version();
+                let mut batch = db.batch();
+                for key in 0..KEYS {
+                    batch.put_if_version(key, b"z", last + 1 + key - KEYS);
+                }
+                if let Outcome::Refused(refusal) = batch.commit_if().unwrap().unwrap() {
+                    assert_eq!(refusal.change, 0);
+                }
+            }
+            works.store(false, Ordering::Relaxed);
+        });
     }
 }
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
 use uarr::{Db, Durability, ErrorKind, Increment, KeyKind, uarr};
-use uarr_disk_sim::Memory;
+use uarr_disk_sim::{Fault, FaultKind, Memory};
 
 const CLASSES: [Durability; 3] =
     [Durability::Sync, Durability::Interval(Duration::from_millis(2)), Durability::Manual];
@@ -140,6 +140,50 @@ fn tasks_count_once_each() {
         });
         assert_eq!(counts, (1..=1000).collect());
     }
+}
+
+/// A group that finds no room takes those with it that go on from its counters, and no others.
+#[test]
+fn what_found_no_room_does_not_count() {
+    let mut error_count = 0;
+    for seed in 0..100u64 {
+        let (memory, db) = in_memory(Durability::Sync);
+        db.increment(1u64, 0).unwrap();
+        memory.fail(Fault::new(FaultKind::LogRefused, 1 + seed % 5).errno(28));
+        let barrier = Barrier::new(6);
+        let count = |thread: u64| {
+            barrier.wait();
+            let mut count = 0;
+            for round in 0..10u64 {
+                let done = match (thread, round % 3) {
+                    (0, 0) => db.put(2 + round, b"another").map(|_| 0),
+                    (1, 0) => db.increment(1u64, Increment::by(1).max(20)).map(|count| {
+                        assert!(count.commit.is_some() || count.value >= 20);
+                        i64::from(count.commit.is_some())
+                    }),
+                    _ => db.increment(1u64, 1).map(|_| 1),
+                };
+                match done {
+                    Ok(done) => count += done,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                        count += 1000;
+                    }
+                }
+            }
+            count
+        };
+        let done: i64 = thread::scope(|scope| {
+            let count = &count;
+            let threads: Vec<_> = (0..6).map(|t| scope.spawn(move || count(t))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        error_count += done / 1000;
+        assert_eq!(counter(&db, 1), done % 1000, "{seed}");
+        let db = builder().open_on(memory.crash()).unwrap();
+        assert_eq!(counter(&db, 1), done % 1000, "{seed}");
+    }
+    assert!(error_count >= 50, "{error_count}");
 }
 
 /// Counters among puts and deletions of the same key: each change builds upon what came before it.

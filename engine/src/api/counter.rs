@@ -73,7 +73,6 @@ impl From<i64> for Increment {
 
 /// What a change of a counter led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "the change may have been refused"]
 #[non_exhaustive]
 pub struct Count {
     /// The counter: behind the change, or as it is if that was refused.

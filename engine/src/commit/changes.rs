@@ -18,6 +18,7 @@ use crate::data::record_view::HeldRecord;
 use crate::error::{Error, Result};
 use crate::options::WriteOptions;
 use crate::sync::lock;
+use crate::versions::pins::Keeps;
 
 /// A change as its caller gave it: `bytes` is the value of a put, the patch of a patch.
 #[derive(Clone, Copy)]
@@ -202,11 +203,12 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Refuses `changes` if what is visible does not meet a condition.
+    /// Refuses `changes` if what is visible, all of it at one moment, does not meet a condition.
     fn check_conditions(&self, changes: &[Change<'_>]) -> Result<(), Stop<'_>> {
+        let pin = self.records.pin(Keeps::Versions, || self.storage.now());
         for (change, Change { key, condition, .. }) in changes.iter().enumerate() {
             let Some(condition) = condition else { continue };
-            let found = self.records.get(key)?;
+            let found = self.records.get_pinned(key, &pin)?;
             let version = found.as_ref().map(|found| found.header().lsn.get());
             if !condition.is_met_by(version) {
                 return Err(Stop::Refused { change, found });

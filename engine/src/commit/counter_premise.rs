@@ -42,6 +42,8 @@ impl CounterPremise<'_> {
 pub(crate) struct FoundCounter {
     /// LSN of its record, or of the deletion; 0 if there is none.
     pub lsn: u64,
+    /// It may not be applied yet.
+    pub is_staged: bool,
     /// `None`: it is no integer.
     pub value: Option<i64>,
     /// `None`: it would be out of bounds.

@@ -2,7 +2,8 @@
 //!
 //! What a change makes of a counter is computed under the staging lock, from the value that was
 //! staged last: no change waits for another one. The log gets a put of the result, so that replay
-//! adds nothing up. Only where something else was staged for the key is it waited for in turn.
+//! adds nothing up. Only where something else was staged for the key is it waited for in turn. A
+//! group that is refused takes those with it that build upon it.
 
 use std::cell::Cell;
 
@@ -139,40 +140,53 @@ impl<S: Storage> Committer<S> {
     ) -> Result<bool> {
         staging.turns.begin_notes(staging.next_lsn - 1);
         let slot = slot_of(counter.key);
-        let (lsn, value) = if self.is_pending(staging, slot) {
-            let lsn = staging.turns.last_staged(slot);
-            let Some(last) = staging.turns.counters.last_staged(counter.key, lsn) else {
-                counter.found.set(None);
-                self.wake_later(staging, patience);
-                self.hurry(staging, patience);
-                return Ok(false);
-            };
-            (last.lsn, Some(last.value))
-        } else {
-            self.counter_in_place(counter)?
+        let found = match self.is_pending(staging, slot) {
+            true => {
+                let lsn = staging.turns.last_staged(slot);
+                let last = staging.turns.counters.last_staged(counter.key, lsn);
+                let found = last.map(|StagedCounter { lsn, value }| FoundCounter {
+                    lsn,
+                    is_staged: true,
+                    value: Some(value),
+                    result: counter.step.from(value),
+                });
+                // What is only staged may be lost, so it refuses nothing.
+                found.filter(|found| found.result.is_some())
+            }
+            false => Some(self.counter_in_place(counter)?),
         };
-        let result = value.and_then(|value| counter.step.from(value));
-        counter.found.set(Some(FoundCounter { lsn, value, result }));
-        Ok(result.is_some())
+        counter.found.set(found);
+        if found.is_none() {
+            self.wake_later(staging, patience);
+            self.hurry(staging, patience);
+        }
+        Ok(found.is_some_and(|found| found.result.is_some()))
     }
 
-    /// LSN and value of the newest record that is applied, or what stands for one.
-    fn counter_in_place(&self, counter: &CounterPremise<'_>) -> Result<(u64, Option<i64>)> {
+    /// The counter as the newest record says that is applied, or its absence.
+    fn counter_in_place(&self, counter: &CounterPremise<'_>) -> Result<FoundCounter> {
         let pin = MapPin::enter();
         let newest = self.records.newest_version(counter.key, self.records.reader(&pin))?;
-        Ok(match newest {
+        let value = match newest {
             Some(view) if !view.header.is_tombstone() => {
-                let value = UArrRef::open(view.value()).ok().and_then(|value| value.as_i64());
-                (view.header.lsn.get(), value)
+                UArrRef::open(view.value()).ok().and_then(|value| value.as_i64())
             }
-            deleted => {
-                (deleted.map_or(0, |view| view.header.lsn.get()), Some(counter.step.initial))
-            }
-        })
+            _ => Some(counter.step.initial),
+        };
+        let lsn = newest.map_or(0, |view| view.header.lsn.get());
+        let result = value.and_then(|value| counter.step.from(value));
+        Ok(FoundCounter { lsn, is_staged: false, value, result })
     }
 
     /// Notes that what `counter` becomes was staged with `lsn`.
     pub fn note_counted(&self, staging: &mut Staging, counter: &CounterPremise<'_>, lsn: u64) {
+        if self.options.durability.memory_first() {
+            // It is applied before another one is asked for.
+            return;
+        }
+        if let Some(base) = counter.found.get().filter(|found| found.is_staged) {
+            staging.build_upon(base.lsn);
+        }
         let applied_lsn = self.applied_lsn(staging);
         let staged = StagedCounter { lsn, value: counter.result() };
         staging.turns.counters.note(counter.key, staged, applied_lsn);

@@ -15,6 +15,8 @@ use crate::log::writer::OpenLog;
 pub(crate) struct InFlight {
     pub cell: Arc<GroupCell>,
     pub last_lsn: u64,
+    /// See [`StagedGroup`].
+    pub base_lsn: Option<u64>,
     pub commit_count: u32,
     pub record_count: u32,
     /// Chunks that its chunk-open frames name.
@@ -41,13 +43,14 @@ pub(crate) enum State {
 
 impl InFlight {
     pub fn new(group: StagedGroup) -> Self {
-        let StagedGroup { builder, cell, commit_count, named_chunks, .. } = group;
+        let StagedGroup { builder, cell, commit_count, named_chunks, base_lsn, .. } = group;
         let record_count = builder.frame_count - named_chunks.len() as u32;
         assert!(commit_count <= record_count, "a commit has records");
         assert!(commit_count > 0 || !named_chunks.is_empty(), "no group is empty");
         Self {
             cell,
             last_lsn: builder.last_lsn(),
+            base_lsn,
             commit_count,
             record_count,
             named_chunks,
@@ -65,12 +68,14 @@ pub(crate) struct Leading<S: Storage> {
     /// Groups taken from the staging area and not settled, oldest first. They belong to no thread:
     /// another one may go on with them.
     pub flight: VecDeque<InFlight>,
+    /// Last LSN of the latest group that was refused for lack of room.
+    pub refused_lsn: u64,
 }
 
 impl<S: Storage> Leading<S> {
     /// Nothing is in flight.
     pub fn new(log: OpenLog<S>) -> Self {
-        Self { log, flight: VecDeque::new() }
+        Self { log, flight: VecDeque::new(), refused_lsn: 0 }
     }
 
     /// The group that the device has under `ticket`.

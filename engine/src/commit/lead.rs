@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use uarr_uring::{GroupDone, Storage};
+use uarr_uring::{AlignedBuffer, GroupDone, Storage};
 
 use crate::commit::cell::GroupFacts;
 use crate::commit::committer::Committer;
@@ -77,6 +77,9 @@ impl<S: Storage> Drop for Abandoned<'_, S> {
         assert!(std::thread::panicking(), "a leader that ends as it should says so");
     }
 }
+
+const BASE_REFUSED: &str = "a group could not be written: there was no room for one before it, which \
+                            has a counter that this one goes on from";
 
 impl<S: Storage> Committer<S> {
     /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.
@@ -200,6 +203,9 @@ impl<S: Storage> Committer<S> {
             assert!(is_next || result.is_err(), "groups are settled in the order of their LSNs");
             staging.note_settled(last_lsn);
             staging.places.note_outcome(&named_chunks, result.is_ok());
+            if result.is_err() {
+                staging.turns.counters.clear();
+            }
             staging.in_flight_count -= 1;
             assert_eq!(staging.in_flight_count, leading.flight.len());
             match buffer {
@@ -267,6 +273,11 @@ impl<S: Storage> Committer<S> {
             leading.flight[index].failure = Some(poison);
             return;
         }
+        if leading.flight[index].base_lsn.is_some_and(|base| base <= leading.refused_lsn) {
+            let error = Error::new(ErrorKind::NoSpace, BASE_REFUSED);
+            self.refuse(leading, index, builder.into_buffer(), error);
+            return;
+        }
         assert_eq!(leading.flight[index].submitted_ns, 0, "a group goes to the device once");
         leading.flight[index].submitted_ns = self.now_ns();
         let context = SubmitContext {
@@ -285,18 +296,31 @@ impl<S: Storage> Committer<S> {
                 leading.flight[index].state = State::Submitted(submitted);
             }
             Err((error, buffer)) => {
-                leading.flight[index].state = State::Refused(buffer);
                 let error = Error::io("a group could not be written", error);
-                // Nothing of it was written. If that is only for lack of room, and no reader has
-                // seen its records, the log goes on without it.
-                let is_harmless =
-                    error.kind() == ErrorKind::NoSpace && !self.options.durability.memory_first();
-                if !is_harmless {
-                    self.poison_by(&error);
-                }
-                leading.flight[index].failure = Some(error);
+                self.refuse(leading, index, buffer, error);
             }
         }
+    }
+
+    /// Nothing of the group was written. If that is only for lack of room, and no reader has seen
+    /// its records, the log goes on without it, and without those that build upon it.
+    fn refuse(
+        &self,
+        leading: &mut Leading<S>,
+        index: usize,
+        buffer: Arc<AlignedBuffer>,
+        error: Error,
+    ) {
+        let is_harmless =
+            error.kind() == ErrorKind::NoSpace && !self.options.durability.memory_first();
+        if !is_harmless {
+            self.poison_by(&error);
+        }
+        let group = &mut leading.flight[index];
+        group.state = State::Refused(buffer);
+        group.failure = Some(error);
+        assert!(leading.refused_lsn < group.last_lsn, "groups go to the device in their order");
+        leading.refused_lsn = group.last_lsn;
     }
 
     /// Applies what the device is writing. In memory-first databases that was done when it was

@@ -29,6 +29,11 @@ impl StagedCounters {
         self.by_key.get(key).copied().filter(|counter| counter.lsn == lsn)
     }
 
+    /// Something that was staged has failed: of no counter it is known any more what was staged last.
+    pub fn clear(&mut self) {
+        self.by_key.clear();
+    }
+
     /// Notes what was staged. Records up to `applied_lsn` are found elsewhere.
     pub fn note(&mut self, key: &[u8], counter: StagedCounter, applied_lsn: u64) {
         assert!(applied_lsn < counter.lsn, "it was staged just now");

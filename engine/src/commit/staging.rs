@@ -32,6 +32,8 @@ pub(crate) struct StagedGroup {
     pub is_awaited: bool,
     /// Chunks that its chunk-open frames name.
     pub named_chunks: Vec<u64>,
+    /// The first record of an earlier group that one of its own builds upon, as it was staged.
+    pub base_lsn: Option<u64>,
 }
 
 impl StagedGroup {
@@ -198,10 +200,25 @@ impl Staging {
         assert!(self.next_lsn < LSN_MAX, "an open begins with more LSNs than it can give out");
         let cell = self.renewed_cell().unwrap_or_else(GroupCell::new);
         let (commit_count, thread_count, is_awaited) = (0, 0, false);
-        let named_chunks = Vec::new();
-        let group =
-            StagedGroup { builder, cell, commit_count, thread_count, is_awaited, named_chunks };
-        self.open = Some(group);
+        let (named_chunks, base_lsn) = (Vec::new(), None);
+        self.open = Some(StagedGroup {
+            builder,
+            cell,
+            commit_count,
+            thread_count,
+            is_awaited,
+            named_chunks,
+            base_lsn,
+        });
+    }
+
+    /// The open group has a record that builds upon the staged one with `lsn`.
+    pub fn build_upon(&mut self, lsn: u64) {
+        let group = self.open.as_mut().expect("it has the record");
+        if lsn < group.builder.first_lsn {
+            let base_lsn = group.base_lsn.unwrap_or(lsn);
+            group.base_lsn = Some(base_lsn.min(lsn));
+        }
     }
 
     /// Has the open group name the chunks that `frames` go into, unless it does, or a settled one:

@@ -115,6 +115,12 @@ impl FileState {
         self.holes.extract_if(pages, |_| true).for_each(drop);
     }
 
+    /// Where the bytes end that from `offset` on have space.
+    pub fn whole_end(&self, offset: u64) -> u64 {
+        let first = self.holes.range(offset / PAGE..).next();
+        first.map_or(self.len(), |page| (page * PAGE).max(offset).min(self.len()))
+    }
+
     /// Each byte of `range` has space from now on; what is beyond the end of the file is zeros.
     pub fn allocate(&mut self, range: Range<u64>) -> io::Result<()> {
         self.cache.grow_to(range.end)?;
@@ -122,11 +128,11 @@ impl FileState {
         Ok(())
     }
 
-    /// Takes the space of whole pages away: they are zeros. A loss of power may bring back what was
-    /// durable there.
+    /// Makes zeros of a range, and takes the space of the whole pages in it away. A loss of power
+    /// may bring back what was durable there.
     pub fn punch(&mut self, range: Range<u64>) -> io::Result<()> {
         self.renew(range.start, range.end - range.start)?;
-        self.holes.extend(page_range(range.start, range.end - range.start));
+        self.holes.extend(range.start.div_ceil(PAGE)..range.end / PAGE);
         Ok(())
     }
 

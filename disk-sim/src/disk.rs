@@ -292,6 +292,16 @@ impl State {
         }
         Ok(())
     }
+
+    /// Takes the space of whole pages away. Where room is counted others may have it next: then the
+    /// file system has noted that this file does not.
+    pub fn punch(&mut self, file: &mut FileState, range: Range<u64>) -> io::Result<()> {
+        file.punch(range.clone())?;
+        match self.capacity_bytes {
+            Some(_) => file.make_range_durable(range, &mut self.lies),
+            None => Ok(()),
+        }
+    }
 }
 
 fn nanoseconds(time: Duration) -> i64 {

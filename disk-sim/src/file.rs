@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 
 use uarr_uring::parts::{AnonymousFile, Appender, MapOptions};
 use uarr_uring::parts::{invalid_input, with_path};
-use uarr_uring::{ClosedChunk, DataMapWriter, FileMap, MappedChunk, StorageFile};
+use uarr_uring::{ClosedChunk, DataMapWriter, FileMap, MappedChunk, PAGE_BYTES, StorageFile};
 
 use crate::content::{Inode, lock};
 use crate::disk::{Disk, State};
@@ -146,8 +146,20 @@ impl StorageFile for MemoryFile {
         self.disk.state().space_unit_bytes
     }
 
-    fn is_whole(&self) -> io::Result<bool> {
-        Ok(true)
+    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        let give_back = || {
+            let mut state = self.call(FaultKind::Deallocate, [offset, len])?;
+            let mut file = lock(&self.inode);
+            if file.is_mapped() {
+                return Err(invalid_input("it is mapped"));
+            }
+            state.punch(&mut file, offset..offset + len)
+        };
+        give_back().map_err(|cause| self.error("give back space of", cause))
+    }
+
+    fn whole_end(&self, offset: u64) -> io::Result<u64> {
+        Ok(lock(&self.inode).whole_end(offset))
     }
 
     fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -270,13 +282,19 @@ impl DataMapWriter for MemoryMapWriter {
             if range.is_empty() {
                 return Ok(());
             }
-            file.punch(range.clone())?;
-            // Where room is counted others may have it next: then the file system has noted that
-            // this file does not.
-            match state.capacity_bytes {
-                Some(_) => file.make_range_durable(range, &mut state.lies),
-                None => Ok(()),
-            }
+            state.punch(&mut file, range)
+        };
+        punch().map_err(|cause| self.file.error("give back space of", cause))
+    }
+
+    fn give_back_rest(&mut self, number: u64) -> io::Result<()> {
+        let rest = self.appender.note_rest_given_back(number);
+        let punch = || {
+            let mut state = self.file.call(FaultKind::Deallocate, [rest.start, rest.end])?;
+            let mut file = lock(&self.file.inode);
+            let unit_bytes = state.space_unit_bytes.max(PAGE_BYTES as u64);
+            let range = rest.start.next_multiple_of(unit_bytes)..rest.end.min(file.len());
+            if range.is_empty() { Ok(()) } else { state.punch(&mut file, range) }
         };
         punch().map_err(|cause| self.file.error("give back space of", cause))
     }

@@ -221,3 +221,62 @@ fn compaction_lets_go_of_the_log() {
     db.compact().unwrap();
     assert_eq!(db.stats().checkpoint_count, count, "nothing is left to be given back");
 }
+
+/// Fills a database with records of 1000 bytes, closes it, and returns what its files take.
+fn closed_with(memory: &Memory, count: u64) -> u64 {
+    let db = builder().background(false).open_on(memory.clone()).unwrap();
+    (0..count).for_each(|key| assert!(db.put(key, [key as u8; 1000]).is_ok()));
+    while db.step().unwrap() {}
+    db.compact().unwrap();
+    db.close().unwrap();
+    memory.used_bytes()
+}
+
+/// A database of a few records took a segment and a chunk when it was closed, and one of many a
+/// spare segment and free places besides.
+//= test WAL-16
+#[test]
+fn a_closed_database_keeps_no_room_for_what_may_come() {
+    for count in [100, 20_000] {
+        let memory = Memory::new();
+        let used_bytes = closed_with(&memory, count);
+        assert!(used_bytes < count * 1100 + MIB, "{count}: {used_bytes}");
+        // The first writes find room in the log; then it goes on in another segment.
+        let segment_count = segments(&memory).len();
+        let db = builder().background(false).open_on(memory.clone()).unwrap();
+        assert!(db.recovery_report().clean);
+        db.put(1_u64 << 40, b"first").unwrap();
+        assert_eq!(segments(&memory).len(), segment_count, "{count}");
+        (0..4000_u64).for_each(|key| assert!(db.put(2 << 40 | key, [9; 1000]).is_ok()));
+        assert!(segments(&memory).len() > segment_count, "{count}");
+        // What it was closed with, and what came then, is found by replay, too.
+        let lost = memory.crash();
+        drop(db);
+        let db = builder().open_on(lost).unwrap();
+        assert_eq!(db.iter().count() as u64, count + 4001);
+        let is_right = |key| *db.get(key).unwrap().unwrap() == [key as u8; 1000];
+        assert!((0..count).all(is_right), "{count}");
+        assert!(db.verify(|damage| println!("{damage}")).unwrap().is_clean());
+        db.close().unwrap();
+    }
+}
+
+/// Others might take what is given back, and without it no deletion finds room.
+#[test]
+fn a_database_that_is_closed_on_a_full_disk_keeps_its_room() {
+    let memory = Memory::new();
+    let opened = || builder().background(false).open_on(memory.clone()).unwrap();
+    let db = opened();
+    (0..20_000_u64).for_each(|key| assert!(db.put(key, [1; 1000]).is_ok()));
+    memory.set_capacity(Some(memory.used_bytes() + 4 * MIB));
+    db.close().unwrap();
+    // As full as others can make it.
+    memory.set_capacity(Some(memory.used_bytes()));
+    let db = opened();
+    for key in 0..300_u64 {
+        db.delete(key).unwrap_or_else(|error| panic!("{key}: {error}"));
+    }
+    assert_eq!(db.iter().count(), 19_700);
+    memory.set_capacity(None);
+    db.close().unwrap();
+}

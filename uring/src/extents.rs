@@ -79,16 +79,16 @@ pub(crate) fn missing_bytes(file: &File, range: Range<u64>) -> Option<u64> {
     Some((range.end - range.start).saturating_sub(owned))
 }
 
-/// Whether each of the first `len` bytes has written space of its own; `None` if the file system
-/// does not say.
-pub(crate) fn is_whole(file: &File, len: u64) -> Option<bool> {
-    let mut end = 0;
-    visit_extents(file, &(0..len), FIEMAP_FLAG_SYNC, |extent| {
+/// Where the first bytes of `range` end that have written space of their own; `None` if the file
+/// system does not say.
+pub(crate) fn whole_end(file: &File, range: Range<u64>) -> Option<u64> {
+    let mut end = range.start;
+    visit_extents(file, &range, FIEMAP_FLAG_SYNC, |extent| {
         let follows = extent.logical <= end && extent.flags & FIEMAP_EXTENT_NOT_WHOLE == 0;
         end = if follows { extent.logical.saturating_add(extent.length) } else { end };
         follows
     })?;
-    Some(end >= len)
+    Some(end.min(range.end))
 }
 
 /// `struct fiemap_extent`.
@@ -177,13 +177,13 @@ mod tests {
         assert_eq!(missing_bytes(&file, PIECE..2 * PIECE), Some(0));
         assert_eq!(missing_bytes(&file, PIECE + 100..3 * PIECE), Some(PIECE));
         assert_eq!(missing_bytes(&file, 100 * PIECE..101 * PIECE), Some(PIECE));
-        assert_eq!(is_whole(&file, 4 * PIECE), Some(false));
+        assert_eq!(whole_end(&file, PIECE..4 * PIECE), Some(2 * PIECE));
         for piece in [0, 2, 3] {
-            assert_eq!(is_whole(&file, 4 * PIECE), Some(false), "before {piece}");
+            assert_eq!(whole_end(&file, 0..4 * PIECE), Some(piece * PIECE), "before {piece}");
             file.write_all_at(&[1; PIECE as usize], piece * PIECE).unwrap();
         }
-        assert_eq!(is_whole(&file, 4 * PIECE), Some(true));
-        assert_eq!(is_whole(&file, 4 * PIECE + 1), Some(false));
+        assert_eq!(whole_end(&file, 0..4 * PIECE), Some(4 * PIECE));
+        assert_eq!(whole_end(&file, PIECE..4 * PIECE + 1), Some(4 * PIECE));
         assert_eq!(missing_bytes(&file, 0..4 * PIECE), Some(0));
     }
 

@@ -173,12 +173,25 @@ impl SystemFile {
             if start >= end || !neighbours.all(|place| chunks.is_given_up(place)) {
                 continue;
             }
-            match self.fallocate(PUNCH, start, end - start) {
-                Err(cause) if is_unsupported(&cause) => {}
-                punched => punched.map_err(|cause| self.error("give back space of", cause))?,
-            }
+            self.dig(start, end - start)?;
         }
         Ok(())
+    }
+
+    /// Gives the units of `rest`, which a chunk has not published, back to the file system.
+    pub(crate) fn punch_rest(&self, rest: Range<u64>) -> io::Result<()> {
+        let _growth = self.inner.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = rest.start.next_multiple_of(HOLE_UNIT_BYTES);
+        let end = rest.end.min(self.len()?);
+        if start < end { self.dig(start, end - start) } else { Ok(()) }
+    }
+
+    /// Makes a hole of the range, if the file system can.
+    fn dig(&self, offset: u64, len: u64) -> io::Result<()> {
+        match self.fallocate(PUNCH, offset, len) {
+            Err(cause) if is_unsupported(&cause) => Ok(()),
+            punched => punched.map_err(|cause| self.error("give back space of", cause)),
+        }
     }
 
     /// What has to have space for a store into `range`.
@@ -296,10 +309,23 @@ impl StorageFile for SystemFile {
         HOLE_UNIT_BYTES
     }
 
-    fn is_whole(&self) -> io::Result<bool> {
+    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        if self.chunks().is_some() {
+            return Err(invalid_input(format!("{} is mapped", self.path().display())));
+        }
+        // Who does not hear of holes would take them for space.
+        if extents::missing_bytes(self.file(), offset..offset.saturating_add(len)).is_none() {
+            return Ok(());
+        }
+        self.dig(offset, len)
+    }
+
+    fn whole_end(&self, offset: u64) -> io::Result<u64> {
         let len = self.len()?;
-        let is_allowed = room::check_file_size(len).is_ok();
-        Ok(is_allowed && extents::is_whole(self.file(), len).unwrap_or(true))
+        if room::check_file_size(len).is_err() {
+            return Ok(offset);
+        }
+        Ok(extents::whole_end(self.file(), offset..len).unwrap_or(len))
     }
 
     fn renew(&self, offset: u64, len: u64) -> io::Result<()> {

@@ -153,10 +153,16 @@ pub trait StorageFile: Send + Sync + 'static {
     fn space_unit_bytes(&self) -> u64 {
         1
     }
-    /// Whether each byte has space of its own that was written before, so that another write needs
-    /// neither room nor a change of the file system's records, and the process may write so long a
-    /// file. True where the file system does not say.
-    fn is_whole(&self) -> io::Result<bool>;
+    /// Gives the space of a range before the end of the file back, as far as that is whole pages:
+    /// all of it reads as zero, and the length stays. Nothing is done where the file system cannot,
+    /// or does not say which bytes have space. Never called on a file that is mapped. A crash may
+    /// bring the old content back.
+    fn give_back(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Where the bytes end that from `offset` on have space of their own that was written before,
+    /// so that another write needs neither room nor a change of the file system's records;
+    /// `offset` if the process may not write so long a file. The end of the file where the file
+    /// system does not say.
+    fn whole_end(&self, offset: u64) -> io::Result<u64>;
     /// Reads until `buffer` is full or the file ends; returns the bytes read. For direct files the
     /// buffer's address, its length and `offset` are multiples of the block size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -211,6 +217,11 @@ pub trait DataMapWriter: Send + 'static {
     ///
     /// Panics if a chunk has one of them.
     fn deallocate(&mut self, places: Range<u64>) -> io::Result<()>;
+    /// Gives the space behind the published bytes of chunk `number` back to the file system, if it
+    /// takes it. The place has to be allocated again before more is written there.
+    ///
+    /// Panics if the chunk is not open.
+    fn give_back_rest(&mut self, number: u64) -> io::Result<()>;
     /// Gives `count` new chunks, one behind the other in number and place, their places of the
     /// file, counted from 0. False if they have the places already. They are closed as one.
     ///

@@ -273,6 +273,11 @@ impl DataMapWriter for SystemMapWriter {
         self.file.punch(places)
     }
 
+    fn give_back_rest(&mut self, number: u64) -> io::Result<()> {
+        let rest = self.appender.note_rest_given_back(number);
+        self.file.punch_rest(rest)
+    }
+
     fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {
         self.appender.open_chunks(number, place, count)
     }

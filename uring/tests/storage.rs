@@ -66,6 +66,8 @@ suite!(
     one_holder_at_a_time,
     a_map_grows_with_its_file,
     places_lose_their_space_and_get_it_again,
+    a_chunk_gives_its_rest_back_and_gets_it_again,
+    a_log_gives_space_back_and_knows_where_it_is_whole,
     a_mapped_file_is_protected,
     a_map_comes_back_with_its_watermarks,
     groups_reach_their_file,
@@ -245,6 +247,50 @@ fn places_lose_their_space_and_get_it_again<S: Storage>(storage: &S) {
     assert_eq!(file.len().unwrap(), 2 * UNIT * CHUNK, "the file keeps its length");
 }
 
+/// What a chunk holds is never dug out with the rest of its place.
+fn a_chunk_gives_its_rest_back_and_gets_it_again<S: Storage>(storage: &S) {
+    const LARGE: u64 = 4 << 20;
+    let file = storage.open("data", OpenMode::CreateMapped).unwrap();
+    let (map, mut writer) = storage.map(&file, 4 * LARGE, LARGE, &[]).unwrap();
+    writer.allocate(0..2).unwrap();
+    if file.missing_bytes(0, LARGE).unwrap() > 0 {
+        return; // The file system does not say.
+    }
+    writer.open_chunks(7, 1, 1);
+    writer.append(7 * LARGE, &[&[7; 5000]]);
+    writer.give_back_rest(7).unwrap();
+    assert_eq!(map.allocated_bytes(), LARGE);
+    let missing = file.missing_bytes(LARGE, LARGE).unwrap();
+    assert!((LARGE / 2..LARGE).contains(&missing), "{missing}");
+    assert_eq!(file.missing_bytes(0, LARGE).unwrap(), 0);
+    assert_eq!(file.len().unwrap(), 2 * LARGE, "the file keeps its length");
+    assert_eq!(read(&map, 7 * LARGE, 5000, &MapPin::enter()), Some([7; 5000].as_slice()));
+    writer.allocate(1..2).unwrap();
+    assert_eq!(file.missing_bytes(LARGE, LARGE).unwrap(), 0);
+    writer.append(7 * LARGE + 5000, &[&[8; 3 << 20]]);
+    assert_eq!(read(&map, 7 * LARGE + 4999, 2, &MapPin::enter()), Some([7, 8].as_slice()));
+}
+
+fn a_log_gives_space_back_and_knows_where_it_is_whole<S: Storage>(storage: &S) {
+    const BYTES: u64 = 64 << 10;
+    let file = storage.open("segment", OpenMode::CreateDirect).unwrap();
+    let mut ones = AlignedBuffer::new(BYTES as usize);
+    ones.fill(1);
+    file.write_at(&ones, 0).unwrap();
+    assert_eq!(file.whole_end(0).unwrap(), BYTES);
+    file.give_back(16 << 10, 16 << 10).unwrap();
+    let mut seen = AlignedBuffer::new(BYTES as usize);
+    assert_eq!(file.read_at(&mut seen, 0).unwrap(), BYTES as usize, "it keeps its length");
+    if file.missing_bytes(0, BYTES).unwrap() == 0 {
+        return; // The file system cannot.
+    }
+    assert_eq!([0, 8 << 10, 32 << 10].map(|from| file.whole_end(from).unwrap()), {
+        [16 << 10, 16 << 10, BYTES]
+    });
+    assert!(seen[16 << 10..32 << 10].iter().all(|byte| *byte == 0));
+    assert!(seen[..16 << 10].iter().chain(&seen[32 << 10..]).all(|byte| *byte == 1));
+}
+
 fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     let file = storage.open("data", OpenMode::CreateMapped).unwrap();
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[]).unwrap();
@@ -254,6 +300,7 @@ fn a_mapped_file_is_protected<S: Storage>(storage: &S) {
     assert_eq!(kind(storage.map(&file, CHUNK, CHUNK, &[])), ErrorKind::ResourceBusy);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);
     assert_eq!(kind(file.renew(0, CHUNK)), ErrorKind::InvalidInput);
+    assert_eq!(kind(file.give_back(0, CHUNK)), ErrorKind::InvalidInput);
     file.write_at(b"x", 9).unwrap();
     drop(writer);
     assert_eq!(kind(file.write_at(b"x", 8)), ErrorKind::InvalidInput);

@@ -12,6 +12,8 @@ use crate::commit::wakes::Wakes;
 use crate::data::places::Need;
 use crate::error::{Error, Result};
 use crate::log::pool::Activity;
+use crate::log::position::LogPosition;
+use crate::log::rest::give_back_log;
 use crate::sync::{Rank, holds, lock};
 
 /// What the log may take while something else holds the keeper up: 50 ms at 160 MiB a second.
@@ -122,29 +124,40 @@ impl<S: Storage> Committer<S> {
 
     /// Removes a segment that is not worth keeping, if there is one.
     pub fn trim_segments(&self, activity: Activity) -> Result<bool> {
-        if activity == Activity::AtRest {
+        if activity != Activity::InUse {
             let _staging = lock(&self.staging);
-            self.segments.release_ready();
+            self.segments.release_ready(activity);
         }
         let trimmed = self.segments.trim(&self.storage, activity);
         trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
     }
 
-    /// Gives back all that a database at rest does not need.
-    pub fn trim_all(&self) -> Result<()> {
-        while self.trim_places(Activity::AtRest) {}
+    /// Gives back all that is not worth keeping.
+    pub fn trim_all(&self, activity: Activity) -> Result<()> {
+        while self.trim_places(activity) {}
         let _space = lock(&self.space);
-        while self.trim_segments(Activity::AtRest)? {}
+        while self.trim_segments(activity)? {}
         Ok(())
     }
 
-    /// Leaves no more space taken than a database needs that is closed. What cannot be removed is
-    /// used again, or removed, when it is opened.
-    pub fn give_back_space(&self) {
+    /// Leaves no more space taken than a database needs that is closed, whose log is kept from
+    /// `log_start` on. What cannot be removed is used again, or removed, when it is opened. On a
+    /// disk with little room all is kept that the next life may need to make some.
+    pub fn give_back_space(&self, log_start: LogPosition) {
         assert!(self.health.is_closing(), "no writer needs it any more");
         let space = lock(&self.space);
         let _ = self.segments.abandon_unfinished(&self.storage);
+        let has_room = self.has_room_outside();
         drop(space);
-        let _ = self.trim_all();
+        if !has_room {
+            let _ = self.trim_all(Activity::AtRest);
+            return;
+        }
+        let _ = self.trim_all(Activity::Closed);
+        let _space = lock(&self.space);
+        let numbers = self.with_places(|places, _| places.last_numbers());
+        let _ = self.records.give_back_rests(numbers);
+        let block_bytes = self.identity.block_bytes as u64;
+        let _ = give_back_log(&self.storage, log_start, self.log_end(), block_bytes);
     }
 }

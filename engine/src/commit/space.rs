@@ -281,12 +281,22 @@ impl<S: Storage> Committer<S> {
             let ahead = self.records.space.room_ahead(places.frontier().taken_bytes);
             let ahead = ahead.div_ceil(self.records.chunk_bytes());
             let spare = match activity {
-                Activity::AtRest => 0,
                 Activity::InUse => SPARE_COUNT_MIN.max(places.used_count() / SPARE_SHARE),
+                Activity::AtRest => 0,
+                Activity::Closed => return 0,
             };
             places.kept_count(Need::Put) + ahead + spare
         });
         self.give_places_back(kept_count)
+    }
+
+    /// Whether the file system has enough for all that a database takes first when it is opened
+    /// again, whatever of its own has been given back.
+    pub fn has_room_outside(&self) -> bool {
+        let (room, reserve) = (self.room(), self.reserve(1));
+        let outside = DiskRoom { ready_count: 0, whole_unit_count: 0, log_bytes: 0, ..room };
+        outside.has(reserve.with_place(Need::Put))
+            && outside.has(reserve.with_segment(Need::Put, reserve.segment_bytes))
     }
 
     /// There was no room.

@@ -112,4 +112,9 @@ impl<W: DataMapWriter> Appender<W> {
     pub fn deallocate(&mut self, places: Range<u64>) -> io::Result<()> {
         self.writer.deallocate(places)
     }
+
+    /// Gives the space that chunk `number` has published nothing in back to the file system.
+    pub fn give_back_rest(&mut self, number: u64) -> io::Result<()> {
+        self.writer.give_back_rest(number)
+    }
 }

@@ -212,6 +212,13 @@ impl Places {
         self.chunks.get(&number).map(|chunk| chunk.count)
     }
 
+    /// The numbers of all chunks that a settled group names and that are not in quarantine; of
+    /// those that hold one record the last.
+    pub fn last_numbers(&self) -> Vec<u64> {
+        let settled = self.chunks.iter().filter(|(_, chunk)| chunk.named == Named::Settled);
+        settled.map(|(number, chunk)| number + chunk.count - 1).collect()
+    }
+
     /// The places of chunk `number`, which is known.
     pub fn places_of(&self, number: u64) -> Range<u64> {
         let chunk = self.chunks.get(&number).expect("a chunk that is known");

@@ -33,6 +33,7 @@ use crate::core::Core;
 use crate::data::places::Places;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{image_path, list_images, remove_old_images};
+use crate::log::position::start_of;
 use crate::sync::lock;
 
 /// What follows a checkpoint.
@@ -103,7 +104,8 @@ impl<S: Storage> Core<S> {
         self.committer.note_room();
         self.committer.ask_mover();
         if then == Then::Close {
-            self.committer.give_back_space();
+            let needed = [older, checkpoint].into_iter().find(|kept| kept.segment.get() > 0);
+            self.committer.give_back_space(start_of(&needed.unwrap_or(checkpoint)));
         }
         remove_old_images(self.storage(), &[checkpoint.number.get(), older.number.get()])
     }

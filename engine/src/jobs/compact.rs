@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::keeper::Step;
 use crate::jobs::mover::{Pace, READERS_WAIT};
+use crate::log::pool::Activity;
 use crate::sync::lock;
 
 /// Checkpoints at most, without any gain. After two a place is free that no reader needs: the older
@@ -57,7 +58,7 @@ impl<S: Storage> Core<S> {
         }
         // The background may have taken the last checkpoint.
         self.move_all(end)?;
-        self.committer.trim_all()?;
+        self.committer.trim_all(Activity::AtRest)?;
         Ok(CompactReport {
             moved_bytes: moved_bytes.load(Ordering::Relaxed) - moved_before,
             freed_bytes: taken_before.saturating_sub(self.taken_bytes()),

@@ -5,6 +5,7 @@ pub(crate) mod chain;
 pub(crate) mod pool;
 pub(crate) mod position;
 pub(crate) mod reader;
+pub(crate) mod rest;
 pub(crate) mod room;
 pub(crate) mod segment;
 pub(crate) mod segments;

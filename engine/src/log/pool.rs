@@ -8,17 +8,29 @@ use crate::log::segment::Segment;
 
 /// Free segments beyond this many are removed.
 pub(crate) const FREE_COUNT_MAX: usize = 8;
-/// When the database rests or is closed, that many segments are kept besides those that hold the
-/// log.
+/// When the database rests, that many segments are kept besides those that hold the log.
 const SPARE_COUNT_AT_REST: usize = 1;
 
-/// What a database is doing, which decides how many segments are worth keeping.
+/// What a database is doing, which decides how many segments and places are worth keeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
     /// Its log grows, or may at any moment.
     InUse,
-    /// It rests, or is being closed.
+    /// It rests.
     AtRest,
+    /// It is closed, and the file system has room for its next life.
+    Closed,
+}
+
+impl Activity {
+    /// Segments that are kept besides those that hold the log.
+    fn spare_count(self) -> usize {
+        match self {
+            Self::InUse => FREE_COUNT_MAX,
+            Self::AtRest => SPARE_COUNT_AT_REST,
+            Self::Closed => 0,
+        }
+    }
 }
 
 /// Segments by what they are good for, and the next number.
@@ -136,14 +148,14 @@ impl<F> Pool<F> {
         self.free.extend(released);
     }
 
-    /// Frees the ready segments that a database at rest does not keep.
-    pub fn release_ready(&mut self) {
-        while self.ready.len() > SPARE_COUNT_AT_REST
+    /// Frees the ready segments that are not worth keeping.
+    pub fn release_ready(&mut self, activity: Activity) {
+        while self.ready.len() > activity.spare_count()
             && let Some(segment) = self.ready.pop_back()
         {
             self.release(segment.number, segment.bytes);
         }
-        assert!(self.ready.len() <= SPARE_COUNT_AT_REST);
+        assert!(self.ready.len() <= activity.spare_count());
     }
 
     /// Whether any segment is sealed.
@@ -189,8 +201,8 @@ impl<F> Pool<F> {
     /// is kept.
     pub fn take_surplus(&mut self, activity: Activity) -> Option<u64> {
         let count_max = match activity {
-            Activity::AtRest => SPARE_COUNT_AT_REST.saturating_sub(self.ready.len()),
-            Activity::InUse => FREE_COUNT_MAX,
+            Activity::InUse => activity.spare_count(),
+            _ => activity.spare_count().saturating_sub(self.ready.len()),
         };
         if let Some(index) = self.free.iter().position(|number| self.odd.contains(number)) {
             let number = self.free.swap_remove(index);

@@ -200,7 +200,7 @@ impl<F: StorageFile> Segments<F> {
             let file = storage.open(&segment_path(free), OpenMode::Direct)?;
             let bytes = file.len()?;
             // Copies may have holes, or share their space.
-            if bytes == self.room.regular_bytes() && file.is_whole()? {
+            if bytes == self.room.regular_bytes() && file.whole_end(0)? == bytes {
                 storage.rename(&segment_path(free), &segment_path(number))?;
                 storage.make_dir_durable(WAL_DIR).map_err(attempted)?;
                 self.add_ready(storage, number, bytes)?;
@@ -222,13 +222,13 @@ impl<F: StorageFile> Segments<F> {
         storage.remove(&segment_path(number)).map(|()| true)
     }
 
-    /// Frees the ready segments that a database at rest does not keep. The caller holds the staging
-    /// area, where nothing is staged.
-    pub fn release_ready(&self) {
+    /// Frees the ready segments that are not worth keeping. The caller holds the staging area,
+    /// where nothing is staged.
+    pub fn release_ready(&self, activity: Activity) {
         assert!(holds(Rank::Staging), "nothing is staged meanwhile that needs them");
         let mut pool = self.pool();
         if self.room.is_at_rest() {
-            pool.release_ready();
+            pool.release_ready(activity);
             self.room.note_ready_count(pool.ready_count());
         }
     }
@@ -444,10 +444,10 @@ mod tests {
         assert_eq!(storage.list(WAL_DIR).unwrap().len(), 4);
         segments.prepare(&storage, 0).unwrap();
         staging(|| segments.room.note_staged(BYTES));
-        staging(|| segments.release_ready());
+        staging(|| segments.release_ready(Activity::AtRest));
         assert_eq!(segments.room.ready_count(), 2, "what is staged may need them");
         segments.room.note_unstaged(BYTES);
-        staging(|| segments.release_ready());
+        staging(|| segments.release_ready(Activity::AtRest));
         while segments.trim(&storage, Activity::AtRest).unwrap() {}
         assert_eq!((segments.room.ready_count(), storage.list(WAL_DIR).unwrap().len()), (1, 2));
     }

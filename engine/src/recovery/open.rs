@@ -180,7 +180,8 @@ fn log_files<S: Storage>(
     root: &Superblock,
     recovered: &Recovered<S>,
 ) -> Result<LogFiles<S::File>> {
-    let regular_bytes = root.segment_bytes.get();
+    let (regular_bytes, block_bytes) =
+        (root.segment_bytes.get(), u64::from(root.block_bytes.get()));
     let kept = root.checkpoints.iter().map(|checkpoint| checkpoint.segment.get());
     let first_needed = kept.filter(|segment| *segment > 0).min().unwrap_or(0);
     let failed = |error| Error::io("cannot open the log", error);
@@ -196,10 +197,10 @@ fn log_files<S: Storage>(
         Ok(mut active) => {
             let full = full_bytes(&*active.file, root, active.number).map_err(failed)?;
             if position.offset <= active.bytes && active.bytes >= full {
-                if !active.file.is_whole().map_err(failed)? {
-                    // A copy with holes, say: the next write goes to the next segment.
-                    active.bytes = position.offset;
-                }
+                // A copy may have holes, and so has what was closed: groups go where space is.
+                //= WAL-16
+                let whole_end = active.file.whole_end(position.offset).map_err(failed)?;
+                active.bytes = (whole_end - whole_end % block_bytes).max(position.offset);
                 return Ok((trimmed(make(position.segment))?, active, *position));
             }
         }

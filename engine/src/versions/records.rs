@@ -197,6 +197,14 @@ impl<S: Storage> Records<S> {
         deallocated.map_err(|error| Error::io("cannot give back space of the data file", error))
     }
 
+    /// Gives the space that chunks `numbers` have published nothing in back to the file system.
+    /// Nothing may be written there any more. One caller at a time.
+    pub fn give_back_rests(&self, numbers: Vec<u64>) -> Result<()> {
+        let mut applier = lock(&self.applier);
+        let given_back = numbers.into_iter().try_for_each(|n| applier.appender.give_back_rest(n));
+        given_back.map_err(|error| Error::io("cannot give back space of the data file", error))
+    }
+
     /// Applies records that are not visible yet, in the order of their LSNs.
     pub fn apply<'f>(&self, frames: impl Iterator<Item = Frame<'f>>) {
         let mut applier = lock(&self.applier);

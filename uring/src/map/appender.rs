@@ -62,6 +62,15 @@ impl Appender {
         self.mapping.note_deallocated(places);
     }
 
+    /// Notes that what lies behind the published bytes of chunk `number` is about to lose its
+    /// space. Returns what that is of the file.
+    pub fn note_rest_given_back(&mut self, number: u64) -> Range<u64> {
+        let slots = self.mapping.chunks().slots();
+        let found = slots.find(number << slots.chunk_shift()).expect("the chunk is open");
+        self.mapping.note_rest_given_back(found.start >> slots.chunk_shift());
+        found.start + found.published_bytes..found.start + slots.chunk_bytes()
+    }
+
     /// See [`crate::DataMapWriter::open_chunks`].
     pub fn open_chunks(&mut self, number: u64, place: u64, count: u64) -> bool {
         let is_new = self.mapping.chunks().open(number, place, count);

@@ -284,6 +284,15 @@ impl Chunks {
         self.owners[place as usize].store(GIVEN_UP, Ordering::Release);
     }
 
+    /// From now on `place`, which a chunk has, is not relied on to have space for more than what is
+    /// published. Returns whether it was.
+    pub(super) fn note_rest_given_back(&self, place: u64) -> bool {
+        let owner = self.owners[place as usize].load(Ordering::Relaxed);
+        assert!(owner & !OF_PLACE != 0, "a place without a chunk has no rest");
+        self.owners[place as usize].store(owner & !ALLOCATED, Ordering::Release);
+        owner & ALLOCATED != 0
+    }
+
     /// Whether the file has had bytes of another chunk in `place`.
     pub(super) fn is_used_again(&self, place: u64) -> bool {
         let owner = self.owners.get(place as usize).map_or(0, |o| o.load(Ordering::Relaxed));

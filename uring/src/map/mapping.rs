@@ -94,6 +94,12 @@ impl Mapping {
         self.allocated_count.fetch_sub(count as u64, Ordering::Relaxed);
     }
 
+    /// What the chunk in `place` has not published is about to lose its space.
+    pub fn note_rest_given_back(&self, place: u64) {
+        let had_space = self.chunks.note_rest_given_back(place);
+        self.allocated_count.fetch_sub(u64::from(had_space), Ordering::Relaxed);
+    }
+
     /// In debug builds, a read of `places`, which belong to no chunk, is found out at once.
     pub fn make_inaccessible(&self, places: Range<u64>) {
         if cfg!(debug_assertions) {

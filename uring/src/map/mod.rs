@@ -33,7 +33,8 @@
 //!    no call for it; growth that fails gives back only what it took itself). Before the appender
 //!    writes to a place, this has real space of its own: it is allocated first, even where the file
 //!    is long enough, since a copy may have holes or share its space; and a place loses its space
-//!    only while no chunk has it. So no access ends in SIGBUS.
+//!    only while no chunk has it, or that of units in which the chunk has published nothing: then
+//!    it is allocated again before the next append. So no access ends in SIGBUS.
 //! 6. A file has one map at a time, and the handle it was mapped through refuses to write over
 //!    published bytes. What remains is another handle, or another process that ignores the
 //!    directory's lock: as with every map of a file, keeping those away is up to the owner of the

@@ -17,7 +17,7 @@ type Db = uarr::Db<Memory>;
 
 const COUNT: u64 = 300;
 const VICTIM: u64 = 137;
-const HEADER_BYTES: u64 = 48;
+const HEADER_BYTES: u64 = 32;
 const DATA_FILE: &str = "data/records.uarr";
 
 fn builder(kind: KeyKind) -> Builder {
@@ -184,9 +184,9 @@ fn parts(key_len: u64, kind: KeyKind) -> Vec<(&'static str, Range<u64>)> {
         ("payload checksum", 4..8),
         ("LSN", 8..16),
         ("previous", 16..24),
-        ("value length", 32..36),
-        ("key length", 36..38),
-        ("flags", 40..42),
+        ("value length", 24..28),
+        ("key length", 28..30),
+        ("flags", 30..32),
         ("value", value_at..value_at + 60),
     ];
     if kind == KeyKind::Bytes {
@@ -288,7 +288,7 @@ fn damage_of_a_record_does_not_stop_replay() {
         put(&db, 2 * VICTIM, b"newer").unwrap();
         let written = disk.crash();
         drop(db);
-        for at in [4, 33, HEADER_BYTES + 2, HEADER_BYTES + 80] {
+        for at in [4, 25, HEADER_BYTES + 2, HEADER_BYTES + 80] {
             for (disk, is_written) in [(&crashed, false), (&written, true)] {
                 let disk = damaged(disk, kind, at, Which::First);
                 let db = builder(kind).open_on(disk).unwrap();

@@ -11,7 +11,7 @@ pub const PATCH_HEADER_BYTES: usize = 16;
 /// Bytes of a [`GroupHeader`](crate::group::GroupHeader).
 pub const GROUP_HEADER_BYTES: usize = 96;
 /// Bytes of a [`RecordHeader`](crate::record::RecordHeader).
-pub const RECORD_HEADER_BYTES: usize = 48;
+pub const RECORD_HEADER_BYTES: usize = 32;
 /// Records start at multiples of this.
 pub const RECORD_ALIGN_BYTES: u64 = 16;
 /// No two records start within the same unit of this many bytes.

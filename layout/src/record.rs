@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! chunk     ChunkHeader (64)  record  gap  record ...
-//! record    RecordHeader (48)   key   zeros to 8   value          starts 16-aligned
+//! record    RecordHeader (32)   key   zeros to 8   value          starts 16-aligned
 //! ```
 //! The header's checksum covers the database, the record's own address, and the payload checksum;
 //! the payload checksum covers key and value. A record in the wrong place, of another database or
@@ -54,16 +54,11 @@ pub struct RecordHeader {
     pub lsn: U64,
     /// [`Locator`] of the previous version of the same key, 0 if there is none.
     pub previous: U64,
-    /// Wall-clock expiry in ms since 1970; 0 = never.
-    pub expires_ms: U64,
     /// Length of the value.
     pub value_bytes: U32,
     /// Length of the key.
     pub key_bytes: U16,
     flags: U16,
-    /// Table.
-    pub table: U32,
-    reserved: U32,
 }
 
 const _: () = assert!(size_of::<ChunkHeader>() as u64 == CHUNK_HEADER_BYTES);
@@ -196,17 +191,16 @@ impl ChunkHeader {
 
 impl RecordHeader {
     /// The header of the record of `frame`, with the previous version's locator. Records hold whole
-    /// values: a patch is resolved before.
+    /// values: a patch is resolved before; and neither expiry nor table, which replay refuses.
     pub fn for_frame(frame: &Frame<'_>, previous: Option<Locator>, seed: Seed) -> Self {
         assert_ne!(frame.header.kind, FrameKind::Patch as u8);
+        assert_eq!(frame.header.expires_ms.get() | u64::from(frame.header.table.get()), 0);
         let mut header = Self::new_zeroed();
         header.payload_crc = frame.header.payload_crc;
         header.lsn = frame.header.lsn;
         header.previous = previous.map_or(0, Locator::bits).into();
-        header.expires_ms = frame.header.expires_ms;
         header.value_bytes = frame.header.value_bytes;
         header.key_bytes = frame.header.key_bytes;
-        header.table = frame.header.table;
         header.flags = match RecordKind::of_frame(frame) {
             RecordKind::Value => 0.into(),
             RecordKind::Tombstone => FLAG_TOMBSTONE.into(),
@@ -310,7 +304,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_record_is_seen() {
         let seed = Seed::new(&DatabaseId([9; 16]));
-        let mut frame = Frame::new(FrameKind::Put, 3, b"some key", b"some value");
+        let mut frame = Frame::new(FrameKind::Put, 0, b"some key", b"some value");
         frame.header.address = 4096.into();
         let previous = Locator::new(64, 10, RecordKind::Value);
         let header = RecordHeader::for_frame(&frame, Some(previous), seed);
@@ -329,7 +323,7 @@ mod tests {
     #[test]
     fn a_moved_record_is_the_same_elsewhere() {
         let seed = Seed::new(&DatabaseId([9; 16]));
-        let mut frame = Frame::new(FrameKind::Delete, 3, b"some key", b"");
+        let mut frame = Frame::new(FrameKind::Delete, 0, b"some key", b"");
         frame.header.address = 4096.into();
         let header = RecordHeader::for_frame(&frame, None, seed);
         let moved = header.moved_to(8192, seed);

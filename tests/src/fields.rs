@@ -155,12 +155,9 @@ const RECORD: Structure = Structure {
         ("payload crc", 4),
         ("LSN", 8),
         ("previous", 8),
-        ("expiry", 8),
         ("value bytes", 4),
         ("key bytes", 2),
         ("flags", 2),
-        ("table", 4),
-        ("reserved", 4),
     ],
     bytes: RECORD_HEADER_BYTES,
 };

@@ -51,8 +51,8 @@ pub fn seal_record(bytes: &mut [u8], address: usize, seed: Seed) -> Option<()> {
         return None;
     }
     let kind = if header.is_tombstone() { FrameKind::Delete } else { FrameKind::Put };
-    let mut frame = Frame::new(kind, header.table.get(), key, value);
-    (frame.header.lsn, frame.header.expires_ms) = (header.lsn, header.expires_ms);
+    let mut frame = Frame::new(kind, 0, key, value);
+    frame.header.lsn = header.lsn;
     frame.header.address = (address as u64).into();
     let sealed = RecordHeader::for_frame(&frame, Locator::from_bits(header.previous.get()), seed);
     sealed.write_to_prefix(&mut bytes[address..]).ok()

@@ -205,7 +205,7 @@ fn chunks() {
     let at = |needle: &[u8]| data.windows(needle.len()).position(|seen| seen == needle).unwrap();
     // The value of one record, and the header of another: its LSN.
     flip(&home, "data/records.uarr", at(b"first") as u64);
-    flip(&home, "data/records.uarr", at(b"third") as u64 - 8 - 48 + 8);
+    flip(&home, "data/records.uarr", at(b"third") as u64 - 8 - 32 + 8);
     let run = home.run(["--json", "inspect", "chunk", "0"]);
     assert_eq!(run.code, 1, "{run:?}");
     let told: Value = serde_json::from_str(&run.stdout).unwrap();

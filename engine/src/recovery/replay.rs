@@ -153,10 +153,11 @@ impl<S: Storage> Replay<S> {
                 continue;
             }
             let possible = frame.header.table.get() == 0
+                && frame.header.expires_ms.get() == 0
                 && (!self.index.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {
-                return Err(damage(lsn, "table or key are impossible"));
+                return Err(damage(lsn, "table, expiry or key are impossible"));
             }
             continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
             self.apply(&frame, |what| damage(lsn, what))?;

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! piece     PieceHeader (64)   used bytes   zeros to the end of the block
-//! integer entries   key u64, locator u64              ascending keys
+//! integer entries   see [`crate::packed`]             ascending keys
 //! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared`
 //!                   bytes are those of the key before, 0 in the first entry of a piece
 //! chunks            ChunkEntry (32) after ChunkEntry     ascending numbers; behind all entries
@@ -31,7 +31,7 @@ pub const PIECE_BYTES_MAX: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum PieceKind {
-    /// [`IntEntry`] after [`IntEntry`].
+    /// Packed integer keys.
     IntEntries = 1,
     /// Front-coded byte keys.
     ByteEntries = 2,
@@ -67,18 +67,6 @@ pub struct PieceHeader {
 }
 
 const _: () = assert!(size_of::<PieceHeader>() == PIECE_HEADER_BYTES);
-
-/// An entry of an integer table.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
-#[repr(C)]
-pub struct IntEntry {
-    /// The order-preserving key.
-    pub key: U64,
-    /// Bits of the locator.
-    pub locator: U64,
-}
 
 /// Start of an entry of a byte-key table; the suffix follows.
 #[derive(

@@ -18,6 +18,7 @@ pub mod geometry;
 pub mod group;
 pub mod image;
 pub mod limits;
+pub mod packed;
 pub mod patch;
 pub mod record;
 pub mod superblock;

@@ -129,6 +129,20 @@ impl Locator {
         (bits >> 16 != 0).then_some(Self(bits))
     }
 
+    /// The locator of a record that is no tombstone, whose address is `unit` times 16; `None` if
+    /// there is no such address, or no such count of cache lines.
+    #[inline]
+    pub(crate) fn from_parts(unit: u64, line_count: u64) -> Option<Self> {
+        let is_possible = (1..1 << 48).contains(&unit) && line_count <= 0x7fff;
+        is_possible.then_some(Self(unit << 16 | line_count))
+    }
+
+    /// Its address divided by 16.
+    #[inline]
+    pub(crate) fn unit(self) -> u64 {
+        self.0 >> 16
+    }
+
     /// All bits.
     pub fn bits(self) -> u64 {
         self.0

@@ -13,7 +13,7 @@ use uarr_layout::geometry::{
     PIECE_HEADER_BYTES, RECORD_HEADER_BYTES,
 };
 use uarr_layout::group::SegmentHeader;
-use uarr_layout::image::{ByteEntry, IntEntry, PieceHeader, PieceKind};
+use uarr_layout::image::{ByteEntry, PieceHeader, PieceKind};
 use uarr_layout::record::RecordHeader;
 use uarr_layout::superblock::{Checkpoint, SLOT_BYTES, SLOT_STRIDE_BYTES};
 use zerocopy::FromBytes;
@@ -179,11 +179,8 @@ const PIECE: Structure = Structure {
     ],
     bytes: PIECE_HEADER_BYTES,
 };
-const INT_ENTRY: Structure = Structure {
-    name: "integer entry",
-    fields: &[("key", 8), ("locator", 8)],
-    bytes: size_of::<IntEntry>(),
-};
+/// Entries have no fixed length: each of their bytes is a field.
+const INT_ENTRY: Structure = Structure { name: "integer entry", fields: &[("byte", 1)], bytes: 1 };
 const BYTE_ENTRY: Structure = Structure {
     name: "byte entry",
     fields: &[("locator", 8), ("shared", 2), ("suffix bytes", 2)],
@@ -343,7 +340,7 @@ fn add_image(places: &mut Vec<Place>, path: &str, bytes: &[u8], block: usize) {
         if kind == PieceKind::End as u64 {
             add(places, path, &END, start, &seals);
         } else if kind == PieceKind::IntEntries as u64 {
-            for at in (start..start + used).step_by(INT_ENTRY.bytes).take(4) {
+            for at in (start..start + used).take(16) {
                 add(places, path, &INT_ENTRY, at, &seals);
             }
         } else if kind == PieceKind::Chunks as u64 {

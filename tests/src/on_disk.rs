@@ -7,7 +7,8 @@ use uarr_layout::checksum::Seed;
 use uarr_layout::chunk::ChunkEntry;
 use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::group::GroupHeader;
-use uarr_layout::image::{ByteEntry, IntEntry, PieceHeader, PieceKind};
+use uarr_layout::image::{ByteEntry, PieceHeader, PieceKind};
+use uarr_layout::packed::PackedEntries;
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use zerocopy::FromBytes;
@@ -162,8 +163,8 @@ pub fn image_locators(files: &Files, database: &DatabaseId, number: u64) -> Opti
             return Some(entries.into_iter().map(|(_, locator)| locator).collect());
         }
         if kind == PieceKind::IntEntries {
-            for entry in <[IntEntry]>::ref_from_bytes(used).ok()? {
-                locators.push(Locator::from_bits(entry.locator.get())?);
+            for entry in PackedEntries::new(used) {
+                locators.push(entry.ok()?.1);
             }
         }
     }

@@ -4,8 +4,9 @@ use std::io;
 
 use uarr_layout::chunk::{CHUNK_ENTRY_BYTES, ChunkEntry};
 use uarr_layout::geometry::{PIECE_HEADER_BYTES, RECORD_HEADER_BYTES, align_up};
-use uarr_layout::image::{ByteEntry, IntEntry, PIECE_BYTES_MAX, PieceHeader, PieceKind};
+use uarr_layout::image::{ByteEntry, PIECE_BYTES_MAX, PieceHeader, PieceKind};
 use uarr_layout::limits::KEY_BYTES_MAX;
+use uarr_layout::packed::{PACKED_ENTRY_BYTES_MAX, PackedEntries, Packer};
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::Checkpoint;
 use uarr_layout::{DatabaseId, Defect};
@@ -31,6 +32,7 @@ pub(crate) struct ImageWriter<S: Storage> {
     entry_count: u64,
     offset: u64,
     last_int: Option<u64>,
+    packer: Packer,
     last_key: Vec<u8>,
     named: NamedChunks,
 }
@@ -78,6 +80,7 @@ impl<S: Storage> ImageWriter<S> {
             entry_count: 0,
             offset: 0,
             last_int: None,
+            packer: Packer::default(),
             last_key: Vec::new(),
             named: NamedChunks::new(chunk_bytes),
         })
@@ -87,8 +90,11 @@ impl<S: Storage> ImageWriter<S> {
     pub fn push_int(&mut self, key: u64, locator: Locator) -> io::Result<()> {
         assert!(self.last_int.is_none_or(|last| last < key), "keys ascend strictly");
         self.last_int = Some(key);
-        let entry = IntEntry { key: key.into(), locator: locator.bits().into() };
-        self.reserve(PieceKind::IntEntries, size_of::<IntEntry>())?;
+        self.reserve(PieceKind::IntEntries, PACKED_ENTRY_BYTES_MAX)?;
+        if self.entries_in_piece == 0 {
+            self.packer = Packer::default();
+        }
+        let entry = self.packer.pack(key, locator);
         self.store(entry.as_bytes());
         self.end_entry(locator);
         Ok(())
@@ -202,8 +208,8 @@ impl<S: Storage> ImageWriter<S> {
 
 /// Reads the image of `checkpoint`, every byte checked. `kind` is that of the table.
 ///
-/// The entries in memory take at most the length of the image. The caller gets them only if the
-/// whole image is sound.
+/// The entries in memory take at most eight times the length of the image. The caller gets them
+/// only if the whole image is sound.
 pub(crate) fn read_image<S: Storage>(
     storage: &S,
     database: &DatabaseId,
@@ -298,12 +304,11 @@ impl ImageReader {
                 return Err(Defect::Kind(kind as u8));
             }
             (PieceKind::IntEntries, Entries::Int(list)) => {
-                let found = <[IntEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
-                for entry in found {
-                    let key = entry.key.get();
+                for entry in PackedEntries::new(used) {
+                    let (key, locator) = entry?;
                     let ascends = self.last_int.replace(key).is_none_or(|last| last < key);
-                    self.note_entry(ascends, size_of::<u64>(), entry.locator.get())?;
-                    list.push((key, entry.locator.get()));
+                    self.note_entry(ascends, size_of::<u64>(), locator.bits())?;
+                    list.push((key, locator.bits()));
                 }
                 assert_eq!(list.len() as u64, self.entry_count, "what is counted is kept");
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uarr::value::Patch;
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, uarr};
-use uarr_disk_sim::{Memory, MemoryOptions};
+use uarr_disk_sim::{FaultKind, Memory, MemoryOptions};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 const MIB: u64 = 1 << 20;
@@ -279,4 +279,37 @@ fn a_database_that_is_closed_on_a_full_disk_keeps_its_room() {
     assert_eq!(db.iter().count(), 19_700);
     memory.set_capacity(None);
     db.close().unwrap();
+}
+
+/// A group that fails has named chunks that readers see in a memory-first database: they stay, also
+/// beside a compaction that gives free places back.
+#[test]
+fn chunks_of_a_failed_group_stay() {
+    for seed in 0..150u64 {
+        let memory = Memory::new();
+        let options = Db::builder("memory").keys(KeyKind::U64).durability(Durability::Manual);
+        let options = options.segment_bytes(1 << 18).chunk_bytes(1 << 16);
+        let options = options.address_space_bytes(1 << 26).background(seed % 2 == 0);
+        let db = options.open_on(memory.clone()).unwrap();
+        memory.fail_next(FaultKind::LogFlush, 1 + seed % 40);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| while db.compact().is_ok() {});
+            }
+            for thread in 0..4u64 {
+                let db = &db;
+                scope.spawn(move || {
+                    for round in 0.. {
+                        for _ in 0..1 + seed % 5 {
+                            let _ = db.put(1000 * thread + round % 3, [7; 70_000]);
+                        }
+                        if db.sync().is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        assert!(db.iter().all(|record| record.unwrap().bytes() == [7; 70_000]));
+    }
 }

@@ -140,7 +140,8 @@ impl<S: Storage> Db<S> {
         self.with(WriteOptions::new()).get_and_put(key, value)
     }
 
-    /// As [`Db::get_and_put`], for tasks; see [`Db::put_async`].
+    /// As [`Db::get_and_put`], for tasks; see [`Db::put_async`], and [`Db::patch_async`] for how
+    /// long a task may have to wait on a key that others never stop writing.
     pub async fn get_and_put_async(
         &self,
         key: impl AsKey,

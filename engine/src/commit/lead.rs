@@ -202,7 +202,10 @@ impl<S: Storage> Committer<S> {
             let is_next = staging.settled_lsn < last_lsn;
             assert!(is_next || result.is_err(), "groups are settled in the order of their LSNs");
             staging.note_settled(last_lsn);
-            staging.places.note_outcome(&named_chunks, result.is_ok());
+            // Behind a failure chunks stay as they are: readers may see what was applied there.
+            if result.is_ok() || self.health.poison().is_none() {
+                staging.places.note_outcome(&named_chunks, result.is_ok());
+            }
             if result.is_err() {
                 staging.turns.counters.clear();
             }

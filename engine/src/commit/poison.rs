@@ -67,15 +67,27 @@ impl<S: Storage> Committer<S> {
         wakes.run();
     }
 
-    /// Has the log thread run `wakes`.
+    /// Has the log thread run `wakes`; when the database is closed, and it has ended, a thread of
+    /// their own.
     pub fn hand_on(&self, wakes: &mut Wakes) {
         if wakes.is_empty() {
             return;
         }
         assert!(self.options.background, "there are tasks only where there is a log thread");
         let mut staging = lock(&self.staging);
-        wakes.hand_to(&mut staging.due_wakes);
-        self.wake_log_thread(&mut staging);
+        if staging.log_thread_has_ended {
+            drop(staging);
+            wakes.run_elsewhere();
+        } else {
+            wakes.hand_to(&mut staging.due_wakes);
+            self.wake_log_thread(&mut staging);
+        }
+    }
+
+    /// The log thread ends, and runs what is due.
+    pub fn end_log_thread(&self) {
+        lock(&self.staging).log_thread_has_ended = true;
+        self.run_due_wakes();
     }
 
     /// Runs `wakes`, or has them run, as their place asks. The caller does not lead.

@@ -2,11 +2,11 @@
 //!
 //! A deletion is a record, moving records needs a chunk to move them to, each of these may need
 //! one more segment of the log, and a checkpoint writes an image. So the last room is left to
-//! those that make some, in this order: puts stop first, then deletions, then moves; all leave an
-//! image to a checkpoint, which has what there is. Room is what the file system says to be free,
-//! and what is given back to it on demand: free places of the data file that have space, and free
-//! segments of the log. A file system need not know what a process may take (quotas), and others
-//! take from it at any time; so of a large data file some free places are kept, whatever it says.
+//! those that make some, in this order: puts stop first, then deletions, then moves; a checkpoint
+//! has what there is. Room is what the file system says to be free, and what is given back to it
+//! on demand: free places of the data file that have space, and free segments of the log. A file
+//! system need not know what a process may take (quotas), and others take from it at any time; so
+//! of a large data file some free places are kept, whatever it says.
 //!
 //! A lack of room is no state: each attempt asks again. What was found last is only remembered to
 //! have places given back.
@@ -30,8 +30,8 @@ use crate::sync::{Rank, holds, lock};
 const SPARE_COUNT_MIN: u64 = 2;
 const SPARE_SHARE: u64 = 32;
 
-/// What an index image takes for an entry, on average and at the most for integer keys, and
-/// besides.
+/// What is kept for index images, for an entry and besides: nearly three times the most for integer
+/// keys, as two of the index as it is will follow those of a smaller one; one image of byte keys.
 const IMAGE_ENTRY_BYTES: u64 = 32;
 const IMAGE_BYTES_MIN: u64 = 128 << 10;
 

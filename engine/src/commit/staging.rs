@@ -77,6 +77,8 @@ pub(crate) struct Staging {
     pub log_thread_rests: bool,
     /// The log thread runs wakers, which may write and wait for it: it is not to be relied on.
     pub log_thread_is_out: bool,
+    /// The log thread has ended: nobody looks at `due_wakes` any more.
+    pub log_thread_has_ended: bool,
     /// Who may change which key.
     pub turns: Turns,
 }
@@ -101,6 +103,7 @@ impl Staging {
             due_wakes: Vec::new(),
             log_thread_rests: false,
             log_thread_is_out: false,
+            log_thread_has_ended: false,
             turns: Turns::default(),
         }
     }

@@ -135,6 +135,13 @@ impl Wakes {
         let _ = LATER.try_with(Cell::take);
     }
 
+    /// Runs them on a thread of their own, which holds nothing.
+    pub fn run_elsewhere(&mut self) {
+        let mut wakes = Self { due: std::mem::take(&mut self.due), place: Place::Here };
+        // Without a thread they run when this call is through: its closure is dropped then.
+        let _ = std::thread::Builder::new().name("uarr-wakes".into()).spawn(move || wakes.run());
+    }
+
     /// Leaves them to the frame of this thread that runs a waker, if there is one. Else this frame
     /// is it.
     fn run_later(&mut self) -> bool {

@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::keeper::{REST, Step};
 use crate::sync::{Rank, Ranked, Signal, lock};
 
+const LOG_THREAD: &str = "uarr-log";
+
 /// What one thread does.
 type Job<S> = (&'static str, fn(&Core<S>));
 
@@ -38,7 +40,7 @@ impl Threads {
                 core.repeat(&core.committer.checkpointer, Core::step_checkpoint);
             }),
             ("uarr-mover", |core| core.repeat(&core.committer.mover, Core::keep_moving)),
-            ("uarr-log", |core| core.committer.keep_log()),
+            (LOG_THREAD, |core| core.committer.keep_log()),
         ];
         let mut threads = Self { ids: Vec::new(), running: Ranked::new(Rank::Leaf, Vec::new()) };
         for (name, job) in jobs.into_iter().filter(|_| core.options().background) {
@@ -101,7 +103,10 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
         }
         poison();
     }
-    core.committer.run_due_wakes();
+    match name {
+        LOG_THREAD => core.committer.end_log_thread(),
+        _ => core.committer.run_due_wakes(),
+    }
 }
 
 impl<S: Storage> Core<S> {
@@ -131,6 +136,7 @@ mod tests {
     use uarr_disk_sim::Memory;
 
     use super::*;
+    use crate::commit::wakes::{Place, Wakes};
     use crate::options::Options;
 
     fn open(disk: &Memory) -> Result<Arc<Core<Memory>>> {
@@ -164,6 +170,28 @@ mod tests {
         assert_eq!(threads.ids.len(), 4);
         core.committer.begin_closing();
         threads.stop(&core);
+    }
+
+    struct Tells(std::sync::mpsc::Sender<()>);
+
+    impl std::task::Wake for Tells {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+
+    /// A thread that led hands wakers on when the log thread has ended already.
+    #[test]
+    fn who_is_woken_late_is_woken_all_the_same() {
+        let core = open(&Memory::new()).unwrap();
+        let threads = Threads::start(&core).unwrap();
+        core.committer.begin_closing();
+        threads.stop(&core);
+        let (sender, woken) = std::sync::mpsc::channel();
+        let mut wakes = Wakes::new(Place::LogThread);
+        wakes.push(Some(Arc::new(Tells(sender)).into()));
+        core.committer.hand_on(&mut wakes);
+        woken.recv().unwrap();
     }
 
     #[test]

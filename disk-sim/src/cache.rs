@@ -69,6 +69,14 @@ impl Cache {
         Ok(())
     }
 
+    /// The pages of `range` that may be other than zeros.
+    pub fn pages_in(&self, range: Range<u64>) -> Vec<u64> {
+        match self {
+            Self::Pages(view) => view.pages().range(range).map(|(index, _)| *index).collect(),
+            Self::Mapped { .. } => range.collect(),
+        }
+    }
+
     pub fn page(&self, page_index: u64) -> io::Result<Arc<Page>> {
         match self {
             Self::Pages(view) => Ok(view.page(page_index)),

@@ -144,7 +144,7 @@ impl FileState {
     /// Discards the content of a range: it becomes zeros, and earlier failures no longer affect its
     /// pages.
     pub fn renew(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        for page_index in page_range(offset, len) {
+        for page_index in self.cache.pages_in(page_range(offset, len)) {
             let start = offset.max(page_index * PAGE);
             let end = (offset + len).min((page_index + 1) * PAGE);
             if self.cache.page(page_index)?.iter().any(|byte| *byte != 0) {

@@ -78,8 +78,8 @@ impl<S: Storage> Drop for Abandoned<'_, S> {
     }
 }
 
-const BASE_REFUSED: &str = "a group could not be written: there was no room for one before it, which \
-                            has a counter that this one goes on from";
+const BASE_REFUSED: &str = "a group could not be written: there was no room for one before it, \
+                            which has a counter that this one goes on from";
 
 impl<S: Storage> Committer<S> {
     /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.

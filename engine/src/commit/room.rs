@@ -92,8 +92,8 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// What who asks with `need` leaves to those that come after: a place and a segment for each of
     /// them, and puts an image. A checkpoint that finds no room for one gives up the older one; who
-    /// makes room must not wait for that. Places are whole, as less is no use; but a database of one chunk keeps
-    /// none.
+    /// makes room must not wait for that. Places are whole, as less is no use; but a database of
+    /// one chunk keeps none.
     pub fn left_by(&self, need: Need) -> Wanted {
         self.left_with_segments(need, 0)
     }

@@ -29,7 +29,7 @@ impl StagedCounters {
         self.by_key.get(key).copied().filter(|counter| counter.lsn == lsn)
     }
 
-    /// Something that was staged has failed: of no counter it is known any more what was staged last.
+    /// Something that was staged has failed: of no counter it is known any more what came last.
     pub fn clear(&mut self) {
         self.by_key.clear();
     }

@@ -44,7 +44,7 @@ fn give_back<S: Storage>(
     let file = storage.open(&segment_path(segment), OpenMode::Direct)?;
     let bytes = file.len()?;
     let part = part(bytes);
-    // What an older checkpoint says of its start was not checked if nothing was replayed from there.
+    // What an older checkpoint says of its start is not checked if nothing is replayed from there.
     let end = part.end.min(bytes);
     if part.start < end { file.give_back(part.start, end - part.start) } else { Ok(()) }
 }

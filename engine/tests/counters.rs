@@ -109,7 +109,7 @@ fn changes_by_many_threads_count_once_each() {
 }
 
 /// A change builds upon one that is staged and not written yet: it is staged with the first poll,
-/// and so is done although nobody polls again.
+/// so it takes effect although the task is never polled again.
 #[test]
 fn a_change_does_not_wait_for_the_one_before() {
     let (memory, db) = in_memory(Durability::Sync);

@@ -16,7 +16,7 @@ fn amount(snapshot: &Snapshot<Memory>, key: u64) -> u64 {
     u64::from_le_bytes(snapshot.get(key).unwrap().unwrap().bytes().try_into().unwrap())
 }
 
-/// Writers move money; whoever looks at all accounts, one by one or in a range, finds all of it.
+/// Writers move money between accounts; the sum over a snapshot never changes.
 #[test]
 fn gets_and_ranges_see_one_moment() {
     const ACCOUNTS: u64 = 40;

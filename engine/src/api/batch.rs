@@ -145,7 +145,8 @@ impl<'db, S: Storage> Batch<'db, S> {
         }
         let Self { core, options, .. } = *self;
         let written = if self.has_bases() {
-            let written = core.committer.write_changes(&self.changes(), options);
+            let written =
+                core.committer.write_changes(&self.changes().collect::<Vec<_>>(), options);
             Outcome::of(written, core.records().key_kind())?
         } else {
             Outcome::Written(core.committer.write(&mut self.frames(), options)?)
@@ -161,7 +162,8 @@ impl<'db, S: Storage> Batch<'db, S> {
         }
         let Self { core, options, .. } = *self;
         let written = if self.has_bases() {
-            let written = core.committer.write_changes_async(&self.changes(), options).await;
+            let changes: Vec<_> = self.changes().collect();
+            let written = core.committer.write_changes_async(&changes, options).await;
             Outcome::of(written, core.records().key_kind())?
         } else {
             Outcome::Written(core.committer.write_async(&mut self.frames(), options).await?)
@@ -216,19 +218,16 @@ impl<'db, S: Storage> Batch<'db, S> {
     }
 
     fn has_bases(&self) -> bool {
-        let has_base =
-            |change: &Spans| change.kind == FrameKind::Patch || change.condition.is_some();
-        self.changes.iter().any(has_base)
+        self.changes().any(|change| change.has_base())
     }
 
-    fn changes(&self) -> Vec<Change<'_>> {
-        let change = |change: &Spans| Change {
+    fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.changes.iter().map(|change| Change {
             kind: change.kind,
             condition: change.condition,
             key: &self.bytes[change.key_start..change.value_start],
             bytes: &self.bytes[change.value_start..change.end],
-        };
-        self.changes.iter().map(change).collect()
+        })
     }
 
     fn push(

@@ -68,8 +68,8 @@ impl<S: Storage> Db<S> {
         self.with(WriteOptions::new()).update_async(key, value).await
     }
 
-    /// Sets `key` to `value` if its newest record has `version`: nobody has written it since it was
-    /// read. Otherwise as [`Db::insert`].
+    /// Sets `key` to `value` if its newest record has `version`, that is, if nobody has
+    /// written it since the caller read it. Otherwise as [`Db::insert`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

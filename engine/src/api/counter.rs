@@ -95,7 +95,7 @@ impl<S: Storage> Db<S> {
     /// [`Db::put`] can set and [`Db::get`] reads; the log holds results, so that recovery adds
     /// nothing up twice.
     ///
-    /// Durability as for [`Db::put`]; the value is that of this change, whoever comes behind it.
+    /// Durability as for [`Db::put`]; the value is the result of this very change.
     /// What a refused change tells is visible to readers.
     ///
     /// Errors: also `WrongValue` if there is a record that is no integer of 64 bits with a sign.

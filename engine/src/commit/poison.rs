@@ -78,10 +78,11 @@ impl<S: Storage> Committer<S> {
         if staging.log_thread_has_ended {
             drop(staging);
             wakes.run_elsewhere();
-        } else {
-            wakes.hand_to(&mut staging.due_wakes);
-            self.wake_log_thread(&mut staging);
+            staging = lock(&self.staging);
         }
+        // Those for which there was no thread `close` runs at its end.
+        wakes.hand_to(&mut staging.due_wakes);
+        self.wake_log_thread(&mut staging);
     }
 
     /// The log thread ends, and runs what is due.

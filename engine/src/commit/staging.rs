@@ -77,7 +77,7 @@ pub(crate) struct Staging {
     pub log_thread_rests: bool,
     /// The log thread runs wakers, which may write and wait for it: it is not to be relied on.
     pub log_thread_is_out: bool,
-    /// The log thread has ended: nobody looks at `due_wakes` any more.
+    /// The log thread has ended, so no thread waits for `due_wakes` any more.
     pub log_thread_has_ended: bool,
     /// Who may change which key.
     pub turns: Turns,

@@ -12,6 +12,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::task::Waker;
 
 use crate::sync::holds_only;
@@ -135,11 +136,15 @@ impl Wakes {
         let _ = LATER.try_with(Cell::take);
     }
 
-    /// Runs them on a thread of their own, which holds nothing.
+    /// Runs them on a thread of their own, which holds nothing. If none can be started, they stay:
+    /// the caller may hold what they must not run under.
     pub fn run_elsewhere(&mut self) {
-        let mut wakes = Self { due: std::mem::take(&mut self.due), place: Place::Here };
-        // Without a thread they run when this call is through: its closure is dropped then.
-        let _ = std::thread::Builder::new().name("uarr-wakes".into()).spawn(move || wakes.run());
+        let (sender, receiver) = mpsc::channel::<Self>();
+        let run = move || receiver.into_iter().for_each(|mut wakes| wakes.run());
+        if std::thread::Builder::new().name("uarr-wakes".into()).spawn(run).is_ok() {
+            let wakes = Self { due: std::mem::take(&mut self.due), place: Place::Here };
+            assert!(sender.send(wakes).is_ok(), "the thread waits for them");
+        }
     }
 
     /// Leaves them to the frame of this thread that runs a waker, if there is one. Else this frame

@@ -139,14 +139,14 @@ fn every_missing_mechanism_is_caught() {
 /// What contradicts the rules of chunks is damage: no record is looked for in the place of another.
 #[test]
 fn impossible_chunks_are_noticed() {
-    for (name, prepare, focus) in NOTICED {
+    for (name, seed_count, prepare, focus) in NOTICED {
         let run = |seed| run_noticing(seed, *prepare, *focus);
-        let outcomes = run_all("impossible_chunks_are_noticed", 16, run);
+        let outcomes = run_all("impossible_chunks_are_noticed", *seed_count, run);
         let noticed = outcomes.iter().filter(|outcome| outcome.detected || outcome.got_around);
         let (noticed, count) = (noticed.count(), outcomes.len());
         let bypassed = outcomes.iter().filter(|outcome| outcome.got_around).count();
         println!("{name}: {noticed} of {count} seeds noticed it, {bypassed} went around it");
-        assert!(noticed > count / 8 || count == 1, "{name}: too few seeds had damage to notice");
+        assert!(noticed >= 5 || count == 1, "{name}: too few seeds had damage to notice");
     }
 }
 

@@ -274,29 +274,34 @@ pub const SWITCHES: &[Switch] = &[
 ];
 
 /// Damage to what the log and images say of chunks, with right checksums, that opening must notice:
-/// what it is, the disk that has it, and the runs that show it.
-pub const NOTICED: &[(&str, Prepare, Focus)] = &[
+/// what it is, how many seeds are tried (few of them open what is damaged), the disk that has it, and
+/// the runs that show it.
+pub const NOTICED: &[(&str, u64, Prepare, Focus)] = &[
     (
         "openings-hidden",
+        40,
         |disk| {
             let block_bytes = disk.facts().block_bytes as usize;
             disk.filter_reads(openings_are_hidden(Hidden::All, block_bytes));
         },
         Plan::fill_chunks_honestly,
     ),
-    ("place-moved", |disk| disk.filter_reads(places_are_moved()), Plan::fill_chunks_honestly),
+    ("place-moved", 40, |disk| disk.filter_reads(places_are_moved()), Plan::fill_chunks_honestly),
     (
         "two-chunks-one-place",
+        40,
         |disk| disk.filter_reads(every_second_table_is(WrongTable::OnePlaceTwice)),
         Plan::fill_chunks_honestly,
     ),
     (
         "table-behind-log",
+        40,
         |disk| disk.filter_reads(every_second_table_is(WrongTable::LacksChunk)),
         Plan::fill_chunks_honestly,
     ),
     (
         "quarantine-hidden",
+        120,
         |disk| disk.filter_reads(nothing_is_quarantined()),
         Plan::give_back_honestly,
     ),

@@ -42,7 +42,7 @@ const ADDRESSES_USED_UP: &str = "the database has used up its addresses, or numb
 /// Who asks for room with `frames`.
 pub(crate) fn need_of(frames: &[Frame<'_>]) -> Need {
     let need_of = |frame: &Frame<'_>| match frame.header.kind {
-        kind if kind == FrameKind::ChunkOpen as u8 => Need::Move,
+        _ if frame.opens_chunk() => Need::Move,
         kind if kind == FrameKind::Delete as u8 => Need::Delete,
         _ => Need::Put,
     };

@@ -271,7 +271,7 @@ impl Places {
     /// What is missing for `frames` to be staged.
     pub fn lacking(&self, frames: &[Frame<'_>], need: Need) -> Lack {
         let mut cursor = self.cursor();
-        for frame in frames {
+        for frame in frames.iter().filter(|frame| !frame.opens_chunk()) {
             let (key_bytes, value_bytes) = (frame.key.len(), frame.record_value_bytes());
             if self.advance(&mut cursor, key_bytes, value_bytes).is_none() {
                 let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
@@ -666,6 +666,20 @@ mod tests {
         }
         assert_eq!(with_free(0).lacking_cold(Stream::Moved), Some(Lack::Places(8..9)));
         assert_eq!(with_free(1).lacking_cold(Stream::Moved), Some(Lack::Nothing));
+    }
+
+    /// The frame that says where the last place is was taken for a record, for which the open chunk
+    /// had no room: the chunk was never named, and nothing could be moved any more.
+    #[test]
+    fn saying_where_a_chunk_lies_takes_no_room_for_records() {
+        let mut places = places();
+        write(&mut places, 65_000, true);
+        let mut places = places.clone_with_end(1);
+        places.open_cold(Stream::Moved);
+        let opening = ChunkOpening::new(1, 1);
+        let frames =
+            [Frame::new(FrameKind::ChunkOpen, 0, &[], zerocopy::IntoBytes::as_bytes(&opening))];
+        assert_eq!(places.lacking(&frames, Need::Move), Lack::Nothing);
     }
 
     #[test]

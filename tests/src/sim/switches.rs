@@ -274,8 +274,8 @@ pub const SWITCHES: &[Switch] = &[
 ];
 
 /// Damage to what the log and images say of chunks, with right checksums, that opening must notice:
-/// what it is, how many seeds are tried (few of them open what is damaged), the disk that has it, and
-/// the runs that show it.
+/// what it is, how many seeds are tried (few of them open what is damaged), the disk that has it,
+/// and the runs that show it.
 pub const NOTICED: &[(&str, u64, Prepare, Focus)] = &[
     (
         "openings-hidden",

@@ -113,6 +113,16 @@ impl KeyKind {
         self.encode_marked(given, bytes)
     }
 
+    /// The number that `key` is stored as in a table of integers; `None` if this is none, or `key`
+    /// is no key of it.
+    #[inline]
+    pub(crate) fn encode_int(self, key: &(impl AsKey + ?Sized)) -> Option<u64> {
+        if !self.is_int() || key.kind() != self {
+            return None;
+        }
+        int_key(key.to_key().as_ref())
+    }
+
     /// As [`KeyKind::encode`], of keys that are not stored as they are, or not at all.
     #[inline(never)]
     fn encode_marked(self, given: Self, bytes: &[u8]) -> Result<StoredKey<'static>> {

@@ -76,6 +76,10 @@ impl Tree {
 
     /// Fetches what lookups and updates of all keys will touch.
     pub(crate) fn prefetch(&self, keys: &[u64], guard: &Guard) {
+        if let [key] = keys {
+            let leaf = self.leaf_of(*key, guard);
+            return leaf.prefetch_around(leaf.predict(*key));
+        }
         for keys in keys.chunks(LOOKUPS_TOGETHER) {
             self.approach(keys, guard);
         }

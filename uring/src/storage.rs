@@ -189,14 +189,15 @@ pub trait DataMap: Send + Sync + 'static {
     /// chunks that were opened as one.
     fn bytes<'p>(&'p self, address: u64, len: usize, pin: &'p MapPin) -> Option<Pinned<'p>>;
     /// All bytes from `address` on that are published in its chunk; none if it lies behind them.
-    /// Asks the processor to fetch the first `line_count` cache lines: at once, so that the later
+    fn bytes_from<'p>(&'p self, address: u64, pin: &'p MapPin) -> Pinned<'p>;
+    /// The same, and asks the processor to fetch the first cache lines: at once, so that the later
     /// ones are on their way while the caller looks at the first.
-    fn bytes_ahead<'p>(&'p self, address: u64, line_count: u64, pin: &'p MapPin) -> Pinned<'p>;
+    fn bytes_ahead<'p>(&'p self, address: u64, pin: &'p MapPin) -> Pinned<'p>;
     /// Keeps bytes of this map (asserted) for longer than the pin. Two stores and no call; a chunk
     /// of which bytes are held is not given back, others are.
     fn hold<'m>(&'m self, pinned: Pinned<'_>, pin: &MapPin) -> Held<'m>;
-    /// Asks the processor to fetch `line_count` cache lines from `address` on; any value is fine.
-    fn prefetch(&self, address: u64, line_count: u64);
+    /// Asks the processor to fetch the first cache lines from `address` on; any value is fine.
+    fn prefetch(&self, address: u64);
     /// Bytes of the places that were allocated through this map.
     fn allocated_bytes(&self) -> u64;
     /// Brings the unpublished pages of a range of the file into memory, writable, so that a later

@@ -31,9 +31,12 @@ impl<S: Storage> Db<S> {
     /// ```
     #[inline]
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
-        let kind = self.key_kind();
-        let key = kind.encode(&key)?;
-        Ok(self.core().records().get(key.as_ref())?.map(|record| Record::new(record, kind)))
+        let (records, kind) = (self.core().records(), self.key_kind());
+        let found = match kind.encode_int(&key) {
+            Some(key) => records.get_int(key)?,
+            None => records.get(kind.encode(&key)?.as_ref())?,
+        };
+        Ok(found.map(|record| Record::new(record, kind)))
     }
 
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of

@@ -88,7 +88,7 @@ impl<W: DataMapWriter> Appender<W> {
     //= DAT-9
     pub fn append_moved(&mut self, view: RecordView<'_>, address: u64) -> Locator {
         let header = view.header.moved_to(address, self.seed);
-        let rest = &view.pinned().bytes()[RECORD_HEADER_BYTES..];
+        let rest = &view.bytes()[RECORD_HEADER_BYTES..];
         self.writer.append(address, &[header.as_bytes(), rest]);
         header.locator(address)
     }

@@ -181,7 +181,7 @@ impl<W: DataMapWriter> Applier<W> {
         if from.is_tombstone() {
             self.tombstones.note_moved(from, to);
         }
-        let bytes = view.pinned().bytes().len() as u64;
+        let bytes = view.bytes().len() as u64;
         self.live.replace(Some(from), to, bytes);
         Ok(Moved::Copied(bytes))
     }

@@ -71,6 +71,13 @@ impl KeyIndex {
         Ok(bits.and_then(Locator::from_bits))
     }
 
+    /// As [`KeyIndex::get`], in a table of integers, for the number that is stored.
+    #[inline(always)]
+    pub fn get_int<M: DataMap>(&self, key: u64, reader: Reader<'_, M>) -> Option<Locator> {
+        let Index::Int(index) = &self.index else { return None };
+        index.get_in(key, reader.pin.guard()).and_then(Locator::from_bits)
+    }
+
     /// As [`KeyIndex::get`] for up to [`TOGETHER_MAX`] keys, with their cache misses and those of
     /// the records, which are fetched, overlapping; `out` is as long as `keys`.
     pub fn get_group<K: AsKey, M: DataMap>(

@@ -2,21 +2,34 @@
 
 use uarr_layout::geometry::RECORD_HEADER_BYTES;
 use uarr_layout::record::RecordHeader;
-use uarr_uring::{Held, Pinned};
+use uarr_uring::{DataMap, Held, MapPin, Pinned};
 
 /// A record under a pin, viewed in place. Its bytes are as many as its header says.
 #[derive(Clone, Copy)]
 pub(crate) struct RecordView<'p> {
     pub header: &'p RecordHeader,
     pinned: Pinned<'p>,
+    /// Where the value begins, as the header says: reading that again costs more than to keep it.
+    value_offset: u32,
 }
 
 impl<'p> RecordView<'p> {
-    /// `pinned` begins with `header`, and has as many bytes as that says.
+    /// The record that `rest` begins with; `whole` gives it if it is longer than that. `None`: it
+    /// is not all there.
     #[inline]
-    pub fn new(header: &'p RecordHeader, pinned: Pinned<'p>) -> Self {
+    pub fn first_of(
+        rest: Pinned<'p>,
+        whole: impl FnOnce(usize) -> Option<Pinned<'p>>,
+    ) -> Option<Self> {
+        let header = RecordHeader::peek(rest.bytes())?;
+        let value_offset = header.value_offset();
+        let record_bytes = value_offset + header.value_bytes.get() as usize;
+        let pinned = match rest.first(record_bytes) {
+            Some(pinned) => pinned,
+            None => whole(record_bytes)?,
+        };
         debug_assert_eq!(pinned.bytes().len(), header.record_bytes());
-        Self { header, pinned }
+        Some(Self { header, pinned, value_offset: value_offset as u32 })
     }
 
     #[inline]
@@ -26,48 +39,46 @@ impl<'p> RecordView<'p> {
 
     #[inline]
     pub fn value(self) -> &'p [u8] {
-        value(self.header, self.pinned.bytes())
+        &self.pinned.bytes()[self.value_offset as usize..]
     }
 
     /// The whole record.
     #[inline]
-    pub fn pinned(self) -> Pinned<'p> {
-        self.pinned
+    pub fn bytes(self) -> &'p [u8] {
+        self.pinned.bytes()
+    }
+
+    /// The same, held in `map`, in which it was found under `pin`.
+    #[inline]
+    pub fn hold<'m>(self, map: &'m impl DataMap, pin: &MapPin) -> HeldRecord<'m> {
+        HeldRecord { held: map.hold(self.pinned, pin), value_offset: self.value_offset }
     }
 }
 
 /// A record that a reader keeps.
-pub(crate) struct HeldRecord<'a>(Held<'a>);
+pub(crate) struct HeldRecord<'a> {
+    held: Held<'a>,
+    value_offset: u32,
+}
 
-impl<'a> HeldRecord<'a> {
-    /// `held` is the whole record that a [`RecordView`] showed.
-    #[inline]
-    pub fn new(held: Held<'a>) -> Self {
-        Self(held)
-    }
-
+impl HeldRecord<'_> {
     #[inline]
     pub fn header(&self) -> &RecordHeader {
-        RecordHeader::peek(self.0.bytes()).expect("it begins with a header")
+        RecordHeader::peek(self.held.bytes()).expect("it begins with a header")
     }
 
     #[inline]
     pub fn key(&self) -> &[u8] {
-        key(self.header(), self.0.bytes())
+        key(self.header(), self.held.bytes())
     }
 
     #[inline]
     pub fn value(&self) -> &[u8] {
-        value(self.header(), self.0.bytes())
+        &self.held.bytes()[self.value_offset as usize..]
     }
 }
 
 #[inline]
 fn key<'a>(header: &RecordHeader, bytes: &'a [u8]) -> &'a [u8] {
     &bytes[RECORD_HEADER_BYTES..][..usize::from(header.key_bytes.get())]
-}
-
-#[inline]
-fn value<'a>(header: &RecordHeader, bytes: &'a [u8]) -> &'a [u8] {
-    &bytes[header.value_offset()..]
 }

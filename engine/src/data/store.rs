@@ -50,7 +50,7 @@ impl<M: DataMap> RecordStore<M> {
     /// Asks the processor to fetch the first lines of the record.
     #[inline]
     pub fn prefetch(&self, locator: Locator) {
-        self.map.prefetch(locator.address(), lines_ahead(locator));
+        self.map.prefetch(locator.address());
     }
 
     /// Brings pages ahead of the appends into memory, while appends go on.
@@ -60,7 +60,7 @@ impl<M: DataMap> RecordStore<M> {
 
     /// How many bytes of the chunk at `address` are published; 0 if it is not open.
     pub fn published_bytes(&self, address: u64) -> u64 {
-        self.map.bytes_ahead(address, 0, &MapPin::enter()).bytes().len() as u64
+        self.map.bytes_from(address, &MapPin::enter()).bytes().len() as u64
     }
 
     /// To read under `pin`.
@@ -72,7 +72,7 @@ impl<M: DataMap> RecordStore<M> {
     /// Keeps the record that `view` shows for longer than the pin.
     #[inline]
     pub fn hold(&self, view: RecordView<'_>, pin: &MapPin) -> HeldRecord<'_> {
-        HeldRecord::new(self.map.hold(view.pinned(), pin))
+        view.hold(&self.map, pin)
     }
 }
 
@@ -99,9 +99,6 @@ impl<'p, M: DataMap> Reader<'p, M> {
 
     /// As [`Reader::record`], of a key that `is_key` recognizes. Records of this session are
     /// known to have the keys that the index names them by.
-    ///
-    /// The locator has the length of the record: the processor fetches the value while the caller
-    /// reads the header.
     #[inline]
     pub fn record_of(
         self,
@@ -109,7 +106,7 @@ impl<'p, M: DataMap> Reader<'p, M> {
         is_key: impl FnOnce(&[u8]) -> bool,
     ) -> Result<RecordView<'p>> {
         let address = locator.address();
-        match self.view(address, lines_ahead(locator)) {
+        match self.view(address) {
             Some(view) if address >= self.store.trusted_from => Ok(view),
             Some(view) => {
                 let view = self.checked(locator, view)?;
@@ -132,7 +129,7 @@ impl<'p, M: DataMap> Reader<'p, M> {
 
     /// The record at `address`, whatever it is, checked in any case.
     pub fn record_at(self, address: u64) -> Result<RecordView<'p>> {
-        let view = self.view(address, 0);
+        let view = self.view(address);
         let view = view.ok_or_else(|| damage(address, None, Defect::Length))?;
         let checked = view
             .header
@@ -146,7 +143,7 @@ impl<'p, M: DataMap> Reader<'p, M> {
 
     /// The key that the record at `address` seems to have, although it may be damaged.
     pub fn key_that_seems(self, address: u64) -> Option<&'p [u8]> {
-        let rest = self.store.map.bytes_ahead(address, 0, self.pin);
+        let rest = self.store.map.bytes_from(address, self.pin);
         let header = RecordHeader::peek(rest.bytes())?;
         let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
         let bytes = self.store.map.bytes(address, end, self.pin)?;
@@ -156,19 +153,19 @@ impl<'p, M: DataMap> Reader<'p, M> {
     /// Length of the record at `locator`, as its header says, which may be damaged: at most
     /// `bytes_max` then.
     pub fn record_len(self, locator: Locator, bytes_max: u64) -> u64 {
-        let rest = self.store.map.bytes_ahead(locator.address(), 0, self.pin);
+        let rest = self.store.map.bytes_from(locator.address(), self.pin);
         let header = RecordHeader::peek(rest.bytes());
         header.map_or(0, |header| header.record_bytes() as u64).min(bytes_max)
     }
 
     /// Whether nothing is there that `locator` could name: its chunk may have been closed.
     pub fn is_gone(self, locator: Locator) -> bool {
-        self.store.map.bytes_ahead(locator.address(), 0, self.pin).bytes().is_empty()
+        self.store.map.bytes_from(locator.address(), self.pin).bytes().is_empty()
     }
 
     /// The records of the chunk at `address`, from `offset` on.
     pub fn scan_chunk(self, address: u64, offset: u64) -> ChunkScan<'p> {
-        let bytes = self.store.map.bytes_ahead(address, 0, self.pin).bytes();
+        let bytes = self.store.map.bytes_from(address, self.pin).bytes();
         ChunkScan::new(bytes, address, offset, self.store.seed)
     }
 
@@ -184,15 +181,10 @@ impl<'p, M: DataMap> Reader<'p, M> {
 
     /// The record at `address`, of which the processor is asked to fetch some lines.
     #[inline]
-    fn view(self, address: u64, line_count: u64) -> Option<RecordView<'p>> {
-        let rest = self.store.map.bytes_ahead(address, line_count, self.pin);
-        let header = RecordHeader::peek(rest.bytes())?;
-        let pinned = match rest.first(header.record_bytes()) {
-            Some(pinned) => pinned,
-            // Records lie in one chunk, but for those longer than that.
-            None => self.store.map.bytes(address, header.record_bytes(), self.pin)?,
-        };
-        Some(RecordView::new(header, pinned))
+    fn view(self, address: u64) -> Option<RecordView<'p>> {
+        let rest = self.store.map.bytes_ahead(address, self.pin);
+        // Records lie in one chunk, but for those longer than that.
+        RecordView::first_of(rest, |bytes| self.store.map.bytes(address, bytes, self.pin))
     }
 
     /// `view`, if it was checked before or is found sound now.
@@ -223,12 +215,6 @@ impl<M: DataMap> KeySource for Reader<'_, M> {
     fn seeming_key(&self, payload: u64) -> Option<&[u8]> {
         self.key_that_seems(Locator::from_bits(payload)?.address())
     }
-}
-
-/// Lines that are fetched before a record is looked at.
-#[inline]
-fn lines_ahead(locator: Locator) -> u64 {
-    locator.line_count().clamp(1, 4)
 }
 
 /// The error for a record that is whole, but not the one that the index names.

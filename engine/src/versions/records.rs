@@ -97,12 +97,37 @@ impl<S: Storage> Records<S> {
         let visible_lsn = self.visible.lsn();
         match self.index.get(key, reader)? {
             Some(locator) => {
-                let view = reader.record_of(locator, |found| found == key)?;
-                let version = version_of(reader, locator, view, visible_lsn)?;
-                Ok(version.map(|view| self.store.hold(view, &pin)))
+                self.visible_version(locator, reader, visible_lsn, |found| found == key)
             }
             None => Ok(None),
         }
+    }
+
+    /// As [`Records::get`], in a table of integers, of the number that is stored.
+    #[inline]
+    pub fn get_int(&self, key: u64) -> Result<Option<HeldRecord<'_>>> {
+        let pin = MapPin::enter();
+        let reader = self.reader(&pin);
+        let visible_lsn = self.visible.lsn();
+        match self.index.get_int(key, reader) {
+            Some(locator) => self
+                .visible_version(locator, reader, visible_lsn, |found| found == key.to_be_bytes()),
+            None => Ok(None),
+        }
+    }
+
+    /// The version at or before `lsn` of the record at `locator`, whose key `is_key` recognizes.
+    #[inline]
+    fn visible_version<'s>(
+        &'s self,
+        locator: Locator,
+        reader: Reader<'_, S::Map>,
+        lsn: u64,
+        is_key: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<Option<HeldRecord<'s>>> {
+        let view = reader.record_of(locator, is_key)?;
+        let version = version_of(reader, locator, view, lsn)?;
+        Ok(version.map(|view| self.store.hold(view, reader.pin)))
     }
 
     /// The record of `key` as of `pinned`.
@@ -132,11 +157,7 @@ impl<S: Storage> Records<S> {
             let is_key =
                 |found: &[u8]| self.key_kind().encode(key).is_ok_and(|key| key.as_ref() == found);
             take(match *locator {
-                Some(locator) => {
-                    let view = reader.record_of(locator, is_key)?;
-                    let version = version_of(reader, locator, view, visible_lsn)?;
-                    version.map(|view| self.store.hold(view, &pin))
-                }
+                Some(locator) => self.visible_version(locator, reader, visible_lsn, is_key)?,
                 None => None,
             });
         }

@@ -183,29 +183,31 @@ impl Leaf {
     }
 
     /// As `get`, for a key that is expected at slot `at`, one of the leaf's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_near(&self, at: usize, key: u64) -> Option<u64> {
         let version = self.version.load(Acquire);
-        let payload = self.find(at, key);
-        // Orders the loads above before the second load of the version, see `read`.
-        fence(Acquire);
-        if self.version.load(Relaxed) == version & !1 {
-            return payload;
-        }
-        self.read(|| self.find(at, key))
-    }
-
-    /// As `get`, but possibly of a half-made change.
-    #[inline]
-    fn find(&self, at: usize, key: u64) -> Option<u64> {
         let (begin, end) = self.bounds();
         let slot = &self.slots[at];
         self.prefetch_around(at);
         if slot.key() == key && begin <= at && at < end {
-            return Some(slot.payload());
+            let payload = slot.payload();
+            // Orders the loads above before the second load of the version, see `read`.
+            fence(Acquire);
+            if self.version.load(Relaxed) == version & !1 {
+                return Some(payload);
+            }
         }
-        let at = self.search_from(at, key, begin, end).ok()?;
-        Some(self.slots[at].payload())
+        self.get_beside(at, key)
+    }
+
+    /// As `get_near`, for a key that lies elsewhere, or is written right now.
+    #[inline(never)]
+    fn get_beside(&self, at: usize, key: u64) -> Option<u64> {
+        self.read(|| {
+            let (begin, end) = self.bounds();
+            let at = self.search_from(at, key, begin, end).ok()?;
+            Some(self.slots[at].payload())
+        })
     }
 
     /// Runs `look` until no write happened beside it. `look` may see half-made changes: it must

@@ -230,9 +230,9 @@ mod tests {
         assert_eq!(read(&map, 8, 6, &MapPin::enter()), None);
         assert_eq!(read(&map, 14, 1, &MapPin::enter()), None);
         assert_eq!(read(&map, CHUNK, 1, &MapPin::enter()), None);
-        assert_eq!(map.bytes_ahead(9, 0, &MapPin::enter()).bytes(), b"bcde");
+        assert_eq!(map.bytes_ahead(9, &MapPin::enter()).bytes(), b"bcde");
         for nothing in [13, 14, CHUNK, 2 * CHUNK, u64::MAX] {
-            assert_eq!(map.bytes_ahead(nothing, 0, &MapPin::enter()).bytes(), b"");
+            assert_eq!(map.bytes_from(nothing, &MapPin::enter()).bytes(), b"");
         }
         assert_eq!(read(&map, 2 * CHUNK, 1, &MapPin::enter()), None);
         assert_eq!(read(&map, u64::MAX, 1, &MapPin::enter()), None);
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(read(&map, 13, 3, &MapPin::enter()), Some(b"\0\0\0".as_slice()));
         appender.append(CHUNK + 4, &[b"x"]);
         assert_eq!(read(&map, CHUNK, 5, &MapPin::enter()), Some(b"\0\0\0\0x".as_slice()));
-        map.prefetch(0, 4);
-        map.prefetch(u64::MAX, 4);
+        map.prefetch(0);
+        map.prefetch(u64::MAX);
     }
 
     #[test]
@@ -337,13 +337,13 @@ mod tests {
         appender.append(8 * CHUNK, &[b"eight"]);
         assert!(read(&map, 6 * CHUNK + 200, bytes.len(), &MapPin::enter()).unwrap() == bytes);
         assert_eq!(read(&map, 8 * CHUNK, 5, &MapPin::enter()), Some(b"eight".as_slice()));
-        assert_eq!(map.bytes_ahead(8 * CHUNK + 3, 0, &MapPin::enter()).bytes(), b"ht");
+        assert_eq!(map.bytes_ahead(8 * CHUNK + 3, &MapPin::enter()).bytes(), b"ht");
         assert_eq!(
             read(&map, 0, 1, &MapPin::enter()),
             None,
             "the file begins with chunk 8, but 0 is its place"
         );
-        assert_eq!(map.bytes_ahead(5, 0, &MapPin::enter()).bytes(), b"");
+        assert_eq!(map.bytes_ahead(5, &MapPin::enter()).bytes(), b"");
         appender.append(7 * CHUNK + 300, &[&vec![7; CHUNK as usize - 300]]);
         assert_eq!(read(&map, 8 * CHUNK - 1, 2, &MapPin::enter()), None, "chunk 8 lies elsewhere");
     }

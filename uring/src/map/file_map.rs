@@ -8,6 +8,10 @@ use super::mapping::{Base, Mapping};
 use super::pin::MapPin;
 use crate::storage::DataMap;
 
+/// Cache lines that are fetched of a record before it is looked at: the same for all, as to count
+/// them takes longer than to fetch one for nothing.
+const LINES_AHEAD: usize = 3;
+
 /// The readers' side of a mapped file; clones share the map.
 ///
 /// [`DataMap::bytes`] within one chunk costs loads from one line, three comparisons and no call.
@@ -39,21 +43,32 @@ impl FileMap {
         Pinned::new(unsafe { std::slice::from_raw_parts(start, len) })
     }
 
+    /// What is published of the chunk that was found for `address`, from there on.
+    #[inline]
+    fn rest_of<'p>(&'p self, found: Found, address: u64, pin: &'p MapPin) -> Pinned<'p> {
+        let offset = self.slots.offset(address);
+        // The watermark is at most a chunk, so what is below it does not leave the chunk.
+        match found.published_bytes.checked_sub(offset) {
+            Some(len) => self.published(found.start + offset, len as usize, pin),
+            None => Pinned::new(&[]),
+        }
+    }
+
     /// Has the processor fetch lines at `offset` of the file.
     #[inline]
-    fn fetch(&self, offset: u64, line_count: u64) {
+    fn fetch(&self, offset: u64) {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let start = self.base.0.wrapping_add(offset as usize).cast_const().cast::<i8>();
-            for line in 0..line_count as usize {
+            for line in 0..LINES_AHEAD {
                 // SAFETY: a prefetch is a hint: the processor drops it for an address that is not
                 // mapped, and it never reads into the program.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) }
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (offset, line_count);
+        let _ = offset;
     }
 
     /// The rare range that crosses into other chunks: they were opened as one, and all but the last
@@ -97,15 +112,16 @@ impl DataMap for FileMap {
     }
 
     #[inline]
-    fn bytes_ahead<'p>(&'p self, address: u64, line_count: u64, pin: &'p MapPin) -> Pinned<'p> {
+    fn bytes_from<'p>(&'p self, address: u64, pin: &'p MapPin) -> Pinned<'p> {
+        let found = self.slots.find(address);
+        found.map_or(Pinned::new(&[]), |found| self.rest_of(found, address, pin))
+    }
+
+    #[inline]
+    fn bytes_ahead<'p>(&'p self, address: u64, pin: &'p MapPin) -> Pinned<'p> {
         let Some(found) = self.slots.find(address) else { return Pinned::new(&[]) };
-        let offset = self.slots.offset(address);
-        self.fetch(found.start + offset, line_count);
-        // The watermark is at most a chunk, so what is below it does not leave the chunk.
-        match found.published_bytes.checked_sub(offset) {
-            Some(len) => self.published(found.start + offset, len as usize, pin),
-            None => Pinned::new(&[]),
-        }
+        self.fetch(found.start + self.slots.offset(address));
+        self.rest_of(found, address, pin)
     }
 
     #[inline]
@@ -117,9 +133,9 @@ impl DataMap for FileMap {
     }
 
     #[inline]
-    fn prefetch(&self, address: u64, line_count: u64) {
+    fn prefetch(&self, address: u64) {
         if let Some(found) = self.slots.find(address) {
-            self.fetch(found.start + self.slots.offset(address), line_count);
+            self.fetch(found.start + self.slots.offset(address));
         }
     }
 

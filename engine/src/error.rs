@@ -23,6 +23,9 @@ pub enum ErrorKind {
     KeyNotFound,
     /// A condition of a batch is not met. Nothing was written; read the record and decide anew.
     ConditionFailed,
+    /// Something that a transaction has read was written by others since. Nothing was written; run
+    /// it again, as [`crate::Db::transaction`] does.
+    Conflict,
     /// The directory holds files that are not a uarr database. Choose another one.
     NotADatabase,
     /// The database is open, in this process or another one, or the last write of a process that
@@ -64,6 +67,7 @@ impl fmt::Display for ErrorKind {
             Self::NotFound => "no database",
             Self::KeyNotFound => "key not found",
             Self::ConditionFailed => "condition failed",
+            Self::Conflict => "conflict",
             Self::NotADatabase => "not a database",
             Self::Locked => "locked",
             Self::OtherFormat => "other format",
@@ -95,7 +99,7 @@ impl ErrorKind {
             Self::NoSpace => io::ErrorKind::StorageFull,
             Self::PermissionDenied => io::ErrorKind::PermissionDenied,
             Self::Unsupported => io::ErrorKind::Unsupported,
-            Self::ConditionFailed | Self::Poisoned | Self::Closed | Self::Io => {
+            Self::ConditionFailed | Self::Conflict | Self::Poisoned | Self::Closed | Self::Io => {
                 io::ErrorKind::Other
             }
         }

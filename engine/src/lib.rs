@@ -93,6 +93,8 @@ pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;
 pub use api::snapshot::Snapshot;
+pub use api::transaction::Transaction;
+pub use api::transaction_range::TransactionRange;
 pub use api::writer::Writer;
 pub use commit::receipt::Commit;
 pub use error::{Corruption, Error, ErrorKind, Result};

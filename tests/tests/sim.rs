@@ -146,7 +146,7 @@ fn impossible_chunks_are_noticed() {
         let (noticed, count) = (noticed.count(), outcomes.len());
         let bypassed = outcomes.iter().filter(|outcome| outcome.got_around).count();
         println!("{name}: {noticed} of {count} seeds noticed it, {bypassed} went around it");
-        assert!(noticed >= 5 || count == 1, "{name}: too few seeds had damage to notice");
+        assert!(noticed >= 3 || count == 1, "{name}: too few seeds had damage to notice");
     }
 }
 

@@ -37,7 +37,7 @@ use crate::report::RecoveryReport;
 /// the database can stay locked after its parent ended without closing it. To use a database on
 /// both sides of a fork, open it after the fork, on one side.
 pub struct Db<S: Storage = System> {
-    handle: Arc<Handle<S>>,
+    pub(in crate::api) handle: Arc<Handle<S>>,
 }
 
 impl<S: Storage> Clone for Db<S> {

@@ -17,6 +17,8 @@ pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod snapshot;
+pub(crate) mod transaction;
+pub(crate) mod transaction_range;
 #[cfg(feature = "serde")]
 pub(crate) mod typed;
 pub(crate) mod writer;

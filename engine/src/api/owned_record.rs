@@ -24,11 +24,19 @@ pub struct OwnedRecord {
 
 impl OwnedRecord {
     pub(crate) fn new(record: &HeldRecord<'_>, key_kind: KeyKind) -> Self {
-        let value = record.value();
+        Self::of_parts(key_kind, record.key(), record.value(), record.header().lsn.get())
+    }
+
+    /// A record that may be in no database yet.
+    pub(crate) fn of_parts(
+        key_kind: KeyKind,
+        stored_key: &[u8],
+        value: &[u8],
+        version: u64,
+    ) -> Self {
         let mut words = vec![0; value.len().div_ceil(size_of::<u64>())].into_boxed_slice();
         words.as_mut_bytes()[..value.len()].copy_from_slice(value);
-        let (stored_key, version) = (record.key().into(), record.header().lsn.get());
-        Self { key_kind, stored_key, words, value_bytes: value.len(), version }
+        Self { key_kind, stored_key: stored_key.into(), words, value_bytes: value.len(), version }
     }
 
     /// The value. Its first byte is 8-byte aligned.

@@ -60,6 +60,9 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         wakes: &mut Wakes,
     ) -> Result<bool> {
+        if let Some(reads) = premise.reads {
+            staging.recent.check(reads)?;
+        }
         let turns = &staging.turns;
         if !turns.queues.is_empty()
             && frames.iter().any(|frame| turns.is_taken(slot_of(frame.key), premise.place))
@@ -156,10 +159,11 @@ impl<S: Storage> Committer<S> {
         frames: &mut [Frame<'_>],
         options: WriteOptions,
         patience: Patience<'_>,
+        premise: Premise<'_>,
     ) -> Result<Staged> {
         let keys = frames.iter().map(|frame| frame.key).collect::<Vec<_>>();
         let attempt = |place: &LinePlace, wakes: &mut Wakes| {
-            let premise = Premise { place: Some(place), ..Premise::default() };
+            let premise = Premise { place: Some(place), ..premise };
             self.stage(frames, options, patience, premise, wakes)
         };
         let staged = self.in_turn(keys.into_iter(), std::iter::empty(), attempt, Attempt::is_ok)?;
@@ -295,6 +299,7 @@ impl<S: Storage> Committer<S> {
     ) {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
+        staging.recent.note(frames);
         if let Some(counter) = premise.counter {
             self.note_counted(staging, counter, lsn);
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::commit::counter_premise::CounterPremise;
+use crate::commit::recent::ReadSet;
 use crate::commit::turns::LinePlace;
 
 /// What the newest version of a key must be.
@@ -59,4 +60,6 @@ pub(crate) struct Premise<'a> {
     pub bases: &'a [Base<'a>],
     /// The counter that is changed, alone.
     pub counter: Option<&'a CounterPremise<'a>>,
+    /// What nobody else may have written since it was read.
+    pub reads: Option<&'a ReadSet>,
 }

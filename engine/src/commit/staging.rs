@@ -11,6 +11,7 @@ use uarr_uring::AlignedBuffer;
 
 use crate::commit::cell::GroupCell;
 use crate::commit::leadership::Lead;
+use crate::commit::recent::Recent;
 use crate::commit::turns::Turns;
 use crate::data::places::Places;
 use crate::data::stream::Stream;
@@ -81,6 +82,8 @@ pub(crate) struct Staging {
     pub log_thread_has_ended: bool,
     /// Who may change which key.
     pub turns: Turns,
+    /// What open transactions must not have read.
+    pub recent: Recent,
 }
 
 impl Staging {
@@ -105,6 +108,7 @@ impl Staging {
             log_thread_is_out: false,
             log_thread_has_ended: false,
             turns: Turns::default(),
+            recent: Recent::default(),
         }
     }
 

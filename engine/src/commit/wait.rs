@@ -14,6 +14,7 @@ use crate::commit::lead::Stint;
 use crate::commit::patience::{Attempt, NotYet, Patience, Role, Staged};
 use crate::commit::premise::Premise;
 use crate::commit::receipt::Commit;
+use crate::commit::recent::ReadSet;
 use crate::commit::staging::Staging;
 use crate::commit::wakes::{OwnWaker, Place, Polls, Wakes};
 use crate::error::{Error, Result};
@@ -32,15 +33,26 @@ impl<S: Storage> Committer<S> {
     /// Commits `frames` as one batch and returns when it is acknowledged as options and database
     /// say.
     pub fn write(&self, frames: &mut [Frame<'_>], options: WriteOptions) -> Result<Commit> {
+        self.write_unread(frames, options, None)
+    }
+
+    /// As `write`, if nobody has written what `reads` has.
+    pub fn write_unread(
+        &self,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+        reads: Option<&ReadSet>,
+    ) -> Result<Commit> {
+        let premise = Premise { reads, ..Premise::default() };
         let begun_ns = self.commit_clock(options);
         let patience = Patience::Thread;
         let mut wakes = Wakes::new(Place::LogThread);
-        let staged = match self.stage(frames, options, patience, Premise::default(), &mut wakes)? {
+        let staged = match self.stage(frames, options, patience, premise, &mut wakes)? {
             Ok(staged) => staged,
             Err(not_yet) => {
                 assert_eq!(not_yet, NotYet::OutOfTurn, "a thread waits for room");
                 wakes.run();
-                self.stage_in_turn(frames, options, patience)?
+                self.stage_in_turn(frames, options, patience, premise)?
             }
         };
         self.finish(begun_ns, staged, wakes)
@@ -84,12 +96,23 @@ impl<S: Storage> Committer<S> {
         frames: &mut [Frame<'_>],
         options: WriteOptions,
     ) -> Result<Commit> {
+        self.write_unread_async(frames, options, None).await
+    }
+
+    /// As `write_async`, if nobody has written what `reads` has.
+    pub async fn write_unread_async(
+        &self,
+        frames: &mut [Frame<'_>],
+        options: WriteOptions,
+        reads: Option<&ReadSet>,
+    ) -> Result<Commit> {
         if !self.options.background {
             // There is no log thread to lead.
-            return self.write(frames, options);
+            return self.write_unread(frames, options, reads);
         }
         self.commit_as_task(options, |patience, wakes| {
-            self.stage(frames, options, patience, Premise::default(), wakes)
+            let premise = Premise { reads, ..Premise::default() };
+            self.stage(frames, options, patience, premise, wakes)
         })
         .await
     }
@@ -137,7 +160,7 @@ impl<S: Storage> Committer<S> {
         wakes.run();
         let staged = match staged {
             Ok(staged) => staged,
-            Err(_) => self.stage_in_turn(frames, options, patience)?,
+            Err(_) => self.stage_in_turn(frames, options, patience, Premise::default())?,
         };
         assert!(!matches!(staged.role, Role::Leader(..)), "a load leaves its groups to others");
         if let Role::Member(cell) = staged.role

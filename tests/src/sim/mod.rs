@@ -24,6 +24,8 @@
 //! | `menu` | what users may do, and how often |
 //! | `operations` | how they do it |
 //! | `conditional` | those that depend on what is there |
+//! | `transacted` | those of transactions |
+//! | `write` | writes of any number of changes |
 //! | `kept` | records and iterators that they keep meanwhile |
 //! | `run`, `life` | a run on its way, and what happens in it |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
@@ -43,6 +45,8 @@ mod plan;
 mod records;
 mod run;
 pub mod switches;
+mod transacted;
+mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -301,7 +301,7 @@ pub const NOTICED: &[(&str, u64, Prepare, Focus)] = &[
     ),
     (
         "quarantine-hidden",
-        120,
+        240,
         |disk| disk.filter_reads(nothing_is_quarantined()),
         Plan::give_back_honestly,
     ),

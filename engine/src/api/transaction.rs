@@ -1,0 +1,335 @@
+//! Transactions: reads and writes that are as if they had all happened in one moment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_uring::{Storage, System};
+
+use crate::api::db::Db;
+use crate::api::handle::Handle;
+use crate::api::key_range::{KeyRange, StoredRange};
+use crate::api::owned_record::OwnedRecord;
+use crate::api::range::Range;
+use crate::api::record::Record;
+use crate::api::transaction_range::TransactionRange;
+use crate::commit::receipt::Commit;
+use crate::commit::recent::ReadSet;
+use crate::commit::transacted::Begun;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{AsKey, KeyKind};
+use crate::limits::{BATCH_BYTES_MAX, check_value};
+use crate::options::WriteOptions;
+use crate::sync::{Rank, Ranked, lock};
+
+/// Reads and writes that are as if they had all happened in the moment of the commit, and no
+/// others in between: serializable, whatever other transactions and writers do.
+///
+/// It is optimistic: it takes no lock and holds nobody up. It reads as of the moment when it began,
+/// and its own writes; these are seen by others when they are committed, together. If somebody else
+/// has written by then what it has read, the commit fails with [`ErrorKind::Conflict`] and writes
+/// nothing: run it again, or have [`Db::transaction`] do so. What counts as read is what was asked
+/// for: a key that is not there, and a range with all that is not in it, however far it was walked.
+/// Writes alone never conflict.
+///
+/// It belongs to one task or thread at a time, and keeps the database open, as a clone of it does.
+/// Old versions that it may read are kept meanwhile, see [`crate::Snapshot`]. Dropped without
+/// a commit it has written nothing.
+pub struct Transaction<S: Storage = System> {
+    handle: Arc<Handle<S>>,
+    begun: Begun,
+    options: WriteOptions,
+    reads: Ranked<ReadSet>,
+    /// By stored key; `None`: the key is removed.
+    writes: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    bytes: usize,
+}
+
+impl<S: Storage> fmt::Debug for Transaction<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Transaction");
+        shown.field("version", &self.version()).field("write_count", &self.writes.len());
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl<S: Storage> Drop for Transaction<S> {
+    fn drop(&mut self) {
+        self.handle.core.committer.end_transaction(self.begun.lsn);
+    }
+}
+
+impl<S: Storage> Transaction<S> {
+    fn new(handle: Arc<Handle<S>>, begun: Begun) -> Self {
+        let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn));
+        let (options, writes) = (WriteOptions::new(), BTreeMap::new());
+        Self { handle, begun, options, reads, writes, bytes: 0 }
+    }
+
+    /// The commit is durable before it is acknowledged, whatever the database's class.
+    pub fn durable(&mut self) -> &mut Self {
+        self.options = self.options.durable();
+        self
+    }
+
+    /// The newest version that it reads, but for its own writes.
+    pub fn version(&self) -> u64 {
+        self.begun.pin.lsn
+    }
+
+    /// The record of `key`: what this transaction has put, or else what was there when it began. A
+    /// record of its own has no version yet: 0.
+    ///
+    /// Errors: as for [`Db::get`].
+    pub fn get(&self, key: impl AsKey) -> Result<Option<OwnedRecord>> {
+        let kind = self.key_kind();
+        let key = kind.encode(&key)?;
+        if let Some(own) = self.writes.get(key.as_ref()) {
+            let own = own.as_ref();
+            return Ok(own.map(|value| OwnedRecord::of_parts(kind, key.as_ref(), value, 0)));
+        }
+        lock(&self.reads).note_key(key.as_ref());
+        let found = self.handle.core.records().get_pinned(key.as_ref(), &self.begun.pin)?;
+        Ok(found.map(|found| Record::new(found, kind).to_owned()))
+    }
+
+    /// Whether `key` is there; as [`Transaction::get`].
+    pub fn contains(&self, key: impl AsKey) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The records with keys in `range`, in key order, both ways, with what this transaction has
+    /// written by now. All keys of the range count as read.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.batch().put("a", b"1").put("b", b"2").commit()?;
+    /// let mut tx = db.begin()?;
+    /// tx.put("c", b"3")?;
+    /// tx.delete("a")?;
+    /// let values = tx.range(..)?.map(|record| Ok(record?[0]));
+    /// assert_eq!(values.collect::<uarr::Result<Vec<_>>>()?, b"23");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn range(&self, range: impl KeyRange) -> Result<TransactionRange<'_, S>> {
+        Ok(self.records_in(StoredRange::of(self.key_kind(), range)?))
+    }
+
+    /// All records; as [`Transaction::range`].
+    pub fn iter(&self) -> TransactionRange<'_, S> {
+        self.records_in(StoredRange::all())
+    }
+
+    /// The records whose byte keys start with `prefix`; as [`Transaction::range`].
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<TransactionRange<'_, S>> {
+        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?))
+    }
+
+    /// Sets `key` to `value` when it is committed.
+    ///
+    /// Errors: `InvalidArgument`, also if all that is written is too much for a batch.
+    pub fn put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<()> {
+        let value = value.as_ref();
+        check_value(value)?;
+        self.write(&key, Some(value))
+    }
+
+    /// Removes `key` when it is committed; otherwise as [`Transaction::put`].
+    pub fn delete(&mut self, key: impl AsKey) -> Result<()> {
+        self.write(&key, None)
+    }
+
+    /// What kind of keys the database has.
+    pub fn key_kind(&self) -> KeyKind {
+        self.handle.core.records().key_kind()
+    }
+
+    /// Commits what was written, if nobody else has written what was read. `None`: there was
+    /// nothing to write; then it cannot fail, for what was read was all there in one moment.
+    ///
+    /// Durability and errors as for [`Db::put`]; also `Conflict`.
+    pub fn commit(mut self) -> Result<Option<Commit>> {
+        self.commit_writes()
+    }
+
+    /// As [`Transaction::commit`], for tasks; see [`Db::put_async`].
+    pub async fn commit_async(mut self) -> Result<Option<Commit>> {
+        self.commit_writes_async().await
+    }
+
+    fn commit_writes(&mut self) -> Result<Option<Commit>> {
+        let Self { handle, options, reads, writes, .. } = self;
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
+        committer.write_transaction(&mut frames, reads.get_mut(), *options).map(Some)
+    }
+
+    async fn commit_writes_async(&mut self) -> Result<Option<Commit>> {
+        let Self { handle, options, reads, writes, .. } = self;
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
+        committer.write_transaction_async(&mut frames, reads.get_mut(), *options).await.map(Some)
+    }
+
+    fn write(&mut self, key: &dyn AsKey, value: Option<&[u8]>) -> Result<()> {
+        let stored = self.key_kind().encode(key)?;
+        let bytes = |value: Option<&[u8]>| stored.as_ref().len() + value.map_or(0, <[u8]>::len);
+        let replaced = self.writes.get(stored.as_ref()).map_or(0, |value| bytes(value.as_deref()));
+        let total = self.bytes - replaced + bytes(value);
+        if total > BATCH_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "a transaction writes at most {BATCH_BYTES_MAX} bytes of keys and values"
+            )));
+        }
+        self.bytes = total;
+        self.writes.insert(stored.as_ref().into(), value.map(Into::into));
+        Ok(())
+    }
+
+    fn records_in(&self, StoredRange { low, high }: StoredRange) -> TransactionRange<'_, S> {
+        lock(&self.reads).note_range(&low, &high);
+        let own = match is_empty(&low, &high) {
+            true => Vec::new(),
+            false => {
+                let bounds = [&low, &high].map(|bound| bound.as_ref().map(Vec::as_slice));
+                let own = self.writes.range::<[u8], _>((bounds[0], bounds[1]));
+                own.map(|(key, value)| (&**key, value.as_deref())).collect()
+            }
+        };
+        let kept = Range::pinned(&self.handle.core, low, high, self.begun.pin.clone());
+        TransactionRange::new(kept, own, self.key_kind())
+    }
+
+    /// The write that was found to conflict.
+    fn conflict_lsn(&self) -> u64 {
+        lock(&self.reads).conflict_lsn()
+    }
+}
+
+/// Whether no key lies between the bounds.
+fn is_empty(low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
+    match (low, high) {
+        (Bound::Included(low), Bound::Included(high)) => low > high,
+        (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high))
+        | (Bound::Excluded(low), Bound::Included(high)) => low >= high,
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+    }
+}
+
+fn frames_of(writes: &BTreeMap<Box<[u8]>, Option<Box<[u8]>>>) -> Vec<Frame<'_>> {
+    writes
+        .iter()
+        .map(|(key, value)| match value {
+            Some(value) => Frame::new(FrameKind::Put, 0, key, value),
+            None => Frame::new(FrameKind::Delete, 0, key, &[]),
+        })
+        .collect()
+}
+
+impl<S: Storage> Db<S> {
+    /// Begins a transaction, to be committed by hand; see [`Transaction`], and [`Db::transaction`],
+    /// which runs one again if need be.
+    ///
+    /// If none was open for a while, it waits for what is on its way to the device.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// let mut tx = db.begin()?;
+    /// if !tx.contains("lock")? {
+    ///     tx.put("lock", b"mine")?;
+    /// }
+    /// db.put("lock", b"theirs")?;
+    /// let refused = tx.commit().unwrap_err();
+    /// assert_eq!(refused.kind(), uarr::ErrorKind::Conflict);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin(&self) -> Result<Transaction<S>> {
+        let begun = self.core().committer.begin_transaction()?;
+        Ok(Transaction::new(self.handle.clone(), begun))
+    }
+
+    /// As [`Db::begin`], for tasks.
+    pub async fn begin_async(&self) -> Result<Transaction<S>> {
+        let begun = self.core().committer.begin_transaction_async().await?;
+        Ok(Transaction::new(self.handle.clone(), begun))
+    }
+
+    /// Runs `body` in a transaction and commits it, and does so again as long as others come in
+    /// between. So `body` may run several times: what it does besides must allow that. If it
+    /// returns an error, nothing is written.
+    ///
+    /// Durability and errors as for [`Db::put`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use uarr::Transaction;
+    ///
+    /// # db.batch().put("ada", [100]).put("bob", [0]).commit()?;
+    /// fn balance(tx: &Transaction, name: &str) -> uarr::Result<u8> {
+    ///     Ok(tx.get(name)?.map_or(0, |record| record[0]))
+    /// }
+    ///
+    /// let is_done = db.transaction(|tx| {
+    ///     let (from, to) = (balance(tx, "ada")?, balance(tx, "bob")?);
+    ///     let Some(rest) = from.checked_sub(30) else { return Ok(false) };
+    ///     tx.put("ada", [rest])?;
+    ///     tx.put("bob", [to + 30])?;
+    ///     Ok::<_, uarr::Error>(true)
+    /// })?;
+    /// assert!(is_done);
+    /// assert_eq!(db.get("bob")?.ok_or("not found")?, [30]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transaction<T, E: From<Error>>(
+        &self,
+        mut body: impl FnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        loop {
+            let mut transaction = self.begin()?;
+            let done = body(&mut transaction)?;
+            match transaction.commit_writes() {
+                Ok(_) => return Ok(done),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+            let conflict_lsn = transaction.conflict_lsn();
+            drop(transaction);
+            // Before that the next one would read what this one has.
+            self.core().committer.decide(conflict_lsn)?;
+        }
+    }
+
+    /// As [`Db::transaction`], for tasks: neither the commit nor a wait blocks.
+    pub async fn transaction_async<T, E: From<Error>>(
+        &self,
+        mut body: impl AsyncFnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        loop {
+            let mut transaction = self.begin_async().await?;
+            let done = body(&mut transaction).await?;
+            match transaction.commit_writes_async().await {
+                Ok(_) => return Ok(done),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+            let conflict_lsn = transaction.conflict_lsn();
+            drop(transaction);
+            self.core().committer.decided(conflict_lsn).await?;
+        }
+    }
+}

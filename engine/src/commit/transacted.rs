@@ -1,0 +1,131 @@
+//! Transactions as the committer sees them: where they begin and end, and how they are staged.
+
+use std::task::Poll;
+
+use uarr_layout::frame::Frame;
+use uarr_uring::Storage;
+
+use crate::commit::committer::Committer;
+use crate::commit::patience::Patience;
+use crate::commit::receipt::Commit;
+use crate::commit::recent::ReadSet;
+use crate::commit::staging::Staging;
+use crate::commit::wakes::{OwnWaker, Polls, Wakes};
+use crate::error::Result;
+use crate::options::WriteOptions;
+use crate::sync::lock;
+use crate::versions::pins::{Keeps, LsnPin};
+
+/// A transaction that has begun.
+pub(crate) struct Begun {
+    /// It reads as of this.
+    pub pin: LsnPin,
+    /// That is all that was staged up to here and not refused.
+    pub lsn: u64,
+}
+
+impl<S: Storage> Committer<S> {
+    /// Begins a transaction. What is on its way may have to be waited for, if none was open for a
+    /// while.
+    pub fn begin_transaction(&self) -> Result<Begun> {
+        loop {
+            match self.try_begin() {
+                Ok(begun) => return Ok(begun),
+                Err(lsn) => self.decide(lsn)?,
+            }
+        }
+    }
+
+    /// As `begin_transaction`, without blocking.
+    pub async fn begin_transaction_async(&self) -> Result<Begun> {
+        if !self.options.background {
+            return self.begin_transaction();
+        }
+        loop {
+            match self.try_begin() {
+                Ok(begun) => return Ok(begun),
+                Err(lsn) => self.decided(lsn).await?,
+            }
+        }
+    }
+
+    /// An LSN: it has to be decided first.
+    fn try_begin(&self) -> std::result::Result<Begun, u64> {
+        let mut staging = lock(&self.staging);
+        let pin = self.records.pin(Keeps::Versions, || self.storage.now());
+        // Not what is visible by now: the pin was there before. What is settled was visible then.
+        let (lsn, staged_lsn) = (pin.lsn.max(staging.settled_lsn), staging.next_lsn - 1);
+        staging.recent.begin(lsn, staged_lsn).map(|()| Begun { pin, lsn })
+    }
+
+    /// What was staged up to here is visible, or was refused. (After a failure it may be on its
+    /// way; then nothing is staged any more.)
+    fn decided_lsn(&self, staging: &Staging) -> u64 {
+        self.records.visible.lsn().max(staging.settled_lsn)
+    }
+
+    /// Returns when what was staged up to `lsn` is visible or was refused.
+    pub fn decide(&self, lsn: u64) -> Result<()> {
+        if lsn <= self.decided_lsn(&lock(&self.staging)) {
+            return Ok(());
+        }
+        self.settle(lsn, &mut Wakes::default())
+    }
+
+    /// A transaction that has begun with `lsn` has ended.
+    pub fn end_transaction(&self, lsn: u64) {
+        lock(&self.staging).recent.end(lsn);
+    }
+
+    /// Commits what a transaction writes, if nobody else has written what it has read.
+    pub fn write_transaction(
+        &self,
+        frames: &mut [Frame<'_>],
+        reads: &mut ReadSet,
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        self.compare(reads)?;
+        self.write_unread(frames, options, Some(reads))
+    }
+
+    /// As `write_transaction`, without blocking; see [`Committer::write_async`].
+    pub async fn write_transaction_async(
+        &self,
+        frames: &mut [Frame<'_>],
+        reads: &mut ReadSet,
+        options: WriteOptions,
+    ) -> Result<Commit> {
+        self.compare(reads)?;
+        self.write_unread_async(frames, options, Some(reads)).await
+    }
+
+    /// Compares `reads` with most of what was written since; the rest is for the moment in which
+    /// the transaction is staged.
+    fn compare(&self, reads: &mut ReadSet) -> Result<()> {
+        while lock(&self.staging).recent.check_some(reads)? {}
+        Ok(())
+    }
+
+    /// As `decide`, without blocking.
+    pub async fn decided(&self, lsn: u64) -> Result<()> {
+        if !self.options.background {
+            return self.decide(lsn);
+        }
+        let polls = Polls::default();
+        std::future::poll_fn(move |context| {
+            if let Err(error) = self.health.check() {
+                return Poll::Ready(Err(error));
+            }
+            let own = OwnWaker::of(context.waker(), &polls);
+            let mut staging = lock(&self.staging);
+            if lsn <= self.decided_lsn(&staging) {
+                return Poll::Ready(Ok(()));
+            }
+            // Who settles a group wakes under the same lock.
+            self.wake_later(&mut staging, Patience::Task(&own));
+            self.hurry(&mut staging, Patience::Task(&own));
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,10 +1,12 @@
-//! What conditions and counters cost: `cargo bench -p uarr --bench conditional`.
+//! What conditions, counters and transactions cost: `cargo bench -p uarr --bench conditional`.
 //!
 //! Each round does the same number of plain puts and of the others, one after the other in an order
 //! that rotates, and the ratio of their times is formed within the round.
 //!
 //! - 16 threads change one counter, durably, beside 16 threads that put each their own key.
 //! - One thread inserts fresh keys in memory, and durably, beside one that puts fresh keys.
+//! - Transactions read a record and write it, beside puts: durably by 16 threads with a key each, in
+//!   memory by one.
 //! - 1000 tasks insert keys of their own, durably, beside 1000 tasks that put them.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures")]
 
@@ -49,14 +51,43 @@ fn main() {
             },
         );
     }
+    transactions((&durable.db, &memory.db), (durable_count, memory_count / 4), rounds);
+    tasks(&durable.db, &mut keys, rounds);
+}
+
+fn transactions(
+    (durable, memory): (&Db, &Db),
+    (durable_count, memory_count): (u64, u64),
+    rounds: usize,
+) {
+    print_ratio("transactions, 16 threads, a key each", "transactions per put", rounds, |first| {
+        let put = || threads(durable_count, |thread| _ = durable.put(1 + thread, VALUE));
+        let run = || threads(durable_count, |thread| rewrite(durable, 1 + thread));
+        let (put, run) = in_turn(first, put, run);
+        put / run
+    });
+    print_ratio("a transaction, in memory", "of a get's and a put's time", rounds, |first| {
+        let keys = 0..memory_count;
+        let get_and_put = |key| {
+            let found = memory.get(key).expect("no damage").is_some();
+            _ = memory.put(key, [u8::from(found); 32]);
+        };
+        let put = || timed(|| keys.clone().for_each(get_and_put));
+        let run = || timed(|| keys.clone().for_each(|key| rewrite(memory, key)));
+        let (put, run) = in_turn(first, put, run);
+        run / put
+    });
+}
+
+fn tasks(durable: &Db, keys: &mut Keys, rounds: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
     let runtime = runtime.expect("there are threads");
-    let groups_before = durable.db.stats();
+    let groups_before = durable.stats();
     print_ratio("insert by 1000 tasks, durably", "of a put's time", rounds, |first| {
         let (put_keys, insert_keys) = (keys.next(1000), keys.next(1000));
         let spawn = |keys: std::ops::Range<u64>, inserts: bool| {
             let tasks = keys.map(|key| {
-                let db = durable.db.clone();
+                let db = durable.clone();
                 tokio::spawn(async move {
                     match inserts {
                         true => assert!(db.insert_async(mix(key), VALUE).await?.is_written()),
@@ -79,10 +110,19 @@ fn main() {
         let (put, insert) = in_turn(first, || run(put_keys, false), || run(insert_keys, true));
         insert / put
     });
-    let stats = durable.db.stats();
+    let stats = durable.stats();
     let commits = stats.commit_count - groups_before.commit_count;
     let groups = stats.group_count - groups_before.group_count;
     println!("tasks: {groups} groups for {commits} commits");
+}
+
+/// Reads `key` and writes it, as a transaction.
+fn rewrite(db: &Db, key: u64) {
+    let rewritten = db.transaction(|tx| {
+        let found = tx.contains(key)?;
+        tx.put(key, [u8::from(found); 32])
+    });
+    rewritten.expect("there is room");
 }
 
 struct Database {

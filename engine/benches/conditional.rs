@@ -5,8 +5,8 @@
 //!
 //! - 16 threads change one counter, durably, beside 16 threads that put each their own key.
 //! - One thread inserts fresh keys in memory, and durably, beside one that puts fresh keys.
-//! - Transactions read a record and write it, beside puts: durably by 16 threads with a key each, in
-//!   memory by one.
+//! - Transactions read a record and write it, beside puts: durably by 16 threads with a key each,
+//!   in memory by one.
 //! - 1000 tasks insert keys of their own, durably, beside 1000 tasks that put them.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures")]
 

@@ -27,6 +27,7 @@
 //! | change several, all or none | [`Db::batch`] |
 //! | change on a condition | [`Db::insert`], [`Db::update`], [`Db::put_if_version`] |
 //! | count | [`Db::increment`] |
+//! | change what depends on several records | [`Db::transaction`], [`Db::begin`] |
 //! | load many, delete many | [`Db::ingest`], [`Db::delete_range`], [`Db::delete_prefix`] |
 //! | work in a task of any runtime | [`Db::open_async`], [`Db::put_async`] and others in `_async` |
 //! | choose the durability of one write | [`Db::durable`], [`Db::with`] |
@@ -117,3 +118,8 @@ pub use uarr_uring::{Backend, BackendChoice, CommitStrategy};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Those of the recipes compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/RECIPES.md")]
+struct Recipes;

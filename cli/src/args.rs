@@ -62,8 +62,12 @@ pub enum Command {
     Put(Put),
     /// Remove a record
     Del(Del),
+    /// Add to a counter, and print its new value; creates the database if need be
+    Incr(Incr),
     /// Print records in key order, one JSON object per line
     Scan(Scan),
+    /// Print how many records there are
+    Count(Count),
     /// Print sizes and counters
     Stats,
     /// Report whether machine, file system, disk and database are set up well; changes nothing
@@ -214,6 +218,32 @@ pub struct Put {
     /// The record as JSON; - reads it from standard input
     #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub value: OsString,
+    /// Only if there is no record of the key; otherwise exit code 1
+    #[arg(long, conflicts_with = "if_version")]
+    pub if_absent: bool,
+    /// Only if the newest record has this version: the "lsn" that put printed with --json
+    #[arg(long, value_name = "LSN")]
+    pub if_version: Option<u64>,
+}
+
+/// Options of `incr`.
+#[derive(Debug, Args)]
+pub struct Incr {
+    /// Key of the counter
+    #[arg(allow_negative_numbers = true)]
+    pub key: OsString,
+    /// How much is added
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub by: i64,
+    /// What a counter that is not there begins with, before something is added
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub initial: i64,
+    /// Change nothing if less would come of it; exit code 1 then
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub min: Option<i64>,
+    /// Change nothing if more would come of it; exit code 1 then
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub max: Option<i64>,
 }
 
 /// Options of `del`.
@@ -224,9 +254,9 @@ pub struct Del {
     pub key: OsString,
 }
 
-/// Options of `scan`.
+/// Which keys are meant.
 #[derive(Debug, Args)]
-pub struct Scan {
+pub struct Keys {
     /// Only keys that start with this (byte tables)
     #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
     pub prefix: Option<OsString>,
@@ -236,6 +266,22 @@ pub struct Scan {
     /// Only keys before this one
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     pub to: Option<OsString>,
+}
+
+/// Options of `count`.
+#[derive(Debug, Args)]
+pub struct Count {
+    /// Of which keys.
+    #[command(flatten)]
+    pub keys: Keys,
+}
+
+/// Options of `scan`.
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// Of which keys.
+    #[command(flatten)]
+    pub keys: Keys,
     /// At most this many records
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,

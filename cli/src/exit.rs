@@ -9,8 +9,8 @@ Keys:
 
 Exit codes:
   0  done
-  1  key or field not found; verify, inspect, log-dump or value check found damage; doctor found
-     something critical
+  1  key or field not found; condition or bound not met; verify, inspect, log-dump or value check
+     found damage; doctor found something critical
   2  bad usage or bad input
   3  the database cannot be opened: missing, locked, other format, no permission, other files there
   4  the command met damage
@@ -26,7 +26,8 @@ With --json every error is one line on stderr:
 pub enum Exit {
     /// Everything was done.
     Done = 0,
-    /// A key or field is not there, or a command that looks for damage or risks found some.
+    /// A key or field is not there, a condition is not met, or a command that looks for damage or
+    /// risks found some.
     Missing = 1,
     /// Arguments or input cannot be used.
     Usage = 2,

@@ -99,6 +99,8 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Get(args) => get::run(global, args, out),
         Command::Put(args) => write::put(global, args, out),
         Command::Del(args) => write::delete(global, args, out),
+        Command::Incr(args) => write::increment(global, args, out),
+        Command::Count(args) => scan::count(global, args, out),
         Command::Scan(args) => scan::run(global, args, out),
         Command::Stats => stats::run(global, out),
         Command::Doctor(args) => doctor::run(global, args, out),

@@ -1,12 +1,13 @@
-//! `uarr scan`: records in key order, one line each.
+//! `uarr scan`: records in key order, one line each; `uarr count`: how many there are.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::ops::Bound;
 
-use uarr::{Db, KeyKind, Record};
+use serde_json::json;
+use uarr::{Db, KeyKind, Range, Record};
 
-use crate::args::{Global, Scan};
+use crate::args::{Count, Global, Keys, Scan};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, output};
 use crate::key::{Key, ShownKey};
@@ -20,17 +21,28 @@ pub fn run(global: &Global, args: &Scan, out: &mut Output) -> Result<Exit> {
     let kind = db.key_kind();
     let limit = args.limit.unwrap_or(u64::MAX);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    for record in records(&db, args)?.take(limit) {
+    let range = records(&db, &args.keys)?;
+    let records: Box<dyn Iterator<Item = _>> =
+        if args.reverse { Box::new(range.rev()) } else { Box::new(range) };
+    for record in records.take(limit) {
         write_line(out, args, &record?, kind)?;
     }
     Ok(Exit::Done)
 }
 
-type Records<'db> = Box<dyn Iterator<Item = uarr::Result<Record<'db>>> + 'db>;
+/// Runs `count`.
+pub fn count(global: &Global, args: &Count, out: &mut Output) -> Result<Exit> {
+    let db = global.open(Absent::Refuse)?;
+    let counted =
+        records(&db, &args.keys)?.try_fold(0_u64, |count, record| record.map(|_| count + 1));
+    let count = counted?;
+    out.result(&json!({ "count": count }), format_args!("{count}\n"))?;
+    Ok(Exit::Done)
+}
 
-fn records<'db>(db: &'db Db, args: &Scan) -> Result<Records<'db>> {
+fn records<'db>(db: &'db Db, args: &Keys) -> Result<Range<'db>> {
     let kind = db.key_kind();
-    let range = match &args.prefix {
+    Ok(match &args.prefix {
         Some(prefix) => match Key::parse_bound(prefix, kind)? {
             Key::Bytes(prefix) => db.prefix(prefix)?,
             _ => {
@@ -46,8 +58,7 @@ fn records<'db>(db: &'db Db, args: &Scan) -> Result<Records<'db>> {
             let high = bound(&args.to)?.map_or(Bound::Unbounded, Bound::Excluded);
             db.range((low, high))?
         }
-    };
-    Ok(if args.reverse { Box::new(range.rev()) } else { Box::new(range) })
+    })
 }
 
 fn write_line(out: &mut Output, args: &Scan, record: &Record<'_>, kind: KeyKind) -> Result<()> {

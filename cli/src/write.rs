@@ -1,12 +1,12 @@
-//! `uarr put` and `uarr del`: one durable change.
+//! `uarr put`, `uarr del` and `uarr incr`: one durable change.
 
 use std::os::unix::ffi::OsStrExt;
 
 use serde_json::json;
-use uarr::{Db, KeyKind};
+use uarr::{Commit, Count, Db, Increment, KeyKind, Outcome, Refusal};
 use uarr_layout::uarr::from_json;
 
-use crate::args::{Del, Global, Put};
+use crate::args::{Del, Global, Incr, Put};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::get::missing_key;
@@ -26,9 +26,54 @@ pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
     let record = from_json(&text).map_err(|error| no_json(&error))?;
     let db = global.open(Absent::Create)?;
     let key = Key::parse(&args.key, db.key_kind())?;
-    let commit = db.put(&key, record.as_bytes())?;
+    let commit = store(&db, &key, record.as_bytes(), args)?;
     close(db, "stored")?;
     out.result(&json!({ "key": key.show().to_json(), "lsn": commit.lsn }), "")?;
+    Ok(Exit::Done)
+}
+
+/// Puts `value`, if the condition is met that `args` may have.
+fn store(db: &Db, key: &Key, value: &[u8], args: &Put) -> Result<Commit> {
+    let outcome = match (args.if_absent, args.if_version) {
+        (true, _) => db.insert(key, value)?,
+        (false, Some(version)) => db.put_if_version(key, value, version)?,
+        (false, None) => Outcome::Written(db.put(key, value)?),
+    };
+    match outcome {
+        Outcome::Written(commit) => Ok(commit),
+        Outcome::Refused(refusal) => Err(refused(key, &refusal).into()),
+    }
+}
+
+/// The failure of a condition.
+fn refused(key: &Key, refusal: &Refusal<'_>) -> Failure {
+    let found = match &refusal.found {
+        Some(found) => format!("there is a record with version {}", found.version()),
+        None => "there is no record".to_owned(),
+    };
+    let message = format!("nothing was stored for key '{}': {found}", key.show());
+    Failure::missing("condition_failed", message)
+}
+
+/// Runs `incr`.
+pub fn increment(global: &Global, args: &Incr, out: &mut Output) -> Result<Exit> {
+    Key::parse(&args.key, global.key_kind.map_or(KeyKind::Bytes, KeyKind::from))?;
+    let db = global.open(Absent::Create)?;
+    let key = Key::parse(&args.key, db.key_kind())?;
+    let by = Increment::by(args.by).initial(args.initial);
+    let by = by.min(args.min.unwrap_or(i64::MIN)).max(args.max.unwrap_or(i64::MAX));
+    let Count { value, commit, .. } = db.increment(&key, by)?;
+    let Some(commit) = commit else {
+        let message = format!(
+            "the counter '{}' stays {value}: adding {} leads out of its bounds",
+            key.show(),
+            args.by
+        );
+        return Err(Failure::missing("condition_failed", message).into());
+    };
+    close(db, "counted")?;
+    let json = json!({ "key": key.show().to_json(), "value": value, "lsn": commit.lsn });
+    out.result(&json, format_args!("{value}\n"))?;
     Ok(Exit::Done)
 }
 

@@ -23,6 +23,43 @@ fn put_get_del() {
 }
 
 #[test]
+fn writes_with_conditions() {
+    let home = Home::new();
+    let first = home.run(["--json", "put", "a", "1", "--if-absent"]).json();
+    home.run(["put", "a", "2", "--if-absent"])
+        .failed(1, &["'a'", "there is a record with version"]);
+    home.run(["--json", "put", "a", "2", "--if-absent"]).failed_json(1, "condition_failed");
+    let version = first["lsn"].to_string();
+    home.run(["put", "a", "3", "--if-version", &version]).done();
+    home.run(["put", "a", "4", "--if-version", &version]).failed(1, &["nothing was stored"]);
+    home.run(["put", "b", "4", "--if-version", "1"]).failed(1, &["there is no record"]);
+    assert_eq!(home.run(["get", "a"]).done(), "3\n");
+    home.run(["--json", "put", "a", "1", "--if-absent", "--if-version", "1"])
+        .failed_json(2, "usage");
+}
+
+#[test]
+fn counters_and_counts() {
+    let home = Home::new();
+    assert_eq!(home.run(["incr", "n"]).done(), "1\n");
+    assert_eq!(home.run(["incr", "n", "--by", "-3"]).done(), "-2\n");
+    assert_eq!(
+        home.run(["incr", "m", "--initial", "10", "--max", "12", "--by", "2"]).done(),
+        "12\n"
+    );
+    home.run(["incr", "m", "--max", "12"]).failed(1, &["stays 12", "bounds"]);
+    let json = home.run(["--json", "incr", "m", "--min", "0", "--by", "-12"]).json();
+    assert_eq!((json["key"].as_str(), json["value"].as_i64()), (Some("m"), Some(0)));
+    assert_eq!(home.run(["get", "m"]).done(), "0\n");
+    home.run(["put", "text", "\"a\""]).done();
+    home.run(["incr", "text"]).failed(2, &[]);
+    assert_eq!(home.run(["count"]).done(), "3\n");
+    assert_eq!(home.run(["count", "--from", "n"]).done(), "2\n");
+    assert_eq!(home.run(["--json", "count", "--prefix", "t"]).json()["count"], 1);
+    Home::new().run(["count"]).failed(3, &[]);
+}
+
+#[test]
 fn results_and_errors_as_json() {
     let home = Home::new();
     let put = home.run(["--json", "put", "a", "{}"]).json();

@@ -9,10 +9,13 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use uarr::{Db, Durability, ErrorKind, KeyKind, Transaction};
+use uarr_disk_sim::Memory;
+use uarr_uring::{OpenMode, Storage, StorageFile};
 
 const DURABILITIES: [Durability; 2] = [Durability::Sync, Durability::Manual];
 
@@ -406,7 +409,7 @@ async fn tasks_run_transactions_and_block_no_executor() {
 #[test]
 fn what_was_on_its_way_when_a_transaction_began_counts() {
     let (_dir, db) = open(Durability::Sync);
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let (mut written, mut ran) = (Vec::new(), Vec::new());
     // So many that keys are not kept for long.
     let others = || {
@@ -417,7 +420,7 @@ fn what_was_on_its_way_when_a_transaction_began_counts() {
     thread::scope(|scope| {
         let write = || {
             let mut lsns = Vec::new();
-            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) {
                 let mut batch = others();
                 batch.put("hot", b"");
                 lsns.push(batch.commit().unwrap().unwrap().lsn);
@@ -435,7 +438,7 @@ fn what_was_on_its_way_when_a_transaction_began_counts() {
             }
             (0..3).for_each(|_| _ = others().commit().unwrap());
         }
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        is_over.store(true, Ordering::Relaxed);
         written.extend(threads.into_iter().flat_map(|thread| thread.join().unwrap()));
     });
     written.extend(ran.iter().map(|(_, lsn)| *lsn));
@@ -444,4 +447,62 @@ fn what_was_on_its_way_when_a_transaction_began_counts() {
             written.iter().filter(|other| (found + 1..lsn).contains(other)).collect();
         assert!(between.is_empty(), "{found} was read, {lsn} was written, beside {between:?}");
     }
+}
+
+/// One that waited for what was on its way found more of it when that was settled, and so on.
+#[test]
+fn a_transaction_begins_beside_a_load() {
+    const COUNT: u64 = 1_000_000;
+    let (_dir, db) = open(Durability::Sync);
+    let taken = AtomicU64::new(0);
+    let next = |number: u64| {
+        taken.store(number, Ordering::Relaxed);
+        (number.to_be_bytes(), [0; 8])
+    };
+    thread::scope(|scope| {
+        let load = scope.spawn(|| db.ingest((0..COUNT).map(next)).unwrap());
+        while taken.load(Ordering::Relaxed) < 10_000 {
+            std::hint::spin_loop();
+        }
+        let begun = db.begin().unwrap();
+        assert!(taken.load(Ordering::Relaxed) < COUNT - 1, "it has waited for the whole load");
+        drop(begun);
+        assert_eq!(load.join().unwrap(), COUNT);
+    });
+}
+
+#[test]
+fn a_damaged_record_ends_a_range_at_both_ends() {
+    let builder = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(1 << 16);
+    let builder = builder.address_space_bytes(1 << 26).background(false);
+    let disk = Memory::new();
+    let db = builder.clone().open_on(disk.clone()).unwrap();
+    for number in 0..10 {
+        db.put(format!("a key of some length {number}"), [7; 100]).unwrap();
+    }
+    db.close().unwrap();
+    let disk = disk.crash();
+    let file = disk.open("data/records.uarr", OpenMode::Mapped).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    let key = b"a key of some length 5";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + 60;
+    file.write_at(&[bytes[at] ^ 4], at as u64).unwrap();
+    file.make_durable().unwrap();
+    drop(file);
+
+    let db = builder.open_on(disk).unwrap();
+    let mut tx = db.begin().unwrap();
+    tx.put("a key of some length 8", b"own").unwrap();
+    tx.put("z", b"own").unwrap();
+    let mut forward = tx.iter();
+    assert!(forward.by_ref().take(5).all(|record| record.is_ok()));
+    assert_eq!(forward.next().unwrap().unwrap_err().kind(), ErrorKind::Corruption);
+    assert!(forward.next().is_none() && forward.next_back().is_none());
+    let mut both = tx.iter();
+    assert_eq!(both.next_back().unwrap().unwrap().key(), b"z");
+    assert_eq!(both.next_back().unwrap().unwrap().key(), b"a key of some length 9");
+    assert!(both.by_ref().take(5).all(|record| record.is_ok()));
+    assert_eq!(both.next().unwrap().unwrap_err().kind(), ErrorKind::Corruption);
+    assert!(both.next_back().is_none() && both.next().is_none());
 }

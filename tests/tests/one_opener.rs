@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use uarr::inspect::{Inspector, superblock};
-use uarr::{BackendChoice, Db, Error, ErrorKind};
+use uarr::{BackendChoice, Db, Durability, Error, ErrorKind};
 use uarr_disk_sim::refuse::in_fork;
 use uarr_tests::{scratch, small};
 
@@ -294,6 +295,37 @@ fn a_directory_may_be_renamed_while_its_database_is_open() {
         assert_eq!(fs::read_dir(path.join("index")).unwrap().count(), 2, "old images are removed");
         assert_eq!(small(path).open().unwrap().iter().count(), count);
     }
+}
+
+/// A thread of the parent may hold any lock in the moment of the fork: a forked process that took
+/// one to end a transaction waited for ever.
+#[test]
+fn a_forked_process_that_drops_transactions_and_snapshots_does_not_wait() {
+    let base = scratch();
+    let db = small(base.path()).durability(Durability::Manual).open().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut batch = db.batch();
+                    (0..200_u64).for_each(|key| _ = batch.put(key.to_be_bytes(), b"v"));
+                    batch.commit().unwrap();
+                    drop(db.snapshot());
+                }
+            });
+        }
+        let (mut transaction, mut snapshot) = (Some(db.begin().unwrap()), Some(db.snapshot()));
+        for _ in 0..40 {
+            let drop_all = || {
+                drop(transaction.take());
+                drop(snapshot.take());
+            };
+            assert!(in_fork(drop_all).unwrap());
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    db.close().unwrap();
 }
 
 #[test]

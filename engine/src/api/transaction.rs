@@ -38,8 +38,9 @@ use crate::sync::{Rank, Ranked, lock};
 /// Old versions that it may read are kept meanwhile, see [`crate::Snapshot`]. Dropped without
 /// a commit it has written nothing.
 pub struct Transaction<S: Storage = System> {
-    handle: Arc<Handle<S>>,
+    /// Dropped first: the last handle closes the database, which needs no old versions.
     begun: Begun,
+    handle: Arc<Handle<S>>,
     options: WriteOptions,
     reads: Ranked<ReadSet>,
     /// By stored key; `None`: the key is removed.
@@ -57,6 +58,10 @@ impl<S: Storage> fmt::Debug for Transaction<S> {
 
 impl<S: Storage> Drop for Transaction<S> {
     fn drop(&mut self) {
+        if self.handle.core.storage().is_forked() {
+            // Another thread of the parent may have held any lock.
+            return self.begun.pin.leave();
+        }
         self.handle.core.committer.end_transaction(self.begun.lsn);
     }
 }
@@ -240,6 +245,9 @@ impl<S: Storage> Db<S> {
     /// which runs one again if need be.
     ///
     /// If none was open for a while, it waits for what is on its way to the device.
+    ///
+    /// Errors: what the database is poisoned by, if it has to wait. Of a closed database it reads,
+    /// and only a commit fails.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

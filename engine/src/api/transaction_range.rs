@@ -40,6 +40,12 @@ impl<'a, S: Storage> TransactionRange<'a, S> {
         Self { kept, first: None, last: None, own: own.into(), key_kind }
     }
 
+    /// Behind a damaged record nothing comes any more, from either end.
+    fn end(&mut self) {
+        (self.first, self.last) = (None, None);
+        self.own.clear();
+    }
+
     fn written(&self, own: Option<Own<'a>>) -> Option<OwnedRecord> {
         let (key, value) = own?;
         Some(OwnedRecord::of_parts(self.key_kind, key, value?, 0))
@@ -54,7 +60,10 @@ impl<S: Storage> Iterator for TransactionRange<'_, S> {
             if self.first.is_none() {
                 self.first = match self.kept.next() {
                     Some(Ok(record)) => Some(record),
-                    Some(Err(error)) => return Some(Err(error)),
+                    Some(Err(error)) => {
+                        self.end();
+                        return Some(Err(error));
+                    }
                     None => self.last.take(),
                 };
             }
@@ -84,7 +93,10 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
             if self.last.is_none() {
                 self.last = match self.kept.next_back() {
                     Some(Ok(record)) => Some(record),
-                    Some(Err(error)) => return Some(Err(error)),
+                    Some(Err(error)) => {
+                        self.end();
+                        return Some(Err(error));
+                    }
                     None => self.first.take(),
                 };
             }

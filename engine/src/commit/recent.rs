@@ -12,7 +12,7 @@
 //!   cannot be judged: it may not begin, or conflicts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uarr_layout::frame::Frame;
@@ -48,6 +48,8 @@ pub(crate) struct Recent {
     bytes: usize,
     /// LSNs that open transactions have begun with, and how many have.
     begun: BTreeMap<u64, usize>,
+    /// How many wait for what is on its way, to begin then.
+    waiting_count: usize,
 }
 
 impl Recent {
@@ -57,7 +59,8 @@ impl Recent {
     pub fn begin(&mut self, lsn: u64, staged_lsn: u64) -> std::result::Result<(), u64> {
         assert!(lsn <= staged_lsn, "what it reads was staged");
         if !self.is_kept {
-            assert!(self.begun.is_empty(), "keys are kept as long as transactions are open");
+            let is_idle = self.begun.is_empty() && self.waiting_count == 0;
+            assert!(is_idle, "keys are kept as long as transactions are open, or are to be");
             (self.is_kept, self.known_lsn) = (true, staged_lsn);
         }
         if lsn < self.known_lsn {
@@ -65,6 +68,19 @@ impl Recent {
         }
         *self.begun.entry(lsn).or_default() += 1;
         Ok(())
+    }
+
+    /// A transaction waits to begin: keys are kept until [`Recent::end_wait`], so it does not find
+    /// again that it has to wait.
+    pub fn begin_wait(&mut self) {
+        assert!(self.is_kept, "who waits has begun to keep keys");
+        self.waiting_count += 1;
+    }
+
+    pub fn end_wait(&mut self) {
+        assert!(self.waiting_count > 0, "who waits was counted");
+        self.waiting_count -= 1;
+        self.forget_needless();
     }
 
     /// A transaction that has begun with `lsn` has ended.
@@ -107,7 +123,7 @@ impl Recent {
             while self.written.front().is_some_and(|written| written.lsn <= oldest) {
                 self.forget_oldest();
             }
-        } else if self.written.len() > IDLE_COUNT_MAX {
+        } else if self.waiting_count == 0 && self.written.len() > IDLE_COUNT_MAX {
             *self = Self::default();
         }
     }
@@ -120,59 +136,63 @@ impl Recent {
 
     /// Compares some more of what was written with what `reads` has, if there is much; says
     /// whether more is left than [`Recent::check`] should look at.
-    pub fn check_some(&self, reads: &mut ReadSet) -> Result<bool> {
-        if reads.is_empty() {
-            return Ok(false);
-        }
-        let start = self.unchecked(reads)?;
-        let end = self.written.len().min(start + LOOK_COUNT_MAX);
-        if end == self.written.len() {
-            return Ok(false);
-        }
-        reads.compare(self.written.range(start..end))?;
-        reads.checked_lsn = self.written[end - 1].lsn;
-        Ok(true)
+    pub fn check_some(&self, reads: &ReadSet) -> Result<bool> {
+        let count = self.check_up_to(reads, LOOK_COUNT_MAX)?;
+        Ok(count > LOOK_COUNT_MAX)
     }
 
     /// Refuses a transaction that has read something that was written since.
     pub fn check(&self, reads: &ReadSet) -> Result<()> {
-        if reads.is_empty() {
-            return Ok(());
-        }
-        let start = self.unchecked(reads)?;
-        reads.compare(self.written.range(start..))
+        self.check_up_to(reads, usize::MAX).map(drop)
     }
 
-    /// Where that begins which was not compared with what `reads` has.
-    fn unchecked(&self, reads: &ReadSet) -> Result<usize> {
+    /// Compares up to `count_max` of the keys that were not compared yet; how many these were.
+    fn check_up_to(&self, reads: &ReadSet, count_max: usize) -> Result<usize> {
+        if reads.is_empty() {
+            return Ok(0);
+        }
         assert!(self.is_kept, "keys are kept as long as transactions are open");
-        if reads.checked_lsn < self.known_lsn {
+        let checked_lsn = reads.checked_lsn.load(Ordering::Relaxed);
+        if checked_lsn < self.known_lsn {
             let message = "so much was written beside the transaction that it is not known whether \
                            something it has read was; nothing of it was written, run it again";
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        Ok(self.written.partition_point(|written| written.lsn <= reads.checked_lsn))
+        let start = self.written.partition_point(|written| written.lsn <= checked_lsn);
+        let count = self.written.len() - start;
+        for written in self.written.iter().skip(start).take(count_max) {
+            if reads.has(&written.key) {
+                reads.conflict_lsn.store(written.lsn, Ordering::Relaxed);
+                return Err(Error::new(ErrorKind::Conflict, CONFLICT));
+            }
+            reads.checked_lsn.store(written.lsn, Ordering::Relaxed);
+        }
+        Ok(count)
     }
 }
-
-type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// What a transaction has read: keys, whether they were there or not, and ranges as they were asked
 /// for, with all that is not there.
 pub(crate) struct ReadSet {
     /// Nothing of it was written from when the transaction began up to here.
-    checked_lsn: u64,
+    checked_lsn: AtomicU64,
     keys: BTreeSet<Box<[u8]>>,
-    ranges: Vec<Bounds>,
+    /// Where ranges begin, and the first key behind each, if there is one. None touches another.
+    ranges: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// LSN of the write that something of it conflicts with; 0: none.
     conflict_lsn: AtomicU64,
+}
+
+/// The first key behind `key`.
+fn next_key(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 impl ReadSet {
     /// Nothing yet, of a transaction that has begun with `lsn`.
     pub fn new(lsn: u64) -> Self {
-        let conflict_lsn = AtomicU64::new(0);
-        Self { checked_lsn: lsn, keys: BTreeSet::new(), ranges: Vec::new(), conflict_lsn }
+        let [checked_lsn, conflict_lsn] = [lsn, 0].map(AtomicU64::new);
+        Self { checked_lsn, keys: BTreeSet::new(), ranges: BTreeMap::new(), conflict_lsn }
     }
 
     /// The write that was found to conflict: a transaction that reads it may run.
@@ -189,10 +209,45 @@ impl ReadSet {
 
     /// Notes that all keys between `low` and `high` were read.
     pub fn note_range(&mut self, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) {
-        if !self.ranges.iter().any(|(known_low, known_high)| known_low == low && known_high == high)
-        {
-            self.ranges.push((low.clone(), high.clone()));
+        let mut start = match low {
+            Bound::Unbounded => Vec::new(),
+            Bound::Included(key) => key.clone(),
+            Bound::Excluded(key) => next_key(key),
+        };
+        let mut end = match high {
+            Bound::Unbounded => None,
+            Bound::Included(key) => Some(next_key(key)),
+            Bound::Excluded(key) => Some(key.clone()),
+        };
+        if end.as_ref().is_some_and(|end| *end <= start) {
+            return;
         }
+        // All that it touches becomes one with it.
+        while let Some((known_start, known_end)) = self.last_up_to(end.as_deref()) {
+            if known_end.is_some_and(|known_end| known_end < start.as_slice()) {
+                break;
+            }
+            end = end.filter(|_| known_end.is_some());
+            if let (Some(end), Some(known_end)) = (&mut end, known_end)
+                && end.as_slice() < known_end
+            {
+                *end = known_end.to_vec();
+            }
+            let known_start = known_start.to_vec();
+            self.ranges.remove(&known_start);
+            start = start.min(known_start);
+        }
+        self.ranges.insert(start, end);
+    }
+
+    /// The last range that begins at or before `end`; the last of all without one.
+    fn last_up_to(&self, end: Option<&[u8]>) -> Option<(&[u8], Option<&[u8]>)> {
+        let last = match end {
+            Some(end) => self.ranges.range::<[u8], _>((Bound::Unbounded, Bound::Included(end))),
+            None => self.ranges.range::<[u8], _>(..),
+        }
+        .next_back();
+        last.map(|(start, end)| (start.as_slice(), end.as_deref()))
     }
 
     /// Whether nothing was read.
@@ -201,16 +256,8 @@ impl ReadSet {
     }
 
     fn has(&self, key: &[u8]) -> bool {
-        let is_in = |(low, high): &Bounds| {
-            (low.as_ref().map(Vec::as_slice), high.as_ref().map(Vec::as_slice)).contains(key)
-        };
-        self.keys.contains(key) || self.ranges.iter().any(is_in)
-    }
-
-    fn compare<'w>(&self, mut written: impl Iterator<Item = &'w Written>) -> Result<()> {
-        let Some(conflict) = written.find(|written| self.has(&written.key)) else { return Ok(()) };
-        self.conflict_lsn.store(conflict.lsn, Ordering::Relaxed);
-        Err(Error::new(ErrorKind::Conflict, CONFLICT))
+        let is_before_end = |(_, end): (&[u8], Option<&[u8]>)| end.is_none_or(|end| key < end);
+        self.keys.contains(key) || self.last_up_to(Some(key)).is_some_and(is_before_end)
     }
 }
 
@@ -282,17 +329,67 @@ mod tests {
         for lsn in 1..=1000 {
             write(&mut recent, lsn, &lsn.to_be_bytes());
         }
-        let mut own = reads(0, &[b"other"]);
+        let own = reads(0, &[b"other"]);
         let mut count = 0;
-        while recent.check_some(&mut own).unwrap() {
+        while recent.check_some(&own).unwrap() {
             count += 1;
         }
-        assert_eq!((count, own.checked_lsn), (3, 768));
-        let mut late = reads(0, &[&999_u64.to_be_bytes()]);
-        while recent.check_some(&mut late).unwrap() {}
+        assert_eq!((count, own.checked_lsn.into_inner()), (3, 1000));
+        let late = reads(0, &[&999_u64.to_be_bytes()]);
+        for _ in 0..3 {
+            assert!(recent.check_some(&late).unwrap());
+        }
         assert!(is_conflict(recent.check(&late)));
-        let mut early = reads(0, &[&300_u64.to_be_bytes()]);
-        assert!(recent.check_some(&mut early).unwrap());
-        assert!(is_conflict(recent.check_some(&mut early)));
+        let early = reads(0, &[&300_u64.to_be_bytes()]);
+        assert!(recent.check_some(&early).unwrap());
+        assert!(is_conflict(recent.check_some(&early)));
+    }
+
+    #[test]
+    fn who_waits_to_begin_does_not_find_again_that_it_has_to() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.begin(0, 1), Err(1));
+        recent.begin_wait();
+        for lsn in 2..=5000 {
+            write(&mut recent, lsn, b"key");
+        }
+        assert_eq!(recent.begin(1, 5000), Ok(()));
+        recent.end_wait();
+        assert!(is_conflict(recent.check(&reads(1, &[b"key"]))));
+    }
+
+    #[test]
+    fn ranges_that_touch_become_one() {
+        let bound = |key: u8, is_in: bool| match is_in {
+            true => Bound::Included(vec![key]),
+            false => Bound::Excluded(vec![key]),
+        };
+        let mut state = 7_u32;
+        let mut random = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % below
+        };
+        for _ in 0..2000 {
+            let (mut reads, mut model) = (ReadSet::new(0), [false; 40]);
+            for _ in 0..random(12) {
+                let [low, high] = [(); 2].map(|()| (random(40) as u8, random(2) == 0));
+                let [low_open, high_open] = [(); 2].map(|()| random(15) == 0);
+                let low_bound = if low_open { Bound::Unbounded } else { bound(low.0, low.1) };
+                let high_bound = if high_open { Bound::Unbounded } else { bound(high.0, high.1) };
+                reads.note_range(&low_bound, &high_bound);
+                for (key, is_read) in (0..).zip(&mut model) {
+                    *is_read |= (low_open || key > low.0 || key == low.0 && low.1)
+                        && (high_open || key < high.0 || key == high.0 && high.1);
+                }
+            }
+            for (key, is_read) in (0..).zip(model) {
+                assert_eq!(reads.has(&[key]), is_read, "{key} of {:?}", reads.ranges);
+            }
+            let ranges: Vec<_> = reads.ranges.iter().collect();
+            let is_apart = |pair: &[(&Vec<u8>, &Option<Vec<u8>>)]| {
+                pair[0].1.as_ref().is_some_and(|end| end < pair[1].0)
+            };
+            assert!(ranges.windows(2).all(is_apart), "{ranges:?}");
+        }
     }
 }

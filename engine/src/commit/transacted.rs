@@ -24,12 +24,24 @@ pub(crate) struct Begun {
     pub lsn: u64,
 }
 
+/// A transaction that waits to begin.
+struct Waits<'a, S: Storage> {
+    committer: &'a Committer<S>,
+}
+
+impl<S: Storage> Drop for Waits<'_, S> {
+    fn drop(&mut self) {
+        lock(&self.committer.staging).recent.end_wait();
+    }
+}
+
 impl<S: Storage> Committer<S> {
     /// Begins a transaction. What is on its way may have to be waited for, if none was open for a
     /// while.
     pub fn begin_transaction(&self) -> Result<Begun> {
+        let mut waits = None;
         loop {
-            match self.try_begin() {
+            match self.try_begin(&mut waits) {
                 Ok(begun) => return Ok(begun),
                 Err(lsn) => self.decide(lsn)?,
             }
@@ -41,21 +53,30 @@ impl<S: Storage> Committer<S> {
         if !self.options.background {
             return self.begin_transaction();
         }
+        let mut waits = None;
         loop {
-            match self.try_begin() {
+            match self.try_begin(&mut waits) {
                 Ok(begun) => return Ok(begun),
                 Err(lsn) => self.decided(lsn).await?,
             }
         }
     }
 
-    /// An LSN: it has to be decided first.
-    fn try_begin(&self) -> std::result::Result<Begun, u64> {
+    /// An LSN: it has to be decided first; `waits` is kept until then.
+    fn try_begin<'s>(
+        &'s self,
+        waits: &mut Option<Waits<'s, S>>,
+    ) -> std::result::Result<Begun, u64> {
         let mut staging = lock(&self.staging);
         let pin = self.records.pin(Keeps::Versions, || self.storage.now());
         // Not what is visible by now: the pin was there before. What is settled was visible then.
         let (lsn, staged_lsn) = (pin.lsn.max(staging.settled_lsn), staging.next_lsn - 1);
-        staging.recent.begin(lsn, staged_lsn).map(|()| Begun { pin, lsn })
+        let begun = staging.recent.begin(lsn, staged_lsn).map(|()| Begun { pin, lsn });
+        if begun.is_err() && waits.is_none() {
+            staging.recent.begin_wait();
+            *waits = Some(Waits { committer: self });
+        }
+        begun
     }
 
     /// What was staged up to here is visible, or was refused. (After a failure it may be on its
@@ -81,7 +102,7 @@ impl<S: Storage> Committer<S> {
     pub fn write_transaction(
         &self,
         frames: &mut [Frame<'_>],
-        reads: &mut ReadSet,
+        reads: &ReadSet,
         options: WriteOptions,
     ) -> Result<Commit> {
         self.compare(reads)?;
@@ -92,7 +113,7 @@ impl<S: Storage> Committer<S> {
     pub async fn write_transaction_async(
         &self,
         frames: &mut [Frame<'_>],
-        reads: &mut ReadSet,
+        reads: &ReadSet,
         options: WriteOptions,
     ) -> Result<Commit> {
         self.compare(reads)?;
@@ -101,7 +122,7 @@ impl<S: Storage> Committer<S> {
 
     /// Compares `reads` with most of what was written since; the rest is for the moment in which
     /// the transaction is staged.
-    fn compare(&self, reads: &mut ReadSet) -> Result<()> {
+    pub fn compare(&self, reads: &ReadSet) -> Result<()> {
         while lock(&self.staging).recent.check_some(reads)? {}
         Ok(())
     }

@@ -111,6 +111,8 @@ impl<S: Storage> Committer<S> {
             return self.write_unread(frames, options, reads);
         }
         self.commit_as_task(options, |patience, wakes| {
+            // Much may have been written since the task last looked.
+            reads.map_or(Ok(()), |reads| self.compare(reads))?;
             let premise = Premise { reads, ..Premise::default() };
             self.stage(frames, options, patience, premise, wakes)
         })

@@ -44,7 +44,7 @@ impl Pins {
         let pinned = pins.entry(lsn).or_insert_with(new);
         pinned.count += 1;
         pinned.in_place_count += usize::from(keeps == Keeps::Places);
-        LsnPin { pins: self.0.clone(), lsn, keeps }
+        LsnPin { pins: self.0.clone(), lsn, keeps, is_left: false }
     }
 
     /// The lowest LSN that is pinned, and since when. Later ones are not lower.
@@ -78,6 +78,15 @@ pub(crate) struct LsnPin {
     pins: Arc<Ranked<BTreeMap<u64, Pinned>>>,
     pub lsn: u64,
     keeps: Keeps,
+    is_left: bool,
+}
+
+impl LsnPin {
+    /// It stays for ever: a forked process leaves what is its parent's, whose threads may have held
+    /// the lock.
+    pub fn leave(&mut self) {
+        self.is_left = true;
+    }
 }
 
 impl Clone for LsnPin {
@@ -89,12 +98,15 @@ impl Clone for LsnPin {
         pinned.count += 1;
         pinned.in_place_count += usize::from(keeps == Keeps::Places);
         drop(pins);
-        Self { pins: self.pins.clone(), lsn, keeps }
+        Self { pins: self.pins.clone(), lsn, keeps, is_left: false }
     }
 }
 
 impl Drop for LsnPin {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         let mut pins = lock(&self.pins);
         let pinned = pins.get_mut(&self.lsn).expect("it was pinned");
         assert!(pinned.count > 0, "a pin without readers is removed");

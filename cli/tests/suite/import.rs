@@ -138,8 +138,10 @@ fn killed_in_the_middle() {
     child.kill().unwrap();
     child.wait().unwrap();
     let scanned = home.run(["scan", "--keys-only"]).done();
-    assert_eq!(scanned.lines().count(), 200, "of {all}");
-    let expected: String = (0..200).map(|i| format!("k{i:05}\n")).collect();
+    // What fills no pack is committed as one when no more comes for a while.
+    let count = scanned.lines().count();
+    assert!(count == 200 || count == all, "{count} of {all}");
+    let expected: String = (0..count).map(|i| format!("k{i:05}\n")).collect();
     assert_eq!(scanned, expected);
     home.run(["verify"]).done();
 }

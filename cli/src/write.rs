@@ -51,7 +51,10 @@ fn refused(key: &Key, refusal: &Refusal<'_>) -> Failure {
         Some(found) => format!("there is a record with version {}", found.version()),
         None => "there is no record".to_owned(),
     };
-    let message = format!("nothing was stored for key '{}': {found}", key.show());
+    let message = format!(
+        "nothing was stored for key '{}': {found}; without the condition it would be",
+        key.show()
+    );
     Failure::missing("condition_failed", message)
 }
 
@@ -65,7 +68,8 @@ pub fn increment(global: &Global, args: &Incr, out: &mut Output) -> Result<Exit>
     let Count { value, commit, .. } = db.increment(&key, by)?;
     let Some(commit) = commit else {
         let message = format!(
-            "the counter '{}' stays {value}: adding {} leads out of its bounds",
+            "the counter '{}' stays {value}: adding {} leads out of its bounds; change --min or \
+             --max",
             key.show(),
             args.by
         );

@@ -47,7 +47,7 @@ fn move_about(db: &Db, thread: u64) {
     }
 }
 
-/// Gives `user` the address, if nobody else has it. Says whether.
+/// Gives `user` the address if it is free, or already theirs; returns whether it was.
 fn set_address(tx: &mut Transaction, user: u64, address: &str) -> Result<bool> {
     let owner = tx.get(format!("mail:{address}"))?;
     if let Some(owner) = owner {
@@ -72,7 +72,7 @@ fn check(db: &Db) -> std::result::Result<usize, Box<dyn Error>> {
         let entry = entry?;
         let address = std::str::from_utf8(&entry.key()["mail:".len()..])?;
         let user = entry.uarr()?.as_u64().ok_or("an entry names a user")?;
-        let record = snapshot.get(format!("user:{user}"))?.ok_or("an entry of nobody")?;
+        let record = snapshot.get(format!("user:{user}"))?.ok_or("the entry names no user")?;
         let mail = record.path("mail")?.ok_or("a user has an address")?;
         assert_eq!(mail.as_str(), Some(address), "user {user}");
         count += 1;

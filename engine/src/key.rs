@@ -99,9 +99,9 @@ impl KeyKind {
         (1..=KEY_BYTES_MAX).contains(&key.len()) && (!self.is_int() || key.len() == INT_KEY_BYTES)
     }
 
-    /// The stored form of `key` in a table of this kind. The one place where keys come in: `key`
-    /// may be of any type with an [`AsKey`] of its own, so what it says is checked here, and used
-    /// as it was checked.
+    /// The stored form of `key` in a table of this kind. Keys come in here and in
+    /// [`KeyKind::encode_int`], nowhere else: `key` may be of any type with an [`AsKey`] of its
+    /// own, so what it says is checked here, and used as it was checked.
     #[inline]
     pub(crate) fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<StoredKey<'a>> {
         let (given, form) = (key.kind(), key.to_key());

@@ -77,6 +77,7 @@ impl Recent {
         self.waiting_count += 1;
     }
 
+    /// One that has waited has begun, or does not want to any more.
     pub fn end_wait(&mut self) {
         assert!(self.waiting_count > 0, "who waits was counted");
         self.waiting_count -= 1;
@@ -116,7 +117,7 @@ impl Recent {
         self.forget_needless();
     }
 
-    /// Forgets what no transaction asks for, and stops to keep keys when none was open for long.
+    /// Forgets what no transaction asks for, and stops keeping keys when none was open for long.
     fn forget_needless(&mut self) {
         if let Some((oldest, _)) = self.begun.first_key_value() {
             let oldest = *oldest;
@@ -130,6 +131,7 @@ impl Recent {
 
     fn forget_oldest(&mut self) {
         let Some(oldest) = self.written.pop_front() else { return };
+        assert!(self.known_lsn < oldest.lsn, "what is forgotten was known");
         self.bytes -= oldest.key.len() + ENTRY_BYTES;
         self.known_lsn = oldest.lsn;
     }

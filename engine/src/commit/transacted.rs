@@ -31,7 +31,10 @@ struct Waits<'a, S: Storage> {
 
 impl<S: Storage> Drop for Waits<'_, S> {
     fn drop(&mut self) {
-        lock(&self.committer.staging).recent.end_wait();
+        // In a forked process a thread of the parent may have held the lock.
+        if !self.committer.storage.is_forked() {
+            lock(&self.committer.staging).recent.end_wait();
+        }
     }
 }
 
@@ -116,7 +119,10 @@ impl<S: Storage> Committer<S> {
         reads: &ReadSet,
         options: WriteOptions,
     ) -> Result<Commit> {
-        self.compare(reads)?;
+        if !self.options.background {
+            return self.write_transaction(frames, reads, options);
+        }
+        // It compares before each attempt.
         self.write_unread_async(frames, options, Some(reads)).await
     }
 

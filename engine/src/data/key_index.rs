@@ -61,7 +61,8 @@ impl KeyIndex {
     }
 
     /// Locator of the newest record of `key`, tombstones included.
-    // Left to the compiler, a get calls it: 36 instructions more, of 302.
+    // Left to the compiler, a get called it: 36 instructions more, of 302, when those of integers
+    // came here, too.
     #[inline(always)]
     pub fn get<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Result<Option<Locator>> {
         let bits = match &self.index {

@@ -8,6 +8,7 @@ use uarr_uring::Storage;
 
 use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
+use crate::data::sweeping::Sweeping;
 use crate::error::Error;
 use crate::options::Options;
 use crate::report::RecoveryReport;
@@ -22,6 +23,8 @@ pub(crate) struct Core<S: Storage> {
     pub pacing: Ranked<Pacing>,
     /// What is being moved.
     pub moving: Ranked<Moving>,
+    /// What is being looked through for records that have expired.
+    pub sweeping: Ranked<Sweeping>,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.
     pub older_checkpoint: AtomicU64,
     /// Why the last background step failed.

@@ -57,8 +57,8 @@
 // - `commit`: what writers share: staging, groups, the leader, turns, wakers.
 // - `checkpoint` writes images and superblock; `versions` is what readers see.
 // - `log` and `data` do not know each other: where groups go, and where records are.
-// - `meters`, `key`, `options`, `report`, `health`, `limits`, `files`, `structure`, `sync`,
-//   `error`: the ground.
+// - `meters`, `key`, `expiry`, `options`, `report`, `health`, `limits`, `files`, `structure`,
+//   `sync`, `error`: the ground.
 
 #![forbid(unsafe_code)]
 
@@ -68,6 +68,7 @@ mod commit;
 mod core;
 mod data;
 mod error;
+mod expiry;
 mod files;
 mod health;
 mod jobs;
@@ -99,6 +100,7 @@ pub use api::transaction_range::TransactionRange;
 pub use api::writer::Writer;
 pub use commit::receipt::Commit;
 pub use error::{Corruption, Error, ErrorKind, Result};
+pub use expiry::{AsValue, Expires, Expiring, Expiry};
 pub use jobs::compact::CompactReport;
 pub use key::{AsKey, KeyBytes, KeyKind, KeyRef};
 pub use limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};

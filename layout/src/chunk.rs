@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::Defect;
 use crate::geometry::PAGE_BYTES;
-use crate::limits::{ADDRESS_MAX, PLACE_MAX};
+use crate::limits::{ADDRESS_MAX, EXPIRES_MS_MAX, PLACE_MAX};
 
 /// Bytes of a [`ChunkOpening`].
 pub const CHUNK_OPENING_BYTES: usize = 16;
@@ -48,9 +48,8 @@ pub struct ChunkEntry {
     pub durable_bytes: U32,
     /// Cache lines of the records in it that the image names, as their locators say.
     pub live_lines: U32,
-    /// Of a chunk in quarantine: the checkpoint of that number, and each later one, lists it as
-    /// such. Otherwise 0.
-    pub quarantined_since: U64,
+    /// What it says depends on the state.
+    mark: U64,
 }
 
 const _: () = assert!(size_of::<ChunkOpening>() == CHUNK_OPENING_BYTES);
@@ -114,8 +113,26 @@ impl ChunkEntry {
     /// What the checkpoint that lists it as quarantined since `checkpoint` knows of chunk `number`.
     pub fn quarantined(number: u64, place: u64, checkpoint: u64) -> Self {
         let mut entry = Self::new(number, place, ChunkState::Quarantined);
-        entry.quarantined_since = checkpoint.into();
+        entry.mark = checkpoint.into();
         entry
+    }
+
+    /// Of a chunk in quarantine: the checkpoint of that number, and each later one, lists it as
+    /// such. Otherwise 0.
+    pub fn quarantined_since(&self) -> u64 {
+        if self.state() == ChunkState::Quarantined { self.mark.get() } else { 0 }
+    }
+
+    /// Of a chunk that is not in quarantine: when it is time to look for records in it that have
+    /// expired, in ms since 1970; 0: never.
+    pub fn sweep_ms(&self) -> u64 {
+        if self.state() == ChunkState::Quarantined { 0 } else { self.mark.get() }
+    }
+
+    /// Sets what [`ChunkEntry::sweep_ms`] says.
+    pub fn set_sweep_ms(&mut self, sweep_ms: u64) {
+        assert_ne!(self.state(), ChunkState::Quarantined);
+        self.mark = sweep_ms.into();
     }
 
     /// What may become of it.
@@ -135,10 +152,10 @@ impl ChunkEntry {
         let (number, place) = (self.number.get(), u64::from(self.place.get()));
         let durable_bytes = u64::from(self.durable_bytes.get());
         let states = ChunkState::Open as u8..=ChunkState::Quarantined as u8;
-        let (since, is_named) = (self.quarantined_since.get(), self.live_lines.get() > 0);
-        let is_since = match self.state() {
-            ChunkState::Quarantined => (1..=checkpoint).contains(&since),
-            _ => since == 0,
+        let (mark, is_named) = (self.mark.get(), self.live_lines.get() > 0);
+        let is_mark = match self.state() {
+            ChunkState::Quarantined => (1..=checkpoint).contains(&mark),
+            _ => mark <= EXPIRES_MS_MAX,
         };
         let is_needed =
             self.state() != ChunkState::Quarantined || (durable_bytes == 0 && !is_named);
@@ -147,7 +164,7 @@ impl ChunkEntry {
             () if number >= next_chunk => Err(Defect::Field("chunk")),
             () if place >= PLACE_MAX => Err(Defect::Field("place")),
             () if !states.contains(&self.state) => Err(Defect::Field("state of a chunk")),
-            () if !is_since || !is_needed => Err(Defect::Field("quarantine of a chunk")),
+            () if !is_mark || !is_needed => Err(Defect::Field("quarantine of a chunk")),
             () if !is_durable => Err(Defect::Field("durable bytes of a chunk")),
             () if self.reserved != [0; 3] => Err(Defect::Field("reserved bytes")),
             () => Ok(()),
@@ -178,7 +195,7 @@ mod tests {
         wrong(|entry| entry.state = 0);
         wrong(|entry| entry.state = 5);
         wrong(|entry| entry.reserved[1] = 1);
-        wrong(|entry| entry.quarantined_since = 1.into());
+        wrong(|entry| entry.mark = u64::MAX.into());
         wrong(|entry| entry.place = u32::MAX.into());
         let quarantined = ChunkEntry::quarantined(7, 3, 5);
         assert_eq!(quarantined.check(CHUNK, 8, 5), Ok(()));
@@ -188,7 +205,7 @@ mod tests {
             change(&mut entry);
             assert!(entry.check(CHUNK, 8, 5).is_err(), "{entry:?}");
         };
-        wrong(|entry| entry.quarantined_since = 0.into());
+        wrong(|entry| entry.mark = 0.into());
         wrong(|entry| entry.durable_bytes = 4096.into());
         wrong(|entry| entry.live_lines = 1.into());
     }

@@ -16,7 +16,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use crate::Defect;
 use crate::checks;
 use crate::checksum::{crc32c, extend, payload_crc};
-use crate::geometry::{FRAME_HEADER_BYTES, PATCH_HEADER_BYTES, align_up};
+use crate::geometry::{
+    EXPIRY_BYTES, FRAME_HEADER_BYTES, PATCH_HEADER_BYTES, align_up, record_bytes,
+};
+use crate::limits::EXPIRES_MS_MAX;
 use crate::patch::PatchHeader;
 
 /// What a frame does.
@@ -68,7 +71,7 @@ pub struct FrameHeader {
     pub lsn: U64,
     /// Where the record lies in the data file.
     pub address: U64,
-    /// Wall-clock expiry in ms since 1970; 0 = never.
+    /// When its record expires, in ms since 1970; 0: never, or it has none.
     pub expires_ms: U64,
     /// Length of the value.
     pub value_bytes: U32,
@@ -144,6 +147,41 @@ impl<'a> Frame<'a> {
         let (header, _) = frame.patch().expect("callers build the payload with its header");
         assert_eq!(header.result_bytes.get() as usize, result.len());
         frame
+    }
+
+    /// The same, with a record that expires at `expires_ms`; 0: never.
+    #[must_use]
+    pub fn expiring(mut self, expires_ms: u64) -> Self {
+        self.header.expires_ms = expires_ms.into();
+        self
+    }
+
+    /// Whether its record may expire when it says, or it does not say so.
+    pub fn can_expire(&self) -> bool {
+        let has_record = [FrameKind::Put as u8, FrameKind::Patch as u8].contains(&self.header.kind);
+        match self.header.expires_ms.get() {
+            0 => true,
+            expires_ms => has_record && expires_ms <= EXPIRES_MS_MAX,
+        }
+    }
+
+    /// The bytes that say when its record expires, if it does.
+    pub(crate) fn expiry(&self) -> Option<[u8; EXPIRY_BYTES]> {
+        let expires_ms = self.header.expires_ms.get();
+        (expires_ms != 0).then(|| expires_ms.to_le_bytes())
+    }
+
+    /// Bytes of its record between the header and the padding in front of the value.
+    #[inline]
+    pub fn record_key_bytes(&self) -> usize {
+        let expiry_bytes = if self.header.expires_ms.get() == 0 { 0 } else { EXPIRY_BYTES };
+        expiry_bytes + self.key.len()
+    }
+
+    /// Bytes of its record.
+    #[inline]
+    pub fn record_bytes(&self) -> usize {
+        record_bytes(self.record_key_bytes(), self.record_value_bytes())
     }
 
     /// Whether it says where a chunk lies, and has no record.

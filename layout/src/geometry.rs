@@ -12,6 +12,8 @@ pub const PATCH_HEADER_BYTES: usize = 16;
 pub const GROUP_HEADER_BYTES: usize = 96;
 /// Bytes of a [`RecordHeader`](crate::record::RecordHeader).
 pub const RECORD_HEADER_BYTES: usize = 32;
+/// Bytes of the expiry that stands behind the header of a record that has one.
+pub const EXPIRY_BYTES: usize = 8;
 /// Records start at multiples of this.
 pub const RECORD_ALIGN_BYTES: u64 = 16;
 /// No two records start within the same unit of this many bytes.
@@ -48,7 +50,7 @@ pub const fn align_up_u64(value: u64, align: u64) -> u64 {
 }
 
 /// Offset of the value behind the start of its record: 8-aligned, 64-aligned for wide values
-/// (whose records start 64-aligned too).
+/// (whose records start 64-aligned too). Here and below an expiry counts as part of the key.
 #[inline]
 pub const fn value_offset(key_bytes: usize, value_bytes: usize) -> usize {
     let align = if value_bytes >= WIDE_VALUE_BYTES { 64 } else { 8 };

@@ -28,6 +28,8 @@ pub const LSN_MAX: u64 = 1 << 62;
 pub const NUMBER_MAX: u64 = 1 << 62;
 /// Highest count of opens, the high half of a life number.
 pub const LIFE_COUNT_MAX: u64 = 1 << 31;
+/// No record expires later, in ms since 1970: year 142,000,000.
+pub const EXPIRES_MS_MAX: u64 = 1 << 62;
 /// Longest key.
 pub const KEY_BYTES_MAX: usize = 65_535;
 /// Longest value: 1 GiB - 4 KiB.

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! chunk     ChunkHeader (64)  record  gap  record ...
-//! record    RecordHeader (32)   key   zeros to 8   value          starts 16-aligned
+//! record    RecordHeader (32)   [expiry (8)]   key   zeros to 8   value          starts 16-aligned
 //! ```
-//! The header's checksum covers the database, the record's own address, and the payload checksum;
+//! The header's checksum covers the database, the record's own address, the payload checksum and
+//! the expiry, if there is one;
 //! the payload checksum covers key and value. A record in the wrong place, of another database or
 //! with any flipped bit is never taken for valid.
 
@@ -12,17 +13,20 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checks;
-use crate::checksum::{Seed, crc32c, payload_crc};
+use crate::checksum::{Seed, crc32c, extend, payload_crc};
 use crate::frame::{Frame, FrameKind};
 use crate::geometry::{
-    CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, record_bytes, value_offset,
+    CHUNK_HEADER_BYTES, EXPIRY_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, record_bytes,
+    value_offset,
 };
-use crate::limits::{ADDRESS_MAX, FORMAT_VERSION, LSN_MAX, VALUE_BYTES_MAX};
+use crate::limits::{ADDRESS_MAX, EXPIRES_MS_MAX, FORMAT_VERSION, LSN_MAX, VALUE_BYTES_MAX};
 use crate::{DatabaseId, Defect};
 
 const CHUNK_MAGIC: [u8; 8] = *b"UARRCHNK";
 const FLAG_TOMBSTONE: u16 = 1;
-const KNOWN_FLAGS: u16 = FLAG_TOMBSTONE;
+/// An expiry stands between header and key.
+const FLAG_EXPIRES: u16 = 2;
+const KNOWN_FLAGS: u16 = FLAG_TOMBSTONE | FLAG_EXPIRES;
 
 /// First bytes of a chunk, unless it holds more of a record that begins in another.
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -63,6 +67,9 @@ pub struct RecordHeader {
 
 const _: () = assert!(size_of::<ChunkHeader>() as u64 == CHUNK_HEADER_BYTES);
 const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER_BYTES);
+
+// The flag becomes the length without a branch.
+const _: () = assert!((FLAG_EXPIRES as usize) << 2 == EXPIRY_BYTES);
 
 // A locator has 48 bits for the number of a record's first unit.
 const _: () = assert!(ADDRESS_MAX / RECORD_ALIGN_BYTES <= 1 << 48);
@@ -110,8 +117,7 @@ impl Locator {
 
     /// Names the record that `frame` becomes.
     pub fn of_frame(frame: &Frame<'_>) -> Self {
-        let bytes = record_bytes(frame.key.len(), frame.record_value_bytes());
-        Self::new(frame.header.address.get(), bytes, RecordKind::of_frame(frame))
+        Self::new(frame.header.address.get(), frame.record_bytes(), RecordKind::of_frame(frame))
     }
 
     /// False if a record with this header cannot be the one that was named: it removes its key and
@@ -205,28 +211,33 @@ impl ChunkHeader {
 
 impl RecordHeader {
     /// The header of the record of `frame`, with the previous version's locator. Records hold whole
-    /// values: a patch is resolved before; and neither expiry nor table, which replay refuses.
+    /// values: a patch is resolved before; and no table, which replay refuses.
     pub fn for_frame(frame: &Frame<'_>, previous: Option<Locator>, seed: Seed) -> Self {
         assert_ne!(frame.header.kind, FrameKind::Patch as u8);
-        assert_eq!(frame.header.expires_ms.get() | u64::from(frame.header.table.get()), 0);
+        assert_eq!(frame.header.table.get(), 0);
         let mut header = Self::new_zeroed();
         header.payload_crc = frame.header.payload_crc;
         header.lsn = frame.header.lsn;
         header.previous = previous.map_or(0, Locator::bits).into();
         header.value_bytes = frame.header.value_bytes;
         header.key_bytes = frame.header.key_bytes;
-        header.flags = match RecordKind::of_frame(frame) {
-            RecordKind::Value => 0.into(),
-            RecordKind::Tombstone => FLAG_TOMBSTONE.into(),
+        let kind = match RecordKind::of_frame(frame) {
+            RecordKind::Value => 0,
+            RecordKind::Tombstone => FLAG_TOMBSTONE,
         };
-        header.header_crc = header.expected_crc(seed, frame.header.address.get()).into();
+        let expiry = frame.expiry();
+        assert!(kind == 0 || expiry.is_none(), "what is deleted does not expire");
+        header.flags = (kind | if expiry.is_some() { FLAG_EXPIRES } else { 0 }).into();
+        let expiry = expiry.as_ref().map_or(&[][..], |expiry| expiry);
+        header.header_crc = header.expected_crc(seed, frame.header.address.get(), expiry).into();
         header
     }
 
-    /// The header of the same record at another `address`.
-    pub fn moved_to(&self, address: u64, seed: Seed) -> Self {
+    /// The header of the same record, which is `bytes`, at another `address`.
+    pub fn moved_to(&self, bytes: &[u8], address: u64, seed: Seed) -> Self {
         let mut header = *self;
-        header.header_crc = header.expected_crc(seed, address).into();
+        let expiry = self.expiry(bytes).expect("the record is whole");
+        header.header_crc = header.expected_crc(seed, address, expiry).into();
         header
     }
 
@@ -251,22 +262,68 @@ impl RecordHeader {
         self.flags.get() & FLAG_TOMBSTONE != 0
     }
 
+    /// Bytes of its expiry: 0 or [`EXPIRY_BYTES`].
+    #[inline]
+    fn expiry_bytes(&self) -> usize {
+        usize::from(self.flags.get() & FLAG_EXPIRES) << 2
+    }
+
     /// Bytes of the record.
     #[inline]
     pub fn record_bytes(&self) -> usize {
-        record_bytes(usize::from(self.key_bytes.get()), self.value_bytes.get() as usize)
+        record_bytes(self.record_key_bytes(), self.value_bytes.get() as usize)
+    }
+
+    /// Bytes between the header and the padding in front of the value: expiry and key.
+    #[inline]
+    pub fn record_key_bytes(&self) -> usize {
+        self.expiry_bytes() + usize::from(self.key_bytes.get())
+    }
+
+    /// Offset of the key in the record.
+    #[inline]
+    pub fn key_offset(&self) -> usize {
+        RECORD_HEADER_BYTES + self.expiry_bytes()
     }
 
     /// Offset of the value in the record.
     #[inline]
     pub fn value_offset(&self) -> usize {
-        value_offset(usize::from(self.key_bytes.get()), self.value_bytes.get() as usize)
+        value_offset(self.record_key_bytes(), self.value_bytes.get() as usize)
     }
 
-    /// Checks the header against its checksum, as it stands at `address`.
+    /// The key in `record`, the bytes that begin with this header; `None`: it is not all there.
+    #[inline]
+    pub fn key<'a>(&self, record: &'a [u8]) -> Option<&'a [u8]> {
+        record.get(self.key_offset()..)?.get(..usize::from(self.key_bytes.get()))
+    }
+
+    /// Whether it expires at some time.
+    #[inline]
+    pub fn expires(&self) -> bool {
+        self.flags.get() & FLAG_EXPIRES != 0
+    }
+
+    /// When the record, which begins with `record`, expires, in ms since 1970; 0: never.
+    #[inline]
+    pub fn expires_ms(&self, record: &[u8]) -> u64 {
+        if !self.expires() {
+            return 0;
+        }
+        let expiry = self.expiry(record).and_then(|bytes| bytes.try_into().ok());
+        expiry.map_or(0, u64::from_le_bytes)
+    }
+
+    /// The bytes of its expiry, none if it has none; `None`: they are not all there.
+    fn expiry<'a>(&self, record: &'a [u8]) -> Option<&'a [u8]> {
+        record.get(RECORD_HEADER_BYTES..)?.get(..self.expiry_bytes())
+    }
+
+    /// Checks the header against its checksum, as it stands at `address`, at the start of `record`.
     //= DAT-3
-    pub fn verify_header(&self, seed: Seed, address: u64) -> Result<(), Defect> {
-        checks::checksum(self.expected_crc(seed, address), self.header_crc)?;
+    pub fn verify_header(&self, record: &[u8], seed: Seed, address: u64) -> Result<(), Defect> {
+        let expiry = self.expiry(record).ok_or(Defect::Length)?;
+        checks::checksum(self.expected_crc(seed, address, expiry), self.header_crc)?;
         if self.flags.get() & !KNOWN_FLAGS != 0 {
             return Err(Defect::Flags((self.flags.get() & 0xff) as u8));
         }
@@ -276,8 +333,15 @@ impl RecordHeader {
             }
             () if self.key_bytes.get() == 0 => Err(Defect::Field("key bytes")),
             () if self.lsn.get() > LSN_MAX => Err(Defect::Field("LSN")),
+            () if !self.can_expire(record) => Err(Defect::Field("expiry")),
             () => Ok(()),
         }
+    }
+
+    /// Whether its expiry, if it has one, is one that a record can have.
+    fn can_expire(&self, record: &[u8]) -> bool {
+        !self.expires()
+            || (!self.is_tombstone() && (1..=EXPIRES_MS_MAX).contains(&self.expires_ms(record)))
     }
 
     /// Checks key and value against the payload checksum.
@@ -286,14 +350,15 @@ impl RecordHeader {
         checks::checksum(payload_crc(key, value), self.payload_crc)
     }
 
-    fn expected_crc(&self, seed: Seed, address: u64) -> u32 {
+    fn expected_crc(&self, seed: Seed, address: u64, expiry: &[u8]) -> u32 {
         // The address and the header without its checksum, in one aligned piece: one call, whole
         // words.
         let mut words = [0u64; 1 + RECORD_HEADER_BYTES / 8];
         let bytes = words.as_mut_bytes();
         bytes[..8].copy_from_slice(&address.to_le_bytes());
         bytes[8..][..RECORD_HEADER_BYTES - 4].copy_from_slice(&self.as_bytes()[4..]);
-        seed.crc32c(&bytes[..4 + RECORD_HEADER_BYTES])
+        let crc = seed.crc32c(&bytes[..4 + RECORD_HEADER_BYTES]);
+        if expiry.is_empty() { crc } else { extend(crc, expiry) }
     }
 }
 
@@ -322,16 +387,51 @@ mod tests {
         frame.header.address = 4096.into();
         let previous = Locator::new(64, 10, RecordKind::Value);
         let header = RecordHeader::for_frame(&frame, Some(previous), seed);
-        assert_eq!(header.verify_header(seed, 4096), Ok(()));
-        assert!(header.verify_header(seed, 4112).is_err(), "misplaced");
+        let bytes = header.as_bytes();
+        assert_eq!(header.verify_header(bytes, seed, 4096), Ok(()));
+        assert!(header.verify_header(bytes, seed, 4112).is_err(), "misplaced");
         assert_eq!(header.verify_payload(frame.key, frame.value), Ok(()));
         for bit in bits_of(RECORD_HEADER_BYTES) {
             let mut damaged = header.as_bytes().to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let damaged = RecordHeader::peek(&damaged).unwrap();
-            assert!(damaged.verify_header(seed, 4096).is_err(), "bit {bit}");
+            let header = RecordHeader::peek(&damaged).unwrap();
+            assert!(header.verify_header(&damaged, seed, 4096).is_err(), "bit {bit}");
         }
         assert!(header.verify_payload(b"some kez", frame.value).is_err());
+    }
+
+    //= test DAT-3
+    #[test]
+    fn an_expiry_stands_in_front_of_the_key_and_is_covered() {
+        let seed = Seed::new(&DatabaseId([9; 16]));
+        let mut frame = Frame::new(FrameKind::Put, 0, b"key", b"value");
+        let plain = RecordHeader::for_frame(&frame, None, seed);
+        frame.header.address = 4096.into();
+        frame.header.expires_ms = 77.into();
+        let header = RecordHeader::for_frame(&frame, None, seed);
+        assert_eq!(header.record_bytes(), plain.record_bytes() + EXPIRY_BYTES);
+        assert_eq!(header.record_bytes(), frame.record_bytes());
+        let record = [header.as_bytes(), &77u64.to_le_bytes(), b"key", &[0; 5], b"value"].concat();
+        assert_eq!(record.len(), header.record_bytes());
+        assert_eq!(header.verify_header(&record, seed, 4096), Ok(()));
+        assert_eq!((header.key(&record), header.expires_ms(&record)), (Some(&b"key"[..]), 77));
+        assert_eq!(&record[header.value_offset()..], b"value");
+        for bit in bits_of(RECORD_HEADER_BYTES + EXPIRY_BYTES) {
+            let mut damaged = record.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let header = RecordHeader::peek(&damaged).unwrap();
+            assert!(header.verify_header(&damaged, seed, 4096).is_err(), "bit {bit}");
+        }
+        assert!(header.verify_header(&record[..39], seed, 4096).is_err(), "it is not all there");
+        let moved = header.moved_to(&record, 8192, seed);
+        assert_eq!(moved.verify_header(&record, seed, 8192), Ok(()));
+        for impossible in [u64::MAX, EXPIRES_MS_MAX + 1] {
+            frame.header.expires_ms = impossible.into();
+            let header = RecordHeader::for_frame(&frame, None, seed);
+            let record = [header.as_bytes(), &impossible.to_le_bytes()].concat();
+            let verified = header.verify_header(&record, seed, 4096);
+            assert_eq!(verified, Err(Defect::Field("expiry")));
+        }
     }
 
     #[test]
@@ -340,11 +440,10 @@ mod tests {
         let mut frame = Frame::new(FrameKind::Delete, 0, b"some key", b"");
         frame.header.address = 4096.into();
         let header = RecordHeader::for_frame(&frame, None, seed);
-        let moved = header.moved_to(8192, seed);
-        assert_eq!(moved.verify_header(seed, 8192), Ok(()));
-        assert!(
-            moved.verify_header(seed, 4096).is_err() && header.verify_header(seed, 8192).is_err()
-        );
+        let moved = header.moved_to(header.as_bytes(), 8192, seed);
+        let verify = |header: &RecordHeader, at| header.verify_header(header.as_bytes(), seed, at);
+        assert_eq!(verify(&moved, 8192), Ok(()));
+        assert!(verify(&moved, 4096).is_err() && verify(&header, 8192).is_err());
         assert_eq!((moved.lsn, moved.previous), (header.lsn, header.previous));
         assert_eq!(header.locator(4096), Locator::of_frame(&frame));
         assert!(moved.locator(8192).is_tombstone());

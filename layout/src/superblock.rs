@@ -12,8 +12,8 @@ use crate::checks;
 use crate::checksum::crc32c;
 use crate::geometry::PAGE_BYTES;
 use crate::limits::{
-    ADDRESS_MAX, BLOCK_BYTES, CHUNK_BYTES, FORMAT_VERSION, LIFE_COUNT_MAX, LSN_MAX, NUMBER_MAX,
-    SEGMENT_BLOCKS_MIN, SEGMENT_BYTES,
+    ADDRESS_MAX, BLOCK_BYTES, CHUNK_BYTES, EXPIRES_MS_MAX, FORMAT_VERSION, LIFE_COUNT_MAX, LSN_MAX,
+    NUMBER_MAX, SEGMENT_BLOCKS_MIN, SEGMENT_BYTES,
 };
 use crate::{DatabaseId, Defect};
 
@@ -123,7 +123,9 @@ pub struct Superblock {
     pub next_lsn: U64,
     /// The newest checkpoint and the one before it.
     pub checkpoints: [Checkpoint; 2],
-    reserved: [u8; 3840],
+    /// Records that expired by then, in ms since 1970, are never shown again; 0: none ever could.
+    pub expiry_floor_ms: U64,
+    reserved: [u8; 3832],
 }
 
 const _: () = assert!(size_of::<Checkpoint>() == 64);
@@ -203,6 +205,7 @@ impl Superblock {
             ("segment bytes", is_segment),
             ("chunk bytes", chunk_bytes.is_power_of_two() && CHUNK_BYTES.contains(&chunk_bytes)),
             ("next LSN", next_lsn <= LSN_MAX),
+            ("expiry floor", self.expiry_floor_ms.get() <= EXPIRES_MS_MAX),
         ];
         if let Some((field, _)) = is_possible.iter().find(|(_, is_possible)| !is_possible) {
             return Err(Defect::Field(field));
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn impossible_fields_are_named() {
         type Change = (&'static str, fn(&mut Superblock));
-        let cases: [Change; 15] = [
+        let cases: [Change; 16] = [
             ("generation", |block| block.generation = NUMBER_MAX.into()),
             ("life", |block| block.life = (LIFE_COUNT_MAX << 32).into()),
             ("closed", |block| block.closed = 2.into()),
@@ -245,6 +248,7 @@ mod tests {
             ("segment bytes", |block| block.block_bytes = (1 << 20).into()),
             ("chunk bytes", |block| block.chunk_bytes = (3 << 20).into()),
             ("next LSN", |block| block.next_lsn = u64::MAX.into()),
+            ("expiry floor", |block| block.expiry_floor_ms = u64::MAX.into()),
             ("LSN of a checkpoint", |block| block.next_lsn = 99.into()),
             ("end LSN of a checkpoint", |block| block.checkpoints[1].end_lsn = 100.into()),
             ("segment of a checkpoint", |block| block.checkpoints[0].segment = NUMBER_MAX.into()),

@@ -54,7 +54,8 @@ const SLOT: Structure = Structure {
         ("next LSN", 8),
         // Two checkpoints, which have a table of their own.
         ("checkpoints", 128),
-        ("reserved", 3840),
+        ("expiry floor", 8),
+        ("reserved", 3832),
     ],
     bytes: SLOT_BYTES,
 };
@@ -195,7 +196,7 @@ const CHUNK_ENTRY: Structure = Structure {
         ("reserved", 3),
         ("durable bytes", 4),
         ("live lines", 4),
-        ("reserved for quarantine", 8),
+        ("mark", 8),
     ],
     bytes: CHUNK_ENTRY_BYTES,
 };
@@ -367,7 +368,7 @@ fn add_data(places: &mut Vec<Place>, path: &str, bytes: &[u8], chunk: usize) {
     }
     let is_record = |at: &usize| {
         let header = RecordHeader::peek(&bytes[*at..]);
-        header.is_some_and(|header| header.verify_header(seed, *at as u64).is_ok())
+        header.is_some_and(|header| header.verify_header(&bytes[*at..], seed, *at as u64).is_ok())
     };
     for (index, at) in (0..bytes.len()).step_by(16).filter(is_record).enumerate() {
         if is_chosen(index) {
@@ -477,14 +478,14 @@ fn seal_group(group: &mut [u8]) {
 fn seal_record(file: &mut [u8], at: usize) {
     let seed = seed_of(&file[16..32]);
     let header = *RecordHeader::peek(&file[at..]).expect("a header was there");
-    let payload = file[at..].get(..header.record_bytes()).and_then(|record| {
-        let key = record.get(RECORD_HEADER_BYTES..)?.get(..header.key_bytes.get().into())?;
-        Some(crc32c(&[key, &record[header.value_offset()..]]))
-    });
+    let payload = file[at..]
+        .get(..header.record_bytes())
+        .and_then(|record| Some(crc32c(&[header.key(record)?, &record[header.value_offset()..]])));
     if let Some(crc) = payload {
         store(file, at + 4, crc);
     }
-    let crc = seed.crc32c_at(at as u64, &[&file[at + 4..at + RECORD_HEADER_BYTES]]);
+    let end = (at + header.key_offset()).min(file.len());
+    let crc = seed.crc32c_at(at as u64, &[&file[at + 4..end]]);
     store(file, at, crc);
 }
 

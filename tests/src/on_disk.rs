@@ -96,7 +96,7 @@ pub fn record_headers(files: &Files) -> Vec<PlacedHeader> {
             address = header.address.get();
         }
         let header = *RecordHeader::peek(&bytes[offset..]).expect("a header's bytes");
-        if header.lsn.get() > 0 && header.verify_header(seed, address).is_ok() {
+        if header.lsn.get() > 0 && header.verify_header(&bytes[offset..], seed, address).is_ok() {
             found.push(PlacedHeader { offset, address, header });
         }
         address += RECORD_ALIGN_BYTES;

@@ -2,7 +2,7 @@
 
 use uarr_layout::checksum::{Seed, crc32c, extend, payload_crc};
 use uarr_layout::frame::{Frame, FrameKind};
-use uarr_layout::geometry::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::geometry::GROUP_HEADER_BYTES;
 use uarr_layout::group::GroupHeader;
 use uarr_layout::image::PieceHeader;
 use uarr_layout::record::{Locator, RecordHeader};
@@ -45,13 +45,13 @@ pub fn seal_record(bytes: &mut [u8], address: usize, seed: Seed) -> Option<()> {
         return None;
     }
     let record = bytes.get(address..address.checked_add(header.record_bytes())?)?;
-    let key = record.get(RECORD_HEADER_BYTES..)?.get(..header.key_bytes.get().into())?;
+    let key = header.key(record)?;
     let value = record.get(header.value_offset()..)?;
     if payload_crc(key, value) != header.payload_crc.get() {
         return None;
     }
     let kind = if header.is_tombstone() { FrameKind::Delete } else { FrameKind::Put };
-    let mut frame = Frame::new(kind, 0, key, value);
+    let mut frame = Frame::new(kind, 0, key, value).expiring(header.expires_ms(record));
     frame.header.lsn = header.lsn;
     frame.header.address = (address as u64).into();
     let sealed = RecordHeader::for_frame(&frame, Locator::from_bits(header.previous.get()), seed);

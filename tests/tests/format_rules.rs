@@ -606,9 +606,10 @@ fn a_moved_record_is_the_same_in_another_chunk_and_the_log_does_not_say_it() {
         let same = |other: &&PlacedHeader| other.header.lsn == first.header.lsn;
         let Some(copy) = headers[index + 1..].iter().find(same) else { continue };
         moved_count += 1;
-        let [first, copy] = [first, copy].map(|placed| (placed.address, placed.header));
-        assert!(first.0 / CHUNK < copy.0 / CHUNK);
-        assert_eq!(copy.1, first.1.moved_to(copy.0, Seed::new(&superblock(&files).1.database)));
+        assert!(first.address / CHUNK < copy.address / CHUNK);
+        let record = &files[DATA_FILE][first.offset..];
+        let seed = Seed::new(&superblock(&files).1.database);
+        assert_eq!(copy.header, first.header.moved_to(record, copy.address, seed));
     }
     assert!(moved_count >= 3, "{moved_count} records were moved");
     let opened = frames(&files).into_iter().filter(|(frame, _)| frame.kind == 7).count();
@@ -634,7 +635,7 @@ impl Owners {
         let named = image_locators(files, &block.database, newest).unwrap();
         let named: BTreeSet<u64> = named.iter().map(|locator| locator.address() / CHUNK).collect();
         for entry in newest_table(files) {
-            let (number, since) = (entry.number.get(), entry.quarantined_since.get());
+            let (number, since) = (entry.number.get(), entry.quarantined_since());
             if entry.state() == ChunkState::Quarantined {
                 self.quarantined_count += 1;
                 assert!(!named.contains(&number), "{entry:?}");

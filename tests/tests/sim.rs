@@ -13,7 +13,8 @@ use std::time::Instant;
 use uarr_tests::from_environment;
 use uarr_tests::sim::switches::{NOTICED, SWITCHES, catch, pages_in_wrong_places, run_noticing};
 use uarr_tests::sim::{
-    Checked, Faults, Outcome, replay_command, run, run_giving_back, run_in_little_room,
+    Checked, Faults, Outcome, replay_command, run, run_expiring, run_giving_back,
+    run_in_little_room,
 };
 
 /// Long runs print how far they are after so many seeds.
@@ -87,6 +88,13 @@ fn legal_faults_while_space_is_given_back_lose_nothing() {
     let retaining_count: u64 = outcomes.iter().map(|outcome| outcome.retaining_count).sum();
     let one = from_environment("UARR_SEED").is_some();
     assert!(one || retaining_count > 0, "no iterator has needed old versions");
+}
+
+/// What has expired is never seen again, whatever becomes of clocks, processes and machines.
+#[test]
+fn legal_faults_while_records_expire_bring_none_back() {
+    let run = |seed| run_expiring(seed, Faults::Legal);
+    run_all("legal_faults_while_records_expire_bring_none_back", 100, run);
 }
 
 #[test]

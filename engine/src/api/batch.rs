@@ -6,14 +6,16 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System};
 
+use crate::api::checked::Checked;
 use crate::api::outcome::Outcome;
 use crate::commit::changes::Change;
 use crate::commit::premise::Expected;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::AsValue;
 use crate::key::AsKey;
-use crate::limits::{BATCH_BYTES_MAX, check_value};
+use crate::limits::BATCH_BYTES_MAX;
 use crate::options::WriteOptions;
 
 /// Changes collected for one commit, applied in the order in which they were added.
@@ -30,6 +32,7 @@ pub struct Batch<'db, S: Storage = System> {
 struct Spans {
     kind: FrameKind,
     condition: Option<Expected>,
+    expires_ms: u64,
     key_start: usize,
     value_start: usize,
     end: usize,
@@ -49,47 +52,47 @@ impl<'db, S: Storage> Batch<'db, S> {
     }
 
     /// Sets `key` to `value`.
-    pub fn put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
-        self.push(FrameKind::Put, &key, value.as_ref(), None)
+    pub fn put(&mut self, key: impl AsKey, value: impl AsValue) -> &mut Self {
+        self.push(FrameKind::Put, &key, &value, None)
     }
 
     /// Removes `key`.
     pub fn delete(&mut self, key: impl AsKey) -> &mut Self {
-        self.push(FrameKind::Delete, &key, &[], None)
+        self.push(FrameKind::Delete, &key, &[0u8; 0], None)
     }
 
     /// Sets `key` to `value` if there is no record of it. If there is one when the batch is
     /// committed, nothing of the batch is written; see [`Batch::commit_if`]. A key may have one
     /// condition, with the first change of it.
-    pub fn insert(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
-        self.push(FrameKind::Put, &key, value.as_ref(), Some(Expected::Absent))
+    pub fn insert(&mut self, key: impl AsKey, value: impl AsValue) -> &mut Self {
+        self.push(FrameKind::Put, &key, &value, Some(Expected::Absent))
     }
 
     /// Sets `key` to `value` if there is a record of it; otherwise as [`Batch::insert`].
-    pub fn update(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> &mut Self {
-        self.push(FrameKind::Put, &key, value.as_ref(), Some(Expected::Present))
+    pub fn update(&mut self, key: impl AsKey, value: impl AsValue) -> &mut Self {
+        self.push(FrameKind::Put, &key, &value, Some(Expected::Present))
     }
 
     /// Sets `key` to `value` if its newest record has `version`; otherwise as [`Batch::insert`].
     pub fn put_if_version(
         &mut self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
         version: u64,
     ) -> &mut Self {
-        self.push(FrameKind::Put, &key, value.as_ref(), Some(Expected::Version(version)))
+        self.push(FrameKind::Put, &key, &value, Some(Expected::Version(version)))
     }
 
     /// Removes `key` if its newest record has `version`; otherwise as [`Batch::insert`].
     pub fn delete_if_version(&mut self, key: impl AsKey, version: u64) -> &mut Self {
-        self.push(FrameKind::Delete, &key, &[], Some(Expected::Version(version)))
+        self.push(FrameKind::Delete, &key, &[0u8; 0], Some(Expected::Version(version)))
     }
 
     /// Changes the value of `key` by `patch`: the value that an earlier change of this batch leads
     /// to, or else the newest one when the batch is committed. See [`crate::Db::patch`] for what
     /// can go wrong; then nothing of the batch is written.
     pub fn patch(&mut self, key: impl AsKey, patch: &Patch) -> &mut Self {
-        self.push(FrameKind::Patch, &key, patch.as_bytes(), None)
+        self.push(FrameKind::Patch, &key, &patch.as_bytes(), None)
     }
 
     /// Number of changes. The first that was not allowed and all behind it do not count, as the
@@ -212,7 +215,8 @@ impl<'db, S: Storage> Batch<'db, S> {
         assert!(!self.has_bases(), "what depends on its base is no frame before that is known");
         let frame = |change: &Spans| {
             let payload = &self.bytes[change.key_start..change.end];
-            Frame::of_payload(change.kind, 0, payload, change.value_start - change.key_start)
+            let key_bytes = change.value_start - change.key_start;
+            Frame::of_payload(change.kind, 0, payload, key_bytes).expiring(change.expires_ms)
         };
         self.changes.iter().map(frame).collect()
     }
@@ -225,6 +229,7 @@ impl<'db, S: Storage> Batch<'db, S> {
         self.changes.iter().map(|change| Change {
             kind: change.kind,
             condition: change.condition,
+            expires_ms: change.expires_ms,
             key: &self.bytes[change.key_start..change.value_start],
             bytes: &self.bytes[change.value_start..change.end],
         })
@@ -234,29 +239,30 @@ impl<'db, S: Storage> Batch<'db, S> {
         &mut self,
         kind: FrameKind,
         key: &dyn AsKey,
-        value: &[u8],
+        value: &dyn AsValue,
         condition: Option<Expected>,
     ) -> &mut Self {
         if self.error.is_some() {
             return self;
         }
         let checked = self.core.records().key_kind().encode(key).and_then(|key| {
-            check_value(value)?;
-            if self.bytes.len() + key.as_ref().len() + value.len() > BATCH_BYTES_MAX {
+            let value = self.core.checked(value)?;
+            if self.bytes.len() + key.as_ref().len() + value.bytes.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(
                     "a batch holds at most {BATCH_BYTES_MAX} bytes of keys and values"
                 )));
             }
-            Ok(key)
+            Ok((key, value))
         });
         match checked {
-            Ok(key) => {
+            Ok((key, Checked { bytes, expires_ms })) => {
                 let key_start = self.bytes.len();
                 self.bytes.extend_from_slice(key.as_ref());
                 let value_start = self.bytes.len();
-                self.bytes.extend_from_slice(value);
+                self.bytes.extend_from_slice(bytes);
                 let end = self.bytes.len();
-                self.changes.push(Spans { kind, condition, key_start, value_start, end });
+                let spans = Spans { kind, condition, expires_ms, key_start, value_start, end };
+                self.changes.push(spans);
             }
             Err(error) => return self.refuse(error),
         }

@@ -3,6 +3,7 @@
 use uarr_layout::frame::FrameKind;
 use uarr_uring::Storage;
 
+use crate::api::checked::Checked;
 use crate::api::db::Db;
 use crate::api::outcome::Outcome;
 use crate::api::record::Record;
@@ -11,8 +12,8 @@ use crate::commit::changes::Change;
 use crate::commit::premise::Expected;
 use crate::commit::receipt::Commit;
 use crate::error::Result;
+use crate::expiry::AsValue;
 use crate::key::AsKey;
-use crate::limits::check_value;
 use crate::options::WriteOptions;
 
 impl<S: Storage> Db<S> {
@@ -32,16 +33,12 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn insert(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Outcome<'_>> {
+    pub fn insert(&self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'_>> {
         self.with(WriteOptions::new()).insert(key, value)
     }
 
     /// As [`Db::insert`], for tasks; see [`Db::put_async`].
-    pub async fn insert_async(
-        &self,
-        key: impl AsKey,
-        value: impl AsRef<[u8]>,
-    ) -> Result<Outcome<'_>> {
+    pub async fn insert_async(&self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'_>> {
         self.with(WriteOptions::new()).insert_async(key, value).await
     }
 
@@ -55,16 +52,12 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn update(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Outcome<'_>> {
+    pub fn update(&self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'_>> {
         self.with(WriteOptions::new()).update(key, value)
     }
 
     /// As [`Db::update`], for tasks; see [`Db::put_async`].
-    pub async fn update_async(
-        &self,
-        key: impl AsKey,
-        value: impl AsRef<[u8]>,
-    ) -> Result<Outcome<'_>> {
+    pub async fn update_async(&self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'_>> {
         self.with(WriteOptions::new()).update_async(key, value).await
     }
 
@@ -87,7 +80,7 @@ impl<S: Storage> Db<S> {
     pub fn put_if_version(
         &self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
         version: u64,
     ) -> Result<Outcome<'_>> {
         self.with(WriteOptions::new()).put_if_version(key, value, version)
@@ -97,7 +90,7 @@ impl<S: Storage> Db<S> {
     pub async fn put_if_version_async(
         &self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
         version: u64,
     ) -> Result<Outcome<'_>> {
         self.with(WriteOptions::new()).put_if_version_async(key, value, version).await
@@ -135,7 +128,7 @@ impl<S: Storage> Db<S> {
     pub fn get_and_put(
         &self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'_>>)> {
         self.with(WriteOptions::new()).get_and_put(key, value)
     }
@@ -145,7 +138,7 @@ impl<S: Storage> Db<S> {
     pub async fn get_and_put_async(
         &self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'_>>)> {
         self.with(WriteOptions::new()).get_and_put_async(key, value).await
     }
@@ -153,30 +146,22 @@ impl<S: Storage> Db<S> {
 
 impl<'db, S: Storage> Writer<'db, S> {
     /// As [`Db::insert`].
-    pub fn insert(self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Outcome<'db>> {
-        self.put_expecting(&key, value.as_ref(), Expected::Absent)
+    pub fn insert(self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'db>> {
+        self.put_expecting(&key, &value, Expected::Absent)
     }
 
     /// As [`Db::insert_async`].
-    pub async fn insert_async(
-        self,
-        key: impl AsKey,
-        value: impl AsRef<[u8]>,
-    ) -> Result<Outcome<'db>> {
+    pub async fn insert_async(self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'db>> {
         self.put_expecting_async(key, value, Expected::Absent).await
     }
 
     /// As [`Db::update`].
-    pub fn update(self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Outcome<'db>> {
-        self.put_expecting(&key, value.as_ref(), Expected::Present)
+    pub fn update(self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'db>> {
+        self.put_expecting(&key, &value, Expected::Present)
     }
 
     /// As [`Db::update_async`].
-    pub async fn update_async(
-        self,
-        key: impl AsKey,
-        value: impl AsRef<[u8]>,
-    ) -> Result<Outcome<'db>> {
+    pub async fn update_async(self, key: impl AsKey, value: impl AsValue) -> Result<Outcome<'db>> {
         self.put_expecting_async(key, value, Expected::Present).await
     }
 
@@ -184,17 +169,17 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub fn put_if_version(
         self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
         version: u64,
     ) -> Result<Outcome<'db>> {
-        self.put_expecting(&key, value.as_ref(), Expected::Version(version))
+        self.put_expecting(&key, &value, Expected::Version(version))
     }
 
     /// As [`Db::put_if_version_async`].
     pub async fn put_if_version_async(
         self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
         version: u64,
     ) -> Result<Outcome<'db>> {
         self.put_expecting_async(key, value, Expected::Version(version)).await
@@ -204,7 +189,8 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub fn delete_if_version(self, key: impl AsKey, version: u64) -> Result<Outcome<'db>> {
         let key = self.key_kind().encode(&key)?;
         let condition = Some(Expected::Version(version));
-        let change = Change { kind: FrameKind::Delete, key: key.as_ref(), bytes: &[], condition };
+        let (kind, key) = (FrameKind::Delete, key.as_ref());
+        let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
         Outcome::of(self.core.committer.write_changes(&[change], self.options), self.key_kind())
     }
 
@@ -216,7 +202,8 @@ impl<'db, S: Storage> Writer<'db, S> {
     ) -> Result<Outcome<'db>> {
         let key = self.key_kind().encode(&key)?;
         let condition = Some(Expected::Version(version));
-        let change = Change { kind: FrameKind::Delete, key: key.as_ref(), bytes: &[], condition };
+        let (kind, key) = (FrameKind::Delete, key.as_ref());
+        let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
         Outcome::of(written, self.key_kind())
     }
@@ -225,12 +212,11 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub fn get_and_put(
         self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'db>>)> {
         let kind = self.key_kind();
-        let (key, value) = (kind.encode(&key)?, value.as_ref());
-        check_value(value)?;
-        let change = (FrameKind::Put, key.as_ref(), value);
+        let key = kind.encode(&key)?;
+        let change = put(key.as_ref(), self.core.checked(&value)?, None);
         let (commit, replaced) = self.core.committer.replace(change, self.options)?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
     }
@@ -239,12 +225,11 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub async fn get_and_put_async(
         self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'db>>)> {
         let kind = self.key_kind();
-        let (key, value) = (kind.encode(&key)?, value.as_ref());
-        check_value(value)?;
-        let change = (FrameKind::Put, key.as_ref(), value);
+        let key = kind.encode(&key)?;
+        let change = put(key.as_ref(), self.core.checked(&value)?, None);
         let (commit, replaced) = self.core.committer.replace_async(change, self.options).await?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
     }
@@ -252,28 +237,30 @@ impl<'db, S: Storage> Writer<'db, S> {
     fn put_expecting(
         self,
         key: &dyn AsKey,
-        value: &[u8],
+        value: &impl AsValue,
         expected: Expected,
     ) -> Result<Outcome<'db>> {
         let key = self.key_kind().encode(key)?;
-        check_value(value)?;
-        self.core.committer.expect_write(key.as_ref());
-        let (kind, condition) = (FrameKind::Put, Some(expected));
-        let change = Change { kind, key: key.as_ref(), bytes: value, condition };
+        let change = put(key.as_ref(), self.core.checked(value)?, Some(expected));
+        self.core.committer.expect_write(change.key);
         Outcome::of(self.core.committer.write_changes(&[change], self.options), self.key_kind())
     }
 
     async fn put_expecting_async(
         self,
         key: impl AsKey,
-        value: impl AsRef<[u8]>,
+        value: impl AsValue,
         expected: Expected,
     ) -> Result<Outcome<'db>> {
-        let (key, value) = (self.key_kind().encode(&key)?, value.as_ref());
-        check_value(value)?;
-        let (kind, condition) = (FrameKind::Put, Some(expected));
-        let change = Change { kind, key: key.as_ref(), bytes: value, condition };
+        let key = self.key_kind().encode(&key)?;
+        let change = put(key.as_ref(), self.core.checked(&value)?, Some(expected));
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
         Outcome::of(written, self.key_kind())
     }
+}
+
+/// The change that sets `key` to `value`.
+fn put<'a>(key: &'a [u8], value: Checked<'a>, condition: Option<Expected>) -> Change<'a> {
+    let Checked { bytes, expires_ms } = value;
+    Change { kind: FrameKind::Put, key, bytes, expires_ms, condition }
 }

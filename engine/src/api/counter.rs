@@ -7,7 +7,9 @@ use crate::api::writer::Writer;
 use crate::commit::counter_premise::CounterStep;
 use crate::commit::counters::Counted;
 use crate::commit::receipt::Commit;
+use crate::core::Core;
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::key::AsKey;
 use crate::options::WriteOptions;
 
@@ -31,6 +33,7 @@ use crate::options::WriteOptions;
 pub struct Increment {
     by: i64,
     initial: i64,
+    expiry: Expiry,
     min: i64,
     max: i64,
 }
@@ -38,13 +41,35 @@ pub struct Increment {
 impl Increment {
     /// By `by`, which may be negative; a counter that is not there begins at 0.
     pub const fn by(by: i64) -> Self {
-        Self { by, initial: 0, min: i64::MIN, max: i64::MAX }
+        Self { by, initial: 0, expiry: Expiry::Never, min: i64::MIN, max: i64::MAX }
     }
 
     /// A counter that is not there begins at `initial`, to which the change is applied.
     #[must_use]
     pub const fn initial(self, initial: i64) -> Self {
         Self { initial, ..self }
+    }
+
+    /// A counter that is not there, or has expired, begins anew and expires so. One that is there
+    /// keeps its time, whatever is said here: so many in each minute, say.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// use std::time::Duration;
+    /// use uarr::{Expiry, Increment};
+    ///
+    /// let request = Increment::by(1).max(2).expiring(Expiry::In(Duration::from_secs(60)));
+    /// for is_served in [true, true, false] {
+    ///     assert_eq!(db.increment("requests:ada", request)?.commit.is_some(), is_served);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn expiring(self, expiry: Expiry) -> Self {
+        Self { expiry, ..self }
     }
 
     /// The change is refused if it leads below `min`.
@@ -59,9 +84,10 @@ impl Increment {
         Self { max, ..self }
     }
 
-    fn step(self, sign: i128) -> CounterStep {
-        let Self { by, initial, min, max } = self;
-        CounterStep { by: sign * i128::from(by), initial, min, max }
+    fn step<S: Storage>(self, sign: i128, core: &Core<S>) -> CounterStep {
+        let Self { by, initial, expiry, min, max } = self;
+        let initial_expires_ms = core.expires_ms(expiry);
+        CounterStep { by: sign * i128::from(by), initial, initial_expires_ms, min, max }
     }
 }
 
@@ -142,23 +168,23 @@ impl<S: Storage> Db<S> {
 impl<S: Storage> Writer<'_, S> {
     /// As [`Db::increment`].
     pub fn increment(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        self.count(key, by.into().step(1))
+        self.count(key, by.into().step(1, self.core))
     }
 
     /// As [`Db::increment_async`].
     pub async fn increment_async(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        let step = by.into().step(1);
+        let step = by.into().step(1, self.core);
         self.count_async(key, step).await
     }
 
     /// As [`Db::decrement`].
     pub fn decrement(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        self.count(key, by.into().step(-1))
+        self.count(key, by.into().step(-1, self.core))
     }
 
     /// As [`Db::decrement_async`].
     pub async fn decrement_async(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        let step = by.into().step(-1);
+        let step = by.into().step(-1, self.core);
         self.count_async(key, step).await
     }
 

@@ -17,10 +17,10 @@ use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::expiry::AsValue;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::compact::CompactReport;
 use crate::jobs::threads::Threads;
-
 use crate::key::{AsKey, KeyKind};
 use crate::log::strategy::CommitTuning;
 use crate::observe::stats::Stats;
@@ -185,7 +185,7 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn put(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+    pub fn put(&self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
         self.with(WriteOptions::new()).put(key, value)
     }
 
@@ -211,7 +211,7 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn put_async(&self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+    pub async fn put_async(&self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
         self.with(WriteOptions::new()).put_async(key, value).await
     }
 

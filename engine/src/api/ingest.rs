@@ -7,6 +7,7 @@ use uarr_uring::Storage;
 use crate::api::db::Db;
 use crate::api::own_thread::on_own_thread;
 use crate::error::Result;
+use crate::expiry::AsValue;
 use crate::key::AsKey;
 
 /// Bytes of keys and values that are staged at once: small against a group, large against what
@@ -35,7 +36,7 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn ingest<K: AsKey, V: AsRef<[u8]>>(
+    pub fn ingest<K: AsKey, V: AsValue>(
         &self,
         records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<u64> {
@@ -63,7 +64,7 @@ impl<S: Storage> Db<S> {
     /// As [`Db::ingest`], for tasks of any runtime: a thread of its own takes the records and loads
     /// them while the task waits without blocking. Once it was polled the load goes on, even if the
     /// task loses interest. An iterator that panics does so in the task.
-    pub async fn ingest_async<K: AsKey, V: AsRef<[u8]>>(
+    pub async fn ingest_async<K: AsKey, V: AsValue>(
         &self,
         records: impl IntoIterator<Item = (K, V)> + Send + 'static,
     ) -> Result<u64> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod builder;
+pub(crate) mod checked;
 pub(crate) mod compare;
 pub(crate) mod conditional;
 pub(crate) mod counter;
@@ -17,6 +18,7 @@ pub(crate) mod range;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod snapshot;
+pub(crate) mod touch;
 pub(crate) mod transaction;
 pub(crate) mod transaction_range;
 #[cfg(feature = "serde")]

@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 use crate::data::record_view::HeldRecord;
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::key::{KeyKind, KeyRef};
 
 /// A copy of a record, made by [`crate::Record::to_owned`]. It says the same, needs no database,
@@ -20,23 +21,27 @@ pub struct OwnedRecord {
     words: Box<[u64]>,
     value_bytes: usize,
     version: u64,
+    /// In ms since 1970; 0: never.
+    expires_ms: u64,
 }
 
 impl OwnedRecord {
     pub(crate) fn new(record: &HeldRecord<'_>, key_kind: KeyKind) -> Self {
-        Self::of_parts(key_kind, record.key(), record.value(), record.header().lsn.get())
+        let version = (record.header().lsn.get(), record.expires_ms());
+        Self::of_parts(key_kind, record.key(), record.value(), version)
     }
 
-    /// A record that may be in no database yet.
+    /// A record that may be in no database yet: also its version, and when it expires.
     pub(crate) fn of_parts(
         key_kind: KeyKind,
         stored_key: &[u8],
         value: &[u8],
-        version: u64,
+        (version, expires_ms): (u64, u64),
     ) -> Self {
         let mut words = vec![0; value.len().div_ceil(size_of::<u64>())].into_boxed_slice();
         words.as_mut_bytes()[..value.len()].copy_from_slice(value);
-        Self { key_kind, stored_key: stored_key.into(), words, value_bytes: value.len(), version }
+        let (stored_key, value_bytes) = (stored_key.into(), value.len());
+        Self { key_kind, stored_key, words, value_bytes, version, expires_ms }
     }
 
     /// The value. Its first byte is 8-byte aligned.
@@ -77,6 +82,11 @@ impl OwnedRecord {
     /// The record's version: its position in the log.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// When it expires, if it does.
+    pub fn expiry(&self) -> Expiry {
+        Expiry::of_ms(self.expires_ms)
     }
 }
 

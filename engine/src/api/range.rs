@@ -142,7 +142,7 @@ impl<'a, S: Storage> Range<'a, S> {
                 return Ok(None);
             }
             own.pass(key, locator);
-            if let Some(view) = records.pinned_version(reader, locator, newest, self.pin.lsn)? {
+            if let Some(view) = records.pinned_version(reader, locator, newest, &self.pin)? {
                 let held = records.store.hold(view, &pin);
                 return Ok(Some(Record::new(held, records.key_kind())));
             }

@@ -8,6 +8,7 @@ use uarr_layout::uarr::UArrRef;
 use crate::api::owned_record::OwnedRecord;
 use crate::data::record_view::HeldRecord;
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::key::{KeyKind, KeyRef};
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
@@ -87,6 +88,11 @@ impl<'a> Record<'a> {
     /// The record's version: its position in the log. Rises with each write.
     pub fn version(&self) -> u64 {
         self.record.header().lsn.get()
+    }
+
+    /// When it expires, if it does; see [`crate::Expires`].
+    pub fn expiry(&self) -> Expiry {
+        Expiry::of_ms(self.record.expires_ms())
     }
 
     /// A copy that needs no database: it may outlive it, and go to other threads and tasks.

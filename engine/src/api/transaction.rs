@@ -8,6 +8,7 @@ use std::sync::Arc;
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_uring::{Storage, System};
 
+use crate::api::checked::Checked;
 use crate::api::db::Db;
 use crate::api::handle::Handle;
 use crate::api::key_range::{KeyRange, StoredRange};
@@ -19,8 +20,9 @@ use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::transacted::Begun;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::AsValue;
 use crate::key::{AsKey, KeyKind};
-use crate::limits::{BATCH_BYTES_MAX, check_value};
+use crate::limits::BATCH_BYTES_MAX;
 use crate::options::WriteOptions;
 use crate::sync::{Rank, Ranked, lock};
 
@@ -43,9 +45,27 @@ pub struct Transaction<S: Storage = System> {
     handle: Arc<Handle<S>>,
     options: WriteOptions,
     reads: Ranked<ReadSet>,
-    /// By stored key; `None`: the key is removed.
-    writes: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    /// By stored key.
+    writes: BTreeMap<Box<[u8]>, Written>,
     bytes: usize,
+}
+
+/// What a key was set to; `None`: it is removed.
+type Written = Option<OwnValue>;
+
+/// A value that is not committed.
+struct OwnValue {
+    bytes: Box<[u8]>,
+    /// In ms since 1970; 0: never.
+    expires_ms: u64,
+}
+
+impl OwnValue {
+    /// The bytes, and when they expire, if they have not at `moment_ms`.
+    fn timed(&self, moment_ms: u64) -> Option<(&[u8], u64)> {
+        let has_expired = self.expires_ms != 0 && self.expires_ms <= moment_ms;
+        (!has_expired).then_some((&*self.bytes, self.expires_ms))
+    }
 }
 
 impl<S: Storage> fmt::Debug for Transaction<S> {
@@ -92,8 +112,11 @@ impl<S: Storage> Transaction<S> {
         let kind = self.key_kind();
         let key = kind.encode(&key)?;
         if let Some(own) = self.writes.get(key.as_ref()) {
-            let own = own.as_ref();
-            return Ok(own.map(|value| OwnedRecord::of_parts(kind, key.as_ref(), value, 0)));
+            let own = own.as_ref().and_then(|own| own.timed(self.moment_ms()));
+            let record = |(value, expires_ms)| {
+                OwnedRecord::of_parts(kind, key.as_ref(), value, (0, expires_ms))
+            };
+            return Ok(own.map(record));
         }
         lock(&self.reads).note_key(key.as_ref());
         let found = self.handle.core.records().get_pinned(key.as_ref(), &self.begun.pin)?;
@@ -138,10 +161,9 @@ impl<S: Storage> Transaction<S> {
     /// Sets `key` to `value` when it is committed.
     ///
     /// Errors: `InvalidArgument`, also if all that is written is too much for a batch.
-    pub fn put(&mut self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<()> {
-        let value = value.as_ref();
-        check_value(value)?;
-        self.write(&key, Some(value))
+    pub fn put(&mut self, key: impl AsKey, value: impl AsValue) -> Result<()> {
+        let Checked { bytes, expires_ms } = self.handle.core.checked(&value)?;
+        self.write(&key, Some(OwnValue { bytes: bytes.into(), expires_ms }))
     }
 
     /// Removes `key` when it is committed; otherwise as [`Transaction::put`].
@@ -185,18 +207,19 @@ impl<S: Storage> Transaction<S> {
         committer.write_transaction_async(&mut frames, reads.get_mut(), *options).await.map(Some)
     }
 
-    fn write(&mut self, key: &dyn AsKey, value: Option<&[u8]>) -> Result<()> {
+    fn write(&mut self, key: &dyn AsKey, value: Written) -> Result<()> {
         let stored = self.key_kind().encode(key)?;
-        let bytes = |value: Option<&[u8]>| stored.as_ref().len() + value.map_or(0, <[u8]>::len);
-        let replaced = self.writes.get(stored.as_ref()).map_or(0, |value| bytes(value.as_deref()));
-        let total = self.bytes - replaced + bytes(value);
+        let value_bytes = |value: &Written| value.as_ref().map_or(0, |own| own.bytes.len());
+        let bytes = |value: &Written| stored.as_ref().len() + value_bytes(value);
+        let replaced = self.writes.get(stored.as_ref()).map_or(0, bytes);
+        let total = self.bytes - replaced + bytes(&value);
         if total > BATCH_BYTES_MAX {
             return Err(Error::invalid(format!(
                 "a transaction writes at most {BATCH_BYTES_MAX} bytes of keys and values"
             )));
         }
         self.bytes = total;
-        self.writes.insert(stored.as_ref().into(), value.map(Into::into));
+        self.writes.insert(stored.as_ref().into(), value);
         Ok(())
     }
 
@@ -207,11 +230,18 @@ impl<S: Storage> Transaction<S> {
             false => {
                 let bounds = [&low, &high].map(|bound| bound.as_ref().map(Vec::as_slice));
                 let own = self.writes.range::<[u8], _>((bounds[0], bounds[1]));
-                own.map(|(key, value)| (&**key, value.as_deref())).collect()
+                let moment_ms = self.moment_ms();
+                own.map(|(key, own)| (&**key, own.as_ref().and_then(|own| own.timed(moment_ms))))
+                    .collect()
             }
         };
         let kept = Range::pinned(&self.handle.core, low, high, self.begun.pin.clone());
         TransactionRange::new(kept, own, self.key_kind())
+    }
+
+    /// When it began, for records that expire.
+    fn moment_ms(&self) -> u64 {
+        self.begun.pin.moment_ms
     }
 
     /// The write that was found to conflict.
@@ -230,11 +260,13 @@ fn is_empty(low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
     }
 }
 
-fn frames_of(writes: &BTreeMap<Box<[u8]>, Option<Box<[u8]>>>) -> Vec<Frame<'_>> {
+fn frames_of(writes: &BTreeMap<Box<[u8]>, Written>) -> Vec<Frame<'_>> {
     writes
         .iter()
         .map(|(key, value)| match value {
-            Some(value) => Frame::new(FrameKind::Put, 0, key, value),
+            Some(OwnValue { bytes, expires_ms }) => {
+                Frame::new(FrameKind::Put, 0, key, bytes).expiring(*expires_ms)
+            }
             None => Frame::new(FrameKind::Delete, 0, key, &[]),
         })
         .collect()

@@ -12,8 +12,9 @@ use crate::api::record::Record;
 use crate::error::Result;
 use crate::key::KeyKind;
 
-/// A key that the transaction has written, and its value; `None`: the key is removed.
-type Own<'a> = (&'a [u8], Option<&'a [u8]>);
+/// A key that the transaction has written, its value, and when that expires; `None`: the key is
+/// removed.
+type Own<'a> = (&'a [u8], Option<(&'a [u8], u64)>);
 
 /// Records of a key range as a transaction sees them, in key order; see
 /// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record ends it with the error
@@ -48,7 +49,8 @@ impl<'a, S: Storage> TransactionRange<'a, S> {
 
     fn written(&self, own: Option<Own<'a>>) -> Option<OwnedRecord> {
         let (key, value) = own?;
-        Some(OwnedRecord::of_parts(self.key_kind, key, value?, 0))
+        let (value, expires_ms) = value?;
+        Some(OwnedRecord::of_parts(self.key_kind, key, value, (0, expires_ms)))
     }
 }
 

@@ -13,8 +13,8 @@ use crate::commit::changes::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::error::Result;
+use crate::expiry::AsValue;
 use crate::key::{AsKey, KeyKind, StoredKey};
-use crate::limits::check_value;
 use crate::options::WriteOptions;
 
 /// The writing verbs of a database under options of their own: what [`crate::Db::durable`] and
@@ -62,21 +62,21 @@ impl<'db, S: Storage> Writer<'db, S> {
     }
 
     /// As [`crate::Db::put`].
-    pub fn put(self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+    pub fn put(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
         let key = self.core.records().key_kind().encode(&key)?;
-        let value = value.as_ref();
-        check_value(value)?;
+        let value = self.core.checked(&value)?;
         self.core.committer.expect_write(key.as_ref());
-        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
+        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
+        let frame = frame.expiring(value.expires_ms);
         self.core.committer.write(&mut [frame], self.options)
     }
 
     /// As [`crate::Db::put_async`].
-    pub async fn put_async(self, key: impl AsKey, value: impl AsRef<[u8]>) -> Result<Commit> {
+    pub async fn put_async(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
         let key = self.core.records().key_kind().encode(&key)?;
-        let value = value.as_ref();
-        check_value(value)?;
-        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value);
+        let value = self.core.checked(&value)?;
+        let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
+        let frame = frame.expiring(value.expires_ms);
         self.core.committer.write_async(&mut [frame], self.options).await
     }
 
@@ -128,5 +128,6 @@ impl<'db, S: Storage> Writer<'db, S> {
 
 /// The change that `patch` makes.
 fn patched<'a>(key: &'a StoredKey<'_>, patch: &'a Patch) -> Change<'a> {
-    Change { kind: FrameKind::Patch, key: key.as_ref(), bytes: patch.as_bytes(), condition: None }
+    let (key, bytes) = (key.as_ref(), patch.as_bytes());
+    Change { kind: FrameKind::Patch, key, bytes, expires_ms: 0, condition: None }
 }

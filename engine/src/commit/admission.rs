@@ -40,7 +40,7 @@ fn openings_bytes_max(frames: &[Frame<'_>], chunk_bytes: u64) -> usize {
 
 /// More than the record of `frame` takes in a chunk.
 fn record_room_max(frame: &Frame<'_>) -> u64 {
-    (frame.key.len() + frame.record_value_bytes() + RECORD_OVERHEAD_BYTES_MAX) as u64
+    (frame.record_key_bytes() + frame.record_value_bytes() + RECORD_OVERHEAD_BYTES_MAX) as u64
 }
 
 impl<S: Storage> Committer<S> {

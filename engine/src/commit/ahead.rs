@@ -115,7 +115,7 @@ impl<S: Storage> Committer<S> {
         );
         let left = self
             .segments
-            .prepare_step(&self.storage, in_time)
+            .prepare_step(&*self.storage, in_time)
             .map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))?;
         assert!(left <= self.segments.room.regular_bytes(), "it is of regular size");
         self.note_room();
@@ -128,7 +128,7 @@ impl<S: Storage> Committer<S> {
             let _staging = lock(&self.staging);
             self.segments.release_ready(activity);
         }
-        let trimmed = self.segments.trim(&self.storage, activity);
+        let trimmed = self.segments.trim(&*self.storage, activity);
         trimmed.map_err(|error| Error::io("cannot remove a log segment", error))
     }
 
@@ -146,7 +146,7 @@ impl<S: Storage> Committer<S> {
     pub fn give_back_space(&self, log_start: LogPosition) {
         assert!(self.health.is_closing(), "no writer needs it any more");
         let space = lock(&self.space);
-        let _ = self.segments.abandon_unfinished(&self.storage);
+        let _ = self.segments.abandon_unfinished(&*self.storage);
         let has_room = self.has_room_outside();
         drop(space);
         if !has_room {
@@ -158,6 +158,6 @@ impl<S: Storage> Committer<S> {
         let numbers = self.with_places(|places, _| places.last_numbers());
         let _ = self.records.give_back_rests(numbers);
         let block_bytes = self.identity.block_bytes as u64;
-        let _ = give_back_log(&self.storage, log_start, self.log_end(), block_bytes);
+        let _ = give_back_log(&*self.storage, log_start, self.log_end(), block_bytes);
     }
 }

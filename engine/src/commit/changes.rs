@@ -10,7 +10,7 @@ use uarr_uring::{MapPin, Storage};
 
 use crate::commit::committer::Committer;
 use crate::commit::patience::{Attempt, NotYet, Patience};
-use crate::commit::premise::{Expected, Premise};
+use crate::commit::premise::{Base, Expected, NewestVersion, Premise};
 use crate::commit::receipt::Commit;
 use crate::commit::turns::LinePlace;
 use crate::commit::wakes::{Place, Wakes};
@@ -26,6 +26,9 @@ pub(crate) struct Change<'a> {
     pub kind: FrameKind,
     pub key: &'a [u8],
     pub bytes: &'a [u8],
+    /// When its record expires, in ms since 1970; 0: never, or, of a patch, when the record does
+    /// that it changes.
+    pub expires_ms: u64,
     /// What the newest version must be; patches need a record in any case.
     pub condition: Option<Expected>,
 }
@@ -116,14 +119,14 @@ impl<S: Storage> Committer<S> {
     /// Commits a put or deletion, and returns the record that it replaced.
     pub fn replace(
         &self,
-        (kind, key, bytes): (FrameKind, &[u8], &[u8]),
+        change: Change<'_>,
         options: WriteOptions,
     ) -> Result<(Commit, Option<HeldRecord<'_>>)> {
         let begun_ns = self.commit_clock(options);
         let mut wakes = Wakes::new(Place::LogThread);
         let stage = |place: Option<&LinePlace>, wakes: &mut Wakes| {
-            let (condition, replaced) = self.hold_newest(key)?;
-            let change = Change { kind, key, bytes, condition: Some(condition) };
+            let (condition, replaced) = self.hold_newest(change.key)?;
+            let change = Change { condition: Some(condition), ..change };
             let attempt = self.stage_changes(&[change], options, Patience::Thread, place, wakes)?;
             Ok((attempt, replaced))
         };
@@ -132,7 +135,7 @@ impl<S: Storage> Committer<S> {
             return Ok((self.finish(begun_ns, staged, wakes)?, replaced));
         }
         wakes.run();
-        let keys = || [key].into_iter();
+        let keys = || [change.key].into_iter();
         let attempt = |place: &LinePlace, wakes: &mut Wakes| stage(Some(place), wakes);
         let (attempt, replaced) =
             self.in_turn(keys(), keys(), attempt, |(attempt, _)| attempt.is_ok())?;
@@ -143,16 +146,16 @@ impl<S: Storage> Committer<S> {
     /// As `replace`, without blocking; see [`Committer::write_async`].
     pub async fn replace_async<'s>(
         &'s self,
-        (kind, key, bytes): (FrameKind, &[u8], &[u8]),
+        change: Change<'_>,
         options: WriteOptions,
     ) -> Result<(Commit, Option<HeldRecord<'s>>)> {
         if !self.options.background {
-            return self.replace((kind, key, bytes), options);
+            return self.replace(change, options);
         }
         let mut replaced = None;
         let committed = self.commit_as_task(options, |patience, wakes| {
-            let (condition, newest) = self.hold_newest(key)?;
-            let change = Change { kind, key, bytes, condition: Some(condition) };
+            let (condition, newest) = self.hold_newest(change.key)?;
+            let change = Change { condition: Some(condition), ..change };
             replaced = newest;
             self.stage_changes(&[change], options, patience, None, wakes)
         });
@@ -160,12 +163,94 @@ impl<S: Storage> Committer<S> {
         Ok((commit, replaced))
     }
 
+    /// Writes the record of `key` again, with another expiry. `None`: there is none.
+    pub fn renew(
+        &self,
+        key: &[u8],
+        expires_ms: u64,
+        options: WriteOptions,
+    ) -> Result<Option<Commit>> {
+        let begun_ns = self.commit_clock(options);
+        let mut wakes = Wakes::new(Place::LogThread);
+        let stage = |place: Option<&LinePlace>, wakes: &mut Wakes| {
+            self.stage_renewal(key, expires_ms, options, Patience::Thread, place, wakes)
+        };
+        let attempt = stage(None, &mut wakes)?;
+        if let Some(Ok(staged)) = attempt {
+            return self.finish(begun_ns, staged, wakes).map(Some);
+        }
+        wakes.run();
+        let keys = || [key].into_iter();
+        let is_staged = |attempt: &Option<Attempt>| attempt.as_ref().is_some_and(Attempt::is_ok);
+        match self.in_turn(keys(), keys(), |place, wakes| stage(Some(place), wakes), is_staged)? {
+            Some(Ok(staged)) => {
+                self.finish(begun_ns, staged, Wakes::new(Place::LogThread)).map(Some)
+            }
+            Some(Err(_)) => unreachable!("with a turn the newest version stays the newest"),
+            None => {
+                self.show(self.newest_lsn_of(key)?)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// As `renew`, without blocking; see [`Committer::write_async`].
+    pub async fn renew_async(
+        &self,
+        key: &[u8],
+        expires_ms: u64,
+        options: WriteOptions,
+    ) -> Result<Option<Commit>> {
+        if !self.options.background {
+            return self.renew(key, expires_ms, options);
+        }
+        let committed = self.commit_as_task(options, |patience, wakes| {
+            match self.stage_renewal(key, expires_ms, options, patience, None, wakes)? {
+                Some(attempt) => Ok(attempt),
+                None if self.is_shown(self.newest_lsn_of(key)?, patience) => {
+                    Err(NotRenewed::Absent)
+                }
+                None => Ok(Err(NotYet::OutOfTurn)),
+            }
+        });
+        match committed.await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(NotRenewed::Absent) => Ok(None),
+            Err(NotRenewed::Error(error)) => Err(error),
+        }
+    }
+
+    /// Stages the newest record of `key` with another expiry; `None`: there is none.
+    fn stage_renewal(
+        &self,
+        key: &[u8],
+        expires_ms: u64,
+        options: WriteOptions,
+        patience: Patience<'_>,
+        place: Option<&LinePlace>,
+        wakes: &mut Wakes,
+    ) -> Result<Option<Attempt>> {
+        let (condition, newest) = self.hold_newest(key)?;
+        let Some(newest) = newest else {
+            let base = [Base { key, expected: Expected::Absent }];
+            let mut staging = lock(&self.staging);
+            self.health.check()?;
+            return Ok(match self.are_newest(&mut staging, &base, patience, wakes)? {
+                true => None,
+                false => Some(Err(NotYet::OutOfTurn)),
+            });
+        };
+        let (kind, bytes) = (FrameKind::Put, newest.value());
+        let change = Change { kind, key, bytes, expires_ms, condition: Some(condition) };
+        self.stage_changes(&[change], options, patience, place, wakes).map(Some)
+    }
+
     /// The newest record of `key` that is applied, visible or not, and how it is asked for.
     fn hold_newest(&self, key: &[u8]) -> Result<(Expected, Option<HeldRecord<'_>>)> {
         let pin = MapPin::enter();
         let reader = self.records.reader(&pin);
         let newest = self.records.newest_version(key, reader)?;
-        let record = newest.filter(|newest| !newest.header.is_tombstone());
+        let record = newest.filter(|newest| self.records.is_live(*newest));
         let expected = Expected::of(record.map(|record| record.header.lsn.get()));
         Ok((expected, record.map(|record| self.records.store.hold(record, &pin))))
     }
@@ -210,7 +295,7 @@ impl<S: Storage> Committer<S> {
             let Some(condition) = condition else { continue };
             let found = self.records.get_pinned(key, &pin)?;
             let version = found.as_ref().map(|found| found.header().lsn.get());
-            if !condition.is_met_by(version) {
+            if !condition.is_met_by(NewestVersion { version, expired: None }) {
                 return Err(Stop::Refused { change, found });
             }
         }
@@ -222,10 +307,26 @@ impl<S: Storage> Committer<S> {
     fn newest_lsn(&self, changes: &[Change<'_>]) -> Result<u64> {
         let mut newest = 0;
         for change in changes.iter().filter(|change| change.has_base()) {
-            let pin = MapPin::enter();
-            let version = self.records.newest_version(change.key, self.records.reader(&pin))?;
-            newest = newest.max(version.map_or(0, |view| view.header.lsn.get()));
+            newest = newest.max(self.newest_lsn_of(change.key)?);
         }
         Ok(newest)
+    }
+
+    fn newest_lsn_of(&self, key: &[u8]) -> Result<u64> {
+        let pin = MapPin::enter();
+        let version = self.records.newest_version(key, self.records.reader(&pin))?;
+        Ok(version.map_or(0, |view| view.header.lsn.get()))
+    }
+}
+
+/// Why a task has not written a record again.
+enum NotRenewed {
+    Absent,
+    Error(Error),
+}
+
+impl From<Error> for NotRenewed {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Committer<S: Storage> {
     pub checkpointer: Signal,
     /// Raised when there may be something to move, or a place to give back.
     pub mover: Signal,
+    /// Wakes the sweeper.
+    pub sweeper: Signal,
     /// The last step that gives space back found something to do.
     pub(super) mover_works: AtomicBool,
     /// How often the mover was asked for room, and up to which time it has looked for some.
@@ -66,7 +68,7 @@ pub(crate) struct Committer<S: Storage> {
     /// No record is moved meanwhile, but by a call that asks for it.
     pub keeps_garbage: AtomicBool,
     /// The files, the clock and the kernel.
-    pub storage: S,
+    pub storage: Arc<S>,
     /// What was chosen when the database was opened.
     pub options: Options,
     /// Whose log it is.
@@ -117,7 +119,7 @@ pub(crate) struct LogState<S: Storage> {
 
 impl<S: Storage> Committer<S> {
     /// Goes on where recovery ended.
-    pub fn new(storage: S, options: Options, records: Records<S>, state: LogState<S>) -> Self {
+    pub fn new(storage: Arc<S>, options: Options, records: Records<S>, state: LogState<S>) -> Self {
         let LogState { log, segments, identity, end, next_lsn, places, buffers, .. } = state;
         assert!(next_lsn > end.lsn, "no two records get the same LSN");
         assert_eq!(state.buffer_bytes % identity.block_bytes, 0, "the device takes whole blocks");
@@ -138,6 +140,7 @@ impl<S: Storage> Committer<S> {
             keeper: Signal::default(),
             checkpointer: Signal::default(),
             mover: Signal::default(),
+            sweeper: Signal::default(),
             mover_works: AtomicBool::new(false),
             asked_count: AtomicU64::new(0),
             answered_count: AtomicU64::new(0),

@@ -8,6 +8,8 @@ pub(crate) struct CounterStep {
     pub by: i128,
     /// What is changed if there is no record.
     pub initial: i64,
+    /// When it expires then, in ms since 1970; 0: never.
+    pub initial_expires_ms: u64,
     pub min: i64,
     pub max: i64,
 }
@@ -28,10 +30,10 @@ pub(crate) struct CounterPremise<'a> {
 }
 
 impl CounterPremise<'_> {
-    /// What the counter becomes.
-    pub fn result(&self) -> i64 {
+    /// What the counter becomes, and when it expires.
+    pub fn result(&self) -> (i64, u64) {
         match self.found.get() {
-            Some(FoundCounter { result: Some(result), .. }) => result,
+            Some(FoundCounter { result: Some(result), expires_ms, .. }) => (result, expires_ms),
             _ => unreachable!("it was asked for when there was room for it"),
         }
     }
@@ -48,6 +50,8 @@ pub(crate) struct FoundCounter {
     pub value: Option<i64>,
     /// `None`: it would be out of bounds.
     pub result: Option<i64>,
+    /// When it expires, in ms since 1970; 0: never.
+    pub expires_ms: u64,
 }
 
 #[cfg(test)]
@@ -56,10 +60,10 @@ mod tests {
 
     #[test]
     fn a_step_stays_within_its_bounds_and_those_of_the_type() {
-        let step = CounterStep { by: -3, initial: 10, min: 0, max: 10 };
+        let step = CounterStep { by: -3, initial: 10, initial_expires_ms: 0, min: 0, max: 10 };
         assert_eq!([10, 3, 2, 0].map(|value| step.from(value)), [Some(7), Some(0), None, None]);
         assert_eq!(step.from(14), None, "above, although it would come nearer");
-        let any = CounterStep { by: 1, initial: 0, min: i64::MIN, max: i64::MAX };
+        let any = CounterStep { by: 1, initial: 0, min: i64::MIN, max: i64::MAX, ..step };
         assert_eq!([i64::MAX, -1].map(|value| any.from(value)), [None, Some(0)]);
         let far = CounterStep { by: -i128::from(i64::MIN), ..any };
         assert_eq!([i64::MIN, -1, 0].map(|v| far.from(v)), [Some(0), Some(i64::MAX), None]);

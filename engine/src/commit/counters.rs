@@ -8,6 +8,7 @@
 use std::cell::Cell;
 
 use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::limits::EXPIRES_MS_MAX;
 use uarr_layout::uarr::{Header, UArrRef};
 use uarr_uring::{MapPin, Storage};
 use zerocopy::IntoBytes;
@@ -112,9 +113,9 @@ impl<S: Storage> Committer<S> {
     ) -> Result<Counting> {
         let counter = CounterPremise { key, step, found: Cell::new(None) };
         let premise = Premise { place, counter: Some(&counter), ..Premise::default() };
-        // Every integer takes as much room.
+        // Every integer takes as much room, and an expiry is all that may be added.
         let any = Header::of_int(0);
-        let any = Frame::new(FrameKind::Put, 0, key, any.as_bytes());
+        let any = Frame::new(FrameKind::Put, 0, key, any.as_bytes()).expiring(EXPIRES_MS_MAX);
         let staging = match self.staging_with_room(&[any], patience, premise, wakes)? {
             Ok(staging) => staging,
             Err(not_yet) => {
@@ -123,9 +124,10 @@ impl<S: Storage> Committer<S> {
                 return Ok(unfit.map_or(Counting::NotYet(not_yet), Counting::Unfit));
             }
         };
-        let result = counter.result();
+        let (result, expires_ms) = counter.result();
         let record = Header::of_int(result);
-        let mut frames = [Frame::new(FrameKind::Put, 0, key, record.as_bytes())];
+        let frame = Frame::new(FrameKind::Put, 0, key, record.as_bytes());
+        let mut frames = [frame.expiring(expires_ms)];
         let staged = self.stage_here(staging, &mut frames, options, patience, premise, wakes);
         Ok(Counting::Staged(staged, result))
     }
@@ -144,12 +146,7 @@ impl<S: Storage> Committer<S> {
             true => {
                 let lsn = staging.turns.last_staged(slot);
                 let last = staging.turns.counters.last_staged(counter.key, lsn);
-                let found = last.map(|StagedCounter { lsn, value }| FoundCounter {
-                    lsn,
-                    is_staged: true,
-                    value: Some(value),
-                    result: counter.step.from(value),
-                });
+                let found = last.map(|last| self.staged_counter(counter, last));
                 // What is only staged may be lost, so it refuses nothing.
                 found.filter(|found| found.result.is_some())
             }
@@ -163,19 +160,30 @@ impl<S: Storage> Committer<S> {
         Ok(found.is_some_and(|found| found.result.is_some()))
     }
 
+    /// The counter as it was staged last.
+    fn staged_counter(&self, counter: &CounterPremise<'_>, last: StagedCounter) -> FoundCounter {
+        let StagedCounter { lsn, value, expires_ms } = last;
+        let (value, expires_ms) = match self.records.clock.has_passed(expires_ms) {
+            true => (counter.step.initial, counter.step.initial_expires_ms),
+            false => (value, expires_ms),
+        };
+        let result = counter.step.from(value);
+        FoundCounter { lsn, is_staged: true, value: Some(value), result, expires_ms }
+    }
+
     /// The counter as the newest record says that is applied, or its absence.
     fn counter_in_place(&self, counter: &CounterPremise<'_>) -> Result<FoundCounter> {
         let pin = MapPin::enter();
         let newest = self.records.newest_version(counter.key, self.records.reader(&pin))?;
-        let value = match newest {
-            Some(view) if !view.header.is_tombstone() => {
-                UArrRef::open(view.value()).ok().and_then(|value| value.as_i64())
-            }
-            _ => Some(counter.step.initial),
+        let live = newest.filter(|view| self.records.is_live(*view));
+        let value = match live {
+            Some(view) => UArrRef::open(view.value()).ok().and_then(|value| value.as_i64()),
+            None => Some(counter.step.initial),
         };
+        let expires_ms = live.map_or(counter.step.initial_expires_ms, |view| view.expires_ms());
         let lsn = newest.map_or(0, |view| view.header.lsn.get());
         let result = value.and_then(|value| counter.step.from(value));
-        Ok(FoundCounter { lsn, is_staged: false, value, result })
+        Ok(FoundCounter { lsn, is_staged: false, value, result, expires_ms })
     }
 
     /// Notes that what `counter` becomes was staged with `lsn`.
@@ -188,7 +196,8 @@ impl<S: Storage> Committer<S> {
             staging.build_upon(base.lsn);
         }
         let applied_lsn = self.applied_lsn(staging);
-        let staged = StagedCounter { lsn, value: counter.result() };
+        let (value, expires_ms) = counter.result();
+        let staged = StagedCounter { lsn, value, expires_ms };
         staging.turns.counters.note(counter.key, staged, applied_lsn);
     }
 

@@ -8,7 +8,7 @@ use uarr_uring::{MapPin, Storage};
 use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{Attempt, Patience, Staged};
-use crate::commit::premise::{Base, Premise};
+use crate::commit::premise::{Base, NewestVersion, Premise};
 use crate::commit::staging::Staging;
 use crate::commit::turns::{LinePlace, Slot, slot_of};
 use crate::commit::wakes::{Place, Wakes};
@@ -97,8 +97,14 @@ impl<S: Storage> Committer<S> {
             // Its place is no sign: the record may have been moved.
             let newest = self.records.newest_version(base.key, self.records.reader(&pin))?;
             let lsn = newest.map_or(0, |newest| newest.header.lsn.get());
-            let version = newest.filter(|newest| !newest.header.is_tombstone()).map(|_| lsn);
-            if base.expected.is_met_by(version) {
+            let newest = newest.map_or_else(NewestVersion::default, |newest| match () {
+                () if self.records.is_live(newest) => {
+                    NewestVersion { version: Some(lsn), expired: None }
+                }
+                () if newest.header.is_tombstone() => NewestVersion::default(),
+                () => NewestVersion { version: None, expired: Some(lsn) },
+            });
+            if base.expected.is_met_by(newest) {
                 continue;
             }
             if lsn > self.records.visible.lsn() {

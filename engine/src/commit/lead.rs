@@ -284,10 +284,11 @@ impl<S: Storage> Committer<S> {
         assert_eq!(leading.flight[index].submitted_ns, 0, "a group goes to the device once");
         leading.flight[index].submitted_ns = self.now_ns();
         let context = SubmitContext {
-            storage: &self.storage,
+            storage: &*self.storage,
             segments: &self.segments,
             space: &self.space,
             durable_lsn: self.records.visible.durable_lsn(),
+            wall_ns: self.records.clock.group_ns(),
             segment_age: self.options.segment_age,
         };
         match leading.log.submit(builder, context) {

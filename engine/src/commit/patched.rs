@@ -12,6 +12,8 @@
 //! The record in the data file is the whole result, a record like any other. Only replay computes
 //! it again, from the version before it, and it must arrive at the same checksum.
 //!
+//! The result expires when the base does.
+//!
 //! The log gets a put in place of a patch that is no shorter than its result, or that builds upon
 //! an earlier change of the same batch.
 
@@ -34,7 +36,13 @@ use crate::limits::{BATCH_BYTES_MAX, check_value};
 const SHOWN_KEY_BYTES: usize = 64;
 
 /// What a change becomes in the log.
-pub(crate) enum Logged {
+pub(crate) struct Logged {
+    what: What,
+    /// When its record expires, in ms since 1970; 0: never.
+    expires_ms: u64,
+}
+
+enum What {
     /// A put or a deletion, as given.
     Given,
     /// A put of this value.
@@ -45,28 +53,29 @@ pub(crate) enum Logged {
 
 impl Logged {
     pub fn frame<'a>(&'a self, change: &Change<'a>) -> Frame<'a> {
-        let is_given = matches!(self, Self::Given);
+        let is_given = matches!(self.what, What::Given);
         assert_eq!(change.kind == FrameKind::Patch, !is_given, "patches alone need their base");
-        match self {
-            Self::Given => Frame::new(change.kind, 0, change.key, change.bytes),
-            Self::Whole(result) => Frame::new(FrameKind::Put, 0, change.key, result),
-            Self::Patch { payload, result } => Frame::new_patch(0, change.key, payload, result),
-        }
+        let frame = match &self.what {
+            What::Given => Frame::new(change.kind, 0, change.key, change.bytes),
+            What::Whole(result) => Frame::new(FrameKind::Put, 0, change.key, result),
+            What::Patch { payload, result } => Frame::new_patch(0, change.key, payload, result),
+        };
+        frame.expiring(self.expires_ms)
     }
 
     /// The value that the change leads to; `None` if that removes the key.
     fn value<'a>(&'a self, change: &Change<'a>) -> Option<&'a [u8]> {
-        match self {
-            Self::Given => (change.kind == FrameKind::Put).then_some(change.bytes),
-            Self::Whole(result) | Self::Patch { result, .. } => Some(result),
+        match &self.what {
+            What::Given => (change.kind == FrameKind::Put).then_some(change.bytes),
+            What::Whole(result) | What::Patch { result, .. } => Some(result),
         }
     }
 
     /// Bytes that the change needs besides those its caller gave.
     fn added_bytes(&self) -> usize {
-        match self {
-            Self::Given => 0,
-            Self::Whole(result) | Self::Patch { result, .. } => result.len(),
+        match &self.what {
+            What::Given => 0,
+            What::Whole(result) | What::Patch { result, .. } => result.len(),
         }
     }
 }
@@ -91,11 +100,14 @@ impl<S: Storage> Committer<S> {
                 bases.push(Base { key: change.key, expected });
             }
             let step = match earlier {
-                _ if change.kind != FrameKind::Patch => Logged::Given,
+                _ if change.kind != FrameKind::Patch => {
+                    Logged { what: What::Given, expires_ms: change.expires_ms }
+                }
                 Some(earlier) => {
                     let value: Option<&[u8]> = logged[earlier].value(&changes[earlier]);
                     let value = value.ok_or_else(|| self.missing(change.key))?;
-                    Logged::Whole(self.patched(change, value)?)
+                    let what = What::Whole(self.patched(change, value)?);
+                    Logged { what, expires_ms: logged[earlier].expires_ms }
                 }
                 None => self.patch_newest(change, bases)?,
             };
@@ -117,16 +129,17 @@ impl<S: Storage> Committer<S> {
         let reader = self.records.reader(&pin);
         let newest = self.records.newest(change.key, reader)?;
         let base = newest.map(|locator| reader.record_verified(locator)).transpose()?;
+        let base = base.filter(|base| self.records.is_live(*base));
         let expected = Expected::of(base.map(|base| base.header.lsn.get()));
         bases.push(Base { key: change.key, expected });
         let base = base.ok_or_else(|| self.missing(change.key))?;
-        let result = self.patched(change, base.value())?;
+        let (result, expires_ms) = (self.patched(change, base.value())?, base.expires_ms());
         if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
-            return Ok(Logged::Whole(result));
+            return Ok(Logged { what: What::Whole(result), expires_ms });
         }
         let header = PatchHeader::new(base.header.lsn.get(), change.key, &result);
         let payload = [header.as_bytes(), change.bytes].concat();
-        Ok(Logged::Patch { payload, result })
+        Ok(Logged { what: What::Patch { payload, result }, expires_ms })
     }
 
     /// The value that the patch in `change` makes of `base`.

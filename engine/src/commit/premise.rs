@@ -15,6 +15,17 @@ pub(crate) enum Expected {
     Present,
     /// There is the record with this LSN.
     Version(u64),
+    /// The newest record is the one with this LSN, and has expired.
+    Expired(u64),
+}
+
+/// The newest version of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NewestVersion {
+    /// LSN of the record, if there is one for readers.
+    pub version: Option<u64>,
+    /// LSN of the record that has expired, if there is one.
+    pub expired: Option<u64>,
 }
 
 impl Expected {
@@ -23,12 +34,13 @@ impl Expected {
         version.map_or(Self::Absent, Self::Version)
     }
 
-    /// Whether `version` is as expected; `None`: there is no record.
-    pub fn is_met_by(self, version: Option<u64>) -> bool {
+    /// Whether `newest` is as expected.
+    pub fn is_met_by(self, newest: NewestVersion) -> bool {
         match self {
-            Self::Absent => version.is_none(),
-            Self::Present => version.is_some(),
-            Self::Version(expected) => version == Some(expected),
+            Self::Absent => newest.version.is_none(),
+            Self::Present => newest.version.is_some(),
+            Self::Version(expected) => newest.version == Some(expected),
+            Self::Expired(expected) => newest.expired == Some(expected),
         }
     }
 }
@@ -40,6 +52,7 @@ impl fmt::Display for Expected {
             Self::Absent => f.write_str("should not be there"),
             Self::Present => f.write_str("should be there"),
             Self::Version(version) => write!(f, "should have version {version}"),
+            Self::Expired(version) => write!(f, "should have expired with version {version}"),
         }
     }
 }

@@ -145,7 +145,7 @@ impl<S: Storage> Committer<S> {
             return Err(self.too_little("extend the log", bytes, reserve.left_by(need)));
         }
         let prepare = || {
-            let prepared = self.segments.prepare(&self.storage, bytes);
+            let prepared = self.segments.prepare(&*self.storage, bytes);
             prepared.map_err(|error| self.judge(Error::io("cannot prepare a log segment", error)))
         };
         let prepared = self.with_way_made(prepare);
@@ -219,7 +219,7 @@ impl<S: Storage> Committer<S> {
     /// Does `attempt`, and again if there was no room but free segments could be removed.
     fn with_way_made<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let done = attempt();
-        let way_made = || self.segments.make_way(&self.storage).unwrap_or(false);
+        let way_made = || self.segments.make_way(&*self.storage).unwrap_or(false);
         if is_lack(&done) && way_made() { attempt() } else { done }
     }
 

@@ -65,8 +65,8 @@ impl<S: Storage> Committer<S> {
         let first_lsn = staging.next_lsn;
         let frame_count = frames.len();
         for (index, frame) in frames.iter_mut().enumerate() {
-            let value_bytes = frame.record_value_bytes();
-            frame.header.address = staging.places.place(frame.key.len(), value_bytes).into();
+            let (key_bytes, value_bytes) = (frame.record_key_bytes(), frame.record_value_bytes());
+            frame.header.address = staging.places.place(key_bytes, value_bytes).into();
             if index + 1 < frame_count {
                 frame.header.flags |= FLAG_BATCH_CONTINUES;
             }
@@ -77,6 +77,9 @@ impl<S: Storage> Committer<S> {
             self.stage_openings(&mut staging, frames);
         }
         for frame in frames.iter_mut() {
+            if frame.header.expires_ms.get() != 0 {
+                self.records.clock.note_used();
+            }
             frame.header.lsn = staging.next_lsn.into();
             staging.next_lsn += 1;
         }

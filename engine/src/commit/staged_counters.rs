@@ -12,6 +12,8 @@ pub(crate) struct StagedCounter {
     /// LSN of its record.
     pub lsn: u64,
     pub value: i64,
+    /// When it expires, in ms since 1970; 0: never.
+    pub expires_ms: u64,
 }
 
 /// Part of what the staging lock protects.
@@ -55,12 +57,16 @@ impl StagedCounters {
 mod tests {
     use super::*;
 
+    fn counter(lsn: u64, value: i64) -> StagedCounter {
+        StagedCounter { lsn, value, expires_ms: 0 }
+    }
+
     #[test]
     fn only_the_last_record_of_a_slot_says_what_its_counter_is() {
         let mut counters = StagedCounters::default();
-        counters.note(b"a", StagedCounter { lsn: 5, value: 1 }, 4);
-        counters.note(b"a", StagedCounter { lsn: 6, value: 2 }, 4);
-        assert_eq!(counters.last_staged(b"a", 6), Some(StagedCounter { lsn: 6, value: 2 }));
+        counters.note(b"a", counter(5, 1), 4);
+        counters.note(b"a", counter(6, 2), 4);
+        assert_eq!(counters.last_staged(b"a", 6), Some(counter(6, 2)));
         assert_eq!(counters.last_staged(b"a", 7), None, "another record came behind it");
         assert_eq!(counters.last_staged(b"b", 6), None);
     }
@@ -70,7 +76,7 @@ mod tests {
         let mut counters = StagedCounters::default();
         for lsn in 1..10_000u64 {
             let applied_lsn = lsn.saturating_sub(10);
-            counters.note(&lsn.to_be_bytes(), StagedCounter { lsn, value: 0 }, applied_lsn);
+            counters.note(&lsn.to_be_bytes(), counter(lsn, 0), applied_lsn);
         }
         assert!(counters.by_key.len() <= KEPT_COUNT_MIN);
         assert!(counters.last_staged(&9_999u64.to_be_bytes(), 9_999).is_some());

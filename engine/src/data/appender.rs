@@ -36,6 +36,11 @@ impl<W: DataMapWriter> Appender<W> {
         self.last_lsn
     }
 
+    /// Number of the chunk that `locator` names a record in.
+    pub fn number_of(&self, locator: Locator) -> u64 {
+        locator.address() >> self.chunk_bytes.trailing_zeros()
+    }
+
     /// Opens the chunks at `address` that a frame with `lsn` says to lie at `opening`, if they are
     /// not open.
     //= DAT-2
@@ -69,15 +74,19 @@ impl<W: DataMapWriter> Appender<W> {
         debug_assert_eq!(header.record_bytes(), header.value_offset() + frame.value.len());
         const ZEROS: [u8; 64] = [0; 64];
         let value_offset = header.value_offset();
-        let key_end = RECORD_HEADER_BYTES + frame.key.len();
+        let (key_start, key_end) = (header.key_offset(), header.key_offset() + frame.key.len());
+        let expires_ms = frame.header.expires_ms.get().to_le_bytes();
+        let expiry = &expires_ms[..key_start - RECORD_HEADER_BYTES];
         if value_offset <= ZEROS.len() {
             let mut head = ZEROS;
             head[..RECORD_HEADER_BYTES].copy_from_slice(header.as_bytes());
-            head[RECORD_HEADER_BYTES..key_end].copy_from_slice(frame.key);
+            head[RECORD_HEADER_BYTES..key_start].copy_from_slice(expiry);
+            head[key_start..key_end].copy_from_slice(frame.key);
             self.writer.append(address, &[&head[..value_offset], frame.value]);
         } else {
             let padding = &ZEROS[..value_offset - key_end];
-            self.writer.append(address, &[header.as_bytes(), frame.key, padding, frame.value]);
+            let parts = [header.as_bytes(), expiry, frame.key, padding, frame.value];
+            self.writer.append(address, &parts);
         }
         self.last_lsn = lsn;
         Locator::of_frame(frame)
@@ -87,7 +96,7 @@ impl<W: DataMapWriter> Appender<W> {
     /// and returns what the index is to hold. LSN and link to the version before stay.
     //= DAT-9
     pub fn append_moved(&mut self, view: RecordView<'_>, address: u64) -> Locator {
-        let header = view.header.moved_to(address, self.seed);
+        let header = view.header.moved_to(view.bytes(), address, self.seed);
         let rest = &view.bytes()[RECORD_HEADER_BYTES..];
         self.writer.append(address, &[header.as_bytes(), rest]);
         header.locator(address)

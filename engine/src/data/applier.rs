@@ -5,11 +5,12 @@
 
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::{place_in_chunk, record_bytes};
+use uarr_layout::geometry::place_in_chunk;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
 use crate::data::appender::Appender;
+use crate::data::expiring::ExpiringChunks;
 use crate::data::key_index::KeyIndex;
 use crate::data::live::Live;
 use crate::data::record_view::RecordView;
@@ -23,6 +24,7 @@ pub(crate) struct Applier<W> {
     pub appender: Appender<W>,
     pub tombstones: Tombstones,
     pub live: Live,
+    pub expiring: ExpiringChunks,
 }
 
 /// Where an applier's records go: what readers look at, too.
@@ -107,7 +109,7 @@ impl<W: DataMapWriter> Applier<W> {
     /// point to them. Damage of records that are there does not hinder it.
     pub fn apply<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
         let keys = frames.iter().map(|frame| frame.key);
-        let Self { appender, tombstones, live } = self;
+        let Self { appender, tombstones, live, expiring } = self;
         let mut appended_count = 0;
         target.index.append(keys, target.reader, |index, previous| {
             assert_eq!(index, appended_count, "frames become records in their order");
@@ -117,6 +119,7 @@ impl<W: DataMapWriter> Applier<W> {
             let locator = appender.append(&whole, previous);
             tombstones.note(frame.header.lsn.get(), previous, locator);
             live.replace(previous, locator, record_len(frame));
+            expiring.note(appender.number_of(locator), frame.header.expires_ms.get());
             locator
         });
         assert_eq!(appended_count, frames.len(), "each of them, once");
@@ -133,7 +136,7 @@ impl<W: DataMapWriter> Applier<W> {
         frame: &Frame<'_>,
         record: Replayed,
     ) {
-        let Self { appender, tombstones, live } = self;
+        let Self { appender, tombstones, live, expiring } = self;
         target.index.append(std::iter::once(frame.key), target.reader, |_, replaced| {
             let locator = match record {
                 Replayed::InFile => Locator::of_frame(frame),
@@ -145,6 +148,7 @@ impl<W: DataMapWriter> Applier<W> {
             };
             tombstones.note(frame.header.lsn.get(), replaced, locator);
             live.replace(replaced, locator, record_len(frame));
+            expiring.note(appender.number_of(locator), frame.header.expires_ms.get());
             locator
         });
     }
@@ -157,9 +161,11 @@ impl<W: DataMapWriter> Applier<W> {
         cold: &ColdChunk,
     ) -> Option<Locator> {
         let end = reader.store.published_bytes(cold.address);
-        let (key_bytes, value_bytes) = (view.key().len(), view.value().len());
+        let (key_bytes, value_bytes) = (view.header.record_key_bytes(), view.value().len());
         let range = place_in_chunk(end, cold.chunk_bytes, key_bytes, value_bytes)?;
-        Some(self.appender.append_moved(view, cold.address + range.start))
+        let copy = self.appender.append_moved(view, cold.address + range.start);
+        self.expiring.note(self.appender.number_of(copy), view.expires_ms());
+        Some(copy)
     }
 
     /// Moves the record at `from`, which is whole, to chunk `cold`, if the index still leads there.
@@ -218,5 +224,5 @@ impl<W: DataMapWriter> Applier<W> {
 /// Length of the record that `frame` becomes.
 #[inline]
 fn record_len(frame: &Frame<'_>) -> u64 {
-    record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
+    frame.record_bytes() as u64
 }

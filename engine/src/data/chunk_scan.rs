@@ -27,10 +27,12 @@ impl<'p> ChunkScan<'p> {
 
     /// The header at the present offset, if it fits there.
     fn header(&self) -> Option<&'p RecordHeader> {
-        let header = RecordHeader::peek(self.bytes.get(self.offset as usize..)?)?;
+        let record = self.bytes.get(self.offset as usize..)?;
+        let header = RecordHeader::peek(record)?;
         // Zeros are what most of a gap holds.
         let is_used = header.lsn.get() != 0 && header.key_bytes.get() != 0;
-        let fits = is_used && header.verify_header(self.seed, self.address + self.offset).is_ok();
+        let address = self.address + self.offset;
+        let fits = is_used && header.verify_header(record, self.seed, address).is_ok();
         fits.then_some(header)
     }
 }

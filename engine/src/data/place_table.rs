@@ -23,7 +23,7 @@ impl Places {
             let (number, place) = (entry.number.get(), u64::from(entry.place.get()));
             if entry.state() == ChunkState::Quarantined {
                 places.taken.insert(place, 1);
-                places.quarantine.restore(number, place, entry.quarantined_since.get());
+                places.quarantine.restore(number, place, entry.quarantined_since());
                 continue;
             }
             if entry.state() == ChunkState::Continued {

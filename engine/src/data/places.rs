@@ -272,7 +272,8 @@ impl Places {
     pub fn lacking(&self, frames: &[Frame<'_>], need: Need) -> Lack {
         let mut cursor = self.cursor();
         for frame in frames.iter().filter(|frame| !frame.opens_chunk()) {
-            let (key_bytes, value_bytes) = (frame.key.len(), frame.record_value_bytes());
+            let key_bytes = frame.record_key_bytes();
+            let value_bytes = frame.record_value_bytes();
             if self.advance(&mut cursor, key_bytes, value_bytes).is_none() {
                 let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
                 return Lack::Places(self.free.lacking(count, &cursor.taken));

@@ -1,6 +1,5 @@
 //! A record where it lies.
 
-use uarr_layout::geometry::RECORD_HEADER_BYTES;
 use uarr_layout::record::RecordHeader;
 use uarr_uring::{DataMap, Held, MapPin, Pinned};
 
@@ -42,6 +41,19 @@ impl<'p> RecordView<'p> {
         &self.pinned.bytes()[self.value_offset as usize..]
     }
 
+    /// When it expires, in ms since 1970; 0: never.
+    #[inline]
+    pub fn expires_ms(self) -> u64 {
+        self.header.expires_ms(self.pinned.bytes())
+    }
+
+    /// Whether it has expired at `moment_ms`.
+    #[inline]
+    pub fn has_expired_at(self, moment_ms: u64) -> bool {
+        let expires_ms = self.expires_ms();
+        expires_ms != 0 && expires_ms <= moment_ms
+    }
+
     /// The whole record.
     #[inline]
     pub fn bytes(self) -> &'p [u8] {
@@ -72,6 +84,12 @@ impl HeldRecord<'_> {
         key(self.header(), self.held.bytes())
     }
 
+    /// When it expires, in ms since 1970; 0: never.
+    #[inline]
+    pub fn expires_ms(&self) -> u64 {
+        self.header().expires_ms(self.held.bytes())
+    }
+
     #[inline]
     pub fn value(&self) -> &[u8] {
         &self.held.bytes()[self.value_offset as usize..]
@@ -80,5 +98,5 @@ impl HeldRecord<'_> {
 
 #[inline]
 fn key<'a>(header: &RecordHeader, bytes: &'a [u8]) -> &'a [u8] {
-    &bytes[RECORD_HEADER_BYTES..][..usize::from(header.key_bytes.get())]
+    header.key(bytes).expect("the record is whole")
 }

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use uarr_layout::checksum::Seed;
-use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::geometry::{
+    CHUNK_HEADER_BYTES, EXPIRY_BYTES, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES,
+};
 use uarr_layout::limits::CHUNK_BYTES;
 use uarr_layout::record::{ChunkHeader, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
@@ -65,7 +67,14 @@ pub(crate) struct ChunkStart {
 /// What stands in the data file.
 pub(crate) enum Found<'a> {
     /// A record, header and payload as written.
-    Whole { spot: Spot, header: &'a RecordHeader, key: &'a [u8], value: &'a [u8] },
+    Whole {
+        spot: Spot,
+        header: &'a RecordHeader,
+        /// In ms since 1970; 0: never.
+        expires_ms: u64,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
     /// A record whose header fits and whose payload does not.
     Damaged { spot: Spot, header: &'a RecordHeader, defect: Defect },
     /// So many bytes that are not zero and no record.
@@ -180,20 +189,29 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
     /// The header at `spot`, if one fits there.
     pub fn header(&mut self, spot: Spot) -> Result<Option<RecordHeader>> {
         let seed = self.seed;
-        let bytes = self.bytes(spot.offset, RECORD_HEADER_BYTES)?;
-        let header = bytes.and_then(RecordHeader::peek);
+        // The file may end behind a header without expiry.
+        let mut bytes = self.bytes(spot.offset, RECORD_HEADER_BYTES)?;
+        if bytes
+            .and_then(RecordHeader::peek)
+            .is_some_and(|header| header.key_offset() > RECORD_HEADER_BYTES)
+        {
+            bytes = self.bytes(spot.offset, RECORD_HEADER_BYTES + EXPIRY_BYTES)?;
+        }
+        let Some(bytes) = bytes else { return Ok(None) };
+        let header = RecordHeader::peek(bytes);
         // Zeros are what most of a young file holds.
         let header = header.filter(|header| header.lsn.get() != 0 && header.key_bytes.get() != 0);
-        Ok(header.filter(|header| header.verify_header(seed, spot.address).is_ok()).copied())
+        let fits = |header: &&RecordHeader| header.verify_header(bytes, seed, spot.address).is_ok();
+        Ok(header.filter(fits).copied())
     }
 
-    /// The value of the record at `spot`, if it is whole.
-    pub fn value(&mut self, spot: Spot) -> Result<Option<Vec<u8>>> {
+    /// The value of the record at `spot`, if it is whole, and when it expires.
+    pub fn value(&mut self, spot: Spot) -> Result<Option<(Vec<u8>, u64)>> {
         let mut value = None;
         if let Some(header) = self.header(spot)? {
             self.payload(spot, &header, &mut |found| {
-                if let Found::Whole { value: found, .. } = found {
-                    value = Some(found.to_vec());
+                if let Found::Whole { value: found, expires_ms, .. } = found {
+                    value = Some((found.to_vec(), expires_ms));
                 }
                 Ok(())
             })?;
@@ -321,11 +339,14 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
             each(Found::Damaged { spot, header, defect: Defect::Length })?;
             return Ok(false);
         };
-        let key_end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
-        let (key, value) = (&bytes[RECORD_HEADER_BYTES..key_end], &bytes[header.value_offset()..]);
+        let key = header.key(bytes).expect("the record is there");
+        let value = &bytes[header.value_offset()..];
         let verified = header.verify_payload(key, value);
         each(match verified {
-            Ok(()) => Found::Whole { spot, header, key, value },
+            Ok(()) => {
+                let expires_ms = header.expires_ms(bytes);
+                Found::Whole { spot, header, expires_ms, key, value }
+            }
             Err(defect) => Found::Damaged { spot, header, defect },
         })?;
         Ok(verified.is_ok())

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use uarr_index::KeySource;
 use uarr_layout::checksum::Seed;
-use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::geometry::CHUNK_HEADER_BYTES;
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::{DataMap, MapPin};
@@ -133,7 +133,7 @@ impl<'p, M: DataMap> Reader<'p, M> {
         let view = view.ok_or_else(|| damage(address, None, Defect::Length))?;
         let checked = view
             .header
-            .verify_header(self.store.seed, address)
+            .verify_header(view.bytes(), self.store.seed, address)
             .and_then(|()| view.header.verify_payload(view.key(), view.value()));
         match checked {
             Ok(()) => Ok(view),
@@ -145,9 +145,8 @@ impl<'p, M: DataMap> Reader<'p, M> {
     pub fn key_that_seems(self, address: u64) -> Option<&'p [u8]> {
         let rest = self.store.map.bytes_from(address, self.pin);
         let header = RecordHeader::peek(rest.bytes())?;
-        let end = RECORD_HEADER_BYTES + usize::from(header.key_bytes.get());
-        let bytes = self.store.map.bytes(address, end, self.pin)?;
-        Some(&bytes.bytes()[RECORD_HEADER_BYTES..])
+        let end = header.key_offset() + usize::from(header.key_bytes.get());
+        header.key(self.store.map.bytes(address, end, self.pin)?.bytes())
     }
 
     /// Length of the record at `locator`, as its header says, which may be damaged: at most

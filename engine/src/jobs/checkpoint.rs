@@ -205,6 +205,7 @@ impl<S: Storage> Core<S> {
         let next_lsn = self.committer.next_lsn();
         assert!(next_lsn > checkpoint.end_lsn.get(), "LSNs in use are not given out again");
         let newest = root.block.checkpoints[0];
+        let expiry_floor_ms = self.records().clock.floor_ms();
         let written = root.write(|block| {
             if checkpoint.number != newest.number {
                 assert!(checkpoint.number.get() > newest.number.get(), "numbers of images rise");
@@ -213,6 +214,7 @@ impl<S: Storage> Core<S> {
             //= SUP-6
             block.closed = u32::from(then == Then::Close).into();
             block.next_lsn = next_lsn.into();
+            block.expiry_floor_ms = expiry_floor_ms.into();
         });
         written
             .map_err(|error| self.committer.judge(Error::io("cannot write the superblock", error)))

@@ -5,6 +5,7 @@
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written
 //!   pages on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
+//! - *sweeper*: deletions of records that have expired.
 //! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first
 //!   databases full ones when they take half of the buffers, all when their interval is over.
 
@@ -77,6 +78,7 @@ impl<S: Storage> Core<S> {
         }
         let is_idle = self.step_space()? == Step::Idle
             && self.step_checkpoint()? == Step::Idle
+            && self.step_sweep()? == Step::Idle
             && self.step_moves()? == Step::Idle;
         Ok(!is_idle)
     }

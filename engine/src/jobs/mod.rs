@@ -5,4 +5,5 @@ pub(crate) mod compact;
 pub(crate) mod keeper;
 pub(crate) mod mover;
 pub(crate) mod retain;
+pub(crate) mod sweep;
 pub(crate) mod threads;

@@ -24,8 +24,8 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts the keeper, the checkpointer, the mover and the log thread: all of them, or none and
-    /// an error.
+    /// Starts the keeper, the checkpointer, the mover, the sweeper and the log thread: all of them,
+    /// or none and an error.
     pub fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Self> {
         Self::start_by(core, |name, run| std::thread::Builder::new().name(name.into()).spawn(run))
     }
@@ -34,12 +34,13 @@ impl Threads {
         core: &Arc<Core<S>>,
         spawn: impl Fn(&str, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
     ) -> Result<Self> {
-        let jobs: [Job<S>; 4] = [
+        let jobs: [Job<S>; 5] = [
             ("uarr-keeper", Core::keep_space),
             ("uarr-checkpoint", |core| {
                 core.repeat(&core.committer.checkpointer, Core::step_checkpoint);
             }),
             ("uarr-mover", |core| core.repeat(&core.committer.mover, Core::keep_moving)),
+            ("uarr-sweeper", |core| core.repeat(&core.committer.sweeper, Core::step_sweep)),
             (LOG_THREAD, |core| core.committer.keep_log()),
         ];
         let mut threads = Self { ids: Vec::new(), running: Ranked::new(Rank::Leaf, Vec::new()) };
@@ -78,6 +79,7 @@ impl Threads {
         core.committer.keeper.raise();
         core.committer.checkpointer.raise();
         core.committer.mover.raise();
+        core.committer.sweeper.raise();
         let threads = std::mem::take(&mut *lock(&self.running));
         let caller = std::thread::current().id();
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != caller) {
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_started_leaves_none_and_no_lock() {
         let disk = Memory::new();
-        for count in 0..4 {
+        for count in 0..5 {
             let core = open(&disk).unwrap();
             let left = AtomicUsize::new(count);
             let started = Threads::start_by(&core, |_, run| {
@@ -167,7 +169,7 @@ mod tests {
         }
         let core = open(&disk).unwrap();
         let threads = Threads::start(&core).unwrap();
-        assert_eq!(threads.ids.len(), 4);
+        assert_eq!(threads.ids.len(), 5);
         core.committer.begin_closing();
         threads.stop(&core);
     }

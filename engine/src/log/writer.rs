@@ -184,7 +184,7 @@ impl<S: Storage> OpenLog<S> {
         group_offset: u64,
         context: &SubmitContext<'_, S>,
     ) {
-        let wall_ns = context.storage.wall_ns().cast_unsigned();
+        let wall_ns = context.wall_ns;
         let mut header = GroupHeader::new(self.database);
         header.segment = self.active.number.into();
         header.life = self.life.into();
@@ -227,6 +227,8 @@ pub(crate) struct SubmitContext<'a, S: Storage> {
     /// Held while a segment is prepared.
     pub space: &'a Ranked<()>,
     pub durable_lsn: u64,
+    /// What time it is, in ns since 1970.
+    pub wall_ns: u64,
     /// How long a segment is used although it has room.
     pub segment_age: Option<Duration>,
 }

@@ -32,6 +32,8 @@ pub(crate) struct Counters {
     /// Medians of each when they were last measured; 0: never.
     pub strategy_ns: [AtomicU64; 3],
     pub checkpoint_count: AtomicU64,
+    /// Records that had expired and were deleted.
+    pub expired_count: AtomicU64,
     /// Bytes of records that were moved.
     pub moved_bytes: AtomicU64,
     /// Records were moved since the last checkpoint began.

@@ -36,6 +36,8 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Checkpoints taken.
     pub checkpoint_count: u64,
+    /// Records that had expired and were deleted since.
+    pub expired_count: u64,
     /// Readers see records up to this LSN.
     pub visible_lsn: u64,
     /// Records up to this LSN survive a loss of power.
@@ -162,6 +164,7 @@ impl<S: Storage> Core<S> {
             flush_count: counter(&self.committer.counters.flush_count),
             phases: distributions(&self.committer.phases),
             log_bytes: counter(&self.committer.counters.log_bytes),
+            expired_count: counter(&self.committer.counters.expired_count),
             checkpoint_count: counter(&self.committer.counters.checkpoint_count),
             visible_lsn: self.records().visible.lsn(),
             durable_lsn: self.records().visible.durable_lsn(),

@@ -58,7 +58,7 @@ pub(crate) fn renew_places<F: StorageFile>(
         .map(|chunk| {
             let start = u64::from(chunk.place.get()) * chunk_bytes;
             let len = match chunk.state() {
-                ChunkState::Quarantined if chunk.quarantined_since.get() <= older => 0,
+                ChunkState::Quarantined if chunk.quarantined_since() <= older => 0,
                 ChunkState::Quarantined => chunk_bytes,
                 _ => chunk.durable_bytes.get().into(),
             };

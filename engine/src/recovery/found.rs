@@ -23,6 +23,8 @@ pub(crate) struct Recovered<S: Storage> {
     /// Address space of the data file's map.
     pub reserved_bytes: u64,
     pub report: RecoveryReport,
+    /// It was so late, in ms since 1970; 0: there was never a record that expires.
+    pub expiry_floor_ms: u64,
 }
 
 /// Where recovery found the end of the log, and where the log continues.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use uarr_layout::superblock::Superblock;
@@ -12,6 +13,7 @@ use crate::commit::committer::{Committer, LogState};
 use crate::core::{Core, Pacing};
 use crate::data::quarantine::Horizon;
 use crate::data::space::{AddressSpace, DataSpace};
+use crate::data::sweeping::Sweeping;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::take_lock;
 use crate::limits::BUFFER_COUNT;
@@ -25,7 +27,8 @@ use crate::options::{CommitPath, Options};
 use crate::recovery::create::{check_directory, create};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::recover::recover;
-use crate::sync::{Rank, Ranked};
+use crate::sync::{Rank, Ranked, lock};
+use crate::versions::clock::Clock;
 use crate::versions::moving::Moving;
 use crate::versions::records::{DataIdentity, Records};
 
@@ -33,7 +36,7 @@ use crate::versions::records::{DataIdentity, Records};
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
     let begun = storage.now();
     check_directory(&storage, &options, &path)?;
-    let lock = take_lock(&storage, &path)?;
+    let held = take_lock(&storage, &path)?;
     let mut notes = Vec::new();
     let (mut root, created) = open_root(&storage, &options, &path, &mut notes)?;
     let mut recovered = recover(&storage, &mut root, &options, notes)?;
@@ -57,12 +60,14 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         reserved_bytes: recovered.reserved_bytes,
     };
     let tail = recovered.places.frontier().tail;
+    let storage = Arc::new(storage);
     let records = Records::new(
         DataIdentity { database: root.block.database, chunk_bytes },
         (recovered.store, recovered.index),
         recovered.applier,
         DataSpace::new(recovered.data_file, chunk_bytes, space, tail),
         position.lsn,
+        Clock::new(storage.clone(), recovered.expiry_floor_ms),
     );
     let newest = &root.block.checkpoints[0];
     assert!(recovered.places.next_chunk() >= newest.next_chunk.get(), "numbers are used once");
@@ -81,19 +86,19 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     };
     recovered.report.created = created;
     recovered.report.duration = storage.now().saturating_sub(begun);
-    let measured_ns = root.block.strategy_ns.map(|ns| ns.get());
     let core = Core {
         committer: Committer::new(storage, options, records, state),
         root: Ranked::new(Rank::Root, root),
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
+        sweeping: Ranked::new(Rank::Leaf, Sweeping::default()),
         moving: Ranked::new(Rank::Mover, Moving::default()),
         older_checkpoint: AtomicU64::new(older_checkpoint),
         background_error: Ranked::new(Rank::Leaf, None),
         report: recovered.report,
         path,
-        _lock: lock,
+        _lock: held,
     };
-    core.committer.counters.note_measured(measured_ns);
+    core.committer.counters.note_measured(lock(&core.root).block.strategy_ns.map(|ns| ns.get()));
     core.committer.find_all_space()?;
     core.checkpoint_if_overdue()?;
     Ok(core)
@@ -135,6 +140,7 @@ fn begin_life<S: Storage>(
         block.life = life.into();
         block.closed = 0.into();
         block.next_lsn = recovered.next_lsn.into();
+        block.expiry_floor_ms = recovered.expiry_floor_ms.into();
     })
     .map_err(|error| Error::io("cannot write the superblock", error))?;
     let block_bytes = root.block.block_bytes.get() as usize;

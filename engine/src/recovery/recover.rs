@@ -316,7 +316,7 @@ fn give_up_newer<S: Storage>(
 fn confirm_older<S: Storage>(root: &mut Root<S>, chunks: &[ChunkEntry]) -> Result<u64> {
     let older = root.block.checkpoints[1].number.get();
     let is_given_away = |chunk: &ChunkEntry| {
-        chunk.state() == ChunkState::Quarantined && chunk.quarantined_since.get() <= older
+        chunk.state() == ChunkState::Quarantined && chunk.quarantined_since() <= older
     };
     if chunks.iter().any(is_given_away) {
         root.write(|_| {}).map_err(|error| Error::io("cannot write the superblock", error))?;

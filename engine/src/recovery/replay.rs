@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
-use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES, record_bytes};
-use uarr_layout::limits::VALUE_BYTES_MAX;
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES};
+use uarr_layout::limits::{EXPIRES_MS_MAX, VALUE_BYTES_MAX};
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
@@ -16,6 +16,7 @@ use uarr_uring::{DataMapWriter, MapPin, MappedChunk, Storage, StorageFile};
 use crate::checkpoint::image::LoadedImage;
 use crate::data::appender::Appender;
 use crate::data::applier::{Applier, Replayed, Target};
+use crate::data::expiring::ExpiringChunks;
 use crate::data::key_index::KeyIndex;
 use crate::data::live::Live;
 use crate::data::places::{OpenChunk, Places};
@@ -45,6 +46,9 @@ pub(crate) struct Replay<S: Storage> {
     chunks: BTreeMap<u64, ChunkEntry>,
     /// The newest chunk that a replayed record lies in, and its end there.
     newest: Option<OpenChunk>,
+    /// It was so late when the last of the groups was written that follow a record that expires,
+    /// in ms since 1970, or when the checkpoint was taken; 0: there was none.
+    pub expiry_floor_ms: u64,
     /// Records that were replayed.
     pub record_count: u64,
     chunk_bytes: u64,
@@ -68,6 +72,8 @@ impl<S: Storage> Replay<S> {
         let (reserve, map, writer) = map_data(storage, &data_file, options, chunk_bytes, &mapped)?;
         let appender = Appender::new(writer, root.database, chunk_bytes);
         let places = Places::of_table(chunk_bytes, checkpoint.next_chunk.get(), &chunks);
+        let mut expiring = ExpiringChunks::default();
+        chunks.iter().for_each(|chunk| expiring.load(chunk.number.get(), chunk.sweep_ms()));
         let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
         let first = named.clone().next().map_or(0, |first| first.number.get() * chunk_bytes);
         let earlier = first..places.session_start();
@@ -83,11 +89,12 @@ impl<S: Storage> Replay<S> {
         Ok(Self {
             store,
             index: KeyIndex::from_entries(kind, hash_seed, entries),
-            applier: Applier { appender, tombstones: Tombstones::default(), live },
+            applier: Applier { appender, tombstones: Tombstones::default(), live, expiring },
             data_file,
             newest: places.open(),
             places,
             chunks: named.map(|chunk| (chunk.number.get(), *chunk)).collect(),
+            expiry_floor_ms: root.expiry_floor_ms.get(),
             record_count: 0,
             chunk_bytes,
             address_space_bytes: reserve,
@@ -104,6 +111,7 @@ impl<S: Storage> Replay<S> {
     ) -> Result<Recovered<S>> {
         let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
+        let expiry_floor_ms = self.expiry_floor_ms;
         let Self { store, index, mut applier, data_file, mut places, newest, chunk_bytes, .. } =
             self;
         // Otherwise the first write would take all that was deleted out of the index at once.
@@ -135,6 +143,7 @@ impl<S: Storage> Replay<S> {
             places,
             reserved_bytes,
             report,
+            expiry_floor_ms,
         })
     }
 
@@ -153,11 +162,14 @@ impl<S: Storage> Replay<S> {
                 continue;
             }
             let possible = frame.header.table.get() == 0
-                && frame.header.expires_ms.get() == 0
+                && frame.can_expire()
                 && (!self.index.kind.is_int() || frame.key.len() == 8)
                 && !frame.key.is_empty();
             if !possible {
                 return Err(damage(lsn, "table, expiry or key are impossible"));
+            }
+            if frame.header.expires_ms.get() != 0 {
+                self.expiry_floor_ms = self.expiry_floor_ms.max(1);
             }
             continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
             self.apply(&frame, |what| damage(lsn, what))?;
@@ -166,11 +178,16 @@ impl<S: Storage> Replay<S> {
         if continues {
             return Err(damage(group.header.last_lsn(), "a batch is not whole"));
         }
+        //= SUP-10
+        if self.expiry_floor_ms > 0 {
+            let written_ms = (group.header.wall_ns.get() / 1_000_000).min(EXPIRES_MS_MAX);
+            self.expiry_floor_ms = self.expiry_floor_ms.max(written_ms);
+        }
         Ok(())
     }
 
     fn bytes_of(&self, frame: &Frame<'_>) -> u64 {
-        record_bytes(frame.key.len(), frame.record_value_bytes()) as u64
+        frame.record_bytes() as u64
     }
 
     /// Opens the chunk that `frame` says to lie somewhere.

@@ -28,6 +28,7 @@ use crate::structure::{MISSING, Structure};
 pub(crate) struct ProvenFrame {
     pub lsn: u64,
     pub kind: FrameKind,
+    pub expires_ms: u64,
     pub key: Vec<u8>,
     pub place: LogPlace,
 }
@@ -75,8 +76,8 @@ pub(crate) struct Rescue<'a, S: Storage> {
     pub owners: Owners,
     /// What the newest whole image says; `None`: there is none.
     pub baseline: Option<Baseline>,
-    /// Results of patches, by their LSNs.
-    pub results: BTreeMap<u64, Vec<u8>>,
+    /// Results of patches, by their LSNs, and when they expire.
+    pub results: BTreeMap<u64, (Vec<u8>, u64)>,
     pub whole_lsns: BTreeSet<u64>,
     pub damaged_lsns: BTreeSet<u64>,
     pub report: RepairReport,
@@ -224,6 +225,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
                     self.frames.push(ProvenFrame {
                         lsn,
                         kind,
+                        expires_ms: frame.header.expires_ms.get(),
                         key: frame.key.to_vec(),
                         place: LogPlace { segment, offset, bytes },
                     });

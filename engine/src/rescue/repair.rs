@@ -29,6 +29,7 @@ use uarr_uring::Storage;
 use crate::api::db::Db;
 use crate::data::scan::{DataReader, Window};
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::{Expires, Expiry};
 use crate::files::{DATA_FILE, segment_path};
 use crate::log::reader::Next;
 use crate::rescue::evidence::{LogPlace, ProvenFrame, Rescue, ValuePlace, Version};
@@ -144,7 +145,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 FrameKind::ChunkOpen => unreachable!("it has no key"),
                 FrameKind::Patch => match self.redo(frame, &places)? {
                     Some(result) => {
-                        self.results.insert(frame.lsn, result);
+                        self.results.insert(frame.lsn, (result, frame.expires_ms));
                         ValuePlace::Result(frame.lsn)
                     }
                     None => continue,
@@ -161,7 +162,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
         frame: &ProvenFrame,
         places: &BTreeMap<u64, LogPlace>,
     ) -> Result<Option<Vec<u8>>> {
-        let Some(payload) = self.value_in_log(frame.place, Part::Payload)? else { return Ok(None) };
+        let payload = self.value_in_log(frame.place, Part::Payload)?;
+        let Some((payload, _)) = payload else { return Ok(None) };
         let whole = Frame::new(FrameKind::Patch, 0, &frame.key, &payload);
         let Some((header, patch)) = whole.patch() else { return Ok(None) };
         let base = header.base.get();
@@ -172,7 +174,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
         } else {
             places.get(&base).map_or(ValuePlace::Nowhere, |place| ValuePlace::Log(*place))
         };
-        let result = self.value(place)?.and_then(|base| apply(&base, patch).ok());
+        let result = self.value(place)?.and_then(|(base, _)| apply(&base, patch).ok());
         match result.filter(|result| header.is_result(&frame.key, result)) {
             Some(result) => Ok(Some(result.to_vec())),
             // What the image names of the key is later.
@@ -189,7 +191,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
         }
     }
 
-    fn value(&self, place: ValuePlace) -> Result<Option<Vec<u8>>> {
+    /// The value at `place`, and when it expires, in ms since 1970; 0: never.
+    fn value(&self, place: ValuePlace) -> Result<Option<(Vec<u8>, u64)>> {
         match place {
             ValuePlace::Nowhere => Ok(None),
             ValuePlace::Log(place) => self.value_in_log(place, Part::Value),
@@ -203,7 +206,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
         }
     }
 
-    fn value_in_log(&self, place: LogPlace, part: Part) -> Result<Option<Vec<u8>>> {
+    fn value_in_log(&self, place: LogPlace, part: Part) -> Result<Option<(Vec<u8>, u64)>> {
         let Some(file) = self.source.open_file(&segment_path(place.segment))? else {
             return Ok(None);
         };
@@ -212,7 +215,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let frame = bytes.and_then(|bytes| Frame::load(bytes).ok()).map(|(frame, _)| frame);
         let expected = if part == Part::Payload { FrameKind::Patch } else { FrameKind::Put };
         let frame = frame.filter(|frame| frame.verify() == Ok(expected));
-        Ok(frame.map(|frame| frame.value.to_vec()))
+        Ok(frame.map(|frame| (frame.value.to_vec(), frame.header.expires_ms.get())))
     }
 
     fn write<T: Storage>(mut self, target: &Db<T>) -> Result<RepairReport> {
@@ -228,7 +231,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
             Some((self.kind.decode(key), version.place))
         });
         let values = records.map_while(|(key, place)| match self.value(place) {
-            Ok(Some(value)) => Some((key, value)),
+            Ok(Some((value, expires_ms))) => Some((key, value.expiring(Expiry::of_ms(expires_ms)))),
             Ok(None) => {
                 failed = Some(changed());
                 None

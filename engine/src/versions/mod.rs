@@ -1,5 +1,6 @@
 //! What readers see.
 
+pub(crate) mod clock;
 pub(crate) mod moving;
 pub(crate) mod needed;
 pub(crate) mod pins;

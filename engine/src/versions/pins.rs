@@ -44,7 +44,7 @@ impl Pins {
         let pinned = pins.entry(lsn).or_insert_with(new);
         pinned.count += 1;
         pinned.in_place_count += usize::from(keeps == Keeps::Places);
-        LsnPin { pins: self.0.clone(), lsn, keeps, is_left: false }
+        LsnPin { pins: self.0.clone(), lsn, moment_ms: 0, keeps, is_left: false }
     }
 
     /// The lowest LSN that is pinned, and since when. Later ones are not lower.
@@ -77,6 +77,8 @@ impl Pins {
 pub(crate) struct LsnPin {
     pins: Arc<Ranked<BTreeMap<u64, Pinned>>>,
     pub lsn: u64,
+    /// When it was set, in ms since 1970, for records that expire; 0: there was none.
+    pub moment_ms: u64,
     keeps: Keeps,
     is_left: bool,
 }
@@ -92,13 +94,13 @@ impl LsnPin {
 impl Clone for LsnPin {
     /// Another reader at the same LSN.
     fn clone(&self) -> Self {
-        let Self { lsn, keeps, .. } = *self;
+        let Self { lsn, moment_ms, keeps, .. } = *self;
         let mut pins = lock(&self.pins);
         let pinned = pins.get_mut(&lsn).expect("it is pinned");
         pinned.count += 1;
         pinned.in_place_count += usize::from(keeps == Keeps::Places);
         drop(pins);
-        Self { pins: self.pins.clone(), lsn, keeps, is_left: false }
+        Self { pins: self.pins.clone(), lsn, moment_ms, keeps, is_left: false }
     }
 }
 

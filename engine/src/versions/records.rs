@@ -27,6 +27,7 @@ use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
 use crate::structure::Structure;
 use crate::sync::{Rank, Ranked, RankedGuard, lock};
+use crate::versions::clock::Clock;
 use crate::versions::pins::{Keeps, LsnPin, Pins};
 use crate::versions::retained::Retained;
 use crate::versions::visible::Visible;
@@ -40,6 +41,8 @@ pub(crate) struct Records<S: Storage> {
     /// Old versions that pins need, out of chunks that are closed.
     pub retained: Retained,
     pub pins: Pins,
+    /// When records expire.
+    pub clock: Clock<S>,
     applier: Ranked<Applier<S::MapWriter>>,
     database: DatabaseId,
     chunk_bytes: u64,
@@ -60,11 +63,12 @@ impl<S: Storage> Records<S> {
         applier: Applier<S::MapWriter>,
         space: DataSpace<S::File>,
         visible_lsn: u64,
+        clock: Clock<S>,
     ) -> Self {
         let DataIdentity { database, chunk_bytes } = identity;
         let (applier, visible) = (Ranked::new(Rank::Applier, applier), Visible::new(visible_lsn));
         let (pins, retained) = (Pins::default(), Retained::new(chunk_bytes));
-        Self { store, index, space, visible, retained, pins, applier, database, chunk_bytes }
+        Self { store, index, space, visible, retained, pins, clock, applier, database, chunk_bytes }
     }
 
     /// Identity of the database.
@@ -127,6 +131,7 @@ impl<S: Storage> Records<S> {
     ) -> Result<Option<HeldRecord<'s>>> {
         let view = reader.record_of(locator, is_key)?;
         let version = version_of(reader, locator, view, lsn)?;
+        let version = version.filter(|view| !self.clock.has_passed(view.expires_ms()));
         Ok(version.map(|view| self.store.hold(view, reader.pin)))
     }
 
@@ -136,7 +141,7 @@ impl<S: Storage> Records<S> {
         let reader = self.reader(&pin);
         let Some(locator) = self.index.get(key, reader)? else { return Ok(None) };
         let view = reader.record_of(locator, |found| found == key)?;
-        let version = self.pinned_version(reader, locator, view, pinned.lsn)?;
+        let version = self.pinned_version(reader, locator, view, pinned)?;
         Ok(version.map(|view| self.store.hold(view, &pin)))
     }
 
@@ -181,24 +186,35 @@ impl<S: Storage> Records<S> {
 
     /// Pins the newest visible LSN: what `keeps` says can be found until the pin ends.
     pub fn pin(&self, keeps: Keeps, now: impl FnOnce() -> Duration) -> LsnPin {
-        self.pins.pin(keeps, &self.visible, now)
+        let mut pin = self.pins.pin(keeps, &self.visible, now);
+        // Behind the LSN: a record that expires and is seen is known to the clock.
+        pin.moment_ms = self.clock.moment_ms();
+        pin
     }
 
-    /// As [`version_of`], for a reader that has pinned `lsn`.
+    /// As [`version_of`], for a reader that has `pin`; what had expired then is not there.
     pub fn pinned_version<'p>(
         &self,
         reader: Reader<'p, S::Map>,
         locator: Locator,
         view: RecordView<'p>,
-        lsn: u64,
+        pin: &LsnPin,
     ) -> Result<Option<RecordView<'p>>> {
-        if view.header.lsn.get() > lsn
-            && let Some(kept) = self.retained.version_at(view.key(), lsn)
-        {
-            let Some(place) = kept.place else { return Ok(None) };
-            return reader.record(place.locator).map(Some);
-        }
-        version_of(reader, locator, view, lsn)
+        let kept = match view.header.lsn.get() > pin.lsn {
+            true => self.retained.version_at(view.key(), pin.lsn),
+            false => None,
+        };
+        let version = match kept.map(|kept| kept.place) {
+            Some(Some(place)) => Some(reader.record(place.locator)?),
+            Some(None) => None,
+            None => version_of(reader, locator, view, pin.lsn)?,
+        };
+        Ok(version.filter(|view| !view.has_expired_at(pin.moment_ms)))
+    }
+
+    /// Whether `view` shows a value that has not expired.
+    pub fn is_live(&self, view: RecordView<'_>) -> bool {
+        !view.header.is_tombstone() && !self.clock.has_passed(view.expires_ms())
     }
 
     /// Has the processor fetch what applying a write of `key` will touch.
@@ -285,7 +301,9 @@ impl<S: Storage> Records<S> {
 
     /// Readers find chunk `number` no more.
     pub fn close_chunk(&self, number: u64) -> ClosedChunk {
-        lock(&self.applier).appender.close(number)
+        let mut applier = lock(&self.applier);
+        applier.expiring.forget(number);
+        applier.appender.close(number)
     }
 
     /// The one writer.
@@ -320,6 +338,7 @@ impl<S: Storage> Records<S> {
             applier.appender.pad(address, published, end);
             assert!(self.store.published_bytes(address) >= end, "it is complete up to there");
             entry.durable_bytes = u32::try_from(end).expect("chunks are small").into();
+            entry.set_sweep_ms(applier.expiring.due_ms(entry.number.get()));
         }
     }
 

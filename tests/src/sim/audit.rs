@@ -95,9 +95,10 @@ fn check_entries(
             violated!("an entry names address {address}, which is not durable");
         };
         let at = u64::from(entry.place.get()) * chunk_bytes + offset;
-        let header = RecordHeader::peek(&bytes[at as usize..]);
+        let record = &bytes[at as usize..];
+        let header = RecordHeader::peek(record);
         let seed = Seed::new(&block.database);
-        if header.is_none_or(|header| header.verify_header(seed, address).is_err()) {
+        if header.is_none_or(|header| header.verify_header(record, seed, address).is_err()) {
             violated!("an entry names address {address}, where no record begins");
         }
         *lines.entry(number).or_default() += locator.line_count();

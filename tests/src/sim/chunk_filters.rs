@@ -104,8 +104,9 @@ pub(super) fn a_page_more_is_durable() -> ReadFilter {
 /// Each checkpoint seems to list its quarantined chunks since the one before it.
 pub(super) fn quarantine_is_older() -> ReadFilter {
     tables_are(|_, table| {
-        for entry in table.iter_mut().filter(|entry| entry.quarantined_since.get() > 1) {
-            entry.quarantined_since -= 1;
+        for entry in table.iter_mut().filter(|entry| entry.quarantined_since() > 1) {
+            let (number, place) = (entry.number.get(), entry.place.get().into());
+            *entry = ChunkEntry::quarantined(number, place, entry.quarantined_since() - 1);
         }
     })
 }

@@ -13,6 +13,7 @@ use uarr_layout::checksum::{Seed, extend};
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{GROUP_HEADER_BYTES, PAGE_BYTES, RECORD_ALIGN_BYTES, align_up};
 use uarr_layout::group::{GroupHeader, verify_group};
+use uarr_layout::superblock::{SLOT_STRIDE_BYTES, Superblock};
 use zerocopy::IntoBytes;
 
 use crate::seal::{group_here, seal_group, seal_record};
@@ -28,6 +29,39 @@ pub(super) fn checksums_fit() -> ReadFilter {
             }
         }
     })
+}
+
+/// Neither superblock nor log say how late it was.
+pub(super) fn no_time_is_known() -> ReadFilter {
+    Arc::new(|path, bytes| {
+        if path == "superblock" {
+            for slot in bytes.chunks_mut(SLOT_STRIDE_BYTES as usize) {
+                let _ = forget_floor(slot);
+            }
+        }
+        if path.starts_with("wal/") {
+            for start in (0..bytes.len()).step_by(UNIT_BYTES) {
+                let _ = forget_time(&mut bytes[start..]);
+            }
+        }
+    })
+}
+
+fn forget_floor(slot: &mut [u8]) -> Option<()> {
+    let mut block = Superblock::from_slot(slot).ok()??;
+    // Databases whose records expire know it all the same.
+    let floor_ms = block.expiry_floor_ms.get().min(1);
+    block.expiry_floor_ms = floor_ms.into();
+    let bytes = block.to_slot();
+    slot.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+    Some(())
+}
+
+fn forget_time(bytes: &mut [u8]) -> Option<()> {
+    let mut header = whole_group(bytes)?;
+    header.wall_ns = 0.into();
+    header.store(bytes);
+    Some(())
 }
 
 /// Which groups of the past are taken for the continuation of the log.

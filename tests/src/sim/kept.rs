@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use uarr::{Db, KeyKind, Range, Record, Snapshot};
 use uarr_disk_sim::Memory;
 
+use super::clock::Presence;
 use super::model::{Unreadable, get, number};
 use super::run::Run;
 use crate::violation::Violation;
@@ -57,9 +58,14 @@ impl<'a> Kept<'a> {
 
     /// Begins an iterator over all records, or takes a snapshot; or drops one.
     pub fn look(&mut self, run: &mut Run, db: &'a Db<Memory>) {
-        let live = run.model.live.iter().map(|(key, (value, _))| (key.clone(), value.clone()));
-        let live = live.collect::<Vec<_>>();
         let at = run.below(KEPT_MAX as u64) as usize;
+        let live = run.model.live.iter().map(|(key, (value, _))| (key.clone(), value.clone()));
+        let mut live = live.collect::<Vec<_>>();
+        run.clock.look(&run.disk);
+        if live.iter().any(|(key, value)| run.clock.judge(key, value) == Presence::Either) {
+            return;
+        }
+        live.retain(|(key, value)| run.clock.judge(key, value) == Presence::There);
         if run.below(2) == 0 {
             if self.ranges.len() == KEPT_MAX {
                 self.ranges.swap_remove(at);

@@ -5,6 +5,7 @@ use uarr_disk_sim::{Death, Lie, Memory};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 use super::audit::audit;
+use super::clock::{Bounds, expires_ms};
 use super::kept::Kept;
 use super::menu::MENU;
 use super::model::{Model, Unreadable, contents};
@@ -44,6 +45,7 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
         plan,
         disk,
         model,
+        clock: Bounds::default(),
         blow_count: 0,
         misplaced_ahead: 0,
         got_around: false,
@@ -100,10 +102,17 @@ impl Run {
     }
 
     fn close(&mut self, db: Db<Memory>) -> Checked<()> {
+        self.clock.look(&self.disk);
+        let earliest = self.clock.earliest();
         let closed = db.close();
         self.tell(|| format!("close: {closed:?}"));
         match closed {
-            Ok(()) => self.model.all_durable(),
+            Ok(()) => {
+                self.model.all_durable();
+                if !self.is_illegal() {
+                    self.clock.note_durable(earliest);
+                }
+            }
             Err(error) => self.expect_fault(&error)?,
         }
         match self.disk.remains() {
@@ -187,6 +196,7 @@ impl Run {
             fails = true;
         }
         self.misplaced_ahead = self.disk.misplaced_ahead();
+        self.clock.open(&self.disk);
         let opened = self.plan.builder().open_on(self.disk.clone());
         self.tell(|| match &opened {
             Ok(db) => format!("opened {:?}", db.recovery_report()),
@@ -226,12 +236,16 @@ impl Run {
         // a lost superblock slot had named.
         self.got_around |= !db.recovery_report().notes.is_empty();
         self.outcome.got_around = self.got_around;
+        let before = self.clock;
         let found = match contents(db, thorough, self.got_around) {
             Ok(found) => found,
             Err(Unreadable::Failed(error)) if self.is_noticed(&error) => return Ok(false),
             Err(unreadable) => return Err(violation(unreadable)),
         };
-        self.model.recovered(found, self.blow_count)?;
+        self.clock.look(&self.disk);
+        self.clock.note_used(found.iter().any(|(key, (value, _))| expires_ms(key, value) > 0));
+        let clock = before.until(&self.clock);
+        self.model.recovered(found, self.blow_count, &clock)?;
         // What opening has written belongs to the life that begins: the copy of the log's end, the
         // header in front of the first group, the slot with the next LSN.
         self.blow_count = self.misplaced_ahead;
@@ -254,8 +268,10 @@ impl Run {
             }
             Err(error) => violated!("cannot be compacted: {error:?}"),
         };
+        let before = self.clock;
         let found = contents(&db, true, self.got_around).map_err(violation)?;
-        self.model.clone().recovered(found, 0)?;
+        self.clock.look(&self.disk);
+        self.model.clone().recovered(found, 0, &before.until(&self.clock))?;
         let may_fail = std::mem::take(&mut self.write_back_failed);
         let used_bytes = db.stats().data_bytes;
         let bytes_max = self.model.live.iter().map(|(key, (value, _))| {
@@ -293,7 +309,12 @@ impl Run {
             let choice = chosen.expect("the number is below the sum of the weights").0;
             self.outcome.operation_count += 1;
             self.tell(|| choice.name.to_owned());
+            self.clock.look(&self.disk);
+            let (earliest, durable) = (self.clock.earliest(), self.model.durable_call_count);
             let done = perform(choice.act, self, db, &mut kept);
+            if self.model.durable_call_count > durable && !self.is_illegal() {
+                self.clock.note_durable(earliest);
+            }
             let done = done.and_then(|()| kept.check(self));
             let retains = kept.has_pins() && db.stats().space.retained_bytes > 0;
             self.outcome.retaining_count += u64::from(retains);
@@ -354,12 +375,16 @@ impl Run {
             if self.plan.audits {
                 audit(&remains)?;
             }
-            let db = match self.plan.builder().open_on(remains) {
+            let mut clock = self.clock;
+            clock.open(&remains);
+            let before = clock;
+            let db = match self.plan.builder().open_on(remains.clone()) {
                 Ok(db) => db,
                 Err(error) => violated!("cannot be opened: {error:?}"),
             };
             let found = contents(&db, false, false).map_err(violation)?;
-            self.model.clone().recovered(found, 0)?;
+            clock.look(&remains);
+            self.model.clone().recovered(found, 0, &before.until(&clock))?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@
 //! | `operations` | how they do it |
 //! | `conditional` | those that depend on what is there |
 //! | `transacted` | those of transactions |
+//! | `expire`, `clock` | those of records that expire, and what time it may be |
 //! | `write` | writes of any number of changes |
 //! | `kept` | records and iterators that they keep meanwhile |
 //! | `run`, `life` | a run on its way, and what happens in it |
@@ -34,7 +35,9 @@
 
 mod audit;
 mod chunk_filters;
+mod clock;
 mod conditional;
+mod expire;
 mod filters;
 mod kept;
 mod life;
@@ -78,6 +81,13 @@ pub fn run_in_little_room(seed: u64, faults: Faults) -> Checked<Outcome> {
 pub fn run_giving_back(seed: u64, faults: Faults) -> Checked<Outcome> {
     let mut plan = Plan::new(seed, faults);
     plan.give_back();
+    run_plan(plan, &|_| {})
+}
+
+/// Runs `seed` as one in which records expire and clocks jump.
+pub fn run_expiring(seed: u64, faults: Faults) -> Checked<Outcome> {
+    let mut plan = Plan::new(seed, faults);
+    plan.expire();
     run_plan(plan, &|_| {})
 }
 

@@ -6,6 +6,7 @@ use uarr::value::Patch;
 use uarr::{Db, KeyKind, Record};
 use uarr_disk_sim::Memory;
 
+use super::clock::{Bounds, Presence};
 use crate::violation::{Checked, Violation, violated};
 
 /// A value and the LSN it was written with; 0 if no caller got that.
@@ -53,6 +54,8 @@ pub(super) struct Model {
     acknowledged_count: usize,
     /// How many of them are durable for sure.
     durable_count: usize,
+    /// Calls that were acknowledged as durable.
+    pub durable_call_count: u64,
     /// What a reader sees now.
     pub live: State,
     /// The highest LSN ever given out.
@@ -71,15 +74,16 @@ struct Copied {
 }
 
 impl Copied {
-    /// Whether `found` is a state that the recovery might have found instead.
-    fn leads_to(&self, found: &State) -> bool {
+    /// The state, if `found` is one that the recovery might have found instead.
+    fn leads_to(&self, found: &State, clock: &Bounds) -> Option<State> {
         let mut state = self.before.clone();
-        let fits_first = same(&state, found);
-        let fits = |batch: &Vec<Change>| {
+        if same(&state, found, clock) {
+            return Some(state);
+        }
+        self.batches.iter().find_map(|batch| {
             apply(&mut state, batch);
-            same(&state, found)
-        };
-        fits_first || self.batches.iter().any(fits)
+            same(&state, found, clock).then(|| state.clone())
+        })
     }
 }
 
@@ -92,12 +96,19 @@ fn apply(state: &mut State, batch: &[Change]) {
     }
 }
 
-/// True if `found` is `expected`; LSNs that no caller got may be any.
-fn same(expected: &State, found: &State) -> bool {
-    expected.len() == found.len()
-        && expected.iter().zip(found).all(|((key, (value, lsn)), (key_found, (bytes, version)))| {
-            key == key_found && value == bytes && (*lsn == 0 || lsn == version)
-        })
+/// True if `found` is `expected`, but for what has expired; LSNs that no caller got may be any.
+fn same(expected: &State, found: &State, clock: &Bounds) -> bool {
+    let mut found = found.iter().peekable();
+    let are_right = expected.iter().all(|(key, (value, lsn))| {
+        let there = clock.judge(key, value);
+        match found.next_if(|(key_found, _)| *key_found == key) {
+            Some((_, (bytes, version))) => {
+                there != Presence::Gone && value == bytes && (*lsn == 0 || lsn == version)
+            }
+            None => there != Presence::There,
+        }
+    });
+    are_right && found.next().is_none()
 }
 
 impl Model {
@@ -128,6 +139,7 @@ impl Model {
         self.acknowledged_count = self.history.len();
         if durable {
             self.all_durable();
+            self.durable_call_count += 1;
         }
         Ok(())
     }
@@ -161,24 +173,30 @@ impl Model {
     /// Nothing may be missing but, of what is durable, what the last `blow_count` calls wrote: no
     /// later group proves that it was there. The opening before them counts as a call, which wrote
     /// the end of the log again. What is found becomes the base.
-    pub fn recovered(&mut self, found: State, blow_count: usize) -> Checked<()> {
+    pub fn recovered(&mut self, found: State, blow_count: usize, clock: &Bounds) -> Checked<()> {
         let durable_calls = self.call_starts.iter().filter(|start| **start < self.durable_count);
         let spares_opening = durable_calls.clone().count() < blow_count;
         let spared = durable_calls.rev().take(blow_count).last();
         let needed = spared.copied().unwrap_or(self.durable_count);
         let mut state = self.base.clone();
-        let mut present = (needed == 0 && same(&state, &found)).then_some(0);
+        let fits = |state: &State| same(state, &found, clock).then(|| state.clone());
+        let mut present = fits(&state).filter(|_| needed == 0).map(|state| (0, state));
         for (index, batch) in self.history.iter().enumerate() {
             apply(&mut state, batch);
-            if index + 1 >= needed && same(&state, &found) {
-                present = Some(index + 1);
+            if index + 1 >= needed
+                && let Some(state) = fits(&state)
+            {
+                present = Some((index + 1, state));
             }
         }
-        if present.is_none() && spares_opening && self.copied.leads_to(&found) {
-            self.copied = Copied { before: found.clone(), batches: Vec::new() };
-            present = Some(0);
+        if present.is_none()
+            && spares_opening
+            && let Some(state) = self.copied.leads_to(&found, clock)
+        {
+            self.copied = Copied { before: state.clone(), batches: Vec::new() };
+            present = Some((0, state));
         }
-        let Some(present) = present else {
+        let Some((present, mut state)) = present else {
             let (durable, all) = (self.durable_count, self.history.len());
             violated!(
                 "{durable} of {all} batches since the last recovery were durable, but the {} \
@@ -192,8 +210,12 @@ impl Model {
         }
         self.last_lsn_before = self.last_lsn;
         self.note_copied(present);
-        self.live = found.clone();
-        self.base = found;
+        // What has expired may come back, if nothing durable says how late it was.
+        for (key, versioned) in found {
+            state.insert(key, versioned);
+        }
+        self.live = state.clone();
+        self.base = state;
         self.history.clear();
         self.call_starts.clear();
         self.acknowledged_count = 0;
@@ -311,7 +333,8 @@ mod tests {
             let pair = |(k, v, lsn): &(&str, &str, u64)| ((*k).into(), ((*v).into(), *lsn));
             pairs.iter().map(pair).collect()
         };
-        let fits = |found: State| model.clone().recovered(found, 0).is_ok();
+        let clock = Bounds::default();
+        let fits = |found: State| model.clone().recovered(found, 0, &clock).is_ok();
         assert!(fits(state(&[("a", "1", 1), ("b", "2", 2)])));
         assert!(fits(state(&[("b", "2", 2)])));
         assert!(!fits(state(&[])), "acknowledged batches are there");
@@ -332,10 +355,12 @@ mod tests {
             keys.iter().map(|(key, lsn)| ((*key).into(), (b"1".to_vec(), *lsn))).collect()
         };
         let both = state(&[("a", 1), ("b", 2)]);
-        model.recovered(both.clone(), 0).expect("nothing is missing");
+        let clock = Bounds::default();
+        model.recovered(both.clone(), 0, &clock).expect("nothing is missing");
         model.begin(put("c"));
         model.acknowledge(3, true).expect("the third LSN");
-        let fits = |found: &State, blow_count| model.clone().recovered(found.clone(), blow_count);
+        let fits =
+            |found: &State, blow_count| model.clone().recovered(found.clone(), blow_count, &clock);
         assert!(fits(&both, 0).is_err(), "acknowledged batches are there");
         assert!(fits(&both, 1).is_ok(), "one blow takes the last call");
         assert!(fits(&state(&[("a", 1)]), 1).is_err(), "and no more");

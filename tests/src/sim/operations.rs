@@ -4,13 +4,13 @@
 //! an error of the engine unchanged: `life` judges it.
 
 use std::ops::Bound;
-use std::time::Duration;
 
 use uarr::{Db, ErrorKind, KeyKind, WriteOptions};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
 use super::conditional;
+use super::expire;
 use super::kept::Kept;
 use super::menu::Act;
 use super::model::{Change, Done, get, number};
@@ -39,6 +39,7 @@ pub(super) fn perform<'a>(
         Act::Conditional => conditional::put(run, db),
         Act::Count => conditional::count(run, db),
         Act::Transact => transacted::transact(run, db),
+        Act::Expire => expire::expire(run, db),
         Act::Ingest => ingest(run, db),
         Act::Sync => sync(run, db),
         Act::Checkpoint => checkpoint(run, db),
@@ -172,8 +173,14 @@ fn sync(run: &mut Run, db: &Db<Memory>) -> Done {
 }
 
 fn checkpoint(run: &mut Run, db: &Db<Memory>) -> Done {
+    let earliest = run.clock.earliest();
     match db.checkpoint() {
-        Ok(()) => run.model.all_durable(),
+        Ok(()) => {
+            run.model.all_durable();
+            if !run.is_illegal() {
+                run.clock.note_durable(earliest);
+            }
+        }
         Err(error) if error.kind() == ErrorKind::NoSpace => {}
         Err(error) => return Err(error.into()),
     }
@@ -246,8 +253,9 @@ fn range(run: &mut Run, db: &Db<Memory>) -> Done {
 
 fn clock_jump(run: &mut Run, _db: &Db<Memory>) -> Done {
     let days = run.plan.random.below(2000) as i64 - 1000;
-    run.disk.shift_wall_ns(days * 86_400_000_000_000);
-    run.disk.advance(Duration::from_millis(run.plan.random.below(300)));
+    run.clock.jump(&run.disk, days * 86_400_000_000_000);
+    let ms = run.plan.random.below(300);
+    run.clock.advance(&run.disk, ms);
     Ok(())
 }
 
@@ -407,7 +415,7 @@ impl Run {
         Change::put(key, records::record(&mut self.plan.random, &filler))
     }
 
-    fn filler(&mut self) -> Vec<u8> {
+    pub(super) fn filler(&mut self) -> Vec<u8> {
         let len = self.plan.value_len();
         let byte = self.plan.random.next() as u8;
         (0..len).map(|index| byte.wrapping_add(index as u8)).collect()

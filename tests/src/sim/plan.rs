@@ -213,6 +213,13 @@ impl Plan {
         self.lies = false;
     }
 
+    /// Makes it a run of records that expire, and of clocks that jump.
+    pub(super) fn expire(&mut self) {
+        self.operation_count_max = 150;
+        self.weigh(&["expire"], 200);
+        self.weigh(&["clock jump", "step", "checkpoint"], 10);
+    }
+
     /// Gives the operations with these names this weight at least.
     fn weigh(&mut self, names: &[&str], least: u64) {
         for (weight, choice) in self.weights.iter_mut().zip(MENU) {

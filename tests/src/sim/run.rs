@@ -2,6 +2,7 @@
 
 use uarr_disk_sim::Memory;
 
+use super::clock::Bounds;
 use super::model::Model;
 use super::plan::{Faults, Plan};
 
@@ -33,6 +34,8 @@ pub(super) struct Run {
     pub plan: Plan,
     pub disk: Memory,
     pub model: Model,
+    /// What the clock of the database may show.
+    pub clock: Bounds,
     /// Pages that lies may have misplaced, and bits that have rotted, since the last recovery.
     pub blow_count: usize,
     /// How many pages lies were still to misplace when the last opening began.

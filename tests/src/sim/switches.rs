@@ -13,7 +13,8 @@ use super::chunk_filters::{
     openings_are_hidden, places_are_moved, quarantine_is_older,
 };
 use super::filters::{
-    Stale, checksums_fit, oldest_place_counts, pages_change_places, stale_groups_fit,
+    Stale, checksums_fit, no_time_is_known, oldest_place_counts, pages_change_places,
+    stale_groups_fit,
 };
 use super::{Checked, Faults, Outcome, Plan, run_plan};
 
@@ -262,6 +263,14 @@ pub const SWITCHES: &[Switch] = &[
         seed_count_max: 300,
         prepare: |disk| disk.lie(Lie::FlushSkipped { prefix: "data/" }),
         focus: Some(Plan::give_back),
+    },
+    Switch {
+        name: "no-time-known",
+        takes_away: "how late it was, as superblock and groups say: the wall clock counts",
+        faults: Faults::Legal,
+        seed_count_max: 300,
+        prepare: |disk| disk.filter_reads(no_time_is_known()),
+        focus: Some(Plan::expire),
     },
     Switch {
         name: "freed-before-superblock",

@@ -1,11 +1,19 @@
 //! Writes of any number of changes, as one batch.
 
-use uarr::{Db, Durability, ErrorKind, KeyKind, WriteOptions};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use uarr::{Db, Durability, ErrorKind, Expires, KeyKind, WriteOptions};
 use uarr_disk_sim::Memory;
 
+use super::clock::expires_ms;
 use super::model::{Change, Done, number};
 use super::run::Run;
 use crate::violation::Violation;
+
+/// The moment so many ms behind 1970.
+pub(super) fn time(ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(ms)
+}
 
 pub(super) fn write(run: &mut Run, db: &Db<Memory>, changes: Vec<Change>) -> Done {
     write_with(run, db, changes, WriteOptions::new())
@@ -19,6 +27,15 @@ pub(super) fn write_with(
 ) -> Done {
     let mut batch = db.with(options).batch();
     for Change { key, value, patch, .. } in &changes {
+        let expires_ms = value.as_ref().map_or(0, |value| expires_ms(key, value));
+        if let (Some(value), 1..) = (value, expires_ms) {
+            let value = value.expires_at(time(expires_ms));
+            match db.key_kind() {
+                KeyKind::Bytes => batch.put(key, value),
+                _ => batch.put(number(key), value),
+            };
+            continue;
+        }
         match (db.key_kind(), value, patch) {
             (KeyKind::Bytes, _, Some(patch)) => batch.patch(key, patch),
             (KeyKind::Bytes, Some(value), None) => batch.put(key, value),
@@ -28,9 +45,16 @@ pub(super) fn write_with(
             (_, None, None) => batch.delete(number(key)),
         };
     }
+    let expires = |change: &Change| {
+        change.value.as_ref().is_some_and(|value| expires_ms(&change.key, value) > 0)
+    };
+    let some_expire = changes.iter().any(expires);
     run.model.begin(changes);
     match batch.commit() {
         Ok(Some(commit)) => {
+            if some_expire {
+                run.clock.note_used(true);
+            }
             let durable =
                 run.plan.durability == Durability::Sync || options == WriteOptions::new().durable();
             if durable && !commit.is_durable {

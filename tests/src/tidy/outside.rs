@@ -19,8 +19,9 @@ const CLOCK: [&str; 6] =
     ["Instant", "SystemTime", "sleep", "wait_timeout", "wait_timeout_while", "recv_timeout"];
 
 /// What may stand where, and why.
-const NAMED: [(&str, &str, &str); 3] = [
+const NAMED: [(&str, &str, &str); 4] = [
     ("engine/src/api/builder.rs", "fs", "finds or makes the directory before there is a storage"),
+    ("engine/src/expiry.rs", "SystemTime", "the type by which callers say when"),
     ("engine/src/jobs/threads.rs", "sleep", "background threads rest between steps"),
     ("engine/src/sync.rs", "wait_timeout", "waits with an end, for all of the engine"),
 ];

@@ -1,0 +1,33 @@
+//! Values that callers give, once they are known to be allowed.
+
+use uarr_uring::Storage;
+
+use crate::core::Core;
+use crate::error::Result;
+use crate::expiry::{AsValue, Expiry};
+use crate::limits::check_value;
+
+/// A value that is allowed.
+#[derive(Clone, Copy)]
+pub(in crate::api) struct Checked<'v> {
+    pub bytes: &'v [u8],
+    /// In ms since 1970; 0: never.
+    pub expires_ms: u64,
+}
+
+impl<S: Storage> Core<S> {
+    /// `value`, if it is allowed, with the moment in which its record expires.
+    pub(in crate::api) fn checked<'v, V: AsValue + ?Sized>(
+        &self,
+        value: &'v V,
+    ) -> Result<Checked<'v>> {
+        let bytes = value.value_bytes();
+        check_value(bytes)?;
+        Ok(Checked { bytes, expires_ms: self.expires_ms(value.value_expiry()) })
+    }
+
+    /// The moment that `expiry` says, in ms since 1970; 0: never.
+    pub(in crate::api) fn expires_ms(&self, expiry: Expiry) -> u64 {
+        expiry.ms(|| self.records().clock.now_ms())
+    }
+}

@@ -125,3 +125,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/RECIPES.md")]
 struct Recipes;
+
+/// Those of the page for operators compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/OPERATIONS.md")]
+struct Operations;

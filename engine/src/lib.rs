@@ -130,3 +130,8 @@ struct Recipes;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/OPERATIONS.md")]
 struct Operations;
+
+/// Those of the page on knobs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/TUNING.md")]
+struct Tuning;

@@ -90,6 +90,7 @@ pub use api::builder::Builder;
 pub use api::counter::{Count, Increment};
 pub use api::db::Db;
 pub use api::key_range::KeyRange;
+pub use api::lease::{Acquisition, Lease};
 pub use api::outcome::{Outcome, Refusal};
 pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;

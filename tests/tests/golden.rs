@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use uarr::value::Patch;
-use uarr::{Builder, CommitPath, CommitStrategy, Db, KeyKind, uarr};
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Expires, Expiry, KeyKind, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::{sparse, tiny};
@@ -41,7 +42,11 @@ fn options(kind: KeyKind) -> Builder {
     tiny().keys(kind).commit_path(CommitPath::Fixed(CommitStrategy::LinkedFdatasync))
 }
 
+/// The record of every ninth number expires, in 2100.
 fn put(db: &Db<Memory>, number: u64, value: &[u8]) {
+    let time = UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    let expiry = if number % 9 == 5 { Expiry::At(time) } else { Expiry::Never };
+    let value = value.expiring(expiry);
     match db.key_kind() {
         KeyKind::Bytes if number.is_multiple_of(7) => db.put(number, value),
         KeyKind::Bytes => db.put(format!("key:{number}"), value),
@@ -118,7 +123,8 @@ fn content(db: &Db<Memory>) -> Content {
     db.iter()
         .map(|record| {
             let record = record.unwrap();
-            (record.key().to_vec(), record.bytes().to_vec())
+            let expiry = format!("{:?}", record.expiry());
+            (record.key().to_vec(), [record.bytes(), expiry.as_bytes()].concat())
         })
         .collect()
 }

@@ -11,6 +11,7 @@ pub(crate) mod delete_range;
 pub(crate) mod handle;
 pub(crate) mod ingest;
 pub(crate) mod key_range;
+pub(crate) mod lease;
 pub(crate) mod outcome;
 pub(crate) mod own_thread;
 pub(crate) mod owned_record;

@@ -29,6 +29,8 @@ pub(crate) struct Clock<S> {
     shown_ns: AtomicU64,
     /// Whether there may be records that expire.
     is_used: AtomicBool,
+    /// The last fencing token.
+    token: AtomicU64,
     anchor: Ranked<Anchor>,
 }
 
@@ -41,15 +43,18 @@ struct Anchor {
 }
 
 impl<S: Storage> Clock<S> {
-    /// Begins at the wall clock's time, and not before `floor_ms`, if the database knows that it
-    /// was so late; 0: no record of it has ever expired.
+    /// Begins at the wall clock's time, and behind `floor_ms`, if the database knows that it was so
+    /// late; 0: no record of it has ever expired.
     pub fn new(storage: Arc<S>, floor_ms: u64) -> Self {
-        let shown_ns = wall_ns(&*storage).max(floor_ms.saturating_mul(NS_PER_MS));
+        let begin_ms = if floor_ms > 0 { floor_ms + 1 } else { 0 };
+        let shown_ns = wall_ns(&*storage).max(begin_ms.saturating_mul(NS_PER_MS));
         let anchor = Anchor { shown_ns, at: storage.now(), jumped_at: None };
         Self {
             storage,
             shown_ns: AtomicU64::new(shown_ns),
             is_used: AtomicBool::new(floor_ms > 0),
+            // Those that were given out before are of the floor's millisecond at the latest.
+            token: AtomicU64::new(first_token(floor_ms + 1) - 1),
             anchor: Ranked::new(Rank::Leaf, anchor),
         }
     }
@@ -84,6 +89,18 @@ impl<S: Storage> Clock<S> {
     /// What groups of the log are to say: the time of this clock if it matters, else of the wall.
     pub fn group_ns(&self) -> u64 {
         if self.is_used() { self.now_ns() } else { wall_ns(&*self.storage) }
+    }
+
+    /// A fencing token above all others, of earlier lives, too: the time, and a count within it.
+    /// What is made durable with it says how late it was, so the next life begins behind it.
+    pub fn next_token(&self) -> u64 {
+        let least = first_token(self.now_ms());
+        let raised = |last: u64| Some(least.max(last + 1));
+        let before = self.token.fetch_update(Ordering::AcqRel, Ordering::Acquire, raised);
+        let before = before.expect("it is raised in any case");
+        let token = least.max(before + 1);
+        assert!(token > before, "tokens rise");
+        token
     }
 
     /// Whether a record that expires at `expires_ms` has expired; 0: it never does.
@@ -128,6 +145,13 @@ impl<S: Storage> Clock<S> {
 }
 
 const NS_PER_MS: u64 = 1_000_000;
+/// Room for tokens within a millisecond: for more than are given out.
+const TOKEN_BITS: u32 = 22;
+
+/// The first fencing token of a millisecond. From the year 2109 on the count goes on alone.
+fn first_token(ms: u64) -> u64 {
+    ms.min((1 << (63 - TOKEN_BITS)) - 1) << TOKEN_BITS
+}
 
 fn wall_ns(storage: &impl Storage) -> u64 {
     u64::try_from(storage.wall_ns()).unwrap_or(0)

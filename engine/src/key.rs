@@ -234,7 +234,7 @@ impl AsRef<[u8]> for StoredKey<'_> {
 /// A key as it was given, read from its stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRef<'a> {
-    /// Bytes or text.
+    /// Bytes or text, or a tuple.
     Bytes(&'a [u8]),
     /// A `u64`.
     U64(u64),
@@ -242,9 +242,17 @@ pub enum KeyRef<'a> {
     I64(i64),
 }
 
-impl KeyRef<'_> {
+impl<'a> KeyRef<'a> {
     fn of_i64(bits: u64) -> Self {
         Self::I64((bits ^ 1 << 63).cast_signed())
+    }
+
+    /// The bytes, if the key was given as bytes or text, or as a tuple.
+    pub fn as_bytes(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
     }
 
     /// The number, if the key was given as `u64`.
@@ -283,10 +291,12 @@ impl AsKey for KeyRef<'_> {
 }
 
 /// What an [`AsKey`] gives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum KeyBytes<'a> {
     /// A byte key, as given.
     Slice(&'a [u8]),
+    /// A byte key that was made for the call, of several parts.
+    Owned(Vec<u8>),
     /// An integer, order-preserving.
     Int([u8; 8]),
 }
@@ -296,13 +306,16 @@ impl AsRef<[u8]> for KeyBytes<'_> {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Slice(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
             Self::Int(bytes) => bytes,
         }
     }
 }
 
-/// Anything that can be a key: byte strings and text, `u64` and `i64`, what owns or shares one of
-/// them (`Cow`, `Box`, `Rc`, `Arc`), and types of your own.
+/// Anything that can be a key: byte strings and text, `u64` and `i64`, tuples of [`KeyElement`]s,
+/// what owns or shares one of them (`Cow`, `Box`, `Rc`, `Arc`), and types of your own.
+///
+/// [`KeyElement`]: crate::KeyElement
 ///
 /// A `u32` and a `usize` are the `u64` of the same number, under which other callers find them. An
 /// `i32` is no key: it is what a plain `5` is for the compiler, which then says so, where a table

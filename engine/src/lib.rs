@@ -34,6 +34,7 @@
 //! | read, count | [`Db::get`], [`Db::get_many`], [`Db::len`] |
 //! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
 //! | read all as of one moment | [`Db::snapshot`] |
+//! | use keys of several parts | tuples: [`KeyElement`], [`Record::key_as`] |
 //! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
 //! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |
 //! | look into a damaged database, and save what is left | [`mod@inspect`], [`mod@repair`] |
@@ -57,8 +58,8 @@
 // - `commit`: what writers share: staging, groups, the leader, turns, wakers.
 // - `checkpoint` writes images and superblock; `versions` is what readers see.
 // - `log` and `data` do not know each other: where groups go, and where records are.
-// - `meters`, `key`, `expiry`, `options`, `report`, `health`, `limits`, `files`, `structure`,
-//   `sync`, `error`: the ground.
+// - `meters`, `key`, `tuple`, `expiry`, `options`, `report`, `health`, `limits`, `files`,
+//   `structure`, `sync`, `error`: the ground.
 
 #![forbid(unsafe_code)]
 
@@ -83,6 +84,7 @@ mod report;
 mod rescue;
 mod structure;
 mod sync;
+mod tuple;
 mod versions;
 
 pub use api::batch::Batch;
@@ -112,6 +114,7 @@ pub use observe::verify::VerifyReport;
 pub use options::{CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions};
 pub use report::{RecoveryReport, TornTail};
 pub use rescue::{inspect, repair};
+pub use tuple::{FromKey, FromKeyElement, KeyElement};
 pub use uarr_index::IndexStats;
 pub use uarr_layout::uarr as value;
 pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};

@@ -241,3 +241,89 @@ fn ranges_of_integers_are_what_their_bounds_say() {
         }
     }
 }
+
+/// A composite key with elements of many kinds, in order of the derived comparison.
+type Composite = (String, Option<i32>, Vec<u8>);
+
+fn composites() -> Vec<Composite> {
+    let mut all = Vec::new();
+    for text in ["", "\0", "a", "a\0", "a\0\u{ff}", "ab", "\u{ff}"] {
+        for number in [None, Some(i32::MIN), Some(-1), Some(0), Some(7), Some(i32::MAX)] {
+            for bytes in [&b""[..], b"\0", b"\0\xff", b"\xff"] {
+                all.push((text.to_owned(), number, bytes.to_vec()));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn composite_keys_sort_as_their_elements_do() {
+    let disk = Memory::new();
+    let db = builder(KeyKind::Bytes, Durability::Manual).open_on(disk.clone()).unwrap();
+    let mut all = composites();
+    for (place, key) in all.iter().enumerate().rev() {
+        db.put(key, place.to_be_bytes()).unwrap();
+    }
+    all.sort();
+    let keys = |range: uarr::Result<uarr::Range<'_, Memory>>| {
+        let read = |record: uarr::Result<uarr::Record<'_>>| record.unwrap().key_as().unwrap();
+        range.unwrap().map(read).collect::<Vec<Composite>>()
+    };
+    let check = |db: &Db<Memory>| {
+        assert_eq!(keys(db.range(..)), all);
+        for key in &all {
+            let record = db.get(key).unwrap().unwrap().to_owned();
+            assert_eq!(record.key_as::<Composite>().unwrap(), *key);
+            let behind: Vec<_> = all.iter().filter(|other| *other > key).cloned().collect();
+            assert_eq!(keys(db.range((Bound::Excluded(key), Bound::Unbounded))), behind);
+
+            let (text, number, _) = key;
+            let by_one: Vec<_> = all.iter().filter(|other| other.0 == *text).cloned().collect();
+            assert_eq!(keys(db.prefix((text,))), by_one, "{text:?}");
+            assert_eq!(keys(db.snapshot().prefix((text,))), by_one, "{text:?}");
+            let by_two: Vec<_> = by_one.into_iter().filter(|other| other.1 == *number).collect();
+            assert_eq!(keys(db.prefix((text, number))), by_two, "{text:?} {number:?}");
+        }
+    };
+    check(&db);
+    db.close().unwrap();
+    let db = builder(KeyKind::Bytes, Durability::Manual).open_on(disk).unwrap();
+    check(&db);
+    assert_eq!(db.begin().unwrap().prefix(("a",)).unwrap().count(), 24);
+    assert_eq!(db.delete_prefix(("a",)).unwrap(), 24);
+    assert_eq!(db.delete_prefix("a").unwrap(), 3 * 24, "those whose text begins so");
+}
+
+#[test]
+fn numbers_near_the_highest_are_elements_like_others() {
+    let db = builder(KeyKind::Bytes, Durability::Manual).open_on(Memory::new()).unwrap();
+    let all = [(0u128, -1i8), (1 << 64, 0), (u128::MAX - 1, 5), (u128::MAX, -5), (u128::MAX, 5)];
+    for key in all {
+        db.put(key, b"").unwrap();
+    }
+    db.put(u64::MAX, b"a key of another type").unwrap();
+    let read = |record: uarr::Result<uarr::Record<'_>>| record.unwrap().key_as::<(u128, i8)>();
+    let found: Vec<_> = db.range(all[0]..=all[4]).unwrap().filter_map(|r| read(r).ok()).collect();
+    assert_eq!(found, all);
+    let highest = db.prefix((u128::MAX,)).unwrap().map(|record| read(record).unwrap());
+    assert_eq!(highest.collect::<Vec<_>>(), all[3..]);
+}
+
+#[test]
+fn tables_of_integers_and_too_long_tuples_are_refused() {
+    for kind in [KeyKind::U64, KeyKind::I64] {
+        let db = builder(kind, Durability::Sync).open_on(Memory::new()).unwrap();
+        check_refused(&db, &(5u64,), "a tuple in a table of integers");
+        let refused = db.prefix((5u64,)).map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::InvalidArgument));
+    }
+    let db = builder(KeyKind::Bytes, Durability::Sync).open_on(Memory::new()).unwrap();
+    check_refused(&db, &("a", vec![0u8; 33_000]), "a tuple of more than 65,535 bytes");
+    let error = db.prefix(5u64).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    db.put((5u128,), b"of 16 bytes").unwrap();
+    let record = db.first().unwrap().unwrap();
+    let error = record.key_as::<(u64,)>().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongValue, "{error}");
+}

@@ -10,6 +10,7 @@ use crate::api::db::Db;
 use crate::api::key_range::{KeyRange, StoredRange};
 use crate::api::writer::Writer;
 use crate::error::Result;
+use crate::key::AsKey;
 use crate::options::WriteOptions;
 
 /// Bytes of deletions that go as one batch: small against a group and a chunk, large against what
@@ -62,12 +63,12 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
+    pub fn delete_prefix(&self, prefix: impl AsKey) -> Result<u64> {
         self.with(WriteOptions::new()).delete_prefix(prefix)
     }
 
     /// As [`Db::delete_prefix`], for tasks; see [`Db::put_async`].
-    pub async fn delete_prefix_async(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
+    pub async fn delete_prefix_async(&self, prefix: impl AsKey) -> Result<u64> {
         self.with(WriteOptions::new()).delete_prefix_async(prefix).await
     }
 }
@@ -84,13 +85,13 @@ impl<S: Storage> Writer<'_, S> {
     }
 
     /// As [`Db::delete_prefix`].
-    pub fn delete_prefix(self, prefix: impl AsRef<[u8]>) -> Result<u64> {
-        self.delete_stored(StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?)
+    pub fn delete_prefix(self, prefix: impl AsKey) -> Result<u64> {
+        self.delete_stored(StoredRange::of_prefix(self.key_kind(), &prefix)?)
     }
 
     /// As [`Db::delete_prefix_async`].
-    pub async fn delete_prefix_async(self, prefix: impl AsRef<[u8]>) -> Result<u64> {
-        let range = StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?;
+    pub async fn delete_prefix_async(self, prefix: impl AsKey) -> Result<u64> {
+        let range = StoredRange::of_prefix(self.key_kind(), &prefix)?;
         self.delete_stored_async(range).await
     }
 

@@ -120,13 +120,16 @@ impl StoredRange {
     }
 
     /// The byte keys that start with `prefix`; all keys if it is empty.
-    pub fn of_prefix(kind: KeyKind, prefix: &[u8]) -> Result<Self> {
+    pub fn of_prefix(kind: KeyKind, prefix: &(impl AsKey + ?Sized)) -> Result<Self> {
+        if prefix.kind() != KeyKind::Bytes {
+            return Err(Error::invalid("an integer is no prefix of keys; use a range"));
+        }
         if kind != KeyKind::Bytes {
             return Err(Error::invalid(format!(
                 "prefixes are for tables with bytes keys, this one has {kind} keys; use a range"
             )));
         }
-        let prefix = stored_prefix(prefix);
+        let prefix = stored_prefix(prefix.to_key().as_ref());
         let high = prefix_end(&prefix);
         let low = match prefix.is_empty() {
             true => Bound::Unbounded,

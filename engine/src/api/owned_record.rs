@@ -10,6 +10,7 @@ use crate::data::record_view::HeldRecord;
 use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::key::{KeyKind, KeyRef};
+use crate::tuple::{FromKey, read_key};
 
 /// A copy of a record, made by [`crate::Record::to_owned`]. It says the same, needs no database,
 /// and may go to other threads and tasks.
@@ -67,6 +68,11 @@ impl OwnedRecord {
     /// The key as it was given.
     pub fn key_ref(&self) -> KeyRef<'_> {
         self.key_kind.decode(&self.stored_key)
+    }
+
+    /// The key as a Rust type; see [`crate::Record::key_as`].
+    pub fn key_as<K: FromKey>(&self) -> Result<K> {
+        read_key(self.key_ref())
     }
 
     /// The key if it was given as `u64`.

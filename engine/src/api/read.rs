@@ -107,7 +107,10 @@ impl<S: Storage> Db<S> {
     }
 
     /// The records whose byte keys start with `prefix`, in key order, as of now; with the empty
-    /// prefix all records, those of integers included.
+    /// prefix all records, those of integers included. A tuple finds the tuples that begin with its
+    /// elements; see [`crate::KeyElement`].
+    ///
+    /// Errors: `InvalidArgument` for an integer, and in tables of integers.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -118,8 +121,8 @@ impl<S: Storage> Db<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
-        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?))
+    pub fn prefix(&self, prefix: impl AsKey) -> Result<Range<'_, S>> {
+        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), &prefix)?))
     }
 
     /// The record with the lowest key.

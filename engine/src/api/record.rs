@@ -10,6 +10,7 @@ use crate::data::record_view::HeldRecord;
 use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::key::{KeyKind, KeyRef};
+use crate::tuple::{FromKey, read_key};
 
 /// A record in the mapped data file, borrowed from the database: no copy was made. Its bytes do
 /// not change while it lives, whatever becomes of its key; and the chunk of the data file that it
@@ -73,6 +74,27 @@ impl<'a> Record<'a> {
     /// The key as it was given.
     pub fn key_ref(&self) -> KeyRef<'_> {
         self.key_kind.decode(self.record.key())
+    }
+
+    /// The key as a Rust type: a tuple, as it was given, or a number, text or bytes.
+    ///
+    /// Errors: `WrongValue`, if it is no such key. Bytes do not say which types they are of: what
+    /// was given as another tuple may be read as one that it could have been.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put(("mail", Some(7u32), "ada@example.org"), b"")?;
+    /// let record = db.first()?.ok_or("not found")?;
+    /// let (kind, number, name): (String, Option<u32>, String) = record.key_as()?;
+    /// assert_eq!((&*kind, number, &*name), ("mail", Some(7), "ada@example.org"));
+    /// assert!(record.key_as::<(String, u64)>().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key_as<K: FromKey>(&self) -> Result<K> {
+        read_key(self.key_ref())
     }
 
     /// The key if it was given as `u64`.

@@ -101,8 +101,8 @@ impl<S: Storage> Snapshot<S> {
     }
 
     /// The records whose byte keys start with `prefix`; see [`crate::Db::prefix`].
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_, S>> {
-        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?))
+    pub fn prefix(&self, prefix: impl AsKey) -> Result<Range<'_, S>> {
+        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), &prefix)?))
     }
 
     /// The record with the lowest key.

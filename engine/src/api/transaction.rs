@@ -154,8 +154,8 @@ impl<S: Storage> Transaction<S> {
     }
 
     /// The records whose byte keys start with `prefix`; as [`Transaction::range`].
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<TransactionRange<'_, S>> {
-        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), prefix.as_ref())?))
+    pub fn prefix(&self, prefix: impl AsKey) -> Result<TransactionRange<'_, S>> {
+        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), &prefix)?))
     }
 
     /// Sets `key` to `value` when it is committed.

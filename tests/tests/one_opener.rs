@@ -328,6 +328,36 @@ fn a_forked_process_that_drops_transactions_and_snapshots_does_not_wait() {
     db.close().unwrap();
 }
 
+/// As above, of ranges. Each end of a snapshot takes the lock that the end of a range takes.
+#[test]
+fn a_forked_process_that_drops_ranges_does_not_wait() {
+    let base = scratch();
+    let db = small(base.path()).durability(Durability::Manual).open().unwrap();
+    db.put("a", b"1").unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    drop(db.snapshot());
+                }
+            });
+        }
+        let snapshot = db.snapshot();
+        for _ in 0..40 {
+            let (mut range, mut shared) = (Some(db.iter()), Some(snapshot.iter()));
+            assert!(range.as_mut().unwrap().next().is_some());
+            let drop_all = || {
+                drop(range.take());
+                drop(shared.take());
+            };
+            assert!(in_fork(drop_all).unwrap());
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    db.close().unwrap();
+}
+
 #[test]
 fn a_forked_process_that_drops_its_handles_changes_nothing() {
     for backend in [BackendChoice::Auto, BackendChoice::Syscalls] {

@@ -47,6 +47,7 @@ pub use futex::Futex;
 pub use holder::Holder;
 pub use lock::SystemLock;
 pub use map::{CHUNK_SPAN, ClosedChunk, FileMap, Grace, Held, MapPin, MappedChunk, Pinned};
+pub use owner::Owner;
 pub use ring::RingLog;
 pub use room::survive_file_size_limit;
 pub use storage::{

@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::buffer::AlignedBuffer;
 use crate::holder::Holder;
 use crate::map::{ClosedChunk, Held, MapPin, MappedChunk, Pinned};
+use crate::owner::Owner;
 
 /// Files, maps, locks, time and randomness of one database directory.
 pub trait Storage: Send + Sync + 'static {
@@ -91,10 +92,15 @@ pub trait Storage: Send + Sync + 'static {
     /// nothing.
     fn log_writer(&self, options: LogWriterOptions) -> io::Result<Self::Log>;
 
+    /// The process that opened the storage, as far as it was opened in one.
+    fn owner(&self) -> Owner {
+        Owner::new()
+    }
+
     /// Whether this process was forked off the one that opened the storage. It has none of its
     /// threads and rings, but shares its files and locks, so it must leave them alone.
     fn is_forked(&self) -> bool {
-        false
+        !self.owner().is_here()
     }
 
     /// Monotonic time since some fixed moment.

@@ -225,8 +225,8 @@ impl Storage for System {
         }
     }
 
-    fn is_forked(&self) -> bool {
-        !self.owner.is_here()
+    fn owner(&self) -> Owner {
+        self.owner
     }
 
     fn now(&self) -> Duration {

@@ -30,15 +30,6 @@ pub struct Snapshot<S: Storage = System> {
     handle: Arc<Handle<S>>,
 }
 
-impl<S: Storage> Drop for Snapshot<S> {
-    fn drop(&mut self) {
-        if self.handle.core.storage().is_forked() {
-            // A thread of the parent may have held the lock of the pins.
-            self.pin.leave();
-        }
-    }
-}
-
 impl<S: Storage> Clone for Snapshot<S> {
     fn clone(&self) -> Self {
         Self { pin: self.pin.clone(), handle: self.handle.clone() }

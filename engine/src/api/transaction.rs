@@ -78,11 +78,10 @@ impl<S: Storage> fmt::Debug for Transaction<S> {
 
 impl<S: Storage> Drop for Transaction<S> {
     fn drop(&mut self) {
-        if self.handle.core.storage().is_forked() {
-            // Another thread of the parent may have held any lock.
-            return self.begun.pin.leave();
+        // In a forked process a thread of the parent may have held the lock.
+        if !self.handle.core.storage().is_forked() {
+            self.handle.core.committer.end_transaction(self.begun.lsn);
         }
-        self.handle.core.committer.end_transaction(self.begun.lsn);
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let tail = recovered.places.frontier().tail;
     let storage = Arc::new(storage);
     let records = Records::new(
-        DataIdentity { database: root.block.database, chunk_bytes },
+        DataIdentity { database: root.block.database, chunk_bytes, owner: storage.owner() },
         (recovered.store, recovered.index),
         recovered.applier,
         DataSpace::new(recovered.data_file, chunk_bytes, space, tail),

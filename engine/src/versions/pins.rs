@@ -1,15 +1,28 @@
 //! LSNs at which readers look: versions that they may need stay reachable.
+//!
+//! A forked process has copies of its parent's pins, and may drop them. It takes no lock for that:
+//! a thread of the parent may have held it in the moment of the fork, and nothing there needs
+//! versions kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use uarr_uring::Owner;
 
 use crate::sync::{Rank, Ranked, lock};
 use crate::versions::visible::Visible;
 
 /// LSNs at which iterators and snapshots read. Versions they may need stay reachable; of some, what
 /// they find in the index stays where it is, too.
-pub(crate) struct Pins(Arc<Ranked<BTreeMap<u64, Pinned>>>);
+pub(crate) struct Pins(Arc<Pinning>);
+
+/// What pins share.
+struct Pinning {
+    /// Only in this process pins keep anything.
+    owner: Owner,
+    readers: Ranked<BTreeMap<u64, Pinned>>,
+}
 
 /// Readers at one LSN.
 struct Pinned {
@@ -29,43 +42,42 @@ pub(crate) enum Keeps {
     Places,
 }
 
-impl Default for Pins {
-    fn default() -> Self {
-        Self(Arc::new(Ranked::new(Rank::Leaf, BTreeMap::new())))
-    }
-}
-
 impl Pins {
+    /// None yet, in the process that is `owner`.
+    pub fn new(owner: Owner) -> Self {
+        Self(Arc::new(Pinning { owner, readers: Ranked::new(Rank::Leaf, BTreeMap::new()) }))
+    }
+
     /// Pins the newest visible LSN.
     pub fn pin(&self, keeps: Keeps, visible: &Visible, now: impl FnOnce() -> Duration) -> LsnPin {
-        let mut pins = lock(&self.0);
+        let mut pins = lock(&self.0.readers);
         let lsn = visible.lsn();
         let new = || Pinned { count: 0, in_place_count: 0, since: now() };
         let pinned = pins.entry(lsn).or_insert_with(new);
         pinned.count += 1;
         pinned.in_place_count += usize::from(keeps == Keeps::Places);
-        LsnPin { pins: self.0.clone(), lsn, moment_ms: 0, keeps, is_left: false }
+        LsnPin { pins: self.0.clone(), lsn, moment_ms: 0, keeps }
     }
 
     /// The lowest LSN that is pinned, and since when. Later ones are not lower.
     pub fn oldest_pinned(&self) -> Option<(u64, Duration)> {
-        lock(&self.0).first_key_value().map(|(lsn, pinned)| (*lsn, pinned.since))
+        lock(&self.0.readers).first_key_value().map(|(lsn, pinned)| (*lsn, pinned.since))
     }
 
     /// The lowest LSN of the pins that keep places, too.
     pub fn oldest_in_place(&self) -> Option<u64> {
-        let pins = lock(&self.0);
+        let pins = lock(&self.0.readers);
         pins.iter().find(|(_, pinned)| pinned.in_place_count > 0).map(|(lsn, _)| *lsn)
     }
 
     /// All pinned LSNs, ascending.
     pub fn lsns(&self) -> Vec<u64> {
-        lock(&self.0).keys().copied().collect()
+        lock(&self.0.readers).keys().copied().collect()
     }
 
     /// The LSN that every present and future reader can see up to.
     pub fn oldest(&self, visible: &Visible) -> u64 {
-        let pins = lock(&self.0);
+        let pins = lock(&self.0.readers);
         let visible_lsn = visible.lsn();
         let oldest = pins.first_key_value().map_or(visible_lsn, |(lsn, _)| *lsn);
         assert!(oldest <= visible_lsn, "readers look at what is visible");
@@ -75,59 +87,55 @@ impl Pins {
 
 /// What a reader of many records has: an LSN that is pinned.
 pub(crate) struct LsnPin {
-    pins: Arc<Ranked<BTreeMap<u64, Pinned>>>,
+    pins: Arc<Pinning>,
     pub lsn: u64,
     /// When it was set, in ms since 1970, for records that expire; 0: there was none.
     pub moment_ms: u64,
     keeps: Keeps,
-    is_left: bool,
-}
-
-impl LsnPin {
-    /// It stays for ever: a forked process leaves what is its parent's, whose threads may have held
-    /// the lock.
-    pub fn leave(&mut self) {
-        self.is_left = true;
-    }
 }
 
 impl Clone for LsnPin {
     /// Another reader at the same LSN.
     fn clone(&self) -> Self {
         let Self { lsn, moment_ms, keeps, .. } = *self;
-        let mut pins = lock(&self.pins);
-        let pinned = pins.get_mut(&lsn).expect("it is pinned");
-        pinned.count += 1;
-        pinned.in_place_count += usize::from(keeps == Keeps::Places);
-        drop(pins);
-        Self { pins: self.pins.clone(), lsn, moment_ms, keeps, is_left: false }
+        if self.pins.owner.is_here() {
+            let mut readers = lock(&self.pins.readers);
+            let pinned = readers.get_mut(&lsn).expect("it is pinned");
+            pinned.count += 1;
+            pinned.in_place_count += usize::from(keeps == Keeps::Places);
+        }
+        Self { pins: self.pins.clone(), lsn, moment_ms, keeps }
     }
 }
 
 impl Drop for LsnPin {
     fn drop(&mut self) {
-        if self.is_left {
+        if !self.pins.owner.is_here() {
             return;
         }
-        let mut pins = lock(&self.pins);
-        let pinned = pins.get_mut(&self.lsn).expect("it was pinned");
+        let mut readers = lock(&self.pins.readers);
+        let pinned = readers.get_mut(&self.lsn).expect("it was pinned");
         assert!(pinned.count > 0, "a pin without readers is removed");
         pinned.count -= 1;
         pinned.in_place_count -= usize::from(self.keeps == Keeps::Places);
         if pinned.count == 0 {
             assert_eq!(pinned.in_place_count, 0, "each of them was counted");
-            pins.remove(&self.lsn);
+            readers.remove(&self.lsn);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
+    use uarr_disk_sim::refuse::in_fork;
+
     use super::*;
 
     #[test]
     fn a_pin_lasts_as_long_as_the_last_of_its_readers() {
-        let (pins, visible) = (Pins::default(), Visible::new(5));
+        let (pins, visible) = (Pins::new(Owner::new()), Visible::new(5));
         let first = pins.pin(Keeps::Places, &visible, || Duration::from_secs(1));
         visible.show(7);
         let second = first.clone();
@@ -142,5 +150,33 @@ mod tests {
         );
         drop(newer);
         assert_eq!((pins.oldest(&visible), pins.lsns()), (7, vec![]));
+    }
+
+    /// Once, a range that a forked process dropped waited for ever: a thread of the parent, which
+    /// the new process has not, held the lock.
+    #[test]
+    fn a_forked_process_ends_pins_without_the_lock() {
+        let (pins, visible) = (Pins::new(Owner::new()), Visible::new(5));
+        let mut pin = Some(pins.pin(Keeps::Places, &visible, || Duration::ZERO));
+        let (is_held, is_over) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let held = lock(&pins.0.readers);
+                is_held.wait();
+                is_over.wait();
+                drop(held);
+            });
+            is_held.wait();
+            let drop_both = || {
+                let pin = pin.take().unwrap();
+                drop(pin.clone());
+                drop(pin);
+            };
+            assert!(in_fork(drop_both).unwrap());
+            is_over.wait();
+        });
+        assert_eq!(pins.lsns(), [5], "the parent's is still there");
+        drop(pin);
+        assert_eq!(pins.lsns(), []);
     }
 }

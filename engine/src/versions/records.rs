@@ -14,7 +14,7 @@ use uarr_layout::chunk::{ChunkEntry, ChunkState};
 use uarr_layout::frame::Frame;
 use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::record::Locator;
-use uarr_uring::{ClosedChunk, DataMap, MapPin, Storage};
+use uarr_uring::{ClosedChunk, DataMap, MapPin, Owner, Storage};
 
 use crate::data::applier::{Applier, ColdChunk, Moved, Target};
 use crate::data::key_index::KeyIndex;
@@ -53,6 +53,8 @@ pub(crate) struct Records<S: Storage> {
 pub(crate) struct DataIdentity {
     pub database: DatabaseId,
     pub chunk_bytes: u64,
+    /// The process that has it open.
+    pub owner: Owner,
 }
 
 impl<S: Storage> Records<S> {
@@ -65,9 +67,9 @@ impl<S: Storage> Records<S> {
         visible_lsn: u64,
         clock: Clock<S>,
     ) -> Self {
-        let DataIdentity { database, chunk_bytes } = identity;
+        let DataIdentity { database, chunk_bytes, owner } = identity;
         let (applier, visible) = (Ranked::new(Rank::Applier, applier), Visible::new(visible_lsn));
-        let (pins, retained) = (Pins::default(), Retained::new(chunk_bytes));
+        let (pins, retained) = (Pins::new(owner), Retained::new(chunk_bytes));
         Self { store, index, space, visible, retained, pins, clock, applier, database, chunk_bytes }
     }
 

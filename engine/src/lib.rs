@@ -34,6 +34,7 @@
 //! | read, count | [`Db::get`], [`Db::get_many`], [`Db::len`] |
 //! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
 //! | read all as of one moment | [`Db::snapshot`] |
+//! | read in order in another thread or task | [`Db::range_owned`], [`Snapshot::into_range`] |
 //! | use keys of several parts | tuples: [`KeyElement`], [`Record::key_as`] |
 //! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
 //! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |
@@ -94,6 +95,7 @@ pub use api::db::Db;
 pub use api::key_range::KeyRange;
 pub use api::lease::{Acquisition, Lease};
 pub use api::outcome::{Outcome, Refusal};
+pub use api::owned_range::OwnedRange;
 pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;

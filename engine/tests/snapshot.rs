@@ -101,3 +101,32 @@ fn a_snapshot_is_named_in_stats_while_it_is_kept() {
     drop(copy);
     assert_eq!(db.stats().space.oldest_pin, None);
 }
+
+/// It needs neither the handle nor the snapshot that it was made of, and ends as they do.
+#[test]
+fn an_owned_range_goes_where_it_is_needed() {
+    let db = in_memory(Durability::Manual);
+    (0..1000u64).for_each(|key| _ = db.put(key, key.to_le_bytes()).unwrap());
+    let mut range = db.range_owned(100u64..).unwrap();
+    let few = db.snapshot().into_range(..=9u64).unwrap();
+    assert_eq!(db.delete_range(..).unwrap(), 1000);
+    assert!(db.stats().space.oldest_pin_age.is_some());
+    let refused = db.prefix_owned("1").map(drop).map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::InvalidArgument));
+    let other = db.clone();
+    drop(db);
+    let thread = thread::spawn(move || {
+        let last = range.next_back().unwrap().unwrap();
+        assert_eq!(range.next_in_place().unwrap().unwrap().key_u64(), Some(100));
+        assert_eq!(range.next_back_in_place().unwrap().unwrap().key_u64(), Some(998));
+        let rest: Vec<_> =
+            range.by_ref().map(|record| record.unwrap().key_u64().unwrap()).collect();
+        assert!(rest.into_iter().eq(101..998));
+        assert!(range.next().is_none() && range.next_back_in_place().is_none());
+        last
+    });
+    assert_eq!(thread.join().unwrap().bytes(), 999u64.to_le_bytes());
+    let keys: Vec<_> = few.rev().map(|record| record.unwrap().key_u64().unwrap()).collect();
+    assert!(keys.into_iter().eq((0..10).rev()));
+    assert!(other.stats().space.oldest_pin_age.is_none(), "nothing is kept for them any more");
+}

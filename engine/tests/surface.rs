@@ -12,7 +12,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use uarr::{AsKey, Batch, Db, ErrorKind, KeyKind, OwnedRecord, Range, Record, Writer, uarr};
+use uarr::{
+    AsKey, Batch, Db, ErrorKind, KeyKind, OwnedRange, OwnedRecord, Range, Record, Writer, uarr,
+};
 
 fn open(kind: KeyKind) -> (tempfile::TempDir, Db) {
     let dir = tempfile::tempdir().unwrap();
@@ -24,6 +26,7 @@ fn open(kind: KeyKind) -> (tempfile::TempDir, Db) {
 fn types_have_the_traits_that_callers_look_for() {
     fn shows<T: Debug>() {}
     fn is_shared<T: Send + Sync>() {}
+    fn moves<T: Send + Debug + 'static>() {}
     fn survives_panics<T: UnwindSafe + RefUnwindSafe>() {}
     shows::<Db>();
     shows::<Range<'_>>();
@@ -33,6 +36,7 @@ fn types_have_the_traits_that_callers_look_for() {
     is_shared::<Db>();
     is_shared::<Record<'_>>();
     is_shared::<OwnedRecord>();
+    moves::<OwnedRange>();
     survives_panics::<Db>();
     survives_panics::<uarr::Error>();
 }

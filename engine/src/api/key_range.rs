@@ -4,7 +4,6 @@ use std::ops::{
     Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
 };
 
-use crate::api::range::prefix_end;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyKind, stored_prefix};
 
@@ -153,4 +152,30 @@ fn stored_bound<K: AsKey + ?Sized>(kind: KeyKind, bound: Bound<&K>) -> Result<Bo
         Bound::Excluded(key) => Bound::Excluded(encode(key)?),
         Bound::Unbounded => Bound::Unbounded,
     })
+}
+
+/// The first key behind all keys that start with `prefix`.
+fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff);
+    match last {
+        Some(last) => {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            Bound::Excluded(end)
+        }
+        None => Bound::Unbounded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix() {
+        assert_eq!(prefix_end(b"ab"), Bound::Excluded(b"ac".to_vec()));
+        assert_eq!(prefix_end(b"a\xff\xff"), Bound::Excluded(b"b".to_vec()));
+        assert_eq!(prefix_end(b"\xff"), Bound::Unbounded);
+        assert_eq!(prefix_end(b""), Bound::Unbounded);
+    }
 }

@@ -26,8 +26,8 @@ use crate::versions::pins::{Keeps, LsnPin};
 /// [`crate::SpaceStats`] has the oldest one's age.
 pub struct Snapshot<S: Storage = System> {
     /// Dropped first: the last handle closes the database, which needs no old versions.
-    pin: LsnPin,
-    handle: Arc<Handle<S>>,
+    pub(in crate::api) pin: LsnPin,
+    pub(in crate::api) handle: Arc<Handle<S>>,
 }
 
 impl<S: Storage> Clone for Snapshot<S> {

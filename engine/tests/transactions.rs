@@ -472,7 +472,7 @@ fn a_transaction_begins_beside_a_load() {
 }
 
 #[test]
-fn a_damaged_record_ends_a_range_at_both_ends() {
+fn a_range_goes_on_behind_a_damaged_record_at_both_ends() {
     let builder = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(1 << 16);
     let builder = builder.address_space_bytes(1 << 26).background(false);
     let disk = Memory::new();
@@ -495,14 +495,27 @@ fn a_damaged_record_ends_a_range_at_both_ends() {
     let mut tx = db.begin().unwrap();
     tx.put("a key of some length 8", b"own").unwrap();
     tx.put("z", b"own").unwrap();
-    let mut forward = tx.iter();
-    assert!(forward.by_ref().take(5).all(|record| record.is_ok()));
-    assert_eq!(forward.next().unwrap().unwrap_err().kind(), ErrorKind::Corruption);
-    assert!(forward.next().is_none() && forward.next_back().is_none());
-    let mut both = tx.iter();
-    assert_eq!(both.next_back().unwrap().unwrap().key(), b"z");
-    assert_eq!(both.next_back().unwrap().unwrap().key(), b"a key of some length 9");
-    assert!(both.by_ref().take(5).all(|record| record.is_ok()));
-    assert_eq!(both.next().unwrap().unwrap_err().kind(), ErrorKind::Corruption);
-    assert!(both.next_back().is_none() && both.next().is_none());
+    let key = |record: uarr::Result<uarr::OwnedRecord>| match record {
+        Ok(record) => {
+            String::from_utf8(record.key().to_vec()).unwrap().split_off(record.key().len() - 1)
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Corruption);
+            "damaged".to_owned()
+        }
+    };
+    let all = ["0", "1", "2", "3", "4", "damaged", "6", "7", "8", "9", "z"];
+    assert_eq!(tx.iter().map(key).collect::<Vec<_>>(), all);
+    let backward = ["z", "9", "8", "7", "6", "damaged", "4", "3", "2", "1", "0"];
+    assert_eq!(tx.iter().rev().map(key).collect::<Vec<_>>(), backward);
+    for front_count in 0..=all.len() {
+        // Each end meets what the other one has left, and the damage counts once.
+        let mut both = tx.iter();
+        let mut found: Vec<_> = both.by_ref().take(front_count).map(key).collect();
+        let mut behind: Vec<_> = both.by_ref().rev().map(key).collect();
+        assert!(both.next().is_none() && both.next_back().is_none());
+        behind.reverse();
+        found.append(&mut behind);
+        assert_eq!(found, all, "{front_count} from the front");
+    }
 }

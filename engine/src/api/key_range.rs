@@ -105,16 +105,7 @@ impl StoredRange {
 
     /// The keys in `range`, in a table of this kind. A bound may be empty in tables with byte keys.
     pub fn of(kind: KeyKind, range: impl KeyRange) -> Result<Self> {
-        let low = match stored_bound(kind, range.low())? {
-            // Every key lies behind the empty one.
-            Bound::Included(key) if key.is_empty() => Bound::Unbounded,
-            low => low,
-        };
-        let high = match stored_bound(kind, range.high())? {
-            // And no key is it.
-            Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
-            high => high,
-        };
+        let (low, high) = (low_bound(kind, range.low())?, high_bound(kind, range.high())?);
         Ok(Self { low, high })
     }
 
@@ -136,6 +127,30 @@ impl StoredRange {
         };
         Ok(Self { low, high })
     }
+}
+
+/// Where a range begins, in the form in which keys are stored.
+pub(in crate::api) fn low_bound<K: AsKey + ?Sized>(
+    kind: KeyKind,
+    bound: Bound<&K>,
+) -> Result<Bound<Vec<u8>>> {
+    Ok(match stored_bound(kind, bound)? {
+        // Every key lies behind the empty one.
+        Bound::Included(key) if key.is_empty() => Bound::Unbounded,
+        low => low,
+    })
+}
+
+/// Where a range ends, in the form in which keys are stored.
+pub(in crate::api) fn high_bound<K: AsKey + ?Sized>(
+    kind: KeyKind,
+    bound: Bound<&K>,
+) -> Result<Bound<Vec<u8>>> {
+    Ok(match stored_bound(kind, bound)? {
+        // And no key is the empty one.
+        Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
+        high => high,
+    })
 }
 
 /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.

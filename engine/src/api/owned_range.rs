@@ -1,13 +1,14 @@
 //! Ordered iteration that owns what it needs, for threads and tasks.
 
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use uarr_uring::{Storage, System};
 
 use crate::api::db::Db;
 use crate::api::handle::Handle;
-use crate::api::key_range::{KeyRange, StoredRange};
+use crate::api::key_range::{KeyRange, StoredRange, high_bound, low_bound};
 use crate::api::owned_record::OwnedRecord;
 use crate::api::range_walk::RangeWalk;
 use crate::api::record::Record;
@@ -70,6 +71,21 @@ impl<S: Storage> OwnedRange<S> {
     /// The next record from the end, as [`DoubleEndedIterator::next_back`], without a copy.
     pub fn next_back_in_place(&mut self) -> Option<Result<Record<'_>>> {
         self.walk.advance(self.handle.core.records(), Direction::Backward)
+    }
+
+    /// Goes to `key`; see [`crate::Range::seek`].
+    pub fn seek(&mut self, key: impl AsKey) -> Result<()> {
+        let from = low_bound(self.handle.core.records().key_kind(), Bound::Included(&key))?;
+        self.walk.seek(from, Direction::Forward);
+        Ok(())
+    }
+
+    /// As [`OwnedRange::seek`], from the end: the next record from there is the last one at or
+    /// before `key`.
+    pub fn seek_back(&mut self, key: impl AsKey) -> Result<()> {
+        let to = high_bound(self.handle.core.records().key_kind(), Bound::Included(&key))?;
+        self.walk.seek(to, Direction::Backward);
+        Ok(())
     }
 }
 

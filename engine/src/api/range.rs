@@ -5,19 +5,22 @@ use std::ops::Bound;
 
 use uarr_uring::{Storage, System};
 
-use crate::api::key_range::StoredRange;
+use crate::api::key_range::{StoredRange, high_bound, low_bound};
 use crate::api::range_walk::RangeWalk;
 use crate::api::record::Record;
 use crate::core::Core;
 use crate::data::key_index::Direction;
 use crate::error::Result;
+use crate::key::AsKey;
 use crate::versions::pins::{Keeps, LsnPin};
 use crate::versions::records::Records;
 
 /// Records of a key range in key order, as of the moment the iterator was made: it shows nothing
-/// that is written or deleted later. `rev()` walks from the end. A damaged record, if its key may
-/// lie in the range, ends the iterator with the error that names it; what lies behind can be read
-/// from another key on.
+/// that is written or deleted later. `rev()` walks from the end.
+///
+/// A damaged record, if its key may lie in the range, is an error that names it, in its place. What
+/// comes next lies behind it: a caller that goes on gets all that can be read. Only where index and
+/// records contradict each other the error is the last item; [`Range::seek`] goes on elsewhere.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,6 +60,41 @@ impl<'a, S: Storage> Range<'a, S> {
         pin: LsnPin,
     ) -> Self {
         Self { records: core.records(), walk: RangeWalk::new(StoredRange { low, high }, pin) }
+    }
+
+    /// Goes to `key`: the next record from the front is the first one at or behind it, and
+    /// [`Range::seek_back`] is the same from the end. It may go ahead or back, and leaves neither
+    /// the range nor what the other end has left of it. It costs a look-up, and reads nothing in
+    /// between.
+    ///
+    /// Errors: `InvalidArgument`, as for the bounds of [`Db::range`](crate::Db::range).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.ingest((0..1000u64).map(|number| (("event", number), number.to_le_bytes())))?;
+    /// let mut events = db.prefix(("event",))?;
+    /// events.seek(("event", 500u64))?;
+    /// assert_eq!(events.next().ok_or("no record")??.key_as::<(String, u64)>()?.1, 500);
+    /// events.seek(("event", 7u64))?; // back
+    /// events.seek_back(("event", 9u64))?;
+    /// assert_eq!(events.count(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn seek(&mut self, key: impl AsKey) -> Result<()> {
+        let from = low_bound(self.records.key_kind(), Bound::Included(&key))?;
+        self.walk.seek(from, Direction::Forward);
+        Ok(())
+    }
+
+    /// As [`Range::seek`], from the end: the next record from there is the last one at or
+    /// before `key`.
+    pub fn seek_back(&mut self, key: impl AsKey) -> Result<()> {
+        let to = high_bound(self.records.key_kind(), Bound::Included(&key))?;
+        self.walk.seek(to, Direction::Backward);
+        Ok(())
     }
 }
 

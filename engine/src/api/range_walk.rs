@@ -1,5 +1,11 @@
 //! How iterators go over a table in order, both ways, as of one moment.
+//!
+//! A damaged record is an error in its place, and the walk goes on behind it. Its key may be
+//! unknown, so the walk cannot ask the index for what comes behind: it asks again for what comes
+//! behind the last record that it could read, and leaves out what it has found damaged since. Where
+//! index and records contradict each other the walk ends, as it would not know where it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::vec;
@@ -36,12 +42,19 @@ pub(in crate::api) struct RangeWalk {
 struct End {
     /// The caller's bound.
     given: Bound<Vec<u8>>,
+    /// Where the caller went since; it lies inside of the bound.
+    sought: Option<Bound<Vec<u8>>>,
     /// The record last returned, if there is one.
     passed: Option<Locator>,
     /// Its key.
     passed_key: Vec<u8>,
+    /// Records behind it that cannot be read, met since, and whether the caller knows; the others
+    /// lie outside of the range.
+    damaged: BTreeMap<Locator, bool>,
     /// The key behind which the window begins.
     window_from: Option<Vec<u8>>,
+    /// How many were damaged then.
+    window_damaged_count: usize,
     window: vec::IntoIter<Locator>,
     window_count: usize,
     exhausted: bool,
@@ -60,9 +73,12 @@ impl RangeWalk {
     pub fn new(range: StoredRange, pin: LsnPin) -> Self {
         let end = |given| End {
             given,
+            sought: None,
             passed: None,
             passed_key: Vec::new(),
+            damaged: BTreeMap::new(),
             window_from: None,
+            window_damaged_count: 0,
             window: Vec::new().into_iter(),
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
@@ -80,8 +96,22 @@ impl RangeWalk {
             return None;
         }
         let stepped = self.step(records, direction);
-        self.is_over = !matches!(stepped, Ok(Some(_)));
+        self.is_over |= matches!(stepped, Ok(None));
         stepped.transpose()
+    }
+
+    /// Goes on from `bound`, which is met when walking in `direction`, or from the caller's bound
+    /// if that comes later.
+    pub fn seek(&mut self, bound: Bound<Vec<u8>>, direction: Direction) {
+        let (own, other) = match direction {
+            Direction::Forward => (&mut self.front, &mut self.back),
+            Direction::Backward => (&mut self.back, &mut self.front),
+        };
+        own.seek(bound, direction);
+        // What it has found to lie beyond this end may lie inside now.
+        other.damaged.retain(|_, is_told| *is_told);
+        other.look_again();
+        self.is_over = false;
     }
 
     fn step<'r, S: Storage>(
@@ -102,7 +132,10 @@ impl RangeWalk {
                 if own.exhausted {
                     return Ok(None);
                 }
-                own.fill(records, reader, direction)?;
+                if let Err(error) = own.fill(records, reader, direction) {
+                    self.is_over = true;
+                    return Err(error);
+                }
                 is_fresh = true;
                 continue;
             };
@@ -115,17 +148,21 @@ impl RangeWalk {
                     own.look_again();
                     continue;
                 }
-                // Of no concern if its key is known to lie outside. It may stand in another place
-                // than its key has, so how far the range has come means nothing for it.
-                Err(error) => match records.index.key_of(locator, reader) {
-                    Ok(key) if !own.admits(key, direction.reversed()) => continue,
-                    Ok(key) if !other.admits(key, direction) => continue,
-                    _ => return Err(error),
-                },
+                Err(error) => {
+                    let key = records.index.key_of(locator, reader).ok();
+                    let is_known = own.has_told(locator) || other.has_told(locator);
+                    let is_told = !is_known && own.may_hold(key, other, direction);
+                    own.damaged.insert(locator, is_known || is_told);
+                    if is_told {
+                        return Err(error);
+                    }
+                    continue;
+                }
             };
             // The same in every version.
             let key = newest.key();
             if !is_inside(key, own.bound(), direction.reversed()) {
+                self.is_over = true;
                 return Err(misnamed(locator));
             }
             if !is_inside(key, other.bound(), direction) {
@@ -146,17 +183,52 @@ impl End {
         self.passed = Some(locator);
         self.passed_key.clear();
         self.passed_key.extend_from_slice(key);
+        if !self.damaged.is_empty() {
+            self.damaged.clear();
+        }
     }
 
-    /// True if the caller's bound, met when walking in `direction`, leaves `key` in.
-    fn admits(&self, key: &[u8], direction: Direction) -> bool {
-        is_inside(key, self.given.as_ref().map(Vec::as_slice), direction)
+    /// See [`RangeWalk::seek`].
+    fn seek(&mut self, bound: Bound<Vec<u8>>, direction: Direction) {
+        let is_later = match &bound {
+            Bound::Included(key) | Bound::Excluded(key) => {
+                is_inside(key, self.given.as_ref().map(Vec::as_slice), direction.reversed())
+            }
+            Bound::Unbounded => false,
+        };
+        self.sought = is_later.then_some(bound);
+        self.passed = None;
+        self.damaged.clear();
+        self.window_count = WINDOW_COUNT_MIN;
+        self.look_again();
+    }
+
+    /// Where the caller has this end begin.
+    fn start(&self) -> Bound<&[u8]> {
+        self.sought.as_ref().unwrap_or(&self.given).as_ref().map(Vec::as_slice)
+    }
+
+    /// Whether a damaged record may lie in the range that ends at `other`. No, if its key is known
+    /// to lie outside. It may stand in another place than its key has, so how far the range has
+    /// come means nothing for it.
+    fn may_hold(&self, key: Option<&[u8]>, other: &Self, direction: Direction) -> bool {
+        key.is_none_or(|key| {
+            is_inside(key, self.start(), direction.reversed())
+                && is_inside(key, other.start(), direction)
+        })
+    }
+
+    /// Whether the caller got the error of this damaged record.
+    fn has_told(&self, locator: Locator) -> bool {
+        self.damaged.get(&locator) == Some(&true)
     }
 
     /// What is still to come lies behind it.
     fn bound(&self) -> Bound<&[u8]> {
-        let given = self.given.as_ref().map(Vec::as_slice);
-        self.passed.map_or(given, |_| Bound::Excluded(self.passed_key.as_slice()))
+        match self.passed {
+            Some(_) => Bound::Excluded(self.passed_key.as_slice()),
+            None => self.start(),
+        }
     }
 
     /// Records that the window names were moved since, and the places where they were given away.
@@ -173,7 +245,10 @@ impl End {
         reader: Reader<'_, S::Map>,
         direction: Direction,
     ) -> Result<()> {
-        let count = self.window_count;
+        // The more are damaged the more are new each time, so that very many in a row cost little
+        // more than as many that are whole.
+        let damaged_count = self.damaged.len();
+        let count = self.window_count.max(damaged_count) + damaged_count;
         let mut locators = Vec::with_capacity(count);
         if let Some(locator) = self.passed {
             let key = self.passed_key.as_slice();
@@ -183,16 +258,20 @@ impl End {
                 Direction::Forward => before < key,
                 Direction::Backward => before > key,
             };
-            if !self.window_from.as_deref().is_none_or(goes_on)
-                || !records.key_kind().is_stored(key)
-            {
+            let is_further = damaged_count > self.window_damaged_count
+                || self.window_from.as_deref().is_none_or(goes_on);
+            if !is_further || !records.key_kind().is_stored(key) {
                 return Err(misnamed(locator));
             }
             self.window_from = Some(key.to_vec());
         }
         records.index.scan(direction, self.bound(), count, reader, &mut locators);
         self.exhausted = locators.len() < count;
-        self.window_count = (count * 2).min(WINDOW_COUNT_MAX);
+        self.window_damaged_count = damaged_count;
+        self.window_count = (self.window_count * 2).min(WINDOW_COUNT_MAX);
+        if damaged_count > 0 {
+            locators.retain(|locator| !self.damaged.contains_key(locator));
+        }
         locators.iter().take(RECORDS_AHEAD).for_each(|locator| records.store.prefetch(*locator));
         self.window = locators.into_iter();
         Ok(())

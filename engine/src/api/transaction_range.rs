@@ -17,8 +17,8 @@ use crate::key::KeyKind;
 type Own<'a> = (&'a [u8], Option<(&'a [u8], u64)>);
 
 /// Records of a key range as a transaction sees them, in key order; see
-/// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record ends it with the error
-/// that names it.
+/// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record is an error that
+/// names it, and the range goes on behind it, as [`crate::Range`] does.
 pub struct TransactionRange<'a, S: Storage = System> {
     kept: Range<'a, S>,
     /// Records that `kept` has given and nobody has got yet, from each end.
@@ -41,12 +41,6 @@ impl<'a, S: Storage> TransactionRange<'a, S> {
         Self { kept, first: None, last: None, own: own.into(), key_kind }
     }
 
-    /// Behind a damaged record nothing comes any more, from either end.
-    fn end(&mut self) {
-        (self.first, self.last) = (None, None);
-        self.own.clear();
-    }
-
     fn written(&self, own: Option<Own<'a>>) -> Option<OwnedRecord> {
         let (key, value) = own?;
         let (value, expires_ms) = value?;
@@ -62,10 +56,7 @@ impl<S: Storage> Iterator for TransactionRange<'_, S> {
             if self.first.is_none() {
                 self.first = match self.kept.next() {
                     Some(Ok(record)) => Some(record),
-                    Some(Err(error)) => {
-                        self.end();
-                        return Some(Err(error));
-                    }
+                    Some(Err(error)) => return Some(Err(error)),
                     None => self.last.take(),
                 };
             }
@@ -95,10 +86,7 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
             if self.last.is_none() {
                 self.last = match self.kept.next_back() {
                     Some(Ok(record)) => Some(record),
-                    Some(Err(error)) => {
-                        self.end();
-                        return Some(Err(error));
-                    }
+                    Some(Err(error)) => return Some(Err(error)),
                     None => self.first.take(),
                 };
             }

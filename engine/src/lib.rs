@@ -41,6 +41,7 @@
 //! | look into a damaged database, and save what is left | [`mod@inspect`], [`mod@repair`] |
 //! | write and read values with fields | [`mod@value`], [`uarr!`] |
 //! | write and read Rust types | `Db::put_as`, `Db::get_as` (feature `serde`) |
+//! | test a program without a directory | `Db::in_memory` (feature `in-memory`) |
 //!
 //! [`Durability`] says when a write is acknowledged, [`ErrorKind`] what the caller does next after
 //! an error. No user code (wakers, callbacks, key types, iterators) runs under a lock of the
@@ -117,10 +118,12 @@ pub use options::{CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, 
 pub use report::{RecoveryReport, TornTail};
 pub use rescue::{inspect, repair};
 pub use tuple::{FromKey, FromKeyElement, KeyElement};
+#[cfg(feature = "in-memory")]
+pub use uarr_disk_sim::Memory;
 pub use uarr_index::IndexStats;
 pub use uarr_layout::uarr as value;
 pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};
-pub use uarr_uring::{Backend, BackendChoice, CommitStrategy};
+pub use uarr_uring::{Backend, BackendChoice, CommitStrategy, Storage};
 
 /// The example of the README compiles and runs.
 #[cfg(doctest)]

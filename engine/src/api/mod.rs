@@ -9,6 +9,8 @@ pub(crate) mod counter;
 pub(crate) mod db;
 pub(crate) mod delete_range;
 pub(crate) mod handle;
+#[cfg(feature = "in-memory")]
+pub(crate) mod in_memory;
 pub(crate) mod ingest;
 pub(crate) mod key_range;
 pub(crate) mod lease;

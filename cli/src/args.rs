@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -64,6 +65,11 @@ pub enum Command {
     Del(Del),
     /// Add to a counter, and print its new value; creates the database if need be
     Incr(Incr),
+    /// Print when a record expires, or change it
+    Expiry(ExpiryArgs),
+    /// Take a lease, renew it, release it, or show who has it
+    #[command(subcommand)]
+    Lease(Lease),
     /// Print records in key order, one JSON object per line
     Scan(Scan),
     /// Print how many records there are
@@ -218,6 +224,9 @@ pub struct Put {
     /// The record as JSON; - reads it from standard input
     #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub value: OsString,
+    /// The record expires so long from now: 90s, 30m, 12h, 7days
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub ttl: Option<Duration>,
     /// Only if there is no record of the key; otherwise exit code 1
     #[arg(long, conflicts_with = "if_version")]
     pub if_absent: bool,
@@ -238,12 +247,69 @@ pub struct Incr {
     /// What a counter that is not there begins with, before something is added
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub initial: i64,
+    /// A counter that is not there, or has expired, expires so long from now: 60s, 1h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub ttl: Option<Duration>,
     /// Change nothing if less would come of it; exit code 1 then
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub min: Option<i64>,
     /// Change nothing if more would come of it; exit code 1 then
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max: Option<i64>,
+}
+
+/// Options of `expiry`.
+#[derive(Debug, Args)]
+pub struct ExpiryArgs {
+    /// Key of the record
+    #[arg(allow_negative_numbers = true)]
+    pub key: OsString,
+    /// The record expires so long from now: 90s, 30m, 12h, 7days
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub ttl: Option<Duration>,
+    /// The record never expires
+    #[arg(long, conflicts_with = "ttl")]
+    pub never: bool,
+}
+
+/// What `lease` does.
+#[derive(Debug, Subcommand)]
+pub enum Lease {
+    /// Take a lease, or take it anew; exit code 1 if another owner has it
+    Acquire {
+        /// Key of the lease
+        key: OsString,
+        /// Name of the owner
+        #[arg(long, value_name = "NAME")]
+        owner: OsString,
+        /// How long it lasts: 90s, 30m, 12h
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
+    /// Have a lease last for a time from now on; exit code 1 if it has ended
+    Renew {
+        /// Key of the lease
+        key: OsString,
+        /// The token that acquire printed
+        #[arg(long, value_name = "N")]
+        token: u64,
+        /// How long it lasts: 90s, 30m, 12h
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
+    /// End a lease; exit code 1 if it has ended
+    Release {
+        /// Key of the lease
+        key: OsString,
+        /// The token that acquire printed
+        #[arg(long, value_name = "N")]
+        token: u64,
+    },
+    /// Print who has a lease; exit code 1 if nobody has
+    Show {
+        /// Key of the lease
+        key: OsString,
+    },
 }
 
 /// Options of `del`.

@@ -13,11 +13,13 @@ mod checkpoint;
 mod compact;
 mod doctor;
 mod exit;
+mod expiry;
 mod failure;
 mod get;
 mod import;
 mod inspect;
 mod key;
+mod lease;
 mod lines;
 mod log_dump;
 mod open;
@@ -100,6 +102,8 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Put(args) => write::put(global, args, out),
         Command::Del(args) => write::delete(global, args, out),
         Command::Incr(args) => write::increment(global, args, out),
+        Command::Expiry(args) => expiry::run(global, args, out),
+        Command::Lease(what) => lease::run(global, what, out),
         Command::Count(args) => scan::count(global, args, out),
         Command::Scan(args) => scan::run(global, args, out),
         Command::Stats => stats::run(global, out),

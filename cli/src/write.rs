@@ -1,9 +1,10 @@
 //! `uarr put`, `uarr del` and `uarr incr`: one durable change.
 
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use serde_json::json;
-use uarr::{Commit, Count, Db, Increment, KeyKind, Outcome, Refusal};
+use uarr::{Commit, Count, Db, Expires, Expiry, Increment, KeyKind, Outcome, Refusal};
 use uarr_layout::uarr::from_json;
 
 use crate::args::{Del, Global, Incr, Put};
@@ -34,6 +35,7 @@ pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
 
 /// Puts `value`, if the condition is met that `args` may have.
 fn store(db: &Db, key: &Key, value: &[u8], args: &Put) -> Result<Commit> {
+    let value = value.expiring(expires(args.ttl));
     let outcome = match (args.if_absent, args.if_version) {
         (true, _) => db.insert(key, value)?,
         (false, Some(version)) => db.put_if_version(key, value, version)?,
@@ -43,6 +45,11 @@ fn store(db: &Db, key: &Key, value: &[u8], args: &Put) -> Result<Commit> {
         Outcome::Written(commit) => Ok(commit),
         Outcome::Refused(refusal) => Err(refused(key, &refusal).into()),
     }
+}
+
+/// When that is which ends so long from now.
+pub fn expires(ttl: Option<Duration>) -> Expiry {
+    ttl.map_or(Expiry::Never, Expiry::In)
 }
 
 /// The failure of a condition.
@@ -63,7 +70,7 @@ pub fn increment(global: &Global, args: &Incr, out: &mut Output) -> Result<Exit>
     Key::parse(&args.key, global.key_kind.map_or(KeyKind::Bytes, KeyKind::from))?;
     let db = global.open(Absent::Create)?;
     let key = Key::parse(&args.key, db.key_kind())?;
-    let by = Increment::by(args.by).initial(args.initial);
+    let by = Increment::by(args.by).initial(args.initial).expiring(expires(args.ttl));
     let by = by.min(args.min.unwrap_or(i64::MIN)).max(args.max.unwrap_or(i64::MAX));
     let Count { value, commit, .. } = db.increment(&key, by)?;
     let Some(commit) = commit else {
@@ -95,7 +102,7 @@ pub fn delete(global: &Global, args: &Del, out: &mut Output) -> Result<Exit> {
 }
 
 /// Closes the database after a durable change.
-fn close(db: Db, done: &str) -> Result<()> {
+pub fn close(db: Db, done: &str) -> Result<()> {
     let done = format!("the record is {done} and that is durable");
     Ok(db.close().map_err(|error| Failure::closing(&done, &error))?)
 }

@@ -151,6 +151,7 @@ impl<'a> Frame<'a> {
 
     /// The same, with a record that expires at `expires_ms`; 0: never.
     #[must_use]
+    #[inline]
     pub fn expiring(mut self, expires_ms: u64) -> Self {
         self.header.expires_ms = expires_ms.into();
         self
@@ -166,6 +167,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The bytes that say when its record expires, if it does.
+    #[inline]
     pub(crate) fn expiry(&self) -> Option<[u8; EXPIRY_BYTES]> {
         let expires_ms = self.header.expires_ms.get();
         (expires_ms != 0).then(|| expires_ms.to_le_bytes())

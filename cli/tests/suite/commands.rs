@@ -60,6 +60,43 @@ fn counters_and_counts() {
 }
 
 #[test]
+fn records_that_expire() {
+    let home = Home::new();
+    home.run(["put", "a", "1", "--ttl", "1h"]).done();
+    let expires = home.run(["expiry", "a"]).done();
+    assert!(expires.ends_with("Z\n") && expires.starts_with("20"), "{expires}");
+    assert_eq!(home.run(["expiry", "a", "--never"]).done(), "never\n");
+    assert!(home.run(["--json", "expiry", "a"]).json()["expires"].is_null());
+    home.run(["expiry", "a", "--ttl", "0s"]).failed(1, &["no record with key 'a'"]);
+    home.run(["get", "a"]).failed(1, &["no record"]);
+    home.run(["put", "a", "2", "--if-absent", "--ttl", "0s"]).done();
+    home.run(["--json", "put", "a", "2", "--ttl", "soon"]).failed_json(2, "usage");
+    for value in ["1", "1"] {
+        assert_eq!(home.run(["incr", "n", "--ttl", "0s"]).done().trim(), value);
+    }
+    home.run(["--json", "expiry", "a", "--never", "--ttl", "1s"]).failed_json(2, "usage");
+}
+
+#[test]
+fn leases() {
+    let home = Home::new();
+    let acquire = |owner: &str, ttl: &str| {
+        home.run(["--json", "lease", "acquire", "job", "--owner", owner, "--ttl", ttl])
+    };
+    let first = acquire("ada", "1h").json();
+    let token = first["token"].to_string();
+    acquire("bob", "1h").failed_json(1, "lease_held");
+    assert_eq!(acquire("ada", "1h").json()["token"], first["token"]);
+    home.run(["lease", "show", "job"]).done();
+    home.run(["lease", "renew", "job", "--token", "1", "--ttl", "1h"]).failed(1, &["nobody has"]);
+    home.run(["lease", "renew", "job", "--token", &token, "--ttl", "2h"]).done();
+    home.run(["lease", "release", "job", "--token", &token]).done();
+    home.run(["lease", "release", "job", "--token", &token]).failed(1, &["nobody has"]);
+    home.run(["lease", "show", "job"]).failed(1, &["nobody has"]);
+    assert!(acquire("bob", "1s").json()["token"].as_u64() > first["token"].as_u64());
+}
+
+#[test]
 fn results_and_errors_as_json() {
     let home = Home::new();
     let put = home.run(["--json", "put", "a", "{}"]).json();

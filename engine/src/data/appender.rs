@@ -7,7 +7,7 @@ use uarr_layout::DatabaseId;
 use uarr_layout::checksum::Seed;
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::{CHUNK_HEADER_BYTES, PAGE_BYTES, RECORD_HEADER_BYTES};
+use uarr_layout::geometry::{CHUNK_HEADER_BYTES, EXPIRY_BYTES, PAGE_BYTES, RECORD_HEADER_BYTES};
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_uring::{ClosedChunk, DataMapWriter};
 use zerocopy::IntoBytes;
@@ -76,15 +76,17 @@ impl<W: DataMapWriter> Appender<W> {
         let value_offset = header.value_offset();
         let (key_start, key_end) = (header.key_offset(), header.key_offset() + frame.key.len());
         let expires_ms = frame.header.expires_ms.get().to_le_bytes();
-        let expiry = &expires_ms[..key_start - RECORD_HEADER_BYTES];
         if value_offset <= ZEROS.len() {
             let mut head = ZEROS;
             head[..RECORD_HEADER_BYTES].copy_from_slice(header.as_bytes());
-            head[RECORD_HEADER_BYTES..key_start].copy_from_slice(expiry);
+            if header.expires() {
+                head[RECORD_HEADER_BYTES..][..EXPIRY_BYTES].copy_from_slice(&expires_ms);
+            }
             head[key_start..key_end].copy_from_slice(frame.key);
             self.writer.append(address, &[&head[..value_offset], frame.value]);
         } else {
             let padding = &ZEROS[..value_offset - key_end];
+            let expiry = &expires_ms[..key_start - RECORD_HEADER_BYTES];
             let parts = [header.as_bytes(), expiry, frame.key, padding, frame.value];
             self.writer.append(address, &parts);
         }

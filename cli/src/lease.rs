@@ -1,0 +1,76 @@
+//! `uarr lease`: one owner of a key at a time, for scripts.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::json;
+use uarr::{Acquisition, Lease};
+
+use crate::args::{Global, Lease as What};
+use crate::exit::Exit;
+use crate::expiry::shown;
+use crate::failure::{Failure, Result};
+use crate::key::Key;
+use crate::open::Absent;
+use crate::output::Output;
+use crate::write::close;
+
+/// Runs the command.
+pub fn run(global: &Global, what: &What, out: &mut Output) -> Result<Exit> {
+    let absent = match what {
+        What::Acquire { .. } => Absent::Create,
+        What::Renew { .. } | What::Release { .. } | What::Show { .. } => Absent::Refuse,
+    };
+    let db = global.open(absent)?;
+    let parse = |key: &OsStr| Key::parse(key, db.key_kind());
+    let (key, lease, done) = match what {
+        What::Acquire { key, owner, ttl } => {
+            let key = parse(key)?;
+            match db.acquire(&key, owner.as_bytes(), *ttl)? {
+                Acquisition::Granted(lease) => (key, lease, Some("stored")),
+                Acquisition::Held(lease) => return Err(held(&key, &lease).into()),
+            }
+        }
+        What::Renew { key, token, ttl } => {
+            let key = parse(key)?;
+            let lease = db.renew(&key, *token, *ttl)?.ok_or_else(|| ended(&key))?;
+            (key, lease, Some("stored"))
+        }
+        What::Release { key, token } => {
+            let key = parse(key)?;
+            if !db.release(&key, *token)? {
+                return Err(ended(&key).into());
+            }
+            close(db, "removed")?;
+            out.result(&json!({ "key": key.show().to_json() }), "")?;
+            return Ok(Exit::Done);
+        }
+        What::Show { key } => {
+            let key = parse(key)?;
+            let lease = db.lease(&key)?.ok_or_else(|| ended(&key))?;
+            (key, lease, None)
+        }
+    };
+    if let Some(done) = done {
+        close(db, done)?;
+    }
+    let (owner, expires) = (String::from_utf8_lossy(&lease.owner), shown(lease.expiry));
+    let json = json!({
+        "key": key.show().to_json(), "owner": owner, "token": lease.token, "expires": expires,
+    });
+    let until = expires.as_deref().unwrap_or("for ever");
+    out.result(&json, format_args!("token {}, of {owner}, until {until}\n", lease.token))?;
+    Ok(Exit::Done)
+}
+
+fn held(key: &Key, lease: &Lease) -> Failure {
+    let owner = String::from_utf8_lossy(&lease.owner);
+    let until = shown(lease.expiry).unwrap_or_else(|| "its end".to_owned());
+    let message = format!("'{owner}' has the lease '{}' until {until}", key.show());
+    Failure::missing("lease_held", message)
+}
+
+fn ended(key: &Key) -> Failure {
+    let message = format!("nobody has the lease '{}' with that token; acquire it", key.show());
+    Failure::missing("lease_ended", message)
+}

@@ -5,8 +5,8 @@
 //! ```
 //! A record `job:NUMBER` is a job that is not done. A worker takes the lease of its number: while
 //! that lasts no other worker has it, and if the worker dies it ends by itself, and another goes
-//! on. Results are written under the token of the lease: one that comes from a worker whose time was
-//! over is refused, even if it comes late.
+//! on. Results are written under the token of the lease: one that comes from a worker whose time
+//! was over is refused.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::error::Error;

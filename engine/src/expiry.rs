@@ -5,14 +5,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uarr_layout::limits::EXPIRES_MS_MAX;
 
 /// When a record expires. From that moment on no reader finds it, conditions do not see it, and it
-/// is deleted some time later. The time is that of the wall clock, in milliseconds; the database
-/// takes care that it never goes back, see [`crate::Db::put`].
+/// is deleted some time later; until then [`crate::Db::len`] counts it.
+///
+/// The time is that of the wall clock, in milliseconds, as far as it can be: the database's clock
+/// never goes back, over restarts neither, and follows a step ahead of more than a minute only when
+/// it has lasted for ten. Where the wall clock is wrong while a database is opened, it is believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {
     /// It stays until it is deleted.
     #[default]
     Never,
-    /// So long after it is written.
+    /// So long after the call that says it: of a batch or a transaction, the one that adds it.
     In(Duration),
     /// At this time. A time that is over is allowed: it is as if the record had been deleted.
     At(SystemTime),
@@ -29,9 +32,11 @@ impl Expiry {
     /// The moment that it says, in ms since 1970, when it is `now_ms`; 0: never.
     pub(crate) fn ms(self, now_ms: impl FnOnce() -> u64) -> u64 {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // Not a moment early.
+        let ms_up = |time: Duration| u64::try_from(time.as_nanos().div_ceil(1_000_000));
         let expires_ms = match self {
             Self::Never => return 0,
-            Self::In(time) => now_ms().saturating_add(ms(time)),
+            Self::In(time) => now_ms().saturating_add(ms_up(time).unwrap_or(u64::MAX)),
             Self::At(time) => time.duration_since(UNIX_EPOCH).map_or(0, ms),
         };
         expires_ms.clamp(1, EXPIRES_MS_MAX)
@@ -90,7 +95,7 @@ impl<V: AsRef<[u8]>> AsValue for Expiring<V> {
 /// # }
 /// ```
 pub trait Expires: AsRef<[u8]> + Sized {
-    /// The record expires so long after it is written.
+    /// The record expires so long after this call.
     fn expires_in(self, time: Duration) -> Expiring<Self> {
         Expiring { value: self, expiry: Expiry::In(time) }
     }

@@ -136,8 +136,9 @@ impl<S: Storage> Db<S> {
     }
 
     /// How many keys there are, by counters: no record is read. Exact while no thread writes;
-    /// beside writers it may be ahead of what readers see, or behind. Damaged records count. Takes
-    /// the lock under which writes are applied, for a moment.
+    /// beside writers it may be ahead of what readers see, or behind. Damaged records count, and
+    /// such as have expired and are not deleted yet. Takes the lock under which writes are applied,
+    /// for a moment.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -48,6 +48,8 @@ pub struct Transaction<S: Storage = System> {
     /// By stored key.
     writes: BTreeMap<Box<[u8]>, Written>,
     bytes: usize,
+    /// When it began, for records of its own that expire.
+    moment_ms: u64,
 }
 
 /// What a key was set to; `None`: it is removed.
@@ -89,7 +91,8 @@ impl<S: Storage> Transaction<S> {
     fn new(handle: Arc<Handle<S>>, begun: Begun) -> Self {
         let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn));
         let (options, writes) = (WriteOptions::new(), BTreeMap::new());
-        Self { handle, begun, options, reads, writes, bytes: 0 }
+        let moment_ms = handle.core.records().clock.now_ms();
+        Self { handle, begun, options, reads, writes, bytes: 0, moment_ms }
     }
 
     /// The commit is durable before it is acknowledged, whatever the database's class.
@@ -111,7 +114,7 @@ impl<S: Storage> Transaction<S> {
         let kind = self.key_kind();
         let key = kind.encode(&key)?;
         if let Some(own) = self.writes.get(key.as_ref()) {
-            let own = own.as_ref().and_then(|own| own.timed(self.moment_ms()));
+            let own = own.as_ref().and_then(|own| own.timed(self.moment_ms));
             let record = |(value, expires_ms)| {
                 OwnedRecord::of_parts(kind, key.as_ref(), value, (0, expires_ms))
             };
@@ -229,18 +232,13 @@ impl<S: Storage> Transaction<S> {
             false => {
                 let bounds = [&low, &high].map(|bound| bound.as_ref().map(Vec::as_slice));
                 let own = self.writes.range::<[u8], _>((bounds[0], bounds[1]));
-                let moment_ms = self.moment_ms();
+                let moment_ms = self.moment_ms;
                 own.map(|(key, own)| (&**key, own.as_ref().and_then(|own| own.timed(moment_ms))))
                     .collect()
             }
         };
         let kept = Range::pinned(&self.handle.core, low, high, self.begun.pin.clone());
         TransactionRange::new(kept, own, self.key_kind())
-    }
-
-    /// When it began, for records that expire.
-    fn moment_ms(&self) -> u64 {
-        self.begun.pin.moment_ms
     }
 
     /// The write that was found to conflict.

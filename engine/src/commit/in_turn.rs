@@ -305,7 +305,10 @@ impl<S: Storage> Committer<S> {
     ) {
         let lsn = staging.next_lsn - 1;
         staging.turns.note(frames, lsn);
-        staging.recent.note(frames);
+        // Time has taken away what a sweep deletes, and nobody has written it.
+        if !premise.is_sweep() {
+            staging.recent.note(frames);
+        }
         if let Some(counter) = premise.counter {
             self.note_counted(staging, counter, lsn);
         }

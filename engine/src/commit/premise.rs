@@ -76,3 +76,10 @@ pub(crate) struct Premise<'a> {
     /// What nobody else may have written since it was read.
     pub reads: Option<&'a ReadSet>,
 }
+
+impl Premise<'_> {
+    /// Whether records that have expired are deleted.
+    pub fn is_sweep(&self) -> bool {
+        matches!(self.bases.first(), Some(Base { expected: Expected::Expired(_), .. }))
+    }
+}

@@ -2,28 +2,33 @@
 //! them.
 //!
 //! Looking through a chunk costs the same however many records have expired in it. So it is done
-//! when a quarter of those that expire has: of each chunk a sample of their times is kept, and of
-//! a checkpoint that was loaded only when that moment is. What was looked through has a new sample,
-//! of what is left. Records that were replaced meanwhile are in the sample all the same: then
-//! there is less to find.
+//! when a quarter of those that expire has, or the first of them has long ago: of each chunk a
+//! sample of their times is kept, and of a checkpoint that was loaded only when that moment is.
+//! What was looked through has a new sample, of what is left. Records that were replaced meanwhile
+//! are in the sample all the same: then there is less to find.
 
 use std::collections::BTreeMap;
 
 /// Times that a sample has at most.
 const SAMPLE_COUNT_MAX: usize = 64;
-/// A chunk is looked through when one in so many of its records that expire has expired.
+/// A chunk is looked through when one in so many of its records that expire has expired,
 const DUE_SHARE: usize = 4;
+/// and at the latest so long after the first of them has.
+const DUE_MS_MAX: u64 = 6 * 3_600_000;
 
 /// When records of one chunk expire, in ms since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
-    /// Every `stride`th of them.
+    /// Some of them, each as likely as the others.
     times: Vec<u64>,
-    stride: u32,
-    /// Records since the last of `times`.
-    passed_over: u32,
+    /// How many there are.
+    count: u64,
+    /// The first of all; 0: there is none.
+    first_ms: u64,
     /// What a checkpoint said of records before; 0: nothing.
     loaded_ms: u64,
+    /// When it is worth to look; 0: never.
+    due_ms: u64,
 }
 
 /// Part of what the one writer changes.
@@ -34,50 +39,64 @@ pub(crate) struct ExpiringChunks {
     swept: Option<(u64, Sample)>,
 }
 
+/// The earlier of two times; 0 is none.
+fn earlier(a: u64, b: u64) -> u64 {
+    if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
+}
+
 impl Sample {
     /// A record expires at `expires_ms`.
     pub fn note(&mut self, expires_ms: u64) {
         assert!(expires_ms > 0, "0 stands for never");
-        self.passed_over += 1;
-        if self.passed_over < self.stride {
-            return;
+        self.count += 1;
+        self.first_ms = earlier(self.first_ms, expires_ms);
+        if self.times.len() < SAMPLE_COUNT_MAX {
+            self.times.push(expires_ms);
+        } else {
+            // Vitter's algorithm R, with a number that depends on the count alone: runs repeat.
+            let at = mixed(self.count) % self.count;
+            match self.times.get_mut(at as usize) {
+                Some(time) => *time = expires_ms,
+                None => return self.renew_due_by_first(),
+            }
         }
-        self.passed_over = 0;
-        self.times.push(expires_ms);
-        if self.times.len() > SAMPLE_COUNT_MAX {
-            let mut is_kept = false;
-            self.times.retain(|_| {
-                is_kept = !is_kept;
-                is_kept
-            });
-            self.stride = self.stride.max(1) * 2;
-        }
+        self.renew_due();
     }
 
-    /// When it is worth to look; 0: never.
-    fn due_ms(&self) -> u64 {
+    fn renew_due(&mut self) {
         let mut times = self.times.clone();
         times.sort_unstable();
-        let due = times.get(times.len() / DUE_SHARE).copied();
-        let known = [self.loaded_ms, due.unwrap_or(0)];
-        known.into_iter().filter(|due| *due > 0).min().unwrap_or(0)
+        self.due_ms = times.get(times.len() / DUE_SHARE).copied().unwrap_or(0);
+        self.renew_due_by_first();
     }
 
-    /// When the first of its records has expired, as far as it is known; 0: never.
-    fn first_ms(&self) -> u64 {
-        let known = self.times.iter().copied().chain([self.loaded_ms]);
-        known.filter(|first| *first > 0).min().unwrap_or(0)
+    fn renew_due_by_first(&mut self) {
+        let at_the_latest = match self.first_ms {
+            0 => 0,
+            first_ms => first_ms.saturating_add(DUE_MS_MAX),
+        };
+        self.due_ms = earlier(earlier(self.due_ms, at_the_latest), self.loaded_ms);
+    }
+
+    /// Whether something may have expired at `now_ms`.
+    fn has_some(&self, now_ms: u64) -> bool {
+        // What a checkpoint knows is only when it is worth to look.
+        self.loaded_ms > 0 || (1..=now_ms).contains(&self.first_ms)
     }
 
     fn merge(&mut self, other: Self) {
         other.times.iter().for_each(|time| self.note(*time));
-        if other.loaded_ms > 0 {
-            self.loaded_ms = match self.loaded_ms {
-                0 => other.loaded_ms,
-                own => own.min(other.loaded_ms),
-            };
-        }
+        self.first_ms = earlier(self.first_ms, other.first_ms);
+        self.loaded_ms = earlier(self.loaded_ms, other.loaded_ms);
+        self.renew_due();
     }
+}
+
+/// A number that looks random (the finalizer of SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let mixed = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// Which chunks are looked through.
@@ -101,7 +120,9 @@ impl ExpiringChunks {
     /// A checkpoint says when it is worth to look through chunk `number`; 0: never.
     pub fn load(&mut self, number: u64, due_ms: u64) {
         if due_ms > 0 {
-            self.chunks.entry(number).or_default().loaded_ms = due_ms;
+            let sample = self.chunks.entry(number).or_default();
+            sample.loaded_ms = due_ms;
+            sample.renew_due();
         }
     }
 
@@ -111,7 +132,7 @@ impl ExpiringChunks {
             // It is not known yet what is left.
             return 1;
         }
-        self.chunks.get(&number).map_or(0, Sample::due_ms)
+        self.chunks.get(&number).map_or(0, |sample| sample.due_ms)
     }
 
     /// Begins to look through the chunk that has waited longest at `now_ms`: its number. `None`:
@@ -120,11 +141,12 @@ impl ExpiringChunks {
         if self.swept.is_some() {
             return None;
         }
-        let due = self.chunks.iter().map(|(number, sample)| match sweep {
-            Sweep::Worth => (sample.due_ms(), *number),
-            Sweep::All => (sample.first_ms(), *number),
-        });
-        let (_, number) = due.filter(|(due_ms, _)| (1..=now_ms).contains(due_ms)).min()?;
+        let is_due = |sample: &Sample| match sweep {
+            Sweep::Worth => (1..=now_ms).contains(&sample.due_ms),
+            Sweep::All => sample.has_some(now_ms),
+        };
+        let due = self.chunks.iter().filter(|(_, sample)| is_due(sample));
+        let (_, number) = due.map(|(number, sample)| (sample.due_ms, *number)).min()?;
         self.swept = Some((number, self.chunks.remove(&number)?));
         Some(number)
     }
@@ -201,5 +223,23 @@ mod tests {
         expiring.note(5, 700);
         expiring.note(5, 900);
         assert_eq!(expiring.begin(700, Sweep::All), Some(3), "it has waited longest");
+    }
+
+    /// Sessions that lie between records that live for long.
+    #[test]
+    fn neighbours_that_live_longer_do_not_hide_what_has_expired() {
+        for share in [2, 3, 4, 10, 100] {
+            let mut expiring = ExpiringChunks::default();
+            let hour = 3_600_000;
+            for number in 0..10_000 {
+                expiring.note(1, if number % share == 0 { hour } else { 1000 * hour });
+            }
+            let due_ms = expiring.due_ms(1);
+            assert!(
+                due_ms == hour || (share > 3 && due_ms == hour + DUE_MS_MAX),
+                "{share}: {due_ms}"
+            );
+            assert_eq!(expiring.begin(hour, Sweep::All), Some(1), "all that has expired is found");
+        }
     }
 }

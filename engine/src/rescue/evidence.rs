@@ -78,6 +78,12 @@ pub(crate) struct Rescue<'a, S: Storage> {
     pub baseline: Option<Baseline>,
     /// Results of patches, by their LSNs, and when they expire.
     pub results: BTreeMap<u64, (Vec<u8>, u64)>,
+    /// It was so late, in ms since 1970; 0: no record of the database has ever expired.
+    pub expiry_floor_ms: u64,
+    /// When the latest group was written, in ms since 1970.
+    pub latest_group_ms: u64,
+    /// A frame has a record that expires.
+    pub has_expiring: bool,
     pub whole_lsns: BTreeSet<u64>,
     pub damaged_lsns: BTreeSet<u64>,
     pub report: RepairReport,
@@ -129,6 +135,9 @@ impl<'a, S: Storage> Rescue<'a, S> {
             owners: Owners::default(),
             baseline: None,
             results: BTreeMap::new(),
+            expiry_floor_ms: 0,
+            latest_group_ms: 0,
+            has_expiring: false,
             whole_lsns: BTreeSet::new(),
             damaged_lsns: BTreeSet::new(),
             report: RepairReport::default(),
@@ -137,6 +146,10 @@ impl<'a, S: Storage> Rescue<'a, S> {
 
     pub fn report_superblock(&mut self) {
         for (_, slot) in self.source.slots() {
+            if let Ok(block) = slot {
+                let floor_ms = block.as_ref().map_or(0, |block| block.expiry_floor_ms.get());
+                self.expiry_floor_ms = self.expiry_floor_ms.max(floor_ms);
+            }
             if let Err(error) = slot {
                 self.report.note(error.clone());
             }
@@ -209,8 +222,11 @@ impl<'a, S: Storage> Rescue<'a, S> {
         if let Err(defect) = check_headers(header, body) {
             return self.note_group(header, defect);
         }
+        let written_ms = header.wall_ns.get() / 1_000_000;
+        self.latest_group_ms = self.latest_group_ms.max(written_ms);
         let mut offset = header.offset.get() + GROUP_HEADER_BYTES as u64;
         for frame in Frames::new(body).map_while(std::result::Result::ok) {
+            self.has_expiring |= frame.header.expires_ms.get() != 0;
             let lsn = frame.header.lsn.get();
             self.proven.insert(lsn);
             let bytes = frame.len_in_log();

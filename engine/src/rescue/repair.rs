@@ -23,6 +23,7 @@
 use std::collections::BTreeMap;
 
 use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::limits::EXPIRES_MS_MAX;
 use uarr_layout::uarr::apply;
 use uarr_uring::Storage;
 
@@ -218,10 +219,24 @@ impl<'a, S: Storage> Rescue<'a, S> {
         Ok(frame.map(|frame| (frame.value.to_vec(), frame.header.expires_ms.get())))
     }
 
+    /// How late it was at least, in ms since 1970; 0: no record ever expired.
+    //= SUP-10
+    fn known_time_ms(&self) -> u64 {
+        let latest_ms = self.latest_group_ms.min(EXPIRES_MS_MAX);
+        match self.expiry_floor_ms > 0 || self.has_expiring {
+            true => self.expiry_floor_ms.max(latest_ms),
+            false => 0,
+        }
+    }
+
     fn write<T: Storage>(mut self, target: &Db<T>) -> Result<RepairReport> {
         let mut report = std::mem::take(&mut self.report);
         report.lost_count = self.damaged_lsns.difference(&self.whole_lsns).count() as u64;
         let mut failed = None;
+        let floor_ms = self.known_time_ms();
+        if floor_ms > 0 {
+            target.core().records().clock.raise(floor_ms);
+        }
         let records = self.newest.iter().filter_map(|(key, version)| {
             if matches!(version.place, ValuePlace::Nowhere) {
                 report.deleted_count += 1;
@@ -231,7 +246,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
             Some((self.kind.decode(key), version.place))
         });
         let values = records.map_while(|(key, place)| match self.value(place) {
-            Ok(Some((value, expires_ms))) => Some((key, value.expiring(Expiry::of_ms(expires_ms)))),
+            Ok(Some((value, expires_ms))) => Some((key, value, expires_ms)),
             Ok(None) => {
                 failed = Some(changed());
                 None
@@ -241,8 +256,14 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 None
             }
         });
-        let kept_count = target.ingest(values)?;
-        report.kept_count = kept_count;
+        let mut over_count = 0;
+        let is_left = |expires_ms: u64| expires_ms == 0 || expires_ms > floor_ms;
+        let left = values.filter_map(|(key, value, expires_ms)| {
+            over_count += u64::from(!is_left(expires_ms));
+            is_left(expires_ms).then(|| (key, value.expiring(Expiry::of_ms(expires_ms))))
+        });
+        report.kept_count = target.ingest(left)?;
+        report.deleted_count += over_count;
         failed.map_or(Ok(report), Err)
     }
 }

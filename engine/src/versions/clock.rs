@@ -4,8 +4,9 @@
 //! It follows the wall clock, with three exceptions:
 //! - where the wall clock is behind what was shown, this one goes on at half of its speed until the
 //!   other one has come up;
-//! - a jump ahead of more than a minute, by the monotonic clock, is followed after ten minutes: a
-//!   wall clock that is wrong for a moment does not take all sessions away;
+//! - within ten minutes by the monotonic clock it follows by one minute more than these at most,
+//!   in one step or in many: what is more is believed when it has lasted for ten minutes. A wall
+//!   clock that is wrong for a moment does not take all sessions away;
 //! - at open it begins where the database knows to have been.
 
 use std::sync::Arc;
@@ -17,45 +18,97 @@ use uarr_uring::Storage;
 
 use crate::sync::{Rank, Ranked, lock};
 
-/// More than this is a jump.
-const JUMP: Duration = Duration::from_mins(1);
+/// So much more than the monotonic clock it may go ahead within [`BELIEVED_AFTER`].
+const JUMP_MS: u64 = 60_000;
+/// A step of the wall clock that a thread follows while another one looks at the steps.
+const UNCHECKED_MS: u64 = 1000;
 /// A jump that lasts so long is the time.
 const BELIEVED_AFTER: Duration = Duration::from_mins(10);
 
 /// The clock of a database.
 pub(crate) struct Clock<S> {
     storage: Arc<S>,
-    /// The latest time that was shown, in ns since 1970.
-    shown_ns: AtomicU64,
+    /// The latest time that was shown, in ms since 1970.
+    shown_ms: AtomicU64,
+    /// What the wall said then.
+    wall_ms: AtomicU64,
+    /// A thread looks at the clocks: others take what was shown.
+    is_busy: AtomicBool,
     /// Whether there may be records that expire.
     is_used: AtomicBool,
     /// The last fencing token.
     token: AtomicU64,
-    anchor: Ranked<Anchor>,
+    steps: Ranked<Steps>,
 }
 
-/// A moment by both clocks.
-struct Anchor {
-    shown_ns: u64,
-    at: Duration,
+/// What was shown when, by the monotonic clock.
+struct Steps {
+    /// A moment in the last ten minutes, from which it may go ahead so much.
+    from: Moment,
+    last: Moment,
     /// Since when the wall clock is ahead of what can be.
     jumped_at: Option<Duration>,
+}
+
+#[derive(Clone, Copy)]
+struct Moment {
+    ms: u64,
+    at: Duration,
+}
+
+impl Moment {
+    /// What it is `later`, at the speed of the monotonic clock.
+    fn steady_ms(self, later: Duration) -> u64 {
+        self.ms.saturating_add(millis(later.saturating_sub(self.at)))
+    }
+}
+
+impl Steps {
+    /// What is shown now, when the wall says `wall_ms`.
+    fn step(&mut self, wall_ms: u64, now: Duration) -> u64 {
+        let steady_ms = self.last.steady_ms(now);
+        let is_jump = wall_ms > self.from.steady_ms(now).saturating_add(JUMP_MS);
+        if !is_jump {
+            self.jumped_at = None;
+        }
+        let jumped_at = is_jump.then(|| *self.jumped_at.get_or_insert(now));
+        let ms = match jumped_at {
+            Some(jumped_at) if now.saturating_sub(jumped_at) < BELIEVED_AFTER => steady_ms,
+            Some(_) => {
+                self.jumped_at = None;
+                self.from = Moment { ms: wall_ms, at: now };
+                wall_ms
+            }
+            None if wall_ms >= self.last.ms => wall_ms,
+            None => self.last.ms + (steady_ms - self.last.ms) / 2,
+        };
+        // Rests of a millisecond are not lost.
+        if ms > self.last.ms {
+            self.last = Moment { ms, at: now };
+        }
+        if now.saturating_sub(self.from.at) >= BELIEVED_AFTER && self.jumped_at.is_none() {
+            self.from = self.last;
+        }
+        self.last.ms
+    }
 }
 
 impl<S: Storage> Clock<S> {
     /// Begins at the wall clock's time, and behind `floor_ms`, if the database knows that it was so
     /// late; 0: no record of it has ever expired.
     pub fn new(storage: Arc<S>, floor_ms: u64) -> Self {
-        let begin_ms = if floor_ms > 0 { floor_ms + 1 } else { 0 };
-        let shown_ns = wall_ns(&*storage).max(begin_ms.saturating_mul(NS_PER_MS));
-        let anchor = Anchor { shown_ns, at: storage.now(), jumped_at: None };
+        let wall_ms = wall_ms(&*storage);
+        let ms = wall_ms.max(floor_ms + 1).min(EXPIRES_MS_MAX);
+        let begun = Moment { ms, at: storage.now() };
         Self {
             storage,
-            shown_ns: AtomicU64::new(shown_ns),
+            shown_ms: AtomicU64::new(begun.ms),
+            wall_ms: AtomicU64::new(wall_ms),
+            is_busy: AtomicBool::new(false),
             is_used: AtomicBool::new(floor_ms > 0),
             // Those that were given out before are of the floor's millisecond at the latest.
             token: AtomicU64::new(first_token(floor_ms + 1) - 1),
-            anchor: Ranked::new(Rank::Leaf, anchor),
+            steps: Ranked::new(Rank::Leaf, Steps { from: begun, last: begun, jumped_at: None }),
         }
     }
 
@@ -71,9 +124,38 @@ impl<S: Storage> Clock<S> {
         self.is_used.load(Ordering::Acquire)
     }
 
-    /// The time, in ms since 1970.
+    /// The time, in ms since 1970. No thread waits for another one.
     pub fn now_ms(&self) -> u64 {
-        (self.now_ns() / NS_PER_MS).min(EXPIRES_MS_MAX)
+        let wall_ms = wall_ms(&*self.storage);
+        if wall_ms == self.wall_ms.load(Ordering::Acquire) {
+            return self.shown_ms.load(Ordering::Acquire);
+        }
+        if self.is_busy.swap(true, Ordering::Acquire) {
+            let shown_ms = self.shown_ms.load(Ordering::Acquire);
+            let is_next = wall_ms > shown_ms && wall_ms - shown_ms <= UNCHECKED_MS;
+            return if is_next { self.show(wall_ms) } else { shown_ms };
+        }
+        let ms = lock(&self.steps).step(wall_ms, self.storage.now());
+        let shown_ms = self.show(ms.min(EXPIRES_MS_MAX));
+        self.wall_ms.store(wall_ms, Ordering::Release);
+        self.is_busy.store(false, Ordering::Release);
+        shown_ms
+    }
+
+    /// Shows `ms`, or what was shown, if that is later.
+    fn show(&self, ms: u64) -> u64 {
+        self.shown_ms.fetch_max(ms, Ordering::AcqRel).max(ms)
+    }
+
+    /// It was so late: nothing that had expired by then is shown.
+    pub fn raise(&self, floor_ms: u64) {
+        let mut steps = lock(&self.steps);
+        if floor_ms > steps.last.ms {
+            let raised = Moment { ms: floor_ms, at: self.storage.now() };
+            (steps.from, steps.last) = (raised, raised);
+            self.show(floor_ms);
+        }
+        self.note_used();
     }
 
     /// As `now_ms` for readers that stop the clock; 0 if no record expires.
@@ -88,7 +170,10 @@ impl<S: Storage> Clock<S> {
 
     /// What groups of the log are to say: the time of this clock if it matters, else of the wall.
     pub fn group_ns(&self) -> u64 {
-        if self.is_used() { self.now_ns() } else { wall_ns(&*self.storage) }
+        match self.is_used() {
+            true => self.now_ms().saturating_mul(NS_PER_MS),
+            false => self.storage.wall_ns().max(0).cast_unsigned(),
+        }
     }
 
     /// A fencing token above all others, of earlier lives, too: the time, and a count within it.
@@ -113,35 +198,6 @@ impl<S: Storage> Clock<S> {
     fn is_behind(&self, expires_ms: u64) -> bool {
         expires_ms <= self.now_ms()
     }
-
-    fn now_ns(&self) -> u64 {
-        let (wall, shown) = (wall_ns(&*self.storage), self.shown_ns.load(Ordering::Acquire));
-        let is_steady = wall >= shown && wall - shown <= nanos(JUMP);
-        let now = if is_steady { wall } else { self.corrected(wall) };
-        now.max(self.shown_ns.fetch_max(now, Ordering::AcqRel))
-    }
-
-    /// The time where the wall clock says something strange, or nobody has asked for long.
-    #[cold]
-    fn corrected(&self, wall: u64) -> u64 {
-        let mut anchor = lock(&self.anchor);
-        let (now, shown) = (self.storage.now(), self.shown_ns.load(Ordering::Acquire));
-        let elapsed = nanos(now.saturating_sub(anchor.at));
-        if wall < shown {
-            // The anchor may be older than what was shown.
-            let halved = anchor.shown_ns.saturating_add(elapsed / 2).max(shown);
-            *anchor = Anchor { shown_ns: halved, at: now, jumped_at: None };
-            return halved;
-        }
-        let expected = anchor.shown_ns.saturating_add(elapsed).max(shown);
-        let is_jump = wall.saturating_sub(expected) > nanos(JUMP);
-        let jumped_at = *anchor.jumped_at.get_or_insert(now);
-        if is_jump && now.saturating_sub(jumped_at) < BELIEVED_AFTER {
-            return expected;
-        }
-        *anchor = Anchor { shown_ns: wall, at: now, jumped_at: None };
-        wall
-    }
 }
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -153,10 +209,63 @@ fn first_token(ms: u64) -> u64 {
     ms.min((1 << (63 - TOKEN_BITS)) - 1) << TOKEN_BITS
 }
 
-fn wall_ns(storage: &impl Storage) -> u64 {
-    u64::try_from(storage.wall_ns()).unwrap_or(0)
+/// The wall clock; before 1970 it stands.
+fn wall_ms(storage: &impl Storage) -> u64 {
+    (u64::try_from(storage.wall_ns()).unwrap_or(0) / NS_PER_MS).max(1)
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn begun() -> Steps {
+        let begun = Moment { ms: DAY_MS, at: Duration::ZERO };
+        Steps { from: begun, last: begun, jumped_at: None }
+    }
+
+    /// Steps by the monotonic clock and what the wall is ahead, in ms, and what is shown.
+    fn check(steps: &mut Steps, cases: &[(u64, i64, u64)]) {
+        for (now_ms, ahead_ms, shown_ms) in cases {
+            let wall_ms = (DAY_MS + now_ms).saturating_add_signed(*ahead_ms);
+            let shown = steps.step(wall_ms, Duration::from_millis(*now_ms)) - DAY_MS;
+            assert_eq!(shown, *shown_ms, "at {now_ms}, {ahead_ms} ahead");
+        }
+    }
+
+    #[test]
+    fn small_steps_are_followed_up_to_a_minute_in_ten() {
+        let steps = [(1, 0, 1), (1000, 50_000, 51_000), (2000, 100_000, 52_000)];
+        let mut clock = begun();
+        check(&mut clock, &steps);
+        // Both go on, and later there is another minute.
+        check(&mut clock, &[(3000, 60_000, 63_000), (700_000, 60_000, 760_000)]);
+        check(&mut clock, &[(701_000, 110_000, 811_000), (702_000, 170_000, 812_000)]);
+    }
+
+    #[test]
+    fn a_jump_is_believed_when_it_lasts_and_each_anew() {
+        let day = DAY_MS as i64;
+        let mut clock = begun();
+        check(&mut clock, &[(1000, day, 1000), (2000, 0, 2000), (652_000, 0, 652_000)]);
+        check(&mut clock, &[(653_000, day, 653_000), (1_252_999, day, 1_252_999)]);
+        check(&mut clock, &[(1_253_000, day, 1_253_000 + DAY_MS)]);
+    }
+
+    #[test]
+    fn behind_the_wall_it_goes_on_at_half_speed() {
+        let mut clock = begun();
+        check(&mut clock, &[(10_000, 0, 10_000), (12_000, -100_000, 11_000)]);
+        let shown = |clock: &mut Steps, now_ms: u64| {
+            clock.step(DAY_MS, Duration::from_millis(now_ms)) - DAY_MS
+        };
+        // However often it is asked.
+        let last = (12_001..=14_000).map(|now_ms| shown(&mut clock, now_ms)).last();
+        assert_eq!(last, Some(12_000));
+    }
 }

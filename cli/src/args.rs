@@ -74,7 +74,7 @@ pub enum Command {
     Scan(Scan),
     /// Print how many records there are
     Count(Count),
-    /// Print sizes and counters
+    /// Print sizes, the commit path in use and the shape of the index
     Stats,
     /// Report whether machine, file system, disk and database are set up well; changes nothing
     Doctor(Doctor),

@@ -1,5 +1,6 @@
 //! What one open database consists of, shared by all handles and background threads.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -27,11 +28,20 @@ pub(crate) struct Core<S: Storage> {
     pub sweeping: Ranked<Sweeping>,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.
     pub older_checkpoint: AtomicU64,
-    /// Why the last background step failed.
-    pub background_error: Ranked<Option<Error>>,
+    /// Why the last background step failed, of each task whose last one did.
+    pub background_errors: Ranked<BTreeMap<Task, Error>>,
     pub report: RecoveryReport,
     pub path: PathBuf,
     pub _lock: S::Lock,
+}
+
+/// What a background thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Task {
+    Checkpoint,
+    Space,
+    Moves,
+    Sweep,
 }
 
 /// What the keeper remembers from step to step.

@@ -184,12 +184,13 @@ impl<S: Storage> Committer<S> {
     fn too_little(&self, act: &str, bytes: u64, kept: Wanted) -> Error {
         let room_bytes = self.room().bytes();
         let kept_bytes = kept.place_count * self.records.chunk_bytes() + kept.other_bytes;
+        let kept_bytes = kept_bytes.min(room_bytes);
         Error::new(
             ErrorKind::NoSpace,
             format!(
-                "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, of which {kept_bytes} \
-                 are left to deletions, checkpoints and compaction; delete records, drop iterators \
-                 that are held, and compact"
+                "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, and {kept_bytes} of \
+                 them are kept for deletions, checkpoints and compaction; delete records, drop \
+                 iterators that are held, and compact"
             ),
         )
     }

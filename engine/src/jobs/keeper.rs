@@ -19,7 +19,7 @@ use crate::commit::lead::Stint;
 use crate::commit::room::Wanted;
 use crate::commit::space::is_lack;
 use crate::commit::wakes::Wakes;
-use crate::core::Core;
+use crate::core::{Core, Task};
 use crate::error::Result;
 use crate::jobs::checkpoint::Then;
 use crate::log::pool::Activity;
@@ -84,7 +84,7 @@ impl<S: Storage> Core<S> {
     }
 
     pub fn keep_space(&self) {
-        self.repeat(&self.committer.keeper, |core| {
+        self.repeat(Task::Space, |core| {
             let step = core.step_space()?;
             // Memory depends on the process and is no part of `step`, which a test must be able to
             // repeat.

@@ -7,7 +7,7 @@ use std::thread::{JoinHandle, ThreadId};
 
 use uarr_uring::Storage;
 
-use crate::core::Core;
+use crate::core::{Core, Task};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::keeper::{REST, Step};
 use crate::sync::{Rank, Ranked, Signal, lock};
@@ -37,10 +37,10 @@ impl Threads {
         let jobs: [Job<S>; 5] = [
             ("uarr-keeper", Core::keep_space),
             ("uarr-checkpoint", |core| {
-                core.repeat(&core.committer.checkpointer, Core::step_checkpoint);
+                core.repeat(Task::Checkpoint, Core::step_checkpoint);
             }),
-            ("uarr-mover", |core| core.repeat(&core.committer.mover, Core::keep_moving)),
-            ("uarr-sweeper", |core| core.repeat(&core.committer.sweeper, Core::step_sweep)),
+            ("uarr-mover", |core| core.repeat(Task::Moves, Core::keep_moving)),
+            ("uarr-sweeper", |core| core.repeat(Task::Sweep, Core::step_sweep)),
             (LOG_THREAD, |core| core.committer.keep_log()),
         ];
         let mut threads = Self { ids: Vec::new(), running: Ranked::new(Rank::Leaf, Vec::new()) };
@@ -112,21 +112,38 @@ fn watch<S: Storage>(core: &Core<S>, name: &str, job: fn(&Core<S>)) {
 }
 
 impl<S: Storage> Core<S> {
-    /// Repeats `step`, resting on `signal` when there is nothing to do.
+    fn signal_of(&self, task: Task) -> &Signal {
+        match task {
+            Task::Space => &self.committer.keeper,
+            Task::Checkpoint => &self.committer.checkpointer,
+            Task::Moves => &self.committer.mover,
+            Task::Sweep => &self.committer.sweeper,
+        }
+    }
+
+    /// Repeats `step` of `task`, resting on its signal when there is nothing to do.
     #[expect(clippy::disallowed_methods, reason = "background threads rest by the real clock")]
-    pub fn repeat(&self, signal: &Signal, step: impl Fn(&Self) -> Result<Step>) {
+    pub fn repeat(&self, task: Task, step: impl Fn(&Self) -> Result<Step>) {
+        let signal = self.signal_of(task);
         while !self.committer.health.is_closing() {
-            match step(self) {
-                Ok(Step::More) => *lock(&self.background_error) = None,
+            let done = step(self);
+            self.note_step(task, &done);
+            match done {
+                Ok(Step::More) => {}
                 Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
-                Ok(Step::Idle) => signal.wait(REST),
-                Err(error) => {
-                    // A writer gets the lack of room itself, a failed flush has poisoned the
-                    // database; `stats` shows the rest until a later attempt succeeds.
-                    *lock(&self.background_error) = Some(error);
-                    signal.wait(REST);
-                }
+                Ok(Step::Idle) | Err(_) => signal.wait(REST),
             }
+        }
+    }
+
+    /// A writer gets the lack of room itself, a failed flush has poisoned the database; `stats`
+    /// shows the rest until a later attempt of the same task succeeds.
+    fn note_step(&self, task: Task, done: &Result<Step>) {
+        let mut errors = lock(&self.background_errors);
+        match done {
+            Ok(Step::More) => drop(errors.remove(&task)),
+            Ok(Step::Leisure(_) | Step::Idle) => {}
+            Err(error) => drop(errors.insert(task, error.clone())),
         }
     }
 }
@@ -172,6 +189,18 @@ mod tests {
         assert_eq!(threads.ids.len(), 5);
         core.committer.begin_closing();
         threads.stop(&core);
+    }
+
+    #[test]
+    fn what_failed_is_shown_until_it_succeeds_whatever_others_do() {
+        let core = open(&Memory::new()).unwrap();
+        let failed = Err(Error::invalid("a test".to_owned()));
+        core.note_step(Task::Checkpoint, &failed);
+        core.note_step(Task::Space, &Ok(Step::More));
+        core.note_step(Task::Checkpoint, &Ok(Step::Idle));
+        assert!(core.stats().background_error.is_some());
+        core.note_step(Task::Checkpoint, &Ok(Step::More));
+        assert!(core.stats().background_error.is_none());
     }
 
     struct Tells(std::sync::mpsc::Sender<()>);

@@ -61,8 +61,8 @@ pub struct Stats {
     /// Median commit with each strategy (linked, dsync, syscall) at the last measurement; 0 = not
     /// measured.
     pub strategy_ns: [u64; 3],
-    /// Why the database takes no more writes, or else why the last step of background work
-    /// (checkpoint, preparation of space) failed.
+    /// Why the database takes no more writes, or else why the last step of a kind of background
+    /// work failed: checkpoints, preparation of space, moves, deletions of what has expired.
     pub background_error: Option<crate::Error>,
     /// Shape of the index: from keys, or from hashes of byte keys, to records.
     pub index: IndexStats,
@@ -151,8 +151,8 @@ impl<S: Storage> Core<S> {
         let key_count = self.records().key_count();
         let frontier = self.committer.frontier();
         let data_bytes = frontier.data_bytes;
-        let background_error =
-            self.committer.health.poison().or_else(|| lock(&self.background_error).clone());
+        let failed = || lock(&self.background_errors).values().next().cloned();
+        let background_error = self.committer.health.poison().or_else(failed);
         let facts = self.storage().facts();
         let (index, ordered_index) = self.records().index_stats();
         Stats {

@@ -1,5 +1,6 @@
 //! Creating and opening: from a directory to a [`Core`].
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         sweeping: Ranked::new(Rank::Leaf, Sweeping::default()),
         moving: Ranked::new(Rank::Mover, Moving::default()),
         older_checkpoint: AtomicU64::new(older_checkpoint),
-        background_error: Ranked::new(Rank::Leaf, None),
+        background_errors: Ranked::new(Rank::Leaf, BTreeMap::new()),
         report: recovered.report,
         path,
         _lock: held,

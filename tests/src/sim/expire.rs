@@ -110,6 +110,7 @@ fn read(run: &mut Run, db: &Db<Memory>) -> Done {
         return Err(Violation(text).into());
     }
     if found.is_none()
+        && run.model.was_there(&key)
         && let Some(value) = value
     {
         run.clock.note_gone(expires_ms(&key, value));

@@ -1,6 +1,6 @@
 //! The model: an ordered map with a history, and what may be found of it after a death.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uarr::value::Patch;
 use uarr::{Db, KeyKind, Record};
@@ -58,6 +58,9 @@ pub(super) struct Model {
     pub durable_call_count: u64,
     /// What a reader sees now.
     pub live: State,
+    /// Keys of it that the last recovery did not show, and that nobody has written since: they may
+    /// have expired, or the death took them.
+    unsure: BTreeSet<Vec<u8>>,
     /// The highest LSN ever given out.
     last_lsn: u64,
     /// The same at the last recovery.
@@ -112,6 +115,11 @@ fn same(expected: &State, found: &State, clock: &Bounds) -> bool {
 }
 
 impl Model {
+    /// Whether `key` was there in this life, for sure.
+    pub fn was_there(&self, key: &[u8]) -> bool {
+        self.live.contains_key(key) && !self.unsure.contains(key)
+    }
+
     /// A caller is about to write a batch: from now on readers may find it.
     pub fn begin(&mut self, batch: Vec<Change>) {
         self.begin_all([batch]);
@@ -135,6 +143,7 @@ impl Model {
             change.lsn = lsn;
         }
         self.last_lsn = lsn;
+        self.unsure.retain(|key| batch.iter().all(|change| change.key != *key));
         apply(&mut self.live, batch);
         self.acknowledged_count = self.history.len();
         if durable {
@@ -211,6 +220,8 @@ impl Model {
         self.last_lsn_before = self.last_lsn;
         self.note_copied(present);
         // What has expired may come back, if nothing durable says how late it was.
+        let is_missing = |key: &&Vec<u8>| !found.contains_key(*key);
+        self.unsure = state.keys().filter(is_missing).cloned().collect();
         for (key, versioned) in found {
             state.insert(key, versioned);
         }

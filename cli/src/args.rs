@@ -305,7 +305,7 @@ pub enum Lease {
         #[arg(long, value_name = "N")]
         token: u64,
     },
-    /// Print who has a lease; exit code 1 if nobody has
+    /// Print who holds a lease; exit code 1 if it is free
     Show {
         /// Key of the lease
         key: OsString,

@@ -47,7 +47,7 @@ pub fn run(global: &Global, what: &What, out: &mut Output) -> Result<Exit> {
         }
         What::Show { key } => {
             let key = parse(key)?;
-            let lease = db.lease(&key)?.ok_or_else(|| ended(&key))?;
+            let lease = db.lease(&key)?.ok_or_else(|| free(&key))?;
             (key, lease, None)
         }
     };
@@ -66,11 +66,19 @@ pub fn run(global: &Global, what: &What, out: &mut Output) -> Result<Exit> {
 fn held(key: &Key, lease: &Lease) -> Failure {
     let owner = String::from_utf8_lossy(&lease.owner);
     let until = shown(lease.expiry).unwrap_or_else(|| "its end".to_owned());
-    let message = format!("'{owner}' has the lease '{}' until {until}", key.show());
+    let message = format!("'{owner}' holds the lease '{}' until {until}; try then", key.show());
     Failure::missing("lease_held", message)
 }
 
 fn ended(key: &Key) -> Failure {
-    let message = format!("nobody has the lease '{}' with that token; acquire it", key.show());
+    let message = format!(
+        "the lease '{}' is not held with this token: it has ended; acquire it again",
+        key.show()
+    );
+    Failure::missing("lease_ended", message)
+}
+
+fn free(key: &Key) -> Failure {
+    let message = format!("the lease '{}' is free; acquire it to hold it", key.show());
     Failure::missing("lease_ended", message)
 }

@@ -88,11 +88,11 @@ fn leases() {
     acquire("bob", "1h").failed_json(1, "lease_held");
     assert_eq!(acquire("ada", "1h").json()["token"], first["token"]);
     home.run(["lease", "show", "job"]).done();
-    home.run(["lease", "renew", "job", "--token", "1", "--ttl", "1h"]).failed(1, &["nobody has"]);
+    home.run(["lease", "renew", "job", "--token", "1", "--ttl", "1h"]).failed(1, &["not held"]);
     home.run(["lease", "renew", "job", "--token", &token, "--ttl", "2h"]).done();
     home.run(["lease", "release", "job", "--token", &token]).done();
-    home.run(["lease", "release", "job", "--token", &token]).failed(1, &["nobody has"]);
-    home.run(["lease", "show", "job"]).failed(1, &["nobody has"]);
+    home.run(["lease", "release", "job", "--token", &token]).failed(1, &["not held"]);
+    home.run(["lease", "show", "job"]).failed(1, &["is free"]);
     assert!(acquire("bob", "1s").json()["token"].as_u64() > first["token"].as_u64());
 }
 

@@ -14,7 +14,7 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_uring::{MapPin, Storage};
 
 use crate::commit::committer::Committer;
-use crate::commit::patience::{Attempt, Patience, Staged};
+use crate::commit::patience::{Attempt, Patience};
 use crate::commit::premise::{Base, Expected, Premise};
 use crate::commit::turns::LinePlace;
 use crate::commit::wakes::{Place, Wakes};
@@ -140,9 +140,11 @@ impl<S: Storage> Committer<S> {
             .iter()
             .map(|expired| Base { key: &expired.key, expected: Expected::Expired(expired.lsn) })
             .collect();
+        let begun_ns = self.commit_clock(WriteOptions::new().durable());
         let mut wakes = Wakes::new(Place::LogThread);
         if let Ok(staged) = self.stage_deletions(&bases, None, &mut wakes)? {
-            return self.finish_deletions(staged, wakes, bases.len());
+            self.finish(begun_ns, staged, wakes)?;
+            return Ok(bases.len() as u64);
         }
         wakes.run();
         let mut count = 0;
@@ -153,7 +155,8 @@ impl<S: Storage> Committer<S> {
             };
             // Who has a turn and does not meet its premise comes too late: the key was written.
             if let Ok(staged) = self.in_turn(keys(), keys(), attempt, Attempt::is_ok)? {
-                count += self.finish_deletions(staged, Wakes::new(Place::LogThread), 1)?;
+                self.finish(begun_ns, staged, Wakes::new(Place::LogThread))?;
+                count += 1;
             }
         }
         Ok(count)
@@ -169,11 +172,5 @@ impl<S: Storage> Committer<S> {
             bases.iter().map(|base| Frame::new(FrameKind::Delete, 0, base.key, &[])).collect();
         let premise = Premise { place, bases, ..Premise::default() };
         self.stage(&mut frames, WriteOptions::new().durable(), Patience::Thread, premise, wakes)
-    }
-
-    fn finish_deletions(&self, staged: Staged, wakes: Wakes, count: usize) -> Result<u64> {
-        let begun_ns = self.commit_clock(WriteOptions::new().durable());
-        self.finish(begun_ns, staged, wakes)?;
-        Ok(count as u64)
     }
 }

@@ -186,9 +186,11 @@ fn a_directory_that_may_not_be_written() {
     let home = Home::new();
     home.run(["put", "k", "1"]).done();
     set_mode(home.dir.path(), 0o755);
-    // The command may lie where no other user may read.
+    // The command may lie where no other user may read. Another process copies it: a child that
+    // another test starts meanwhile would inherit the open copy, and an open one is not executed.
     let program = home.dir.path().join("program");
-    fs::copy(env!("CARGO_BIN_EXE_uarr"), &program).unwrap();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_uarr")).arg(&program).status();
+    assert!(copied.unwrap().success());
     set_mode(&program, 0o755);
     let files = [home.db(), home.db().join("superblock"), home.db().join("lock")];
     let modes = files.clone().map(|path| fs::metadata(path).unwrap().mode());

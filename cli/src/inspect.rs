@@ -198,6 +198,7 @@ fn index(inspector: &Inspector) -> Result<Report> {
         let kind = match piece.kind {
             PieceKind::IntEntries => "integers",
             PieceKind::ByteEntries => "bytes",
+            PieceKind::TableEntries => "tables",
             PieceKind::Chunks => "chunks",
             PieceKind::End => "end",
         };

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use uarr_uring::Storage;
 
+use crate::catalog::CatalogEntry;
 use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
+use crate::data::removal::Removal;
 use crate::data::sweeping::Sweeping;
 use crate::error::Error;
 use crate::options::Options;
 use crate::report::RecoveryReport;
-use crate::sync::Ranked;
+use crate::sync::{Ranked, lock};
 use crate::versions::moving::Moving;
+use crate::versions::open_table::OpenTable;
 use crate::versions::records::Records;
 
 /// One open database.
@@ -26,6 +30,10 @@ pub(crate) struct Core<S: Storage> {
     pub moving: Ranked<Moving>,
     /// What is being looked through for records that have expired.
     pub sweeping: Ranked<Sweeping>,
+    /// What handles of the tables share that have any, by number.
+    pub open_tables: Ranked<BTreeMap<u32, Arc<OpenTable>>>,
+    /// Tables that were dropped and are not gone yet.
+    pub removals: Ranked<Vec<Removal>>,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.
     pub older_checkpoint: AtomicU64,
     /// Why the last background step failed, of each task whose last one did.
@@ -66,6 +74,16 @@ impl<S: Storage> Core<S> {
     /// The files, the clock and the kernel.
     pub fn storage(&self) -> &S {
         &self.committer.storage
+    }
+
+    /// What handles of table `name` share.
+    pub fn open_table(&self, name: &str, entry: &CatalogEntry) -> Arc<OpenTable> {
+        let known = lock(&self.open_tables).get(&entry.number).cloned();
+        known.unwrap_or_else(|| {
+            let index = self.records().tables.open(entry.prefix());
+            let table = Arc::new(OpenTable::new(name, entry, index));
+            lock(&self.open_tables).entry(entry.number).or_insert(table).clone()
+        })
     }
 
     /// What was chosen when the database was opened.

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     NotFound,
     /// There is no record of the key, so there is nothing to patch. Put a value.
     KeyNotFound,
+    /// There is no table of the name, or the table was dropped. Make it, or open it again.
+    TableNotFound,
     /// A condition of a batch is not met. Nothing was written; read the record and decide anew.
     ConditionFailed,
     /// Something that a transaction has read was written by others since. Nothing was written; run
@@ -66,6 +68,7 @@ impl fmt::Display for ErrorKind {
             Self::WrongValue => "wrong value",
             Self::NotFound => "no database",
             Self::KeyNotFound => "key not found",
+            Self::TableNotFound => "table not found",
             Self::ConditionFailed => "condition failed",
             Self::Conflict => "conflict",
             Self::NotADatabase => "not a database",
@@ -89,7 +92,7 @@ impl ErrorKind {
     fn to_io(self) -> io::ErrorKind {
         match self {
             Self::InvalidArgument => io::ErrorKind::InvalidInput,
-            Self::NotFound | Self::KeyNotFound => io::ErrorKind::NotFound,
+            Self::NotFound | Self::KeyNotFound | Self::TableNotFound => io::ErrorKind::NotFound,
             Self::WrongValue
             | Self::NotADatabase
             | Self::OtherFormat

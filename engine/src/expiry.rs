@@ -48,9 +48,9 @@ pub trait AsValue {
     /// The bytes of the value.
     fn value_bytes(&self) -> &[u8];
 
-    /// When its record expires.
-    fn value_expiry(&self) -> Expiry {
-        Expiry::Never
+    /// When its record expires; `None`: as its table says, which as a rule is never.
+    fn value_expiry(&self) -> Option<Expiry> {
+        None
     }
 }
 
@@ -72,8 +72,8 @@ impl<V: AsRef<[u8]>> AsValue for Expiring<V> {
         self.value.as_ref()
     }
 
-    fn value_expiry(&self) -> Expiry {
-        self.expiry
+    fn value_expiry(&self) -> Option<Expiry> {
+        Some(self.expiry)
     }
 }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::limits::KEY_BYTES_MAX;
+use crate::table_prefix::{PREFIX_BYTES, TablePrefix};
 
 /// Bytes of a stored integer.
 const INT_KEY_BYTES: usize = size_of::<u64>();
@@ -78,7 +79,7 @@ impl FromStr for KeyKind {
 }
 
 impl KeyKind {
-    pub(crate) fn to_number(self) -> u32 {
+    pub(crate) const fn to_number(self) -> u32 {
         match self {
             Self::Bytes => 0,
             Self::U64 => 1,
@@ -88,6 +89,11 @@ impl KeyKind {
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
         KINDS.into_iter().find(|kind| kind.to_number() == number)
+    }
+
+    /// The kind of the keys of a table; `None`: there is no such table.
+    pub(crate) fn of_table(prefix: TablePrefix) -> Option<Self> {
+        Self::from_number(prefix.kind_number()?.into())
     }
 
     pub(crate) fn is_int(self) -> bool {
@@ -144,9 +150,22 @@ impl KeyKind {
         Ok(StoredKey::Typed(stored))
     }
 
-    /// The key with this stored form in a table of this kind. Bytes that are no stored form, as
-    /// they may come from a damaged database, are a byte key.
+    /// The key with this stored form, of whatever table, in a database whose default table has keys
+    /// of this kind. Bytes that are no stored form, as they may come from a damaged database, are a
+    /// byte key.
     pub fn decode(self, stored: &[u8]) -> KeyRef<'_> {
+        let (kind, own) = self.own_part(stored);
+        kind.decode_own(own)
+    }
+
+    /// Kind and key, as a default table would store it, of the stored key `stored`.
+    #[inline]
+    fn own_part(self, stored: &[u8]) -> (Self, &[u8]) {
+        let kind = TablePrefix::of(stored).and_then(Self::of_table);
+        kind.map_or((self, stored), |kind| (kind, &stored[PREFIX_BYTES..]))
+    }
+
+    fn decode_own(self, stored: &[u8]) -> KeyRef<'_> {
         match (self, stored) {
             (Self::U64, _) => int_key(stored).map_or(KeyRef::Bytes(stored), KeyRef::U64),
             (Self::I64, _) => int_key(stored).map_or(KeyRef::Bytes(stored), KeyRef::of_i64),
@@ -164,14 +183,15 @@ impl KeyKind {
     /// As [`KeyKind::decode`], without making numbers of integers.
     #[inline]
     pub(crate) fn strip(self, stored: &[u8]) -> &[u8] {
-        match (self, stored) {
+        let (kind, own) = self.own_part(stored);
+        match (kind, own) {
             (Self::Bytes, [MARK, tag, rest @ ..])
                 if [U64_TAG, I64_TAG].contains(tag) && rest.len() == INT_KEY_BYTES =>
             {
                 rest
             }
             (Self::Bytes, [MARK, rest @ ..]) if rest.first() == Some(&MARK) => rest,
-            _ => stored,
+            _ => own,
         }
     }
 
@@ -216,8 +236,27 @@ pub(crate) enum StoredKey<'a> {
     Plain(KeyBytes<'a>),
     /// An integer in a byte table.
     Typed([u8; TYPED_KEY_BYTES]),
-    /// A byte key that starts with the mark.
+    /// Another short one that was put together.
+    Short { bytes: [u8; SHORT_BYTES], len: u8 },
+    /// A byte key that starts with the mark, or another that was put together.
     Escaped(Box<[u8]>),
+}
+
+/// A key of 22 bytes in a table takes no memory of its own when it is stored.
+const SHORT_BYTES: usize = 30;
+
+impl StoredKey<'_> {
+    /// `first` with `second` behind it.
+    pub fn of_parts(first: &[u8], second: &[u8]) -> Self {
+        let len = first.len() + second.len();
+        if len > SHORT_BYTES {
+            return Self::Escaped([first, second].concat().into());
+        }
+        let mut bytes = [0; SHORT_BYTES];
+        bytes[..first.len()].copy_from_slice(first);
+        bytes[first.len()..len].copy_from_slice(second);
+        Self::Short { bytes, len: len as u8 }
+    }
 }
 
 impl AsRef<[u8]> for StoredKey<'_> {
@@ -226,6 +265,7 @@ impl AsRef<[u8]> for StoredKey<'_> {
         match self {
             Self::Plain(bytes) => bytes.as_ref(),
             Self::Typed(bytes) => bytes,
+            Self::Short { bytes, len } => &bytes[..usize::from(*len)],
             Self::Escaped(bytes) => bytes,
         }
     }

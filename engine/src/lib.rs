@@ -66,6 +66,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod catalog;
 mod checkpoint;
 mod commit;
 mod core;
@@ -76,6 +77,7 @@ mod files;
 mod health;
 mod jobs;
 mod key;
+mod key_space;
 mod limits;
 mod log;
 mod meters;
@@ -86,6 +88,7 @@ mod report;
 mod rescue;
 mod structure;
 mod sync;
+mod table_prefix;
 mod tuple;
 mod versions;
 
@@ -101,8 +104,10 @@ pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;
 pub use api::snapshot::Snapshot;
+pub use api::table::{Table, TableInfo, TableOptions};
 pub use api::transaction::Transaction;
 pub use api::transaction_range::TransactionRange;
+pub use api::transaction_table::TransactionTable;
 pub use api::writer::Writer;
 pub use commit::receipt::Commit;
 pub use error::{Corruption, Error, ErrorKind, Result};

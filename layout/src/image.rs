@@ -9,6 +9,7 @@
 //! integer entries   see [`crate::packed`]             ascending keys
 //! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared`
 //!                   bytes are those of the key before, 0 in the first entry of a piece
+//! entries of tables  as byte entries, of all tables but the default one: their stored keys
 //! chunks            ChunkEntry (32) after ChunkEntry     ascending numbers; behind all entries
 //! end               total number of entries u64; exactly one, the last piece
 //! ```
@@ -39,6 +40,8 @@ pub enum PieceKind {
     End = 3,
     /// [`ChunkEntry`](crate::chunk::ChunkEntry) after the other, all in this one piece or several.
     Chunks = 4,
+    /// Front-coded stored keys of all tables but the default one.
+    TableEntries = 5,
 }
 
 /// First bytes of a piece.
@@ -148,6 +151,7 @@ impl PieceHeader {
             2 => PieceKind::ByteEntries,
             3 => PieceKind::End,
             4 => PieceKind::Chunks,
+            5 => PieceKind::TableEntries,
             other => return Err(Defect::Kind((other & 0xff) as u8)),
         };
         Ok((kind, used))

@@ -8,6 +8,7 @@ use uarr_uring::{Storage, System};
 
 use crate::api::checked::Checked;
 use crate::api::outcome::Outcome;
+use crate::api::table_place::index_of;
 use crate::commit::changes::Change;
 use crate::commit::premise::Expected;
 use crate::commit::receipt::Commit;
@@ -15,14 +16,18 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::AsValue;
 use crate::key::AsKey;
+use crate::key_space::KeySpace;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::options::WriteOptions;
+use crate::versions::open_table::OpenTable;
 
 /// Changes collected for one commit, applied in the order in which they were added.
 #[must_use = "a batch does nothing until it is committed"]
 pub struct Batch<'db, S: Storage = System> {
-    core: &'db Core<S>,
-    options: WriteOptions,
+    pub(in crate::api) core: &'db Core<S>,
+    /// What the changes that follow are of.
+    pub(in crate::api) table: Option<&'db OpenTable>,
+    pub(in crate::api) options: WriteOptions,
     bytes: Vec<u8>,
     changes: Vec<Spans>,
     error: Option<Error>,
@@ -47,8 +52,12 @@ impl<S: Storage> fmt::Debug for Batch<'_, S> {
 }
 
 impl<'db, S: Storage> Batch<'db, S> {
-    pub(in crate::api) fn new(core: &'db Core<S>, options: WriteOptions) -> Self {
-        Self { core, options, bytes: Vec::new(), changes: Vec::new(), error: None }
+    pub(in crate::api) fn new(
+        core: &'db Core<S>,
+        table: Option<&'db OpenTable>,
+        options: WriteOptions,
+    ) -> Self {
+        Self { core, table, options, bytes: Vec::new(), changes: Vec::new(), error: None }
     }
 
     /// Sets `key` to `value`.
@@ -242,11 +251,33 @@ impl<'db, S: Storage> Batch<'db, S> {
         value: &dyn AsValue,
         condition: Option<Expected>,
     ) -> &mut Self {
+        let space = index_of(self.core, self.table).space;
+        self.push_to(space, kind, key, value, condition)
+    }
+
+    /// Sets `key` of the table with `space` to `value`.
+    pub(in crate::api) fn put_to(
+        &mut self,
+        space: KeySpace,
+        key: &dyn AsKey,
+        value: &dyn AsValue,
+    ) -> &mut Self {
+        self.push_to(space, FrameKind::Put, key, value, None)
+    }
+
+    fn push_to(
+        &mut self,
+        space: KeySpace,
+        kind: FrameKind,
+        key: &dyn AsKey,
+        value: &dyn AsValue,
+        condition: Option<Expected>,
+    ) -> &mut Self {
         if self.error.is_some() {
             return self;
         }
-        let checked = self.core.records().key_kind().encode(key).and_then(|key| {
-            let value = self.core.checked(value)?;
+        let checked = space.encode(key).and_then(|key| {
+            let value = self.core.checked(self.table, value)?;
             if self.bytes.len() + key.as_ref().len() + value.bytes.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(
                     "a batch holds at most {BATCH_BYTES_MAX} bytes of keys and values"

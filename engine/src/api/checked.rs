@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::expiry::{AsValue, Expiry};
 use crate::limits::check_value;
+use crate::versions::open_table::OpenTable;
 
 /// A value that is allowed.
 #[derive(Clone, Copy)]
@@ -16,14 +17,17 @@ pub(in crate::api) struct Checked<'v> {
 }
 
 impl<S: Storage> Core<S> {
-    /// `value`, if it is allowed, with the moment in which its record expires.
+    /// `value`, if it is allowed, with the moment in which its record in `table` expires.
     pub(in crate::api) fn checked<'v, V: AsValue + ?Sized>(
         &self,
+        table: Option<&OpenTable>,
         value: &'v V,
     ) -> Result<Checked<'v>> {
         let bytes = value.value_bytes();
         check_value(bytes)?;
-        Ok(Checked { bytes, expires_ms: self.expires_ms(value.value_expiry()) })
+        let of_table = || table.map_or(Expiry::Never, OpenTable::expiry);
+        let expiry = value.value_expiry().unwrap_or_else(of_table);
+        Ok(Checked { bytes, expires_ms: self.expires_ms(expiry) })
     }
 
     /// The moment that `expiry` says, in ms since 1970; 0: never.

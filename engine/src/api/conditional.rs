@@ -187,11 +187,11 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`Db::delete_if_version`].
     pub fn delete_if_version(self, key: impl AsKey, version: u64) -> Result<Outcome<'db>> {
-        let key = self.key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         let condition = Some(Expected::Version(version));
         let (kind, key) = (FrameKind::Delete, key.as_ref());
         let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
-        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.key_kind())
+        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.default_kind())
     }
 
     /// As [`Db::delete_if_version_async`].
@@ -200,12 +200,12 @@ impl<'db, S: Storage> Writer<'db, S> {
         key: impl AsKey,
         version: u64,
     ) -> Result<Outcome<'db>> {
-        let key = self.key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         let condition = Some(Expected::Version(version));
         let (kind, key) = (FrameKind::Delete, key.as_ref());
         let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
-        Outcome::of(written, self.key_kind())
+        Outcome::of(written, self.default_kind())
     }
 
     /// As [`Db::get_and_put`].
@@ -214,9 +214,9 @@ impl<'db, S: Storage> Writer<'db, S> {
         key: impl AsKey,
         value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'db>>)> {
-        let kind = self.key_kind();
-        let key = kind.encode(&key)?;
-        let change = put(key.as_ref(), self.core.checked(&value)?, None);
+        let kind = self.default_kind();
+        let key = self.space().encode(&key)?;
+        let change = put(key.as_ref(), self.core.checked(self.table, &value)?, None);
         let (commit, replaced) = self.core.committer.replace(change, self.options)?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
     }
@@ -227,9 +227,9 @@ impl<'db, S: Storage> Writer<'db, S> {
         key: impl AsKey,
         value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'db>>)> {
-        let kind = self.key_kind();
-        let key = kind.encode(&key)?;
-        let change = put(key.as_ref(), self.core.checked(&value)?, None);
+        let kind = self.default_kind();
+        let key = self.space().encode(&key)?;
+        let change = put(key.as_ref(), self.core.checked(self.table, &value)?, None);
         let (commit, replaced) = self.core.committer.replace_async(change, self.options).await?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
     }
@@ -240,10 +240,10 @@ impl<'db, S: Storage> Writer<'db, S> {
         value: &impl AsValue,
         expected: Expected,
     ) -> Result<Outcome<'db>> {
-        let key = self.key_kind().encode(key)?;
-        let change = put(key.as_ref(), self.core.checked(value)?, Some(expected));
+        let key = self.space().encode(key)?;
+        let change = put(key.as_ref(), self.core.checked(self.table, value)?, Some(expected));
         self.core.committer.expect_write(change.key);
-        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.key_kind())
+        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.default_kind())
     }
 
     async fn put_expecting_async(
@@ -252,10 +252,10 @@ impl<'db, S: Storage> Writer<'db, S> {
         value: impl AsValue,
         expected: Expected,
     ) -> Result<Outcome<'db>> {
-        let key = self.key_kind().encode(&key)?;
-        let change = put(key.as_ref(), self.core.checked(&value)?, Some(expected));
+        let key = self.space().encode(&key)?;
+        let change = put(key.as_ref(), self.core.checked(self.table, &value)?, Some(expected));
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
-        Outcome::of(written, self.key_kind())
+        Outcome::of(written, self.default_kind())
     }
 }
 

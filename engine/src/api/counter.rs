@@ -7,11 +7,11 @@ use crate::api::writer::Writer;
 use crate::commit::counter_premise::CounterStep;
 use crate::commit::counters::Counted;
 use crate::commit::receipt::Commit;
-use crate::core::Core;
 use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::key::AsKey;
 use crate::options::WriteOptions;
+use crate::versions::open_table::OpenTable;
 
 /// By how much a counter is changed, and within which bounds. Any integer is one without bounds.
 ///
@@ -33,7 +33,7 @@ use crate::options::WriteOptions;
 pub struct Increment {
     by: i64,
     initial: i64,
-    expiry: Expiry,
+    expiry: Option<Expiry>,
     min: i64,
     max: i64,
 }
@@ -41,7 +41,7 @@ pub struct Increment {
 impl Increment {
     /// By `by`, which may be negative; a counter that is not there begins at 0.
     pub const fn by(by: i64) -> Self {
-        Self { by, initial: 0, expiry: Expiry::Never, min: i64::MIN, max: i64::MAX }
+        Self { by, initial: 0, expiry: None, min: i64::MIN, max: i64::MAX }
     }
 
     /// A counter that is not there begins at `initial`, to which the change is applied.
@@ -69,7 +69,7 @@ impl Increment {
     /// ```
     #[must_use]
     pub const fn expiring(self, expiry: Expiry) -> Self {
-        Self { expiry, ..self }
+        Self { expiry: Some(expiry), ..self }
     }
 
     /// The change is refused if it leads below `min`.
@@ -84,9 +84,10 @@ impl Increment {
         Self { max, ..self }
     }
 
-    fn step<S: Storage>(self, sign: i128, core: &Core<S>) -> CounterStep {
+    fn step<S: Storage>(self, sign: i128, writer: &Writer<'_, S>) -> CounterStep {
         let Self { by, initial, expiry, min, max } = self;
-        let initial_expires_ms = core.expires_ms(expiry);
+        let of_table = || writer.table.map_or(Expiry::Never, OpenTable::expiry);
+        let initial_expires_ms = writer.core.expires_ms(expiry.unwrap_or_else(of_table));
         CounterStep { by: sign * i128::from(by), initial, initial_expires_ms, min, max }
     }
 }
@@ -168,33 +169,33 @@ impl<S: Storage> Db<S> {
 impl<S: Storage> Writer<'_, S> {
     /// As [`Db::increment`].
     pub fn increment(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        self.count(key, by.into().step(1, self.core))
+        self.count(key, by.into().step(1, &self))
     }
 
     /// As [`Db::increment_async`].
     pub async fn increment_async(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        let step = by.into().step(1, self.core);
+        let step = by.into().step(1, &self);
         self.count_async(key, step).await
     }
 
     /// As [`Db::decrement`].
     pub fn decrement(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        self.count(key, by.into().step(-1, self.core))
+        self.count(key, by.into().step(-1, &self))
     }
 
     /// As [`Db::decrement_async`].
     pub async fn decrement_async(self, key: impl AsKey, by: impl Into<Increment>) -> Result<Count> {
-        let step = by.into().step(-1, self.core);
+        let step = by.into().step(-1, &self);
         self.count_async(key, step).await
     }
 
     fn count(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
-        let key = self.key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         Ok(self.core.committer.count(key.as_ref(), step, self.options)?.into())
     }
 
     async fn count_async(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
-        let key = self.key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         Ok(self.core.committer.count_async(key.as_ref(), step, self.options).await?.into())
     }
 }

@@ -12,7 +12,6 @@ use crate::api::batch::Batch;
 use crate::api::builder::Builder;
 use crate::api::handle::Handle;
 use crate::api::own_thread::on_own_thread;
-use crate::api::snapshot::Snapshot;
 use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
@@ -27,6 +26,7 @@ use crate::observe::stats::Stats;
 use crate::observe::verify::VerifyReport;
 use crate::options::{Options, WriteOptions};
 use crate::report::RecoveryReport;
+use crate::versions::open_table::OpenTable;
 
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///
@@ -38,11 +38,13 @@ use crate::report::RecoveryReport;
 /// both sides of a fork, open it after the fork, on one side.
 pub struct Db<S: Storage = System> {
     pub(in crate::api) handle: Arc<Handle<S>>,
+    /// What the verbs are about; `None`: the default table.
+    pub(in crate::api) table: Option<Arc<OpenTable>>,
 }
 
 impl<S: Storage> Clone for Db<S> {
     fn clone(&self) -> Self {
-        Self { handle: self.handle.clone() }
+        Self { handle: self.handle.clone(), table: self.table.clone() }
     }
 }
 
@@ -141,30 +143,11 @@ impl<S: Storage> Db<S> {
     pub(crate) fn open_storage(storage: S, options: Options, path: PathBuf) -> Result<Self> {
         let core = Arc::new(crate::recovery::open::open(storage, options, path)?);
         let threads = Threads::start(&core)?;
-        Ok(Self { handle: Arc::new(Handle::new(core, threads)) })
+        Ok(Self { handle: Arc::new(Handle::new(core, threads)), table: None })
     }
 
     pub(crate) fn core(&self) -> &Core<S> {
         &self.handle.core
-    }
-
-    /// The records as they are now, for as long as the snapshot is kept, while writers go on. See
-    /// [`Snapshot`].
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let dir = tempfile::tempdir()?;
-    /// # let db = uarr::Db::open(&dir)?;
-    /// db.put("a", b"1")?;
-    /// let snapshot = db.snapshot();
-    /// db.batch().put("a", b"2").put("b", b"2").commit()?;
-    /// assert_eq!(snapshot.get("a")?.ok_or("not found")?, b"1");
-    /// assert!(snapshot.get("b")?.is_none());
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn snapshot(&self) -> Snapshot<S> {
-        Snapshot::new(self.handle.clone())
     }
 
     /// Sets `key` to `value`. Acknowledged and visible as the database's [`crate::Durability`]
@@ -273,7 +256,7 @@ impl<S: Storage> Db<S> {
 
     /// The writing verbs under `options` instead of the database's own promise.
     pub fn with(&self, options: WriteOptions) -> Writer<'_, S> {
-        Writer::new(self.core(), options)
+        Writer::new(self.core(), self.table.as_deref(), options)
     }
 
     /// The writing verbs, each acknowledged only once it survives a loss of power: short for `with`
@@ -456,9 +439,9 @@ impl<S: Storage> Db<S> {
         &self.core().report
     }
 
-    /// What kind of keys the database has.
+    /// What kind of keys the table has.
     pub fn key_kind(&self) -> KeyKind {
-        self.core().records().key_kind()
+        self.space().kind
     }
 
     /// Directory of the database.

@@ -9,6 +9,7 @@ use crate::api::own_thread::on_own_thread;
 use crate::error::Result;
 use crate::expiry::AsValue;
 use crate::key::AsKey;
+use crate::key_space::KeySpace;
 
 /// Bytes of keys and values that are staged at once: small against a group, large against what
 /// staging costs.
@@ -40,11 +41,20 @@ impl<S: Storage> Db<S> {
         &self,
         records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<u64> {
+        let space = self.space();
+        self.ingest_to(records.into_iter().map(|(key, value)| (space, key, value)))
+    }
+
+    /// The same, of several tables.
+    pub(crate) fn ingest_to<K: AsKey, V: AsValue>(
+        &self,
+        records: impl Iterator<Item = (KeySpace, K, V)>,
+    ) -> Result<u64> {
         let mut cells = VecDeque::new();
         let mut batch = self.batch();
         let mut count = 0;
-        for (key, value) in records {
-            batch.put(key, value);
+        for (space, key, value) in records {
+            batch.put_to(space, &key, &value);
             if batch.checked_bytes()? >= STEP_BYTES {
                 self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
                 batch.clear();
@@ -61,6 +71,7 @@ impl<S: Storage> Db<S> {
         }
         Ok(count)
     }
+
     /// As [`Db::ingest`], for tasks of any runtime: a thread of its own takes the records and loads
     /// them while the task waits without blocking. Once it was polled the load goes on, even if the
     /// task loses interest. An iterator that panics does so in the task.

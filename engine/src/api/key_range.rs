@@ -6,6 +6,7 @@ use std::ops::{
 
 use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyKind, stored_prefix};
+use crate::key_space::KeySpace;
 
 /// A range of keys: `a..b` and its like of any [`AsKey`], `..` for all, and pairs of [`Bound`]s.
 ///
@@ -104,13 +105,14 @@ impl StoredRange {
     }
 
     /// The keys in `range`, in a table of this kind. A bound may be empty in tables with byte keys.
-    pub fn of(kind: KeyKind, range: impl KeyRange) -> Result<Self> {
-        let (low, high) = (low_bound(kind, range.low())?, high_bound(kind, range.high())?);
+    pub fn of(space: KeySpace, range: impl KeyRange) -> Result<Self> {
+        let (low, high) = (low_bound(space, range.low())?, high_bound(space, range.high())?);
         Ok(Self { low, high })
     }
 
     /// The byte keys that start with `prefix`; all keys if it is empty.
-    pub fn of_prefix(kind: KeyKind, prefix: &(impl AsKey + ?Sized)) -> Result<Self> {
+    pub fn of_prefix(space: KeySpace, prefix: &(impl AsKey + ?Sized)) -> Result<Self> {
+        let kind = space.kind;
         if prefix.kind() != KeyKind::Bytes {
             return Err(Error::invalid("an integer is no prefix of keys; use a range"));
         }
@@ -123,34 +125,35 @@ impl StoredRange {
         let high = prefix_end(&prefix);
         let low = match prefix.is_empty() {
             true => Bound::Unbounded,
-            false => Bound::Included(prefix),
+            false => Bound::Included(space.bound(prefix)),
         };
-        Ok(Self { low, high })
+        Ok(Self { low, high: high.map(|end| space.bound(end)) })
     }
 }
 
 /// Where a range begins, in the form in which keys are stored.
 pub(in crate::api) fn low_bound<K: AsKey + ?Sized>(
-    kind: KeyKind,
+    space: KeySpace,
     bound: Bound<&K>,
 ) -> Result<Bound<Vec<u8>>> {
-    Ok(match stored_bound(kind, bound)? {
+    Ok(match stored_bound(space.kind, bound)? {
         // Every key lies behind the empty one.
         Bound::Included(key) if key.is_empty() => Bound::Unbounded,
-        low => low,
+        low => low.map(|key| space.bound(key)),
     })
 }
 
 /// Where a range ends, in the form in which keys are stored.
 pub(in crate::api) fn high_bound<K: AsKey + ?Sized>(
-    kind: KeyKind,
+    space: KeySpace,
     bound: Bound<&K>,
 ) -> Result<Bound<Vec<u8>>> {
-    Ok(match stored_bound(kind, bound)? {
+    let high = match stored_bound(space.kind, bound)? {
         // And no key is the empty one.
         Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
         high => high,
-    })
+    };
+    Ok(high.map(|key| space.bound(key)))
 }
 
 /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.

@@ -1,6 +1,7 @@
 //! The verbs.
 
 pub(crate) mod batch;
+pub(crate) mod batch_table;
 pub(crate) mod builder;
 pub(crate) mod checked;
 pub(crate) mod compare;
@@ -23,9 +24,12 @@ pub(crate) mod range_walk;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod snapshot;
+pub(crate) mod table;
+pub(crate) mod table_place;
 pub(crate) mod touch;
 pub(crate) mod transaction;
 pub(crate) mod transaction_range;
+pub(crate) mod transaction_table;
 #[cfg(feature = "serde")]
 pub(crate) mod typed;
 pub(crate) mod writer;

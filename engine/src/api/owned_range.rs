@@ -13,9 +13,12 @@ use crate::api::owned_record::OwnedRecord;
 use crate::api::range_walk::RangeWalk;
 use crate::api::record::Record;
 use crate::api::snapshot::Snapshot;
+use crate::api::table_place::index_of;
 use crate::data::key_index::Direction;
 use crate::error::Result;
 use crate::key::AsKey;
+use crate::key_space::KeySpace;
+use crate::versions::open_table::OpenTable;
 
 /// A [`crate::Range`] that borrows nothing: it may go to another thread or task and be kept for as
 /// long as it is of use. As a clone of the database does, it keeps the database open; as a
@@ -50,6 +53,7 @@ pub struct OwnedRange<S: Storage = System> {
     /// Dropped first: the last handle closes the database, which needs no old versions.
     walk: RangeWalk,
     handle: Arc<Handle<S>>,
+    table: Option<Arc<OpenTable>>,
 }
 
 impl<S: Storage> fmt::Debug for OwnedRange<S> {
@@ -59,23 +63,33 @@ impl<S: Storage> fmt::Debug for OwnedRange<S> {
 }
 
 impl<S: Storage> OwnedRange<S> {
-    fn of(Snapshot { pin, handle }: Snapshot<S>, range: StoredRange) -> Self {
-        Self { walk: RangeWalk::new(range, pin), handle }
+    fn of(Snapshot { pin, handle, table }: Snapshot<S>, range: StoredRange) -> Self {
+        Self { walk: RangeWalk::new(range, pin), handle, table }
+    }
+
+    fn advance(&mut self, direction: Direction) -> Option<Result<Record<'_>>> {
+        let core = &self.handle.core;
+        let index = index_of(core, self.table.as_deref());
+        self.walk.advance(core.records(), index, direction)
+    }
+
+    fn space(&self) -> KeySpace {
+        index_of(&self.handle.core, self.table.as_deref()).space
     }
 
     /// The next record, as [`Iterator::next`], without a copy.
     pub fn next_in_place(&mut self) -> Option<Result<Record<'_>>> {
-        self.walk.advance(self.handle.core.records(), Direction::Forward)
+        self.advance(Direction::Forward)
     }
 
     /// The next record from the end, as [`DoubleEndedIterator::next_back`], without a copy.
     pub fn next_back_in_place(&mut self) -> Option<Result<Record<'_>>> {
-        self.walk.advance(self.handle.core.records(), Direction::Backward)
+        self.advance(Direction::Backward)
     }
 
     /// Goes to `key`; see [`crate::Range::seek`].
     pub fn seek(&mut self, key: impl AsKey) -> Result<()> {
-        let from = low_bound(self.handle.core.records().key_kind(), Bound::Included(&key))?;
+        let from = low_bound(self.space(), Bound::Included(&key))?;
         self.walk.seek(from, Direction::Forward);
         Ok(())
     }
@@ -83,7 +97,7 @@ impl<S: Storage> OwnedRange<S> {
     /// As [`OwnedRange::seek`], from the end: the next record from there is the last one at or
     /// before `key`.
     pub fn seek_back(&mut self, key: impl AsKey) -> Result<()> {
-        let to = high_bound(self.handle.core.records().key_kind(), Bound::Included(&key))?;
+        let to = high_bound(self.space(), Bound::Included(&key))?;
         self.walk.seek(to, Direction::Backward);
         Ok(())
     }
@@ -136,13 +150,13 @@ impl<S: Storage> Snapshot<S> {
     /// # }
     /// ```
     pub fn into_range(self, range: impl KeyRange) -> Result<OwnedRange<S>> {
-        let range = StoredRange::of(self.key_kind(), range)?;
+        let range = StoredRange::of(self.space(), range)?;
         Ok(OwnedRange::of(self, range))
     }
 
     /// As [`Snapshot::into_range`], of the byte keys that start with `prefix`.
     pub fn into_prefix(self, prefix: impl AsKey) -> Result<OwnedRange<S>> {
-        let range = StoredRange::of_prefix(self.key_kind(), &prefix)?;
+        let range = StoredRange::of_prefix(self.space(), &prefix)?;
         Ok(OwnedRange::of(self, range))
     }
 }

@@ -9,7 +9,7 @@ use crate::api::key_range::{StoredRange, high_bound, low_bound};
 use crate::api::range_walk::RangeWalk;
 use crate::api::record::Record;
 use crate::core::Core;
-use crate::data::key_index::Direction;
+use crate::data::key_index::{Direction, KeyIndex};
 use crate::error::Result;
 use crate::key::AsKey;
 use crate::versions::pins::{Keeps, LsnPin};
@@ -37,6 +37,7 @@ use crate::versions::records::Records;
 /// ```
 pub struct Range<'a, S: Storage = System> {
     records: &'a Records<S>,
+    index: &'a KeyIndex,
     walk: RangeWalk,
 }
 
@@ -47,19 +48,25 @@ impl<S: Storage> fmt::Debug for Range<'_, S> {
 }
 
 impl<'a, S: Storage> Range<'a, S> {
-    pub(crate) fn new(core: &'a Core<S>, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
+    pub(in crate::api) fn new(core: &'a Core<S>, index: &'a KeyIndex, range: StoredRange) -> Self {
         let pin = core.records().pin(Keeps::Versions, || core.storage().now());
-        Self::pinned(core, low, high, pin)
+        Self::pinned(core, index, range, pin)
     }
 
     /// As of `pin`.
     pub(in crate::api) fn pinned(
         core: &'a Core<S>,
-        low: Bound<Vec<u8>>,
-        high: Bound<Vec<u8>>,
+        index: &'a KeyIndex,
+        range: StoredRange,
         pin: LsnPin,
     ) -> Self {
-        Self { records: core.records(), walk: RangeWalk::new(StoredRange { low, high }, pin) }
+        Self { records: core.records(), index, walk: RangeWalk::new(range, pin) }
+    }
+
+    /// All that it has is `checked`, if that is an error.
+    pub(in crate::api) fn if_ok(mut self, checked: Result<()>) -> Self {
+        self.walk.refuse(checked.err());
+        self
     }
 
     /// Goes to `key`: the next record from the front is the first one at or behind it, and
@@ -84,7 +91,7 @@ impl<'a, S: Storage> Range<'a, S> {
     /// # }
     /// ```
     pub fn seek(&mut self, key: impl AsKey) -> Result<()> {
-        let from = low_bound(self.records.key_kind(), Bound::Included(&key))?;
+        let from = low_bound(self.index.space, Bound::Included(&key))?;
         self.walk.seek(from, Direction::Forward);
         Ok(())
     }
@@ -92,7 +99,7 @@ impl<'a, S: Storage> Range<'a, S> {
     /// As [`Range::seek`], from the end: the next record from there is the last one at or
     /// before `key`.
     pub fn seek_back(&mut self, key: impl AsKey) -> Result<()> {
-        let to = high_bound(self.records.key_kind(), Bound::Included(&key))?;
+        let to = high_bound(self.index.space, Bound::Included(&key))?;
         self.walk.seek(to, Direction::Backward);
         Ok(())
     }
@@ -102,13 +109,13 @@ impl<'a, S: Storage> Iterator for Range<'a, S> {
     type Item = Result<Record<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.walk.advance(self.records, Direction::Forward)
+        self.walk.advance(self.records, self.index, Direction::Forward)
     }
 }
 
 impl<S: Storage> DoubleEndedIterator for Range<'_, S> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.walk.advance(self.records, Direction::Backward)
+        self.walk.advance(self.records, self.index, Direction::Backward)
     }
 }
 

@@ -15,9 +15,9 @@ use uarr_uring::{MapPin, Storage};
 
 use crate::api::key_range::StoredRange;
 use crate::api::record::Record;
-use crate::data::key_index::Direction;
+use crate::data::key_index::{Direction, KeyIndex};
 use crate::data::store::{Reader, misnamed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::versions::pins::LsnPin;
 use crate::versions::records::Records;
 
@@ -36,6 +36,8 @@ pub(in crate::api) struct RangeWalk {
     front: End,
     back: End,
     is_over: bool,
+    /// Told first, and last.
+    refusal: Option<Error>,
 }
 
 /// One end of the range.
@@ -83,19 +85,30 @@ impl RangeWalk {
             window_count: WINDOW_COUNT_MIN,
             exhausted: false,
         };
-        Self { pin, front: end(range.low), back: end(range.high), is_over: false }
+        let (front, back) = (end(range.low), end(range.high));
+        Self { pin, front, back, is_over: false, refusal: None }
+    }
+
+    /// If there is an error, it is all that is found.
+    pub fn refuse(&mut self, error: Option<Error>) {
+        self.refusal = error;
     }
 
     /// The next record from the end that it walks away from.
     pub fn advance<'r, S: Storage>(
         &mut self,
         records: &'r Records<S>,
+        index: &KeyIndex,
         direction: Direction,
     ) -> Option<Result<Record<'r>>> {
+        if let Some(error) = self.refusal.take() {
+            self.is_over = true;
+            return Some(Err(error));
+        }
         if self.is_over {
             return None;
         }
-        let stepped = self.step(records, direction);
+        let stepped = self.step(records, index, direction);
         self.is_over |= matches!(stepped, Ok(None));
         stepped.transpose()
     }
@@ -117,6 +130,7 @@ impl RangeWalk {
     fn step<'r, S: Storage>(
         &mut self,
         records: &'r Records<S>,
+        index: &KeyIndex,
         direction: Direction,
     ) -> Result<Option<Record<'r>>> {
         let pin = MapPin::enter();
@@ -132,7 +146,7 @@ impl RangeWalk {
                 if own.exhausted {
                     return Ok(None);
                 }
-                if let Err(error) = own.fill(records, reader, direction) {
+                if let Err(error) = own.fill(records, index, reader, direction) {
                     self.is_over = true;
                     return Err(error);
                 }
@@ -149,7 +163,7 @@ impl RangeWalk {
                     continue;
                 }
                 Err(error) => {
-                    let key = records.index.key_of(locator, reader).ok();
+                    let key = records.tables.key_of(locator, reader).ok();
                     let is_known = own.has_told(locator) || other.has_told(locator);
                     let is_told = !is_known && own.may_hold(key, other, direction);
                     own.damaged.insert(locator, is_known || is_told);
@@ -242,6 +256,7 @@ impl End {
     fn fill<S: Storage>(
         &mut self,
         records: &Records<S>,
+        index: &KeyIndex,
         reader: Reader<'_, S::Map>,
         direction: Direction,
     ) -> Result<()> {
@@ -260,12 +275,12 @@ impl End {
             };
             let is_further = damaged_count > self.window_damaged_count
                 || self.window_from.as_deref().is_none_or(goes_on);
-            if !is_further || !records.key_kind().is_stored(key) {
+            if !is_further || !index.holds(key) {
                 return Err(misnamed(locator));
             }
             self.window_from = Some(key.to_vec());
         }
-        records.index.scan(direction, self.bound(), count, reader, &mut locators);
+        index.scan(direction, self.bound(), count, reader, &mut locators);
         self.exhausted = locators.len() < count;
         self.window_damaged_count = damaged_count;
         self.window_count = (self.window_count * 2).min(WINDOW_COUNT_MAX);

@@ -6,9 +6,13 @@ use crate::api::db::Db;
 use crate::api::key_range::{KeyRange, StoredRange};
 use crate::api::range::Range;
 use crate::api::record::Record;
-use crate::error::Result;
+use crate::api::table_place::index_of;
+use crate::data::key_index::KeyIndex;
+use crate::error::{Error, Result};
 use crate::key::AsKey;
+use crate::key_space::KeySpace;
 use crate::limits::TOGETHER_MAX;
+use crate::versions::open_table::OpenTable;
 
 impl<S: Storage> Db<S> {
     /// The record of `key`, in place. No system call and no lock.
@@ -31,12 +35,13 @@ impl<S: Storage> Db<S> {
     /// ```
     #[inline]
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
-        let (records, kind) = (self.core().records(), self.key_kind());
-        let found = match kind.encode_int(&key) {
-            Some(key) => records.get_int(key)?,
-            None => records.get(kind.encode(&key)?.as_ref())?,
+        let (records, index) = (self.core().records(), self.index()?);
+        let found = match index.space.kind.encode_int(&key) {
+            Some(key) => records.get_int(index, key),
+            None => records.get(index, index.space.encode(&key)?.as_ref()),
         };
-        Ok(found.map(|record| Record::new(record, kind)))
+        let found = found.map_err(|error| self.read_error(error))?;
+        Ok(found.map(|record| Record::new(record, records.key_kind())))
     }
 
     /// The records of all `keys`, in the same order: as [`Db::get`] one after the other, each of
@@ -55,11 +60,15 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Option<Record<'_>>>> {
-        let (core, kind) = (self.core(), self.key_kind());
+        let (core, index) = (self.core(), self.index()?);
+        let kind = core.records().key_kind();
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(TOGETHER_MAX) {
             core.records()
-                .get_group(keys, |held| records.push(held.map(|held| Record::new(held, kind))))?;
+                .get_group(index, keys, |held| {
+                    records.push(held.map(|held| Record::new(held, kind)))
+                })
+                .map_err(|error| self.read_error(error))?;
         }
         Ok(records)
     }
@@ -87,7 +96,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn range(&self, range: impl KeyRange) -> Result<Range<'_, S>> {
-        Ok(self.records_in(StoredRange::of(self.key_kind(), range)?))
+        Ok(self.records_in(StoredRange::of(self.index()?.space, range)?))
     }
 
     /// All records, in key order, as of now.
@@ -122,7 +131,7 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn prefix(&self, prefix: impl AsKey) -> Result<Range<'_, S>> {
-        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), &prefix)?))
+        Ok(self.records_in(StoredRange::of_prefix(self.index()?.space, &prefix)?))
     }
 
     /// The record with the lowest key.
@@ -151,7 +160,10 @@ impl<S: Storage> Db<S> {
     /// # }
     /// ```
     pub fn len(&self) -> u64 {
-        self.core().records().key_count()
+        match &self.table {
+            None => self.core().records().key_count(),
+            Some(table) => table.key_count(),
+        }
     }
 
     /// Whether there are no keys; as sure as [`Db::len`] is.
@@ -159,8 +171,32 @@ impl<S: Storage> Db<S> {
         self.len() == 0
     }
 
+    /// The index of the table, to read. Errors: it was dropped.
+    #[inline]
+    pub(in crate::api) fn index(&self) -> Result<&KeyIndex> {
+        if let Some(table) = &self.table {
+            table.check()?;
+        }
+        Ok(index_of(self.core(), self.table.as_deref()))
+    }
+
+    /// What a reader is told that has met `error`: what is left of a table that was dropped
+    /// meanwhile may lie in chunks that are gone.
+    #[cold]
+    pub(in crate::api) fn read_error(&self, error: Error) -> Error {
+        self.index().err().unwrap_or(error)
+    }
+
+    /// The keys of the table.
+    pub(in crate::api) fn space(&self) -> KeySpace {
+        index_of(self.core(), self.table.as_deref()).space
+    }
+
     fn records_in(&self, range: StoredRange) -> Range<'_, S> {
-        Range::new(self.core(), range.low, range.high)
+        let table = self.table.as_deref();
+        let records = Range::new(self.core(), index_of(self.core(), table), range);
+        // Behind its pin: the records of a table that is not dropped yet stay as long as that.
+        records.if_ok(table.map_or(Ok(()), OpenTable::check))
     }
 }
 

@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use uarr_uring::{Storage, System};
 
+use crate::api::db::Db;
 use crate::api::handle::Handle;
 use crate::api::key_range::{KeyRange, StoredRange};
 use crate::api::range::Range;
 use crate::api::record::Record;
-use crate::error::Result;
+use crate::api::table_place::index_of;
+use crate::catalog::CatalogEntry;
+use crate::data::key_index::KeyIndex;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, KeyKind};
+use crate::key_space::KeySpace;
+use crate::versions::open_table::OpenTable;
 use crate::versions::pins::{Keeps, LsnPin};
 
 /// The records as they were when [`crate::Db::snapshot`] was called: gets and ranges all see that
@@ -28,11 +34,13 @@ pub struct Snapshot<S: Storage = System> {
     /// Dropped first: the last handle closes the database, which needs no old versions.
     pub(in crate::api) pin: LsnPin,
     pub(in crate::api) handle: Arc<Handle<S>>,
+    pub(in crate::api) table: Option<Arc<OpenTable>>,
 }
 
 impl<S: Storage> Clone for Snapshot<S> {
     fn clone(&self) -> Self {
-        Self { pin: self.pin.clone(), handle: self.handle.clone() }
+        let (handle, table) = (self.handle.clone(), self.table.clone());
+        Self { pin: self.pin.clone(), handle, table }
     }
 }
 
@@ -43,10 +51,10 @@ impl<S: Storage> fmt::Debug for Snapshot<S> {
 }
 
 impl<S: Storage> Snapshot<S> {
-    pub(in crate::api) fn new(handle: Arc<Handle<S>>) -> Self {
+    pub(in crate::api) fn new(handle: Arc<Handle<S>>, table: Option<Arc<OpenTable>>) -> Self {
         let core = &handle.core;
         let pin = core.records().pin(Keeps::Versions, || core.storage().now());
-        Self { pin, handle }
+        Self { pin, handle, table }
     }
 
     /// The newest version that it sees: no record that it shows has a later one.
@@ -54,12 +62,58 @@ impl<S: Storage> Snapshot<S> {
         self.pin.lsn
     }
 
+    /// The same snapshot of another table, or of the default one for the handle of the database.
+    /// Tables that were dropped since are read through handles from before.
+    ///
+    /// Errors: `InvalidArgument` for a table of another database, `TableNotFound` for one that was
+    /// dropped before the snapshot was taken.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// let users = db.table("users")?;
+    /// users.put("ada", b"Ada")?;
+    /// let snapshot = db.snapshot().of(&users)?;
+    /// db.drop_table("users")?;
+    /// assert_eq!(snapshot.get("ada")?.ok_or("not found")?, b"Ada");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of(&self, table: &Db<S>) -> Result<Self> {
+        if !Arc::ptr_eq(&self.handle, &table.handle) {
+            return Err(Error::invalid("the table is of another database than the snapshot"));
+        }
+        if let Some(table) = &table.table {
+            self.check_table(table)?;
+        }
+        Ok(Self { table: table.table.clone(), ..self.clone() })
+    }
+
+    /// Errors: `table` was not there when the snapshot was taken.
+    fn check_table(&self, table: &OpenTable) -> Result<()> {
+        let records = self.handle.core.records();
+        let found = match records.tables.of(&table.catalog_key) {
+            Some(catalog) => records.get_pinned(&catalog, &table.catalog_key, &self.pin)?,
+            None => None,
+        };
+        let entry = found.map(|record| CatalogEntry::read(&table.name, record.value()));
+        match entry.transpose()? {
+            Some(entry) if entry.number == table.number => Ok(()),
+            _ => {
+                let name = &table.name;
+                let message = format!("table '{name}' was not there when the snapshot was taken");
+                Err(Error::new(ErrorKind::TableNotFound, message))
+            }
+        }
+    }
+
     /// The record of `key`; errors as for [`crate::Db::get`].
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
-        let kind = self.key_kind();
-        let key = kind.encode(&key)?;
-        let record = self.handle.core.records().get_pinned(key.as_ref(), &self.pin)?;
-        Ok(record.map(|record| Record::new(record, kind)))
+        let (records, index) = (self.handle.core.records(), self.index());
+        let key = index.space.encode(&key)?;
+        let record = records.get_pinned(index, key.as_ref(), &self.pin)?;
+        Ok(record.map(|record| Record::new(record, records.key_kind())))
     }
 
     /// Whether `key` is there.
@@ -83,7 +137,7 @@ impl<S: Storage> Snapshot<S> {
     /// # }
     /// ```
     pub fn range(&self, range: impl KeyRange) -> Result<Range<'_, S>> {
-        Ok(self.records_in(StoredRange::of(self.key_kind(), range)?))
+        Ok(self.records_in(StoredRange::of(self.space(), range)?))
     }
 
     /// All records; see [`crate::Db::iter`].
@@ -93,7 +147,7 @@ impl<S: Storage> Snapshot<S> {
 
     /// The records whose byte keys start with `prefix`; see [`crate::Db::prefix`].
     pub fn prefix(&self, prefix: impl AsKey) -> Result<Range<'_, S>> {
-        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), &prefix)?))
+        Ok(self.records_in(StoredRange::of_prefix(self.space(), &prefix)?))
     }
 
     /// The record with the lowest key.
@@ -108,11 +162,19 @@ impl<S: Storage> Snapshot<S> {
 
     /// What kind of keys the database has.
     pub fn key_kind(&self) -> KeyKind {
-        self.handle.core.records().key_kind()
+        self.space().kind
+    }
+
+    fn index(&self) -> &KeyIndex {
+        index_of(&self.handle.core, self.table.as_deref())
+    }
+
+    pub(in crate::api) fn space(&self) -> KeySpace {
+        self.index().space
     }
 
     fn records_in(&self, range: StoredRange) -> Range<'_, S> {
-        Range::pinned(&self.handle.core, range.low, range.high, self.pin.clone())
+        Range::pinned(&self.handle.core, self.index(), range, self.pin.clone())
     }
 }
 
@@ -123,5 +185,26 @@ impl<'a, S: Storage> IntoIterator for &'a Snapshot<S> {
     /// As [`Snapshot::iter`].
     fn into_iter(self) -> Range<'a, S> {
         self.iter()
+    }
+}
+
+impl<S: Storage> Db<S> {
+    /// The records as they are now, for as long as the snapshot is kept, while writers go on. See
+    /// [`Snapshot`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// db.put("a", b"1")?;
+    /// let snapshot = db.snapshot();
+    /// db.batch().put("a", b"2").put("b", b"2").commit()?;
+    /// assert_eq!(snapshot.get("a")?.ok_or("not found")?, b"1");
+    /// assert!(snapshot.get("b")?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn snapshot(&self) -> Snapshot<S> {
+        Snapshot::new(self.handle.clone(), self.table.clone())
     }
 }

@@ -15,16 +15,20 @@ use crate::api::key_range::{KeyRange, StoredRange};
 use crate::api::owned_record::OwnedRecord;
 use crate::api::range::Range;
 use crate::api::record::Record;
-use crate::api::transaction_range::TransactionRange;
+use crate::api::table_place::index_of;
+use crate::api::transaction_range::{Own, TransactionRange};
 use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::transacted::Begun;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::AsValue;
 use crate::key::{AsKey, KeyKind};
+use crate::key_space::KeySpace;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::options::WriteOptions;
 use crate::sync::{Rank, Ranked, lock};
+use crate::table_prefix::TablePrefix;
+use crate::versions::open_table::OpenTable;
 
 /// Reads and writes that are as if they had all happened in the moment of the commit, and no
 /// others in between: serializable, whatever other transactions and writers do.
@@ -43,6 +47,8 @@ pub struct Transaction<S: Storage = System> {
     /// Dropped first: the last handle closes the database, which needs no old versions.
     begun: Begun,
     handle: Arc<Handle<S>>,
+    /// That of the handle it was begun with; `None`: the default one.
+    table: Option<Arc<OpenTable>>,
     options: WriteOptions,
     reads: Ranked<ReadSet>,
     /// By stored key.
@@ -88,11 +94,12 @@ impl<S: Storage> Drop for Transaction<S> {
 }
 
 impl<S: Storage> Transaction<S> {
-    fn new(handle: Arc<Handle<S>>, begun: Begun) -> Self {
+    fn new(db: &Db<S>, begun: Begun) -> Self {
+        let (handle, table) = (db.handle.clone(), db.table.clone());
         let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn));
         let (options, writes) = (WriteOptions::new(), BTreeMap::new());
         let moment_ms = handle.core.records().clock.now_ms();
-        Self { handle, begun, options, reads, writes, bytes: 0, moment_ms }
+        Self { handle, table, begun, options, reads, writes, bytes: 0, moment_ms }
     }
 
     /// The commit is durable before it is acknowledged, whatever the database's class.
@@ -111,18 +118,7 @@ impl<S: Storage> Transaction<S> {
     ///
     /// Errors: as for [`Db::get`].
     pub fn get(&self, key: impl AsKey) -> Result<Option<OwnedRecord>> {
-        let kind = self.key_kind();
-        let key = kind.encode(&key)?;
-        if let Some(own) = self.writes.get(key.as_ref()) {
-            let own = own.as_ref().and_then(|own| own.timed(self.moment_ms));
-            let record = |(value, expires_ms)| {
-                OwnedRecord::of_parts(kind, key.as_ref(), value, (0, expires_ms))
-            };
-            return Ok(own.map(record));
-        }
-        lock(&self.reads).note_key(key.as_ref());
-        let found = self.handle.core.records().get_pinned(key.as_ref(), &self.begun.pin)?;
-        Ok(found.map(|found| Record::new(found, kind).to_owned()))
+        self.get_in(self.table.as_deref(), &key)
     }
 
     /// Whether `key` is there; as [`Transaction::get`].
@@ -147,35 +143,38 @@ impl<S: Storage> Transaction<S> {
     /// # }
     /// ```
     pub fn range(&self, range: impl KeyRange) -> Result<TransactionRange<'_, S>> {
-        Ok(self.records_in(StoredRange::of(self.key_kind(), range)?))
+        let table = self.table.as_deref();
+        Ok(self.records_in(table, StoredRange::of(self.space_of(table), range)?))
     }
 
     /// All records; as [`Transaction::range`].
     pub fn iter(&self) -> TransactionRange<'_, S> {
-        self.records_in(StoredRange::all())
+        self.records_in(self.table.as_deref(), StoredRange::all())
     }
 
     /// The records whose byte keys start with `prefix`; as [`Transaction::range`].
     pub fn prefix(&self, prefix: impl AsKey) -> Result<TransactionRange<'_, S>> {
-        Ok(self.records_in(StoredRange::of_prefix(self.key_kind(), &prefix)?))
+        let table = self.table.as_deref();
+        Ok(self.records_in(table, StoredRange::of_prefix(self.space_of(table), &prefix)?))
     }
 
     /// Sets `key` to `value` when it is committed.
     ///
     /// Errors: `InvalidArgument`, also if all that is written is too much for a batch.
     pub fn put(&mut self, key: impl AsKey, value: impl AsValue) -> Result<()> {
-        let Checked { bytes, expires_ms } = self.handle.core.checked(&value)?;
-        self.write(&key, Some(OwnValue { bytes: bytes.into(), expires_ms }))
+        let table = self.table.clone();
+        self.put_in(table.as_deref(), &key, &value)
     }
 
     /// Removes `key` when it is committed; otherwise as [`Transaction::put`].
     pub fn delete(&mut self, key: impl AsKey) -> Result<()> {
-        self.write(&key, None)
+        let table = self.table.clone();
+        self.delete_in(table.as_deref(), &key)
     }
 
-    /// What kind of keys the database has.
+    /// What kind of keys the table has with whose handle it was begun.
     pub fn key_kind(&self) -> KeyKind {
-        self.handle.core.records().key_kind()
+        self.space_of(self.table.as_deref()).kind
     }
 
     /// Commits what was written, if nobody else has written what was read. `None`: there was
@@ -209,8 +208,72 @@ impl<S: Storage> Transaction<S> {
         committer.write_transaction_async(&mut frames, reads.get_mut(), *options).await.map(Some)
     }
 
-    fn write(&mut self, key: &dyn AsKey, value: Written) -> Result<()> {
-        let stored = self.key_kind().encode(key)?;
+    pub(in crate::api) fn get_in(
+        &self,
+        table: Option<&OpenTable>,
+        key: &dyn AsKey,
+    ) -> Result<Option<OwnedRecord>> {
+        self.touch(table)?;
+        let records = self.handle.core.records();
+        let (index, kind) = (index_of(&self.handle.core, table), records.key_kind());
+        let key = index.space.encode(key)?;
+        if let Some(own) = self.writes.get(key.as_ref()) {
+            let own = own.as_ref().and_then(|own| own.timed(self.moment_ms));
+            let record = |(value, expires_ms)| {
+                OwnedRecord::of_parts(kind, key.as_ref(), value, (0, expires_ms))
+            };
+            return Ok(own.map(record));
+        }
+        lock(&self.reads).note_key(key.as_ref());
+        let found = records.get_pinned(index, key.as_ref(), &self.begun.pin)?;
+        Ok(found.map(|found| Record::new(found, kind).to_owned()))
+    }
+
+    pub(in crate::api) fn put_in(
+        &mut self,
+        table: Option<&OpenTable>,
+        key: &dyn AsKey,
+        value: &dyn AsValue,
+    ) -> Result<()> {
+        let Checked { bytes, expires_ms } = self.handle.core.checked(table, value)?;
+        let value = OwnValue { bytes: bytes.into(), expires_ms };
+        self.write(table, key, Some(value))
+    }
+
+    pub(in crate::api) fn delete_in(
+        &mut self,
+        table: Option<&OpenTable>,
+        key: &dyn AsKey,
+    ) -> Result<()> {
+        self.write(table, key, None)
+    }
+
+    pub(in crate::api) fn space_of(&self, table: Option<&OpenTable>) -> KeySpace {
+        index_of(&self.handle.core, table).space
+    }
+
+    pub(in crate::api) fn is_of(&self, db: &Db<S>) -> bool {
+        Arc::ptr_eq(&self.handle, &db.handle)
+    }
+
+    /// The catalog's record of `table` counts as read: who drops it conflicts.
+    fn note_table(&self, table: Option<&OpenTable>) {
+        let note = |table: &OpenTable| lock(&self.reads).note_key(&table.catalog_key);
+        table.into_iter().for_each(note);
+    }
+
+    /// As [`Transaction::note_table`]. Errors: it was dropped.
+    fn touch(&self, table: Option<&OpenTable>) -> Result<()> {
+        self.note_table(table);
+        table.map_or(Ok(()), OpenTable::check)
+    }
+
+    fn write(&mut self, table: Option<&OpenTable>, key: &dyn AsKey, value: Written) -> Result<()> {
+        self.touch(table)?;
+        if table.is_some_and(|table| table.is_durable) {
+            self.durable();
+        }
+        let stored = self.space_of(table).encode(key)?;
         let value_bytes = |value: &Written| value.as_ref().map_or(0, |own| own.bytes.len());
         let bytes = |value: &Written| stored.as_ref().len() + value_bytes(value);
         let replaced = self.writes.get(stored.as_ref()).map_or(0, bytes);
@@ -225,20 +288,36 @@ impl<S: Storage> Transaction<S> {
         Ok(())
     }
 
-    fn records_in(&self, StoredRange { low, high }: StoredRange) -> TransactionRange<'_, S> {
-        lock(&self.reads).note_range(&low, &high);
-        let own = match is_empty(&low, &high) {
-            true => Vec::new(),
-            false => {
-                let bounds = [&low, &high].map(|bound| bound.as_ref().map(Vec::as_slice));
-                let own = self.writes.range::<[u8], _>((bounds[0], bounds[1]));
-                let moment_ms = self.moment_ms;
-                own.map(|(key, own)| (&**key, own.as_ref().and_then(|own| own.timed(moment_ms))))
-                    .collect()
-            }
+    pub(in crate::api) fn records_in<'a>(
+        &'a self,
+        table: Option<&'a OpenTable>,
+        range: StoredRange,
+    ) -> TransactionRange<'a, S> {
+        self.note_table(table);
+        let (core, index) = (&self.handle.core, index_of(&self.handle.core, table));
+        lock(&self.reads).note_range(index.space.prefix, &range.low, &range.high);
+        let own = self.own_in(index.space.prefix, &range);
+        let kept = Range::pinned(core, index, range, self.begun.pin.clone());
+        TransactionRange::new(kept, own, core.records().key_kind())
+    }
+
+    /// What was written in `range` of the table with `prefix`.
+    fn own_in(&self, prefix: Option<TablePrefix>, range: &StoredRange) -> Vec<Own<'_>> {
+        let first = prefix.as_ref().map(TablePrefix::as_bytes);
+        let low = match (&range.low, first) {
+            (Bound::Unbounded, Some(first)) => Bound::Included(first),
+            (low, _) => low.as_ref().map(Vec::as_slice),
         };
-        let kept = Range::pinned(&self.handle.core, low, high, self.begun.pin.clone());
-        TransactionRange::new(kept, own, self.key_kind())
+        let high = range.high.as_ref().map(Vec::as_slice);
+        if is_empty(low, high) {
+            return Vec::new();
+        }
+        let own = self.writes.range::<[u8], _>((low, high));
+        let of_table = own.filter(|(key, _)| TablePrefix::of(key) == prefix);
+        let moment_ms = self.moment_ms;
+        of_table
+            .map(|(key, own)| (&**key, own.as_ref().and_then(|own| own.timed(moment_ms))))
+            .collect()
     }
 
     /// The write that was found to conflict.
@@ -248,7 +327,7 @@ impl<S: Storage> Transaction<S> {
 }
 
 /// Whether no key lies between the bounds.
-fn is_empty(low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
+fn is_empty(low: Bound<&[u8]>, high: Bound<&[u8]>) -> bool {
     match (low, high) {
         (Bound::Included(low), Bound::Included(high)) => low > high,
         (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high))
@@ -294,13 +373,13 @@ impl<S: Storage> Db<S> {
     /// ```
     pub fn begin(&self) -> Result<Transaction<S>> {
         let begun = self.core().committer.begin_transaction()?;
-        Ok(Transaction::new(self.handle.clone(), begun))
+        Ok(Transaction::new(self, begun))
     }
 
     /// As [`Db::begin`], for tasks.
     pub async fn begin_async(&self) -> Result<Transaction<S>> {
         let begun = self.core().committer.begin_transaction_async().await?;
-        Ok(Transaction::new(self.handle.clone(), begun))
+        Ok(Transaction::new(self, begun))
     }
 
     /// Runs `body` in a transaction and commits it, and does so again as long as others come in

@@ -14,7 +14,7 @@ use crate::key::KeyKind;
 
 /// A key that the transaction has written, its value, and when that expires; `None`: the key is
 /// removed.
-type Own<'a> = (&'a [u8], Option<(&'a [u8], u64)>);
+pub(in crate::api) type Own<'a> = (&'a [u8], Option<(&'a [u8], u64)>);
 
 /// Records of a key range as a transaction sees them, in key order; see
 /// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record is an error that

@@ -9,13 +9,17 @@ use uarr_uring::{Storage, System};
 use crate::api::batch::Batch;
 use crate::api::key_range::StoredRange;
 use crate::api::range::Range;
+use crate::api::table_place::index_of;
 use crate::commit::changes::Change;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
+use crate::data::key_index::KeyIndex;
 use crate::error::Result;
 use crate::expiry::AsValue;
 use crate::key::{AsKey, KeyKind, StoredKey};
+use crate::key_space::KeySpace;
 use crate::options::WriteOptions;
+use crate::versions::open_table::OpenTable;
 
 /// The writing verbs of a database under options of their own: what [`crate::Db::durable`] and
 /// [`crate::Db::with`] return. Every verb is as that of [`crate::Db`] with the same name.
@@ -34,6 +38,7 @@ use crate::options::WriteOptions;
 /// ```
 pub struct Writer<'db, S: Storage = System> {
     pub(in crate::api) core: &'db Core<S>,
+    pub(in crate::api) table: Option<&'db OpenTable>,
     pub(in crate::api) options: WriteOptions,
 }
 
@@ -52,8 +57,13 @@ impl<S: Storage> fmt::Debug for Writer<'_, S> {
 }
 
 impl<'db, S: Storage> Writer<'db, S> {
-    pub(in crate::api) fn new(core: &'db Core<S>, options: WriteOptions) -> Self {
-        Self { core, options }
+    pub(in crate::api) fn new(
+        core: &'db Core<S>,
+        table: Option<&'db OpenTable>,
+        options: WriteOptions,
+    ) -> Self {
+        let options = if table.is_some_and(|t| t.is_durable) { options.durable() } else { options };
+        Self { core, table, options }
     }
 
     /// The same, but every write is durable before it is acknowledged.
@@ -63,8 +73,8 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`crate::Db::put`].
     pub fn put(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
-        let key = self.core.records().key_kind().encode(&key)?;
-        let value = self.core.checked(&value)?;
+        let key = self.space().encode(&key)?;
+        let value = self.core.checked(self.table, &value)?;
         self.core.committer.expect_write(key.as_ref());
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
         let frame = frame.expiring(value.expires_ms);
@@ -73,8 +83,8 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`crate::Db::put_async`].
     pub async fn put_async(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
-        let key = self.core.records().key_kind().encode(&key)?;
-        let value = self.core.checked(&value)?;
+        let key = self.space().encode(&key)?;
+        let value = self.core.checked(self.table, &value)?;
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
         let frame = frame.expiring(value.expires_ms);
         self.core.committer.write_async(&mut [frame], self.options).await
@@ -82,39 +92,48 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`crate::Db::delete`].
     pub fn delete(self, key: impl AsKey) -> Result<Commit> {
-        let key = self.core.records().key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core.committer.write(&mut [frame], self.options)
     }
 
     /// As [`crate::Db::delete_async`].
     pub async fn delete_async(self, key: impl AsKey) -> Result<Commit> {
-        let key = self.core.records().key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core.committer.write_async(&mut [frame], self.options).await
     }
 
     /// As [`crate::Db::patch`].
     pub fn patch(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
-        let key = self.core.records().key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         let patched = self.core.committer.write_changes(&[patched(&key, patch)], self.options);
         Ok(patched?)
     }
 
     /// As [`crate::Db::patch_async`].
     pub async fn patch_async(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
-        let key = self.core.records().key_kind().encode(&key)?;
+        let key = self.space().encode(&key)?;
         let changes = [patched(&key, patch)];
         Ok(self.core.committer.write_changes_async(&changes, self.options).await?)
     }
 
     /// As [`crate::Db::batch`].
     pub fn batch(self) -> Batch<'db, S> {
-        Batch::new(self.core, self.options)
+        Batch::new(self.core, self.table, self.options)
     }
 
-    pub(in crate::api) fn key_kind(self) -> KeyKind {
+    pub(in crate::api) fn space(self) -> KeySpace {
+        self.table_index().space
+    }
+
+    /// What kind of keys the default table has, from which follows which records have what keys.
+    pub(in crate::api) fn default_kind(self) -> KeyKind {
         self.core.records().key_kind()
+    }
+
+    fn table_index(self) -> &'db KeyIndex {
+        index_of(self.core, self.table)
     }
 
     pub(in crate::api) fn visible_lsn(self) -> u64 {
@@ -122,7 +141,7 @@ impl<'db, S: Storage> Writer<'db, S> {
     }
 
     pub(in crate::api) fn records_in(self, range: StoredRange) -> Range<'db, S> {
-        Range::new(self.core, range.low, range.high)
+        Range::new(self.core, self.table_index(), range)
     }
 }
 

@@ -14,11 +14,13 @@ use uarr_uring::{AlignedBuffer, OpenMode, Storage, StorageFile};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::checkpoint::chunk_table::{NamedChunks, check_entries, check_table};
-use crate::data::entries::{Entries, split_entry};
+use crate::data::entries::{ByteEntries, Entries, split_entry};
 use crate::error::{Error, Result, attempted};
 use crate::files::{IMAGE_DIR, image_path, remove_if_present};
 use crate::key::KeyKind;
+use crate::key_space::KeySpace;
 use crate::structure::{MISSING, Structure};
+use crate::table_prefix::TablePrefix;
 
 /// Writes an image, piece by piece, past the page cache.
 pub(crate) struct ImageWriter<S: Storage> {
@@ -47,15 +49,19 @@ pub(crate) struct WrittenImage {
 
 /// What a checkpoint remembers.
 pub(crate) struct LoadedImage {
+    /// Of the default table.
     pub entries: Entries,
+    /// Of all others, by stored key.
+    pub others: ByteEntries,
     /// The chunks of the data file, by number.
     pub chunks: Vec<ChunkEntry>,
 }
 
 impl LoadedImage {
-    /// Of the empty database, for a table of this kind.
+    /// Of the empty database, for a default table of this kind.
     pub fn empty(kind: KeyKind) -> Self {
-        Self { entries: Entries::empty(kind), chunks: Vec::new() }
+        let (others, chunks) = (ByteEntries::default(), Vec::new());
+        Self { entries: Entries::empty(kind), others, chunks }
     }
 }
 
@@ -100,10 +106,11 @@ impl<S: Storage> ImageWriter<S> {
         Ok(())
     }
 
-    /// Adds an entry of a byte-key table; keys ascend.
-    pub fn push_bytes(&mut self, key: &[u8], locator: Locator) -> io::Result<()> {
+    /// Adds an entry to those of `kind`, by stored key; keys ascend.
+    pub fn push_bytes(&mut self, kind: PieceKind, key: &[u8], locator: Locator) -> io::Result<()> {
+        assert_eq!(kind == PieceKind::TableEntries, TablePrefix::of(key).is_some());
         assert!(self.last_key.as_slice() < key, "keys ascend strictly");
-        self.reserve(PieceKind::ByteEntries, size_of::<ByteEntry>() + key.len())?;
+        self.reserve(kind, size_of::<ByteEntry>() + key.len())?;
         let shared = match self.entries_in_piece {
             0 => 0,
             _ => self.last_key.iter().zip(key).take_while(|(a, b)| a == b).count(),
@@ -133,6 +140,7 @@ impl<S: Storage> ImageWriter<S> {
     /// Ends the entries of one kind.
     pub fn end_entries(&mut self, kind: PieceKind) -> io::Result<()> {
         assert_ne!(kind, PieceKind::End, "the end comes after all entries");
+        self.last_key.clear();
         if self.entries_in_piece > 0 { self.write_piece(kind) } else { Ok(()) }
     }
 
@@ -206,7 +214,7 @@ impl<S: Storage> ImageWriter<S> {
     }
 }
 
-/// Reads the image of `checkpoint`, every byte checked. `kind` is that of the table.
+/// Reads the image of `checkpoint`, every byte checked. `kind` is that of the default table.
 ///
 /// The entries in memory take at most eight times the length of the image. The caller gets them
 /// only if the whole image is sound.
@@ -298,11 +306,15 @@ impl ImageReader {
             return Err(Defect::Length);
         }
         let mut count = self.entry_count;
-        let is_behind = !image.chunks.is_empty();
-        match (kind, &mut image.entries) {
-            (PieceKind::IntEntries | PieceKind::ByteEntries, _) if is_behind => {
-                return Err(Defect::Kind(kind as u8));
+        let is_behind = match kind {
+            PieceKind::IntEntries | PieceKind::ByteEntries => {
+                !image.chunks.is_empty() || !image.others.bytes.is_empty()
             }
+            PieceKind::TableEntries => !image.chunks.is_empty(),
+            PieceKind::Chunks | PieceKind::End => false,
+        };
+        match (kind, &mut image.entries) {
+            _ if is_behind => return Err(Defect::Kind(kind as u8)),
             (PieceKind::IntEntries, Entries::Int(list)) => {
                 for entry in PackedEntries::new(used) {
                     let (key, locator) = entry?;
@@ -313,8 +325,19 @@ impl ImageReader {
                 assert_eq!(list.len() as u64, self.entry_count, "what is counted is kept");
             }
             (PieceKind::ByteEntries, Entries::Bytes(list)) => {
-                self.check_byte_entries(used)?;
+                self.check_byte_entries(used, |key| TablePrefix::of(key).is_none())?;
                 list.bytes.extend_from_slice(used);
+            }
+            (PieceKind::TableEntries, _) => {
+                if image.others.bytes.is_empty() {
+                    self.last_key.clear();
+                }
+                let is_of_table = |key: &[u8]| {
+                    let space = KeySpace::of_stored(KeyKind::Bytes, key);
+                    space.is_some_and(|space| space.prefix.is_some())
+                };
+                self.check_byte_entries(used, is_of_table)?;
+                image.others.bytes.extend_from_slice(used);
             }
             (PieceKind::Chunks, _) => {
                 let found = <[ChunkEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
@@ -337,7 +360,12 @@ impl ImageReader {
         Ok(true)
     }
 
-    fn check_byte_entries(&mut self, mut used: &[u8]) -> Result<(), Defect> {
+    /// Checks entries by stored key, each of which `is_key`.
+    fn check_byte_entries(
+        &mut self,
+        mut used: &[u8],
+        is_key: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Defect> {
         let mut shared_max = 0;
         while !used.is_empty() {
             let (entry, suffix, rest) = split_entry(used)?;
@@ -351,19 +379,20 @@ impl ImageReader {
             self.last_key.truncate(shared);
             self.last_key.extend_from_slice(suffix);
             assert_eq!(self.last_key.len(), key_bytes);
-            self.note_entry(ascends, key_bytes, entry.locator.get())?;
+            let fits = ascends && is_key(&self.last_key);
+            self.note_entry(fits, key_bytes, entry.locator.get())?;
             (used, shared_max) = (rest, key_bytes);
         }
         Ok(())
     }
 
-    /// Keys ascend, and each names a record of its own. Images hold no tombstones.
-    fn note_entry(&mut self, ascends: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
+    /// Keys fit and ascend, and each names a record of its own. Images hold no tombstones.
+    fn note_entry(&mut self, fits: bool, key_bytes: usize, bits: u64) -> Result<(), Defect> {
         self.entry_count += 1;
         self.record_bytes += (RECORD_HEADER_BYTES + key_bytes) as u64;
         let locator = Locator::from_bits(bits);
         let is_record = locator.is_some_and(|locator| !locator.is_tombstone());
-        if ascends && is_record { Ok(()) } else { Err(Defect::Entry) }
+        if fits && is_record { Ok(()) } else { Err(Defect::Entry) }
     }
 
     /// Checks table and entries of the whole image against each other.
@@ -379,7 +408,8 @@ impl ImageReader {
         if self.record_bytes > durable.sum() {
             return Err(Defect::Entry);
         }
-        check_entries(&image.entries, &image.chunks, chunk_bytes)
+        let locators = image.entries.locators().chain(image.others.locators());
+        check_entries(locators, &image.chunks, chunk_bytes)
     }
 }
 

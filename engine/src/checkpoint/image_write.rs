@@ -1,6 +1,7 @@
 //! What a checkpoint writes into its index image.
 //!
-//! The writer reads byte keys from the records. Where a record is damaged, it begins the image
+//! Those of the default table come first, then those of all others. The writer reads byte keys from
+//! the records. Where a record is damaged, it begins the image
 //! again with the keys of all damaged records, so that no key is lost with its value: a get reports
 //! the damage until a caller writes the key again.
 //! 1. A record whose key is whole proves it: the index leads from its hash to the record.
@@ -17,19 +18,21 @@ use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_uring::{MapPin, Storage};
 
 use crate::checkpoint::image::{ImageWriter, LoadedImage, read_image};
-use crate::data::entries::Entries;
+use crate::data::key_index::KeyIndex;
 use crate::data::store::misnamed;
+use crate::data::tables::TableIndex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{image_path, list_segments};
+use crate::key_space::KeySpace;
 use crate::log::position::start_of;
 use crate::log::reader::{LogReader, Next};
 use crate::versions::records::Records;
 use crate::versions::walk::Walk;
 
-/// Entries of an integer table fetched at once.
+/// Entries of a table of integers fetched at once.
 const WINDOW_COUNT: usize = 4096;
 
-/// Keys of damaged records, and where these are.
+/// Stored keys of damaged records, and where these are.
 type Damaged = BTreeMap<Vec<u8>, Locator>;
 
 fn failed(error: io::Error) -> Error {
@@ -69,45 +72,38 @@ impl<S: Storage> ImageSource<'_, S> {
             self.records.chunk_bytes(),
         )
         .map_err(failed)?;
-        let kind = if self.records.key_kind().is_int() {
-            assert!(damaged.is_empty(), "an index of integers holds its keys");
-            self.write_int_entries(&mut image).map_err(failed)?;
-            PieceKind::IntEntries
-        } else {
-            self.write_byte_entries(&mut image, damaged)?;
-            PieceKind::ByteEntries
-        };
-        image.end_entries(kind).map_err(failed)?;
+        for index in self.records.tables.all() {
+            let kind = match index.space {
+                KeySpace { prefix: Some(_), .. } => PieceKind::TableEntries,
+                KeySpace { kind, .. } if kind.is_int() => PieceKind::IntEntries,
+                _ => PieceKind::ByteEntries,
+            };
+            match index.space.kind.is_int() {
+                true => write_int_entries(&index, kind, &mut image).map_err(failed)?,
+                false => self.write_byte_entries(&index, kind, &mut image, damaged)?,
+            }
+            if kind != PieceKind::TableEntries {
+                image.end_entries(kind).map_err(failed)?;
+            }
+        }
+        image.end_entries(PieceKind::TableEntries).map_err(failed)?;
         Ok(image)
     }
 
-    fn write_int_entries(&self, image: &mut ImageWriter<S>) -> io::Result<()> {
-        let mut after = None;
-        while let Some(entries) = self.records.index.int_entries(after, WINDOW_COUNT) {
-            for (key, bits) in &entries {
-                match Locator::from_bits(*bits) {
-                    Some(locator) if locator.is_tombstone() => image.leave_out(locator),
-                    Some(locator) => image.push_int(*key, locator)?,
-                    None => {}
-                }
-            }
-            match entries.last() {
-                Some((key, _)) if entries.len() == WINDOW_COUNT => {
-                    assert!(after.is_none_or(|after| after < *key), "a walk comes to an end");
-                    after = Some(*key);
-                }
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Entries of all readable records, and between them, in key order, those of `damaged` ones.
-    fn write_byte_entries(&self, image: &mut ImageWriter<S>, damaged: &Damaged) -> Result<()> {
-        let skipped: BTreeSet<Locator> = damaged.values().copied().collect();
-        let mut between = damaged.iter().peekable();
+    /// Entries of all readable records of the table with `index`, and between them, in key order,
+    /// those of `damaged` ones.
+    fn write_byte_entries(
+        &self,
+        index: &KeyIndex,
+        kind: PieceKind,
+        image: &mut ImageWriter<S>,
+        damaged: &Damaged,
+    ) -> Result<()> {
+        let of_table = damaged.iter().filter(|(key, _)| index.is_own(key));
+        let skipped: BTreeSet<Locator> = of_table.clone().map(|(_, locator)| *locator).collect();
+        let mut between = of_table.peekable();
         let mut walk = Walk::default();
-        while let Some(locator) = walk.next(self.records) {
+        while let Some(locator) = walk.next(self.records, index) {
             let is_deleted = locator.is_tombstone();
             let pin = MapPin::enter();
             let read = self.records.reader(&pin).record(locator);
@@ -119,47 +115,30 @@ impl<S: Storage> ImageSource<'_, S> {
                 continue;
             }
             let key = read?.key();
-            if !walk.reach(key) {
+            if !walk.reach(index, key) {
                 return Err(misnamed(locator));
             }
             while let Some((lower, damaged)) = between.next_if(|(lower, _)| lower.as_slice() < key)
             {
-                image.push_bytes(lower, *damaged).map_err(failed)?;
+                image.push_bytes(kind, lower, *damaged).map_err(failed)?;
             }
             // A writer has replaced it meanwhile.
             between.next_if(|(same, _)| same.as_slice() == key);
             //= IMG-4
             if !is_deleted {
-                image.push_bytes(key, locator).map_err(failed)?;
+                image.push_bytes(kind, key, locator).map_err(failed)?;
             }
         }
-        between.try_for_each(|(key, locator)| image.push_bytes(key, *locator).map_err(failed))
+        between.try_for_each(|(key, locator)| image.push_bytes(kind, key, *locator).map_err(failed))
     }
 
     /// The keys of all records that are damaged now. Fails with the first damage whose key stands
     /// nowhere.
     fn damaged_keys(&self) -> Result<Damaged> {
-        assert!(!self.records.key_kind().is_int(), "an index of integers holds its keys");
-        let mut damaged = Damaged::new();
-        let mut unknown = BTreeMap::new();
-        let mut walk = Walk::default();
-        while let Some(locator) = walk.next(self.records) {
-            let pin = MapPin::enter();
-            let reader = self.records.reader(&pin);
-            let error = match reader.record(locator) {
-                Ok(view) if walk.reach_found(self.records, view.key()) => continue,
-                Ok(_) => misnamed(locator),
-                Err(error) => error,
-            };
-            walk.pass_over(locator);
-            if locator.is_tombstone() {
-                continue;
-            }
-            let seeming = reader.key_that_seems(locator.address());
-            match seeming.filter(|key| self.records.index.leads_to(key, locator)) {
-                Some(key) => drop(damaged.insert(key.to_vec(), locator)),
-                None => drop(unknown.insert(locator, error)),
-            }
+        let (mut damaged, mut unknown) = (Damaged::new(), BTreeMap::new());
+        let has_byte_keys = |index: &TableIndex<'_>| !index.space.kind.is_int();
+        for index in self.records.tables.all().filter(has_byte_keys) {
+            self.find_damaged(&index, &mut damaged, &mut unknown);
         }
         for checkpoint in self.root.checkpoints.iter().filter(|kept| kept.number.get() > 0) {
             if unknown.is_empty() {
@@ -169,8 +148,8 @@ impl<S: Storage> ImageSource<'_, S> {
             let kind = self.records.key_kind();
             let chunk_bytes = self.records.chunk_bytes();
             let read = read_image(self.storage, database, checkpoint, kind, chunk_bytes);
-            let Ok(LoadedImage { entries: Entries::Bytes(entries), .. }) = read else { continue };
-            for (key, bits) in entries.iter() {
+            let Ok(LoadedImage { entries, others, .. }) = read else { continue };
+            for (key, bits) in entries.iter().chain(others.iter()) {
                 let locator = Locator::from_bits(bits).filter(|l| unknown.remove(l).is_some());
                 damaged.extend(locator.map(|locator| (key, locator)));
             }
@@ -179,6 +158,35 @@ impl<S: Storage> ImageSource<'_, S> {
             self.find_keys_in_log(&mut unknown, &mut damaged)?;
         }
         unknown.into_values().next().map_or(Ok(damaged), Err)
+    }
+
+    /// The damaged records of the table with `index`: those whose keys they show themselves, and
+    /// the others.
+    fn find_damaged(
+        &self,
+        index: &KeyIndex,
+        damaged: &mut Damaged,
+        unknown: &mut BTreeMap<Locator, Error>,
+    ) {
+        let mut walk = Walk::default();
+        while let Some(locator) = walk.next(self.records, index) {
+            let pin = MapPin::enter();
+            let reader = self.records.reader(&pin);
+            let error = match reader.record(locator) {
+                Ok(view) if walk.reach_found(self.records, index, view.key()) => continue,
+                Ok(_) => misnamed(locator),
+                Err(error) => error,
+            };
+            walk.pass_over(locator);
+            if locator.is_tombstone() {
+                continue;
+            }
+            let seeming = reader.key_that_seems(locator.address());
+            match seeming.filter(|key| index.leads_to(key, locator)) {
+                Some(key) => drop(damaged.insert(key.to_vec(), locator)),
+                None => drop(unknown.insert(locator, error)),
+            }
+        }
     }
 
     fn find_keys_in_log(
@@ -206,4 +214,33 @@ impl<S: Storage> ImageSource<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Entries of the table of integers with `index`.
+fn write_int_entries<S: Storage>(
+    index: &KeyIndex,
+    kind: PieceKind,
+    image: &mut ImageWriter<S>,
+) -> io::Result<()> {
+    let mut after = None;
+    while let Some(entries) = index.int_entries(after, WINDOW_COUNT) {
+        for (key, bits) in &entries {
+            match (Locator::from_bits(*bits), kind) {
+                (Some(locator), _) if locator.is_tombstone() => image.leave_out(locator),
+                (Some(locator), PieceKind::IntEntries) => image.push_int(*key, locator)?,
+                (Some(locator), _) => {
+                    image.push_bytes(kind, index.stored(*key).as_ref(), locator)?;
+                }
+                (None, _) => {}
+            }
+        }
+        match entries.last() {
+            Some((key, _)) if entries.len() == WINDOW_COUNT => {
+                assert!(after.is_none_or(|after| after < *key), "a walk comes to an end");
+                after = Some(*key);
+            }
+            _ => break,
+        }
+    }
+    Ok(())
 }

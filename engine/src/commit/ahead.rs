@@ -62,7 +62,7 @@ impl<S: Storage> Committer<S> {
     /// What two index images take, about: a checkpoint for less log than that costs more than the
     /// log.
     pub fn checkpoint_step_bytes_min(&self) -> u64 {
-        2 * 16 * self.records.index.len() as u64
+        2 * 16 * self.records.tables.len() as u64
     }
 
     /// Whether lives too short for a checkpoint have left twice as much log as should be there.

@@ -293,7 +293,10 @@ impl<S: Storage> Committer<S> {
         let pin = self.records.pin(Keeps::Versions, || self.storage.now());
         for (change, Change { key, condition, .. }) in changes.iter().enumerate() {
             let Some(condition) = condition else { continue };
-            let found = self.records.get_pinned(key, &pin)?;
+            let found = match self.records.tables.of(key) {
+                Some(index) => self.records.get_pinned(&index, key, &pin)?,
+                None => None,
+            };
             let version = found.as_ref().map(|found| found.header().lsn.get());
             if !condition.is_met_by(NewestVersion { version, expired: None }) {
                 return Err(Stop::Refused { change, found });

@@ -60,6 +60,7 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         wakes: &mut Wakes,
     ) -> Result<bool> {
+        staging.refused.check(frames)?;
         if let Some(reads) = premise.reads {
             staging.recent.check(reads)?;
         }

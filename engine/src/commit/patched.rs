@@ -29,7 +29,7 @@ use crate::commit::changes::Change;
 use crate::commit::committer::Committer;
 use crate::commit::premise::{Base, Expected};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyKind, int_key};
+use crate::key::{KeyKind, KeyRef};
 use crate::limits::{BATCH_BYTES_MAX, check_value};
 
 /// Bytes of a key that messages show.
@@ -180,12 +180,12 @@ impl<S: Storage> Committer<S> {
 }
 
 fn shown_key(kind: KeyKind, key: &[u8]) -> String {
-    match (kind, int_key(key)) {
-        (KeyKind::U64, Some(bits)) => format!("key {bits}"),
-        (KeyKind::I64, Some(bits)) => format!("key {}", (bits ^ 1 << 63).cast_signed()),
-        _ if key.len() > SHOWN_KEY_BYTES => {
+    match kind.decode(key) {
+        KeyRef::U64(number) => format!("key {number}"),
+        KeyRef::I64(number) => format!("key {number}"),
+        KeyRef::Bytes(key) if key.len() > SHOWN_KEY_BYTES => {
             format!("key '{}..' of {} bytes", key[..SHOWN_KEY_BYTES].escape_ascii(), key.len())
         }
-        _ => format!("key '{}'", key.escape_ascii()),
+        KeyRef::Bytes(key) => format!("key '{}'", key.escape_ascii()),
     }
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use uarr_layout::frame::Frame;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::table_prefix::TablePrefix;
 
 /// Bytes of keys that are kept at most, with what each takes besides. A transaction that more was
 /// written beside has to be tried again.
@@ -179,11 +180,16 @@ pub(crate) struct ReadSet {
     /// Nothing of it was written from when the transaction began up to here.
     checked_lsn: AtomicU64,
     keys: BTreeSet<Box<[u8]>>,
-    /// Where ranges begin, and the first key behind each, if there is one. None touches another.
-    ranges: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// By table: stored keys of one may lie between those of another.
+    ranges: BTreeMap<Option<TablePrefix>, RangesRead>,
     /// LSN of the write that something of it conflicts with; 0: none.
     conflict_lsn: AtomicU64,
 }
+
+/// Ranges of the keys of one table: where each begins, and the first key behind it, if there is
+/// one. None touches another.
+#[derive(Debug, Default)]
+struct RangesRead(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
 
 /// The first key behind `key`.
 fn next_key(key: &[u8]) -> Vec<u8> {
@@ -209,8 +215,29 @@ impl ReadSet {
         }
     }
 
-    /// Notes that all keys between `low` and `high` were read.
-    pub fn note_range(&mut self, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) {
+    /// Notes that all keys between `low` and `high` of the table with `prefix` were read.
+    pub fn note_range(
+        &mut self,
+        prefix: Option<TablePrefix>,
+        low: &Bound<Vec<u8>>,
+        high: &Bound<Vec<u8>>,
+    ) {
+        self.ranges.entry(prefix).or_default().note(low, high);
+    }
+
+    /// Whether nothing was read.
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.ranges.is_empty()
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        let of_table = || self.ranges.get(&TablePrefix::of(key));
+        self.keys.contains(key) || of_table().is_some_and(|ranges| ranges.has(key))
+    }
+}
+
+impl RangesRead {
+    fn note(&mut self, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) {
         let mut start = match low {
             Bound::Unbounded => Vec::new(),
             Bound::Included(key) => key.clone(),
@@ -236,30 +263,25 @@ impl ReadSet {
                 *end = known_end.to_vec();
             }
             let known_start = known_start.to_vec();
-            self.ranges.remove(&known_start);
+            self.0.remove(&known_start);
             start = start.min(known_start);
         }
-        self.ranges.insert(start, end);
+        self.0.insert(start, end);
     }
 
     /// The last range that begins at or before `end`; the last of all without one.
     fn last_up_to(&self, end: Option<&[u8]>) -> Option<(&[u8], Option<&[u8]>)> {
         let last = match end {
-            Some(end) => self.ranges.range::<[u8], _>((Bound::Unbounded, Bound::Included(end))),
-            None => self.ranges.range::<[u8], _>(..),
+            Some(end) => self.0.range::<[u8], _>((Bound::Unbounded, Bound::Included(end))),
+            None => self.0.range::<[u8], _>(..),
         }
         .next_back();
         last.map(|(start, end)| (start.as_slice(), end.as_deref()))
     }
 
-    /// Whether nothing was read.
-    fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.ranges.is_empty()
-    }
-
     fn has(&self, key: &[u8]) -> bool {
         let is_before_end = |(_, end): (&[u8], Option<&[u8]>)| end.is_none_or(|end| key < end);
-        self.keys.contains(key) || self.last_up_to(Some(key)).is_some_and(is_before_end)
+        self.last_up_to(Some(key)).is_some_and(is_before_end)
     }
 }
 
@@ -298,7 +320,7 @@ mod tests {
         assert_eq!(refused.conflict_lsn(), 3);
         assert!(recent.check(&reads(3, &[b"b"])).is_ok(), "it has read that");
         let mut range = ReadSet::new(2);
-        range.note_range(&Bound::Excluded(b"b".to_vec()), &Bound::Unbounded);
+        range.note_range(None, &Bound::Excluded(b"b".to_vec()), &Bound::Unbounded);
         assert!(recent.check(&range).is_ok());
         write(&mut recent, 4, b"c");
         assert!(is_conflict(recent.check(&range)));
@@ -378,7 +400,7 @@ mod tests {
                 let [low_open, high_open] = [(); 2].map(|()| random(15) == 0);
                 let low_bound = if low_open { Bound::Unbounded } else { bound(low.0, low.1) };
                 let high_bound = if high_open { Bound::Unbounded } else { bound(high.0, high.1) };
-                reads.note_range(&low_bound, &high_bound);
+                reads.note_range(None, &low_bound, &high_bound);
                 for (key, is_read) in (0..).zip(&mut model) {
                     *is_read |= (low_open || key > low.0 || key == low.0 && low.1)
                         && (high_open || key < high.0 || key == high.0 && high.1);
@@ -387,7 +409,7 @@ mod tests {
             for (key, is_read) in (0..).zip(model) {
                 assert_eq!(reads.has(&[key]), is_read, "{key} of {:?}", reads.ranges);
             }
-            let ranges: Vec<_> = reads.ranges.iter().collect();
+            let ranges: Vec<_> = reads.ranges.values().flat_map(|ranges| &ranges.0).collect();
             let is_apart = |pair: &[(&Vec<u8>, &Option<Vec<u8>>)]| {
                 pair[0].1.as_ref().is_some_and(|end| end < pair[1].0)
             };

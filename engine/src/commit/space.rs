@@ -214,7 +214,7 @@ impl<S: Storage> Committer<S> {
 
     /// What the next index image may take.
     fn image_bytes_max(&self) -> u64 {
-        self.records.index.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN
+        self.records.tables.len() as u64 * IMAGE_ENTRY_BYTES + IMAGE_BYTES_MIN
     }
 
     /// Does `attempt`, and again if there was no room but free segments could be removed.

@@ -12,6 +12,7 @@ use uarr_uring::AlignedBuffer;
 use crate::commit::cell::GroupCell;
 use crate::commit::leadership::Lead;
 use crate::commit::recent::Recent;
+use crate::commit::refused_tables::RefusedTables;
 use crate::commit::turns::Turns;
 use crate::data::places::Places;
 use crate::data::stream::Stream;
@@ -84,6 +85,8 @@ pub(crate) struct Staging {
     pub turns: Turns,
     /// What open transactions must not have read.
     pub recent: Recent,
+    /// Tables that take no writes.
+    pub refused: RefusedTables,
 }
 
 impl Staging {
@@ -109,6 +112,7 @@ impl Staging {
             log_thread_has_ended: false,
             turns: Turns::default(),
             recent: Recent::default(),
+            refused: RefusedTables::default(),
         }
     }
 

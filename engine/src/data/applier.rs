@@ -11,13 +11,14 @@ use uarr_uring::{DataMap, DataMapWriter};
 
 use crate::data::appender::Appender;
 use crate::data::expiring::ExpiringChunks;
-use crate::data::key_index::KeyIndex;
 use crate::data::live::Live;
 use crate::data::record_view::RecordView;
 use crate::data::store::Reader;
+use crate::data::tables::Tables;
 use crate::data::tombstones::{IndexEntry, Tombstones};
 use crate::error::Result;
 use crate::limits::TOGETHER_MAX;
+use crate::table_prefix::TablePrefix;
 
 /// Applies records to data file and index.
 pub(crate) struct Applier<W> {
@@ -29,7 +30,7 @@ pub(crate) struct Applier<W> {
 
 /// Where an applier's records go: what readers look at, too.
 pub(crate) struct Target<'a, M> {
-    pub index: &'a KeyIndex,
+    pub tables: &'a Tables,
     pub reader: Reader<'a, M>,
 }
 
@@ -108,10 +109,20 @@ impl<W: DataMapWriter> Applier<W> {
     /// Appends the records of up to [`TOGETHER_MAX`] frames to the data file and makes the index
     /// point to them. Damage of records that are there does not hinder it.
     pub fn apply<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
+        if let [_] = frames {
+            return self.apply_to_table(target, frames);
+        }
+        let table_of = |frame: &Frame<'_>| TablePrefix::of(frame.key);
+        let runs = frames.chunk_by(|one, next| table_of(one) == table_of(next));
+        runs.for_each(|frames| self.apply_to_table(target, frames));
+    }
+
+    /// The same, of frames of one table.
+    fn apply_to_table<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
         let keys = frames.iter().map(|frame| frame.key);
         let Self { appender, tombstones, live, expiring } = self;
         let mut appended_count = 0;
-        target.index.append(keys, target.reader, |index, previous| {
+        target.tables.append(keys, target.reader, |index, previous| {
             assert_eq!(index, appended_count, "frames become records in their order");
             appended_count += 1;
             let frame = &frames[index];
@@ -137,7 +148,7 @@ impl<W: DataMapWriter> Applier<W> {
         record: Replayed,
     ) {
         let Self { appender, tombstones, live, expiring } = self;
-        target.index.append(std::iter::once(frame.key), target.reader, |_, replaced| {
+        target.tables.append(std::iter::once(frame.key), target.reader, |_, replaced| {
             let locator = match record {
                 Replayed::InFile => Locator::of_frame(frame),
                 Replayed::Missing => {
@@ -178,11 +189,11 @@ impl<W: DataMapWriter> Applier<W> {
         let view = target.reader.record(from)?;
         let key = view.key();
         // No other thread changes the index meanwhile.
-        if !target.index.leads_to(key, from) {
+        if !target.tables.leads_to(key, from) {
             return Ok(Moved::Replaced);
         }
         let Some(to) = self.copy(target.reader, view, cold) else { return Ok(Moved::NoRoom) };
-        let is_replaced = target.index.replace_if(key, from, to, target.reader);
+        let is_replaced = target.tables.replace_if(key, from, to, target.reader);
         assert!(is_replaced, "the index led there");
         if from.is_tombstone() {
             self.tombstones.note_moved(from, to);
@@ -207,9 +218,9 @@ impl<W: DataMapWriter> Applier<W> {
         for _ in 0..count_max {
             let Some(locator) = self.tombstones.oldest(bound) else { break };
             let removed = target
-                .index
+                .tables
                 .key_of(locator, target.reader)
-                .and_then(|key| target.index.remove_if(key, locator, target.reader));
+                .and_then(|key| target.tables.remove_if(key, locator, target.reader));
             self.tombstones.drop_oldest(match removed {
                 Ok(true) => {
                     self.live.remove(locator);

@@ -33,7 +33,7 @@ impl Entries {
     pub fn locators(&self) -> impl Iterator<Item = u64> {
         let (ints, bytes) = match self {
             Self::Int(list) => (list.as_slice(), ByteLocators { rest: &[] }),
-            Self::Bytes(list) => (&[][..], ByteLocators { rest: &list.bytes }),
+            Self::Bytes(list) => (&[][..], list.locators()),
         };
         ints.iter().map(|(_, bits)| *bits).chain(bytes)
     }
@@ -47,7 +47,7 @@ pub(crate) struct ByteEntries {
 }
 
 /// The locators of entries of byte keys that were checked.
-struct ByteLocators<'a> {
+pub(crate) struct ByteLocators<'a> {
     rest: &'a [u8],
 }
 
@@ -67,6 +67,11 @@ impl Iterator for ByteLocators<'_> {
 const CHECKED: &str = "entries were checked when the image was read";
 
 impl ByteEntries {
+    /// Bits of the locators of all, in order.
+    pub fn locators(&self) -> ByteLocators<'_> {
+        ByteLocators { rest: &self.bytes }
+    }
+
     /// Keys and locators, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
         let mut rest = self.bytes.as_slice();

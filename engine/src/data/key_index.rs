@@ -1,16 +1,21 @@
-//! From keys to newest records: the learned index of one kind of keys.
+//! From keys to newest records: the learned index of one table.
+//!
+//! Callers give stored keys, and so do records. The index has them without what the keys of a table
+//! begin with ([`crate::table_prefix`]).
 
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, Memory};
+use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, KeySource, Memory};
 use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
 use crate::data::entries::Entries;
-use crate::data::store::Reader;
-use crate::error::Result;
+use crate::data::store::{Reader, misnamed};
+use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
+use crate::key_space::KeySpace;
 use crate::limits::TOGETHER_MAX;
+use crate::table_prefix::{PREFIX_BYTES, TablePrefix};
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +33,17 @@ impl Direction {
     }
 }
 
-/// The index of the records of one kind of keys.
+/// The index of the records of one table.
 pub(crate) struct KeyIndex {
-    pub kind: KeyKind,
+    pub space: KeySpace,
     memory: Memory,
     index: Index,
+}
+
+/// Where the index reads keys that it does not hold.
+struct OwnKeys<'r, 'p, M> {
+    reader: &'r Reader<'p, M>,
+    prefix: Option<TablePrefix>,
 }
 
 enum Index {
@@ -41,7 +52,7 @@ enum Index {
 }
 
 impl KeyIndex {
-    /// An index of `entries`, whose keys ascend strictly.
+    /// The index of the default table, of `entries`, whose keys ascend strictly.
     pub fn from_entries(kind: KeyKind, hash_seed: u128, entries: Entries) -> Self {
         assert_eq!(kind.is_int(), matches!(entries, Entries::Int(_)));
         let memory = Memory::new();
@@ -52,7 +63,66 @@ impl KeyIndex {
                 Index::Bytes(ByteIndex::from_sorted(&memory, options, entries.iter()))
             }
         };
-        Self { kind, memory, index }
+        Self { space: KeySpace::default_of(kind), memory, index }
+    }
+
+    /// The index of another table, of `entries`, whose stored keys ascend strictly.
+    pub fn of_table(
+        space: KeySpace,
+        memory: &Memory,
+        hash_seed: u128,
+        entries: impl Iterator<Item = (Vec<u8>, u64)>,
+    ) -> Self {
+        assert!(space.prefix.is_some(), "the default table has an index already");
+        let memory = memory.clone();
+        let own = entries.map(|(mut stored, bits)| {
+            stored.drain(..PREFIX_BYTES);
+            (stored, bits)
+        });
+        let index = match space.kind.is_int() {
+            true => {
+                let ints: Vec<_> = own.map(|(key, bits)| (stored_int(&key), bits)).collect();
+                Index::Int(IntIndex::from_sorted(&memory, &ints))
+            }
+            false => Index::Bytes(ByteIndex::from_sorted(&memory, byte_options(hash_seed), own)),
+        };
+        Self { space, memory, index }
+    }
+
+    /// The part of a stored key that the index has.
+    #[inline(always)]
+    fn own<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        match self.space.prefix {
+            None => key,
+            Some(_) => {
+                debug_assert!(self.is_own(key), "a key of this table");
+                &key[PREFIX_BYTES..]
+            }
+        }
+    }
+
+    /// Whether `key`, which a damaged record may say it has, is one of this table.
+    pub fn is_own(&self, key: &[u8]) -> bool {
+        TablePrefix::of(key) == self.space.prefix
+    }
+
+    /// Whether `key` is one that the table may have.
+    pub fn holds(&self, key: &[u8]) -> bool {
+        self.is_own(key) && self.space.kind.is_stored(self.own(key))
+    }
+
+    fn own_keys<'r, 'p, M: DataMap>(&self, reader: &'r Reader<'p, M>) -> OwnKeys<'r, 'p, M> {
+        OwnKeys { reader, prefix: self.space.prefix }
+    }
+
+    /// What the index memory of other tables is part of, too.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// As [`KeyIndex::own`], of a bound, which need be no key.
+    fn own_bound<'k>(&self, bound: &'k [u8]) -> &'k [u8] {
+        bound.get(self.space.prefix_bytes()..).unwrap_or_default()
     }
 
     /// Has memory ready for an index that grows; see [`Memory::prepare`].
@@ -66,8 +136,10 @@ impl KeyIndex {
     #[inline(always)]
     pub fn get<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Result<Option<Locator>> {
         let bits = match &self.index {
-            Index::Int(index) => int_key(key).and_then(|key| index.get_in(key, reader.pin.guard())),
-            Index::Bytes(index) => index.get(key, &reader)?,
+            Index::Int(index) => {
+                int_key(self.own(key)).and_then(|key| index.get_in(key, reader.pin.guard()))
+            }
+            Index::Bytes(index) => index.get(self.own(key), &self.own_keys(&reader))?,
         };
         Ok(bits.and_then(Locator::from_bits))
     }
@@ -92,7 +164,7 @@ impl KeyIndex {
             Index::Int(index) => {
                 let mut ints = [0; TOGETHER_MAX];
                 for (int, key) in ints.iter_mut().zip(keys) {
-                    *int = stored_int(self.kind.encode(key)?.as_ref());
+                    *int = stored_int(self.space.kind.encode(key)?.as_ref());
                 }
                 index.get_many(&ints[..keys.len()], |place, bits| {
                     out[place] = bits.and_then(Locator::from_bits);
@@ -103,11 +175,12 @@ impl KeyIndex {
                 let none = |_| StoredKey::Plain(KeyBytes::Slice(&[]));
                 let mut encoded: [StoredKey<'_>; TOGETHER_MAX] = std::array::from_fn(none);
                 for (encoded, key) in encoded.iter_mut().zip(keys) {
-                    *encoded = self.kind.encode(key)?;
+                    *encoded = self.space.kind.encode(key)?;
                 }
                 index.prefetch(encoded[..keys.len()].iter().map(StoredKey::as_ref));
+                let own_keys = self.own_keys(&reader);
                 for (out, key) in out.iter_mut().zip(&encoded) {
-                    *out = index.get(key.as_ref(), &reader)?.and_then(Locator::from_bits);
+                    *out = index.get(key.as_ref(), &own_keys)?.and_then(Locator::from_bits);
                     out.iter().for_each(|locator| reader.store.prefetch(*locator));
                 }
             }
@@ -118,8 +191,8 @@ impl KeyIndex {
     /// Asks the processor to fetch what a lookup or an update of `key` will touch.
     pub fn prefetch(&self, key: &[u8]) {
         match &self.index {
-            Index::Int(index) => index.prefetch(&[stored_int(key)]),
-            Index::Bytes(index) => index.prefetch(std::iter::once(key)),
+            Index::Int(index) => index.prefetch(&[stored_int(self.own(key))]),
+            Index::Bytes(index) => index.prefetch(std::iter::once(self.own(key))),
         }
     }
 
@@ -139,15 +212,17 @@ impl KeyIndex {
             Index::Int(index) => {
                 let mut ints = [0; TOGETHER_MAX];
                 let ints = &mut ints[..keys.len()];
-                ints.iter_mut().zip(keys).for_each(|(int, key)| *int = stored_int(key));
+                ints.iter_mut().zip(keys).for_each(|(int, key)| *int = stored_int(self.own(key)));
                 index.upsert_many(ints, append);
             }
             Index::Bytes(index) => {
+                let keys = keys.map(|key| self.own(key));
                 if keys.len() > 1 {
                     index.prefetch(keys.clone());
                 }
+                let own_keys = self.own_keys(&reader);
                 for (place, key) in keys.enumerate() {
-                    index.upsert(key, &reader, |present| append(place, present));
+                    index.upsert(key, &own_keys, |present| append(place, present));
                 }
             }
         }
@@ -157,8 +232,8 @@ impl KeyIndex {
     /// only be the key's.
     pub fn newest<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Option<Locator> {
         let bits = match &self.index {
-            Index::Int(index) => index.get(stored_int(key)),
-            Index::Bytes(index) => index.newest(key, &reader),
+            Index::Int(index) => index.get(stored_int(self.own(key))),
+            Index::Bytes(index) => index.newest(self.own(key), &self.own_keys(&reader)),
         };
         bits.and_then(Locator::from_bits)
     }
@@ -166,36 +241,24 @@ impl KeyIndex {
     /// Whether the index leads from `key` to `locator`. Reads no record, so it holds for damaged
     /// ones too.
     pub fn leads_to(&self, key: &[u8], locator: Locator) -> bool {
+        if !self.is_own(key) {
+            return false;
+        }
         match &self.index {
             Index::Int(index) => {
-                int_key(key).and_then(|key| index.get(key)) == Some(locator.bits())
+                int_key(self.own(key)).and_then(|key| index.get(key)) == Some(locator.bits())
             }
-            Index::Bytes(index) => index.leads_to(key, locator.bits()),
+            Index::Bytes(index) => index.leads_to(self.own(key), locator.bits()),
         }
-    }
-
-    /// The key of the record at `locator`: the record's own, or, if it is damaged, the one that it
-    /// seems to have, if the index leads from there to it. Errors: damage that leaves the key
-    /// unknown.
-    pub fn key_of<'p, M: DataMap>(
-        &self,
-        locator: Locator,
-        reader: Reader<'p, M>,
-    ) -> Result<&'p [u8]> {
-        let error = match reader.record(locator) {
-            Ok(view) => return Ok(view.key()),
-            Err(error) => error,
-        };
-        let seeming = reader.key_that_seems(locator.address());
-        seeming.filter(|key| self.leads_to(key, locator)).ok_or(error)
     }
 
     /// Whether a lookup of `key` finds `locator` as long as a walk in order does.
     pub fn is_found(&self, key: &[u8], locator: Locator) -> bool {
+        assert!(self.is_own(key), "the caller has found its table");
         match &self.index {
             // One structure serves both.
             Index::Int(_) => true,
-            Index::Bytes(index) => index.sides_agree(key, locator.bits()),
+            Index::Bytes(index) => index.sides_agree(self.own(key), locator.bits()),
         }
     }
 
@@ -208,9 +271,12 @@ impl KeyIndex {
     ) -> Result<bool> {
         match &self.index {
             Index::Int(index) => {
-                Ok(int_key(key).is_some_and(|key| index.remove_if(key, locator.bits())))
+                let int = int_key(self.own(key));
+                Ok(int.is_some_and(|key| index.remove_if(key, locator.bits())))
             }
-            Index::Bytes(index) => index.remove_if(key, locator.bits(), &reader),
+            Index::Bytes(index) => {
+                index.remove_if(self.own(key), locator.bits(), &self.own_keys(&reader))
+            }
         }
     }
 
@@ -223,8 +289,13 @@ impl KeyIndex {
         reader: Reader<'_, M>,
     ) -> bool {
         match &self.index {
-            Index::Int(index) => index.replace_if(stored_int(key), from.bits(), to.bits()),
-            Index::Bytes(index) => index.replace_if(key, from.bits(), to.bits(), &reader),
+            Index::Int(index) => {
+                index.replace_if(stored_int(self.own(key)), from.bits(), to.bits())
+            }
+            Index::Bytes(index) => {
+                let own_keys = self.own_keys(&reader);
+                index.replace_if(self.own(key), from.bits(), to.bits(), &own_keys)
+            }
         }
     }
 
@@ -239,7 +310,7 @@ impl KeyIndex {
     ) {
         match &self.index {
             Index::Int(index) => {
-                let from = from.map(stored_int);
+                let from = from.map(|key| stored_int(self.own(key)));
                 let mut entries = Vec::with_capacity(count_max);
                 match direction {
                     Direction::Forward => index.scan(from, count_max, &mut entries),
@@ -249,14 +320,31 @@ impl KeyIndex {
             }
             Index::Bytes(index) => {
                 let mut bits = Vec::with_capacity(count_max);
+                let from = from.map(|key| self.own_bound(key));
+                let own_keys = self.own_keys(&reader);
                 let scanned = match direction {
-                    Direction::Forward => index.scan(from, count_max, &reader, &mut bits),
-                    Direction::Backward => index.scan_rev(from, count_max, &reader, &mut bits),
+                    Direction::Forward => index.scan(from, count_max, &own_keys, &mut bits),
+                    Direction::Backward => index.scan_rev(from, count_max, &own_keys, &mut bits),
                 };
                 scanned.expect("a record that cannot be read is no error of a scan");
                 out.extend(bits.into_iter().filter_map(Locator::from_bits));
             }
         }
+    }
+
+    /// The stored key of an integer of the table.
+    pub fn stored(&self, int: u64) -> StoredKey<'static> {
+        let own = int.to_be_bytes();
+        match &self.space.prefix {
+            None => StoredKey::Plain(KeyBytes::Int(own)),
+            Some(prefix) => StoredKey::of_parts(prefix.as_bytes(), &own),
+        }
+    }
+
+    /// The integer of a stored key of the table; `None`: it has others, or this is none of its.
+    pub fn int_of(&self, key: &[u8]) -> Option<u64> {
+        let is_int = self.space.kind.is_int() && self.is_own(key);
+        if is_int { int_key(self.own(key)) } else { None }
     }
 
     /// Entries of an integer table behind `after`, in order.
@@ -294,4 +382,29 @@ fn stored_int(key: &[u8]) -> u64 {
 
 fn byte_options(hash_seed: u128) -> ByteIndexOptions {
     ByteIndexOptions { ordered: true, hash_seed }
+}
+
+impl<M: DataMap> KeySource for OwnKeys<'_, '_, M> {
+    type Error = Error;
+
+    fn key(&self, payload: u64) -> Result<&[u8]> {
+        let key = self.reader.key(payload)?;
+        match self.prefix {
+            None => Ok(key),
+            Some(prefix) if TablePrefix::of(key) == Some(prefix) => Ok(&key[PREFIX_BYTES..]),
+            Some(_) => Err(Locator::from_bits(payload).map(misnamed).expect("a record has it")),
+        }
+    }
+
+    fn misnamed(&self, payload: u64) -> Option<Error> {
+        self.reader.misnamed(payload)
+    }
+
+    fn seeming_key(&self, payload: u64) -> Option<&[u8]> {
+        let key = self.reader.seeming_key(payload)?;
+        match self.prefix {
+            None => Some(key),
+            Some(prefix) => (TablePrefix::of(key) == Some(prefix)).then(|| &key[PREFIX_BYTES..]),
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub(crate) fn redo<M: DataMap>(
     let not_there = |found: &str| {
         Err(Unfit::Contradiction(format!("a patch of version {lsn} of its key, which {found}")))
     };
-    let newest = target.index.newest(frame.key, target.reader);
+    let newest = target.tables.newest(frame.key, target.reader);
     let Some(base) = newest.filter(|newest| !newest.is_tombstone()) else {
         return not_there("has none");
     };

@@ -41,13 +41,7 @@ impl Tombstones {
     /// `lsn`.
     pub fn note(&mut self, lsn: u64, previous: Option<Locator>, locator: Locator) {
         if let Some(previous) = previous.filter(|previous| previous.is_tombstone()) {
-            match self.indexed.remove(&previous) {
-                Some(lsn) => assert!(self.by_lsn.remove(&lsn).is_some(), "each is in both"),
-                None => {
-                    assert!(self.stuck_count > 0, "a tombstone of the index was noted");
-                    self.stuck_count -= 1;
-                }
-            }
+            self.forget(previous);
         }
         if locator.is_tombstone() {
             let last = self.by_lsn.last_key_value();
@@ -66,6 +60,17 @@ impl Tombstones {
                 self.indexed.insert(to, lsn);
             }
             None => assert!(self.stuck_count > 0, "a tombstone of the index was noted"),
+        }
+    }
+
+    /// No key of the index points to the tombstone at `locator` any more.
+    pub fn forget(&mut self, locator: Locator) {
+        match self.indexed.remove(&locator) {
+            Some(lsn) => assert!(self.by_lsn.remove(&lsn).is_some(), "each is in both"),
+            None => {
+                assert!(self.stuck_count > 0, "a tombstone of the index was noted");
+                self.stuck_count -= 1;
+            }
         }
     }
 

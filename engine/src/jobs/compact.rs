@@ -42,6 +42,7 @@ impl<S: Storage> Core<S> {
         // What writers leave behind meanwhile is for the next call.
         let end = self.committer.with_places(|places, _| places.next_chunk());
         self.sweep_all()?;
+        self.remove_all()?;
         self.move_all(end)?;
         let mut count = 0;
         while count < CHECKPOINT_COUNT_MAX && self.needs_checkpoint() {

@@ -88,7 +88,7 @@ impl<S: Storage> Core<S> {
             let step = core.step_space()?;
             // Memory depends on the process and is no part of `step`, which a test must be able to
             // repeat.
-            let prepared = core.committer.records.index.prepare_memory();
+            let prepared = core.committer.records.tables.default.prepare_memory();
             Ok(if prepared { Step::More } else { step })
         });
     }

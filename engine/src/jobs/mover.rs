@@ -278,7 +278,7 @@ impl<S: Storage> Core<S> {
             let locator = header.locator(address);
             // The key is part of what the checksum of the payload covers, which comes next.
             let Some(key) = reader.key_that_seems(address) else { continue };
-            if !self.records().index.leads_to(key, locator) {
+            if !self.records().tables.leads_to(key, locator) {
                 continue;
             }
             bytes += header.record_bytes();

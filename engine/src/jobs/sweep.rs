@@ -37,9 +37,16 @@ struct Expired {
 }
 
 impl<S: Storage> Core<S> {
-    /// Does a step for a thread or a test: looks at some records that may have expired.
+    /// Does a step for a thread or a test: goes on with tables that were dropped, or looks at some
+    /// records that may have expired.
     pub fn step_sweep(&self) -> Result<Step> {
-        self.sweep_some(Sweep::Worth)
+        if self.committer.health.check().is_err() {
+            return Ok(Step::Idle);
+        }
+        match self.step_removals()? {
+            Step::Idle => self.sweep_some(Sweep::Worth),
+            step => Ok(step),
+        }
     }
 
     /// Deletes all that has expired by now.
@@ -73,6 +80,8 @@ impl<S: Storage> Core<S> {
             Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Busy) => {
                 Ok(Step::Idle)
             }
+            // Its table has been dropped meanwhile.
+            Err(error) if error.kind() == ErrorKind::TableNotFound => Ok(Step::More),
             Err(error) if error.kind() == ErrorKind::Closed => Ok(Step::Idle),
             Err(error) => Err(error),
         }
@@ -108,6 +117,7 @@ impl<S: Storage> Core<S> {
         let reader = self.records().reader(&pin);
         let address = chunk.number * self.records().chunk_bytes();
         let mut scan = reader.scan_chunk(address, chunk.offset);
+        let refused = self.committer.refused_tables();
         let mut expired = Vec::new();
         for _ in 0..MOVE_LOOK_COUNT_MAX {
             if expired.len() == DELETED_COUNT_MAX {
@@ -121,7 +131,7 @@ impl<S: Storage> Core<S> {
             let locator = header.locator(address);
             // What is damaged stays: each read reports it.
             let Ok(view) = reader.record(locator) else { continue };
-            if !self.records().index.leads_to(view.key(), locator) {
+            if refused.has_key(view.key()) || !self.records().tables.leads_to(view.key(), locator) {
                 continue;
             }
             match view.has_expired_at(now_ms) {

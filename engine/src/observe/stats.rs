@@ -148,7 +148,7 @@ impl<S: Storage> Core<S> {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         // This thread releases each lock before it takes the next: writers take some of them in
         // another order. That of the superblock a checkpoint has for as long as it takes.
-        let key_count = self.records().key_count();
+        let key_count = self.records().total_key_count();
         let frontier = self.committer.frontier();
         let data_bytes = frontier.data_bytes;
         let failed = || lock(&self.background_errors).values().next().cloned();

@@ -10,6 +10,7 @@ use uarr_uring::{MapPin, Storage};
 
 use crate::checkpoint::image::read_image;
 use crate::core::Core;
+use crate::data::key_index::KeyIndex;
 use crate::data::store::misnamed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::list_segments;
@@ -144,18 +145,20 @@ impl<S: Storage> Core<S> {
         report: &mut VerifyReport,
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
-        let mut walk = Walk::default();
         let mut done_count = 0;
         // What the walk meets stays where it is.
         let _pin = self.records().pin(Keeps::Places, || self.storage().now());
-        while let Some(locator) = walk.next(self.records()) {
-            if let Err(error) = self.verify_record(locator, &mut walk, report) {
-                walk.pass_over(locator);
-                report.note(error)?;
-            }
-            done_count += 1;
-            if done_count % PROGRESS_COUNT == 0 {
-                progress(report.record_count);
+        for index in self.records().tables.all() {
+            let mut walk = Walk::default();
+            while let Some(locator) = walk.next(self.records(), &index) {
+                if let Err(error) = self.verify_record(locator, &index, &mut walk, report) {
+                    walk.pass_over(locator);
+                    report.note(error)?;
+                }
+                done_count += 1;
+                if done_count % PROGRESS_COUNT == 0 {
+                    progress(report.record_count);
+                }
             }
         }
         progress(report.record_count);
@@ -165,6 +168,7 @@ impl<S: Storage> Core<S> {
     fn verify_record(
         &self,
         locator: Locator,
+        index: &KeyIndex,
         walk: &mut Walk,
         report: &mut VerifyReport,
     ) -> Result<()> {
@@ -172,10 +176,10 @@ impl<S: Storage> Core<S> {
         let reader = self.records().reader(&pin);
         let view = reader.record_verified(locator)?;
         let address = locator.address();
-        if !walk.reach_found(self.records(), view.key()) {
+        if !walk.reach_found(self.records(), index, view.key()) {
             return Err(misnamed(locator));
         }
-        if !self.records().index.is_found(view.key(), locator) {
+        if !index.is_found(view.key(), locator) {
             let record = Structure::record(address).lsn(view.header.lsn.get());
             return Err(record.damage("its key is not found through the index"));
         }

@@ -3,16 +3,16 @@
 use uarr_uring::Storage;
 
 use crate::data::applier::Applier;
-use crate::data::key_index::KeyIndex;
 use crate::data::places::Places;
 use crate::data::store::RecordStore;
+use crate::data::tables::Tables;
 use crate::log::position::LogPosition;
 use crate::report::RecoveryReport;
 
 /// Everything that recovery rebuilds.
 pub(crate) struct Recovered<S: Storage> {
     pub store: RecordStore<S::Map>,
-    pub index: KeyIndex,
+    pub tables: Tables,
     pub applier: Applier<S::MapWriter>,
     pub data_file: S::File,
     pub log: FoundLog,

@@ -47,10 +47,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     recovered.places.release_passed_before(&Horizon::without_readers(older_checkpoint));
     let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
     let buffer_bytes = buffer_bytes(&options, &root.block);
-    let strategy = strategy(&options, &root.block);
-    let writer = storage
-        .log_writer(LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes })
-        .map_err(|error| Error::io("cannot set up the commit path", error))?;
+    let writer = log_writer(&storage, strategy(&options, &root.block), buffer_bytes)?;
     segments.room.note_active_bytes(active.bytes - position.offset);
     let mut log = OpenLog::new(writer, active, position, identity);
     let buffers = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
@@ -64,7 +61,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     let storage = Arc::new(storage);
     let records = Records::new(
         DataIdentity { database: root.block.database, chunk_bytes, owner: storage.owner() },
-        (recovered.store, recovered.index),
+        (recovered.store, recovered.tables),
         recovered.applier,
         DataSpace::new(recovered.data_file, chunk_bytes, space, tail),
         position.lsn,
@@ -93,6 +90,8 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
         sweeping: Ranked::new(Rank::Leaf, Sweeping::default()),
         moving: Ranked::new(Rank::Mover, Moving::default()),
+        open_tables: Ranked::new(Rank::Leaf, BTreeMap::new()),
+        removals: Ranked::new(Rank::Leaf, Vec::new()),
         older_checkpoint: AtomicU64::new(older_checkpoint),
         background_errors: Ranked::new(Rank::Leaf, BTreeMap::new()),
         report: recovered.report,
@@ -102,7 +101,18 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     core.committer.counters.note_measured(lock(&core.root).block.strategy_ns.map(|ns| ns.get()));
     core.committer.find_all_space()?;
     core.checkpoint_if_overdue()?;
+    core.resume_removals();
     Ok(core)
+}
+
+fn log_writer<S: Storage>(
+    storage: &S,
+    strategy: CommitStrategy,
+    buffer_bytes: usize,
+) -> Result<S::Log> {
+    let options = LogWriterOptions { strategy, buffer_count: BUFFER_COUNT, buffer_bytes };
+    let writer = storage.log_writer(options);
+    writer.map_err(|error| Error::io("cannot set up the commit path", error))
 }
 
 /// The superblock of the database; creates the database if there is none. True if it did.

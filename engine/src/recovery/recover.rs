@@ -235,7 +235,7 @@ fn recover_unclean<S: Storage>(
     };
     renew_places(&data_file, chunks, root.block.chunk_bytes.get(), older)?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
-    report.indexed_record_count = replay.index.len() as u64;
+    report.indexed_record_count = replay.tables.len() as u64;
     replay_log(source, &root.block, read.end, &mut replay)?;
     report.replayed_record_count = replay.record_count;
 

@@ -17,14 +17,15 @@ use crate::checkpoint::image::LoadedImage;
 use crate::data::appender::Appender;
 use crate::data::applier::{Applier, Replayed, Target};
 use crate::data::expiring::ExpiringChunks;
-use crate::data::key_index::KeyIndex;
 use crate::data::live::Live;
 use crate::data::places::{OpenChunk, Places};
 use crate::data::redo::{Unfit, redo};
 use crate::data::store::RecordStore;
+use crate::data::tables::Tables;
 use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result, lacks_room};
 use crate::key::KeyKind;
+use crate::key_space::KeySpace;
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
 use crate::log::reader::LoggedGroup;
 use crate::options::{Options, RecoveryMode};
@@ -38,7 +39,7 @@ const RECORD_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + (1 << 17);
 /// The state that replay changes.
 pub(crate) struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
-    pub index: KeyIndex,
+    pub tables: Tables,
     applier: Applier<S::MapWriter>,
     data_file: S::File,
     places: Places,
@@ -66,7 +67,7 @@ impl<S: Storage> Replay<S> {
         (kind, image): (KeyKind, LoadedImage),
     ) -> Result<Self> {
         let chunk_bytes = root.chunk_bytes.get();
-        let LoadedImage { entries, chunks } = image;
+        let LoadedImage { entries, others, chunks } = image;
         let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
         let mapped: Vec<_> = named.map(mapped_chunk).collect();
         let (reserve, map, writer) = map_data(storage, &data_file, options, chunk_bytes, &mapped)?;
@@ -82,13 +83,14 @@ impl<S: Storage> Replay<S> {
         // find keys whose hashes collide.
         let pin = MapPin::enter();
         let bytes_of = |locator| store.reader(&pin).record_len(locator, RECORD_BYTES_MAX);
-        let locators = entries.locators().filter_map(Locator::from_bits);
+        let locators = entries.locators().chain(others.locators());
+        let locators = locators.filter_map(Locator::from_bits);
         let live = Live::new(chunk_bytes, locators, bytes_of)?;
         drop(pin);
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
-            index: KeyIndex::from_entries(kind, hash_seed, entries),
+            tables: Tables::from_entries(kind, hash_seed, entries, &others),
             applier: Applier { appender, tombstones: Tombstones::default(), live, expiring },
             data_file,
             newest: places.open(),
@@ -112,7 +114,7 @@ impl<S: Storage> Replay<S> {
         let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
         let expiry_floor_ms = self.expiry_floor_ms;
-        let Self { store, index, mut applier, data_file, mut places, newest, chunk_bytes, .. } =
+        let Self { store, tables, mut applier, data_file, mut places, newest, chunk_bytes, .. } =
             self;
         // Otherwise the first write would take all that was deleted out of the index at once.
         applier.tombstones.leave_as_backlog();
@@ -134,7 +136,7 @@ impl<S: Storage> Replay<S> {
         assert!(places.free.end() * chunk_bytes <= reserved_bytes, "all records can be mapped");
         Ok(Recovered {
             store,
-            index,
+            tables,
             applier,
             data_file,
             log,
@@ -163,8 +165,7 @@ impl<S: Storage> Replay<S> {
             }
             let possible = frame.header.table.get() == 0
                 && frame.can_expire()
-                && (!self.index.kind.is_int() || frame.key.len() == 8)
-                && !frame.key.is_empty();
+                && KeySpace::of_stored(self.tables.default.space.kind, frame.key).is_some();
             if !possible {
                 return Err(damage(lsn, "table, expiry or key are impossible"));
             }
@@ -268,12 +269,12 @@ impl<S: Storage> Replay<S> {
         self.note_newest(number, (offset + self.bytes_of(frame)).min(self.chunk_bytes));
         let pin = MapPin::enter();
         if record == Replayed::InFile {
-            let target = Target { index: &self.index, reader: self.store.reader(&pin) };
+            let target = Target { tables: &self.tables, reader: self.store.reader(&pin) };
             self.applier.replay(&target, frame, record);
             return Ok(());
         }
         self.allocate(self.places.places_of(number))?;
-        let target = Target { index: &self.index, reader: self.store.reader(&pin) };
+        let target = Target { tables: &self.tables, reader: self.store.reader(&pin) };
         let mut whole = *frame;
         let result;
         if frame.patch().is_some() {
@@ -410,14 +411,14 @@ mod tests {
             }
             db.sync().unwrap();
             let db = options.open_on(disk.crash()).unwrap();
-            let mut left = db.core().records().index.len();
+            let mut left = db.core().records().tables.len();
             assert_eq!(left as u64, COUNT, "{kind:?}: opening leaves them to writers");
             let mut write_count = 0;
             while left > 1 {
                 assert_eq!(db.stats().key_count, u64::from(write_count > 0));
                 put(&db, 0);
                 write_count += 1;
-                let before = std::mem::replace(&mut left, db.core().records().index.len());
+                let before = std::mem::replace(&mut left, db.core().records().tables.len());
                 assert!(left < before, "{kind:?}: each write forgets some");
                 assert!(before - left <= FORGOTTEN_MAX, "{kind:?}: {before} became {left}");
             }

@@ -14,7 +14,7 @@ use uarr_layout::superblock::Checkpoint;
 use uarr_uring::Storage;
 
 use crate::checkpoint::image::{LoadedImage, read_opened_image};
-use crate::data::entries::Entries;
+use crate::data::entries::{ByteEntries, Entries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::image_path;
 use crate::key::KeyKind;
@@ -26,7 +26,22 @@ pub(crate) struct Baseline {
     /// What is at or below it is *early*, the rest *late*.
     pub lsn: u64,
     pub entries: Entries,
+    pub others: ByteEntries,
     pub chunks: Vec<ChunkEntry>,
+}
+
+impl Baseline {
+    /// Stored keys of all tables, and bits of locators, in order: keys of other tables lie between
+    /// those of the default one.
+    pub fn entries(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
+        let (mut default, mut others) =
+            (self.entries.iter().peekable(), self.others.iter().peekable());
+        std::iter::from_fn(move || match (default.peek(), others.peek()) {
+            (Some((key, _)), Some((other, _))) if other < key => others.next(),
+            (None, _) => others.next(),
+            _ => default.next(),
+        })
+    }
 }
 
 impl<S: Storage> Inspector<S> {
@@ -47,9 +62,9 @@ impl<S: Storage> Inspector<S> {
                 self.load_image(checkpoint, kind, root.chunk_bytes.get())
             };
             match image {
-                Ok(LoadedImage { entries, chunks }) => {
+                Ok(LoadedImage { entries, others, chunks }) => {
                     let lsn = checkpoint.lsn.get();
-                    return Ok(Some(Baseline { lsn, entries, chunks }));
+                    return Ok(Some(Baseline { lsn, entries, others, chunks }));
                 }
                 Err(error) if error.kind() == ErrorKind::Corruption => damages.push(error),
                 Err(error) => return Err(error),

@@ -17,6 +17,7 @@ use crate::data::scan::{DataReader, Found, Spot, Window};
 use crate::error::Result;
 use crate::files::{DATA_FILE, segment_path};
 use crate::key::KeyKind;
+use crate::key_space::KeySpace;
 use crate::limits::HOLE_BYTES;
 use crate::rescue::baseline::Baseline;
 use crate::rescue::inspector::Inspector;
@@ -352,7 +353,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
     }
 
     pub fn is_key(&self, key: &[u8]) -> bool {
-        !key.is_empty() && (!self.kind.is_int() || key.len() == 8)
+        KeySpace::of_stored(self.kind, key).is_some()
     }
 
     /// Of the same version the first place that was found stays.

@@ -30,7 +30,7 @@ impl<S: Storage> Rescue<'_, S> {
                 deleted_count += 1;
             }
         };
-        for (key, bits) in baseline.entries.iter() {
+        for (key, bits) in baseline.entries() {
             while let Some((other, version)) = found.next_if(|(other, _)| *other < key) {
                 keep(other, version, &mut newest);
             }

@@ -32,6 +32,7 @@ use crate::data::scan::{DataReader, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{Expires, Expiry};
 use crate::files::{DATA_FILE, segment_path};
+use crate::key_space::KeySpace;
 use crate::log::reader::Next;
 use crate::rescue::evidence::{LogPlace, ProvenFrame, Rescue, ValuePlace, Version};
 use crate::rescue::inspector::Inspector;
@@ -77,7 +78,7 @@ pub fn repair<S: Storage, T: Storage>(
         let message = format!("the new database has {kind} keys, the damaged one {found} keys");
         return Err(Error::invalid(message));
     }
-    if target.first()?.is_some() {
+    if target.first()?.is_some() || !target.tables()?.is_empty() {
         return Err(Error::invalid("the database to write to has records already"));
     }
     let (database, block_bytes) = source.identity()?;
@@ -243,7 +244,8 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 return None;
             }
             report.kept_from_log_count += u64::from(!matches!(version.place, ValuePlace::Data(_)));
-            Some((self.kind.decode(key), version.place))
+            let space = KeySpace::of_stored(self.kind, key)?;
+            Some(((space, self.kind.decode(key)), version.place))
         });
         let values = records.map_while(|(key, place)| match self.value(place) {
             Ok(Some((value, expires_ms))) => Some((key, value, expires_ms)),
@@ -260,9 +262,14 @@ impl<'a, S: Storage> Rescue<'a, S> {
         let is_left = |expires_ms: u64| expires_ms == 0 || expires_ms > floor_ms;
         let left = values.filter_map(|(key, value, expires_ms)| {
             over_count += u64::from(!is_left(expires_ms));
-            is_left(expires_ms).then(|| (key, value.expiring(Expiry::of_ms(expires_ms))))
+            is_left(expires_ms).then(|| {
+                let (space, key) = key;
+                (space, key, value.expiring(Expiry::of_ms(expires_ms)))
+            })
         });
-        report.kept_count = target.ingest(left)?;
+        report.kept_count = target.ingest_to(left)?;
+        // Marks of tables that were dropped came along.
+        target.core().resume_removals();
         report.deleted_count += over_count;
         failed.map_or(Ok(report), Err)
     }

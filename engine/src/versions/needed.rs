@@ -84,7 +84,7 @@ impl<S: Storage> Records<S> {
         if pins.is_empty() {
             return Ok(());
         }
-        let Some(mut locator) = self.index.get(key, reader)? else { return Ok(()) };
+        let Some(mut locator) = self.tables.get(key, reader)? else { return Ok(()) };
         let mut view = reader.record(locator)?;
         pins = &pins[..pins.partition_point(|lsn| *lsn < view.header.lsn.get())];
         while let Some(highest) = pins.last() {

@@ -6,6 +6,7 @@
 //! - Only the applier writes to the two. Records know nothing of the log or of commits.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uarr_index::IndexStats;
@@ -22,6 +23,7 @@ use crate::data::live::LiveRecords;
 use crate::data::record_view::{HeldRecord, RecordView};
 use crate::data::space::DataSpace;
 use crate::data::store::{Reader, RecordStore};
+use crate::data::tables::{OtherIndex, Tables};
 use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyKind};
 use crate::limits::TOGETHER_MAX;
@@ -35,7 +37,7 @@ use crate::versions::visible::Visible;
 /// Data file and index, and how far readers see.
 pub(crate) struct Records<S: Storage> {
     pub store: RecordStore<S::Map>,
-    pub index: KeyIndex,
+    pub tables: Tables,
     pub space: DataSpace<S::File>,
     pub visible: Visible,
     /// Old versions that pins need, out of chunks that are closed.
@@ -61,7 +63,7 @@ impl<S: Storage> Records<S> {
     /// Records as recovery found them.
     pub fn new(
         identity: DataIdentity,
-        (store, index): (RecordStore<S::Map>, KeyIndex),
+        (store, tables): (RecordStore<S::Map>, Tables),
         applier: Applier<S::MapWriter>,
         space: DataSpace<S::File>,
         visible_lsn: u64,
@@ -70,7 +72,18 @@ impl<S: Storage> Records<S> {
         let DataIdentity { database, chunk_bytes, owner } = identity;
         let (applier, visible) = (Ranked::new(Rank::Applier, applier), Visible::new(visible_lsn));
         let (pins, retained) = (Pins::new(owner), Retained::new(chunk_bytes));
-        Self { store, index, space, visible, retained, pins, clock, applier, database, chunk_bytes }
+        Self {
+            store,
+            tables,
+            space,
+            visible,
+            retained,
+            pins,
+            clock,
+            applier,
+            database,
+            chunk_bytes,
+        }
     }
 
     /// Identity of the database.
@@ -83,10 +96,10 @@ impl<S: Storage> Records<S> {
         self.chunk_bytes
     }
 
-    /// What kind of keys the records have.
+    /// What kind of keys the records of the default table have.
     #[inline]
     pub fn key_kind(&self) -> KeyKind {
-        self.index.kind
+        self.tables.default.space.kind
     }
 
     /// To read under `pin`.
@@ -95,13 +108,13 @@ impl<S: Storage> Records<S> {
         self.store.reader(pin)
     }
 
-    /// The newest visible record of `key`.
+    /// The newest visible record of `key`, of the table with `index`.
     #[inline]
-    pub fn get(&self, key: &[u8]) -> Result<Option<HeldRecord<'_>>> {
+    pub fn get(&self, index: &KeyIndex, key: &[u8]) -> Result<Option<HeldRecord<'_>>> {
         let pin = MapPin::enter();
         let reader = self.reader(&pin);
         let visible_lsn = self.visible.lsn();
-        match self.index.get(key, reader)? {
+        match index.get(key, reader)? {
             Some(locator) => {
                 self.visible_version(locator, reader, visible_lsn, |found| found == key)
             }
@@ -111,13 +124,15 @@ impl<S: Storage> Records<S> {
 
     /// As [`Records::get`], in a table of integers, of the number that is stored.
     #[inline]
-    pub fn get_int(&self, key: u64) -> Result<Option<HeldRecord<'_>>> {
+    pub fn get_int(&self, index: &KeyIndex, key: u64) -> Result<Option<HeldRecord<'_>>> {
         let pin = MapPin::enter();
         let reader = self.reader(&pin);
         let visible_lsn = self.visible.lsn();
-        match self.index.get_int(key, reader) {
-            Some(locator) => self
-                .visible_version(locator, reader, visible_lsn, |found| found == key.to_be_bytes()),
+        match index.get_int(key, reader) {
+            Some(locator) => {
+                let is_key = |found: &[u8]| index.int_of(found) == Some(key);
+                self.visible_version(locator, reader, visible_lsn, is_key)
+            }
             None => Ok(None),
         }
     }
@@ -137,11 +152,16 @@ impl<S: Storage> Records<S> {
         Ok(version.map(|view| self.store.hold(view, reader.pin)))
     }
 
-    /// The record of `key` as of `pinned`.
-    pub fn get_pinned(&self, key: &[u8], pinned: &LsnPin) -> Result<Option<HeldRecord<'_>>> {
+    /// The record of `key`, of the table with `index`, as of `pinned`.
+    pub fn get_pinned(
+        &self,
+        index: &KeyIndex,
+        key: &[u8],
+        pinned: &LsnPin,
+    ) -> Result<Option<HeldRecord<'_>>> {
         let pin = MapPin::enter();
         let reader = self.reader(&pin);
-        let Some(locator) = self.index.get(key, reader)? else { return Ok(None) };
+        let Some(locator) = index.get(key, reader)? else { return Ok(None) };
         let view = reader.record_of(locator, |found| found == key)?;
         let version = self.pinned_version(reader, locator, view, pinned)?;
         Ok(version.map(|view| self.store.hold(view, &pin)))
@@ -151,6 +171,7 @@ impl<S: Storage> Records<S> {
     /// order; cache misses of index and records overlap.
     pub fn get_group<'a, K: AsKey>(
         &'a self,
+        index: &KeyIndex,
         keys: &[K],
         mut take: impl FnMut(Option<HeldRecord<'a>>),
     ) -> Result<()> {
@@ -159,10 +180,10 @@ impl<S: Storage> Records<S> {
         let visible_lsn = self.visible.lsn();
         let mut all = [None; TOGETHER_MAX];
         let locators = &mut all[..keys.len()];
-        self.index.get_group(keys, reader, locators)?;
+        index.get_group(keys, reader, locators)?;
         for (key, locator) in keys.iter().zip(locators) {
             let is_key =
-                |found: &[u8]| self.key_kind().encode(key).is_ok_and(|key| key.as_ref() == found);
+                |found: &[u8]| index.space.encode(key).is_ok_and(|key| key.as_ref() == found);
             take(match *locator {
                 Some(locator) => self.visible_version(locator, reader, visible_lsn, is_key)?,
                 None => None,
@@ -173,7 +194,7 @@ impl<S: Storage> Records<S> {
 
     /// The newest record of `key` that is applied, visible or not; `None` if it is a deletion.
     pub fn newest(&self, key: &[u8], reader: Reader<'_, S::Map>) -> Result<Option<Locator>> {
-        Ok(self.index.get(key, reader)?.filter(|locator| !locator.is_tombstone()))
+        Ok(self.tables.get(key, reader)?.filter(|locator| !locator.is_tombstone()))
     }
 
     /// As [`Records::newest`], deletions included as long as they are known: the record itself.
@@ -182,7 +203,7 @@ impl<S: Storage> Records<S> {
         key: &[u8],
         reader: Reader<'p, S::Map>,
     ) -> Result<Option<RecordView<'p>>> {
-        let newest = self.index.get(key, reader)?;
+        let newest = self.tables.get(key, reader)?;
         newest.map(|locator| reader.record_of(locator, |found| found == key)).transpose()
     }
 
@@ -221,7 +242,7 @@ impl<S: Storage> Records<S> {
 
     /// Has the processor fetch what applying a write of `key` will touch.
     pub fn expect_write(&self, key: &[u8]) {
-        self.index.prefetch(key);
+        self.tables.prefetch(key);
     }
 
     /// Gives `places` of the data file space of their own. One caller at a time.
@@ -287,6 +308,18 @@ impl<S: Storage> Records<S> {
         Ok((records.len(), bytes))
     }
 
+    /// What `locators` name, which the index of a table has named that was dropped, does not count
+    /// as living any more.
+    pub fn forget(&self, locators: &[Locator]) {
+        let mut applier = lock(&self.applier);
+        for locator in locators {
+            applier.live.remove(*locator);
+            if locator.is_tombstone() {
+                applier.tombstones.forget(*locator);
+            }
+        }
+    }
+
     /// If the index names nothing in chunk `number`: the LSN of the last record that was applied.
     pub fn emptied(&self, number: u64) -> Option<u64> {
         let applier = lock(&self.applier);
@@ -344,19 +377,29 @@ impl<S: Storage> Records<S> {
         }
     }
 
-    /// Number of keys; exact while no thread writes.
+    /// Number of keys of the default table; exact while no thread writes.
     pub fn key_count(&self) -> u64 {
         let tombstone_count = lock(&self.applier).tombstones.indexed_count();
-        self.index.len().saturating_sub(tombstone_count) as u64
+        let tombstone_count = tombstone_count.saturating_sub(self.tables.others_deleted_count());
+        self.tables.default.len().saturating_sub(tombstone_count) as u64
     }
 
-    /// Shape of the index for points, and of the ordered one beside it if there are two.
+    /// Number of keys of all tables that callers have made, and of the default one; exact while no
+    /// thread writes.
+    pub fn total_key_count(&self) -> u64 {
+        let is_callers = |other: &Arc<OtherIndex>| !other.is_internal();
+        let others = self.tables.others().into_iter().filter(is_callers);
+        self.key_count() + others.map(|other| other.key_count()).sum::<u64>()
+    }
+
+    /// Shape of the default table's index for points, and of the ordered one beside it if there are
+    /// two.
     pub fn index_stats(&self) -> (IndexStats, Option<IndexStats>) {
-        self.index.stats()
+        self.tables.default.stats()
     }
 
     fn target<'p>(&'p self, pin: &'p MapPin) -> Target<'p, S::Map> {
-        Target { index: &self.index, reader: self.reader(pin) }
+        Target { tables: &self.tables, reader: self.reader(pin) }
     }
 }
 

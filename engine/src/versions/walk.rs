@@ -1,4 +1,5 @@
-//! Walking through the whole index in key order while writers go on, damaged records or not.
+//! Walking through the whole index of a table in key order while writers go on, damaged records or
+//! not.
 //!
 //! An integer index holds its keys. A byte index reads them from the records, so a walk continues
 //! behind the last key that it could read, and skips the entries that it has met since.
@@ -13,8 +14,7 @@ use std::vec;
 use uarr_layout::record::Locator;
 use uarr_uring::{MapPin, Storage};
 
-use crate::data::key_index::Direction;
-use crate::key::int_key;
+use crate::data::key_index::{Direction, KeyIndex};
 use crate::versions::records::Records;
 
 /// Entries fetched at once.
@@ -45,10 +45,10 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// The next entry.
-    pub fn next<S: Storage>(&mut self, records: &Records<S>) -> Option<Locator> {
+    pub fn next<S: Storage>(&mut self, records: &Records<S>, index: &KeyIndex) -> Option<Locator> {
         self.current = self.window.next();
         while self.current.is_none() && self.rest == Rest::More {
-            self.fill(records);
+            self.fill(records, index);
             self.current = self.window.next();
         }
         self.current.map(|(_, locator)| locator)
@@ -56,11 +56,11 @@ impl Walk {
 
     /// The record of the current entry has `key`. False if the index has the entry under another
     /// key.
-    pub fn reach(&mut self, key: &[u8]) -> bool {
+    pub fn reach(&mut self, index: &KeyIndex, key: &[u8]) -> bool {
         let Some((int, locator)) = self.current else { return false };
         let fits = match int {
-            Some(int) => int_key(key) == Some(int),
-            None => self.last.as_deref().is_none_or(|last| last < key),
+            Some(int) => index.int_of(key) == Some(int),
+            None => index.is_own(key) && self.last.as_deref().is_none_or(|last| last < key),
         };
         if !fits {
             self.pass_over(locator);
@@ -74,23 +74,33 @@ impl Walk {
 
     /// As [`Walk::reach`], and asks the other side of the index for the entry: a record that is
     /// whole may still be the one that an earlier life put there, which has another key.
-    pub fn reach_found<S: Storage>(&mut self, records: &Records<S>, key: &[u8]) -> bool {
+    pub fn reach_found<S: Storage>(
+        &mut self,
+        records: &Records<S>,
+        index: &KeyIndex,
+        key: &[u8],
+    ) -> bool {
         let Some((_, locator)) = self.current else { return false };
         // Writers change the ordered side first: an entry that is still there was not replaced.
-        if !records.index.leads_to(key, locator) && self.still_meets(records, locator) {
+        if !index.leads_to(key, locator) && self.still_meets(records, index, locator) {
             self.pass_over(locator);
             return false;
         }
-        self.reach(key)
+        self.reach(index, key)
     }
 
     /// Whether the entry behind the last key is `locator`, or an entry without a key.
-    fn still_meets<S: Storage>(&self, records: &Records<S>, locator: Locator) -> bool {
+    fn still_meets<S: Storage>(
+        &self,
+        records: &Records<S>,
+        index: &KeyIndex,
+        locator: Locator,
+    ) -> bool {
         let pin = MapPin::enter();
         let from = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut met = Vec::new();
         let count = self.passed_over.len() + 1;
-        records.index.scan(Direction::Forward, from, count, records.reader(&pin), &mut met);
+        index.scan(Direction::Forward, from, count, records.reader(&pin), &mut met);
         met.contains(&locator)
     }
 
@@ -99,10 +109,10 @@ impl Walk {
         self.passed_over.insert(locator);
     }
 
-    fn fill<S: Storage>(&mut self, records: &Records<S>) {
+    fn fill<S: Storage>(&mut self, records: &Records<S>, index: &KeyIndex) {
         let mut window: Vec<(Option<u64>, Locator)> = Vec::with_capacity(WINDOW_COUNT);
         let is_full;
-        if let Some(entries) = records.index.int_entries(self.last_int, WINDOW_COUNT) {
+        if let Some(entries) = index.int_entries(self.last_int, WINDOW_COUNT) {
             let first = entries.first().map(|(key, _)| *key);
             assert!(first.is_none_or(|first| self.last_int.is_none_or(|last| last < first)));
             is_full = entries.len() >= WINDOW_COUNT;
@@ -116,7 +126,7 @@ impl Walk {
             let wanted = WINDOW_COUNT + self.passed_over.len();
             let mut locators = Vec::with_capacity(wanted);
             let reader = records.reader(&pin);
-            records.index.scan(Direction::Forward, from, wanted, reader, &mut locators);
+            index.scan(Direction::Forward, from, wanted, reader, &mut locators);
             let is_new = |locator: &Locator| !self.passed_over.contains(locator);
             window.extend(locators.iter().filter(|l| is_new(l)).map(|locator| (None, *locator)));
             // Without a new key the next window would be this one again.

@@ -1,0 +1,44 @@
+//! [`RefusedTables`]: tables that take no writes any more, because somebody drops them.
+
+use std::collections::BTreeMap;
+
+use uarr_layout::frame::Frame;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::table_prefix::TablePrefix;
+
+/// How many want each of them refused. Part of what the staging lock protects: what was staged
+/// before a table got here has a lower LSN than what drops it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RefusedTables(BTreeMap<TablePrefix, usize>);
+
+impl RefusedTables {
+    /// Errors: one of `frames` is of such a table.
+    #[inline]
+    pub fn check(&self, frames: &[Frame<'_>]) -> Result<()> {
+        if self.0.is_empty() || !frames.iter().any(|frame| self.has_key(frame.key)) {
+            return Ok(());
+        }
+        let message = "the table was dropped, or is being dropped; nothing was written";
+        Err(Error::new(ErrorKind::TableNotFound, message))
+    }
+
+    /// One more wants the table with `prefix` refused.
+    pub fn add(&mut self, prefix: TablePrefix) {
+        *self.0.entry(prefix).or_default() += 1;
+    }
+
+    /// One of those does not any more.
+    pub fn remove(&mut self, prefix: TablePrefix) {
+        let count = self.0.get_mut(&prefix).expect("it was refused");
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&prefix);
+        }
+    }
+
+    /// Whether the stored key `key` is of such a table.
+    pub fn has_key(&self, key: &[u8]) -> bool {
+        TablePrefix::of(key).is_some_and(|prefix| self.0.contains_key(&prefix))
+    }
+}

@@ -1,0 +1,137 @@
+//! Removing tables that were dropped: from the index, and so from what keeps chunks.
+//!
+//! 1. Readers from before the drop are waited for. Those that come later get no record of it.
+//! 2. The index is taken out of the set, under the lock of the one writer: for the mover all
+//!    records of the table are dead from then on.
+//! 3. What the index has named is no longer counted as living, some at a time. Chunks of which
+//!    nothing is counted go the way of all others.
+//! 4. When both kept checkpoints have begun behind that, the mark in the catalog is deleted.
+//!
+//! Steps 2 and 3 are not logged. After a crash the mark has them done again.
+
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+
+use uarr_layout::frame::{Frame, FrameKind};
+use uarr_layout::record::Locator;
+use uarr_uring::{MapPin, Storage};
+
+use crate::catalog::{CATALOG, catalog_key, mark_key, marked};
+use crate::core::Core;
+use crate::data::key_index::Direction;
+use crate::data::removal::{Removal, RemovalStage};
+use crate::error::Result;
+use crate::jobs::keeper::Step;
+use crate::options::WriteOptions;
+use crate::sync::lock;
+use crate::table_prefix::TablePrefix;
+
+/// Records that are taken out of the count under one hold of the lock.
+const STEP_COUNT: usize = 1024;
+
+impl<S: Storage> Core<S> {
+    /// Begins to remove the table with `prefix`, which was dropped.
+    pub fn remove_table(&self, prefix: TablePrefix) {
+        // Readers that have not seen that it was dropped have pinned what is visible by now.
+        let stage = RemovalStage::Readers { lsn: self.records().visible.lsn() };
+        lock(&self.open_tables).retain(|_, table| table.prefix() != prefix);
+        lock(&self.removals).push(Removal { prefix, stage });
+        self.committer.sweeper.raise();
+    }
+
+    /// At open: has the tables removed that have a mark.
+    pub fn resume_removals(&self) {
+        let catalog = self.records().tables.of(catalog_key(b"\0").as_ref());
+        let Some(catalog) = catalog else { return };
+        let pin = MapPin::enter();
+        let reader = self.records().reader(&pin);
+        let mut locators = Vec::new();
+        let from = Bound::Unbounded;
+        catalog.scan(Direction::Forward, from, catalog.len(), reader, &mut locators);
+        for locator in locators.into_iter().filter(|locator| !locator.is_tombstone()) {
+            // A damaged record is reported to whoever reads it; a mark that is lost costs space.
+            let Ok(view) = reader.record(locator) else { continue };
+            if let Some(prefix) = marked(view.key()) {
+                self.committer.refuse_table(prefix).keep();
+                self.remove_table(prefix);
+            }
+        }
+    }
+
+    /// Goes on with the removals of all tables that were dropped.
+    pub fn step_removals(&self) -> Result<Step> {
+        let count = lock(&self.removals).len();
+        for _ in 0..count {
+            let Some(mut removal) = lock(&self.removals).pop() else { break };
+            let done = self.step_removal(&mut removal);
+            let is_over = matches!(done, Ok(None));
+            if !is_over {
+                lock(&self.removals).insert(0, removal);
+            }
+            if done? != Some(Step::Idle) {
+                return Ok(Step::More);
+            }
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Does all that can be done now.
+    pub fn remove_all(&self) -> Result<()> {
+        while self.step_removals()? == Step::More {}
+        Ok(())
+    }
+
+    /// `None`: nothing is left to do.
+    fn step_removal(&self, removal: &mut Removal) -> Result<Option<Step>> {
+        match &mut removal.stage {
+            RemovalStage::Readers { lsn } => {
+                let oldest = self.records().pins.oldest_pinned();
+                if oldest.is_some_and(|(oldest, _)| oldest <= *lsn) {
+                    return Ok(Some(Step::Idle));
+                }
+                removal.stage = RemovalStage::Records(self.take_out(removal.prefix).into_iter());
+            }
+            RemovalStage::Records(left) => {
+                let some: Vec<_> = left.take(STEP_COUNT).collect();
+                self.records().forget(&some);
+                if left.len() == 0 {
+                    let number = lock(&self.root).image_number_tried;
+                    removal.stage = RemovalStage::Checkpoints { number };
+                    self.committer.mover.raise();
+                }
+            }
+            RemovalStage::Checkpoints { number } => {
+                if self.older_checkpoint.load(Ordering::Acquire) <= *number {
+                    return Ok(Some(Step::Idle));
+                }
+                self.delete_mark(removal.prefix)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(Step::More))
+    }
+
+    /// Takes the index of the table with `prefix` out of the set: what it has named.
+    fn take_out(&self, prefix: TablePrefix) -> Vec<Locator> {
+        // Before the first is dead: a checkpoint that begins now has to be followed by another.
+        self.committer.counters.has_moved.store(true, Ordering::Release);
+        let taken = {
+            let _applier = self.records().applier();
+            self.records().tables.take_out(prefix)
+        };
+        let Some(taken) = taken else { return Vec::new() };
+        let pin = MapPin::enter();
+        let reader = self.records().reader(&pin);
+        let mut locators = Vec::new();
+        let (from, count) = (Bound::Unbounded, taken.index.len() + 1);
+        taken.index.scan(Direction::Forward, from, count, reader, &mut locators);
+        assert!(locators.len() < count, "nobody adds to it any more");
+        locators
+    }
+
+    fn delete_mark(&self, prefix: TablePrefix) -> Result<()> {
+        let key = CATALOG.bound(mark_key(prefix));
+        let mut frames = [Frame::new(FrameKind::Delete, 0, &key, &[])];
+        self.committer.write(&mut frames, WriteOptions::new()).map(drop)
+    }
+}

@@ -154,43 +154,59 @@ fn pieces<'a>(
     }
 }
 
-/// Locators of image `number`, whatever the kind of its keys; `None` if it is not whole.
+/// Locators of image `number`, of all tables; `None` if it is not whole.
 pub fn image_locators(files: &Files, database: &DatabaseId, number: u64) -> Option<Vec<Locator>> {
     let mut locators = Vec::new();
     for (kind, used) in pieces(files, database, number)? {
-        if kind == PieceKind::ByteEntries {
-            let entries = image_entries(files, database, number)?;
-            return Some(entries.into_iter().map(|(_, locator)| locator).collect());
-        }
-        if kind == PieceKind::IntEntries {
-            for entry in PackedEntries::new(used) {
-                locators.push(entry.ok()?.1);
+        match kind {
+            PieceKind::IntEntries => {
+                for entry in PackedEntries::new(used) {
+                    locators.push(entry.ok()?.1);
+                }
+            }
+            PieceKind::ByteEntries | PieceKind::TableEntries => {
+                locators.extend(byte_entries(used)?.into_iter().map(|(_, locator)| locator));
+            }
+            PieceKind::Chunks => {}
+            PieceKind::End => {
+                let total = u64::from_le_bytes(used.try_into().ok()?);
+                return (total == locators.len() as u64).then_some(locators);
             }
         }
     }
-    Some(locators)
+    None
 }
 
-/// Keys and locators of image `number` of a table with byte keys; `None` if it is not whole, from
-/// its first piece to its end piece with the right total.
+/// Stored keys and locators of a piece of byte entries.
+fn byte_entries(mut used: &[u8]) -> Option<Vec<(Vec<u8>, Locator)>> {
+    let (mut entries, mut key) = (Vec::new(), Vec::new());
+    while !used.is_empty() {
+        let (entry, rest) = ByteEntry::ref_from_prefix(used).ok()?;
+        let (suffix, rest) = rest.split_at_checked(entry.suffix_bytes.get().into())?;
+        key.truncate(entry.shared.get().into());
+        key.extend_from_slice(suffix);
+        entries.push((key.clone(), Locator::from_bits(entry.locator.get())?));
+        used = rest;
+    }
+    Some(entries)
+}
+
+/// Keys and locators of image `number` of a database with byte keys; `None` if it is not whole,
+/// from its first piece to its end piece with the right total.
 pub fn image_entries(
     files: &Files,
     database: &DatabaseId,
     number: u64,
 ) -> Option<Vec<(Vec<u8>, Locator)>> {
-    let (mut entries, mut key) = (Vec::new(), Vec::new());
-    for (kind, mut used) in pieces(files, database, number)? {
-        if kind == PieceKind::End {
-            let total = u64::from_le_bytes(used.try_into().ok()?);
-            return (total == entries.len() as u64).then_some(entries);
-        }
-        while kind == PieceKind::ByteEntries && !used.is_empty() {
-            let (entry, rest) = ByteEntry::ref_from_prefix(used).ok()?;
-            let (suffix, rest) = rest.split_at_checked(entry.suffix_bytes.get().into())?;
-            key.truncate(entry.shared.get().into());
-            key.extend_from_slice(suffix);
-            entries.push((key.clone(), Locator::from_bits(entry.locator.get())?));
-            used = rest;
+    let mut entries = Vec::new();
+    for (kind, used) in pieces(files, database, number)? {
+        match kind {
+            PieceKind::ByteEntries | PieceKind::TableEntries => entries.extend(byte_entries(used)?),
+            PieceKind::IntEntries | PieceKind::Chunks => {}
+            PieceKind::End => {
+                let total = u64::from_le_bytes(used.try_into().ok()?);
+                return (total == entries.len() as u64).then_some(entries);
+            }
         }
     }
     None

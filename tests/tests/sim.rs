@@ -13,7 +13,7 @@ use std::time::Instant;
 use uarr_tests::from_environment;
 use uarr_tests::sim::switches::{NOTICED, SWITCHES, catch, pages_in_wrong_places, run_noticing};
 use uarr_tests::sim::{
-    Checked, Faults, Outcome, replay_command, run, run_expiring, run_giving_back,
+    Checked, Faults, Outcome, replay_command, run, run_expiring, run_giving_back, run_in_a_table,
     run_in_little_room,
 };
 
@@ -95,6 +95,14 @@ fn legal_faults_while_space_is_given_back_lose_nothing() {
 fn legal_faults_while_records_expire_bring_none_back() {
     let run = |seed| run_expiring(seed, Faults::Legal);
     run_all("legal_faults_while_records_expire_bring_none_back", 100, run);
+}
+
+/// Tables that are dropped stay dropped, those that are not lose nothing, batches over two tables
+/// are whole, and the space of what was dropped comes back.
+#[test]
+fn legal_faults_while_tables_are_dropped_lose_nothing() {
+    let name = "legal_faults_while_tables_are_dropped_lose_nothing";
+    run_all(name, 100, run_in_a_table);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use uarr_disk_sim::Memory;
 use super::clock::Presence;
 use super::model::{Unreadable, get, number};
 use super::run::Run;
+use super::tables::WITNESS;
 use crate::violation::Violation;
 
 /// So many of each are kept at most.
@@ -60,7 +61,7 @@ impl<'a> Kept<'a> {
     pub fn look(&mut self, run: &mut Run, db: &'a Db<Memory>) {
         let at = run.below(KEPT_MAX as u64) as usize;
         let live = run.model.live.iter().map(|(key, (value, _))| (key.clone(), value.clone()));
-        let mut live = live.collect::<Vec<_>>();
+        let mut live = live.filter(|(key, _)| key != WITNESS).collect::<Vec<_>>();
         run.clock.look(&run.disk);
         if live.iter().any(|(key, value)| run.clock.judge(key, value) == Presence::Either) {
             return;

@@ -8,10 +8,11 @@ use super::audit::audit;
 use super::clock::{Bounds, expires_ms};
 use super::kept::Kept;
 use super::menu::MENU;
-use super::model::{Model, Unreadable, contents};
+use super::model::{Done, Model, State, Unreadable, contents};
 use super::operations::{is_fault, perform};
 use super::plan::{CHUNK_BYTES, Plan};
 use super::run::{Outcome, Run};
+use super::tables::{Handles, WITNESS, table, witness};
 use crate::violation::{Checked, Violation, violated};
 
 /// How many other remains of a death are tried, at most, after a life that ended by loss of power.
@@ -50,6 +51,8 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
         misplaced_ahead: 0,
         got_around: false,
         write_back_failed: false,
+        witness_count: 0,
+        default: None,
         outcome,
     };
     for life in 0..run.plan.life_count {
@@ -85,7 +88,12 @@ impl Run {
             return Ok(false);
         }
         self.arm();
-        if !self.work(&db)? {
+        self.default = Some(db.clone());
+        let handles = Handles::new(db);
+        let worked = self.work(&handles);
+        let Handles { db, .. } = handles;
+        self.default = None;
+        if !worked? {
             return Ok(!self.outcome.detected);
         }
         if self.below(4) == 0 {
@@ -237,7 +245,7 @@ impl Run {
         self.got_around |= !db.recovery_report().notes.is_empty();
         self.outcome.got_around = self.got_around;
         let before = self.clock;
-        let found = match contents(db, thorough, self.got_around) {
+        let found = match self.contents(db, thorough) {
             Ok(found) => found,
             Err(Unreadable::Failed(error)) if self.is_noticed(&error) => return Ok(false),
             Err(unreadable) => return Err(violation(unreadable)),
@@ -269,7 +277,7 @@ impl Run {
             Err(error) => violated!("cannot be compacted: {error:?}"),
         };
         let before = self.clock;
-        let found = contents(&db, true, self.got_around).map_err(violation)?;
+        let found = self.contents(&db, true).map_err(violation)?;
         self.clock.look(&self.disk);
         self.model.clone().recovered(found, 0, &before.until(&self.clock))?;
         let may_fail = std::mem::take(&mut self.write_back_failed);
@@ -296,9 +304,14 @@ impl Run {
 
     /// Operations until the life is over. `false`: the disk has died, and its remains are in its
     /// place; or a lie was noticed.
-    fn work(&mut self, db: &Db<Memory>) -> Checked<bool> {
+    fn work(&mut self, handles: &Handles) -> Checked<bool> {
+        let db = &handles.db;
         let total: u64 = self.plan.weights.iter().sum();
         let mut kept = Kept::default();
+        let made = self.make_table(handles);
+        if let Some(over) = self.judge("make table", made, db)? {
+            return Ok(over);
+        }
         for _ in 0..self.below(self.plan.operation_count_max) {
             let mut left = self.below(total);
             let chosen = MENU.iter().zip(&self.plan.weights).find(|(_, weight)| {
@@ -311,7 +324,7 @@ impl Run {
             self.tell(|| choice.name.to_owned());
             self.clock.look(&self.disk);
             let (earliest, durable) = (self.clock.earliest(), self.model.durable_call_count);
-            let done = perform(choice.act, self, db, &mut kept);
+            let done = perform(choice.act, self, handles, &mut kept);
             if self.model.durable_call_count > durable && !self.is_illegal() {
                 self.clock.note_durable(earliest);
             }
@@ -319,21 +332,29 @@ impl Run {
             let retains = kept.has_pins() && db.stats().space.retained_bytes > 0;
             self.outcome.retaining_count += u64::from(retains);
             self.tell(|| format!("  {}", shown(&done)));
-            if self.disk.is_dead() {
-                let remains = self.disk.remains().expect("it has died");
-                self.bury(remains);
-                self.outcome.crash_in_operation_count += 1;
-                return Ok(false);
+            if let Some(over) = self.judge(choice.name, done, db)? {
+                return Ok(over);
             }
-            let judged = match done {
-                Ok(()) => continue,
-                Err(Unreadable::Failed(error)) => self.expect_fault(&error),
-                Err(unreadable) => Err(violation(unreadable)),
-            };
-            judged.map_err(|Violation(text)| Violation(format!("{}: {text}", choice.name)))?;
-            return self.after_failure(db);
         }
         Ok(true)
+    }
+
+    /// What becomes of the life behind operation `name`: `None`, it goes on; or as for
+    /// [`Run::work`].
+    fn judge(&mut self, name: &str, done: Done, db: &Db<Memory>) -> Checked<Option<bool>> {
+        if self.disk.is_dead() {
+            let remains = self.disk.remains().expect("it has died");
+            self.bury(remains);
+            self.outcome.crash_in_operation_count += 1;
+            return Ok(Some(false));
+        }
+        let judged = match done {
+            Ok(()) => return Ok(None),
+            Err(Unreadable::Failed(error)) => self.expect_fault(&error),
+            Err(unreadable) => Err(violation(unreadable)),
+        };
+        judged.map_err(|Violation(text)| Violation(format!("{name}: {text}")))?;
+        self.after_failure(db).map(Some)
     }
 
     /// An operation has failed. `false`: the disk has died, or a lie was noticed.
@@ -382,11 +403,23 @@ impl Run {
                 Ok(db) => db,
                 Err(error) => violated!("cannot be opened: {error:?}"),
             };
-            let found = contents(&db, false, false).map_err(violation)?;
+            let found = self.contents(&db, false).map_err(violation)?;
             clock.look(&remains);
             self.model.clone().recovered(found, 0, &before.until(&clock))?;
         }
         Ok(())
+    }
+
+    /// Everything that the model knows, as it is found in `db`.
+    fn contents(&self, db: &Db<Memory>, thorough: bool) -> Result<State, Unreadable> {
+        let mut found = match table(self, db)? {
+            Some(table) => contents(&table, thorough, self.got_around)?,
+            None => State::new(),
+        };
+        if self.plan.uses_table {
+            found.extend(witness(db)?.map(|versioned| (WITNESS.to_vec(), versioned)));
+        }
+        Ok(found)
     }
 
     /// One bit of one file flips.

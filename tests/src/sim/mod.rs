@@ -26,6 +26,7 @@
 //! | `conditional` | those that depend on what is there |
 //! | `transacted` | those of transactions |
 //! | `expire`, `clock` | those of records that expire, and what time it may be |
+//! | `tables` | a table that is dropped and made again |
 //! | `write` | writes of any number of changes |
 //! | `kept` | records and iterators that they keep meanwhile |
 //! | `run`, `life` | a run on its way, and what happens in it |
@@ -48,6 +49,7 @@ mod plan;
 mod records;
 mod run;
 pub mod switches;
+mod tables;
 mod transacted;
 mod write;
 
@@ -88,6 +90,14 @@ pub fn run_giving_back(seed: u64, faults: Faults) -> Checked<Outcome> {
 pub fn run_expiring(seed: u64, faults: Faults) -> Checked<Outcome> {
     let mut plan = Plan::new(seed, faults);
     plan.expire();
+    run_plan(plan, &|_| {})
+}
+
+/// Runs `seed` in a table that is dropped and made again and again, beside a record in the default
+/// one that each batch changes, too.
+pub fn run_in_a_table(seed: u64) -> Checked<Outcome> {
+    let mut plan = Plan::new(seed, Faults::Legal);
+    plan.use_table();
     run_plan(plan, &|_| {})
 }
 

@@ -17,6 +17,7 @@ use super::model::{Change, Done, get, number};
 use super::plan::Faults;
 use super::records;
 use super::run::Run;
+use super::tables::{Handles, drop_table};
 use super::transacted;
 use super::write::{write, write_with};
 use crate::violation::Violation;
@@ -25,9 +26,10 @@ use crate::violation::Violation;
 pub(super) fn perform<'a>(
     act: Act,
     run: &mut Run,
-    db: &'a Db<Memory>,
+    handles: &'a Handles,
     kept: &mut Kept<'a>,
 ) -> Done {
+    let db = handles.newest();
     match act {
         Act::Put => put(run, db),
         Act::DurablePut => durable_put(run, db),
@@ -52,6 +54,7 @@ pub(super) fn perform<'a>(
             kept.look(run, db);
             Ok(())
         }
+        Act::DropTable => drop_table(run, handles),
         Act::ClockJump => clock_jump(run, db),
         Act::Fault => fault(run, db),
         Act::FullDisk => full_disk(run, db),

@@ -66,6 +66,8 @@ pub struct Plan {
     pub(super) lies: bool,
     /// Whether the log refuses groups for lack of room.
     pub(super) refuses_groups: bool,
+    /// Whether the records lie in a table that is dropped and made again.
+    pub(super) uses_table: bool,
     /// Whether the files are looked at before each opening.
     pub(super) audits: bool,
     /// How large the data file may get.
@@ -121,6 +123,7 @@ impl Plan {
             hears_poison: true,
             lies: true,
             refuses_groups: false,
+            uses_table: false,
             audits: false,
             space_amplification_max: 1.5,
             random,
@@ -218,6 +221,18 @@ impl Plan {
         self.operation_count_max = 150;
         self.weigh(&["expire"], 200);
         self.weigh(&["clock jump", "step", "checkpoint"], 10);
+    }
+
+    /// Makes it a run in a table that is dropped and made again, while readers keep what they have
+    /// seen; half of them also one in which records are moved.
+    pub(super) fn use_table(&mut self) {
+        if self.seed.is_multiple_of(2) {
+            self.give_back();
+        }
+        self.uses_table = true;
+        self.audits = true;
+        self.weigh(&["drop table", "hold", "look"], 6);
+        self.weigh(&["step", "checkpoint", "batch"], 20);
     }
 
     /// Gives the operations with these names this weight at least.

@@ -1,5 +1,6 @@
 //! A run on its way, and what it has done.
 
+use uarr::Db;
 use uarr_disk_sim::Memory;
 
 use super::clock::Bounds;
@@ -44,6 +45,10 @@ pub(super) struct Run {
     pub got_around: bool,
     /// The kernel may have failed to write the data file back, and not have reported it yet.
     pub write_back_failed: bool,
+    /// How often the witness was written.
+    pub witness_count: u64,
+    /// The default table, while a life goes on.
+    pub default: Option<Db<Memory>>,
     pub outcome: Outcome,
 }
 

@@ -9,6 +9,7 @@ use uarr_disk_sim::Memory;
 use super::clock::Presence;
 use super::model::{Change, Done, number};
 use super::run::Run;
+use super::tables::WITNESS;
 use super::write::write;
 use crate::violation::Violation;
 
@@ -27,7 +28,7 @@ pub(super) fn transact(run: &mut Run, db: &Db<Memory>) -> Done {
     let reads_all = run.plan.random.below(4) == 0;
     if reads_all {
         run.clock.look(&run.disk);
-        let live = run.model.live.iter();
+        let live = run.model.live.iter().filter(|(key, _)| *key != WITNESS);
         let presences = live.map(|(key, (value, _))| before.until(&run.clock).judge(key, value));
         let presences: Vec<_> = presences.collect();
         let least = presences.iter().filter(|there| **there == Presence::There).count();

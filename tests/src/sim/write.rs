@@ -8,6 +8,7 @@ use uarr_disk_sim::Memory;
 use super::clock::expires_ms;
 use super::model::{Change, Done, number};
 use super::run::Run;
+use super::tables::put_witness;
 use crate::violation::Violation;
 
 /// The moment so many ms behind 1970.
@@ -25,6 +26,8 @@ pub(super) fn write_with(
     changes: Vec<Change>,
     options: WriteOptions,
 ) -> Done {
+    let (default, witness) = (run.default.clone(), run.next_witness());
+    let mut changes = changes;
     let mut batch = db.with(options).batch();
     for Change { key, value, patch, .. } in &changes {
         let expires_ms = value.as_ref().map_or(0, |value| expires_ms(key, value));
@@ -44,6 +47,10 @@ pub(super) fn write_with(
             (_, Some(value), None) => batch.put(number(key), value),
             (_, None, None) => batch.delete(number(key)),
         };
+    }
+    if let (Some(default), Some(witness)) = (&default, witness) {
+        put_witness(&mut batch, default, &witness);
+        changes.push(witness);
     }
     let expires = |change: &Change| {
         change.value.as_ref().is_some_and(|value| expires_ms(&change.key, value) > 0)

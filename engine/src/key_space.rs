@@ -42,12 +42,11 @@ impl KeySpace {
     }
 
     /// The stored form of `key`; see [`KeyKind::encode`].
-    #[inline]
+    #[inline(always)]
     pub fn encode<'a>(self, key: &'a (impl AsKey + ?Sized)) -> Result<StoredKey<'a>> {
-        let own = self.kind.encode(key)?;
         match self.prefix {
-            None => Ok(own),
-            Some(prefix) => prefixed(prefix, own.as_ref()),
+            None => self.kind.encode(key),
+            Some(prefix) => prefixed(prefix, &self.kind.encode(key)?),
         }
     }
 
@@ -60,7 +59,9 @@ impl KeySpace {
     }
 }
 
-fn prefixed(prefix: TablePrefix, own: &[u8]) -> Result<StoredKey<'static>> {
+#[inline(never)]
+fn prefixed(prefix: TablePrefix, own: &StoredKey<'_>) -> Result<StoredKey<'static>> {
+    let own = own.as_ref();
     if PREFIX_BYTES + own.len() > KEY_BYTES_MAX {
         return Err(Error::invalid(format!(
             "a key of a table has at most {} bytes, the given one takes {}",

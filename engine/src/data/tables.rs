@@ -174,8 +174,12 @@ impl Tables {
     }
 
     /// As [`KeyIndex::prefetch`].
+    #[inline]
     pub fn prefetch(&self, key: &[u8]) {
-        self.of(key).iter().for_each(|index| index.prefetch(key));
+        match TablePrefix::of(key) {
+            None => self.default.prefetch(key),
+            Some(_) => self.of(key).iter().for_each(|index| index.prefetch(key)),
+        }
     }
 
     /// As [`KeyIndex::leads_to`].
@@ -189,11 +193,12 @@ impl Tables {
         &self,
         keys: impl ExactSizeIterator<Item = &'k [u8]> + Clone,
         reader: Reader<'_, M>,
-        append: impl FnMut(usize, Option<Locator>) -> Locator,
+        mut append: impl FnMut(usize, Option<Locator>) -> Locator,
     ) {
         match keys.clone().next().and_then(TablePrefix::of) {
             None => self.default.append(keys, reader, append),
-            Some(prefix) => self.append_to(prefix, keys, reader, append),
+            // Of two copies of what appends records neither would be a part of its caller.
+            Some(prefix) => self.append_to(prefix, keys, reader, &mut append),
         }
     }
 
@@ -203,7 +208,7 @@ impl Tables {
         prefix: TablePrefix,
         keys: impl ExactSizeIterator<Item = &'k [u8]> + Clone,
         reader: Reader<'_, M>,
-        mut append: impl FnMut(usize, Option<Locator>) -> Locator,
+        append: &mut dyn FnMut(usize, Option<Locator>) -> Locator,
     ) {
         let other = self.open(prefix);
         other.index.append(keys, reader, |place, old| {

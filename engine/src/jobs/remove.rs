@@ -95,7 +95,7 @@ impl<S: Storage> Core<S> {
                 let some: Vec<_> = left.take(STEP_COUNT).collect();
                 self.records().forget(&some);
                 if left.len() == 0 {
-                    let number = lock(&self.root).image_number_tried;
+                    let number = self.latest_checkpoint();
                     removal.stage = RemovalStage::Checkpoints { number };
                     self.committer.mover.raise();
                 }
@@ -127,6 +127,14 @@ impl<S: Storage> Core<S> {
         taken.index.scan(Direction::Forward, from, count, reader, &mut locators);
         assert!(locators.len() < count, "nobody adds to it any more");
         locators
+    }
+
+    /// The highest number that a checkpoint has, or that one has tried that failed. None is under
+    /// way.
+    fn latest_checkpoint(&self) -> u64 {
+        let root = lock(&self.root);
+        let named = root.checkpoints().map(|named| named.number.get()).max().unwrap_or(0);
+        named.max(root.image_number_tried)
     }
 
     fn delete_mark(&self, prefix: TablePrefix) -> Result<()> {

@@ -228,10 +228,15 @@ impl Plan {
     pub(super) fn use_table(&mut self) {
         if self.seed.is_multiple_of(2) {
             self.give_back();
+            self.weigh(&["drop table"], 6);
+        } else {
+            // Removals that one life begins are others' to end.
+            (self.life_count, self.operation_count_max) = (8, 20);
+            self.weigh(&["drop table"], 30);
         }
         self.uses_table = true;
         self.audits = true;
-        self.weigh(&["drop table", "hold", "look"], 6);
+        self.weigh(&["hold", "look"], 6);
         self.weigh(&["step", "checkpoint", "batch"], 20);
     }
 

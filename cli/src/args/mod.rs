@@ -1,5 +1,8 @@
 //! The command line: what a user can ask for, in the words of `--help`.
 
+mod reads;
+mod transfer;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,12 +10,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uarr::repair::RepairMode;
-use uarr::{Durability, KeyKind, RecoveryMode};
+use uarr::{KeyKind, RecoveryMode};
 
 use crate::exit::AFTER_HELP;
 
-/// Most records that `import --batch` may put into one commit.
-const BATCH_RECORDS_MAX: i64 = 1_000_000;
+pub use self::reads::{Count, Get, Keys, Scan};
+pub use self::transfer::Import;
 
 /// Import, read, write, scan and verify uarr databases
 #[derive(Debug, Parser)]
@@ -162,31 +165,6 @@ impl From<RepairArg> for RepairMode {
     }
 }
 
-/// Options of `import`.
-#[derive(Debug, Args)]
-pub struct Import {
-    /// File of JSON objects, one per line of at most 64 MiB; - reads standard input
-    pub file: PathBuf,
-    /// Field that holds the key, a string or an integer: a name or a path like a.b. If a key
-    /// comes twice, the last record stays
-    #[arg(long, value_name = "FIELD")]
-    pub key: String,
-    /// Records per commit at most; fewer if the input comes slowly
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(1..=BATCH_RECORDS_MAX)
-    )]
-    pub batch: u32,
-    /// Skip lines that cannot be imported, and count them
-    #[arg(long)]
-    pub skip_bad: bool,
-    /// When commits are durable: sync, interval:100ms or manual (when the import is done)
-    #[arg(long, value_name = "WHEN", default_value = "sync")]
-    pub durability: Durability,
-}
-
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -202,17 +180,6 @@ pub struct Doctor {
     /// machine's; DIR is a directory there
     #[arg(long, value_name = "ROOT")]
     pub root: Option<PathBuf>,
-}
-
-/// Options of `get`.
-#[derive(Debug, Args)]
-pub struct Get {
-    /// Key of the record
-    #[arg(allow_negative_numbers = true)]
-    pub key: OsString,
-    /// Print only this field: a name, or a path like `a.b[3].c`
-    #[arg(long, value_name = "FIELD")]
-    pub field: Option<String>,
 }
 
 /// Options of `put`.
@@ -318,45 +285,6 @@ pub struct Del {
     /// Key of the record
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
-}
-
-/// Which keys are meant.
-#[derive(Debug, Args)]
-pub struct Keys {
-    /// Only keys that start with this (byte tables)
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
-    pub prefix: Option<OsString>,
-    /// Only keys from this one on
-    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
-    pub from: Option<OsString>,
-    /// Only keys before this one
-    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
-    pub to: Option<OsString>,
-}
-
-/// Options of `count`.
-#[derive(Debug, Args)]
-pub struct Count {
-    /// Of which keys.
-    #[command(flatten)]
-    pub keys: Keys,
-}
-
-/// Options of `scan`.
-#[derive(Debug, Args)]
-pub struct Scan {
-    /// Of which keys.
-    #[command(flatten)]
-    pub keys: Keys,
-    /// At most this many records
-    #[arg(long, value_name = "N")]
-    pub limit: Option<u64>,
-    /// From the highest key down
-    #[arg(long)]
-    pub reverse: bool,
-    /// Print only the keys: one per line, or with --json as {"key":...}
-    #[arg(long)]
-    pub keys_only: bool,
 }
 
 /// What `value` does, none of which needs a database.

@@ -92,6 +92,18 @@ impl Key {
         }
     }
 
+    /// The key of a table of this kind that [`ShownKey::to_json`] wrote as `shown`. The error says
+    /// what is wrong.
+    pub fn of_shown(shown: &serde_json::Value, kind: KeyKind) -> Result<Self, String> {
+        let text = match (shown, kind) {
+            (serde_json::Value::String(text), KeyKind::Bytes) => text.clone(),
+            (serde_json::Value::Number(number), KeyKind::U64 | KeyKind::I64) => number.to_string(),
+            (_, KeyKind::Bytes) => return Err("the key is no text".to_owned()),
+            (_, kind) => return Err(format!("the key is no number, as {kind} keys are")),
+        };
+        Self::parse(OsStr::new(&text), kind).map_err(|failure| failure.message)
+    }
+
     /// The key that a field of a record holds: text or an integer. In byte tables an integer
     /// becomes its decimal text, in integer tables a text must be a number. The error says what is
     /// wrong.
@@ -111,6 +123,19 @@ impl Key {
             KeyKind::I64 => text.parse().ok().map(Self::I64),
         };
         let key = key.ok_or_else(|| format!("it does not fit the table's {kind} keys"))?;
+        key.check_length()?;
+        Ok(key)
+    }
+
+    /// The key with `prefix` before it. The error says what is wrong.
+    pub fn prefixed(self, prefix: &[u8]) -> Result<Self, String> {
+        let key = match self {
+            key if prefix.is_empty() => key,
+            Self::Bytes(bytes) => Self::Bytes([prefix, &bytes].concat()),
+            Self::U64(_) | Self::I64(_) => {
+                return Err("--prefix is for keys of bytes, not for integers".to_owned());
+            }
+        };
         key.check_length()?;
         Ok(key)
     }

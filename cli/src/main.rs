@@ -11,12 +11,18 @@
 mod args;
 mod checkpoint;
 mod compact;
+mod compression;
+mod convert;
 mod doctor;
+mod documents;
 mod exit;
 mod expiry;
+mod export;
+mod exported;
 mod failure;
 mod get;
 mod import;
+mod input;
 mod inspect;
 mod key;
 mod lease;
@@ -29,6 +35,7 @@ mod record;
 mod repair;
 mod scan;
 mod stats;
+mod texts;
 mod tune;
 mod value;
 mod verify;
@@ -98,6 +105,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
     let global = &cli.global;
     match &cli.command {
         Command::Import(args) => import::run(global, args, out),
+        Command::Export(args) => export::run(global, args, out),
         Command::Get(args) => get::run(global, args, out),
         Command::Put(args) => write::put(global, args, out),
         Command::Del(args) => write::delete(global, args, out),

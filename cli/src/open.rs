@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use uarr::inspect::Inspector;
-use uarr::{Builder, Db};
+use uarr::{Builder, Db, ErrorKind};
 
 use crate::args::Global;
 use crate::failure::{Failure, Result};
@@ -31,15 +31,31 @@ impl Global {
 
     /// Opens the database with further options and reports what opening found.
     pub fn open_with(&self, absent: Absent, more: impl FnOnce(Builder) -> Builder) -> Result<Db> {
-        let path = self.directory()?;
-        let mut builder =
-            Db::builder(path).create(absent == Absent::Create).recovery(self.recovery.into());
-        if let Some(kind) = self.key_kind {
-            builder = builder.keys(kind.into());
-        }
-        let db = more(builder).open().map_err(|error| Failure::opening(&error))?;
+        let db = more(self.builder(absent)?).open().map_err(|error| Failure::opening(&error))?;
         self.warn_about(&db);
         Ok(db)
+    }
+
+    /// As [`Global::open_with`], if there is a database.
+    pub fn open_present(&self, more: impl FnOnce(Builder) -> Builder) -> Result<Option<Db>> {
+        match more(self.builder(Absent::Refuse)?).open() {
+            Ok(db) => {
+                self.warn_about(&db);
+                Ok(Some(db))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::opening(&error).into()),
+        }
+    }
+
+    fn builder(&self, absent: Absent) -> Result<Builder> {
+        let builder = Db::builder(self.directory()?)
+            .create(absent == Absent::Create)
+            .recovery(self.recovery.into());
+        Ok(match self.key_kind {
+            Some(kind) => builder.keys(kind.into()),
+            None => builder,
+        })
     }
 
     /// Looks into the database without opening it.

@@ -9,6 +9,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use uarr::{Expiry, KeyKind};
+
 use crate::failure::Failure;
 use crate::key::Key;
 
@@ -30,6 +32,8 @@ pub struct Pack {
     pub reported: Vec<Failure>,
     /// Bytes of the input read when the last of them was added.
     pub input_end: u64,
+    /// Kind of the table that the records are for; `None`: there are no records.
+    pub key_kind: Option<KeyKind>,
 }
 
 /// A record of a pack: its key, and where its bytes are.
@@ -40,14 +44,16 @@ pub struct Row {
     pub start: usize,
     /// Where it ends.
     pub end: usize,
+    /// When the record expires.
+    pub expiry: Expiry,
 }
 
 impl Pack {
     /// Adds a record.
-    pub fn push(&mut self, key: Key, value: &[u8]) {
+    pub fn push(&mut self, key: Key, value: &[u8], expiry: Expiry) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.rows.push(Row { key, start, end: self.bytes.len() });
+        self.rows.push(Row { key, start, end: self.bytes.len(), expiry });
     }
 
     fn is_full(&self, records_max: usize) -> bool {
@@ -174,7 +180,7 @@ mod tests {
     use super::*;
 
     fn add(filling: &Filling, number: u64) -> bool {
-        filling.add(|pack| pack.push(Key::U64(number), b"value"))
+        filling.add(|pack| pack.push(Key::U64(number), b"value", Expiry::Never))
     }
 
     fn keys(pack: &Pack) -> Vec<Key> {

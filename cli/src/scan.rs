@@ -40,7 +40,8 @@ pub fn count(global: &Global, args: &Count, out: &mut Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn records<'db>(db: &'db Db, args: &Keys) -> Result<Range<'db>> {
+/// The records with these keys.
+pub fn records<'db>(db: &'db Db, args: &Keys) -> Result<Range<'db>> {
     let kind = db.key_kind();
     Ok(match &args.prefix {
         Some(prefix) => match Key::parse_bound(prefix, kind)? {

@@ -15,7 +15,7 @@ use uarr::{KeyKind, RecoveryMode};
 use crate::exit::AFTER_HELP;
 
 pub use self::reads::{Count, Get, Keys, Scan};
-pub use self::transfer::Import;
+pub use self::transfer::{Export, Import};
 
 /// Import, read, write, scan and verify uarr databases
 #[derive(Debug, Parser)]
@@ -58,8 +58,10 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Store each line of a file of JSON objects as a record; creates the database if need be
+    /// Store the JSON objects of files as records, or an export; creates the database if need be
     Import(Import),
+    /// Write records as lines that import reads back exactly
+    Export(Export),
     /// Print a record as JSON
     Get(Get),
     /// Store one record; creates the database if need be

@@ -203,3 +203,111 @@ fn a_byte_order_mark_is_no_part_of_a_record() {
     assert_eq!(values.matches("\"value\":{\"id\":\"a\"}").count(), 3, "{values}");
     assert_eq!(home.run(["value", "from-json", &file]).code, 0);
 }
+
+#[test]
+fn documents_and_arrays() {
+    let pretty =
+        "{\n  \"id\": \"a\",\n  \"v\": {\n    \"w\": [1, \"}\"]\n  }\n}\n{\n  \"id\": \"b\"\n}\n";
+    let array = "[\n  {\"id\": \"a\", \"v\": {\"w\": [1, \"}\"]}},\n  {\"id\": \"b\"}\n]\n";
+    let minified = "[{\"id\":\"a\",\"v\":{\"w\":[1,\"}\"]}},{\"id\":\"b\"}]";
+    let expected = "{\"key\":\"a\",\"value\":{\"id\":\"a\",\"v\":{\"w\":[1,\"}\"]}}}\n\
+                    {\"key\":\"b\",\"value\":{\"id\":\"b\"}}\n";
+    for input in [pretty, array, minified] {
+        let home = Home::new();
+        let told = home.feed(["--json", "import", "-", "--key", "id"], input).json();
+        assert_eq!(told["records"], 2);
+        assert_eq!(home.run(["scan"]).done(), expected);
+    }
+    let home = Home::new();
+    let import = |input: &str, more: &[&str]| {
+        home.feed(["import", "-", "--key", "id"].iter().chain(more), input)
+    };
+    import("[\n{\"id\":1},\n{\"ID\":2},\n{\"id\":3}\n]", &[])
+        .failed(2, &["line 3: there is no key field 'id'", "1 records before it", "--skip-bad"]);
+    let run = import("[\n{\"id\":1},\n{\"ID\":2},\n{\"id\":tru},\n{\"id\":3}\n]", &["--skip-bad"]);
+    assert!(run.stdout.contains("imported 2 records") && run.stdout.contains("2 bad"), "{run:?}");
+    // Nothing says where the next element begins.
+    let broken = "[\n{\"id\":1}\n{\"id\":3}\n]";
+    import(broken, &["--skip-bad"]).failed(2, &["line 3", "a comma or ] was expected"]);
+    import("[{\"id\":1}", &["--skip-bad"]).failed(2, &["line 1", "the array has no end"]);
+    import("{\n\"id\":\n", &[]).failed(2, &["line 3, column 1: the text ends inside of a value"]);
+}
+
+#[test]
+fn several_files() {
+    let home = Home::new();
+    let lines = home.file("a.ndjson", lines(3));
+    let array = home.file("b.json", "[{\"id\":\"x\"},\n{\"id\":\"y\"}]");
+    let told = home.run(["--json", "import", &lines, &array, "--key", "id"]).json();
+    assert_eq!((&told["records"], &told["keys"]), (&5.into(), &5.into()));
+    let bad = home.file("c.json", "{\"id\":\"z\"}\n{\"id\":{}}\n");
+    let run = home.run(["import", &array, &bad, &lines, "--key", "id"]);
+    run.failed(2, &["c.json, line 2: ", "3 records before it are imported"]);
+    let missing = home.run(["import", &array, "/nowhere/x", "--key", "id"]);
+    missing.failed(2, &["cannot read /nowhere/x"]);
+    assert_eq!(home.run(["import", "--key", "id"]).code, 2);
+}
+
+#[test]
+fn values_of_fields_and_prefixes_of_keys() {
+    let home = Home::new();
+    let input =
+        "{\"a\":[{\"id\":7}],\"doc\":{\"name\":\"Ada\"}}\n{\"a\":[{\"id\":8}],\"doc\":5.50}\n";
+    let args = ["import", "-", "--key", "a[0].id", "--value", "doc", "--prefix", "user:"];
+    home.feed(args, input).done();
+    let expected =
+        "{\"key\":\"user:7\",\"value\":{\"name\":\"Ada\"}}\n{\"key\":\"user:8\",\"value\":5.5}\n";
+    assert_eq!(home.run(["scan"]).done(), expected);
+    let run = home.feed(args, "{\"a\":[{\"id\":7}]}");
+    run.failed(2, &["line 1: there is no value field 'doc'"]);
+    // The field is stored as the same JSON alone would be.
+    home.run(["put", "7", "{\"name\":\"Ada\"}"]).done();
+    let db = uarr::Db::open(home.db()).unwrap();
+    assert_eq!(db.get("user:7").unwrap().unwrap().bytes(), db.get("7").unwrap().unwrap().bytes());
+    db.close().unwrap();
+
+    let numbers = Home::new();
+    let args = ["import", "-", "--key", "id", "--prefix", "1", "--key-kind", "u64"];
+    numbers.feed(args, "{\"id\":1}").failed(2, &["--prefix is for keys of bytes"]);
+}
+
+/// An import that failed left an empty database, in which the next one found keys of a kind that
+/// nobody had asked for.
+#[test]
+fn an_import_that_fails_at_its_first_record_creates_no_database() {
+    let home = Home::new();
+    for (input, args) in
+        [("{\"id\":}\n", &["--key", "id"][..]), ("{}", &["--key", "id"]), ("{}", &[])]
+    {
+        let run = home.feed(["import", "-"].iter().chain(args), input);
+        assert_eq!(run.code, 2, "{run:?}");
+        assert!(!home.db().exists());
+    }
+    home.feed(["import", "-", "--key", "id", "--key-kind", "i64"], "").done();
+    assert_eq!(home.run(["--json", "stats"]).json()["key_kind"], "i64");
+    assert_eq!(home.run(["count"]).done(), "0\n");
+}
+
+/// The end of a document that no line end follows is enough, and a compressed stream that goes on
+/// is read as far as it has come.
+#[test]
+fn documents_of_a_slow_input_are_stored_as_they_come() {
+    let home = Home::new();
+    let mut child = home
+        .command(["import", "-", "--key", "id"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for count in 1..4 {
+        write!(input, "{{\n\"id\":\"row-{count:05}\"}}").unwrap();
+        let begun = std::time::Instant::now();
+        while keys_in_log(&home) < count && begun.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!(keys_in_log(&home), count);
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}

@@ -7,6 +7,7 @@
 mod commands;
 mod damage;
 mod doctor;
+mod export;
 mod fence;
 mod fuzz;
 mod import;

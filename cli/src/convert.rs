@@ -10,12 +10,13 @@ use uarr_layout::uarr::{Encoder, JsonError, Kind, encode_json};
 use crate::documents::Fault;
 use crate::exported::{self, Line, Value};
 use crate::failure::Failure;
+use crate::field::{find_field, whereabouts};
 use crate::input::Source;
 use crate::key::Key;
 use crate::lines::{Place, Text};
 use crate::packs::Filling;
 use crate::texts::Texts;
-use crate::value::{JSON_BYTES_MAX, find_field};
+use crate::value::JSON_BYTES_MAX;
 
 /// Bad texts that are reported one by one; the others are only counted.
 const BAD_TEXTS_REPORTED_MAX: u64 = 10;
@@ -207,16 +208,17 @@ impl Converter {
         if root.kind() != Kind::Object {
             return Err("a JSON object was expected".to_owned().into());
         }
-        let field =
-            find_field(&root, path).ok_or_else(|| format!("there is no key field '{path}'"))?;
+        let missing = |path: &str, what| {
+            format!("there is no {what} field '{path}'{}", whereabouts(&root, path))
+        };
+        let field = find_field(&root, path).ok_or_else(|| missing(path, "key"))?;
         let key = Key::of_field(&field, kind)
             .and_then(|key| key.prefixed(&self.wanted.prefix))
             .map_err(|why| format!("the key field '{path}' cannot be a key: {why}"))?;
         let value = match &self.wanted.value {
             None => Cow::Borrowed(record.as_bytes()),
             Some(path) => {
-                let value = find_field(&root, path)
-                    .ok_or_else(|| format!("there is no value field '{path}'"))?;
+                let value = find_field(&root, path).ok_or_else(|| missing(path, "value"))?;
                 let value = value.to_buf().map_err(|error| error.to_string())?;
                 Cow::Owned(value.to_vec())
             }

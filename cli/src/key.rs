@@ -11,6 +11,7 @@ use uarr::{AsKey, KEY_BYTES_MAX, KeyBytes, KeyKind, KeyRef, Record};
 use uarr_layout::uarr::{Kind, UArrRef};
 
 use crate::failure::Failure;
+use crate::field::noun;
 
 /// Marks a byte key given in hexadecimal digits.
 const HEX_PREFIX: &str = "hex:";
@@ -115,7 +116,11 @@ impl Key {
                 KeyKind::I64 if let Some(number) = field.as_i64() => return Ok(Self::I64(number)),
                 _ => field.to_string(),
             },
-            other => return Err(format!("keys are strings or integers, this is {}", noun(other))),
+            other => {
+                let advice = if other == Kind::F64 { " (write 1000 for 1e3)" } else { "" };
+                let what = noun(other);
+                return Err(format!("keys are texts or integers, this is {what}{advice}"));
+            }
         };
         let key = match kind {
             KeyKind::Bytes => Some(Self::Bytes(text.into_bytes())),
@@ -158,18 +163,6 @@ impl Key {
             Self::U64(number) => ShownKey::Number((*number).into()),
             Self::I64(number) => ShownKey::Number((*number).into()),
         }
-    }
-}
-
-fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Null => "null",
-        Kind::Bool => "a boolean",
-        Kind::F64 => "a floating-point number (write 1000 for 1e3)",
-        Kind::BigInt => "an integer beyond 64 bits",
-        Kind::Array | Kind::List => "a list",
-        Kind::Object => "an object",
-        _ => "something else",
     }
 }
 

@@ -6,13 +6,16 @@ use std::ops::Bound;
 
 use serde_json::json;
 use uarr::{Db, KeyKind, Range, Record};
+use uarr_layout::uarr::UArrRef;
 
 use crate::args::{Count, Global, Keys, Scan};
+use crate::condition::Condition;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, output};
+use crate::field::Tracked;
 use crate::key::{Key, ShownKey};
 use crate::open::Absent;
-use crate::output::{Form, Output};
+use crate::output::{Form, Output, warn};
 use crate::value::write_value;
 
 /// Runs the command.
@@ -20,14 +23,75 @@ pub fn run(global: &Global, args: &Scan, out: &mut Output) -> Result<Exit> {
     let db = global.open(Absent::Refuse)?;
     let kind = db.key_kind();
     let limit = args.limit.unwrap_or(u64::MAX);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let range = records(&db, &args.keys)?;
-    let records: Box<dyn Iterator<Item = _>> =
+    let mut range: Box<dyn Iterator<Item = _>> =
         if args.reverse { Box::new(range.rev()) } else { Box::new(range) };
-    for record in records.take(limit) {
-        write_line(out, args, &record?, kind)?;
+    let mut wanted = Wanted::new(args);
+    let mut count = 0;
+    while count < limit
+        && let Some(record) = range.next()
+    {
+        let record = record?;
+        if !wanted.accepts(&record) {
+            continue;
+        }
+        count += 1;
+        if !args.count {
+            write_line(out, args, &mut wanted, &record, kind)?;
+        }
+    }
+    if args.count {
+        out.result(&json!({ "count": count }), format_args!("{count}\n"))?;
+    }
+    for path in wanted.paths.iter().chain(wanted.fields.iter()) {
+        if let Some(warning) = path.warning() {
+            warn(out.form, &warning);
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Which records a scan prints, and what of them.
+struct Wanted<'a> {
+    conditions: &'a [Condition],
+    /// Where the conditions look.
+    paths: Vec<Tracked>,
+    fields: Vec<Tracked>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(args: &'a Scan) -> Self {
+        let paths = args.conditions.iter().map(|condition| Tracked::new(&condition.path));
+        let fields = args.fields.iter().map(|path| Tracked::new(path));
+        Self { conditions: &args.conditions, paths: paths.collect(), fields: fields.collect() }
+    }
+
+    /// Whether all conditions hold; a record without the field meets none.
+    fn accepts(&mut self, record: &Record<'_>) -> bool {
+        if self.conditions.is_empty() {
+            return true;
+        }
+        let Ok(value) = UArrRef::validate(record.bytes()) else { return false };
+        let mut checks = self.conditions.iter().zip(&mut self.paths);
+        checks
+            .all(|(condition, path)| path.find(&value).is_some_and(|field| condition.holds(&field)))
+    }
+
+    /// Writes the fields that the record has as an object, each under its path.
+    fn write_fields(&mut self, out: &mut impl Write, value: &[u8]) -> Result<()> {
+        let closed = |error: std::io::Error| output(&error);
+        let record = UArrRef::validate(value).ok();
+        let mut before = b"{".as_slice();
+        for path in &mut self.fields {
+            let Some(field) = record.and_then(|record| path.find(&record)) else { continue };
+            out.write_all(before).map_err(closed)?;
+            before = b",";
+            let name = serde_json::Value::from(path.path.as_str());
+            write!(out, "{name}:").map_err(closed)?;
+            field.write_json(out)?;
+        }
+        out.write_all(if before == b"{" { b"{}" } else { b"}" }).map_err(closed)
+    }
 }
 
 /// Runs `count`.
@@ -62,7 +126,13 @@ pub fn records<'db>(db: &'db Db, args: &Keys) -> Result<Range<'db>> {
     })
 }
 
-fn write_line(out: &mut Output, args: &Scan, record: &Record<'_>, kind: KeyKind) -> Result<()> {
+fn write_line(
+    out: &mut Output,
+    args: &Scan,
+    wanted: &mut Wanted<'_>,
+    record: &Record<'_>,
+    kind: KeyKind,
+) -> Result<()> {
     let key = ShownKey::of_record(record, kind);
     let stdout = &mut out.stdout;
     let closed = |error| output(&error);
@@ -73,7 +143,10 @@ fn write_line(out: &mut Output, args: &Scan, record: &Record<'_>, kind: KeyKind)
     key.write_json(stdout).map_err(closed)?;
     if !args.keys_only {
         stdout.write_all(b",\"value\":").map_err(closed)?;
-        write_value(stdout, record.bytes())?;
+        match wanted.fields.is_empty() {
+            true => write_value(stdout, record.bytes())?,
+            false => wanted.write_fields(stdout, record.bytes())?,
+        }
     }
     stdout.write_all(b"}\n").map_err(closed)
 }

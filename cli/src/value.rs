@@ -41,11 +41,6 @@ pub fn no_json(error: &JsonError) -> Failure {
     }
 }
 
-/// The field of this name; if there is none, the one at this path, such as `a.b[3].c`.
-pub fn find_field<'a>(record: &UArrRef<'a>, path: &str) -> Option<UArrRef<'a>> {
-    record.get(path).or_else(|| record.get_path(path)).filter(|field| !field.is_undefined())
-}
-
 /// Reads the JSON text `input`, called `name`, up to [`JSON_BYTES_MAX`].
 pub fn read_json(input: impl Read, name: &str) -> Result<Vec<u8>> {
     let mut text = Vec::new();
@@ -85,17 +80,5 @@ mod tests {
         assert_eq!(shown(b"\xff\xfe\xfd"), r#"{"$bytes":"//79"}"#);
         let cut = &record.as_bytes()[..record.as_bytes().len() - 8];
         assert!(shown(cut).starts_with(r#"{"$bytes":"#));
-    }
-
-    #[test]
-    fn fields_by_name_and_by_path() {
-        let record = from_json(r#"{"a":{"b":[10,{"c":20}]},"a.b":30,"n":null}"#).unwrap();
-        let find = |path: &str| find_field(&record.as_ref(), path).map(|found| found.to_string());
-        assert_eq!(find("a.b").as_deref(), Some("30"));
-        assert_eq!(find("a.b[1].c").as_deref(), Some("20"));
-        assert_eq!(find("n").as_deref(), Some("null"));
-        assert_eq!(find("a.x"), None);
-        assert_eq!(find("a.b[9]"), None);
-        assert_eq!(find("a..b"), None);
     }
 }

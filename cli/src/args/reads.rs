@@ -4,15 +4,20 @@ use std::ffi::OsString;
 
 use clap::Args;
 
+use crate::condition::Condition;
+
 /// Options of `get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// Key of the record
-    #[arg(allow_negative_numbers = true)]
-    pub key: OsString,
-    /// Print only this field: a name, or a path like `a.b[3].c`
+    /// Keys of the records. Of several, each is printed on a line with its key
+    #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
+    pub keys: Vec<OsString>,
+    /// Print only this field: a name, or a path like a.b[3].c
     #[arg(long, value_name = "FIELD")]
     pub field: Option<String>,
+    /// Print the bytes of the value as they are stored, and nothing else
+    #[arg(long, conflicts_with = "field")]
+    pub raw: bool,
 }
 
 /// Which keys are meant.
@@ -52,4 +57,14 @@ pub struct Scan {
     /// Print only the keys: one per line, or with --json as {"key":...}
     #[arg(long)]
     pub keys_only: bool,
+    /// Print only this field of each value, under its path; again for more fields
+    #[arg(long = "field", value_name = "PATH", conflicts_with = "keys_only")]
+    pub fields: Vec<String>,
+    /// Only records with such a field: PATH=VALUE, or one of != < <= > >= in place of =. Numbers
+    /// compare with numbers, texts with texts. Again for more conditions, all of which must hold
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<Condition>,
+    /// Print only how many records there are
+    #[arg(long, conflicts_with_all = ["keys_only", "fields"])]
+    pub count: bool,
 }

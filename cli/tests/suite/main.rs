@@ -14,6 +14,7 @@ mod import;
 mod inspect;
 mod limits;
 mod machine;
+mod reads;
 mod refusals;
 mod run;
 mod streams;

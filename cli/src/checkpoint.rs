@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use indicatif::HumanCount;
 use serde_json::json;
 
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Result;
 use crate::open::Absent;
-use crate::output::Output;
+use crate::output::{Output, counted};
 
 /// Runs the command.
 pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
@@ -24,7 +23,7 @@ pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
         "durable_lsn": stats.durable_lsn,
         "seconds": seconds,
     });
-    let text = format!("checkpoint of {} keys taken\n", HumanCount(stats.key_count));
+    let text = format!("checkpoint of {} taken\n", counted(stats.key_count, "key"));
     out.result(&value, text)?;
     Ok(Exit::Done)
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 use uarr::Db;
 
@@ -18,10 +18,11 @@ use crate::exit::Exit;
 use crate::exported::{Writer, end, start};
 use crate::failure::{Failure, Result, Stop, output};
 use crate::open::Absent;
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::scan::records;
 
-const TEMPLATE: &str = "{bar:30} {human_pos}/{human_len} records  {per_sec}  {eta} left";
+/// Records between two messages.
+const SHOWN_EVERY: u64 = 1000;
 /// Bytes collected before a file is written.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
 /// What the name of a file that is being written ends in.
@@ -30,7 +31,7 @@ const UNFINISHED: &str = ".partial";
 /// Runs the command.
 pub fn run(global: &Global, args: &Export, out: &mut Output) -> Result<Exit> {
     let db = global.open(Absent::Refuse)?;
-    let bar = out.progress(Some(db.stats().key_count), TEMPLATE);
+    let bar = out.progress(Some(db.stats().key_count));
     if args.file == Path::new("-") {
         write_all(&db, &args.keys, &bar, &mut out.stdout, &output)?;
         bar.finish_and_clear();
@@ -46,8 +47,7 @@ pub fn run(global: &Global, args: &Export, out: &mut Output) -> Result<Exit> {
     packed.finish().and_then(|mut file| file.flush()).map_err(|error| failed(&error))?;
     let bytes = target.finish().map_err(|error| failed(&error))?;
     bar.finish_and_clear();
-    let text =
-        format!("exported {} records to {name} ({})\n", HumanCount(count), HumanBytes(bytes));
+    let text = format!("exported {} to {name} ({})\n", counted(count, "record"), HumanBytes(bytes));
     out.result(&json!({ "records": count, "file": name, "bytes": bytes }), text)?;
     Ok(Exit::Done)
 }
@@ -69,6 +69,9 @@ fn write_all(
         write(writer.line(&record?, kind))?;
         count += 1;
         bar.set_position(count);
+        if count % SHOWN_EVERY == 0 {
+            bar.set_message(counted(count, "record"));
+        }
     }
     write(end(count).as_bytes())?;
     Ok(count)

@@ -25,12 +25,8 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::input::Source;
 use crate::open::Absent;
-use crate::output::{Form, Output, warn};
+use crate::output::{Form, Output, counted, warn};
 use crate::packs::{Filling, Pack, Taking, packs};
-
-const TEMPLATE: &str =
-    "{bar:30} {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {msg}  {eta} left";
-const TEMPLATE_UNSIZED: &str = "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {msg}";
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
@@ -39,8 +35,7 @@ pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
     let durably = |builder: Builder| builder.durability(args.durability);
     let mut db = global.open_present(durably)?;
     let bytes = sources.iter().map(|source| source.bytes).sum::<Option<u64>>();
-    let template = if bytes.is_some() { TEMPLATE } else { TEMPLATE_UNSIZED };
-    let bar = out.progress(bytes, template);
+    let bar = out.progress(bytes);
     let key_kind = db.as_ref().map(Db::key_kind).or(global.key_kind.map(KeyKind::from));
     let bad = if args.skip_bad { Bad::Skip } else { Bad::Stop };
     let converter = Converter::new(wanted(args), key_kind, bad);
@@ -59,8 +54,7 @@ pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
     };
     let key_count = db.map(|db| close(db, args, &totals, out.form)).transpose()?;
     if let Err(mut failure) = read {
-        let count = HumanCount(totals.records);
-        failure.message += &format!(" ({count} records before it are imported)");
+        failure.message += &totals.before();
         return Err(failure.into());
     }
     report(out, &totals, key_count.unwrap_or(0), begun.elapsed().as_secs_f64())?;
@@ -80,10 +74,9 @@ fn close(db: Db, args: &Import, totals: &Totals, form: Form) -> Result<u64> {
     }
     let is_durable = args.durability == Durability::Sync;
     db.close().map_err(|error| {
-        let count = HumanCount(totals.records);
-        let fate =
-            if is_durable { "imported and durable" } else { "imported, but may not be durable" };
-        Failure::closing(&format!("{count} records are {fate}"), &error)
+        let fate = if is_durable { "and durable" } else { "but maybe not durable" };
+        let done = format!("imported, {fate}: {}", counted(totals.records, "record"));
+        Failure::closing(&done, &error)
     })?;
     Ok(stats.key_count)
 }
@@ -94,6 +87,13 @@ struct Totals {
     records: u64,
     bad_lines: u64,
     input_bytes: u64,
+}
+
+impl Totals {
+    /// What the message of a failure ends with.
+    fn before(&self) -> String {
+        format!(" (imported before it: {})", counted(self.records, "record"))
+    }
 }
 
 fn report(out: &mut Output, totals: &Totals, key_count: u64, seconds: f64) -> Result<()> {
@@ -108,15 +108,14 @@ fn report(out: &mut Output, totals: &Totals, key_count: u64, seconds: f64) -> Re
     });
     let skipped = match totals.bad_lines {
         0 => String::new(),
-        count => format!(", {} bad lines skipped", HumanCount(count)),
+        count => format!(", {} skipped", counted(count, "bad line")),
     };
     let text = format!(
-        "imported {} records from {} in {seconds:.2} s ({} records/s){skipped}; \
-         the database has {} keys\n",
-        HumanCount(totals.records),
+        "imported {} from {} in {seconds:.2} s ({} records/s){skipped}; the database has {}\n",
+        counted(totals.records, "record"),
         HumanBytes(totals.input_bytes),
         HumanCount(rate as u64),
-        HumanCount(key_count),
+        counted(key_count, "key"),
     );
     out.result(&value, text)
 }
@@ -138,7 +137,6 @@ impl Committer<'_> {
         create: impl Fn(KeyKind) -> Result<Db>,
     ) -> Result<Totals> {
         let mut totals = Totals::default();
-        let begun = Instant::now();
         while let Some(pack) = packs.take() {
             if let Some(kind) = pack.key_kind {
                 let db = match db {
@@ -154,12 +152,7 @@ impl Committer<'_> {
             totals.bad_lines += pack.bad_lines;
             totals.input_bytes = pack.input_end;
             self.bar.set_position(self.read_bytes.load(Ordering::Relaxed));
-            let rate = totals.records as f64 / begun.elapsed().as_secs_f64().max(1e-9);
-            self.bar.set_message(format!(
-                "{} records, {}/s",
-                HumanCount(totals.records),
-                HumanCount(rate as u64)
-            ));
+            self.bar.set_message(counted(totals.records, "record"));
         }
         Ok(totals)
     }
@@ -173,8 +166,7 @@ fn commit(db: &Db, pack: &Pack, before: &Totals) -> Result<()> {
     }
     batch.commit().map_err(|error| {
         let mut failure = Failure::engine(&error);
-        let count = HumanCount(before.records);
-        failure.message += &format!(" ({count} records before it are imported)");
+        failure.message += &before.before();
         failure
     })?;
     Ok(())

@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result, output};
 
 /// Bytes collected before stdout is written.
 const STDOUT_BUFFER_BYTES: usize = 64 << 10;
+/// How progress is shown: all but the bar, which takes the rest, fits 40 columns.
+const TEMPLATE: &str = "{percent:>3}% {wide_bar} {msg} {eta:>4}";
+/// The same where the end is not known.
+const TEMPLATE_UNSIZED: &str = "{spinner} {msg}";
 /// Pictures of the bar per second.
 const DRAWS_PER_SECOND: u8 = 10;
 
@@ -66,21 +70,33 @@ impl Output {
     }
 
     /// A progress bar on stderr if that is a terminal read by people, else one that shows nothing.
-    pub fn progress(&self, length: Option<u64>, template: &str) -> ProgressBar {
+    /// Its message says what was done so far.
+    pub fn progress(&self, length: Option<u64>) -> ProgressBar {
         if self.form == Form::Json {
             return ProgressBar::hidden();
         }
         // Not a terminal: indicatif draws nothing.
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
-        let bar = ProgressBar::with_draw_target(length, target);
-        bar.set_style(
-            ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> "),
-        );
+        let bar = progress(length, target);
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
     }
+}
+
+fn progress(length: Option<u64>, target: ProgressDrawTarget) -> ProgressBar {
+    let template = if length.is_some() { TEMPLATE } else { TEMPLATE_UNSIZED };
+    let bar = ProgressBar::with_draw_target(length, target);
+    bar.with_style(
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> "),
+    )
+}
+
+/// `1 record`, `2,500 records`: a count of what `noun` says.
+pub fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", HumanCount(count))
 }
 
 /// Reports something that is no error.
@@ -119,6 +135,35 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indicatif::InMemoryTerm;
+
+    #[test]
+    fn progress_fits_narrow_terminals() {
+        let shown = |columns, length| {
+            let terminal = InMemoryTerm::new(3, columns);
+            let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+            let bar = progress(length, target);
+            bar.set_message(counted(123_456_789, "record"));
+            bar.set_position(70);
+            bar.force_draw();
+            terminal.contents()
+        };
+        for columns in [40, 80, 120] {
+            let line = shown(columns, Some(100));
+            assert_eq!(line.lines().count(), 1, "{line}");
+            assert!(line.starts_with(" 70% =") && line.contains(" 123,456,789 records "), "{line}");
+            assert!(line.chars().count() > usize::from(columns) - 4, "{line}");
+            let line = shown(columns, None);
+            assert!(line.lines().count() == 1 && line.contains("123,456,789 records"), "{line}");
+        }
+    }
+
+    #[test]
+    fn counts_and_their_nouns() {
+        assert_eq!(counted(0, "record"), "0 records");
+        assert_eq!(counted(1, "record"), "1 record");
+        assert_eq!(counted(2500, "record"), "2,500 records");
+    }
 
     #[test]
     fn lines_stay_lines() {

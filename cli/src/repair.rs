@@ -13,7 +13,7 @@ use uarr::repair::{RepairReport, repair};
 use crate::args::{Global, Repair};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::output::{Output, one_line};
+use crate::output::{Output, counted, one_line};
 use crate::verify::damage_to_json;
 
 /// Runs the command. The report lists damage; the exit code says whether the new database holds
@@ -88,18 +88,17 @@ fn to_text(report: &RepairReport, target: &Path) -> String {
         text.push('\n');
     }
     let shown = one_line(&target.display().to_string());
-    let count = HumanCount;
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "kept {} records in {shown}, {} of them from the log\n\
-         lost {} versions of records whose LSN is known; left out {} that nothing proves durable \
-         or that lie behind the end of the log\n{} damaged places",
-        count(report.kept_count),
-        count(report.kept_from_log_count),
-        count(report.lost_count),
-        count(report.left_out_count),
-        count(report.damage_count),
+        "kept {} in {shown}, {} from the log\n\
+         lost {} of records whose LSN is known; left out {} that nothing proves durable \
+         or that lie behind the end of the log\n{}",
+        counted(report.kept_count, "record"),
+        HumanCount(report.kept_from_log_count),
+        counted(report.lost_count, "version"),
+        HumanCount(report.left_out_count),
+        counted(report.damage_count, "damaged place"),
     );
     if report.may_revive_deleted {
         text.push_str(

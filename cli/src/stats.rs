@@ -14,7 +14,7 @@ use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::open::Absent;
-use crate::output::Output;
+use crate::output::{Output, counted};
 
 /// `st_blocks` counts in these, with every block size of the file system.
 const STAT_BLOCK_BYTES: u64 = 512;
@@ -188,9 +188,9 @@ fn to_text(db: &Db, stats: &Stats, disk: &BTreeMap<String, u64>) -> String {
     let opened = match report.clean {
         true => "closed in order".to_owned(),
         false => format!(
-            "replayed {} records of {} groups",
-            HumanCount(report.replayed_record_count),
-            HumanCount(report.replayed_group_count)
+            "replayed {} of {}",
+            counted(report.replayed_record_count, "record"),
+            counted(report.replayed_group_count, "group")
         ),
     };
     row("opened", format!("in {:.1} ms, {opened}", report.duration.as_secs_f64() * 1000.0));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use uarr::{Error, VerifyReport};
 
@@ -10,15 +10,16 @@ use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Result;
 use crate::open::Absent;
-use crate::output::{Output, one_line};
-
-const TEMPLATE: &str = "{bar:30} {human_pos}/{human_len} records  {per_sec}  {eta} left";
+use crate::output::{Output, counted, one_line};
 
 /// Runs the command. Damage that opening got around is damage too.
 pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
     let db = global.open(Absent::Refuse)?;
-    let bar = out.progress(Some(db.stats().key_count), TEMPLATE);
-    let verified = db.verify(|done| bar.set_position(done));
+    let bar = out.progress(Some(db.stats().key_count));
+    let verified = db.verify(|done| {
+        bar.set_position(done);
+        bar.set_message(counted(done, "record"));
+    });
     bar.finish_and_clear();
     let report = verified?;
     let damages: Vec<&Error> = db.recovery_report().notes.iter().chain(&report.damages).collect();
@@ -63,11 +64,11 @@ fn to_text(report: &VerifyReport, damages: &[&Error]) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "{verdict}: {} records ({} of keys and values), {} groups of the log, {} index images read",
-        HumanCount(report.record_count),
+        "{verdict}: {} ({} of keys and values), {} of the log, {} read",
+        counted(report.record_count, "record"),
         HumanBytes(report.record_bytes),
-        HumanCount(report.group_count),
-        report.image_count,
+        counted(report.group_count, "group"),
+        counted(report.image_count, "index image"),
     );
     text
 }

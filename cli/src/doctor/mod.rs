@@ -93,7 +93,8 @@ fn of_this_machine(named: &Path, args: &Doctor, out: &Output) -> Result<Examined
     if args.no_measure {
         return Ok(Examined::here(&dir, Measuring::No, args.pid).map_err(failed)?);
     }
-    let bar = out.progress(None, "{spinner} measuring for some two seconds");
+    let bar = out.progress(None);
+    bar.set_message("measuring for some two seconds");
     let examined = Examined::here(&dir, Measuring::Yes, args.pid);
     bar.finish_and_clear();
     Ok(examined.map_err(failed)?)

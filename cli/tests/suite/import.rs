@@ -61,7 +61,8 @@ fn a_bad_line_ends_it_and_is_named() {
     let home = Home::new();
     let file = home.file("in.ndjson", lines(1500) + "{\"id\":\"x\",\"v\":tru}\n" + &lines(3));
     let run = home.run(["import", &file, "--key", "id"]);
-    let parts = ["in.ndjson, line 1501, column 18:", "1,500 records before it", "--skip-bad"];
+    let parts =
+        ["in.ndjson, line 1501, column 18:", "(imported before it: 1,500 records)", "--skip-bad"];
     run.failed(2, &parts);
     assert_eq!(home.run(["--json", "stats"]).json()["keys"], 1500);
     let error = home.run(["--json", "import", &file, "--key", "id"]).failed_json(2, "input");
@@ -85,7 +86,9 @@ fn bad_lines_can_be_skipped() {
     let input = format!("x\n{}{{}}\n[]\n{{\"id\":\"last\"}}\n", lines(10));
     let run = home.feed(["import", "-", "--key", "id", "--skip-bad"], &input);
     assert_eq!(run.code, 0);
-    assert!(run.stdout.contains("imported 11 records") && run.stdout.contains("3 bad lines"));
+    assert!(
+        run.stdout.contains("imported 11 records") && run.stdout.contains("3 bad lines skipped")
+    );
     let told: Vec<_> = run.stderr.lines().collect();
     assert_eq!(told.len(), 3, "{told:?}");
     for (line, number) in told.iter().zip([1, 12, 13]) {
@@ -222,8 +225,10 @@ fn documents_and_arrays() {
     let import = |input: &str, more: &[&str]| {
         home.feed(["import", "-", "--key", "id"].iter().chain(more), input)
     };
-    import("[\n{\"id\":1},\n{\"ID\":2},\n{\"id\":3}\n]", &[])
-        .failed(2, &["line 3: there is no key field 'id'", "1 records before it", "--skip-bad"]);
+    import("[\n{\"id\":1},\n{\"ID\":2},\n{\"id\":3}\n]", &[]).failed(
+        2,
+        &["line 3: there is no key field 'id'", "(imported before it: 1 record)", "--skip-bad"],
+    );
     let run = import("[\n{\"id\":1},\n{\"ID\":2},\n{\"id\":tru},\n{\"id\":3}\n]", &["--skip-bad"]);
     assert!(run.stdout.contains("imported 2 records") && run.stdout.contains("2 bad"), "{run:?}");
     // Nothing says where the next element begins.
@@ -242,7 +247,7 @@ fn several_files() {
     assert_eq!((&told["records"], &told["keys"]), (&5.into(), &5.into()));
     let bad = home.file("c.json", "{\"id\":\"z\"}\n{\"id\":{}}\n");
     let run = home.run(["import", &array, &bad, &lines, "--key", "id"]);
-    run.failed(2, &["c.json, line 2: ", "3 records before it are imported"]);
+    run.failed(2, &["c.json, line 2: ", "imported before it: 3 records"]);
     let missing = home.run(["import", &array, "/nowhere/x", "--key", "id"]);
     missing.failed(2, &["cannot read /nowhere/x"]);
     assert_eq!(home.run(["import", "--key", "id"]).code, 2);

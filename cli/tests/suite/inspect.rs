@@ -311,7 +311,7 @@ fn a_damaged_database_is_repaired_into_a_new_one() {
     // In order the log can be read up to the first record only, which the last one deleted.
     let run = home.run(["repair", "--mode", "tolerate", target, "--key-kind", "bytes"]);
     let said = run.done();
-    assert!(said.contains("kept 1 records") && said.contains("may have come back"), "{said}");
+    assert!(said.contains("kept 1 record") && said.contains("may have come back"), "{said}");
     assert_eq!(at_target(&["scan", "--keys-only"]).done(), "a\n");
     assert_eq!(content(&home), before, "the damaged database is only read");
 }

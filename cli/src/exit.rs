@@ -8,14 +8,16 @@ Keys:
   is no record is shown as {\"$bytes\":\"<base64>\"}.
 
 Exit codes:
-  0  done
+  0  done, or what read the output has gone away
   1  key or field not found; condition or bound not met; verify, inspect, log-dump or value check
      found damage; doctor found something critical
   2  bad usage or bad input
   3  the database cannot be opened: missing, locked, other format, no permission, other files there
   4  the command met damage
   5  no space left
-  6  another error of the operating system
+  6  another error of the operating system, such as output that cannot be written
+  In a shell, 130 and the like: 128 and the number of the signal that ended the command, 2 of
+  Ctrl-C. What was acknowledged before is there, what import has committed too.
 
 With --json every error is one line on stderr:
   {\"error\":{\"kind\":...,\"message\":...,\"file\":...,\"offset\":...,\"line\":...}}";

@@ -67,7 +67,8 @@ impl Global {
     /// The directory that the command line names.
     pub fn directory(&self) -> Result<&Path> {
         let message = "which database? give --db DIR or set UARR_DB";
-        Ok(self.db.as_deref().ok_or_else(|| Failure::usage(message))?)
+        let given = self.db.as_deref().filter(|given| !given.is_empty());
+        Ok(Path::new(given.ok_or_else(|| Failure::usage(message))?))
     }
 
     fn warn_about(&self, db: &Db) {

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use uarr::repair::RepairMode;
 use uarr::{KeyKind, RecoveryMode};
@@ -34,8 +34,10 @@ pub struct Cli {
 #[command(next_help_heading = "Options of all commands")]
 pub struct Global {
     /// Directory of the database
+    // Not a path yet: an empty variable is one that is not set, and no error of its own.
     #[arg(long, global = true, env = "UARR_DB", value_name = "DIR")]
-    pub db: Option<PathBuf>,
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub db: Option<OsString>,
     /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub json: bool,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::condition::Condition;
 
@@ -13,7 +14,7 @@ pub struct Get {
     #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
     pub keys: Vec<OsString>,
     /// Print only this field: a name, or a path like a.b[3].c
-    #[arg(long, value_name = "FIELD")]
+    #[arg(long, value_name = "FIELD", value_parser = NonEmptyStringValueParser::new())]
     pub field: Option<String>,
     /// Print the bytes of the value as they are stored, and nothing else
     #[arg(long, conflicts_with = "field")]
@@ -58,7 +59,12 @@ pub struct Scan {
     #[arg(long)]
     pub keys_only: bool,
     /// Print only this field of each value, under its path; again for more fields
-    #[arg(long = "field", value_name = "PATH", conflicts_with = "keys_only")]
+    #[arg(
+        long = "field",
+        value_name = "PATH",
+        conflicts_with = "keys_only",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub fields: Vec<String>,
     /// Only records with such a field: PATH=VALUE, or one of != < <= > >= in place of =. Numbers
     /// compare with numbers, texts with texts. Again for more conditions, all of which must hold

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use uarr::Durability;
 
 use super::Keys;
@@ -20,10 +21,10 @@ pub struct Import {
     pub files: Vec<PathBuf>,
     /// Field that holds the key, a string or an integer: a name or a path like a.b[3]. If a key
     /// comes twice, the last record stays. An export has keys of its own
-    #[arg(long, value_name = "FIELD")]
+    #[arg(long, value_name = "FIELD", value_parser = NonEmptyStringValueParser::new())]
     pub key: Option<String>,
     /// Store only this field, a name or a path, in place of the whole object
-    #[arg(long, value_name = "FIELD")]
+    #[arg(long, value_name = "FIELD", value_parser = NonEmptyStringValueParser::new())]
     pub value: Option<String>,
     /// Put this before each key (byte tables)
     #[arg(long, value_name = "TEXT")]

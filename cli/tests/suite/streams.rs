@@ -1,10 +1,11 @@
 //! Output whose reader has gone away, or that cannot be written.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 
-use crate::run::{Home, Run, command};
+use crate::run::{Home, Run, command, first_message};
 
 fn filled() -> Home {
     let home = Home::new();
@@ -49,4 +50,102 @@ fn a_full_output_is_an_error() {
     assert_eq!(code, Some(1));
     let code = home.command(["get"]).stderr(full()).status().unwrap().code();
     assert_eq!(code, Some(2));
+}
+
+/// Every command that prints a result says so if it cannot; what it did before is done.
+#[test]
+fn every_result_that_cannot_be_written_is_an_error() {
+    let home = filled();
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let saved = home.dir.path().join("saved");
+    for line in [
+        "--json put a 1",
+        "incr n",
+        "--json del a",
+        "count",
+        "get 1 2",
+        "get --raw 1",
+        "get 1 --field v",
+        "scan --count",
+        "scan --field v --where id=1",
+        "export",
+        "import /dev/null --key k",
+        "expiry 1",
+        "lease acquire job --owner ada --ttl 1h",
+        "lease show job",
+        "checkpoint",
+        "compact",
+        "tune",
+        "log-dump",
+        "inspect superblock",
+        "repair --mode salvage SAVED",
+        "doctor --no-measure",
+    ] {
+        let words = line.split(' ').map(|word| match word {
+            "SAVED" => saved.to_str().unwrap(),
+            word => word,
+        });
+        let output = home.command(words).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(6), "{line}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("cannot write the output"), "{line}: {told}");
+    }
+    assert_eq!(home.run(["get", "n"]).done(), "1\n");
+    home.run(["get", "a"]).failed(1, &[]);
+}
+
+fn interrupt(child: &mut Child) -> Option<i32> {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    child.wait().unwrap().signal()
+}
+
+/// Ctrl-C ends the command as any other; the shell makes 130 of it.
+#[test]
+fn an_interrupted_import_keeps_what_it_has_committed() {
+    let home = Home::new();
+    let mut child = home
+        .command(["import", "-", "--key", "id", "--skip-bad"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // The bad line is reported when its pack is durable.
+    input.write_all(b"{\"id\":1}\n{\"id\":2}\nbad\n").unwrap();
+    first_message(child.stderr.take().unwrap());
+    assert_eq!(interrupt(&mut child), Some(2));
+    assert_eq!(home.run(["scan", "--keys-only"]).done(), "1\n2\n");
+    home.run(["verify"]).done();
+}
+
+#[test]
+fn an_interrupted_scan_is_no_harm() {
+    let home = filled();
+    let mut child = home.command(["scan"]).stdout(Stdio::piped()).spawn().unwrap();
+    // It waits for this pipe, which is full.
+    let mut first = String::new();
+    BufReader::with_capacity(10, child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(interrupt(&mut child), Some(2));
+    assert_eq!(home.run(["count"]).done(), "5000\n");
+}
+
+/// An empty UARR_DB made every command fail, with --db too.
+#[test]
+fn empty_variables_are_not_set() {
+    let home = Home::new();
+    home.run(["put", "a", "1"]).done();
+    for variable in ["UARR_DB", "TERM", "COLUMNS", "NO_COLOR", "LANG", "HOME", "TMPDIR"] {
+        let run = Run::of(home.command(["get", "a"]).env(variable, "").output().unwrap());
+        assert_eq!(run.done(), "1\n", "{variable}");
+    }
+    let run = |args: &[&str]| Run::of(command().env("UARR_DB", "").args(args).output().unwrap());
+    run(&["get", "a"]).failed(2, &["which database?", "--db DIR", "UARR_DB"]);
+    run(&["--db", "", "get", "a"]).failed(2, &["which database?"]);
+    run(&["doctor", "--no-measure"]).failed(2, &[]);
+    for args in [&["get", "a", "--field", ""][..], &["scan", "--field", ""], &["get", ""]] {
+        let run = Run::of(home.command(args).output().unwrap());
+        assert_eq!(run.code, 2, "{run:?}");
+    }
 }

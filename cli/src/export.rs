@@ -38,7 +38,7 @@ pub fn run(global: &Global, args: &Export, out: &mut Output) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let name = args.file.to_string_lossy();
-    let failed = |error: &io::Error| unwritable(&name, error).into();
+    let failed = |error: &io::Error| Failure::unwritable(&name, error).into();
     let target = Target::create(&args.file).map_err(|error| failed(&error))?;
     let mut packed =
         Packed::for_name(&args.file, BufWriter::with_capacity(WRITE_BUFFER_BYTES, &target.file))
@@ -75,23 +75,6 @@ fn write_all(
     }
     write(end(count).as_bytes())?;
     Ok(count)
-}
-
-fn unwritable(name: &str, error: &io::Error) -> Failure {
-    let message = format!("cannot write {name}: {error}");
-    let failure = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Failure::new(Exit::NoSpace, "no_space", message + "; make room and run it again")
-        }
-        io::ErrorKind::NotFound
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory => {
-            Failure::usage(message + "; give a file in a directory that can be written, or -")
-        }
-        _ => Failure::new(Exit::Io, "io", message),
-    };
-    Failure { file: Some(name.to_owned()), ..failure }
 }
 
 /// The file that is written.

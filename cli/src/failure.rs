@@ -66,6 +66,27 @@ impl Failure {
         Self::new(Exit::Io, "io", format!("{what}: {error}"))
     }
 
+    /// A file called `name` that cannot be written.
+    pub fn unwritable(name: &str, error: &io::Error) -> Self {
+        let message = format!("cannot write {name}: {error}");
+        let failure = match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => {
+                Self::new(Exit::NoSpace, "no_space", message + "; make room and run it again")
+            }
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory => {
+                Self::usage(message + "; name another place, which can be written")
+            }
+            _ => Self::new(Exit::Io, "io", message),
+        };
+        Self { file: Some(name.to_owned()), ..failure }
+    }
+
     /// An error of the engine in an open database.
     pub fn engine(error: &uarr::Error) -> Self {
         Self::advised(error, sort(error.kind()).2)

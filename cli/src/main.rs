@@ -30,6 +30,7 @@ mod key;
 mod lease;
 mod lines;
 mod log_dump;
+mod manual;
 mod open;
 mod output;
 mod packs;
@@ -45,9 +46,9 @@ mod write;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
-use crate::args::{Cli, Command, Completions};
+use crate::args::{Cli, Command};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, Stop, output};
 use crate::output::{Form, Output, report};
@@ -126,14 +127,7 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Checkpoint => checkpoint::run(global, out),
         Command::Compact => compact::run(global, out),
         Command::Value(args) => record::run(args, out),
-        Command::Completions(args) => completions(args, out),
+        Command::Completions(args) => manual::completions(args, out),
+        Command::Man(args) => manual::pages(args),
     }
-}
-
-fn completions(args: &Completions, out: &mut Output) -> Result<Exit> {
-    // Made in memory first: the generator would panic at a closed pipe.
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "uarr", &mut script);
-    std::io::Write::write_all(&mut out.stdout, &script).map_err(|error| output(&error))?;
-    Ok(Exit::Done)
 }

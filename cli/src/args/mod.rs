@@ -105,6 +105,9 @@ pub enum Command {
     Value(Value),
     /// Print the completions for a shell
     Completions(Completions),
+    /// Write the pages of the manual, for packages
+    #[command(hide = true)]
+    Man(Man),
 }
 
 /// Options of `log-dump`.
@@ -334,6 +337,14 @@ pub struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub shell: Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Directory for the pages, such as share/man/man1
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// [`KeyKind`] on the command line.

@@ -251,6 +251,24 @@ fn the_database_may_come_from_the_environment() {
 }
 
 #[test]
+fn pages_of_the_manual() {
+    let home = Home::new();
+    let folder = home.dir.path().join("share/man1");
+    let run =
+        |folder: &std::path::Path| Run::of(command().arg("man").arg(folder).output().unwrap());
+    run(&folder).done();
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let main = page("uarr.1");
+    for part in ["import", "export", "130", "done, or what read the output", "UARR_DB"] {
+        assert!(main.contains(part), "{part}");
+    }
+    assert!(page("uarr-scan.1").contains("where"));
+    assert!(page("uarr-lease-acquire.1").contains("owner"));
+    assert!(!main.contains(home.dir.path().to_str().unwrap()));
+    run(std::path::Path::new("/dev/null/man")).failed(2, &["cannot write /dev/null/man"]);
+}
+
+#[test]
 fn help_and_completions() {
     let run = |args: &[&str]| Run::of(command().args(args).output().unwrap());
     let help = run(&["--help"]).done();

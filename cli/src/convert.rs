@@ -116,8 +116,7 @@ impl Converter {
                     return Err(Failure { offset, ..source.failed(&error) });
                 }
                 Err(Fault::Structure(place, why)) => {
-                    let problem = Problem { is_final: true, ..why.to_owned().into() };
-                    return Err(failure(source, place, problem));
+                    return Err(failure(source, place, Problem::of_all(why)));
                 }
             };
             if matches!(form, Some(Form::Export(_))) {
@@ -201,7 +200,7 @@ impl Converter {
         let kind = *self.key_kind.get_or_insert(KeyKind::Bytes);
         let Some(path) = &self.wanted.key else {
             let why = "which field holds the key? give --key FIELD; only exports need none";
-            return Err(Problem { is_final: true, ..why.to_owned().into() });
+            return Err(Problem::of_all(why));
         };
         let record = encode_json(&mut self.encoder, text)?;
         let root = record.as_ref();
@@ -233,10 +232,13 @@ impl Converter {
     ) -> Result<Option<Converted<'_>>, Problem> {
         if self.wanted.key.is_some() || self.wanted.value.is_some() {
             let why = "this is an export, it has keys and values: leave out --key and --value";
-            return Err(Problem { is_final: true, ..why.to_owned().into() });
+            return Err(Problem::of_all(why));
         }
         let kind = self.key_kind.unwrap_or(KeyKind::Bytes);
-        let line = Line::parse(text, kind)?;
+        // Without its first line nothing of an export can be read.
+        let is_final = exported::is_start(text);
+        let line =
+            Line::parse(text, kind).map_err(|why| Problem { is_final, ..Problem::from(why) })?;
         match (line, form) {
             (Line::Start(kind), form @ Form::EndedExport) => {
                 self.check_kind(kind)?;
@@ -276,7 +278,7 @@ impl Converter {
         let why = format!(
             "the export has {kind} keys, the database {present} keys: import it into a new one"
         );
-        Err(Problem { is_final: true, ..why.into() })
+        Err(Problem::of_all(why))
     }
 }
 
@@ -306,6 +308,13 @@ struct Problem {
     column: Option<u64>,
     /// What follows cannot be imported either.
     is_final: bool,
+}
+
+impl Problem {
+    /// A problem of all that follows too.
+    fn of_all(why: impl Into<String>) -> Self {
+        Self { is_final: true, ..Self::from(why.into()) }
+    }
 }
 
 impl From<String> for Problem {

@@ -30,8 +30,8 @@ use crate::value::JSON_BYTES_MAX;
 
 /// Version of the lines.
 const VERSION: u32 = 1;
-/// How every export begins.
-const START: &[u8] = b"{\"uarr_export\":";
+/// The name with which the first line of every export begins.
+const START: &[u8] = b"\"uarr_export\"";
 /// Longest line in bytes: room for the longest value in base64, and for the longest key.
 pub const LINE_BYTES_MAX: usize = 3 << 29;
 
@@ -45,9 +45,10 @@ pub fn end(records: u64) -> String {
     format!("{{\"records\":{records}}}\n")
 }
 
-/// Whether an export begins with this line.
+/// Whether an export begins with this line; other tools may have put space into it.
 pub fn is_start(line: &[u8]) -> bool {
-    line.starts_with(START)
+    let name = line.trim_ascii_start().strip_prefix(b"{");
+    name.is_some_and(|name| name.trim_ascii_start().starts_with(START))
 }
 
 /// Writes the lines of records.

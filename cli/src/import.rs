@@ -36,6 +36,7 @@ pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
     let mut db = global.open_present(durably)?;
     let bytes = sources.iter().map(|source| source.bytes).sum::<Option<u64>>();
     let bar = out.progress(bytes);
+    bar.set_message(counted(0, "record"));
     let key_kind = db.as_ref().map(Db::key_kind).or(global.key_kind.map(KeyKind::from));
     let bad = if args.skip_bad { Bad::Skip } else { Bad::Stop };
     let converter = Converter::new(wanted(args), key_kind, bad);

@@ -224,6 +224,11 @@ fn an_export_is_whole_or_refused() {
     assert_eq!((run.code, run.stderr.lines().count()), (0, 1), "{run:?}");
     let short = [lines[0], lines[1], lines[3]].concat();
     copy.feed(["import", "-"], short).failed(2, &["line 3", "2 records, 1 came"]);
+    let newer = export.replace("\"uarr_export\":1", "\"uarr_export\":2");
+    let run = copy.feed(["import", "-", "--skip-bad"], newer);
+    run.failed(2, &["line 1", "version 2", "imported before it: 0 records"]);
+    let spaced = export.replace(':', " : ").replace('{', "{\n");
+    copy.feed(["import", "-"], spaced).done();
     let behind = export.clone() + "{\"key\":\"c\",\"value\":1}\n";
     copy.feed(["import", "-"], behind).failed(2, &["line 5", "out of place"]);
     let twice = export.clone() + "\n" + &export;

@@ -9,7 +9,7 @@ use crate::run::{Home, Run};
 const RUN_COUNT: u64 = 40;
 const EXIT_CODE_MAX: i32 = 6;
 
-const WORDS: [&str; 29] = [
+const WORDS: [&str; 36] = [
     "import",
     "get",
     "put",
@@ -36,6 +36,13 @@ const WORDS: [&str; 29] = [
     "--from",
     "--to",
     "--reverse",
+    "--field",
+    "--where",
+    "v<b.x[1]",
+    "--count",
+    "--raw",
+    "--value",
+    "--skip-bad",
     "--key-kind",
     "u64",
     "{\"a\":[1,2]}",

@@ -281,6 +281,10 @@ fn values_of_fields_and_prefixes_of_keys() {
 #[test]
 fn an_import_that_fails_at_its_first_record_creates_no_database() {
     let home = Home::new();
+    // An empty directory stays one.
+    std::fs::create_dir(home.db()).unwrap();
+    home.feed(["import", "-", "--key", "id"], "{\"id\":}\n").failed(2, &["line 1"]);
+    std::fs::remove_dir(home.db()).unwrap();
     for (input, args) in
         [("{\"id\":}\n", &["--key", "id"][..]), ("{}", &["--key", "id"]), ("{}", &[])]
     {
@@ -293,8 +297,32 @@ fn an_import_that_fails_at_its_first_record_creates_no_database() {
     assert_eq!(home.run(["count"]).done(), "0\n");
 }
 
-/// The end of a document that no line end follows is enough, and a compressed stream that goes on
-/// is read as far as it has come.
+/// What a compressor has passed on is stored, though its stream goes on.
+#[test]
+fn a_slow_compressed_input_is_stored_as_it_comes() {
+    let home = Home::new();
+    let mut child = home
+        .command(["import", "-", "--key", "id"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let input = child.stdin.take().unwrap();
+    let mut packed = flate2::write::GzEncoder::new(input, flate2::Compression::fast());
+    for count in 1..4 {
+        writeln!(packed, "{{\"id\":\"row-{count:05}\"}}").unwrap();
+        packed.flush().unwrap();
+        let begun = std::time::Instant::now();
+        while keys_in_log(&home) < count && begun.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!(keys_in_log(&home), count);
+    }
+    drop(packed.finish().unwrap());
+    assert!(child.wait().unwrap().success());
+}
+
+/// The end of a document is enough: no line end has to follow.
 #[test]
 fn documents_of_a_slow_input_are_stored_as_they_come() {
     let home = Home::new();

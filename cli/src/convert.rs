@@ -183,7 +183,11 @@ impl Converter {
             Text::Whole(text) if text.trim_ascii().is_empty() => return Ok(None),
             Text::Whole(text) => *text,
             Text::TooLong => {
-                return Err(format!("the record has more than {JSON_BYTES_MAX} bytes").into());
+                let why = match form {
+                    Some(Form::Export(_)) => "the line is longer than any of an export".to_owned(),
+                    _ => format!("the record has more than {JSON_BYTES_MAX} bytes"),
+                };
+                return Err(why.into());
             }
         };
         let form = form.get_or_insert_with(|| match exported::is_start(text) {
@@ -237,8 +241,16 @@ impl Converter {
         let kind = self.key_kind.unwrap_or(KeyKind::Bytes);
         // Without its first line nothing of an export can be read.
         let is_final = exported::is_start(text);
-        let line =
-            Line::parse(text, kind).map_err(|why| Problem { is_final, ..Problem::from(why) })?;
+        let line = match (Line::parse(text, kind), &mut *form) {
+            (Ok(line), _) => line,
+            (Err(why), form) => {
+                // A bad record is skipped, not missing.
+                if let Form::Export(count) = form {
+                    *count += 1;
+                }
+                return Err(Problem { is_final, ..Problem::from(why) });
+            }
+        };
         match (line, form) {
             (Line::Start(kind), form @ Form::EndedExport) => {
                 self.check_kind(kind)?;

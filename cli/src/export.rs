@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::exported::{Writer, end, start};
 use crate::failure::{Failure, Result, Stop, output};
 use crate::open::Absent;
-use crate::output::{Output, counted};
+use crate::output::{Output, counted, one_line};
 use crate::scan::records;
 
 /// Records between two messages.
@@ -47,7 +47,12 @@ pub fn run(global: &Global, args: &Export, out: &mut Output) -> Result<Exit> {
     packed.finish().and_then(|mut file| file.flush()).map_err(|error| failed(&error))?;
     let bytes = target.finish().map_err(|error| failed(&error))?;
     bar.finish_and_clear();
-    let text = format!("exported {} to {name} ({})\n", counted(count, "record"), HumanBytes(bytes));
+    let text = format!(
+        "exported {} to {} ({})\n",
+        counted(count, "record"),
+        one_line(&name),
+        HumanBytes(bytes)
+    );
     out.result(&json!({ "records": count, "file": name, "bytes": bytes }), text)?;
     Ok(Exit::Done)
 }

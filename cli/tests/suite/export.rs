@@ -10,6 +10,7 @@ use uarr_layout::uarr::{
     BigInt, Builder, Bytes, Decimal, Id128, Nanoseconds, Node, NodeName, Time, Undefined, from_json,
 };
 
+use crate::random::json;
 use crate::run::{Home, Run};
 
 /// A value of every kind that the format has, alone and in containers.
@@ -71,37 +72,17 @@ fn typed_values() -> Vec<Vec<u8>> {
     values
 }
 
-fn random_json() -> impl Strategy<Value = Vec<u8>> {
-    let leaf = prop_oneof![
-        Just("null".to_owned()),
-        any::<bool>().prop_map(|value| value.to_string()),
-        any::<i128>().prop_map(|value| value.to_string()),
-        any::<i64>().prop_map(|value| value.to_string()),
-        prop::num::f64::NORMAL.prop_map(|value| format!("{value:e}")),
-        any::<String>().prop_map(|value| serde_json::Value::from(value).to_string()),
-    ];
-    leaf.prop_recursive(4, 32, 6, |inner| {
-        let name = "[a-c\\.\u{e9}]{0,3}".prop_map(|name| serde_json::Value::from(name).to_string());
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6)
-                .prop_map(|all| format!("[{}]", all.join(","))),
-            prop::collection::btree_map(name, inner, 0..6).prop_map(|all| {
-                let all: Vec<_> =
-                    all.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-                format!("{{{}}}", all.join(","))
-            }),
-        ]
-    })
-    .prop_map(|json| from_json(json).unwrap().to_vec())
+fn record() -> impl Strategy<Value = Vec<u8>> {
+    json().prop_map(|json| from_json(json).unwrap().to_vec())
 }
 
 fn random_value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        3 => random_json(),
+        3 => record(),
         2 => prop::sample::select(typed_values()),
         1 => prop::collection::vec(any::<u8>(), 0..100),
         // Nearly a record.
-        1 => (random_json(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|damaged| {
+        1 => (record(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|damaged| {
             let (mut bytes, at, byte) = damaged;
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -224,6 +205,10 @@ fn an_export_is_whole_or_refused() {
     assert_eq!((run.code, run.stderr.lines().count()), (0, 1), "{run:?}");
     let short = [lines[0], lines[1], lines[3]].concat();
     copy.feed(["import", "-"], short).failed(2, &["line 3", "2 records, 1 came"]);
+    let bad = export.replace("\"b\"", "\"hex:0\"");
+    let run = copy.feed(["import", "-", "--skip-bad"], bad);
+    assert!(run.code == 0 && run.stdout.contains("imported 1 record from"), "{run:?}");
+    assert!(run.stdout.contains("1 bad line skipped"), "{run:?}");
     let newer = export.replace("\"uarr_export\":1", "\"uarr_export\":2");
     let run = copy.feed(["import", "-", "--skip-bad"], newer);
     run.failed(2, &["line 1", "version 2", "imported before it: 0 records"]);

@@ -3,6 +3,11 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
+
+use crate::random::json;
 use crate::run::{Home, first_message};
 
 fn lines(count: u64) -> String {
@@ -96,10 +101,10 @@ fn bad_lines_can_be_skipped() {
         assert!(line.starts_with(&start), "{line}");
     }
     let run = home.feed(["--json", "import", "-", "--key", "id", "--skip-bad"], &input);
-    let told: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let told: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&told["records"], &told["bad_lines"]), (&11.into(), &3.into()));
     for line in run.stderr.lines() {
-        let warning: serde_json::Value = serde_json::from_str(line).unwrap();
+        let warning: Value = serde_json::from_str(line).unwrap();
         assert!(warning["warning"].is_string());
     }
 }
@@ -236,6 +241,42 @@ fn documents_and_arrays() {
     import(broken, &["--skip-bad"]).failed(2, &["line 3", "a comma or ] was expected"]);
     import("[{\"id\":1}", &["--skip-bad"]).failed(2, &["line 1", "the array has no end"]);
     import("{\n\"id\":\n", &[]).failed(2, &["line 3, column 1: the text ends inside of a value"]);
+}
+
+/// However the same objects are written, the same records come of them.
+#[test]
+fn documents_are_found_in_any_layout() {
+    let values = prop::collection::vec(json(), 0..12);
+    let mut runner = TestRunner::new(Config { cases: 12, ..Config::default() });
+    let ran = runner.run(&values, |values| {
+        let objects = values.iter().enumerate().map(|(id, json)| {
+            let value: Value = serde_json::from_str(json).unwrap();
+            serde_json::json!({ "id": id, "value": value })
+        });
+        let objects: Vec<_> = objects.collect();
+        let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap();
+        let array = Value::from(objects.clone());
+        let lines: String = objects.iter().map(|object| format!("{object}\n")).collect();
+        let layouts = [
+            lines,
+            objects.iter().map(pretty).collect::<String>(),
+            objects.iter().map(|object| pretty(object).replace('\n', "\r\n")).collect::<String>(),
+            array.to_string(),
+            pretty(&array),
+        ];
+        let exports = layouts.iter().map(|input| {
+            let home = Home::new();
+            home.feed(["import", "-", "--key", "id"], input).done();
+            home.run(["export"]).done()
+        });
+        let exports: Vec<_> = exports.collect();
+        prop_assert_eq!(exports[0].lines().count(), objects.len() + 2);
+        for export in &exports {
+            prop_assert_eq!(export, &exports[0]);
+        }
+        Ok(())
+    });
+    ran.unwrap();
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod import;
 mod inspect;
 mod limits;
 mod machine;
+mod random;
 mod reads;
 mod refusals;
 mod run;

@@ -1,23 +1,25 @@
 //! What the exit codes mean.
 
-/// The text at the end of `uarr --help`.
+/// The text at the end of `uarr --help`; no line has more than 80 columns, which are not wrapped.
 pub const AFTER_HELP: &str = "\
 Keys:
-  Byte tables take keys as text, as hex:6b6579 for any bytes, or as u64:5 or i64:-5 for integers;
-  integer tables take numbers. Keys that are not plain text are shown in these forms. A value that
-  is no record is shown as {\"$bytes\":\"<base64>\"}.
+  Byte tables take keys as text, as hex:6b6579 for any bytes, or as u64:5 or
+  i64:-5 for integers; integer tables take numbers. Keys that are not plain text
+  are shown in these forms. A value that is no record is shown as
+  {\"$bytes\":\"<base64>\"}.
 
 Exit codes:
   0  done, or what read the output has gone away
-  1  key or field not found; condition or bound not met; verify, inspect, log-dump or value check
-     found damage; doctor found something critical
+  1  key or field not found; condition or bound not met; verify, inspect,
+     log-dump or value check found damage; doctor found something critical
   2  bad usage or bad input
-  3  the database cannot be opened: missing, locked, other format, no permission, other files there
+  3  the database cannot be opened: missing, locked, other format, no
+     permission, other files there
   4  the command met damage
   5  no space left
-  6  another error of the operating system, such as output that cannot be written
-  In a shell, 130 and the like: 128 and the number of the signal that ended the command, 2 of
-  Ctrl-C. What was acknowledged before is there, what import has committed too.
+  6  another error of the operating system, or output that cannot be written
+  In a shell, 128 and its number if a signal ended the command: 130 is Ctrl-C.
+  What was acknowledged before is there, and what import has committed.
 
 With --json every error is one line on stderr:
   {\"error\":{\"kind\":...,\"message\":...,\"file\":...,\"offset\":...,\"line\":...}}";
@@ -41,4 +43,16 @@ pub enum Exit {
     NoSpace = 5,
     /// Anything else that the operating system refused.
     Io = 6,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_fits_80_columns() {
+        for line in AFTER_HELP.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
 }

@@ -10,7 +10,7 @@
 //!
 //! Keys are written as everywhere in the command. A value is written as JSON if the record made of
 //! that JSON has the very same bytes; any other value, such as one with times, NaN or a checksum,
-//! is written as its bytes in base64.
+//! is written as its bytes in base64. `docs/decisions/0047-what-an-export-is.md` says why.
 //!
 //! Invariant: a line gives back key, bytes and expiry exactly. An export that was cut off, between
 //! lines too, lacks its end.

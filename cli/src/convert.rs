@@ -67,7 +67,7 @@ enum Form {
 struct Converted<'c> {
     key: Key,
     value: Cow<'c, [u8]>,
-    expiry: Expiry,
+    expiry: Option<Expiry>,
     /// Kind of the table.
     kind: KeyKind,
 }
@@ -226,7 +226,7 @@ impl Converter {
                 Cow::Owned(value.to_vec())
             }
         };
-        Ok(Converted { key, value, expiry: Expiry::Never, kind })
+        Ok(Converted { key, value, expiry: None, kind })
     }
 
     fn convert_line(
@@ -266,7 +266,7 @@ impl Converter {
                     }
                 };
                 let key = key.prefixed(&self.wanted.prefix)?;
-                Ok(Some(Converted { key, value, expiry, kind }))
+                Ok(Some(Converted { key, value, expiry: Some(expiry), kind }))
             }
             (Line::End(count), form @ Form::Export(_)) => {
                 let Form::Export(found) = std::mem::replace(form, Form::EndedExport) else {

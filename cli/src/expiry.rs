@@ -12,14 +12,14 @@ use crate::get::missing_key;
 use crate::key::Key;
 use crate::open::Absent;
 use crate::output::Output;
-use crate::write::{close, expires};
+use crate::write::close;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &ExpiryArgs, out: &mut Output) -> Result<Exit> {
-    let db = global.open(Absent::Refuse)?;
+    let db = global.open_records(Absent::Refuse)?;
     let key = Key::parse(&args.key, db.key_kind())?;
     let changes = args.never || args.ttl.is_some();
-    if changes && db.touch(&key, expires(args.ttl))?.is_none() {
+    if changes && db.touch(&key, args.ttl.map_or(Expiry::Never, Expiry::In))?.is_none() {
         return Err(missing_key(&key).into());
     }
     let expiry = db.expiry(&key)?.ok_or_else(|| missing_key(&key))?;

@@ -30,8 +30,8 @@ const UNFINISHED: &str = ".partial";
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Export, out: &mut Output) -> Result<Exit> {
-    let db = global.open(Absent::Refuse)?;
-    let bar = out.progress(Some(db.stats().key_count));
+    let db = global.open_records(Absent::Refuse)?;
+    let bar = out.progress(Some(db.len()));
     if args.file == Path::new("-") {
         write_all(&db, &args.keys, &bar, &mut out.stdout, &output)?;
         bar.finish_and_clear();

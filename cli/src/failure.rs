@@ -56,6 +56,13 @@ impl Failure {
         Self::new(Exit::Usage, "input", message)
     }
 
+    /// There is no table `name`.
+    pub fn no_table(name: &str) -> Self {
+        let message =
+            format!("there is no table '{name}'; `uarr tables` lists those that there are");
+        Self::missing("table_not_found", message)
+    }
+
     /// A key or field that is not there.
     pub fn missing(kind: &'static str, message: impl Into<String>) -> Self {
         Self::new(Exit::Missing, kind, message)
@@ -152,6 +159,7 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             (Exit::Unopened, "no_database", Some(next))
         }
         ErrorKind::KeyNotFound => (Exit::Missing, "key_not_found", None),
+        ErrorKind::TableNotFound => (Exit::Missing, "table_not_found", None),
         ErrorKind::NotADatabase => (Exit::Unopened, "not_a_database", None),
         ErrorKind::Locked => (Exit::Unopened, "locked", None),
         ErrorKind::OtherFormat => (Exit::Unopened, "other_format", None),

@@ -22,7 +22,7 @@ pub fn run(global: &Global, args: &Get, out: &mut Output) -> Result<Exit> {
     if args.raw && args.keys.len() > 1 {
         return Err(Failure::usage("--raw takes one key: no byte would tell values apart").into());
     }
-    let db = global.open(Absent::Refuse)?;
+    let db = global.open_records(Absent::Refuse)?;
     let keys: Result<Vec<_>, _> =
         args.keys.iter().map(|key| Key::parse(key, db.key_kind())).collect();
     match keys?.as_slice() {

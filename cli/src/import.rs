@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
-use uarr::{Builder, Db, Durability, Expires, KeyKind};
+use uarr::{Builder, Db, Durability, KeyKind};
 
 use crate::args::{Global, Import};
 use crate::convert::{Bad, Converter, Wanted};
@@ -27,13 +27,14 @@ use crate::input::Source;
 use crate::open::Absent;
 use crate::output::{Form, Output, counted, warn};
 use crate::packs::{Filling, Pack, Taking, packs};
+use crate::value::Timed;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
     let sources: Result<Vec<_>, _> = args.files.iter().map(|file| Source::find(file)).collect();
     let sources = sources?;
     let durably = |builder: Builder| builder.durability(args.durability);
-    let mut db = global.open_present(durably)?;
+    let mut db = global.open_records_present(durably)?;
     let bytes = sources.iter().map(|source| source.bytes).sum::<Option<u64>>();
     let bar = out.progress(bytes);
     bar.set_message(counted(0, "record"));
@@ -44,7 +45,7 @@ pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
     let (filling, taking) = packs(args.batch as usize);
     let read_bytes = Arc::new(AtomicU64::new(0));
     let reader = start_reader(sources, converter, read_bytes.clone(), filling);
-    let create = |kind| global.open_with(Absent::Create, |builder| durably(builder).keys(kind));
+    let create = |kind| global.open_records_with(Absent::Create, Some(kind), durably);
     let committer = Committer { bar: &bar, read_bytes: &read_bytes, form: out.form };
     let totals = committer.commit_all(&mut db, taking, create)?;
     bar.finish_and_clear();
@@ -69,7 +70,7 @@ fn wanted(args: &Import) -> Wanted {
 
 /// Closes the database after an import, and says how many keys it has.
 fn close(db: Db, args: &Import, totals: &Totals, form: Form) -> Result<u64> {
-    let stats = db.stats();
+    let (stats, key_count) = (db.stats(), db.len());
     if let Some(error) = stats.background_error {
         warn(form, &format!("background work failed: {error}"));
     }
@@ -79,7 +80,7 @@ fn close(db: Db, args: &Import, totals: &Totals, form: Form) -> Result<u64> {
         let done = format!("imported, {fate}: {}", counted(totals.records, "record"));
         Failure::closing(&done, &error)
     })?;
-    Ok(stats.key_count)
+    Ok(key_count)
 }
 
 /// What was imported so far.
@@ -163,7 +164,7 @@ fn commit(db: &Db, pack: &Pack, before: &Totals) -> Result<()> {
     let mut batch = db.batch();
     for row in &pack.rows {
         let value = &pack.bytes[row.start..row.end];
-        batch.put(&row.key, value.expiring(row.expiry));
+        batch.put(&row.key, Timed { bytes: value, expiry: row.expiry });
     }
     batch.commit().map_err(|error| {
         let mut failure = Failure::engine(&error);

@@ -21,7 +21,7 @@ pub fn run(global: &Global, what: &What, out: &mut Output) -> Result<Exit> {
         What::Acquire { .. } => Absent::Create,
         What::Renew { .. } | What::Release { .. } | What::Show { .. } => Absent::Refuse,
     };
-    let db = global.open(absent)?;
+    let db = global.open_records(absent)?;
     let parse = |key: &OsStr| Key::parse(key, db.key_kind());
     let (key, lease, done) = match what {
         What::Acquire { key, owner, ttl } => {

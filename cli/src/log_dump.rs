@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use uarr::KeyKind;
-use uarr::inspect::{ChunkOpening, FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Next};
+use uarr::inspect::{
+    ChunkOpening, FLAG_BATCH_CONTINUES, Frame, FrameKind, Group, LogEnd, Next, table_number,
+};
 
 use crate::args::{Global, LogDump};
 use crate::exit::Exit;
@@ -79,6 +81,7 @@ fn write_frame(
         Err(_) => "unknown",
     };
     let key = ShownKey::of_stored(frame.key, kind);
+    let table = table_number(frame.key);
     let (value_bytes, address) = (frame.value.len(), frame.header.address.get());
     let continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
     let value = json!({
@@ -87,6 +90,7 @@ fn write_frame(
         "offset": offset,
         "lsn": lsn,
         "kind": verb,
+        "table": table,
         "key": key.to_json(),
         "value_bytes": value_bytes,
         "record_value_bytes": frame.record_value_bytes(),
@@ -96,9 +100,10 @@ fn write_frame(
         "durable_lsn": group.header.durable_lsn.get(),
     });
     let batch = if continues { " batch goes on" } else { "" };
+    let of_table = if table == 0 { String::new() } else { format!("table {table} ") };
     let text = format!(
-        "frame  segment {segment} offset {offset} LSN {lsn} {verb} {} value {value_bytes} bytes \
-         address {address}{batch}\n",
+        "frame  segment {segment} offset {offset} LSN {lsn} {verb} {of_table}{} value {value_bytes} \
+         bytes address {address}{batch}\n",
         one_line(&key.to_string())
     );
     out.result(&value, text)

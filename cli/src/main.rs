@@ -38,6 +38,7 @@ mod record;
 mod repair;
 mod scan;
 mod stats;
+mod tables;
 mod texts;
 mod tune;
 mod value;
@@ -106,6 +107,10 @@ fn refuse(error: &clap::Error) -> Exit {
 
 fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
     let global = &cli.global;
+    if global.table.is_some() && !cli.command.is_about_records() {
+        let message = "--table is for commands about records; leave it out";
+        return Err(Failure::usage(message).into());
+    }
     match &cli.command {
         Command::Import(args) => import::run(global, args, out),
         Command::Export(args) => export::run(global, args, out),
@@ -117,6 +122,8 @@ fn run(cli: &Cli, out: &mut Output) -> Result<Exit> {
         Command::Lease(what) => lease::run(global, what, out),
         Command::Count(args) => scan::count(global, args, out),
         Command::Scan(args) => scan::run(global, args, out),
+        Command::Tables => tables::list(global, out),
+        Command::Table(what) => tables::run(global, what, out),
         Command::Stats => stats::run(global, out),
         Command::Doctor(args) => doctor::run(global, args, out),
         Command::Tune => tune::run(global, out),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use uarr::inspect::Inspector;
-use uarr::{Builder, Db, ErrorKind};
+use uarr::{Builder, Db, ErrorKind, KeyKind, TableOptions};
 
 use crate::args::Global;
 use crate::failure::{Failure, Result};
@@ -29,19 +29,57 @@ impl Global {
         self.open_with(absent, |builder| builder)
     }
 
-    /// Opens the database with further options and reports what opening found.
-    pub fn open_with(&self, absent: Absent, more: impl FnOnce(Builder) -> Builder) -> Result<Db> {
+    fn open_with(&self, absent: Absent, more: impl FnOnce(Builder) -> Builder) -> Result<Db> {
         let db = more(self.builder(absent)?).open().map_err(|error| Failure::opening(&error))?;
         self.warn_about(&db);
         Ok(db)
     }
 
-    /// As [`Global::open_with`], if there is a database.
-    pub fn open_present(&self, more: impl FnOnce(Builder) -> Builder) -> Result<Option<Db>> {
+    /// Opens the database for commands about records: the handle is that of the table that the
+    /// command line names. What is not there is made, or not.
+    pub fn open_records(&self, absent: Absent) -> Result<Db> {
+        let kind = self.key_kind.map(KeyKind::from);
+        self.open_records_with(absent, kind, |builder| builder)
+    }
+
+    /// As [`Global::open_records`], with further options; a new table has keys of `kind`.
+    pub fn open_records_with(
+        &self,
+        absent: Absent,
+        kind: Option<KeyKind>,
+        more: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Db> {
+        let db = self.open_with(absent, |builder| match kind {
+            Some(kind) if self.table.is_none() => more(builder).keys(kind),
+            _ => more(builder),
+        })?;
+        let Some(name) = &self.table else { return Ok(db) };
+        let options = kind.map_or(TableOptions::new(), |kind| TableOptions::new().keys(kind));
+        let table = match absent {
+            Absent::Create => Some(db.table_with(name, options)?),
+            Absent::Refuse => db.find_table(name)?,
+        };
+        let table = table.ok_or_else(|| Failure::no_table(name))?;
+        if let Some(kind) = kind.filter(|kind| *kind != table.key_kind()) {
+            let message = format!(
+                "table '{name}' has {} keys, but --key-kind says {kind}; leave it out",
+                table.key_kind()
+            );
+            return Err(Failure::usage(message).into());
+        }
+        Ok((*table).clone())
+    }
+
+    /// As [`Global::open_records_with`], if there is a database with that table.
+    pub fn open_records_present(
+        &self,
+        more: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Option<Db>> {
         match more(self.builder(Absent::Refuse)?).open() {
             Ok(db) => {
                 self.warn_about(&db);
-                Ok(Some(db))
+                let Some(name) = &self.table else { return Ok(Some(db)) };
+                Ok(db.find_table(name)?.map(|table| (*table).clone()))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::opening(&error).into()),
@@ -53,8 +91,8 @@ impl Global {
             .create(absent == Absent::Create)
             .recovery(self.recovery.into());
         Ok(match self.key_kind {
-            Some(kind) => builder.keys(kind.into()),
-            None => builder,
+            Some(kind) if self.table.is_none() => builder.keys(kind.into()),
+            _ => builder,
         })
     }
 

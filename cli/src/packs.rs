@@ -44,13 +44,13 @@ pub struct Row {
     pub start: usize,
     /// Where it ends.
     pub end: usize,
-    /// When the record expires.
-    pub expiry: Expiry,
+    /// When the record expires; `None`: as its table says.
+    pub expiry: Option<Expiry>,
 }
 
 impl Pack {
     /// Adds a record.
-    pub fn push(&mut self, key: Key, value: &[u8], expiry: Expiry) {
+    pub fn push(&mut self, key: Key, value: &[u8], expiry: Option<Expiry>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.rows.push(Row { key, start, end: self.bytes.len(), expiry });
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn add(filling: &Filling, number: u64) -> bool {
-        filling.add(|pack| pack.push(Key::U64(number), b"value", Expiry::Never))
+        filling.add(|pack| pack.push(Key::U64(number), b"value", None))
     }
 
     fn keys(pack: &Pack) -> Vec<Key> {

@@ -20,7 +20,7 @@ use crate::value::write_value;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Scan, out: &mut Output) -> Result<Exit> {
-    let db = global.open(Absent::Refuse)?;
+    let db = global.open_records(Absent::Refuse)?;
     let kind = db.key_kind();
     let limit = args.limit.unwrap_or(u64::MAX);
     let range = records(&db, &args.keys)?;
@@ -96,7 +96,7 @@ impl<'a> Wanted<'a> {
 
 /// Runs `count`.
 pub fn count(global: &Global, args: &Count, out: &mut Output) -> Result<Exit> {
-    let db = global.open(Absent::Refuse)?;
+    let db = global.open_records(Absent::Refuse)?;
     let counted =
         records(&db, &args.keys)?.try_fold(0_u64, |count, record| record.map(|_| count + 1));
     let count = counted?;

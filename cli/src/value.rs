@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use uarr::{AsValue, Expiry};
 use uarr_layout::uarr::{Encoder, JsonError, UArrRef};
 
 use crate::failure::{Failure, Result, output};
@@ -9,6 +10,22 @@ use crate::failure::{Failure, Result, output};
 /// Longest JSON text of one record in bytes: 64 MiB. A mistyped input, such as a file without line
 /// ends, must not fill the memory.
 pub const JSON_BYTES_MAX: usize = 64 << 20;
+
+/// A value, and when it expires; `None`: as its table says.
+pub struct Timed<'v> {
+    pub bytes: &'v [u8],
+    pub expiry: Option<Expiry>,
+}
+
+impl AsValue for Timed<'_> {
+    fn value_bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    fn value_expiry(&self) -> Option<Expiry> {
+        self.expiry
+    }
+}
 
 /// Writes a value as JSON: a record as it is, any other bytes as [`write_bytes`] does.
 pub fn write_value(out: &mut impl Write, value: &[u8]) -> Result<()> {

@@ -1,10 +1,9 @@
 //! `uarr put`, `uarr del` and `uarr incr`: one durable change.
 
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use serde_json::json;
-use uarr::{Commit, Count, Db, Expires, Expiry, Increment, KeyKind, Outcome, Refusal};
+use uarr::{Commit, Count, Db, Expiry, Increment, KeyKind, Outcome, Refusal};
 use uarr_layout::uarr::from_json;
 
 use crate::args::{Del, Global, Incr, Put};
@@ -14,7 +13,7 @@ use crate::get::missing_key;
 use crate::key::Key;
 use crate::open::Absent;
 use crate::output::Output;
-use crate::value::{JSON_BYTES_MAX, no_json, read_json, strip_mark};
+use crate::value::{JSON_BYTES_MAX, Timed, no_json, read_json, strip_mark};
 
 /// Runs `put`. It checks the input before it creates a database.
 pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
@@ -25,7 +24,7 @@ pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
     };
     assert!(text.len() <= JSON_BYTES_MAX, "the kernel limits arguments to far less");
     let record = from_json(&text).map_err(|error| no_json(&error))?;
-    let db = global.open(Absent::Create)?;
+    let db = global.open_records(Absent::Create)?;
     let key = Key::parse(&args.key, db.key_kind())?;
     let commit = store(&db, &key, record.as_bytes(), args)?;
     close(db, "stored")?;
@@ -35,7 +34,7 @@ pub fn put(global: &Global, args: &Put, out: &mut Output) -> Result<Exit> {
 
 /// Puts `value`, if the condition is met that `args` may have.
 fn store(db: &Db, key: &Key, value: &[u8], args: &Put) -> Result<Commit> {
-    let value = value.expiring(expires(args.ttl));
+    let value = Timed { bytes: value, expiry: args.ttl.map(Expiry::In) };
     let outcome = match (args.if_absent, args.if_version) {
         (true, _) => db.insert(key, value)?,
         (false, Some(version)) => db.put_if_version(key, value, version)?,
@@ -45,11 +44,6 @@ fn store(db: &Db, key: &Key, value: &[u8], args: &Put) -> Result<Commit> {
         Outcome::Written(commit) => Ok(commit),
         Outcome::Refused(refusal) => Err(refused(key, &refusal).into()),
     }
-}
-
-/// When that is which ends so long from now.
-pub fn expires(ttl: Option<Duration>) -> Expiry {
-    ttl.map_or(Expiry::Never, Expiry::In)
 }
 
 /// The failure of a condition.
@@ -68,9 +62,12 @@ fn refused(key: &Key, refusal: &Refusal<'_>) -> Failure {
 /// Runs `incr`.
 pub fn increment(global: &Global, args: &Incr, out: &mut Output) -> Result<Exit> {
     Key::parse(&args.key, global.key_kind.map_or(KeyKind::Bytes, KeyKind::from))?;
-    let db = global.open(Absent::Create)?;
+    let db = global.open_records(Absent::Create)?;
     let key = Key::parse(&args.key, db.key_kind())?;
-    let by = Increment::by(args.by).initial(args.initial).expiring(expires(args.ttl));
+    let mut by = Increment::by(args.by).initial(args.initial);
+    if let Some(ttl) = args.ttl {
+        by = by.expiring(Expiry::In(ttl));
+    }
     let by = by.min(args.min.unwrap_or(i64::MIN)).max(args.max.unwrap_or(i64::MAX));
     let Count { value, commit, .. } = db.increment(&key, by)?;
     let Some(commit) = commit else {
@@ -90,7 +87,7 @@ pub fn increment(global: &Global, args: &Incr, out: &mut Output) -> Result<Exit>
 
 /// Runs `del`.
 pub fn delete(global: &Global, args: &Del, out: &mut Output) -> Result<Exit> {
-    let db = global.open(Absent::Refuse)?;
+    let db = global.open_records(Absent::Refuse)?;
     let key = Key::parse(&args.key, db.key_kind())?;
     if !db.contains(&key)? {
         return Err(missing_key(&key).into());

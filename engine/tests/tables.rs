@@ -313,8 +313,8 @@ fn a_table_that_was_dropped_is_gone_for_all_but_those_from_before() {
     }
 }
 
-/// At each moment of a removal a process may die, and the next one goes on with it; also one that has
-/// taken no checkpoint of its own, which took the mark away too early.
+/// At each moment of a removal a process may die, and the next one goes on with it; also one that
+/// has taken no checkpoint of its own, which took the mark away too early.
 #[test]
 fn the_space_of_dropped_tables_comes_back_whoever_dies() {
     for (kind, steps) in [KeyKind::Bytes, KeyKind::U64]

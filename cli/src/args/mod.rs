@@ -41,7 +41,11 @@ pub struct Global {
     /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Kind of the keys: bytes (default), u64 or i64; chosen when the database is created
+    /// Table of the records, in commands about records; the default one if none is named
+    #[arg(long, global = true, value_name = "NAME")]
+    pub table: Option<String>,
+    /// Kind of the keys: bytes (default), u64 or i64; chosen when the database is created, or the
+    /// table
     #[arg(long, global = true, value_enum, value_name = "KIND", hide_possible_values = true)]
     pub key_kind: Option<KeyKindArg>,
     /// What to do if the log ends in a write that was cut off: tolerate (cut it, nothing in it was
@@ -81,6 +85,11 @@ pub enum Command {
     Scan(Scan),
     /// Print how many records there are
     Count(Count),
+    /// Print the tables that there are besides the default one
+    Tables,
+    /// Make a table, empty it, or drop it
+    #[command(subcommand)]
+    Table(TableCommand),
     /// Print sizes, the commit path in use and the shape of the index
     Stats,
     /// Report whether machine, file system, disk and database are set up well; changes nothing
@@ -108,6 +117,50 @@ pub enum Command {
     /// Write the pages of the manual, for packages
     #[command(hide = true)]
     Man(Man),
+}
+
+/// What `table` does.
+#[derive(Debug, Subcommand)]
+pub enum TableCommand {
+    /// Make a table, with keys of the kind that --key-kind says; creates the database if need be
+    Create {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Records expire this long after they were written, if nothing else is said: 90s, 12h, 30d
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
+        /// Each write is durable before it is acknowledged, whatever the database promises
+        #[arg(long)]
+        durable: bool,
+    },
+    /// Drop a table with all of its records
+    Drop {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Drop all records of a table, at once
+    Clear {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+impl Command {
+    /// Whether it is about the records of one table.
+    pub fn is_about_records(&self) -> bool {
+        match self {
+            Self::Import(_) | Self::Export(_) | Self::Get(_) | Self::Put(_) | Self::Del(_) => true,
+            Self::Incr(_) | Self::Expiry(_) | Self::Lease(_) => true,
+            Self::Scan(_) | Self::Count(_) => true,
+            Self::Tables | Self::Table(_) | Self::Stats | Self::Doctor(_) | Self::Tune => false,
+            Self::Verify | Self::LogDump(_) | Self::Inspect(_) | Self::Repair(_) => false,
+            Self::Checkpoint | Self::Compact | Self::Value(_) => false,
+            Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
 }
 
 /// Options of `log-dump`.

@@ -19,4 +19,5 @@ mod reads;
 mod refusals;
 mod run;
 mod streams;
+mod tables;
 mod value;

@@ -43,3 +43,11 @@ pub use crate::rescue::image::{Image, Piece};
 pub use crate::rescue::inspector::{Inspector, superblock};
 pub use crate::rescue::log::{Group, Log, LogEnd};
 pub use crate::rescue::segment::SegmentContent;
+
+use crate::table_prefix::TablePrefix;
+
+/// Number of the table that the key of a frame or record, in its stored form, is of; 0: the default
+/// one.
+pub fn table_number(stored_key: &[u8]) -> u32 {
+    TablePrefix::of(stored_key).map_or(0, TablePrefix::number)
+}

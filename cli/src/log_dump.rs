@@ -102,8 +102,8 @@ fn write_frame(
     let batch = if continues { " batch goes on" } else { "" };
     let of_table = if table == 0 { String::new() } else { format!("table {table} ") };
     let text = format!(
-        "frame  segment {segment} offset {offset} LSN {lsn} {verb} {of_table}{} value {value_bytes} \
-         bytes address {address}{batch}\n",
+        "frame  segment {segment} offset {offset} LSN {lsn} {verb} {of_table}{} value \
+         {value_bytes} bytes address {address}{batch}\n",
         one_line(&key.to_string())
     );
     out.result(&value, text)

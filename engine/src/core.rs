@@ -30,8 +30,8 @@ pub(crate) struct Core<S: Storage> {
     pub moving: Ranked<Moving>,
     /// What is being looked through for records that have expired.
     pub sweeping: Ranked<Sweeping>,
-    /// What handles of the tables share that have any, by number.
-    pub open_tables: Ranked<BTreeMap<u32, Arc<OpenTable>>>,
+    /// What handles of tables share, by number.
+    pub open_tables: Ranked<OpenTables>,
     /// Tables that were dropped and are not gone yet.
     pub removals: Ranked<Vec<Removal>>,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.
@@ -64,6 +64,31 @@ pub(crate) struct Pacing {
     pub checkpoint_from: Duration,
 }
 
+/// What handles of tables share.
+#[derive(Default)]
+pub(crate) struct OpenTables {
+    open: BTreeMap<u32, Arc<OpenTable>>,
+    /// Tables that were dropped in this session, and with which LSN: their numbers never come back.
+    dropped: BTreeMap<u32, u64>,
+}
+
+impl OpenTables {
+    fn enter(&mut self, table: Arc<OpenTable>) -> Arc<OpenTable> {
+        if let Some(lsn) = self.dropped.get(&table.number) {
+            table.note_dropped(*lsn);
+            return table;
+        }
+        self.open.entry(table.number).or_insert(table).clone()
+    }
+
+    /// Table `number` was dropped with `lsn`: those that have a handle learn it, and those that get
+    /// one.
+    pub fn note_dropped(&mut self, number: u32, lsn: u64) {
+        self.dropped.insert(number, lsn);
+        self.open.remove(&number).iter().for_each(|table| table.note_dropped(lsn));
+    }
+}
+
 impl<S: Storage> Core<S> {
     /// What readers use.
     #[inline]
@@ -78,11 +103,17 @@ impl<S: Storage> Core<S> {
 
     /// What handles of table `name` share.
     pub fn open_table(&self, name: &str, entry: &CatalogEntry) -> Arc<OpenTable> {
-        let known = lock(&self.open_tables).get(&entry.number).cloned();
+        let known = lock(&self.open_tables).open.get(&entry.number).cloned();
         known.unwrap_or_else(|| {
-            let index = self.records().tables.open(entry.prefix());
+            // The caller may have found its name before somebody dropped it.
+            let dropped_lsn = lock(&self.open_tables).dropped.get(&entry.number).copied();
+            let tables = &self.records().tables;
+            let index = match dropped_lsn {
+                None => tables.open(entry.prefix()),
+                Some(_) => tables.detached(entry.prefix()),
+            };
             let table = Arc::new(OpenTable::new(name, entry, index));
-            lock(&self.open_tables).entry(entry.number).or_insert(table).clone()
+            lock(&self.open_tables).enter(table)
         })
     }
 

@@ -276,14 +276,17 @@ impl<'db, S: Storage> Batch<'db, S> {
         if self.error.is_some() {
             return self;
         }
-        let checked = space.encode(key).and_then(|key| {
+        let table = self.table.map_or(Ok(()), OpenTable::check);
+        let checked = table.and_then(|()| space.encode(key)).and_then(|key| {
             let value = self.core.checked(self.table, value)?;
             if self.bytes.len() + key.as_ref().len() + value.bytes.len() > BATCH_BYTES_MAX {
                 return Err(Error::invalid(format!(
                     "a batch holds at most {BATCH_BYTES_MAX} bytes of keys and values"
                 )));
             }
-            Ok((key, value))
+            // Deletions do not expire, and a patch leaves the time as it is.
+            let expires_ms = if kind == FrameKind::Put { value.expires_ms } else { 0 };
+            Ok((key, Checked { expires_ms, ..value }))
         });
         match checked {
             Ok((key, Checked { bytes, expires_ms })) => {

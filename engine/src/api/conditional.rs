@@ -187,7 +187,7 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`Db::delete_if_version`].
     pub fn delete_if_version(self, key: impl AsKey, version: u64) -> Result<Outcome<'db>> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let condition = Some(Expected::Version(version));
         let (kind, key) = (FrameKind::Delete, key.as_ref());
         let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
@@ -200,7 +200,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         key: impl AsKey,
         version: u64,
     ) -> Result<Outcome<'db>> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let condition = Some(Expected::Version(version));
         let (kind, key) = (FrameKind::Delete, key.as_ref());
         let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
@@ -215,7 +215,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'db>>)> {
         let kind = self.default_kind();
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, &value)?, None);
         let (commit, replaced) = self.core.committer.replace(change, self.options)?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
@@ -228,7 +228,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         value: impl AsValue,
     ) -> Result<(Commit, Option<Record<'db>>)> {
         let kind = self.default_kind();
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, &value)?, None);
         let (commit, replaced) = self.core.committer.replace_async(change, self.options).await?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
@@ -240,7 +240,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         value: &impl AsValue,
         expected: Expected,
     ) -> Result<Outcome<'db>> {
-        let key = self.space().encode(key)?;
+        let key = self.space()?.encode(key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, value)?, Some(expected));
         self.core.committer.expect_write(change.key);
         Outcome::of(self.core.committer.write_changes(&[change], self.options), self.default_kind())
@@ -252,7 +252,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         value: impl AsValue,
         expected: Expected,
     ) -> Result<Outcome<'db>> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, &value)?, Some(expected));
         let written = self.core.committer.write_changes_async(&[change], self.options).await;
         Outcome::of(written, self.default_kind())

@@ -190,12 +190,12 @@ impl<S: Storage> Writer<'_, S> {
     }
 
     fn count(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         Ok(self.core.committer.count(key.as_ref(), step, self.options)?.into())
     }
 
     async fn count_async(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         Ok(self.core.committer.count_async(key.as_ref(), step, self.options).await?.into())
     }
 }

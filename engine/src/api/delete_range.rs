@@ -76,22 +76,22 @@ impl<S: Storage> Db<S> {
 impl<S: Storage> Writer<'_, S> {
     /// As [`Db::delete_range`].
     pub fn delete_range(self, range: impl KeyRange) -> Result<u64> {
-        self.delete_stored(StoredRange::of(self.space(), range)?)
+        self.delete_stored(StoredRange::of(self.space()?, range)?)
     }
 
     /// As [`Db::delete_range_async`].
     pub async fn delete_range_async(self, range: impl KeyRange) -> Result<u64> {
-        self.delete_stored_async(StoredRange::of(self.space(), range)?).await
+        self.delete_stored_async(StoredRange::of(self.space()?, range)?).await
     }
 
     /// As [`Db::delete_prefix`].
     pub fn delete_prefix(self, prefix: impl AsKey) -> Result<u64> {
-        self.delete_stored(StoredRange::of_prefix(self.space(), &prefix)?)
+        self.delete_stored(StoredRange::of_prefix(self.space()?, &prefix)?)
     }
 
     /// As [`Db::delete_prefix_async`].
     pub async fn delete_prefix_async(self, prefix: impl AsKey) -> Result<u64> {
-        let range = StoredRange::of_prefix(self.space(), &prefix)?;
+        let range = StoredRange::of_prefix(self.space()?, &prefix)?;
         self.delete_stored_async(range).await
     }
 

@@ -150,12 +150,14 @@ impl<S: Storage> Snapshot<S> {
     /// # }
     /// ```
     pub fn into_range(self, range: impl KeyRange) -> Result<OwnedRange<S>> {
+        self.check()?;
         let range = StoredRange::of(self.space(), range)?;
         Ok(OwnedRange::of(self, range))
     }
 
     /// As [`Snapshot::into_range`], of the byte keys that start with `prefix`.
     pub fn into_prefix(self, prefix: impl AsKey) -> Result<OwnedRange<S>> {
+        self.check()?;
         let range = StoredRange::of_prefix(self.space(), &prefix)?;
         Ok(OwnedRange::of(self, range))
     }

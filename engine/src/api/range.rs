@@ -63,9 +63,9 @@ impl<'a, S: Storage> Range<'a, S> {
         Self { records: core.records(), index, walk: RangeWalk::new(range, pin) }
     }
 
-    /// All that it has is `checked`, if that is an error.
-    pub(in crate::api) fn if_ok(mut self, checked: Result<()>) -> Self {
-        self.walk.refuse(checked.err());
+    /// All that it has is the error of `checked`, if there is one.
+    pub(in crate::api) fn if_ok(mut self, checked: impl FnOnce() -> Result<()>) -> Self {
+        self.walk.refuse(checked().err());
         self
     }
 

@@ -196,7 +196,7 @@ impl<S: Storage> Db<S> {
         let table = self.table.as_deref();
         let records = Range::new(self.core(), index_of(self.core(), table), range);
         // Behind its pin: the records of a table that is not dropped yet stay as long as that.
-        records.if_ok(table.map_or(Ok(()), OpenTable::check))
+        records.if_ok(|| table.map_or(Ok(()), OpenTable::check))
     }
 }
 

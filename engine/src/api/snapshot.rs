@@ -90,6 +90,12 @@ impl<S: Storage> Snapshot<S> {
         Ok(Self { table: table.table.clone(), ..self.clone() })
     }
 
+    /// Errors: its table was dropped before it was taken.
+    pub(in crate::api) fn check(&self) -> Result<()> {
+        let table = self.table.as_deref();
+        table.map_or(Ok(()), |table| table.check_at(self.pin.lsn))
+    }
+
     /// Errors: `table` was not there when the snapshot was taken.
     fn check_table(&self, table: &OpenTable) -> Result<()> {
         let records = self.handle.core.records();
@@ -110,6 +116,7 @@ impl<S: Storage> Snapshot<S> {
 
     /// The record of `key`; errors as for [`crate::Db::get`].
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record<'_>>> {
+        self.check()?;
         let (records, index) = (self.handle.core.records(), self.index());
         let key = index.space.encode(&key)?;
         let record = records.get_pinned(index, key.as_ref(), &self.pin)?;
@@ -175,6 +182,7 @@ impl<S: Storage> Snapshot<S> {
 
     fn records_in(&self, range: StoredRange) -> Range<'_, S> {
         Range::pinned(&self.handle.core, self.index(), range, self.pin.clone())
+            .if_ok(|| self.check())
     }
 }
 

@@ -1,21 +1,23 @@
 //! Tables: made, opened, listed, dropped.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uarr_layout::uarr::uarr;
 use uarr_uring::{Storage, System};
 
 use crate::api::counter::Increment;
 use crate::api::db::Db;
 use crate::api::outcome::Outcome;
 use crate::api::own_thread::on_own_thread;
-use crate::catalog::{CATALOG, CatalogEntry, NEXT_KEY, check_name, mark_key};
+use crate::catalog::{CATALOG, CatalogEntry, NEXT_KEY, catalog_key, check_name, mark_key, marked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Expiry;
 use crate::key::KeyKind;
-use crate::table_prefix::FIRST_NUMBER;
+use crate::table_prefix::{FIRST_NUMBER, TablePrefix};
 
 /// A table of a database: a key space of its own, with keys of its own kind. It has all verbs of
 /// [`Db`]. Those that are about records are about the table's: `table.get(key)`, `table.range(..)`,
@@ -197,6 +199,10 @@ impl<S: Storage> Db<S> {
             if let Some(record) = found {
                 let entry = CatalogEntry::read(name, &record)?;
                 options.check(name, &entry)?;
+                // Who made it may still wait for that to be durable.
+                if record.version() > self.core().records().visible.durable_lsn() {
+                    self.sync()?;
+                }
                 return Ok(self.handle_of(name, &entry));
             }
             let number = self.new_number(&catalog)?;
@@ -311,10 +317,13 @@ impl<S: Storage> Db<S> {
         check_name(name)?;
         let catalog = self.catalog();
         loop {
-            let Some(record) = catalog.get(name)? else { return Ok(None) };
+            let Some(record) = catalog.get(name)? else {
+                // Who dropped it may still wait for that to be durable.
+                return self.sync().map(|()| None);
+            };
             let (entry, version) = (CatalogEntry::read(name, &record)?, record.version());
             drop(record);
-            let (old, new) = (self.handle_of(name, &entry), new(&entry));
+            let new = new(&entry);
             let refusal = self.core().committer.refuse_table(entry.prefix());
             let mut batch = catalog.durable().batch();
             match &new {
@@ -322,10 +331,9 @@ impl<S: Storage> Db<S> {
                 Some(new) => batch.put_if_version(name, new.to_uarr(), version),
             };
             let dropped = batch.put(mark_key(entry.prefix()), b"").commit_if()?;
-            if let Some(Outcome::Written(_)) = dropped {
+            if let Some(Outcome::Written(commit)) = dropped {
                 refusal.keep();
-                old.db.table.iter().for_each(|table| table.note_dropped());
-                self.core().remove_table(entry.prefix());
+                self.core().remove_table(entry.prefix(), commit.lsn);
                 return Ok(Some(new));
             }
             // Somebody else has dropped it.
@@ -341,6 +349,41 @@ impl<S: Storage> Db<S> {
         number.ok_or_else(|| {
             Error::new(ErrorKind::NoSpace, "no number is left for a table of this database")
         })
+    }
+
+    /// Has the catalog name each table whose number and kind `prefixes` has, and give out none of
+    /// these numbers again: names and counter may be lost.
+    pub(crate) fn complete_catalog(&self, prefixes: &BTreeSet<TablePrefix>) -> Result<()> {
+        let catalog = self.catalog();
+        let mut known = BTreeSet::new();
+        for record in catalog.iter() {
+            let record = record?;
+            known.extend(marked(catalog_key(record.key()).as_ref()));
+            let entry = std::str::from_utf8(record.key()).map(|n| CatalogEntry::read(n, &record));
+            known.extend(entry.into_iter().flatten().map(|entry| entry.prefix()));
+        }
+        let is_callers = |prefix: &&TablePrefix| prefix.number() >= FIRST_NUMBER;
+        for prefix in prefixes.difference(&known).filter(is_callers) {
+            let Some(kind) = KeyKind::of_table(*prefix) else { continue };
+            let entry = TableOptions::new().keys(kind).entry(prefix.number());
+            let mut name = format!("recovered-{}", prefix.number());
+            while !catalog.insert(&name, entry.to_uarr())?.is_written() {
+                name.push('+');
+            }
+        }
+        let highest = prefixes.union(&known).map(|prefix| prefix.number()).max().unwrap_or(0);
+        let last = i64::from(highest);
+        if self.last_number(&catalog)? < last {
+            catalog.put(NEXT_KEY, uarr!(last))?;
+        }
+        Ok(())
+    }
+
+    /// The number that was given out last.
+    fn last_number(&self, catalog: &Self) -> Result<i64> {
+        let next = catalog.get(NEXT_KEY)?;
+        let number = next.and_then(|record| record.uarr().ok().and_then(|number| number.as_i64()));
+        Ok(number.unwrap_or(0))
     }
 
     fn catalog(&self) -> Self {

@@ -54,14 +54,14 @@ impl<S: Storage> Db<S> {
 impl<S: Storage> Writer<'_, S> {
     /// As [`Db::touch`].
     pub fn touch(self, key: impl AsKey, expiry: Expiry) -> Result<Option<Commit>> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let expires_ms = self.core.expires_ms(expiry);
         self.core.committer.renew(key.as_ref(), expires_ms, self.options)
     }
 
     /// As [`Db::touch_async`].
     pub async fn touch_async(self, key: impl AsKey, expiry: Expiry) -> Result<Option<Commit>> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let expires_ms = self.core.expires_ms(expiry);
         self.core.committer.renew_async(key.as_ref(), expires_ms, self.options).await
     }

@@ -213,7 +213,8 @@ impl<S: Storage> Transaction<S> {
         table: Option<&OpenTable>,
         key: &dyn AsKey,
     ) -> Result<Option<OwnedRecord>> {
-        self.touch(table)?;
+        self.note_table(table);
+        self.check_table(table)?;
         let records = self.handle.core.records();
         let (index, kind) = (index_of(&self.handle.core, table), records.key_kind());
         let key = index.space.encode(key)?;
@@ -262,14 +263,14 @@ impl<S: Storage> Transaction<S> {
         table.into_iter().for_each(note);
     }
 
-    /// As [`Transaction::note_table`]. Errors: it was dropped.
-    fn touch(&self, table: Option<&OpenTable>) -> Result<()> {
-        self.note_table(table);
-        table.map_or(Ok(()), OpenTable::check)
+    /// Errors: `table` was dropped before the transaction began.
+    pub(in crate::api) fn check_table(&self, table: Option<&OpenTable>) -> Result<()> {
+        table.map_or(Ok(()), |table| table.check_at(self.version()))
     }
 
     fn write(&mut self, table: Option<&OpenTable>, key: &dyn AsKey, value: Written) -> Result<()> {
-        self.touch(table)?;
+        self.note_table(table);
+        table.map_or(Ok(()), OpenTable::check)?;
         if table.is_some_and(|table| table.is_durable) {
             self.durable();
         }
@@ -298,6 +299,7 @@ impl<S: Storage> Transaction<S> {
         lock(&self.reads).note_range(index.space.prefix, &range.low, &range.high);
         let own = self.own_in(index.space.prefix, &range);
         let kept = Range::pinned(core, index, range, self.begun.pin.clone());
+        let kept = kept.if_ok(|| self.check_table(table));
         TransactionRange::new(kept, own, core.records().key_kind())
     }
 

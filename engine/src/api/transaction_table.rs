@@ -33,7 +33,7 @@ impl<S: Storage> Transaction<S> {
     /// database: what is written in several tables is committed together, or not at all.
     ///
     /// Errors: `InvalidArgument` for a table of another database, `TableNotFound` if it was
-    /// dropped.
+    /// dropped before the transaction began.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,7 +57,7 @@ impl<S: Storage> Transaction<S> {
             return Err(Error::invalid("the table is of another database than the transaction"));
         }
         let table = table.table.as_deref();
-        table.map_or(Ok(()), OpenTable::check)?;
+        self.check_table(table)?;
         Ok(TransactionTable { transaction: self, table })
     }
 }

@@ -73,7 +73,7 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`crate::Db::put`].
     pub fn put(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let value = self.core.checked(self.table, &value)?;
         self.core.committer.expect_write(key.as_ref());
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
@@ -83,7 +83,7 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`crate::Db::put_async`].
     pub async fn put_async(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let value = self.core.checked(self.table, &value)?;
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
         let frame = frame.expiring(value.expires_ms);
@@ -92,28 +92,28 @@ impl<'db, S: Storage> Writer<'db, S> {
 
     /// As [`crate::Db::delete`].
     pub fn delete(self, key: impl AsKey) -> Result<Commit> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core.committer.write(&mut [frame], self.options)
     }
 
     /// As [`crate::Db::delete_async`].
     pub async fn delete_async(self, key: impl AsKey) -> Result<Commit> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
         self.core.committer.write_async(&mut [frame], self.options).await
     }
 
     /// As [`crate::Db::patch`].
     pub fn patch(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let patched = self.core.committer.write_changes(&[patched(&key, patch)], self.options);
         Ok(patched?)
     }
 
     /// As [`crate::Db::patch_async`].
     pub async fn patch_async(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
-        let key = self.space().encode(&key)?;
+        let key = self.space()?.encode(&key)?;
         let changes = [patched(&key, patch)];
         Ok(self.core.committer.write_changes_async(&changes, self.options).await?)
     }
@@ -123,8 +123,10 @@ impl<'db, S: Storage> Writer<'db, S> {
         Batch::new(self.core, self.table, self.options)
     }
 
-    pub(in crate::api) fn space(self) -> KeySpace {
-        self.table_index().space
+    /// The keys of the table. Errors: it was dropped.
+    pub(in crate::api) fn space(self) -> Result<KeySpace> {
+        self.table.map_or(Ok(()), OpenTable::check)?;
+        Ok(self.table_index().space)
     }
 
     /// What kind of keys the default table has, from which follows which records have what keys.
@@ -141,7 +143,8 @@ impl<'db, S: Storage> Writer<'db, S> {
     }
 
     pub(in crate::api) fn records_in(self, range: StoredRange) -> Range<'db, S> {
-        Range::new(self.core, self.table_index(), range)
+        let checked = || self.table.map_or(Ok(()), OpenTable::check);
+        Range::new(self.core, self.table_index(), range).if_ok(checked)
     }
 }
 

@@ -18,6 +18,7 @@ use uarr_layout::frame::{Frame, FrameKind};
 use uarr_layout::geometry::align_up_u64;
 use uarr_uring::Storage;
 
+use crate::catalog::marked;
 use crate::commit::committer::Committer;
 use crate::commit::room::{DiskRoom, Reserve, Wanted};
 use crate::data::places::{KeptPlaces, Lack, Need};
@@ -43,6 +44,8 @@ const ADDRESSES_USED_UP: &str = "the database has used up its addresses, or numb
 pub(crate) fn need_of(frames: &[Frame<'_>]) -> Need {
     let need_of = |frame: &Frame<'_>| match frame.header.kind {
         _ if frame.opens_chunk() => Need::Move,
+        // What drops a table gives back more than any deletion.
+        _ if marked(frame.key).is_some() => Need::Delete,
         kind if kind == FrameKind::Delete as u8 => Need::Delete,
         _ => Need::Put,
     };

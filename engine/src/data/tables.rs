@@ -35,6 +35,7 @@ pub(crate) struct Tables {
     others: Ranked<BTreeMap<TablePrefix, Arc<OtherIndex>>>,
     /// Whether there are, or were, others: as a rule nobody need take the lock.
     has_others: AtomicBool,
+    others_deleted_count: AtomicUsize,
     hash_seed: u128,
 }
 
@@ -68,14 +69,20 @@ impl OtherIndex {
         self.index.len().saturating_sub(deleted_count) as u64
     }
 
-    /// The index entry of a key has changed.
-    fn note(&self, old: Option<Locator>, new: Option<Locator>) {
+    /// The index entry of a key has changed; `all_deleted_count` is that of all tables like this
+    /// one.
+    fn note(&self, old: Option<Locator>, new: Option<Locator>, all_deleted_count: &AtomicUsize) {
         let is_deleted = |entry: Option<Locator>| entry.is_some_and(Locator::is_tombstone);
         match (is_deleted(old), is_deleted(new)) {
-            (false, true) => _ = self.deleted_count.fetch_add(1, Ordering::Relaxed),
+            (false, true) => {
+                self.deleted_count.fetch_add(1, Ordering::Relaxed);
+                all_deleted_count.fetch_add(1, Ordering::Relaxed);
+            }
             (true, false) => {
-                let before = self.deleted_count.fetch_sub(1, Ordering::Relaxed);
-                assert!(before > 0, "a deleted key was counted");
+                for count in [&self.deleted_count, all_deleted_count] {
+                    let before = count.fetch_sub(1, Ordering::Relaxed);
+                    assert!(before > 0, "a deleted key was counted");
+                }
             }
             _ => {}
         }
@@ -94,6 +101,7 @@ impl Tables {
             default: KeyIndex::from_entries(kind, hash_seed, entries),
             others: Ranked::new(Rank::Leaf, BTreeMap::new()),
             has_others: AtomicBool::new(false),
+            others_deleted_count: AtomicUsize::new(0),
             hash_seed,
         };
         let mut rest = others.iter().peekable();
@@ -130,6 +138,14 @@ impl Tables {
                 KeyIndex::of_table(space, self.default.memory(), self.hash_seed, none)
             }),
         }
+    }
+
+    /// An empty index for handles of a table that was dropped: nobody finds it.
+    pub fn detached(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
+        let kind = KeyKind::of_table(prefix).expect("keys were checked");
+        let (space, none) = (KeySpace { kind, prefix: Some(prefix) }, std::iter::empty());
+        let index = KeyIndex::of_table(space, self.default.memory(), self.hash_seed, none);
+        Arc::new(OtherIndex { index, deleted_count: AtomicUsize::new(0) })
     }
 
     /// Nobody finds the index of this table any more.
@@ -213,7 +229,7 @@ impl Tables {
         let other = self.open(prefix);
         other.index.append(keys, reader, |place, old| {
             let new = append(place, old);
-            other.note(old, Some(new));
+            other.note(old, Some(new), &self.others_deleted_count);
             new
         });
     }
@@ -244,7 +260,7 @@ impl Tables {
         let Some(index) = self.of(key) else { return Ok(false) };
         let is_removed = index.remove_if(key, locator, reader)?;
         if let (true, TableIndex::Other(other)) = (is_removed, &index) {
-            other.note(Some(locator), None);
+            other.note(Some(locator), None, &self.others_deleted_count);
         }
         Ok(is_removed)
     }
@@ -270,9 +286,15 @@ impl Tables {
         self.default.len() + others.values().map(|other| other.index.len()).sum::<usize>()
     }
 
-    /// Of those, keys of all tables but the default one that lead to tombstones.
+    /// Keys of all tables but the default one that lead to tombstones, of tables too that were
+    /// taken out and are not forgotten yet.
     pub fn others_deleted_count(&self) -> usize {
-        let deleted_count = |other: &Arc<OtherIndex>| other.deleted_count.load(Ordering::Relaxed);
-        lock(&self.others).values().map(deleted_count).sum()
+        self.others_deleted_count.load(Ordering::Relaxed)
+    }
+
+    /// The tombstone of a key of a table that was taken out is forgotten.
+    pub fn note_forgotten(&self) {
+        let before = self.others_deleted_count.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a deleted key was counted");
     }
 }

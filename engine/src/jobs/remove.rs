@@ -30,11 +30,11 @@ use crate::table_prefix::TablePrefix;
 const STEP_COUNT: usize = 1024;
 
 impl<S: Storage> Core<S> {
-    /// Begins to remove the table with `prefix`, which was dropped.
-    pub fn remove_table(&self, prefix: TablePrefix) {
-        // Readers that have not seen that it was dropped have pinned what is visible by now.
+    /// Begins to remove the table with `prefix`, which was dropped with `lsn`.
+    pub fn remove_table(&self, prefix: TablePrefix, lsn: u64) {
+        lock(&self.open_tables).note_dropped(prefix.number(), lsn);
+        // Behind it: readers that have not seen that have pinned what is visible by now.
         let stage = RemovalStage::Readers { lsn: self.records().visible.lsn() };
-        lock(&self.open_tables).retain(|_, table| table.prefix() != prefix);
         lock(&self.removals).push(Removal { prefix, stage });
         self.committer.sweeper.raise();
     }
@@ -53,7 +53,7 @@ impl<S: Storage> Core<S> {
             let Ok(view) = reader.record(locator) else { continue };
             if let Some(prefix) = marked(view.key()) {
                 self.committer.refuse_table(prefix).keep();
-                self.remove_table(prefix);
+                self.remove_table(prefix, view.header.lsn.get());
             }
         }
     }

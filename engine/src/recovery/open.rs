@@ -11,7 +11,7 @@ use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
 
 use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
-use crate::core::{Core, Pacing};
+use crate::core::{Core, OpenTables, Pacing};
 use crate::data::quarantine::Horizon;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::data::sweeping::Sweeping;
@@ -90,7 +90,7 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
         sweeping: Ranked::new(Rank::Leaf, Sweeping::default()),
         moving: Ranked::new(Rank::Mover, Moving::default()),
-        open_tables: Ranked::new(Rank::Leaf, BTreeMap::new()),
+        open_tables: Ranked::new(Rank::Leaf, OpenTables::default()),
         removals: Ranked::new(Rank::Leaf, Vec::new()),
         older_checkpoint: AtomicU64::new(older_checkpoint),
         background_errors: Ranked::new(Rank::Leaf, BTreeMap::new()),

@@ -19,6 +19,8 @@
 //! before them: they never count. What was damaged in both places is lost, and with it an older
 //! version of its key, or a deleted one, may come back: that is why damage is listed, with LSNs
 //! where they are known.
+//!
+//! Tables whose name is lost get one: `recovered-` and their number.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +40,7 @@ use crate::rescue::evidence::{LogPlace, ProvenFrame, Rescue, ValuePlace, Version
 use crate::rescue::inspector::Inspector;
 use crate::rescue::log::Kept;
 use crate::structure::Structure;
+use crate::table_prefix::TablePrefix;
 
 pub use crate::rescue::repair_report::{RepairMode, RepairReport};
 
@@ -258,6 +261,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
                 None
             }
         });
+        let tables = self.newest.keys().filter_map(|key| TablePrefix::of(key)).collect();
         let mut over_count = 0;
         let is_left = |expires_ms: u64| expires_ms == 0 || expires_ms > floor_ms;
         let left = values.filter_map(|(key, value, expires_ms)| {
@@ -268,6 +272,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
             })
         });
         report.kept_count = target.ingest_to(left)?;
+        target.complete_catalog(&tables)?;
         // Marks of tables that were dropped came along.
         target.core().resume_removals();
         report.deleted_count += over_count;

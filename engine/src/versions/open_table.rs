@@ -1,7 +1,7 @@
 //! [`OpenTable`]: what all handles of one table share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::catalog::{CatalogEntry, catalog_key};
@@ -9,8 +9,6 @@ use crate::data::key_index::KeyIndex;
 use crate::data::tables::OtherIndex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Expiry;
-use crate::key_space::KeySpace;
-use crate::table_prefix::TablePrefix;
 
 /// A table but the default one, as handles use it.
 pub(crate) struct OpenTable {
@@ -23,25 +21,17 @@ pub(crate) struct OpenTable {
     pub expires_in_ms: u64,
     /// Whether each write is durable before it is acknowledged, whatever the database promises.
     pub is_durable: bool,
-    is_dropped: AtomicBool,
+    /// LSN of what has dropped it; 0: nobody has.
+    dropped_lsn: AtomicU64,
 }
 
 impl OpenTable {
     pub fn new(name: &str, entry: &CatalogEntry, other: Arc<OtherIndex>) -> Self {
         assert_eq!(other.index.space.prefix, Some(entry.prefix()), "the index is its own");
         let catalog_key = catalog_key(name.as_bytes()).as_ref().into();
-        let (name, is_dropped) = (name.to_owned(), AtomicBool::new(false));
+        let (name, dropped_lsn) = (name.to_owned(), AtomicU64::new(0));
         let CatalogEntry { number, expires_in_ms, is_durable, .. } = *entry;
-        Self { name, number, catalog_key, other, expires_in_ms, is_durable, is_dropped }
-    }
-
-    /// What its stored keys begin with.
-    pub fn prefix(&self) -> TablePrefix {
-        self.space().prefix.expect("it is not the default table")
-    }
-
-    pub fn space(&self) -> KeySpace {
-        self.other.index.space
+        Self { name, number, catalog_key, other, expires_in_ms, is_durable, dropped_lsn }
     }
 
     pub fn index(&self) -> &KeyIndex {
@@ -61,18 +51,21 @@ impl OpenTable {
         }
     }
 
-    /// Somebody has dropped it.
-    pub fn note_dropped(&self) {
-        self.is_dropped.store(true, Ordering::Release);
-    }
-
-    pub fn is_dropped(&self) -> bool {
-        self.is_dropped.load(Ordering::Acquire)
+    /// Somebody has dropped it, with `lsn`.
+    pub fn note_dropped(&self, lsn: u64) {
+        assert!(lsn > 0, "LSN 0 stands for no record");
+        self.dropped_lsn.store(lsn, Ordering::Release);
     }
 
     /// Errors: it was dropped.
     pub fn check(&self) -> Result<()> {
-        if self.is_dropped() { Err(dropped(&self.name)) } else { Ok(()) }
+        self.check_at(u64::MAX)
+    }
+
+    /// Errors: a reader at `lsn` sees that it was dropped.
+    pub fn check_at(&self, lsn: u64) -> Result<()> {
+        let dropped_lsn = self.dropped_lsn.load(Ordering::Acquire);
+        if dropped_lsn != 0 && dropped_lsn <= lsn { Err(dropped(&self.name)) } else { Ok(()) }
     }
 }
 

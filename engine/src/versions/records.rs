@@ -316,6 +316,7 @@ impl<S: Storage> Records<S> {
             applier.live.remove(*locator);
             if locator.is_tombstone() {
                 applier.tombstones.forget(*locator);
+                self.tables.note_forgotten();
             }
         }
     }

@@ -351,6 +351,11 @@ impl<S: Storage> Db<S> {
         })
     }
 
+    /// Whether there is, or was, a table besides the default one.
+    pub(crate) fn has_had_tables(&self) -> Result<bool> {
+        Ok(self.catalog().first()?.is_some())
+    }
+
     /// Has the catalog name each table whose number and kind `prefixes` has, and give out none of
     /// these numbers again: names and counter may be lost.
     pub(crate) fn complete_catalog(&self, prefixes: &BTreeSet<TablePrefix>) -> Result<()> {

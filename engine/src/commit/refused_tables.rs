@@ -39,6 +39,11 @@ impl RefusedTables {
 
     /// Whether the stored key `key` is of such a table.
     pub fn has_key(&self, key: &[u8]) -> bool {
-        TablePrefix::of(key).is_some_and(|prefix| self.0.contains_key(&prefix))
+        self.has(TablePrefix::of(key))
+    }
+
+    /// Whether the table with `prefix` is such a one; the default one never is.
+    pub fn has(&self, prefix: Option<TablePrefix>) -> bool {
+        prefix.is_some_and(|prefix| self.0.contains_key(&prefix))
     }
 }

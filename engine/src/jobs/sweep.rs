@@ -30,6 +30,9 @@ use crate::sync::lock;
 /// Records that are deleted together at most.
 const DELETED_COUNT_MAX: usize = 128;
 
+/// So much later it is looked again at what has expired in a table that is being dropped.
+const REFUSED_REST_MS: u64 = 60_000;
+
 /// A record that has expired.
 struct Expired {
     key: Vec<u8>,
@@ -131,7 +134,12 @@ impl<S: Storage> Core<S> {
             let locator = header.locator(address);
             // What is damaged stays: each read reports it.
             let Ok(view) = reader.record(locator) else { continue };
-            if refused.has_key(view.key()) || !self.records().tables.leads_to(view.key(), locator) {
+            if !self.records().tables.leads_to(view.key(), locator) {
+                continue;
+            }
+            if refused.has_key(view.key()) {
+                // Whoever drops its table may fail.
+                chunk.left.note(view.expires_ms().max(now_ms + REFUSED_REST_MS));
                 continue;
             }
             match view.has_expired_at(now_ms) {

@@ -9,6 +9,7 @@ use uarr_uring::{Backend, CommitStrategy, Storage};
 
 use crate::core::Core;
 use crate::data::live::LINE_BYTES;
+use crate::data::tables::OtherIndex;
 use crate::log::strategy;
 use crate::meters::counters::Phases;
 use crate::meters::histogram::Distribution;
@@ -148,7 +149,11 @@ impl<S: Storage> Core<S> {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         // This thread releases each lock before it takes the next: writers take some of them in
         // another order. That of the superblock a checkpoint has for as long as it takes.
-        let key_count = self.records().total_key_count();
+        let key_count = {
+            let refused = self.committer.refused_tables();
+            let is_there = |other: &OtherIndex| !refused.has(other.index.space.prefix);
+            self.records().total_key_count(is_there)
+        };
         let frontier = self.committer.frontier();
         let data_bytes = frontier.data_bytes;
         let failed = || lock(&self.background_errors).values().next().cloned();

@@ -81,8 +81,9 @@ pub fn repair<S: Storage, T: Storage>(
         let message = format!("the new database has {kind} keys, the damaged one {found} keys");
         return Err(Error::invalid(message));
     }
-    if target.first()?.is_some() || !target.tables()?.is_empty() {
-        return Err(Error::invalid("the database to write to has records already"));
+    // Also one whose tables were dropped would give out their numbers, or refuse them.
+    if target.first()?.is_some() || target.has_had_tables()? {
+        return Err(Error::invalid("the database to write to has, or had, records already"));
     }
     let (database, block_bytes) = source.identity()?;
     let mut report = RepairReport::default();

@@ -385,11 +385,11 @@ impl<S: Storage> Records<S> {
         self.tables.default.len().saturating_sub(tombstone_count) as u64
     }
 
-    /// Number of keys of all tables that callers have made, and of the default one; exact while no
-    /// thread writes.
-    pub fn total_key_count(&self) -> u64 {
-        let is_callers = |other: &Arc<OtherIndex>| !other.is_internal();
-        let others = self.tables.others().into_iter().filter(is_callers);
+    /// Number of keys of the default table and of those that callers have made and that are still
+    /// there; exact while no thread writes.
+    pub fn total_key_count(&self, is_there: impl Fn(&OtherIndex) -> bool) -> u64 {
+        let is_counted = |other: &Arc<OtherIndex>| !other.is_internal() && is_there(other);
+        let others = self.tables.others().into_iter().filter(is_counted);
         self.key_count() + others.map(|other| other.key_count()).sum::<u64>()
     }
 

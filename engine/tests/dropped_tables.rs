@@ -239,3 +239,49 @@ fn repair_completes_the_catalog() {
         assert!(fresh.is_empty() && fresh.number() > 18);
     }
 }
+
+/// Idle tables of other engines have kept their log for ever.
+#[test]
+fn an_idle_table_holds_up_no_log() {
+    let disk = Memory::new();
+    let db = open(&disk, Durability::Sync);
+    let (idle, busy) = (db.table("idle").unwrap(), db.table("busy").unwrap());
+    idle.put("k", b"v").unwrap();
+    let segments = || disk.list("wal").unwrap().len();
+    let mut most = 0;
+    for round in 0..40u32 {
+        (0..100u32).for_each(|key| _ = busy.put(key, [round as u8; 1000]).unwrap());
+        db.checkpoint().unwrap();
+        while db.step().unwrap() {}
+        most = most.max(segments());
+    }
+    assert!(most <= 6, "{most} segments for 4 MB of log");
+    assert_eq!(idle.get("k").unwrap().unwrap(), b"v");
+}
+
+/// What other engines have dropped or cleared came back with their logs.
+#[test]
+fn replay_brings_nothing_back_that_was_dropped() {
+    let disk = Memory::new();
+    let db = open(&disk, Durability::Sync);
+    for round in 0..5u32 {
+        let (dropped, cleared) = (db.table("dropped").unwrap(), db.table("cleared").unwrap());
+        (0..50u32).for_each(|key| {
+            dropped.put(key, b"x").unwrap();
+            cleared.put(key, b"x").unwrap();
+        });
+        if round == 2 {
+            db.checkpoint().unwrap();
+        }
+        db.drop_table("dropped").unwrap();
+        db.clear_table("cleared").unwrap();
+        db.table("cleared").unwrap().put("new", b"y").unwrap();
+    }
+    // All of it is replayed.
+    for disk in [disk.crash(), disk.kill_with(1), disk.crash_with(2)] {
+        let db = open(&disk, Durability::Sync);
+        assert!(db.find_table("dropped").unwrap().is_none());
+        assert_eq!((db.table("cleared").unwrap().len(), db.stats().key_count), (1, 1));
+        assert!(db.table("dropped").unwrap().is_empty());
+    }
+}

@@ -372,14 +372,14 @@ impl<S: Storage> Db<S> {
             let Some(kind) = KeyKind::of_table(*prefix) else { continue };
             let entry = TableOptions::new().keys(kind).entry(prefix.number());
             let mut name = format!("recovered-{}", prefix.number());
-            while !catalog.insert(&name, entry.to_uarr())?.is_written() {
+            while !catalog.durable().insert(&name, entry.to_uarr())?.is_written() {
                 name.push('+');
             }
         }
         let highest = prefixes.union(&known).map(|prefix| prefix.number()).max().unwrap_or(0);
         let last = i64::from(highest);
         if self.last_number(&catalog)? < last {
-            catalog.put(NEXT_KEY, uarr!(last))?;
+            catalog.durable().put(NEXT_KEY, uarr!(last))?;
         }
         Ok(())
     }

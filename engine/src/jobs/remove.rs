@@ -20,7 +20,7 @@ use crate::catalog::{CATALOG, catalog_key, mark_key, marked};
 use crate::core::Core;
 use crate::data::key_index::Direction;
 use crate::data::removal::{Removal, RemovalStage};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::jobs::keeper::Step;
 use crate::options::WriteOptions;
 use crate::sync::lock;
@@ -104,8 +104,14 @@ impl<S: Storage> Core<S> {
                 if self.older_checkpoint.load(Ordering::Acquire) <= *number {
                     return Ok(Some(Step::Idle));
                 }
-                self.delete_mark(removal.prefix)?;
-                return Ok(None);
+                return match self.delete_mark(removal.prefix) {
+                    Ok(()) => Ok(None),
+                    // There is no hurry: until then each opening looks for what is gone.
+                    Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Busy) => {
+                        Ok(Some(Step::Idle))
+                    }
+                    Err(error) => Err(error),
+                };
             }
         }
         Ok(Some(Step::More))

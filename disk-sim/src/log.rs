@@ -197,6 +197,10 @@ impl MemoryLog {
         let InFlight { file, offset, len, .. } = done;
         let range = *offset..offset + *len as u64;
         let mut state = self.disk.state();
+        if state.is_dead() {
+            // A call of another thread was its last one, and nothing is written behind that.
+            return Err(dead());
+        }
         let is_overtaken = state.lies.has(Lie::FlushBeforeWrite);
         if !is_overtaken {
             lock(file.inode()).make_range_durable(range.clone(), &mut state.lies)?;

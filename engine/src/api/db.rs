@@ -30,6 +30,9 @@ use crate::versions::open_table::OpenTable;
 
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///
+/// Its verbs are about the default table, which is always there. [`Db::table`] gives handles of
+/// others, which have the same verbs.
+///
 /// When the last clone is dropped the database is closed as by [`Db::close`], but errors are lost.
 ///
 /// A process that is forked off one with an open database can use none of its handles: it has none

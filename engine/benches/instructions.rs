@@ -1,5 +1,5 @@
-//! Instructions of a get and of a put, which no noise of the machine changes:
-//! `cargo bench -p uarr --bench instructions`.
+//! Instructions of a get and of a put, in the default table and in another, which no noise of the
+//! machine changes: `cargo bench -p uarr --bench instructions`.
 //!
 //! Runs itself under callgrind, which has to be installed, with 20,000 and 60,000 operations on a
 //! database of 10,000 `u64` keys and values of 128 bytes, without background threads, and prints
@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-use uarr::{BackendChoice, Db, Durability, KeyKind};
+use uarr::{BackendChoice, Db, Durability, KeyKind, TableOptions};
 
 const KEY_COUNT: u64 = 10_000;
 const COUNTS: [u64; 2] = [20_000, 60_000];
@@ -45,18 +45,26 @@ fn put(db: &Db, count: u64) {
 }
 
 type Operation = fn(&Db, u64);
-const OPERATIONS: [(&str, Operation); 3] =
-    [("get", get), ("get_many of 16, a key", get_many), ("memory-first put", put)];
+const OPERATIONS: [(&str, Operation); 5] = [
+    ("get", get),
+    ("get_many of 16, a key", get_many),
+    ("memory-first put", put),
+    ("get in a table", get),
+    ("memory-first put in a table", put),
+];
 
 /// What runs under callgrind.
-fn run(operation: Operation, count: u64) {
+fn run(name: &str, operation: Operation, count: u64) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the run");
     let builder = Db::builder(dir.path()).keys(KeyKind::U64).durability(Durability::Manual);
     // As much as valgrind can map.
     let builder = builder.address_space_bytes(1 << 30);
     let db = builder.background(false).backend(BackendChoice::Syscalls).open().expect("it opens");
+    let options = TableOptions::new().keys(KeyKind::U64);
+    let table = name.ends_with("table").then(|| db.table_with("t", options).expect("it is made"));
+    let db = table.as_deref().unwrap_or(&db);
     (0..KEY_COUNT).for_each(|key| assert!(db.put(key, VALUE).is_ok()));
-    operation(&db, count);
+    operation(db, count);
 }
 
 /// Instructions of the whole program, with so many operations.
@@ -73,13 +81,13 @@ fn instructions(name: &str, count: u64) -> Option<u64> {
 
 fn main() {
     let find = |name: &String| OPERATIONS.iter().find(|(known, _)| known == name);
-    if let Some((_, operation)) = std::env::var("UARR_COUNTED").ok().as_ref().and_then(find) {
+    if let Some((name, operation)) = std::env::var("UARR_COUNTED").ok().as_ref().and_then(find) {
         let count = std::env::var("UARR_COUNT").ok().and_then(|text| text.parse().ok());
-        return run(*operation, count.unwrap_or(0));
+        return run(name, *operation, count.unwrap_or(0));
     }
     if !std::env::args().any(|arg| arg == "--bench") {
         // As a test it shows that the operations work.
-        return OPERATIONS.iter().for_each(|(_, operation)| run(*operation, 100));
+        return OPERATIONS.iter().for_each(|(name, operation)| run(name, *operation, 100));
     }
     for (name, _) in OPERATIONS {
         match COUNTS.map(|count| instructions(name, count)) {

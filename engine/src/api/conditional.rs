@@ -242,7 +242,7 @@ impl<'db, S: Storage> Writer<'db, S> {
     ) -> Result<Outcome<'db>> {
         let key = self.space()?.encode(key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, value)?, Some(expected));
-        self.core.committer.expect_write(change.key);
+        self.core.committer.expect_write(self.table_index(), change.key);
         Outcome::of(self.core.committer.write_changes(&[change], self.options), self.default_kind())
     }
 

@@ -75,7 +75,7 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub fn put(self, key: impl AsKey, value: impl AsValue) -> Result<Commit> {
         let key = self.space()?.encode(&key)?;
         let value = self.core.checked(self.table, &value)?;
-        self.core.committer.expect_write(key.as_ref());
+        self.core.committer.expect_write(self.table_index(), key.as_ref());
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
         let frame = frame.expiring(value.expires_ms);
         self.core.committer.write(&mut [frame], self.options)
@@ -134,7 +134,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         self.core.records().key_kind()
     }
 
-    fn table_index(self) -> &'db KeyIndex {
+    pub(in crate::api) fn table_index(self) -> &'db KeyIndex {
         index_of(self.core, self.table)
     }
 

@@ -43,8 +43,11 @@ impl<S: Storage> Committer<S> {
 
     /// Whether the log has grown enough since the last checkpoint.
     pub fn checkpoint_due(&self) -> bool {
-        self.log_bytes_since_checkpoint() >= self.checkpoint_step_bytes()
-            || self.counters.wants_checkpoint.load(Ordering::Acquire)
+        // The index is asked for its size only where that counts.
+        let log_bytes = self.log_bytes_since_checkpoint();
+        let is_long = log_bytes >= self.options.checkpoint_log_bytes
+            && log_bytes >= self.checkpoint_step_bytes();
+        is_long || self.counters.wants_checkpoint.load(Ordering::Acquire)
     }
 
     pub fn log_bytes_since_checkpoint(&self) -> u64 {

@@ -17,16 +17,17 @@ use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::staging::Staging;
 use crate::commit::wakes::{OwnWaker, Place, Polls, Wakes};
+use crate::data::key_index::KeyIndex;
 use crate::error::{Error, Result};
 use crate::options::WriteOptions;
 use crate::sync::{Rank, RankedGuard, holds_only, lock};
 
 impl<S: Storage> Committer<S> {
-    /// Has the processor fetch what applying a write of `key` will touch, if the caller is to apply
-    /// it, while the caller computes checksums.
-    pub fn expect_write(&self, key: &[u8]) {
+    /// Has the processor fetch what applying a write of `key` will touch in `index`, if the caller
+    /// is to apply it, while the caller computes checksums.
+    pub fn expect_write(&self, index: &KeyIndex, key: &[u8]) {
         if self.options.durability.memory_first() {
-            self.records.expect_write(key);
+            index.prefetch(key);
         }
     }
 

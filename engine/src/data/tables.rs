@@ -189,15 +189,6 @@ impl Tables {
         self.of(key)?.newest(key, reader)
     }
 
-    /// As [`KeyIndex::prefetch`].
-    #[inline]
-    pub fn prefetch(&self, key: &[u8]) {
-        match TablePrefix::of(key) {
-            None => self.default.prefetch(key),
-            Some(_) => self.of(key).iter().for_each(|index| index.prefetch(key)),
-        }
-    }
-
     /// As [`KeyIndex::leads_to`].
     pub fn leads_to(&self, key: &[u8], locator: Locator) -> bool {
         self.of(key).is_some_and(|index| index.leads_to(key, locator))

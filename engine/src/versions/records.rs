@@ -240,11 +240,6 @@ impl<S: Storage> Records<S> {
         !view.header.is_tombstone() && !self.clock.has_passed(view.expires_ms())
     }
 
-    /// Has the processor fetch what applying a write of `key` will touch.
-    pub fn expect_write(&self, key: &[u8]) {
-        self.tables.prefetch(key);
-    }
-
     /// Gives `places` of the data file space of their own. One caller at a time.
     pub fn allocate(&self, places: Range<u64>) -> Result<()> {
         self.space.allocate(places, &self.applier)

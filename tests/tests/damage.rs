@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uarr::value::{Bytes, Patch};
-use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode, uarr};
+use uarr::{Db, Error, ErrorKind, KeyKind, RecoveryMode, TableOptions, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_tests::files::{Files, disk_of, files_of, used_bytes};
 use uarr_tests::history::State;
@@ -40,7 +40,11 @@ struct Case {
     /// What it held before its last group, if that may go missing.
     before_last_group: Option<State>,
     seed: u64,
+    /// Whether the records lie in a table, and not in the default one.
+    in_table: bool,
 }
+
+const TABLE: &str = "t";
 
 /// The outcome of one damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,7 +153,7 @@ impl Author {
     fn into_case(self, name: &'static str, files: Files, closed: bool, seed: u64) -> Case {
         let disk = disk_of(&files, disk_options(0));
         let before_last_group = (!closed).then_some(self.before_last_group);
-        Case { name, files, disk, state: self.state, before_last_group, seed }
+        Case { name, files, disk, state: self.state, before_last_group, seed, in_table: false }
     }
 }
 
@@ -165,6 +169,22 @@ fn closed(kind: KeyKind, seed: u64) -> Case {
     db.close().unwrap();
     let files = files_of(&author.disk);
     author.into_case("closed", files, true, seed)
+}
+
+/// As [`closed`], with all records in a table.
+fn closed_with_a_table(kind: KeyKind, seed: u64) -> Case {
+    let mut author = Author::new(kind, seed);
+    let db = options(RecoveryMode::Strict).open_on(author.disk.clone()).unwrap();
+    let table = db.table_with(TABLE, TableOptions::new().keys(kind)).unwrap();
+    for _ in 0..2 {
+        (0..4).for_each(|_| author.write(&table));
+        db.checkpoint().unwrap();
+    }
+    author.write_until_changed(&table);
+    drop(table);
+    db.close().unwrap();
+    let files = files_of(&author.disk);
+    Case { in_table: true, ..author.into_case("closed, with a table", files, true, seed) }
 }
 
 /// As [`closed`], then opened again, and killed after some more groups: what the process had
@@ -230,7 +250,7 @@ impl Case {
             Err(error) => return rejected(&error),
         };
         let recovery = db.recovery_report().clone();
-        let state = match contents(&db, &self.state) {
+        let state = match self.contents(&db) {
             Ok(state) => state,
             Err(error) => return rejected(&error),
         };
@@ -256,6 +276,15 @@ impl Case {
                 self.before_last_group.as_ref() == Some(&state)
             )),
         }
+    }
+
+    /// What is found in `db` of the records; nothing, if their table is not there.
+    fn contents(&self, db: &Db<Memory>) -> uarr::Result<State> {
+        if !self.in_table {
+            return contents(db, &self.state);
+        }
+        let table = db.find_table(TABLE)?;
+        table.map_or(Ok(State::new()), |table| contents(&table, &self.state))
     }
 
     /// A copy of the disk with one file changed.
@@ -367,8 +396,7 @@ impl Case {
                     Err(error) if error.kind() == ErrorKind::Io => names_file(&error, path),
                     Err(error) => rejected(&error),
                     Ok(db) => {
-                        let same =
-                            contents(&db, &self.state).is_ok_and(|state| state == self.state);
+                        let same = self.contents(&db).is_ok_and(|state| state == self.state);
                         let healed = !db.recovery_report().notes.is_empty();
                         match (same, healed) {
                             (true, true) => Ok(Outcome::Healed),
@@ -511,6 +539,11 @@ fn damage_of_a_closed_database_with_byte_keys_is_found() {
 #[test]
 fn damage_of_a_closed_database_with_integer_keys_is_found() {
     closed(KeyKind::U64, seed(12)).run();
+}
+
+#[test]
+fn damage_of_a_closed_database_with_a_table_is_found() {
+    closed_with_a_table(KeyKind::U64, seed(16)).run();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use uarr::value::Patch;
-use uarr::{Builder, CommitPath, CommitStrategy, Db, Expires, Expiry, KeyKind, uarr};
+use uarr::{Builder, CommitPath, CommitStrategy, Db, Expires, Expiry, KeyKind, TableOptions, uarr};
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_tests::files::{Files, disk_of, files_of};
 use uarr_tests::{sparse, tiny};
@@ -29,7 +29,9 @@ enum End {
     LostAtOnce,
 }
 
-const CASES: [(&str, KeyKind, End); 5] = [
+/// Those whose name says so have tables, too.
+const CASES: [(&str, KeyKind, End); 6] = [
+    ("lost-tables", KeyKind::U64, End::Lost),
     ("closed-bytes", KeyKind::Bytes, End::Closed),
     ("closed-i64", KeyKind::I64, End::Closed),
     ("lost-bytes", KeyKind::Bytes, End::Lost),
@@ -98,8 +100,26 @@ fn patched(number: u64) -> uarr::UArrBuf {
     uarr!({ "number": number, "text": "long enough to be worth a patch", "tags": ["a", null] })
 }
 
+const KINDS: [KeyKind; 3] = [KeyKind::Bytes, KeyKind::U64, KeyKind::I64];
+
+/// The same in three tables, and in one that is dropped.
+fn write_tables(db: &Db<Memory>, from: u64) {
+    for kind in KINDS {
+        let options = TableOptions::new().keys(kind).expires_in(Duration::from_secs(1 << 32));
+        write(&db.table_with(&kind.to_string(), options).unwrap(), from);
+    }
+    db.table("dropped").unwrap().put("key", "value").unwrap();
+    db.drop_table("dropped").unwrap();
+}
+
 /// The files of a golden database, and what it holds.
-fn make(kind: KeyKind, end: End) -> (Files, Content) {
+fn make((name, kind, end): (&str, KeyKind, End)) -> (Files, Content) {
+    let write = |db: &Db<Memory>, from: u64| {
+        write(db, from);
+        if name.ends_with("tables") {
+            write_tables(db, from);
+        }
+    };
     let disk = Memory::with_options(MemoryOptions { seed: 7, ..Default::default() });
     let db = options(kind).open_on(disk.clone()).unwrap();
     write(&db, 0);
@@ -120,6 +140,17 @@ fn make(kind: KeyKind, end: End) -> (Files, Content) {
 }
 
 fn content(db: &Db<Memory>) -> Content {
+    let mut content = content_of(db);
+    for info in db.tables().unwrap() {
+        let table = db.find_table(&info.name).unwrap().unwrap();
+        for (key, value) in content_of(&table) {
+            content.insert([info.name.as_bytes(), b": ", &key].concat(), value);
+        }
+    }
+    content
+}
+
+fn content_of(db: &Db<Memory>) -> Content {
     db.iter()
         .map(|record| {
             let record = record.unwrap();
@@ -135,9 +166,10 @@ fn path(name: &str) -> PathBuf {
 
 #[test]
 fn golden_directories_hold_what_was_written() {
-    for (name, kind, end) in CASES {
+    for case in CASES {
+        let (name, kind, end) = case;
         let files = sparse::unpack(&fs::read(path(name)).unwrap()).unwrap();
-        let expected = make(kind, end).1;
+        let expected = make(case).1;
         assert!(expected.len() > 30, "{name}");
         let disk = disk_of(&files, MemoryOptions::default());
         let db = options(kind).create(false).open_on(disk).unwrap();
@@ -150,9 +182,10 @@ fn golden_directories_hold_what_was_written() {
 
 #[test]
 fn they_are_written_again_byte_for_byte() {
-    for (name, kind, end) in CASES {
+    for case in CASES {
+        let name = case.0;
         let golden = sparse::unpack(&fs::read(path(name)).unwrap()).unwrap();
-        let made = make(kind, end).0;
+        let made = make(case).0;
         assert!(golden.keys().eq(made.keys()), "{name}: {:?}", made.keys());
         for (file, bytes) in &made {
             let is_data = file == "data/records.uarr";
@@ -170,7 +203,7 @@ fn they_are_written_again_byte_for_byte() {
 #[ignore = "writes the golden directories"]
 fn bless() {
     fs::create_dir_all(path("").parent().unwrap()).unwrap();
-    for (name, kind, end) in CASES {
-        fs::write(path(name), sparse::pack(&make(kind, end).0)).unwrap();
+    for case in CASES {
+        fs::write(path(case.0), sparse::pack(&make(case).0)).unwrap();
     }
 }

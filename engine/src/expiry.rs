@@ -15,7 +15,8 @@ pub enum Expiry {
     /// It stays until it is deleted.
     #[default]
     Never,
-    /// So long after the call that says it: of a batch or a transaction, the one that adds it.
+    /// So long after the call that says it: of a batch or a transaction, the one that adds it. The
+    /// clock counts whole milliseconds: it may be up to one earlier.
     In(Duration),
     /// At this time. A time that is over is allowed: it is as if the record had been deleted.
     At(SystemTime),
@@ -32,7 +33,7 @@ impl Expiry {
     /// The moment that it says, in ms since 1970, when it is `now_ms`; 0: never.
     pub(crate) fn ms(self, now_ms: impl FnOnce() -> u64) -> u64 {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // Not a moment early.
+        // What is left of the present millisecond is all that it may be early.
         let ms_up = |time: Duration| u64::try_from(time.as_nanos().div_ceil(1_000_000));
         let expires_ms = match self {
             Self::Never => return 0,

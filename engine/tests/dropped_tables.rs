@@ -168,6 +168,24 @@ fn transactions_from_before_a_drop_still_read_the_table() {
     assert_eq!(kind(written), Some(ErrorKind::TableNotFound));
 }
 
+/// A seek had an iterator forget that its table was dropped.
+#[test]
+fn no_seek_revives_an_iterator_of_a_dropped_table() {
+    let db = open(&Memory::new(), Durability::Sync);
+    let table = db.table("t").unwrap();
+    table.put("a", b"1").unwrap();
+    db.drop_table("t").unwrap();
+    let snapshot = table.snapshot();
+    for mut range in [table.iter(), snapshot.iter()] {
+        for _ in 0..2 {
+            let first = range.next().unwrap();
+            assert_eq!(kind(first), Some(ErrorKind::TableNotFound));
+            assert!(range.next().is_none());
+            range.seek("a").unwrap();
+        }
+    }
+}
+
 /// A handle that was looked up beside the drop did not learn of it.
 #[test]
 fn every_handle_learns_of_a_drop() {

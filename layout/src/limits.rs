@@ -30,7 +30,8 @@ pub const NUMBER_MAX: u64 = 1 << 62;
 pub const LIFE_COUNT_MAX: u64 = 1 << 31;
 /// No record expires later, in ms since 1970: year 142,000,000.
 pub const EXPIRES_MS_MAX: u64 = 1 << 62;
-/// Longest key.
+/// Longest key. In a table but the default one it is 8 bytes shorter, and a key that begins with
+/// `ff` takes a byte more.
 pub const KEY_BYTES_MAX: usize = 65_535;
 /// Longest value: 1 GiB - 4 KiB.
 pub const VALUE_BYTES_MAX: usize = (1 << 30) - 4096;

@@ -18,7 +18,8 @@ use crate::options::WriteOptions;
 const STEP_BYTES: u64 = 32 << 10;
 
 impl<S: Storage> Db<S> {
-    /// Removes all keys in `range` that are there when it is called, and returns how many.
+    /// Removes all keys in `range` that are there when it is called, and returns how many it has
+    /// found: what others delete meanwhile they may have found, too.
     /// Durability as for [`Db::put`].
     ///
     /// They go in key order, in batches of 32 KiB of deletions: it has memory for one at a time,

@@ -36,7 +36,7 @@ pub(in crate::api) struct RangeWalk {
     front: End,
     back: End,
     is_over: bool,
-    /// Told first, and last.
+    /// All that is found, behind a seek, too.
     refusal: Option<Error>,
 }
 
@@ -101,12 +101,12 @@ impl RangeWalk {
         index: &KeyIndex,
         direction: Direction,
     ) -> Option<Result<Record<'r>>> {
-        if let Some(error) = self.refusal.take() {
-            self.is_over = true;
-            return Some(Err(error));
-        }
         if self.is_over {
             return None;
+        }
+        if let Some(error) = &self.refusal {
+            self.is_over = true;
+            return Some(Err(error.clone()));
         }
         let stepped = self.step(records, index, direction);
         self.is_over |= matches!(stepped, Ok(None));

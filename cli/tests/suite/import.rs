@@ -1,7 +1,7 @@
 //! `uarr import`.
 
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -318,7 +318,7 @@ fn values_of_fields_and_prefixes_of_keys() {
 }
 
 /// An import that failed left an empty database, in which the next one found keys of a kind that
-/// nobody had asked for.
+/// was not asked for.
 #[test]
 fn an_import_that_fails_at_its_first_record_creates_no_database() {
     let home = Home::new();
@@ -338,26 +338,32 @@ fn an_import_that_fails_at_its_first_record_creates_no_database() {
     assert_eq!(home.run(["count"]).done(), "0\n");
 }
 
+/// An import of what the test goes on to write to it.
+fn start_import(home: &Home) -> Child {
+    let mut command = home.command(["import", "-", "--key", "id"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// Fails unless the log has `count` keys within 20 s, and no more.
+fn wait_for_keys(home: &Home, count: usize) {
+    let begun = std::time::Instant::now();
+    while keys_in_log(home) < count && begun.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(keys_in_log(home), count);
+}
+
 /// What a compressor has passed on is stored, though its stream goes on.
 #[test]
 fn a_slow_compressed_input_is_stored_as_it_comes() {
     let home = Home::new();
-    let mut child = home
-        .command(["import", "-", "--key", "id"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = start_import(&home);
     let input = child.stdin.take().unwrap();
     let mut packed = flate2::write::GzEncoder::new(input, flate2::Compression::fast());
     for count in 1..4 {
         writeln!(packed, "{{\"id\":\"row-{count:05}\"}}").unwrap();
         packed.flush().unwrap();
-        let begun = std::time::Instant::now();
-        while keys_in_log(&home) < count && begun.elapsed().as_secs() < 20 {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        assert_eq!(keys_in_log(&home), count);
+        wait_for_keys(&home, count);
     }
     drop(packed.finish().unwrap());
     assert!(child.wait().unwrap().success());
@@ -367,20 +373,11 @@ fn a_slow_compressed_input_is_stored_as_it_comes() {
 #[test]
 fn documents_of_a_slow_input_are_stored_as_they_come() {
     let home = Home::new();
-    let mut child = home
-        .command(["import", "-", "--key", "id"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = start_import(&home);
     let mut input = child.stdin.take().unwrap();
     for count in 1..4 {
         write!(input, "{{\n\"id\":\"row-{count:05}\"}}").unwrap();
-        let begun = std::time::Instant::now();
-        while keys_in_log(&home) < count && begun.elapsed().as_secs() < 20 {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        assert_eq!(keys_in_log(&home), count);
+        wait_for_keys(&home, count);
     }
     drop(input);
     assert!(child.wait().unwrap().success());

@@ -33,7 +33,7 @@ pub(crate) struct Tables {
     /// Of the default table, which is always there.
     pub default: KeyIndex,
     others: Ranked<BTreeMap<TablePrefix, Arc<OtherIndex>>>,
-    /// Whether there are, or were, others: as a rule nobody need take the lock.
+    /// Whether there are, or were, others: without any, a lookup does not take the lock.
     has_others: AtomicBool,
     others_deleted_count: AtomicUsize,
     hash_seed: u128,
@@ -58,6 +58,10 @@ impl Deref for TableIndex<'_> {
 }
 
 impl OtherIndex {
+    fn new(index: KeyIndex) -> Self {
+        Self { index, deleted_count: AtomicUsize::new(0) }
+    }
+
     /// Whether the engine keeps the table for itself.
     pub fn is_internal(&self) -> bool {
         self.index.space.prefix.is_some_and(|prefix| prefix.number() < FIRST_NUMBER)
@@ -109,21 +113,24 @@ impl Tables {
             let prefix = TablePrefix::of(first).expect("entries were checked");
             let is_next = |(key, _): &(Vec<u8>, u64)| TablePrefix::of(key) == Some(prefix);
             let of_table = std::iter::from_fn(|| rest.next_if(is_next));
-            tables.enter(prefix, |space| {
-                KeyIndex::of_table(space, tables.default.memory(), hash_seed, of_table)
-            });
+            tables.enter(prefix, tables.index(prefix, of_table));
         }
         tables
     }
 
-    fn enter(
+    /// An index of the table with `prefix`, over `entries`, which is not entered.
+    fn index(
         &self,
         prefix: TablePrefix,
-        index: impl FnOnce(KeySpace) -> KeyIndex,
-    ) -> Arc<OtherIndex> {
+        entries: impl Iterator<Item = (Vec<u8>, u64)>,
+    ) -> KeyIndex {
         let kind = KeyKind::of_table(prefix).expect("keys were checked");
-        let index = index(KeySpace { kind, prefix: Some(prefix) });
-        let other = OtherIndex { index, deleted_count: AtomicUsize::new(0) };
+        let space = KeySpace { kind, prefix: Some(prefix) };
+        KeyIndex::of_table(space, self.default.memory(), self.hash_seed, entries)
+    }
+
+    fn enter(&self, prefix: TablePrefix, index: KeyIndex) -> Arc<OtherIndex> {
+        let other = OtherIndex::new(index);
         let other = lock(&self.others).entry(prefix).or_insert_with(|| Arc::new(other)).clone();
         self.has_others.store(true, Ordering::Release);
         other
@@ -133,19 +140,13 @@ impl Tables {
     pub fn open(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
         match self.other(prefix) {
             Some(other) => other,
-            None => self.enter(prefix, |space| {
-                let none = std::iter::empty();
-                KeyIndex::of_table(space, self.default.memory(), self.hash_seed, none)
-            }),
+            None => self.enter(prefix, self.index(prefix, std::iter::empty())),
         }
     }
 
     /// An empty index for handles of a table that was dropped: nobody finds it.
     pub fn detached(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
-        let kind = KeyKind::of_table(prefix).expect("keys were checked");
-        let (space, none) = (KeySpace { kind, prefix: Some(prefix) }, std::iter::empty());
-        let index = KeyIndex::of_table(space, self.default.memory(), self.hash_seed, none);
-        Arc::new(OtherIndex { index, deleted_count: AtomicUsize::new(0) })
+        Arc::new(OtherIndex::new(self.index(prefix, std::iter::empty())))
     }
 
     /// Nobody finds the index of this table any more.

@@ -54,8 +54,8 @@ impl CatalogEntry {
         let entry = UArrRef::open(value).ok().and_then(Self::of);
         entry.ok_or_else(|| {
             Error::invalid(format!(
-                "the catalog's record of table '{name}' is none that this version can read; a \
-                 newer version may have written it"
+                "the catalog's record of table '{name}' is none that this version can read; \
+                 open the database with the version of uarr that wrote it"
             ))
         })
     }

@@ -266,7 +266,7 @@ impl<S: Storage> Db<S> {
     }
 
     /// Drops the table `name` with all its records, at once and durably; whether it was there.
-    /// Handles of it get `TableNotFound` from then on, also if a new table of this name is made,
+    /// From then on its handles get `TableNotFound`, even after a new table of this name is made,
     /// which shares nothing with it. Snapshots and transactions from before still read it, through
     /// handles from before. Its space comes back in the background, without a deletion for each
     /// record, once no snapshot, iterator or transaction is older than the drop.

@@ -19,7 +19,8 @@ impl RefusedTables {
         if self.0.is_empty() || !frames.iter().any(|frame| self.has_key(frame.key)) {
             return Ok(());
         }
-        let message = "the table was dropped, or is being dropped; nothing was written";
+        let message = "the table was dropped, or is being dropped; nothing was written: open the \
+                       table again to begin a new one";
         Err(Error::new(ErrorKind::TableNotFound, message))
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Removal {
 pub(crate) enum RemovalStage {
     /// Readers that may see the table have pinned this LSN, or a lower one: they are waited for.
     Readers { lsn: u64 },
-    /// Nobody finds its index any more. These of its records are counted as living.
+    /// Its index is out of reach. These of its records still count as live.
     Records(vec::IntoIter<Locator>),
     /// Both kept checkpoints have to be later than this one: then none names a record of it.
     Checkpoints { number: u64 },

@@ -34,7 +34,9 @@ impl<S: Storage> Core<S> {
     pub fn remove_table(&self, prefix: TablePrefix, lsn: u64) {
         lock(&self.open_tables).note_dropped(prefix.number(), lsn);
         // Behind it: readers that have not seen that have pinned what is visible by now.
-        let stage = RemovalStage::Readers { lsn: self.records().visible.lsn() };
+        let visible_lsn = self.records().visible.lsn();
+        debug_assert!(lsn <= visible_lsn, "a drop is visible before its table is removed");
+        let stage = RemovalStage::Readers { lsn: visible_lsn };
         lock(&self.removals).push(Removal { prefix, stage });
         self.committer.sweeper.raise();
     }

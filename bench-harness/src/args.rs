@@ -85,7 +85,7 @@ pub struct CheckArgs {
     pub quick: bool,
     /// Makes the engine misbehave, to see that the run notices: wrong-data or lost-write (exit code
     /// 3), skipped-flush (its durable rows are not judged).
-    #[arg(long, value_parser = Fault::from_name)]
+    #[arg(long, value_parser = Fault::of_check)]
     pub fault: Option<Fault>,
     /// Where the JSON goes [default: DIR/report.json].
     #[arg(long)]
@@ -175,9 +175,10 @@ impl RoundsArgs {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Files (their format: bench-harness/src/parts/workload.rs), or ycsb-a to ycsb-f, put-poisson,
-    /// get-poisson, mixed-memory, large-values, clustered-text, readers-beside-writer, cold-gets,
-    /// larger-than-memory.
+    /// Files (their format: bench-harness/src/parts/workload.rs), or ycsb-a to ycsb-f,
+    /// ycsb-f-transactions, put-poisson, get-poisson, mixed-memory, large-values, clustered-text,
+    /// readers-beside-writer, cold-gets, larger-than-memory; text16-gets, text16-puts, text16-scans
+    /// and as many of text40: keys of 16 or 40 bytes.
     #[arg(required = true)]
     pub workloads: Vec<String>,
     #[command(flatten)]
@@ -188,6 +189,10 @@ pub struct RunArgs {
     /// Only these stores [default: all that are built in].
     #[arg(long, value_delimiter = ',', value_parser = store)]
     pub stores: Vec<Contender>,
+    /// Makes the engine misbehave, to see that the run notices: wrong-data, lost-write or, where a
+    /// workload has read-modify-writes, lost-update (exit code 3).
+    #[arg(long, value_parser = Fault::of_run)]
+    pub fault: Option<Fault>,
     #[command(flatten)]
     pub files: FilesArgs,
 }
@@ -206,6 +211,7 @@ impl RunArgs {
             rounds: self.times.reps,
             stores: if self.stores.is_empty() { all.collect() } else { self.stores.clone() },
             workloads: self.workloads.iter().map(find).collect::<Result<_, BenchError>>()?,
+            fault: self.fault,
         })
     }
 }

@@ -272,6 +272,27 @@ fn workloads_are_run_from_files_and_by_name() {
 }
 
 #[test]
+fn transactions_have_lines_of_their_own_and_a_lost_update_ends_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--dir", ".", "--seconds", "0.1", "--reps", "2", "--records", "1000"];
+    let run = [&["run", "ycsb-f-transactions", "--stores", "uarr"], &small[..]].concat();
+    let all = [
+        "50 % get, 50 % read-modify-write in a transaction, keys Zipf, 1000 records, values of \
+         1000 bytes, threads: 16",
+        "uarr, transactions",
+        "retries",
+    ];
+    assert_shows(&command(dir.path(), &run), &all);
+    let wrong = command(dir.path(), &[&run[..], &["--fault", "lost-update"]].concat());
+    assert_eq!(wrong.status.code(), Some(3), "{}", text(&wrong));
+    assert!(text(&wrong).contains("uarr acknowledged "), "{}", text(&wrong));
+    assert!(text(&wrong).contains(" took effect"), "{}", text(&wrong));
+    let unseen = command(dir.path(), &[&run[..], &["--fault", "skipped-flush"]].concat());
+    assert!(text(&unseen).contains("none of wrong-data, lost-write, lost-update"));
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
 fn text_keys_readers_and_a_cold_cache_are_measured() {
     let dir = tempfile::tempdir().unwrap();
     let workloads = ["run", "clustered-text", "readers-beside-writer", "cold-gets"];

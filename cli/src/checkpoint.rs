@@ -17,7 +17,7 @@ pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
     db.checkpoint()?;
     let seconds = begun.elapsed().as_secs_f64();
     let stats = db.stats();
-    db.close()?;
+    global.close(db)?;
     let value = json!({
         "keys": stats.key_count,
         "durable_lsn": stats.durable_lsn,

@@ -18,7 +18,7 @@ pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
     let report = db.compact()?;
     let seconds = begun.elapsed().as_secs_f64();
     let space = db.stats().space;
-    db.close()?;
+    global.close(db)?;
     let value = json!({
         "freed_bytes": report.freed_bytes,
         "moved_bytes": report.moved_bytes,

@@ -52,6 +52,9 @@ impl FromStr for Condition {
             return Err("one = is enough; a text that begins with it goes in quotes".to_owned());
         }
         let (path, text) = (path.trim().to_owned(), value.trim().to_owned());
+        if text.starts_with(['<', '>', '=']) {
+            return Err(wrong() + "; a text that begins with one of them goes in quotes");
+        }
         Ok(Self { path, operator, json: from_json(&text).ok(), text })
     }
 }

@@ -8,7 +8,7 @@ use uarr::{Expiry, KeyKind};
 use uarr_layout::uarr::{Encoder, JsonError, Kind, encode_json};
 
 use crate::documents::Fault;
-use crate::exported::{self, Line, Value};
+use crate::exported::{self, Line, Shape, Value};
 use crate::failure::Failure;
 use crate::field::{find_field, whereabouts};
 use crate::input::Source;
@@ -44,8 +44,8 @@ pub struct Wanted {
 /// Makes records of texts.
 pub struct Converter {
     wanted: Wanted,
-    /// Kind of the table, once it is known.
-    key_kind: Option<KeyKind>,
+    /// What the table is like, once it is known.
+    shape: Option<Shape>,
     bad: Bad,
     bad_count: u64,
     /// Bytes of the inputs before this one.
@@ -68,25 +68,32 @@ struct Converted<'c> {
     key: Key,
     value: Cow<'c, [u8]>,
     expiry: Option<Expiry>,
-    /// Kind of the table.
-    kind: KeyKind,
+    /// What the table is like.
+    shape: Shape,
 }
 
 impl Converter {
     /// Makes records for a table with keys of this kind; `None`: inputs may say which.
     pub fn new(wanted: Wanted, key_kind: Option<KeyKind>, bad: Bad) -> Self {
         let encoder = Encoder::new();
-        Self { wanted, key_kind, bad, bad_count: 0, before_bytes: 0, encoder }
+        Self {
+            wanted,
+            shape: key_kind.map(Shape::from),
+            bad,
+            bad_count: 0,
+            before_bytes: 0,
+            encoder,
+        }
     }
 
-    /// Reads all inputs, and says which kind of table they are for. Ends early, without an error,
+    /// Reads all inputs, and says what kind of table they are for. Ends early, without an error,
     /// if no more packs are taken.
     pub fn read_all(
         &mut self,
         sources: &[Source],
         read_bytes: &Arc<AtomicU64>,
         packs: &Filling,
-    ) -> Result<KeyKind, Failure> {
+    ) -> Result<Shape, Failure> {
         for source in sources {
             let texts = Texts::new(source.open(read_bytes)?);
             let mut texts = texts.map_err(|error| source.failed(&error))?;
@@ -95,7 +102,7 @@ impl Converter {
             }
             self.before_bytes += texts.end().offset;
         }
-        Ok(self.key_kind.unwrap_or(KeyKind::Bytes))
+        Ok(self.shape.unwrap_or(KeyKind::Bytes.into()))
     }
 
     /// Reads an input. `false`: no more packs are taken.
@@ -125,9 +132,9 @@ impl Converter {
             let input_end = before_bytes + texts.end().offset;
             let is_wanted = match converted {
                 Ok(record) => packs.add(|pack| {
-                    if let Some(Converted { key, value, expiry, kind }) = record {
+                    if let Some(Converted { key, value, expiry, shape }) = record {
                         pack.push(key, &value, expiry);
-                        pack.key_kind = Some(kind);
+                        pack.shape = Some(shape);
                     }
                     pack.input_end = input_end;
                 }),
@@ -201,7 +208,7 @@ impl Converter {
     }
 
     fn convert_object(&mut self, text: &[u8]) -> Result<Converted<'_>, Problem> {
-        let kind = *self.key_kind.get_or_insert(KeyKind::Bytes);
+        let shape = *self.shape.get_or_insert(KeyKind::Bytes.into());
         let Some(path) = &self.wanted.key else {
             let why = "which field holds the key? give --key FIELD; only exports need none";
             return Err(Problem::of_all(why));
@@ -215,7 +222,7 @@ impl Converter {
             format!("there is no {what} field '{path}'{}", whereabouts(&root, path))
         };
         let field = find_field(&root, path).ok_or_else(|| missing(path, "key"))?;
-        let key = Key::of_field(&field, kind)
+        let key = Key::of_field(&field, shape.kind)
             .and_then(|key| key.prefixed(&self.wanted.prefix))
             .map_err(|why| format!("the key field '{path}' cannot be a key: {why}"))?;
         let value = match &self.wanted.value {
@@ -226,7 +233,7 @@ impl Converter {
                 Cow::Owned(value.to_vec())
             }
         };
-        Ok(Converted { key, value, expiry: None, kind })
+        Ok(Converted { key, value, expiry: None, shape })
     }
 
     fn convert_line(
@@ -238,10 +245,10 @@ impl Converter {
             let why = "this is an export, it has keys and values: leave out --key and --value";
             return Err(Problem::of_all(why));
         }
-        let kind = self.key_kind.unwrap_or(KeyKind::Bytes);
+        let shape = self.shape.unwrap_or(KeyKind::Bytes.into());
         // Without its first line nothing of an export can be read.
         let is_final = exported::is_start(text);
-        let line = match (Line::parse(text, kind), &mut *form) {
+        let line = match (Line::parse(text, shape.kind), &mut *form) {
             (Ok(line), _) => line,
             (Err(why), form) => {
                 // A bad record is skipped, not missing.
@@ -252,8 +259,8 @@ impl Converter {
             }
         };
         match (line, form) {
-            (Line::Start(kind), form @ Form::EndedExport) => {
-                self.check_kind(kind)?;
+            (Line::Start(shape), form @ Form::EndedExport) => {
+                self.check_kind(shape)?;
                 *form = Form::Export(0);
                 Ok(None)
             }
@@ -266,7 +273,7 @@ impl Converter {
                     }
                 };
                 let key = key.prefixed(&self.wanted.prefix)?;
-                Ok(Some(Converted { key, value, expiry: Some(expiry), kind }))
+                Ok(Some(Converted { key, value, expiry: Some(expiry), shape }))
             }
             (Line::End(count), form @ Form::Export(_)) => {
                 let Form::Export(found) = std::mem::replace(form, Form::EndedExport) else {
@@ -281,9 +288,11 @@ impl Converter {
         }
     }
 
-    /// Takes the kind of keys that an export has, if the table has no other.
-    fn check_kind(&mut self, kind: KeyKind) -> Result<(), Problem> {
-        let present = *self.key_kind.get_or_insert(kind);
+    /// Takes what an export says of its table, if nothing else has; the kind of keys is the same
+    /// anyway.
+    fn check_kind(&mut self, shape: Shape) -> Result<(), Problem> {
+        let present = self.shape.get_or_insert(shape).kind;
+        let kind = shape.kind;
         if present == kind {
             return Ok(());
         }
@@ -378,8 +387,9 @@ mod tests {
         let (packs, result) = read(input, Bad::Stop);
         assert!(result.is_ok());
         assert!(packs.iter().all(|pack| pack.rows.len() <= 2));
-        let keys = packs.iter().flat_map(|pack| &pack.rows).map(|row| row.key.show().to_string());
-        assert_eq!(keys.collect::<Vec<_>>(), ["1", "2", "3"]);
+        let keys = packs.iter().flat_map(|pack| &pack.rows).map(|row| row.key.clone());
+        let expected = ["1", "2", "3"].map(|key| Key::Bytes(key.into()));
+        assert_eq!(keys.collect::<Vec<_>>(), expected);
         assert_eq!(packs.last().unwrap().input_end, input.len() as u64);
     }
 

@@ -14,12 +14,15 @@ Exit codes:
      log-dump or value check found damage; doctor found something critical
   2  bad usage or bad input
   3  the database cannot be opened: missing, locked, other format, no
-     permission, other files there
+     permission, other files there; or a process that writes to it has gone
+     on for too long beside a command that reads
   4  the command met damage
   5  no space left
   6  another error of the operating system, or output that cannot be written
-  In a shell, 128 and its number if a signal ended the command: 130 is Ctrl-C.
-  What was acknowledged before is there, and what import has committed.
+  In a shell, 128 and its number if a signal ended the command: 130 is Ctrl-C,
+  143 is SIGTERM. What was acknowledged before is there and durable, what import
+  has stored too; a second signal does not wait for that.
+  uarr shell: that of the first line of a script that failed.
 
 With --json every error is one line on stderr:
   {\"error\":{\"kind\":...,\"message\":...,\"file\":...,\"offset\":...,\"line\":...}}";

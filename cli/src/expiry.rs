@@ -1,6 +1,6 @@
 //! `uarr expiry`: when a record expires, shown or changed.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use uarr::Expiry;
@@ -17,17 +17,19 @@ use crate::write::close;
 /// Runs the command.
 pub fn run(global: &Global, args: &ExpiryArgs, out: &mut Output) -> Result<Exit> {
     let db = global.open_records(Absent::Refuse)?;
-    let key = Key::parse(&args.key, db.key_kind())?;
+    let kind = db.key_kind();
+    let key = Key::parse(&args.key, kind)?;
     let changes = args.never || args.ttl.is_some();
     if changes && db.touch(&key, args.ttl.map_or(Expiry::Never, Expiry::In))?.is_none() {
-        return Err(missing_key(&key).into());
+        return Err(missing_key(&key, kind).into());
     }
-    let expiry = db.expiry(&key)?.ok_or_else(|| missing_key(&key))?;
+    let expiry = db.expiry(&key)?.ok_or_else(|| missing_key(&key, kind))?;
     if changes {
-        close(db, "changed")?;
+        close(global, db, "changed")?;
     }
     let at = shown(expiry);
-    out.result(&json!({ "key": key.show().to_json(), "expires": at }), text(at.as_deref()))?;
+    let json = json!({ "key": key.show(kind).to_json(), "expires": at });
+    out.result(&json, text(at.as_deref()))?;
     Ok(Exit::Done)
 }
 
@@ -41,9 +43,16 @@ pub fn shown(expiry: Expiry) -> Option<String> {
     }
 }
 
+/// The moment so many ms behind 1970, as the format has it, as text; `None`: never.
+pub fn shown_ms(expires_ms: u64) -> Option<String> {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(expires_ms));
+    let date = time.and_then(|time| shown(Expiry::At(time)));
+    (expires_ms != 0).then(|| date.unwrap_or_else(|| format!("{expires_ms} ms behind 1970")))
+}
+
 fn text(at: Option<&str>) -> String {
     format!("{}\n", at.unwrap_or("never"))
 }
 
 /// What can be written as a date ends there.
-const YEAR_10_000: std::time::Duration = std::time::Duration::from_secs(253_402_300_800);
+const YEAR_10_000: Duration = Duration::from_secs(253_402_300_800);

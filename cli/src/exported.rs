@@ -8,6 +8,9 @@
 //! {"records":3}                                             the end
 //! ```
 //!
+//! The start says, too, what a table is like that differs from a new one: `"ordered":false`,
+//! `"ttl_ms":3600000`, `"durable":true`.
+//!
 //! Keys are written as everywhere in the command. A value is written as JSON if the record made of
 //! that JSON has the very same bytes; any other value, such as one with times, NaN or a checksum,
 //! is written as its bytes in base64. `docs/decisions/0047-what-an-export-is.md` says why.
@@ -22,7 +25,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use uarr::{Expiry, KeyKind, Record};
+use uarr::{Expiry, KeyKind, OwnedRecord, TableInfo, TableOptions};
 use uarr_layout::uarr::{Encoder, UArrRef, encode_json};
 
 use crate::key::{Key, ShownKey};
@@ -35,9 +38,36 @@ const START: &[u8] = b"\"uarr_export\"";
 /// Longest line in bytes: room for the longest value in base64, and for the longest key.
 pub const LINE_BYTES_MAX: usize = 3 << 29;
 
-/// The line that starts an export.
-pub fn start(kind: KeyKind) -> String {
-    format!("{{\"uarr_export\":{VERSION},\"key_kind\":\"{kind}\"}}\n")
+/// What an export, or an import, says of the table that it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The kind of its keys.
+    pub kind: KeyKind,
+    /// What else a new table is to be like.
+    pub options: TableOptions,
+}
+
+impl From<KeyKind> for Shape {
+    fn from(kind: KeyKind) -> Self {
+        Self { kind, options: TableOptions::new().keys(kind) }
+    }
+}
+
+/// The line that starts an export of keys of this kind, of the default table or of `table`.
+pub fn start(kind: KeyKind, table: Option<&TableInfo>) -> String {
+    let mut more = String::new();
+    if let Some(table) = table {
+        if !table.ordered {
+            more += ",\"ordered\":false";
+        }
+        if let Expiry::In(time) = table.expiry {
+            more += &format!(",\"ttl_ms\":{}", time.as_millis());
+        }
+        if table.durable {
+            more += ",\"durable\":true";
+        }
+    }
+    format!("{{\"uarr_export\":{VERSION},\"key_kind\":\"{kind}\"{more}}}\n")
 }
 
 /// The line that ends an export of `records`.
@@ -61,7 +91,7 @@ pub struct Writer {
 
 impl Writer {
     /// The line of a record of a table with keys of this kind.
-    pub fn line(&mut self, record: &Record<'_>, kind: KeyKind) -> &[u8] {
+    pub fn line(&mut self, record: &OwnedRecord, kind: KeyKind) -> &[u8] {
         let expires = match record.expiry() {
             Expiry::At(time) => time.duration_since(SystemTime::UNIX_EPOCH).ok(),
             Expiry::In(_) | Expiry::Never => None,
@@ -98,7 +128,7 @@ impl Writer {
 #[derive(Debug)]
 pub enum Line<'t> {
     /// The first.
-    Start(KeyKind),
+    Start(Shape),
     /// A record.
     Record(Key, Value<'t>, Expiry),
     /// The last: how many records there are.
@@ -120,6 +150,9 @@ pub enum Value<'t> {
 struct Members<'t> {
     uarr_export: Option<u32>,
     key_kind: Option<String>,
+    ordered: Option<bool>,
+    ttl_ms: Option<u64>,
+    durable: Option<bool>,
     key: Option<serde_json::Value>,
     #[serde(borrow, deserialize_with = "raw")]
     value: Option<&'t RawValue>,
@@ -127,6 +160,23 @@ struct Members<'t> {
     bytes: Option<Cow<'t, str>>,
     expires_ms: Option<u64>,
     records: Option<u64>,
+}
+
+impl Members<'_> {
+    /// What a first line says of a table with keys of `kind`.
+    fn shape(&self, kind: KeyKind) -> Shape {
+        let mut shape = Shape::from(kind);
+        if self.ordered == Some(false) {
+            shape.options = shape.options.unordered();
+        }
+        if let Some(ms) = self.ttl_ms {
+            shape.options = shape.options.expires_in(Duration::from_millis(ms));
+        }
+        if self.durable == Some(true) {
+            shape.options = shape.options.durable();
+        }
+        shape
+    }
 }
 
 /// The text of a value, of `null` too.
@@ -140,8 +190,9 @@ impl<'t> Line<'t> {
         let members: Members<'_> = serde_json::from_slice(text)
             .map_err(|error| format!("this is no line of an export: {error}"))?;
         match members {
-            Members { uarr_export: Some(VERSION), key_kind: Some(kind), .. } => {
-                kind.parse().map(Self::Start).map_err(|error: uarr::Error| error.to_string())
+            Members { uarr_export: Some(VERSION), key_kind: Some(ref kind), .. } => {
+                let kind = kind.parse().map_err(|error: uarr::Error| error.to_string())?;
+                Ok(Self::Start(members.shape(kind)))
             }
             Members { uarr_export: Some(version), .. } => Err(format!(
                 "the export has version {version}; this command reads version {VERSION}, take \

@@ -11,6 +11,9 @@ use uarr_layout::uarr::WriteError;
 
 use crate::exit::Exit;
 
+/// The word for a reader that a writer has overtaken.
+pub const OVERTAKEN: &str = "overtaken";
+
 /// Result of a command or of a part of it.
 pub type Result<T, E = Stop> = std::result::Result<T, E>;
 
@@ -155,7 +158,8 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
         ErrorKind::InvalidArgument => (Exit::Usage, "invalid_argument", None),
         ErrorKind::WrongValue => (Exit::Usage, "wrong_value", None),
         ErrorKind::NotFound => {
-            let next = "check --db, or create one there with 'uarr put' or 'uarr import'";
+            let next = "check --db, or create one with 'uarr put' or 'uarr import', in a directory \
+                        that is new or empty";
             (Exit::Unopened, "no_database", Some(next))
         }
         ErrorKind::KeyNotFound => (Exit::Missing, "key_not_found", None),
@@ -164,7 +168,8 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
         ErrorKind::Locked => (Exit::Unopened, "locked", None),
         ErrorKind::OtherFormat => (Exit::Unopened, "other_format", None),
         ErrorKind::PermissionDenied => {
-            let next = "uarr needs to read and write the directory and its files";
+            let next = "uarr needs to read the directory and its files, and to write them where it \
+                        changes something";
             (Exit::Unopened, "permission_denied", Some(next))
         }
         ErrorKind::Corruption => {
@@ -176,6 +181,7 @@ fn sort(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             let next = "nothing acknowledged is lost, cut it with --recovery tolerate";
             (Exit::Damage, "torn_tail", Some(next))
         }
+        ErrorKind::Overtaken => (Exit::Unopened, OVERTAKEN, None),
         ErrorKind::NoSpace => (Exit::NoSpace, "no_space", Some("make room and run it again")),
         ErrorKind::Poisoned => (Exit::Io, "poisoned", None),
         ErrorKind::Closed => (Exit::Io, "closed", None),

@@ -1,18 +1,22 @@
 //! `uarr get`: records, or a field of each, as JSON; or the bytes of one value.
 
+use std::ffi::OsStr;
 use std::io::Write;
 
-use uarr::{Db, Record};
+use uarr::{KeyKind, OwnedRecord};
 use uarr_layout::uarr::UArrRef;
 
 use crate::args::{Get, Global};
 use crate::exit::Exit;
-use crate::failure::{Failure, Result, Stop, output};
+use crate::failure::{Failure, OVERTAKEN, Result, Stop, output};
 use crate::field::{find_field, whereabouts};
 use crate::key::{Key, ShownKey};
-use crate::open::Absent;
 use crate::output::{Form, Output};
+use crate::reader::Reader;
 use crate::value::write_value;
+
+/// So often a look-up begins again that a writer has overtaken.
+const ATTEMPT_COUNT_MAX: u32 = 5;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Get, out: &mut Output) -> Result<Exit> {
@@ -22,27 +26,45 @@ pub fn run(global: &Global, args: &Get, out: &mut Output) -> Result<Exit> {
     if args.raw && args.keys.len() > 1 {
         return Err(Failure::usage("--raw takes one key: no byte would tell values apart").into());
     }
-    let db = global.open_records(Absent::Refuse)?;
-    let keys: Result<Vec<_>, _> =
-        args.keys.iter().map(|key| Key::parse(key, db.key_kind())).collect();
-    match keys?.as_slice() {
-        [key] => one(&db, key, args, out)?,
-        keys => several(&db, keys, args, out)?,
+    match args.keys.as_slice() {
+        [key] => one(&found(global, key)?, args, out)?,
+        _ => {
+            let db = global.read_records()?;
+            let keys: Result<Vec<_>, _> =
+                args.keys.iter().map(|key| Key::parse(key, db.key_kind())).collect();
+            several(&db, &keys?, args, out)?;
+        }
     }
     Ok(Exit::Done)
 }
 
-fn one(db: &Db, key: &Key, args: &Get, out: &mut Output) -> Result<()> {
-    let record = db.get(key)?.ok_or_else(|| missing_key(key))?;
+/// The record of one key.
+fn found(global: &Global, key: &OsStr) -> Result<OwnedRecord> {
+    let find = || -> Result<OwnedRecord> {
+        let db = global.read_records()?;
+        let key = Key::parse(key, db.key_kind())?;
+        Ok(db.get_alone(&key)?.ok_or_else(|| missing_key(&key, db.key_kind()))?)
+    };
+    let mut found = find();
+    for _ in 1..ATTEMPT_COUNT_MAX {
+        match &found {
+            Err(Stop::Failure(failure)) if failure.kind == OVERTAKEN => found = find(),
+            _ => break,
+        }
+    }
+    found
+}
+
+fn one(record: &OwnedRecord, args: &Get, out: &mut Output) -> Result<()> {
     if args.raw {
         return out.stdout.write_all(record.bytes()).map_err(|error| output(&error));
     }
-    write(out, &record, args.field.as_deref())?;
+    write(out, record, args.field.as_deref())?;
     writeln!(out.stdout).map_err(|error| output(&error))
 }
 
 /// Prints all that are there, each on a line with its key, before it fails for those that are not.
-fn several(db: &Db, keys: &[Key], args: &Get, out: &mut Output) -> Result<()> {
+fn several(db: &Reader, keys: &[Key], args: &Get, out: &mut Output) -> Result<()> {
     let mut failed = Vec::new();
     for key in keys {
         match line(db, key, args, out) {
@@ -61,8 +83,8 @@ fn several(db: &Db, keys: &[Key], args: &Get, out: &mut Output) -> Result<()> {
     }
 }
 
-fn line(db: &Db, key: &Key, args: &Get, out: &mut Output) -> Result<()> {
-    let record = db.get(key)?.ok_or_else(|| missing_key(key))?;
+fn line(db: &Reader, key: &Key, args: &Get, out: &mut Output) -> Result<()> {
+    let record = db.get(key)?.ok_or_else(|| missing_key(key, db.key_kind()))?;
     // A field that is not there must not leave half a line.
     if let Some(path) = &args.field {
         field(&record, path)?;
@@ -76,14 +98,14 @@ fn line(db: &Db, key: &Key, args: &Get, out: &mut Output) -> Result<()> {
 }
 
 /// Writes the value, or a field of it.
-fn write(out: &mut Output, record: &Record<'_>, path: Option<&str>) -> Result<()> {
+fn write(out: &mut Output, record: &OwnedRecord, path: Option<&str>) -> Result<()> {
     match path {
         None => write_value(&mut out.stdout, record.bytes()),
         Some(path) => Ok(field(record, path)?.write_json(&mut out.stdout)?),
     }
 }
 
-fn field<'r>(record: &'r Record<'_>, path: &str) -> Result<UArrRef<'r>> {
+fn field<'r>(record: &'r OwnedRecord, path: &str) -> Result<UArrRef<'r>> {
     let missing = |why: String| Failure::missing("field_not_found", why);
     let value = UArrRef::validate(record.bytes()).map_err(|_| {
         missing("the value is plain bytes, it has no fields; leave out --field".into())
@@ -95,7 +117,8 @@ fn field<'r>(record: &'r Record<'_>, path: &str) -> Result<UArrRef<'r>> {
     Ok(found)
 }
 
-/// The failure of a key that is not there.
-pub fn missing_key(key: &Key) -> Failure {
-    Failure::missing("key_not_found", format!("there is no record with key '{}'", key.show()))
+/// The failure of a key that is not there, in a table of this kind.
+pub fn missing_key(key: &Key, kind: KeyKind) -> Failure {
+    let message = format!("there is no record with key '{}'", key.show(kind));
+    Failure::missing("key_not_found", message)
 }

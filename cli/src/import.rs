@@ -22,11 +22,13 @@ use uarr::{Builder, Db, Durability, KeyKind};
 use crate::args::{Global, Import};
 use crate::convert::{Bad, Converter, Wanted};
 use crate::exit::Exit;
+use crate::exported::Shape;
 use crate::failure::{Failure, Result};
 use crate::input::Source;
 use crate::open::Absent;
 use crate::output::{Form, Output, counted, warn};
 use crate::packs::{Filling, Pack, Taking, packs};
+use crate::signals::BeforeEnd;
 use crate::value::Timed;
 
 /// Runs the command.
@@ -45,13 +47,15 @@ pub fn run(global: &Global, args: &Import, out: &mut Output) -> Result<Exit> {
     let (filling, taking) = packs(args.batch as usize);
     let read_bytes = Arc::new(AtomicU64::new(0));
     let reader = start_reader(sources, converter, read_bytes.clone(), filling);
-    let create = |kind| global.open_records_with(Absent::Create, Some(kind), durably);
-    let committer = Committer { bar: &bar, read_bytes: &read_bytes, form: out.form };
-    let totals = committer.commit_all(&mut db, taking, create)?;
+    let create = |shape| global.open_records_with(Absent::Create, Some(shape), durably);
+    let committer = Committer { global, bar: &bar, read_bytes: &read_bytes, form: out.form };
+    // A signal makes durable what was imported.
+    let mut before_end = db.as_ref().map(|db| global.sync_before_end(db));
+    let totals = committer.commit_all(&mut db, &mut before_end, taking, create)?;
     bar.finish_and_clear();
     let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let db = match (&read, db) {
-        (Ok(kind), None) => Some(create(*kind)?),
+        (Ok(shape), None) => Some(create(*shape)?),
         (_, db) => db,
     };
     let key_count = db.map(|db| close(db, args, &totals, out.form)).transpose()?;
@@ -124,6 +128,7 @@ fn report(out: &mut Output, totals: &Totals, key_count: u64, seconds: f64) -> Re
 
 /// Commits packs and shows how far it is.
 struct Committer<'o> {
+    global: &'o Global,
     bar: &'o ProgressBar,
     read_bytes: &'o AtomicU64,
     form: Form,
@@ -135,17 +140,19 @@ impl Committer<'_> {
     fn commit_all(
         &self,
         db: &mut Option<Db>,
+        before_end: &mut Option<BeforeEnd>,
         packs: Taking,
-        create: impl Fn(KeyKind) -> Result<Db>,
+        create: impl Fn(Shape) -> Result<Db>,
     ) -> Result<Totals> {
         let mut totals = Totals::default();
         while let Some(pack) = packs.take() {
-            if let Some(kind) = pack.key_kind {
+            if let Some(shape) = pack.shape {
                 let db = match db {
                     Some(db) => db,
-                    None => db.insert(create(kind)?),
+                    None => db.insert(create(shape)?),
                 };
-                commit(db, &pack, &totals)?;
+                before_end.get_or_insert_with(|| self.global.sync_before_end(db));
+                self.global.or_take_back(db, || commit(db, &pack, &totals))?;
             }
             for failure in &pack.reported {
                 self.bar.suspend(|| warn(self.form, &format!("skipped {}", failure.message)));
@@ -174,7 +181,7 @@ fn commit(db: &Db, pack: &Pack, before: &Totals) -> Result<()> {
     Ok(())
 }
 
-type Reader = JoinHandle<Result<KeyKind, Failure>>;
+type Reader = JoinHandle<Result<Shape, Failure>>;
 
 /// The reader has a thread of its own. If a commit fails, the command does not wait for it: it may
 /// be waiting for input that never comes.

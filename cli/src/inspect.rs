@@ -9,6 +9,7 @@ use uarr::{Error, KeyKind};
 
 use crate::args::{Global, Inspect};
 use crate::exit::Exit;
+use crate::expiry::shown_ms;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, one_line};
 
@@ -43,6 +44,12 @@ impl Report {
             other => self.row(name, other),
         }
         self.value.insert(name.to_owned(), value);
+    }
+
+    /// A time as the format has it, in ms since 1970, with a date for people; 0: none.
+    fn time(&mut self, name: &str, ms: u64) {
+        self.row(name, shown_ms(ms).unwrap_or_else(|| "-".to_owned()));
+        self.value.insert(format!("{name}_ms"), (ms != 0).then_some(ms).into());
     }
 
     fn row(&mut self, name: &str, shown: impl Display) {
@@ -108,6 +115,7 @@ fn slot_fields(part: &mut Report, block: &Superblock) {
     part.field("strategy", block.strategy.get());
     part.field("strategy_ns", block.strategy_ns.map(|ns| ns.get()).to_vec());
     part.field("next_lsn", block.next_lsn.get());
+    part.time("expired_until", block.expiry_floor_ms.get());
     let names = ["newest checkpoint", "checkpoint before"];
     let kept = names.iter().zip(&block.checkpoints);
     part.parts("checkpoints", kept.map(|(name, kept)| ((*name).to_owned(), checkpoint(kept))));
@@ -170,6 +178,9 @@ fn chunk(inspector: &Inspector, number: u64) -> Result<Report> {
     report.field("continues_record_at", chunk.continues);
     report.field("records", chunk.record_count);
     report.field("deletions", chunk.tombstone_count);
+    report.field("expiring", chunk.expiring_count);
+    report.time("first_expires", chunk.first_expires_ms);
+    report.time("last_expires", chunk.last_expires_ms);
     report.field("record_bytes", chunk.record_bytes);
     let damages: Vec<_> = chunk.header.as_ref().err().into_iter().chain(&chunk.damages).collect();
     report.is_damaged = !damages.is_empty();
@@ -199,6 +210,7 @@ fn index(inspector: &Inspector) -> Result<Report> {
             PieceKind::IntEntries => "integers",
             PieceKind::ByteEntries => "bytes",
             PieceKind::TableEntries => "tables",
+            PieceKind::UnorderedEntries => "unordered table",
             PieceKind::Chunks => "chunks",
             PieceKind::End => "end",
         };
@@ -226,8 +238,11 @@ fn index(inspector: &Inspector) -> Result<Report> {
         };
         let (number, place) = (chunk.number.get(), chunk.place.get());
         let (durable, live) = (chunk.durable_bytes.get(), u64::from(chunk.live_lines.get()) * 64);
+        let sweep_ms = chunk.sweep_ms();
+        let swept = shown_ms(sweep_ms).map_or_else(String::new, |at| format!(", swept at {at}"));
         report.text.push_str(&format!(
-            "chunk {number} in place {place}: {state}, {durable} bytes durable, about {live} live\n"
+            "chunk {number} in place {place}: {state}, {durable} bytes durable, about {live} \
+             live{swept}\n"
         ));
         chunks.push(json!({
             "number": number,
@@ -235,6 +250,7 @@ fn index(inspector: &Inspector) -> Result<Report> {
             "state": state,
             "durable_bytes": durable,
             "live_bytes": live,
+            "sweep_ms": (sweep_ms != 0).then_some(sweep_ms),
         }));
     }
     report.value.insert("chunks".to_owned(), chunks.into());

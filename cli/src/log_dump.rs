@@ -8,6 +8,7 @@ use uarr::inspect::{
 
 use crate::args::{Global, LogDump};
 use crate::exit::Exit;
+use crate::expiry::shown_ms;
 use crate::failure::Result;
 use crate::key::ShownKey;
 use crate::output::{Output, one_line};
@@ -83,6 +84,7 @@ fn write_frame(
     let key = ShownKey::of_stored(frame.key, kind);
     let table = table_number(frame.key);
     let (value_bytes, address) = (frame.value.len(), frame.header.address.get());
+    let expires_ms = frame.header.expires_ms.get();
     let continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
     let value = json!({
         "type": "frame",
@@ -94,16 +96,18 @@ fn write_frame(
         "key": key.to_json(),
         "value_bytes": value_bytes,
         "record_value_bytes": frame.record_value_bytes(),
+        "expires_ms": (expires_ms != 0).then_some(expires_ms),
         "address": address,
         "batch_continues": continues,
         "life": group.header.life.get(),
         "durable_lsn": group.header.durable_lsn.get(),
     });
     let batch = if continues { " batch goes on" } else { "" };
+    let expires = shown_ms(expires_ms).map_or_else(String::new, |at| format!(" expires {at}"));
     let of_table = if table == 0 { String::new() } else { format!("table {table} ") };
     let text = format!(
         "frame  segment {segment} offset {offset} LSN {lsn} {verb} {of_table}{} value \
-         {value_bytes} bytes address {address}{batch}\n",
+         {value_bytes} bytes{expires} address {address}{batch}\n",
         one_line(&key.to_string())
     );
     out.result(&value, text)

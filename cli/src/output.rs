@@ -4,7 +4,7 @@
 //! object. Nothing here panics if a stream is closed: stderr is best effort, stdout is reported.
 
 use std::fmt;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
 use anstream::adapter::strip_str;
@@ -20,6 +20,10 @@ const STDOUT_BUFFER_BYTES: usize = 64 << 10;
 const TEMPLATE: &str = "{percent:>3}% {wide_bar} {msg} {eta:>4}";
 /// The same where the end is not known.
 const TEMPLATE_UNSIZED: &str = "{spinner} {msg}";
+/// Where the values of labels begin.
+const LABEL_COLUMNS: usize = 20;
+/// A space that is no place to break a line.
+const GLUE: char = '\u{a0}';
 /// Pictures of the bar per second.
 const DRAWS_PER_SECOND: u8 = 10;
 
@@ -69,6 +73,11 @@ impl Output {
         self.stdout.flush().map_err(|error| output(&error))
     }
 
+    /// Whether someone sees how far a command is.
+    pub fn shows_progress(&self) -> bool {
+        self.form == Form::Text && io::stderr().is_terminal()
+    }
+
     /// A progress bar on stderr if that is a terminal read by people, else one that shows nothing.
     /// Its message says what was done so far.
     pub fn progress(&self, length: Option<u64>) -> ProgressBar {
@@ -97,6 +106,31 @@ fn progress(length: Option<u64>, target: ProgressDrawTarget) -> ProgressBar {
 pub fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", HumanCount(count))
+}
+
+/// Columns of the terminal behind standard output, if it is one.
+pub fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// A line of a label and a value. On a terminal with so many `columns` a long value goes on below
+/// its beginning.
+pub fn labelled(label: &str, value: &str, columns: Option<usize>) -> String {
+    let first = format!("{label:<LABEL_COLUMNS$}");
+    let columns = columns.unwrap_or(usize::MAX);
+    if first.len() + value.len() <= columns {
+        return format!("{first}{value}\n");
+    }
+    let below = " ".repeat(LABEL_COLUMNS);
+    let options = textwrap::Options::new(columns).initial_indent(&first).subsequent_indent(&below);
+    // Numbers stay with their units.
+    let mut glued = String::with_capacity(value.len());
+    for character in value.chars() {
+        let is_unit = character == ' ' && glued.ends_with(|before: char| before.is_ascii_digit());
+        glued.push(if is_unit { GLUE } else { character });
+    }
+    textwrap::fill(&glued, options.break_words(false)).replace(GLUE, " ") + "\n"
 }
 
 /// Reports something that is no error.
@@ -163,6 +197,16 @@ mod tests {
         assert_eq!(counted(0, "record"), "0 records");
         assert_eq!(counted(1, "record"), "1 record");
         assert_eq!(counted(2500, "record"), "2,500 records");
+    }
+
+    #[test]
+    fn long_values_go_on_below() {
+        let label = "on disk";
+        assert_eq!(labelled(label, "1 B, 2 B", None), "on disk             1 B, 2 B\n");
+        assert_eq!(labelled(label, "1 B, 2 B", Some(28)), "on disk             1 B, 2 B\n");
+        let below = "on disk             1 B,\n                    2 B\n";
+        assert_eq!(labelled(label, "1 B, 2 B", Some(25)), below);
+        assert_eq!(labelled(label, "1 B, 2 B", Some(26)), below);
     }
 
     #[test]

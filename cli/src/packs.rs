@@ -9,8 +9,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use uarr::{Expiry, KeyKind};
+use uarr::Expiry;
 
+use crate::exported::Shape;
 use crate::failure::Failure;
 use crate::key::Key;
 
@@ -32,8 +33,8 @@ pub struct Pack {
     pub reported: Vec<Failure>,
     /// Bytes of the input read when the last of them was added.
     pub input_end: u64,
-    /// Kind of the table that the records are for; `None`: there are no records.
-    pub key_kind: Option<KeyKind>,
+    /// What the table is like that the records are for; `None`: there are no records.
+    pub shape: Option<Shape>,
 }
 
 /// A record of a pack: its key, and where its bytes are.

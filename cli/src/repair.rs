@@ -32,7 +32,10 @@ pub fn run(global: &Global, args: &Repair, out: &mut Output) -> Result<Exit> {
     check_target(global.directory()?, &args.target)?;
     let opened = Db::builder(&args.target).keys(kind).open();
     let target = opened.map_err(|error| Failure::opening(&error))?;
-    let report = repair(&source, &target, args.mode.into())?;
+    let report = repair(&source, &target, args.mode.into()).inspect_err(|_| {
+        // A target without a record is no repaired database.
+        let _ = target.clone().close_unused();
+    })?;
     target.close()?;
     out.result(&to_json(&report), to_text(&report, &args.target))?;
     Ok(Exit::Done)

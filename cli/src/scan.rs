@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::Bound;
 
 use serde_json::json;
-use uarr::{Db, KeyKind, Range, Record};
+use uarr::{KeyKind, OwnedRecord};
 use uarr_layout::uarr::UArrRef;
 
 use crate::args::{Count, Global, Keys, Scan};
@@ -14,23 +14,24 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result, output};
 use crate::field::Tracked;
 use crate::key::{Key, ShownKey};
-use crate::open::Absent;
 use crate::output::{Form, Output, warn};
+use crate::reader::{Reader, Records};
+use crate::signals;
 use crate::value::write_value;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Scan, out: &mut Output) -> Result<Exit> {
-    let db = global.open_records(Absent::Refuse)?;
+    let db = global.read_records()?;
     let kind = db.key_kind();
     let limit = args.limit.unwrap_or(u64::MAX);
-    let range = records(&db, &args.keys)?;
-    let mut range: Box<dyn Iterator<Item = _>> =
-        if args.reverse { Box::new(range.rev()) } else { Box::new(range) };
+    let mut range = records(&db, &args.keys)?;
+    let mut next = || if args.reverse { range.next_back() } else { range.next() };
     let mut wanted = Wanted::new(args);
     let mut count = 0;
     while count < limit
-        && let Some(record) = range.next()
+        && let Some(record) = next()
     {
+        signals::check()?;
         let record = record?;
         if !wanted.accepts(&record) {
             continue;
@@ -67,7 +68,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether all conditions hold; a record without the field meets none.
-    fn accepts(&mut self, record: &Record<'_>) -> bool {
+    fn accepts(&mut self, record: &OwnedRecord) -> bool {
         if self.conditions.is_empty() {
             return true;
         }
@@ -96,16 +97,19 @@ impl<'a> Wanted<'a> {
 
 /// Runs `count`.
 pub fn count(global: &Global, args: &Count, out: &mut Output) -> Result<Exit> {
-    let db = global.open_records(Absent::Refuse)?;
-    let counted =
-        records(&db, &args.keys)?.try_fold(0_u64, |count, record| record.map(|_| count + 1));
-    let count = counted?;
+    let db = global.read_records()?;
+    let mut count = 0_u64;
+    for record in records(&db, &args.keys)? {
+        signals::check()?;
+        record?;
+        count += 1;
+    }
     out.result(&json!({ "count": count }), format_args!("{count}\n"))?;
     Ok(Exit::Done)
 }
 
 /// The records with these keys.
-pub fn records<'db>(db: &'db Db, args: &Keys) -> Result<Range<'db>> {
+pub fn records(db: &Reader, args: &Keys) -> Result<Records> {
     let kind = db.key_kind();
     Ok(match &args.prefix {
         Some(prefix) => match Key::parse_bound(prefix, kind)? {
@@ -130,7 +134,7 @@ fn write_line(
     out: &mut Output,
     args: &Scan,
     wanted: &mut Wanted<'_>,
-    record: &Record<'_>,
+    record: &OwnedRecord,
     kind: KeyKind,
 ) -> Result<()> {
     let key = ShownKey::of_record(record, kind);

@@ -13,7 +13,7 @@ use crate::stats::{STRATEGIES, strategy};
 pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
     let db = global.open(Absent::Refuse)?;
     let tuning = db.tune()?;
-    db.close()?;
+    global.close(db)?;
     let value = json!({
         "strategy": strategy(tuning.best),
         "strategy_ns": {

@@ -9,20 +9,21 @@ use uarr::{Error, VerifyReport};
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Result;
-use crate::open::Absent;
 use crate::output::{Output, counted, one_line};
 
 /// Runs the command. Damage that opening got around is damage too.
 pub fn run(global: &Global, out: &mut Output) -> Result<Exit> {
-    let db = global.open(Absent::Refuse)?;
-    let bar = out.progress(Some(db.stats().key_count));
+    let db = global.read()?;
+    let count = out.shows_progress().then(|| db.count_keys()).transpose()?;
+    let bar = out.progress(count);
     let verified = db.verify(|done| {
         bar.set_position(done);
         bar.set_message(counted(done, "record"));
     });
     bar.finish_and_clear();
     let report = verified?;
-    let damages: Vec<&Error> = db.recovery_report().notes.iter().chain(&report.damages).collect();
+    let notes = db.notes();
+    let damages: Vec<&Error> = notes.iter().chain(&report.damages).collect();
     out.result(&to_json(&report, &damages), to_text(&report, &damages))?;
     Ok(if damages.is_empty() { Exit::Done } else { Exit::Missing })
 }

@@ -212,6 +212,11 @@ impl FileState {
     pub fn make_durable(&mut self, lies: &mut Lies) -> io::Result<()> {
         self.note_published();
         self.device.flush(&self.cache, lies)?;
+        self.told()
+    }
+
+    /// Reports a write-back that had failed before, once.
+    pub fn told(&mut self) -> io::Result<()> {
         match self.untold.take() {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
             None => Ok(()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use uarr_uring::{Backend, Facts};
 
+use crate::answers::Answers;
 use crate::content::{FileState, Inode, lock};
 use crate::faults::{FaultKind, Faults, errno};
 use crate::flight::Ticket;
@@ -53,6 +54,8 @@ impl Default for MemoryOptions {
 pub(crate) struct Disk {
     pub facts: Facts,
     pub options: MemoryOptions,
+    /// How many more log writes come back; `None`: all do.
+    pub answers: Answers,
     state: Mutex<State>,
 }
 
@@ -105,7 +108,7 @@ impl Disk {
             backend: Backend::Memory,
             warning: None,
         };
-        Arc::new(Self { facts, options, state: Mutex::new(state) })
+        Arc::new(Self { facts, options, answers: Answers::default(), state: Mutex::new(state) })
     }
 
     /// What `death` leaves of it, or what is durable and no more. The disk itself is not changed.

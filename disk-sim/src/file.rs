@@ -240,6 +240,19 @@ impl StorageFile for MemoryFile {
         }
     }
 
+    fn write_back(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        // A crash may keep any dirty page anyway; but this learns of what the kernel failed to do.
+        let written = match self.call(FaultKind::MakeDurable, [0, 0]) {
+            Ok(_) => lock(&self.inode).told(),
+            Err(cause) => {
+                let mut state = self.disk.state();
+                lock(&self.inode).fail_flush(&mut state.random)?;
+                Err(cause)
+            }
+        };
+        written.map_err(|cause| self.error("write back", cause))
+    }
+
     fn start_write_back(&self, _offset: u64, _len: u64) -> io::Result<()> {
         // Nothing is promised, and a crash may keep any dirty page anyway.
         Ok(())

@@ -40,6 +40,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod cache;
 mod content;
 mod device;

@@ -285,6 +285,7 @@ impl LogWriter for MemoryLog {
             route: route(self.strategy),
         };
         self.in_flight.push_back((in_flight, write));
+        self.disk.answers.note_sent();
         Ok(ticket.number)
     }
 
@@ -293,6 +294,7 @@ impl LogWriter for MemoryLog {
         if count == 0 {
             return None;
         }
+        self.disk.answers.wait();
         let (index, early) = {
             let mut state = self.disk.state();
             let reorders = self.disk.options.reorder_completions;

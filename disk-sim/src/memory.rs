@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uarr_uring::parts::with_path;
-use uarr_uring::{Facts, FileMap, LockError, LogWriterOptions, MappedChunk, OpenMode, Storage};
+use uarr_uring::{
+    Facts, FileMap, Holder, LockError, LogWriterOptions, MappedChunk, OpenMode, Storage,
+};
 
 use crate::content::FileState;
 use crate::disk::{Disk, MemoryOptions};
@@ -108,6 +110,17 @@ impl Memory {
         self.disk.state().lies.filter = Some(filter);
     }
 
+    /// From now on `count` log writes come back, one after the other, and those behind them stay at
+    /// the device until this is called again; `None`: all come back.
+    pub fn answer(&self, count: Option<u64>) {
+        self.disk.answers.limit(count);
+    }
+
+    /// How many log writes were sent to the device since the disk was new or died.
+    pub fn sent_count(&self) -> u64 {
+        self.disk.answers.sent_count()
+    }
+
     /// Lets calls fail.
     pub fn fail(&self, fault: Fault) {
         self.disk.state().faults.add(fault);
@@ -194,7 +207,6 @@ impl Storage for Memory {
 
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<MemoryFile> {
         let create = matches!(mode, OpenMode::CreateMapped | OpenMode::CreateDirect);
-        let direct = matches!(mode, OpenMode::Direct | OpenMode::CreateDirect);
         let inode = if create {
             let inode = FileState::empty();
             let replaces = self.disk.state().lies.replaces_newest(path);
@@ -213,8 +225,8 @@ impl Storage for Memory {
             };
             open().map_err(|cause| with_path("open", path.as_ref(), cause))?
         };
-        let unit_bytes = if direct { self.disk.facts.block_bytes as usize } else { 1 };
-        Ok(MemoryFile::new(&self.disk, inode, path, unit_bytes, mode != OpenMode::Read))
+        let unit_bytes = if mode.is_direct() { self.disk.facts.block_bytes as usize } else { 1 };
+        Ok(MemoryFile::new(&self.disk, inode, path, unit_bytes, mode.is_writable()))
     }
 
     fn rename(&self, source: &str, target: &str) -> io::Result<()> {
@@ -223,6 +235,10 @@ impl Storage for Memory {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.change_name("remove", path, |names| names.remove(path))
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        self.change_name("remove directory", path, |names| names.remove_directory(path))
     }
 
     fn make_dir_durable(&self, path: &str) -> io::Result<()> {
@@ -240,6 +256,12 @@ impl Storage for Memory {
     /// writes of earlier ones end when an opener waits for them.
     fn lock(&self, path: &str, _patience: Duration) -> Result<MemoryLock, LockError> {
         MemoryLock::take(&self.disk, path)
+    }
+
+    fn holder(&self, path: &str) -> io::Result<Option<Holder>> {
+        let mut state = self.disk.state();
+        state.step(&self.disk, FaultKind::Name, path, [0, 0])?;
+        Ok(state.users.has_opener().then_some(Holder::ThisProcess))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -25,15 +25,17 @@ enum Change {
     CreateDirectory { path: String },
     Rename { source: String, target: String, inode: Inode },
     Remove { path: String },
+    RemoveDirectory { path: String },
 }
 
 impl Change {
     /// The path whose directory must be durable for the change to be so.
     fn path(&self) -> &str {
         match self {
-            Self::Create { path, .. } | Self::CreateDirectory { path } | Self::Remove { path } => {
-                path
-            }
+            Self::Create { path, .. }
+            | Self::CreateDirectory { path }
+            | Self::Remove { path }
+            | Self::RemoveDirectory { path } => path,
             Self::Rename { target, .. } => target,
         }
     }
@@ -61,6 +63,10 @@ impl Entries {
             }
             Change::Remove { path } => {
                 self.files.remove(path);
+            }
+            Change::RemoveDirectory { path } => {
+                // What was in it and did not become durable as removed goes with it.
+                self.directories.remove(path);
             }
         }
     }
@@ -192,6 +198,17 @@ impl Names {
         Ok(())
     }
 
+    pub fn remove_directory(&mut self, path: &str) -> io::Result<()> {
+        if self.live.files.contains_key(path) {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        }
+        if !self.list(path)?.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTEMPTY));
+        }
+        self.change(Change::RemoveDirectory { path: path.to_owned() });
+        Ok(())
+    }
+
     pub fn make_durable(&mut self, directory: &str) -> io::Result<()> {
         if !self.live.has_directory(directory) {
             return Err(not_found());
@@ -300,6 +317,13 @@ mod tests {
         assert_eq!(kind(names.rename("a", "d")), io::ErrorKind::IsADirectory);
         assert_eq!(kind(names.remove("x")), io::ErrorKind::NotFound);
         assert_eq!(kind(names.remove("d")), io::ErrorKind::IsADirectory);
+        assert_eq!(kind(names.remove_directory("x")), io::ErrorKind::NotFound);
+        assert_eq!(kind(names.remove_directory("a")), io::ErrorKind::NotADirectory);
+        names.create("d/b", inode()).unwrap();
+        assert_eq!(kind(names.remove_directory("d")), io::ErrorKind::DirectoryNotEmpty);
+        names.remove("d/b").unwrap();
+        names.remove_directory("d").unwrap();
+        assert_eq!(names.list("").unwrap(), ["a"]);
         assert_eq!(kind(names.make_durable("x")), io::ErrorKind::NotFound);
         assert_eq!(kind(names.list("x").map(drop)), io::ErrorKind::NotFound);
     }

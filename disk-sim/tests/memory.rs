@@ -265,6 +265,13 @@ fn a_failed_write_back_is_told_once() {
     writer.append(PAGE_BYTES as u64, &[b"two"]);
     file.make_durable().unwrap();
     assert_eq!(&content(&disk.crash(), "data").unwrap()[PAGE_BYTES..][..3], b"two");
+    // A write-back that is waited for tells it, too; then no flush does.
+    writer.append(2 * PAGE_BYTES as u64, &[b"three"]);
+    disk.fail(Fault::new(FaultKind::WriteBack, 1).errno(5));
+    disk.make_dir_durable("").unwrap();
+    assert!(file.write_back(0, CHUNK).is_err());
+    file.write_back(0, CHUNK).unwrap();
+    file.make_durable().unwrap();
 }
 
 #[test]

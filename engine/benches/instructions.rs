@@ -2,8 +2,9 @@
 //! machine changes: `cargo bench -p uarr --bench instructions`.
 //!
 //! Runs itself under callgrind, which has to be installed, with 20,000 and 60,000 operations on a
-//! database of 10,000 `u64` keys and values of 128 bytes, without background threads, and prints
-//! the difference by operation. Calls of the kernel count as nothing.
+//! database of 10,000 `u64` keys, or byte keys of 21 bytes, and values of 128 bytes, without
+//! background threads, and prints the difference by operation. Calls of the kernel count as
+//! nothing.
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 use std::process::Command;
@@ -44,27 +45,96 @@ fn put(db: &Db, count: u64) {
     }
 }
 
+/// Keys that are not there, in no order.
+fn new_keys(count: u64) -> impl Iterator<Item = u64> {
+    (KEY_COUNT..KEY_COUNT + count).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn put_new(db: &Db, count: u64) {
+    new_keys(count).for_each(|key| assert!(db.put(key, VALUE).is_ok()));
+}
+
+fn insert_new(db: &Db, count: u64) {
+    for key in new_keys(count) {
+        assert!(db.insert(key, VALUE).expect("there is room").is_written());
+    }
+}
+
+/// Byte keys, in no order: those that are there, and new ones. As many whatever is counted, so
+/// that making them is no part of the difference.
+fn byte_keys() -> Vec<String> {
+    let key = |number: u64| format!("user:{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (0..KEY_COUNT + COUNTS[1]).map(key).collect()
+}
+
+fn get_bytes(db: &Db, count: u64) {
+    let (keys, mut number) = (byte_keys(), 7);
+    for _ in 0..count {
+        let key = &keys[next(&mut number) as usize];
+        let record = db.get(key).expect("no damage").expect("it is there");
+        std::hint::black_box(record.bytes()[0]);
+    }
+}
+
+fn put_bytes(db: &Db, count: u64) {
+    let (keys, mut number) = (byte_keys(), 7);
+    for _ in 0..count {
+        db.put(&keys[next(&mut number) as usize], VALUE).expect("there is room");
+    }
+}
+
+fn put_new_bytes(db: &Db, count: u64) {
+    let keys = byte_keys();
+    for key in &keys[KEY_COUNT as usize..][..count as usize] {
+        db.put(key, VALUE).expect("there is room");
+    }
+}
+
 type Operation = fn(&Db, u64);
-const OPERATIONS: [(&str, Operation); 5] = [
+const OPERATIONS: [(&str, Operation); 16] = [
     ("get", get),
     ("get_many of 16, a key", get_many),
     ("memory-first put", put),
+    ("memory-first put of a new key", put_new),
+    ("memory-first insert", insert_new),
     ("get in a table", get),
     ("memory-first put in a table", put),
+    ("get, byte keys", get_bytes),
+    ("memory-first put, byte keys", put_bytes),
+    ("memory-first put of a new key, byte keys", put_new_bytes),
+    ("get, byte keys in a table", get_bytes),
+    ("memory-first put, byte keys in a table", put_bytes),
+    ("memory-first put of a new key, byte keys in a table", put_new_bytes),
+    ("get, byte keys in a table without order", get_bytes),
+    ("memory-first put, byte keys in a table without order", put_bytes),
+    ("memory-first put of a new key, byte keys in a table without order", put_new_bytes),
 ];
 
 /// What runs under callgrind.
 fn run(name: &str, operation: Operation, count: u64) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the run");
-    let builder = Db::builder(dir.path()).keys(KeyKind::U64).durability(Durability::Manual);
+    let kind = if name.contains("byte keys") { KeyKind::Bytes } else { KeyKind::U64 };
+    let builder = Db::builder(dir.path()).keys(kind).durability(Durability::Manual);
     // As much as valgrind can map.
     let builder = builder.address_space_bytes(1 << 30);
     let db = builder.background(false).backend(BackendChoice::Syscalls).open().expect("it opens");
-    let options = TableOptions::new().keys(KeyKind::U64);
-    let table = name.ends_with("table").then(|| db.table_with("t", options).expect("it is made"));
+    let options = match name.ends_with("without order") {
+        true => TableOptions::new().unordered(),
+        false => TableOptions::new().keys(kind),
+    };
+    let table =
+        name.contains("in a table").then(|| db.table_with("t", options).expect("it is made"));
     let db = table.as_deref().unwrap_or(&db);
-    (0..KEY_COUNT).for_each(|key| assert!(db.put(key, VALUE).is_ok()));
+    match kind {
+        KeyKind::Bytes => {
+            let keys = &byte_keys()[..KEY_COUNT as usize];
+            keys.iter().for_each(|key| assert!(db.put(key, VALUE).is_ok()));
+        }
+        _ => (0..KEY_COUNT).for_each(|key| assert!(db.put(key, VALUE).is_ok())),
+    }
     operation(db, count);
+    // Closing would write an image, of more keys where some are new.
+    std::mem::forget(db.clone());
 }
 
 /// Instructions of the whole program, with so many operations.

@@ -1,12 +1,14 @@
 //! The catalog: a table of the tables there are.
 //!
 //! ```text
-//! name of a table       UArr { number, keys, expires_in_ms, durable }
+//! name of a table       UArr { number, keys, expires_in_ms, durable }; `keys` is the kind of keys,
+//!                       of byte keys without order "unordered bytes"
 //! 00 "next"             UArr integer: the number that was given out last
 //! 00 "dropped" number   empty: a mark, until nothing of the table is left
 //! ```
 //! Numbers from [`FIRST_NUMBER`] on are given out, each once.
 
+use uarr_layout::limits::EXPIRES_MS_MAX;
 use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};
 
 use crate::error::{Error, Result};
@@ -23,11 +25,16 @@ pub(crate) const MARK_PREFIX: &[u8] = b"\0dropped";
 /// Longest name of a table, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
+/// What the catalog says of the keys of a table without order.
+const UNORDERED_KEYS: &str = "unordered bytes";
+
 /// What the catalog says of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CatalogEntry {
     pub number: u32,
     pub kind: KeyKind,
+    /// Whether its keys, which are bytes, have no order.
+    pub is_unordered: bool,
     /// When records expire whose writers do not say it: so many ms behind the write; 0: never.
     pub expires_in_ms: u64,
     /// Whether each write is durable before it is acknowledged.
@@ -35,15 +42,35 @@ pub(crate) struct CatalogEntry {
 }
 
 impl CatalogEntry {
+    /// Of the catalog itself, which has none.
+    pub fn of_catalog() -> Self {
+        let prefix = CATALOG.prefix.expect("it is not the default table");
+        Self { number: prefix.number(), ..Self::new(CATALOG.kind) }
+    }
+
+    /// Of a table with keys of `kind`, in order, which has no number yet and no options.
+    pub fn new(kind: KeyKind) -> Self {
+        Self { number: 0, kind, is_unordered: false, expires_in_ms: 0, is_durable: false }
+    }
+
+    pub fn space(&self) -> KeySpace {
+        match self.is_unordered {
+            true => KeySpace::unordered(self.number),
+            false => KeySpace::of_table(self.number, self.kind),
+        }
+    }
+
     pub fn prefix(&self) -> TablePrefix {
-        let space = KeySpace::of_table(self.number, self.kind);
-        space.prefix.expect("it is not the default table")
+        self.space().prefix.expect("it is not the default table")
     }
 
     pub fn to_uarr(&self) -> UArrBuf {
+        let kind = self.kind.to_string();
+        // A version that knows only of order must not take it for a table of this kind.
+        let keys = if self.is_unordered { UNORDERED_KEYS } else { kind.as_str() };
         uarr!({
             "number": self.number,
-            "keys": self.kind.to_string().as_str(),
+            "keys": keys,
             "expires_in_ms": self.expires_in_ms,
             "durable": self.is_durable
         })
@@ -62,11 +89,28 @@ impl CatalogEntry {
 
     fn of(record: UArrRef<'_>) -> Option<Self> {
         let number = u32::try_from(record.get("number")?.as_u64()?).ok()?;
-        let kind = record.get("keys")?.as_str()?.parse().ok()?;
+        let keys = record.get("keys")?.as_str()?;
+        let is_unordered = keys == UNORDERED_KEYS;
+        let kind = if is_unordered { KeyKind::Bytes } else { keys.parse().ok()? };
         let expires_in_ms = record.get("expires_in_ms").and_then(|ms| ms.as_u64()).unwrap_or(0);
+        let expires_in_ms = expires_in_ms.min(EXPIRES_MS_MAX);
         let is_durable = record.get("durable").and_then(|flag| flag.as_bool()).unwrap_or(false);
-        let entry = Self { number, kind, expires_in_ms, is_durable };
+        let entry = Self { number, kind, is_unordered, expires_in_ms, is_durable };
         (number >= FIRST_NUMBER).then_some(entry)
+    }
+}
+
+/// `error` of the record with stored key `key`, with the name of the table that it is about if it
+/// is damage of the catalog.
+pub(crate) fn name_lost(key: &[u8], error: Error) -> Error {
+    let own = CATALOG.prefix.and_then(|prefix| key.strip_prefix(prefix.as_bytes()));
+    let name = own.and_then(|own| std::str::from_utf8(own).ok());
+    match (name.filter(|name| check_name(name).is_ok()), error.corruption()) {
+        (Some(name), Some(place)) => {
+            let message = format!("the catalog's record of table '{name}' is lost: {error}");
+            Error::corrupt(message, place.clone())
+        }
+        _ => error,
     }
 }
 
@@ -111,9 +155,18 @@ mod tests {
 
     #[test]
     fn entries_and_marks_read_back() {
-        let entry =
-            CatalogEntry { number: 17, kind: KeyKind::I64, expires_in_ms: 5, is_durable: true };
-        assert_eq!(CatalogEntry::read("a", &entry.to_uarr()).unwrap(), entry);
+        let entry = CatalogEntry {
+            number: 17,
+            kind: KeyKind::I64,
+            is_unordered: false,
+            expires_in_ms: 5,
+            is_durable: true,
+        };
+        let unordered = CatalogEntry { kind: KeyKind::Bytes, is_unordered: true, ..entry.clone() };
+        for entry in [&entry, &unordered] {
+            assert_eq!(CatalogEntry::read("a", &entry.to_uarr()).unwrap(), *entry);
+            assert_eq!(entry.space().is_ordered(), !entry.is_unordered);
+        }
         let key = catalog_key(&mark_key(entry.prefix()));
         assert_eq!(marked(key.as_ref()), Some(entry.prefix()));
         assert_eq!(marked(catalog_key(b"users").as_ref()), None);

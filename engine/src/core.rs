@@ -1,6 +1,6 @@
 //! What one open database consists of, shared by all handles and background threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,9 +13,10 @@ use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
 use crate::data::removal::Removal;
 use crate::data::sweeping::Sweeping;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::report::RecoveryReport;
+use crate::structure::Structure;
 use crate::sync::{Ranked, lock};
 use crate::versions::moving::Moving;
 use crate::versions::open_table::OpenTable;
@@ -40,7 +41,7 @@ pub(crate) struct Core<S: Storage> {
     pub background_errors: Ranked<BTreeMap<Task, Error>>,
     pub report: RecoveryReport,
     pub path: PathBuf,
-    pub _lock: S::Lock,
+    pub _lock: Arc<S::Lock>,
 }
 
 /// What a background thread does.
@@ -82,10 +83,15 @@ impl OpenTables {
     }
 
     /// Table `number` was dropped with `lsn`: those that have a handle learn it, and those that get
-    /// one.
-    pub fn note_dropped(&mut self, number: u32, lsn: u64) {
+    /// one. False: it was dropped before.
+    #[must_use]
+    pub fn note_dropped(&mut self, number: u32, lsn: u64) -> bool {
+        if self.dropped.contains_key(&number) {
+            return false;
+        }
         self.dropped.insert(number, lsn);
         self.open.remove(&number).iter().for_each(|table| table.note_dropped(lsn));
+        true
     }
 }
 
@@ -101,24 +107,44 @@ impl<S: Storage> Core<S> {
         &self.committer.storage
     }
 
-    /// What handles of table `name` share.
-    pub fn open_table(&self, name: &str, entry: &CatalogEntry) -> Arc<OpenTable> {
+    /// What handles of table `name` share, of which the catalog's record with `version` says
+    /// `entry`. Errors: the catalog contradicts itself.
+    pub fn open_table(
+        &self,
+        name: &str,
+        entry: &CatalogEntry,
+        version: u64,
+    ) -> Result<Arc<OpenTable>> {
         let known = lock(&self.open_tables).open.get(&entry.number).cloned();
-        known.unwrap_or_else(|| {
+        let table = known.unwrap_or_else(|| {
+            let index = self.records().tables.open(entry.prefix());
+            let table = Arc::new(OpenTable::new(name, entry, version, index));
             // The caller may have found its name before somebody dropped it.
-            let dropped_lsn = lock(&self.open_tables).dropped.get(&entry.number).copied();
-            let tables = &self.records().tables;
-            let index = match dropped_lsn {
-                None => tables.open(entry.prefix()),
-                Some(_) => tables.detached(entry.prefix()),
-            };
-            let table = Arc::new(OpenTable::new(name, entry, index));
             lock(&self.open_tables).enter(table)
-        })
+        });
+        if !table.is(name, entry) {
+            return Err(number_of_two(entry.number));
+        }
+        table.note_options(entry, version);
+        Ok(table)
+    }
+
+    /// Whether one of the tables with `numbers` has each write durable.
+    pub fn have_durable_writes(&self, numbers: &BTreeSet<u32>) -> bool {
+        let tables = lock(&self.open_tables);
+        let mut found = numbers.iter().filter_map(|number| tables.open.get(number));
+        found.any(|table| table.is_durable())
     }
 
     /// What was chosen when the database was opened.
     pub fn options(&self) -> &Options {
         &self.committer.options
     }
+}
+
+/// The error for two tables with one number, which the engine does not write.
+#[cold]
+pub(crate) fn number_of_two(number: u32) -> Error {
+    let what = format!("the catalog has two tables with number {number}");
+    Structure::data_file().damage(what)
 }

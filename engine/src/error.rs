@@ -48,6 +48,9 @@ pub enum ErrorKind {
     /// or a waker calls [`crate::Db::close`] on a thread that another `close` waits for. The call
     /// did nothing. Try again later.
     Busy,
+    /// A writer has gone on for so long beside a handle that only reads ([`crate::ReadOnly`]) that
+    /// what the handle shows is not in the files any more. Open it again.
+    Overtaken,
     /// An earlier write or flush failed, so the database promises nothing more. Reads go on; open
     /// again to recover all that was acknowledged.
     Poisoned,
@@ -78,6 +81,7 @@ impl fmt::Display for ErrorKind {
             Self::TornTail => "torn tail",
             Self::NoSpace => "no space",
             Self::Busy => "busy",
+            Self::Overtaken => "overtaken",
             Self::Poisoned => "poisoned",
             Self::Closed => "closed",
             Self::PermissionDenied => "permission denied",
@@ -98,7 +102,7 @@ impl ErrorKind {
             | Self::OtherFormat
             | Self::Corruption
             | Self::TornTail => io::ErrorKind::InvalidData,
-            Self::Locked | Self::Busy => io::ErrorKind::ResourceBusy,
+            Self::Locked | Self::Busy | Self::Overtaken => io::ErrorKind::ResourceBusy,
             Self::NoSpace => io::ErrorKind::StorageFull,
             Self::PermissionDenied => io::ErrorKind::PermissionDenied,
             Self::Unsupported => io::ErrorKind::Unsupported,

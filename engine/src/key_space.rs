@@ -1,10 +1,10 @@
 //! [`KeySpace`]: the stored keys of one table. What they begin with, in tables but the default one,
-//! is told in [`crate::table_prefix`], the rest in [`crate::key`].
+//! is told in [`crate::table_prefix`], the rest in [`crate::key_form`].
 
 use crate::error::{Error, Result};
 use crate::key::{AsKey, KeyKind, StoredKey};
 use crate::limits::KEY_BYTES_MAX;
-use crate::table_prefix::{PREFIX_BYTES, TablePrefix};
+use crate::table_prefix::{PREFIX_BYTES, TablePrefix, UNORDERED};
 
 /// See [`self`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,28 @@ impl KeySpace {
     pub const fn of_table(number: u32, kind: KeyKind) -> Self {
         assert!(number != 0, "the default table has no number in front of its keys");
         Self { kind, prefix: Some(TablePrefix::new(number, kind.to_number() as u8)) }
+    }
+
+    /// Table `number`, with byte keys that have no order.
+    pub const fn unordered(number: u32) -> Self {
+        assert!(number != 0, "the default table has an order");
+        Self { kind: KeyKind::Bytes, prefix: Some(TablePrefix::new(number, UNORDERED)) }
+    }
+
+    /// Whether its keys have an order.
+    pub fn is_ordered(self) -> bool {
+        self.prefix.is_none_or(TablePrefix::is_ordered)
+    }
+
+    /// Errors: its keys have no order, which `what` needs.
+    pub fn check_order(self, what: &str) -> Result<()> {
+        if self.is_ordered() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{what} need keys in order, and this table was made unordered; look keys up one by \
+             one, walk all of them with iter(), or copy the records to a table with order"
+        )))
     }
 
     /// That of the table which the stored key `key` is of, in a database whose default table has
@@ -79,6 +101,7 @@ mod tests {
     #[test]
     fn a_stored_key_says_its_table_and_its_key() {
         let users = KeySpace::of_table(16, KeyKind::Bytes);
+        let sessions = KeySpace::unordered(17);
         let jobs = KeySpace::of_table(u32::MAX, KeyKind::U64);
         let long = vec![b'k'; KEY_BYTES_MAX - PREFIX_BYTES];
         for default in [KeyKind::Bytes, KeyKind::U64, KeyKind::I64] {
@@ -87,6 +110,8 @@ mod tests {
                 (users, &b"\xff\x04\0\0\0\x10\0\0x"),
                 (users, &7u64),
                 (users, &long),
+                (sessions, &"ada"),
+                (sessions, &7u64),
                 (jobs, &7u64),
             ] {
                 let stored = space.encode(key).unwrap();
@@ -97,6 +122,20 @@ mod tests {
         }
         assert!(users.encode(&vec![b'k'; KEY_BYTES_MAX - PREFIX_BYTES + 1]).is_err());
         assert!(jobs.encode(&-7i64).is_err(), "each table has its kind");
+    }
+
+    #[test]
+    fn only_tables_that_were_made_so_have_no_order() {
+        let all = [KeyKind::Bytes, KeyKind::U64, KeyKind::I64];
+        for space in all
+            .map(KeySpace::default_of)
+            .into_iter()
+            .chain(all.map(|kind| KeySpace::of_table(16, kind)))
+        {
+            assert!(space.is_ordered() && space.check_order("ranges").is_ok());
+        }
+        let message = KeySpace::unordered(16).check_order("ranges").unwrap_err().to_string();
+        assert!(message.contains("ranges need keys in order") && message.contains("iter()"));
     }
 
     #[test]
@@ -115,7 +154,7 @@ mod tests {
         let of = |key: &[u8]| KeySpace::of_stored(KeyKind::Bytes, key);
         assert!(of(b"\xff\x04\0\0\0\x10\0\0x").is_some());
         assert!(of(b"\xff\x04\0\0\0\0\0\0x").is_none(), "number 0");
-        assert!(of(b"\xff\x04\0\0\0\x10\x03\0x").is_none(), "kind 3");
+        assert!(of(b"\xff\x04\0\0\0\x10\x04\0x").is_none(), "kind 4");
         assert!(of(b"\xff\x04\0\0\0\x10\0\x01x").is_none(), "the last byte");
         assert!(of(b"\xff\x04\0\0\0\x10\x01\x00x").is_none(), "no integer");
         assert!(KeySpace::of_stored(KeyKind::U64, b"1234567").is_none());

@@ -28,20 +28,35 @@
 //! | change on a condition | [`Db::insert`], [`Db::update`], [`Db::put_if_version`] |
 //! | count | [`Db::increment`] |
 //! | change what depends on several records | [`Db::transaction`], [`Db::begin`] |
+//! | keep records of several kinds apart | [`Db::table`], [`Db::alter_table`], [`Db::tables`] |
 //! | load many, delete many | [`Db::ingest`], [`Db::delete_range`], [`Db::delete_prefix`] |
 //! | work in a task of any runtime | [`Db::open_async`], [`Db::put_async`] and others in `_async` |
 //! | choose the durability of one write | [`Db::durable`], [`Db::with`] |
 //! | read, count | [`Db::get`], [`Db::get_many`], [`Db::len`] |
 //! | read in key order | [`Db::range`], [`Db::prefix`], [`Db::iter`] |
 //! | read all as of one moment | [`Db::snapshot`] |
+//! | read beside another process, or without writing | [`Db::open_read_only`] |
 //! | read in order in another thread or task | [`Db::range_owned`], [`Snapshot::into_range`] |
+//! | collect changes for another thread or task | [`Db::batch_owned`] |
 //! | use keys of several parts | tuples: [`KeyElement`], [`Record::key_as`] |
 //! | make what was written durable | [`Db::sync`], [`Db::checkpoint`], [`Db::close`] |
 //! | check and measure | [`Db::verify`], [`Db::stats`], [`Db::tune`] |
 //! | look into a damaged database, and save what is left | [`mod@inspect`], [`mod@repair`] |
 //! | write and read values with fields | [`mod@value`], [`uarr!`] |
 //! | write and read Rust types | `Db::put_as`, `Db::get_as` (feature `serde`) |
+//! | log what it does, chart its numbers | [features](#features) `tracing` and `metrics` |
 //! | test a program without a directory | `Db::in_memory` (feature `in-memory`) |
+//!
+//! # Features
+//!
+//! All are off by default, and cost nothing then. No subscriber or recorder is called under a lock.
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `serde` | `Db::put_as`, `Db::get_as` and the like; `value::to_vec`, `value::from_slice` |
+//! | `tracing` | events with target `uarr`: opened, checkpoint, slow commits, poisoned and others |
+//! | `metrics` | `Stats::record_metrics`: the statistics for the recorder of the crate `metrics` |
+//! | `in-memory` | `Db::in_memory`, `Builder::in_memory`, `Memory` |
 //!
 //! [`Durability`] says when a write is acknowledged, [`ErrorKind`] what the caller does next after
 //! an error. No user code (wakers, callbacks, key types, iterators) runs under a lock of the
@@ -54,14 +69,14 @@
 
 // Map of the rooms, from the caller down; each uses only those below it:
 // - `api`: the verbs, and the handle that callers hold. `rescue` looks at a database that is not
-//   open and may be damaged.
+//   open and may be damaged, `read_only` reads one without writing.
 // - `recovery` creates and opens, `jobs` works in the background, `observe` looks at an open
 //   database. All three work on `core`, what one open database consists of.
 // - `commit`: what writers share: staging, groups, the leader, turns, wakers.
 // - `checkpoint` writes images and superblock; `versions` is what readers see.
 // - `log` and `data` do not know each other: where groups go, and where records are.
 // - `meters`, `key`, `tuple`, `expiry`, `options`, `report`, `health`, `limits`, `files`,
-//   `structure`, `sync`, `error`: the ground.
+//   `structure`, `sync`, `trace`, `error`: the ground.
 
 #![forbid(unsafe_code)]
 
@@ -77,18 +92,22 @@ mod files;
 mod health;
 mod jobs;
 mod key;
+mod key_form;
 mod key_space;
 mod limits;
 mod log;
 mod meters;
 mod observe;
 mod options;
+mod read_only;
 mod recovery;
 mod report;
 mod rescue;
 mod structure;
 mod sync;
 mod table_prefix;
+#[cfg(feature = "tracing")]
+mod trace;
 mod tuple;
 mod versions;
 
@@ -99,12 +118,15 @@ pub use api::db::Db;
 pub use api::key_range::KeyRange;
 pub use api::lease::{Acquisition, Lease};
 pub use api::outcome::{Outcome, Refusal};
+pub use api::owned_batch::OwnedBatch;
 pub use api::owned_range::OwnedRange;
 pub use api::owned_record::OwnedRecord;
 pub use api::range::Range;
 pub use api::record::Record;
 pub use api::snapshot::Snapshot;
-pub use api::table::{Table, TableInfo, TableOptions};
+pub use api::table::Table;
+pub use api::table_list::{TableInfo, TableStats};
+pub use api::table_options::TableOptions;
 pub use api::transaction::Transaction;
 pub use api::transaction_range::TransactionRange;
 pub use api::transaction_table::TransactionTable;
@@ -120,6 +142,9 @@ pub use meters::histogram::Distribution;
 pub use observe::stats::{CommitPhases, SpaceStats, Stats};
 pub use observe::verify::VerifyReport;
 pub use options::{CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions};
+pub use read_only::facts::ReadOnlyStats;
+pub use read_only::handle::ReadOnly;
+pub use read_only::range::ReadOnlyRange;
 pub use report::{RecoveryReport, TornTail};
 pub use rescue::{inspect, repair};
 pub use tuple::{FromKey, FromKeyElement, KeyElement};
@@ -128,7 +153,7 @@ pub use uarr_disk_sim::Memory;
 pub use uarr_index::IndexStats;
 pub use uarr_layout::uarr as value;
 pub use uarr_layout::uarr::{UArrBuf, UArrRef, uarr};
-pub use uarr_uring::{Backend, BackendChoice, CommitStrategy, Storage};
+pub use uarr_uring::{Backend, BackendChoice, CommitStrategy, Storage, System};
 
 /// The example of the README compiles and runs.
 #[cfg(doctest)]

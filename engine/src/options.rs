@@ -92,7 +92,8 @@ impl WriteOptions {
     }
 
     /// Acknowledged only once it survives a loss of power, even in a memory-first database, where
-    /// it is visible at once. All earlier writes are durable then too.
+    /// it is visible at once. All earlier writes are durable then too. What it tells if it writes
+    /// nothing, as a condition that is not met, is durable as well.
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
@@ -155,6 +156,8 @@ pub(crate) struct Options {
     pub when_full: WhenFull,
     pub keys: Option<KeyKind>,
     pub create: bool,
+    /// This opening has made the directory.
+    pub made_directory: bool,
     pub background: bool,
     pub group_bytes: usize,
     pub segment_bytes: u64,
@@ -176,6 +179,7 @@ impl Default for Options {
             when_full: WhenFull::Wait,
             keys: None,
             create: true,
+            made_directory: false,
             background: true,
             group_bytes: 256 << 10,
             segment_bytes: 32 << 20,

@@ -4,7 +4,9 @@
 //! default table   the key
 //! other table     ff 04   number u32, big-endian   kind u8   0   the key
 //! ```
-//! The key stands there as a default table of the same kind stores it ([`crate::key`]).
+//! The key stands there as a default table of the same kind stores it ([`crate::key_form`]). Byte
+//! keys without order have a number of their own, [`UNORDERED`]: an index is made of the prefix
+//! alone.
 //!
 //! Invariant: no key of a default table, of whatever kind, is longer than [`PREFIX_BYTES`] and
 //! begins with `ff 04`; so a stored key says which table it is of.
@@ -13,6 +15,8 @@
 pub(crate) const PREFIX_BYTES: usize = 8;
 /// Number of the first table that a caller makes; the engine keeps those below.
 pub(crate) const FIRST_NUMBER: u32 = 16;
+/// In place of the number of a kind: byte keys, without order.
+pub(crate) const UNORDERED: u8 = 3;
 const MARK: [u8; 2] = [0xff, 0x04];
 
 /// What the stored keys of a table but the default one begin with: its number, and the number of
@@ -42,6 +46,11 @@ impl TablePrefix {
     /// Number of the kind of its keys; `None`: no table begins so.
     pub fn kind_number(self) -> Option<u8> {
         (self.number() != 0 && self.0[7] == 0).then_some(self.0[6])
+    }
+
+    /// Whether the keys of the table have an order.
+    pub fn is_ordered(self) -> bool {
+        self.0[6] != UNORDERED
     }
 
     pub fn as_bytes(&self) -> &[u8] {

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use uarr::value::Patch;
-use uarr::{Builder, ErrorKind, KeyKind, RecoveryMode, uarr};
+use uarr::{Builder, ErrorKind, Expiry, KeyKind, RecoveryMode, uarr};
 use uarr_disk_sim::Memory;
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
@@ -63,6 +63,15 @@ fn patch(db: &Db, number: u64, patch: &Patch) -> uarr::Result<()> {
         KeyKind::Bytes => db.patch(name(number), patch)?,
         _ => db.patch(number << 40, patch)?,
     };
+    Ok(())
+}
+
+fn touch(db: &Db, number: u64) -> uarr::Result<()> {
+    let touched = match db.key_kind() {
+        KeyKind::Bytes => db.touch(name(number), Expiry::Never)?,
+        _ => db.touch(number << 40, Expiry::Never)?,
+    };
+    assert!(touched.is_some(), "{number}");
     Ok(())
 }
 
@@ -157,6 +166,9 @@ fn use_others(db: &Db, what: &str) {
     patch(db, 2 * VICTIM + 2, &change).unwrap();
     put(db, 2 * VICTIM + 2, &value(VICTIM + 1)).unwrap();
     is_damage(patch(db, 2 * VICTIM, &change), what);
+    // A new record with the old bytes and a checksum of its own would hide what became of them.
+    is_damage(touch(db, 2 * VICTIM), what);
+    touch(db, 2 * VICTIM + 2).unwrap();
     let mut batch = db.batch();
     match db.key_kind() {
         KeyKind::Bytes => (0..3).for_each(|n| {

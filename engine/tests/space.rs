@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use uarr::value::Patch;
-use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, uarr};
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, TableOptions, uarr};
 use uarr_disk_sim::{FaultKind, Memory, MemoryOptions};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
@@ -311,5 +311,64 @@ fn chunks_of_a_failed_group_stay() {
             }
         });
         assert!(db.iter().all(|record| record.unwrap().bytes() == [7; 70_000]));
+    }
+}
+
+/// How deletions come to be there that no later write has forgotten.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Deleted {
+    /// By the last batch.
+    Last,
+    /// While a snapshot was open.
+    BesideReader,
+    /// In the log that is replayed.
+    BeforeCrash,
+}
+
+/// Only writes forgot deletions, some with each: without further ones their records and index
+/// entries stayed, and compacting gave nothing back.
+#[test]
+fn what_was_deleted_takes_nothing_though_nothing_is_written_behind() {
+    const COUNT: u64 = 5000;
+    let options = [TableOptions::new(), TableOptions::new().unordered()];
+    for (durability, options, deleted, by_step) in [
+        (Durability::Sync, options[0], Deleted::Last, false),
+        (Durability::Sync, options[1], Deleted::Last, true),
+        (Durability::Manual, options[0], Deleted::BesideReader, false),
+        (Durability::Manual, options[1], Deleted::BesideReader, true),
+        (Durability::Manual, options[1], Deleted::BeforeCrash, false),
+        (Durability::Sync, options[0], Deleted::BeforeCrash, true),
+    ] {
+        let memory = Memory::new();
+        let sizes = Db::builder("memory").segment_bytes(MIB).chunk_bytes(MIB / 16);
+        let opened = sizes.address_space_bytes(1 << 28).durability(durability).background(false);
+        let mut db = opened.clone().open_on(memory.clone()).unwrap();
+        let table = db.table_with("t", options).unwrap();
+        table.ingest((0..COUNT).map(|number| (number, [7; 100]))).unwrap();
+        db.checkpoint().unwrap();
+        let full = table.table_stats().unwrap().index_bytes;
+        let snapshot = (deleted == Deleted::BesideReader).then(|| table.snapshot());
+        let mut batch = table.batch_owned();
+        for number in 0..COUNT {
+            batch.delete(number);
+        }
+        batch.commit().unwrap();
+        drop((batch, snapshot, table));
+        if deleted == Deleted::BeforeCrash {
+            db.sync().unwrap();
+            db = opened.open_on(memory.crash()).unwrap();
+            assert!(!db.recovery_report().clean, "{durability}");
+        }
+        match by_step {
+            true => while db.step().unwrap() {},
+            false => drop(db.compact().unwrap()),
+        }
+        let case = format!("{durability} {options:?} {deleted:?}");
+        let (space, table) = (db.stats().space, db.table("t").unwrap());
+        // What is left is of the catalog.
+        assert!(space.live_bytes < 1000, "{case}: {space:?}");
+        assert!(table.table_stats().unwrap().index_bytes < full / 4, "{case}");
+        assert!(table.is_empty() && table.iter().next().is_none(), "{case}");
+        assert!(db.verify(|_| {}).unwrap().is_clean(), "{case}");
     }
 }

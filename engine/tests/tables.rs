@@ -9,7 +9,7 @@ use uarr::inspect::Inspector;
 use uarr::repair::{RepairMode, repair};
 use uarr::{
     AsKey, Db, Durability, ErrorKind, Expires, Expiry, Increment, KeyKind, Outcome, Table,
-    TableOptions,
+    TableInfo, TableOptions,
 };
 use uarr_disk_sim::Memory;
 use uarr_uring::Storage;
@@ -52,6 +52,10 @@ fn all(db: &Db<Memory>) -> Vec<Vec<u8>> {
     assert_eq!([&pinned, &read], [&forward; 2]);
     assert_eq!(db.len(), forward.len() as u64);
     forward
+}
+
+fn infos(db: &Db<Memory>) -> Vec<TableInfo> {
+    db.tables().into_iter().map(Result::unwrap).collect()
 }
 
 fn tables_of(db: &Db<Memory>) -> Vec<Table<Memory>> {
@@ -108,7 +112,7 @@ fn tables_share_no_keys_and_survive_together() {
                 assert_eq!(all(space), model.values().cloned().collect::<Vec<_>>());
             }
             assert!(db.verify(|_| {}).unwrap().is_clean());
-            let infos = db.tables().unwrap();
+            let infos = infos(&db);
             let counts: Vec<_> = infos.iter().map(|info| info.key_count as usize).collect();
             let lens: Vec<_> = [0, 2, 1].map(|index| model[1..][index].len()).into();
             assert_eq!(counts, lens, "by name: bytes, i64, u64");
@@ -278,7 +282,7 @@ fn a_table_that_was_dropped_is_gone_for_all_but_those_from_before() {
         let mut range = old.range_owned(..).unwrap();
         assert!(db.drop_table("t").unwrap());
         assert!(!db.drop_table("t").unwrap(), "it is not there any more");
-        assert!(db.find_table("t").unwrap().is_none() && db.tables().unwrap().is_empty());
+        assert!(db.find_table("t").unwrap().is_none() && db.tables().is_empty());
         for handle in [&old, &also_old] {
             let gone = |error: uarr::Error| assert_eq!(error.kind(), ErrorKind::TableNotFound);
             gone(handle.get(1u32).unwrap_err());
@@ -410,7 +414,7 @@ fn tables_keep_what_they_were_made_with() {
     let disk = disk.crash();
     let db = open(&disk, KeyKind::Bytes, Durability::Manual);
     let table = db.table("sessions").unwrap();
-    assert_eq!(db.tables().unwrap()[0].expiry, Expiry::In(day));
+    assert_eq!(infos(&db)[0].expiry, Expiry::In(day));
     assert_eq!(table.key_kind(), KeyKind::U64);
     let there = |db: &Db<Memory>| (1..=7u64).filter(|key| db.contains(*key).unwrap()).count();
     assert_eq!(there(&table), 7);
@@ -469,7 +473,7 @@ fn threads_make_and_drop_one_table() {
     });
     db.drop_table("t").unwrap();
     db.compact().unwrap();
-    assert!(db.tables().unwrap().is_empty());
+    assert!(db.tables().is_empty());
     db.table("t").unwrap().put("k", b"v").unwrap();
     assert!(db.verify(|_| {}).unwrap().is_clean());
     db.close().unwrap();
@@ -499,7 +503,7 @@ fn repair_keeps_tables_apart() {
         db.drop_table("dropped").unwrap();
         let expected: Vec<_> =
             std::iter::once(&db).chain(tables.iter().map(|table| &**table)).map(all).collect();
-        let infos = db.tables().unwrap();
+        let expected_infos = infos(&db);
         let disk = disk.crash();
         if !with_images {
             for image in disk.list("index").unwrap() {
@@ -509,7 +513,7 @@ fn repair_keeps_tables_apart() {
         let source = Inspector::open_on(disk, "damaged").unwrap();
         let target = open(&Memory::new(), default, Durability::Sync);
         repair(&source, &target, RepairMode::Tolerate).unwrap();
-        assert_eq!(target.tables().unwrap(), infos);
+        assert_eq!(infos(&target), expected_infos);
         let tables = tables_of(&target);
         let repaired: Vec<_> =
             std::iter::once(&target).chain(tables.iter().map(|table| &**table)).map(all).collect();
@@ -517,4 +521,29 @@ fn repair_keeps_tables_apart() {
         work(&target);
         assert!(target.verify(|_| {}).unwrap().is_clean());
     }
+}
+
+/// What came next went to the last table, whatever the batch was made for.
+#[test]
+fn a_batch_that_is_used_again_begins_with_its_first_table() {
+    let db = Db::in_memory().unwrap();
+    let (users, log) = (db.table("users").unwrap(), db.table("log").unwrap());
+    let has = |table: &Db<_>, key: &str| table.contains(key).unwrap();
+    let (mut batch, mut owned) = (users.batch(), db.batch_owned());
+    batch.put("a", b"1").of(&log).put("b", b"1").commit().unwrap();
+    batch.put("c", b"1").commit().unwrap();
+    assert!(has(&users, "a") && has(&log, "b") && has(&users, "c") && !has(&log, "c"));
+    owned.of(&log).put("d", b"1");
+    owned.clear();
+    owned.put("e", b"1").commit().unwrap();
+    owned.of(&log).put("f", b"1").commit().unwrap();
+    owned.of(&users);
+    owned.put("g", b"1");
+    assert!(owned.insert("c", b"2").commit().is_err());
+    // It is as it was, its table too.
+    owned.put("h", b"1");
+    owned.clear();
+    owned.put("i", b"1").commit().unwrap();
+    assert!(has(&db, "e") && has(&log, "f") && has(&db, "i"));
+    assert!(!has(&users, "g") && !has(&users, "h") && !has(&log, "e"));
 }

@@ -36,7 +36,7 @@ mod stats;
 mod sync;
 mod tree;
 
-pub use bytes::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource};
+pub use bytes::{ByteIndex, ByteIndexOptions, ByteIndexStats, KeySource, WalkEntry, WalkPlace};
 pub use epoch::Epoch;
 pub use huge::Memory;
 pub use int_index::IntIndex;

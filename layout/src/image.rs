@@ -9,7 +9,9 @@
 //! integer entries   see [`crate::packed`]             ascending keys
 //! byte entries      locator u64, shared u16, suffix length u16, suffix   ascending keys; `shared`
 //!                   bytes are those of the key before, 0 in the first entry of a piece
-//! entries of tables  as byte entries, of all tables but the default one: their stored keys
+//! entries of tables  as byte entries, of all other ordered tables: their stored keys
+//! unordered entries  as byte entries, of tables without order: in any order, of one table in each
+//!                   piece
 //! chunks            ChunkEntry (32) after ChunkEntry     ascending numbers; behind all entries
 //! end               total number of entries u64; exactly one, the last piece
 //! ```
@@ -40,8 +42,10 @@ pub enum PieceKind {
     End = 3,
     /// [`ChunkEntry`](crate::chunk::ChunkEntry) after the other, all in this one piece or several.
     Chunks = 4,
-    /// Front-coded stored keys of all tables but the default one.
+    /// Front-coded stored keys of all ordered tables but the default one.
     TableEntries = 5,
+    /// The same of tables without order, each piece of one.
+    UnorderedEntries = 6,
 }
 
 /// First bytes of a piece.
@@ -152,6 +156,7 @@ impl PieceHeader {
             3 => PieceKind::End,
             4 => PieceKind::Chunks,
             5 => PieceKind::TableEntries,
+            6 => PieceKind::UnorderedEntries,
             other => return Err(Defect::Kind((other & 0xff) as u8)),
         };
         Ok((kind, used))

@@ -10,9 +10,11 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod expiring;
 pub mod fields;
 pub mod files;
 pub mod history;
+pub mod late_lock;
 pub mod on_disk;
 pub mod reuse;
 pub mod seal;

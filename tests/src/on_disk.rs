@@ -164,7 +164,7 @@ pub fn image_locators(files: &Files, database: &DatabaseId, number: u64) -> Opti
                     locators.push(entry.ok()?.1);
                 }
             }
-            PieceKind::ByteEntries | PieceKind::TableEntries => {
+            PieceKind::ByteEntries | PieceKind::TableEntries | PieceKind::UnorderedEntries => {
                 locators.extend(byte_entries(used)?.into_iter().map(|(_, locator)| locator));
             }
             PieceKind::Chunks => {}
@@ -178,7 +178,7 @@ pub fn image_locators(files: &Files, database: &DatabaseId, number: u64) -> Opti
 }
 
 /// Stored keys and locators of a piece of byte entries.
-fn byte_entries(mut used: &[u8]) -> Option<Vec<(Vec<u8>, Locator)>> {
+pub(crate) fn byte_entries(mut used: &[u8]) -> Option<Vec<(Vec<u8>, Locator)>> {
     let (mut entries, mut key) = (Vec::new(), Vec::new());
     while !used.is_empty() {
         let (entry, rest) = ByteEntry::ref_from_prefix(used).ok()?;
@@ -201,7 +201,9 @@ pub fn image_entries(
     let mut entries = Vec::new();
     for (kind, used) in pieces(files, database, number)? {
         match kind {
-            PieceKind::ByteEntries | PieceKind::TableEntries => entries.extend(byte_entries(used)?),
+            PieceKind::ByteEntries | PieceKind::TableEntries | PieceKind::UnorderedEntries => {
+                entries.extend(byte_entries(used)?);
+            }
             PieceKind::IntEntries | PieceKind::Chunks => {}
             PieceKind::End => {
                 let total = u64::from_le_bytes(used.try_into().ok()?);

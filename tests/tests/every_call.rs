@@ -8,11 +8,15 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use uarr::inspect::{Inspector, Next};
 use uarr::repair::{RepairMode, repair};
 use uarr::value::Patch;
-use uarr::{Builder, CommitPath, CommitStrategy, Db, ErrorKind, KeyKind, uarr};
+use uarr::{
+    Acquisition, AsKey, Builder, CommitPath, CommitStrategy, Db, ErrorKind, Expires, Expiry,
+    KeyKind, TableOptions, uarr,
+};
 use uarr_disk_sim::{Fault, FaultKind, Memory, MemoryOptions};
 use uarr_tests::files::{disk_of, files_of};
 use uarr_tests::tiny;
@@ -20,6 +24,14 @@ use uarr_tests::tiny;
 const CALL_COUNT_MAX: u64 = 3000;
 /// So many lives meet an error at least: there are a dozen log writes.
 const FAILED_COUNT_MIN: u64 = 10;
+/// Numbers of records that are written by verbs of one kind each.
+const TOUCHED: u64 = 6;
+const COUNTER: u64 = 20;
+const BOTH: [u64; 2] = [21, 22];
+const LEASE: u64 = 23;
+const OVER: u64 = 24;
+const INSERTED: u64 = 25;
+const HOUR: Duration = Duration::from_secs(3600);
 /// A device that fails, a full one, a quota, a limit of file sizes.
 const ERRNOS: [i32; 4] = [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
 
@@ -44,6 +56,20 @@ struct Model {
     acknowledged: BTreeMap<u64, usize>,
     /// What failed.
     errors: Vec<uarr::Error>,
+    /// The record of [`TOUCHED`] expires.
+    is_touched: bool,
+    /// The token of the lease.
+    granted: Option<u64>,
+    table: Table,
+}
+
+/// What is known of the table.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Table {
+    #[default]
+    Unknown,
+    There,
+    Dropped,
 }
 
 impl Model {
@@ -59,6 +85,22 @@ impl Model {
         }
     }
 
+    /// Of a write that may lead to one of `values`, that which it returns.
+    fn write_one_of(
+        &mut self,
+        number: u64,
+        values: impl IntoIterator<Item = Option<Vec<u8>>>,
+        write: impl FnOnce() -> uarr::Result<Option<Vec<u8>>>,
+    ) {
+        let first = self.attempted.len();
+        self.attempted.extend(values.into_iter().map(|value| (number, value)));
+        if let Some(written) = self.attempt(write()) {
+            let possible = self.attempted[first..].iter().position(|(_, value)| *value == written);
+            let index = first + possible.expect("it leads to one of them");
+            self.acknowledged.insert(number, index);
+        }
+    }
+
     /// A life goes on after every failure.
     fn attempt<T>(&mut self, done: uarr::Result<T>) -> Option<T> {
         done.map_err(|error| self.errors.push(error)).ok()
@@ -69,7 +111,11 @@ impl Model {
             .iter()
             .map(|record| record.unwrap())
             .map(|record| (number_of(record.key()), record.bytes().to_vec()))
+            .filter(|(number, _)| *number != LEASE)
             .collect();
+        self.check_expiring(db, place);
+        let is_there = |number| found.contains_key(&number);
+        assert_eq!(is_there(BOTH[0]), is_there(BOTH[1]), "{place}: a transaction is whole");
         for (number, value) in &found {
             let known = self.attempted.contains(&(*number, Some(value.clone())));
             assert!(known, "{place}: record {number} was never written");
@@ -79,6 +125,35 @@ impl Model {
             let is_kept =
                 later.map(|(_, value)| value).any(|value| *value == found.get(number).cloned());
             assert!(is_kept, "{place}: record {number} is not what was acknowledged");
+        }
+    }
+
+    /// What has to do with time and tables is as it was acknowledged.
+    fn check_expiring(&self, db: &Db<Memory>, place: &str) {
+        let table = db.find_table("t").unwrap();
+        match self.table {
+            Table::Unknown => {}
+            Table::There => {
+                let table = table.unwrap_or_else(|| panic!("{place}: the table is not there"));
+                let found = table.get("key").unwrap().map(|record| record.bytes().to_vec());
+                assert_eq!(found.as_deref(), Some(&b"value"[..]), "{place}");
+            }
+            Table::Dropped => assert!(table.is_none(), "{place}: the table is back"),
+        }
+        let expiry = match db.key_kind() {
+            KeyKind::Bytes => db.expiry(TOUCHED.to_be_bytes()),
+            _ => db.expiry(TOUCHED),
+        };
+        if self.is_touched {
+            assert!(matches!(expiry.unwrap(), Some(Expiry::At(_))), "{place}: a touch is lost");
+        }
+        let lease = match db.key_kind() {
+            KeyKind::Bytes => db.lease(LEASE.to_be_bytes()),
+            _ => db.lease(LEASE),
+        };
+        let token = lease.unwrap().map(|lease| lease.token);
+        if let Some(granted) = self.granted {
+            assert_eq!(token, Some(granted), "{place}: a lease is lost");
         }
     }
 
@@ -118,6 +193,10 @@ fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
             _ => db.patch(3u64, &patch).map(drop_commit),
         });
     }
+    match kind {
+        KeyKind::Bytes => work(&db, |number| number.to_be_bytes(), model),
+        _ => work(&db, |number| number, model),
+    }
     // The second one finds out whether the first, if it failed, was right about what it left
     // behind.
     for _ in 0..2 {
@@ -140,6 +219,10 @@ fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
     model.attempt(look(disk, kind));
     let opened = options.clone().open_on(disk.clone());
     let Some(db) = model.attempt(opened) else { return };
+    model.table = Table::Unknown;
+    if model.attempt(db.drop_table("t")).is_some() {
+        model.table = Table::Dropped;
+    }
     model.write(5, None, || match kind {
         KeyKind::Bytes => db.delete_range(key(5)..=key(5)).map(drop_commit),
         _ => db.delete_range(5..=5u64).map(drop_commit),
@@ -147,6 +230,54 @@ fn live(disk: &Memory, options: &Builder, kind: KeyKind, model: &mut Model) {
 }
 
 fn drop_commit<T>(_: T) {}
+
+/// The verbs that read before they write, records that expire, leases and tables.
+fn work<K: AsKey + Copy>(db: &Db<Memory>, key: impl Fn(u64) -> K, model: &mut Model) {
+    let batch = |expiry| db.batch().touch(key(TOUCHED), expiry).commit();
+    if model.acknowledged.contains_key(&TOUCHED) {
+        let alone = model.attempt(db.touch(key(TOUCHED), Expiry::In(HOUR)));
+        let together = model.attempt(batch(Expiry::In(HOUR * 2)));
+        model.is_touched = alone.is_some() || together.is_some();
+    }
+    for step in 1..3i64 {
+        let values = (0..=step).map(|value| (value > 0).then(|| uarr!(value).to_vec()));
+        model.write_one_of(COUNTER, values, || {
+            db.increment(key(COUNTER), 1).map(|count| Some(uarr!(count.value).to_vec()))
+        });
+    }
+    model.write(INSERTED, Some(b"new".to_vec()), || {
+        db.insert(key(INSERTED), b"new").map(drop_commit)
+    });
+    model.write(OVER, None, || {
+        db.put(key(OVER), b"over".expires_in(Duration::ZERO)).map(drop_commit)
+    });
+    let both = db.transaction(|tx| {
+        tx.get(key(COUNTER))?;
+        tx.put(key(BOTH[0]), b"both".expires_in(HOUR))?;
+        tx.put(key(BOTH[1]), b"both")
+    });
+    model.attempted.extend(BOTH.map(|number| (number, Some(b"both".to_vec()))));
+    if model.attempt(both).is_some() {
+        let count = model.attempted.len();
+        BOTH.iter().zip([count - 2, count - 1]).for_each(|(number, index)| {
+            model.acknowledged.insert(*number, index);
+        });
+    }
+    let acquired = model.attempt(db.acquire(key(LEASE), "owner", HOUR));
+    model.granted = acquired.and_then(Acquisition::granted).map(|lease| lease.token);
+    if let Some(token) = model.granted {
+        model.attempt(db.renew(key(LEASE), token, HOUR * 2));
+    }
+    let options = TableOptions::new().expires_in(HOUR);
+    if let Some(table) = model.attempt(db.table_with("t", options))
+        && model.attempt(table.put("key", b"value")).is_some()
+    {
+        model.table = Table::There;
+    }
+    if model.attempt(db.table("u")).is_some() && model.attempt(db.drop_table("u")).is_some() {
+        assert!(db.find_table("u").unwrap().is_none());
+    }
+}
 
 /// Looks into the closed database, and saves it into another one.
 fn look(disk: &Memory, kind: KeyKind) -> uarr::Result<()> {

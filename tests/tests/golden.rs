@@ -102,12 +102,13 @@ fn patched(number: u64) -> uarr::UArrBuf {
 
 const KINDS: [KeyKind; 3] = [KeyKind::Bytes, KeyKind::U64, KeyKind::I64];
 
-/// The same in three tables, and in one that is dropped.
+/// The same in three tables, in one without order, and in one that is dropped.
 fn write_tables(db: &Db<Memory>, from: u64) {
     for kind in KINDS {
         let options = TableOptions::new().keys(kind).expires_in(Duration::from_secs(1 << 32));
         write(&db.table_with(&kind.to_string(), options).unwrap(), from);
     }
+    write(&db.table_with("unordered", TableOptions::new().unordered()).unwrap(), from);
     db.table("dropped").unwrap().put("key", "value").unwrap();
     db.drop_table("dropped").unwrap();
 }
@@ -141,7 +142,7 @@ fn make((name, kind, end): (&str, KeyKind, End)) -> (Files, Content) {
 
 fn content(db: &Db<Memory>) -> Content {
     let mut content = content_of(db);
-    for info in db.tables().unwrap() {
+    for info in db.tables().into_iter().map(Result::unwrap) {
         let table = db.find_table(&info.name).unwrap().unwrap();
         for (key, value) in content_of(&table) {
             content.insert([info.name.as_bytes(), b": ", &key].concat(), value);

@@ -211,6 +211,34 @@ fn use_it<S: Storage>(storage: impl Fn() -> S, kind: KeyKind) {
     }
 }
 
+/// Reads it without opening it. What a reader shows is what opening shows.
+fn look<S: Storage>(storage: impl Fn() -> S, kind: KeyKind) {
+    for mode in MODES {
+        let builder = || builder("hostile", kind).recovery(mode).create(false);
+        let Some(reader) = judge(builder().open_read_only_on(storage())) else { continue };
+        for record in reader.iter().chain(reader.iter().rev()) {
+            judge(record);
+        }
+        reader.tables().into_iter().for_each(|table| _ = judge(table));
+        judge(reader.stats());
+        judge(reader.verify(|_| {}));
+        let Some(db) = judge(builder().open_on(storage())) else { continue };
+        for n in (0..21u64).chain(100..104) {
+            let (shown, found) = match kind {
+                KeyKind::Bytes => {
+                    let key = format!("key-{n:03}");
+                    (judge(reader.get(&key)), judge(db.get(&key)))
+                }
+                KeyKind::U64 => (judge(reader.get(n)), judge(db.get(n))),
+                KeyKind::I64 => (judge(reader.get(n as i64)), judge(db.get(n as i64))),
+            };
+            if let (Some(Some(shown)), Some(Some(found))) = (shown, found) {
+                assert_eq!(shown.bytes(), found.bytes(), "another value of key {n}");
+            }
+        }
+    }
+}
+
 /// Looks into it, and saves what can be saved.
 fn inspect<S: Storage>(storage: impl Fn() -> S, kind: KeyKind) {
     let Some(inspector) = judge(Inspector::open_on(storage(), "hostile")) else { return };
@@ -253,6 +281,7 @@ impl Course {
         let Some(sparse) = self.sparse else {
             let options = MemoryOptions { block_bytes: BLOCK as u32, ..Default::default() };
             let disk = disk_of(&files, options);
+            look(|| disk.crash(), self.kind);
             use_it(|| disk.crash(), self.kind);
             return inspect(|| disk.crash(), self.kind);
         };
@@ -272,6 +301,7 @@ impl Course {
         let options = uarr_uring::SystemOptions { backend: BackendChoice::Syscalls };
         let system = || uarr_uring::System::open(dir.path(), options).unwrap();
         inspect(system, self.kind);
+        look(system, self.kind);
         use_it(system, self.kind);
     }
 }

@@ -13,9 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use uarr::inspect::{Inspector, superblock};
+use uarr::repair::{RepairMode, repair};
 use uarr::{BackendChoice, Db, Durability, Error, ErrorKind};
+use uarr_disk_sim::Memory;
 use uarr_disk_sim::refuse::in_fork;
-use uarr_tests::{scratch, small};
+use uarr_tests::late_lock::LateLock;
+use uarr_tests::{scratch, small, tiny};
 
 #[track_caller]
 fn check<T>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
@@ -72,6 +75,42 @@ fn a_lock_file_that_is_gone_lets_nobody_in() {
     let db = open(&path).unwrap();
     assert_eq!(db.iter().count(), 2);
     db.close().unwrap();
+}
+
+/// `repair`, `inspect` and `log-dump` listed the log and then waited for the lock: a segment that
+/// the other process removed when it closed could not be opened, and one that it began was left out
+/// without a word.
+#[test]
+fn what_is_inspected_is_what_the_one_before_left() {
+    let records_in = |source: &Inspector<LateLock>| {
+        let target = tiny().open_on(Memory::new()).unwrap();
+        let report = repair(source, &target, RepairMode::Tolerate).unwrap();
+        assert_eq!(report.damage_count, 0, "{report:?}");
+        target.len()
+    };
+    let fill = |db: &Db<Memory>, count: u64| {
+        for number in 0..count {
+            db.put(number, vec![7; 1 << 15]).unwrap();
+        }
+    };
+
+    let disk = Memory::new();
+    let db = tiny().open_on(disk.clone()).unwrap();
+    fill(&db, 1);
+    let begin_segments = move || {
+        fill(&db, 40);
+        drop(db);
+    };
+    let source = Inspector::open_on(LateLock::new(disk.clone(), begin_segments), "memory").unwrap();
+    assert_eq!(records_in(&source), 40);
+    assert!(source.segments().len() > 1, "some were begun: {:?}", source.segments());
+    drop(source);
+
+    let db = tiny().open_on(disk.clone()).unwrap();
+    fill(&db, 40);
+    let close = move || db.close().unwrap();
+    let source = Inspector::open_on(LateLock::new(disk, close), "memory").unwrap();
+    assert_eq!(records_in(&source), 40);
 }
 
 #[test]

@@ -11,7 +11,9 @@
 use std::time::Instant;
 
 use uarr_tests::from_environment;
-use uarr_tests::sim::switches::{NOTICED, SWITCHES, catch, pages_in_wrong_places, run_noticing};
+use uarr_tests::sim::switches::{
+    NOTICED, SWITCHES, catch, catch_readers_without_log, pages_in_wrong_places, run_noticing,
+};
 use uarr_tests::sim::{
     Checked, Faults, Outcome, replay_command, run, run_expiring, run_giving_back, run_in_a_table,
     run_in_little_room,
@@ -49,7 +51,8 @@ fn run_all(test: &str, count: u64, run: impl Fn(u64) -> Checked<Outcome>) -> Vec
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     println!(
         "{test}: {count} seeds in {:.1} s: {} deaths ({} in operations, {} in openings), {} \
-         operations ({} with old versions kept), {} calls, {} lies noticed",
+         operations ({} with old versions kept), {} calls, {} lies noticed, {} readers compared, \
+         {} overtaken",
         begun.elapsed().as_secs_f64(),
         sum(|outcome| outcome.crash_count),
         sum(|outcome| outcome.crash_in_operation_count),
@@ -58,6 +61,8 @@ fn run_all(test: &str, count: u64, run: impl Fn(u64) -> Checked<Outcome>) -> Vec
         sum(|outcome| outcome.retaining_count),
         sum(|outcome| outcome.step_count),
         sum(|outcome| outcome.detected.into()),
+        sum(|outcome| outcome.read_count),
+        sum(|outcome| outcome.overtaken_count),
     );
     assert!(failed.is_empty(), "seeds {failed:?} broke a promise; the commands are above");
     outcomes
@@ -150,6 +155,15 @@ fn every_missing_mechanism_is_caught() {
     let missed: Vec<_> = caught.iter().filter(|(_, caught)| caught.is_none()).collect();
     let missed: Vec<_> = missed.iter().map(|(switch, _)| switch.name).collect();
     assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+/// Readers need the log: without it they show what was there at the checkpoint, and the simulator
+/// sees it.
+#[test]
+fn readers_that_skip_the_log_are_caught() {
+    let (seed, seen) = catch_readers_without_log(300).expect("no seed has shown it");
+    println!("seed {seed}: {seen}");
+    assert!(seen.contains("a reader finds"), "{seen}");
 }
 
 /// What contradicts the rules of chunks is damage: no record is looked for in the place of another.

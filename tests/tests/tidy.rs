@@ -10,7 +10,7 @@ use std::path::Path;
 use uarr_tests::tidy::not_yet::{NOT_YET, verdict};
 use uarr_tests::tidy::{
     Finding, Tree, assertions, circles, citations, crates, floors, glossary, lines, lint_tables,
-    names, outside, sizes, unsafe_code,
+    names, outside, releases, sizes, unsafe_code,
 };
 
 #[test]
@@ -141,6 +141,38 @@ fn an_arrow_between_crates_that_is_not_drawn_is_found() {
     ];
     let picture = "engine --> layout\ncellar\nuring\n";
     assert_eq!(said(crates::check(&tree(picture, ""))), expected);
+}
+
+#[test]
+fn a_crate_that_cannot_be_published_is_found() {
+    let tree = |shared: &str, own: &str| {
+        let root = format!(
+            "[workspace]\nmembers = ['c', 'd']\n[workspace.package]\nversion = '1.0.0'\n\
+             [workspace.dependencies]\nd = {{ path = 'd'{shared} }}\n"
+        );
+        Tree::planted([
+            ("Cargo.toml", root),
+            (
+                "c/Cargo.toml",
+                format!("[package]\nname = 'c'\n{own}[dependencies]\nd.workspace = true\n"),
+            ),
+            ("c/README.md", "A crate.\n".into()),
+            ("d/Cargo.toml", "[package]\nname = 'd'\npublish = false\n".into()),
+        ])
+    };
+    let whole = "version.workspace = true\nedition.workspace = true\n\
+                 rust-version.workspace = true\nlicense.workspace = true\nreadme = 'README.md'\n\
+                 description = 'x'\nkeywords = ['a']\ncategories = ['encoding']\n\
+                 include = ['/src', '/README.md', '/LICENSE-*']\n";
+    assert_eq!(said(releases::check(&tree(", version = '1.0.0'", whole))), [""; 0]);
+    let expected = ["c/Cargo.toml: needs d, which has not the version of the workspace"];
+    assert_eq!(said(releases::check(&tree("", whole))), expected);
+    assert_eq!(said(releases::check(&tree(", version = '0.9.0'", whole))), expected);
+    let found = said(releases::check(&tree(", version = '1.0.0'", "readme = 'gone.md'\n")));
+    for part in ["license", "rust-version", "keywords", "description", "categories", "readme"] {
+        assert!(found.iter().any(|line| line.contains(part)), "{part}: {found:?}");
+    }
+    assert!(said(releases::check(&tree("", "publish = false\n"))).is_empty());
 }
 
 #[test]

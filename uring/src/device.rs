@@ -49,7 +49,25 @@ pub(crate) fn direct_facts(directory: &Directory) -> io::Result<DirectFacts> {
         // matter.
         Err(_) => return Ok(DirectFacts { block_bytes, direct: true }),
     };
-    Ok(match direct_alignment(&probe) {
+    Ok(facts_of(&probe, block_bytes))
+}
+
+/// The same for who only reads, asked of the file `path`, which is there.
+pub(crate) fn direct_facts_of(directory: &Directory, path: &str) -> io::Result<DirectFacts> {
+    let sector_bytes = physical_sector_bytes(directory.file());
+    let block_bytes = believable(sector_bytes.unwrap_or(BLOCK_BYTES_DEFAULT));
+    let cached = DirectFacts { block_bytes, direct: false };
+    if in_memory(directory.file())? {
+        return Ok(cached);
+    }
+    // What cannot be opened so is read through the cache, or its error is met there again.
+    let probe = directory.open_file(path, libc::O_RDONLY | libc::O_DIRECT);
+    Ok(probe.map_or(cached, |probe| facts_of(&probe, block_bytes)))
+}
+
+/// What direct I/O on a file like this one needs, on a device with such sectors.
+fn facts_of(probe: &File, block_bytes: u32) -> DirectFacts {
+    match direct_alignment(probe) {
         Some(Alignment { offset: 0, .. }) => DirectFacts { block_bytes, direct: false },
         // Buffers are aligned to pages and no further.
         Some(Alignment { memory, .. }) if memory as usize > PAGE_BYTES => {
@@ -60,7 +78,7 @@ pub(crate) fn direct_facts(directory: &Directory) -> io::Result<DirectFacts> {
             DirectFacts { block_bytes: block_bytes.max(alignment), direct: true }
         }
         None => DirectFacts { block_bytes: block_bytes.max(BLOCK_BYTES_DEFAULT), direct: true },
-    })
+    }
 }
 
 /// A direct file without a name, or on file systems that know no such thing, one whose name is gone

@@ -31,7 +31,8 @@ impl Directory {
     /// Opens a directory that exists.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize().map_err(|cause| Self::missing(path, cause))?;
-        if !path.is_dir() {
+        let found = path.metadata().map_err(|cause| Self::missing(&path, cause))?;
+        if !found.is_dir() {
             return Err(Self::missing(&path, io::ErrorKind::NotADirectory.into()));
         }
         let file = File::open(&path).map_err(|cause| with_path("open directory", &path, cause))?;
@@ -130,13 +131,20 @@ impl Directory {
 
     /// Removes a file.
     pub fn remove(&self, path: &str) -> io::Result<()> {
-        let remove = || {
-            let place = self.place(path)?;
-            // SAFETY: the directory is open for the whole call (`place`) and the name is a string
-            // that ends in NUL and outlives the call.
-            done(unsafe { libc::unlinkat(place.fd(), place.name.as_ptr(), 0) })
-        };
-        remove().map_err(|cause| self.error("remove", path, cause))
+        self.unlink(path, 0).map_err(|cause| self.error("remove", path, cause))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: &str) -> io::Result<()> {
+        let removed = self.unlink(path, libc::AT_REMOVEDIR);
+        removed.map_err(|cause| self.error("remove the directory", path, cause))
+    }
+
+    fn unlink(&self, path: &str, flags: libc::c_int) -> io::Result<()> {
+        let place = self.place(path)?;
+        // SAFETY: the directory is open for the whole call (`place`) and the name is a string that
+        // ends in NUL and outlives the call.
+        done(unsafe { libc::unlinkat(place.fd(), place.name.as_ptr(), flags) })
     }
 
     /// Names of the entries of a directory, in no particular order.

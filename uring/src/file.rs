@@ -20,7 +20,7 @@ use crate::buffer::AlignedBuffer;
 use crate::error::{invalid_input, with_path};
 use crate::map::Chunks;
 use crate::storage::StorageFile;
-use crate::{extents, room};
+use crate::{extents, room, write_back};
 
 /// How often in a row an operation may be interrupted, or get nowhere, before that is an error.
 pub(crate) const RETRY_COUNT_MAX: u32 = 1000;
@@ -389,24 +389,12 @@ impl StorageFile for SystemFile {
     }
 
     fn start_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
-        let (Ok(start), Ok(bytes)) = (i64::try_from(offset), i64::try_from(len)) else {
-            return Err(invalid_input(format!("write back {len} bytes at {offset}")));
-        };
-        if len == 0 {
-            return Ok(()); // To the kernel, 0 would mean "to the end".
-        }
-        // SAFETY: the descriptor is open for the whole call (`&self`); no memory is passed.
-        let status =
-            unsafe { libc::sync_file_range(self.fd(), start, bytes, libc::SYNC_FILE_RANGE_WRITE) };
-        if status == 0 {
-            return Ok(());
-        }
-        let cause = io::Error::last_os_error();
-        match cause.raw_os_error() {
-            // The call promises nothing, so a kernel without it is no failure.
-            Some(libc::ENOSYS | libc::EINTR) => Ok(()),
-            _ => Err(self.error("start writing back", cause)),
-        }
+        write_back::start(self.file(), offset, len)
+            .map_err(|cause| self.error("start writing back", cause))
+    }
+
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        write_back::wait(self.file(), offset, len).map_err(|cause| self.error("write back", cause))
     }
 }
 

@@ -39,6 +39,7 @@ mod room;
 mod storage;
 mod syscalls;
 mod system;
+mod write_back;
 
 pub use buffer::{AlignedBuffer, PAGE_BYTES};
 pub use extents::Extents;

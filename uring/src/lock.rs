@@ -14,6 +14,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use crate::owner::Owner;
 use crate::room;
 use crate::storage::LockError;
 
+/// The kernel's list of locks.
+const LOCKS: &str = "/proc/locks";
 /// Pause between two attempts at first: a ring that is taken down by the kernel takes some 20 ms.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// And later, in steps of [`PAUSE_MIN`].
@@ -136,6 +139,28 @@ impl SystemLock {
     }
 }
 
+/// Who holds the directory, as the kernel's list of locks says; `None`: no opener does, or the list
+/// does not say. To try the lock would keep an opener out for that moment.
+pub(crate) fn holder(directory: &Directory, path: &str) -> io::Result<Option<Holder>> {
+    let itself = directory.open_folder("")?;
+    let inode = itself.metadata().map_err(|cause| directory.error("look at", "", cause))?.ino();
+    let locks = std::fs::read_to_string(LOCKS).unwrap_or_default();
+    if !locks.lines().any(|line| locked_inode(line) == Some(inode)) {
+        return Ok(None);
+    }
+    let mut file = directory.open_file(path, libc::O_RDONLY).ok();
+    let text = file.as_mut().and_then(|file| read_text(file).ok());
+    Ok(Some(Holder::named_in(&text.unwrap_or_default())))
+}
+
+/// The inode that a line of the list says is locked as openers do it:
+/// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:5489079 0 EOF`.
+fn locked_inode(line: &str) -> Option<u64> {
+    let mut fields = line.split_whitespace().skip(1);
+    let is_flock = fields.next() == Some("FLOCK");
+    fields.nth(3)?.rsplit(':').next()?.parse().ok().filter(|_| is_flock)
+}
+
 /// The file beside the database; made if `make`. `None` if there is none.
 fn open_file(directory: &Directory, path: &str, make: bool) -> io::Result<Option<File>> {
     let create = if make { libc::O_CREAT } else { 0 };
@@ -181,4 +206,19 @@ fn write_text(file: &mut File, text: &str) -> io::Result<()> {
     file.rewind()?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_of_openers_are_found_in_the_list() {
+        let check = |line, inode| assert_eq!(locked_inode(line), inode, "{line}");
+        check("1: FLOCK  ADVISORY  WRITE 4711 fe:00:5489079 0 EOF", Some(5_489_079));
+        check("2: FLOCK  ADVISORY  READ -1 00:2d:7 0 EOF", Some(7));
+        check("3: POSIX  ADVISORY  WRITE 4711 fe:00:5489079 0 EOF", None);
+        check("1: -> FLOCK  ADVISORY  WRITE 12 fe:00:5489079 0 EOF", None);
+        check("", None);
+    }
 }

@@ -58,11 +58,16 @@ pub trait Storage: Send + Sync + 'static {
     fn rename(&self, source: &str, target: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Removes directory `path`, which is empty.
+    fn remove_dir(&self, path: &str) -> io::Result<()>;
     /// Makes every name in directory `path` durable.
     fn make_dir_durable(&self, path: &str) -> io::Result<()>;
     /// Takes the directory for one opener; retries for `patience`, because the last write of
     /// a process that was just killed may still be on its way to the device, and holds the lock.
     fn lock(&self, path: &str, patience: Duration) -> Result<Self::Lock, LockError>;
+    /// Who has the directory locked at this moment; `None`: no opener. Takes nothing and writes
+    /// nothing.
+    fn holder(&self, path: &str) -> io::Result<Option<Holder>>;
 
     /// Bytes that any process can still allocate, as far as the file system knows. What it keeps
     /// back for some, root as a rule, is not counted.
@@ -116,6 +121,9 @@ pub trait Storage: Send + Sync + 'static {
 pub enum OpenMode {
     /// Must exist; read only, through the page cache.
     Read,
+    /// Must exist; read only, past the page cache (O_DIRECT where the file system has it): what
+    /// another process writes so is never missed.
+    ReadDirect,
     /// Must exist; read and written, through the page cache (mapped files).
     Mapped,
     /// Must not exist; otherwise as `Mapped`.
@@ -124,6 +132,18 @@ pub enum OpenMode {
     Direct,
     /// Must not exist; otherwise as `Direct`.
     CreateDirect,
+}
+
+impl OpenMode {
+    /// Whether the file may be written.
+    pub fn is_writable(self) -> bool {
+        !matches!(self, Self::Read | Self::ReadDirect)
+    }
+
+    /// Whether reads and writes go past the page cache, where the file system lets them.
+    pub fn is_direct(self) -> bool {
+        matches!(self, Self::ReadDirect | Self::Direct | Self::CreateDirect)
+    }
 }
 
 /// One open file. Methods take `&self`: positions are explicit.
@@ -184,6 +204,9 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Starts writing dirty cached pages of the range to the device without waiting and without any
     /// promise.
     fn start_write_back(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Writes dirty cached pages of the range to the device and waits until it has them; they may
+    /// still be lost. An error is final, as one of `make_durable`, which may not report it again.
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()>;
 }
 
 /// The readers' side of a mapped file. Cheap calls: no system call, no lock.

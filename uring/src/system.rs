@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::buffer::AlignedBuffer;
-use crate::device::direct_facts;
+use crate::device::{DirectFacts, direct_facts, direct_facts_of};
 use crate::directory::Directory;
 use crate::error::{MAP, invalid_input, with_path};
 use crate::file::{Access, SystemFile};
-use crate::lock::{Hold, SystemLock};
+use crate::holder::Holder;
+use crate::lock::{self, Hold, SystemLock};
 use crate::map::{Appender, Chunks, ClosedChunk, FileMap, MapOptions, MappedChunk, map_file};
 use crate::owner::Owner;
 use crate::pool::BufferPool;
@@ -93,17 +94,38 @@ impl System {
                 ),
             },
         };
-        let facts =
-            Facts { block_bytes: direct.block_bytes, direct: direct.direct, backend, warning };
-        Ok(Self {
+        Ok(Self::new(directory, direct, (backend, warning), options.backend))
+    }
+
+    /// Opens a directory to read files that are there, without leave to write in it, and without
+    /// making any file, not even for a moment. `path` is one of them, which says what direct reads
+    /// want; if it is not there, reads go through the page cache.
+    ///
+    /// Errors: as for [`System::open`].
+    pub fn open_to_read(dir: &Path, path: &str) -> io::Result<Self> {
+        let directory = Directory::open(dir)?;
+        let direct =
+            direct_facts_of(&directory, path).map_err(|cause| with_path("look at", dir, cause))?;
+        let backend = (Backend::Syscalls, None);
+        Ok(Self::new(directory, direct, backend, BackendChoice::Syscalls))
+    }
+
+    fn new(
+        directory: Directory,
+        direct: DirectFacts,
+        (backend, warning): (Backend, Option<String>),
+        choice: BackendChoice,
+    ) -> Self {
+        let DirectFacts { block_bytes, direct } = direct;
+        Self {
             directory,
-            facts,
-            choice: options.backend,
+            facts: Facts { block_bytes, direct, backend, warning },
+            choice,
             owner: Owner::new(),
             start: Instant::now(),
             hold: Mutex::default(),
             maps: Mutex::default(),
-        })
+        }
     }
 
     fn hold(&self) -> MutexGuard<'_, Weak<Hold>> {
@@ -111,17 +133,17 @@ impl System {
     }
 
     fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<SystemFile> {
-        let (flags, direct) = match mode {
-            OpenMode::Read => (libc::O_RDONLY, false),
-            OpenMode::Mapped => (libc::O_RDWR, false),
-            OpenMode::CreateMapped => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, false),
-            OpenMode::Direct => (libc::O_RDWR, true),
-            OpenMode::CreateDirect => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, true),
+        let flags = match mode {
+            OpenMode::Read | OpenMode::ReadDirect => libc::O_RDONLY,
+            OpenMode::Mapped | OpenMode::Direct => libc::O_RDWR,
+            OpenMode::CreateMapped | OpenMode::CreateDirect => {
+                libc::O_RDWR | libc::O_CREAT | libc::O_EXCL
+            }
         };
-        let direct = direct && self.facts.direct;
+        let direct = mode.is_direct() && self.facts.direct;
         let access = Access {
             unit_bytes: if direct { self.facts.block_bytes as usize } else { 1 },
-            writable: mode != OpenMode::Read,
+            writable: mode.is_writable(),
         };
         let flags = if direct { flags | libc::O_DIRECT } else { flags };
         let file = self.directory.open_file(path, flags)?;
@@ -151,7 +173,7 @@ impl Storage for System {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<SystemFile> {
         let action = match mode {
             OpenMode::CreateMapped | OpenMode::CreateDirect => "create",
-            OpenMode::Read | OpenMode::Mapped | OpenMode::Direct => "open",
+            _ => "open",
         };
         self.open_file(path, mode).map_err(|cause| self.directory.error(action, path, cause))
     }
@@ -164,6 +186,10 @@ impl Storage for System {
         self.directory.remove(path)
     }
 
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        self.directory.remove_dir(path)
+    }
+
     fn make_dir_durable(&self, path: &str) -> io::Result<()> {
         self.directory.make_durable(path)
     }
@@ -172,6 +198,10 @@ impl Storage for System {
         let lock = SystemLock::take(&self.directory, path, patience)?;
         *self.hold() = Arc::downgrade(lock.hold());
         Ok(lock)
+    }
+
+    fn holder(&self, path: &str) -> io::Result<Option<Holder>> {
+        lock::holder(&self.directory, path)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

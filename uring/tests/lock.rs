@@ -135,3 +135,32 @@ fn the_lock_is_held_by_log_writers_too_and_free_at_once_after_them() {
         drop(try_lock(top.path()).unwrap());
     }
 }
+
+#[test]
+fn who_only_reads_learns_the_holder_and_leaves_nothing() {
+    let top = scratch();
+    let path = top.path();
+    let reader = System::open_to_read(path, "superblock").unwrap();
+    assert!(!reader.facts().direct, "there is no file that says what direct reads want");
+    assert_eq!(reader.holder("lock").unwrap(), None);
+    assert_eq!(fs::read_dir(path).unwrap().count(), 0, "nothing was made");
+    let lock = try_lock(path).unwrap();
+    assert_eq!(reader.holder("lock").unwrap(), Some(Holder::ThisProcess));
+    fs::remove_file(path.join("lock")).unwrap();
+    assert_eq!(reader.holder("lock").unwrap(), Some(Holder::Unknown));
+    drop(lock);
+    assert_eq!(reader.holder("lock").unwrap(), None);
+    drop(try_lock(path).unwrap());
+
+    fs::write(path.join("superblock"), [7; 2 * BLOCK]).unwrap();
+    let reader = System::open_to_read(path, "superblock").unwrap();
+    assert_eq!(reader.facts().direct, open(path).facts().direct);
+    assert_eq!(reader.facts().block_bytes, open(path).facts().block_bytes);
+    for mode in [OpenMode::Read, OpenMode::ReadDirect] {
+        let file = reader.open("superblock", mode).unwrap();
+        let mut read = uarr_uring::AlignedBuffer::new(2 * BLOCK);
+        assert_eq!(file.read_at(&mut read, 0).unwrap(), 2 * BLOCK);
+        assert!(read[..2 * BLOCK].iter().all(|byte| *byte == 7));
+        assert!(file.write_at(&read[..BLOCK], 0).is_err(), "it is open for reading only");
+    }
+}

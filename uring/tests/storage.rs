@@ -145,6 +145,8 @@ fn files_keep_what_is_written<S: Storage>(storage: &S) {
     assert_eq!(file.read_at(&mut bytes, 30_000).unwrap(), 0);
     file.start_write_back(0, 5000).unwrap();
     file.start_write_back(0, 0).unwrap();
+    file.write_back(0, 5000).unwrap();
+    file.write_back(0, 0).unwrap();
     file.make_durable().unwrap();
 }
 

@@ -2,19 +2,24 @@
 //!
 //! Settings: a cache twice as large as the data, everything else as fjall ships it, without its
 //! feature of compression. Durable writes are inserts followed by `persist(SyncData)`; writes of
-//! the page cache are inserts, which fjall hands to the operating system.
+//! the page cache are inserts, which fjall hands to the operating system. Transactions are its
+//! optimistic ones, committed and then made durable as inserts are: fjall commits one at a time,
+//! and would flush the device meanwhile.
 
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{
+    Keyspace, KeyspaceCreateOptions, OptimisticTxDatabase, PersistMode, Readable, Snapshot,
+};
 
-use crate::{Durability, PeerError, PeerFacts, PeerOptions, PeerSession, View};
+use crate::{Durability, PeerError, PeerFacts, PeerKey, PeerOptions, PeerSession, View};
 
 const CACHE_BYTES_MIN: u64 = 64 << 20;
 
 /// An open fjall database.
 pub struct Fjall {
-    db: Database,
+    /// What is not written in transactions goes past them, to the database inside.
+    db: OptimisticTxDatabase,
     records: Keyspace,
     durability: Durability,
 }
@@ -28,7 +33,8 @@ impl Fjall {
         PeerFacts {
             version: env!("PEER_VERSION_FJALL").to_owned(),
             settings: "cache 2x the data, no compression, everything else as shipped; sync: \
-                insert and persist(SyncData); os-cache: insert; before reads: major compaction"
+                insert and persist(SyncData); os-cache: insert; transactions: \
+                OptimisticTxDatabase, then as inserts; before reads: major compaction"
                 .to_owned(),
             flushes_per_commit: Self::FLUSHES_PER_COMMIT,
         }
@@ -40,14 +46,14 @@ impl Fjall {
             return Err(PeerError::Refused("fjall makes its journal durable when it is told to"));
         }
         let cache_bytes = options.cache_bytes.max(CACHE_BYTES_MIN);
-        let db = Database::builder(path).cache_size(cache_bytes).open()?;
-        let records = db.keyspace("record", KeyspaceCreateOptions::default)?;
+        let db = OptimisticTxDatabase::builder(path).cache_size(cache_bytes).open()?;
+        let records = db.inner().keyspace("record", KeyspaceCreateOptions::default)?;
         Ok(Self { db, records, durability: options.durability })
     }
 
     /// A session for the calling thread.
     pub fn session(&self, view: View) -> FjallSession<'_> {
-        let snapshot = (view == View::Snapshot).then(|| self.db.snapshot());
+        let snapshot = (view == View::Snapshot).then(|| self.db.read_tx());
         FjallSession { store: self, snapshot }
     }
 
@@ -77,15 +83,20 @@ pub struct FjallSession<'s> {
 }
 
 impl PeerSession for FjallSession<'_> {
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
+    fn put<'k>(&mut self, key: impl Into<PeerKey<'k>>, value: &[u8]) -> Result<(), PeerError> {
         assert!(self.snapshot.is_none(), "a session with a snapshot only reads");
-        self.store.records.insert(key.to_be_bytes(), value)?;
+        self.store.records.insert(key.into().bytes().as_ref(), value)?;
         self.store.acknowledge()
     }
 
     #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
-        let (records, key) = (&self.store.records, key.to_be_bytes());
+    fn get<'k, R>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError> {
+        let (records, key) = (&self.store.records, key.into());
+        let key = key.bytes();
         let found = match &self.snapshot {
             Some(snapshot) => snapshot.get(records, key)?,
             None => records.get(key)?,
@@ -93,31 +104,57 @@ impl PeerSession for FjallSession<'_> {
         Ok(found.map(|value| read(&value)))
     }
 
-    fn scan(
+    fn scan<'k>(
         &mut self,
-        from: u64,
+        from: impl Into<PeerKey<'k>>,
         count: u64,
-        mut read: impl FnMut(u64, &[u8]),
+        mut read: impl FnMut(PeerKey<'_>, &[u8]),
     ) -> Result<u64, PeerError> {
-        let (records, from) = (&self.store.records, from.to_be_bytes());
+        let (records, from) = (&self.store.records, from.into());
+        let first = from.bytes();
         let found = match &self.snapshot {
-            Some(snapshot) => snapshot.range(records, from..),
-            None => records.range(from..),
+            Some(snapshot) => snapshot.range(records, first.as_ref()..),
+            None => records.range(first.as_ref()..),
         };
         let mut seen = 0;
         for record in found.take(usize::try_from(count).unwrap_or(usize::MAX)) {
             let (key, value) = record.into_inner()?;
-            let key = key.as_ref().try_into().expect("all keys are 8 bytes long");
-            read(u64::from_be_bytes(key), &value);
+            read(from.of_bytes(&key), &value);
             seen += 1;
         }
         Ok(seen)
     }
 
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
-        let mut batch = self.store.db.batch();
+    fn modify<'k>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        mut change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, PeerError> {
+        let (records, key) = (&self.store.records, key.into());
+        let key = key.bytes();
+        let mut retries = 0;
+        loop {
+            let mut transaction = self.store.db.write_tx()?;
+            let Some(value) = transaction.get(records, &key)?.map(|value| change(&value)) else {
+                return Ok(None);
+            };
+            transaction.insert(records, key.as_ref(), value);
+            if transaction.commit()?.is_ok() {
+                break;
+            }
+            retries += 1;
+        }
+        self.store.acknowledge()?;
+        Ok(Some(retries))
+    }
+
+    fn load<'r>(
+        &mut self,
+        records: impl Iterator<Item = (PeerKey<'r>, &'r [u8])>,
+    ) -> Result<(), PeerError> {
+        let mut batch = self.store.db.inner().batch();
         for (key, value) in records {
-            batch.insert(&self.store.records, key.to_be_bytes(), value.as_slice());
+            batch.insert(&self.store.records, key.bytes().as_ref(), value);
         }
         batch.commit()?;
         self.store.acknowledge()

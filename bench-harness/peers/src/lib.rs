@@ -18,6 +18,7 @@
 
 #[cfg(feature = "fjall")]
 mod fjall;
+mod key;
 mod lmdb;
 #[cfg(feature = "redb")]
 mod redb;
@@ -31,6 +32,7 @@ mod sqlite;
 pub use self::fjall::{Fjall, FjallSession};
 #[cfg(feature = "redb")]
 pub use self::redb::{Redb, RedbSession};
+pub use key::PeerKey;
 pub use lmdb::{Lmdb, LmdbSession};
 #[cfg(feature = "rocksdb")]
 pub use rocks::{Rocks, RocksSession};
@@ -59,6 +61,10 @@ pub struct PeerOptions {
     pub data_bytes: u64,
     /// Bytes of the peer's own cache, if it has one.
     pub cache_bytes: u64,
+    /// Whether sessions modify records.
+    pub modifies: bool,
+    /// Bytes of a record, where keys are text.
+    pub text_record_bytes: Option<u64>,
 }
 
 /// What the reads of a session see.
@@ -85,20 +91,35 @@ pub struct PeerFacts {
 /// One thread's way into a peer.
 pub trait PeerSession {
     /// Writes one record with the durability the store was opened with.
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError>;
+    fn put<'k>(&mut self, key: impl Into<PeerKey<'k>>, value: &[u8]) -> Result<(), PeerError>;
     /// Hands the value under `key` to `read`, in place in the peer's own memory; `None` if there is
     /// no record.
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError>;
+    fn get<'k, R>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError>;
     /// Hands key and value of up to `count` records to `read`, in key order from `from` on, in
     /// place. Returns how many there were; fewer only at the end.
-    fn scan(
+    fn scan<'k>(
         &mut self,
-        from: u64,
+        from: impl Into<PeerKey<'k>>,
         count: u64,
-        read: impl FnMut(u64, &[u8]),
+        read: impl FnMut(PeerKey<'_>, &[u8]),
     ) -> Result<u64, PeerError>;
     /// Writes all records in one transaction.
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError>;
+    fn load<'r>(
+        &mut self,
+        records: impl Iterator<Item = (PeerKey<'r>, &'r [u8])>,
+    ) -> Result<(), PeerError>;
+    /// Reads the value under `key`, and writes what `change` makes of it, in one transaction with
+    /// the durability the store was opened with; runs it again as long as the peer says that
+    /// another one came in between. Returns how often that was; `None` if there is no record.
+    fn modify<'k>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, PeerError>;
 }
 
 /// An error of a peer, with the peer's own words.
@@ -178,8 +199,13 @@ impl From<std::io::Error> for PeerError {
 mod tests {
     use super::*;
 
-    const OPTIONS: PeerOptions =
-        PeerOptions { durability: Durability::OsCache, data_bytes: 1 << 20, cache_bytes: 2 << 20 };
+    const OPTIONS: PeerOptions = PeerOptions {
+        durability: Durability::OsCache,
+        data_bytes: 1 << 20,
+        cache_bytes: 2 << 20,
+        modifies: false,
+        text_record_bytes: None,
+    };
 
     fn dir(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("uarr-bench-{name}-{}", std::process::id()))
@@ -192,8 +218,8 @@ mod tests {
         writer.put(1, b"new").unwrap();
         assert_eq!((value(writer), value(snapshot)), (b"new".to_vec(), b"old".to_vec()));
         let mut seen = Vec::new();
-        writer.scan(0, 9, |key, value| seen.push((key, value.to_vec()))).unwrap();
-        assert_eq!(seen, [(1, b"new".to_vec())]);
+        writer.scan(0, 9, |key, value| seen.push((key == 1.into(), value.to_vec()))).unwrap();
+        assert_eq!(seen, [(true, b"new".to_vec())]);
     }
 
     #[test]
@@ -265,6 +291,58 @@ mod tests {
         drop((writer, snapshot));
         drop(fjall);
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// Text is found, modified and scanned in its order.
+    fn check_text<S: PeerSession>(session: &mut S) {
+        let texts = ["user:9", "user:10", "user"].map(|text| PeerKey::Text(text.as_bytes()));
+        session.load(texts.iter().map(|key| (*key, b"old".as_slice()))).unwrap();
+        session.put(texts[1], b"new").unwrap();
+        let retries = session.modify(texts[0], |old| [old, b"er"].concat()).unwrap();
+        assert_eq!(retries, Some(0));
+        let mut seen = Vec::new();
+        let read = |key: PeerKey<'_>, value: &[u8]| match key {
+            PeerKey::Text(text) => seen.push((text.to_vec(), value.to_vec())),
+            PeerKey::Number(number) => panic!("{number} is no text"),
+        };
+        assert_eq!(session.scan(texts[1], 9, read).unwrap(), 2);
+        let all = [("user:10", "new"), ("user:9", "older")];
+        assert_eq!(seen, all.map(|(key, value)| (key.into(), value.into())));
+        assert_eq!(session.get(texts[2], <[u8]>::to_vec).unwrap(), Some(b"old".to_vec()));
+        assert_eq!(session.get(PeerKey::Text(b"u"), |_| ()).unwrap(), None);
+    }
+
+    #[test]
+    fn keys_may_be_text() {
+        for text_record_bytes in [Some(30), Some(1000)] {
+            let dir = dir("text");
+            let durability = Durability::Durable;
+            let options = PeerOptions { durability, text_record_bytes, ..OPTIONS };
+            {
+                let sqlite = Sqlite::open(&dir.join("sqlite"), options).unwrap();
+                let connection = sqlite.connect().unwrap();
+                check_text(&mut connection.session(View::PerRead).unwrap());
+                let lmdb = Lmdb::open(&dir.join("lmdb"), options).unwrap();
+                check_text(&mut lmdb.session(View::PerRead).unwrap());
+                #[cfg(feature = "redb")]
+                {
+                    std::fs::create_dir_all(dir.join("redb")).unwrap();
+                    let redb = Redb::open(&dir.join("redb"), options).unwrap();
+                    check_text(&mut redb.session(View::PerRead).unwrap());
+                }
+                #[cfg(feature = "fjall")]
+                {
+                    let fjall = Fjall::open(&dir.join("fjall"), options).unwrap();
+                    check_text(&mut fjall.session(View::PerRead));
+                }
+                #[cfg(feature = "rocksdb")]
+                {
+                    let rocks = Rocks::open(&dir.join("rocksdb"), options).unwrap();
+                    check_text(&mut rocks.session(View::PerRead));
+                }
+            }
+            std::fs::remove_dir_all(dir).unwrap();
+        }
     }
 
     #[test]

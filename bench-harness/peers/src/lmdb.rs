@@ -3,12 +3,13 @@
 //! Settings: a map of at least eight times the data, everything else as LMDB ships it; unsynced
 //! writes with MDB_NOSYNC. A session opens a read transaction for each read, or one for all.
 
+use std::ops::Bound;
 use std::path::Path;
 
-use heed::types::{Bytes, U64};
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls, byteorder::BigEndian};
+use heed::types::Bytes;
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls};
 
-use crate::{Durability, PeerError, PeerFacts, PeerOptions, PeerSession, View};
+use crate::{Durability, PeerError, PeerFacts, PeerKey, PeerOptions, PeerSession, View};
 
 /// Smallest map; pages that are half full and freed ones must find room.
 const MAP_BYTES_MIN: u64 = 1 << 30;
@@ -16,7 +17,7 @@ const MAP_BYTES_MIN: u64 = 1 << 30;
 /// An open LMDB environment.
 pub struct Lmdb {
     env: Env,
-    records: Database<U64<BigEndian>, Bytes>,
+    records: Database<Bytes, Bytes>,
 }
 
 impl Lmdb {
@@ -98,48 +99,74 @@ impl<'s> LmdbSession<'s> {
 
     fn write<'r>(
         &mut self,
-        records: impl Iterator<Item = (u64, &'r [u8])>,
+        records: impl Iterator<Item = (PeerKey<'r>, &'r [u8])>,
     ) -> Result<(), PeerError> {
         assert!(self.snapshot.is_none(), "a session with a snapshot only reads");
         let mut transaction = self.store.env.write_txn()?;
         for (key, value) in records {
-            self.store.records.put(&mut transaction, &key, value)?;
+            self.store.records.put(&mut transaction, key.bytes().as_ref(), value)?;
         }
         Ok(transaction.commit()?)
     }
 }
 
 impl PeerSession for LmdbSession<'_> {
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
-        self.write([(key, value)].into_iter())
+    fn put<'k>(&mut self, key: impl Into<PeerKey<'k>>, value: &[u8]) -> Result<(), PeerError> {
+        self.write([(key.into(), value)].into_iter())
     }
 
     #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
-        let records = self.store.records;
-        self.in_view(|view| Ok(records.get(view, &key)?.map(read)))
+    fn get<'k, R>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError> {
+        let (records, key) = (self.store.records, key.into());
+        self.in_view(|view| Ok(records.get(view, key.bytes().as_ref())?.map(read)))
     }
 
-    fn scan(
+    fn scan<'k>(
         &mut self,
-        from: u64,
+        from: impl Into<PeerKey<'k>>,
         count: u64,
-        mut read: impl FnMut(u64, &[u8]),
+        mut read: impl FnMut(PeerKey<'_>, &[u8]),
     ) -> Result<u64, PeerError> {
-        let records = self.store.records;
+        let (records, from) = (self.store.records, from.into());
         let count_max = usize::try_from(count).unwrap_or(usize::MAX);
         self.in_view(|view| {
             let mut seen = 0;
-            for record in records.range(view, &(from..))?.take(count_max) {
+            let first = from.bytes();
+            let range = (Bound::Included(first.as_ref()), Bound::Unbounded);
+            for record in records.range(view, &range)?.take(count_max) {
                 let (key, value) = record?;
-                read(key, value);
+                read(from.of_bytes(key), value);
                 seen += 1;
             }
             Ok(seen)
         })
     }
 
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
-        self.write(records.iter().map(|(key, value)| (*key, value.as_slice())))
+    /// There is one write transaction at a time, so none is refused.
+    fn modify<'k>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        mut change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, PeerError> {
+        let (records, key) = (self.store.records, key.into());
+        let key = key.bytes();
+        let mut transaction = self.store.env.write_txn()?;
+        let Some(value) = records.get(&transaction, key.as_ref())?.map(&mut change) else {
+            return Ok(None);
+        };
+        records.put(&mut transaction, key.as_ref(), &value)?;
+        transaction.commit()?;
+        Ok(Some(0))
+    }
+
+    fn load<'r>(
+        &mut self,
+        records: impl Iterator<Item = (PeerKey<'r>, &'r [u8])>,
+    ) -> Result<(), PeerError> {
+        self.write(records)
     }
 }

@@ -4,6 +4,10 @@
 //! compression, WAL files recycled, everything else as RocksDB ships it. Durable writes use
 //! `sync=true`. Writes that are durable within an interval stay in a buffer of the process
 //! (`manual_wal_flush`) until a thread flushes and syncs the WAL.
+//!
+//! The database is opened as an OptimisticTransactionDB; what is not written in transactions goes
+//! to the plain database inside. Transactions look for conflicts in memtables, so those that were
+//! written out are kept, as many as RocksDB keeps for that; without transactions none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +16,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType,
-    Options, ReadOptions, SnapshotWithThreadMode, WaitForCompactOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DBCompressionType,
+    ErrorKind, OptimisticTransactionDB, OptimisticTransactionOptions, Options, ReadOptions,
+    SnapshotWithThreadMode, WaitForCompactOptions, WriteBatchWithTransaction, WriteOptions,
 };
 
-use crate::{Durability, PeerError, PeerFacts, PeerOptions, PeerSession, View, rocks_log};
+use crate::{Durability, PeerError, PeerFacts, PeerKey, PeerOptions, PeerSession, View, rocks_log};
 
 /// Smallest block cache: small data must not make RocksDB evict its own index blocks.
 const CACHE_BYTES_MIN: u64 = 64 << 20;
@@ -29,6 +34,12 @@ const MEMTABLE_BYTES_WARM: &str = "134217728";
 const LOG_BYTES_WARM: usize = 80 << 20;
 /// Files made: one to write, one that waits for its memtable, and one more in the pool.
 const LOG_FILES_WARM: usize = 3;
+
+/// Bytes of memtables that are kept where no transaction asks for them; 0 would mean RocksDB's
+/// default for a database with transactions.
+const HISTORY_BYTES_NONE: i64 = 1;
+
+type DB = OptimisticTransactionDB;
 
 /// An open RocksDB database.
 pub struct Rocks {
@@ -47,9 +58,15 @@ impl Rocks {
         const SETTINGS: &str = "bloom filter 10 bits/key, HyperClockCache 2x the data, \
             compression none, recycle_log_file_num=2, log files of 80 MiB written before; sync: \
             sync=true; interval-100ms: manual_wal_flush, flush_wal(true) each 100 ms; os-cache: \
-            sync=false; before reads: compacted";
-        let options =
-            PeerOptions { durability: Durability::OsCache, data_bytes: 0, cache_bytes: 0 };
+            sync=false; transactions: OptimisticTransactionDB, get_for_update; before reads: \
+            compacted";
+        let options = PeerOptions {
+            durability: Durability::OsCache,
+            data_bytes: 0,
+            cache_bytes: 0,
+            modifies: false,
+            text_record_bytes: None,
+        };
         drop(Self::open(path, options)?);
         let log = std::fs::read(path.join("LOG"))?;
         std::fs::remove_dir_all(path)?;
@@ -69,6 +86,9 @@ impl Rocks {
         database.set_compression_type(DBCompressionType::None);
         database.set_recycle_log_file_num(2);
         database.set_block_based_table_factory(&table);
+        if !options.modifies {
+            database.set_max_write_buffer_size_to_maintain(HISTORY_BYTES_NONE);
+        }
         if let Durability::Interval(_) = options.durability {
             database.set_manual_wal_flush(true);
         }
@@ -187,33 +207,37 @@ pub struct RocksSession<'s> {
 
 impl PeerSession for RocksSession<'_> {
     #[inline]
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
-        Ok(self.db.put_opt(key.to_be_bytes(), value, &self.write)?)
+    fn put<'k>(&mut self, key: impl Into<PeerKey<'k>>, value: &[u8]) -> Result<(), PeerError> {
+        Ok(self.db.put_opt(key.into().bytes(), value, &self.write)?)
     }
 
     #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
-        Ok(self.db.get_pinned_opt(key.to_be_bytes(), &self.read)?.map(|value| read(&value)))
+    fn get<'k, R>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError> {
+        Ok(self.db.get_pinned_opt(key.into().bytes(), &self.read)?.map(|value| read(&value)))
     }
 
-    fn scan(
+    fn scan<'k>(
         &mut self,
-        from: u64,
+        from: impl Into<PeerKey<'k>>,
         count: u64,
-        mut read: impl FnMut(u64, &[u8]),
+        mut read: impl FnMut(PeerKey<'_>, &[u8]),
     ) -> Result<u64, PeerError> {
         let mut options = ReadOptions::default();
         if let Some(snapshot) = &self.snapshot {
             options.set_snapshot(snapshot);
         }
         let mut cursor = self.db.raw_iterator_opt(options);
-        cursor.seek(from.to_be_bytes());
+        let from = from.into();
+        cursor.seek(from.bytes());
         let mut seen = 0;
         while seen < count
             && let Some((key, value)) = cursor.item()
         {
-            let key = key.try_into().expect("all keys are 8 bytes long");
-            read(u64::from_be_bytes(key), value);
+            read(from.of_bytes(key), value);
             seen += 1;
             cursor.next();
         }
@@ -221,10 +245,37 @@ impl PeerSession for RocksSession<'_> {
         Ok(seen)
     }
 
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
-        let mut batch = WriteBatch::default();
+    fn modify<'k>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        mut change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, PeerError> {
+        let (key, options) = (key.into(), OptimisticTransactionOptions::default());
+        let key = key.bytes();
+        let mut retries = 0;
+        loop {
+            let transaction = self.db.transaction_opt(&self.write, &options);
+            let found = transaction.get_pinned_for_update_opt(&key, true, &self.read)?;
+            let Some(value) = found.map(|value| change(&value)) else { return Ok(None) };
+            transaction.put(&key, value)?;
+            match transaction.commit() {
+                Ok(()) => return Ok(Some(retries)),
+                // The second: memtables that would tell were dropped.
+                Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::TryAgain) => {
+                    retries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn load<'r>(
+        &mut self,
+        records: impl Iterator<Item = (PeerKey<'r>, &'r [u8])>,
+    ) -> Result<(), PeerError> {
+        let mut batch = WriteBatchWithTransaction::<true>::default();
         for (key, value) in records {
-            batch.put(key.to_be_bytes(), value);
+            batch.put(key.bytes(), value);
         }
         Ok(self.db.write_opt(batch, &self.write)?)
     }
@@ -252,6 +303,8 @@ mod tests {
             durability: Durability::OsCache,
             data_bytes: 1 << 20,
             cache_bytes: 2 << 20,
+            modifies: false,
+            text_record_bytes: None,
         };
         let rocks = Rocks::open(&dir, options).unwrap();
         rocks.recycle_log_files(1 << 60).unwrap();
@@ -274,11 +327,15 @@ mod tests {
     fn a_snapshot_sees_what_was_there_when_the_session_began() {
         let dir = std::env::temp_dir().join(format!("uarr-bench-views-{}", std::process::id()));
         let durability = Durability::Interval(Duration::from_millis(5));
-        let rocks = Rocks::open(
-            &dir,
-            PeerOptions { durability, data_bytes: 1 << 20, cache_bytes: 2 << 20 },
-        )
-        .unwrap();
+        let (data_bytes, cache_bytes) = (1 << 20, 2 << 20);
+        let options = PeerOptions {
+            durability,
+            data_bytes,
+            cache_bytes,
+            modifies: true,
+            text_record_bytes: None,
+        };
+        let rocks = Rocks::open(&dir, options).unwrap();
         let mut writer = rocks.session(View::PerRead);
         writer.put(1, b"old").unwrap();
         let mut snapshot = rocks.session(View::Snapshot);

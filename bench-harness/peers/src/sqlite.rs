@@ -4,24 +4,37 @@
 //! Settings: journal_mode=WAL, synchronous=FULL for durable writes and OFF for unsynced ones,
 //! mmap_size and page cache as large as the data, a busy timeout of 30 s. A session lets each
 //! statement open its own read transaction, or opens one for all of them.
+//!
+//! A record is modified in a transaction that begins with BEGIN IMMEDIATE, which waits until no
+//! other connection writes. One that began by reading could not wait: once another connection has
+//! written, SQLite refuses its first write at once (SQLITE_BUSY_SNAPSHOT), and all of it was in
+//! vain.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Statement, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, Statement, ToSql, params};
 
-use crate::{Durability, PeerError, PeerFacts, PeerOptions, PeerSession, View};
+use crate::{Durability, PeerError, PeerFacts, PeerKey, PeerOptions, PeerSession, View};
 
 const SQL_CREATE: &str =
     "CREATE TABLE IF NOT EXISTS record (key INTEGER PRIMARY KEY, value BLOB NOT NULL)";
+const SQL_CREATE_TEXT: &str =
+    "CREATE TABLE IF NOT EXISTS record (key BLOB PRIMARY KEY, value BLOB NOT NULL)";
 const SQL_PUT: &str = "INSERT INTO record (key, value) VALUES (?1, ?2) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const SQL_GET: &str = "SELECT value FROM record WHERE key = ?1";
 const SQL_SCAN: &str = "SELECT key, value FROM record WHERE key >= ?1 ORDER BY key LIMIT ?2";
+const SQL_BEGIN: &str = "BEGIN IMMEDIATE";
+const SQL_COMMIT: &str = "COMMIT";
 
 /// Longest wait for another connection's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest record of a table WITHOUT ROWID, which SQLite's guide gives as a twentieth of a page.
+const RECORD_BYTES_MAX: u64 = 4096 / 20;
 
 /// Smallest page cache and map.
 const CACHE_BYTES_MIN: u64 = 64 << 20;
@@ -45,7 +58,9 @@ impl Sqlite {
             version: rusqlite::version().to_owned(),
             settings: "journal_mode=WAL, mmap_size and cache_size 2x the data, prepared \
                 statements, one connection per thread, busy_timeout 30 s; sync: \
-                synchronous=FULL; os-cache: synchronous=OFF; before reads: the WAL checkpointed"
+                synchronous=FULL; os-cache: synchronous=OFF; transactions: BEGIN IMMEDIATE; text \
+                keys: BLOB PRIMARY KEY, of small records WITHOUT ROWID; before reads: the WAL \
+                checkpointed"
                 .to_owned(),
             flushes_per_commit: Self::FLUSHES_PER_COMMIT,
         }
@@ -59,7 +74,12 @@ impl Sqlite {
         std::fs::create_dir_all(path)?;
         let path = path.join("peer.sqlite");
         let anchor = SqliteConnection::open(&path, options)?;
-        anchor.connection.execute_batch(SQL_CREATE)?;
+        let create = match options.text_record_bytes {
+            None => SQL_CREATE.to_owned(),
+            Some(bytes) if bytes <= RECORD_BYTES_MAX => format!("{SQL_CREATE_TEXT} WITHOUT ROWID"),
+            Some(_) => SQL_CREATE_TEXT.to_owned(),
+        };
+        anchor.connection.execute_batch(&create)?;
         Ok(Self { path, options, anchor: Mutex::new(anchor) })
     }
 
@@ -124,6 +144,8 @@ impl SqliteConnection {
             put: self.connection.prepare(SQL_PUT)?,
             get: self.connection.prepare(SQL_GET)?,
             scan: self.connection.prepare(SQL_SCAN)?,
+            begin: self.connection.prepare(SQL_BEGIN)?,
+            commit: self.connection.prepare(SQL_COMMIT)?,
             connection: &self.connection,
         })
     }
@@ -138,24 +160,40 @@ const fn key_of_row(row_id: i64) -> u64 {
     row_id.cast_unsigned() ^ 1 << 63
 }
 
+impl ToSql for PeerKey<'_> {
+    #[inline]
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Number(number) => row_id(*number).into(),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Blob(text)),
+        })
+    }
+}
+
 /// One thread's way into SQLite.
 pub struct SqliteSession<'c> {
     put: Statement<'c>,
     get: Statement<'c>,
     scan: Statement<'c>,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
     connection: &'c Connection,
 }
 
 impl PeerSession for SqliteSession<'_> {
     #[inline]
-    fn put(&mut self, key: u64, value: &[u8]) -> Result<(), PeerError> {
-        self.put.execute(params![row_id(key), value])?;
+    fn put<'k>(&mut self, key: impl Into<PeerKey<'k>>, value: &[u8]) -> Result<(), PeerError> {
+        self.put.execute(params![key.into(), value])?;
         Ok(())
     }
 
     #[inline]
-    fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, PeerError> {
-        let mut rows = self.get.query(params![row_id(key)])?;
+    fn get<'k, R>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, PeerError> {
+        let mut rows = self.get.query(params![key.into()])?;
         match rows.next()? {
             Some(row) => {
                 let value = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -165,27 +203,51 @@ impl PeerSession for SqliteSession<'_> {
         }
     }
 
-    fn scan(
+    fn scan<'k>(
         &mut self,
-        from: u64,
+        from: impl Into<PeerKey<'k>>,
         count: u64,
-        mut read: impl FnMut(u64, &[u8]),
+        mut read: impl FnMut(PeerKey<'_>, &[u8]),
     ) -> Result<u64, PeerError> {
         let count_max = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut rows = self.scan.query(params![row_id(from), count_max])?;
+        let mut rows = self.scan.query(params![from.into(), count_max])?;
         let mut seen = 0;
         while let Some(row) = rows.next()? {
             let value = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            read(key_of_row(row.get(0)?), value);
+            let key = match row.get_ref(0)? {
+                ValueRef::Integer(row_id) => PeerKey::Number(key_of_row(row_id)),
+                key => PeerKey::Text(key.as_blob().map_err(rusqlite::Error::from)?),
+            };
+            read(key, value);
             seen += 1;
         }
         Ok(seen)
     }
 
-    fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), PeerError> {
+    /// There is one write transaction at a time, so none is refused. After an error the
+    /// transaction ends with the connection, as the run does.
+    fn modify<'k>(
+        &mut self,
+        key: impl Into<PeerKey<'k>>,
+        change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, PeerError> {
+        let key = key.into();
+        self.begin.execute([])?;
+        let value = self.get(key, change)?;
+        if let Some(value) = &value {
+            self.put(key, value)?;
+        }
+        self.commit.execute([])?;
+        Ok(value.map(|_| 0))
+    }
+
+    fn load<'r>(
+        &mut self,
+        records: impl Iterator<Item = (PeerKey<'r>, &'r [u8])>,
+    ) -> Result<(), PeerError> {
         let transaction = self.connection.unchecked_transaction()?;
         for (key, value) in records {
-            self.put.execute(params![row_id(*key), value])?;
+            self.put.execute(params![key, value])?;
         }
         Ok(transaction.commit()?)
     }

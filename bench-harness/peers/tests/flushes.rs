@@ -72,7 +72,8 @@ fn flush_count() -> u64 {
 }
 
 fn options(durability: Durability) -> PeerOptions {
-    PeerOptions { durability, data_bytes: 1 << 20, cache_bytes: 2 << 20 }
+    let (data_bytes, cache_bytes) = (1 << 20, 2 << 20);
+    PeerOptions { durability, data_bytes, cache_bytes, modifies: true, text_record_bytes: None }
 }
 
 fn new_dir(name: &str) -> PathBuf {
@@ -81,7 +82,8 @@ fn new_dir(name: &str) -> PathBuf {
     dir
 }
 
-/// Flushes of [`PUTS`] puts of one session. The first puts, which may begin files, do not count.
+/// Flushes of [`PUTS`] writes of one session, by turns a put and a transaction that modifies what
+/// that has written. The first ones, which may begin files, do not count.
 fn flushes_of(session: &mut impl PeerSession) -> u64 {
     const WARM: u64 = 10;
     let mut before = flush_count();
@@ -89,7 +91,11 @@ fn flushes_of(session: &mut impl PeerSession) -> u64 {
         if key == WARM {
             before = flush_count();
         }
-        session.put(key, &[7; 128]).unwrap();
+        match key % 2 {
+            0 => session.put(key, &[7; 128]).unwrap(),
+            // SQLite writes nothing where nothing changes.
+            _ => assert_eq!(session.modify(key - 1, |_| vec![8; 128]).unwrap(), Some(0)),
+        }
     }
     flush_count() - before
 }

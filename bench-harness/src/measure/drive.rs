@@ -17,23 +17,29 @@ use crate::measure::clock::{Clock, Monotonic};
 use crate::measure::job::{Job, View, nanos};
 use crate::measure::keys::KeyOrder;
 use crate::measure::latencies::merge;
-use crate::measure::operations::{Lane, Operations, Whose, load_keys, read_checked};
+use crate::measure::operations::{Lane, Operations, Whose, load_keys, read_checked, read_version};
 use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, Counters, OpenSpec, Store};
 use crate::measure::usage::Usage;
 
-/// Records per batch when a store is loaded.
+/// Records per batch when a store is loaded, at most.
 const LOAD_BATCH_RECORDS: usize = 1000;
+/// Bytes of values per batch when a store is loaded, but for a single record: a store holds a batch
+/// in memory, several times maybe, and the memory of a run may be limited.
+const LOAD_BATCH_BYTES: usize = 2 << 20;
 
 /// An open store under test, whichever it is: one call per measurement.
 pub trait Driven: Send + Sync {
     /// Runs one measurement.
     fn run(&self, job: &Job) -> Result<Sample, BenchError>;
-    /// Writes records `0 .. record_count` in key order, in batches of 1000.
+    /// Writes records `0 .. record_count` in key order, in batches of at most 1000 records and
+    /// 2 MiB.
     fn load(&self, record_count: u64) -> Result<(), BenchError>;
     /// Reads at most about `reads_max` of the records back, evenly spread; an absent or damaged one
     /// is [`BenchError::WrongData`]. Returns how many were read.
     fn verify(&self, written: &[Range<u64>], reads_max: u64) -> Result<u64, BenchError>;
+    /// The sum of the versions of records `0 .. record_count`: each read-modify-write adds one.
+    fn version_sum(&self, record_count: u64) -> Result<u64, BenchError>;
     /// See [`Store::prepare_durable`].
     fn prepare_durable(&self) -> Result<(), BenchError>;
     /// See [`Store::prepare_reads`].
@@ -122,9 +128,11 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
         let mut keys: Vec<u64> =
             (0..record_count).map(|number| self.key_order.key_of(number)).collect();
         keys.sort_unstable();
-        let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(LOAD_BATCH_RECORDS);
+        let fitting = LOAD_BATCH_BYTES / self.value_bytes.max(1);
+        let batch_records = fitting.clamp(1, LOAD_BATCH_RECORDS);
+        let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(batch_records);
         self.store.with_session(View::PerRead, |session| {
-            for part in keys.chunks(LOAD_BATCH_RECORDS) {
+            for part in keys.chunks(batch_records) {
                 load_keys(session, &mut batch, self.value_bytes, part.iter().copied())?;
             }
             Ok(())
@@ -142,6 +150,15 @@ impl<S: Store, C: Clock> Driven for Driver<S, C> {
                 read_count += 1;
             }
             Ok(read_count)
+        })?
+    }
+
+    fn version_sum(&self, record_count: u64) -> Result<u64, BenchError> {
+        self.store.with_session(View::PerRead, |session| {
+            let mut numbers = 0..record_count;
+            numbers.try_fold(0_u64, |sum, number| {
+                Ok(sum.wrapping_add(read_version(session, self.whose(), number)?))
+            })
         })?
     }
 
@@ -211,6 +228,8 @@ impl Sample {
     fn add(&mut self, lane: Lane) {
         self.op_count += lane.op_count;
         self.written.extend(lane.written);
+        let modified = lane.modified.iter();
+        modified.for_each(|more| self.modified.get_or_insert_default().add(more));
         if let Some(stopwatch) = lane.stopwatch {
             self.add_slices(stopwatch.response.into_slices());
             if let Some(phases) = stopwatch.phases {
@@ -248,6 +267,8 @@ mod tests {
         DamagesValues,
         /// Every 100th write is acknowledged and forgotten.
         LosesWrites,
+        /// Every 100th read-modify-write is acknowledged and forgotten.
+        LosesUpdates,
         /// There is no session for the third and later threads.
         RefusesSessions,
     }
@@ -350,6 +371,22 @@ mod tests {
             self.0.map.lock().unwrap().extend(records.iter().cloned());
             Ok(())
         }
+
+        fn modify(
+            &mut self,
+            key: u64,
+            mut change: impl FnMut(&[u8]) -> Vec<u8>,
+        ) -> Result<Option<u64>, BenchError> {
+            let mut map = self.0.map.lock().unwrap();
+            let Some(value) = map.get_mut(&key) else { return Ok(None) };
+            let changed = change(value);
+            // Every tenth runs twice.
+            let is_tenth = self.0.put_count.fetch_add(1, Ordering::Relaxed) % 10 == 9;
+            if !(self.0.fault == Fault::LosesUpdates && self.0.is_hundredth_call()) {
+                *value = changed;
+            }
+            Ok(Some(u64::from(is_tenth)))
+        }
     }
 
     type TestDriver = Driver<MapStore, Arc<Moved>>;
@@ -437,6 +474,27 @@ mod tests {
         assert!(readers.written.is_empty());
         assert_eq!(driver.store.put_count.load(Ordering::Relaxed), 2000);
         assert!(driver.run(&writer).unwrap().readers.is_none());
+    }
+
+    #[test]
+    fn modified_records_are_counted_and_a_lost_update_is_seen() {
+        let (parts, keys) = (Parts { read_modify_write: 100, ..Parts::default() }, Keys::Zipf);
+        let (record_count, scan_records_max, first) = (500, 1, 1 << 44);
+        let mix = Mix { parts, keys, record_count, scan_records_max, first, version: 1 };
+        let job = job(Work::Mix(mix), 4, Timing::Each);
+        for (fault, lost) in [(Fault::None, 0), (Fault::LosesUpdates, 20)] {
+            let driver = driver(fault);
+            driver.load(500).unwrap();
+            let mut sample = driver.run(&job).unwrap();
+            assert_eq!(driver.version_sum(500).unwrap(), 2000 - lost);
+            let modified = sample.modified.as_ref().unwrap();
+            assert_eq!((modified.count, modified.retry_count), (2000, 200));
+            let alone = Repetition::new(&sample.take_modified().unwrap(), None);
+            assert_eq!((alone.op_count, alone.retries_per_transaction), (2000, Some(0.1)));
+            assert_eq!(alone.p50_ns, Repetition::new(&sample, None).p50_ns);
+        }
+        let absent = driver(Fault::None).run(&job);
+        assert!(matches!(absent, Err(BenchError::WrongData(text)) if text.contains("lost")));
     }
 
     #[test]

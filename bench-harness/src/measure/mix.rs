@@ -24,6 +24,8 @@ pub struct Parts {
     pub update: u8,
     /// Reads of a record, each followed by overwriting it.
     pub get_update: u8,
+    /// The same in one transaction, which counts the record's version up.
+    pub read_modify_write: u8,
     /// New records.
     pub insert: u8,
     /// Reads of records in key order, from one of them on.
@@ -31,8 +33,9 @@ pub struct Parts {
 }
 
 impl Parts {
-    const fn all(self) -> [u8; 6] {
-        [self.get, self.miss, self.update, self.get_update, self.insert, self.scan]
+    const fn all(self) -> [u8; 7] {
+        let Self { get, miss, update, get_update, read_modify_write, insert, scan } = self;
+        [get, miss, update, get_update, read_modify_write, insert, scan]
     }
 
     /// The sum of the parts, 100 if they are whole.
@@ -42,13 +45,26 @@ impl Parts {
 
     /// Whether any of them writes.
     pub const fn has_writes(self) -> bool {
-        self.update > 0 || self.get_update > 0 || self.insert > 0
+        self.has_overwrites() || self.read_modify_write > 0 || self.insert > 0
+    }
+
+    /// Whether any of them overwrites a record without looking whether another one has.
+    pub const fn has_overwrites(self) -> bool {
+        self.update > 0 || self.get_update > 0
     }
 
     /// Words for them, such as `50 % get, 50 % update`.
     pub fn text(self) -> String {
-        let names = ["get", "miss", "update", "get and update", "insert", "scan"];
-        let parts = self.all().into_iter().zip(names).filter(|(part, _)| *part > 0);
+        const NAMES: [&str; 7] = [
+            "get",
+            "miss",
+            "update",
+            "get and update",
+            "read-modify-write in a transaction",
+            "insert",
+            "scan",
+        ];
+        let parts = self.all().into_iter().zip(NAMES).filter(|(part, _)| *part > 0);
         parts.map(|(part, name)| format!("{part} % {name}")).collect::<Vec<_>>().join(", ")
     }
 }
@@ -89,6 +105,7 @@ pub(super) enum Chosen {
     Miss(u64),
     Update(u64),
     GetUpdate(u64),
+    Modify(u64),
     Insert(u64),
     Scan { number: u64, records: u64 },
 }
@@ -127,6 +144,8 @@ impl Chooser {
             Chosen::Update(self.number())
         } else if is_within(parts.get_update) {
             Chosen::GetUpdate(self.number())
+        } else if is_within(parts.read_modify_write) {
+            Chosen::Modify(self.number())
         } else if is_within(parts.insert) {
             self.inserted_count += 1;
             Chosen::Insert(self.first + self.inserted_count - 1)
@@ -166,9 +185,17 @@ mod tests {
 
     #[test]
     fn each_part_gets_its_share_and_falls_on_records_that_are_there() {
-        let parts = Parts { get: 40, miss: 5, update: 20, get_update: 10, insert: 15, scan: 10 };
+        let parts = Parts {
+            get: 35,
+            miss: 5,
+            update: 20,
+            get_update: 10,
+            read_modify_write: 5,
+            insert: 15,
+            scan: 10,
+        };
         for keys in [Keys::Uniform, Keys::Zipf, Keys::Latest] {
-            let mut counts = [0_u32; 6];
+            let mut counts = [0_u32; 7];
             let mut inserted = FIRST;
             for one in chosen(parts, keys) {
                 let (place, number) = match one {
@@ -176,19 +203,20 @@ mod tests {
                     Chosen::Miss(_) => (1, 0),
                     Chosen::Update(number) => (2, number),
                     Chosen::GetUpdate(number) => (3, number),
+                    Chosen::Modify(number) => (4, number),
                     Chosen::Insert(number) => {
                         assert_eq!(number, inserted);
                         inserted += 1;
-                        (4, number)
+                        (5, number)
                     }
                     Chosen::Scan { number, records } => {
                         assert!((1..=100).contains(&records));
-                        (5, number)
+                        (6, number)
                     }
                 };
                 counts[place] += 1;
                 assert!(number < 1000 || (FIRST..inserted).contains(&number), "{one:?}");
-                assert!(number < 1000 || keys == Keys::Latest || place == 4, "{one:?}");
+                assert!(number < 1000 || keys == Keys::Latest || place == 5, "{one:?}");
             }
             for (count, part) in counts.into_iter().zip(parts.all()) {
                 let expected = u32::from(part) * 1000;
@@ -196,7 +224,8 @@ mod tests {
             }
         }
         assert_eq!((parts.sum(), parts.has_writes()), (100, true));
-        let text = "40 % get, 5 % miss, 20 % update, 10 % get and update, 15 % insert, 10 % scan";
+        let text = "35 % get, 5 % miss, 20 % update, 10 % get and update, \
+                    5 % read-modify-write in a transaction, 15 % insert, 10 % scan";
         assert_eq!(parts.text(), text);
     }
 

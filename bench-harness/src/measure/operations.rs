@@ -6,17 +6,19 @@ use std::time::Instant;
 
 use crate::error::BenchError;
 use crate::measure::clock::Clock;
-use crate::measure::job::{Job, PATIENCE, Work};
+use crate::measure::job::{Job, PATIENCE, Work, nanos};
 use crate::measure::keys::KeyOrder;
 use crate::measure::mix::{Chooser, Chosen, Mix};
+use crate::measure::sample::Modified;
 use crate::measure::stopwatch::Stopwatch;
 use crate::measure::store::{Contender, Session};
-use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right};
+use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, version_of};
 
 /// Operations between two readings of the clock when operations are not timed one by one.
 const BURST_OPS: u64 = 64;
 /// Each thread writes record numbers from its own range of this size.
 const LANE_NUMBERS: u64 = 1 << 40;
+const LOST: &str = "lost a record that it had acknowledged";
 /// Record numbers from here on are never written.
 const ABSENT_NUMBER_FIRST: u64 = 1 << 63;
 
@@ -26,6 +28,7 @@ pub(super) struct Lane {
     pub start: Instant,
     pub end: Instant,
     pub stopwatch: Option<Stopwatch>,
+    pub modified: Option<Modified>,
     pub written: Option<Range<u64>>,
 }
 
@@ -66,6 +69,7 @@ pub(super) struct Operations {
     random: Random,
     value: Vec<u8>,
     batch: Vec<(u64, Vec<u8>)>,
+    modified: Option<Modified>,
 }
 
 impl Operations {
@@ -91,6 +95,7 @@ impl Operations {
             random: Random::new(seed),
             value: vec![0; whose.value_bytes],
             batch: Vec::new(),
+            modified: None,
         }
     }
 
@@ -110,7 +115,11 @@ impl Operations {
         loop {
             if let Some(stopwatch) = &mut stopwatch {
                 let chosen = self.chooser.as_mut().map(Chooser::choose);
-                end = stopwatch.time(clock, || self.step(session, chosen))?;
+                let begin;
+                (begin, end) = stopwatch.time(clock, || self.step(session, chosen))?;
+                if let (Some(Chosen::Modify(_)), Some(modified)) = (chosen, &mut self.modified) {
+                    modified.latencies.saturating_record(nanos(end - begin));
+                }
                 if let Some(times) = session.take_put_times() {
                     stopwatch.phases.get_or_insert_default().record(times);
                 }
@@ -133,7 +142,8 @@ impl Operations {
             }
         }
         let written = (self.next > self.first).then_some(self.first..self.next);
-        Ok(Lane { op_count, start, end, stopwatch, written })
+        let modified = self.modified.take();
+        Ok(Lane { op_count, start, end, stopwatch, modified, written })
     }
 
     #[inline]
@@ -193,6 +203,7 @@ impl Operations {
                 read_checked(session, self.whose, number)?;
                 self.put(session, number, mix.version)
             }
+            Chosen::Modify(number) => self.modify(session, number),
             Chosen::Insert(number) => {
                 assert_eq!(number, self.next);
                 self.put_next(session)
@@ -213,6 +224,26 @@ impl Operations {
         let key = self.whose.key_of(number);
         fill(key, version, &mut self.value);
         session.put(key, &self.value)
+    }
+
+    /// Counts the version of a record up, in one transaction.
+    fn modify<S: Session>(&mut self, session: &mut S, number: u64) -> Result<(), BenchError> {
+        let (whose, key) = (self.whose, self.whose.key_of(number));
+        let mut is_right = true;
+        let retries = session.modify(key, |old| {
+            is_right &= whose.is_right(key, old);
+            let mut new = vec![0; whose.value_bytes];
+            fill(key, version_of(old).wrapping_add(1), &mut new);
+            new
+        })?;
+        let retries = retries.ok_or_else(|| wrong(whose.contender, key, LOST))?;
+        if !is_right {
+            return Err(wrong(whose.contender, key, "returned other bytes than were written"));
+        }
+        let modified = self.modified.get_or_insert_default();
+        modified.count += 1;
+        modified.retry_count += retries;
+        Ok(())
     }
 
     /// Writes a record that was never written.
@@ -251,8 +282,18 @@ pub(super) fn read_checked<S: Session>(
     match session.get(key, |value| whose.is_right(key, value))? {
         Some(true) => Ok(()),
         Some(false) => Err(wrong(whose.contender, key, "returned other bytes than were written")),
-        None => Err(wrong(whose.contender, key, "lost a record that it had acknowledged")),
+        None => Err(wrong(whose.contender, key, LOST)),
     }
+}
+
+/// The version of record `number`, which must exist.
+pub(super) fn read_version<S: Session>(
+    session: &mut S,
+    whose: Whose,
+    number: u64,
+) -> Result<u64, BenchError> {
+    let key = whose.key_of(number);
+    session.get(key, version_of)?.ok_or_else(|| wrong(whose.contender, key, LOST))
 }
 
 /// Reads a record that does not exist.

@@ -171,6 +171,8 @@ pub enum Metric {
     DeviceFlushesPerOp,
     /// Page faults that waited for the device.
     MajorFaults,
+    /// How often a read-modify-write ran again, in the mean.
+    RetriesPerTransaction,
 }
 
 impl Metric {
@@ -204,6 +206,7 @@ impl Metric {
             Self::WritesPerCommit => repetition.writes_per_commit,
             Self::DeviceFlushesPerOp => repetition.device_flushes_per_op,
             Self::MajorFaults => Some(repetition.major_faults as f64),
+            Self::RetriesPerTransaction => repetition.retries_per_transaction,
         }
     }
 
@@ -236,6 +239,7 @@ impl Metric {
             Self::WritesPerCommit => "writes_per_commit",
             Self::DeviceFlushesPerOp => "device_flushes_per_op",
             Self::MajorFaults => "major_faults",
+            Self::RetriesPerTransaction => "retries_per_transaction",
         }
     }
 }

@@ -8,10 +8,36 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::device::DeviceCounters;
-use crate::measure::latencies::{Latencies, Percentiles, merge};
+use crate::measure::latencies::{Latencies, Percentiles, latencies, merge};
 use crate::measure::phases::PhaseLatencies;
 use crate::measure::store::Counters;
 use crate::measure::timeline::{Slice, merge_slices};
+
+/// Read-modify-writes, each in a transaction that took effect.
+#[derive(Clone, Debug)]
+pub struct Modified {
+    /// How many.
+    pub count: u64,
+    /// How often one of them ran again because another one came in between.
+    pub retry_count: u64,
+    /// What each took, from its real begin on, with all its retries.
+    pub latencies: Latencies,
+}
+
+impl Default for Modified {
+    fn default() -> Self {
+        Self { count: 0, retry_count: 0, latencies: latencies() }
+    }
+}
+
+impl Modified {
+    /// Adds those of another thread, or of another part of the measurement.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.retry_count += other.retry_count;
+        self.latencies.add(&other.latencies).expect("all have the same bounds");
+    }
+}
 
 /// The raw outcome of one measurement.
 #[derive(Debug, Default)]
@@ -22,6 +48,8 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// Lanes that worked at the same time.
     pub threads: u32,
+    /// What the threads together spent on these operations, if not all of the wall time.
+    pub busy_ns: Option<u64>,
     /// CPU time of the whole process, background threads and kernel workers of it included. Nothing
     /// but what is measured works meanwhile (see [`crate::measure::rotation`]).
     pub cpu_ns: u64,
@@ -40,6 +68,8 @@ pub struct Sample {
     pub service: Option<Latencies>,
     /// Of operations begun at a fixed rate, how late the generator began each.
     pub lag: Option<Latencies>,
+    /// The read-modify-writes among the operations, if there are any.
+    pub modified: Option<Modified>,
     /// What the store counted meanwhile.
     pub counters: Option<Counters>,
     /// What the whole device counted meanwhile, other processes included.
@@ -57,6 +87,23 @@ impl Sample {
         merge_slices(&mut self.slices, slices);
     }
 
+    /// A sample of its read-modify-writes alone, if there are any; it leaves `modified` to that.
+    /// How much of the processor's time was theirs is not known.
+    pub(crate) fn take_modified(&mut self) -> Option<Self> {
+        let modified = self.modified.take()?;
+        let (op_count, latencies) = (modified.count, modified.latencies.clone());
+        let busy_ns = Some((latencies.mean() * latencies.len() as f64) as u64);
+        Some(Self {
+            op_count,
+            elapsed_ns: self.elapsed_ns,
+            threads: self.threads,
+            busy_ns,
+            latencies: Some(latencies),
+            modified: Some(modified),
+            ..Self::default()
+        })
+    }
+
     /// Adds what came `after` it: the two are parts of one measurement.
     pub fn join(&mut self, after: Self) {
         assert_eq!(self.threads, after.threads);
@@ -72,6 +119,8 @@ impl Sample {
         after.latencies.iter().for_each(|latencies| merge(&mut self.latencies, latencies));
         after.service.iter().for_each(|service| merge(&mut self.service, service));
         after.lag.iter().for_each(|lag| merge(&mut self.lag, lag));
+        let modified = after.modified.iter();
+        modified.for_each(|more| self.modified.get_or_insert_default().add(more));
         self.counters = self.counters.zip(after.counters).map(|(one, other)| one + other);
         self.device = self.device.zip(after.device).map(|(one, other)| one + other);
         self.written.extend(after.written);
@@ -132,6 +181,10 @@ pub struct Repetition {
     pub device_written_bytes_per_op: Option<f64>,
     /// Page faults that waited for the device.
     pub major_faults: u64,
+    /// How often a read-modify-write ran again because another one came in between, in the mean of
+    /// all of them. Absent in older reports, and where nothing is modified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries_per_transaction: Option<f64>,
 }
 
 impl Repetition {
@@ -140,6 +193,7 @@ impl Repetition {
     pub fn new(whole: &Sample, timed: Option<&Sample>) -> Self {
         assert!(whole.op_count > 0, "an empty sample cannot be a repetition");
         let ops = whole.op_count as f64;
+        let all_ns = whole.elapsed_ns as f64 * f64::from(whole.threads);
         let latencies = timed.unwrap_or(whole).latencies.as_ref();
         let percentiles = latencies.map(Percentiles::of).unwrap_or_default();
         let per_commit = |count: fn(&Counters) -> u64| {
@@ -149,7 +203,7 @@ impl Repetition {
         Self {
             op_count: whole.op_count + timed.map_or(0, |timed| timed.op_count),
             ops_per_second: ops * 1e9 / whole.elapsed_ns.max(1) as f64,
-            mean_ns: whole.elapsed_ns as f64 * f64::from(whole.threads) / ops,
+            mean_ns: whole.busy_ns.map_or(all_ns, |ns| ns as f64) / ops,
             p50_ns: percentiles.p50_ns,
             p90_ns: percentiles.p90_ns,
             p99_ns: percentiles.p99_ns,
@@ -164,6 +218,10 @@ impl Repetition {
                 .device
                 .map(|device| device.written_bytes as f64 / ops),
             major_faults: whole.major_faults,
+            retries_per_transaction: whole
+                .modified
+                .as_ref()
+                .map(|modified| modified.retry_count as f64 / modified.count.max(1) as f64),
         }
     }
 }

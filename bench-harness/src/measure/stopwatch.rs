@@ -58,18 +58,18 @@ impl Stopwatch {
         Some(Self { pace, response, phases: None, paced })
     }
 
-    /// Runs one operation, when its time has come, and returns when it ended.
+    /// Runs one operation, when its time has come, and returns when it really began, and ended.
     pub fn time(
         &mut self,
         clock: &impl Clock,
         operation: impl FnOnce() -> Result<(), BenchError>,
-    ) -> Result<Instant, BenchError> {
+    ) -> Result<(Instant, Instant), BenchError> {
         let Some(pace) = &mut self.pace else {
             let begin = clock.now();
             operation()?;
             let end = clock.now();
             self.response.record(end, nanos(end - begin));
-            return Ok(end);
+            return Ok((begin, end));
         };
         let (ready, intended) = (clock.now(), pace.next());
         clock.wait_until(intended);
@@ -81,7 +81,7 @@ impl Stopwatch {
             paced.service.saturating_record(nanos(end - begin));
             paced.lag.saturating_record(nanos(begin - intended.max(ready)));
         }
-        Ok(end)
+        Ok((begin, end))
     }
 }
 

@@ -78,11 +78,6 @@ impl Contender {
         }
     }
 
-    /// Whether it is measured with keys of this form.
-    pub const fn has_keys(self, form: KeyForm) -> bool {
-        matches!(self, Self::Uarr) || matches!(form, KeyForm::U64)
-    }
-
     /// Whether many reads can see one moment in it.
     pub const fn has_snapshots(self) -> bool {
         !matches!(self, Self::Floor | Self::Uarr)
@@ -213,6 +208,8 @@ pub struct OpenSpec {
     pub key_form: KeyForm,
     /// Bytes that its caches may take; all data without it.
     pub cache_bytes: Option<u64>,
+    /// Whether sessions modify records.
+    pub modifies: bool,
 }
 
 impl OpenSpec {
@@ -225,12 +222,18 @@ impl OpenSpec {
             key_order: KeyOrder::Spread,
             key_form: KeyForm::U64,
             cache_bytes: None,
+            modifies: false,
         }
     }
 
     /// Bytes of all keys and values.
-    pub const fn data_bytes(self) -> u64 {
-        self.record_count * (8 + self.value_bytes as u64)
+    pub fn data_bytes(self) -> u64 {
+        self.record_count * self.record_bytes()
+    }
+
+    /// Bytes of a key and its value.
+    pub fn record_bytes(self) -> u64 {
+        (self.key_form.bytes() + self.value_bytes) as u64
     }
 }
 
@@ -316,4 +319,12 @@ pub trait Session {
     ) -> Result<u64, BenchError>;
     /// Writes all records as one atomic batch with the store's durability.
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError>;
+    /// Reads the value under `key` and writes what `change` makes of it, in one transaction with
+    /// the store's durability, and does so again as long as another one came in between. Returns
+    /// how often that was; `None` if there is no such record.
+    fn modify(
+        &mut self,
+        key: u64,
+        change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, BenchError>;
 }

@@ -40,6 +40,13 @@ pub fn fill(key: u64, version: u64, value: &mut [u8]) {
     }
 }
 
+/// The version that [`fill`] has written into `value`.
+#[inline]
+pub fn version_of(value: &[u8]) -> u64 {
+    let (words, _) = value.as_chunks::<8>();
+    words.first().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
 /// Whether `value` is what [`fill`] wrote for `key` in any version, all `value_bytes` of it.
 #[inline]
 pub fn is_right(key: u64, value: &[u8], value_bytes: usize) -> bool {

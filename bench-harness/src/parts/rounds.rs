@@ -151,19 +151,23 @@ pub(crate) fn sample_in_rounds(
             };
             let times = |kind| ladder.as_ref().map(|name| format!("{name}, {kind}"));
             let service = gathered(format!("{name}, service"), times("service"));
-            let readers = Gathered::new(format!("{name}, readers beside it"), Some(Class::Read));
-            (measure, gathered(name, ladder), service, readers)
+            let beside = Beside {
+                readers: Gathered::new(format!("{name}, readers beside it"), Some(Class::Read)),
+                transactions: Gathered::new(format!("{name}, transactions"), class),
+            };
+            (measure, gathered(name, ladder), service, beside)
         })
         .collect();
     let mut is_still = true;
     for round in 0..rounds {
         for place in rotation::order(all.len(), round) {
-            let (measure, response, service, readers) = &mut all[place];
+            let (measure, response, service, beside) = &mut all[place];
             progress.now(format!("{name}: {}, round {}", response.line.name, round + 1));
             is_still &= rotation::wait_until_still();
             let mut sample = measure(round)?;
+            sample.readers.take().iter().for_each(|sample| beside.readers.add(sample));
+            sample.take_modified().iter().for_each(|sample| beside.transactions.add(sample));
             response.add(&sample);
-            sample.readers.take().iter().for_each(|sample| readers.add(sample));
             if sample.service.is_some() {
                 sample.latencies = sample.service.take();
                 (sample.lag, sample.phases) = (None, None);
@@ -177,19 +181,26 @@ pub(crate) fn sample_in_rounds(
     if !is_still {
         eprintln!("uarr-bench: {name}: a store worked on in the turn of another");
     }
-    let lines = all.into_iter().flat_map(|(_, response, service, readers)| {
+    let lines = all.into_iter().flat_map(|(_, response, service, beside)| {
         let (mut line, service) = (response.into_line(), service.into_line());
         let is_paced = !service.rounds.is_empty();
         if is_paced {
             line.name.push_str(", response");
             line.ladder = line.ladder.map(|name| format!("{name}, response"));
         }
-        let readers = readers.into_line();
-        let are_there = !readers.rounds.is_empty();
-        let more = [is_paced.then_some(service), are_there.then_some(readers)];
-        [Some(line)].into_iter().chain(more).flatten()
+        let service = is_paced.then_some(service);
+        let beside = [beside.transactions, beside.readers].map(Gathered::into_line);
+        let are_there = beside.into_iter().filter(|line| !line.rounds.is_empty());
+        [line].into_iter().chain(service).chain(are_there)
     });
     Ok(lines.collect())
+}
+
+/// What has lines of its own beside that of a contestant, if it is there.
+struct Beside {
+    readers: Gathered,
+    /// They are part of the contestant's operations.
+    transactions: Gathered,
 }
 
 /// The rounds of a line so far.
@@ -227,6 +238,7 @@ impl Gathered {
 mod tests {
     use super::*;
     use crate::measure::latencies::latencies;
+    use crate::measure::sample::Modified;
     use crate::report::part_tables::{render, table};
 
     fn sample(op_count: u64, ns: u64) -> Sample {
@@ -271,6 +283,32 @@ mod tests {
         assert!(render(&measured).contains(told), "{}", render(&measured));
         measured.parts[0].lines[0].lag = None;
         assert!(!measured.is_invalid() && !render(&measured).contains("INVALID"));
+    }
+
+    #[test]
+    fn transactions_are_compared_with_each_other() {
+        let transacting = |op_count, ns| {
+            move |_| {
+                let latencies = sample(op_count / 2, ns).latencies.unwrap();
+                let (count, retry_count) = (op_count / 2, op_count / 4);
+                let modified = Some(Modified { count, retry_count, latencies });
+                Ok(Sample { modified, ..sample(op_count, ns) })
+            }
+        };
+        let sync = Some(Class::Sync);
+        let all = vec![
+            Contestant::new("a", sync, transacting(400, 100)),
+            Contestant::new("b", sync, transacting(400, 200)),
+        ];
+        let lines = sample_in_rounds("both", 2, all).unwrap();
+        let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names, ["a", "a, transactions", "b", "b, transactions"]);
+        assert_eq!(lines[3].rounds[0].mean_ns, 200.0);
+        let text = table(Metric::OpsPerSecond, &lines).to_text();
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+        let of = "b, transactions";
+        assert!(line(of).contains("0.50x") && line(of).ends_with("0.50"), "{text}");
+        assert!(line("b ").contains("0.50x") && line("b ").trim_end().ends_with('-'), "{text}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::report::RunSpec;
 use crate::report::measured::{Line, Measured, MeasuredPart};
 use crate::report::words;
 use crate::stores;
+use crate::stores::faulty::Fault;
 
 /// Record numbers of one sample: 64 threads, 2^40 each.
 const SAMPLE_NUMBERS_SHIFT: u32 = 46;
@@ -49,6 +50,8 @@ pub struct RunOptions {
     pub stores: Vec<Contender>,
     /// What is asked of them.
     pub workloads: Vec<Workload>,
+    /// What the engine does wrong, to see that the run notices.
+    pub fault: Option<Fault>,
 }
 
 /// Measures the workloads.
@@ -87,7 +90,7 @@ impl Stage<'_> {
         let path = self.folder.join(&workload.name);
         fs::create_dir(&path).map_err(|error| BenchError::at(&path, "cannot create", &error))?;
         let limit = workload.memory_mib.map(MemoryLimit::enter).transpose()?;
-        let mut notes = self.left_out();
+        let mut notes = Vec::new();
         let lines = if workload.is_apart() { self.apart(&path) } else { self.together(&path) }?;
         if let Some(peak) = limit.as_ref().and_then(MemoryLimit::peak_bytes) {
             notes.push(format!("memory used, page cache included: at most {} MiB", peak >> 20));
@@ -116,29 +119,19 @@ impl Stage<'_> {
         })
     }
 
-    /// The stores that are measured with keys of this form.
-    fn stores(&self) -> impl Iterator<Item = Contender> {
-        let form = self.workload.key_form;
-        self.options.stores.iter().copied().filter(move |store| store.has_keys(form))
-    }
-
-    fn left_out(&self) -> Vec<String> {
-        let form = self.workload.key_form;
-        let left_out = self.options.stores.iter().filter(|store| !store.has_keys(form));
-        left_out
-            .map(|store| format!("{store} is NOT measured: its keys are integers here"))
-            .collect()
-    }
-
     /// All stores are open, and still while another is measured.
     fn together(&self, path: &Path) -> Result<Vec<Line>, BenchError> {
-        let stores: Vec<Open> =
-            self.stores().map(|store| self.load(path, store)).collect::<Result<_, _>>()?;
+        let stores: Vec<Open> = self
+            .options
+            .stores
+            .iter()
+            .map(|&store| self.load(path, store))
+            .collect::<Result<_, _>>()?;
         // What is left in the page cache must not be written in the turn of another.
         rotation::sync_files(path)?;
         let mut each: Vec<(Contender, Measure<'_>)> = Vec::new();
         for (contender, store) in &stores {
-            let measure = |timing, round| self.sample(&**store, timing, round);
+            let measure = |timing, round| self.sample(*contender, &**store, timing, round);
             each.push((*contender, Box::new(measure)));
         }
         let lines =
@@ -153,12 +146,12 @@ impl Stage<'_> {
 
     /// A store is open only while it is measured, and has all memory then.
     fn apart(&self, path: &Path) -> Result<Vec<Line>, BenchError> {
-        let stores: Vec<Contender> = self.stores().collect();
-        for &contender in &stores {
+        let stores = &self.options.stores;
+        for &contender in stores {
             self.load(path, contender)?.1.close()?;
         }
         let mut each: Vec<(Contender, Measure<'_>)> = Vec::new();
-        for &contender in &stores {
+        for &contender in stores {
             let measure = move |timing, round| self.sample_alone(path, contender, timing, round);
             each.push((contender, Box::new(measure)));
         }
@@ -178,11 +171,19 @@ impl Stage<'_> {
         if self.workload.cache == Cache::Cold {
             cache::give_up(&dir)?;
         }
-        let store = stores::open(contender, &dir, self.workload.spec(contender))?;
+        let store = self.open(contender, &dir)?;
         rotation::wait_until_still();
-        let sample = self.sample(&*store, timing, round)?;
+        let sample = self.sample(contender, &*store, timing, round)?;
         store.close()?;
         Ok(sample)
+    }
+
+    fn open(&self, contender: Contender, dir: &Path) -> Result<Box<dyn Driven>, BenchError> {
+        let spec = self.workload.spec(contender);
+        match self.options.fault {
+            Some(fault) if contender == Contender::Uarr => stores::open_faulty(dir, spec, fault),
+            _ => stores::open(contender, dir, spec),
+        }
     }
 
     fn verify_all(&self, store: &dyn Driven) -> Result<(), BenchError> {
@@ -193,7 +194,7 @@ impl Stage<'_> {
     fn load(&self, path: &Path, contender: Contender) -> Result<Open, BenchError> {
         let (_, class) = self.workload.writes(contender);
         let spec = self.workload.spec(contender);
-        let store = stores::open(contender, &path.join(contender.name()), spec)?;
+        let store = self.open(contender, &path.join(contender.name()))?;
         store.load(spec.record_count)?;
         // What a store writes for this lies behind all records, in the way of scans.
         if class == Class::Sync && !self.workload.has_scans() {
@@ -226,7 +227,18 @@ impl Stage<'_> {
         rates.per_second.iter().flat_map(at_rate).collect()
     }
 
-    fn sample(&self, store: &dyn Driven, timing: Timing, round: u32) -> Result<Sample, BenchError> {
+    fn sample(
+        &self,
+        contender: Contender,
+        store: &dyn Driven,
+        timing: Timing,
+        round: u32,
+    ) -> Result<Sample, BenchError> {
+        let modified_count = || match self.workload.has_transactions() {
+            true => store.version_sum(self.workload.records),
+            false => Ok(0),
+        };
+        let before = modified_count()?;
         let number = self.sample_count.get() + 1;
         self.sample_count.set(number);
         let sample = store.run(&Job {
@@ -242,6 +254,12 @@ impl Stage<'_> {
             seed: u64::from(round),
         })?;
         store.verify(&sample.written, VERIFY_READS_MAX)?;
+        let added = modified_count()?.saturating_sub(before);
+        let done = sample.modified.as_ref().map_or(0, |modified| modified.count);
+        if added != done {
+            let text = format!("{contender} acknowledged {done} transactions, {added} took effect");
+            return Err(BenchError::WrongData(text));
+        }
         store.settle()?;
         Ok(sample)
     }
@@ -304,6 +322,7 @@ mod tests {
             rounds: 1,
             stores: vec![uarr, sqlite],
             workloads: vec![Workload::find("put-poisson").unwrap()],
+            fault: None,
         };
         let workload = &options.workloads[0];
         let (folder, sample_count) = (Path::new(""), Cell::new(0));

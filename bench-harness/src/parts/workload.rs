@@ -9,15 +9,15 @@
 //! threads = 4                   # 1 to 64
 //! readers = 2                   # threads beside these that only get, 0 to 64; default 0
 //! key_order = "clustered"       # 1024 neighbours each; default "spread"
-//! key_form = "text"             # 20 bytes, of uarr alone: other stores are left out; or "u64"
+//! key_form = "text"             # 20 bytes; text16, text40: as many; or "u64", the default
 //! cache = "cold"                # each round begins with the store closed and none of its files in
 //!                               # the page cache; default "warm"
 //! memory_mib = 256              # of the whole process and its page cache, 256 or more: a cgroup
 //! scan_records_max = 100        # of a scan, 1 to 10,000
 //!
 //! [operations]                  # parts of a hundred
-//! get = 50                      # get, miss, update, get_update, insert, scan
-//! update = 50
+//! get = 50                      # get, miss, update, get_update, insert, scan, and
+//! update = 50                   # read_modify_write: get and update in one transaction
 //!
 //! [arrival]                     # without it each thread begins when its last operation is done
 //! process = "poisson"           # or "even"
@@ -45,13 +45,14 @@ const SCHEMA: u32 = 1;
 const MEMORY_MIB_MIN: u64 = 256;
 
 /// The workloads that come with the program: name and text.
-const BUILT_IN: [(&str, &str); 14] = [
+const BUILT_IN: [(&str, &str); 21] = [
     ("ycsb-a", include_str!("../../workloads/ycsb-a.toml")),
     ("ycsb-b", include_str!("../../workloads/ycsb-b.toml")),
     ("ycsb-c", include_str!("../../workloads/ycsb-c.toml")),
     ("ycsb-d", include_str!("../../workloads/ycsb-d.toml")),
     ("ycsb-e", include_str!("../../workloads/ycsb-e.toml")),
     ("ycsb-f", include_str!("../../workloads/ycsb-f.toml")),
+    ("ycsb-f-transactions", include_str!("../../workloads/ycsb-f-transactions.toml")),
     ("put-poisson", include_str!("../../workloads/put-poisson.toml")),
     ("get-poisson", include_str!("../../workloads/get-poisson.toml")),
     ("mixed-memory", include_str!("../../workloads/mixed-memory.toml")),
@@ -60,6 +61,12 @@ const BUILT_IN: [(&str, &str); 14] = [
     ("readers-beside-writer", include_str!("../../workloads/readers-beside-writer.toml")),
     ("cold-gets", include_str!("../../workloads/cold-gets.toml")),
     ("larger-than-memory", include_str!("../../workloads/larger-than-memory.toml")),
+    ("text16-gets", include_str!("../../workloads/text16-gets.toml")),
+    ("text16-puts", include_str!("../../workloads/text16-puts.toml")),
+    ("text16-scans", include_str!("../../workloads/text16-scans.toml")),
+    ("text40-gets", include_str!("../../workloads/text40-gets.toml")),
+    ("text40-puts", include_str!("../../workloads/text40-puts.toml")),
+    ("text40-scans", include_str!("../../workloads/text40-scans.toml")),
 ];
 
 /// A workload.
@@ -192,6 +199,12 @@ impl Workload {
                 "writes = says what writes wait for: needed if some operation writes, else not";
             return Err(why.to_owned());
         }
+        let is_counted = !self.operations.has_overwrites() && self.keys != Keys::Latest;
+        if self.has_transactions() && !is_counted {
+            let why = "read_modify_write is checked by counting: no update or get_update beside \
+                       it, nor keys = \"latest\"";
+            return Err(why.to_owned());
+        }
         let Some(rates) = &self.arrival else { return Ok(()) };
         within("rates in per_second", rates.per_second.len() as u64, 1, 32)?;
         for &rate in &rates.per_second {
@@ -220,6 +233,7 @@ impl Workload {
             key_form: self.key_form,
             // The page cache needs most of it.
             cache_bytes: self.memory_mib.map(|mib| (mib << 20) / 4),
+            modifies: self.has_transactions(),
             ..OpenSpec::new(self.writes(contender).0, self.records)
         }
     }
@@ -227,6 +241,12 @@ impl Workload {
     /// Whether stores are open only while they are measured, so that each has all memory.
     pub fn is_apart(&self) -> bool {
         self.memory_mib.is_some() || self.cache == Cache::Cold
+    }
+
+    /// Whether it modifies records in transactions. Nothing else overwrites them then, so each of
+    /// their versions says how many have taken effect.
+    pub const fn has_transactions(&self) -> bool {
+        self.operations.read_modify_write > 0
     }
 
     /// Whether it reads records in key order.
@@ -257,8 +277,8 @@ impl Workload {
         if self.key_order == KeyOrder::Clustered {
             more.push_str(", in clusters of 1024 neighbours");
         }
-        if self.key_form == KeyForm::Text {
-            more.push_str(", as text of 20 bytes");
+        if let Some(bytes) = self.key_form.text_bytes() {
+            more.push_str(&format!(", as text of {bytes} bytes"));
         }
         if self.readers > 0 {
             more.push_str(&format!(", beside {} threads that only get", self.readers));
@@ -334,6 +354,7 @@ mod tests {
             ("threads = 2", "threads = 2\nmemory_mib = 100", "memory_mib = 100 is not 256"),
             ("get = 60", "get = 50", "the operations make 90, not 100"),
             ("get = 60", "got = 60", "line 8"),
+            ("get = 60", "read_modify_write = 60", "checked by counting"),
             ("writes = \"durable\"\n", "", "what writes wait for"),
             ("update = 40", "miss = 40", "what writes wait for"),
             ("[10, 20]", "[]", "rates in per_second = 0"),

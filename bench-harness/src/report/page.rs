@@ -177,7 +177,7 @@ impl Page {
                 "Runs before {} are older than these rules: SQLite's log was not checkpointed \
                  before reads,\n\
                  loads of peers ended in the page cache, the order of stores was fixed, \
-                 percentiles are medians over rounds.\n",
+                 percentiles are medians over rounds, uarr gave no space back.\n",
                 date(RULES_SINCE_UNIX_S)
             ));
         }

@@ -63,7 +63,7 @@ pub fn size_table(measured: &Measured) -> Table {
 
 /// The lines of a part beside each other.
 pub fn table(metric: Metric, lines: &[Line]) -> Table {
-    let head = vec![
+    let mut head = vec![
         "",
         "durability",
         "per second",
@@ -76,7 +76,20 @@ pub fn table(metric: Metric, lines: &[Line]) -> Table {
         "ratio",
         "rounds",
     ];
-    let rows = lines.iter().map(|line| row(metric, line, &lines[0])).collect();
+    let retries = |line: &Line| line.value(Metric::RetriesPerTransaction);
+    // Transactions, which are a part of what a store did, are compared with each other.
+    let first = |line: &Line| {
+        let mut alike =
+            lines.iter().filter(|first| retries(first).is_some() == retries(line).is_some());
+        alike.next().unwrap_or(&lines[0])
+    };
+    let mut rows: Vec<_> = lines.iter().map(|line| row(metric, line, first(line))).collect();
+    if lines.iter().any(|line| retries(line).is_some()) {
+        head.push("retries");
+        for (row, line) in rows.iter_mut().zip(lines) {
+            row.push(words::count(retries(line)));
+        }
+    }
     Table { head, left_count: 2, rows }
 }
 

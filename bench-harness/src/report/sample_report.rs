@@ -59,6 +59,7 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
             device_flushes_per_op: Some(1.0),
             device_written_bytes_per_op: Some(4096.0),
             major_faults: 0,
+            retries_per_transaction: None,
         }
     };
     RowResult {

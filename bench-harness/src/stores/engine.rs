@@ -19,8 +19,8 @@ const WARM_VALUE_BYTES: usize = 32 << 10;
 const WARM_PART_RECORDS: u64 = 8000;
 
 /// What a reader of the results needs to know about the set-up.
-pub const SETTINGS: &str = "keys(KeyKind::U64), else defaults; sync: Durability::Sync; \
-    interval-100ms: Durability::Interval(100 ms)";
+pub const SETTINGS: &str = "keys(KeyKind::U64), Bytes where keys are text, else defaults; sync: \
+    Durability::Sync; interval-100ms: Durability::Interval(100 ms); transactions: Db::transaction";
 
 /// The engine's database.
 pub struct Engine {
@@ -50,7 +50,7 @@ impl Engine {
         };
         let kind = match spec.key_form {
             KeyForm::U64 => uarr::KeyKind::U64,
-            KeyForm::Text => uarr::KeyKind::Bytes,
+            KeyForm::Text16 | KeyForm::Text | KeyForm::Text40 => uarr::KeyKind::Bytes,
         };
         let builder = uarr::Db::builder(dir).keys(kind).durability(durability);
         let db = configure(builder).open().map_err(failed)?;
@@ -81,9 +81,11 @@ impl Store for Engine {
         for part in 0..2 {
             let first = WARM_KEY_FIRST + part * WARM_PART_RECORDS;
             let keys = first..first + WARM_PART_RECORDS;
-            match self.keys {
-                KeyForm::U64 => self.db.ingest(keys.map(|key| (key, value))),
-                KeyForm::Text => self.db.ingest(keys.map(|key| (text_of(key), value))),
+            match self.keys.text_bytes() {
+                None => self.db.ingest(keys.map(|key| (key, value))),
+                Some(len) => {
+                    self.db.ingest(keys.map(|key| (text_of(key, len).as_ref().to_vec(), value)))
+                }
             }
             .map_err(failed)?;
             self.db.checkpoint().map_err(failed)?;
@@ -124,9 +126,9 @@ pub struct EngineSession<'s> {
 impl Session for EngineSession<'_> {
     #[inline]
     fn put(&mut self, key: u64, value: &[u8]) -> Result<(), BenchError> {
-        let commit = match self.keys {
-            KeyForm::U64 => self.db.put(key, value),
-            KeyForm::Text => self.db.put(text_of(key), value),
+        let commit = match self.keys.text_bytes() {
+            None => self.db.put(key, value),
+            Some(len) => self.db.put(text_of(key, len).as_ref(), value),
         };
         let commit = commit.map_err(failed)?;
         let times = [commit.queue_ns, commit.io_ns, commit.wake_ns];
@@ -141,9 +143,9 @@ impl Session for EngineSession<'_> {
 
     #[inline]
     fn get<R>(&mut self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, BenchError> {
-        let record = match self.keys {
-            KeyForm::U64 => self.db.get(key),
-            KeyForm::Text => self.db.get(text_of(key)),
+        let record = match self.keys.text_bytes() {
+            None => self.db.get(key),
+            Some(len) => self.db.get(text_of(key, len).as_ref()),
         };
         let record = record.map_err(failed)?;
         Ok(record.map(|record| read(record.bytes())))
@@ -156,16 +158,16 @@ impl Session for EngineSession<'_> {
         mut read: impl FnMut(u64, &[u8]),
     ) -> Result<u64, BenchError> {
         let mut seen = 0;
-        let records = match self.keys {
-            KeyForm::U64 => self.db.range(from..),
-            KeyForm::Text => self.db.range(text_of(from).as_slice()..),
+        let records = match self.keys.text_bytes() {
+            None => self.db.range(from..),
+            Some(len) => self.db.range(text_of(from, len).as_ref()..),
         };
         let records = records.map_err(failed)?;
         for record in records.take(usize::try_from(count).unwrap_or(usize::MAX)) {
             let record = record.map_err(failed)?;
-            let key = match self.keys {
-                KeyForm::U64 => record.key_u64(),
-                KeyForm::Text => key_of_text(record.key()),
+            let key = match self.keys.text_bytes() {
+                None => record.key_u64(),
+                Some(_) => key_of_text(record.key()),
             };
             let wrong =
                 || BenchError::WrongData("uarr has a key that was never written".to_owned());
@@ -178,12 +180,38 @@ impl Session for EngineSession<'_> {
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         let mut batch = self.db.batch();
         for (key, value) in records {
-            match self.keys {
-                KeyForm::U64 => batch.put(*key, value),
-                KeyForm::Text => batch.put(text_of(*key), value),
+            match self.keys.text_bytes() {
+                None => batch.put(*key, value),
+                Some(len) => batch.put(text_of(*key, len).as_ref(), value),
             };
         }
         batch.commit().map_err(failed)?;
         Ok(())
     }
+
+    fn modify(
+        &mut self,
+        key: u64,
+        change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, BenchError> {
+        match self.keys.text_bytes() {
+            None => modify(self.db, key, change),
+            Some(len) => modify(self.db, text_of(key, len).as_ref(), change),
+        }
+    }
+}
+
+fn modify(
+    db: &uarr::Db,
+    key: impl uarr::AsKey + Copy,
+    mut change: impl FnMut(&[u8]) -> Vec<u8>,
+) -> Result<Option<u64>, BenchError> {
+    let mut run_count = 0;
+    let is_there = db.transaction(|transaction| {
+        run_count += 1;
+        let Some(record) = transaction.get(key)? else { return Ok(false) };
+        transaction.put(key, change(record.bytes()))?;
+        Ok::<_, uarr::Error>(true)
+    });
+    Ok(is_there.map_err(failed)?.then(|| run_count - 1))
 }

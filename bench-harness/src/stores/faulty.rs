@@ -16,19 +16,39 @@ pub enum Fault {
     LostWrite,
     /// Durable writes are acknowledged before a flush.
     SkippedFlush,
+    /// What is modified is read and written apart: others come in between, and their writes are
+    /// lost.
+    LostUpdate,
 }
 
 impl Fault {
-    const ALL: [(&'static str, Self); 3] = [
-        ("wrong-data", Self::WrongData),
-        ("lost-write", Self::LostWrite),
-        ("skipped-flush", Self::SkippedFlush),
-    ];
+    /// Those that `check` notices.
+    const OF_CHECK: [Self; 3] = [Self::WrongData, Self::LostWrite, Self::SkippedFlush];
+    /// Those that `run` notices: it counts no flushes.
+    const OF_RUN: [Self; 3] = [Self::WrongData, Self::LostWrite, Self::LostUpdate];
 
-    /// The fault with this name.
-    pub fn from_name(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|(fault, _)| *fault == name).map(|(_, fault)| *fault);
-        found.ok_or_else(|| format!("none of {}", Self::ALL.map(|(name, _)| name).join(", ")))
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WrongData => "wrong-data",
+            Self::LostWrite => "lost-write",
+            Self::SkippedFlush => "skipped-flush",
+            Self::LostUpdate => "lost-update",
+        }
+    }
+
+    fn among(all: [Self; 3], name: &str) -> Result<Self, String> {
+        let found = all.into_iter().find(|fault| fault.name() == name);
+        found.ok_or_else(|| format!("none of {}", all.map(Self::name).join(", ")))
+    }
+
+    /// The fault with this name, if it is one that `check` notices.
+    pub fn of_check(name: &str) -> Result<Self, String> {
+        Self::among(Self::OF_CHECK, name)
+    }
+
+    /// The fault with this name, if it is one that `run` notices.
+    pub fn of_run(name: &str) -> Result<Self, String> {
+        Self::among(Self::OF_RUN, name)
     }
 }
 
@@ -126,5 +146,18 @@ impl Session for FaultySession<'_> {
 
     fn load(&mut self, records: &[(u64, Vec<u8>)]) -> Result<(), BenchError> {
         self.inner.load(records)
+    }
+
+    fn modify(
+        &mut self,
+        key: u64,
+        change: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Option<u64>, BenchError> {
+        if self.fault != Fault::LostUpdate {
+            return self.inner.modify(key, change);
+        }
+        let Some(value) = self.inner.get(key, change)? else { return Ok(None) };
+        self.inner.put(key, &value)?;
+        Ok(Some(0))
     }
 }

@@ -6,16 +6,17 @@ use uarr_bench_peers::{Fjall, FjallSession, Redb, RedbSession};
 
 use crate::error::BenchError;
 use crate::measure::job::View;
+use crate::measure::keys::KeyForm;
 use crate::measure::store::{OpenSpec, Store};
 use crate::stores::peers::{Peer, failed, options, peer_view};
 
 /// redb.
-pub struct RedbStore(Redb);
+pub struct RedbStore(Redb, KeyForm);
 
 impl RedbStore {
     /// Opens or creates the database in `dir`.
     pub fn open(dir: &Path, spec: OpenSpec) -> Result<Self, BenchError> {
-        Ok(Self(Redb::open(dir, options(spec)).map_err(failed)?))
+        Ok(Self(Redb::open(dir, options(spec)).map_err(failed)?, spec.key_form))
     }
 }
 
@@ -28,7 +29,7 @@ impl Store for RedbStore {
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
         let session = self.0.session(peer_view(view)).map_err(failed)?;
-        Ok(body(&mut Peer(session)))
+        Ok(body(&mut Peer { session, keys: self.1 }))
     }
 
     fn close(self) -> Result<(), BenchError> {
@@ -38,12 +39,12 @@ impl Store for RedbStore {
 }
 
 /// fjall.
-pub struct FjallStore(Fjall);
+pub struct FjallStore(Fjall, KeyForm);
 
 impl FjallStore {
     /// Opens or creates the database in `dir`.
     pub fn open(dir: &Path, spec: OpenSpec) -> Result<Self, BenchError> {
-        Ok(Self(Fjall::open(dir, options(spec)).map_err(failed)?))
+        Ok(Self(Fjall::open(dir, options(spec)).map_err(failed)?, spec.key_form))
     }
 }
 
@@ -55,7 +56,8 @@ impl Store for FjallStore {
         view: View,
         body: impl FnOnce(&mut Self::Session<'_>) -> R,
     ) -> Result<R, BenchError> {
-        Ok(body(&mut Peer(self.0.session(peer_view(view)))))
+        let (session, keys) = (self.0.session(peer_view(view)), self.1);
+        Ok(body(&mut Peer { session, keys }))
     }
 
     fn prepare_reads(&self) -> Result<(), BenchError> {

@@ -1,6 +1,8 @@
 //! The command line: what a user can ask for, in the words of `--help`.
 
+mod line;
 mod reads;
+mod tables;
 mod transfer;
 
 use std::ffi::OsString;
@@ -8,13 +10,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::Shell;
 use uarr::repair::RepairMode;
-use uarr::{KeyKind, RecoveryMode};
+use uarr::{Db, KeyKind, RecoveryMode};
 
 use crate::exit::AFTER_HELP;
 
+pub use self::line::{Line, LineCommand, Shell};
 pub use self::reads::{Count, Get, Keys, Scan};
+pub use self::tables::TableCommand;
 pub use self::transfer::{Export, Import};
 
 /// Import, read, write, scan and verify uarr databases
@@ -59,6 +62,9 @@ pub struct Global {
         hide_possible_values = true
     )]
     pub recovery: RecoveryArg,
+    /// The database that the shell has open.
+    #[arg(skip)]
+    pub shared: Option<Db>,
 }
 
 /// What to do.
@@ -66,6 +72,34 @@ pub struct Global {
 pub enum Command {
     /// Store the JSON objects of files as records, or an export; creates the database if need be
     Import(Import),
+    /// About an open database.
+    #[command(flatten)]
+    Open(OpenCommand),
+    /// Open the database once and run commands that are typed or piped in, a line each
+    #[command(after_help = line::SHELL_AFTER_HELP)]
+    Shell(Shell),
+    /// Report whether machine, file system, disk and database are set up well; changes nothing
+    Doctor(Doctor),
+    /// Print the log of a database that is not open and may be damaged: a line for each group and
+    /// frame, with when its record expires, and where the log ends and why
+    LogDump(LogDump),
+    /// Print one structure of a database that is not open and may be damaged
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Write what is left of a damaged database to a new one; the damaged one stays as it is
+    Repair(Repair),
+    /// Make, read and check single records outside of a database
+    Value(Value),
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Write the pages of the manual, for packages
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// What to do with an open database.
+#[derive(Debug, Subcommand)]
+pub enum OpenCommand {
     /// Write records as lines that import reads back exactly
     Export(Export),
     /// Print a record as JSON
@@ -87,78 +121,41 @@ pub enum Command {
     Count(Count),
     /// Print the tables that there are besides the default one
     Tables,
-    /// Make a table, empty it, or drop it
+    /// Make a table, change its options, empty it, or drop it
     #[command(subcommand)]
     Table(TableCommand),
-    /// Print sizes, the commit path in use and the shape of the index
+    /// Print sizes and counts; works beside a process that has the database open
     Stats,
-    /// Report whether machine, file system, disk and database are set up well; changes nothing
-    Doctor(Doctor),
     /// Measure which commit strategy is fastest on this directory, and use it from now on
     Tune,
     /// Read everything again and check it
     Verify,
-    /// Print the log of a database that is not open and may be damaged: a line for each group and
-    /// frame, and where it ends and why
-    LogDump(LogDump),
-    /// Print one structure of a database that is not open and may be damaged
-    #[command(subcommand)]
-    Inspect(Inspect),
-    /// Write what is left of a damaged database to a new one; the damaged one stays as it is
-    Repair(Repair),
     /// Take a checkpoint, so that the next open has nothing to replay
     Checkpoint,
     /// Move what lives out of mostly dead chunks, and give free space back to the file system
     Compact,
-    /// Make, read and check single records outside of a database
-    Value(Value),
-    /// Print the completions for a shell
-    Completions(Completions),
-    /// Write the pages of the manual, for packages
-    #[command(hide = true)]
-    Man(Man),
-}
-
-/// What `table` does.
-#[derive(Debug, Subcommand)]
-pub enum TableCommand {
-    /// Make a table, with keys of the kind that --key-kind says; creates the database if need be
-    Create {
-        /// Its name
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// Records expire this long after they were written, if nothing else is said: 90s, 12h, 30d
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-        ttl: Option<Duration>,
-        /// Each write is durable before it is acknowledged, whatever the database promises
-        #[arg(long)]
-        durable: bool,
-    },
-    /// Drop a table with all of its records
-    Drop {
-        /// Its name
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
-    /// Drop all records of a table, at once
-    Clear {
-        /// Its name
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
 }
 
 impl Command {
     /// Whether it is about the records of one table.
     pub fn is_about_records(&self) -> bool {
         match self {
-            Self::Import(_) | Self::Export(_) | Self::Get(_) | Self::Put(_) | Self::Del(_) => true,
-            Self::Incr(_) | Self::Expiry(_) | Self::Lease(_) => true,
-            Self::Scan(_) | Self::Count(_) => true,
-            Self::Tables | Self::Table(_) | Self::Stats | Self::Doctor(_) | Self::Tune => false,
-            Self::Verify | Self::LogDump(_) | Self::Inspect(_) | Self::Repair(_) => false,
-            Self::Checkpoint | Self::Compact | Self::Value(_) => false,
-            Self::Completions(_) | Self::Man(_) => false,
+            Self::Import(_) | Self::Shell(_) => true,
+            Self::Open(command) => command.is_about_records(),
+            Self::Doctor(_) | Self::LogDump(_) | Self::Inspect(_) | Self::Repair(_) => false,
+            Self::Value(_) | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+}
+
+impl OpenCommand {
+    /// Whether it is about the records of one table.
+    pub fn is_about_records(&self) -> bool {
+        match self {
+            Self::Export(_) | Self::Get(_) | Self::Put(_) | Self::Del(_) | Self::Incr(_) => true,
+            Self::Expiry(_) | Self::Lease(_) | Self::Scan(_) | Self::Count(_) => true,
+            Self::Tables | Self::Table(_) | Self::Stats | Self::Tune => false,
+            Self::Verify | Self::Checkpoint | Self::Compact => false,
         }
     }
 }
@@ -177,7 +174,7 @@ pub struct LogDump {
 /// What `inspect` looks at.
 #[derive(Debug, Subcommand)]
 pub enum Inspect {
-    /// Both slots of the superblock
+    /// Both slots of the superblock; what expires until the time that they say has expired
     Superblock,
     /// The header of a segment of the log
     Segment {
@@ -185,13 +182,15 @@ pub enum Inspect {
         #[arg(value_name = "N")]
         number: u64,
     },
-    /// The header of a chunk of the data file, and how many whole records begin in it
+    /// The header of a chunk of the data file, how many whole records begin in it, and when the
+    /// first and the last of those expire that do
     Chunk {
         /// Number of the chunk, from 0
         #[arg(value_name = "N")]
         number: u64,
     },
-    /// The pieces of the newest index image
+    /// The pieces of the newest index image, and when each chunk is looked through for records that
+    /// have expired
     Index,
 }
 
@@ -389,7 +388,7 @@ pub enum ValueCommand {
 pub struct Completions {
     /// The shell
     #[arg(value_enum)]
-    pub shell: Shell,
+    pub shell: clap_complete::Shell,
 }
 
 /// Options of `man`.

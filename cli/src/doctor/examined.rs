@@ -108,7 +108,7 @@ impl Examined {
                 layers::sectors(root, stack, block_bytes, report);
                 numa::look(root, stack, report);
             }
-            None => report.facts.read(Group::FileSystem, "mount", &place.table.part(None)),
+            None => report.facts.read(Group::FileSystem, "mount", &place.table_without_mount()),
         }
         if let Some(floor) = floor {
             busy(floor, report);

@@ -1,5 +1,6 @@
-//! The report as people read it: facts in groups, what was measured, findings in their order. At
-//! most 80 columns, but for words that are wider: commands and paths stay whole.
+//! The report as people read it: facts in groups, what was measured, findings in their order. As
+//! wide as the terminal, at most 80 columns, but for words that are wider: commands and paths stay
+//! whole.
 
 use std::fmt::Display;
 
@@ -11,9 +12,11 @@ use super::examined::Examined;
 use super::fact::{Fact, Group};
 use super::finding::{Cost, Finding, Severity};
 use super::floor::{Floor, Op, Times};
-use crate::output::one_line;
+use crate::output::{columns, one_line};
 
-const COLUMNS: usize = 80;
+/// Widest page, and the narrowest that it is made for.
+const COLUMNS_MAX: usize = 80;
+const COLUMNS_MIN: usize = 40;
 /// Where values begin.
 const LABEL_COLUMNS: usize = 24;
 /// Where the texts of a finding begin.
@@ -23,20 +26,24 @@ const DIM: Style = Style::new().dimmed();
 
 /// Writes the page, with the colours of a terminal.
 pub fn page(examined: &Examined) -> String {
-    let mut page = Page(String::new());
+    let columns = columns().unwrap_or(COLUMNS_MAX).clamp(COLUMNS_MIN, COLUMNS_MAX);
+    let mut page = Page { text: String::new(), columns };
     page.line(&styled(BOLD, format!("uarr doctor {}", one_line(&examined.directory))));
     page.facts(&examined.report.facts.0);
     page.measured(examined.floor.as_ref());
     page.findings(&examined.report.findings);
-    page.0
+    page.text
 }
 
-struct Page(String);
+struct Page {
+    text: String,
+    columns: usize,
+}
 
 impl Page {
     fn line(&mut self, line: &str) {
-        self.0.push_str(line.trim_end());
-        self.0.push('\n');
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
     }
 
     /// A label, and a text that wraps behind it.
@@ -52,7 +59,7 @@ impl Page {
         if is_long {
             self.line(&format!("{margin}{label}"));
         }
-        let options = options(COLUMNS).initial_indent(first).subsequent_indent(&indent);
+        let options = options(self.columns).initial_indent(first).subsequent_indent(&indent);
         for line in textwrap::wrap(&one_line(text), options) {
             let (label, text) = line.split_at_checked(columns).unwrap_or(("", &line));
             self.line(&format!("{label}{}", styled(style, text)));
@@ -62,7 +69,7 @@ impl Page {
     /// A command that can be copied, also where it takes several lines.
     fn command(&mut self, label: &str, command: &str) {
         let mut label = label;
-        for line in command_lines(&one_line(command), COLUMNS - FINDING_COLUMNS) {
+        for line in command_lines(&one_line(command), self.columns - FINDING_COLUMNS) {
             self.line(&format!("    {label:<0$}{line}", FINDING_COLUMNS - 4));
             label = "";
         }
@@ -106,8 +113,8 @@ impl Page {
             floor.duration.as_secs_f64()
         );
         self.line(&styled(BOLD, title));
-        let head = format!("  {:<48}{:>10}{:>10}{:>10}", "us", "p50", "p99", "count");
-        self.line(&styled(DIM, head));
+        let head = format!("{:>10}{:>10}{:>10}", "p50", "p99", "count");
+        self.measurement(DIM, "us", &head);
         let rows = Op::ALL.into_iter().map(|op| (op.title(), floor.of(op)));
         for (title, times) in rows.chain([("waking up later than asked", floor.wake)]) {
             let cells = match times {
@@ -117,14 +124,24 @@ impl Page {
                 }
                 None => format!("{:>10}", "-"),
             };
-            self.line(&format!("  {title:<48}{cells}"));
+            self.measurement(Style::new(), title, &cells);
         }
-        self.line(&format!("  {:<48}{:>10.3}", "reading the clock", floor.clock_ns / 1000.0));
+        let clock = format!("{:>10.3}", floor.clock_ns / 1000.0);
+        self.measurement(Style::new(), "reading the clock", &clock);
         if let Some(all) = floor.disk_bytes {
             let own = BinaryBytes(floor.own_bytes);
             let text = format!("{} in all, {own} of them to measure", BinaryBytes(all));
             self.row("written to disk", LABEL_COLUMNS, Style::new(), &text);
         }
+    }
+
+    /// A row of the table of what was measured; two where the page is narrow.
+    fn measurement(&mut self, style: Style, title: &str, cells: &str) {
+        if self.columns == COLUMNS_MAX {
+            return self.line(&styled(style, format!("  {title:<48}{cells}")));
+        }
+        self.line(&styled(style, format!("  {title}")));
+        self.line(&styled(style, format!("  {cells}")));
     }
 
     fn findings(&mut self, findings: &[Finding]) {
@@ -161,7 +178,7 @@ impl Page {
             Severity::Note => AnsiColor::Cyan,
         };
         let style = colour.on_default().bold();
-        let options = options(COLUMNS).subsequent_indent("    ");
+        let options = options(self.columns).subsequent_indent("    ");
         for line in textwrap::wrap(&one_line(&title), options) {
             self.line(&styled(style, line));
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::folder::Folder;
 use super::mount::{Mount, Mounts};
-use super::root::{Reading, Root};
+use super::root::{Absence, Reading, Root};
 use super::stack::Stack;
 
 /// Where a directory lies.
@@ -30,5 +30,12 @@ impl Place {
         let mount = by_id.or_else(|| mounts.holding(dir)).cloned();
         let stack = mount.as_ref().map(|mount| Stack::below(root, &mounts, mount));
         Self { table, mount, stack: stack.unwrap_or_default() }
+    }
+
+    /// The table that does not list the mount, and says so if it can be read.
+    pub fn table_without_mount(&self) -> Reading {
+        let why = "it is not in the list of mounts, as in a chroot";
+        let text = self.table.text.clone().and(Err(Absence::Failed(why.to_owned())));
+        Reading { source: self.table.source.clone(), text }
     }
 }

@@ -79,6 +79,10 @@ fn a_lost_superblock_is_reported_and_a_second_one_stops() {
     assert_eq!((run.code, run.stdout.as_str()), (0, "{\"id\":\"k001\",\"v\":\"needle-001\"}\n"));
     assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
     assert!(run.stderr.starts_with("uarr: warning: opening got around damage: "), "{run:?}");
+    // Reading repairs nothing.
+    let run = home.run(["verify"]);
+    assert_eq!((run.code, run.stdout.contains("damage in superblock")), (1, true), "{run:?}");
+    assert_eq!(home.run(["checkpoint"]).code, 0);
     home.run(["verify"]).done();
 
     for start in [0, 65_536] {

@@ -318,6 +318,18 @@ fn spoil(dir: &Path, nonsense: &str) {
     }
 }
 
+/// In a chroot the list of mounts has none that holds the directory; "no such file", said the
+/// doctor, which exists.
+#[test]
+fn a_mount_that_is_not_listed_is_not_called_a_missing_file() {
+    let machine = machine("nvme");
+    let mounts = "50 1 0:60 / /proc rw - proc proc rw\n";
+    fs::write(machine.path().join("proc/self/mountinfo"), mounts).unwrap();
+    let report = json(doctor(machine.path(), "/db", &["--json"]));
+    let unknown = fact(&report, "mount")["unknown"].as_str().unwrap();
+    assert!(unknown.contains("chroot"), "{unknown}");
+}
+
 /// A service may have other limits than the shell that runs the doctor, and a filter of its own.
 #[test]
 fn another_process_is_looked_at() {

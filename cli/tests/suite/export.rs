@@ -190,6 +190,33 @@ fn exports_are_lines_that_people_read() {
     assert_eq!(told.lines().skip(1).collect::<Vec<_>>(), [expected[2], r#"{"records":1}"#]);
 }
 
+/// It came back with an order, and its records to come stayed for ever.
+#[test]
+fn a_table_comes_back_as_it_was() {
+    let home = Home::new();
+    let make = ["table", "create", "sessions", "--unordered", "--ttl", "1h", "--durable"];
+    home.run(make).done();
+    home.run(["--table", "sessions", "put", "a", "1"]).done();
+    home.run(["put", "b", "2"]).done();
+    let export = home.run(["--table", "sessions", "export", "-"]).done();
+    let start =
+        r#"{"uarr_export":1,"key_kind":"bytes","ordered":false,"ttl_ms":3600000,"durable":true}"#;
+    assert_eq!(export.lines().next(), Some(start));
+    let file = home.file("sessions", &export);
+    let other = Home::new();
+    other.run(["put", "b", "2"]).done();
+    other.run(["--table", "visits", "import", &file]).done();
+    let (then, now) = (home.run(["tables"]).done(), other.run(["tables"]).done());
+    assert_eq!(now, then.replace("sessions", "visits"));
+    // A table that is there stays as it is, and so does the default one.
+    other.run(["table", "create", "plain"]).done();
+    other.run(["--table", "plain", "import", &file]).done();
+    other.run(["import", &file]).done();
+    let told = other.run(["tables"]).done();
+    assert!(told.contains("plain  1 record, bytes keys\n"), "{told}");
+    assert_eq!(other.run(["scan", "--keys-only"]).done(), "a\nb\n");
+}
+
 #[test]
 fn an_export_is_whole_or_refused() {
     let (home, copy) = (Home::new(), Home::new());

@@ -115,7 +115,7 @@ fn unusable_input_creates_no_database() {
     let import = |file: &str| home.run(["import", file, "--key", "id"]);
     import("/nowhere/in.ndjson").failed(2, &["cannot read /nowhere/in.ndjson", "No such file"]);
     import(home.dir.path().to_str().unwrap()).failed(2, &["cannot read", "is a directory"]);
-    home.run(["put", "k", "{"]).failed(2, &["no JSON", "line 1 column 2"]);
+    home.run(["put", "k", "{"]).failed(2, &["no JSON", "line 1 column 2", "single quotes"]);
     home.run(["put", "", "1"]).failed(2, &["at least 1 byte"]);
     home.run(["--key-kind", "u64", "put", "x", "1"]).failed(2, &["'x' is no key"]);
     assert!(!home.db().exists());
@@ -159,7 +159,8 @@ fn keys_in_log(home: &Home) -> usize {
     let mut keys = std::collections::BTreeSet::new();
     for segment in std::fs::read_dir(home.db().join("wal")).into_iter().flatten() {
         let mut content = Vec::new();
-        let file = std::fs::File::open(segment.unwrap().path()).unwrap();
+        // A segment that is being made gets its name when it is whole.
+        let Ok(file) = std::fs::File::open(segment.unwrap().path()) else { continue };
         file.take(1 << 20).read_to_end(&mut content).unwrap();
         let found = content.windows(9).filter(|bytes| bytes.starts_with(b"row-"));
         keys.extend(found.map(<[u8]>::to_vec));

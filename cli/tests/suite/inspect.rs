@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
-use uarr::Db;
+use uarr::{Db, Expires, Expiry};
 
 use crate::run::{Home, Run};
 
@@ -107,6 +108,50 @@ fn the_log_is_shown_group_by_group() {
     assert_eq!(of_type(&lines(&run), "end").len(), 1, "{run:?}");
     assert_eq!(lines(&run).len(), 1);
     assert_eq!(content(&home), before, "looking changes nothing");
+}
+
+/// 2033-05-18T03:33:20Z and a day later.
+const EXPIRES_MS: [u64; 2] = [2_000_000_000_000, 2_000_086_400_000];
+
+#[test]
+fn it_is_shown_when_records_expire() {
+    let home = Home::new();
+    let db = Db::open(home.db()).unwrap();
+    let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+    db.put("early", b"1".expires_at(at(EXPIRES_MS[0]))).unwrap();
+    db.put("never", b"2").unwrap();
+    db.batch().put("late", b"3").touch("late", Expiry::At(at(EXPIRES_MS[1]))).commit().unwrap();
+    db.close().unwrap();
+    let told = lines(&home.run(["--json", "log-dump"]));
+    let frames = of_type(&told, "frame");
+    let expiries: Vec<_> = frames.iter().map(|frame| frame["expires_ms"].as_u64()).collect();
+    assert_eq!(expiries, [None, Some(EXPIRES_MS[0]), None, None, Some(EXPIRES_MS[1])]);
+    let text = home.run(["log-dump"]).done();
+    assert!(text.contains("put early value 1 bytes expires 2033-05-18T03:33:20.000Z"), "{text}");
+    assert_eq!(text.matches(" expires ").count(), 2, "{text}");
+
+    let chunk = home.run(["--json", "inspect", "chunk", "0"]).json();
+    assert_eq!(chunk["expiring"], 2);
+    assert_eq!(chunk["first_expires_ms"], EXPIRES_MS[0]);
+    assert_eq!(chunk["last_expires_ms"], EXPIRES_MS[1]);
+    let text = home.run(["inspect", "chunk", "0"]).done();
+    assert!(text.contains("first expires       2033-05-18T03:33:20.000Z"), "{text}");
+    assert!(text.contains("last expires        2033-05-19T03:33:20.000Z"), "{text}");
+    let superblock = home.run(["--json", "inspect", "superblock"]).json();
+    let slots = superblock["slots"].as_array().unwrap();
+    let floors = slots.iter().filter_map(|slot| slot["expired_until_ms"].as_u64());
+    assert!(floors.max().unwrap() > 1_600_000_000_000, "{superblock}");
+    let index = home.run(["--json", "inspect", "index"]).json();
+    let sweep_ms = index["chunks"][0]["sweep_ms"].as_u64().unwrap();
+    assert!((EXPIRES_MS[0]..=EXPIRES_MS[1]).contains(&sweep_ms), "{index}");
+    assert!(home.run(["inspect", "index"]).done().contains(", swept at 2033-05-1"), "a date");
+
+    // Where nothing expires, nothing is said of it.
+    let home = filled();
+    let text = home.run(["log-dump"]).done() + &home.run(["inspect", "index"]).done();
+    assert!(!text.contains("expires") && !text.contains("swept"), "{text}");
+    let chunk = home.run(["--json", "inspect", "chunk", "0"]).json();
+    assert_eq!((&chunk["expiring"], &chunk["first_expires_ms"]), (&0.into(), &Value::Null));
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn file_sizes() {
         let (code, said) = limited(&home, limit, "put k 1");
         assert_eq!(code, Some(5), "{limit}: {said}");
         assert!(said.contains("ulimit -f"), "{limit}: {said}");
+        assert!(!home.db().exists(), "{limit}: nothing is left of what was not to be made");
         // With a limit under which nothing is made, and afterwards without.
         assert_eq!(home.run(["put", "k", "1"]).code, 0);
         for verb in VERBS {

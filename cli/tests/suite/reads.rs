@@ -96,6 +96,10 @@ fn records_that_meet_conditions() {
     assert!(run.stderr.contains("did you mean 'addr.city'?"), "{run:?}");
     let run = home.run(["scan", "--where", "born==1815"]);
     assert!(run.code == 2 && run.stderr.contains("one = is enough"), "{run:?}");
+    for other in ["a<>5", "a => 3", "a =< 3"] {
+        let run = home.run(["scan", "--where", other]);
+        assert!(run.code == 2 && run.stderr.contains("give PATH=VALUE"), "{other}: {run:?}");
+    }
 }
 
 #[test]

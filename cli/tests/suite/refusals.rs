@@ -137,7 +137,8 @@ fn locked_by_another_process() {
     assert!(told.contains("line 1"), "{told}");
 
     let pid = holder.id().to_string();
-    home.run(["get", "k"]).failed(3, &[&pid, "close it there first"]);
+    home.run(["del", "k"]).failed(3, &[&pid, "close it there first"]);
+    assert_eq!(home.run(["get", "k"]).done(), "1\n", "reading takes no lock");
     home.run(["--json", "put", "k", "2"]).failed_json(3, "locked");
     std::io::Write::write_all(&mut input, b"{\"id\":\"later\"}\n").unwrap();
     drop(input);
@@ -205,7 +206,8 @@ fn a_directory_that_may_not_be_written() {
         }
         Run::of(command.output().unwrap())
     };
-    run(&["get", "k"]).failed(3, &["Permission denied", "needs to read and write"]);
+    assert_eq!(run(&["get", "k"]).done(), "1\n");
+    run(&["del", "k"]).failed(3, &["Permission denied", "to write them"]);
     run(&["--json", "put", "k", "2"]).failed_json(3, "permission_denied");
     let fresh = home.db().join("fresh");
     let fresh = fresh.to_str().unwrap();
@@ -239,6 +241,10 @@ fn a_full_device() {
         \"$2\" scan --keys-only >\"$4/keys\" 2>&1; echo \"scan $?\"
         dd if=/dev/zero of=\"$1/others\" bs=1M 2>/dev/null
         \"$2\" --db \"$1/other\" put k 1 2>\"$4/created\"; echo \"create $?\"
+        test -e \"$1/other\"; echo \"left $?\"
+        mkdir \"$1/empty\"
+        \"$2\" --db \"$1/empty\" import \"$3\" --key id 2>\"$4/created\"; echo \"create $?\"
+        ls \"$1/empty\"
     ";
     let output = Command::new("unshare")
         .args(["-m", "sh", "-c", script, "sh"])
@@ -252,7 +258,8 @@ fn a_full_device() {
     let context =
         format!("{output:?} {} {} {}", read("imported"), read("verified"), read("created"));
     let told = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(told, "import 5\nverify 0\nscan 0\ncreate 5\n", "{context}");
+    let expected = "import 5\nverify 0\nscan 0\ncreate 5\nleft 1\ncreate 5\n";
+    assert_eq!(told, expected, "{context}");
     assert_eq!(without_backend_warning(&read("imported")).lines().count(), 1, "{context}");
     assert!(read("imported").contains("make room"), "{context}");
     // Whole batches of 16 MiB, in order, up to some point.
@@ -260,6 +267,53 @@ fn a_full_device() {
     let count = keys.lines().count();
     assert!(count > 300 && count < 8000, "{count}");
     assert!(keys.lines().enumerate().all(|(i, key)| key == format!("{i:04}")));
+}
+
+/// The database was created, the first commit found no room: an empty database was left.
+#[test]
+fn a_first_commit_without_room_leaves_nothing() {
+    let home = Home::new();
+    let mount = home.dir.path().join("small");
+    fs::create_dir(&mount).unwrap();
+    if !is_root() || !mount_works(&mount) {
+        eprintln!("not run: a mount needs root");
+        return;
+    }
+    let line = format!("{{\"id\":\"k\",\"v\":\"{}\"}}\n", "x".repeat(60 << 20));
+    let large = home.file("large.ndjson", line);
+    // Room for a database and some records, not for this one.
+    let script = "
+        mount -t tmpfs -o size=100m none \"$1\" || exit 100
+        \"$2\" --db \"$1/db\" import \"$3\" --key id >&2; echo \"import $?\"
+        \"$2\" --db \"$1/db\" put k - <\"$3\"; echo \"put $?\"
+        ls \"$1\"
+        \"$2\" --db \"$1/db\" put k 1; echo \"put $?\"
+        \"$2\" --db \"$1/db\" import \"$3\" --key id >&2; echo \"import $?\"
+        \"$2\" --db \"$1/db\" get k
+    ";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(&mount)
+        .arg(env!("CARGO_BIN_EXE_uarr"))
+        .arg(large)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout.clone()).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(told, "import 5\nput 5\nput 0\nimport 5\n1\n", "{said}");
+}
+
+/// Whatever the reason is: what was created for a change that was not made goes again.
+#[test]
+fn a_first_change_that_is_refused_leaves_nothing() {
+    let home = Home::new();
+    home.run(["put", "k", "1", "--if-version", "5"]).failed(1, &["there is no record"]);
+    assert!(!home.db().exists());
+    home.run(["incr", "k", "--max", "-1"]).failed(1, &["out of its bounds"]);
+    assert!(!home.db().exists());
+    home.run(["put", "k", "{\"a\":1}", "--ttl", "1h"]).done();
+    home.run(["put", "k", "1", "--if-version", "5"]).failed(1, &[]);
+    home.run(["get", "k"]).done();
 }
 
 fn mount_works(at: &Path) -> bool {

@@ -28,9 +28,32 @@ pub fn command() -> Command {
     command
 }
 
+/// `command`, which hears signals even if these tests were told to ignore some, as those in the
+/// background of a shell are.
+pub fn hearing(command: &Command) -> Command {
+    let mut hearing = Command::new("env");
+    hearing.arg("--default-signal=INT,TERM,HUP");
+    hearing.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => hearing.env(name, value),
+            None => hearing.env_remove(name),
+        };
+    }
+    hearing
+}
+
 impl Home {
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// With a database of 5000 records.
+    pub fn filled() -> Self {
+        let home = Self::new();
+        let record = |i| format!("{{\"id\":{i},\"v\":\"{i:0>100}\"}}\n");
+        home.feed(["import", "-", "--key", "id"], (0..5000).map(record).collect::<String>()).done();
+        home
     }
 
     /// Path of the database.

@@ -1,23 +1,14 @@
 //! Output whose reader has gone away, or that cannot be written.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
-use crate::run::{Home, Run, command, first_message};
-
-fn filled() -> Home {
-    let home = Home::new();
-    let input: String =
-        (0..5000).map(|i| format!("{{\"id\":{i},\"v\":\"{i:0>100}\"}}\n")).collect();
-    home.feed(["import", "-", "--key", "id"], input).done();
-    home
-}
+use crate::run::{Home, Run, command};
 
 #[test]
 fn a_closed_pipe_ends_quietly() {
-    let home = filled();
+    let home = Home::filled();
     for args in [vec!["scan"], vec!["--json", "scan", "--keys-only", "--reverse"]] {
         let mut command = home.command(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -33,7 +24,7 @@ fn a_closed_pipe_ends_quietly() {
 
 #[test]
 fn a_full_output_is_an_error() {
-    let home = filled();
+    let home = Home::filled();
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     for args in [&["scan"][..], &["get", "1"], &["stats"], &["verify"]] {
         let run = Run::of(home.command(args).stdout(full()).output().unwrap());
@@ -55,7 +46,7 @@ fn a_full_output_is_an_error() {
 /// Every command that prints a result says so if it cannot; what it did before is done.
 #[test]
 fn every_result_that_cannot_be_written_is_an_error() {
-    let home = filled();
+    let home = Home::filled();
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let saved = home.dir.path().join("saved");
     for line in [
@@ -92,43 +83,6 @@ fn every_result_that_cannot_be_written_is_an_error() {
     }
     assert_eq!(home.run(["get", "n"]).done(), "1\n");
     home.run(["get", "a"]).failed(1, &[]);
-}
-
-fn interrupt(child: &mut Child) -> Option<i32> {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    child.wait().unwrap().signal()
-}
-
-/// Ctrl-C ends the command as any other; the shell makes 130 of it.
-#[test]
-fn an_interrupted_import_keeps_what_it_has_committed() {
-    let home = Home::new();
-    let mut child = home
-        .command(["import", "-", "--key", "id", "--skip-bad"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    // The bad line is reported when its pack is durable.
-    input.write_all(b"{\"id\":1}\n{\"id\":2}\nbad\n").unwrap();
-    first_message(child.stderr.take().unwrap());
-    assert_eq!(interrupt(&mut child), Some(2));
-    assert_eq!(home.run(["scan", "--keys-only"]).done(), "1\n2\n");
-    home.run(["verify"]).done();
-}
-
-#[test]
-fn an_interrupted_scan_is_no_harm() {
-    let home = filled();
-    let mut child = home.command(["scan"]).stdout(Stdio::piped()).spawn().unwrap();
-    // It waits for this pipe, which is full.
-    let mut first = String::new();
-    BufReader::with_capacity(10, child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
-    assert_eq!(interrupt(&mut child), Some(2));
-    assert_eq!(home.run(["count"]).done(), "5000\n");
 }
 
 /// An empty UARR_DB made every command fail, with --db too.

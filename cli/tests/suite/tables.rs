@@ -47,6 +47,115 @@ fn tables_are_made_emptied_and_dropped() {
     assert_eq!(home.run(["tables"]).done(), "");
 }
 
+#[test]
+fn a_table_without_order_does_all_but_ranges() {
+    let home = Home::new();
+    let ints = ["--key-kind", "u64", "table", "create", "ints", "--unordered"];
+    home.run(ints).failed(2, &["u64 keys", "costs nothing"]);
+    home.run(["table", "create", "t", "--unordered"]).done();
+    for key in ["b", "c", "a"] {
+        home.run(["--table", "t", "put", key, "1"]).done();
+    }
+    assert_eq!(home.run(["tables"]).done(), "t  3 records, bytes keys, without order\n");
+    assert_eq!(home.run(["--json", "tables"]).json()["ordered"], false);
+    assert_eq!(home.run(["--table", "t", "get", "b"]).done(), "1\n");
+    home.run(["--table", "t", "del", "c"]).done();
+    assert_eq!(home.run(["--table", "t", "count"]).done(), "2\n");
+    let scanned = home.run(["--table", "t", "scan", "--keys-only"]).done();
+    let mut keys: Vec<_> = scanned.lines().collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["a", "b"]);
+    for range in [["--prefix", "a"], ["--from", "a"], ["--to", "b"]] {
+        let scan = ["--table", "t", "scan", range[0], range[1]];
+        home.run(scan).failed(2, &["need keys in order", "unordered"]);
+    }
+    home.run(["checkpoint"]).done();
+    assert!(home.run(["inspect", "index"]).done().contains("unordered table, 2 entries"));
+    home.run(["verify"]).done();
+    assert!(home.run(["log-dump"]).done().contains("table 16 "));
+    let exported = home.run(["--table", "t", "export"]).done();
+    home.run(["table", "clear", "t"]).done();
+    let file = home.file("t.ndjson", exported);
+    home.run(["--table", "t", "import", &file]).done();
+    assert_eq!(home.run(["tables"]).done(), "t  2 records, bytes keys, without order\n");
+}
+
+#[test]
+fn options_of_a_table_change() {
+    let home = Home::new();
+    home.run(["table", "alter", "t", "--durable"]).failed(3, &["no database"]);
+    home.run(["table", "create", "t", "--ttl", "12h"]).done();
+    for (args, part) in [
+        (&["table", "alter", "t"][..], "--no-durable"),
+        (&["table", "alter", "t", "--ttl", "1h", "--no-ttl"], "cannot be used with"),
+        (&["table", "alter", "t", "--ttl", "0s"], "give at least 1ms"),
+        (&["table", "alter", "t", "--durable", "--no-durable"], "cannot be used with"),
+    ] {
+        let refused = home.run(args);
+        assert_eq!((refused.code, refused.stderr.contains(part)), (2, true), "{refused:?}");
+    }
+    home.run(["table", "alter", "u", "--durable"]).failed(1, &["no table 'u'"]);
+    let listed = |expected: &str| assert_eq!(home.run(["tables"]).done(), expected);
+    let altered = home.run(["--json", "table", "alter", "t", "--durable"]).json();
+    assert_eq!((&altered["altered"], &altered["number"]), (&"t".into(), &16.into()));
+    listed("t  0 records, bytes keys, they expire after 12h, each write is durable\n");
+    home.run(["table", "alter", "t", "--no-ttl"]).done();
+    listed("t  0 records, bytes keys, each write is durable\n");
+    home.run(["--table", "t", "put", "k", "1"]).done();
+    assert_eq!(home.run(["--table", "t", "expiry", "k"]).done(), "never\n");
+    home.run(["table", "alter", "t", "--ttl", "30d", "--no-durable"]).done();
+    listed("t  1 record, bytes keys, they expire after 30days\n");
+    let kind = ["--key-kind", "u64", "table", "alter", "t", "--durable"];
+    home.run(kind).failed(2, &["table 't' has bytes keys and keeps them"]);
+}
+
+#[test]
+fn stats_tell_of_each_table() {
+    let home = Home::new();
+    home.run(["put", "k", "1"]).done();
+    home.run(["--table", "users", "put", "k", "1"]).done();
+    home.run(["--table", "jobs", "--key-kind", "u64", "put", "7", "1"]).done();
+    let text = home.run(["stats"]).done();
+    assert!(text.contains("table               jobs: 1 record\n"), "{text}");
+    assert!(text.contains("table               users: 1 record\n"), "{text}");
+    let of_files = home.run(["--json", "stats"]).json();
+    let jobs = &of_files["tables"][0];
+    assert_eq!((&jobs["name"], &jobs["keys"]), (&"jobs".into(), &1.into()));
+    // The shell has the indexes in memory.
+    let json = home.feed(["--json", "shell"], "stats\n").json();
+    let table = |number: usize| json["tables"][number].clone();
+    assert_eq!(table(0)["name"], "jobs");
+    assert_eq!(table(0)["ordered_index"], serde_json::Value::Null);
+    assert_eq!(table(1)["index"]["entries"], 1);
+    assert_eq!(table(1)["ordered_index"]["entries"], 1);
+    assert!(table(1)["index_bytes"].as_u64().unwrap() > 0);
+}
+
+/// A damaged record of the catalog made the whole list an error.
+#[test]
+fn damage_in_the_catalog_hides_no_other_table() {
+    let home = Home::new();
+    ["a", "b", "c"].iter().for_each(|name| _ = home.run(["table", "create", name]).done());
+    let data = home.db().join("data/records.uarr");
+    let mut bytes = std::fs::read(&data).unwrap();
+    let key = b"\xff\x04\0\0\0\x01\0\0b";
+    let at = bytes.windows(key.len()).rposition(|found| found == key).unwrap();
+    let value = bytes[at..].windows(7).position(|found| found == b"durable").unwrap();
+    bytes[at + value] ^= 1;
+    std::fs::write(&data, bytes).unwrap();
+    let listed = home.run(["tables"]);
+    assert_eq!(listed.stdout, "a  0 records, bytes keys\nc  0 records, bytes keys\n");
+    assert_eq!((listed.code, listed.stderr.lines().count()), (4, 1), "{listed:?}");
+    for part in ["record of table 'b'", "data/records.uarr", "uarr repair"] {
+        assert!(listed.stderr.contains(part), "no '{part}' in {listed:?}");
+    }
+    home.run(["table", "drop", "b"]).failed(4, &["data/records.uarr"]);
+    let stats = home.run(["stats"]);
+    assert!(stats.stdout.contains("a: 0 records\n") && !stats.stdout.contains("b: 0"), "{stats:?}");
+    assert!(stats.stderr.contains("record of table 'b'") && stats.code == 0, "{stats:?}");
+    home.run(["--table", "c", "export", "-"]).done();
+}
+
 /// What is imported into a table is what is exported from it.
 #[test]
 fn a_table_is_exported_and_imported() {

@@ -4,7 +4,8 @@ use uarr_uring::Storage;
 
 use crate::api::batch::Batch;
 use crate::api::db::Db;
-use crate::error::Error;
+use crate::core::Core;
+use crate::error::{Error, Result};
 
 impl<'db, S: Storage> Batch<'db, S> {
     /// The changes that follow are of `table`, or of the default one for the handle of the
@@ -22,14 +23,20 @@ impl<'db, S: Storage> Batch<'db, S> {
     /// # }
     /// ```
     pub fn of(&mut self, table: &'db Db<S>) -> &mut Self {
-        if !std::ptr::eq(table.core(), self.core) {
-            let what = "a batch takes tables of its own database, this one is of another";
-            return self.refuse(Error::invalid(what));
+        if let Err(error) = table.check_same(self.core) {
+            return self.refuse(error);
         }
-        self.table = table.table.as_deref();
-        if self.table.is_some_and(|table| table.is_durable) {
-            self.options = self.options.durable();
-        }
+        self.go_on_in(table.table.as_deref());
         self
+    }
+}
+
+impl<S: Storage> Db<S> {
+    /// Errors: it is a handle of another database than that of a batch, which has `core`.
+    pub(in crate::api) fn check_same(&self, core: &Core<S>) -> Result<()> {
+        if std::ptr::eq(self.core(), core) {
+            return Ok(());
+        }
+        Err(Error::invalid("a batch takes tables of its own database, this one is of another"))
     }
 }

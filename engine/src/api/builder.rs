@@ -1,5 +1,6 @@
 //! Opening and creating a database with other than the default options.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::options::{CommitPath, Durability, Options, RecoveryMode, VerifyPolicy
 /// Opens or creates a database with other than the default options.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    pub(in crate::api) path: PathBuf,
-    pub(in crate::api) options: Options,
+    pub(crate) path: PathBuf,
+    pub(crate) options: Options,
     pub(in crate::api) backend: BackendChoice,
 }
 
@@ -144,48 +145,36 @@ impl Builder {
         self
     }
 
-    /// Finds the directory, or makes it; not with options that creating refuses.
-    pub(in crate::api) fn find_directory(&self) -> Result<Directory> {
+    /// Finds the directory, or makes it and notes that; not with options that creating refuses.
+    pub(in crate::api) fn find_directory(&mut self) -> Result<()> {
         match check_directory(&self.path) {
             Err(error) if self.options.create && error.kind() == ErrorKind::NotFound => {
                 self.options.check_chunks(self.options.chunk_bytes)?;
-                make_directory(&self.path)
+                self.options.made_directory = make_directory(&self.path)?;
+                Ok(())
             }
-            checked => checked.map(|()| Directory::Found),
+            checked => checked,
         }
     }
-
-    /// Takes away the directory that this opening has made, if nothing is in it.
-    pub(in crate::api) fn unmake_directory(&self, directory: Directory) {
-        if directory == Directory::Made {
-            // If it is not empty any more, another opener has use for it.
-            let _ = std::fs::remove_dir(&self.path);
-        }
-    }
-}
-
-/// Where the directory of a database comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::api) enum Directory {
-    /// It was there.
-    Found,
-    /// This opening has made it.
-    Made,
 }
 
 /// Makes the directory, and its name durable: what is acknowledged in it must be found again.
+/// `false`: another opener was quicker.
 #[expect(clippy::disallowed_methods, reason = "before there is a storage")]
-fn make_directory(path: &Path) -> Result<Directory> {
+fn make_directory(path: &Path) -> Result<bool> {
     let shown = path.display();
     let above = match path.parent() {
         Some(above) if above != Path::new("") => above,
         _ => Path::new("."),
     };
     let made = match std::fs::create_dir(path) {
-        // Another opener was quicker.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            check_directory(path)?;
-            Directory::Found
+            match check_directory(path) {
+                // That one has taken it away again: opening finds that, and begins anew.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                checked => checked?,
+            }
+            false
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let above = above.display();
@@ -196,7 +185,7 @@ fn make_directory(path: &Path) -> Result<Directory> {
             return Err(Error::new(ErrorKind::Io, what));
         }
         Err(error) => return Err(Error::io(format!("cannot create directory {shown}"), error)),
-        Ok(()) => Directory::Made,
+        Ok(()) => true,
     };
     std::fs::File::open(above).and_then(|above| above.sync_all()).map_err(|error| {
         Error::io(format!("cannot make the name of directory {shown} durable"), error)
@@ -204,13 +193,36 @@ fn make_directory(path: &Path) -> Result<Directory> {
     Ok(made)
 }
 
+/// Takes the directory away again that an opening has made.
+pub(in crate::api) fn unmake_directory(path: &Path) {
+    // If it is not empty any more, another opener has use for it.
+    let _ = std::fs::remove_dir(path);
+}
+
+/// A directory, whatever becomes of its name.
+pub(in crate::api) struct OpenDirectory(std::io::Result<std::fs::File>);
+
+impl OpenDirectory {
+    #[expect(clippy::disallowed_methods, reason = "before there is a storage")]
+    pub fn new(path: &Path) -> Self {
+        Self(std::fs::File::open(path))
+    }
+
+    /// Whether somebody has removed it; no, if it cannot be looked at.
+    pub fn is_removed(&self) -> bool {
+        match &self.0 {
+            Ok(directory) => directory.metadata().is_ok_and(|facts| facts.nlink() == 0),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// Whether `path` names a directory. `NotFound`: there is nothing of that name; `NotADatabase`:
 /// something else is. A file system that cannot answer is no missing directory.
 #[expect(clippy::disallowed_methods, reason = "before there is a storage")]
 pub(crate) fn check_directory(path: &Path) -> Result<()> {
     let shown = path.display();
-    let refuse =
-        |kind, what: &str| Err(Error::new(kind, format!("no database at {shown}: it {what}")));
+    let refuse = |kind, what| Err(refusal(path, kind, what));
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => refuse(ErrorKind::NotADatabase, "is not a directory; name one"),
@@ -224,7 +236,16 @@ pub(crate) fn check_directory(path: &Path) -> Result<()> {
             ),
             // Another opener has made it since.
             Ok(found) if found.is_dir() => Ok(()),
-            _ => refuse(ErrorKind::NotFound, "does not exist"),
+            _ => Err(no_directory(path)),
         },
     }
+}
+
+/// The error of who wants to open a database at `path`, where nothing is.
+pub(crate) fn no_directory(path: &Path) -> Error {
+    refusal(path, ErrorKind::NotFound, "does not exist")
+}
+
+fn refusal(path: &Path, kind: ErrorKind, what: &str) -> Error {
+    Error::new(kind, format!("no database at {}: it {what}", path.display()))
 }

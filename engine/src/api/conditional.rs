@@ -1,6 +1,5 @@
 //! The verbs that look at the newest version of a key before they change it.
 
-use uarr_layout::frame::FrameKind;
 use uarr_uring::Storage;
 
 use crate::api::checked::Checked;
@@ -8,7 +7,7 @@ use crate::api::db::Db;
 use crate::api::outcome::Outcome;
 use crate::api::record::Record;
 use crate::api::writer::Writer;
-use crate::commit::changes::Change;
+use crate::commit::changes::{Change, ChangeKind};
 use crate::commit::premise::Expected;
 use crate::commit::receipt::Commit;
 use crate::error::Result;
@@ -22,7 +21,7 @@ impl<S: Storage> Db<S> {
     /// lock of the caller; writers of other keys share their groups.
     ///
     /// Durability and errors as for [`Db::put`]. What a refused write finds is visible to readers,
-    /// and so as durable as that.
+    /// and so as durable as that; through [`Db::durable`] it is durable.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -189,9 +188,12 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub fn delete_if_version(self, key: impl AsKey, version: u64) -> Result<Outcome<'db>> {
         let key = self.space()?.encode(&key)?;
         let condition = Some(Expected::Version(version));
-        let (kind, key) = (FrameKind::Delete, key.as_ref());
+        let (kind, key) = (ChangeKind::Delete, key.as_ref());
         let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
-        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.default_kind())
+        Outcome::of(
+            self.core.committer.write_changes(&[change], self.promise()),
+            self.default_kind(),
+        )
     }
 
     /// As [`Db::delete_if_version_async`].
@@ -202,9 +204,9 @@ impl<'db, S: Storage> Writer<'db, S> {
     ) -> Result<Outcome<'db>> {
         let key = self.space()?.encode(&key)?;
         let condition = Some(Expected::Version(version));
-        let (kind, key) = (FrameKind::Delete, key.as_ref());
+        let (kind, key) = (ChangeKind::Delete, key.as_ref());
         let change = Change { kind, key, bytes: &[], expires_ms: 0, condition };
-        let written = self.core.committer.write_changes_async(&[change], self.options).await;
+        let written = self.core.committer.write_changes_async(&[change], self.promise()).await;
         Outcome::of(written, self.default_kind())
     }
 
@@ -217,7 +219,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         let kind = self.default_kind();
         let key = self.space()?.encode(&key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, &value)?, None);
-        let (commit, replaced) = self.core.committer.replace(change, self.options)?;
+        let (commit, replaced) = self.core.committer.replace(change, self.promise())?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
     }
 
@@ -230,7 +232,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         let kind = self.default_kind();
         let key = self.space()?.encode(&key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, &value)?, None);
-        let (commit, replaced) = self.core.committer.replace_async(change, self.options).await?;
+        let (commit, replaced) = self.core.committer.replace_async(change, self.promise()).await?;
         Ok((commit, replaced.map(|replaced| Record::new(replaced, kind))))
     }
 
@@ -243,7 +245,10 @@ impl<'db, S: Storage> Writer<'db, S> {
         let key = self.space()?.encode(key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, value)?, Some(expected));
         self.core.committer.expect_write(self.table_index(), change.key);
-        Outcome::of(self.core.committer.write_changes(&[change], self.options), self.default_kind())
+        Outcome::of(
+            self.core.committer.write_changes(&[change], self.promise()),
+            self.default_kind(),
+        )
     }
 
     async fn put_expecting_async(
@@ -254,7 +259,7 @@ impl<'db, S: Storage> Writer<'db, S> {
     ) -> Result<Outcome<'db>> {
         let key = self.space()?.encode(&key)?;
         let change = put(key.as_ref(), self.core.checked(self.table, &value)?, Some(expected));
-        let written = self.core.committer.write_changes_async(&[change], self.options).await;
+        let written = self.core.committer.write_changes_async(&[change], self.promise()).await;
         Outcome::of(written, self.default_kind())
     }
 }
@@ -262,5 +267,5 @@ impl<'db, S: Storage> Writer<'db, S> {
 /// The change that sets `key` to `value`.
 fn put<'a>(key: &'a [u8], value: Checked<'a>, condition: Option<Expected>) -> Change<'a> {
     let Checked { bytes, expires_ms } = value;
-    Change { kind: FrameKind::Put, key, bytes, expires_ms, condition }
+    Change { kind: ChangeKind::Put, key, bytes, expires_ms, condition }
 }

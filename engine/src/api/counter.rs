@@ -123,7 +123,7 @@ impl<S: Storage> Db<S> {
     /// nothing up twice.
     ///
     /// Durability as for [`Db::put`]; the value is the result of this very change.
-    /// What a refused change tells is visible to readers.
+    /// What a refused change tells is visible to readers; through [`Db::durable`] it is durable.
     ///
     /// Errors: also `WrongValue` if there is a record that is no integer of 64 bits with a sign.
     ///
@@ -191,11 +191,11 @@ impl<S: Storage> Writer<'_, S> {
 
     fn count(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
         let key = self.space()?.encode(&key)?;
-        Ok(self.core.committer.count(key.as_ref(), step, self.options)?.into())
+        Ok(self.core.committer.count(key.as_ref(), step, self.promise())?.into())
     }
 
     async fn count_async(self, key: impl AsKey, step: CounterStep) -> Result<Count> {
         let key = self.space()?.encode(&key)?;
-        Ok(self.core.committer.count_async(key.as_ref(), step, self.options).await?.into())
+        Ok(self.core.committer.count_async(key.as_ref(), step, self.promise()).await?.into())
     }
 }

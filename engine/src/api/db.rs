@@ -9,13 +9,13 @@ use uarr_layout::uarr::Patch;
 use uarr_uring::{Storage, System, SystemOptions};
 
 use crate::api::batch::Batch;
-use crate::api::builder::Builder;
+use crate::api::builder::{Builder, OpenDirectory, unmake_directory};
 use crate::api::handle::Handle;
 use crate::api::own_thread::on_own_thread;
 use crate::api::writer::Writer;
 use crate::commit::receipt::Commit;
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::AsValue;
 use crate::jobs::checkpoint::Then;
 use crate::jobs::compact::CompactReport;
@@ -27,6 +27,9 @@ use crate::observe::verify::VerifyReport;
 use crate::options::{Options, WriteOptions};
 use crate::report::RecoveryReport;
 use crate::versions::open_table::OpenTable;
+
+/// How often opening begins anew because the directory has gone.
+const REOPEN_COUNT_MAX: u32 = 16;
 
 /// An open database. Clones share it; any thread may use it. Readers take no lock.
 ///
@@ -100,16 +103,36 @@ impl Builder {
     /// Errors: `InvalidArgument` (an option), `NotFound`, `NotADatabase`, `Locked`, `OtherFormat`,
     /// `Corruption`, `TornTail` (in mode `Strict`), `NoSpace`, `PermissionDenied`, `Unsupported`
     /// (a backend that the kernel refuses), `Io`. A failed opening takes away nothing that was
-    /// acknowledged as durable. Options that are refused leave no trace.
-    pub fn open(self) -> Result<Db> {
+    /// acknowledged as durable. Options that are refused leave no trace, and a database that is
+    /// created and cannot be opened (there is no room, say) is taken away again.
+    pub fn open(mut self) -> Result<Db> {
         self.options.check()?;
-        let directory = self.find_directory()?;
-        let opened = System::open(&self.path, SystemOptions { backend: self.backend });
-        let system = opened.map_err(|error| {
-            self.unmake_directory(directory);
-            Error::io(format!("cannot use directory {}", self.path.display()), error)
-        })?;
-        self.open_on(system)
+        for _ in 0..REOPEN_COUNT_MAX {
+            self.find_directory()?;
+            let directory = OpenDirectory::new(&self.path);
+            let opened = self.clone().open_found();
+            if opened.is_ok() || self.options.made_directory || !directory.is_removed() {
+                return opened;
+            }
+            // This one has waited for the lock of another that had made the directory, and has
+            // taken it away.
+        }
+        self.find_directory()?;
+        self.open_found()
+    }
+
+    fn open_found(self) -> Result<Db> {
+        let (path, made_directory) = (self.path.clone(), self.options.made_directory);
+        let opened = System::open(&path, SystemOptions { backend: self.backend });
+        let opened = opened
+            .map_err(|error| Error::io(format!("cannot use directory {}", path.display()), error))
+            .and_then(|system| self.open_on(system));
+        // Who has the lock has use for the directory.
+        let is_free = |error: &Error| error.kind() != ErrorKind::Locked;
+        if made_directory && opened.as_ref().is_err_and(is_free) {
+            unmake_directory(&path);
+        }
+        opened
     }
 
     /// As [`Builder::open`], for tasks of any runtime: a thread of its own opens the database while
@@ -146,6 +169,8 @@ impl<S: Storage> Db<S> {
     pub(crate) fn open_storage(storage: S, options: Options, path: PathBuf) -> Result<Self> {
         let core = Arc::new(crate::recovery::open::open(storage, options, path)?);
         let threads = Threads::start(&core)?;
+        #[cfg(feature = "tracing")]
+        crate::trace::opened(&core.path, &core.report);
         Ok(Self { handle: Arc::new(Handle::new(core, threads)), table: None })
     }
 
@@ -450,37 +475,5 @@ impl<S: Storage> Db<S> {
     /// Directory of the database.
     pub fn path(&self) -> &Path {
         &self.core().path
-    }
-
-    /// Makes everything durable, takes a checkpoint and ends the background threads. Other clones
-    /// can still read; their writes get `Closed`. Closing again waits for the first `close` and
-    /// returns what it returned.
-    ///
-    /// A waker may call it, on any thread. `Busy`: the `close` under way waits for the thread that
-    /// runs the waker, so this one cannot wait in turn; the other goes on.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let dir = tempfile::tempdir()?;
-    /// # let db = uarr::Db::open(&dir)?;
-    /// use uarr::Db;
-    ///
-    /// db.put("a", b"1")?;
-    /// db.close()?;
-    /// let db = Db::open(&dir)?;
-    /// assert!(db.recovery_report().clean); // nothing had to be replayed
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn close(self) -> Result<()> {
-        self.handle.close()
-    }
-
-    /// As [`Db::close`], for tasks of any runtime: a thread of its own closes the database while
-    /// the task waits without blocking. Once it was polled the thread goes on, even if the task
-    /// loses interest. A task that drops the last handle instead blocks until the database is
-    /// closed.
-    pub async fn close_async(self) -> Result<()> {
-        on_own_thread(move || self.close()).await
     }
 }

@@ -30,7 +30,8 @@ impl<S: Storage> Db<S> {
     ///
     /// A key that another writer puts meanwhile stays, unless its turn comes right then.
     ///
-    /// Errors: as for [`Db::range`] and [`Db::delete`]. A damaged record ends it there.
+    /// Errors: as for [`Db::range`] and [`Db::delete`]; `InvalidArgument` in a table without order,
+    /// `..` included: [`Db::clear_table`] empties one. A damaged record ends it there.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -96,19 +97,29 @@ impl<S: Storage> Writer<'_, S> {
         self.delete_stored_async(range).await
     }
 
+    /// Errors: the table has no order, in which a step goes on behind the one before.
+    fn check_deletion(self) -> Result<()> {
+        self.table_index().space.check_order("deletions of ranges")
+    }
+
     fn delete_stored(self, range: StoredRange) -> Result<u64> {
+        self.check_deletion()?;
         let mut deletion = Deletion::new(self, range);
         while deletion.collect()? {
             deletion.batch.commit()?;
         }
+        // That others have deleted some before is told, too.
+        self.core.committer.tell_read(deletion.lsn_max, self.promise())?;
         Ok(deletion.count)
     }
 
     async fn delete_stored_async(self, range: StoredRange) -> Result<u64> {
+        self.check_deletion()?;
         let mut deletion = Deletion::new(self, range);
         while deletion.collect()? {
             deletion.batch.commit_async().await?;
         }
+        self.core.committer.tell_read_async(deletion.lsn_max, self.promise()).await?;
         Ok(deletion.count)
     }
 }

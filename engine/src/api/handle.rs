@@ -43,6 +43,12 @@ impl<S: Storage> Handle<S> {
 
     /// See [`crate::Db::close`].
     pub fn close(&self) -> Result<()> {
+        self.end(|core| core.checkpoint(Then::Close))
+    }
+
+    /// Ends the database in the way that `last` does when there are no writers and no threads any
+    /// more.
+    pub fn end(&self, last: impl FnOnce(&Core<S>) -> Result<()>) -> Result<()> {
         if self.core.storage().is_forked() {
             let message = "this process was forked off the one that has the database open, which \
                            alone can close it";
@@ -67,8 +73,11 @@ impl<S: Storage> Handle<S> {
         self.core.committer.begin_closing();
         self.core.committer.run_due_wakes();
         self.threads.stop(&self.core);
-        let result = self.core.checkpoint(Then::Close);
+        let result = last(&self.core);
         over.result = Some(result.clone());
+        drop(over);
+        #[cfg(feature = "tracing")]
+        crate::trace::closed(&self.core.path, &result);
         result
     }
 }

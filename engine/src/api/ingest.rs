@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use uarr_uring::Storage;
 
+use crate::api::collected::Asked;
 use crate::api::db::Db;
 use crate::api::own_thread::on_own_thread;
 use crate::error::Result;
@@ -54,7 +55,7 @@ impl<S: Storage> Db<S> {
         let mut batch = self.batch();
         let mut count = 0;
         for (space, key, value) in records {
-            batch.put_to(space, &key, &value);
+            batch.push_to(space, &Asked::put(&key, &value));
             if batch.checked_bytes()? >= STEP_BYTES {
                 self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
                 batch.clear();

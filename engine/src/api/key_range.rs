@@ -5,7 +5,8 @@ use std::ops::{
 };
 
 use crate::error::{Error, Result};
-use crate::key::{AsKey, KeyKind, stored_prefix};
+use crate::key::{AsKey, KeyKind};
+use crate::key_form::stored_prefix;
 use crate::key_space::KeySpace;
 
 /// A range of keys: `a..b` and its like of any [`AsKey`], `..` for all, and pairs of [`Bound`]s.
@@ -88,7 +89,7 @@ impl<R: KeyRange> KeyRange for &R {
 
 /// A range in the form in which keys are stored.
 #[derive(Clone)]
-pub(in crate::api) struct StoredRange {
+pub(crate) struct StoredRange {
     pub low: Bound<Vec<u8>>,
     pub high: Bound<Vec<u8>>,
 }
@@ -112,6 +113,7 @@ impl StoredRange {
 
     /// The byte keys that start with `prefix`; all keys if it is empty.
     pub fn of_prefix(space: KeySpace, prefix: &(impl AsKey + ?Sized)) -> Result<Self> {
+        space.check_order("prefixes")?;
         let kind = space.kind;
         if prefix.kind() != KeyKind::Bytes {
             return Err(Error::invalid("an integer is no prefix of keys; use a range"));
@@ -136,7 +138,7 @@ pub(in crate::api) fn low_bound<K: AsKey + ?Sized>(
     space: KeySpace,
     bound: Bound<&K>,
 ) -> Result<Bound<Vec<u8>>> {
-    Ok(match stored_bound(space.kind, bound)? {
+    Ok(match stored_bound(space, bound)? {
         // Every key lies behind the empty one.
         Bound::Included(key) if key.is_empty() => Bound::Unbounded,
         low => low.map(|key| space.bound(key)),
@@ -148,7 +150,7 @@ pub(in crate::api) fn high_bound<K: AsKey + ?Sized>(
     space: KeySpace,
     bound: Bound<&K>,
 ) -> Result<Bound<Vec<u8>>> {
-    let high = match stored_bound(space.kind, bound)? {
+    let high = match stored_bound(space, bound)? {
         // And no key is the empty one.
         Bound::Included(key) if key.is_empty() => Bound::Excluded(key),
         high => high,
@@ -157,7 +159,11 @@ pub(in crate::api) fn high_bound<K: AsKey + ?Sized>(
 }
 
 /// The stored form of a bound. Unlike a key it may be empty in tables with byte keys.
-fn stored_bound<K: AsKey + ?Sized>(kind: KeyKind, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+fn stored_bound<K: AsKey + ?Sized>(space: KeySpace, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+    let kind = space.kind;
+    if !matches!(bound, Bound::Unbounded) {
+        space.check_order("ranges and seek")?;
+    }
     let encode = |key: &K| -> Result<Vec<u8>> {
         let is_bytes = kind == KeyKind::Bytes && key.kind() == kind;
         if is_bytes && key.to_key().as_ref().is_empty() {

@@ -81,7 +81,8 @@ impl<S: Storage> Db<S> {
     /// owner ends; after a crash it lives on to its time. The time is that of the database's clock,
     /// see [`Expiry`].
     ///
-    /// A lease that is granted is durable, with every [`crate::Durability`].
+    /// A lease that is granted is durable, with every [`crate::Durability`], and so is one that
+    /// somebody else has when this tells of it.
     ///
     /// Errors: as for [`Db::put`]; also `WrongValue` if the record of `key` is none of a lease.
     ///
@@ -171,7 +172,11 @@ impl<S: Storage> Db<S> {
     ) -> Result<Acquisition> {
         let lease = match tx.get(key)?.as_ref().map(Lease::of).transpose()? {
             Some(lease) if lease.owner == owner => lease,
-            Some(lease) => return Ok(Acquisition::Held(lease)),
+            Some(lease) => {
+                // Its token is another one's for ever only when it is durable.
+                tx.durable();
+                return Ok(Acquisition::Held(lease));
+            }
             None => {
                 // Behind the beginning: above the token of each owner that it sees, or has seen the
                 // end of. Any that comes later conflicts.
@@ -189,7 +194,7 @@ impl<S: Storage> Db<S> {
         token: u64,
         time: Duration,
     ) -> Result<Option<Lease>> {
-        let lease = lease_with(tx, key, token)?;
+        let lease = lease_with(tx.durable(), key, token)?;
         lease.map(|lease| self.grant_in(tx, key, lease, time)).transpose()
     }
 
@@ -209,9 +214,10 @@ impl<S: Storage> Db<S> {
 }
 
 fn release_in<S: Storage>(tx: &mut Transaction<S>, key: &impl AsKey, token: u64) -> Result<bool> {
-    let is_held = lease_with(tx, key, token)?.is_some();
+    // That it has ended is told durably, too.
+    let is_held = lease_with(tx.durable(), key, token)?.is_some();
     if is_held {
-        tx.durable().delete(key)?;
+        tx.delete(key)?;
     }
     Ok(is_held)
 }

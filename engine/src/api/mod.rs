@@ -1,15 +1,19 @@
 //! The verbs.
 
+pub(crate) mod alter_table;
 pub(crate) mod batch;
 pub(crate) mod batch_table;
 pub(crate) mod builder;
 pub(crate) mod checked;
+pub(crate) mod closing;
+pub(crate) mod collected;
 pub(crate) mod compare;
 pub(crate) mod conditional;
 pub(crate) mod counter;
 pub(crate) mod db;
 pub(crate) mod delete_range;
 pub(crate) mod handle;
+pub(crate) mod hash_walk;
 #[cfg(feature = "in-memory")]
 pub(crate) mod in_memory;
 pub(crate) mod ingest;
@@ -17,6 +21,7 @@ pub(crate) mod key_range;
 pub(crate) mod lease;
 pub(crate) mod outcome;
 pub(crate) mod own_thread;
+pub(crate) mod owned_batch;
 pub(crate) mod owned_range;
 pub(crate) mod owned_record;
 pub(crate) mod range;
@@ -25,6 +30,8 @@ pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod snapshot;
 pub(crate) mod table;
+pub(crate) mod table_list;
+pub(crate) mod table_options;
 pub(crate) mod table_place;
 pub(crate) mod touch;
 pub(crate) mod transaction;

@@ -39,8 +39,8 @@ pub enum Outcome<'a> {
 pub struct Refusal<'a> {
     /// Number of the change in its batch, from 0; the first whose condition is not met.
     pub change: usize,
-    /// The newest record of its key: as durable as the database promises for what readers see.
-    /// `None`: there is none.
+    /// The newest record of its key: as durable as the database promises for what readers see, or,
+    /// if the write was to be durable, durable. `None`: there is none.
     pub found: Option<Record<'a>>,
 }
 

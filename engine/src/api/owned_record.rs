@@ -90,6 +90,10 @@ impl OwnedRecord {
         self.version
     }
 
+    pub(crate) fn expires_ms(&self) -> u64 {
+        self.expires_ms
+    }
+
     /// When it expires, if it does.
     pub fn expiry(&self) -> Expiry {
         Expiry::of_ms(self.expires_ms)
@@ -120,7 +124,7 @@ impl fmt::Debug for OwnedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnedRecord")
             .field("version", &self.version)
-            .field("key", &self.key())
+            .field("key", &self.key_ref())
             .field("value_bytes", &self.value_bytes)
             .finish()
     }

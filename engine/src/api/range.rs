@@ -12,11 +12,14 @@ use crate::core::Core;
 use crate::data::key_index::{Direction, KeyIndex};
 use crate::error::Result;
 use crate::key::AsKey;
+use crate::key_space::KeySpace;
 use crate::versions::pins::{Keeps, LsnPin};
 use crate::versions::records::Records;
 
 /// Records of a key range in key order, as of the moment the iterator was made: it shows nothing
-/// that is written or deleted later. `rev()` walks from the end.
+/// that is written or deleted later. `rev()` walks from the end. Records of a table without order
+/// ([`crate::TableOptions::unordered`]) come in any order, and only forward: what walks from the
+/// end gets an `InvalidArgument`, and no more.
 ///
 /// A damaged record, if its key may lie in the range, is an error that names it, in its place. What
 /// comes next lies behind it: a caller that goes on gets all that can be read. Only where index and
@@ -67,6 +70,16 @@ impl<'a, S: Storage> Range<'a, S> {
     pub(in crate::api) fn if_ok(mut self, checked: impl FnOnce() -> Result<()>) -> Self {
         self.walk.refuse(checked().err());
         self
+    }
+
+    /// The keys of its table.
+    pub(in crate::api) fn space(&self) -> KeySpace {
+        self.index.space
+    }
+
+    /// Whether nothing more comes, unless somebody seeks.
+    pub(in crate::api) fn is_over(&self) -> bool {
+        self.walk.is_over()
     }
 
     /// Goes to `key`: the next record from the front is the first one at or behind it, and

@@ -1,4 +1,5 @@
-//! How iterators go over a table in order, both ways, as of one moment.
+//! How iterators go over a table in order, both ways, as of one moment; over one without order
+//! [`HashWalk`] does.
 //!
 //! A damaged record is an error in its place, and the walk goes on behind it. Its key may be
 //! unknown, so the walk cannot ask the index for what comes behind: it asks again for what comes
@@ -13,6 +14,7 @@ use std::vec;
 use uarr_layout::record::Locator;
 use uarr_uring::{MapPin, Storage};
 
+use crate::api::hash_walk::{HashWalk, RECORDS_AHEAD, WINDOW_COUNT_MAX, WINDOW_COUNT_MIN};
 use crate::api::key_range::StoredRange;
 use crate::api::record::Record;
 use crate::data::key_index::{Direction, KeyIndex};
@@ -21,20 +23,14 @@ use crate::error::{Error, Result};
 use crate::versions::pins::LsnPin;
 use crate::versions::records::Records;
 
-/// Index entries fetched at first, and at most: each time twice as many.
-const WINDOW_COUNT_MIN: usize = 16;
-const WINDOW_COUNT_MAX: usize = 256;
-
-/// Records on their way from memory while one is looked at: as many as a processor core waits for
-/// at a time.
-const RECORDS_AHEAD: usize = 8;
-
 /// Both ends of what is left of a key range, and the moment as of which it is read. It holds no
 /// records: whoever walks says each time which they are, always the same.
 pub(in crate::api) struct RangeWalk {
     pin: LsnPin,
     front: End,
     back: End,
+    /// Where a table without order is walked; it has no ends.
+    by_hash: HashWalk,
     is_over: bool,
     /// All that is found, behind a seek, too.
     refusal: Option<Error>,
@@ -86,12 +82,17 @@ impl RangeWalk {
             exhausted: false,
         };
         let (front, back) = (end(range.low), end(range.high));
-        Self { pin, front, back, is_over: false, refusal: None }
+        Self { pin, front, back, by_hash: HashWalk::new(), is_over: false, refusal: None }
     }
 
     /// If there is an error, it is all that is found.
     pub fn refuse(&mut self, error: Option<Error>) {
         self.refusal = error;
+    }
+
+    /// Whether nothing more comes, unless somebody seeks.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The next record from the end that it walks away from.
@@ -108,7 +109,10 @@ impl RangeWalk {
             self.is_over = true;
             return Some(Err(error.clone()));
         }
-        let stepped = self.step(records, index, direction);
+        let stepped = match index.space.is_ordered() {
+            true => self.step(records, index, direction),
+            false => self.step_by_hash(records, index, direction),
+        };
         self.is_over |= matches!(stepped, Ok(None));
         stepped.transpose()
     }
@@ -125,6 +129,22 @@ impl RangeWalk {
         other.damaged.retain(|_, is_told| *is_told);
         other.look_again();
         self.is_over = false;
+    }
+
+    #[inline(never)]
+    fn step_by_hash<'r, S: Storage>(
+        &mut self,
+        records: &'r Records<S>,
+        index: &KeyIndex,
+        direction: Direction,
+    ) -> Result<Option<Record<'r>>> {
+        if direction == Direction::Backward {
+            self.is_over = true;
+            index.space.check_order("walks from the end")?;
+        }
+        let is_unbounded = |end: &End| end.given == Bound::Unbounded && end.sought.is_none();
+        assert!(is_unbounded(&self.front) && is_unbounded(&self.back), "bounds were refused");
+        self.by_hash.step(records, index, &self.pin)
     }
 
     fn step<'r, S: Storage>(

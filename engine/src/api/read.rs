@@ -82,6 +82,9 @@ impl<S: Storage> Db<S> {
     /// whose start lies behind its end is empty. A bound may be empty in tables with byte keys:
     /// every key lies behind it.
     ///
+    /// Errors: `InvalidArgument` for keys of another kind, and in tables without order, which have
+    /// no range but `..`.
+    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let dir = tempfile::tempdir()?;
@@ -99,7 +102,7 @@ impl<S: Storage> Db<S> {
         Ok(self.records_in(StoredRange::of(self.index()?.space, range)?))
     }
 
-    /// All records, in key order, as of now.
+    /// All records, in key order if there is one, as of now.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,7 +122,7 @@ impl<S: Storage> Db<S> {
     /// prefix all records, those of integers included. A tuple finds the tuples that begin with its
     /// elements; see [`crate::KeyElement`].
     ///
-    /// Errors: `InvalidArgument` for an integer, and in tables of integers.
+    /// Errors: `InvalidArgument` for an integer, and in tables of integers or without order.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -134,13 +137,15 @@ impl<S: Storage> Db<S> {
         Ok(self.records_in(StoredRange::of_prefix(self.index()?.space, &prefix)?))
     }
 
-    /// The record with the lowest key.
+    /// The record with the lowest key. Errors: also `InvalidArgument`, in tables without order.
     pub fn first(&self) -> Result<Option<Record<'_>>> {
+        self.space().check_order("the first record and the last")?;
         self.iter().next().transpose()
     }
 
-    /// The record with the highest key.
+    /// The record with the highest key. Errors: as for [`Db::first`].
     pub fn last(&self) -> Result<Option<Record<'_>>> {
+        self.space().check_order("the first record and the last")?;
         self.iter().next_back().transpose()
     }
 

@@ -160,7 +160,7 @@ impl fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("version", &self.version())
-            .field("key", &self.key())
+            .field("key", &self.key_ref())
             .field("value_bytes", &self.bytes().len())
             .finish()
     }

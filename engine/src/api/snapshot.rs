@@ -159,11 +159,13 @@ impl<S: Storage> Snapshot<S> {
 
     /// The record with the lowest key.
     pub fn first(&self) -> Result<Option<Record<'_>>> {
+        self.space().check_order("the first record and the last")?;
         self.iter().next().transpose()
     }
 
     /// The record with the highest key.
     pub fn last(&self) -> Result<Option<Record<'_>>> {
+        self.space().check_order("the first record and the last")?;
         self.iter().next_back().transpose()
     }
 

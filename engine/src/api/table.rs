@@ -1,10 +1,9 @@
-//! Tables: made, opened, listed, dropped.
+//! Tables: made, opened, dropped.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uarr_layout::uarr::uarr;
 use uarr_uring::{Storage, System};
@@ -13,10 +12,11 @@ use crate::api::counter::Increment;
 use crate::api::db::Db;
 use crate::api::outcome::Outcome;
 use crate::api::own_thread::on_own_thread;
-use crate::catalog::{CATALOG, CatalogEntry, NEXT_KEY, catalog_key, check_name, mark_key, marked};
+use crate::api::table_options::TableOptions;
+use crate::catalog::{CatalogEntry, NEXT_KEY, catalog_key, check_name, mark_key, marked};
 use crate::error::{Error, ErrorKind, Result};
-use crate::expiry::Expiry;
 use crate::key::KeyKind;
+use crate::structure::Structure;
 use crate::table_prefix::{FIRST_NUMBER, TablePrefix};
 
 /// A table of a database: a key space of its own, with keys of its own kind. It has all verbs of
@@ -58,92 +58,6 @@ impl<S: Storage> Table<S> {
     pub fn number(&self) -> u32 {
         self.db.table.as_ref().map_or(0, |table| table.number)
     }
-}
-
-/// What a table is to be like. What is not said is as in the table that is there, or, of a new one,
-/// as [`TableOptions::new`] says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TableOptions {
-    keys: Option<KeyKind>,
-    expires_in: Option<Duration>,
-    is_durable: Option<bool>,
-}
-
-impl TableOptions {
-    /// Byte keys, records that do not expire, and the durability of the database.
-    pub const fn new() -> Self {
-        Self { keys: None, expires_in: None, is_durable: None }
-    }
-
-    /// The kind of its keys. A table keeps it.
-    #[must_use]
-    pub const fn keys(self, kind: KeyKind) -> Self {
-        Self { keys: Some(kind), ..self }
-    }
-
-    /// Records whose writers do not say when they expire do so this long after the write, counters
-    /// after the first one; at least 1 ms. [`crate::Expires::expiring`] with [`Expiry::Never`] has
-    /// a record stay.
-    #[must_use]
-    pub const fn expires_in(self, time: Duration) -> Self {
-        Self { expires_in: Some(time), ..self }
-    }
-
-    /// Each write is durable before it is acknowledged, whatever the database promises.
-    #[must_use]
-    pub const fn durable(self) -> Self {
-        Self { is_durable: Some(true), ..self }
-    }
-
-    /// The entry of a new table.
-    fn entry(self, number: u32) -> CatalogEntry {
-        let kind = self.keys.unwrap_or_default();
-        let is_durable = self.is_durable.unwrap_or(false);
-        CatalogEntry { number, kind, expires_in_ms: self.expires_in_ms().unwrap_or(0), is_durable }
-    }
-
-    fn expires_in_ms(self) -> Option<u64> {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.expires_in.map(ms)
-    }
-
-    /// Errors: table `name` is not like that.
-    fn check(self, name: &str, entry: &CatalogEntry) -> Result<()> {
-        let differs = |what: &str, asked: &dyn fmt::Display, found: &dyn fmt::Display| {
-            Err(Error::invalid(format!(
-                "table '{name}' has {what} {found}, but {asked} was asked for; ask for {found}, or \
-                 for none"
-            )))
-        };
-        if let Some(asked) = self.keys.filter(|asked| *asked != entry.kind) {
-            return differs("the kind of keys", &asked, &entry.kind);
-        }
-        if let Some(asked) = self.expires_in_ms().filter(|asked| *asked != entry.expires_in_ms) {
-            return differs("the time to live in ms", &asked, &entry.expires_in_ms);
-        }
-        match self.is_durable.filter(|asked| *asked != entry.is_durable) {
-            Some(asked) => differs("durable writes:", &asked, &entry.is_durable),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A table, as [`Db::tables`] tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TableInfo {
-    /// Its name.
-    pub name: String,
-    /// Its number.
-    pub number: u32,
-    /// The kind of its keys.
-    pub keys: KeyKind,
-    /// When its records expire, if their writers do not say it.
-    pub expiry: Expiry,
-    /// Whether each write is durable before it is acknowledged.
-    pub durable: bool,
-    /// How many keys it has; as sure as [`Db::len`] is.
-    pub key_count: u64,
 }
 
 impl<S: Storage> Db<S> {
@@ -199,17 +113,15 @@ impl<S: Storage> Db<S> {
             if let Some(record) = found {
                 let entry = CatalogEntry::read(name, &record)?;
                 options.check(name, &entry)?;
-                // Who made it may still wait for that to be durable.
-                if record.version() > self.core().records().visible.durable_lsn() {
-                    self.sync()?;
-                }
-                return Ok(self.handle_of(name, &entry));
+                self.make_durable(record.version())?;
+                return self.handle_of(name, &entry, record.version());
             }
+            options.check_possible()?;
             let number = self.new_number(&catalog)?;
             let entry = options.entry(number);
             // Another thread may have made it meanwhile.
-            if catalog.durable().insert(name, entry.to_uarr())?.is_written() {
-                return Ok(self.handle_of(name, &entry));
+            if let Outcome::Written(commit) = catalog.durable().insert(name, entry.to_uarr())? {
+                return self.handle_of(name, &entry, commit.lsn);
             }
         }
     }
@@ -226,43 +138,9 @@ impl<S: Storage> Db<S> {
     pub fn find_table(&self, name: &str) -> Result<Option<Table<S>>> {
         check_name(name)?;
         let catalog = self.catalog();
-        let entry = catalog.get(name)?.map(|record| CatalogEntry::read(name, &record)).transpose();
-        Ok(entry?.map(|entry| self.handle_of(name, &entry)))
-    }
-
-    /// All tables but the default one, by name.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let dir = tempfile::tempdir()?;
-    /// # let db = uarr::Db::open(&dir)?;
-    /// db.table("users")?.put("ada", b"Ada")?;
-    /// let tables = db.tables()?;
-    /// assert_eq!((tables[0].name.as_str(), tables[0].key_count), ("users", 1));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn tables(&self) -> Result<Vec<TableInfo>> {
-        let mut tables = Vec::new();
-        for record in self.catalog().iter() {
-            let record = record?;
-            // Others of the catalog's records begin with a byte that no name has.
-            let Some(name) = std::str::from_utf8(record.key()).ok() else { continue };
-            if check_name(name).is_err() {
-                continue;
-            }
-            let entry = CatalogEntry::read(name, &record)?;
-            let table = self.handle_of(name, &entry);
-            tables.push(TableInfo {
-                name: name.to_owned(),
-                number: entry.number,
-                keys: entry.kind,
-                expiry: table.db.table.as_ref().map_or(Expiry::Never, |table| table.expiry()),
-                durable: entry.is_durable,
-                key_count: table.len(),
-            });
-        }
-        Ok(tables)
+        let Some(record) = catalog.get(name)? else { return Ok(None) };
+        let entry = CatalogEntry::read(name, &record)?;
+        self.handle_of(name, &entry, record.version()).map(Some)
     }
 
     /// Drops the table `name` with all its records, at once and durably; whether it was there.
@@ -304,16 +182,17 @@ impl<S: Storage> Db<S> {
         let number = self.new_number(&self.catalog())?;
         let replaced =
             self.replace_table(name, |entry| Some(CatalogEntry { number, ..entry.clone() }))?;
-        Ok(replaced.flatten().map(|entry| self.handle_of(name, &entry)))
+        let new = replaced.and_then(|(new, version)| Some((new?, version)));
+        new.map(|(entry, version)| self.handle_of(name, &entry, version)).transpose()
     }
 
-    /// Drops the table `name`, and puts what `new` makes of its entry in its place. `None`: there
-    /// was none.
+    /// Drops the table `name`, and puts what `new` makes of its entry in its place: that, and the
+    /// LSN with which it happened, before all later versions. `None`: there was none.
     fn replace_table(
         &self,
         name: &str,
         new: impl Fn(&CatalogEntry) -> Option<CatalogEntry>,
-    ) -> Result<Option<Option<CatalogEntry>>> {
+    ) -> Result<Option<(Option<CatalogEntry>, u64)>> {
         check_name(name)?;
         let catalog = self.catalog();
         loop {
@@ -333,22 +212,38 @@ impl<S: Storage> Db<S> {
             let dropped = batch.put(mark_key(entry.prefix()), b"").commit_if()?;
             if let Some(Outcome::Written(commit)) = dropped {
                 refusal.keep();
-                self.core().remove_table(entry.prefix(), commit.lsn);
-                return Ok(Some(new));
+                self.core().remove_table(entry.prefix(), commit.lsn)?;
+                return Ok(Some((new, commit.lsn)));
             }
             // Somebody else has dropped it.
         }
     }
 
-    /// A number that no table has had.
+    /// Returns when the record of the catalog with `version`, which is visible, is durable: who
+    /// wrote it may still wait for that.
+    pub(in crate::api) fn make_durable(&self, version: u64) -> Result<()> {
+        let is_durable = version <= self.core().records().visible.durable_lsn();
+        if is_durable { Ok(()) } else { self.sync() }
+    }
+
+    /// A number that no table has had. Errors: also damage, if the counter is behind a table.
     fn new_number(&self, catalog: &Self) -> Result<u32> {
+        // Before the counter: what is known now was given out before.
+        let highest = self.core().records().tables.highest_number();
         let (before, last) = (i64::from(FIRST_NUMBER) - 1, i64::from(u32::MAX));
         let next = Increment::by(1).initial(before).max(last);
         let next = catalog.durable().increment(NEXT_KEY, next)?;
         let number = u32::try_from(next.value).ok().filter(|_| next.commit.is_some());
-        number.ok_or_else(|| {
+        let number = number.ok_or_else(|| {
             Error::new(ErrorKind::NoSpace, "no number is left for a table of this database")
-        })
+        })?;
+        if number <= highest {
+            return Err(Structure::data_file().damage(format!(
+                "the catalog's counter gave out number {number}, but there is, or was, a table \
+                 with number {highest}"
+            )));
+        }
+        Ok(number)
     }
 
     /// Whether there is, or was, a table besides the default one.
@@ -370,7 +265,8 @@ impl<S: Storage> Db<S> {
         let is_callers = |prefix: &&TablePrefix| prefix.number() >= FIRST_NUMBER;
         for prefix in prefixes.difference(&known).filter(is_callers) {
             let Some(kind) = KeyKind::of_table(*prefix) else { continue };
-            let entry = TableOptions::new().keys(kind).entry(prefix.number());
+            let (number, is_unordered) = (prefix.number(), !prefix.is_ordered());
+            let entry = CatalogEntry { number, is_unordered, ..CatalogEntry::new(kind) };
             let mut name = format!("recovered-{}", prefix.number());
             while !catalog.durable().insert(&name, entry.to_uarr())?.is_written() {
                 name.push('+');
@@ -391,19 +287,110 @@ impl<S: Storage> Db<S> {
         Ok(number.unwrap_or(0))
     }
 
-    fn catalog(&self) -> Self {
-        let entry = CatalogEntry {
-            number: CATALOG.prefix.map_or(0, |prefix| prefix.number()),
-            kind: CATALOG.kind,
-            expires_in_ms: 0,
-            is_durable: false,
-        };
-        let table = Some(self.core().open_table("", &entry));
+    pub(in crate::api) fn catalog(&self) -> Self {
+        let table = self.core().open_table("", &CatalogEntry::of_catalog(), 0);
+        let table = Some(table.expect("no other table has its number"));
         Self { handle: self.handle.clone(), table }
     }
 
-    fn handle_of(&self, name: &str, entry: &CatalogEntry) -> Table<S> {
-        let table = Some(self.core().open_table(name, entry));
-        Table { db: Self { handle: Arc::clone(&self.handle), table } }
+    /// A handle of table `name`, of which the catalog's record with `version` says `entry`.
+    pub(in crate::api) fn handle_of(
+        &self,
+        name: &str,
+        entry: &CatalogEntry,
+        version: u64,
+    ) -> Result<Table<S>> {
+        let table = Some(self.core().open_table(name, entry, version)?);
+        Ok(Table { db: Self { handle: Arc::clone(&self.handle), table } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+
+    use super::*;
+
+    fn open() -> Db<Memory> {
+        let builder = Db::builder("memory").segment_bytes(1 << 18).chunk_bytes(1 << 16);
+        let builder = builder.address_space_bytes(1 << 28).background(false);
+        builder.open_on(Memory::new()).unwrap()
+    }
+
+    fn damage<T>(result: Result<T>) -> String {
+        let error = result.err().expect("the catalog contradicts itself");
+        assert_eq!(error.kind(), ErrorKind::Corruption);
+        error.to_string()
+    }
+
+    /// Two tables would have shared an index.
+    #[test]
+    fn a_counter_that_is_behind_is_damage() {
+        let db = open();
+        db.table("t").unwrap().put("k", b"v").unwrap();
+        for is_dropped in [false, true] {
+            let highest = db.core().records().tables.highest_number();
+            db.catalog().put(NEXT_KEY, uarr!(FIRST_NUMBER - 1)).unwrap();
+            let message = damage(db.table("u"));
+            assert!(message.contains(&format!("number {highest}")), "{message}");
+            assert!(db.find_table("u").unwrap().is_none());
+            db.catalog().put(NEXT_KEY, uarr!(highest)).unwrap();
+            if !is_dropped {
+                db.drop_table("t").unwrap();
+                while db.step().unwrap() {}
+            }
+        }
+        assert!(db.table("u").unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_names_of_one_table_are_damage() {
+        let db = open();
+        let table = db.table("a").unwrap();
+        table.put("k", b"v").unwrap();
+        let entry = TableOptions::new().entry(table.number());
+        db.catalog().put("b", entry.to_uarr()).unwrap();
+        assert!(damage(db.table("b")).contains("two tables with number 16"));
+        assert!(damage(db.find_table("b")).contains("two tables"));
+        assert_eq!(db.tables().iter().filter(|table| table.is_ok()).count(), 1);
+        drop(table);
+        assert!(db.drop_table("a").unwrap());
+        while db.step().unwrap() {}
+        assert!(damage(db.drop_table("b")).contains("two tables"), "it is removed once");
+        while db.step().unwrap() {}
+        assert!(!db.drop_table("b").unwrap());
+    }
+
+    #[test]
+    fn what_an_older_record_says_comes_too_late() {
+        let db = open();
+        let table = db.table("t").unwrap();
+        let version = db.catalog().get("t").unwrap().unwrap().version();
+        let old = TableOptions::new().entry(table.number());
+        let hour = std::time::Duration::from_secs(3600);
+        db.alter_table("t", TableOptions::new().expires_in(hour)).unwrap();
+        // A thread that has read it before opens its handle behind the change.
+        let late = db.handle_of("t", &old, version).unwrap();
+        for table in [&table, &late] {
+            let shared = table.db.table.as_ref().unwrap();
+            assert_eq!(shared.expiry(), crate::expiry::Expiry::In(hour));
+        }
+    }
+
+    /// A handle that comes late entered the index of a removed table again.
+    #[test]
+    fn nothing_is_entered_behind_a_removal() {
+        let db = open();
+        let table = db.table("t").unwrap();
+        table.put("k", b"v").unwrap();
+        let entry = TableOptions::new().entry(table.number());
+        db.drop_table("t").unwrap();
+        while db.step().unwrap() {}
+        let tables = &db.core().records().tables;
+        let is_there = || tables.others().iter().any(|o| o.index.space == table.space());
+        assert!(!is_there());
+        let late = db.handle_of("t", &entry, 1).unwrap();
+        assert_eq!(late.get("k").unwrap_err().kind(), ErrorKind::TableNotFound);
+        assert!(!is_there());
     }
 }

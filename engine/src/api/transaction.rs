@@ -1,6 +1,6 @@
 //! Transactions: reads and writes that are as if they had all happened in one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Transaction<S: Storage = System> {
     begun: Begun,
     handle: Arc<Handle<S>>,
     /// That of the handle it was begun with; `None`: the default one.
-    table: Option<Arc<OpenTable>>,
+    pub(in crate::api) table: Option<Arc<OpenTable>>,
     options: WriteOptions,
     reads: Ranked<ReadSet>,
     /// By stored key.
@@ -102,7 +102,8 @@ impl<S: Storage> Transaction<S> {
         Self { handle, table, begun, options, reads, writes, bytes: 0, moment_ms }
     }
 
-    /// The commit is durable before it is acknowledged, whatever the database's class.
+    /// The commit is durable before it is acknowledged, whatever the database's class; and so is
+    /// what was read, even if nothing is written.
     pub fn durable(&mut self) -> &mut Self {
         self.options = self.options.durable();
         self
@@ -178,7 +179,7 @@ impl<S: Storage> Transaction<S> {
     }
 
     /// Commits what was written, if nobody else has written what was read. `None`: there was
-    /// nothing to write; then it cannot fail, for what was read was all there in one moment.
+    /// nothing to write; then there is no conflict, for what was read was all there in one moment.
     ///
     /// Durability and errors as for [`Db::put`]; also `Conflict`.
     pub fn commit(mut self) -> Result<Option<Commit>> {
@@ -191,21 +192,31 @@ impl<S: Storage> Transaction<S> {
     }
 
     fn commit_writes(&mut self) -> Result<Option<Commit>> {
-        let Self { handle, options, reads, writes, .. } = self;
-        if writes.is_empty() {
-            return Ok(None);
-        }
+        let options = self.promise();
+        let Self { begun, handle, reads, writes, .. } = self;
         let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
-        committer.write_transaction(&mut frames, reads.get_mut(), *options).map(Some)
+        if frames.is_empty() {
+            return committer.tell_read(begun.pin.lsn, options).map(|()| None);
+        }
+        committer.write_transaction(&mut frames, reads.get_mut(), options).map(Some)
     }
 
     async fn commit_writes_async(&mut self) -> Result<Option<Commit>> {
-        let Self { handle, options, reads, writes, .. } = self;
-        if writes.is_empty() {
-            return Ok(None);
-        }
+        let options = self.promise();
+        let Self { begun, handle, reads, writes, .. } = self;
         let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
-        committer.write_transaction_async(&mut frames, reads.get_mut(), *options).await.map(Some)
+        if frames.is_empty() {
+            return committer.tell_read_async(begun.pin.lsn, options).await.map(|()| None);
+        }
+        committer.write_transaction_async(&mut frames, reads.get_mut(), options).await.map(Some)
+    }
+
+    /// What it promises if it is committed now.
+    fn promise(&self) -> WriteOptions {
+        let tables = self.writes.keys().filter_map(|key| TablePrefix::of(key));
+        let numbers: BTreeSet<u32> = tables.map(TablePrefix::number).collect();
+        let is_durable = !numbers.is_empty() && self.handle.core.have_durable_writes(&numbers);
+        if is_durable { self.options.durable() } else { self.options }
     }
 
     pub(in crate::api) fn get_in(
@@ -271,9 +282,6 @@ impl<S: Storage> Transaction<S> {
     fn write(&mut self, table: Option<&OpenTable>, key: &dyn AsKey, value: Written) -> Result<()> {
         self.note_table(table);
         table.map_or(Ok(()), OpenTable::check)?;
-        if table.is_some_and(|table| table.is_durable) {
-            self.durable();
-        }
         let stored = self.space_of(table).encode(key)?;
         let value_bytes = |value: &Written| value.as_ref().map_or(0, |own| own.bytes.len());
         let bytes = |value: &Written| stored.as_ref().len() + value_bytes(value);
@@ -428,7 +436,7 @@ impl<S: Storage> Db<S> {
             let conflict_lsn = transaction.conflict_lsn();
             drop(transaction);
             // Before that the next one would read what this one has.
-            self.core().committer.decide(conflict_lsn)?;
+            self.core().committer.decide(conflict_lsn, WriteOptions::new())?;
         }
     }
 
@@ -447,7 +455,7 @@ impl<S: Storage> Db<S> {
             }
             let conflict_lsn = transaction.conflict_lsn();
             drop(transaction);
-            self.core().committer.decided(conflict_lsn).await?;
+            self.core().committer.decided(conflict_lsn, WriteOptions::new()).await?;
         }
     }
 }

@@ -9,7 +9,7 @@ use uarr_uring::{Storage, System};
 use crate::api::owned_record::OwnedRecord;
 use crate::api::range::Range;
 use crate::api::record::Record;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::KeyKind;
 
 /// A key that the transaction has written, its value, and when that expires; `None`: the key is
@@ -18,13 +18,16 @@ pub(in crate::api) type Own<'a> = (&'a [u8], Option<(&'a [u8], u64)>);
 
 /// Records of a key range as a transaction sees them, in key order; see
 /// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record is an error that
-/// names it, and the range goes on behind it, as [`crate::Range`] does.
+/// names it, and the range goes on behind it, as [`crate::Range`] does; where that ends with an
+/// error, so does this one. In a table without order what the transaction has written comes first.
 pub struct TransactionRange<'a, S: Storage = System> {
     kept: Range<'a, S>,
     /// Records that `kept` has given and nobody has got yet, from each end.
     first: Option<Record<'a>>,
     last: Option<Record<'a>>,
     own: VecDeque<Own<'a>>,
+    /// In a table without order: the keys of all that it has written, in order.
+    replaced: Option<Vec<&'a [u8]>>,
     key_kind: KeyKind,
 }
 
@@ -38,7 +41,39 @@ impl<S: Storage> fmt::Debug for TransactionRange<'_, S> {
 impl<'a, S: Storage> TransactionRange<'a, S> {
     /// What `kept` has, but for the keys of `own`, which ascend.
     pub(in crate::api) fn new(kept: Range<'a, S>, own: Vec<Own<'a>>, key_kind: KeyKind) -> Self {
-        Self { kept, first: None, last: None, own: own.into(), key_kind }
+        let is_ordered = kept.space().is_ordered();
+        let replaced = (!is_ordered).then(|| own.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        assert!(replaced.as_ref().is_none_or(|keys| keys.is_sorted()), "they are searched for");
+        Self { kept, first: None, last: None, own: own.into(), replaced, key_kind }
+    }
+
+    /// As [`Iterator::next`], in a table without order.
+    fn next_unordered(&mut self) -> Option<Result<OwnedRecord>> {
+        while let own @ Some(_) = self.own.pop_front() {
+            if let Some(record) = self.written(own) {
+                return Some(Ok(record));
+            }
+        }
+        loop {
+            match self.kept.next()? {
+                Ok(record) if self.is_replaced(record.stored_key()) => {}
+                read => return Some(read.map(|record| record.to_owned())),
+            }
+        }
+    }
+
+    fn is_replaced(&self, key: &[u8]) -> bool {
+        self.replaced.as_ref().is_some_and(|keys| keys.binary_search(&key).is_ok())
+    }
+
+    /// Behind `error` nothing more comes if `kept` has ended with it: own records alone would look
+    /// like all that there are.
+    fn ended(&mut self, error: Error) -> Error {
+        if self.kept.is_over() {
+            (self.first, self.last) = (None, None);
+            self.own.clear();
+        }
+        error
     }
 
     fn written(&self, own: Option<Own<'a>>) -> Option<OwnedRecord> {
@@ -52,11 +87,14 @@ impl<S: Storage> Iterator for TransactionRange<'_, S> {
     type Item = Result<OwnedRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.replaced.is_some() {
+            return self.next_unordered();
+        }
         loop {
             if self.first.is_none() {
                 self.first = match self.kept.next() {
                     Some(Ok(record)) => Some(record),
-                    Some(Err(error)) => return Some(Err(error)),
+                    Some(Err(error)) => return Some(Err(self.ended(error))),
                     None => self.last.take(),
                 };
             }
@@ -86,7 +124,7 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
             if self.last.is_none() {
                 self.last = match self.kept.next_back() {
                     Some(Ok(record)) => Some(record),
-                    Some(Err(error)) => return Some(Err(error)),
+                    Some(Err(error)) => return Some(Err(self.ended(error))),
                     None => self.first.take(),
                 };
             }
@@ -106,6 +144,34 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
             if let Some(record) = self.written(own) {
                 return Some(Ok(record));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+
+    use super::*;
+    use crate::Db;
+    use crate::api::key_range::StoredRange;
+    use crate::api::table_place::index_of;
+
+    /// What the transaction itself has written came behind an error that was the end of the rest.
+    #[test]
+    fn an_error_that_ends_the_range_is_its_end() {
+        let db = Db::builder("memory").background(false).open_on(Memory::new()).unwrap();
+        db.batch().put("b", b"1").put("d", b"1").commit().unwrap();
+        for is_reversed in [false, true] {
+            let core = db.core();
+            let kept = Range::new(core, index_of(core, None), StoredRange::all());
+            let kept = kept.if_ok(|| Err(Error::invalid("it ends here")));
+            let own: Vec<Own<'_>> = vec![(b"a", Some((b"1", 0))), (b"c", Some((b"1", 0)))];
+            let mut range = TransactionRange::new(kept, own, KeyKind::Bytes);
+            let mut next = || if is_reversed { range.next_back() } else { range.next() };
+            assert!(next().unwrap().is_err());
+            assert!(next().is_none(), "the other end has none either");
+            assert!(range.next().is_none() && range.next_back().is_none());
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::versions::open_table::OpenTable;
 
 /// The verbs of a [`Transaction`] in one table; made by [`Transaction::of`].
 pub struct TransactionTable<'tx, S: Storage = System> {
-    transaction: &'tx mut Transaction<S>,
-    table: Option<&'tx OpenTable>,
+    pub(in crate::api) transaction: &'tx mut Transaction<S>,
+    pub(in crate::api) table: Option<&'tx OpenTable>,
 }
 
 impl<S: Storage> fmt::Debug for TransactionTable<'_, S> {

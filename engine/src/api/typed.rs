@@ -7,6 +7,7 @@ use uarr_uring::Storage;
 
 use crate::api::batch::Batch;
 use crate::api::db::Db;
+use crate::api::owned_batch::OwnedBatch;
 use crate::api::owned_record::OwnedRecord;
 use crate::api::record::Record;
 use crate::api::writer::Writer;
@@ -83,6 +84,16 @@ impl<S: Storage> Writer<'_, S> {
 
 impl<S: Storage> Batch<'_, S> {
     /// As [`Batch::put`]; see [`Db::put_as`].
+    pub fn put_as<T: Serialize + ?Sized>(&mut self, key: impl AsKey, value: &T) -> &mut Self {
+        match to_vec(value) {
+            Ok(value) => self.put(key, value),
+            Err(error) => self.refuse(error.into()),
+        }
+    }
+}
+
+impl<S: Storage> OwnedBatch<S> {
+    /// As [`Batch::put_as`].
     pub fn put_as<T: Serialize + ?Sized>(&mut self, key: impl AsKey, value: &T) -> &mut Self {
         match to_vec(value) {
             Ok(value) => self.put(key, value),

@@ -10,7 +10,7 @@ use crate::api::batch::Batch;
 use crate::api::key_range::StoredRange;
 use crate::api::range::Range;
 use crate::api::table_place::index_of;
-use crate::commit::changes::Change;
+use crate::commit::changes::{Change, ChangeKind};
 use crate::commit::receipt::Commit;
 use crate::core::Core;
 use crate::data::key_index::KeyIndex;
@@ -62,7 +62,6 @@ impl<'db, S: Storage> Writer<'db, S> {
         table: Option<&'db OpenTable>,
         options: WriteOptions,
     ) -> Self {
-        let options = if table.is_some_and(|t| t.is_durable) { options.durable() } else { options };
         Self { core, table, options }
     }
 
@@ -78,7 +77,7 @@ impl<'db, S: Storage> Writer<'db, S> {
         self.core.committer.expect_write(self.table_index(), key.as_ref());
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
         let frame = frame.expiring(value.expires_ms);
-        self.core.committer.write(&mut [frame], self.options)
+        self.core.committer.write(&mut [frame], self.promise())
     }
 
     /// As [`crate::Db::put_async`].
@@ -87,27 +86,27 @@ impl<'db, S: Storage> Writer<'db, S> {
         let value = self.core.checked(self.table, &value)?;
         let frame = Frame::new(FrameKind::Put, 0, key.as_ref(), value.bytes);
         let frame = frame.expiring(value.expires_ms);
-        self.core.committer.write_async(&mut [frame], self.options).await
+        self.core.committer.write_async(&mut [frame], self.promise()).await
     }
 
     /// As [`crate::Db::delete`].
     pub fn delete(self, key: impl AsKey) -> Result<Commit> {
         let key = self.space()?.encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
-        self.core.committer.write(&mut [frame], self.options)
+        self.core.committer.write(&mut [frame], self.promise())
     }
 
     /// As [`crate::Db::delete_async`].
     pub async fn delete_async(self, key: impl AsKey) -> Result<Commit> {
         let key = self.space()?.encode(&key)?;
         let frame = Frame::new(FrameKind::Delete, 0, key.as_ref(), &[]);
-        self.core.committer.write_async(&mut [frame], self.options).await
+        self.core.committer.write_async(&mut [frame], self.promise()).await
     }
 
     /// As [`crate::Db::patch`].
     pub fn patch(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
         let key = self.space()?.encode(&key)?;
-        let patched = self.core.committer.write_changes(&[patched(&key, patch)], self.options);
+        let patched = self.core.committer.write_changes(&[patched(&key, patch)], self.promise());
         Ok(patched?)
     }
 
@@ -115,12 +114,17 @@ impl<'db, S: Storage> Writer<'db, S> {
     pub async fn patch_async(self, key: impl AsKey, patch: &Patch) -> Result<Commit> {
         let key = self.space()?.encode(&key)?;
         let changes = [patched(&key, patch)];
-        Ok(self.core.committer.write_changes_async(&changes, self.options).await?)
+        Ok(self.core.committer.write_changes_async(&changes, self.promise()).await?)
     }
 
     /// As [`crate::Db::batch`].
     pub fn batch(self) -> Batch<'db, S> {
         Batch::new(self.core, self.table, self.options)
+    }
+
+    /// What a write promises now: the table may have changed since this was made.
+    pub(in crate::api) fn promise(self) -> WriteOptions {
+        OpenTable::promise(self.table, self.options)
     }
 
     /// The keys of the table. Errors: it was dropped.
@@ -151,5 +155,5 @@ impl<'db, S: Storage> Writer<'db, S> {
 /// The change that `patch` makes.
 fn patched<'a>(key: &'a StoredKey<'_>, patch: &'a Patch) -> Change<'a> {
     let (key, bytes) = (key.as_ref(), patch.as_bytes());
-    Change { kind: FrameKind::Patch, key, bytes, expires_ms: 0, condition: None }
+    Change { kind: ChangeKind::Patch, key, bytes, expires_ms: 0, condition: None }
 }

@@ -51,8 +51,10 @@ pub(crate) struct WrittenImage {
 pub(crate) struct LoadedImage {
     /// Of the default table.
     pub entries: Entries,
-    /// Of all others, by stored key.
+    /// Of all others with order, by stored key.
     pub others: ByteEntries,
+    /// Of those without order: by table, in each in any order.
+    pub unordered: ByteEntries,
     /// The chunks of the data file, by number.
     pub chunks: Vec<ChunkEntry>,
 }
@@ -60,8 +62,30 @@ pub(crate) struct LoadedImage {
 impl LoadedImage {
     /// Of the empty database, for a default table of this kind.
     pub fn empty(kind: KeyKind) -> Self {
-        let (others, chunks) = (ByteEntries::default(), Vec::new());
-        Self { entries: Entries::empty(kind), others, chunks }
+        let (others, unordered) = (ByteEntries::default(), ByteEntries::default());
+        Self { entries: Entries::empty(kind), others, unordered, chunks: Vec::new() }
+    }
+
+    /// Whether a piece of `kind` may come behind what there is.
+    //= IMG-2
+    fn may_go_on_with(&self, kind: PieceKind) -> bool {
+        let has_others = !self.others.bytes.is_empty();
+        let has_unordered = !self.unordered.bytes.is_empty();
+        let has_chunks = !self.chunks.is_empty();
+        match kind {
+            PieceKind::IntEntries | PieceKind::ByteEntries => {
+                !has_others && !has_unordered && !has_chunks
+            }
+            PieceKind::TableEntries => !has_unordered && !has_chunks,
+            PieceKind::UnorderedEntries => !has_chunks,
+            PieceKind::Chunks | PieceKind::End => true,
+        }
+    }
+
+    /// Bits of the locators of all.
+    pub fn locators(&self) -> impl Iterator<Item = u64> {
+        let others = self.others.locators().chain(self.unordered.locators());
+        self.entries.locators().chain(others)
     }
 }
 
@@ -106,10 +130,13 @@ impl<S: Storage> ImageWriter<S> {
         Ok(())
     }
 
-    /// Adds an entry to those of `kind`, by stored key; keys ascend.
+    /// Adds an entry to those of `kind`, by stored key; keys ascend, but for unordered ones.
     pub fn push_bytes(&mut self, kind: PieceKind, key: &[u8], locator: Locator) -> io::Result<()> {
-        assert_eq!(kind == PieceKind::TableEntries, TablePrefix::of(key).is_some());
-        assert!(self.last_key.as_slice() < key, "keys ascend strictly");
+        let prefix = TablePrefix::of(key);
+        assert_eq!(kind == PieceKind::ByteEntries, prefix.is_none());
+        let is_ordered = prefix.is_none_or(TablePrefix::is_ordered);
+        assert_eq!(kind == PieceKind::UnorderedEntries, !is_ordered);
+        assert!(!is_ordered || self.last_key.as_slice() < key, "keys ascend strictly");
         self.reserve(kind, size_of::<ByteEntry>() + key.len())?;
         let shared = match self.entries_in_piece {
             0 => 0,
@@ -137,7 +164,7 @@ impl<S: Storage> ImageWriter<S> {
         self.named.note_deleted(locator);
     }
 
-    /// Ends the entries of one kind.
+    /// Ends the entries of one kind, or of one table without order.
     pub fn end_entries(&mut self, kind: PieceKind) -> io::Result<()> {
         assert_ne!(kind, PieceKind::End, "the end comes after all entries");
         self.last_key.clear();
@@ -271,11 +298,12 @@ pub(crate) fn read_opened_image<F: StorageFile>(
 }
 
 /// What the reader knows behind the pieces that it has read.
-struct ImageReader {
+pub(in crate::checkpoint) struct ImageReader {
     database: DatabaseId,
     block_bytes: u32,
     number: u64,
-    offset: u64,
+    /// Of the next piece.
+    pub offset: u64,
     entry_count: u64,
     last_int: Option<u64>,
     last_key: Vec<u8>,
@@ -284,6 +312,16 @@ struct ImageReader {
 }
 
 impl ImageReader {
+    /// To read the piece at `offset` by itself.
+    pub fn at(
+        database: DatabaseId,
+        block_bytes: u32,
+        checkpoint: &Checkpoint,
+        offset: u64,
+    ) -> Self {
+        Self { offset, ..Self::new(database, block_bytes, checkpoint) }
+    }
+
     fn new(database: DatabaseId, block_bytes: u32, checkpoint: &Checkpoint) -> Self {
         Self {
             database,
@@ -299,22 +337,16 @@ impl ImageReader {
 
     /// Takes the entries of the piece at the start of `bytes`. False for the last piece.
     //= IMG-1, IMG-2
-    fn take_piece(&mut self, bytes: &[u8], image: &mut LoadedImage) -> Result<bool, Defect> {
+    pub fn take_piece(&mut self, bytes: &[u8], image: &mut LoadedImage) -> Result<bool, Defect> {
         let header = PieceHeader::peek(bytes)?;
         let (kind, used) = header.verify(bytes, &self.database, self.number, self.offset)?;
         if !header.piece_bytes.get().is_multiple_of(self.block_bytes) {
             return Err(Defect::Length);
         }
         let mut count = self.entry_count;
-        let is_behind = match kind {
-            PieceKind::IntEntries | PieceKind::ByteEntries => {
-                !image.chunks.is_empty() || !image.others.bytes.is_empty()
-            }
-            PieceKind::TableEntries => !image.chunks.is_empty(),
-            PieceKind::Chunks | PieceKind::End => false,
-        };
+        let may_follow = image.may_go_on_with(kind);
         match (kind, &mut image.entries) {
-            _ if is_behind => return Err(Defect::Kind(kind as u8)),
+            _ if !may_follow => return Err(Defect::Kind(kind as u8)),
             (PieceKind::IntEntries, Entries::Int(list)) => {
                 for entry in PackedEntries::new(used) {
                     let (key, locator) = entry?;
@@ -325,7 +357,7 @@ impl ImageReader {
                 assert_eq!(list.len() as u64, self.entry_count, "what is counted is kept");
             }
             (PieceKind::ByteEntries, Entries::Bytes(list)) => {
-                self.check_byte_entries(used, |key| TablePrefix::of(key).is_none())?;
+                self.check_byte_entries(kind, used, |key| TablePrefix::of(key).is_none())?;
                 list.bytes.extend_from_slice(used);
             }
             (PieceKind::TableEntries, _) => {
@@ -334,10 +366,22 @@ impl ImageReader {
                 }
                 let is_of_table = |key: &[u8]| {
                     let space = KeySpace::of_stored(KeyKind::Bytes, key);
-                    space.is_some_and(|space| space.prefix.is_some())
+                    space.is_some_and(|space| space.prefix.is_some() && space.is_ordered())
                 };
-                self.check_byte_entries(used, is_of_table)?;
+                self.check_byte_entries(kind, used, is_of_table)?;
                 image.others.bytes.extend_from_slice(used);
+            }
+            (PieceKind::UnorderedEntries, _) => {
+                if image.unordered.bytes.is_empty() {
+                    self.last_key.clear();
+                }
+                let (before, own) = (TablePrefix::of(&self.last_key), unordered_table(used)?);
+                if before.is_some_and(|before| own < before) {
+                    return Err(Defect::Entry);
+                }
+                let is_of_table = |key: &[u8]| TablePrefix::of(key) == Some(own);
+                self.check_byte_entries(kind, used, is_of_table)?;
+                image.unordered.bytes.extend_from_slice(used);
             }
             (PieceKind::Chunks, _) => {
                 let found = <[ChunkEntry]>::ref_from_bytes(used).map_err(|_| Defect::Length)?;
@@ -360,9 +404,10 @@ impl ImageReader {
         Ok(true)
     }
 
-    /// Checks entries by stored key, each of which `is_key`.
+    /// Checks entries of `kind`, by stored key, each of which `is_key`.
     fn check_byte_entries(
         &mut self,
+        kind: PieceKind,
         mut used: &[u8],
         is_key: impl Fn(&[u8]) -> bool,
     ) -> Result<(), Defect> {
@@ -375,7 +420,7 @@ impl ImageReader {
                 return Err(Defect::Entry);
             }
             assert!(shared <= self.last_key.len(), "no more is shared than the last key has");
-            let ascends = &self.last_key[shared..] < suffix;
+            let ascends = kind == PieceKind::UnorderedEntries || &self.last_key[shared..] < suffix;
             self.last_key.truncate(shared);
             self.last_key.extend_from_slice(suffix);
             assert_eq!(self.last_key.len(), key_bytes);
@@ -408,9 +453,16 @@ impl ImageReader {
         if self.record_bytes > durable.sum() {
             return Err(Defect::Entry);
         }
-        let locators = image.entries.locators().chain(image.others.locators());
-        check_entries(locators, &image.chunks, chunk_bytes)
+        check_entries(image.locators(), &image.chunks, chunk_bytes)?;
+        if image.unordered.are_distinct() { Ok(()) } else { Err(Defect::Entry) }
     }
+}
+
+/// The table without order that the entries in `used` are of, as the first of them says.
+fn unordered_table(used: &[u8]) -> Result<TablePrefix, Defect> {
+    let (_, first, _) = split_entry(used)?;
+    let space = KeySpace::of_stored(KeyKind::Bytes, first).filter(|space| !space.is_ordered());
+    space.and_then(|space| space.prefix).ok_or(Defect::Entry)
 }
 
 #[cfg(test)]
@@ -423,6 +475,14 @@ mod tests {
 
     /// Entries in one piece: shared bytes, suffix, address.
     fn check(entries: &[(u16, &[u8], u64)], durable_bytes: u32) -> Result<Vec<Vec<u8>>, Defect> {
+        check_kind(PieceKind::ByteEntries, entries, durable_bytes)
+    }
+
+    fn check_kind(
+        kind: PieceKind,
+        entries: &[(u16, &[u8], u64)],
+        durable_bytes: u32,
+    ) -> Result<Vec<Vec<u8>>, Defect> {
         let mut piece = vec![0; PIECE_BYTES_MAX];
         let mut end = PIECE_HEADER_BYTES;
         for (shared, suffix, address) in entries {
@@ -436,7 +496,7 @@ mod tests {
                 end += bytes.len();
             }
         }
-        let mut header = PieceHeader::new(DATABASE, 7, PieceKind::ByteEntries);
+        let mut header = PieceHeader::new(DATABASE, 7, kind);
         header.entry_count = u32::try_from(entries.len()).unwrap().into();
         header.used_bytes = u32::try_from(end - PIECE_HEADER_BYTES).unwrap().into();
         header.piece_bytes = u32::try_from(PIECE_BYTES_MAX).unwrap().into();
@@ -451,7 +511,30 @@ mod tests {
         image.chunks.push(chunk);
         reader.check(&image, &checkpoint, 1 << 20)?;
         let Entries::Bytes(entries) = image.entries else { panic!("byte entries were asked for") };
-        Ok(entries.iter().map(|(key, _)| key).collect())
+        Ok(entries.iter().chain(image.unordered.iter()).map(|(key, _)| key).collect())
+    }
+
+    //= test IMG-2
+    #[test]
+    fn keys_without_order_are_distinct_and_of_one_table() {
+        let key = |number: u32, own: &[u8]| KeySpace::unordered(number).bound(own.to_vec());
+        let [b, a, other] = [key(16, b"b"), key(16, b"a"), key(17, b"a")];
+        let ordered = KeySpace::of_table(16, KeyKind::Bytes).bound(b"a".to_vec());
+        let check =
+            |entries: &[(u16, &[u8], u64)]| check_kind(PieceKind::UnorderedEntries, entries, 4096);
+        let keys = check(&[(0, &b, 64), (8, b"a", 128), (8, b"c", 192)]).unwrap();
+        assert_eq!(keys, [b.clone(), a.clone(), key(16, b"c")]);
+        for (what, entries) in [
+            ("the same key again", &[(0, &b[..], 64), (8, b"a", 128), (0, &b, 192)][..]),
+            ("of two tables", &[(0, &a, 64), (0, &other, 128)]),
+            ("of an ordered table", &[(0, &ordered, 64)]),
+            ("of the default table", &[(0, b"a", 64)]),
+            ("no key", &[(0, &a[..8], 64)]),
+        ] {
+            assert_eq!(check(entries), Err(Defect::Entry), "{what}");
+        }
+        let as_ordered = check_kind(PieceKind::TableEntries, &[(0, &a, 64)], 4096);
+        assert_eq!(as_ordered, Err(Defect::Entry));
     }
 
     //= test IMG-2, IMG-5

@@ -1,8 +1,8 @@
 //! What a checkpoint writes into its index image.
 //!
-//! Those of the default table come first, then those of all others. The writer reads byte keys from
-//! the records. Where a record is damaged, it begins the image
-//! again with the keys of all damaged records, so that no key is lost with its value: a get reports
+//! Those of the default table come first, then those of all others, tables without order last. The
+//! writer reads byte keys from the records. Where a record is damaged, it begins the image again
+//! with the keys of all damaged records, so that no key is lost with its value: a get reports
 //! the damage until a caller writes the key again.
 //! 1. A record whose key is whole proves it: the index leads from its hash to the record.
 //! 2. The other keys stand beside the locator in the images of the kept checkpoints, or in the log
@@ -72,22 +72,58 @@ impl<S: Storage> ImageSource<'_, S> {
             self.records.chunk_bytes(),
         )
         .map_err(failed)?;
-        for index in self.records.tables.all() {
+        let tables = self.records.tables.all();
+        let (ordered, unordered): (Vec<_>, Vec<_>) =
+            tables.partition(|index| index.space.is_ordered());
+        for index in &ordered {
             let kind = match index.space {
                 KeySpace { prefix: Some(_), .. } => PieceKind::TableEntries,
                 KeySpace { kind, .. } if kind.is_int() => PieceKind::IntEntries,
                 _ => PieceKind::ByteEntries,
             };
             match index.space.kind.is_int() {
-                true => write_int_entries(&index, kind, &mut image).map_err(failed)?,
-                false => self.write_byte_entries(&index, kind, &mut image, damaged)?,
+                true => write_int_entries(index, kind, &mut image).map_err(failed)?,
+                false => self.write_byte_entries(index, kind, &mut image, damaged)?,
             }
             if kind != PieceKind::TableEntries {
                 image.end_entries(kind).map_err(failed)?;
             }
         }
         image.end_entries(PieceKind::TableEntries).map_err(failed)?;
+        for index in &unordered {
+            self.write_unordered_entries(index, &mut image, damaged)?;
+            image.end_entries(PieceKind::UnorderedEntries).map_err(failed)?;
+        }
         Ok(image)
+    }
+
+    /// Entries of the table without order with `index`, those of `damaged` records among them.
+    fn write_unordered_entries(
+        &self,
+        index: &KeyIndex,
+        image: &mut ImageWriter<S>,
+        damaged: &Damaged,
+    ) -> Result<()> {
+        let of_table = damaged.iter().filter(|(key, _)| index.is_own(key));
+        let known: BTreeMap<Locator, &[u8]> =
+            of_table.map(|(key, locator)| (*locator, key.as_slice())).collect();
+        let mut walk = Walk::default();
+        while let Some(locator) = walk.next(self.records, index) {
+            if locator.is_tombstone() {
+                image.leave_out(locator);
+                continue;
+            }
+            let pin = MapPin::enter();
+            let key = match known.get(&locator) {
+                Some(key) => key,
+                None => self.records.reader(&pin).record(locator)?.key(),
+            };
+            if !walk.reach(index, key) {
+                return Err(misnamed(locator));
+            }
+            image.push_bytes(PieceKind::UnorderedEntries, key, locator).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Entries of all readable records of the table with `index`, and between them, in key order,
@@ -148,8 +184,8 @@ impl<S: Storage> ImageSource<'_, S> {
             let kind = self.records.key_kind();
             let chunk_bytes = self.records.chunk_bytes();
             let read = read_image(self.storage, database, checkpoint, kind, chunk_bytes);
-            let Ok(LoadedImage { entries, others, .. }) = read else { continue };
-            for (key, bits) in entries.iter().chain(others.iter()) {
+            let Ok(LoadedImage { entries, others, unordered, .. }) = read else { continue };
+            for (key, bits) in entries.iter().chain(others.iter()).chain(unordered.iter()) {
                 let locator = Locator::from_bits(bits).filter(|l| unknown.remove(l).is_some());
                 damaged.extend(locator.map(|locator| (key, locator)));
             }

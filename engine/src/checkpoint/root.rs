@@ -41,7 +41,6 @@ impl<S: Storage> Root<S> {
     }
 
     /// Opens the file; `None` if there is none. Notes of slots that cannot be read go to `notes`.
-    //= SUP-3, SUP-4
     pub fn open(storage: &S, notes: &mut Vec<Error>) -> Result<Option<Self>> {
         let file = match storage.open(ROOT_FILE, OpenMode::Direct) {
             Ok(file) => file,
@@ -54,37 +53,24 @@ impl<S: Storage> Root<S> {
             .and_then(|bytes| file.allocate(0, bytes.min(2 * SLOT_STRIDE_BYTES)))
             .map_err(|error| Error::io("cannot take room for the superblock", error))?;
         let slot_bytes = slot_bytes(storage);
-        let mut whole = Vec::new();
-        for slot in 0..2 {
-            match read_slot(&file, slot, slot_bytes) {
-                Ok(Some(block)) => whole.push((slot, block)),
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::OtherFormat => return Err(error),
-                Err(error) => notes.push(error),
-            }
-        }
-        whole.sort_by_key(|(slot, block)| (block.generation.get(), std::cmp::Reverse(*slot)));
-        match whole.pop() {
-            Some((slot, block)) => {
-                let other = whole.pop().map(|(_, other)| other);
-                let is_older = |other: &Superblock| other.generation <= block.generation;
-                assert!(other.as_ref().is_none_or(is_older), "the newer slot counts");
-                Ok(Some(Self { file, slot, block, other, image_number_tried: 0, slot_bytes }))
-            }
-            None => Err(notes
-                .pop()
-                .unwrap_or_else(|| Structure::superblock().damage("both slots are empty"))),
-        }
+        let found = choose([0, 1].map(|slot| read_slot(&file, slot, slot_bytes)), notes)?;
+        let ReadSlots { slot, block, other } = found;
+        Ok(Some(Self { file, slot, block, other, image_number_tried: 0, slot_bytes }))
+    }
+
+    /// What the slots say.
+    pub fn named(&self) -> SlotsSay<'_> {
+        SlotsSay { block: &self.block, other: self.other.as_ref() }
     }
 
     /// All checkpoints that a slot names.
     pub fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
-        std::iter::once(&self.block).chain(&self.other).flat_map(|block| &block.checkpoints)
+        self.named().checkpoints()
     }
 
     /// The highest life number that a slot names.
     pub fn latest_life(&self) -> u64 {
-        self.block.life.get().max(self.other.as_ref().map_or(0, |other| other.life.get()))
+        self.named().latest_life()
     }
 
     /// Changes the superblock and writes it to both slots: what stood in either no longer counts.
@@ -132,6 +118,70 @@ impl<S: Storage> Root<S> {
     }
 }
 
+/// What was read of both slots.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadSlots {
+    /// Which one is in force.
+    pub slot: u64,
+    /// What it says.
+    pub block: Superblock,
+    /// What the other one says, if it can be read.
+    pub other: Option<Superblock>,
+}
+
+impl ReadSlots {
+    pub fn named(&self) -> SlotsSay<'_> {
+        SlotsSay { block: &self.block, other: self.other.as_ref() }
+    }
+}
+
+/// What the slots that can be read say.
+#[derive(Clone, Copy)]
+pub(crate) struct SlotsSay<'a> {
+    /// The one in force.
+    pub block: &'a Superblock,
+    pub other: Option<&'a Superblock>,
+}
+
+impl<'a> SlotsSay<'a> {
+    /// All checkpoints that a slot names.
+    pub fn checkpoints(self) -> impl Iterator<Item = &'a Checkpoint> {
+        std::iter::once(self.block).chain(self.other).flat_map(|block| &block.checkpoints)
+    }
+
+    /// The highest life number that a slot names.
+    pub fn latest_life(self) -> u64 {
+        self.block.life.get().max(self.other.map_or(0, |other| other.life.get()))
+    }
+}
+
+/// Which of both slots is in force. Notes of one that cannot be read go to `notes`; it is an error
+/// if that leaves none.
+//= SUP-3, SUP-4
+pub(crate) fn choose(
+    slots: [Result<Option<Superblock>>; 2],
+    notes: &mut Vec<Error>,
+) -> Result<ReadSlots> {
+    let mut whole = Vec::new();
+    for (slot, read) in (0..).zip(slots) {
+        match read {
+            Ok(Some(block)) => whole.push((slot, block)),
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::OtherFormat => return Err(error),
+            Err(error) => notes.push(error),
+        }
+    }
+    whole.sort_by_key(|(slot, block)| (block.generation.get(), std::cmp::Reverse(*slot)));
+    let Some((slot, block)) = whole.pop() else {
+        let empty = || Structure::superblock().damage("both slots are empty");
+        return Err(notes.pop().unwrap_or_else(empty));
+    };
+    let other = whole.pop().map(|(_, other)| other);
+    let is_older = |other: &Superblock| other.generation <= block.generation;
+    assert!(other.as_ref().is_none_or(is_older), "the newer slot counts");
+    Ok(ReadSlots { slot, block, other })
+}
+
 /// What no write of the superblock changes, and what only rises.
 fn assert_follows(before: &Superblock, after: &Superblock) {
     assert_eq!(after.database, before.database, "a database keeps its identity");
@@ -162,16 +212,46 @@ pub(crate) fn is_unfinished<S: Storage>(storage: &S) -> io::Result<bool> {
 
 /// Reads both slots of a database that is not open, read-only. Returns each slot or its damage.
 pub(crate) fn read_slots<S: Storage>(storage: &S) -> Result<[Result<Option<Superblock>>; 2]> {
-    let file = match storage.open(ROOT_FILE, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match SlotReader::open(storage, OpenMode::Read)? {
+        Some(reader) => Ok(reader.read()?.decode()),
+        None => {
             let missing = Structure::superblock().damage(MISSING);
-            return Ok([Err(missing.clone()), Err(missing)]);
+            Ok([Err(missing.clone()), Err(missing)])
         }
-        Err(error) => return Err(Error::io("cannot open the superblock", error)),
-    };
-    let slot_bytes = slot_bytes(storage);
-    Ok([0, 1].map(|slot| read_slot(&file, slot, slot_bytes)))
+    }
+}
+
+/// Reads the slots again and again, beside who writes them.
+pub(crate) struct SlotReader<F> {
+    file: F,
+    slot_bytes: usize,
+}
+
+/// Both slots, as they stood there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawSlots([Vec<u8>; 2]);
+
+impl<F: StorageFile> SlotReader<F> {
+    /// Opens the file; `None` if there is none.
+    pub fn open<S: Storage<File = F>>(storage: &S, mode: OpenMode) -> Result<Option<Self>> {
+        match storage.open(ROOT_FILE, mode) {
+            Ok(file) => Ok(Some(Self { file, slot_bytes: slot_bytes(storage) })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("cannot open the superblock", error)),
+        }
+    }
+
+    pub fn read(&self) -> Result<RawSlots> {
+        let read = |slot| read_raw(&self.file, slot, self.slot_bytes);
+        Ok(RawSlots([read(0)?, read(1)?]))
+    }
+}
+
+impl RawSlots {
+    /// What each slot says, or what is wrong with it.
+    pub fn decode(&self) -> [Result<Option<Superblock>>; 2] {
+        [0, 1].map(|slot| decode(slot, &self.0[slot as usize]))
+    }
 }
 
 fn slot_bytes<S: Storage>(storage: &S) -> usize {
@@ -179,11 +259,18 @@ fn slot_bytes<S: Storage>(storage: &S) -> usize {
 }
 
 fn read_slot<F: StorageFile>(file: &F, slot: u64, slot_bytes: usize) -> Result<Option<Superblock>> {
-    let offset = slot * SLOT_STRIDE_BYTES;
+    decode(slot, &read_raw(file, slot, slot_bytes)?)
+}
+
+fn read_raw<F: StorageFile>(file: &F, slot: u64, slot_bytes: usize) -> Result<Vec<u8>> {
     let mut bytes = AlignedBuffer::new(slot_bytes);
     let read = file
-        .read_at(&mut bytes[..slot_bytes], offset)
+        .read_at(&mut bytes[..slot_bytes], slot * SLOT_STRIDE_BYTES)
         .map_err(|error| Error::io("cannot read the superblock", error))?;
-    Superblock::from_slot(&bytes[..read])
-        .map_err(|defect| Structure::superblock().at(offset).defect(defect))
+    Ok(bytes[..read].to_vec())
+}
+
+fn decode(slot: u64, bytes: &[u8]) -> Result<Option<Superblock>> {
+    let place = || Structure::superblock().at(slot * SLOT_STRIDE_BYTES);
+    Superblock::from_slot(bytes).map_err(|defect| place().defect(defect))
 }

@@ -126,6 +126,8 @@ impl<S: Storage> Committer<S> {
         let counters = Counters::default();
         counters.recovered_log_bytes.store(state.recovered_bytes, Ordering::Relaxed);
         counters.note_log(log.counters(), log.strategy());
+        #[cfg(feature = "tracing")]
+        counters.first_segment.store(end.segment, Ordering::Relaxed);
         assert_eq!(records.visible.lsn(), end.lsn, "readers see what the log holds");
         let is_pooled = |buffer: &Arc<AlignedBuffer>| buffer.len() == state.buffer_bytes;
         assert!(buffers.iter().all(is_pooled), "their length tells them from large ones");

@@ -64,7 +64,7 @@ impl<S: Storage> Committer<S> {
             Counting::NotYet(_) => unreachable!("no writer comes before the owner of a turn"),
             Counting::Unfit(found) => {
                 wakes.run();
-                self.show(found.lsn)?;
+                self.show(found.lsn, options)?;
                 self.unfit(key, found)
             }
         }
@@ -88,7 +88,7 @@ impl<S: Storage> Committer<S> {
                     Ok(Ok(staged))
                 }
                 Counting::NotYet(not_yet) => Ok(Err(not_yet)),
-                Counting::Unfit(found) if !self.is_shown(found.lsn, patience) => {
+                Counting::Unfit(found) if !self.is_shown(found.lsn, options, patience) => {
                     Ok(Err(NotYet::OutOfTurn))
                 }
                 Counting::Unfit(found) => Err(NotCounted::Unfit(found)),
@@ -181,7 +181,7 @@ impl<S: Storage> Committer<S> {
             None => Some(counter.step.initial),
         };
         let expires_ms = live.map_or(counter.step.initial_expires_ms, |view| view.expires_ms());
-        let lsn = newest.map_or(0, |view| view.header.lsn.get());
+        let lsn = self.lsn_of(newest);
         let result = value.and_then(|value| counter.step.from(value));
         Ok(FoundCounter { lsn, is_staged: false, value, result, expires_ms })
     }

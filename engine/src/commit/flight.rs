@@ -18,6 +18,8 @@ pub(crate) struct InFlight {
     /// See [`StagedGroup`].
     pub base_lsn: Option<u64>,
     pub commit_count: u32,
+    /// Blocked members: one of them can lead.
+    pub thread_count: u32,
     pub record_count: u32,
     /// Chunks that its chunk-open frames name.
     pub named_chunks: Vec<u64>,
@@ -43,7 +45,9 @@ pub(crate) enum State {
 
 impl InFlight {
     pub fn new(group: StagedGroup) -> Self {
-        let StagedGroup { builder, cell, commit_count, named_chunks, base_lsn, .. } = group;
+        let StagedGroup {
+            builder, cell, commit_count, thread_count, named_chunks, base_lsn, ..
+        } = group;
         let record_count = builder.frame_count - named_chunks.len() as u32;
         assert!(commit_count <= record_count, "a commit has records");
         assert!(commit_count > 0 || !named_chunks.is_empty(), "no group is empty");
@@ -52,6 +56,7 @@ impl InFlight {
             last_lsn: builder.last_lsn(),
             base_lsn,
             commit_count,
+            thread_count,
             record_count,
             named_chunks,
             submitted_ns: 0,
@@ -76,6 +81,11 @@ impl<S: Storage> Leading<S> {
     /// Nothing is in flight.
     pub fn new(log: OpenLog<S>) -> Self {
         Self { log, flight: VecDeque::new(), refused_lsn: 0 }
+    }
+
+    /// What the members of the oldest group wait on that a thread waits for, if there is one.
+    pub fn awaited(&self) -> Option<&Arc<GroupCell>> {
+        self.flight.iter().find(|group| group.thread_count > 0).map(|group| &group.cell)
     }
 
     /// The group that the device has under `ticket`.

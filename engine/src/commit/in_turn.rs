@@ -12,7 +12,7 @@ use crate::commit::premise::{Base, NewestVersion, Premise};
 use crate::commit::staging::Staging;
 use crate::commit::turns::{LinePlace, Slot, slot_of};
 use crate::commit::wakes::{Place, Wakes};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::WriteOptions;
 use crate::sync::{Rank, RankedGuard, holds_only, lock};
 
@@ -132,16 +132,29 @@ impl<S: Storage> Committer<S> {
         self.waiting.applied_lsn.load(Ordering::SeqCst).max(staging.settled_lsn)
     }
 
-    /// Whether the record with `lsn`, which is applied, is visible. If not, a task is woken when it
-    /// may be.
-    pub fn is_shown(&self, lsn: u64, patience: Patience<'_>) -> bool {
-        let is_visible = || lsn <= self.records.visible.lsn();
-        if is_visible() {
+    /// Whether a caller who asked for `options` is told less than that by what is visible: in
+    /// memory-first databases that may not be durable.
+    pub fn is_more_than_visible(&self, options: WriteOptions) -> bool {
+        options.durable && self.options.durability.memory_first()
+    }
+
+    /// Up to here records are what a caller may be told who asked for `options`.
+    fn told_lsn(&self, options: WriteOptions) -> u64 {
+        match self.is_more_than_visible(options) {
+            true => self.records.visible.durable_lsn(),
+            false => self.records.visible.lsn(),
+        }
+    }
+
+    /// Whether a caller who asked for `options` may be told of the record with `lsn`, which is
+    /// applied. If not, a task is woken when it may be.
+    pub fn is_shown(&self, lsn: u64, options: WriteOptions, patience: Patience<'_>) -> bool {
+        if lsn <= self.told_lsn(options) {
             return true;
         }
         let mut staging = lock(&self.staging);
-        // Under the lock: who settles the group wakes under it, when it is visible.
-        let is_shown = is_visible();
+        // Under the lock: who settles the group wakes under it, when it is visible and durable.
+        let is_shown = lsn <= self.told_lsn(options);
         if !is_shown {
             self.wake_later(&mut staging, patience);
             self.hurry(&mut staging, patience);
@@ -149,14 +162,15 @@ impl<S: Storage> Committer<S> {
         is_shown
     }
 
-    /// Returns when the record with `lsn`, which was staged, is visible.
-    pub fn show(&self, lsn: u64) -> Result<()> {
-        if lsn <= self.records.visible.lsn() {
+    /// Returns when a caller who asked for `options` may be told of the record with `lsn`, which
+    /// was staged.
+    pub fn show(&self, lsn: u64, options: WriteOptions) -> Result<()> {
+        if lsn <= self.told_lsn(options) {
             return Ok(());
         }
         let mut wakes = Wakes::default();
         self.settle(lsn, &mut wakes)?;
-        assert!(lsn <= self.records.visible.lsn(), "what is settled and not lost is visible");
+        assert!(lsn <= self.told_lsn(options), "what is settled and not lost is visible, durable");
         Ok(())
     }
 
@@ -179,13 +193,13 @@ impl<S: Storage> Committer<S> {
 
     /// Makes `attempt` when the turn has come that [`Committer::take_turn`] waits for. The turn is
     /// over when that has staged something, as `is_staged` says, or when this returns.
-    pub fn in_turn<'k, T>(
+    pub fn in_turn<'k, T, E: From<Error>>(
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
         bases: impl Iterator<Item = &'k [u8]>,
-        attempt: impl FnOnce(&LinePlace, &mut Wakes) -> Result<T>,
+        attempt: impl FnOnce(&LinePlace, &mut Wakes) -> Result<T, E>,
         is_staged: impl FnOnce(&T) -> bool,
-    ) -> Result<T> {
+    ) -> Result<T, E> {
         let turn = self.take_turn(keys, bases)?;
         let mut wakes = Wakes::new(Place::LogThread);
         let outcome = attempt(turn.place(), &mut wakes);
@@ -263,9 +277,11 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// Has the open group written soon, although no member may be in a hurry for it.
+    /// Has the newest staged group written soon, and so all of them, although no member may be in a
+    /// hurry for it.
     pub fn hurry(&self, staging: &mut Staging, patience: Patience<'_>) {
-        if let (Patience::Task(_), Some(group)) = (patience, &mut staging.open) {
+        let newest = staging.open.as_mut().or(staging.sealed.back_mut());
+        if let (Patience::Task(_), Some(group)) = (patience, newest) {
             group.is_awaited = true;
             if !staging.is_led() {
                 self.wake_log_thread(staging);

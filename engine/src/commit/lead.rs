@@ -30,7 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
 use crate::log::builder::{GroupBuilder, Submitted};
 use crate::log::writer::SubmitContext;
-use crate::sync::lock;
+use crate::sync::{RankedGuard, lock};
 
 /// How long a leader leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +99,7 @@ impl<S: Storage> Committer<S> {
             self.launch_taken(&mut leading);
             self.apply_launched(&mut leading, wakes);
             if !wakes.is_empty() {
-                drop(leading);
-                if !self.pause(stint, wakes) {
+                if !self.pause(leading, stint, wakes) {
                     break;
                 }
                 leading = lock(&self.leading);
@@ -115,8 +114,7 @@ impl<S: Storage> Committer<S> {
                 self.hand_over(&mut lock(&self.staging), wakes);
                 break;
             }
-            drop(leading);
-            if !wakes.is_empty() && !self.pause(stint, wakes) {
+            if !wakes.is_empty() && !self.pause(leading, stint, wakes) {
                 break;
             }
         }
@@ -125,8 +123,11 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Has `wakes` run. The lead is given back meanwhile, and waiting threads may take it: a waker
-    /// may call any verb. Returns whether this thread leads again.
-    fn pause(&self, stint: Stint, wakes: &mut Wakes) -> bool {
+    /// may call any verb, and wait for a thread that waits for a group in flight, which is asked to
+    /// lead. Returns whether this thread leads again.
+    fn pause(&self, leading: RankedGuard<'_, Leading<S>>, stint: Stint, wakes: &mut Wakes) -> bool {
+        let awaited = leading.awaited().cloned();
+        drop(leading);
         if wakes.place() == Place::LogThread {
             self.hand_on(wakes);
             return true;
@@ -135,6 +136,9 @@ impl<S: Storage> Committer<S> {
         {
             let mut staging = lock(&self.staging);
             staging.return_lead();
+            if let Some(cell) = awaited {
+                staging.offer_lead_in_flight(&cell);
+            }
             if is_log_thread {
                 self.leave_log(&mut staging);
             }
@@ -381,7 +385,10 @@ impl<S: Storage> Committer<S> {
             }
             let (commits, records) = (group.commit_count, group.record_count);
             self.counters.note_group(u64::from(commits), u64::from(records));
-            self.phases.io.record(settled_ns.saturating_sub(group.submitted_ns));
+            let io_ns = settled_ns.saturating_sub(group.submitted_ns);
+            self.phases.io.record(io_ns);
+            #[cfg(feature = "tracing")]
+            self.counters.note_io(io_ns);
             self.phases.group_commits.record(commits.into());
         }
         self.settle_oldest(leading, result, settled_ns, wakes);

@@ -1,4 +1,5 @@
-//! Patches: a change of a value that is logged instead of the value.
+//! Patches: a change of a value that is logged instead of the value; and touches, which change no
+//! value and are logged as puts of it.
 //!
 //! 1. The caller reads the newest version of the key, the *base*, applies the patch to a copy and
 //!    so knows the *result*: its length decides where the record goes. It holds no lock meanwhile.
@@ -12,7 +13,7 @@
 //! The record in the data file is the whole result, a record like any other. Only replay computes
 //! it again, from the version before it, and it must arrive at the same checksum.
 //!
-//! The result expires when the base does.
+//! The result expires when the base does; of a touch, when that says.
 //!
 //! The log gets a put in place of a patch that is no shorter than its result, or that builds upon
 //! an earlier change of the same batch.
@@ -25,7 +26,7 @@ use uarr_layout::uarr::{UArrBuf, UArrRef, apply};
 use uarr_uring::{MapPin, Storage};
 use zerocopy::IntoBytes;
 
-use crate::commit::changes::Change;
+use crate::commit::changes::{Change, ChangeKind, Stop};
 use crate::commit::committer::Committer;
 use crate::commit::premise::{Base, Expected};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,17 +47,18 @@ enum What {
     /// A put or a deletion, as given.
     Given,
     /// A put of this value.
-    Whole(UArrBuf),
+    Whole(Box<[u8]>),
     /// A patch with this payload, which leads to this value.
     Patch { payload: Vec<u8>, result: UArrBuf },
 }
 
 impl Logged {
     pub fn frame<'a>(&'a self, change: &Change<'a>) -> Frame<'a> {
-        let is_given = matches!(self.what, What::Given);
-        assert_eq!(change.kind == FrameKind::Patch, !is_given, "patches alone need their base");
         let frame = match &self.what {
-            What::Given => Frame::new(change.kind, 0, change.key, change.bytes),
+            What::Given => {
+                let kind = change.kind.given().expect("a patch or touch needs its base");
+                Frame::new(kind, 0, change.key, change.bytes)
+            }
             What::Whole(result) => Frame::new(FrameKind::Put, 0, change.key, result),
             What::Patch { payload, result } => Frame::new_patch(0, change.key, payload, result),
         };
@@ -66,8 +68,9 @@ impl Logged {
     /// The value that the change leads to; `None` if that removes the key.
     fn value<'a>(&'a self, change: &Change<'a>) -> Option<&'a [u8]> {
         match &self.what {
-            What::Given => (change.kind == FrameKind::Put).then_some(change.bytes),
-            What::Whole(result) | What::Patch { result, .. } => Some(result),
+            What::Given => (change.kind == ChangeKind::Put).then_some(change.bytes),
+            What::Whole(result) => Some(result),
+            What::Patch { result, .. } => Some(result),
         }
     }
 
@@ -75,7 +78,8 @@ impl Logged {
     fn added_bytes(&self) -> usize {
         match &self.what {
             What::Given => 0,
-            What::Whole(result) | What::Patch { result, .. } => result.len(),
+            What::Whole(result) => result.len(),
+            What::Patch { result, .. } => result.len(),
         }
     }
 }
@@ -86,7 +90,7 @@ impl<S: Storage> Committer<S> {
         &self,
         changes: &[Change<'a>],
         bases: &mut Vec<Base<'a>>,
-    ) -> Result<Vec<Logged>> {
+    ) -> Result<Vec<Logged>, Stop<'_>> {
         assert!(!changes.is_empty(), "an empty batch is not committed");
         let mut newest = BTreeMap::new();
         let mut logged: Vec<Logged> = Vec::with_capacity(changes.len());
@@ -95,27 +99,32 @@ impl<S: Storage> Committer<S> {
             let earlier = newest.insert(change.key, index);
             if let Some(expected) = change.condition {
                 if earlier.is_some() {
-                    return Err(self.second_change(change.key));
+                    return Err(self.second_change(change.key).into());
                 }
                 bases.push(Base { key: change.key, expected });
             }
-            let step = match earlier {
-                _ if change.kind != FrameKind::Patch => {
-                    Logged { what: What::Given, expires_ms: change.expires_ms }
+            let step = match (change.kind.given(), earlier) {
+                (Some(_), _) => Some(Logged { what: What::Given, expires_ms: change.expires_ms }),
+                (None, Some(earlier)) => {
+                    let base = logged[earlier].value(&changes[earlier]);
+                    let expires_ms = logged[earlier].expires_ms;
+                    let base = base.filter(|_| !self.records.clock.has_passed(expires_ms));
+                    base.map(|base| self.rewritten(change, base, expires_ms)).transpose()?
                 }
-                Some(earlier) => {
-                    let value: Option<&[u8]> = logged[earlier].value(&changes[earlier]);
-                    let value = value.ok_or_else(|| self.missing(change.key))?;
-                    let what = What::Whole(self.patched(change, value)?);
-                    Logged { what, expires_ms: logged[earlier].expires_ms }
-                }
-                None => self.patch_newest(change, bases)?,
+                (None, None) => self.upon_newest(change, bases)?,
+            };
+            let Some(step) = step else {
+                return Err(match change.kind {
+                    ChangeKind::Touch => Stop::Refused { change: index, found: None },
+                    _ => self.missing(change.key).into(),
+                });
             };
             added_bytes += step.added_bytes();
             if added_bytes > BATCH_BYTES_MAX {
-                return Err(Error::invalid(format!(
-                    "patches of a batch lead to at most {BATCH_BYTES_MAX} bytes of values"
-                )));
+                return Err(Stop::Error(Error::invalid(format!(
+                    "patches and touches of a batch lead to at most {BATCH_BYTES_MAX} bytes of \
+                     values"
+                ))));
             }
             logged.push(step);
         }
@@ -123,8 +132,12 @@ impl<S: Storage> Committer<S> {
         Ok(logged)
     }
 
-    /// A patch of the newest version that is applied.
-    fn patch_newest<'a>(&self, change: &Change<'a>, bases: &mut Vec<Base<'a>>) -> Result<Logged> {
+    /// A patch or touch of the newest version that is applied; `None`: there is none.
+    fn upon_newest<'a>(
+        &self,
+        change: &Change<'a>,
+        bases: &mut Vec<Base<'a>>,
+    ) -> Result<Option<Logged>> {
         let pin = MapPin::enter();
         let reader = self.records.reader(&pin);
         let newest = self.records.newest(change.key, reader)?;
@@ -132,19 +145,32 @@ impl<S: Storage> Committer<S> {
         let base = base.filter(|base| self.records.is_live(*base));
         let expected = Expected::of(base.map(|base| base.header.lsn.get()));
         bases.push(Base { key: change.key, expected });
-        let base = base.ok_or_else(|| self.missing(change.key))?;
-        let (result, expires_ms) = (self.patched(change, base.value())?, base.expires_ms());
-        if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
-            return Ok(Logged { what: What::Whole(result), expires_ms });
+        let Some(base) = base else { return Ok(None) };
+        if change.kind == ChangeKind::Touch {
+            return self.rewritten(change, base.value(), base.expires_ms()).map(Some);
         }
-        let header = PatchHeader::new(base.header.lsn.get(), change.key, &result);
-        let payload = [header.as_bytes(), change.bytes].concat();
-        Ok(Logged { what: What::Patch { payload, result }, expires_ms })
+        let (result, expires_ms) = (self.patched(change, base.value())?, base.expires_ms());
+        let what = if size_of::<PatchHeader>() + change.bytes.len() >= result.len() {
+            What::Whole(result.to_vec().into())
+        } else {
+            let header = PatchHeader::new(base.header.lsn.get(), change.key, &result);
+            What::Patch { payload: [header.as_bytes(), change.bytes].concat(), result }
+        };
+        Ok(Some(Logged { what, expires_ms }))
+    }
+
+    /// A put of what `change` makes of `base`, which expires at `expires_ms`.
+    fn rewritten(&self, change: &Change<'_>, base: &[u8], expires_ms: u64) -> Result<Logged> {
+        let (value, expires_ms) = match change.kind {
+            ChangeKind::Touch => (base.into(), change.expires_ms),
+            _ => (self.patched(change, base)?.to_vec().into(), expires_ms),
+        };
+        Ok(Logged { what: What::Whole(value), expires_ms })
     }
 
     /// The value that the patch in `change` makes of `base`.
     fn patched(&self, change: &Change<'_>, base: &[u8]) -> Result<UArrBuf> {
-        assert_eq!(change.kind, FrameKind::Patch);
+        assert_eq!(change.kind, ChangeKind::Patch);
         let key = || self.shown_key(change.key);
         UArrRef::validate(base).map_err(|error| {
             let key = key();

@@ -143,6 +143,14 @@ impl Staging {
         true
     }
 
+    /// Asks a thread that waits on `cell`, for a group in flight, to lead: it then has the lead.
+    pub fn offer_lead_in_flight(&mut self, cell: &GroupCell) {
+        assert!(self.in_flight_count > 0, "its group is not settled");
+        assert!(!self.is_led, "there is one lead");
+        cell.offer_lead();
+        self.is_led = true;
+    }
+
     pub fn has_work(&self) -> bool {
         self.open.is_some() || !self.sealed.is_empty()
     }

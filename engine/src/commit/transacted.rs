@@ -46,7 +46,7 @@ impl<S: Storage> Committer<S> {
         loop {
             match self.try_begin(&mut waits) {
                 Ok(begun) => return Ok(begun),
-                Err(lsn) => self.decide(lsn)?,
+                Err(lsn) => self.decide(lsn, WriteOptions::new())?,
             }
         }
     }
@@ -60,7 +60,7 @@ impl<S: Storage> Committer<S> {
         loop {
             match self.try_begin(&mut waits) {
                 Ok(begun) => return Ok(begun),
-                Err(lsn) => self.decided(lsn).await?,
+                Err(lsn) => self.decided(lsn, WriteOptions::new()).await?,
             }
         }
     }
@@ -82,18 +82,29 @@ impl<S: Storage> Committer<S> {
         begun
     }
 
-    /// What was staged up to here is visible, or was refused. (After a failure it may be on its
-    /// way; then nothing is staged any more.)
-    fn decided_lsn(&self, staging: &Staging) -> u64 {
-        self.records.visible.lsn().max(staging.settled_lsn)
+    /// What was staged up to here is visible, and what `options` ask besides, or was refused.
+    /// (After a failure it may be on its way; then nothing is staged any more.)
+    fn decided_lsn(&self, staging: &Staging, options: WriteOptions) -> u64 {
+        match self.is_more_than_visible(options) {
+            true => staging.settled_lsn,
+            false => self.records.visible.lsn().max(staging.settled_lsn),
+        }
     }
 
-    /// Returns when what was staged up to `lsn` is visible or was refused.
-    pub fn decide(&self, lsn: u64) -> Result<()> {
-        if lsn <= self.decided_lsn(&lock(&self.staging)) {
-            return Ok(());
+    /// Returns when what was staged up to `lsn` is visible, and durable if `options` ask for that,
+    /// or was refused.
+    pub fn decide(&self, lsn: u64, options: WriteOptions) -> Result<()> {
+        let is_decided = lsn <= self.decided_lsn(&lock(&self.staging), options);
+        match is_decided {
+            true => self.check_decided(options),
+            false => self.settle(lsn, &mut Wakes::default()),
         }
-        self.settle(lsn, &mut Wakes::default())
+    }
+
+    /// Whether what was found decided is what `options` ask for. A group that failed is settled,
+    /// too, after the failure is noted: so this is asked behind that.
+    fn check_decided(&self, options: WriteOptions) -> Result<()> {
+        if self.is_more_than_visible(options) { self.health.check() } else { Ok(()) }
     }
 
     /// A transaction that has begun with `lsn` has ended.
@@ -126,6 +137,23 @@ impl<S: Storage> Committer<S> {
         self.write_unread_async(frames, options, Some(reads)).await
     }
 
+    /// Returns when a caller who asked for `options` may be told what was visible up to `lsn`, and
+    /// writes nothing.
+    pub fn tell_read(&self, lsn: u64, options: WriteOptions) -> Result<()> {
+        match self.is_more_than_visible(options) {
+            true => self.decide(lsn, options),
+            false => Ok(()),
+        }
+    }
+
+    /// As `tell_read`, without blocking.
+    pub async fn tell_read_async(&self, lsn: u64, options: WriteOptions) -> Result<()> {
+        match self.is_more_than_visible(options) {
+            true => self.decided(lsn, options).await,
+            false => Ok(()),
+        }
+    }
+
     /// Compares `reads` with most of what was written since; the rest is for the moment in which
     /// the transaction is staged.
     pub fn compare(&self, reads: &ReadSet) -> Result<()> {
@@ -134,9 +162,9 @@ impl<S: Storage> Committer<S> {
     }
 
     /// As `decide`, without blocking.
-    pub async fn decided(&self, lsn: u64) -> Result<()> {
+    pub async fn decided(&self, lsn: u64, options: WriteOptions) -> Result<()> {
         if !self.options.background {
-            return self.decide(lsn);
+            return self.decide(lsn, options);
         }
         let polls = Polls::default();
         std::future::poll_fn(move |context| {
@@ -145,8 +173,8 @@ impl<S: Storage> Committer<S> {
             }
             let own = OwnWaker::of(context.waker(), &polls);
             let mut staging = lock(&self.staging);
-            if lsn <= self.decided_lsn(&staging) {
-                return Poll::Ready(Ok(()));
+            if lsn <= self.decided_lsn(&staging, options) {
+                return Poll::Ready(self.check_decided(options));
             }
             // Who settles a group wakes under the same lock.
             self.wake_later(&mut staging, Patience::Task(&own));

@@ -26,21 +26,31 @@ use std::sync::Condvar;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 
-use uarr_layout::checksum::crc32c;
 use uarr_layout::frame::Frame;
 
 use crate::commit::staged_counters::StagedCounters;
 
 const SLOT_BITS: u32 = 12;
 
-// The high bits of a checksum make a number of this type.
-const _: () = assert!(SLOT_BITS <= Slot::BITS && SLOT_BITS < u32::BITS);
+// The high bits of a hash make a number of this type.
+const _: () = assert!(SLOT_BITS <= Slot::BITS && SLOT_BITS < u64::BITS);
 
 /// A number for keys, smaller than `1 << SLOT_BITS`.
 pub(crate) type Slot = u16;
 
+/// The slot of `key`: its words multiplied and folded, as every staged record asks for it.
 pub(crate) fn slot_of(key: &[u8]) -> Slot {
-    (crc32c(&[key]) >> (u32::BITS - SLOT_BITS)) as Slot
+    // An odd number without a pattern: 2^64 by the golden ratio.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let fold = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+    let (words, rest) = key.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let hash = words.fold(key.len() as u64, fold);
+    // Each bit of the key reaches the bits that count.
+    let mixed = (hash ^ hash >> 32).wrapping_mul(FACTOR);
+    (mixed >> (u64::BITS - SLOT_BITS)) as Slot
 }
 
 /// A place in line: in the queues of some keys.

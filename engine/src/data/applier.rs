@@ -211,12 +211,20 @@ impl<W: DataMapWriter> Applier<W> {
         bound: impl FnOnce() -> u64,
     ) {
         let count_max = self.tombstones.forget_count();
-        if self.tombstones.indexed_count() == 0 {
-            return;
+        if self.tombstones.indexed_count() > 0 {
+            self.forget_some(target, count_max, bound());
         }
-        let bound = bound();
-        for _ in 0..count_max {
-            let Some(locator) = self.tombstones.oldest(bound) else { break };
+    }
+
+    /// The same, up to `count_max` of them: how many.
+    pub fn forget_some<M: DataMap>(
+        &mut self,
+        target: &Target<'_, M>,
+        count_max: usize,
+        bound: u64,
+    ) -> usize {
+        for count in 0..count_max {
+            let Some(locator) = self.tombstones.oldest(bound) else { return count };
             let removed = target
                 .tables
                 .key_of(locator, target.reader)
@@ -229,6 +237,7 @@ impl<W: DataMapWriter> Applier<W> {
                 Ok(false) | Err(_) => IndexEntry::Stuck,
             });
         }
+        count_max
     }
 }
 

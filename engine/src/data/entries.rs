@@ -1,5 +1,8 @@
 //! Entries of an index in bulk and in order, as a checkpoint wrote them.
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher};
+
 use uarr_layout::Defect;
 use uarr_layout::image::ByteEntry;
 use zerocopy::FromBytes;
@@ -74,20 +77,73 @@ impl ByteEntries {
 
     /// Keys and locators, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
-        let mut rest = self.bytes.as_slice();
-        let mut key = Vec::new();
+        let mut cursor = self.cursor();
         std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let (entry, suffix, behind) = split_entry(rest).expect(CHECKED);
-            let shared = usize::from(entry.shared.get());
-            assert!(shared <= key.len(), "the last key is as long as what is shared with it");
-            rest = behind;
-            key.truncate(shared);
-            key.extend_from_slice(suffix);
-            Some((key.clone(), entry.locator.get()))
+            let bits = cursor.advance()?;
+            Some((cursor.key.clone(), bits))
         })
+    }
+
+    /// Whether no key is there twice, in whatever order they are. Takes 8 bytes of memory for each.
+    pub fn are_distinct(&self) -> bool {
+        let mut hashes = Vec::new();
+        let mut cursor = self.cursor();
+        while cursor.advance().is_some() {
+            hashes.push(hash_of(cursor.key()));
+        }
+        hashes.sort_unstable();
+        let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
+        let twice: BTreeSet<u64> = twice.map(|pair| pair[0]).collect();
+        if twice.is_empty() {
+            return true;
+        }
+        let (mut seen, mut cursor) = (BTreeSet::new(), self.cursor());
+        while cursor.advance().is_some() {
+            let key = cursor.key();
+            if twice.contains(&hash_of(key)) && !seen.insert(key.to_vec()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// To go through them without a copy of each key.
+    pub fn cursor(&self) -> ByteCursor<'_> {
+        ByteCursor { rest: &self.bytes, key: Vec::new() }
+    }
+}
+
+/// Two keys may share a hash: that only means that they have to be compared.
+fn hash_of(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// Goes through entries of byte keys that were checked.
+pub(crate) struct ByteCursor<'a> {
+    rest: &'a [u8],
+    key: Vec<u8>,
+}
+
+impl ByteCursor<'_> {
+    /// Goes to the next entry; bits of its locator.
+    pub fn advance(&mut self) -> Option<u64> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (entry, suffix, behind) = split_entry(self.rest).expect(CHECKED);
+        let shared = usize::from(entry.shared.get());
+        assert!(shared <= self.key.len(), "the last key is as long as what is shared with it");
+        self.rest = behind;
+        self.key.truncate(shared);
+        self.key.extend_from_slice(suffix);
+        Some(entry.locator.get())
+    }
+
+    /// The key of the entry that it has gone to.
+    pub fn key(&self) -> &[u8] {
+        &self.key
     }
 }
 

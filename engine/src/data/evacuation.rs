@@ -63,6 +63,11 @@ impl Places {
         self.cold[stream as usize].filter(is_settled)
     }
 
+    /// The place of the chunk that `stream` goes to.
+    pub fn cold_place(&self, stream: Stream) -> Option<u64> {
+        self.cold[stream as usize].map(|cold| self.chunks[&cold].place)
+    }
+
     /// No more is added to the chunk of `stream`. Returns its place.
     pub fn end_cold(&mut self, stream: Stream) -> Option<u64> {
         self.cold[stream as usize].take().map(|cold| self.chunks[&cold].place)

@@ -5,7 +5,9 @@
 
 use std::ops::Bound;
 
-use uarr_index::{ByteIndex, ByteIndexOptions, IndexStats, IntIndex, KeySource, Memory};
+use uarr_index::{
+    ByteIndex, ByteIndexOptions, IndexStats, IntIndex, KeySource, Memory, WalkEntry, WalkPlace,
+};
 use uarr_layout::record::Locator;
 use uarr_uring::DataMap;
 
@@ -16,6 +18,10 @@ use crate::key::{AsKey, KeyBytes, KeyKind, StoredKey, int_key};
 use crate::key_space::KeySpace;
 use crate::limits::TOGETHER_MAX;
 use crate::table_prefix::{PREFIX_BYTES, TablePrefix};
+
+/// What counts of the hashes in tables without order: all of them, but where the engine's own tests
+/// have to see chains.
+const UNORDERED_HASH_MASK: u64 = if cfg!(test) { 0x1ff } else { u64::MAX };
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,14 +65,15 @@ impl KeyIndex {
         let index = match entries {
             Entries::Int(entries) => Index::Int(IntIndex::from_sorted(&memory, &entries)),
             Entries::Bytes(entries) => {
-                let options = byte_options(hash_seed);
+                let options = ByteIndexOptions { ordered: true, hash_seed };
                 Index::Bytes(ByteIndex::from_sorted(&memory, options, entries.iter()))
             }
         };
         Self { space: KeySpace::default_of(kind), memory, index }
     }
 
-    /// The index of another table, of `entries`, whose stored keys ascend strictly.
+    /// The index of another table, of `entries`, whose stored keys ascend strictly, or are distinct
+    /// if the table has no order.
     pub fn of_table(
         space: KeySpace,
         memory: &Memory,
@@ -76,6 +83,7 @@ impl KeyIndex {
         assert!(space.prefix.is_some(), "the default table has an index already");
         let memory = memory.clone();
         let own = entries.map(|(mut stored, bits)| {
+            assert_eq!(TablePrefix::of(&stored), space.prefix, "entries of one table");
             stored.drain(..PREFIX_BYTES);
             (stored, bits)
         });
@@ -84,7 +92,11 @@ impl KeyIndex {
                 let ints: Vec<_> = own.map(|(key, bits)| (stored_int(&key), bits)).collect();
                 Index::Int(IntIndex::from_sorted(&memory, &ints))
             }
-            false => Index::Bytes(ByteIndex::from_sorted(&memory, byte_options(hash_seed), own)),
+            false => {
+                let options = ByteIndexOptions { ordered: space.is_ordered(), hash_seed };
+                let mask = if options.ordered { u64::MAX } else { UNORDERED_HASH_MASK };
+                Index::Bytes(ByteIndex::from_sorted_with_mask(&memory, options, own, mask))
+            }
         };
         Self { space, memory, index }
     }
@@ -332,6 +344,55 @@ impl KeyIndex {
         }
     }
 
+    /// The next entries of a walk through a table without order (asserted), as
+    /// [`ByteIndex::walk`].
+    pub fn walk(
+        &self,
+        from: Option<WalkPlace>,
+        count: usize,
+        out: &mut Vec<WalkEntry>,
+    ) -> Option<WalkPlace> {
+        self.unordered().walk(from, count, out)
+    }
+
+    /// Whether the entry of `key`, a stored one, may be what a walk has met as `entry`.
+    pub fn is_met(&self, entry: &WalkEntry, key: &[u8]) -> bool {
+        self.holds(key) && self.unordered().is_met(entry, self.own(key))
+    }
+
+    /// Whether a lookup of `key` comes to `entry`, which a walk has met, if that is there still.
+    pub fn is_reached(&self, entry: &WalkEntry, key: &[u8]) -> bool {
+        self.holds(key) && self.unordered().is_reached(entry, self.own(key))
+    }
+
+    fn unordered(&self) -> &ByteIndex {
+        assert!(!self.space.is_ordered(), "the table is walked in the order of its keys");
+        match &self.index {
+            Index::Bytes(index) => index,
+            Index::Int(_) => unreachable!("integer tables have an order"),
+        }
+    }
+
+    /// All locators of a table to which no thread writes any more.
+    pub fn locators<M: DataMap>(&self, reader: Reader<'_, M>) -> Vec<Locator> {
+        let (mut locators, count) = (Vec::with_capacity(self.len()), self.len() + 1);
+        match self.space.is_ordered() {
+            true => {
+                let from = Bound::Unbounded;
+                self.scan(Direction::Forward, from, count, reader, &mut locators);
+            }
+            false => {
+                let mut entries = Vec::with_capacity(count);
+                let rest = self.walk(None, count, &mut entries);
+                assert!(rest.is_none(), "one step has met all");
+                let bits = entries.iter().map(|entry| entry.payload);
+                locators.extend(bits.filter_map(Locator::from_bits));
+            }
+        }
+        assert!(locators.len() < count, "no thread adds keys any more");
+        locators
+    }
+
     /// The stored key of an integer of the table.
     pub fn stored(&self, int: u64) -> StoredKey<'static> {
         let own = int.to_be_bytes();
@@ -378,10 +439,6 @@ impl KeyIndex {
 /// The number of a stored key of an integer table.
 fn stored_int(key: &[u8]) -> u64 {
     int_key(key).expect("keys of integer tables are 8 bytes long")
-}
-
-fn byte_options(hash_seed: u128) -> ByteIndexOptions {
-    ByteIndexOptions { ordered: true, hash_seed }
 }
 
 impl<M: DataMap> KeySource for OwnKeys<'_, '_, M> {

@@ -17,6 +17,7 @@ use uarr_layout::limits::CHUNK_BYTES;
 use uarr_layout::record::{ChunkHeader, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::StorageFile;
+use zerocopy::FromZeros;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::HOLE_BYTES;
@@ -131,6 +132,11 @@ impl<'a, F: StorageFile> Window<'a, F> {
         Ok(Self { read_bytes: READ_BYTES_SMALL, ..Self::new(file)? })
     }
 
+    /// From now on reads so much at least.
+    pub fn look_ahead(&mut self, bytes: usize) {
+        self.read_bytes = bytes.max(READ_BYTES_SMALL);
+    }
+
     /// Length of the file.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
@@ -184,6 +190,31 @@ impl<'a, F: StorageFile> DataReader<'a, F> {
 
     pub fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
         self.window.bytes(offset, len)
+    }
+
+    /// See [`Window::look_ahead`].
+    pub fn look_ahead(&mut self, bytes: usize) {
+        self.window.look_ahead(bytes);
+    }
+
+    /// Gives `take` the record at `spot`, where one has to be: it is whole or damaged.
+    pub fn record(
+        &mut self,
+        spot: Spot,
+        mut take: impl FnMut(Found<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(header) = self.header(spot)? {
+            return self.payload(spot, &header, &mut take).map(drop);
+        }
+        let seed = self.seed;
+        let longest = RECORD_HEADER_BYTES + EXPIRY_BYTES;
+        let left = self.file_bytes().saturating_sub(spot.offset).min(longest as u64) as usize;
+        let bytes = self.bytes(spot.offset, left)?.unwrap_or_default();
+        let header = RecordHeader::peek(bytes).copied();
+        let verified = header.map(|header| header.verify_header(bytes, seed, spot.address));
+        let defect = verified.and_then(Result::err).unwrap_or(Defect::Length);
+        let header = header.unwrap_or_else(RecordHeader::new_zeroed);
+        take(Found::Damaged { spot, header: &header, defect })
     }
 
     /// The header at `spot`, if one fits there.

@@ -9,6 +9,7 @@ use uarr_uring::{DataMap, DataMapWriter, StorageFile};
 
 use crate::data::applier::Applier;
 use crate::data::store::RecordStore;
+use crate::data::stream::{STREAM_COUNT, Stream};
 use crate::error::{Error, ErrorKind, Result, attempted};
 use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
 use crate::sync::{Ranked, lock};
@@ -18,9 +19,10 @@ use crate::sync::{Ranked, lock};
 const GROWTH_AHEAD_SHARE: u64 = 16;
 const GROWTH_AHEAD_BYTES_MAX: u64 = 32 << 20;
 
-/// Written pages are handed to the device in steps of this size, which bounds what a checkpoint
-/// flushes.
-const WRITE_BACK_STEP_BYTES: u64 = 16 << 20;
+/// Written pages are handed to the device in steps of this size, which bounds what a commit waits
+/// behind and what a checkpoint flushes. A page of the kernel's cache may be as large: a part of it
+/// would be written with the rest, and again.
+const WRITE_BACK_STEP_BYTES: u64 = 2 << 20;
 
 // The pages that are handed to the device, or brought in, are whole.
 const _: () = assert!(WRITE_BACK_STEP_BYTES.is_multiple_of(PAGE_BYTES));
@@ -40,6 +42,8 @@ pub(crate) struct DataSpace<F> {
     prefaulted: AtomicU64,
     /// Bytes before this, in its place, were handed to the device.
     written_back: AtomicU64,
+    /// The same of what the mover copies.
+    copies_written_back: [AtomicU64; STREAM_COUNT],
 }
 
 /// Address space of the data file's map.
@@ -56,7 +60,16 @@ impl<F: StorageFile> DataSpace<F> {
         assert!(reserved_bytes <= asked_bytes, "no more is reserved than was asked for");
         assert!(tail <= reserved_bytes, "all records can be mapped");
         let (prefaulted, written_back) = (AtomicU64::new(tail), AtomicU64::new(tail));
-        Self { file, chunk_bytes, asked_bytes, reserved_bytes, prefaulted, written_back }
+        let copies_written_back = Default::default();
+        Self {
+            file,
+            chunk_bytes,
+            asked_bytes,
+            reserved_bytes,
+            prefaulted,
+            written_back,
+            copies_written_back,
+        }
     }
 
     /// Address space of the map.
@@ -154,29 +167,44 @@ impl<F: StorageFile> DataSpace<F> {
     pub fn write_back(&self, tail: u64) -> Result<bool> {
         let start = self.written_back.load(Ordering::Relaxed);
         let place_start = |offset: u64| offset / self.chunk_bytes * self.chunk_bytes;
-        let (len, next) = if place_start(start) == place_start(tail) {
-            if tail < start + 2 * WRITE_BACK_STEP_BYTES {
-                return Ok(false);
-            }
-            assert!(start + WRITE_BACK_STEP_BYTES < tail, "pages that are still written stay");
-            (WRITE_BACK_STEP_BYTES, start + WRITE_BACK_STEP_BYTES)
+        let (end, next) = if place_start(start) == place_start(tail) {
+            let end = whole_steps(tail);
+            (end, end)
         } else {
-            (place_start(start) + self.chunk_bytes - start, place_start(tail))
+            (place_start(start) + self.chunk_bytes, place_start(tail))
         };
-        self.hand_over(start, len)?;
+        if end <= start {
+            return Ok(false);
+        }
+        self.file
+            .start_write_back(start, end - start)
+            .map_err(|error| Error::io("cannot write back the data file", error))?;
         self.written_back.store(next, Ordering::Relaxed);
         Ok(true)
     }
 
-    /// Hands the pages of a whole place to the device, as [`DataSpace::write_back`].
-    pub fn write_back_place(&self, place: u64) -> Result<()> {
-        self.hand_over(place * self.chunk_bytes, self.chunk_bytes)
-    }
-
-    fn hand_over(&self, start: u64, len: u64) -> Result<()> {
-        self.file
-            .start_write_back(start, len)
-            .map_err(|error| Error::io("cannot write back the data file", error))
+    /// Brings copies of `stream`, whose chunk lies in `place` and ends at `offset` of it so far, to
+    /// the device, and waits: about a step of them is in front of a commit there. Errors are
+    /// final. One caller at a time.
+    pub fn write_copies_back(&self, stream: Stream, place: u64, offset: u64) -> Result<()> {
+        assert!(offset <= self.chunk_bytes, "a chunk ends at its end");
+        let place_start = place * self.chunk_bytes;
+        let written_back = &self.copies_written_back[stream as usize];
+        let done = written_back.load(Ordering::Relaxed);
+        let is_begun = (place_start..=place_start + self.chunk_bytes).contains(&done);
+        let start = if is_begun { done } else { place_start };
+        let end = match offset == self.chunk_bytes {
+            true => place_start + offset,
+            false => whole_steps(place_start + offset),
+        };
+        if start < end {
+            self.file
+                .write_back(start, end - start)
+                .map_err(attempted)
+                .map_err(|error| Error::io("cannot write back the data file", error))?;
+            written_back.store(end, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Makes the file durable. The error is final: what the device holds is unknown then.
@@ -184,4 +212,9 @@ impl<F: StorageFile> DataSpace<F> {
         let failed = |error| Error::io("cannot make the data file durable", error);
         self.file.make_durable().map_err(attempted).map_err(failed)
     }
+}
+
+/// The end of the last step that is whole at `offset` of the file.
+fn whole_steps(offset: u64) -> u64 {
+    offset / WRITE_BACK_STEP_BYTES * WRITE_BACK_STEP_BYTES
 }

@@ -4,7 +4,7 @@
 //! there as soon as a key of its table is applied: neither recovery nor the one writer asks what
 //! tables there are called, or whether somebody has dropped them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,11 +32,19 @@ pub(crate) struct OtherIndex {
 pub(crate) struct Tables {
     /// Of the default table, which is always there.
     pub default: KeyIndex,
-    others: Ranked<BTreeMap<TablePrefix, Arc<OtherIndex>>>,
+    others: Ranked<Others>,
     /// Whether there are, or were, others: without any, a lookup does not take the lock.
     has_others: AtomicBool,
     others_deleted_count: AtomicUsize,
     hash_seed: u128,
+}
+
+#[derive(Default)]
+struct Others {
+    indexes: BTreeMap<TablePrefix, Arc<OtherIndex>>,
+    /// Tables that were dropped and taken out since the database was opened: nothing is entered
+    /// under their prefixes any more.
+    taken_out: BTreeSet<TablePrefix>,
 }
 
 /// The index of some table.
@@ -94,26 +102,29 @@ impl OtherIndex {
 }
 
 impl Tables {
-    /// The default table with `entries`, and others with what `others` has, by stored key.
+    /// The default table with `entries`, and others with what `others` have: by stored key those
+    /// with order, and then the rest, by table.
     pub fn from_entries(
         kind: KeyKind,
         hash_seed: u128,
         entries: Entries,
-        others: &ByteEntries,
+        others: [&ByteEntries; 2],
     ) -> Self {
         let tables = Self {
             default: KeyIndex::from_entries(kind, hash_seed, entries),
-            others: Ranked::new(Rank::Leaf, BTreeMap::new()),
+            others: Ranked::new(Rank::Leaf, Others::default()),
             has_others: AtomicBool::new(false),
             others_deleted_count: AtomicUsize::new(0),
             hash_seed,
         };
-        let mut rest = others.iter().peekable();
+        let mut rest = others.into_iter().flat_map(ByteEntries::iter).peekable();
         while let Some((first, _)) = rest.peek() {
             let prefix = TablePrefix::of(first).expect("entries were checked");
             let is_next = |(key, _): &(Vec<u8>, u64)| TablePrefix::of(key) == Some(prefix);
             let of_table = std::iter::from_fn(|| rest.next_if(is_next));
-            tables.enter(prefix, tables.index(prefix, of_table));
+            let index = tables.index(prefix, of_table);
+            assert!(tables.other(prefix).is_none(), "entries of a table stand together");
+            assert!(tables.enter(prefix, index).is_some(), "no table is taken out so early");
         }
         tables
     }
@@ -129,36 +140,56 @@ impl Tables {
         KeyIndex::of_table(space, self.default.memory(), self.hash_seed, entries)
     }
 
-    fn enter(&self, prefix: TablePrefix, index: KeyIndex) -> Arc<OtherIndex> {
+    /// The index that is there under `prefix`: `index`, if there was none. `None`: the table was
+    /// taken out.
+    fn enter(&self, prefix: TablePrefix, index: KeyIndex) -> Option<Arc<OtherIndex>> {
         let other = OtherIndex::new(index);
-        let other = lock(&self.others).entry(prefix).or_insert_with(|| Arc::new(other)).clone();
-        self.has_others.store(true, Ordering::Release);
-        other
-    }
-
-    /// The index of the table that begins its keys with `prefix`; an empty one if there is none.
-    pub fn open(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
-        match self.other(prefix) {
-            Some(other) => other,
-            None => self.enter(prefix, self.index(prefix, std::iter::empty())),
+        assert_eq!(other.index.space.prefix, Some(prefix), "the index is the table's own");
+        let mut others = lock(&self.others);
+        if others.taken_out.contains(&prefix) {
+            return None;
         }
+        let other = others.indexes.entry(prefix).or_insert_with(|| Arc::new(other)).clone();
+        self.has_others.store(true, Ordering::Release);
+        Some(other)
     }
 
-    /// An empty index for handles of a table that was dropped: nobody finds it.
-    pub fn detached(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
-        Arc::new(OtherIndex::new(self.index(prefix, std::iter::empty())))
+    /// The index of the table that begins its keys with `prefix`, for a handle; an empty one if
+    /// there is none. If the table was taken out, no other lookup finds this one.
+    pub fn open(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
+        let empty = || self.index(prefix, std::iter::empty());
+        let found = self.other(prefix).or_else(|| self.enter(prefix, empty()));
+        found.unwrap_or_else(|| Arc::new(OtherIndex::new(empty())))
     }
 
-    /// Nobody finds the index of this table any more.
+    /// As [`Tables::open`], for the one writer.
+    fn open_to_write(&self, prefix: TablePrefix) -> Arc<OtherIndex> {
+        let found = self.other(prefix);
+        let found = found.or_else(|| self.enter(prefix, self.index(prefix, std::iter::empty())));
+        found.expect("staging refuses writes to a table before its drop is staged")
+    }
+
+    /// From now on no lookup finds the index of this table, and none is ever entered for it.
     pub fn take_out(&self, prefix: TablePrefix) -> Option<Arc<OtherIndex>> {
-        lock(&self.others).remove(&prefix)
+        let mut others = lock(&self.others);
+        assert!(others.taken_out.insert(prefix), "each table is removed once");
+        others.indexes.remove(&prefix)
+    }
+
+    /// The highest number of a table that is there, or was and was taken out; 0: there is none.
+    pub fn highest_number(&self) -> u32 {
+        let others = lock(&self.others);
+        // By number: that is what they begin with.
+        let last = others.indexes.last_key_value().map(|(prefix, _)| *prefix);
+        let last = last.max(others.taken_out.last().copied());
+        last.map_or(0, TablePrefix::number)
     }
 
     fn other(&self, prefix: TablePrefix) -> Option<Arc<OtherIndex>> {
         if !self.has_others.load(Ordering::Acquire) {
             return None;
         }
-        lock(&self.others).get(&prefix).cloned()
+        lock(&self.others).indexes.get(&prefix).cloned()
     }
 
     /// The index of the table that the stored key `key` is of; `None`: it has none.
@@ -171,7 +202,7 @@ impl Tables {
 
     /// Those of all tables but the default one, by number.
     pub fn others(&self) -> Vec<Arc<OtherIndex>> {
-        lock(&self.others).values().cloned().collect()
+        lock(&self.others).indexes.values().cloned().collect()
     }
 
     /// Those of all tables, the default one first.
@@ -218,7 +249,8 @@ impl Tables {
         reader: Reader<'_, M>,
         append: &mut dyn FnMut(usize, Option<Locator>) -> Locator,
     ) {
-        let other = self.open(prefix);
+        assert!(keys.clone().all(|key| TablePrefix::of(key) == Some(prefix)), "of one table");
+        let other = self.open_to_write(prefix);
         other.index.append(keys, reader, |place, old| {
             let new = append(place, old);
             other.note(old, Some(new), &self.others_deleted_count);
@@ -275,7 +307,7 @@ impl Tables {
             return self.default.len();
         }
         let others = lock(&self.others);
-        self.default.len() + others.values().map(|other| other.index.len()).sum::<usize>()
+        self.default.len() + others.indexes.values().map(|other| other.index.len()).sum::<usize>()
     }
 
     /// Keys of all tables but the default one that lead to tombstones, of tables too that were

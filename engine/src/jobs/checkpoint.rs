@@ -58,6 +58,11 @@ impl<S: Storage> Core<S> {
         self.committer.hand_on(&mut wakes);
         self.committer.wake_for_room();
         self.committer.run_due_wakes();
+        #[cfg(feature = "tracing")]
+        {
+            let durable_lsn = self.records().visible.durable_lsn();
+            crate::trace::checkpointed(&self.path, &taken, durable_lsn);
+        }
         taken
     }
 

@@ -43,6 +43,7 @@ impl<S: Storage> Core<S> {
         let end = self.committer.with_places(|places, _| places.next_chunk());
         self.sweep_all()?;
         self.remove_all()?;
+        self.forget_all();
         self.move_all(end)?;
         let mut count = 0;
         while count < CHECKPOINT_COUNT_MAX && self.needs_checkpoint() {

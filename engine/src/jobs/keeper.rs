@@ -5,7 +5,8 @@
 //! - *keeper*: a log segment ahead, room in the data file ahead, pages ahead in memory, written
 //!   pages on their way to the device, memory for the index, surplus segments.
 //! - *checkpointer*: a checkpoint when the log has grown enough.
-//! - *sweeper*: deletions of records that have expired.
+//! - *sweeper*: deletions of records that have expired; tables that were dropped; deletions that
+//!   writers have not forgotten.
 //! - *log thread*: writes groups that no caller leads: those of tasks, and in memory-first
 //!   databases full ones when they take half of the buffers, all when their interval is over.
 

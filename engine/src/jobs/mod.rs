@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod compact;
+pub(crate) mod forget;
 pub(crate) mod keeper;
 pub(crate) mod mover;
 pub(crate) mod remove;

@@ -236,7 +236,20 @@ impl<S: Storage> Core<S> {
     /// No more is added to the chunk of `stream`, which is full, or not needed.
     pub fn end_cold(&self, stream: Stream) -> Result<()> {
         let place = self.committer.with_places(|places, _| places.end_cold(stream));
-        place.map_or(Ok(()), |place| self.records().space.write_back_place(place))
+        let chunk_bytes = self.records().chunk_bytes();
+        place.map_or(Ok(()), |place| self.write_copies_back(stream, place, chunk_bytes))
+    }
+
+    /// Brings what was copied to the chunk of `stream` so far to the device.
+    pub fn pace_copies(&self, stream: Stream, cold: &ColdChunk) -> Result<()> {
+        let place = self.committer.with_places(|places, _| places.cold_place(stream));
+        let offset = self.records().store.published_bytes(cold.address);
+        place.map_or(Ok(()), |place| self.write_copies_back(stream, place, offset))
+    }
+
+    fn write_copies_back(&self, stream: Stream, place: u64, offset: u64) -> Result<()> {
+        let written = self.records().space.write_copies_back(stream, place, offset);
+        written.map_err(|error| self.committer.judge(error))
     }
 
     /// Moves `live`: how many are done. `None`: there is no chunk to move them to now.
@@ -246,8 +259,9 @@ impl<S: Storage> Core<S> {
         self.committer.counters.has_moved.store(true, Ordering::Release);
         let (done_count, bytes) = self.records().move_records(live, &cold)?;
         self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if done_count < live.len() {
-            self.end_cold(Stream::Moved)?;
+        match done_count < live.len() {
+            true => self.end_cold(Stream::Moved)?,
+            false => self.pace_copies(Stream::Moved, &cold)?,
         }
         Ok(Some(done_count))
     }

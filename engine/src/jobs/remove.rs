@@ -9,7 +9,6 @@
 //!
 //! Steps 2 and 3 are not logged. After a crash the mark has them done again.
 
-use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
 use uarr_layout::frame::{Frame, FrameKind};
@@ -17,8 +16,7 @@ use uarr_layout::record::Locator;
 use uarr_uring::{MapPin, Storage};
 
 use crate::catalog::{CATALOG, catalog_key, mark_key, marked};
-use crate::core::Core;
-use crate::data::key_index::Direction;
+use crate::core::{Core, number_of_two};
 use crate::data::removal::{Removal, RemovalStage};
 use crate::error::{ErrorKind, Result};
 use crate::jobs::keeper::Step;
@@ -30,34 +28,38 @@ use crate::table_prefix::TablePrefix;
 const STEP_COUNT: usize = 1024;
 
 impl<S: Storage> Core<S> {
-    /// Begins to remove the table with `prefix`, which was dropped with `lsn`.
-    pub fn remove_table(&self, prefix: TablePrefix, lsn: u64) {
-        lock(&self.open_tables).note_dropped(prefix.number(), lsn);
+    /// Begins to remove the table with `prefix`, which was dropped with `lsn`. Errors: another
+    /// table with this number was dropped since the database was opened.
+    pub fn remove_table(&self, prefix: TablePrefix, lsn: u64) -> Result<()> {
+        if !lock(&self.open_tables).note_dropped(prefix.number(), lsn) {
+            return Err(number_of_two(prefix.number()));
+        }
         // Behind it: readers that have not seen that have pinned what is visible by now.
         let visible_lsn = self.records().visible.lsn();
         debug_assert!(lsn <= visible_lsn, "a drop is visible before its table is removed");
         let stage = RemovalStage::Readers { lsn: visible_lsn };
         lock(&self.removals).push(Removal { prefix, stage });
         self.committer.sweeper.raise();
+        Ok(())
     }
 
-    /// At open: has the tables removed that have a mark.
-    pub fn resume_removals(&self) {
+    /// At open: has the tables removed that have a mark. Errors: two marks have one number.
+    pub fn resume_removals(&self) -> Result<()> {
         let catalog = self.records().tables.of(catalog_key(b"\0").as_ref());
-        let Some(catalog) = catalog else { return };
+        let Some(catalog) = catalog else { return Ok(()) };
         let pin = MapPin::enter();
         let reader = self.records().reader(&pin);
-        let mut locators = Vec::new();
-        let from = Bound::Unbounded;
-        catalog.scan(Direction::Forward, from, catalog.len(), reader, &mut locators);
-        for locator in locators.into_iter().filter(|locator| !locator.is_tombstone()) {
+        for locator in
+            catalog.locators(reader).into_iter().filter(|locator| !locator.is_tombstone())
+        {
             // A damaged record is reported to whoever reads it; a mark that is lost costs space.
             let Ok(view) = reader.record(locator) else { continue };
             if let Some(prefix) = marked(view.key()) {
                 self.committer.refuse_table(prefix).keep();
-                self.remove_table(prefix, view.header.lsn.get());
+                self.remove_table(prefix, view.header.lsn.get())?;
             }
         }
+        Ok(())
     }
 
     /// Goes on with the removals of all tables that were dropped.
@@ -130,11 +132,7 @@ impl<S: Storage> Core<S> {
         let Some(taken) = taken else { return Vec::new() };
         let pin = MapPin::enter();
         let reader = self.records().reader(&pin);
-        let mut locators = Vec::new();
-        let (from, count) = (Bound::Unbounded, taken.index.len() + 1);
-        taken.index.scan(Direction::Forward, from, count, reader, &mut locators);
-        assert!(locators.len() < count, "nobody adds to it any more");
-        locators
+        taken.index.locators(reader)
     }
 
     /// The highest number that a checkpoint has, or that one has tried that failed. None is under

@@ -105,6 +105,7 @@ impl<S: Storage> Core<S> {
                 return Ok(RetainStep::More);
             };
             self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.pace_copies(Stream::Retained, &cold)?;
         }
         *offset = needed.end;
         Ok(if needed.is_last { RetainStep::All } else { RetainStep::More })

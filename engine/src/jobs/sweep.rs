@@ -40,13 +40,17 @@ struct Expired {
 }
 
 impl<S: Storage> Core<S> {
-    /// Does a step for a thread or a test: goes on with tables that were dropped, or looks at some
-    /// records that may have expired.
+    /// Does a step for a thread or a test: goes on with tables that were dropped, forgets some
+    /// deletions, or looks at some records that may have expired.
     pub fn step_sweep(&self) -> Result<Step> {
         if self.committer.health.check().is_err() {
             return Ok(Step::Idle);
         }
-        match self.step_removals()? {
+        let step = match self.step_removals()? {
+            Step::Idle => self.step_forgetting(),
+            step => step,
+        };
+        match step {
             Step::Idle => self.sweep_some(Sweep::Worth),
             step => Ok(step),
         }

@@ -125,14 +125,44 @@ impl<S: Storage> Core<S> {
     #[expect(clippy::disallowed_methods, reason = "background threads rest by the real clock")]
     pub fn repeat(&self, task: Task, step: impl Fn(&Self) -> Result<Step>) {
         let signal = self.signal_of(task);
+        #[cfg(feature = "tracing")]
+        let mut seen = self.seen_at_opening();
         while !self.committer.health.is_closing() {
             let done = step(self);
             self.note_step(task, &done);
+            #[cfg(feature = "tracing")]
+            if task == Task::Space {
+                seen.compare(&self.path, self.look());
+            }
             match done {
                 Ok(Step::More) => {}
                 Ok(Step::Leisure(rest)) => std::thread::sleep(rest),
                 Ok(Step::Idle) | Err(_) => signal.wait(REST),
             }
+        }
+    }
+
+    /// As nothing had happened yet: much may before the keeper has its first look.
+    #[cfg(feature = "tracing")]
+    fn seen_at_opening(&self) -> crate::trace::Seen {
+        let segment = &self.committer.counters.first_segment;
+        crate::trace::Seen {
+            segment: segment.load(std::sync::atomic::Ordering::Relaxed),
+            ..crate::trace::Seen::default()
+        }
+    }
+
+    /// What has happened under locks, for the log.
+    #[cfg(feature = "tracing")]
+    fn look(&self) -> crate::trace::Seen {
+        use std::sync::atomic::Ordering;
+        let counters = &self.committer.counters;
+        let slowest_ns = counters.slowest_ns.swap(0, Ordering::Relaxed);
+        crate::trace::Seen {
+            segment: self.committer.log_end().segment,
+            poison: self.committer.health.poison(),
+            slow_count: counters.slow_count.swap(0, Ordering::Relaxed),
+            slowest: std::time::Duration::from_nanos(slowest_ns),
         }
     }
 

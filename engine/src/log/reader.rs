@@ -134,10 +134,23 @@ impl<'a, S: Storage> LogReader<'a, S> {
         }
     }
 
-    /// Opens files for reading only, as one does who may not write them.
-    pub fn read_only(mut self) -> Self {
-        self.mode = OpenMode::Read;
+    /// Opens files so: for reading only, as one does who may not write them.
+    pub fn opening(mut self, mode: OpenMode) -> Self {
+        self.mode = mode;
         self
+    }
+
+    /// One that goes on where this one is, and reads nothing that this one has in memory. `present`
+    /// ascends.
+    pub fn anew<'b>(&self, present: &'b [u64]) -> LogReader<'b, S>
+    where
+        'a: 'b,
+    {
+        let Self { storage, mode, database, block_bytes, position, .. } = *self;
+        let mut reader = LogReader::new(storage, database, block_bytes, present, position);
+        (reader.mode, reader.life) = (mode, self.life);
+        (reader.latest_life, reader.proven_lsn) = (self.latest_life, self.proven_lsn);
+        reader
     }
 
     /// The next group, or where and how the log ends.

@@ -48,6 +48,15 @@ pub(crate) struct Counters {
     pub checkpoint_log_bytes: AtomicU64,
     /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.
     pub recovered_log_bytes: AtomicU64,
+    /// Groups that were slow since the keeper has last looked.
+    #[cfg(feature = "tracing")]
+    pub slow_count: AtomicU64,
+    /// How long the slowest of them took.
+    #[cfg(feature = "tracing")]
+    pub slowest_ns: AtomicU64,
+    /// Segment in which the log ended when the database was opened.
+    #[cfg(feature = "tracing")]
+    pub first_segment: AtomicU64,
 }
 
 impl Counters {
@@ -63,6 +72,15 @@ impl Counters {
         self.group_count.fetch_add(1, Ordering::Relaxed);
         self.commit_count.fetch_add(commit_count, Ordering::Relaxed);
         self.record_count.fetch_add(record_count, Ordering::Relaxed);
+    }
+
+    /// Notes how long a group took at the device.
+    #[cfg(feature = "tracing")]
+    pub fn note_io(&self, ns: u64) {
+        if u128::from(ns) > crate::trace::SLOW.as_nanos() {
+            self.slow_count.fetch_add(1, Ordering::Relaxed);
+            self.slowest_ns.fetch_max(ns, Ordering::Relaxed);
+        }
     }
 
     pub fn note_measured(&self, median_ns: [u64; 3]) {

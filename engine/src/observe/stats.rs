@@ -65,9 +65,10 @@ pub struct Stats {
     /// Why the database takes no more writes, or else why the last step of a kind of background
     /// work failed: checkpoints, preparation of space, moves, deletions of what has expired.
     pub background_error: Option<crate::Error>,
-    /// Shape of the index: from keys, or from hashes of byte keys, to records.
+    /// Shape of the default table's index: from keys, or from hashes of byte keys, to records. Of
+    /// any table: [`crate::Db::table_stats`].
     pub index: IndexStats,
-    /// Shape of the second index that keeps byte keys in order.
+    /// Shape of its second index, which keeps byte keys in order.
     pub ordered_index: Option<IndexStats>,
 }
 

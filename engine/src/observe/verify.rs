@@ -51,7 +51,7 @@ impl VerifyReport {
     }
 
     /// Keeps damage in the report; other errors end the verification.
-    fn note(&mut self, error: Error) -> Result<()> {
+    pub(crate) fn note(&mut self, error: Error) -> Result<()> {
         if error.kind() != ErrorKind::Corruption {
             return Err(error);
         }
@@ -139,7 +139,7 @@ impl<S: Storage> Core<S> {
         Ok((group_count, None))
     }
 
-    /// Walks the index in key order.
+    /// Walks the index of each table.
     fn verify_records(
         &self,
         report: &mut VerifyReport,
@@ -179,7 +179,7 @@ impl<S: Storage> Core<S> {
         if !walk.reach_found(self.records(), index, view.key()) {
             return Err(misnamed(locator));
         }
-        if !index.is_found(view.key(), locator) {
+        if !walk.is_found(index, view.key()) {
             let record = Structure::record(address).lsn(view.header.lsn.get());
             return Err(record.damage("its key is not found through the index"));
         }

@@ -15,11 +15,15 @@ use crate::checkpoint::root::{self, Root};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
     DATA_DIR, DATA_FILE, IMAGE_DIR, LOCK_FILE, PROBE_FILE, ROOT_FILE, ROOT_UNFINISHED,
-    SEGMENT_UNFINISHED, WAL_DIR, image_number, list_names, segment_number, segment_path,
+    SEGMENT_UNFINISHED, WAL_DIR, image_number, list_names, remove_if_present, segment_number,
+    segment_path,
 };
 use crate::log::{strategy, zeros};
 use crate::options::{CommitPath, Options};
 use crate::structure::Structure;
+
+/// Files that are looked through are read in steps of this size, a multiple of all blocks.
+const READ_STEP_BYTES: usize = 256 << 10;
 
 /// The folders of a database.
 const FOLDERS: [&str; 3] = [DATA_DIR, WAL_DIR, IMAGE_DIR];
@@ -34,13 +38,19 @@ pub(crate) fn check_directory<S: Storage>(
     path: &Path,
 ) -> Result<()> {
     let shown = path.display();
-    let names =
-        storage.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error))?;
-    if names.iter().any(|name| name == ROOT_FILE) {
+    let list =
+        || storage.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error));
+    let has_root = |names: &[String]| names.iter().any(|name| name == ROOT_FILE);
+    let names = list()?;
+    if has_root(&names) {
         return Ok(());
     }
     let failed = |error| Error::io(format!("cannot look into {shown}"), error);
     if has_records(storage).map_err(failed)? {
+        if has_root(&list()?) {
+            // It was made meanwhile: a reader holds no lock.
+            return Ok(());
+        }
         let detail = "the file is missing, but the log, the data or the index beside it is \
                       a database's";
         return Err(Structure::superblock().damage(detail));
@@ -69,21 +79,38 @@ fn has_records<S: Storage>(storage: &S) -> io::Result<bool> {
         return Ok(true);
     }
     // An interrupted creation has written only zeros to both.
+    begins_anywhere(storage)
+}
+
+/// True if log or data file have more than zeros.
+fn begins_anywhere<S: Storage>(storage: &S) -> io::Result<bool> {
     let first_segment = segment_path(1);
-    Ok(begins(storage, &first_segment, OpenMode::Direct)?
+    Ok(begins(storage, &first_segment, OpenMode::ReadDirect)?
         || begins(storage, DATA_FILE, OpenMode::Read)?)
 }
 
-/// True if the first block of the file has a byte that is not zero; false if there is no file.
+/// True if the file has a byte that is not zero, wherever: what was there first may be a hole now.
+/// False if there is no file.
 fn begins<S: Storage>(storage: &S, path: &str, mode: OpenMode) -> io::Result<bool> {
     let file = match storage.open(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
-    let block_bytes = storage.facts().block_bytes as usize;
-    let mut block = AlignedBuffer::new(block_bytes);
-    let read = file.read_at(&mut block[..block_bytes], 0)?;
-    Ok(block[..read].iter().any(|byte| *byte != 0))
+    let step_bytes = READ_STEP_BYTES as u64;
+    let mut buffer = AlignedBuffer::new(READ_STEP_BYTES);
+    let mut offset = 0;
+    while let Some(data) = file.next_data(offset)? {
+        offset = data / step_bytes * step_bytes;
+        let read = file.read_at(&mut buffer[..READ_STEP_BYTES], offset)?;
+        if buffer[..read].iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+        if read < READ_STEP_BYTES {
+            break;
+        }
+        offset += step_bytes;
+    }
+    Ok(false)
 }
 
 /// An entry that no creation has made. `names` are the entries of the directory.
@@ -140,8 +167,49 @@ pub(crate) fn make_missing_folders<S: Storage>(storage: &S) -> Result<()> {
 /// comes last: without it there is no database.
 pub(crate) fn create<S: Storage>(storage: &S, options: &Options, path: &Path) -> Result<Root<S>> {
     create_files(storage, options).map_err(|error| {
-        Error::io(format!("cannot create a database in {}", path.display()), error)
+        let failed = |what: &str| format!("cannot create a database in {}{what}", path.display());
+        let is_full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        if !is_full.contains(&error.kind()) {
+            return Error::io(failed(""), error);
+        }
+        let needed = (options.segment_bytes + options.chunk_bytes).div_ceil(1 << 20);
+        let what = format!(", which takes {needed} MiB (segment_bytes and chunk_bytes)");
+        Error::io(failed(&what), error)
     })
+}
+
+/// Whether no write has ever reached the log, the data file or an image: all is as it was created.
+pub(crate) fn is_unused<S: Storage>(storage: &S) -> io::Result<bool> {
+    // A segment that is ready for later says nothing.
+    let images = list_names(storage, IMAGE_DIR)?;
+    Ok(images.iter().all(|name| image_number(name).is_none()) && !begins_anywhere(storage)?)
+}
+
+/// Takes a database away in which [`is_unused`] holds, under its lock:
+///
+/// 1. The segments that are ready for later go. What is left is a whole and empty database.
+/// 2. The superblock goes, durably. What is left is what an interrupted creation leaves behind,
+///    from which another creation can go on.
+/// 3. All else goes.
+pub(crate) fn undo<S: Storage>(storage: &S) -> io::Result<()> {
+    let logs = list_names(storage, WAL_DIR)?;
+    for name in logs.iter().filter(|name| segment_number(name).is_some_and(|number| number != 1)) {
+        storage.remove(&format!("{WAL_DIR}/{name}"))?;
+    }
+    remove_if_present(storage, ROOT_FILE)?;
+    remove_if_present(storage, ROOT_UNFINISHED)?;
+    storage.make_dir_durable("")?;
+    for dir in FOLDERS {
+        for name in list_names(storage, dir)?.iter().filter(|name| is_own(dir, name)) {
+            storage.remove(&format!("{dir}/{name}"))?;
+        }
+        match storage.remove_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    remove_if_present(storage, LOCK_FILE)?;
+    storage.make_dir_durable("")
 }
 
 fn create_files<S: Storage>(storage: &S, options: &Options) -> io::Result<Root<S>> {

@@ -10,19 +10,19 @@ use crate::error::{Error, Result};
 use crate::files::DATA_FILE;
 use crate::structure::{MISSING, Structure};
 
-/// Opens the data file, which holds what is durable of `chunks`.
+/// Opens the data file in `mode`, which holds what is durable of `chunks`.
 //= DAT-7
 pub(crate) fn open_data_file<S: Storage>(
     storage: &S,
+    mode: OpenMode,
     chunks: &[ChunkEntry],
     chunk_bytes: u64,
 ) -> Result<S::File> {
     let failed = |error| Error::io("cannot open the data file", error);
-    let data_file =
-        storage.open(DATA_FILE, OpenMode::Mapped).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Structure::data_file().damage(MISSING),
-            _ => failed(error),
-        })?;
+    let data_file = storage.open(DATA_FILE, mode).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Structure::data_file().damage(MISSING),
+        _ => failed(error),
+    })?;
     let durable_end = |chunk: &ChunkEntry| match chunk.durable_bytes.get() {
         0 => 0,
         bytes => u64::from(chunk.place.get()) * chunk_bytes + u64::from(bytes),

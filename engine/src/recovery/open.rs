@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use uarr_layout::superblock::Superblock;
 use uarr_uring::{CommitStrategy, LogWriterOptions, Storage, StorageFile};
@@ -25,7 +26,7 @@ use crate::log::segments::Segments;
 use crate::log::strategy;
 use crate::log::writer::OpenLog;
 use crate::options::{CommitPath, Options};
-use crate::recovery::create::{check_directory, create};
+use crate::recovery::create::{check_directory, create, is_unused, undo};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::recover::recover;
 use crate::sync::{Rank, Ranked, lock};
@@ -33,21 +34,40 @@ use crate::versions::clock::Clock;
 use crate::versions::moving::Moving;
 use crate::versions::records::{DataIdentity, Records};
 
-/// Opens the database in `storage`, or creates it.
+/// Opens the database in `storage`, or creates it. What was created and cannot be opened is taken
+/// away again.
 pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> Result<Core<S>> {
     let begun = storage.now();
     check_directory(&storage, &options, &path)?;
-    let held = take_lock(&storage, &path)?;
+    let held = Arc::new(take_lock(&storage, &path)?);
+    let storage = Arc::new(storage);
+    let mut created = false;
+    let opened = open_held(&storage, held.clone(), options, path, (begun, &mut created));
+    if opened.is_err() && created {
+        // Best effort: what is left is no database, or an empty one.
+        let _ =
+            is_unused(&*storage).and_then(|unused| if unused { undo(&*storage) } else { Ok(()) });
+    }
+    opened
+}
+
+fn open_held<S: Storage>(
+    storage: &Arc<S>,
+    held: Arc<S::Lock>,
+    options: Options,
+    path: PathBuf,
+    (begun, created): (Duration, &mut bool),
+) -> Result<Core<S>> {
     let mut notes = Vec::new();
-    let (mut root, created) = open_root(&storage, &options, &path, &mut notes)?;
-    let mut recovered = recover(&storage, &mut root, &options, notes)?;
-    let identity = begin_life(&storage, &mut root, &recovered)?;
+    let mut root = open_root(&**storage, &options, &path, (&mut notes, created))?;
+    let mut recovered = recover(&**storage, &mut root, &options, notes)?;
+    let identity = begin_life(&**storage, &mut root, &recovered)?;
     // The superblock that was just written is durable, and no reader is there yet.
     let older_checkpoint = root.block.checkpoints[1].number.get();
     recovered.places.release_passed_before(&Horizon::without_readers(older_checkpoint));
-    let (segments, active, position) = log_files(&storage, &root.block, &recovered)?;
+    let (segments, active, position) = log_files(&**storage, &root.block, &recovered)?;
     let buffer_bytes = buffer_bytes(&options, &root.block);
-    let writer = log_writer(&storage, strategy(&options, &root.block), buffer_bytes)?;
+    let writer = log_writer(&**storage, strategy(&options, &root.block), buffer_bytes)?;
     segments.room.note_active_bytes(active.bytes - position.offset);
     let mut log = OpenLog::new(writer, active, position, identity);
     let buffers = (0..BUFFER_COUNT).map(|_| log.buffer(buffer_bytes)).collect();
@@ -58,7 +78,6 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         reserved_bytes: recovered.reserved_bytes,
     };
     let tail = recovered.places.frontier().tail;
-    let storage = Arc::new(storage);
     let records = Records::new(
         DataIdentity { database: root.block.database, chunk_bytes, owner: storage.owner() },
         (recovered.store, recovered.tables),
@@ -82,10 +101,10 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         buffer_bytes,
         recovered_bytes: recovered.log.bytes,
     };
-    recovered.report.created = created;
+    recovered.report.created = *created;
     recovered.report.duration = storage.now().saturating_sub(begun);
     let core = Core {
-        committer: Committer::new(storage, options, records, state),
+        committer: Committer::new(storage.clone(), options, records, state),
         root: Ranked::new(Rank::Root, root),
         pacing: Ranked::new(Rank::Leaf, Pacing::default()),
         sweeping: Ranked::new(Rank::Leaf, Sweeping::default()),
@@ -98,11 +117,16 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
         path,
         _lock: held,
     };
+    begin_work(&core)?;
+    Ok(core)
+}
+
+/// What is left to do before the first caller.
+fn begin_work<S: Storage>(core: &Core<S>) -> Result<()> {
     core.committer.counters.note_measured(lock(&core.root).block.strategy_ns.map(|ns| ns.get()));
     core.committer.find_all_space()?;
     core.checkpoint_if_overdue()?;
-    core.resume_removals();
-    Ok(core)
+    core.resume_removals()
 }
 
 fn log_writer<S: Storage>(
@@ -115,24 +139,25 @@ fn log_writer<S: Storage>(
     writer.map_err(|error| Error::io("cannot set up the commit path", error))
 }
 
-/// The superblock of the database; creates the database if there is none. True if it did.
+/// The superblock of the database; creates the database if there is none, and notes that it tries.
 fn open_root<S: Storage>(
     storage: &S,
     options: &Options,
     path: &std::path::Path,
-    notes: &mut Vec<Error>,
-) -> Result<(Root<S>, bool)> {
-    let (root, created) = match Root::open(storage, notes)? {
-        Some(root) => (root, false),
+    (notes, creates): (&mut Vec<Error>, &mut bool),
+) -> Result<Root<S>> {
+    let root = match Root::open(storage, notes)? {
+        Some(root) => root,
         None => {
             // Another process may have been here between the first look and the lock.
             check_directory(storage, options, path)?;
-            (create(storage, options, path)?, true)
+            *creates = true;
+            create(storage, options, path)?
         }
     };
     check_geometry(storage, &root.block)?;
     options.check_chunks(root.block.chunk_bytes.get())?;
-    Ok((root, created))
+    Ok(root)
 }
 
 /// Writes to the superblock that the database is open, with a life number that no earlier open had.

@@ -1,13 +1,11 @@
 //! Replaying the log: from a checkpoint to the state at its end.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
-use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
-use uarr_layout::frame::{FLAG_BATCH_CONTINUES, Frame, Frames};
-use uarr_layout::geometry::{CHUNK_HEADER_BYTES, RECORD_ALIGN_BYTES};
-use uarr_layout::limits::{EXPIRES_MS_MAX, VALUE_BYTES_MAX};
+use uarr_layout::chunk::{ChunkEntry, ChunkState};
+use uarr_layout::geometry::CHUNK_HEADER_BYTES;
+use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
 use uarr_layout::uarr::UArrBuf;
@@ -25,13 +23,12 @@ use crate::data::tables::Tables;
 use crate::data::tombstones::Tombstones;
 use crate::error::{Error, ErrorKind, Result, lacks_room};
 use crate::key::KeyKind;
-use crate::key_space::KeySpace;
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
 use crate::log::reader::LoggedGroup;
 use crate::options::{Options, RecoveryMode};
 use crate::recovery::found::{FoundLog, Recovered};
+use crate::recovery::frames::{Landing, LoggedFrame, each_frame};
 use crate::report::RecoveryReport;
-use crate::structure::Structure;
 
 /// More than any record has.
 const RECORD_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + (1 << 17);
@@ -42,9 +39,7 @@ pub(crate) struct Replay<S: Storage> {
     pub tables: Tables,
     applier: Applier<S::MapWriter>,
     data_file: S::File,
-    places: Places,
-    /// The chunks of the checkpoint, by number.
-    chunks: BTreeMap<u64, ChunkEntry>,
+    landing: Landing,
     /// The newest chunk that a replayed record lies in, and its end there.
     newest: Option<OpenChunk>,
     /// It was so late when the last of the groups was written that follow a record that expires,
@@ -52,7 +47,6 @@ pub(crate) struct Replay<S: Storage> {
     pub expiry_floor_ms: u64,
     /// Records that were replayed.
     pub record_count: u64,
-    chunk_bytes: u64,
     address_space_bytes: u64,
     mode: RecoveryMode,
 }
@@ -67,38 +61,35 @@ impl<S: Storage> Replay<S> {
         (kind, image): (KeyKind, LoadedImage),
     ) -> Result<Self> {
         let chunk_bytes = root.chunk_bytes.get();
-        let LoadedImage { entries, others, chunks } = image;
+        let chunks = &image.chunks;
         let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
         let mapped: Vec<_> = named.map(mapped_chunk).collect();
         let (reserve, map, writer) = map_data(storage, &data_file, options, chunk_bytes, &mapped)?;
         let appender = Appender::new(writer, root.database, chunk_bytes);
-        let places = Places::of_table(chunk_bytes, checkpoint.next_chunk.get(), &chunks);
+        let landing = Landing::new(chunk_bytes, checkpoint.next_chunk.get(), chunks);
         let mut expiring = ExpiringChunks::default();
         chunks.iter().for_each(|chunk| expiring.load(chunk.number.get(), chunk.sweep_ms()));
-        let named = chunks.iter().filter(|chunk| chunk.state() != ChunkState::Quarantined);
-        let first = named.clone().next().map_or(0, |first| first.number.get() * chunk_bytes);
-        let earlier = first..places.session_start();
+        let first = landing.chunks.first_key_value().map_or(0, |(number, _)| number * chunk_bytes);
+        let earlier = first..landing.places.session_start();
         let store = RecordStore::new(map, &root.database, options.verify, earlier);
         // Half of the seed is nowhere on disk: a copy of the database does not help an attacker to
         // find keys whose hashes collide.
         let pin = MapPin::enter();
         let bytes_of = |locator| store.reader(&pin).record_len(locator, RECORD_BYTES_MAX);
-        let locators = entries.locators().chain(others.locators());
-        let locators = locators.filter_map(Locator::from_bits);
+        let locators = image.locators().filter_map(Locator::from_bits);
         let live = Live::new(chunk_bytes, locators, bytes_of)?;
         drop(pin);
+        let others = [&image.others, &image.unordered];
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
         Ok(Self {
             store,
-            tables: Tables::from_entries(kind, hash_seed, entries, &others),
+            tables: Tables::from_entries(kind, hash_seed, image.entries, others),
             applier: Applier { appender, tombstones: Tombstones::default(), live, expiring },
             data_file,
-            newest: places.open(),
-            places,
-            chunks: named.map(|chunk| (chunk.number.get(), *chunk)).collect(),
+            newest: landing.places.open(),
+            landing,
             expiry_floor_ms: root.expiry_floor_ms.get(),
             record_count: 0,
-            chunk_bytes,
             address_space_bytes: reserve,
             mode: options.recovery,
         })
@@ -114,8 +105,8 @@ impl<S: Storage> Replay<S> {
         let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
         let expiry_floor_ms = self.expiry_floor_ms;
-        let Self { store, tables, mut applier, data_file, mut places, newest, chunk_bytes, .. } =
-            self;
+        let Self { store, tables, mut applier, data_file, landing, newest, .. } = self;
+        let Landing { mut places, chunk_bytes, .. } = landing;
         // Otherwise the first write would take all that was deleted out of the index at once.
         applier.tombstones.leave_as_backlog();
         let file_bytes = data_file.len().map_err(cannot_extend)?;
@@ -150,105 +141,29 @@ impl<S: Storage> Replay<S> {
     }
 
     pub fn apply_group(&mut self, group: &LoggedGroup<'_>) -> Result<()> {
-        let damage = |lsn: u64, what: &str| {
-            let frame = Structure::frame(group.end.segment).at(group.header.offset.get());
-            frame.lsn(lsn).damage(what)
-        };
-        let mut continues = false;
-        for (expected_lsn, frame) in (group.header.first_lsn.get()..).zip(Frames::new(group.body)) {
-            let frame = frame.expect("the reader has verified the group");
-            let lsn = frame.header.lsn.get();
-            assert_eq!(lsn, expected_lsn, "the reader has verified the group");
-            if frame.opens_chunk() {
-                self.open_chunk(&frame, |what| damage(lsn, what))?;
-                continue;
-            }
-            let possible = frame.header.table.get() == 0
-                && frame.can_expire()
-                && KeySpace::of_stored(self.tables.default.space.kind, frame.key).is_some();
-            if !possible {
-                return Err(damage(lsn, "table, expiry or key are impossible"));
-            }
-            if frame.header.expires_ms.get() != 0 {
-                self.expiry_floor_ms = self.expiry_floor_ms.max(1);
-            }
-            continues = frame.header.flags & FLAG_BATCH_CONTINUES != 0;
-            self.apply(&frame, |what| damage(lsn, what))?;
-        }
-        //= WAL-8
-        if continues {
-            return Err(damage(group.header.last_lsn(), "a batch is not whole"));
-        }
-        //= SUP-10
-        if self.expiry_floor_ms > 0 {
-            let written_ms = (group.header.wall_ns.get() / 1_000_000).min(EXPIRES_MS_MAX);
-            self.expiry_floor_ms = self.expiry_floor_ms.max(written_ms);
-        }
+        let (kind, floor_ms) = (self.tables.default.space.kind, self.expiry_floor_ms);
+        self.expiry_floor_ms =
+            each_frame(group, kind, floor_ms, |logged| match logged.frame.opens_chunk() {
+                true => self.open_chunk(logged),
+                false => self.apply(logged),
+            })?;
         Ok(())
     }
 
-    fn bytes_of(&self, frame: &Frame<'_>) -> u64 {
-        frame.record_bytes() as u64
-    }
-
-    /// Opens the chunk that `frame` says to lie somewhere.
-    //= DAT-8
-    fn open_chunk(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
-        let (address, place_max) =
-            (frame.header.address.get(), self.address_space_bytes / self.chunk_bytes);
-        let opening = ChunkOpening::load(frame.value, address, self.chunk_bytes);
-        let opening = opening.map_err(|defect| damage(&defect.to_string()))?;
-        let place = u64::from(opening.place.get());
-        let places = place..place + u64::from(opening.count.get());
-        if places.end > place_max {
-            let what = "a chunk lies behind the address space; open the database with a larger \
-                        address_space_bytes";
-            return Err(damage(what));
-        }
-        if !self.places.replay_opening(address / self.chunk_bytes, &opening) {
-            return Err(damage("its place, or its number, is that of another chunk"));
-        }
-        self.allocate(places)?;
-        self.applier.open_chunk(frame);
+    /// Opens the chunk that `logged` says to lie somewhere.
+    fn open_chunk(&mut self, logged: &LoggedFrame<'_>) -> Result<()> {
+        let chunk_bytes = self.landing.chunk_bytes;
+        self.landing.open_chunk(logged, self.address_space_bytes / chunk_bytes)?;
+        let number = logged.frame.header.address.get() / chunk_bytes;
+        self.allocate(self.landing.places.places_of(number))?;
+        self.applier.open_chunk(&logged.frame);
         Ok(())
-    }
-
-    /// Where the record of `frame` is; an error if it cannot be there.
-    //= DAT-1
-    fn find(&self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<Replayed> {
-        let address = frame.header.address.get();
-        let (number, offset) = (address / self.chunk_bytes, address % self.chunk_bytes);
-        let Some(chunk_count) = self.places.chunk_of(number) else {
-            return Err(damage("its record lies in a chunk that no frame has opened"));
-        };
-        let end = offset + self.bytes_of(frame);
-        let is_possible = address.is_multiple_of(RECORD_ALIGN_BYTES)
-            && offset >= CHUNK_HEADER_BYTES
-            && end <= chunk_count * self.chunk_bytes
-            && (chunk_count == 1 || offset == CHUNK_HEADER_BYTES);
-        if !is_possible {
-            return Err(damage("its record does not lie in a chunk"));
-        }
-        let known = self.chunks.get(&number);
-        let durable_bytes = known.map_or(0, |chunk| u64::from(chunk.durable_bytes.get()));
-        //= DAT-5
-        if offset < durable_bytes {
-            return Ok(Replayed::InFile);
-        }
-        if known.is_some_and(|chunk| chunk.state() != ChunkState::Open) {
-            return Err(damage("its record lies in a chunk that was complete"));
-        }
-        match offset >= self.store.published_bytes(number * self.chunk_bytes) {
-            true => Ok(Replayed::Missing),
-            false => Err(damage("its record lies before one of an earlier frame")),
-        }
     }
 
     /// Notes that a record of chunk `number` ends at `end`. Nothing is added to chunks that were
     /// complete.
     fn note_newest(&mut self, number: u64, end: u64) {
-        let is_full = |chunk: &ChunkEntry| chunk.state() != ChunkState::Open;
-        if self.chunks.get(&number).is_some_and(is_full) {
+        if self.landing.is_full(number) {
             return;
         }
         self.newest = match self.newest {
@@ -261,24 +176,27 @@ impl<S: Storage> Replay<S> {
     }
 
     /// Applies a frame.
-    fn apply(&mut self, frame: &Frame<'_>, damage: impl Fn(&str) -> Error) -> Result<()> {
-        let record = self.find(frame, &damage)?;
+    fn apply(&mut self, logged: &LoggedFrame<'_>) -> Result<()> {
+        let chunk_bytes = self.landing.chunk_bytes;
+        let end_of = |number: u64| self.store.published_bytes(number * chunk_bytes);
+        let record = self.landing.find(logged, end_of)?;
         self.record_count += 1;
+        let frame = &logged.frame;
         let address = frame.header.address.get();
-        let (number, offset) = (address / self.chunk_bytes, address % self.chunk_bytes);
-        self.note_newest(number, (offset + self.bytes_of(frame)).min(self.chunk_bytes));
+        let (number, offset) = (address / chunk_bytes, address % chunk_bytes);
+        self.note_newest(number, (offset + frame.record_bytes() as u64).min(chunk_bytes));
         let pin = MapPin::enter();
         if record == Replayed::InFile {
             let target = Target { tables: &self.tables, reader: self.store.reader(&pin) };
             self.applier.replay(&target, frame, record);
             return Ok(());
         }
-        self.allocate(self.places.places_of(number))?;
+        self.allocate(self.landing.places.places_of(number))?;
         let target = Target { tables: &self.tables, reader: self.store.reader(&pin) };
         let mut whole = *frame;
         let result;
         if frame.patch().is_some() {
-            result = match self.result_of(frame, &target, damage)? {
+            result = match self.result_of(logged, &target)? {
                 Some(result) => result,
                 // The key goes on leading to the damaged record, until a caller writes it again.
                 None => return Ok(()),
@@ -293,13 +211,12 @@ impl<S: Storage> Replay<S> {
     /// builds upon, directly or not.
     fn result_of(
         &self,
-        frame: &Frame<'_>,
+        logged: &LoggedFrame<'_>,
         target: &Target<'_, S::Map>,
-        damage: impl Fn(&str) -> Error,
     ) -> Result<Option<UArrBuf>> {
-        match redo(frame, target) {
+        match redo(&logged.frame, target) {
             Ok(result) => Ok(Some(result)),
-            Err(Unfit::Contradiction(what)) => Err(damage(&what)),
+            Err(Unfit::Contradiction(what)) => Err(logged.damage(&what)),
             Err(Unfit::Damaged(error)) if self.mode == RecoveryMode::Strict => Err(error),
             Err(Unfit::Damaged(error)) => {
                 assert_eq!(error.kind(), ErrorKind::Corruption, "reading the map ends in no other");

@@ -8,6 +8,8 @@
 //! the image says what counts; of what is behind, the highest LSN does. The image may lack a key
 //! because of a deletion behind its LSN: that one was durable before a superblock named the image.
 
+use std::collections::BTreeMap;
+
 use uarr_layout::chunk::ChunkEntry;
 use uarr_layout::limits::BLOCK_BYTES;
 use uarr_layout::superblock::Checkpoint;
@@ -27,6 +29,8 @@ pub(crate) struct Baseline {
     pub lsn: u64,
     pub entries: Entries,
     pub others: ByteEntries,
+    /// Those of tables without order, by stored key.
+    pub unordered: BTreeMap<Vec<u8>, u64>,
     pub chunks: Vec<ChunkEntry>,
 }
 
@@ -34,14 +38,22 @@ impl Baseline {
     /// Stored keys of all tables, and bits of locators, in order: keys of other tables lie between
     /// those of the default one.
     pub fn entries(&self) -> impl Iterator<Item = (Vec<u8>, u64)> {
-        let (mut default, mut others) =
-            (self.entries.iter().peekable(), self.others.iter().peekable());
-        std::iter::from_fn(move || match (default.peek(), others.peek()) {
-            (Some((key, _)), Some((other, _))) if other < key => others.next(),
-            (None, _) => others.next(),
-            _ => default.next(),
-        })
+        let unordered = self.unordered.iter().map(|(key, bits)| (key.clone(), *bits));
+        merged(merged(self.entries.iter(), self.others.iter()), unordered)
     }
+}
+
+/// Both, each in order, in order.
+fn merged(
+    first: impl Iterator<Item = (Vec<u8>, u64)>,
+    second: impl Iterator<Item = (Vec<u8>, u64)>,
+) -> impl Iterator<Item = (Vec<u8>, u64)> {
+    let (mut first, mut second) = (first.peekable(), second.peekable());
+    std::iter::from_fn(move || match (first.peek(), second.peek()) {
+        (Some((key, _)), Some((other, _))) if other < key => second.next(),
+        (None, _) => second.next(),
+        _ => first.next(),
+    })
 }
 
 impl<S: Storage> Inspector<S> {
@@ -62,9 +74,9 @@ impl<S: Storage> Inspector<S> {
                 self.load_image(checkpoint, kind, root.chunk_bytes.get())
             };
             match image {
-                Ok(LoadedImage { entries, others, chunks }) => {
-                    let lsn = checkpoint.lsn.get();
-                    return Ok(Some(Baseline { lsn, entries, others, chunks }));
+                Ok(LoadedImage { entries, others, unordered, chunks }) => {
+                    let (lsn, unordered) = (checkpoint.lsn.get(), unordered.iter().collect());
+                    return Ok(Some(Baseline { lsn, entries, others, unordered, chunks }));
                 }
                 Err(error) if error.kind() == ErrorKind::Corruption => damages.push(error),
                 Err(error) => return Err(error),

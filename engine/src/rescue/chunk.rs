@@ -32,6 +32,12 @@ pub struct Chunk {
     pub record_count: u64,
     /// How many of them are deletions.
     pub tombstone_count: u64,
+    /// How many of them expire, replaced ones too.
+    pub expiring_count: u64,
+    /// When the first of these expires, in ms since 1970; 0: none does.
+    pub first_expires_ms: u64,
+    /// When the last of them does.
+    pub last_expires_ms: u64,
     /// Bytes of their keys and values.
     pub record_bytes: u64,
     /// Places where the bytes are no record and no zeros; the first 1000. Only among what a
@@ -42,7 +48,13 @@ pub struct Chunk {
 
 impl Chunk {
     fn note(&mut self, found: &Found<'_>, is_durable: bool) {
-        if let Found::Whole { header, key, value, .. } = found {
+        if let Found::Whole { header, expires_ms, key, value, .. } = found {
+            if *expires_ms != 0 {
+                let is_first = self.expiring_count == 0 || *expires_ms < self.first_expires_ms;
+                self.first_expires_ms = if is_first { *expires_ms } else { self.first_expires_ms };
+                self.last_expires_ms = self.last_expires_ms.max(*expires_ms);
+                self.expiring_count += 1;
+            }
             self.record_count += 1;
             self.tombstone_count += u64::from(header.is_tombstone());
             self.record_bytes += (key.len() + value.len()) as u64;
@@ -148,6 +160,9 @@ impl<S: Storage> Inspector<S> {
             continues: before.map(|(spot, _)| spot.address),
             record_count: 0,
             tombstone_count: 0,
+            expiring_count: 0,
+            first_expires_ms: 0,
+            last_expires_ms: 0,
             record_bytes: 0,
             damages: Vec::new(),
         };

@@ -89,12 +89,13 @@ impl<S: Storage> Inspector<S> {
         let names =
             storage.list("").map_err(|error| Error::io(format!("cannot list {shown}"), error))?;
         let has = |name: &str| names.iter().any(|present| present == name);
-        let segments = list_segments(&storage)?;
-        if !has(ROOT_FILE) && segments.is_empty() {
+        if !has(ROOT_FILE) && list_segments(&storage)?.is_empty() {
             let message = format!("there is no database in {shown}");
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         let lock = take_lock(&storage, &path)?;
+        // Not before the lock: its last holder may have added and removed segments until then.
+        let segments = list_segments(&storage)?;
         let slots = read_slots(&storage)?;
         Ok(Self { storage, slots, segments, _lock: lock })
     }

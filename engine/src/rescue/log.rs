@@ -3,7 +3,7 @@
 use uarr_layout::frame::{Frame, Frames};
 use uarr_layout::geometry::GROUP_HEADER_BYTES;
 use uarr_layout::group::GroupHeader;
-use uarr_uring::Storage;
+use uarr_uring::{OpenMode, Storage};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::segment_path;
@@ -107,7 +107,8 @@ impl<S: Storage> Inspector<S> {
         let block_bytes = u64::from(block_bytes);
         let reader_at = |start| {
             let present = self.segments.as_slice();
-            LogReader::new(&self.storage, database, block_bytes, present, start).read_only()
+            LogReader::new(&self.storage, database, block_bytes, present, start)
+                .opening(OpenMode::Read)
         };
         let mut start = LogPosition { segment: 0, offset: 0, lsn: 0 };
         let mut durable_lsn = 0;

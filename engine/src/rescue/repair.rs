@@ -275,7 +275,7 @@ impl<'a, S: Storage> Rescue<'a, S> {
         report.kept_count = target.ingest_to(left)?;
         target.complete_catalog(&tables)?;
         // Marks of tables that were dropped came along.
-        target.core().resume_removals();
+        target.core().resume_removals()?;
         report.deleted_count += over_count;
         failed.map_or(Ok(report), Err)
     }

@@ -25,6 +25,10 @@ const UNCHECKED_MS: u64 = 1000;
 /// A jump that lasts so long is the time.
 const BELIEVED_AFTER: Duration = Duration::from_mins(10);
 
+/// The two clocks are read within so long, or once more, so often at most.
+const READ_WITHIN: Duration = Duration::from_millis(1);
+const READ_COUNT_MAX: u32 = 10;
+
 /// The clock of a database.
 pub(crate) struct Clock<S> {
     storage: Arc<S>,
@@ -126,7 +130,8 @@ impl<S: Storage> Clock<S> {
 
     /// The time, in ms since 1970. No thread waits for another one.
     pub fn now_ms(&self) -> u64 {
-        let wall_ms = wall_ms(&*self.storage);
+        let read_wall_ms = || wall_ms(&*self.storage);
+        let wall_ms = read_wall_ms();
         if wall_ms == self.wall_ms.load(Ordering::Acquire) {
             return self.shown_ms.load(Ordering::Acquire);
         }
@@ -135,7 +140,10 @@ impl<S: Storage> Clock<S> {
             let is_next = wall_ms > shown_ms && wall_ms - shown_ms <= UNCHECKED_MS;
             return if is_next { self.show(wall_ms) } else { shown_ms };
         }
-        let ms = lock(&self.steps).step(wall_ms, self.storage.now());
+        let mut steps = lock(&self.steps);
+        let (wall_ms, now) = both_clocks(read_wall_ms, || self.storage.now());
+        let ms = steps.step(wall_ms, now);
+        drop(steps);
         let shown_ms = self.show(ms.min(EXPIRES_MS_MAX));
         self.wall_ms.store(wall_ms, Ordering::Release);
         self.is_busy.store(false, Ordering::Release);
@@ -147,14 +155,17 @@ impl<S: Storage> Clock<S> {
         self.shown_ms.fetch_max(ms, Ordering::AcqRel).max(ms)
     }
 
-    /// It was so late: nothing that had expired by then is shown.
+    /// It was so late: nothing that had expired by then is shown, and no token that was given out
+    /// by then is again.
     pub fn raise(&self, floor_ms: u64) {
         let mut steps = lock(&self.steps);
-        if floor_ms > steps.last.ms {
-            let raised = Moment { ms: floor_ms, at: self.storage.now() };
+        let begun_ms = (floor_ms + 1).min(EXPIRES_MS_MAX);
+        if begun_ms > steps.last.ms {
+            let raised = Moment { ms: begun_ms, at: self.storage.now() };
             (steps.from, steps.last) = (raised, raised);
-            self.show(floor_ms);
+            self.show(begun_ms);
         }
+        self.token.fetch_max(first_token(floor_ms + 1) - 1, Ordering::AcqRel);
         self.note_used();
     }
 
@@ -214,12 +225,32 @@ fn wall_ms(storage: &impl Storage) -> u64 {
     (u64::try_from(storage.wall_ns()).unwrap_or(0) / NS_PER_MS).max(1)
 }
 
+/// Both clocks as of one moment, if the thread is not held up between them again and again: else
+/// the monotonic clock is ahead, and a step of the wall clock taken for a smaller one.
+fn both_clocks(wall_ms: impl Fn() -> u64, now: impl Fn() -> Duration) -> (u64, Duration) {
+    let mut before = now();
+    let mut both = (wall_ms(), now());
+    for _ in 1..READ_COUNT_MAX {
+        if both.1.saturating_sub(before) < READ_WITHIN {
+            break;
+        }
+        before = both.1;
+        both = (wall_ms(), now());
+    }
+    both
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::sync::Barrier;
+
+    use uarr_disk_sim::Memory;
+
     use super::*;
 
     const DAY_MS: u64 = 86_400_000;
@@ -236,6 +267,112 @@ mod tests {
             let shown = steps.step(wall_ms, Duration::from_millis(*now_ms)) - DAY_MS;
             assert_eq!(shown, *shown_ms, "at {now_ms}, {ahead_ms} ahead");
         }
+    }
+
+    /// A thread that is held up between the clocks reads both again: the time that it was held up
+    /// for was lost when the wall jumped right behind its reading.
+    #[test]
+    fn both_clocks_are_read_as_of_one_moment() {
+        for held_up_count in [0, 1, 5] {
+            let (at_ms, left) = (Cell::new(0), Cell::new(held_up_count));
+            let wall_ms = || {
+                let wall_ms = DAY_MS + at_ms.get();
+                if left.get() > 0 {
+                    left.set(left.get() - 1);
+                    at_ms.set(at_ms.get() + 40);
+                }
+                wall_ms
+            };
+            let now = || Duration::from_millis(at_ms.get());
+            let expected = (DAY_MS + 40 * held_up_count, Duration::from_millis(40 * held_up_count));
+            assert_eq!(both_clocks(wall_ms, now), expected);
+        }
+    }
+
+    /// Threads ask without end while the wall clock is set and time goes on: to none of them the
+    /// clock goes back, none is told a time that is not, and when it is quiet, it is right.
+    #[test]
+    fn many_ask_while_one_moves_it() {
+        const STEP: Duration = Duration::from_millis(40);
+        const STEP_COUNT: u32 = 2000;
+        for jump_ms in [0i64, 500, -3_600_000, 86_400_000] {
+            let disk = Memory::new();
+            let clock = Clock::new(Arc::new(disk.clone()), 1);
+            let (begun_ms, begun) = (clock.now_ms(), disk.now());
+            let (is_over, all_begin) = (AtomicBool::new(false), Barrier::new(5));
+            let asked = std::thread::scope(|scope| {
+                let ask = || {
+                    let (mut last_ms, mut last_token, mut count) = (0, 0, 0u64);
+                    all_begin.wait();
+                    while !is_over.load(Ordering::Acquire) || count == 0 {
+                        let ms = clock.now_ms();
+                        assert!(ms >= last_ms, "the clock goes back from {last_ms} to {ms}");
+                        // Half a second is followed at once, a day is not.
+                        let passed_ms = millis(disk.now() - begun);
+                        assert!(ms <= begun_ms + passed_ms + 501, "{ms} has not been");
+                        let token = clock.next_token();
+                        assert!(token > last_token, "tokens rise");
+                        (last_ms, last_token) = (ms, token);
+                        count += 1;
+                    }
+                    (last_ms, count)
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                all_begin.wait();
+                for step in 0..STEP_COUNT {
+                    if step == 7 {
+                        disk.shift_wall_ns(jump_ms * NS_PER_MS.cast_signed());
+                    }
+                    disk.advance(STEP);
+                }
+                is_over.store(true, Ordering::Release);
+                let asked: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+                asked
+            });
+            assert!(!clock.is_busy.load(Ordering::SeqCst), "who moved it has left it");
+            let now_ms = clock.now_ms();
+            assert!(
+                asked.iter().all(|(last_ms, _)| *last_ms <= now_ms),
+                "it is as late as any was"
+            );
+            let passed_ms = millis(STEP * STEP_COUNT);
+            let least_ms = if jump_ms < 0 { passed_ms / 2 } else { passed_ms };
+            assert!(now_ms >= begun_ms + least_ms - 1, "{jump_ms}: {now_ms} from {begun_ms}");
+        }
+    }
+
+    /// While a thread looks at the steps, others follow the wall by a second, and no further.
+    #[test]
+    fn who_asks_while_it_is_moved_is_not_told_of_a_jump() {
+        let disk = Memory::new();
+        let clock = Clock::new(Arc::new(disk.clone()), 1);
+        let begun_ms = clock.now_ms();
+        clock.is_busy.store(true, Ordering::Release);
+        disk.advance(Duration::from_millis(UNCHECKED_MS));
+        assert_eq!(clock.now_ms(), begun_ms + UNCHECKED_MS);
+        disk.advance(Duration::from_millis(UNCHECKED_MS + 1));
+        assert_eq!(clock.now_ms(), begun_ms + UNCHECKED_MS, "that is for who looks at the steps");
+        disk.shift_wall_ns(-3_600_000 * NS_PER_MS.cast_signed());
+        assert_eq!(clock.now_ms(), begun_ms + UNCHECKED_MS);
+        clock.is_busy.store(false, Ordering::Release);
+        let stepped_ms = clock.now_ms();
+        assert!(stepped_ms >= begun_ms + UNCHECKED_MS, "what others were told was so");
+        disk.shift_wall_ns(2 * 3_600_000 * NS_PER_MS.cast_signed());
+        assert!(clock.now_ms() - stepped_ms <= UNCHECKED_MS, "a jump has to last");
+    }
+
+    /// What a repair has read says how late it was: a clock that is set back gives out no token
+    /// again.
+    #[test]
+    fn tokens_go_on_behind_what_is_raised() {
+        let disk = Memory::new();
+        let before = Clock::new(Arc::new(disk.clone()), 1);
+        let tokens: Vec<_> = (0..3).map(|_| before.next_token()).collect();
+        disk.shift_wall_ns(-3_600_000 * NS_PER_MS.cast_signed());
+        let after = Clock::new(Arc::new(disk), 0);
+        after.raise(before.now_ms());
+        assert!(after.next_token() > tokens[2]);
+        assert!(after.has_passed(before.now_ms()));
     }
 
     #[test]

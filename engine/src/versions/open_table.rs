@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use uarr_layout::limits::EXPIRES_MS_MAX;
+
 use crate::catalog::{CatalogEntry, catalog_key};
 use crate::data::key_index::KeyIndex;
 use crate::data::tables::OtherIndex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Expiry;
+use crate::options::WriteOptions;
+use crate::sync::{Rank, Ranked, lock};
 
 /// A table but the default one, as handles use it.
 pub(crate) struct OpenTable {
@@ -17,21 +21,54 @@ pub(crate) struct OpenTable {
     /// Stored key of its record in the catalog.
     pub catalog_key: Box<[u8]>,
     other: Arc<OtherIndex>,
-    /// When records expire whose writers do not say it: so many ms behind the write; 0: never.
-    pub expires_in_ms: u64,
-    /// Whether each write is durable before it is acknowledged, whatever the database promises.
-    pub is_durable: bool,
+    /// What can change, in one word, so that no reader sees half of a change: when records expire
+    /// whose writers do not say it, times two (so many ms behind the write; 0: never), and in the
+    /// lowest bit whether each write is durable before it is acknowledged.
+    options: AtomicU64,
+    /// Version of the catalog's record that they are from. They change under its lock.
+    options_version: Ranked<u64>,
     /// LSN of what has dropped it; 0: nobody has.
     dropped_lsn: AtomicU64,
 }
 
+const DURABLE_BIT: u64 = 1;
+const _: () = assert!(EXPIRES_MS_MAX <= u64::MAX >> 1, "twice as much is a number");
+
+fn packed(entry: &CatalogEntry) -> u64 {
+    assert!(entry.expires_in_ms <= EXPIRES_MS_MAX, "it was checked when it was read");
+    let durable = if entry.is_durable { DURABLE_BIT } else { 0 };
+    entry.expires_in_ms << 1 | durable
+}
+
 impl OpenTable {
-    pub fn new(name: &str, entry: &CatalogEntry, other: Arc<OtherIndex>) -> Self {
+    /// As `entry` says, the catalog's record with `version`.
+    pub fn new(name: &str, entry: &CatalogEntry, version: u64, other: Arc<OtherIndex>) -> Self {
         assert_eq!(other.index.space.prefix, Some(entry.prefix()), "the index is its own");
-        let catalog_key = catalog_key(name.as_bytes()).as_ref().into();
-        let (name, dropped_lsn) = (name.to_owned(), AtomicU64::new(0));
-        let CatalogEntry { number, expires_in_ms, is_durable, .. } = *entry;
-        Self { name, number, catalog_key, other, expires_in_ms, is_durable, dropped_lsn }
+        Self {
+            name: name.to_owned(),
+            number: entry.number,
+            catalog_key: catalog_key(name.as_bytes()).as_ref().into(),
+            other,
+            options: AtomicU64::new(packed(entry)),
+            options_version: Ranked::new(Rank::Leaf, version),
+            dropped_lsn: AtomicU64::new(0),
+        }
+    }
+
+    /// The catalog's record with `version` says `entry` of it. All handles follow, if they have
+    /// not heard of a later one.
+    pub fn note_options(&self, entry: &CatalogEntry, version: u64) {
+        assert!(self.is(&self.name, entry), "number and kind of a table stay");
+        let mut known = lock(&self.options_version);
+        if *known < version {
+            *known = version;
+            self.options.store(packed(entry), Ordering::Release);
+        }
+    }
+
+    /// Whether it is the table that `entry` describes under `name`.
+    pub fn is(&self, name: &str, entry: &CatalogEntry) -> bool {
+        self.name == name && self.other.index.space.prefix == Some(entry.prefix())
     }
 
     pub fn index(&self) -> &KeyIndex {
@@ -45,10 +82,20 @@ impl OpenTable {
 
     /// When records expire whose writers do not say it.
     pub fn expiry(&self) -> Expiry {
-        match self.expires_in_ms {
+        match self.options.load(Ordering::Acquire) >> 1 {
             0 => Expiry::Never,
             ms => Expiry::In(Duration::from_millis(ms)),
         }
+    }
+
+    /// Whether each write is durable before it is acknowledged, whatever the database promises.
+    pub fn is_durable(&self) -> bool {
+        self.options.load(Ordering::Acquire) & DURABLE_BIT != 0
+    }
+
+    /// What a write to `table` promises whose caller asks for `options`; `None`: the default one.
+    pub fn promise(table: Option<&Self>, options: WriteOptions) -> WriteOptions {
+        if table.is_some_and(Self::is_durable) { options.durable() } else { options }
     }
 
     /// Somebody has dropped it, with `lsn`.

@@ -280,6 +280,14 @@ impl<S: Storage> Records<S> {
         applier.forget_deleted(&target, || self.pins.oldest(&self.visible));
     }
 
+    /// Takes up to `count_max` keys out of the index that were deleted and that no reader needs any
+    /// more: how many.
+    pub fn forget_deleted(&self, count_max: usize) -> usize {
+        let mut applier = lock(&self.applier);
+        let pin = MapPin::enter();
+        applier.forget_some(&self.target(&pin), count_max, self.pins.oldest(&self.visible))
+    }
+
     /// Opens the chunks that `frames` say to lie somewhere.
     pub fn open_chunks(&self, frames: &[Frame<'_>]) {
         let mut applier = lock(&self.applier);

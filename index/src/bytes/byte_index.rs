@@ -7,6 +7,7 @@ use super::hash::KeyHash;
 use super::key_source::KeySource;
 use super::ordered::Ordered;
 use super::points::{Found, Points};
+use super::walk::{WalkEntry, WalkPlace};
 use crate::huge::Memory;
 use crate::shape::Writer;
 use crate::stats::IndexStats;
@@ -77,12 +78,24 @@ impl ByteIndex {
         }
     }
 
-    /// An index with `entries`, whose keys must be strictly ascending (asserted), and whose hash
-    /// side lies in `memory`. O(n log n) for sorting the hashes.
+    /// An index with `entries`, whose keys must be distinct and, if it is ordered, strictly
+    /// ascending (asserted), and whose hash side lies in `memory`. O(n log n) for sorting the
+    /// hashes.
     pub fn from_sorted<B: AsRef<[u8]>>(
         memory: &Memory,
         options: ByteIndexOptions,
         entries: impl Iterator<Item = (B, u64)>,
+    ) -> Self {
+        Self::from_sorted_with_mask(memory, options, entries, u64::MAX)
+    }
+
+    /// As [`ByteIndex::from_sorted`], with hashes as [`ByteIndex::with_hash_mask`] has them.
+    #[doc(hidden)]
+    pub fn from_sorted_with_mask<B: AsRef<[u8]>>(
+        memory: &Memory,
+        options: ByteIndexOptions,
+        entries: impl Iterator<Item = (B, u64)>,
+        mask: u64,
     ) -> Self {
         let hash = KeyHash::new(options.hash_seed);
         let mut hashes = Vec::with_capacity(entries.size_hint().0);
@@ -90,9 +103,15 @@ impl ByteIndex {
             check_key(key.as_ref());
             hashes.push((hash.of(key.as_ref()), *payload));
         });
-        let ordered = Ordered::from_sorted(hashed, options.ordered);
+        let ordered = match options.ordered {
+            true => Some(Ordered::from_sorted(hashed)),
+            false => {
+                hashed.for_each(drop);
+                None
+            }
+        };
         Self {
-            points: Points::from_hashes(memory, hash, u64::MAX, hashes),
+            points: Points::from_hashes(memory, hash, mask, hashes),
             ordered,
             writer: Mutex::new(Writer::default()),
         }
@@ -279,6 +298,33 @@ impl ByteIndex {
     ) -> Result<(), K::Error> {
         self.order().scan_rev(from, max, &self.points.confirmed(keys), out);
         Ok(())
+    }
+
+    /// Appends the next entries of a walk by hash, `max` of them or a few more, and returns where
+    /// it goes on; `None`: it has met all. A walk begins at `None`.
+    ///
+    /// A key that is present throughout the walk is met exactly once, with a payload that it had
+    /// meanwhile; one that comes or goes may be met or not. No record is read.
+    pub fn walk(
+        &self,
+        from: Option<WalkPlace>,
+        max: usize,
+        out: &mut Vec<WalkEntry>,
+    ) -> Option<WalkPlace> {
+        self.points.walk(from, max, out)
+    }
+
+    /// Whether an entry of `key` may be what a walk has met as `entry`: by its hash, so that no
+    /// other key may in practice.
+    pub fn is_met(&self, entry: &WalkEntry, key: &[u8]) -> bool {
+        self.points.belongs(key, entry.at)
+    }
+
+    /// Whether a lookup of `key` comes to `entry`, which a walk has met, if that is there still.
+    /// Reads no record, and holds writers up.
+    pub fn is_reached(&self, entry: &WalkEntry, key: &[u8]) -> bool {
+        let _writer = self.writer();
+        !self.points.holds(entry) || self.points.leads_to(key, entry.payload)
     }
 
     fn order(&self) -> &Ordered {

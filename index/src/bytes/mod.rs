@@ -5,8 +5,10 @@ mod hash;
 mod key_source;
 mod ordered;
 mod points;
+mod walk;
 
 pub use byte_index::{ByteIndex, ByteIndexOptions, ByteIndexStats};
 pub use key_source::KeySource;
 #[cfg(all(test, loom))]
 pub(crate) use ordered::Ordered;
+pub use walk::{WalkEntry, WalkPlace};

@@ -12,6 +12,7 @@ use crossbeam_epoch as epoch;
 
 use super::hash::KeyHash;
 use super::key_source::KeySource;
+use super::walk::{WalkEntry, WalkPlace};
 use crate::huge::Memory;
 use crate::leaf::Density;
 use crate::shape::{Writer, build};
@@ -198,7 +199,7 @@ impl Points {
     }
 
     /// Whether an entry of `key` may lie at `at`: no further from its hash than chains are long.
-    fn belongs(&self, key: &[u8], at: u64) -> bool {
+    pub(crate) fn belongs(&self, key: &[u8], at: u64) -> bool {
         at.wrapping_sub(self.home(key)) < CHAIN_MAX
     }
 
@@ -214,6 +215,35 @@ impl Points {
             at = at.wrapping_add(1);
         }
         false
+    }
+
+    /// Whether `entry`, which a walk has met, is still there.
+    pub(crate) fn holds(&self, entry: &WalkEntry) -> bool {
+        self.tree.get(entry.at, &epoch::pin()) == Some(entry.payload)
+    }
+
+    /// See [`super::ByteIndex::walk`].
+    pub(crate) fn walk(
+        &self,
+        from: Option<WalkPlace>,
+        max: usize,
+        out: &mut Vec<WalkEntry>,
+    ) -> Option<WalkPlace> {
+        assert!(max > 0, "a walk goes on");
+        let before_count = out.len();
+        let mut attempts = 0;
+        loop {
+            let moves = self.moves.load(Acquire);
+            let next = super::walk::step(&self.tree, from, max, out);
+            // An entry that moved meanwhile may have been missed, or met twice.
+            fence(Acquire);
+            if moves & 1 == 0 && self.moves.load(Relaxed) == moves {
+                return next;
+            }
+            out.truncate(before_count);
+            attempts += 1;
+            pause(attempts);
+        }
     }
 
     /// `keys`, and the keys that damaged records seem to have where their hashes lead to them.

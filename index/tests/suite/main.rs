@@ -9,3 +9,4 @@ mod keys;
 mod machine;
 mod real_keys;
 mod stress;
+mod walks;

@@ -7,13 +7,13 @@ use uarr_disk_sim::ReadFilter;
 use uarr_layout::chunk::{ChunkEntry, ChunkOpening, ChunkState};
 use uarr_layout::frame::{Frame, Frames};
 use uarr_layout::geometry::{
-    CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, PIECE_HEADER_BYTES,
-    align_up,
+    CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, PAGE_BYTES, align_up,
 };
-use uarr_layout::image::{PieceHeader, PieceKind};
+use uarr_layout::image::PieceKind;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::filters::{UNIT_BYTES, whole_group};
+use super::piece_filter::pieces_are;
 use super::plan::CHUNK_BYTES;
 use crate::seal::seal_group;
 
@@ -149,30 +149,9 @@ pub(super) fn every_second_table_is(wrong: WrongTable) -> ReadFilter {
 
 /// `edit` changes the chunk table of each image, whose number it gets too.
 fn tables_are(edit: impl Fn(u64, &mut Vec<ChunkEntry>) + Send + Sync + 'static) -> ReadFilter {
-    Arc::new(move |path, bytes| {
-        if path.starts_with("index/") {
-            let _ = edit_tables(bytes, &edit);
-        }
+    pieces_are(PieceKind::Chunks, move |image, used| {
+        let mut table = <[ChunkEntry]>::ref_from_bytes(used).ok()?.to_vec();
+        edit(image, &mut table);
+        Some((table.as_bytes().to_vec(), table.len()))
     })
-}
-
-fn edit_tables(mut bytes: &mut [u8], edit: &impl Fn(u64, &mut Vec<ChunkEntry>)) -> Option<()> {
-    loop {
-        let mut header = PieceHeader::peek(bytes).ok()?;
-        let piece_bytes = header.piece_bytes.get() as usize;
-        let (piece, rest) = bytes.split_at_mut_checked(piece_bytes)?;
-        let (image, offset) = (header.image.get(), header.offset.get());
-        let (kind, used) = header.verify(piece, &header.database, image, offset).ok()?;
-        if kind == PieceKind::Chunks {
-            let mut table = <[ChunkEntry]>::ref_from_bytes(used).ok()?.to_vec();
-            edit(image, &mut table);
-            let edited = table.as_bytes();
-            header.used_bytes = (edited.len() as u32).into();
-            header.entry_count = (table.len() as u32).into();
-            piece[PIECE_HEADER_BYTES..].fill(0);
-            piece[PIECE_HEADER_BYTES..][..edited.len()].copy_from_slice(edited);
-            header.store(piece);
-        }
-        bytes = rest;
-    }
 }

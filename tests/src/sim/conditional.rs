@@ -3,18 +3,31 @@
 use uarr::{Count, Db, ErrorKind, KeyKind, Outcome, UArrRef, uarr};
 use uarr_disk_sim::Memory;
 
-use super::model::{Change, Done, number};
+use super::model::{Change, Done, get, number};
+use super::plan::Lacks;
 use super::run::Run;
+use super::write::write;
 use crate::violation::Violation;
 
 /// A put if there is no record, or one, or one with a version, the right or another one.
 pub(super) fn put(run: &mut Run, db: &Db<Memory>) -> Done {
     let change = run.put();
     let (key, value) = (change.key.clone(), change.value.clone().unwrap_or_default());
+    let early = match run.plan.lacks {
+        Some(Lacks::PremiseAtStaging) => {
+            let is_absent = get(db, &key)?.is_none();
+            // Another writer is staged between the question and the change.
+            let other = Change::put(key.clone(), run.filler());
+            write(run, db, vec![other])?;
+            Some(is_absent)
+        }
+        _ => None,
+    };
     let there = run.model.live.get(&key).cloned();
     // A version that no caller got cannot be asked for.
     let version = there.as_ref().map_or(1, |(_, lsn)| *lsn);
     let choice = run.plan.random.below(if version == 0 { 2 } else { 4 });
+    let choice = if early.is_some() { 0 } else { choice };
     let version = version + u64::from(choice == 3);
     let is_met = match choice {
         0 => there.is_none(),
@@ -26,6 +39,9 @@ pub(super) fn put(run: &mut Run, db: &Db<Memory>) -> Done {
         run.model.begin(vec![change]);
     }
     let outcome = match (db.key_kind(), choice) {
+        // What was found then decides.
+        (KeyKind::Bytes, _) if early == Some(true) => db.put(&key, value).map(Outcome::Written),
+        (_, _) if early == Some(true) => db.put(number(&key), value).map(Outcome::Written),
         (KeyKind::Bytes, 0) => db.insert(&key, value),
         (KeyKind::Bytes, 1) => db.update(&key, value),
         (KeyKind::Bytes, _) => db.put_if_version(&key, value, version),
@@ -67,6 +83,13 @@ pub(super) fn count(run: &mut Run, db: &Db<Memory>) -> Done {
         KeyKind::Bytes => db.increment(&key, by),
         _ => db.increment(number(&key), by),
     };
+    if run.plan.lacks == Some(Lacks::CountingOnce) && run.plan.random.below(2) == 0 {
+        // It may fail as others do.
+        let _ = match db.key_kind() {
+            KeyKind::Bytes => db.increment(&key, by),
+            _ => db.increment(number(&key), by),
+        };
+    }
     match (counted, after) {
         (Ok(Count { value, commit: Some(commit), .. }), Some(after)) if value == after => {
             Ok(run.model.acknowledge(commit.lsn, commit.is_durable)?)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use uarr::{Db, KeyKind, Range, Record, Snapshot};
 use uarr_disk_sim::Memory;
 
-use super::clock::Presence;
+use super::clock::{Presence, seen};
 use super::model::{Unreadable, get, number};
 use super::run::Run;
 use super::tables::WITNESS;
@@ -25,6 +25,7 @@ struct KeptRecord<'a> {
 struct KeptRange<'a> {
     range: Range<'a, Memory>,
     rest: VecDeque<(Vec<u8>, Vec<u8>)>,
+    is_ordered: bool,
 }
 
 /// A snapshot, and what there was.
@@ -72,7 +73,8 @@ impl<'a> Kept<'a> {
                 self.ranges.swap_remove(at);
                 return;
             }
-            self.ranges.push(KeptRange { range: db.iter(), rest: live.into() });
+            let is_ordered = !run.plan.is_unordered;
+            self.ranges.push(KeptRange { range: db.iter(), rest: live.into(), is_ordered });
         } else {
             if self.snapshots.len() == KEPT_MAX {
                 self.snapshots.swap_remove(at);
@@ -99,6 +101,9 @@ impl<'a> Kept<'a> {
         if !self.snapshots.is_empty() {
             let at = run.below(self.snapshots.len() as u64) as usize;
             self.snapshots[at].check(&run.key())?;
+            if run.plan.is_unordered {
+                self.snapshots[at].check_walk()?;
+            }
         }
         if self.ranges.is_empty() {
             return Ok(());
@@ -107,9 +112,9 @@ impl<'a> Kept<'a> {
         for _ in 0..run.below(4) {
             let kept = &mut self.ranges[at];
             let found = kept.range.next().transpose()?;
-            let found = found.map(|record| (record.key().to_vec(), record.bytes().to_vec()));
+            let found = found.map(|record| (record.key().to_vec(), seen(&record)));
             let is_over = found.is_none();
-            if found != kept.rest.pop_front() {
+            if found != kept.expected(found.as_ref()) {
                 let text = "an iterator that is kept shows another record than there was";
                 return Err(Violation(text.to_owned()).into());
             }
@@ -119,6 +124,14 @@ impl<'a> Kept<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl KeptRange<'_> {
+    /// What comes next: `found`, in a table without order, if that is still to come.
+    fn expected(&mut self, found: Option<&(Vec<u8>, Vec<u8>)>) -> Option<(Vec<u8>, Vec<u8>)> {
+        let place = self.rest.iter().position(|left| !self.is_ordered && Some(left) == found);
+        self.rest.remove(place.unwrap_or(0))
     }
 }
 
@@ -133,6 +146,22 @@ impl KeptSnapshot {
         let found = found.map(|record| record.bytes().to_vec());
         if found.as_ref() != state.get(key) {
             let text = format!("a snapshot shows another record of {key:?} than there was");
+            return Err(Violation(text).into());
+        }
+        Ok(())
+    }
+
+    /// A walk shows all that there was, and each record once.
+    fn check_walk(&self) -> Result<(), Unreadable> {
+        let mut found = BTreeMap::new();
+        let mut count = 0;
+        for record in self.snapshot.iter() {
+            let record = record?;
+            found.insert(record.key().to_vec(), seen(&record));
+            count += 1;
+        }
+        if found != self.state || count != found.len() {
+            let text = format!("a walk through a snapshot shows {count} other records");
             return Err(Violation(text).into());
         }
         Ok(())

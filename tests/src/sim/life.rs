@@ -4,13 +4,16 @@ use uarr::{Db, ErrorKind};
 use uarr_disk_sim::{Death, Lie, Memory};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
+use super::altered;
 use super::audit::audit;
 use super::clock::{Bounds, expires_ms};
 use super::kept::Kept;
 use super::menu::MENU;
-use super::model::{Done, Model, State, Unreadable, contents};
+use super::model::{Done, Look, Model, State, Unreadable, contents};
 use super::operations::{is_fault, perform};
+use super::options::Altered;
 use super::plan::{CHUNK_BYTES, Plan};
+use super::readers::Readers;
 use super::run::{Outcome, Run};
 use super::tables::{Handles, WITNESS, table, witness};
 use crate::violation::{Checked, Violation, violated};
@@ -52,7 +55,9 @@ pub(super) fn run(plan: Plan, prepare: &dyn Fn(&Memory)) -> Checked<Outcome> {
         got_around: false,
         write_back_failed: false,
         witness_count: 0,
+        altered: Altered::default(),
         default: None,
+        look_count: 0,
         outcome,
     };
     for life in 0..run.plan.life_count {
@@ -193,6 +198,7 @@ impl Run {
             // A copy: looking at it changes nothing of what the run goes on with.
             audit(&self.disk.kill_with(0))?;
         }
+        self.look_before_opening(&self.disk.clone())?;
         let mut fails = false;
         if may_fail && self.below(3) == 0 {
             let (seed, death) = (self.plan.random.next(), self.death());
@@ -307,8 +313,12 @@ impl Run {
     fn work(&mut self, handles: &Handles) -> Checked<bool> {
         let db = &handles.db;
         let total: u64 = self.plan.weights.iter().sum();
-        let mut kept = Kept::default();
+        let (mut kept, mut readers) = (Kept::default(), Readers::default());
         let made = self.make_table(handles);
+        let made = made.and_then(|()| match self.plan.uses_table {
+            true => altered::make(self, handles),
+            false => Ok(()),
+        });
         if let Some(over) = self.judge("make table", made, db)? {
             return Ok(over);
         }
@@ -329,6 +339,7 @@ impl Run {
                 self.clock.note_durable(earliest);
             }
             let done = done.and_then(|()| kept.check(self));
+            let done = done.and_then(|()| readers.read(self));
             let retains = kept.has_pins() && db.stats().space.retained_bytes > 0;
             self.outcome.retaining_count += u64::from(retains);
             self.tell(|| format!("  {}", shown(&done)));
@@ -396,6 +407,7 @@ impl Run {
             if self.plan.audits {
                 audit(&remains)?;
             }
+            self.look_before_opening(&remains)?;
             let mut clock = self.clock;
             clock.open(&remains);
             let before = clock;
@@ -411,9 +423,12 @@ impl Run {
     }
 
     /// Everything that the model knows, as it is found in `db`.
-    fn contents(&self, db: &Db<Memory>, thorough: bool) -> Result<State, Unreadable> {
+    pub fn contents(&self, db: &Db<Memory>, thorough: bool) -> Result<State, Unreadable> {
         let mut found = match table(self, db)? {
-            Some(table) => contents(&table, thorough, self.got_around)?,
+            Some(table) => {
+                let (records_only, is_ordered) = (self.got_around, !self.plan.is_unordered);
+                contents(&table, Look { thorough, records_only, is_ordered })?
+            }
             None => State::new(),
         };
         if self.plan.uses_table {

@@ -29,14 +29,17 @@
 //! | `tables` | a table that is dropped and made again |
 //! | `write` | writes of any number of changes |
 //! | `kept` | records and iterators that they keep meanwhile |
+//! | `readers` | readers that write nothing, before openings and beside writers |
 //! | `run`, `life` | a run on its way, and what happens in it |
 //! | `switches` | the must-be-caught list: one mechanism made worthless at a time |
 //! | `filters`, `chunk_filters` | what readers get when a check of the format is to mean nothing |
+//! | `unordered_filters` | the same of images of tables without order |
 //! | `audit` | whether chunk tables and data file agree, read without the engine |
 
+mod altered;
 mod audit;
 mod chunk_filters;
-mod clock;
+pub mod clock;
 mod conditional;
 mod expire;
 mod filters;
@@ -45,12 +48,16 @@ mod life;
 mod menu;
 mod model;
 mod operations;
+mod options;
+mod piece_filter;
 mod plan;
+mod readers;
 mod records;
 mod run;
 pub mod switches;
 mod tables;
 mod transacted;
+mod unordered_filters;
 mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -94,7 +101,7 @@ pub fn run_expiring(seed: u64, faults: Faults) -> Checked<Outcome> {
 }
 
 /// Runs `seed` in a table that is dropped and made again and again, beside a record in the default
-/// one that each batch changes, too.
+/// one that each batch changes, too, and beside a table whose options change.
 pub fn run_in_a_table(seed: u64) -> Checked<Outcome> {
     let mut plan = Plan::new(seed, Faults::Legal);
     plan.use_table();

@@ -6,7 +6,7 @@ use uarr::value::Patch;
 use uarr::{Db, KeyKind, Record};
 use uarr_disk_sim::Memory;
 
-use super::clock::{Bounds, Presence};
+use super::clock::{Bounds, Presence, seen};
 use crate::violation::{Checked, Violation, violated};
 
 /// A value and the LSN it was written with; 0 if no caller got that.
@@ -61,6 +61,9 @@ pub(super) struct Model {
     /// Keys of it that the last recovery did not show, and that nobody has written since: they may
     /// have expired, or the death took them.
     unsure: BTreeSet<Vec<u8>>,
+    /// What else may have been the record of such a key: which of several had expired is not known,
+    /// and a death may bring an earlier one back with its time.
+    instead: BTreeMap<Vec<u8>, Vec<Versioned>>,
     /// The highest LSN ever given out.
     last_lsn: u64,
     /// The same at the last recovery.
@@ -187,17 +190,10 @@ impl Model {
         let spares_opening = durable_calls.clone().count() < blow_count;
         let spared = durable_calls.rev().take(blow_count).last();
         let needed = spared.copied().unwrap_or(self.durable_count);
-        let mut state = self.base.clone();
-        let fits = |state: &State| same(state, &found, clock).then(|| state.clone());
-        let mut present = fits(&state).filter(|_| needed == 0).map(|state| (0, state));
-        for (index, batch) in self.history.iter().enumerate() {
-            apply(&mut state, batch);
-            if index + 1 >= needed
-                && let Some(state) = fits(&state)
-            {
-                present = Some((index + 1, state));
-            }
-        }
+        let mut fitting = self.fitting(&found, needed, clock);
+        let durable = self.history[..needed].iter().flatten();
+        let overwritten: BTreeSet<_> = durable.map(|change| change.key.clone()).collect();
+        let mut present = fitting.pop();
         if present.is_none()
             && spares_opening
             && let Some(state) = self.copied.leads_to(&found, clock)
@@ -222,6 +218,12 @@ impl Model {
         // What has expired may come back, if nothing durable says how late it was.
         let is_missing = |key: &&Vec<u8>| !found.contains_key(*key);
         self.unsure = state.keys().filter(is_missing).cloned().collect();
+        self.instead.retain(|key, _| !found.contains_key(key) && !overwritten.contains(key));
+        for (_, other) in fitting {
+            for (key, versioned) in other.into_iter().filter(|(key, _)| !found.contains_key(key)) {
+                self.instead.entry(key).or_default().push(versioned);
+            }
+        }
         for (key, versioned) in found {
             state.insert(key, versioned);
         }
@@ -232,6 +234,39 @@ impl Model {
         self.acknowledged_count = 0;
         self.durable_count = 0;
         Ok(())
+    }
+
+    /// The states that `found` may be, and behind how many batches of the history each was: at
+    /// least `needed`.
+    fn fitting(&self, found: &State, needed: usize, clock: &Bounds) -> Vec<(usize, State)> {
+        let (mut state, mut written) = (self.base.clone(), BTreeSet::new());
+        let mut fitting = Vec::new();
+        for index in 0..=self.history.len() {
+            if let Some(batch) = index.checked_sub(1).map(|last| &self.history[last]) {
+                apply(&mut state, batch);
+                written.extend(batch.iter().map(|change| &change.key));
+            }
+            if index < needed {
+                continue;
+            }
+            let instead = self.instead.iter().filter(|(key, _)| !written.contains(key));
+            let back = instead.filter_map(|(key, instead)| {
+                let (bytes, version) = found.get(key)?;
+                let mut instead = instead.iter();
+                let is_it =
+                    |(value, lsn): &&Versioned| value == bytes && (*lsn == 0 || lsn == version);
+                instead.find(is_it).map(|other| (key.clone(), other.clone()))
+            });
+            let back: Vec<_> = back.collect();
+            if back.is_empty() {
+                fitting.extend(same(&state, found, clock).then(|| (index, state.clone())));
+                continue;
+            }
+            let mut with = state.clone();
+            with.extend(back);
+            fitting.extend(same(&with, found, clock).then_some((index, with)));
+        }
+        fitting
     }
 
     /// The first `present` batches of the history were found. If there are none, what the opening
@@ -259,7 +294,7 @@ pub(super) fn get<'a>(db: &'a Db<Memory>, key: &[u8]) -> uarr::Result<Option<Rec
 }
 
 fn versioned(record: &Record<'_>) -> Versioned {
-    (record.bytes().to_vec(), record.version())
+    (seen(record), record.version())
 }
 
 /// Why everything could not be read: a broken promise, or an error of the engine.
@@ -283,32 +318,44 @@ impl From<Violation> for Unreadable {
     }
 }
 
-/// Everything in the database, as a walk forward finds it. `thorough`: also backward, key by key
-/// and by `verify`, which must all agree. With `records_only`, damage outside of the data file is
-/// no matter.
-pub(super) fn contents(
-    db: &Db<Memory>,
-    thorough: bool,
-    records_only: bool,
-) -> Result<State, Unreadable> {
+/// How everything is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    /// Also backward, key by key and by `verify`, which must all agree.
+    pub thorough: bool,
+    /// Damage outside of the data file is no matter.
+    pub records_only: bool,
+    /// The keys have an order.
+    pub is_ordered: bool,
+}
+
+/// Everything in the database, as a walk forward finds it.
+pub(super) fn contents(db: &Db<Memory>, look: Look) -> Result<State, Unreadable> {
+    let Look { thorough, records_only, is_ordered } = look;
     let mut found = State::new();
     for record in db.iter() {
         let record = record?;
-        if found.last_key_value().is_some_and(|(last, _)| last.as_slice() >= record.key()) {
+        let last = found.last_key_value().filter(|_| is_ordered);
+        if last.is_some_and(|(last, _)| last.as_slice() >= record.key()) {
             return Err(Violation(format!("a walk is not in order at {:?}", record.key())).into());
         }
-        found.insert(record.key().to_vec(), versioned(&record));
+        if found.insert(record.key().to_vec(), versioned(&record)).is_some() {
+            return Err(Violation(format!("a walk finds {:?} twice", record.key())).into());
+        }
     }
     if !thorough {
         return Ok(found);
     }
-    let mut backward = State::new();
-    for record in db.iter().rev() {
-        let record = record?;
-        backward.insert(record.key().to_vec(), versioned(&record));
-    }
-    if backward != found {
-        return Err(Violation("a walk backward finds other records than one forward".into()).into());
+    if is_ordered {
+        let mut backward = State::new();
+        for record in db.iter().rev() {
+            let record = record?;
+            backward.insert(record.key().to_vec(), versioned(&record));
+        }
+        if backward != found {
+            let text = "a walk backward finds other records than one forward";
+            return Err(Violation(text.into()).into());
+        }
     }
     for (key, value) in &found {
         let record = get(db, key)?;

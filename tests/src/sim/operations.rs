@@ -4,11 +4,14 @@
 //! an error of the engine unchanged: `life` judges it.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use uarr::{Db, ErrorKind, KeyKind, WriteOptions};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
+use super::altered;
+use super::clock::{Presence, seen};
 use super::conditional;
 use super::expire;
 use super::kept::Kept;
@@ -17,7 +20,7 @@ use super::model::{Change, Done, get, number};
 use super::plan::Faults;
 use super::records;
 use super::run::Run;
-use super::tables::{Handles, drop_table};
+use super::tables::{Handles, WITNESS, drop_table};
 use super::transacted;
 use super::write::{write, write_with};
 use crate::violation::Violation;
@@ -55,6 +58,7 @@ pub(super) fn perform<'a>(
             Ok(())
         }
         Act::DropTable => drop_table(run, handles),
+        Act::AlterTable => altered::alter(run, handles),
         Act::ClockJump => clock_jump(run, db),
         Act::Fault => fault(run, db),
         Act::FullDisk => full_disk(run, db),
@@ -230,6 +234,9 @@ fn range(run: &mut Run, db: &Db<Memory>) -> Done {
     if low > high {
         (low, high) = (high, low);
     }
+    if run.plan.is_unordered {
+        return walk_unordered(run, db, low);
+    }
     let walk = match db.key_kind() {
         KeyKind::Bytes => db.range(low.clone()..high.clone())?,
         _ => db.range(number(&low)..number(&high))?,
@@ -243,7 +250,7 @@ fn range(run: &mut Run, db: &Db<Memory>) -> Done {
         .map(|(key, (value, _))| (key, value));
     for record in walk {
         let record = record?;
-        if expected.next() != Some((record.key().to_vec(), record.bytes().to_vec())) {
+        if expected.next() != Some((record.key().to_vec(), seen(&record))) {
             let text = format!("a range has another record at {:?}", record.key());
             return Err(Violation(text).into());
         }
@@ -254,11 +261,38 @@ fn range(run: &mut Run, db: &Db<Memory>) -> Done {
     }
 }
 
+/// In a table without order: a range is refused, and a walk finds all.
+fn walk_unordered(run: &mut Run, db: &Db<Memory>, low: Vec<u8>) -> Done {
+    match db.range(low..) {
+        Err(error) if error.kind() == ErrorKind::InvalidArgument => {}
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err(Violation("a table without order has a range".into()).into()),
+    }
+    let mut left = run.model.live.clone();
+    left.remove(WITNESS);
+    let before = run.clock;
+    for record in db.iter() {
+        let record = record?;
+        if left.remove(record.key()).map(|(value, _)| value) != Some(seen(&record)) {
+            let text = format!("a walk has another record at {:?}", record.key());
+            return Err(Violation(text).into());
+        }
+    }
+    run.clock.look(&run.disk);
+    // What has expired may be missing.
+    let clock = before.until(&run.clock);
+    left.retain(|key, (value, _)| clock.judge(key, value) == Presence::There);
+    match left.pop_first() {
+        Some((key, _)) => Err(Violation(format!("a walk lacks key {key:?}")).into()),
+        None => Ok(()),
+    }
+}
+
 fn clock_jump(run: &mut Run, _db: &Db<Memory>) -> Done {
     let days = run.plan.random.below(2000) as i64 - 1000;
-    run.clock.jump(&run.disk, days * 86_400_000_000_000);
+    run.clock.jump(&run.disk, |disk| disk.shift_wall_ns(days * 86_400_000_000_000));
     let ms = run.plan.random.below(300);
-    run.clock.advance(&run.disk, ms);
+    run.clock.advance(&run.disk, ms, |disk| disk.advance(Duration::from_millis(ms)));
     Ok(())
 }
 

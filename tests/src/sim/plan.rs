@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use uarr::{Builder, CommitPath, CommitStrategy, Durability, KeyKind};
-use uarr_disk_sim::{Memory, MemoryOptions};
+use uarr_disk_sim::{Memory, MemoryOptions, ReadFilter};
 
 use super::menu::MENU;
 use crate::{Random, tiny};
@@ -35,8 +35,19 @@ pub(super) enum Shape {
     Chunks,
 }
 
+/// A mechanism of a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacks {
+    /// A touch changes the time.
+    Touch,
+    /// A change of a counter counts once, also if the next opening finds it in the log.
+    CountingOnce,
+    /// A condition is asked in the moment in which its change is staged.
+    PremiseAtStaging,
+}
+
 /// The options of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     /// Where it all comes from.
     pub seed: u64,
@@ -62,14 +73,22 @@ pub struct Plan {
     pub(super) kills_only: bool,
     /// Whether writers believe a refusal.
     pub(super) hears_poison: bool,
+    /// What verbs do without: users make of them what they would be then.
+    pub(super) lacks: Option<Lacks>,
     /// Whether the disk of a run with [`Faults::Illegal`] lies, besides what readers get.
     pub(super) lies: bool,
     /// Whether the log refuses groups for lack of room.
     pub(super) refuses_groups: bool,
     /// Whether the records lie in a table that is dropped and made again.
     pub(super) uses_table: bool,
+    /// Whether that table has no order.
+    pub(super) is_unordered: bool,
     /// Whether the files are looked at before each opening.
     pub(super) audits: bool,
+    /// Whether readers that write nothing look at the disk, too.
+    pub(super) reads: bool,
+    /// What readers get that look at a disk before an opening, if it is not what is there.
+    pub(super) deceives_readers: Option<ReadFilter>,
     /// How large the data file may get.
     pub(super) space_amplification_max: f64,
 }
@@ -121,10 +140,14 @@ impl Plan {
             segment_bytes: [1 << 18, 1 << 18, 1 << 20][random.below(3) as usize],
             kills_only: false,
             hears_poison: true,
+            lacks: None,
             lies: true,
             refuses_groups: false,
             uses_table: false,
+            is_unordered: false,
             audits: false,
+            reads: true,
+            deceives_readers: None,
             space_amplification_max: 1.5,
             random,
         }
@@ -161,6 +184,24 @@ impl Plan {
     pub(super) fn hear_no_poison(&mut self) {
         self.fail_often();
         self.hears_poison = false;
+    }
+
+    /// Makes it a run of touches that are acknowledged and leave the time as it was.
+    pub(super) fn lose_touches(&mut self) {
+        self.expire();
+        self.lacks = Some(Lacks::Touch);
+    }
+
+    /// Makes it a run of counters that count some changes twice.
+    pub(super) fn count_twice(&mut self) {
+        self.weigh(&["count"], 20);
+        self.lacks = Some(Lacks::CountingOnce);
+    }
+
+    /// Makes it a run of conditions that are asked before other writers are done.
+    pub(super) fn ask_too_early(&mut self) {
+        self.weigh(&["conditional put"], 20);
+        self.lacks = Some(Lacks::PremiseAtStaging);
     }
 
     /// Makes it a run of processes that are killed while several writes are in flight.
@@ -224,7 +265,7 @@ impl Plan {
     }
 
     /// Makes it a run in a table that is dropped and made again, while readers keep what they have
-    /// seen; half of them also one in which records are moved.
+    /// seen, beside a table whose options change; half of them also one in which records are moved.
     pub(super) fn use_table(&mut self) {
         if self.seed.is_multiple_of(2) {
             self.give_back();
@@ -235,9 +276,29 @@ impl Plan {
             self.weigh(&["drop table"], 30);
         }
         self.uses_table = true;
+        // Two of three, if its keys are bytes.
+        let is_first = (self.seed / 2).is_multiple_of(3);
+        self.is_unordered = self.kind == KeyKind::Bytes && !is_first;
         self.audits = true;
         self.weigh(&["hold", "look"], 6);
+        self.weigh(&["alter table"], 10);
         self.weigh(&["step", "checkpoint", "batch"], 20);
+    }
+
+    /// The same, of a table without order that is hardly ever dropped.
+    pub(super) fn use_unordered_table(&mut self) {
+        self.kind = KeyKind::Bytes;
+        self.use_table();
+        self.is_unordered = true;
+        self.weigh(&["put", "checkpoint"], 60);
+    }
+
+    /// The same, on a disk that does not lie: what is wrong is what readers get.
+    pub(super) fn use_unordered_table_honestly(&mut self) {
+        self.use_unordered_table();
+        self.lies = false;
+        // They do not look at all of an image, and take what each piece says.
+        self.reads = false;
     }
 
     /// Gives the operations with these names this weight at least.

@@ -5,6 +5,7 @@ use uarr_disk_sim::Memory;
 
 use super::clock::Bounds;
 use super::model::Model;
+use super::options::Altered;
 use super::plan::{Faults, Plan};
 
 /// What a run without violation has done.
@@ -28,6 +29,10 @@ pub struct Outcome {
     pub detected: bool,
     /// An opening has met damage and bypassed it.
     pub got_around: bool,
+    /// Comparisons of what a reader finds with what opening finds.
+    pub read_count: u64,
+    /// How often a reader was overtaken.
+    pub overtaken_count: u64,
 }
 
 /// A run on its way.
@@ -47,8 +52,12 @@ pub(super) struct Run {
     pub write_back_failed: bool,
     /// How often the witness was written.
     pub witness_count: u64,
+    /// The table whose options change.
+    pub altered: Altered,
     /// The default table, while a life goes on.
     pub default: Option<Db<Memory>>,
+    /// Openings that came so far as to be looked at by a reader first.
+    pub look_count: u64,
     pub outcome: Outcome,
 }
 

@@ -2,8 +2,9 @@
 //! nothing.
 //!
 //! The engine runs unchanged. The disk breaks the promise on which the mechanism rests ([`Lie`]),
-//! or answers the question that the mechanism asks (`filters`). A mechanism without a switch would
-//! be one that no test needs; a switch that no seed catches shows a blind simulator.
+//! or answers the question that the mechanism asks (`filters`); or users call verbs so that they
+//! do what they would without it. A mechanism without a switch would be one that no test needs; a
+//! switch that no seed catches shows a blind simulator.
 
 use uarr_disk_sim::{Lie, Memory};
 use uarr_uring::Storage;
@@ -13,9 +14,10 @@ use super::chunk_filters::{
     openings_are_hidden, places_are_moved, quarantine_is_older,
 };
 use super::filters::{
-    Stale, checksums_fit, no_time_is_known, oldest_place_counts, pages_change_places,
-    stale_groups_fit,
+    Stale, checksums_fit, no_log_is_there, no_time_is_known, oldest_place_counts,
+    pages_change_places, stale_groups_fit,
 };
+use super::unordered_filters::{a_key_is_another, a_key_is_there_twice};
 use super::{Checked, Faults, Outcome, Plan, run_plan};
 
 /// What makes a new disk break a promise.
@@ -273,6 +275,38 @@ pub const SWITCHES: &[Switch] = &[
         focus: Some(Plan::expire),
     },
     Switch {
+        name: "touch-lost",
+        takes_away: "the other time of a record that is touched",
+        faults: Faults::Legal,
+        seed_count_max: 100,
+        prepare: |_| {},
+        focus: Some(Plan::lose_touches),
+    },
+    Switch {
+        name: "counted-twice",
+        takes_away: "the result in the log in place of the amount: a change counts again",
+        faults: Faults::Legal,
+        seed_count_max: 100,
+        prepare: |_| {},
+        focus: Some(Plan::count_twice),
+    },
+    Switch {
+        name: "premise-too-early",
+        takes_away: "the question under the staging lock: a condition is asked before",
+        faults: Faults::Legal,
+        seed_count_max: 100,
+        prepare: |_| {},
+        focus: Some(Plan::ask_too_early),
+    },
+    Switch {
+        name: "unordered-key-is-another",
+        takes_away: "the key beside the locator, in images of tables without order",
+        faults: Faults::Legal,
+        seed_count_max: 100,
+        prepare: |disk| disk.filter_reads(a_key_is_another()),
+        focus: Some(Plan::use_unordered_table),
+    },
+    Switch {
         name: "freed-before-superblock",
         takes_away: "the flush of the superblock before places are used again",
         faults: Faults::Legal,
@@ -309,6 +343,12 @@ pub const NOTICED: &[(&str, u64, Prepare, Focus)] = &[
         Plan::fill_chunks_honestly,
     ),
     (
+        "unordered-key-twice",
+        60,
+        |disk| disk.filter_reads(a_key_is_there_twice()),
+        Plan::use_unordered_table_honestly,
+    ),
+    (
         "quarantine-hidden",
         240,
         |disk| disk.filter_reads(nothing_is_quarantined()),
@@ -327,6 +367,8 @@ pub fn run_noticing(seed: u64, prepare: Prepare, focus: Focus) -> Checked<Outcom
 pub fn catch(switch: &Switch) -> Option<(u64, String)> {
     (0..switch.seed_count_max).find_map(|seed| {
         let mut plan = Plan::new(seed, switch.faults);
+        // They would show it, too, and something else is meant to.
+        plan.reads = false;
         if let Some(focus) = switch.focus {
             focus(&mut plan);
         }
@@ -339,4 +381,15 @@ pub fn catch(switch: &Switch) -> Option<(u64, String)> {
 /// their place.
 pub fn pages_in_wrong_places(disk: &Memory) {
     disk.filter_reads(pages_change_places(false));
+}
+
+/// The first of so many seeds that shows that readers which skip the log behind the checkpoint find
+/// something else than opening, and how.
+pub fn catch_readers_without_log(seed_count: u64) -> Option<(u64, String)> {
+    (0..seed_count).find_map(|seed| {
+        let mut plan = Plan::new(seed, Faults::Legal);
+        plan.deceives_readers = Some(no_log_is_there());
+        let violation = run_plan(plan, &|_| {}).err()?;
+        Some((seed, violation.0))
+    })
 }

@@ -1,4 +1,5 @@
-//! Runs in a table that is dropped and made again, beside a witness in the default table.
+//! Runs in a table, with order or without, that is dropped and made again, beside a witness in the
+//! default table, and beside a table whose options change ([`super::altered`]).
 
 use std::cell::OnceCell;
 
@@ -9,22 +10,33 @@ use super::model::{Change, Done};
 use super::run::Run;
 
 /// Name of the table.
-const NAME: &str = "t";
+pub(super) const NAME: &str = "t";
 /// Key of the witness: the model has it, too, behind all others.
 pub(super) const WITNESS: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff witness";
 /// Its key in the default table.
-const WITNESS_NUMBER: u64 = 7;
+pub(super) const WITNESS_NUMBER: u64 = 7;
 
 /// The handles of one life, which readers may hold on to: that of the database, and behind it those
 /// of each table that there was.
 pub(super) struct Handles {
     pub db: Db<Memory>,
     next: OnceCell<Box<Self>>,
+    /// Of the table whose options change.
+    altered: OnceCell<Db<Memory>>,
 }
 
 impl Handles {
     pub fn new(db: Db<Memory>) -> Self {
-        Self { db, next: OnceCell::new() }
+        Self { db, next: OnceCell::new(), altered: OnceCell::new() }
+    }
+
+    /// The table whose options change, as the life has opened it at its beginning.
+    pub fn altered(&self) -> &Db<Memory> {
+        self.altered.get().expect("a life begins with it")
+    }
+
+    pub fn set_altered(&self, table: Db<Memory>) {
+        assert!(self.altered.set(table).is_ok(), "a life opens it once");
     }
 
     /// What users work with.
@@ -61,7 +73,10 @@ impl Run {
     /// At the beginning of a life: has the table made, if there is to be one and it is not there.
     pub fn make_table(&mut self, handles: &Handles) -> Done {
         if self.plan.uses_table {
-            let options = TableOptions::new().keys(self.plan.kind);
+            let options = match self.plan.is_unordered {
+                true => TableOptions::new().unordered(),
+                false => TableOptions::new().keys(self.plan.kind),
+            };
             handles.push((*handles.db.table_with(NAME, options)?).clone());
         }
         Ok(())

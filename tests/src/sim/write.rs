@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uarr::{Db, Durability, ErrorKind, Expires, KeyKind, WriteOptions};
 use uarr_disk_sim::Memory;
 
-use super::clock::expires_ms;
+use super::clock::{bytes_of, expires_ms};
 use super::model::{Change, Done, number};
 use super::run::Run;
 use super::tables::put_witness;
@@ -31,6 +31,7 @@ pub(super) fn write_with(
     let mut batch = db.with(options).batch();
     for Change { key, value, patch, .. } in &changes {
         let expires_ms = value.as_ref().map_or(0, |value| expires_ms(key, value));
+        let value = value.as_ref().map(|value| bytes_of(key, value));
         if let (Some(value), 1..) = (value, expires_ms) {
             let value = value.expires_at(time(expires_ms));
             match db.key_kind() {

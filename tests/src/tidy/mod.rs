@@ -26,6 +26,7 @@ pub mod names;
 pub mod not_yet;
 pub mod outside;
 pub mod package;
+pub mod releases;
 pub mod sizes;
 pub mod source;
 pub mod tokens;
@@ -52,4 +53,5 @@ pub const CHECKS: &[Check] = &[
     ("function", sizes::check_functions),
     ("name", names::check),
     ("lint", lint_tables::check),
+    ("release", releases::check),
 ];

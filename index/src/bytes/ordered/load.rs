@@ -20,12 +20,8 @@ struct Done {
 }
 
 impl Ordered {
-    /// From strictly ascending keys (asserted). With `keep` false all keys are checked and nothing
-    /// is built.
-    pub(crate) fn from_sorted<B: AsRef<[u8]>>(
-        entries: impl Iterator<Item = (B, u64)>,
-        keep: bool,
-    ) -> Option<Self> {
+    /// From strictly ascending keys (asserted).
+    pub(crate) fn from_sorted<B: AsRef<[u8]>>(entries: impl Iterator<Item = (B, u64)>) -> Self {
         let mut leaves = Vec::new();
         let mut waiting: Vec<(B, u64)> = Vec::with_capacity(ENTRIES_LOADED);
         let mut border: Arc<[u8]> = Arc::from([]);
@@ -36,16 +32,11 @@ impl Ordered {
             if waiting.len() == ENTRIES_LOADED {
                 let last = waiting[waiting.len() - 1].0.as_ref();
                 let next = separator(last, key.as_ref()).expect("keys are strictly ascending");
-                if keep {
-                    leaves.push(Done { separator: border, node: leaf_of(&waiting) });
-                }
+                leaves.push(Done { separator: border, node: leaf_of(&waiting) });
                 border = next;
                 waiting.clear();
             }
             waiting.push((key, payload));
-        }
-        if !keep {
-            return None;
         }
         leaves.push(Done { separator: border, node: leaf_of(&waiting) });
         let mut level = leaves;
@@ -53,7 +44,7 @@ impl Ordered {
             level = branches_over(level);
         }
         let root = level.pop().expect("there is at least one leaf");
-        Some(Self { root: Word::new(root.node) })
+        Self { root: Word::new(root.node) }
     }
 }
 

@@ -249,7 +249,7 @@ impl<S: Storage> Committer<S> {
         }
         drop(staging);
         // What is told must not be lost either.
-        match self.is_shown(self.newest_lsn(changes)?, options, patience) {
+        match self.is_shown(self.newest_lsn(changes)?, options, patience)? {
             true => Err(stop),
             false => Ok(Err(NotYet::OutOfTurn)),
         }

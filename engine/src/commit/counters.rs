@@ -88,10 +88,10 @@ impl<S: Storage> Committer<S> {
                     Ok(Ok(staged))
                 }
                 Counting::NotYet(not_yet) => Ok(Err(not_yet)),
-                Counting::Unfit(found) if !self.is_shown(found.lsn, options, patience) => {
-                    Ok(Err(NotYet::OutOfTurn))
-                }
-                Counting::Unfit(found) => Err(NotCounted::Unfit(found)),
+                Counting::Unfit(found) => match self.is_shown(found.lsn, options, patience)? {
+                    true => Err(NotCounted::Unfit(found)),
+                    false => Ok(Err(NotYet::OutOfTurn)),
+                },
             }
         });
         match committed.await {

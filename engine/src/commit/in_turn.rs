@@ -148,18 +148,25 @@ impl<S: Storage> Committer<S> {
 
     /// Whether a caller who asked for `options` may be told of the record with `lsn`, which is
     /// applied. If not, a task is woken when it may be.
-    pub fn is_shown(&self, lsn: u64, options: WriteOptions, patience: Patience<'_>) -> bool {
+    pub fn is_shown(
+        &self,
+        lsn: u64,
+        options: WriteOptions,
+        patience: Patience<'_>,
+    ) -> Result<bool> {
         if lsn <= self.told_lsn(options) {
-            return true;
+            return Ok(true);
         }
         let mut staging = lock(&self.staging);
         // Under the lock: who settles the group wakes under it, when it is visible and durable.
         let is_shown = lsn <= self.told_lsn(options);
         if !is_shown {
+            // After a failure it never is, and nobody wakes any more.
+            self.health.poison().map_or(Ok(()), Err)?;
             self.wake_later(&mut staging, patience);
             self.hurry(&mut staging, patience);
         }
-        is_shown
+        Ok(is_shown)
     }
 
     /// Returns when a caller who asked for `options` may be told of the record with `lsn`, which

@@ -81,8 +81,11 @@ impl<S: Storage> Committer<S> {
             self.ask_mover();
         }
         let mut staging = lock(&self.staging);
-        // Under the lock: who stops making room takes the wakers after that, and under it.
-        let waits = self.options.when_full == WhenFull::Wait && self.gives_back();
+        // Under the lock: who stops making room, or ends the writes, takes the wakers after that,
+        // and under it. Between the look at the health before and this one a database may close.
+        let waits = self.options.when_full == WhenFull::Wait
+            && self.health.check().is_ok()
+            && self.gives_back();
         if waits {
             waker.enter(&mut staging.room_wakers);
         }
@@ -192,5 +195,59 @@ impl<S: Storage> Committer<S> {
         let garbage_max = beyond.max(CHUNK_COUNT_FIXED * self.records.chunk_bytes());
         let keeps_garbage = self.keeps_garbage.load(Ordering::Relaxed);
         !keeps_garbage && used_bytes + waiting_bytes > live_bytes + kept_bytes + garbage_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use uarr_disk_sim::Memory;
+    use uarr_layout::frame::FrameKind;
+
+    use super::*;
+    use crate::commit::wakes::{OwnWaker, Polls};
+    use crate::options::{Options, WriteOptions};
+
+    /// A task had found the database open, was held up until it was closed, and then left its
+    /// waker where nobody looked any more.
+    #[test]
+    fn a_task_that_misses_the_end_is_not_left_asleep() {
+        let options = Options {
+            segment_bytes: 1 << 18,
+            chunk_bytes: 1 << 16,
+            address_space_bytes: 1 << 26,
+            ..Options::default()
+        };
+        let core = crate::recovery::open::open(Memory::new(), options, "memory".into()).unwrap();
+        let committer = &core.committer;
+        let frames = [Frame::new(FrameKind::Put, 0, b"key", b"value")];
+        let tries_again = |wait: &mut Option<RoomWait>| {
+            let polls = Polls::default();
+            let own = OwnWaker::of(Waker::noop(), &polls);
+            committer.wait_for_room(&frames, Patience::Task(&own), wait)
+        };
+        let is_shown = || {
+            let polls = Polls::default();
+            let own = OwnWaker::of(Waker::noop(), &polls);
+            let lsn = committer.records.visible.lsn() + 1;
+            committer.is_shown(lsn, WriteOptions::new(), Patience::Task(&own))
+        };
+        let sleeper_count = || {
+            let staging = lock(&committer.staging);
+            staging.room_wakers.len() + staging.turns.wakers.len()
+        };
+        // Nobody answers the mover's bell here: room is on its way for ever.
+        assert_eq!(tries_again(&mut None), Some(TryAgain::Later));
+        assert!(!is_shown().unwrap());
+        assert_eq!(sleeper_count(), 2);
+        committer.begin_closing();
+        assert_eq!(sleeper_count(), 0, "who closes wakes them");
+        assert_eq!(tries_again(&mut None), Some(TryAgain::Now), "and the next look ends it");
+        assert!(!is_shown().unwrap(), "what is staged is settled before a database is closed");
+        committer.poison_by(&crate::Error::new(crate::ErrorKind::Io, "a test"));
+        assert!(is_shown().is_err(), "after a failure nothing is");
+        assert_eq!(sleeper_count(), 0);
+        assert!(committer.gives_back(), "it was no lack of hope");
     }
 }

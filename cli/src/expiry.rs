@@ -3,12 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use uarr::Expiry;
+use uarr::{Expiry, KeyKind};
 
 use crate::args::{ExpiryArgs, Global};
 use crate::exit::Exit;
 use crate::failure::Result;
-use crate::get::missing_key;
+use crate::get::{look_up, missing_key};
 use crate::key::Key;
 use crate::open::Absent;
 use crate::output::Output;
@@ -16,21 +16,32 @@ use crate::write::close;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &ExpiryArgs, out: &mut Output) -> Result<Exit> {
-    let db = global.open_records(Absent::Refuse)?;
-    let kind = db.key_kind();
-    let key = Key::parse(&args.key, kind)?;
     let changes = args.never || args.ttl.is_some();
-    if changes && db.touch(&key, args.ttl.map_or(Expiry::Never, Expiry::In))?.is_none() {
-        return Err(missing_key(&key, kind).into());
-    }
-    let expiry = db.expiry(&key)?.ok_or_else(|| missing_key(&key, kind))?;
-    if changes {
-        close(global, db, "changed")?;
-    }
-    let at = shown(expiry);
+    let (key, kind, expiry) = if changes { change(global, args)? } else { look(global, args)? };
+    let at = shown(expiry.ok_or_else(|| missing_key(&key, kind))?);
     let json = json!({ "key": key.show(kind).to_json(), "expires": at });
     out.result(&json, text(at.as_deref()))?;
     Ok(Exit::Done)
+}
+
+/// The key, its kind, and when its record expires, if there is one.
+type Found = (Key, KeyKind, Option<Expiry>);
+
+fn look(global: &Global, args: &ExpiryArgs) -> Result<Found> {
+    let (key, kind, record) = look_up(global, &args.key)?;
+    Ok((key, kind, record.map(|record| record.expiry())))
+}
+
+fn change(global: &Global, args: &ExpiryArgs) -> Result<Found> {
+    let db = global.open_records(Absent::Refuse)?;
+    let kind = db.key_kind();
+    let key = Key::parse(&args.key, kind)?;
+    if db.touch(&key, args.ttl.map_or(Expiry::Never, Expiry::In))?.is_none() {
+        return Ok((key, kind, None));
+    }
+    let expiry = db.expiry(&key)?;
+    close(global, db, "changed")?;
+    Ok((key, kind, expiry))
 }
 
 /// The time as text; `None`: never.

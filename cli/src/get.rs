@@ -27,7 +27,10 @@ pub fn run(global: &Global, args: &Get, out: &mut Output) -> Result<Exit> {
         return Err(Failure::usage("--raw takes one key: no byte would tell values apart").into());
     }
     match args.keys.as_slice() {
-        [key] => one(&found(global, key)?, args, out)?,
+        [key] => {
+            let (key, kind, record) = look_up(global, key)?;
+            one(&record.ok_or_else(|| missing_key(&key, kind))?, args, out)?;
+        }
         _ => {
             let db = global.read_records()?;
             let keys: Result<Vec<_>, _> =
@@ -38,12 +41,13 @@ pub fn run(global: &Global, args: &Get, out: &mut Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The record of one key.
-fn found(global: &Global, key: &OsStr) -> Result<OwnedRecord> {
-    let find = || -> Result<OwnedRecord> {
+/// The key that `text` says, its kind, and its record, for commands that read this one alone.
+pub fn look_up(global: &Global, text: &OsStr) -> Result<(Key, KeyKind, Option<OwnedRecord>)> {
+    let find = || -> Result<_> {
         let db = global.read_records()?;
-        let key = Key::parse(key, db.key_kind())?;
-        Ok(db.get_alone(&key)?.ok_or_else(|| missing_key(&key, db.key_kind()))?)
+        let key = Key::parse(text, db.key_kind())?;
+        let record = db.get_alone(&key)?;
+        Ok((key, db.key_kind(), record))
     };
     let mut found = find();
     for _ in 1..ATTEMPT_COUNT_MAX {

@@ -93,7 +93,6 @@ pub enum Command {
     /// Print the completions for a shell
     Completions(Completions),
     /// Write the pages of the manual, for packages
-    #[command(hide = true)]
     Man(Man),
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uarr::{Db, KeyKind, TableOptions};
 
@@ -13,15 +13,17 @@ use crate::fence::forbid_changes_for_this_thread;
 use crate::run::{Home, Run, command};
 
 /// The commands, and a part of what each says.
-const READERS: [(&[&str], &str); 10] = [
+const READERS: [(&[&str], &str); 12] = [
     (&["get", "k:7"], "\"n\":7"),
     (&["get", "k:7", "k:8", "--field", "n"], "{\"key\":\"k:8\",\"value\":8}"),
     (&["get", "7", "--table", "numbers"], "\"n\":70"),
+    (&["expiry", "k:7"], "never\n"),
+    (&["lease", "show", "job", "--table", "leases"], "of ada, until"),
     (&["scan", "--limit", "2", "--reverse"], "k:99"),
     (&["scan", "--prefix", "k:1", "--count"], "11\n"),
     (&["count"], "100\n"),
     (&["tables"], "numbers  10 records, u64 keys"),
-    (&["stats"], "keys                110\n"),
+    (&["stats"], "keys                111\n"),
     (&["export", "-"], "{\"records\":100}\n"),
     (&["verify"], "clean: "),
 ];
@@ -34,6 +36,8 @@ fn filled(home: &Home) -> Db {
     let options = TableOptions::new().keys(KeyKind::U64);
     let numbers = db.table_with("numbers", options).unwrap();
     (0..10u64).for_each(|n| drop(numbers.put(n, uarr::uarr!({ "n": n * 10 }))));
+    let leases = db.table("leases").unwrap();
+    assert!(leases.acquire("job", "ada", Duration::from_hours(1)).unwrap().granted().is_some());
     db.checkpoint().unwrap();
     (90..100).try_for_each(put).unwrap();
     db

@@ -52,8 +52,10 @@ impl Acquisition {
 }
 
 impl Lease {
-    /// What the record of a lease says.
-    fn of(record: &OwnedRecord) -> Result<Self> {
+    /// What the record of a lease says, as [`crate::ReadOnly`] and snapshots give it.
+    ///
+    /// Errors: `WrongValue` if it is none of a lease.
+    pub fn of(record: &OwnedRecord) -> Result<Self> {
         let fields = record.uarr().ok().and_then(|value| {
             let owner = value.get("owner")?;
             let owner = owner.as_str().map(str::as_bytes).or_else(|| owner.as_bytes())?;

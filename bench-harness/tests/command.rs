@@ -231,6 +231,17 @@ fn writes_at_fixed_rates_show_response_and_service_times() {
     assert!(names(dir.path()).is_empty());
 }
 
+/// It waited for a segment that the engine prepares only when something was written.
+#[test]
+fn the_commit_path_is_measured_in_parts_that_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--seconds", "0.02", "--reps", "1", "--records", "1000"];
+    let parts = ["commit", "--dir", ".", "--parts", "rotation,memory,load"];
+    let output = command(dir.path(), &[&parts, &small[..]].concat());
+    assert_shows(&output, &["rotation:", "memory:", "load:"]);
+    assert!(names(dir.path()).is_empty());
+}
+
 #[test]
 fn workloads_are_run_from_files_and_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -266,17 +266,21 @@ impl Stage<'_> {
             }),
             ("new segments, recycled after checkpoints", |builder| builder.segment_age(SECOND)),
         ];
-        let contestant = |(name, configure): Configuration| {
+        let contestant = |(index, (name, configure)): (usize, Configuration)| {
             Contestant::new(name, SYNC, move |_| {
                 let open = || {
                     let store = self.engine(name, Writes::Durable, configure)?;
-                    wait_for_segment(&self.folder.join(name))?;
+                    // The next segment is not prepared before something was written.
+                    store.run(&Job { op_count_max: 1, ..self.puts(1, Timing::Whole) })?;
+                    if index > 0 {
+                        wait_for_segment(&self.folder.join(name))?;
+                    }
                     Ok(store)
                 };
                 self.alone(name, open, &self.puts(1, Timing::Each))
             })
         };
-        let contestants = configurations.into_iter().map(contestant).collect();
+        let contestants = configurations.into_iter().enumerate().map(contestant).collect();
         sample_in_rounds(Part::Rotation.name(), self.options.rounds, contestants)
     }
 

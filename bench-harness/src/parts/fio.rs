@@ -18,7 +18,8 @@ use crate::report::measured::{Line, Measured, MeasuredPart};
 
 /// Size of our file, as large as those of the profiles.
 const FLOOR_BYTES: u64 = 256 << 20;
-/// Relative difference of medians up to which the two agree.
+/// Relative difference up to which the two agree: of medians, or of means where fio tells writes
+/// and flushes apart. Means add up, medians do not.
 const AGREED: f64 = 0.1;
 
 /// A job file, and the job in it that asks what a floor of ours does.
@@ -112,7 +113,7 @@ fn measure(
     }
     let first_job = lines.len();
     let half = Span::of(Duration::from_secs(u64::from(options.seconds)) / 2);
-    let mut version = String::new();
+    let (mut version, mut metric) = (String::new(), Metric::P50Ns);
     for round in 0..options.rounds {
         progress.now(format!("{}, round {}", profile.name, round + 1));
         rotation::wait_until_still();
@@ -127,6 +128,9 @@ fn measure(
             sample.join(after);
             lines[0].add(&sample);
         }
+        if said.jobs.iter().any(|job| job.has_flushes) {
+            metric = Metric::MeanNs;
+        }
         for (number, job) in said.jobs.iter().enumerate() {
             if lines.len() == first_job + number {
                 let flush = if job.has_flushes { ", write and flush" } else { "" };
@@ -139,22 +143,27 @@ fn measure(
     }
     progress.finish();
     let lines: Vec<_> = lines.into_iter().map(Gathered::into_line).collect();
+    let compared = if metric == Metric::MeanNs { "mean" } else { "p50" };
+    let agreement = profile.ours.and_then(|(job, _)| agreement(job, metric, &lines));
     Ok(MeasuredPart {
         recipe: None,
         name: profile.name.to_owned(),
-        title: format!("{} ({version}); ratio: p50 against the first row", profile.question()),
-        metric: Metric::P50Ns,
-        notes: profile.ours.and_then(|(job, _)| agreement(job, &lines)).into_iter().collect(),
+        title: format!(
+            "{} ({version}); ratio: {compared} against the first row",
+            profile.question()
+        ),
+        metric,
+        notes: agreement.into_iter().collect(),
         lines,
     })
 }
 
 /// Whether fio and our floor say the same of the device.
-fn agreement(job: &str, lines: &[Line]) -> Option<String> {
+fn agreement(job: &str, metric: Metric, lines: &[Line]) -> Option<String> {
     let floor = lines.first()?;
     let name = format!("fio, {job}");
     let theirs = lines.iter().find(|line| line.name.split(", write and").next() == Some(&name))?;
-    let ratios = ratios(&theirs.of(Metric::P50Ns), &floor.of(Metric::P50Ns))?;
+    let ratios = ratios(&theirs.of(metric), &floor.of(metric))?;
     let ratio = median(&ratios)?;
     let differ = (ratio - 1.0).abs();
     let verdict = if differ <= AGREED { "agree" } else { "DIFFER" };
@@ -216,22 +225,28 @@ mod tests {
     }
 
     #[test]
-    fn medians_within_a_tenth_agree() {
+    fn what_differs_by_less_than_a_tenth_agrees() {
         let line = |name: &str, us: f64| Line {
-            rounds: vec![Repetition { p50_ns: Some(us * 1e3), ..Repetition::default() }],
+            rounds: vec![Repetition {
+                mean_ns: us * 1e3,
+                p50_ns: Some(us * 2e3),
+                ..Repetition::default()
+            }],
             ..Line::new(name.to_owned(), None)
         };
         for (us, told) in [
             (109.0, "fio and our floor agree: 1.09x (within 10 %)"),
             (85.0, "fio and our floor DIFFER: 0.85x (within 10 %)"),
         ] {
-            let lines = [
-                line("floor: x", 100.0),
-                line("fio, other", 7.0),
-                line("fio, j, write and flush", us),
-            ];
-            assert_eq!(agreement("j", &lines).as_deref(), Some(told));
+            let flushed = line("fio, j, write and flush", us);
+            // Where writes and flushes are told apart, the median is a guess.
+            let guessed = Repetition { p50_ns: Some(1.0), ..flushed.rounds[0].clone() };
+            let flushed = Line { rounds: vec![guessed], ..flushed };
+            let lines = [line("floor: x", 100.0), line("fio, other", 7.0), flushed];
+            assert_eq!(agreement("j", Metric::MeanNs, &lines).as_deref(), Some(told));
+            let lines = [line("floor: x", 100.0), line("fio, j", us)];
+            assert_eq!(agreement("j", Metric::P50Ns, &lines).as_deref(), Some(told));
         }
-        assert_eq!(agreement("j", &[line("floor: x", 100.0)]), None);
+        assert_eq!(agreement("j", Metric::P50Ns, &[line("floor: x", 100.0)]), None);
     }
 }

@@ -176,7 +176,7 @@ fn what_was_collected_before_keeps_its_time_and_gets_the_promise() {
     assert!(t.contains("k").unwrap());
 }
 
-/// A failed change may be there or not; nobody was told, and no handle follows.
+/// A failed change may be there or not; no caller was told of it, and no handle follows.
 #[test]
 fn a_change_that_failed_is_there_or_not() {
     for nth in 1..3 {
@@ -334,7 +334,7 @@ fn a_damaged_record_of_the_catalog_hides_no_other_table() {
             db.drop_table("b").unwrap_err(),
             db.alter_table("b", hourly()).unwrap_err(),
         ] {
-            assert_eq!(error.kind(), ErrorKind::Corruption, "nobody takes it for absent");
+            assert_eq!(error.kind(), ErrorKind::Corruption, "it is not taken for absent");
         }
         drop(db);
         let source = Inspector::open_on(disk, "damaged").unwrap();

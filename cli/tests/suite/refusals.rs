@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use uarr_layout::checksum::crc32c;
@@ -222,12 +222,7 @@ fn a_directory_that_may_not_be_written() {
 #[test]
 fn a_full_device() {
     let home = Home::new();
-    let mount = home.dir.path().join("small");
-    fs::create_dir(&mount).unwrap();
-    if !is_root() || !mount_works(&mount) {
-        eprintln!("not run: a mount needs root");
-        return;
-    }
+    let Some(mount) = mount_point(&home) else { return };
     let line = "x".repeat(50_000);
     let input: String =
         (0..8000).map(|i| format!("{{\"id\":\"{i:04}\",\"v\":\"{line}\"}}\n")).collect();
@@ -273,12 +268,7 @@ fn a_full_device() {
 #[test]
 fn a_first_commit_without_room_leaves_nothing() {
     let home = Home::new();
-    let mount = home.dir.path().join("small");
-    fs::create_dir(&mount).unwrap();
-    if !is_root() || !mount_works(&mount) {
-        eprintln!("not run: a mount needs root");
-        return;
-    }
+    let Some(mount) = mount_point(&home) else { return };
     let line = format!("{{\"id\":\"k\",\"v\":\"{}\"}}\n", "x".repeat(60 << 20));
     let large = home.file("large.ndjson", line);
     // Room for a database and some records, not for this one.
@@ -314,6 +304,17 @@ fn a_first_change_that_is_refused_leaves_nothing() {
     home.run(["put", "k", "{\"a\":1}", "--ttl", "1h"]).done();
     home.run(["put", "k", "1", "--if-version", "5"]).failed(1, &[]);
     home.run(["get", "k"]).done();
+}
+
+/// Where a small file system may be mounted; `None`, and why, if none can be.
+fn mount_point(home: &Home) -> Option<PathBuf> {
+    let mount = home.dir.path().join("small");
+    fs::create_dir(&mount).unwrap();
+    let works = is_root() && mount_works(&mount);
+    if !works {
+        eprintln!("not run: a mount needs root");
+    }
+    works.then_some(mount)
 }
 
 fn mount_works(at: &Path) -> bool {

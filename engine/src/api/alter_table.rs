@@ -7,7 +7,7 @@ use crate::api::outcome::Outcome;
 use crate::api::own_thread::on_own_thread;
 use crate::api::table::Table;
 use crate::api::table_options::TableOptions;
-use crate::catalog::{CatalogEntry, check_name};
+use crate::catalog::check_name;
 use crate::error::Result;
 
 impl<S: Storage> Db<S> {
@@ -44,12 +44,7 @@ impl<S: Storage> Db<S> {
         check_name(name)?;
         let catalog = self.catalog();
         loop {
-            let Some(record) = catalog.get(name)? else {
-                // Who dropped it may still wait for that to be durable.
-                return self.sync().map(|()| None);
-            };
-            let (entry, version) = (CatalogEntry::read(name, &record)?, record.version());
-            drop(record);
+            let Some((entry, version)) = catalog.newest_entry(name)? else { return Ok(None) };
             options.check_kind(name, &entry)?;
             let altered = options.altered(&entry);
             if altered == entry {

@@ -196,12 +196,7 @@ impl<S: Storage> Db<S> {
         check_name(name)?;
         let catalog = self.catalog();
         loop {
-            let Some(record) = catalog.get(name)? else {
-                // Who dropped it may still wait for that to be durable.
-                return self.sync().map(|()| None);
-            };
-            let (entry, version) = (CatalogEntry::read(name, &record)?, record.version());
-            drop(record);
+            let Some((entry, version)) = catalog.newest_entry(name)? else { return Ok(None) };
             let new = new(&entry);
             let refusal = self.core().committer.refuse_table(entry.prefix());
             let mut batch = catalog.durable().batch();
@@ -216,6 +211,16 @@ impl<S: Storage> Db<S> {
                 return Ok(Some((new, commit.lsn)));
             }
             // Somebody else has dropped it.
+        }
+    }
+
+    /// What this catalog says of table `name`, and the version of that; `None`, durably: it has no
+    /// such table.
+    pub(in crate::api) fn newest_entry(&self, name: &str) -> Result<Option<(CatalogEntry, u64)>> {
+        match self.get(name)? {
+            Some(record) => Ok(Some((CatalogEntry::read(name, &record)?, record.version()))),
+            // Who dropped it may still wait for that to be durable.
+            None => self.sync().map(|()| None),
         }
     }
 

@@ -161,7 +161,7 @@ impl<S: Storage> Committer<S> {
         // Under the lock: who settles the group wakes under it, when it is visible and durable.
         let is_shown = lsn <= self.told_lsn(options);
         if !is_shown {
-            // After a failure it never is, and nobody wakes any more.
+            // After a failure it never is, and no thread will wake the task.
             self.health.poison().map_or(Ok(()), Err)?;
             self.wake_later(&mut staging, patience);
             self.hurry(&mut staging, patience);

@@ -207,19 +207,13 @@ mod tests {
 
     use super::*;
     use crate::commit::wakes::{OwnWaker, Polls};
-    use crate::options::{Options, WriteOptions};
+    use crate::options::WriteOptions;
 
     /// A task had found the database open, was held up until it was closed, and then left its
-    /// waker where nobody looked any more.
+    /// waker in a list that no thread read again.
     #[test]
     fn a_task_that_misses_the_end_is_not_left_asleep() {
-        let options = Options {
-            segment_bytes: 1 << 18,
-            chunk_bytes: 1 << 16,
-            address_space_bytes: 1 << 26,
-            ..Options::default()
-        };
-        let core = crate::recovery::open::open(Memory::new(), options, "memory".into()).unwrap();
+        let core = crate::recovery::open::open_small(Memory::new()).unwrap();
         let committer = &core.committer;
         let frames = [Frame::new(FrameKind::Put, 0, b"key", b"value")];
         let tries_again = |wait: &mut Option<RoomWait>| {
@@ -237,7 +231,7 @@ mod tests {
             let staging = lock(&committer.staging);
             staging.room_wakers.len() + staging.turns.wakers.len()
         };
-        // Nobody answers the mover's bell here: room is on its way for ever.
+        // No mover runs here, so room seems to be on its way for ever.
         assert_eq!(tries_again(&mut None), Some(TryAgain::Later));
         assert!(!is_shown().unwrap());
         assert_eq!(sleeper_count(), 2);

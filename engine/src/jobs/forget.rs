@@ -2,8 +2,8 @@
 //!
 //! Writers forget deletions as they apply their own records, some with each, up to what is visible
 //! and no reader needs. What they leave, because they were the last, or a reader held it up, or it
-//! was replayed, would stay for as long as nobody writes: its records, its index entries, and what
-//! each walk has to step over.
+//! was replayed, would stay until the next write: its records, its index entries, and what each
+//! walk has to step over.
 
 use std::time::Duration;
 
@@ -34,7 +34,11 @@ impl<S: Storage> Core<S> {
 
     fn forget_some(&self) -> usize {
         match self.committer.health.check() {
-            Ok(()) => self.records().forget_deleted(FORGET_COUNT),
+            Ok(()) => {
+                let count = self.records().forget_deleted(FORGET_COUNT);
+                assert!(count <= FORGET_COUNT, "writers wait for so many at most");
+                count
+            }
             Err(_) => 0,
         }
     }

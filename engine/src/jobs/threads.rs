@@ -186,16 +186,9 @@ mod tests {
 
     use super::*;
     use crate::commit::wakes::{Place, Wakes};
-    use crate::options::Options;
 
     fn open(disk: &Memory) -> Result<Arc<Core<Memory>>> {
-        let options = Options {
-            segment_bytes: 1 << 18,
-            chunk_bytes: 1 << 16,
-            address_space_bytes: 1 << 26,
-            ..Options::default()
-        };
-        crate::recovery::open::open(disk.clone(), options, "memory".into()).map(Arc::new)
+        crate::recovery::open::open_small(disk.clone()).map(Arc::new)
     }
 
     #[test]

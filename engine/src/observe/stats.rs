@@ -231,18 +231,11 @@ mod tests {
     use uarr_disk_sim::Memory;
 
     use super::*;
-    use crate::options::Options;
 
     /// A checkpoint holds the superblock for as long as it writes its image.
     #[test]
     fn stats_do_not_wait_for_a_checkpoint() {
-        let options = Options {
-            segment_bytes: 1 << 18,
-            chunk_bytes: 1 << 16,
-            address_space_bytes: 1 << 26,
-            ..Options::default()
-        };
-        let core = crate::recovery::open::open(Memory::new(), options, "memory".into()).unwrap();
+        let core = crate::recovery::open::open_small(Memory::new()).unwrap();
         let root = lock(&core.root);
         let stats = core.stats();
         assert_eq!(stats.block_bytes, root.block.block_bytes.get());

@@ -33,7 +33,7 @@ pub(crate) fn look<S: Storage>(
     let watch = Watch::new(Arc::clone(&storage));
     for _ in 0..ATTEMPT_COUNT_MAX {
         check_directory(&*storage, &options, &path)?;
-        // Whoever has made the database may take it away at any time.
+        // The process that made the database may remove it at any time.
         let Some(seen) = watch.look()? else { continue };
         match attempt(&*storage, seen.clone(), &options, &damaged) {
             Ok(mut found) if watch.keeps(&seen, found.kept())? => {

@@ -51,6 +51,18 @@ pub(crate) fn open<S: Storage>(storage: S, options: Options, path: PathBuf) -> R
     opened
 }
 
+/// A small database, for tests.
+#[cfg(test)]
+pub(crate) fn open_small<S: Storage>(storage: S) -> Result<Core<S>> {
+    let options = Options {
+        segment_bytes: 1 << 18,
+        chunk_bytes: 1 << 16,
+        address_space_bytes: 1 << 26,
+        ..Options::default()
+    };
+    open(storage, options, "memory".into())
+}
+
 fn open_held<S: Storage>(
     storage: &Arc<S>,
     held: Arc<S::Lock>,

@@ -267,12 +267,13 @@ impl Stage<'_> {
             ("new segments, recycled after checkpoints", |builder| builder.segment_age(SECOND)),
         ];
         let contestant = |(index, (name, configure)): (usize, Configuration)| {
+            let rotates = index > 0;
             Contestant::new(name, SYNC, move |_| {
                 let open = || {
                     let store = self.engine(name, Writes::Durable, configure)?;
                     // The next segment is not prepared before something was written.
                     store.run(&Job { op_count_max: 1, ..self.puts(1, Timing::Whole) })?;
-                    if index > 0 {
+                    if rotates {
                         wait_for_segment(&self.folder.join(name))?;
                     }
                     Ok(store)

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use uarr_layout::uarr::UArrRef;
 use zerocopy::IntoBytes;
 
+use crate::commit::written::NewValue;
 use crate::data::record_view::HeldRecord;
 use crate::error::Result;
 use crate::expiry::Expiry;
@@ -30,6 +31,12 @@ impl OwnedRecord {
     pub(crate) fn new(record: &HeldRecord<'_>, key_kind: KeyKind) -> Self {
         let version = (record.header().lsn.get(), record.expires_ms());
         Self::of_parts(key_kind, record.key(), record.value(), version)
+    }
+
+    /// The record of a value that may not be in the data file.
+    pub(crate) fn of_new(key_kind: KeyKind, stored_key: &[u8], value: &NewValue) -> Self {
+        let NewValue { bytes, expires_ms, version } = value;
+        Self::of_parts(key_kind, stored_key, bytes, (*version, *expires_ms))
     }
 
     /// A record that may be in no database yet: also its version, and when it expires.

@@ -206,8 +206,9 @@ impl<S: Storage> Db<S> {
             };
             let dropped = batch.put(mark_key(entry.prefix()), b"").commit_if()?;
             if let Some(Outcome::Written(commit)) = dropped {
+                let removed = self.core().remove_table(entry.prefix(), commit.lsn);
                 refusal.keep();
-                self.core().remove_table(entry.prefix(), commit.lsn)?;
+                removed?;
                 return Ok(Some((new, commit.lsn)));
             }
             // Somebody else has dropped it.

@@ -16,10 +16,11 @@ use crate::api::owned_record::OwnedRecord;
 use crate::api::range::Range;
 use crate::api::record::Record;
 use crate::api::table_place::index_of;
-use crate::api::transaction_range::{Own, TransactionRange};
+use crate::api::transaction_range::{New, TransactionRange};
 use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::transacted::Begun;
+use crate::commit::written::{NewValue, Written, WrittenKeys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::AsValue;
 use crate::key::{AsKey, KeyKind};
@@ -52,28 +53,10 @@ pub struct Transaction<S: Storage = System> {
     options: WriteOptions,
     reads: Ranked<ReadSet>,
     /// By stored key.
-    writes: BTreeMap<Box<[u8]>, Written>,
+    writes: WrittenKeys,
     bytes: usize,
     /// When it began, for records of its own that expire.
     moment_ms: u64,
-}
-
-/// What a key was set to; `None`: it is removed.
-type Written = Option<OwnValue>;
-
-/// A value that is not committed.
-struct OwnValue {
-    bytes: Box<[u8]>,
-    /// In ms since 1970; 0: never.
-    expires_ms: u64,
-}
-
-impl OwnValue {
-    /// The bytes, and when they expire, if they have not at `moment_ms`.
-    fn timed(&self, moment_ms: u64) -> Option<(&[u8], u64)> {
-        let has_expired = self.expires_ms != 0 && self.expires_ms <= moment_ms;
-        (!has_expired).then_some((&*self.bytes, self.expires_ms))
-    }
 }
 
 impl<S: Storage> fmt::Debug for Transaction<S> {
@@ -96,8 +79,8 @@ impl<S: Storage> Drop for Transaction<S> {
 impl<S: Storage> Transaction<S> {
     fn new(db: &Db<S>, begun: Begun) -> Self {
         let (handle, table) = (db.handle.clone(), db.table.clone());
-        let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn));
-        let (options, writes) = (WriteOptions::new(), BTreeMap::new());
+        let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn, begun.staged_from));
+        let (options, writes) = (WriteOptions::new(), WrittenKeys::new());
         let moment_ms = handle.core.records().clock.now_ms();
         Self { handle, table, begun, options, reads, writes, bytes: 0, moment_ms }
     }
@@ -111,7 +94,7 @@ impl<S: Storage> Transaction<S> {
 
     /// The newest version that it reads, but for its own writes.
     pub fn version(&self) -> u64 {
-        self.begun.pin.lsn
+        self.begun.version()
     }
 
     /// The record of `key`: what this transaction has put, or else what was there when it began. A
@@ -196,7 +179,7 @@ impl<S: Storage> Transaction<S> {
         let Self { begun, handle, reads, writes, .. } = self;
         let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
         if frames.is_empty() {
-            return committer.tell_read(begun.pin.lsn, options).map(|()| None);
+            return committer.tell_begun(begun, options).map(|()| None);
         }
         committer.write_transaction(&mut frames, reads.get_mut(), options).map(Some)
     }
@@ -206,7 +189,7 @@ impl<S: Storage> Transaction<S> {
         let Self { begun, handle, reads, writes, .. } = self;
         let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
         if frames.is_empty() {
-            return committer.tell_read_async(begun.pin.lsn, options).await.map(|()| None);
+            return committer.tell_begun_async(begun, options).await.map(|()| None);
         }
         committer.write_transaction_async(&mut frames, reads.get_mut(), options).await.map(Some)
     }
@@ -229,14 +212,14 @@ impl<S: Storage> Transaction<S> {
         let records = self.handle.core.records();
         let (index, kind) = (index_of(&self.handle.core, table), records.key_kind());
         let key = index.space.encode(key)?;
-        if let Some(own) = self.writes.get(key.as_ref()) {
-            let own = own.as_ref().and_then(|own| own.timed(self.moment_ms));
-            let record = |(value, expires_ms)| {
-                OwnedRecord::of_parts(kind, key.as_ref(), value, (0, expires_ms))
-            };
-            return Ok(own.map(record));
+        let own = self.writes.get(key.as_ref());
+        if own.is_none() {
+            lock(&self.reads).note_key(key.as_ref());
         }
-        lock(&self.reads).note_key(key.as_ref());
+        if let Some(written) = own.or_else(|| self.begun.staged.get(key.as_ref())) {
+            let value = written.as_ref().and_then(|value| value.at(self.moment_ms));
+            return Ok(value.map(|value| OwnedRecord::of_new(kind, key.as_ref(), value)));
+        }
         let found = records.get_pinned(index, key.as_ref(), &self.begun.pin)?;
         Ok(found.map(|found| Record::new(found, kind).to_owned()))
     }
@@ -248,7 +231,7 @@ impl<S: Storage> Transaction<S> {
         value: &dyn AsValue,
     ) -> Result<()> {
         let Checked { bytes, expires_ms } = self.handle.core.checked(table, value)?;
-        let value = OwnValue { bytes: bytes.into(), expires_ms };
+        let value = NewValue { bytes: bytes.into(), expires_ms, version: 0 };
         self.write(table, key, Some(value))
     }
 
@@ -305,14 +288,14 @@ impl<S: Storage> Transaction<S> {
         self.note_table(table);
         let (core, index) = (&self.handle.core, index_of(&self.handle.core, table));
         lock(&self.reads).note_range(index.space.prefix, &range.low, &range.high);
-        let own = self.own_in(index.space.prefix, &range);
+        let new = self.new_in(index.space.prefix, &range);
         let kept = Range::pinned(core, index, range, self.begun.pin.clone());
         let kept = kept.if_ok(|| self.check_table(table));
-        TransactionRange::new(kept, own, core.records().key_kind())
+        TransactionRange::new(kept, new, core.records().key_kind())
     }
 
-    /// What was written in `range` of the table with `prefix`.
-    fn own_in(&self, prefix: Option<TablePrefix>, range: &StoredRange) -> Vec<Own<'_>> {
+    /// What was written in `range` of the table with `prefix`, or was staged when it began.
+    fn new_in(&self, prefix: Option<TablePrefix>, range: &StoredRange) -> Vec<New<'_>> {
         let first = prefix.as_ref().map(TablePrefix::as_bytes);
         let low = match (&range.low, first) {
             (Bound::Unbounded, Some(first)) => Bound::Included(first),
@@ -322,12 +305,26 @@ impl<S: Storage> Transaction<S> {
         if is_empty(low, high) {
             return Vec::new();
         }
-        let own = self.writes.range::<[u8], _>((low, high));
-        let of_table = own.filter(|(key, _)| TablePrefix::of(key) == prefix);
+        let [staged, own] =
+            [&self.begun.staged, &self.writes].map(|keys| keys.range::<[u8], _>((low, high)));
+        // Its own come last, and stay.
+        let new: BTreeMap<_, _> = staged.chain(own).collect();
+        let of_table = new.into_iter().filter(|(key, _)| TablePrefix::of(key) == prefix);
         let moment_ms = self.moment_ms;
         of_table
-            .map(|(key, own)| (&**key, own.as_ref().and_then(|own| own.timed(moment_ms))))
+            .map(|(key, new)| (&**key, new.as_ref().and_then(|value| value.at(moment_ms))))
             .collect()
+    }
+
+    /// Returns when what it has read may be told a caller to whom it promised no more than the
+    /// database does.
+    fn tell_read(&self) -> Result<()> {
+        self.handle.core.committer.tell_begun(&self.begun, WriteOptions::new())
+    }
+
+    /// As `tell_read`, without blocking.
+    async fn tell_read_async(&self) -> Result<()> {
+        self.handle.core.committer.tell_begun_async(&self.begun, WriteOptions::new()).await
     }
 
     /// The write that was found to conflict.
@@ -346,11 +343,11 @@ fn is_empty(low: Bound<&[u8]>, high: Bound<&[u8]>) -> bool {
     }
 }
 
-fn frames_of(writes: &BTreeMap<Box<[u8]>, Written>) -> Vec<Frame<'_>> {
+fn frames_of(writes: &WrittenKeys) -> Vec<Frame<'_>> {
     writes
         .iter()
         .map(|(key, value)| match value {
-            Some(OwnValue { bytes, expires_ms }) => {
+            Some(NewValue { bytes, expires_ms, .. }) => {
                 Frame::new(FrameKind::Put, 0, key, bytes).expiring(*expires_ms)
             }
             None => Frame::new(FrameKind::Delete, 0, key, &[]),
@@ -396,6 +393,10 @@ impl<S: Storage> Db<S> {
     /// between. So `body` may run several times: what it does besides must allow that. If it
     /// returns an error, nothing is written.
     ///
+    /// When it runs again it also reads what others have committed and what is not durable yet.
+    /// Neither its result nor its error comes back before that is; but a crash may take away what
+    /// it has read, and so the reason for what it does besides.
+    ///
     /// Durability and errors as for [`Db::put`].
     ///
     /// ```
@@ -425,18 +426,23 @@ impl<S: Storage> Db<S> {
         &self,
         mut body: impl FnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
+        let mut transaction = self.begin()?;
         loop {
-            let mut transaction = self.begin()?;
-            let done = body(&mut transaction)?;
-            match transaction.commit_writes() {
-                Ok(_) => return Ok(done),
+            let outcome = body(&mut transaction);
+            let ended = match outcome {
+                Ok(_) => transaction.commit_writes().map(drop),
+                // What it says may follow from what is not durable yet.
+                Err(_) => transaction.tell_read(),
+            };
+            match ended {
+                Ok(()) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
             let conflict_lsn = transaction.conflict_lsn();
             drop(transaction);
-            // Before that the next one would read what this one has.
-            self.core().committer.decide(conflict_lsn, WriteOptions::new())?;
+            let begun = self.core().committer.begin_transaction_behind(conflict_lsn)?;
+            transaction = Transaction::new(self, begun);
         }
     }
 
@@ -445,17 +451,23 @@ impl<S: Storage> Db<S> {
         &self,
         mut body: impl AsyncFnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
+        let mut transaction = self.begin_async().await?;
         loop {
-            let mut transaction = self.begin_async().await?;
-            let done = body(&mut transaction).await?;
-            match transaction.commit_writes_async().await {
-                Ok(_) => return Ok(done),
+            let outcome = body(&mut transaction).await;
+            let ended = match outcome {
+                Ok(_) => transaction.commit_writes_async().await.map(drop),
+                Err(_) => transaction.tell_read_async().await,
+            };
+            match ended {
+                Ok(()) => return outcome,
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
             let conflict_lsn = transaction.conflict_lsn();
             drop(transaction);
-            self.core().committer.decided(conflict_lsn, WriteOptions::new()).await?;
+            let committer = &self.core().committer;
+            let begun = committer.begin_transaction_behind_async(conflict_lsn).await?;
+            transaction = Transaction::new(self, begun);
         }
     }
 }

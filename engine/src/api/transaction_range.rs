@@ -9,12 +9,13 @@ use uarr_uring::{Storage, System};
 use crate::api::owned_record::OwnedRecord;
 use crate::api::range::Range;
 use crate::api::record::Record;
+use crate::commit::written::NewValue;
 use crate::error::{Error, Result};
 use crate::key::KeyKind;
 
-/// A key that the transaction has written, its value, and when that expires; `None`: the key is
+/// A key that is not in the data file as the transaction sees it, and its value; `None`: the key is
 /// removed.
-pub(in crate::api) type Own<'a> = (&'a [u8], Option<(&'a [u8], u64)>);
+pub(in crate::api) type New<'a> = (&'a [u8], Option<&'a NewValue>);
 
 /// Records of a key range as a transaction sees them, in key order; see
 /// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record is an error that
@@ -25,8 +26,8 @@ pub struct TransactionRange<'a, S: Storage = System> {
     /// Records that `kept` has given and nobody has got yet, from each end.
     first: Option<Record<'a>>,
     last: Option<Record<'a>>,
-    own: VecDeque<Own<'a>>,
-    /// In a table without order: the keys of all that it has written, in order.
+    new: VecDeque<New<'a>>,
+    /// In a table without order: the keys of all of these, in order.
     replaced: Option<Vec<&'a [u8]>>,
     key_kind: KeyKind,
 }
@@ -34,23 +35,23 @@ pub struct TransactionRange<'a, S: Storage = System> {
 impl<S: Storage> fmt::Debug for TransactionRange<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("TransactionRange");
-        shown.field("kept", &self.kept).field("own_count", &self.own.len()).finish_non_exhaustive()
+        shown.field("kept", &self.kept).field("new_count", &self.new.len()).finish_non_exhaustive()
     }
 }
 
 impl<'a, S: Storage> TransactionRange<'a, S> {
-    /// What `kept` has, but for the keys of `own`, which ascend.
-    pub(in crate::api) fn new(kept: Range<'a, S>, own: Vec<Own<'a>>, key_kind: KeyKind) -> Self {
+    /// What `kept` has, but for the keys of `new`, which ascend.
+    pub(in crate::api) fn new(kept: Range<'a, S>, new: Vec<New<'a>>, key_kind: KeyKind) -> Self {
         let is_ordered = kept.space().is_ordered();
-        let replaced = (!is_ordered).then(|| own.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let replaced = (!is_ordered).then(|| new.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         assert!(replaced.as_ref().is_none_or(|keys| keys.is_sorted()), "they are searched for");
-        Self { kept, first: None, last: None, own: own.into(), replaced, key_kind }
+        Self { kept, first: None, last: None, new: new.into(), replaced, key_kind }
     }
 
     /// As [`Iterator::next`], in a table without order.
     fn next_unordered(&mut self) -> Option<Result<OwnedRecord>> {
-        while let own @ Some(_) = self.own.pop_front() {
-            if let Some(record) = self.written(own) {
+        while let new @ Some(_) = self.new.pop_front() {
+            if let Some(record) = self.written(new) {
                 return Some(Ok(record));
             }
         }
@@ -66,20 +67,19 @@ impl<'a, S: Storage> TransactionRange<'a, S> {
         self.replaced.as_ref().is_some_and(|keys| keys.binary_search(&key).is_ok())
     }
 
-    /// Behind `error` nothing more comes if `kept` has ended with it: own records alone would look
+    /// Behind `error` nothing more comes if `kept` has ended with it: new records alone would look
     /// like all that there are.
     fn ended(&mut self, error: Error) -> Error {
         if self.kept.is_over() {
             (self.first, self.last) = (None, None);
-            self.own.clear();
+            self.new.clear();
         }
         error
     }
 
-    fn written(&self, own: Option<Own<'a>>) -> Option<OwnedRecord> {
-        let (key, value) = own?;
-        let (value, expires_ms) = value?;
-        Some(OwnedRecord::of_parts(self.key_kind, key, value, (0, expires_ms)))
+    fn written(&self, new: Option<New<'a>>) -> Option<OwnedRecord> {
+        let (key, value) = new?;
+        Some(OwnedRecord::of_new(self.key_kind, key, value?))
     }
 }
 
@@ -98,7 +98,7 @@ impl<S: Storage> Iterator for TransactionRange<'_, S> {
                     None => self.last.take(),
                 };
             }
-            let order = match (&self.first, self.own.front()) {
+            let order = match (&self.first, self.new.front()) {
                 (None, None) => return None,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
@@ -110,8 +110,8 @@ impl<S: Storage> Iterator for TransactionRange<'_, S> {
             if order == Ordering::Equal {
                 self.first = None;
             }
-            let own = self.own.pop_front();
-            if let Some(record) = self.written(own) {
+            let new = self.new.pop_front();
+            if let Some(record) = self.written(new) {
                 return Some(Ok(record));
             }
         }
@@ -128,7 +128,7 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
                     None => self.first.take(),
                 };
             }
-            let order = match (&self.last, self.own.back()) {
+            let order = match (&self.last, self.new.back()) {
                 (None, None) => return None,
                 (Some(_), None) => Ordering::Greater,
                 (None, Some(_)) => Ordering::Less,
@@ -140,8 +140,8 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
             if order == Ordering::Equal {
                 self.last = None;
             }
-            let own = self.own.pop_back();
-            if let Some(record) = self.written(own) {
+            let new = self.new.pop_back();
+            if let Some(record) = self.written(new) {
                 return Some(Ok(record));
             }
         }
@@ -166,8 +166,9 @@ mod tests {
             let core = db.core();
             let kept = Range::new(core, index_of(core, None), StoredRange::all());
             let kept = kept.if_ok(|| Err(Error::invalid("it ends here")));
-            let own: Vec<Own<'_>> = vec![(b"a", Some((b"1", 0))), (b"c", Some((b"1", 0)))];
-            let mut range = TransactionRange::new(kept, own, KeyKind::Bytes);
+            let value = NewValue { bytes: [1].into(), expires_ms: 0, version: 0 };
+            let new: Vec<New<'_>> = vec![(b"a", Some(&value)), (b"c", Some(&value))];
+            let mut range = TransactionRange::new(kept, new, KeyKind::Bytes);
             let mut next = || if is_reversed { range.next_back() } else { range.next() };
             assert!(next().unwrap().is_err());
             assert!(next().is_none(), "the other end has none either");

@@ -140,7 +140,7 @@ impl<S: Storage> Committer<S> {
         counter: &CounterPremise<'_>,
         patience: Patience<'_>,
     ) -> Result<bool> {
-        staging.turns.begin_notes(staging.next_lsn - 1);
+        self.begin_notes(staging);
         let slot = slot_of(counter.key);
         let found = match self.is_pending(staging, slot) {
             true => {

@@ -9,6 +9,7 @@ use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{Attempt, Patience, Staged};
 use crate::commit::premise::{Base, NewestVersion, Premise};
+use crate::commit::recent::ReadSet;
 use crate::commit::staging::Staging;
 use crate::commit::turns::{LinePlace, Slot, slot_of};
 use crate::commit::wakes::{Place, Wakes};
@@ -22,6 +23,15 @@ struct Turn<'a, S: Storage> {
     committer: &'a Committer<S>,
     place: LinePlace,
     is_over: bool,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// Staged records are to be applied.
+    Applied,
+    /// Another writer's turn is to end.
+    Turn,
 }
 
 impl<S: Storage> Turn<'_, S> {
@@ -62,6 +72,7 @@ impl<S: Storage> Committer<S> {
     ) -> Result<bool> {
         staging.refused.check(frames)?;
         if let Some(reads) = premise.reads {
+            staging.check_staged(reads.staged().map(|staged| *staged.start()))?;
             staging.recent.check(reads)?;
         }
         let turns = &staging.turns;
@@ -86,9 +97,10 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         wakes: &mut Wakes,
     ) -> Result<bool> {
-        staging.turns.begin_notes(staging.next_lsn - 1);
-        let mut slots = bases.iter().map(|base| slot_of(base.key));
-        if slots.any(|slot| self.is_pending(staging, slot)) {
+        self.begin_notes(staging);
+        let is_pending = |base: &Base<'_>| self.is_pending(staging, slot_of(base.key));
+        // Without this comparison each insert into memory would compute slots for nothing.
+        if !self.options.durability.memory_first() && bases.iter().any(is_pending) {
             self.wake_later(staging, patience);
             self.hurry(staging, patience);
             return Ok(false);
@@ -119,12 +131,22 @@ impl<S: Storage> Committer<S> {
         Ok(true)
     }
 
+    /// From now on it is noted what was staged, for [`Committer::is_pending`], if that asks.
+    pub fn begin_notes(&self, staging: &mut Staging) {
+        if !self.options.durability.memory_first() {
+            staging.turns.begin_notes(staging.next_lsn - 1);
+        }
+    }
+
     /// Whether a record of a key of `slot` may be staged and not applied. Memory-first databases
     /// apply what they stage before they release the lock.
     pub fn is_pending(&self, staging: &Staging, slot: Slot) -> bool {
+        if self.options.durability.memory_first() {
+            return false;
+        }
         let staged_lsn = staging.turns.last_staged(slot);
         assert!(staged_lsn < staging.next_lsn, "it is known what was staged");
-        !self.options.durability.memory_first() && staged_lsn > self.applied_lsn(staging)
+        staged_lsn > self.applied_lsn(staging)
     }
 
     /// Records up to here are in the data file, if they are not put there when they are staged.
@@ -229,13 +251,27 @@ impl<S: Storage> Committer<S> {
         let (slots, bases) = (keys.map(slot_of).collect(), bases.map(slot_of).collect());
         let place = {
             let mut staging = lock(&self.staging);
-            let lsn = staging.next_lsn - 1;
-            staging.turns.begin_notes(lsn);
+            self.begin_notes(&mut staging);
             staging.turns.enter(slots, bases)
         };
         // Declared before the guard: each way out releases the lock before the turn ends.
         let turn = Turn { committer: self, place, is_over: false };
         let place = &turn.place;
+        self.wait_while(|staging| {
+            let is_pending = place.bases.iter().any(|slot| self.is_pending(staging, *slot));
+            let is_turn = !is_pending && staging.turns.is_first(place);
+            assert!(!is_turn || staging.turns.holds(place), "a turn is a place in line");
+            match (is_turn, is_pending) {
+                (true, _) => None,
+                (false, true) => Some(Awaits::Applied),
+                (false, false) => Some(Awaits::Turn),
+            }
+        })?;
+        Ok(turn)
+    }
+
+    /// Waits as long as `awaits` names something.
+    pub fn wait_while(&self, awaits: impl Fn(&Staging) -> Option<Awaits>) -> Result<()> {
         let mut staging = lock(&self.staging);
         // Counted before it is asked what is applied: a leader does it the other way round.
         self.waiting.count.fetch_add(1, Ordering::SeqCst);
@@ -243,27 +279,24 @@ impl<S: Storage> Committer<S> {
             if let Err(error) = self.health.check() {
                 break Err(error);
             }
-            let is_pending = place.bases.iter().any(|slot| self.is_pending(&staging, *slot));
-            if !is_pending && staging.turns.is_first(place) {
-                assert!(staging.turns.holds(place), "a turn is a place in line");
-                break Ok(());
-            }
-            staging = self.wait_turn(staging, is_pending);
+            let Some(awaited) = awaits(&staging) else { break Ok(()) };
+            staging = self.wait_turn(staging, awaited);
         };
         let count = self.waiting.count.fetch_sub(1, Ordering::SeqCst);
         assert!(count > 0, "who waits was counted");
-        drop(staging);
-        outcome.map(|()| turn)
+        outcome
     }
 
-    /// Waits until something was applied or settled, or a turn has ended. With `is_pending`, it
-    /// writes a staged group that no thread writes instead.
+    /// Waits until something was applied or settled, or a turn has ended. For what is to be
+    /// applied, it writes a staged group that no thread writes instead.
     fn wait_turn<'a>(
         &'a self,
         mut staging: RankedGuard<'a, Staging>,
-        is_pending: bool,
+        awaited: Awaits,
     ) -> RankedGuard<'a, Staging> {
-        if is_pending && let Some(lead) = staging.take_lead() {
+        if awaited == Awaits::Applied
+            && let Some(lead) = staging.take_lead()
+        {
             drop(staging);
             let mut wakes = Wakes::new(Place::LogThread);
             self.lead(lead, Stint::Turn, &mut wakes);
@@ -335,6 +368,11 @@ impl<S: Storage> Committer<S> {
         }
         if let Some(counter) = premise.counter {
             self.note_counted(staging, counter, lsn);
+        }
+        if let Some(staged) = premise.reads.and_then(ReadSet::staged)
+            && *staged.end() > staging.settled_lsn
+        {
+            staging.build_upon(*staged.start());
         }
         if let Some(place) = premise.place {
             assert!(staging.turns.holds(place), "a place lasts until its owner stages");

@@ -31,3 +31,4 @@ pub(crate) mod turns;
 pub(crate) mod wait;
 pub(crate) mod wakes;
 mod worker;
+pub(crate) mod written;

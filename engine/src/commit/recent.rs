@@ -12,7 +12,7 @@
 //!   cannot be judged: it may not begin, or conflicts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uarr_layout::frame::Frame;
@@ -179,6 +179,8 @@ impl Recent {
 pub(crate) struct ReadSet {
     /// Nothing of it was written from when the transaction began up to here.
     checked_lsn: AtomicU64,
+    /// LSNs that the transaction has read and that were staged when it began.
+    staged: Option<RangeInclusive<u64>>,
     keys: BTreeSet<Box<[u8]>>,
     /// By table: stored keys of one may lie between those of another.
     ranges: BTreeMap<Option<TablePrefix>, RangesRead>,
@@ -197,10 +199,18 @@ fn next_key(key: &[u8]) -> Vec<u8> {
 }
 
 impl ReadSet {
-    /// Nothing yet, of a transaction that has begun with `lsn`.
-    pub fn new(lsn: u64) -> Self {
+    /// Nothing yet, of a transaction that has begun with `lsn`, when all from `staged_from` on was
+    /// staged only, if there is one.
+    pub fn new(lsn: u64, staged_from: Option<u64>) -> Self {
+        assert!(staged_from.is_none_or(|from| from <= lsn), "it reads what is staged");
         let [checked_lsn, conflict_lsn] = [lsn, 0].map(AtomicU64::new);
-        Self { checked_lsn, keys: BTreeSet::new(), ranges: BTreeMap::new(), conflict_lsn }
+        let staged = staged_from.map(|from| from..=lsn);
+        Self { checked_lsn, staged, keys: BTreeSet::new(), ranges: BTreeMap::new(), conflict_lsn }
+    }
+
+    /// LSNs that the transaction may have read and that were staged only when it began.
+    pub fn staged(&self) -> Option<&RangeInclusive<u64>> {
+        self.staged.as_ref()
     }
 
     /// The write that was found to conflict: a transaction that reads it may run.
@@ -298,7 +308,7 @@ mod tests {
     }
 
     fn reads(lsn: u64, keys: &[&[u8]]) -> ReadSet {
-        let mut reads = ReadSet::new(lsn);
+        let mut reads = ReadSet::new(lsn, None);
         keys.iter().for_each(|key| reads.note_key(key));
         reads
     }
@@ -319,12 +329,13 @@ mod tests {
         assert!(is_conflict(recent.check(&refused)));
         assert_eq!(refused.conflict_lsn(), 3);
         assert!(recent.check(&reads(3, &[b"b"])).is_ok(), "it has read that");
-        let mut range = ReadSet::new(2);
+        let mut range = ReadSet::new(2, None);
         range.note_range(None, &Bound::Excluded(b"b".to_vec()), &Bound::Unbounded);
         assert!(recent.check(&range).is_ok());
         write(&mut recent, 4, b"c");
         assert!(is_conflict(recent.check(&range)));
-        assert!(recent.check(&ReadSet::new(0)).is_ok(), "who reads nothing conflicts with nothing");
+        let none = ReadSet::new(0, None);
+        assert!(recent.check(&none).is_ok(), "who reads nothing conflicts with nothing");
     }
 
     #[test]
@@ -394,7 +405,7 @@ mod tests {
             (state >> 16) % below
         };
         for _ in 0..2000 {
-            let (mut reads, mut model) = (ReadSet::new(0), [false; 40]);
+            let (mut reads, mut model) = (ReadSet::new(0, None), [false; 40]);
             for _ in 0..random(12) {
                 let [low, high] = [(); 2].map(|()| (random(40) as u8, random(2) == 0));
                 let [low_open, high_open] = [(); 2].map(|()| random(15) == 0);

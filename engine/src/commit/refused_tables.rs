@@ -10,13 +10,17 @@ use crate::table_prefix::TablePrefix;
 /// How many want each of them refused. Part of what the staging lock protects: what was staged
 /// before a table got here has a lower LSN than what drops it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RefusedTables(BTreeMap<TablePrefix, usize>);
+pub(crate) struct RefusedTables {
+    counts: BTreeMap<TablePrefix, usize>,
+    /// How many of those are under way: readers are not told of the drop yet.
+    under_way_count: usize,
+}
 
 impl RefusedTables {
     /// Errors: one of `frames` is of such a table.
     #[inline]
     pub fn check(&self, frames: &[Frame<'_>]) -> Result<()> {
-        if self.0.is_empty() || !frames.iter().any(|frame| self.has_key(frame.key)) {
+        if self.counts.is_empty() || !frames.iter().any(|frame| self.has_key(frame.key)) {
             return Ok(());
         }
         let message = "the table was dropped, or is being dropped; nothing was written: open the \
@@ -26,16 +30,29 @@ impl RefusedTables {
 
     /// One more wants the table with `prefix` refused.
     pub fn add(&mut self, prefix: TablePrefix) {
-        *self.0.entry(prefix).or_default() += 1;
+        *self.counts.entry(prefix).or_default() += 1;
+        self.under_way_count += 1;
     }
 
-    /// One of those does not any more.
+    /// One of those has dropped the table: it stays refused.
+    pub fn keep(&mut self) {
+        assert!(self.under_way_count > 0, "who drops a table was counted");
+        self.under_way_count -= 1;
+    }
+
+    /// One of those does not want it any more.
     pub fn remove(&mut self, prefix: TablePrefix) {
-        let count = self.0.get_mut(&prefix).expect("it was refused");
+        self.keep();
+        let count = self.counts.get_mut(&prefix).expect("it was refused");
         *count -= 1;
         if *count == 0 {
-            self.0.remove(&prefix);
+            self.counts.remove(&prefix);
         }
+    }
+
+    /// Whether somebody drops a table, and readers are not told yet.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way_count > 0
     }
 
     /// Whether the stored key `key` is of such a table.
@@ -45,6 +62,6 @@ impl RefusedTables {
 
     /// Whether the table with `prefix` is such a one; the default one never is.
     pub fn has(&self, prefix: Option<TablePrefix>) -> bool {
-        prefix.is_some_and(|prefix| self.0.contains_key(&prefix))
+        prefix.is_some_and(|prefix| self.counts.contains_key(&prefix))
     }
 }

@@ -16,11 +16,15 @@ use crate::commit::refused_tables::RefusedTables;
 use crate::commit::turns::Turns;
 use crate::data::places::Places;
 use crate::data::stream::Stream;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::BUFFER_COUNT;
-use crate::log::builder::GroupBuilder;
+use crate::log::builder::{GroupBuilder, StagedFrames};
 
 /// Cells whose members may still be looking, and free ones.
 const SPARE_CELLS_MAX: usize = 8;
+
+const STAGED_LOST: &str = "something that the transaction has read was refused for lack of room; \
+                           nothing of it was written, run it again";
 
 /// A group that has not been handed to the device.
 pub(crate) struct StagedGroup {
@@ -65,6 +69,8 @@ pub(crate) struct Staging {
     pub places: Places,
     /// Every group up to this LSN was written or has failed.
     pub settled_lsn: u64,
+    /// The last LSN of the latest group that has failed; 0: none has.
+    pub failed_lsn: u64,
     /// A thread has the lead, or has been offered it.
     is_led: bool,
     /// Groups that a leader took and that are not settled.
@@ -101,6 +107,7 @@ impl Staging {
             next_lsn,
             places,
             settled_lsn: next_lsn - 1,
+            failed_lsn: 0,
             is_led: false,
             in_flight_count: 0,
             settled_waiters: 0,
@@ -163,6 +170,37 @@ impl Staging {
         self.settled_lsn = self.settled_lsn.max(lsn);
     }
 
+    /// Groups that no leader has taken, oldest first.
+    fn groups(&self) -> impl Iterator<Item = &StagedGroup> {
+        self.sealed.iter().chain(&self.open)
+    }
+
+    /// The first LSN that no leader has taken.
+    pub fn first_staged_lsn(&self) -> u64 {
+        self.groups().next().map_or(self.next_lsn, |group| group.builder.first_lsn)
+    }
+
+    /// Bytes in the log of all that no leader has taken.
+    pub fn staged_bytes(&self) -> u64 {
+        self.groups().map(|group| group.builder.log_bytes()).sum()
+    }
+
+    /// Errors: of what was staged from `from` on something was lost since.
+    pub fn check_staged(&self, from: Option<u64>) -> Result<()> {
+        match from.is_some_and(|from| from <= self.failed_lsn) {
+            true => Err(Error::new(ErrorKind::Conflict, STAGED_LOST)),
+            false => Ok(()),
+        }
+    }
+
+    /// A copy of all that no leader has taken.
+    pub fn copy_staged(&self) -> StagedFrames {
+        let mut copy = StagedFrames::default();
+        let groups = self.groups().filter(|group| !group.is_empty());
+        groups.for_each(|group| group.builder.copy_to(&mut copy));
+        copy
+    }
+
     pub fn take_oldest(&mut self) -> Option<StagedGroup> {
         let group = self.sealed.pop_front().or_else(|| self.open.take())?;
         assert!(!group.is_empty(), "no group is empty");
@@ -206,7 +244,7 @@ impl Staging {
 
     /// The first group that a thread waits for, and whether it is the oldest of all.
     fn awaited(&self) -> Option<(bool, &StagedGroup)> {
-        let groups = self.sealed.iter().chain(&self.open).enumerate();
+        let groups = self.groups().enumerate();
         let mut awaited = groups.filter(|(_, group)| group.thread_count > 0);
         awaited.next().map(|(index, group)| (index == 0, group))
     }

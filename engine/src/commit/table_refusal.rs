@@ -15,8 +15,9 @@ pub(crate) struct TableRefusal<'a, S: Storage> {
 }
 
 impl<S: Storage> TableRefusal<'_, S> {
-    /// The table was dropped.
+    /// The table was dropped, and whoever asks is told so.
     pub fn keep(self) {
+        lock(&self.committer.staging).refused.keep();
         std::mem::forget(self);
     }
 }

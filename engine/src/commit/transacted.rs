@@ -6,15 +6,20 @@ use uarr_layout::frame::Frame;
 use uarr_uring::Storage;
 
 use crate::commit::committer::Committer;
+use crate::commit::in_turn::Awaits;
 use crate::commit::patience::Patience;
 use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::staging::Staging;
 use crate::commit::wakes::{OwnWaker, Polls, Wakes};
+use crate::commit::written::{WrittenKeys, written_by};
 use crate::error::Result;
 use crate::options::WriteOptions;
 use crate::sync::lock;
 use crate::versions::pins::{Keeps, LsnPin};
+
+/// Bytes of staged groups that are copied under the lock at most.
+const COPIED_BYTES_MAX: u64 = 128 << 10;
 
 /// A transaction that has begun.
 pub(crate) struct Begun {
@@ -22,6 +27,19 @@ pub(crate) struct Begun {
     pub pin: LsnPin,
     /// That is all that was staged up to here and not refused.
     pub lsn: u64,
+    /// Not all of it may be visible yet: it is told nobody before.
+    is_ahead: bool,
+    /// From here on it was only staged, if anything was.
+    pub staged_from: Option<u64>,
+    /// What was staged from there on.
+    pub staged: WrittenKeys,
+}
+
+impl Begun {
+    /// All that it reads has this LSN, or a lower one.
+    pub fn version(&self) -> u64 {
+        if self.is_ahead { self.lsn } else { self.pin.lsn }
+    }
 }
 
 /// A transaction that waits to begin.
@@ -74,12 +92,78 @@ impl<S: Storage> Committer<S> {
         let pin = self.records.pin(Keeps::Versions, || self.storage.now());
         // Not what is visible by now: the pin was there before. What is settled was visible then.
         let (lsn, staged_lsn) = (pin.lsn.max(staging.settled_lsn), staging.next_lsn - 1);
-        let begun = staging.recent.begin(lsn, staged_lsn).map(|()| Begun { pin, lsn });
+        let begun = staging.recent.begin(lsn, staged_lsn);
+        let begun = begun.map(|()| Begun {
+            pin,
+            lsn,
+            is_ahead: false,
+            staged_from: None,
+            staged: WrittenKeys::new(),
+        });
         if begun.is_err() && waits.is_none() {
             staging.recent.begin_wait();
             *waits = Some(Waits { committer: self });
         }
         begun
+    }
+
+    /// Begins a transaction again that conflicted with the write that has `lsn`: it reads that, and
+    /// what was staged since, before it is visible.
+    pub fn begin_transaction_behind(&self, lsn: u64) -> Result<Begun> {
+        if !self.options.durability.memory_first() {
+            self.wait_while(|staging| (!self.may_read(staging, lsn)).then_some(Awaits::Applied))?;
+            if let Some(begun) = self.try_begin_ahead() {
+                return Ok(begun);
+            }
+        }
+        self.decide(lsn, WriteOptions::new())?;
+        self.begin_transaction()
+    }
+
+    /// As `begin_transaction_behind`, without blocking.
+    pub async fn begin_transaction_behind_async(&self, lsn: u64) -> Result<Begun> {
+        if !self.options.background {
+            return self.begin_transaction_behind(lsn);
+        }
+        if !self.options.durability.memory_first() {
+            self.until(|staging| self.may_read(staging, lsn)).await?;
+            if let Some(begun) = self.try_begin_ahead() {
+                return Ok(begun);
+            }
+        }
+        self.decided(lsn, WriteOptions::new()).await?;
+        self.begin_transaction_async().await
+    }
+
+    /// Whether the record with `lsn` can be read: in the data file, or where it is staged.
+    fn may_read(&self, staging: &Staging, lsn: u64) -> bool {
+        lsn <= self.applied_lsn(staging) || self.may_copy(staging)
+    }
+
+    /// Whether all that is not applied is staged, and little enough to be copied under the lock.
+    fn may_copy(&self, staging: &Staging) -> bool {
+        let is_all_staged = staging.first_staged_lsn() == self.applied_lsn(staging) + 1;
+        is_all_staged && staging.staged_bytes() <= COPIED_BYTES_MAX
+    }
+
+    /// Begins a transaction that reads what is applied, and what is staged as far as that can be
+    /// copied. `None`: it must not now.
+    fn try_begin_ahead(&self) -> Option<Begun> {
+        let mut staging = lock(&self.staging);
+        // Readers are told of a drop when it is visible; until then none may be ahead of it.
+        if staging.refused.is_under_way() {
+            return None;
+        }
+        // Asked first: if so, nothing is applied or shown before the lock is released.
+        let staged = if self.may_copy(&staging) { staging.copy_staged() } else { <_>::default() };
+        let applied_lsn = || self.applied_lsn(&staging).max(self.records.visible.lsn());
+        let pin = self.records.pin_at(Keeps::Versions, applied_lsn, || self.storage.now());
+        let (lsn, staged_lsn) = (pin.lsn.max(staged.last_lsn), staging.next_lsn - 1);
+        staging.recent.begin(lsn, staged_lsn).ok()?;
+        drop(staging);
+        let staged_from = (staged.last_lsn > 0).then_some(staged.first_lsn);
+        assert!(staged_from.is_none_or(|from| from == pin.lsn + 1), "nothing lies in between");
+        Some(Begun { pin, lsn, is_ahead: true, staged_from, staged: written_by(&staged) })
     }
 
     /// What was staged up to here is visible, and what `options` ask besides, or was refused.
@@ -154,6 +238,34 @@ impl<S: Storage> Committer<S> {
         }
     }
 
+    /// As `tell_read`, of what a transaction has read.
+    pub fn tell_begun(&self, begun: &Begun, options: WriteOptions) -> Result<()> {
+        if begun.is_ahead {
+            self.decide(begun.lsn, options)?;
+            return self.check_ahead(begun);
+        }
+        self.tell_read(begun.pin.lsn, options)
+    }
+
+    /// As `tell_begun`, without blocking.
+    pub async fn tell_begun_async(&self, begun: &Begun, options: WriteOptions) -> Result<()> {
+        if begun.is_ahead {
+            self.decided(begun.lsn, options).await?;
+            return self.check_ahead(begun);
+        }
+        self.tell_read_async(begun.pin.lsn, options).await
+    }
+
+    /// Errors: what `begun` has read ahead, which is decided, was lost.
+    fn check_ahead(&self, begun: &Begun) -> Result<()> {
+        lock(&self.staging).check_staged(begun.staged_from)?;
+        match begun.lsn <= self.records.visible.lsn() {
+            true => Ok(()),
+            // What was refused for lack of room was not applied; all else that fails poisons.
+            false => self.health.poison().map_or(Ok(()), Err),
+        }
+    }
+
     /// Compares `reads` with most of what was written since; the rest is for the moment in which
     /// the transaction is staged.
     pub fn compare(&self, reads: &ReadSet) -> Result<()> {
@@ -166,6 +278,12 @@ impl<S: Storage> Committer<S> {
         if !self.options.background {
             return self.decide(lsn, options);
         }
+        self.until(|staging| lsn <= self.decided_lsn(staging, options)).await?;
+        self.check_decided(options)
+    }
+
+    /// Returns when `is_so`, which holds at the latest when all is settled that is staged now.
+    async fn until(&self, is_so: impl Fn(&Staging) -> bool) -> Result<()> {
         let polls = Polls::default();
         std::future::poll_fn(move |context| {
             if let Err(error) = self.health.check() {
@@ -173,8 +291,8 @@ impl<S: Storage> Committer<S> {
             }
             let own = OwnWaker::of(context.waker(), &polls);
             let mut staging = lock(&self.staging);
-            if lsn <= self.decided_lsn(&staging, options) {
-                return Poll::Ready(self.check_decided(options));
+            if is_so(&staging) {
+                return Poll::Ready(Ok(()));
             }
             // Who settles a group wakes under the same lock.
             self.wake_later(&mut staging, Patience::Task(&own));

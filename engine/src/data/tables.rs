@@ -213,6 +213,14 @@ impl Tables {
 
     /// As [`KeyIndex::get`].
     pub fn get<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Result<Option<Locator>> {
+        match TablePrefix::of(key) {
+            None => self.default.get(key, reader),
+            Some(_) => self.get_other(key, reader),
+        }
+    }
+
+    #[inline(never)]
+    fn get_other<M: DataMap>(&self, key: &[u8], reader: Reader<'_, M>) -> Result<Option<Locator>> {
         self.of(key).map_or(Ok(None), |index| index.get(key, reader))
     }
 

@@ -209,7 +209,18 @@ impl<S: Storage> Records<S> {
 
     /// Pins the newest visible LSN: what `keeps` says can be found until the pin ends.
     pub fn pin(&self, keeps: Keeps, now: impl FnOnce() -> Duration) -> LsnPin {
-        let mut pin = self.pins.pin(keeps, &self.visible, now);
+        self.pin_at(keeps, || self.visible.lsn(), now)
+    }
+
+    /// As [`Records::pin`], at the LSN that `lsn` returns: all up to there is applied, and it is
+    /// not lower than the visible one.
+    pub fn pin_at(
+        &self,
+        keeps: Keeps,
+        lsn: impl FnOnce() -> u64,
+        now: impl FnOnce() -> Duration,
+    ) -> LsnPin {
+        let mut pin = self.pins.pin(keeps, lsn, now);
         // Behind the LSN: a record that expires and is seen is known to the clock.
         pin.moment_ms = self.clock.moment_ms();
         pin

@@ -144,6 +144,13 @@ impl<S: Storage> Records<S> {
         let mut bytes = 0;
         for NeededCopy { locator, found_at } in needed {
             let view = reader.record_verified(*locator)?;
+            if let Some((lsn, _)) = found_at
+                && self.retained.version_at(view.key(), *lsn).is_some()
+            {
+                // It was found by links that have changed since, which a pin keeps as they are.
+                assert!(!self.pins.lsns().contains(lsn), "a reader finds one version");
+                continue;
+            }
             let Some(copy) = applier.copy(reader, view, cold) else { return Ok(None) };
             let record = KeptRecord::new(copy, view.header.record_bytes() as u64);
             match *found_at {
@@ -157,5 +164,38 @@ impl<S: Storage> Records<S> {
             bytes += view.header.record_bytes() as u64;
         }
         Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+
+    use super::*;
+    use crate::Db;
+    use crate::data::stream::Stream;
+
+    /// A pin ended while it was looked for what it needs, so the deletion behind its version was
+    /// forgotten, and the key came again: two answers were found for it, and kept.
+    #[test]
+    fn what_was_found_twice_for_a_pin_that_has_ended_is_kept_once() {
+        let builder = Db::builder("memory").background(false).chunk_bytes(1 << 16);
+        let db = builder.segment_bytes(1 << 18).open_on(Memory::new()).unwrap();
+        let core = db.core();
+        let records = core.records();
+        db.put("k", b"1").unwrap();
+        let snapshot = db.snapshot();
+        db.delete("k").unwrap();
+        let tombstone = records.tables.get(b"k", records.reader(&MapPin::enter())).unwrap();
+        let number = tombstone.unwrap().address() / records.chunk_bytes();
+        let chunk = ClosingChunk { number, is_jumbo: false, pins: vec![snapshot.version()] };
+        let needed = records.needed(&chunk, 0).unwrap();
+        assert_eq!(needed.copies.len(), 1);
+        drop(snapshot);
+        assert_eq!(records.forget_deleted(10), 1);
+        db.put("k", b"2").unwrap();
+        assert_eq!(records.needed(&chunk, 0).unwrap().copies.len(), 0, "it was not there");
+        let cold = core.cold_chunk(Stream::Retained).unwrap().unwrap();
+        assert_eq!(records.keep_copies(&needed.copies, &cold).unwrap(), Some(0));
     }
 }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -372,4 +372,53 @@ fn a_task_that_is_polled_often_is_woken_once() {
     assert!(woken.iter().all(|woken| *woken < 50), "{woken:?}");
     drop((ahead, patched, put, hold));
     db.close().unwrap();
+}
+
+/// Closes another database when it is woken, once all of these are at that.
+struct Closes {
+    other: Mutex<Option<Db<Memory>>>,
+    begun: Arc<Barrier>,
+    told: Sender<uarr::Result<()>>,
+}
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        let Some(other) = self.other.lock().unwrap().take() else { return };
+        self.begun.wait();
+        let _ = self.told.send(other.close());
+    }
+}
+
+/// In a circle each log thread closes the next database, and so would wait for the one that waits
+/// for it.
+#[test]
+fn wakers_may_close_each_others_databases() {
+    for count in [2, 3] {
+        let memories: Vec<_> = (0..count).map(|_| Memory::new()).collect();
+        let open = |memory: &Memory| builder(Durability::Sync).open_on(memory.clone()).unwrap();
+        let dbs: Vec<_> = memories.iter().map(open).collect();
+        let (told, outcomes) = channel();
+        let begun = Arc::new(Barrier::new(count));
+        // Nothing is settled before all tasks wait.
+        memories.iter().for_each(|memory| memory.answer(Some(0)));
+        let mut puts = Vec::new();
+        for (index, db) in dbs.iter().cloned().enumerate() {
+            let other = Mutex::new(Some(dbs[(index + 1) % count].clone()));
+            let closes = Closes { other, begun: begun.clone(), told: told.clone() };
+            let waker = Waker::from(Arc::new(closes));
+            let mut put = Box::pin(async move { db.put_async(1u64, b"x").await.map(drop) });
+            assert!(put.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            puts.push(put);
+        }
+        memories.iter().for_each(|memory| memory.answer(None));
+        for _ in 0..count {
+            let outcome = outcomes.recv_timeout(PATIENCE).expect("each is closed");
+            assert!(outcome.is_ok(), "{outcome:?}");
+        }
+        for (db, memory) in dbs.into_iter().zip(&memories) {
+            db.close().unwrap();
+            let db = builder(Durability::Sync).open_on(memory.crash()).unwrap();
+            assert!(db.contains(1u64).unwrap() && db.recovery_report().clean);
+        }
+    }
 }

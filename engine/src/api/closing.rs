@@ -16,8 +16,9 @@ impl<S: Storage> Db<S> {
     /// can still read; their writes get `Closed`. Closing again waits for the first `close` and
     /// returns what it returned.
     ///
-    /// A waker may call it, on any thread. `Busy`: the `close` under way waits for the thread that
-    /// runs the waker, so this one cannot wait in turn; the other goes on.
+    /// A waker may call it, on any thread, and of another database. `Busy`: the `close` under way
+    /// waits for the thread that runs the waker, so this one cannot wait in turn; the other goes
+    /// on.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

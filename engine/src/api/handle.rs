@@ -8,6 +8,7 @@ use uarr_uring::Storage;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::checkpoint::Then;
+use crate::jobs::closing_wait::ClosingWait;
 use crate::jobs::threads::Threads;
 use crate::sync::{Rank, Ranked, lock};
 
@@ -54,20 +55,9 @@ impl<S: Storage> Handle<S> {
                            alone can close it";
             return Err(Error::new(ErrorKind::Closed, message));
         }
-        let caller = std::thread::current().id();
-        let mut ending = lock(&self.ending);
-        loop {
-            match &*ending {
-                Ending::NotBegun => break,
-                Ending::Over(result) => return result.clone(),
-                Ending::By(closer) if *closer == caller || self.threads.include_caller() => {
-                    return Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY));
-                }
-                Ending::By(_) => ending = crate::sync::wait(&self.ended, ending),
-            }
+        if let Some(result) = self.begin_ending() {
+            return result;
         }
-        *ending = Ending::By(caller);
-        drop(ending);
         // If this thread panics, others must not wait for it without end.
         let mut over = Over { handle: self, result: None };
         self.core.committer.begin_closing();
@@ -79,6 +69,32 @@ impl<S: Storage> Handle<S> {
         #[cfg(feature = "tracing")]
         crate::trace::closed(&self.core.path, &result);
         result
+    }
+}
+
+impl<S: Storage> Handle<S> {
+    /// Whoever calls it first is to close the database; others get what comes of it.
+    fn begin_ending(&self) -> Option<Result<()>> {
+        loop {
+            let mut ending = lock(&self.ending);
+            let closer = match &*ending {
+                Ending::NotBegun => {
+                    *ending = Ending::By(std::thread::current().id());
+                    return None;
+                }
+                Ending::Over(result) => return Some(result.clone()),
+                Ending::By(closer) => *closer,
+            };
+            drop(ending);
+            let (_wait, awaited) = ClosingWait::begin([closer]);
+            if awaited.is_empty() || self.threads.include_caller() {
+                return Some(Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY)));
+            }
+            let ending = lock(&self.ending);
+            if matches!(&*ending, Ending::By(_)) {
+                drop(crate::sync::wait(&self.ended, ending));
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Background work.
 
 pub(crate) mod checkpoint;
+pub(crate) mod closing_wait;
 pub(crate) mod compact;
 pub(crate) mod forget;
 pub(crate) mod keeper;

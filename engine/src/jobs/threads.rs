@@ -9,6 +9,7 @@ use uarr_uring::Storage;
 
 use crate::core::{Core, Task};
 use crate::error::{Error, ErrorKind, Result};
+use crate::jobs::closing_wait::ClosingWait;
 use crate::jobs::keeper::{REST, Step};
 use crate::sync::{Rank, Ranked, Signal, lock};
 
@@ -73,7 +74,8 @@ impl Threads {
     }
 
     /// Waits for the threads, which end because the database is closing. If one of them calls this
-    /// from a waker, it does not wait for itself: it ends when the waker returns.
+    /// from a waker, it does not wait for itself, nor for one that waits for it in turn: these end
+    /// when their wakers return.
     pub fn stop<S: Storage>(&self, core: &Core<S>) {
         assert!(core.committer.health.is_closing(), "threads end only then");
         core.committer.keeper.raise();
@@ -81,8 +83,8 @@ impl Threads {
         core.committer.mover.raise();
         core.committer.sweeper.raise();
         let threads = std::mem::take(&mut *lock(&self.running));
-        let caller = std::thread::current().id();
-        for thread in threads.into_iter().filter(|thread| thread.thread().id() != caller) {
+        let (_wait, awaited) = ClosingWait::begin(threads.iter().map(|one| one.thread().id()));
+        for thread in threads.into_iter().filter(|one| awaited.contains(&one.thread().id())) {
             // A panic was caught in the thread.
             let _ = thread.join();
         }

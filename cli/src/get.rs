@@ -16,7 +16,7 @@ use crate::reader::Reader;
 use crate::value::write_value;
 
 /// So often a look-up begins again that a writer has overtaken.
-const ATTEMPT_COUNT_MAX: u32 = 5;
+const ATTEMPT_COUNT_MAX: u32 = 20;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &Get, out: &mut Output) -> Result<Exit> {

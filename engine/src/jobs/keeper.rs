@@ -100,7 +100,9 @@ impl<S: Storage> Core<S> {
         }
         if self.storage().now() < lock(&self.pacing).checkpoint_from {
             // No writer waits for it meanwhile.
-            self.committer.counters.wants_checkpoint.store(false, Ordering::Release);
+            if self.committer.counters.wants_checkpoint.swap(false, Ordering::AcqRel) {
+                self.committer.wake_for_room();
+            }
             return Ok(Step::Idle);
         }
         let taken = self.checkpoint(Then::GoOn);

@@ -243,8 +243,8 @@ impl<'db, S: Storage> Writer<'db, S> {
         expected: Expected,
     ) -> Result<Outcome<'db>> {
         let key = self.space()?.encode(key)?;
+        self.core.committer.expect_write(self.table_index(), key.as_ref());
         let change = put(key.as_ref(), self.core.checked(self.table, value)?, Some(expected));
-        self.core.committer.expect_write(self.table_index(), change.key);
         Outcome::of(
             self.core.committer.write_changes(&[change], self.promise()),
             self.default_kind(),

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use uarr_layout::chunk::{ChunkEntry, ChunkState};
+use uarr_layout::frame::Frames;
 use uarr_layout::geometry::CHUNK_HEADER_BYTES;
 use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::record::Locator;
@@ -29,6 +30,10 @@ use crate::options::{Options, RecoveryMode};
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::frames::{Landing, LoggedFrame, each_frame};
 use crate::report::RecoveryReport;
+
+/// So many frames before it is replayed, what a record changes in the index is fetched: the cache
+/// misses of some overlap.
+const AHEAD_COUNT: usize = 8;
 
 /// More than any record has.
 const RECORD_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + (1 << 17);
@@ -142,12 +147,27 @@ impl<S: Storage> Replay<S> {
 
     pub fn apply_group(&mut self, group: &LoggedGroup<'_>) -> Result<()> {
         let (kind, floor_ms) = (self.tables.default.space.kind, self.expiry_floor_ms);
-        self.expiry_floor_ms =
-            each_frame(group, kind, floor_ms, |logged| match logged.frame.opens_chunk() {
+        // Those inside of it are nearly free.
+        let _pin = MapPin::enter();
+        let mut ahead = Frames::new(group.body);
+        (0..AHEAD_COUNT).for_each(|_| self.fetch_next(&mut ahead));
+        self.expiry_floor_ms = each_frame(group, kind, floor_ms, |logged| {
+            self.fetch_next(&mut ahead);
+            match logged.frame.opens_chunk() {
                 true => self.open_chunk(logged),
                 false => self.apply(logged),
-            })?;
+            }
+        })?;
         Ok(())
+    }
+
+    /// Asks the processor to fetch what the next frame of `ahead` will change in an index.
+    fn fetch_next(&self, ahead: &mut Frames<'_>) {
+        // What is wrong with it is found when its turn comes.
+        let Some(Ok(frame)) = ahead.next() else { return };
+        if let Some(index) = self.tables.of(frame.key).filter(|index| index.holds(frame.key)) {
+            index.prefetch(frame.key);
+        }
     }
 
     /// Opens the chunk that `logged` says to lie somewhere.

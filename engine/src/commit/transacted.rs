@@ -112,7 +112,7 @@ impl<S: Storage> Committer<S> {
     pub fn begin_transaction_behind(&self, lsn: u64) -> Result<Begun> {
         if !self.options.durability.memory_first() {
             self.wait_while(|staging| (!self.may_read(staging, lsn)).then_some(Awaits::Applied))?;
-            if let Some(begun) = self.try_begin_ahead() {
+            if let Some(begun) = self.try_begin_ahead(lsn) {
                 return Ok(begun);
             }
         }
@@ -127,7 +127,7 @@ impl<S: Storage> Committer<S> {
         }
         if !self.options.durability.memory_first() {
             self.until(|staging| self.may_read(staging, lsn)).await?;
-            if let Some(begun) = self.try_begin_ahead() {
+            if let Some(begun) = self.try_begin_ahead(lsn) {
                 return Ok(begun);
             }
         }
@@ -147,11 +147,11 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Begins a transaction that reads what is applied, and what is staged as far as that can be
-    /// copied. `None`: it must not now.
-    fn try_begin_ahead(&self) -> Option<Begun> {
+    /// copied: the record with `lsn`, too. `None`: it must not now.
+    fn try_begin_ahead(&self, lsn: u64) -> Option<Begun> {
         let mut staging = lock(&self.staging);
         // Readers are told of a drop when it is visible; until then none may be ahead of it.
-        if staging.refused.is_under_way() {
+        if staging.refused.is_under_way() || !self.may_read(&staging, lsn) {
             return None;
         }
         // Asked first: if so, nothing is applied or shown before the lock is released.

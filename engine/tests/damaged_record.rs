@@ -367,6 +367,34 @@ fn a_patch_of_a_damaged_record_is_lost_alone() {
     }
 }
 
+/// The log is read ahead of replay: who reads must not wait for one that has ended with an error.
+#[test]
+fn replay_that_fails_holds_up_nobody() {
+    let kind = KeyKind::U64;
+    let disk = make(kind);
+    let db = builder(kind).background(true).open_on(disk.clone()).unwrap();
+    let change = Patch::from_record(uarr!([[0, ["number"], 1000]])).unwrap();
+    patch(&db, 2 * VICTIM, &change).unwrap();
+    let large = vec![7; 32 << 10];
+    for number in 0..256 {
+        put(&db, 10_000 + number, &large).unwrap();
+    }
+    let crashed = disk.crash();
+    drop(db);
+    let key_len = key_bytes(kind, 0).len() as u64;
+    let disk = damaged(&crashed, kind, HEADER_BYTES + key_len + 40, Which::First);
+    let strict = builder(kind).background(true).recovery(RecoveryMode::Strict);
+    is_damage(strict.open_on(disk.crash()).map(drop), "strict");
+    for background in [true, false] {
+        let db = builder(kind).background(background).open_on(disk.crash()).unwrap();
+        is_damage(get(&db, 2 * VICTIM), "patched");
+        for number in 0..256 {
+            assert_eq!(get(&db, 10_000 + number).unwrap().as_ref(), Some(&large));
+        }
+        assert!(db.recovery_report().replayed_record_count > 256);
+    }
+}
+
 /// Lets `write` write to what is left of `disk`, in one life, and ends it with a loss of power.
 fn continued(disk: &Memory, kind: KeyKind, write: impl FnOnce(&Db)) -> Memory {
     let disk = disk.crash();

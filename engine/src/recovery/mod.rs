@@ -9,5 +9,6 @@ pub(crate) mod open;
 pub(crate) mod recover;
 pub(crate) mod relog;
 pub(crate) mod replay;
+pub(crate) mod replaying;
 pub(crate) mod start;
 pub(crate) mod tail;

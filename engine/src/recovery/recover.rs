@@ -23,7 +23,7 @@
 //! Recovery skips the LSNs that writers may have got before a crash, so no LSN has two records.
 
 use uarr_layout::chunk::{ChunkEntry, ChunkState};
-use uarr_layout::superblock::{Checkpoint, Superblock};
+use uarr_layout::superblock::Checkpoint;
 use uarr_uring::{OpenMode, Storage};
 
 use crate::checkpoint::image::{LoadedImage, read_image};
@@ -31,8 +31,7 @@ use crate::checkpoint::root::Root;
 use crate::error::{Error, Result};
 use crate::files::{list_images, list_segments, remove_old_images};
 use crate::key::KeyKind;
-use crate::log::position::{LogPosition, start_of};
-use crate::log::reader::{Next, ReadEnd};
+use crate::log::position::start_of;
 use crate::log::zeros::remove_unfinished;
 use crate::options::Options;
 use crate::recovery::create::make_missing_folders;
@@ -43,6 +42,7 @@ use crate::recovery::decision::{
 use crate::recovery::found::{FoundLog, Recovered};
 use crate::recovery::relog::{OldLog, go_on_afresh};
 use crate::recovery::replay::Replay;
+use crate::recovery::replaying::{FoundLogSource, replay_log};
 use crate::recovery::start::{Opening, Question, Start, find_start, key_kind};
 use crate::recovery::tail::{LogSource, read_log};
 use crate::report::RecoveryReport;
@@ -129,7 +129,9 @@ fn recover_unclean<S: Storage>(
     renew_places(&data_file, chunks, root.block.chunk_bytes.get(), older)?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
     report.indexed_record_count = replay.tables.len() as u64;
-    replay_log(source, &root.block, read.end, &mut replay)?;
+    let (end, bytes) = (read.end, read.bytes);
+    let log = FoundLogSource { source, root: &root.block, end, bytes };
+    replay_log(&log, &mut replay, options.background)?;
     report.replayed_record_count = replay.record_count;
 
     let unproven = read.unproven;
@@ -215,24 +217,4 @@ fn confirm_older<S: Storage>(root: &mut Root<S>, chunks: &[ChunkEntry]) -> Resul
         root.write(|_| {}).map_err(|error| Error::io("cannot write the superblock", error))?;
     }
     Ok(older)
-}
-
-/// Applies the log up to `end`, where [`read_log`] found it to end.
-fn replay_log<S: Storage>(
-    source: &LogSource<'_, S>,
-    root: &Superblock,
-    end: LogPosition,
-    replay: &mut Replay<S>,
-) -> Result<()> {
-    let mut reader = source.reader(root);
-    while reader.position().lsn < end.lsn {
-        match reader.next()? {
-            Next::Group(group) => replay.apply_group(&group)?,
-            Next::End(ReadEnd { position, .. }) => {
-                return Err(position.behind().damage("it changed while the database was opened"));
-            }
-        }
-    }
-    assert_eq!(reader.position(), end, "the same log ends where it ended before");
-    Ok(())
 }

@@ -276,3 +276,47 @@ fn what_was_refused_while_it_ran_is_read_anew() {
         assert_eq!(held.db.get(HOT).unwrap().unwrap(), [hot]);
     });
 }
+
+/// The body keeps what it has read by putting another transaction in its place.
+#[test]
+fn a_transaction_stays_in_its_place() {
+    for is_task in [false, true] {
+        let held = Held::new();
+        let run = |tx: &mut Tx| {
+            held.run(tx, Then::Nothing)?;
+            if held.run_count.load(Ordering::SeqCst) == 2 {
+                let mut ahead = held.db.begin()?;
+                std::mem::swap(&mut ahead, tx);
+                return Ok(ahead.get(HOT)?.map(|found| found[0]));
+            }
+            Ok(None)
+        };
+        let told = match is_task {
+            false => held.db.transaction(run),
+            true => block_on(held.db.transaction_async(async |tx| run(tx))),
+        };
+        assert_eq!(told, Err(End::Error(ErrorKind::InvalidArgument)));
+        held.memory.answer(None);
+    }
+}
+
+/// A task was told that the database was closed, where a thread got the result.
+#[test]
+fn what_is_durable_is_told_although_the_database_was_closed() {
+    for is_task in [false, true] {
+        let held = Held::new();
+        let run = |tx: &mut Tx| {
+            if held.run_count.load(Ordering::SeqCst) == 1 {
+                held.memory.answer(None);
+                held.db.clone().close()?;
+            }
+            held.run(tx, Then::Nothing)
+        };
+        let told = match is_task {
+            false => held.db.transaction(run),
+            true => block_on(held.db.transaction_async(async |tx| run(tx))),
+        };
+        assert_eq!(told, Ok(()));
+        assert_eq!(held.found(), [Some(10), Some(20)]);
+    }
+}

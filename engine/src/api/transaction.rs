@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use uarr_layout::frame::{Frame, FrameKind};
 use uarr_uring::{Storage, System};
@@ -31,6 +32,12 @@ use crate::sync::{Rank, Ranked, lock};
 use crate::table_prefix::TablePrefix;
 use crate::versions::open_table::OpenTable;
 
+/// Numbers of transactions, so that it is seen when one lies in the place of another.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+const REPLACED: &str = "the body has put another transaction in the place of the one it was given; \
+                        what lies there now was not written";
+
 /// Reads and writes that are as if they had all happened in the moment of the commit, and no
 /// others in between: serializable, whatever other transactions and writers do.
 ///
@@ -47,6 +54,8 @@ use crate::versions::open_table::OpenTable;
 pub struct Transaction<S: Storage = System> {
     /// Dropped first: the last handle closes the database, which needs no old versions.
     begun: Begun,
+    /// No other one of this process has it.
+    number: u64,
     handle: Arc<Handle<S>>,
     /// That of the handle it was begun with; `None`: the default one.
     pub(in crate::api) table: Option<Arc<OpenTable>>,
@@ -81,8 +90,11 @@ impl<S: Storage> Transaction<S> {
         let (handle, table) = (db.handle.clone(), db.table.clone());
         let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn, begun.staged_from));
         let (options, writes) = (WriteOptions::new(), WrittenKeys::new());
-        let moment_ms = handle.core.records().clock.now_ms();
-        Self { handle, table, begun, options, reads, writes, bytes: 0, moment_ms }
+        // One moment for all; where nothing expires that others wrote, its own writes may.
+        let moment_ms = Some(begun.pin.moment_ms).filter(|moment_ms| *moment_ms > 0);
+        let moment_ms = moment_ms.unwrap_or_else(|| handle.core.records().clock.now_ms());
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Self { number, handle, table, begun, options, reads, writes, bytes: 0, moment_ms }
     }
 
     /// The commit is durable before it is acknowledged, whatever the database's class; and so is
@@ -316,6 +328,14 @@ impl<S: Storage> Transaction<S> {
             .collect()
     }
 
+    /// Errors: it is not the one with `number`, which its body was given.
+    fn check_in_place(&self, number: u64) -> Result<()> {
+        match self.number == number {
+            true => Ok(()),
+            false => Err(Error::invalid(REPLACED)),
+        }
+    }
+
     /// Returns when what it has read may be told a caller to whom it promised no more than the
     /// database does.
     fn tell_read(&self) -> Result<()> {
@@ -397,7 +417,8 @@ impl<S: Storage> Db<S> {
     /// Neither its result nor its error comes back before that is; but a crash may take away what
     /// it has read, and so the reason for what it does besides.
     ///
-    /// Durability and errors as for [`Db::put`].
+    /// Durability and errors as for [`Db::put`]; also `InvalidArgument` if `body` has put another
+    /// transaction in the place of the one it was given.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -428,7 +449,10 @@ impl<S: Storage> Db<S> {
     ) -> std::result::Result<T, E> {
         let mut transaction = self.begin()?;
         loop {
+            let number = transaction.number;
             let outcome = body(&mut transaction);
+            // What is told follows from the one that was given.
+            transaction.check_in_place(number)?;
             let ended = match outcome {
                 Ok(_) => transaction.commit_writes().map(drop),
                 // What it says may follow from what is not durable yet.
@@ -453,7 +477,9 @@ impl<S: Storage> Db<S> {
     ) -> std::result::Result<T, E> {
         let mut transaction = self.begin_async().await?;
         loop {
+            let number = transaction.number;
             let outcome = body(&mut transaction).await;
+            transaction.check_in_place(number)?;
             let ended = match outcome {
                 Ok(_) => transaction.commit_writes_async().await.map(drop),
                 Err(_) => transaction.tell_read_async().await,
@@ -469,5 +495,35 @@ impl<S: Storage> Db<S> {
             let begun = committer.begin_transaction_behind_async(conflict_lsn).await?;
             transaction = Transaction::new(self, begun);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uarr_disk_sim::Memory;
+
+    use super::*;
+    use crate::Expires;
+
+    /// The clock was read twice: a record of its own was gone, one of others that expires in the
+    /// same moment was not.
+    #[test]
+    fn what_expires_at_one_moment_is_gone_at_one_moment() {
+        let memory = Memory::new();
+        let db = Db::builder("memory").background(false).open_on(memory.clone()).unwrap();
+        let in_a_second = db.core().records().clock.now_ms() + 1000;
+        let expiring =
+            || b"1".expires_at(std::time::UNIX_EPOCH + Duration::from_millis(in_a_second));
+        db.put("theirs", expiring()).unwrap();
+        let begun = db.core().committer.begin_transaction().unwrap();
+        memory.advance(Duration::from_secs(2));
+        let mut transaction = Transaction::new(&db, begun);
+        transaction.put("own", expiring()).unwrap();
+        assert!(transaction.contains("theirs").unwrap());
+        assert!(transaction.contains("own").unwrap());
+        let count = transaction.iter().count();
+        assert_eq!(count, 2);
     }
 }

@@ -286,13 +286,14 @@ impl<S: Storage> Committer<S> {
     async fn until(&self, is_so: impl Fn(&Staging) -> bool) -> Result<()> {
         let polls = Polls::default();
         std::future::poll_fn(move |context| {
-            if let Err(error) = self.health.check() {
-                return Poll::Ready(Err(error));
-            }
             let own = OwnWaker::of(context.waker(), &polls);
             let mut staging = lock(&self.staging);
+            // As threads do: what is decided stays so when the database is closed.
             if is_so(&staging) {
                 return Poll::Ready(Ok(()));
+            }
+            if let Err(error) = self.health.check() {
+                return Poll::Ready(Err(error));
             }
             // Who settles a group wakes under the same lock.
             self.wake_later(&mut staging, Patience::Task(&own));

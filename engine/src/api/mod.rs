@@ -36,6 +36,7 @@ pub(crate) mod table_place;
 pub(crate) mod touch;
 pub(crate) mod transaction;
 pub(crate) mod transaction_range;
+pub(crate) mod transaction_runs;
 pub(crate) mod transaction_table;
 #[cfg(feature = "serde")]
 pub(crate) mod typed;

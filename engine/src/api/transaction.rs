@@ -22,7 +22,7 @@ use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::transacted::Begun;
 use crate::commit::written::{NewValue, Written, WrittenKeys};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::expiry::AsValue;
 use crate::key::{AsKey, KeyKind};
 use crate::key_space::KeySpace;
@@ -43,7 +43,7 @@ const REPLACED: &str = "the body has put another transaction in the place of the
 ///
 /// It is optimistic: it takes no lock and holds nobody up. It reads as of the moment when it began,
 /// and its own writes; these are seen by others when they are committed, together. If somebody else
-/// has written by then what it has read, the commit fails with [`ErrorKind::Conflict`] and writes
+/// has written by then what it has read, the commit fails with [`crate::ErrorKind::Conflict`] and writes
 /// nothing: run it again, or have [`Db::transaction`] do so. What counts as read is what was asked
 /// for: a key that is not there, and a range with all that is not in it, however far it was walked.
 /// Writes alone never conflict.
@@ -55,7 +55,7 @@ pub struct Transaction<S: Storage = System> {
     /// Dropped first: the last handle closes the database, which needs no old versions.
     begun: Begun,
     /// No other one of this process has it.
-    number: u64,
+    pub(in crate::api) number: u64,
     handle: Arc<Handle<S>>,
     /// That of the handle it was begun with; `None`: the default one.
     pub(in crate::api) table: Option<Arc<OpenTable>>,
@@ -86,7 +86,7 @@ impl<S: Storage> Drop for Transaction<S> {
 }
 
 impl<S: Storage> Transaction<S> {
-    fn new(db: &Db<S>, begun: Begun) -> Self {
+    pub(in crate::api) fn new(db: &Db<S>, begun: Begun) -> Self {
         let (handle, table) = (db.handle.clone(), db.table.clone());
         let reads = Ranked::new(Rank::Leaf, ReadSet::new(begun.lsn, begun.staged_from));
         let (options, writes) = (WriteOptions::new(), WrittenKeys::new());
@@ -186,7 +186,7 @@ impl<S: Storage> Transaction<S> {
         self.commit_writes_async().await
     }
 
-    fn commit_writes(&mut self) -> Result<Option<Commit>> {
+    pub(in crate::api) fn commit_writes(&mut self) -> Result<Option<Commit>> {
         let options = self.promise();
         let Self { begun, handle, reads, writes, .. } = self;
         let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
@@ -196,7 +196,7 @@ impl<S: Storage> Transaction<S> {
         committer.write_transaction(&mut frames, reads.get_mut(), options).map(Some)
     }
 
-    async fn commit_writes_async(&mut self) -> Result<Option<Commit>> {
+    pub(in crate::api) async fn commit_writes_async(&mut self) -> Result<Option<Commit>> {
         let options = self.promise();
         let Self { begun, handle, reads, writes, .. } = self;
         let (committer, mut frames) = (&handle.core.committer, frames_of(writes));
@@ -329,7 +329,7 @@ impl<S: Storage> Transaction<S> {
     }
 
     /// Errors: it is not the one with `number`, which its body was given.
-    fn check_in_place(&self, number: u64) -> Result<()> {
+    pub(in crate::api) fn check_in_place(&self, number: u64) -> Result<()> {
         match self.number == number {
             true => Ok(()),
             false => Err(Error::invalid(REPLACED)),
@@ -338,17 +338,17 @@ impl<S: Storage> Transaction<S> {
 
     /// Returns when what it has read may be told a caller to whom it promised no more than the
     /// database does.
-    fn tell_read(&self) -> Result<()> {
+    pub(in crate::api) fn tell_read(&self) -> Result<()> {
         self.handle.core.committer.tell_begun(&self.begun, WriteOptions::new())
     }
 
     /// As `tell_read`, without blocking.
-    async fn tell_read_async(&self) -> Result<()> {
+    pub(in crate::api) async fn tell_read_async(&self) -> Result<()> {
         self.handle.core.committer.tell_begun_async(&self.begun, WriteOptions::new()).await
     }
 
     /// The write that was found to conflict.
-    fn conflict_lsn(&self) -> u64 {
+    pub(in crate::api) fn conflict_lsn(&self) -> u64 {
         lock(&self.reads).conflict_lsn()
     }
 }
@@ -373,129 +373,6 @@ fn frames_of(writes: &WrittenKeys) -> Vec<Frame<'_>> {
             None => Frame::new(FrameKind::Delete, 0, key, &[]),
         })
         .collect()
-}
-
-impl<S: Storage> Db<S> {
-    /// Begins a transaction, to be committed by hand; see [`Transaction`], and [`Db::transaction`],
-    /// which runs one again if need be.
-    ///
-    /// If none was open for a while, it waits for what is on its way to the device.
-    ///
-    /// Errors: what the database is poisoned by, if it has to wait. Of a closed database it reads,
-    /// and only a commit fails.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let dir = tempfile::tempdir()?;
-    /// # let db = uarr::Db::open(&dir)?;
-    /// let mut tx = db.begin()?;
-    /// if !tx.contains("lock")? {
-    ///     tx.put("lock", b"mine")?;
-    /// }
-    /// db.put("lock", b"theirs")?;
-    /// let refused = tx.commit().unwrap_err();
-    /// assert_eq!(refused.kind(), uarr::ErrorKind::Conflict);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn begin(&self) -> Result<Transaction<S>> {
-        let begun = self.core().committer.begin_transaction()?;
-        Ok(Transaction::new(self, begun))
-    }
-
-    /// As [`Db::begin`], for tasks.
-    pub async fn begin_async(&self) -> Result<Transaction<S>> {
-        let begun = self.core().committer.begin_transaction_async().await?;
-        Ok(Transaction::new(self, begun))
-    }
-
-    /// Runs `body` in a transaction and commits it, and does so again as long as others come in
-    /// between. So `body` may run several times: what it does besides must allow that. If it
-    /// returns an error, nothing is written.
-    ///
-    /// When it runs again it also reads what others have committed and what is not durable yet.
-    /// Neither its result nor its error comes back before that is; but a crash may take away what
-    /// it has read, and so the reason for what it does besides.
-    ///
-    /// Durability and errors as for [`Db::put`]; also `InvalidArgument` if `body` has put another
-    /// transaction in the place of the one it was given.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let dir = tempfile::tempdir()?;
-    /// # let db = uarr::Db::open(&dir)?;
-    /// use uarr::Transaction;
-    ///
-    /// # db.batch().put("ada", [100]).put("bob", [0]).commit()?;
-    /// fn balance(tx: &Transaction, name: &str) -> uarr::Result<u8> {
-    ///     Ok(tx.get(name)?.map_or(0, |record| record[0]))
-    /// }
-    ///
-    /// let is_done = db.transaction(|tx| {
-    ///     let (from, to) = (balance(tx, "ada")?, balance(tx, "bob")?);
-    ///     let Some(rest) = from.checked_sub(30) else { return Ok(false) };
-    ///     tx.put("ada", [rest])?;
-    ///     tx.put("bob", [to + 30])?;
-    ///     Ok::<_, uarr::Error>(true)
-    /// })?;
-    /// assert!(is_done);
-    /// assert_eq!(db.get("bob")?.ok_or("not found")?, [30]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn transaction<T, E: From<Error>>(
-        &self,
-        mut body: impl FnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
-        let mut transaction = self.begin()?;
-        loop {
-            let number = transaction.number;
-            let outcome = body(&mut transaction);
-            // What is told follows from the one that was given.
-            transaction.check_in_place(number)?;
-            let ended = match outcome {
-                Ok(_) => transaction.commit_writes().map(drop),
-                // What it says may follow from what is not durable yet.
-                Err(_) => transaction.tell_read(),
-            };
-            match ended {
-                Ok(()) => return outcome,
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
-            }
-            let conflict_lsn = transaction.conflict_lsn();
-            drop(transaction);
-            let begun = self.core().committer.begin_transaction_behind(conflict_lsn)?;
-            transaction = Transaction::new(self, begun);
-        }
-    }
-
-    /// As [`Db::transaction`], for tasks: neither the commit nor a wait blocks.
-    pub async fn transaction_async<T, E: From<Error>>(
-        &self,
-        mut body: impl AsyncFnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
-        let mut transaction = self.begin_async().await?;
-        loop {
-            let number = transaction.number;
-            let outcome = body(&mut transaction).await;
-            transaction.check_in_place(number)?;
-            let ended = match outcome {
-                Ok(_) => transaction.commit_writes_async().await.map(drop),
-                Err(_) => transaction.tell_read_async().await,
-            };
-            match ended {
-                Ok(()) => return outcome,
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
-            }
-            let conflict_lsn = transaction.conflict_lsn();
-            drop(transaction);
-            let committer = &self.core().committer;
-            let begun = committer.begin_transaction_behind_async(conflict_lsn).await?;
-            transaction = Transaction::new(self, begun);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A transaction that runs again reads what is staged, before it is durable or visible; nobody is
-//! told of that before it is.
+//! A transaction that runs again reads what is staged, before it is durable or visible. Its caller
+//! gets the result only when that is durable.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "a test waits")]
 
@@ -10,7 +10,8 @@ use std::task::{Context, Waker};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use uarr::{Db, ErrorKind, KeyKind, Transaction};
+use uarr::value::Patch;
+use uarr::{Db, ErrorKind, KeyKind, Transaction, uarr};
 use uarr_disk_sim::{Fault, FaultKind, Memory};
 
 const ENOSPC: i32 = 28;
@@ -319,4 +320,37 @@ fn what_is_durable_is_told_although_the_database_was_closed() {
         assert_eq!(told, Ok(()));
         assert_eq!(held.found(), [Some(10), Some(20)]);
     }
+}
+
+/// A short patch that leads to a long value was copied under the lock with all of that.
+#[test]
+fn what_is_too_long_to_copy_is_waited_for() {
+    let memory = Memory::new();
+    let builder = Db::builder("memory").keys(KeyKind::U64).segment_bytes(1 << 22);
+    let db = builder.chunk_bytes(1 << 20).open_on(memory.clone()).unwrap();
+    db.put(HOT, uarr!({ "n": 1, "text": "x".repeat(LARGE) })).unwrap();
+    drop(db.begin().unwrap());
+    memory.answer(Some(0));
+    let sent = memory.sent_count();
+    let _first = put(&db, 1, 1);
+    wait_until("the device has the first group", || memory.sent_count() == sent + 1);
+    let change = Patch::builder().set("n", 2).build().unwrap();
+    let mut patched = Box::pin(db.patch_async(HOT, &change));
+    let run_count = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let release = Release(&memory);
+        assert!(patched.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let running = scope.spawn(|| {
+            db.transaction(|tx| {
+                run_count.fetch_add(1, Ordering::SeqCst);
+                assert!(tx.contains(HOT)?);
+                tx.put(5_u64, b"5")
+            })
+        });
+        thread::sleep(PAUSE);
+        assert_eq!(run_count.load(Ordering::SeqCst), 1);
+        drop(release);
+        running.join().unwrap().unwrap();
+        assert_eq!(run_count.load(Ordering::SeqCst), 2);
+    });
 }

@@ -70,10 +70,9 @@ impl<S: Storage> Handle<S> {
         crate::trace::closed(&self.core.path, &result);
         result
     }
-}
 
-impl<S: Storage> Handle<S> {
-    /// Whoever calls it first is to close the database; others get what comes of it.
+    /// `None`: the caller is the first, and has to close the database. Later callers wait for that
+    /// and get its result.
     fn begin_ending(&self) -> Option<Result<()>> {
         loop {
             let mut ending = lock(&self.ending);

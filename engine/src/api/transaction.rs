@@ -35,18 +35,18 @@ use crate::versions::open_table::OpenTable;
 /// Numbers of transactions, so that it is seen when one lies in the place of another.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-const REPLACED: &str = "the body has put another transaction in the place of the one it was given; \
-                        what lies there now was not written";
+const REPLACED: &str = "the body has put another transaction in the place of the one it was given, \
+                        which was not committed; leave the given one in its place";
 
 /// Reads and writes that are as if they had all happened in the moment of the commit, and no
 /// others in between: serializable, whatever other transactions and writers do.
 ///
 /// It is optimistic: it takes no lock and holds nobody up. It reads as of the moment when it began,
 /// and its own writes; these are seen by others when they are committed, together. If somebody else
-/// has written by then what it has read, the commit fails with [`crate::ErrorKind::Conflict`] and writes
-/// nothing: run it again, or have [`Db::transaction`] do so. What counts as read is what was asked
-/// for: a key that is not there, and a range with all that is not in it, however far it was walked.
-/// Writes alone never conflict.
+/// has written by then what it has read, the commit fails with [`crate::ErrorKind::Conflict`] and
+/// writes nothing: run it again, or have [`Db::transaction`] do so. What counts as read is what was
+/// asked for: a key that is not there, and a range with all that is not in it, however far it was
+/// walked. Writes alone never conflict.
 ///
 /// It belongs to one task or thread at a time, and keeps the database open, as a clone of it does.
 /// Old versions that it may read are kept meanwhile, see [`crate::Snapshot`]. Dropped without
@@ -64,7 +64,7 @@ pub struct Transaction<S: Storage = System> {
     /// By stored key.
     writes: WrittenKeys,
     bytes: usize,
-    /// When it began, for records of its own that expire.
+    /// When it began, for records that are not in the data file and expire.
     moment_ms: u64,
 }
 

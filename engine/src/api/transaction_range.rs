@@ -1,4 +1,5 @@
-//! Ordered iteration over what a transaction reads and what it has written.
+//! Iteration over what a transaction reads in the data file, what was staged when it began, and
+//! what it has written.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -20,7 +21,8 @@ pub(in crate::api) type New<'a> = (&'a [u8], Option<&'a NewValue>);
 /// Records of a key range as a transaction sees them, in key order; see
 /// [`crate::Transaction::range`]. `rev()` walks backwards. A damaged record is an error that
 /// names it, and the range goes on behind it, as [`crate::Range`] does; where that ends with an
-/// error, so does this one. In a table without order what the transaction has written comes first.
+/// error, so does this one. In a table without order the transaction's own records, and those that
+/// were staged when it began, come first.
 pub struct TransactionRange<'a, S: Storage = System> {
     kept: Range<'a, S>,
     /// Records that `kept` has given and nobody has got yet, from each end.

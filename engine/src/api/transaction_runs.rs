@@ -82,11 +82,11 @@ impl<S: Storage> Db<S> {
         loop {
             let number = transaction.number;
             let outcome = body(&mut transaction);
-            // What is told follows from the one that was given.
+            // Whether its caller has to wait is known of the given transaction alone.
             transaction.check_in_place(number)?;
             let ended = match outcome {
                 Ok(_) => transaction.commit_writes().map(drop),
-                // What it says may follow from what is not durable yet.
+                // The error may follow from records that are not durable yet.
                 Err(_) => transaction.tell_read(),
             };
             match ended {

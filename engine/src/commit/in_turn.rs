@@ -369,10 +369,11 @@ impl<S: Storage> Committer<S> {
         if let Some(counter) = premise.counter {
             self.note_counted(staging, counter, lsn);
         }
-        if let Some(staged) = premise.reads.and_then(ReadSet::staged)
-            && *staged.end() > staging.settled_lsn
-        {
-            staging.build_upon(*staged.start());
+        if let Some(staged) = premise.reads.and_then(ReadSet::staged) {
+            assert!(*staged.end() < lsn, "what was read was staged before");
+            if *staged.end() > staging.settled_lsn {
+                staging.build_upon(*staged.start());
+            }
         }
         if let Some(place) = premise.place {
             assert!(staging.turns.holds(place), "a place lasts until its owner stages");

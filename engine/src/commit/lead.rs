@@ -79,7 +79,7 @@ impl<S: Storage> Drop for Abandoned<'_, S> {
 }
 
 const BASE_REFUSED: &str = "a group could not be written: there was no room for one before it, \
-                            which this one goes on from";
+                            which this one goes on from; make room and write again";
 
 impl<S: Storage> Committer<S> {
     /// Writes what is in flight, the oldest staged group, and full ones behind it; then hands over.
@@ -211,8 +211,7 @@ impl<S: Storage> Committer<S> {
                 staging.places.note_outcome(&named_chunks, result.is_ok());
             }
             if result.is_err() {
-                staging.turns.counters.clear();
-                staging.failed_lsn = last_lsn;
+                staging.note_failed(last_lsn);
             }
             staging.in_flight_count -= 1;
             assert_eq!(staging.in_flight_count, leading.flight.len());

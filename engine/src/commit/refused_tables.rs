@@ -12,7 +12,7 @@ use crate::table_prefix::TablePrefix;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefusedTables {
     counts: BTreeMap<TablePrefix, usize>,
-    /// How many of those are under way: readers are not told of the drop yet.
+    /// How many drops are under way: handles of these tables do not report the drop yet.
     under_way_count: usize,
 }
 
@@ -50,7 +50,7 @@ impl RefusedTables {
         }
     }
 
-    /// Whether somebody drops a table, and readers are not told yet.
+    /// Whether a drop is under way that handles of the table do not report yet.
     pub fn is_under_way(&self) -> bool {
         self.under_way_count > 0
     }

@@ -70,7 +70,7 @@ pub(crate) struct Staging {
     /// Every group up to this LSN was written or has failed.
     pub settled_lsn: u64,
     /// The last LSN of the latest group that has failed; 0: none has.
-    pub failed_lsn: u64,
+    failed_lsn: u64,
     /// A thread has the lead, or has been offered it.
     is_led: bool,
     /// Groups that a leader took and that are not settled.
@@ -180,9 +180,17 @@ impl Staging {
         self.groups().next().map_or(self.next_lsn, |group| group.builder.first_lsn)
     }
 
-    /// Bytes in the log of all that no leader has taken.
-    pub fn staged_bytes(&self) -> u64 {
-        self.groups().map(|group| group.builder.log_bytes()).sum()
+    /// Bytes that [`Staging::copy_staged`] copies, about.
+    pub fn copied_bytes(&self) -> u64 {
+        self.groups().map(|group| group.builder.copied_bytes()).sum()
+    }
+
+    /// Notes that the group that ends with `lsn` has failed.
+    pub fn note_failed(&mut self, lsn: u64) {
+        assert!(self.failed_lsn < lsn, "groups fail in the order of their LSNs");
+        self.failed_lsn = lsn;
+        // Of no counter it is known any more what came last.
+        self.turns.counters.clear();
     }
 
     /// Errors: of what was staged from `from` on something was lost since.

@@ -15,7 +15,7 @@ pub(crate) struct TableRefusal<'a, S: Storage> {
 }
 
 impl<S: Storage> TableRefusal<'_, S> {
-    /// The table was dropped, and whoever asks is told so.
+    /// The table was dropped, and its handles report that.
     pub fn keep(self) {
         lock(&self.committer.staging).refused.keep();
         std::mem::forget(self);

@@ -18,7 +18,7 @@ use crate::options::WriteOptions;
 use crate::sync::lock;
 use crate::versions::pins::{Keeps, LsnPin};
 
-/// Bytes of staged groups that are copied under the lock at most.
+/// So much of staged groups is copied under the lock at most, with what their patches lead to.
 const COPIED_BYTES_MAX: u64 = 128 << 10;
 
 /// A transaction that has begun.
@@ -27,7 +27,7 @@ pub(crate) struct Begun {
     pub pin: LsnPin,
     /// That is all that was staged up to here and not refused.
     pub lsn: u64,
-    /// Not all of it may be visible yet: it is told nobody before.
+    /// Not all of it may be visible yet. The caller of the transaction gets nothing before it is.
     is_ahead: bool,
     /// From here on it was only staged, if anything was.
     pub staged_from: Option<u64>,
@@ -143,7 +143,7 @@ impl<S: Storage> Committer<S> {
     /// Whether all that is not applied is staged, and little enough to be copied under the lock.
     fn may_copy(&self, staging: &Staging) -> bool {
         let is_all_staged = staging.first_staged_lsn() == self.applied_lsn(staging) + 1;
-        is_all_staged && staging.staged_bytes() <= COPIED_BYTES_MAX
+        is_all_staged && staging.copied_bytes() <= COPIED_BYTES_MAX
     }
 
     /// Begins a transaction that reads what is applied, and what is staged as far as that can be

@@ -108,6 +108,11 @@ impl GroupBuilder {
         assert!(self.end.is_multiple_of(8), "frames start 8-aligned");
     }
 
+    /// Bytes that [`GroupBuilder::copy_to`] copies, about.
+    pub fn copied_bytes(&self) -> u64 {
+        self.log_bytes() + self.result_bytes as u64
+    }
+
     /// Copies the frames, of which there are some, behind those in `out`.
     pub fn copy_to(&self, out: &mut StagedFrames) {
         assert!(self.frame_count > 0, "an empty group has no first LSN yet");

@@ -78,9 +78,13 @@ pub(crate) fn replay_log<S: Storage>(
     thread::scope(|scope| {
         let reader = thread::Builder::new().name(READER_THREAD.into());
         match reader.spawn_scoped(scope, move || read_copies(log, &full, &empty)) {
-            Ok(_) => apply_copies(replay, copies, &spent),
-            // The limit of threads is reached: whether the engine's own can be started is seen
-            // later.
+            Ok(_) => {
+                let end = apply_copies(replay, copies, &spent)?;
+                assert_eq!(end, Some(log.end), "the reader sends all of it, or an error");
+                Ok(())
+            }
+            // The process has reached its limit of threads. Opening fails later if the engine's own
+            // threads cannot be started either.
             Err(_) => each_group(log, |group| replay.apply_group(group)),
         }
     })
@@ -105,8 +109,7 @@ fn each_group<S: Storage>(
     Ok(())
 }
 
-/// Reads `log` and sends what it reads, or at last why it could not. Ends early when nobody
-/// receives it any more.
+/// Reads `log` and sends copies of its groups, or an error. Ends early when the receiver is gone.
 fn read_copies<S: Storage>(
     log: &FoundLogSource<'_, S>,
     full: &SyncSender<Result<GroupCopies>>,
@@ -122,23 +125,29 @@ fn read_copies<S: Storage>(
         let sent = full.send(Ok(mem::replace(&mut copied, next)));
         sent.map_err(|_| Error::new(ErrorKind::Io, "replay has ended with an error of its own"))
     });
-    // Nobody hears of that last error.
+    // If the receiver is gone, its error counts, and this one is dropped.
     let _ = full.send(read.map(|()| copied));
 }
 
-/// Applies what is received. It takes the receiver: when it ends with an error, the reader must not
-/// wait for room.
+/// Applies the groups it receives, and returns the end of the last one. It takes the receiver: when
+/// it ends with an error, the reader must not wait for room.
 fn apply_copies<S: Storage>(
     replay: &mut Replay<S>,
     copies: Receiver<Result<GroupCopies>>,
     spent: &Sender<GroupCopies>,
-) -> Result<()> {
+) -> Result<Option<LogPosition>> {
+    let mut end: Option<LogPosition> = None;
     for copied in copies {
         let mut copied = copied?;
-        copied.groups().try_for_each(|group| replay.apply_group(&group))?;
+        for group in copied.groups() {
+            let follows = |end: LogPosition| group.header.previous_lsn.get() == end.lsn;
+            assert!(end.is_none_or(follows), "no group is left out, and none comes twice");
+            replay.apply_group(&group)?;
+            end = Some(group.end);
+        }
         copied.clear();
         // The reader may have ended.
         let _ = spent.send(copied);
     }
-    Ok(())
+    Ok(end)
 }

@@ -36,7 +36,7 @@ struct Pinned {
 /// What a pin keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeps {
-    /// Each version that was visible can be found, wherever it lies.
+    /// Each version up to the pinned LSN can be found, wherever it lies.
     Versions,
     /// All that the index names from now on also stays where it is.
     Places,

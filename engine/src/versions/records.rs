@@ -220,6 +220,12 @@ impl<S: Storage> Records<S> {
         lsn: impl FnOnce() -> u64,
         now: impl FnOnce() -> Duration,
     ) -> LsnPin {
+        let lsn = || {
+            let visible_lsn = self.visible.lsn();
+            let lsn = lsn();
+            assert!(visible_lsn <= lsn, "versions that only earlier readers see may be gone");
+            lsn
+        };
         let mut pin = self.pins.pin(keeps, lsn, now);
         // Behind the LSN: a record that expires and is seen is known to the clock.
         pin.moment_ms = self.clock.moment_ms();

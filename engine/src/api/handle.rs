@@ -74,8 +74,8 @@ impl<S: Storage> Handle<S> {
     /// `None`: the caller is the first, and has to close the database. Later callers wait for that
     /// and get its result.
     fn begin_ending(&self) -> Option<Result<()>> {
+        let mut ending = lock(&self.ending);
         loop {
-            let mut ending = lock(&self.ending);
             let closer = match &*ending {
                 Ending::NotBegun => {
                     *ending = Ending::By(std::thread::current().id());
@@ -84,16 +84,18 @@ impl<S: Storage> Handle<S> {
                 Ending::Over(result) => return Some(result.clone()),
                 Ending::By(closer) => *closer,
             };
-            drop(ending);
-            let (_wait, awaited) = ClosingWait::begin([closer]);
-            if awaited.is_empty() || self.threads.include_caller() {
+            // Under the lock: the close is under way.
+            let wait = ClosingWait::begin_for_close(self.number(), closer);
+            if wait.is_none() || self.threads.include_caller() {
                 return Some(Err(Error::new(ErrorKind::Busy, CLOSES_ALREADY)));
             }
-            let ending = lock(&self.ending);
-            if matches!(&*ending, Ending::By(_)) {
-                drop(crate::sync::wait(&self.ended, ending));
-            }
+            ending = crate::sync::wait(&self.ended, ending);
         }
+    }
+
+    /// No other handle of this process has it.
+    fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 }
 
@@ -109,7 +111,11 @@ impl<S: Storage> Drop for Over<'_, S> {
             let cause = Error::new(ErrorKind::Io, "closing was abandoned by a panic");
             Err(self.handle.core.committer.poison_by(&cause))
         });
-        *lock(&self.handle.ending) = Ending::Over(result);
+        {
+            let mut ending = lock(&self.handle.ending);
+            ClosingWait::end_close(self.handle.number());
+            *ending = Ending::Over(result);
+        }
         self.handle.ended.notify_all();
     }
 }

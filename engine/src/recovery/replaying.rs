@@ -125,8 +125,12 @@ fn read_copies<S: Storage>(
         let sent = full.send(Ok(mem::replace(&mut copied, next)));
         sent.map_err(|_| Error::new(ErrorKind::Io, "replay has ended with an error of its own"))
     });
-    // If the receiver is gone, its error counts, and this one is dropped.
-    let _ = full.send(read.map(|()| copied));
+    // What was read before an error is applied before it. If the receiver is gone, its own error
+    // counts.
+    let _ = full.send(Ok(copied));
+    if let Err(error) = read {
+        let _ = full.send(Err(error));
+    }
 }
 
 /// Applies the groups it receives, and returns the end of the last one. It takes the receiver: when

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use uarr::value::Patch;
 use uarr::{Builder, ErrorKind, Expiry, KeyKind, RecoveryMode, uarr};
-use uarr_disk_sim::Memory;
+use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::{OpenMode, Storage, StorageFile};
 
 type Db = uarr::Db<Memory>;
@@ -367,10 +367,9 @@ fn a_patch_of_a_damaged_record_is_lost_alone() {
     }
 }
 
-/// The log is read ahead of replay: who reads must not wait for one that has ended with an error.
-#[test]
-fn replay_that_fails_holds_up_nobody() {
-    let kind = KeyKind::U64;
+/// A database that was killed: its log patches the damaged record, then puts `number` of 0 to 255,
+/// each with the value that is returned too.
+fn killed_behind_a_damaged_patch(kind: KeyKind) -> (Memory, Vec<u8>) {
     let disk = make(kind);
     let db = builder(kind).background(true).open_on(disk.clone()).unwrap();
     let change = Patch::from_record(uarr!([[0, ["number"], 1000]])).unwrap();
@@ -382,7 +381,14 @@ fn replay_that_fails_holds_up_nobody() {
     let crashed = disk.crash();
     drop(db);
     let key_len = key_bytes(kind, 0).len() as u64;
-    let disk = damaged(&crashed, kind, HEADER_BYTES + key_len + 40, Which::First);
+    (damaged(&crashed, kind, HEADER_BYTES + key_len + 40, Which::First), large)
+}
+
+/// The log is read ahead of replay: who reads must not wait for one that has ended with an error.
+#[test]
+fn replay_that_fails_holds_up_nobody() {
+    let kind = KeyKind::U64;
+    let (disk, large) = killed_behind_a_damaged_patch(kind);
     let strict = builder(kind).background(true).recovery(RecoveryMode::Strict);
     is_damage(strict.open_on(disk.crash()).map(drop), "strict");
     for background in [true, false] {
@@ -393,6 +399,27 @@ fn replay_that_fails_holds_up_nobody() {
         }
         assert!(db.recovery_report().replayed_record_count > 256);
     }
+}
+
+/// Which error opening ends with does not depend on how far ahead the log is read: of a damaged
+/// record and a later read that fails, replay tells of the first. Of records that were read before
+/// the failure it once applied none.
+#[test]
+fn replay_tells_of_the_first_error() {
+    let kind = KeyKind::U64;
+    let (disk, _) = killed_behind_a_damaged_patch(kind);
+    let strict = builder(kind).recovery(RecoveryMode::Strict);
+    let opened = |background: bool, nth: u64| {
+        let disk = disk.crash();
+        disk.fail(Fault::new(FaultKind::Read, nth).on("wal/"));
+        let error = strict.clone().background(background).open_on(disk).map(drop).unwrap_err();
+        error.kind()
+    };
+    let one_after_the_other: Vec<_> = (1..200).map(|nth| opened(false, nth)).collect();
+    assert!(one_after_the_other.contains(&ErrorKind::Io), "reads fail");
+    assert_eq!(one_after_the_other.last(), Some(&ErrorKind::Corruption), "all reads went well");
+    let side_by_side: Vec<_> = (1..200).map(|nth| opened(true, nth)).collect();
+    assert_eq!(side_by_side, one_after_the_other);
 }
 
 /// Lets `write` write to what is left of `disk`, in one life, and ends it with a loss of power.

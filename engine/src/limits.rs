@@ -26,8 +26,10 @@ pub(crate) const MOVE_COUNT_MAX: usize = 16;
 pub(crate) const MOVE_BYTES_MAX: usize = 64 << 10;
 /// Records of a chunk that are looked at in one step of the mover.
 pub(crate) const MOVE_LOOK_COUNT_MAX: usize = 1024;
-/// The background prefaults when fewer than this many bytes ahead of the tail are in memory.
-pub(crate) const PREFAULT_AHEAD_BYTES: u64 = 8 << 20;
+/// The background prefaults when fewer bytes ahead of the tail are in memory: in a small file as
+/// many as there are before it, within these bounds.
+pub(crate) const PREFAULT_AHEAD_BYTES_MIN: u64 = 1 << 20;
+pub(crate) const PREFAULT_AHEAD_BYTES_MAX: u64 = 8 << 20;
 /// Bytes brought into memory at once, before the keeper looks at its other jobs.
 pub(crate) const PREFAULT_STEP_BYTES: u64 = 256 << 10;
 /// After a crash LSNs go on at the next multiple of this: more than can ever be in flight.
@@ -75,7 +77,8 @@ const _: () = assert!(
 const _: () = assert!(
     RECORD_HEADER_BYTES + 15 + 63 + 63 + CHUNK_HEADER_BYTES as usize <= RECORD_OVERHEAD_BYTES_MAX
 );
-const _: () = assert!(PREFAULT_STEP_BYTES <= PREFAULT_AHEAD_BYTES);
+const _: () = assert!(PREFAULT_STEP_BYTES <= PREFAULT_AHEAD_BYTES_MIN);
+const _: () = assert!(PREFAULT_AHEAD_BYTES_MIN <= PREFAULT_AHEAD_BYTES_MAX);
 // A chunk of any size goes with the largest data file, and with the least address space.
 const _: () = assert!(CHUNK_COUNT_MAX >= ADDRESS_SPACE_BYTES_MIN / *CHUNK_BYTES.start());
 const _: () = assert!(DATA_BYTES_MAX / *CHUNK_BYTES.end() <= CHUNK_COUNT_MAX);

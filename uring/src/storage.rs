@@ -231,8 +231,9 @@ pub trait DataMap: Send + Sync + 'static {
     fn allocated_bytes(&self) -> u64;
     /// Brings the unpublished pages of a range of the file into memory, writable, so that a later
     /// append takes no page fault. Takes as long as the kernel takes to zero them; appends go on
-    /// meanwhile. Only a hint: failures are ignored.
-    fn prefault(&self, offset: u64, len: u64);
+    /// meanwhile. Only a hint: failures are ignored. Returns how many bytes of the range lie before
+    /// the first place that has no space of its own: nothing behind is looked at.
+    fn prefault(&self, offset: u64, len: u64) -> u64;
 }
 
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.

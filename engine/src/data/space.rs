@@ -2,7 +2,7 @@
 //! its way to the device before a checkpoint waits for it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use uarr_layout::geometry::PAGE_BYTES;
 use uarr_uring::{DataMap, DataMapWriter, StorageFile};
@@ -11,7 +11,7 @@ use crate::data::applier::Applier;
 use crate::data::store::RecordStore;
 use crate::data::stream::{STREAM_COUNT, Stream};
 use crate::error::{Error, ErrorKind, Result, attempted};
-use crate::limits::{PREFAULT_AHEAD_BYTES, PREFAULT_STEP_BYTES};
+use crate::limits::{PREFAULT_AHEAD_BYTES_MAX, PREFAULT_AHEAD_BYTES_MIN, PREFAULT_STEP_BYTES};
 use crate::sync::{Ranked, lock};
 
 /// The data file grows ahead of its records by this part of what chunks take, by at most so many
@@ -28,7 +28,7 @@ const WRITE_BACK_STEP_BYTES: u64 = 2 << 20;
 const _: () = assert!(WRITE_BACK_STEP_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(PREFAULT_STEP_BYTES.is_multiple_of(PAGE_BYTES));
 // A large file is there before its pages are brought in.
-const _: () = assert!(2 * PREFAULT_AHEAD_BYTES <= GROWTH_AHEAD_BYTES_MAX);
+const _: () = assert!(2 * PREFAULT_AHEAD_BYTES_MAX <= GROWTH_AHEAD_BYTES_MAX);
 
 /// The data file as a file.
 pub(crate) struct DataSpace<F> {
@@ -40,6 +40,8 @@ pub(crate) struct DataSpace<F> {
     reserved_bytes: u64,
     /// The file is in memory from the tail up to here, unless the tail has gone elsewhere.
     prefaulted: AtomicU64,
+    /// What lies there had no space when the keeper looked.
+    prefault_lacks_space: AtomicBool,
     /// Bytes before this, in its place, were handed to the device.
     written_back: AtomicU64,
     /// The same of what the mover copies.
@@ -67,6 +69,7 @@ impl<F: StorageFile> DataSpace<F> {
             asked_bytes,
             reserved_bytes,
             prefaulted,
+            prefault_lacks_space: AtomicBool::new(false),
             written_back,
             copies_written_back,
         }
@@ -91,7 +94,9 @@ impl<F: StorageFile> DataSpace<F> {
         self.file
             .allocate(range.start, range.end - range.start)
             .and_then(|()| lock(applier).appender.allocate(places))
-            .map_err(|error| Error::io("cannot extend the data file", error))
+            .map_err(|error| Error::io("cannot extend the data file", error))?;
+        self.prefault_lacks_space.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// How many bytes of `places` have no space of their own, as far as the file system says.
@@ -134,31 +139,33 @@ impl<F: StorageFile> DataSpace<F> {
         self.reserved_bytes / self.chunk_bytes
     }
 
-    /// Whether pages behind `tail` should be brought into memory.
+    /// Whether pages behind `tail` should be brought into memory, and can be.
     pub fn needs_prefault(&self, tail: u64) -> bool {
         let prefaulted = self.prefaulted.load(Ordering::Relaxed);
-        let wanted = tail + PREFAULT_AHEAD_BYTES..=tail + 2 * PREFAULT_AHEAD_BYTES;
-        !wanted.contains(&prefaulted)
+        let ahead = prefault_ahead_bytes(tail);
+        let has_gone_elsewhere = !(tail..=tail + 2 * ahead).contains(&prefaulted);
+        let is_short = prefaulted < tail + ahead;
+        has_gone_elsewhere || is_short && !self.prefault_lacks_space.load(Ordering::Relaxed)
     }
 
-    /// Brings the next pages behind `tail` into memory. `false`: they are there. One caller at a
-    /// time.
+    /// Brings the next pages behind `tail` into memory. `false`: they are there, or have no space
+    /// yet. One caller at a time.
     pub fn prefault_ahead<M: DataMap>(&self, tail: u64, store: &RecordStore<M>) -> bool {
         let done = self.prefaulted.load(Ordering::Relaxed);
-        let goal = (tail + 2 * PREFAULT_AHEAD_BYTES).min(self.reserved_bytes);
+        let ahead = tail..=tail + 2 * prefault_ahead_bytes(tail);
         // A chunk may lie anywhere in the file.
-        let done =
-            if (tail..=tail + 2 * PREFAULT_AHEAD_BYTES).contains(&done) { done } else { tail };
-        let step = PREFAULT_STEP_BYTES.min(goal.saturating_sub(done));
-        if step == 0 {
-            // At the end of the map there is nothing to bring in; do not ask again at once.
-            self.prefaulted.store(tail + 2 * PREFAULT_AHEAD_BYTES, Ordering::Relaxed);
-            return false;
+        let done = if ahead.contains(&done) { done } else { tail };
+        let end = (done + 1).next_multiple_of(PREFAULT_STEP_BYTES);
+        let step = if end <= *ahead.end() { end - done } else { 0 };
+        // First: who allocates meanwhile takes it back.
+        self.prefault_lacks_space.store(true, Ordering::Relaxed);
+        let got = store.prefault(done, step);
+        assert!(got <= step, "no more is brought in than was asked for");
+        self.prefaulted.store(done + got, Ordering::Relaxed);
+        if got == step {
+            self.prefault_lacks_space.store(false, Ordering::Relaxed);
         }
-        // Places without space are left out.
-        store.prefault(done, step);
-        self.prefaulted.store(done + step, Ordering::Relaxed);
-        true
+        got > 0
     }
 
     /// Hands written pages to the device: of the chunk that `tail` lies in, and what is left of the
@@ -214,7 +221,40 @@ impl<F: StorageFile> DataSpace<F> {
     }
 }
 
+/// The background prefaults when fewer than so many bytes ahead of `tail` are in memory, until it
+/// is twice as much: a small database takes little memory, and little that has to be written back.
+fn prefault_ahead_bytes(tail: u64) -> u64 {
+    tail.clamp(PREFAULT_AHEAD_BYTES_MIN, PREFAULT_AHEAD_BYTES_MAX)
+}
+
 /// The end of the last step that is whole at `offset` of the file.
 fn whole_steps(offset: u64) -> u64 {
     offset / WRITE_BACK_STEP_BYTES * WRITE_BACK_STEP_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use uarr_disk_sim::Memory;
+
+    use super::*;
+    use crate::recovery::open::open_small;
+
+    /// Pages of places without space once passed for pages in memory: writers took the faults.
+    #[test]
+    fn what_gets_space_later_is_brought_in_then() {
+        let core = open_small(Memory::new()).unwrap();
+        let (space, store) = (&core.records().space, &core.records().store);
+        let chunk_bytes = core.records().chunk_bytes();
+        let prefault = || {
+            while space.prefault_ahead(0, store) {}
+            space.prefaulted.load(Ordering::Relaxed)
+        };
+        assert_eq!(prefault(), core.stats().data_allocated_bytes);
+        for place_count in [2, 5] {
+            core.committer.allocate_ahead(0..place_count).unwrap();
+            assert!(space.needs_prefault(0), "of {place_count} places more can be brought in");
+            assert_eq!(prefault(), place_count * chunk_bytes);
+            assert!(!space.needs_prefault(0), "the next place has no space");
+        }
+    }
 }

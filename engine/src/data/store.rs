@@ -54,8 +54,8 @@ impl<M: DataMap> RecordStore<M> {
     }
 
     /// Brings pages ahead of the appends into memory, while appends go on.
-    pub fn prefault(&self, address: u64, bytes: u64) {
-        self.map.prefault(address, bytes);
+    pub fn prefault(&self, offset: u64, bytes: u64) -> u64 {
+        self.map.prefault(offset, bytes)
     }
 
     /// How many bytes of the chunk at `address` are published; 0 if it is not open.

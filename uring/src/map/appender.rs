@@ -418,9 +418,9 @@ mod tests {
     fn prefault_changes_no_byte() {
         let (map, mut appender) = map(3, &[]);
         appender.append(0, &[&[7; 5000]]);
-        map.prefault(0, 3 * CHUNK);
-        map.prefault(5000, 1);
-        map.prefault(10 * CHUNK, CHUNK);
+        assert_eq!(map.prefault(0, 3 * CHUNK), 3 * CHUNK);
+        assert_eq!(map.prefault(5000, 1), 1);
+        assert_eq!(map.prefault(10 * CHUNK, CHUNK), 0);
         assert!(read(&map, 0, 5000, &MapPin::enter()).unwrap().iter().all(|&byte| byte == 7));
         appender.append(5000, &[&[8; 10]]);
         assert_eq!(read(&map, 4999, 3, &MapPin::enter()), Some([7, 8, 8].as_slice()));

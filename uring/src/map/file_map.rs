@@ -144,7 +144,7 @@ impl DataMap for FileMap {
         self.mapping.allocated_bytes()
     }
 
-    fn prefault(&self, offset: u64, len: u64) {
-        self.mapping.prefault(offset, len);
+    fn prefault(&self, offset: u64, len: u64) -> u64 {
+        self.mapping.prefault(offset, len)
     }
 }

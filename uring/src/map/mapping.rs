@@ -130,22 +130,19 @@ impl Mapping {
     /// page which is on the device already does not become dirty again. The kernel changes no byte
     /// of them, so the appender need not wait; where it overtakes, its own fault waits for the
     /// page.
-    pub fn prefault(&self, offset: u64, len: u64) {
-        if !self.prefaults {
-            return;
-        }
+    pub fn prefault(&self, offset: u64, len: u64) -> u64 {
         let page_bytes = PAGE_BYTES as u64;
         let chunk_bytes = self.chunks.chunk_bytes();
         let map_end = self.chunks.place_count() as u64 * chunk_bytes;
         let range_end = offset.saturating_add(len).min(map_end);
         let mut cursor = offset;
-        while cursor < range_end {
+        while cursor < range_end && self.chunks.is_allocated(cursor / chunk_bytes) {
             let place = cursor / chunk_bytes;
             let place_start = place * chunk_bytes;
             let place_end = (place_start + chunk_bytes).min(range_end);
             let published = self.chunks.published_bytes(place);
             let start = cursor.max(place_start + published).next_multiple_of(page_bytes);
-            if start < place_end && self.chunks.is_allocated(place) {
+            if start < place_end && self.prefaults {
                 let bytes = (place_end - start) as usize;
                 // A place that is used again has pages already: to make these writable would only
                 // have the next flush write them as they are.
@@ -156,7 +153,8 @@ impl Mapping {
                 // Only a hint: kernels before 5.14 know neither.
                 let _ = self.memory.advise_range(advice, start as usize, bytes);
             }
-            cursor = place_start + chunk_bytes;
+            cursor = place_end;
         }
+        cursor.saturating_sub(offset)
     }
 }

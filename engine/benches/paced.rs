@@ -1,10 +1,10 @@
 //! Which puts at a fixed rate take long, in a new database that grows:
 //! `cargo bench -p uarr --bench paced`.
 //!
-//! Each of `UARR_ROUNDS` (3) rounds makes a database for each rate, memory first with an interval of
-//! 100 ms, and puts values of 128 bytes under random keys for `UARR_SECONDS` (6). The generator
-//! waits for the time of each put by looking at the clock. It prints how many puts took longer than
-//! 300 us, the longest, and all of them together.
+//! Each of `UARR_ROUNDS` (3) rounds makes a database for each rate, memory first with an interval
+//! of 100 ms, and puts values of 128 bytes under random keys for `UARR_SECONDS` (6). The generator
+//! waits for the time of each put by looking at the clock. It prints how many puts took longer
+//! than 300 us, the longest, and all of them together.
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 use std::time::{Duration, Instant};

@@ -186,7 +186,7 @@ impl Default for Options {
             segment_age: None,
             chunk_bytes: 16 << 20,
             address_space_bytes: 1 << 40,
-            checkpoint_log_bytes: 256 << 20,
+            checkpoint_log_bytes: 64 << 20,
             space_amplification_max: 1.5,
             retained_memory_max: 256 << 20,
         }

@@ -113,7 +113,7 @@ impl Builder {
     }
 
     /// The background takes a checkpoint when the log has grown by this many bytes since the last
-    /// one, or by twice the size of the index image if that is more: 4 KiB or more. Default: 256
+    /// one, or by twice the size of the index image if that is more: 4 KiB or more. Default: 64
     /// MiB.
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
         self.options.checkpoint_log_bytes = bytes;

@@ -4,12 +4,13 @@
 //! Each of `UARR_ROUNDS` (3) rounds makes a database for each rate, memory first with an interval
 //! of 100 ms, and puts values of 128 bytes under random keys for `UARR_SECONDS` (6). The generator
 //! waits for the time of each put by looking at the clock. It prints how many puts took longer
-//! than 300 us, the longest, and all of them together.
+//! than 300 us, the longest, and all of them together; and how often, and how long at most, one
+//! waited for what the statistics tell apart.
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 use std::time::{Duration, Instant};
 
-use uarr::{Db, Durability, KeyKind};
+use uarr::{Db, Durability, KeyKind, WriteWaits};
 
 const VALUE: [u8; 128] = [7; 128];
 const RATES: [u64; 3] = [10_000, 100_000, 300_000];
@@ -28,8 +29,8 @@ fn number_from(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Times of the puts that took long.
-fn long_puts(rate: u64, count: u64) -> Vec<Duration> {
+/// Times of the puts that took long, and what was waited for.
+fn long_puts(rate: u64, count: u64) -> (Vec<Duration>, WriteWaits) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the run");
     let builder = Db::builder(dir.path()).keys(KeyKind::U64);
     let durability = Durability::Interval(Duration::from_millis(100));
@@ -46,8 +47,18 @@ fn long_puts(rate: u64, count: u64) -> Vec<Duration> {
         db.put(random.next(), VALUE.as_slice()).expect("there is room");
         long.extend(Some(begun.elapsed()).filter(|time| *time > LONG));
     }
+    let waits = db.stats().waits;
     db.close().expect("it can be closed");
-    long
+    (long, waits)
+}
+
+fn named(waits: &WriteWaits) -> String {
+    let WriteWaits { buffer, space, garbage, room, .. } = waits;
+    let all = [("buffers", buffer), ("space", space), ("compaction", garbage), ("room", room)];
+    let told = all.map(|(what, wait)| {
+        format!("{what} {} (max {:?})", wait.count, Duration::from_nanos(wait.max))
+    });
+    told.join(", ")
 }
 
 fn main() {
@@ -57,13 +68,14 @@ fn main() {
     for _ in 0..rounds {
         for rate in RATES {
             let count = if is_measured { rate * seconds } else { 100 };
-            let long = long_puts(rate, count);
+            let (long, waits) = long_puts(rate, count);
             let all: Duration = long.iter().sum();
             let longest = long.iter().max().copied().unwrap_or_default();
             println!(
                 "{rate} puts a second: {} took longer than {LONG:?}, the longest {longest:?}, all \
-                 {all:?}",
-                long.len()
+                 {all:?}; {}",
+                long.len(),
+                named(&waits)
             );
         }
     }

@@ -139,7 +139,7 @@ pub use key::{AsKey, KeyBytes, KeyKind, KeyRef};
 pub use limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use log::strategy::CommitTuning;
 pub use meters::histogram::Distribution;
-pub use observe::stats::{CommitPhases, SpaceStats, Stats};
+pub use observe::stats::{CommitPhases, SpaceStats, Stats, WriteWaits};
 pub use observe::verify::VerifyReport;
 pub use options::{CommitPath, Durability, RecoveryMode, VerifyPolicy, WhenFull, WriteOptions};
 pub use read_only::facts::ReadOnlyStats;

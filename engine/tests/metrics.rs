@@ -95,6 +95,8 @@ fn a_recorder_gets_the_statistics() {
     check("uarr_group_commits{database=users,quantile=1}", stats.phases.group_commits.max as f64);
     let device = stats.phases.io.p99 as f64 / 1e9;
     check("uarr_commit_device_seconds{database=users,quantile=0.99}", device);
+    check("uarr_wait_space_seconds{database=users,quantile=1}", stats.waits.space.max as f64 / 1e9);
+    check("uarr_wait_room_seconds{database=users,quantile=0.5}", 0.0);
     // Without a recorder it is nothing.
     stats.record_metrics("users");
 }

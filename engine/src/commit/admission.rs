@@ -12,7 +12,7 @@ use crate::commit::committer::Committer;
 use crate::commit::lead::Stint;
 use crate::commit::patience::{NotYet, Patience};
 use crate::commit::premise::Premise;
-use crate::commit::room_wait::TryAgain;
+use crate::commit::room_wait::{RoomWait, TryAgain};
 use crate::commit::space::need_of;
 use crate::commit::staging::{StagedGroup, Staging};
 use crate::commit::wakes::Wakes;
@@ -54,6 +54,23 @@ impl<S: Storage> Committer<S> {
         premise: Premise<'_>,
         wakes: &mut Wakes,
     ) -> Result<std::result::Result<RankedGuard<'_, Staging>, NotYet>> {
+        let mut wait = None;
+        let staging = self.staging_in_time(frames, patience, premise, wakes, &mut wait);
+        if let Some(wait) = wait {
+            wait.note_in(&self.waits.room);
+        }
+        staging
+    }
+
+    /// The same. `wait` notes how it waits for room on a full disk.
+    fn staging_in_time(
+        &self,
+        frames: &[Frame<'_>],
+        patience: Patience<'_>,
+        premise: Premise<'_>,
+        wakes: &mut Wakes,
+        wait: &mut Option<RoomWait>,
+    ) -> Result<std::result::Result<RankedGuard<'_, Staging>, NotYet>> {
         let frame_bytes: usize = frames.iter().map(Frame::len_in_log).sum();
         let frame_bytes = frame_bytes + openings_bytes_max(frames, self.records.chunk_bytes());
         if (GROUP_HEADER_BYTES + frame_bytes) as u64 > GROUP_BYTES_MAX {
@@ -66,7 +83,6 @@ impl<S: Storage> Committer<S> {
         let is_large = buffer_bytes > self.buffer_bytes;
         let demand = Demand { bytes: buffer_bytes as u64, is_large };
         let mut staging = lock(&self.staging);
-        let mut wait = None;
         loop {
             self.health.check()?;
             // Asked after each release of the lock, and before a group is opened: none stays empty.
@@ -81,15 +97,8 @@ impl<S: Storage> Committer<S> {
                 if lack != Lack::Nothing && !self.wait_for_places(frames, patience) {
                     return Ok(Err(NotYet::NoRoom));
                 }
-                match self.make_space(frames, demand) {
-                    Err(error) if error.kind() == ErrorKind::NoSpace => {
-                        match self.wait_for_room(frames, patience, &mut wait) {
-                            Some(TryAgain::Now) => {}
-                            Some(TryAgain::Later) => return Ok(Err(NotYet::NoRoom)),
-                            None => return Err(error),
-                        }
-                    }
-                    made => made?,
+                if self.space_awaited(frames, demand, patience, wait)? == TryAgain::Later {
+                    return Ok(Err(NotYet::NoRoom));
                 }
                 staging = lock(&self.staging);
                 continue;
@@ -118,6 +127,27 @@ impl<S: Storage> Committer<S> {
         }
     }
 
+    /// Gets space for `frames`, or waits for others that make some.
+    fn space_awaited(
+        &self,
+        frames: &[Frame<'_>],
+        demand: Demand,
+        patience: Patience<'_>,
+        wait: &mut Option<RoomWait>,
+    ) -> Result<TryAgain> {
+        let begun_ns = self.now_ns();
+        match self.make_space(frames, demand) {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                self.wait_for_room(frames, patience, wait).ok_or(error)
+            }
+            made => {
+                made?;
+                self.waits.space.record(self.ns_since(begun_ns));
+                Ok(TryAgain::Now)
+            }
+        }
+    }
+
     /// Opens a group in `buffer`, which the frames fit into.
     fn open_group(&self, staging: &mut Staging, buffer: Arc<AlignedBuffer>, frame_bytes: usize) {
         let block_bytes = self.identity.block_bytes;
@@ -140,6 +170,7 @@ impl<S: Storage> Committer<S> {
         }
         let is_taken = staging.has_work() || staging.in_flight_count > 0;
         assert!(is_taken, "a buffer that is not spare comes back when its group is settled");
+        let begun_ns = self.now_ns();
         match patience {
             Patience::Task(waker) => {
                 waker.enter(&mut staging.room_wakers);
@@ -161,6 +192,7 @@ impl<S: Storage> Committer<S> {
                 staging.buffer_waiters -= 1;
             }
         }
+        self.waits.buffer.record(self.ns_since(begun_ns));
         Ok(Ok(staging))
     }
 

@@ -36,7 +36,7 @@ use crate::health::Health;
 use crate::log::position::{LogIdentity, LogPosition};
 use crate::log::segments::Segments;
 use crate::log::writer::OpenLog;
-use crate::meters::counters::{Counters, Phases};
+use crate::meters::counters::{Counters, Phases, WaitTimes};
 use crate::options::Options;
 use crate::sync::{Rank, Ranked, Signal, lock};
 use crate::versions::records::Records;
@@ -48,6 +48,7 @@ pub(crate) struct Committer<S: Storage> {
     pub health: Health,
     pub counters: Counters,
     pub phases: Phases,
+    pub waits: WaitTimes,
     /// Raised when the keeper has something to do.
     pub keeper: Signal,
     /// Raised when a checkpoint is due.
@@ -139,6 +140,7 @@ impl<S: Storage> Committer<S> {
             health: Health::default(),
             counters,
             phases: Phases::default(),
+            waits: WaitTimes::default(),
             keeper: Signal::default(),
             checkpointer: Signal::default(),
             mover: Signal::default(),
@@ -225,5 +227,10 @@ impl<S: Storage> Committer<S> {
     /// The time in nanoseconds, by the clock of the storage.
     pub fn now_ns(&self) -> u64 {
         u64::try_from(self.storage.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds since `begun_ns`.
+    pub fn ns_since(&self, begun_ns: u64) -> u64 {
+        self.now_ns().saturating_sub(begun_ns)
     }
 }

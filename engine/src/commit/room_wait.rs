@@ -16,6 +16,7 @@ use crate::commit::space::need_of;
 use crate::commit::wakes::{Place, Wakes};
 use crate::data::live::LINE_BYTES;
 use crate::data::places::Need;
+use crate::meters::histogram::Histogram;
 use crate::options::WhenFull;
 use crate::sync::lock;
 
@@ -43,6 +44,8 @@ pub(crate) struct RoomWait {
     count: usize,
     /// Nothing was on its way any more when it last tried.
     is_last: bool,
+    /// How long it has waited.
+    ns: u64,
 }
 
 impl RoomWait {
@@ -55,10 +58,19 @@ impl RoomWait {
     fn goes_on<S: Storage>(&mut self, committer: &Committer<S>) -> bool {
         let goes_on = committer.gives_back() && committer.health.check().is_ok();
         if goes_on {
+            let begun_ns = committer.now_ns();
             committer.place_freed.wait(ROOM_WAIT);
             self.count += 1;
+            self.ns += committer.ns_since(begun_ns);
         }
         goes_on
+    }
+
+    /// Notes how long it has waited, if it has.
+    pub fn note_in(&self, waits: &Histogram) {
+        if self.count > 0 {
+            waits.record(self.ns);
+        }
     }
 }
 
@@ -113,6 +125,7 @@ impl<S: Storage> Committer<S> {
         while self.has_too_much_garbage() && wait.count < PLACE_WAIT_COUNT_MAX && wait.goes_on(self)
         {
         }
+        wait.note_in(&self.waits.garbage);
         true
     }
 

@@ -18,6 +18,15 @@ pub(crate) struct Phases {
     pub group_bytes: Histogram,
 }
 
+/// How long threads that write have waited before they could stage, in nanoseconds.
+#[derive(Default)]
+pub(crate) struct WaitTimes {
+    pub buffer: Histogram,
+    pub space: Histogram,
+    pub garbage: Histogram,
+    pub room: Histogram,
+}
+
 /// Numbers for [`crate::Stats`].
 #[derive(Default)]
 pub(crate) struct Counters {

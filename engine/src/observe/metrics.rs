@@ -21,7 +21,9 @@ impl Stats {
     /// `uarr_background_error`, which is 1 while [`Stats::background_error`] is set. Distributions
     /// since the database was opened are gauges with the label `quantile` (0.5, 0.99, 0.999, 1):
     /// `uarr_commit_queue_seconds`, `uarr_commit_apply_seconds`, `uarr_commit_device_seconds`,
-    /// `uarr_commit_wake_seconds`, `uarr_group_commits`, `uarr_group_bytes`.
+    /// `uarr_commit_wake_seconds`, `uarr_group_commits`, `uarr_group_bytes`,
+    /// `uarr_wait_buffer_seconds`, `uarr_wait_space_seconds`, `uarr_wait_garbage_seconds`,
+    /// `uarr_wait_room_seconds`.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,6 +67,11 @@ impl Stats {
         record(&label, "uarr_commit_wake_seconds", &phases.wake, NS_PER_S);
         record(&label, "uarr_group_commits", &phases.group_commits, 1.0);
         record(&label, "uarr_group_bytes", &phases.group_bytes, 1.0);
+        let waits = &self.waits;
+        record(&label, "uarr_wait_buffer_seconds", &waits.buffer, NS_PER_S);
+        record(&label, "uarr_wait_space_seconds", &waits.space, NS_PER_S);
+        record(&label, "uarr_wait_garbage_seconds", &waits.garbage, NS_PER_S);
+        record(&label, "uarr_wait_room_seconds", &waits.room, NS_PER_S);
     }
 }
 

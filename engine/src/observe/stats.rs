@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::data::live::LINE_BYTES;
 use crate::data::tables::OtherIndex;
 use crate::log::strategy;
-use crate::meters::counters::Phases;
+use crate::meters::counters::{Phases, WaitTimes};
 use crate::meters::histogram::Distribution;
 use crate::sync::lock;
 
@@ -33,6 +33,8 @@ pub struct Stats {
     pub flush_count: u64,
     /// What the time of commits was spent on.
     pub phases: CommitPhases,
+    /// What threads that write have waited for before they could begin.
+    pub waits: WriteWaits,
     /// Bytes written to the log, padding included.
     pub log_bytes: u64,
     /// Checkpoints taken.
@@ -145,6 +147,25 @@ pub struct CommitPhases {
     pub group_bytes: Distribution,
 }
 
+/// How long threads that write have waited before their records had a place, by what they waited
+/// for, since the database was opened, in nanoseconds. Tasks do not count: they are woken instead.
+/// A write that waited for nothing counts nowhere, and one that waited for several things with each
+/// of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct WriteWaits {
+    /// A buffer for a group: the device has fallen behind. The thread may have written a group
+    /// itself.
+    pub buffer: Distribution,
+    /// Space that it had to get itself, in the log or in the data file: the background has fallen
+    /// behind, or has not begun.
+    pub space: Distribution,
+    /// Compaction: there was more garbage than `space_amplification_max` allows.
+    pub garbage: Distribution,
+    /// Room on a full disk.
+    pub room: Distribution,
+}
+
 impl<S: Storage> Core<S> {
     pub fn stats(&self) -> Stats {
         let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -168,7 +189,8 @@ impl<S: Storage> Core<S> {
             group_count: counter(&self.committer.counters.group_count),
             write_count: counter(&self.committer.counters.write_count),
             flush_count: counter(&self.committer.counters.flush_count),
-            phases: distributions(&self.committer.phases),
+            phases: phases(&self.committer.phases),
+            waits: waits(&self.committer.waits),
             log_bytes: counter(&self.committer.counters.log_bytes),
             expired_count: counter(&self.committer.counters.expired_count),
             checkpoint_count: counter(&self.committer.counters.checkpoint_count),
@@ -215,7 +237,16 @@ impl<S: Storage> Core<S> {
     }
 }
 
-fn distributions(phases: &Phases) -> CommitPhases {
+fn waits(waits: &WaitTimes) -> WriteWaits {
+    WriteWaits {
+        buffer: waits.buffer.distribution(),
+        space: waits.space.distribution(),
+        garbage: waits.garbage.distribution(),
+        room: waits.room.distribution(),
+    }
+}
+
+fn phases(phases: &Phases) -> CommitPhases {
     CommitPhases {
         queue: phases.queue.distribution(),
         apply: phases.apply.distribution(),

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUFFER_COUNT, RECORD_OVERHEAD_BYTES_MAX};
 use crate::log::builder::GroupBuilder;
 use crate::log::room::Demand;
+use crate::meters::histogram::Histogram;
 use crate::options::WhenFull;
 use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 
@@ -135,14 +136,14 @@ impl<S: Storage> Committer<S> {
         patience: Patience<'_>,
         wait: &mut Option<RoomWait>,
     ) -> Result<TryAgain> {
-        let begun_ns = self.now_ns();
+        let begun_ns = self.wait_clock();
         match self.make_space(frames, demand) {
             Err(error) if error.kind() == ErrorKind::NoSpace => {
                 self.wait_for_room(frames, patience, wait).ok_or(error)
             }
             made => {
                 made?;
-                self.waits.space.record(self.ns_since(begun_ns));
+                self.note_wait(&self.waits.space, begun_ns);
                 Ok(TryAgain::Now)
             }
         }
@@ -170,7 +171,7 @@ impl<S: Storage> Committer<S> {
         }
         let is_taken = staging.has_work() || staging.in_flight_count > 0;
         assert!(is_taken, "a buffer that is not spare comes back when its group is settled");
-        let begun_ns = self.now_ns();
+        let begun_ns = self.wait_clock();
         match patience {
             Patience::Task(waker) => {
                 waker.enter(&mut staging.room_wakers);
@@ -192,8 +193,20 @@ impl<S: Storage> Committer<S> {
                 staging.buffer_waiters -= 1;
             }
         }
-        self.waits.buffer.record(self.ns_since(begun_ns));
+        self.note_wait(&self.waits.buffer, begun_ns);
         Ok(Ok(staging))
+    }
+
+    /// When a wait begins. `None` in a database without threads of its own: a writer does their
+    /// work and waits for nobody.
+    fn wait_clock(&self) -> Option<u64> {
+        self.options.background.then(|| self.now_ns())
+    }
+
+    fn note_wait(&self, waits: &Histogram, begun_ns: Option<u64>) {
+        if let Some(begun_ns) = begun_ns {
+            waits.record(self.ns_since(begun_ns));
+        }
     }
 
     /// The open group takes no more frames.

@@ -148,9 +148,9 @@ pub struct CommitPhases {
 }
 
 /// How long threads that write have waited before their records had a place, by what they waited
-/// for, since the database was opened, in nanoseconds. Tasks do not count: they are woken instead.
-/// A write that waited for nothing counts nowhere, and one that waited for several things with each
-/// of them.
+/// for, since the database was opened, in nanoseconds. A write that waited for nothing counts
+/// nowhere, and one that waited for several things with each of them. Tasks do not count: they are
+/// woken instead. With `background(false)` writers do all work themselves, and nothing counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct WriteWaits {

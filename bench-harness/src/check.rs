@@ -4,8 +4,9 @@
 //! so that a disturbance of the machine hits all of them alike and none always follows the same
 //! one. A turn ends when the store has settled, and begins when no thread of the process works.
 //! Half of a floor comes right before the engine's turn, half right after it. A phase whose rounds
-//! leave a target unclear has as many rounds again, once: two looks at the numbers, so that looking
-//! often does not make a finding out of chance. Each phase checks what it wrote before it ends.
+//! leave a target unclear has twice as many more, of those whom its targets ask about: two looks at
+//! the numbers, so that looking often does not make a finding out of chance. Each phase checks what
+//! it wrote before it ends.
 //!
 //! All files are in a folder of the run's own, which the run removes at the end, even after an
 //! error.
@@ -19,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::check::results::Results;
+use crate::check::results::{Joined, Results};
 use crate::error::BenchError;
 use crate::judge::flushes::{self, BrokenPromise};
 use crate::judge::targets::Targets;
@@ -48,6 +49,9 @@ const JOB_NUMBERS_SHIFT: u32 = 44;
 const FREE_BYTES_BASE: u64 = 2560 << 20;
 /// Free space per record: three stores with log and data, and one more while it is reopened.
 const FREE_BYTES_PER_RECORD: u64 = 2048;
+
+/// How many times as many rounds follow in a phase whose rounds leave a target unclear.
+const MORE_ROUNDS: u32 = 2;
 
 /// The note if a store works on when it should have settled.
 const NEVER_STILL: &str =
@@ -145,6 +149,8 @@ struct Check<'o> {
     progress: Progress,
     seconds: Duration,
     job_count: u64,
+    /// The present phase goes on behind the rounds that were asked for.
+    has_more_rounds: bool,
 }
 
 impl<'o> Check<'o> {
@@ -162,12 +168,12 @@ impl<'o> Check<'o> {
         let rounds = u64::from(options.run.repetitions);
         let memory_first: usize = contenders.iter().map(|store| store.memory_first().len()).sum();
         let snapshots = contenders.iter().filter(|store| store.has_snapshots()).count();
-        // In each round the halves of two floors of writes and of two of reads, and the rows; each
-        // store is prepared three times.
+        // In each round two floors of writes and two of reads, and the rows; each store is prepared
+        // three times.
         let rows = 5 * stores + (memory_first + snapshots) as u64;
         let kills = reopen::rounds(options.run.repetitions, options.targets.as_ref());
         let kills = u64::from(kills) * stores;
-        let step_count = rounds * (8 + rows) + kills + 3 * stores;
+        let step_count = rounds * (4 + rows) + kills + 3 * stores;
         let progress = Progress::new(step_count);
         progress.phase("preparing the floor's file");
         let bytes = (options.run.records * RECORD_BYTES).max(FLOOR_BYTES_MIN);
@@ -196,6 +202,7 @@ impl<'o> Check<'o> {
             progress,
             seconds: Duration::from_secs_f64(options.run.seconds),
             job_count: 0,
+            has_more_rounds: false,
         })
     }
 
@@ -208,22 +215,46 @@ impl<'o> Check<'o> {
         self.reopen()
     }
 
-    /// Whether the phase that measures `rows` has a round with this number: one that was asked for,
-    /// or one more because those leave a target unclear.
-    fn has_round(&mut self, rows: &[Row], round: u32) -> bool {
+    /// Places in `all` of those who take part in round `round` of the phase that measures `rows`,
+    /// as their turns come: everybody in the rounds that were asked for; if these leave a target
+    /// unclear, those whom targets ask about in more of them. No places: the phase is over.
+    fn places<T>(&mut self, rows: &[Row], round: u32, all: &[(Contender, T)]) -> Vec<usize> {
         let asked = self.options.run.repetitions;
-        if round != asked {
-            return round < 2 * asked;
+        let all = all.iter().map(|(contender, _)| *contender).enumerate();
+        let take_part: Vec<_> = if round < asked {
+            all.collect()
+        } else if self.has_more(rows, round) {
+            let targets = self.options.targets.iter();
+            let is_asked = |who| targets.clone().any(|targets| targets.ask_about(rows, who));
+            all.filter(|(_, contender)| is_asked(*contender)).collect()
+        } else {
+            Vec::new()
+        };
+        let order = rotation::order(take_part.len(), round);
+        order.map(|nth| take_part[nth].0).collect()
+    }
+
+    fn add_joined(&mut self, joined: Joined, class: Class) {
+        for ((row, contender), sample) in joined.samples {
+            self.results.add(row, contender, class, &sample, None);
+            self.progress.step();
         }
+    }
+
+    /// Whether there is a round with this number behind those that were asked for.
+    fn has_more(&mut self, rows: &[Row], round: u32) -> bool {
+        let asked = self.options.run.repetitions;
         let Some(targets) = &self.options.targets else { return false };
-        let is_unclear = is_unclear(&self.results.rows(), targets, rows);
-        if is_unclear {
-            let rows: Vec<_> = rows.iter().map(|row| row.name()).collect();
-            let rows = rows.join(", ");
-            self.notes
-                .push(format!("{rows}: {asked} rounds left a target unclear, so {asked} more"));
+        if round == asked {
+            self.has_more_rounds = is_unclear(&self.results.rows(), targets, rows);
+            if self.has_more_rounds {
+                let rows: Vec<_> = rows.iter().map(|row| row.name()).collect();
+                let (rows, more) = (rows.join(", "), MORE_ROUNDS * asked);
+                let note = format!("{rows}: {asked} rounds left a target unclear, so {more} more");
+                self.notes.push(note);
+            }
         }
-        is_unclear
+        self.has_more_rounds && round < (1 + MORE_ROUNDS) * asked
     }
 
     fn records(&self) -> u64 {
@@ -235,42 +266,39 @@ impl<'o> Check<'o> {
         self.options.targets.as_ref().map_or(0, |targets| targets.samples_min(row, contender))
     }
 
-    /// Runs a turn. That of the engine has half of each floor in `rows` before it, and in the
-    /// opposite order the other half after it.
-    fn beside_floors(
+    /// Runs a turn, one of `laps` of a round, with half of each floor in `rows` before it, and in
+    /// the opposite order the other half after it; these go to `joined`.
+    fn beside_floors<T>(
         &mut self,
-        (contender, round): (Contender, u32),
-        (rows, class): (&[Row], Class),
-        measure: impl FnOnce(&mut Self) -> Result<(), BenchError>,
-    ) -> Result<(), BenchError> {
-        if contender != Contender::Uarr {
-            return measure(self);
-        }
-        let mut halves = Vec::new();
+        (rows, seed, laps): (&[Row], u32, u32),
+        joined: &mut Joined,
+        measure: impl FnOnce(&mut Self) -> Result<T, BenchError>,
+    ) -> Result<T, BenchError> {
         for &row in rows {
-            halves.push(self.half_a_floor(row, u64::from(round) << 1)?);
+            joined.add(row, Contender::Floor, self.half_a_floor(row, laps, seed << 1)?);
         }
-        measure(self)?;
-        for (&row, mut half) in rows.iter().zip(halves).rev() {
-            half.join(self.half_a_floor(row, u64::from(round) << 1 | 1)?);
-            self.results.add(row, Contender::Floor, class, &half, None);
+        let measured = measure(self)?;
+        for &row in rows.iter().rev() {
+            joined.add(row, Contender::Floor, self.half_a_floor(row, laps, seed << 1 | 1)?);
         }
-        Ok(())
+        Ok(measured)
     }
 
-    fn half_a_floor(&mut self, row: Row, seed: u64) -> Result<Sample, BenchError> {
+    fn half_a_floor(&mut self, row: Row, laps: u32, seed: u32) -> Result<Sample, BenchError> {
         self.progress.now(format!("{}: floor", row.name()));
         self.wait_until_others_are_still();
-        let samples_min = self.samples_min(row, Contender::Floor).div_ceil(2);
-        let least = Span::of(self.seconds / 2);
+        let parts = 2 * laps;
+        let samples_min = self.samples_min(row, Contender::Floor).div_ceil(parts.into());
+        let least = Span::of(self.seconds / parts);
         let span = Span { samples_min: samples_min.max(least.samples_min), ..least };
         let before = self.device.as_ref().and_then(Device::counters);
         let mut sample = match (row, &self.mapped) {
-            (Row::ReadMapped, Some(mapped)) => mapped.measure(Via::Number, span.duration, seed)?,
-            _ => self.floor.measure(row, span, seed)?,
+            (Row::ReadMapped, Some(mapped)) => {
+                mapped.measure(Via::Number, span.duration, seed.into())?
+            }
+            _ => self.floor.measure(row, span, seed.into())?,
         };
         self.add_device(&mut sample, before);
-        self.progress.step();
         Ok(sample)
     }
 

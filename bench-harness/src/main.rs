@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 
 /// Seconds, rounds and records of a full run: less than five minutes with all stores. Many short
 /// rounds tell more than few long ones: the verdict rests on how rounds differ.
-const FULL: RunSpec = RunSpec { seconds: 0.5, repetitions: 9, records: 1_000_000, quick: false };
+const FULL: RunSpec = RunSpec { seconds: 0.4, repetitions: 9, records: 1_000_000, quick: false };
 /// The same of a smoke run, with as many rounds as a verdict needs.
 const QUICK: RunSpec = RunSpec { seconds: 0.05, repetitions: 6, records: 20_000, quick: true };
 

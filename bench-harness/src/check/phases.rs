@@ -2,23 +2,29 @@
 //!
 //! Each opens its stores, lets them take turns, reads back what it wrote and removes it.
 
-use super::Check;
+use std::ops::Range;
+
+use super::{Check, OpenStores};
 use crate::check::reopen;
+use crate::check::results::Joined;
 use crate::error::BenchError;
 use crate::measure::drive::Driven;
 use crate::measure::floor::MappedFloor;
 use crate::measure::job::{Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Row;
-use crate::measure::sample::Sample;
 use crate::measure::store::{Class, Contender, Writes};
 
 /// Threads of the row `durable-put16`.
 const MANY_THREADS: u32 = 16;
 /// At most this many records are read back after a phase without a fixed number of records.
 const VERIFY_READS_MAX: u64 = 500_000;
+/// Laps in which the stores take turns in a round of durable puts.
+const LAPS: u32 = 5;
 /// The ways to make one write durable.
 const FLOORS: [Row; 2] = [Row::WriteFdatasync, Row::WriteDsync];
+/// What a get is compared with.
+const FLOORS_OF_READS: [Row; 2] = [Row::ReadDirect, Row::ReadMapped];
 
 fn strongest_memory_first(contender: Contender) -> Writes {
     *contender.memory_first().first().expect("every store has writes that are not waited for")
@@ -28,7 +34,7 @@ impl Check<'_> {
     pub(super) fn durable_puts(&mut self) -> Result<(), BenchError> {
         self.progress.phase("durable puts");
         let stores = self.open_all("durable", |_| Writes::Durable)?;
-        let mut written: Vec<Vec<_>> = stores.iter().map(|_| Vec::new()).collect();
+        let mut written: Vec<Vec<Range<u64>>> = stores.iter().map(|_| Vec::new()).collect();
         for ((_, store), written) in stores.iter().zip(&mut written) {
             store.prepare_durable()?;
             let first = self.fresh_numbers();
@@ -39,22 +45,14 @@ impl Check<'_> {
             self.progress.step();
         }
         let rows = [(Row::DurablePut1, 1), (Row::DurablePut16, MANY_THREADS)];
-        let mut round = 0;
-        while self.has_round(&rows.map(|(row, _)| row), round) {
-            for place in rotation::order(stores.len(), round) {
-                let (contender, store) = &stores[place];
-                for (row, threads) in rows {
-                    let floors: &[Row] = if threads == 1 { &FLOORS } else { &[] };
-                    self.beside_floors((*contender, round), (floors, Class::Sync), |check| {
-                        let sample =
-                            check.durable_puts_of(&stores[place], (row, threads), round)?;
-                        written[place].extend(sample.written);
-                        Ok(())
-                    })?;
-                    store.settle()?;
-                }
+        for round in 0.. {
+            let places = self.places(&rows.map(|(row, _)| row), round, &stores);
+            if places.is_empty() {
+                break;
             }
-            round += 1;
+            for row in rows {
+                self.durable_round(&stores, &places, (row, round), &mut written)?;
+            }
         }
         for ((contender, store), written) in stores.into_iter().zip(written) {
             self.progress.now(format!("durable puts: reading back {contender}"));
@@ -65,20 +63,36 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn durable_puts_of(
+    /// A round of a row, of the stores at `places`. Turns are short: what the device does to one of
+    /// them within a second, it does to the floors and to all others.
+    fn durable_round(
         &mut self,
-        (contender, store): &(Contender, Box<dyn Driven>),
-        (row, threads): (Row, u32),
-        round: u32,
-    ) -> Result<Sample, BenchError> {
-        self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
-        let first = self.fresh_numbers();
-        let op_count_min = self.samples_min(row, *contender);
-        let job = self.job(Work::Put { first }, Timing::Each, round);
-        let sample = self.measure(&**store, &Job { threads, op_count_min, ..job })?;
-        self.results.add(row, *contender, Class::Sync, &sample, None);
-        self.progress.step();
-        Ok(sample)
+        stores: &OpenStores,
+        places: &[usize],
+        ((row, threads), round): ((Row, u32), u32),
+        written: &mut [Vec<Range<u64>>],
+    ) -> Result<(), BenchError> {
+        let mut samples = Joined::default();
+        for lap in 0..LAPS {
+            let seed = round * LAPS + lap;
+            for &place in rotation::order(places.len(), lap).map(|place| &places[place]) {
+                let (contender, store) = &stores[place];
+                self.progress.now(format!("{}: {contender}, round {}", row.name(), round + 1));
+                let first = self.fresh_numbers();
+                let op_count_min = self.samples_min(row, *contender).div_ceil(LAPS.into());
+                let mut job = self.job(Work::Put { first }, Timing::Each, seed);
+                job = Job { threads, op_count_min, duration: job.duration / LAPS, ..job };
+                let has_floors = *contender == Contender::Uarr && threads == 1;
+                let floors: &[Row] = if has_floors { &FLOORS } else { &[] };
+                let measure = |check: &mut Self| check.measure(&**store, &job);
+                let sample = self.beside_floors((floors, seed, LAPS), &mut samples, measure)?;
+                written[place].extend(sample.written.clone());
+                samples.add(row, *contender, sample);
+                store.settle()?;
+            }
+        }
+        self.add_joined(samples, Class::Sync);
+        Ok(())
     }
 
     pub(super) fn unsynced_puts(&mut self) -> Result<(), BenchError> {
@@ -87,14 +101,16 @@ impl Check<'_> {
             contender.memory_first().iter().map(move |&writes| (contender, writes))
         };
         let all: Vec<_> = self.contenders.iter().flat_map(promises).collect();
-        let mut round = 0;
-        while self.has_round(&[Row::UnsyncedPut], round) {
-            for place in rotation::order(all.len(), round) {
+        for round in 0.. {
+            let places = self.places(&[Row::UnsyncedPut], round, &all);
+            if places.is_empty() {
+                break;
+            }
+            for place in places {
                 let (contender, writes) = all[place];
                 self.unsynced_puts_of(contender, writes, round)?;
                 self.progress.step();
             }
-            round += 1;
         }
         Ok(())
     }
@@ -153,21 +169,26 @@ impl Check<'_> {
     fn gets(&mut self, stores: &[(Contender, Box<dyn Driven>)]) -> Result<(), BenchError> {
         self.progress.phase("gets");
         let work = Work::Get { record_count: self.records() };
-        let floors = (&[Row::ReadDirect, Row::ReadMapped][..], Class::Read);
-        let mut round = 0;
-        while self.has_round(&[Row::Get, Row::GetSnapshot], round) {
-            for place in rotation::order(stores.len(), round) {
+        for round in 0.. {
+            let places = self.places(&[Row::Get, Row::GetSnapshot], round, stores);
+            if places.is_empty() {
+                break;
+            }
+            for place in places {
                 let (contender, store) = &stores[place];
-                self.beside_floors((*contender, round), floors, |check| {
+                let floors: &[Row] =
+                    if *contender == Contender::Uarr { &FLOORS_OF_READS } else { &[] };
+                let mut of_floors = Joined::default();
+                self.beside_floors((floors, round, 1), &mut of_floors, |check| {
                     let whose = (*contender, &**store, Class::Read);
                     check.whole_and_timed(whose, Row::Get, (work, View::PerRead), round)
                 })?;
+                self.add_joined(of_floors, Class::Read);
                 if contender.has_snapshots() {
                     let whose = (*contender, &**store, Class::ReadSnapshot);
                     self.whole_and_timed(whose, Row::GetSnapshot, (work, View::Snapshot), round)?;
                 }
             }
-            round += 1;
         }
         Ok(())
     }
@@ -178,16 +199,18 @@ impl Check<'_> {
     ) -> Result<(), BenchError> {
         self.progress.phase("reads and writes, not waited for");
         let record_count = self.records();
-        let mut round = 0;
-        while self.has_round(&[Row::MixedUnsynced], round) {
+        for round in 0.. {
+            let places = self.places(&[Row::MixedUnsynced], round, stores);
+            if places.is_empty() {
+                break;
+            }
             let work = Work::Mixed { record_count, version: u64::from(round) + 1 };
-            for place in rotation::order(stores.len(), round) {
+            for place in places {
                 let (contender, store) = &stores[place];
                 let whose = (*contender, &**store, strongest_memory_first(*contender).class());
                 self.whole_and_timed(whose, Row::MixedUnsynced, (work, View::PerRead), round)?;
                 store.settle()?;
             }
-            round += 1;
         }
         Ok(())
     }
@@ -225,9 +248,12 @@ impl Check<'_> {
             store.verify(std::slice::from_ref(&(0..record_count)), record_count)?;
             self.progress.step();
         }
-        let mut round = 0;
-        while self.has_round(&[Row::MixedDurable], round) {
-            for place in rotation::order(stores.len(), round) {
+        for round in 0.. {
+            let places = self.places(&[Row::MixedDurable], round, &stores);
+            if places.is_empty() {
+                break;
+            }
+            for place in places {
                 let (contender, store) = &stores[place];
                 self.progress.now(format!("mixed-durable: {contender}, round {}", round + 1));
                 let version = (1 << 32) + u64::from(round);
@@ -239,7 +265,6 @@ impl Check<'_> {
                 store.settle()?;
                 self.progress.step();
             }
-            round += 1;
         }
         for (contender, store) in stores {
             store.verify(std::slice::from_ref(&(0..record_count)), VERIFY_READS_MAX)?;

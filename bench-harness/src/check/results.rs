@@ -1,6 +1,7 @@
 //! Gathers the samples of a run, round by round, and turns them into rows.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use crate::error::BenchError;
@@ -18,6 +19,22 @@ use crate::report::hlog::Log;
 pub struct Results {
     /// By place of the row, contender and name of the class.
     gathered: BTreeMap<(usize, Contender, &'static str), Gathered>,
+}
+
+/// Samples of one round whose turns are shorter than it, joined by row and contender.
+#[derive(Default)]
+pub struct Joined {
+    pub samples: BTreeMap<(Row, Contender), Sample>,
+}
+
+impl Joined {
+    /// Adds a turn.
+    pub fn add(&mut self, row: Row, contender: Contender, sample: Sample) {
+        match self.samples.entry((row, contender)) {
+            Entry::Vacant(first) => drop(first.insert(sample)),
+            Entry::Occupied(mut before) => before.get_mut().join(sample),
+        }
+    }
 }
 
 struct Gathered {

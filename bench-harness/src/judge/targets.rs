@@ -95,6 +95,22 @@ pub struct Target {
     pub bound: Bound,
 }
 
+impl Target {
+    /// Whether it takes a number of `contender` from `row`.
+    fn asks_about(&self, row: Row, contender: Contender) -> bool {
+        match (contender, self.against) {
+            (Contender::Uarr, Some(Against::Own(own))) => row == self.row || row == own,
+            (Contender::Uarr, _) => row == self.row,
+            (Contender::Floor, Some(Against::WriteFloor)) => {
+                matches!(row, Row::WriteFdatasync | Row::WriteDsync)
+            }
+            (Contender::Floor, Some(Against::Floor(floor))) => row == floor,
+            (peer, Some(Against::Peer(asked))) => peer == asked && row == self.row,
+            _ => false,
+        }
+    }
+}
+
 /// The row a target compares with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
@@ -245,18 +261,15 @@ impl Targets {
     /// How many operations a round of `row` must time for all of its percentiles that targets ask
     /// of `contender`; 0 if they ask for none.
     pub fn samples_min(&self, row: Row, contender: Contender) -> u64 {
-        let asks = |target: &&Target| match (contender, target.against) {
-            (Contender::Uarr, Some(Against::Own(own))) => row == target.row || row == own,
-            (Contender::Uarr, _) => row == target.row,
-            (Contender::Floor, Some(Against::WriteFloor)) => {
-                matches!(row, Row::WriteFdatasync | Row::WriteDsync)
-            }
-            (Contender::Floor, Some(Against::Floor(floor))) => row == floor,
-            (peer, Some(Against::Peer(asked))) => peer == asked && row == target.row,
-            _ => false,
-        };
-        let percentiles = self.targets.iter().filter(asks).map(|target| target.metric.percentile());
+        let asked = self.targets.iter().filter(|target| target.asks_about(row, contender));
+        let percentiles = asked.map(|target| target.metric.percentile());
         percentiles.flatten().map(|percent| samples_min(percent / 100.0)).max().unwrap_or(0)
+    }
+
+    /// Whether a target takes a number of `contender` from one of `rows`.
+    pub fn ask_about(&self, rows: &[Row], contender: Contender) -> bool {
+        let asks = |target: &Target| rows.iter().any(|&row| target.asks_about(row, contender));
+        self.targets.iter().any(asks)
     }
 
     /// Reads and checks a targets file.
@@ -357,6 +370,12 @@ mod tests {
             let targets = Targets::parse(&text("x-peer:rocksdb")).unwrap();
             assert_eq!(needed(&targets, Row::DurablePut1, Contender::Rocksdb), samples);
             assert_eq!(needed(&targets, Row::WriteDsync, Contender::Floor), 0);
+            let rows = [Row::Get, Row::DurablePut1];
+            let asked = Contender::STORES.map(|who| targets.ask_about(&rows, who));
+            let expected =
+                Contender::STORES.map(|who| [Contender::Uarr, Contender::Rocksdb].contains(&who));
+            assert_eq!(asked, expected);
+            assert!(!targets.ask_about(&[Row::Get], Contender::Uarr));
             let targets = Targets::parse(&text("x-own:get")).unwrap();
             assert_eq!(needed(&targets, Row::Get, Contender::Uarr), samples);
         }

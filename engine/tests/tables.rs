@@ -547,3 +547,31 @@ fn a_batch_that_is_used_again_begins_with_its_first_table() {
     assert!(has(&db, "e") && has(&log, "f") && has(&db, "i"));
     assert!(!has(&users, "g") && !has(&users, "h") && !has(&log, "e"));
 }
+
+/// The background takes keys that were deleted out of the index, and then out of the count of such:
+/// in between there were too few.
+#[test]
+fn no_key_is_missed_while_deleted_ones_are_forgotten() {
+    const KEY_COUNT: u32 = 5000;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let db = Db::builder(dir.path().join("db")).durability(Durability::Manual).open().unwrap();
+    let table = db.table("t").unwrap();
+    for table in [&db, &*table] {
+        table.put("stays", b"").unwrap();
+        for _ in 0..3 {
+            for number in 0..KEY_COUNT {
+                table.put(number.to_be_bytes(), b"").unwrap();
+            }
+            let snapshot = db.snapshot();
+            for number in 0..KEY_COUNT {
+                table.delete(number.to_be_bytes()).unwrap();
+            }
+            db.sync().unwrap();
+            drop(snapshot);
+            let are_indexed = || table.table_stats().unwrap().index.entries > 1;
+            while are_indexed() {
+                (0..10_000).for_each(|_| assert_eq!(table.len(), 1));
+            }
+        }
+    }
+}

@@ -167,7 +167,7 @@ impl<S: Storage> Db<S> {
     pub fn len(&self) -> u64 {
         match &self.table {
             None => self.core().records().key_count(),
-            Some(table) => table.key_count(),
+            Some(table) => self.core().records().key_count_of(&table.other),
         }
     }
 

@@ -75,7 +75,7 @@ impl OtherIndex {
         self.index.space.prefix.is_some_and(|prefix| prefix.number() < FIRST_NUMBER)
     }
 
-    /// Keys that do not lead to tombstones; exact while no thread writes.
+    /// Keys that do not lead to tombstones. The caller has the applier's lock.
     pub fn key_count(&self) -> u64 {
         let deleted_count = self.deleted_count.load(Ordering::Relaxed);
         self.index.len().saturating_sub(deleted_count) as u64

@@ -20,7 +20,7 @@ pub(crate) struct OpenTable {
     pub number: u32,
     /// Stored key of its record in the catalog.
     pub catalog_key: Box<[u8]>,
-    other: Arc<OtherIndex>,
+    pub other: Arc<OtherIndex>,
     /// What can change, in one word, so that no reader sees half of a change: when records expire
     /// whose writers do not say it, times two (so many ms behind the write; 0: never), and in the
     /// lowest bit whether each write is durable before it is acknowledged.
@@ -73,11 +73,6 @@ impl OpenTable {
 
     pub fn index(&self) -> &KeyIndex {
         &self.other.index
-    }
-
-    /// Number of keys; exact while no thread writes.
-    pub fn key_count(&self) -> u64 {
-        self.other.key_count()
     }
 
     /// When records expire whose writers do not say it.

@@ -398,19 +398,32 @@ impl<S: Storage> Records<S> {
         }
     }
 
-    /// Number of keys of the default table; exact while no thread writes.
+    /// Number of keys of the default table, of what is applied.
     pub fn key_count(&self) -> u64 {
-        let tombstone_count = lock(&self.applier).tombstones.indexed_count();
-        let tombstone_count = tombstone_count.saturating_sub(self.tables.others_deleted_count());
-        self.tables.default.len().saturating_sub(tombstone_count) as u64
+        self.key_count_beside(&lock(&self.applier))
+    }
+
+    /// As [`Records::key_count`], of a table but the default one.
+    pub fn key_count_of(&self, other: &OtherIndex) -> u64 {
+        // A key that is forgotten goes out of the index and out of the count under this lock.
+        let _applier = lock(&self.applier);
+        other.key_count()
     }
 
     /// Number of keys of the default table and of those that callers have made and that are still
-    /// there; exact while no thread writes.
+    /// there, of what is applied.
     pub fn total_key_count(&self, is_there: impl Fn(&OtherIndex) -> bool) -> u64 {
         let is_counted = |other: &Arc<OtherIndex>| !other.is_internal() && is_there(other);
-        let others = self.tables.others().into_iter().filter(is_counted);
-        self.key_count() + others.map(|other| other.key_count()).sum::<u64>()
+        let others: Vec<_> = self.tables.others().into_iter().filter(is_counted).collect();
+        let applier = lock(&self.applier);
+        let of_others: u64 = others.iter().map(|other| other.key_count()).sum();
+        self.key_count_beside(&applier) + of_others
+    }
+
+    fn key_count_beside(&self, applier: &Applier<S::MapWriter>) -> u64 {
+        let tombstone_count = applier.tombstones.indexed_count();
+        let tombstone_count = tombstone_count.saturating_sub(self.tables.others_deleted_count());
+        self.tables.default.len().saturating_sub(tombstone_count) as u64
     }
 
     /// Shape of the default table's index for points, and of the ordered one beside it if there are

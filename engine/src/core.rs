@@ -11,7 +11,7 @@ use uarr_uring::Storage;
 use crate::catalog::CatalogEntry;
 use crate::checkpoint::root::Root;
 use crate::commit::committer::Committer;
-use crate::data::removal::Removal;
+use crate::data::removal::Removals;
 use crate::data::sweeping::Sweeping;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -34,7 +34,7 @@ pub(crate) struct Core<S: Storage> {
     /// What handles of tables share, by number.
     pub open_tables: Ranked<OpenTables>,
     /// Tables that were dropped and are not gone yet.
-    pub removals: Ranked<Vec<Removal>>,
+    pub removals: Ranked<Removals>,
     /// Number of the older checkpoint that the superblock names, durably; 0: none.
     pub older_checkpoint: AtomicU64,
     /// Why the last background step failed, of each task whose last one did.

@@ -1,5 +1,6 @@
-//! [`Removal`]: how far the removal of a dropped table is.
+//! [`Removals`]: dropped tables that are not gone yet, and how far each is.
 
+use std::collections::VecDeque;
 use std::vec;
 
 use uarr_layout::record::Locator;
@@ -22,4 +23,84 @@ pub(crate) enum RemovalStage {
     Records(vec::IntoIter<Locator>),
     /// Both kept checkpoints have to be later than this one: then none names a record of it.
     Checkpoints { number: u64 },
+}
+
+/// What tables have to wait for rises from one drop to the next: so only the first of those that
+/// wait is looked at, however many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Removals {
+    records: VecDeque<Removal>,
+    readers: VecDeque<Removal>,
+    checkpoints: VecDeque<Removal>,
+}
+
+impl Removals {
+    /// Adds one, before others of its stage that wait for no less.
+    pub fn put(&mut self, removal: Removal) {
+        let awaited = removal.awaited();
+        let of_stage = match removal.stage {
+            RemovalStage::Records(_) => &mut self.records,
+            RemovalStage::Readers { .. } => &mut self.readers,
+            RemovalStage::Checkpoints { .. } => &mut self.checkpoints,
+        };
+        match of_stage.front() {
+            Some(first) if awaited <= first.awaited() => of_stage.push_front(removal),
+            _ => of_stage.push_back(removal),
+        }
+    }
+
+    /// Takes one that need not wait, when readers have pinned `oldest_pinned` and later LSNs, and
+    /// the older of the kept checkpoints is `older_checkpoint`.
+    pub fn take(&mut self, oldest_pinned: Option<u64>, older_checkpoint: u64) -> Option<Removal> {
+        let reads_end = oldest_pinned.unwrap_or(u64::MAX);
+        let of_stages = [
+            (&mut self.records, u64::MAX),
+            (&mut self.readers, reads_end),
+            (&mut self.checkpoints, older_checkpoint),
+        ];
+        of_stages.into_iter().find_map(|(of_stage, passed)| {
+            let is_ready = of_stage.front().is_some_and(|first| first.awaited() < passed);
+            is_ready.then(|| of_stage.pop_front()).flatten()
+        })
+    }
+}
+
+impl Removal {
+    /// What has to be passed before it can go on.
+    fn awaited(&self) -> u64 {
+        match self.stage {
+            RemovalStage::Records(_) => 0,
+            RemovalStage::Readers { lsn } => lsn,
+            RemovalStage::Checkpoints { number } => number,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_least_is_looked_at_first() {
+        let mut removals = Removals::default();
+        let of = |number, stage| Removal { prefix: TablePrefix::new(number, 0), stage };
+        removals.put(of(100, RemovalStage::Checkpoints { number: 2 }));
+        removals.put(of(101, RemovalStage::Readers { lsn: 7 }));
+        removals.put(of(102, RemovalStage::Readers { lsn: 9 }));
+        assert!(removals.take(Some(7), 2).is_none(), "they may see it, and one names it");
+        removals.put(of(103, RemovalStage::Records(Vec::new().into_iter())));
+        let mut taken = |oldest, older| {
+            let taken = removals.take(oldest, older)?;
+            let number = taken.prefix.number();
+            // One that could not go on is first again.
+            removals.put(taken);
+            assert_eq!(removals.take(oldest, older)?.prefix.number(), number);
+            Some(number)
+        };
+        assert_eq!(
+            [taken(Some(8), 2), taken(Some(8), 2), taken(Some(8), 2)],
+            [Some(103), Some(101), None]
+        );
+        assert_eq!([taken(None, 3), taken(None, 3), taken(None, 3)], [Some(102), Some(100), None]);
+    }
 }

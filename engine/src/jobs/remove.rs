@@ -38,7 +38,7 @@ impl<S: Storage> Core<S> {
         let visible_lsn = self.records().visible.lsn();
         debug_assert!(lsn <= visible_lsn, "a drop is visible before its table is removed");
         let stage = RemovalStage::Readers { lsn: visible_lsn };
-        lock(&self.removals).push(Removal { prefix, stage });
+        lock(&self.removals).put(Removal { prefix, stage });
         self.committer.sweeper.raise();
         Ok(())
     }
@@ -62,21 +62,18 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// Goes on with the removals of all tables that were dropped.
+    /// Goes on with the removal of a table that was dropped, if there is one that need not wait.
     pub fn step_removals(&self) -> Result<Step> {
-        let count = lock(&self.removals).len();
-        for _ in 0..count {
-            let Some(mut removal) = lock(&self.removals).pop() else { break };
-            let done = self.step_removal(&mut removal);
-            let is_over = matches!(done, Ok(None));
-            if !is_over {
-                lock(&self.removals).insert(0, removal);
-            }
-            if done? != Some(Step::Idle) {
-                return Ok(Step::More);
-            }
+        let oldest = self.records().pins.oldest_pinned().map(|(oldest, _)| oldest);
+        let older_checkpoint = self.older_checkpoint.load(Ordering::Acquire);
+        let Some(mut removal) = lock(&self.removals).take(oldest, older_checkpoint) else {
+            return Ok(Step::Idle);
+        };
+        let done = self.step_removal(&mut removal);
+        if !matches!(done, Ok(None)) {
+            lock(&self.removals).put(removal);
         }
-        Ok(Step::Idle)
+        done.map(|step| step.unwrap_or(Step::More))
     }
 
     /// Does all that can be done now.
@@ -85,14 +82,10 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// `None`: nothing is left to do.
+    /// What it had to wait for has passed. `None`: nothing is left to do.
     fn step_removal(&self, removal: &mut Removal) -> Result<Option<Step>> {
         match &mut removal.stage {
-            RemovalStage::Readers { lsn } => {
-                let oldest = self.records().pins.oldest_pinned();
-                if oldest.is_some_and(|(oldest, _)| oldest <= *lsn) {
-                    return Ok(Some(Step::Idle));
-                }
+            RemovalStage::Readers { .. } => {
                 removal.stage = RemovalStage::Records(self.take_out(removal.prefix).into_iter());
             }
             RemovalStage::Records(left) => {
@@ -104,10 +97,7 @@ impl<S: Storage> Core<S> {
                     self.committer.mover.raise();
                 }
             }
-            RemovalStage::Checkpoints { number } => {
-                if self.older_checkpoint.load(Ordering::Acquire) <= *number {
-                    return Ok(Some(Step::Idle));
-                }
+            RemovalStage::Checkpoints { .. } => {
                 return match self.delete_mark(removal.prefix) {
                     Ok(()) => Ok(None),
                     // There is no hurry: until then each opening looks for what is gone.

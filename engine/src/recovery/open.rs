@@ -14,6 +14,7 @@ use crate::checkpoint::root::Root;
 use crate::commit::committer::{Committer, LogState};
 use crate::core::{Core, OpenTables, Pacing};
 use crate::data::quarantine::Horizon;
+use crate::data::removal::Removals;
 use crate::data::space::{AddressSpace, DataSpace};
 use crate::data::sweeping::Sweeping;
 use crate::error::{Error, ErrorKind, Result};
@@ -122,7 +123,7 @@ fn open_held<S: Storage>(
         sweeping: Ranked::new(Rank::Leaf, Sweeping::default()),
         moving: Ranked::new(Rank::Mover, Moving::default()),
         open_tables: Ranked::new(Rank::Leaf, OpenTables::default()),
-        removals: Ranked::new(Rank::Leaf, Vec::new()),
+        removals: Ranked::new(Rank::Leaf, Removals::default()),
         older_checkpoint: AtomicU64::new(older_checkpoint),
         background_errors: Ranked::new(Rank::Leaf, BTreeMap::new()),
         report: recovered.report,

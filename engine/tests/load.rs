@@ -186,6 +186,24 @@ fn old_segments_are_left_although_they_have_room() {
     assert_eq!(db.iter().count(), 15);
 }
 
+/// A checkpoint came when groups of 4 KiB had filled 4 MiB: until then no segment was released.
+#[test]
+fn what_old_segments_take_is_bounded() {
+    let memory = disk(7);
+    let aged = builder().segment_age(Duration::from_secs(1)).segment_bytes(1 << 20);
+    let aged = aged.checkpoint_log_bytes(4 << 20).background(false);
+    let db = aged.open_on(memory.clone()).unwrap();
+    for number in 0..200 {
+        while db.step().unwrap() {}
+        memory.advance(Duration::from_secs(2));
+        db.put(number % 7_u64, b"the first of a segment").unwrap();
+        let segment_count = memory.list("wal").unwrap().len();
+        assert!(segment_count <= 16, "{segment_count} segments after {number} puts");
+    }
+    assert!(db.stats().checkpoint_count >= 20);
+    assert_eq!(builder().open_on(memory.crash()).unwrap().len(), 7);
+}
+
 /// A new directory took 128 MiB for its first record.
 #[test]
 fn a_database_of_a_few_mebibytes_takes_at_most_64() {
@@ -216,4 +234,37 @@ fn a_database_of_a_few_mebibytes_takes_at_most_64() {
     db.put("another", b"life").unwrap();
     while db.step().unwrap() {}
     check("another life");
+}
+
+/// What a load had staged when it ended early was nobody's: unseen until somebody else wrote, or
+/// closed the database.
+#[test]
+fn what_a_load_leaves_when_it_ends_early_is_there_when_it_does() {
+    for durability in [Durability::Sync, Durability::Manual] {
+        for panics in [false, true] {
+            let disk = Memory::new();
+            let db = builder().durability(durability).background(false);
+            let db = db.open_on(disk.clone()).unwrap();
+            let table = db.table("bytes").unwrap();
+            let source = (0..1000_u32).map(|number| {
+                assert!(!panics || number < 500, "the source panics");
+                let key = if number == 500 { String::new() } else { format!("{number:04}") };
+                (key, [1; 100])
+            });
+            let load = std::panic::AssertUnwindSafe(|| table.ingest(source));
+            let failed = std::panic::catch_unwind(load);
+            assert_eq!(failed.is_err(), panics);
+            assert!(failed.is_err() || failed.unwrap().is_err());
+            let seen: Vec<_> = table.iter().map(|record| record.unwrap().key().to_vec()).collect();
+            assert!((200..=500).contains(&seen.len()), "{}", seen.len());
+            assert!(
+                (0..).zip(&seen).all(|(n, key): (u32, _)| *key == format!("{n:04}").as_bytes())
+            );
+            db.put(1_u64, b"other").unwrap();
+            assert_eq!(table.len(), seen.len() as u64, "nothing comes later");
+            // Without power, now.
+            let db = builder().open_on(disk.crash()).unwrap();
+            assert_eq!(db.table("bytes").unwrap().len(), seen.len() as u64);
+        }
+    }
 }

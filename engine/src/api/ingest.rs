@@ -1,12 +1,15 @@
 //! Loading many records: the next ones are on their way before a commit of the last ones is done.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use uarr_uring::Storage;
 
+use crate::api::batch::Batch;
 use crate::api::collected::Asked;
 use crate::api::db::Db;
 use crate::api::own_thread::on_own_thread;
+use crate::commit::cell::GroupCell;
 use crate::error::Result;
 use crate::expiry::AsValue;
 use crate::key::AsKey;
@@ -25,9 +28,12 @@ impl<S: Storage> Db<S> {
     /// The load takes the memory of the group buffers, and 16 MiB or one record for records that
     /// are larger than these. Records become visible in order, step by step, as those of other
     /// writers do; they are not one transaction: after an error or a crash the first of them, up to
-    /// some record, are there.
+    /// some record, are there. With an error of the load, or a panic of its iterator, these are
+    /// visible and durable before it returns.
     ///
-    /// Errors: as for [`Db::put`]; a record that is not allowed ends the load before it.
+    /// Errors: as for [`Db::put`], but buffers are waited for, with every [`crate::WhenFull`]. A
+    /// record that is not allowed ends the load before it, and the last few before it may be left
+    /// out, too.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,25 +57,21 @@ impl<S: Storage> Db<S> {
         &self,
         records: impl Iterator<Item = (KeySpace, K, V)>,
     ) -> Result<u64> {
-        let mut cells = VecDeque::new();
+        let mut load = Load { db: self, cells: VecDeque::new(), is_settled: false };
         let mut batch = self.batch();
         let mut count = 0;
         for (space, key, value) in records {
             batch.push_to(space, &Asked::put(&key, &value));
             if batch.checked_bytes()? >= STEP_BYTES {
-                self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
-                batch.clear();
+                load.stage(&mut batch)?;
             }
             count += 1;
         }
         batch.checked_bytes()?;
         if !batch.is_empty() {
-            self.core().committer.write_ahead(&mut batch.frames(), &mut cells)?;
+            load.stage(&mut batch)?;
         }
-        self.core().committer.sync()?;
-        for cell in cells {
-            cell.wait()?;
-        }
+        load.settle()?;
         Ok(count)
     }
 
@@ -82,5 +84,38 @@ impl<S: Storage> Db<S> {
     ) -> Result<u64> {
         let db = self.clone();
         on_own_thread(move || db.ingest(records)).await
+    }
+}
+
+/// What a load has staged: nobody else writes it until somebody waits for it.
+struct Load<'a, S: Storage> {
+    db: &'a Db<S>,
+    /// Of groups that may not be settled.
+    cells: VecDeque<Arc<GroupCell>>,
+    is_settled: bool,
+}
+
+impl<S: Storage> Load<'_, S> {
+    fn stage(&mut self, batch: &mut Batch<'_, S>) -> Result<()> {
+        self.db.core().committer.write_ahead(&mut batch.frames(), &mut self.cells)?;
+        batch.clear();
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.is_settled = true;
+        self.db.core().committer.sync()?;
+        self.cells.drain(..).try_for_each(|cell| cell.wait().map(drop))
+    }
+}
+
+impl<S: Storage> Drop for Load<'_, S> {
+    /// It ends with an error, or its source has panicked.
+    fn drop(&mut self) {
+        // In a forked process a thread of the parent may have held the lock.
+        if !self.is_settled && !self.db.core().storage().is_forked() {
+            // The caller is told the first error.
+            let _ = self.settle();
+        }
     }
 }

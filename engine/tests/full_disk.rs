@@ -432,3 +432,34 @@ fn a_full_disk_is_no_dead_end_beside_an_iterator() {
         assert!(seen == then);
     }
 }
+
+/// A value that needs many places took them one by one, and a segment, before it was refused; what
+/// smaller ones needed was gone then.
+#[test]
+fn a_large_value_that_is_refused_takes_nothing() {
+    for whole in [13, 20, 27, 34, 41, 48] {
+        let disk = Memory::new();
+        disk.set_capacity(Some(CAPACITY));
+        let db = options(false).open_on(disk.clone()).unwrap();
+        let put =
+            |number: u64, chunks: u64| db.put(number, vec![1; (chunks * CHUNK) as usize - 500]);
+        // Places that are free, but not in a row.
+        for number in 0..6 {
+            put(number, 2).unwrap();
+        }
+        for number in [1_u64, 3, 5] {
+            db.delete(number).unwrap();
+        }
+        db.compact().unwrap();
+        db.checkpoint().unwrap();
+        let before = disk.used_bytes();
+        match put(100, whole) {
+            Ok(_) => assert!(whole < 40, "{whole} chunks cannot fit"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{whole}");
+                assert_eq!(disk.used_bytes(), before, "{whole}: {error}");
+                put(101, 4).unwrap();
+            }
+        }
+    }
+}

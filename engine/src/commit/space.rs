@@ -58,10 +58,43 @@ pub(crate) fn is_lack<T>(done: &Result<T>) -> bool {
 }
 
 impl<S: Storage> Committer<S> {
-    /// Makes room that was found missing.
+    /// Makes room that was found missing, if all of it is to be had: who is refused takes nothing.
     pub fn make_space(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
-        let need = need_of(frames);
         let _space = lock(&self.space);
+        let (new_count, ready_count) =
+            self.with_places(|places, _| (places.new_count(frames), places.free.ready_count()));
+        if new_count > 1 {
+            self.check_room_for(new_count, demand, need_of(frames))?;
+        }
+        let made = self.make_space_for(frames, demand);
+        // Others may have come first, or the file system says more than it has.
+        while new_count > 1 && is_lack(&made) && self.give_places_back(ready_count) {}
+        made
+    }
+
+    /// Refuses what opens `new_count` chunks if there is not enough for all of them, and for the
+    /// segment that it may need.
+    fn check_room_for(&self, new_count: u64, demand: Demand, need: Need) -> Result<()> {
+        let has_segment = self.segments.have_room(demand);
+        let segment_bytes = if has_segment { 0 } else { self.new_segment_bytes(demand) };
+        let kept = self.reserve(new_count).left_by(need);
+        let wanted = Wanted {
+            place_count: kept.place_count + new_count,
+            other_bytes: kept.other_bytes.saturating_add(segment_bytes),
+        };
+        if self.room().has(wanted) {
+            return Ok(());
+        }
+        let chunk_bytes = new_count * self.records.chunk_bytes();
+        let act = match has_segment {
+            true => "take places of the data file",
+            false => "take places of the data file and extend the log",
+        };
+        Err(self.too_little(act, chunk_bytes.saturating_add(segment_bytes), kept))
+    }
+
+    fn make_space_for(&self, frames: &[Frame<'_>], demand: Demand) -> Result<()> {
+        let need = need_of(frames);
         loop {
             self.note_room();
             let lack = lock(&self.staging).places.lacking(frames, need);
@@ -131,19 +164,23 @@ impl<S: Storage> Committer<S> {
         Ok(())
     }
 
-    /// Makes one more segment ready, one of its own for a group that is too long for others: with
-    /// room for the small groups that may be staged around it, as any of them may be the first to
-    /// move on to it. The caller holds `space`.
-    fn add_segment(&self, demand: Demand, need: Need) -> Result<()> {
-        assert!(holds(Rank::Space), "segments are made one after the other");
+    /// Length of a new segment, one of its own for a group that is too long for others: with room
+    /// for the small groups that may be staged around it, as any of them may be the first to move
+    /// on to it.
+    fn new_segment_bytes(&self, demand: Demand) -> u64 {
         let regular_bytes = self.segments.room.regular_bytes();
         let bytes = match demand.bytes <= regular_bytes {
             true => regular_bytes,
             false => demand.bytes + self.staged_bytes_max + self.buffer_bytes as u64,
         };
         assert!(bytes >= regular_bytes);
-        let bytes = align_up_u64(bytes, self.identity.block_bytes as u64);
-        let reserve = self.reserve(0);
+        align_up_u64(bytes, self.identity.block_bytes as u64)
+    }
+
+    /// Makes one more segment ready. The caller holds `space`.
+    fn add_segment(&self, demand: Demand, need: Need) -> Result<()> {
+        assert!(holds(Rank::Space), "segments are made one after the other");
+        let (bytes, reserve) = (self.new_segment_bytes(demand), self.reserve(0));
         if !self.room().has(reserve.with_segment(need, bytes)) {
             return Err(self.too_little("extend the log", bytes, reserve.left_by(need)));
         }

@@ -268,6 +268,17 @@ impl Places {
         }
     }
 
+    /// How many chunks `frames` would open.
+    pub fn new_count(&self, frames: &[Frame<'_>]) -> u64 {
+        let mut cursor = self.cursor();
+        for frame in frames.iter().filter(|frame| !frame.opens_chunk()) {
+            let (key_bytes, value_bytes) = (frame.record_key_bytes(), frame.record_value_bytes());
+            let anywhere = |_: u64, _: &[u64]| Some(0);
+            self.advance_to(&mut cursor, (key_bytes, value_bytes), anywhere);
+        }
+        cursor.taken.len() as u64
+    }
+
     /// What is missing for `frames` to be staged.
     pub fn lacking(&self, frames: &[Frame<'_>], need: Need) -> Lack {
         let mut cursor = self.cursor();
@@ -345,6 +356,18 @@ impl Places {
         key_bytes: usize,
         value_bytes: usize,
     ) -> Option<(u64, Option<NewChunk>)> {
+        let free = |count, taken: &[u64]| self.free.find(count, taken);
+        self.advance_to(cursor, (key_bytes, value_bytes), free)
+    }
+
+    /// The same, where new chunks go to the places that `find` says: the first of so many in a row,
+    /// none of those that are taken.
+    fn advance_to(
+        &self,
+        cursor: &mut Cursor,
+        (key_bytes, value_bytes): (usize, usize),
+        find: impl FnOnce(u64, &[u64]) -> Option<u64>,
+    ) -> Option<(u64, Option<NewChunk>)> {
         if let Some(open) = &mut cursor.open
             && let Some(range) = place_in_chunk(open.end, self.chunk_bytes, key_bytes, value_bytes)
         {
@@ -352,7 +375,7 @@ impl Places {
             return Some((open.number * self.chunk_bytes + range.start, None));
         }
         let count = chunk_count(self.chunk_bytes, key_bytes, value_bytes);
-        let place = self.free.find(count, &cursor.taken)?;
+        let place = find(count, &cursor.taken)?;
         cursor.taken.extend(place..place + count);
         let number = cursor.next_chunk;
         cursor.next_chunk += count;

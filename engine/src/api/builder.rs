@@ -82,8 +82,9 @@ impl Builder {
     }
 
     /// The next group after this time begins a new segment, if one is ready, however much room the
-    /// old one has. For programs that carry segments away. Default: a segment is used until it is
-    /// full.
+    /// old one has. For programs that carry segments away. What is left of the old one takes space
+    /// on the disk until checkpoints release it, so it counts for
+    /// [`Builder::checkpoint_log_bytes`]. Default: a segment is used until it is full.
     pub fn segment_age(mut self, age: Duration) -> Self {
         self.options.segment_age = Some(age);
         self

@@ -50,8 +50,13 @@ impl<S: Storage> Committer<S> {
         is_long || self.counters.wants_checkpoint.load(Ordering::Acquire)
     }
 
+    /// Bytes that the log has taken: those written, and what was left of segments that grew old.
+    pub fn log_taken_bytes(&self) -> u64 {
+        self.counters.log_bytes.load(Ordering::Relaxed) + self.segments.room.left_bytes()
+    }
+
     pub fn log_bytes_since_checkpoint(&self) -> u64 {
-        let log_bytes = self.counters.log_bytes.load(Ordering::Relaxed);
+        let log_bytes = self.log_taken_bytes();
         // A checkpoint may end between the two looks: then there is no log behind it.
         let before = self.counters.checkpoint_log_bytes.load(Ordering::Relaxed);
         let since = log_bytes.saturating_sub(before);

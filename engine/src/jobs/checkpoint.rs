@@ -72,7 +72,7 @@ impl<S: Storage> Core<S> {
         if then == Then::Close {
             self.committer.sync_with(wakes)?;
         }
-        let log_bytes = self.committer.counters.log_bytes.load(Ordering::Relaxed);
+        let log_bytes = self.committer.log_taken_bytes();
         let counters = &self.committer.counters;
         counters.has_checkpoint.store(true, Ordering::Release);
         let has_moved = counters.has_moved.swap(false, Ordering::AcqRel);

@@ -41,6 +41,8 @@ pub(crate) struct Room {
     ready_count: AtomicUsize,
     /// Bytes left in the active segment. Changed under the lock of the segments.
     active_bytes: AtomicU64,
+    /// Bytes that were left in segments that grew old.
+    left_bytes: AtomicU64,
     /// Bytes of groups that were staged, and of those that were then submitted or dropped. Both
     /// only grow.
     staged_bytes: AtomicU64,
@@ -59,6 +61,7 @@ impl Room {
             regular_bytes,
             ready_count: AtomicUsize::new(0),
             active_bytes: AtomicU64::new(0),
+            left_bytes: AtomicU64::new(0),
             staged_bytes: AtomicU64::new(0),
             submitted_bytes: AtomicU64::new(0),
             large_count: AtomicUsize::new(0),
@@ -90,6 +93,16 @@ impl Room {
     /// Notes how many bytes are left in the active segment.
     pub fn note_active_bytes(&self, bytes: u64) {
         self.active_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Bytes that were left in all segments that grew old since the database was opened.
+    pub fn left_bytes(&self) -> u64 {
+        self.left_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the log has moved on, although `bytes` are left in a segment.
+    pub fn note_left(&self, bytes: u64) {
+        self.left_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Notes that staged groups have grown by `bytes`. The caller holds the staging area.

@@ -159,6 +159,9 @@ impl<S: Storage> OpenLog<S> {
         };
         assert!(next.number > self.active.number, "numbers of segments rise");
         assert!(next.bytes >= needed);
+        if has_room {
+            context.segments.room.note_left(self.active.bytes - self.position.offset);
+        }
         context.segments.seal(self.active.number, self.active.bytes);
         self.position = LogPosition { segment: next.number, offset: 0, lsn: self.position.lsn };
         self.active = next;

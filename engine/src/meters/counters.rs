@@ -53,7 +53,7 @@ pub(crate) struct Counters {
     pub wants_log_back: AtomicBool,
     /// A checkpoint is on its way.
     pub has_checkpoint: AtomicBool,
-    /// Log bytes when the last checkpoint began.
+    /// Bytes that the log had taken when the last checkpoint began.
     pub checkpoint_log_bytes: AtomicU64,
     /// Bytes of log that recovery found behind the last checkpoint; 0 after the next one.
     pub recovered_log_bytes: AtomicU64,
@@ -69,7 +69,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Notes a checkpoint that began when the log had `log_bytes`.
+    /// Notes a checkpoint that began when the log had taken `log_bytes`.
     pub fn note_checkpoint(&self, log_bytes: u64) {
         let before = self.checkpoint_log_bytes.swap(log_bytes, Ordering::Relaxed);
         assert!(before <= log_bytes, "the log only grows");

@@ -181,7 +181,13 @@ fn snapshots_and_transactions_stop_the_clock() {
     tx.put("own", b"2".expires_in(SECOND)).unwrap();
     assert!(matches!(tx.get("own").unwrap().unwrap().expiry(), Expiry::At(_)));
     assert_eq!(tx.iter().count(), 2);
-    // That time has passed is no conflict, nor that the record was deleted for it.
+    // What it has read was gone by then.
+    assert_eq!(tx.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    let mut tx = db.begin().unwrap();
+    assert!(tx.get("k").unwrap().is_none());
+    tx.put("own", b"2".expires_in(SECOND)).unwrap();
+    work(&db);
+    // That the record was deleted for it is no conflict.
     tx.commit().unwrap();
     let mut tx = db.begin().unwrap();
     tx.get("k").unwrap();
@@ -404,4 +410,70 @@ fn repair_brings_nothing_back_that_is_over() {
     assert_eq!((report.kept_count, report.deleted_count), (2, 1));
     assert_eq!(found(&target, "over"), None);
     assert!(matches!(target.expiry("later").unwrap(), Some(Expiry::At(_))));
+}
+
+/// A transaction that has read a record acts upon it; so does another one that finds it expired.
+/// Both were committed: in no order could they have run one after the other.
+#[test]
+fn what_expires_before_the_commit_was_written_in_between() {
+    type Read = fn(&uarr::Transaction<Memory>) -> usize;
+    let reads: [Read; 4] = [
+        |tx| usize::from(tx.get("lease").unwrap().is_some()),
+        |tx| usize::from(tx.contains("lease").unwrap()),
+        |tx| tx.iter().map(Result::unwrap).count(),
+        |tx| tx.prefix("le").unwrap().rev().map(Result::unwrap).count(),
+    ];
+    for durability in [Durability::Sync, Durability::Manual] {
+        let disk = Memory::new();
+        let db = open_as(&disk, durability);
+        for read in reads {
+            db.put("lease", b"1".expires_in(SECOND * 10)).unwrap();
+            let begin = || {
+                let mut tx = db.begin().unwrap();
+                assert_eq!(read(&tx), 1);
+                tx.put("lease", b"own").unwrap();
+                tx.delete("lease").unwrap();
+                tx
+            };
+            let (in_time, late, unread) = (begin(), begin(), db.begin().unwrap());
+            disk.advance(SECOND * 9);
+            in_time.commit().unwrap();
+            db.put("lease", b"1".expires_in(SECOND)).unwrap();
+            let last = begin();
+            disk.advance(SECOND);
+            assert_eq!(late.commit().unwrap_err().kind(), ErrorKind::Conflict);
+            let refused = last.commit().unwrap_err();
+            assert!(refused.to_string().contains("has expired since"), "{refused}");
+            let mut unread = unread;
+            unread.put("other", b"").unwrap();
+            unread.commit().unwrap();
+            // Run again, it finds nothing.
+            let mut run_count = 0;
+            db.put("lease", b"1".expires_in(SECOND)).unwrap();
+            let again = |tx: &mut uarr::Transaction<Memory>| {
+                run_count += 1;
+                let count = read(tx);
+                disk.advance(SECOND);
+                tx.put("other", [1])?;
+                Ok::<_, uarr::Error>(count)
+            };
+            let is_range = db.transaction(again).unwrap() > 0;
+            assert_eq!(run_count, 2);
+            assert_eq!(is_range, read(&db.begin().unwrap()) > 0, "`other` is in the range of all");
+            db.delete("other").unwrap();
+        }
+    }
+}
+
+/// It has put that itself, whenever it may expire.
+#[test]
+fn what_a_transaction_has_put_itself_expires_without_a_conflict() {
+    let disk = Memory::new();
+    let db = open(&disk);
+    let mut tx = db.begin().unwrap();
+    tx.put("own", b"1".expires_in(SECOND)).unwrap();
+    assert!(tx.contains("own").unwrap() && tx.iter().count() == 1);
+    disk.advance(SECOND * 2);
+    tx.commit().unwrap();
+    assert!(!db.contains("own").unwrap());
 }

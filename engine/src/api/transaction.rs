@@ -17,7 +17,7 @@ use crate::api::owned_record::OwnedRecord;
 use crate::api::range::Range;
 use crate::api::record::Record;
 use crate::api::table_place::index_of;
-use crate::api::transaction_range::{New, TransactionRange};
+use crate::api::transaction_range::{New, TransactionRange, note_got};
 use crate::commit::receipt::Commit;
 use crate::commit::recent::ReadSet;
 use crate::commit::transacted::Begun;
@@ -46,7 +46,9 @@ const REPLACED: &str = "the body has put another transaction in the place of the
 /// has written by then what it has read, the commit fails with [`crate::ErrorKind::Conflict`] and
 /// writes nothing: run it again, or have [`Db::transaction`] do so. What counts as read is what was
 /// asked for: a key that is not there, and a range with all that is not in it, however far it was
-/// walked. Writes alone never conflict.
+/// walked. A record that it has got and that has expired by the commit conflicts, too; and so does
+/// one beside which others have written more than 16 MiB of keys, whatever these are. Writes alone
+/// never do.
 ///
 /// It belongs to one task or thread at a time, and keeps the database open, as a clone of it does.
 /// Old versions that it may read are kept meanwhile, see [`crate::Snapshot`]. Dropped without
@@ -230,10 +232,12 @@ impl<S: Storage> Transaction<S> {
         }
         if let Some(written) = own.or_else(|| self.begun.staged.get(key.as_ref())) {
             let value = written.as_ref().and_then(|value| value.at(self.moment_ms));
-            return Ok(value.map(|value| OwnedRecord::of_new(kind, key.as_ref(), value)));
+            let record = value.map(|value| OwnedRecord::of_new(kind, key.as_ref(), value));
+            return Ok(record.inspect(|record| note_got(&self.reads, record)));
         }
         let found = records.get_pinned(index, key.as_ref(), &self.begun.pin)?;
-        Ok(found.map(|found| Record::new(found, kind).to_owned()))
+        let record = found.map(|found| Record::new(found, kind).to_owned());
+        Ok(record.inspect(|record| note_got(&self.reads, record)))
     }
 
     pub(in crate::api) fn put_in(
@@ -303,7 +307,7 @@ impl<S: Storage> Transaction<S> {
         let new = self.new_in(index.space.prefix, &range);
         let kept = Range::pinned(core, index, range, self.begun.pin.clone());
         let kept = kept.if_ok(|| self.check_table(table));
-        TransactionRange::new(kept, new, core.records().key_kind())
+        TransactionRange::new((kept, new), &self.reads, core.records().key_kind())
     }
 
     /// What was written in `range` of the table with `prefix`, or was staged when it began.

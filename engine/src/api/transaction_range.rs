@@ -10,9 +10,11 @@ use uarr_uring::{Storage, System};
 use crate::api::owned_record::OwnedRecord;
 use crate::api::range::Range;
 use crate::api::record::Record;
+use crate::commit::recent::ReadSet;
 use crate::commit::written::NewValue;
 use crate::error::{Error, Result};
 use crate::key::KeyKind;
+use crate::sync::{Ranked, lock};
 
 /// A key that is not in the data file as the transaction sees it, and its value; `None`: the key is
 /// removed.
@@ -31,6 +33,8 @@ pub struct TransactionRange<'a, S: Storage = System> {
     new: VecDeque<New<'a>>,
     /// In a table without order: the keys of all of these, in order.
     replaced: Option<Vec<&'a [u8]>>,
+    /// Of the transaction.
+    reads: &'a Ranked<ReadSet>,
     key_kind: KeyKind,
 }
 
@@ -43,11 +47,15 @@ impl<S: Storage> fmt::Debug for TransactionRange<'_, S> {
 
 impl<'a, S: Storage> TransactionRange<'a, S> {
     /// What `kept` has, but for the keys of `new`, which ascend.
-    pub(in crate::api) fn new(kept: Range<'a, S>, new: Vec<New<'a>>, key_kind: KeyKind) -> Self {
+    pub(in crate::api) fn new(
+        (kept, new): (Range<'a, S>, Vec<New<'a>>),
+        reads: &'a Ranked<ReadSet>,
+        key_kind: KeyKind,
+    ) -> Self {
         let is_ordered = kept.space().is_ordered();
         let replaced = (!is_ordered).then(|| new.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         assert!(replaced.as_ref().is_none_or(|keys| keys.is_sorted()), "they are searched for");
-        Self { kept, first: None, last: None, new: new.into(), replaced, key_kind }
+        Self { kept, first: None, last: None, new: new.into(), replaced, reads, key_kind }
     }
 
     /// As [`Iterator::next`], in a table without order.
@@ -60,7 +68,7 @@ impl<'a, S: Storage> TransactionRange<'a, S> {
         loop {
             match self.kept.next()? {
                 Ok(record) if self.is_replaced(record.stored_key()) => {}
-                read => return Some(read.map(|record| record.to_owned())),
+                read => return Some(read.map(|record| self.got(&record))),
             }
         }
     }
@@ -81,7 +89,15 @@ impl<'a, S: Storage> TransactionRange<'a, S> {
 
     fn written(&self, new: Option<New<'a>>) -> Option<OwnedRecord> {
         let (key, value) = new?;
-        Some(OwnedRecord::of_new(self.key_kind, key, value?))
+        let record = OwnedRecord::of_new(self.key_kind, key, value?);
+        note_got(self.reads, &record);
+        Some(record)
+    }
+
+    fn got(&self, record: &Record<'_>) -> OwnedRecord {
+        let record = record.to_owned();
+        note_got(self.reads, &record);
+        record
     }
 }
 
@@ -107,7 +123,7 @@ impl<S: Storage> Iterator for TransactionRange<'_, S> {
                 (Some(record), Some((key, _))) => record.stored_key().cmp(key),
             };
             if order == Ordering::Less {
-                return self.first.take().map(|record| Ok(record.to_owned()));
+                return self.first.take().map(|record| Ok(self.got(&record)));
             }
             if order == Ordering::Equal {
                 self.first = None;
@@ -137,7 +153,7 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
                 (Some(record), Some((key, _))) => record.stored_key().cmp(key),
             };
             if order == Ordering::Greater {
-                return self.last.take().map(|record| Ok(record.to_owned()));
+                return self.last.take().map(|record| Ok(self.got(&record)));
             }
             if order == Ordering::Equal {
                 self.last = None;
@@ -150,6 +166,14 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
     }
 }
 
+/// Notes that the one who reads `reads` has got `record`. What it has put itself, which has no
+/// version, was read from nobody.
+pub(in crate::api) fn note_got(reads: &Ranked<ReadSet>, record: &OwnedRecord) {
+    if record.expires_ms() > 0 && record.version() > 0 {
+        lock(reads).note_expiry(record.expires_ms());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use uarr_disk_sim::Memory;
@@ -158,6 +182,7 @@ mod tests {
     use crate::Db;
     use crate::api::key_range::StoredRange;
     use crate::api::table_place::index_of;
+    use crate::sync::Rank;
 
     /// What the transaction itself has written came behind an error that was the end of the rest.
     #[test]
@@ -170,7 +195,8 @@ mod tests {
             let kept = kept.if_ok(|| Err(Error::invalid("it ends here")));
             let value = NewValue { bytes: [1].into(), expires_ms: 0, version: 0 };
             let new: Vec<New<'_>> = vec![(b"a", Some(&value)), (b"c", Some(&value))];
-            let mut range = TransactionRange::new(kept, new, KeyKind::Bytes);
+            let reads = Ranked::new(Rank::Leaf, ReadSet::new(0, None));
+            let mut range = TransactionRange::new((kept, new), &reads, KeyKind::Bytes);
             let mut next = || if is_reversed { range.next_back() } else { range.next() };
             assert!(next().unwrap().is_err());
             assert!(next().is_none(), "the other end has none either");

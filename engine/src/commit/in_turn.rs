@@ -74,6 +74,8 @@ impl<S: Storage> Committer<S> {
         if let Some(reads) = premise.reads {
             staging.check_staged(reads.staged().map(|staged| *staged.start()))?;
             staging.recent.check(reads)?;
+            // Under the lock: who sees it expired before begins before this is staged, or behind.
+            reads.check_expiry(|expires_ms| self.records.clock.has_passed(expires_ms))?;
         }
         let turns = &staging.turns;
         if !turns.queues.is_empty()

@@ -4,7 +4,8 @@
 //! A transaction reads as of one LSN and is staged at a later one. It may be staged if nothing
 //! that it has read was written in between: then it is as if all of it had happened in the moment
 //! of its staging, and the order of LSNs is an order in which all transactions could have run one
-//! after the other.
+//! after the other. A record that it has read and that has expired by then is as one that was
+//! deleted in between.
 //!
 //! Invariants:
 //! - While keys are kept, each frame with a key that is staged is noted, in the order of LSNs.
@@ -30,6 +31,8 @@ const IDLE_COUNT_MAX: usize = 1 << 10;
 /// Keys that are compared while the lock is held, about.
 const LOOK_COUNT_MAX: usize = 256;
 
+const EXPIRED: &str = "a record that the transaction has read has expired since; nothing of it was \
+                       written, run it again";
 const CONFLICT: &str = "something that the transaction has read was written since; nothing of it \
                         was written, run it again";
 
@@ -184,6 +187,8 @@ pub(crate) struct ReadSet {
     keys: BTreeSet<Box<[u8]>>,
     /// By table: stored keys of one may lie between those of another.
     ranges: BTreeMap<Option<TablePrefix>, RangesRead>,
+    /// When the first of the records that were read expires, in ms since 1970; 0: none does.
+    expires_ms: u64,
     /// LSN of the write that something of it conflicts with; 0: none.
     conflict_lsn: AtomicU64,
 }
@@ -205,7 +210,8 @@ impl ReadSet {
         assert!(staged_from.is_none_or(|from| from <= lsn), "it reads what is staged");
         let [checked_lsn, conflict_lsn] = [lsn, 0].map(AtomicU64::new);
         let staged = staged_from.map(|from| from..=lsn);
-        Self { checked_lsn, staged, keys: BTreeSet::new(), ranges: BTreeMap::new(), conflict_lsn }
+        let (keys, ranges) = (BTreeSet::new(), BTreeMap::new());
+        Self { checked_lsn, staged, keys, ranges, expires_ms: 0, conflict_lsn }
     }
 
     /// LSNs that the transaction may have read and that were staged only when it began.
@@ -222,6 +228,21 @@ impl ReadSet {
     pub fn note_key(&mut self, key: &[u8]) {
         if !self.keys.contains(key) {
             self.keys.insert(key.into());
+        }
+    }
+
+    /// Notes that a record was read that expires at `expires_ms`, in ms since 1970; 0: it never
+    /// does.
+    pub fn note_expiry(&mut self, expires_ms: u64) {
+        let first = [self.expires_ms, expires_ms].into_iter().filter(|ms| *ms > 0).min();
+        self.expires_ms = first.unwrap_or(0);
+    }
+
+    /// Refuses a transaction that has read what, as `has_passed` says of its time, has expired.
+    pub fn check_expiry(&self, has_passed: impl FnOnce(u64) -> bool) -> Result<()> {
+        match has_passed(self.expires_ms) {
+            true => Err(Error::new(ErrorKind::Conflict, EXPIRED)),
+            false => Ok(()),
         }
     }
 

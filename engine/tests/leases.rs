@@ -138,6 +138,24 @@ fn many_compete_and_one_has_it() {
     assert_eq!(tokens.lock().unwrap().len(), 160);
 }
 
+/// Executors with several threads take no others.
+#[test]
+fn its_tasks_may_go_to_other_threads() {
+    fn assert_send<T: Send>(task: T) -> T {
+        task
+    }
+    let disk = Memory::new();
+    let (db, key) = (open(&disk), String::from("job"));
+    let lease = block_on(assert_send(db.acquire_async(&key, "ada", MINUTE))).unwrap();
+    let token = lease.granted().unwrap().token;
+    assert!(block_on(assert_send(db.renew_async(&key, token, MINUTE))).unwrap().is_some());
+    let is_mine = block_on(assert_send(
+        db.transaction_async(async move |tx| Ok::<_, uarr::Error>(tx.contains(&key)?)),
+    ));
+    assert!(is_mine.unwrap());
+    assert!(block_on(assert_send(db.release_async("job", token))).unwrap());
+}
+
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     loop {

@@ -124,7 +124,7 @@ impl<S: Storage> Db<S> {
         time: Duration,
     ) -> Result<Acquisition> {
         let owner = owner.as_ref();
-        self.transaction_async(async |tx| self.acquire_in(tx, &key, owner, time)).await
+        self.transaction_in_task(|tx| self.acquire_in(tx, &key, owner, time)).await
     }
 
     /// Has the lease of `key` with `token` last for `time` from now on. `None`: it has ended, or
@@ -142,7 +142,7 @@ impl<S: Storage> Db<S> {
         token: u64,
         time: Duration,
     ) -> Result<Option<Lease>> {
-        self.transaction_async(async |tx| self.renew_in(tx, &key, token, time)).await
+        self.transaction_in_task(|tx| self.renew_in(tx, &key, token, time)).await
     }
 
     /// Ends the lease of `key` with `token`, so that others need not wait for its time. `false`: it
@@ -155,7 +155,7 @@ impl<S: Storage> Db<S> {
 
     /// As [`Db::release`], for tasks; see [`Db::put_async`].
     pub async fn release_async(&self, key: impl AsKey, token: u64) -> Result<bool> {
-        self.transaction_async(async |tx| release_in(tx, &key, token)).await
+        self.transaction_in_task(|tx| release_in(tx, &key, token)).await
     }
 
     /// Who has the lease of `key` now; `None`: nobody.

@@ -44,6 +44,10 @@ impl<S: Storage> Db<S> {
     /// between. So `body` may run several times: what it does besides must allow that. If it
     /// returns an error, nothing is written.
     ///
+    /// It does not give up. A body that by other ways than `tx` writes what it reads comes in
+    /// between itself, and one that takes long beside fast writers may never be done; to stop after
+    /// some attempts use [`Db::begin`].
+    ///
     /// When it runs again it also reads what others have committed and what is not durable yet.
     /// Neither its result nor its error comes back before that is; but a crash may take away what
     /// it has read, and so the reason for what it does besides.
@@ -82,26 +86,58 @@ impl<S: Storage> Db<S> {
         loop {
             let number = transaction.number;
             let outcome = body(&mut transaction);
-            // Whether its caller has to wait is known of the given transaction alone.
-            transaction.check_in_place(number)?;
-            let ended = match outcome {
-                Ok(_) => transaction.commit_writes().map(drop),
-                // The error may follow from records that are not durable yet.
-                Err(_) => transaction.tell_read(),
-            };
-            match ended {
-                Ok(()) => return outcome,
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
+            match self.end(transaction, number, outcome.is_ok())? {
+                Some(again) => transaction = again,
+                None => return outcome,
             }
-            let conflict_lsn = transaction.conflict_lsn();
-            drop(transaction);
-            let begun = self.core().committer.begin_transaction_behind(conflict_lsn)?;
-            transaction = Transaction::new(self, begun);
         }
     }
 
-    /// As [`Db::transaction`], for tasks: neither the commit nor a wait blocks.
+    /// Ends `transaction`, which was given to its body as the one with `number`. Another one: it
+    /// conflicted.
+    fn end(
+        &self,
+        mut transaction: Transaction<S>,
+        number: u64,
+        is_done: bool,
+    ) -> Result<Option<Transaction<S>>> {
+        // Whether its caller has to wait is known of the given transaction alone.
+        transaction.check_in_place(number)?;
+        let ended = match is_done {
+            true => transaction.commit_writes().map(drop),
+            // The error may follow from records that are not durable yet.
+            false => transaction.tell_read(),
+        };
+        if !is_conflict(ended)? {
+            return Ok(None);
+        }
+        let conflict_lsn = transaction.conflict_lsn();
+        drop(transaction);
+        let begun = self.core().committer.begin_transaction_behind(conflict_lsn)?;
+        Ok(Some(Transaction::new(self, begun)))
+    }
+
+    /// As [`Db::transaction`], for tasks: neither the commit nor a wait blocks. An executor with
+    /// several threads wants tasks that are `Send`: there `body` owns what it uses.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = uarr::Db::open(&dir)?;
+    /// # let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+    /// # let _entered = runtime.enter();
+    /// let key = String::from("visits");
+    /// let task = tokio::spawn(async move {
+    ///     db.transaction_async(async move |tx| {
+    ///         let count = tx.get(&key)?.map_or(0, |record| record[0]);
+    ///         tx.put(&key, [count + 1])
+    ///     })
+    ///     .await
+    /// });
+    /// # runtime.block_on(task)??;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn transaction_async<T, E: From<Error>>(
         &self,
         mut body: impl AsyncFnMut(&mut Transaction<S>) -> std::result::Result<T, E>,
@@ -110,21 +146,56 @@ impl<S: Storage> Db<S> {
         loop {
             let number = transaction.number;
             let outcome = body(&mut transaction).await;
-            transaction.check_in_place(number)?;
-            let ended = match outcome {
-                Ok(_) => transaction.commit_writes_async().await.map(drop),
-                Err(_) => transaction.tell_read_async().await,
-            };
-            match ended {
-                Ok(()) => return outcome,
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
+            match self.end_async(transaction, number, outcome.is_ok()).await? {
+                Some(again) => transaction = again,
+                None => return outcome,
             }
-            let conflict_lsn = transaction.conflict_lsn();
-            drop(transaction);
-            let committer = &self.core().committer;
-            let begun = committer.begin_transaction_behind_async(conflict_lsn).await?;
-            transaction = Transaction::new(self, begun);
         }
+    }
+
+    /// As [`Db::transaction_async`], of a body that waits for nothing.
+    pub(in crate::api) async fn transaction_in_task<T>(
+        &self,
+        mut body: impl FnMut(&mut Transaction<S>) -> Result<T>,
+    ) -> Result<T> {
+        let mut transaction = self.begin_async().await?;
+        loop {
+            let number = transaction.number;
+            let outcome = body(&mut transaction);
+            match self.end_async(transaction, number, outcome.is_ok()).await? {
+                Some(again) => transaction = again,
+                None => return outcome,
+            }
+        }
+    }
+
+    /// As `end`, without blocking.
+    async fn end_async(
+        &self,
+        mut transaction: Transaction<S>,
+        number: u64,
+        is_done: bool,
+    ) -> Result<Option<Transaction<S>>> {
+        transaction.check_in_place(number)?;
+        let ended = match is_done {
+            true => transaction.commit_writes_async().await.map(drop),
+            false => transaction.tell_read_async().await,
+        };
+        if !is_conflict(ended)? {
+            return Ok(None);
+        }
+        let conflict_lsn = transaction.conflict_lsn();
+        drop(transaction);
+        let committer = &self.core().committer;
+        let begun = committer.begin_transaction_behind_async(conflict_lsn).await?;
+        Ok(Some(Transaction::new(self, begun)))
+    }
+}
+
+fn is_conflict(ended: Result<()>) -> Result<bool> {
+    match ended {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(true),
+        Err(error) => Err(error),
     }
 }

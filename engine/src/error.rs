@@ -42,7 +42,8 @@ pub enum ErrorKind {
     /// Nothing acknowledged is lost; open with `TolerateTornTail` to cut it.
     TornTail,
     /// The device has no room, or a file may not become longer (quota, RLIMIT_FSIZE). The call
-    /// wrote nothing. Free space, or raise the limit, and try again.
+    /// wrote nothing, but for calls of many steps, which say so ([`crate::Db::ingest`],
+    /// [`crate::Db::delete_range`]). Free space, or raise the limit, and try again.
     NoSpace,
     /// The device has fallen behind, and the database was opened with [`crate::WhenFull::Error`];
     /// or a waker calls [`crate::Db::close`] on a thread that another `close` waits for. The call

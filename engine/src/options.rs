@@ -106,7 +106,8 @@ impl WriteOptions {
 pub enum WhenFull {
     /// It waits for room: a thread blocks, a task sleeps.
     Wait,
-    /// It fails with [`crate::ErrorKind::Busy`]; nothing of it was written.
+    /// It fails with [`crate::ErrorKind::Busy`]; nothing of it was written. Loads wait
+    /// ([`crate::Db::ingest`]).
     Error,
 }
 

@@ -26,7 +26,8 @@ use crate::options::WhenFull;
 use crate::sync::{Rank, RankedGuard, holds, holds_only, lock};
 
 const BUSY: &str = "the log has fallen behind and its buffers are full; nothing was written, try \
-                    again (or open the database with WhenFull::Wait)";
+                    again (call `sync` if no thread of the database works, or open it with \
+                    WhenFull::Wait)";
 
 /// Bytes of the chunk-open frames that staging `frames` may need. Between two chunks that are
 /// opened for records of at most half a chunk lies as much; longer records fill as much themselves.

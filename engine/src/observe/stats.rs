@@ -21,7 +21,7 @@ use crate::sync::lock;
 pub struct Stats {
     /// Keys; exact while no thread writes.
     pub key_count: u64,
-    /// Write calls that are durable.
+    /// Commits that are durable: write calls, and of those of many steps each step.
     pub commit_count: u64,
     /// Records of these.
     pub record_count: u64,

@@ -50,6 +50,8 @@ const FREE_BYTES_BASE: u64 = 2560 << 20;
 /// Free space per record: three stores with log and data, and one more while it is reopened.
 const FREE_BYTES_PER_RECORD: u64 = 2048;
 
+/// Rounds of a run whose targets do not ask for more.
+const ROUNDS_UNASKED: u32 = 5;
 /// How many times as many rounds follow in a phase whose rounds leave a target unclear.
 const MORE_ROUNDS: u32 = 2;
 
@@ -219,7 +221,7 @@ impl<'o> Check<'o> {
     /// as their turns come: everybody in the rounds that were asked for; if these leave a target
     /// unclear, those whom targets ask about in more of them. No places: the phase is over.
     fn places<T>(&mut self, rows: &[Row], round: u32, all: &[(Contender, T)]) -> Vec<usize> {
-        let asked = self.options.run.repetitions;
+        let asked = self.rounds_of(rows);
         let all = all.iter().map(|(contender, _)| *contender).enumerate();
         let take_part: Vec<_> = if round < asked {
             all.collect()
@@ -234,6 +236,15 @@ impl<'o> Check<'o> {
         order.map(|nth| take_part[nth].0).collect()
     }
 
+    /// How many rounds of `rows` there are for everybody: fewer of what no target asks about.
+    fn rounds_of(&self, rows: &[Row]) -> u32 {
+        let asked = self.options.run.repetitions;
+        match &self.options.targets {
+            Some(targets) if !targets.ask_about(rows, Contender::Uarr) => asked.min(ROUNDS_UNASKED),
+            _ => asked,
+        }
+    }
+
     fn add_joined(&mut self, joined: Joined, class: Class) {
         for ((row, contender), sample) in joined.samples {
             self.results.add(row, contender, class, &sample, None);
@@ -243,7 +254,7 @@ impl<'o> Check<'o> {
 
     /// Whether there is a round with this number behind those that were asked for.
     fn has_more(&mut self, rows: &[Row], round: u32) -> bool {
-        let asked = self.options.run.repetitions;
+        let asked = self.rounds_of(rows);
         let Some(targets) = &self.options.targets else { return false };
         if round == asked {
             self.has_more_rounds = is_unclear(&self.results.rows(), targets, rows);

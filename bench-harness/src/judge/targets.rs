@@ -3,6 +3,7 @@
 //! ```toml
 //! schema = 2
 //! confidence = 0.95          # of each finding; 0.5 to 0.999
+//! close = 0.15               # of an interval that near its bound the median decides; 0 to 0.5
 //!
 //! [noise]
 //! others_cpu_max = 0.25      # share of all processors; above it the report warns
@@ -53,6 +54,10 @@ pub struct Targets {
     /// holds the true one.
     #[serde(default = "default_confidence")]
     pub confidence: f64,
+    /// A number of which is known that it lies within this part of its bound is judged by its
+    /// median, and called close. 0: none is.
+    #[serde(default)]
+    pub close: f64,
     /// When the report warns of other work on the machine.
     #[serde(default)]
     pub noise: Noise,
@@ -294,6 +299,9 @@ impl Targets {
         if !(0.5..=0.999).contains(&targets.confidence) {
             return Err(format!("confidence = {} is not in 0.5 to 0.999", targets.confidence));
         }
+        if !(0.0..=0.5).contains(&targets.close) {
+            return Err(format!("close = {} is not in 0 to 0.5", targets.close));
+        }
         if targets.noise.others_cpu_max.is_nan() || targets.noise.others_cpu_max < 0.0 {
             return Err("noise.others_cpu_max must not be below 0".to_owned());
         }
@@ -414,6 +422,7 @@ mod tests {
             ("schema = 1\n[noise]\nfloor_drift_max = 1".to_owned(), "", "schema = 1 is unknown"),
             ("".to_owned(), "line 1", "schema"),
             ("schema = 2\nconfidence = 1.0".to_owned(), "", "confidence = 1 is not in"),
+            ("schema = 2\nclose = 0.6".to_owned(), "", "close = 0.6 is not in 0 to 0.5"),
             ("schema = 2\n[noise]\nothers_cpu_max = -1".to_owned(), "", "below 0"),
         ];
         for (text, line, fault) in cases {

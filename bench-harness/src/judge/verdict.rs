@@ -6,8 +6,9 @@
 //!    steadily moves both alike.
 //! 2. The median of the rounds counts. Beside it stands the interval that holds the true median
 //!    with the confidence that the targets ask for (see [`crate::measure::interval`]). On one side
-//!    of the bound as a whole, it meets or misses the target; across the bound, the target is
-//!    unclear, and the report says what to do.
+//!    of the bound as a whole, it meets or misses the target. Across the bound, but as a whole as
+//!    close to it as the targets call close, the median decides, and the finding says so: more
+//!    rounds would tell little. Else the target is unclear, and the report says what to do.
 //! 3. Rows of different promises are never divided, nor are those of a store that broke its own
 //!    (see [`crate::judge::flushes`]): the target is unjudged and says so.
 //! 4. A number that was not measured (store not built in, too few samples or rounds) leaves its
@@ -89,6 +90,11 @@ pub enum Finding {
     Met,
     /// It is on the other side.
     Missed,
+    /// The bound lies within the interval, and all of that is close to it.
+    Close {
+        /// Whether the median is on the right side.
+        is_met: bool,
+    },
     /// The bound lies within the interval.
     Unclear {
         /// What to do.
@@ -101,11 +107,19 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// That of a run whose only target this is about.
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Met | Self::Close { is_met: true } => Outcome::Pass,
+            Self::Missed | Self::Close { is_met: false } => Outcome::Miss,
+            Self::Unclear { .. } | Self::Unjudged { .. } => Outcome::Inconclusive,
+        }
+    }
+}
+
 /// Most rounds that a run can be asked for; reports advise no more.
 pub const ROUNDS_MAX: u32 = 100;
-
-/// Relative distance from its bound up to which a number is as good as on it.
-const ON_ITS_BOUND: f64 = 0.05;
 
 /// What is judged.
 #[derive(Clone, Copy)]
@@ -120,7 +134,7 @@ pub struct Evidence<'a> {
 
 /// Judges every target and sums up. The notes warn of other work on the machine.
 pub fn judge(evidence: Evidence<'_>, targets: &Targets) -> (Vec<Judgement>, Outcome, Vec<String>) {
-    let judge = |target| judge_one(evidence, target, targets.confidence);
+    let judge = |target| judge_one(evidence, target, targets);
     let judgements: Vec<Judgement> = targets.targets.iter().map(judge).collect();
     let others_max = targets.noise.others_cpu_max;
     let note = match evidence.others_cpu {
@@ -133,12 +147,10 @@ pub fn judge(evidence: Evidence<'_>, targets: &Targets) -> (Vec<Judgement>, Outc
         )),
         None => Some("what others used of the processors during the run is not known".to_owned()),
     };
-    let outcome = if judgements.iter().any(|judgement| judgement.finding == Finding::Missed) {
-        Outcome::Miss
-    } else if judgements.iter().any(|judgement| judgement.finding != Finding::Met) {
-        Outcome::Inconclusive
-    } else {
-        Outcome::Pass
+    let outcomes = judgements.iter().map(|judgement| judgement.finding.outcome());
+    let outcome = match outcomes.clone().find(|outcome| *outcome == Outcome::Miss) {
+        Some(miss) => miss,
+        None => outcomes.clone().find(|one| *one != Outcome::Pass).unwrap_or(Outcome::Pass),
     };
     (judgements, outcome, note.into_iter().collect())
 }
@@ -148,12 +160,13 @@ pub fn is_unclear(rows: &[RowResult], targets: &Targets, of: &[Row]) -> bool {
     let mut asked = targets.targets.iter().filter(|target| of.contains(&target.row));
     asked.any(|target| {
         let evidence = Evidence { rows, broken: &[], others_cpu: None };
-        let finding = judge_one(evidence, target, targets.confidence).finding;
+        let finding = judge_one(evidence, target, targets).finding;
         matches!(finding, Finding::Unclear { .. })
     })
 }
 
-fn judge_one(evidence: Evidence<'_>, target: &Target, confidence: f64) -> Judgement {
+fn judge_one(evidence: Evidence<'_>, target: &Target, targets: &Targets) -> Judgement {
+    let confidence = targets.confidence;
     let mut question = format!("{} {}", target.row.name(), target.metric.name());
     if let Some(against) = target.against {
         question += &format!(" / {}", in_words(against));
@@ -168,7 +181,7 @@ fn judge_one(evidence: Evidence<'_>, target: &Target, confidence: f64) -> Judgem
     let finding = match (&measured, interval) {
         (Err(reason), _) => Finding::Unjudged { reason: reason.clone() },
         (Ok(rounds), None) => Finding::Unjudged { reason: too_few(rounds.len(), confidence) },
-        (Ok(rounds), Some(interval)) => find_out(target.bound, rounds, interval),
+        (Ok(rounds), Some(interval)) => find_out(target.bound, rounds, interval, targets.close),
     };
     Judgement {
         id: target.id.clone(),
@@ -186,10 +199,14 @@ fn too_few(rounds: usize, confidence: f64) -> String {
     format!("{percent} % confidence needs {needed} rounds, there are {rounds}: add --reps {needed}")
 }
 
-fn find_out(bound: Bound, rounds: &[f64], interval: Interval) -> Finding {
+fn find_out(bound: Bound, rounds: &[f64], interval: Interval, close: f64) -> Finding {
+    let distance = |end: f64| (end / bound.number() - 1.0).abs();
     match (bound.is_met(interval.low), bound.is_met(interval.high)) {
         (true, true) => Finding::Met,
         (false, false) => Finding::Missed,
+        _ if distance(interval.low).max(distance(interval.high)) <= close => {
+            Finding::Close { is_met: median(rounds).is_some_and(|median| bound.is_met(median)) }
+        }
         _ => Finding::Unclear { advice: advice(bound, rounds, interval) },
     }
 }
@@ -200,17 +217,10 @@ fn advice(bound: Bound, rounds: &[f64], interval: Interval) -> String {
     let (value, bound) = (median(rounds).unwrap_or(f64::NAN), bound.number());
     let beyond = if value > bound { value - interval.low } else { interval.high - value };
     let needed = rounds.len() as f64 * (beyond / (value - bound)).powi(2) * 1.2;
-    if needed <= f64::from(ROUNDS_MAX) {
-        return format!("too close to call; run again on an idle machine, with --reps {needed:.0}");
+    match needed <= f64::from(ROUNDS_MAX) {
+        true => format!("too close to call; run again on an idle machine, with --reps {needed:.0}"),
+        false => "rounds differ too much to call; run again when the machine is idle".to_owned(),
     }
-    let distance = (value / bound - 1.0).abs();
-    if distance <= ON_ITS_BOUND {
-        let percent = distance * 100.0;
-        return format!(
-            "within {percent:.1} % of its bound: {ROUNDS_MAX} rounds would not call it"
-        );
-    }
-    "rounds differ too much to call; run again when the machine is idle".to_owned()
 }
 
 fn in_words(against: Against) -> String {
@@ -360,7 +370,8 @@ mod tests {
             (
                 1.079,
                 Finding::Unclear {
-                    advice: "within 0.1 % of its bound: 100 rounds would not call it".to_owned(),
+                    advice: "rounds differ too much to call; run again when the machine is idle"
+                        .to_owned(),
                 },
                 Outcome::Inconclusive,
             ),
@@ -382,6 +393,31 @@ mod tests {
         assert_eq!(judgement.finding, Finding::Unclear { advice });
         let unclear = Targets::parse(&format!("{P1}at_most = 1.15")).unwrap();
         assert!(!is_unclear(&report.rows, &unclear, &[Row::Get]));
+    }
+
+    #[test]
+    fn the_median_decides_about_an_interval_that_is_close_to_its_bound() {
+        let mut report = sample_report();
+        set(&mut report, Row::WriteFdatasync, Contender::Floor, &[100.0; 9]);
+        let own = [90.0, 100.0, 104.0, 106.0, 108.0, 111.0, 118.0, 122.0, 300.0];
+        set(&mut report, Row::DurablePut1, Contender::Uarr, &own);
+        for (at_most, close, is_met, verdict) in [
+            (1.09, 0.15, true, Outcome::Pass),
+            (1.07, 0.15, false, Outcome::Miss),
+            (1.22, 0.15, true, Outcome::Pass),
+            (1.01, 0.22, false, Outcome::Miss),
+        ] {
+            let targets = P1.replace("schema = 2", &format!("schema = 2\nclose = {close}"));
+            let targets = format!("{targets}at_most = {at_most}");
+            let (judgement, found, _) = outcome(&report, &targets);
+            let finding = if at_most == 1.22 { Finding::Met } else { Finding::Close { is_met } };
+            assert_eq!((judgement.finding, found), (finding, verdict), "{at_most}");
+            let targets = Targets::parse(&targets).unwrap();
+            assert!(!is_unclear(&report.rows, &targets, &[Row::DurablePut1]));
+        }
+        // One end is too far away: 1.22 of 1.05.
+        let targets = P1.replace("schema = 2", "schema = 2\nclose = 0.15") + "at_most = 1.05";
+        assert_eq!(outcome(&report, &targets).1, Outcome::Inconclusive);
     }
 
     #[test]

@@ -123,6 +123,8 @@ fn verdict_word(judgement: &Judgement) -> String {
     match &judgement.finding {
         Finding::Met => "pass".to_owned(),
         Finding::Missed => "MISS".to_owned(),
+        Finding::Close { is_met: true } => "pass, close to its bound".to_owned(),
+        Finding::Close { is_met: false } => "MISS, close to its bound".to_owned(),
         Finding::Unclear { advice } => format!("unclear: {advice}"),
         Finding::Unjudged { reason } => format!("not judged: {reason}"),
     }

@@ -50,8 +50,8 @@ const FREE_BYTES_BASE: u64 = 2560 << 20;
 /// Free space per record: three stores with log and data, and one more while it is reopened.
 const FREE_BYTES_PER_RECORD: u64 = 2048;
 
-/// Rounds of a run whose targets do not ask for more.
-const ROUNDS_UNASKED: u32 = 5;
+/// Most rounds of what is asked about by no target.
+const ROUNDS_UNASKED: u32 = 3;
 /// How many times as many rounds follow in a phase whose rounds leave a target unclear.
 const MORE_ROUNDS: u32 = 2;
 
@@ -136,6 +136,17 @@ fn require_free(dir: &Path, free: u64, needed: u64) -> Result<(), BenchError> {
 
 type OpenStores = Vec<(Contender, Box<dyn Driven>)>;
 
+/// How many rounds of `rows` there are for everybody: fewer of what no target asks about, and of
+/// reopening, which loads all records anew each time, unless one does.
+fn rounds_of(options: &CheckOptions, rows: &[Row]) -> u32 {
+    let asked = options.run.repetitions;
+    let is_asked = match &options.targets {
+        Some(targets) => targets.ask_about(rows, Contender::Uarr),
+        None => rows != [Row::Reopen],
+    };
+    if is_asked { asked } else { asked.min(ROUNDS_UNASKED) }
+}
+
 /// A run under way.
 struct Check<'o> {
     options: &'o CheckOptions,
@@ -173,8 +184,7 @@ impl<'o> Check<'o> {
         // In each round two floors of writes and two of reads, and the rows; each store is prepared
         // three times.
         let rows = 5 * stores + (memory_first + snapshots) as u64;
-        let kills = reopen::rounds(options.run.repetitions, options.targets.as_ref());
-        let kills = u64::from(kills) * stores;
+        let kills = u64::from(rounds_of(options, &[Row::Reopen])) * stores;
         let step_count = rounds * (4 + rows) + kills + 3 * stores;
         let progress = Progress::new(step_count);
         progress.phase("preparing the floor's file");
@@ -221,7 +231,7 @@ impl<'o> Check<'o> {
     /// as their turns come: everybody in the rounds that were asked for; if these leave a target
     /// unclear, those whom targets ask about in more of them. No places: the phase is over.
     fn places<T>(&mut self, rows: &[Row], round: u32, all: &[(Contender, T)]) -> Vec<usize> {
-        let asked = self.rounds_of(rows);
+        let asked = rounds_of(self.options, rows);
         let all = all.iter().map(|(contender, _)| *contender).enumerate();
         let take_part: Vec<_> = if round < asked {
             all.collect()
@@ -236,15 +246,6 @@ impl<'o> Check<'o> {
         order.map(|nth| take_part[nth].0).collect()
     }
 
-    /// How many rounds of `rows` there are for everybody: fewer of what no target asks about.
-    fn rounds_of(&self, rows: &[Row]) -> u32 {
-        let asked = self.options.run.repetitions;
-        match &self.options.targets {
-            Some(targets) if !targets.ask_about(rows, Contender::Uarr) => asked.min(ROUNDS_UNASKED),
-            _ => asked,
-        }
-    }
-
     fn add_joined(&mut self, joined: Joined, class: Class) {
         for ((row, contender), sample) in joined.samples {
             self.results.add(row, contender, class, &sample, None);
@@ -254,7 +255,7 @@ impl<'o> Check<'o> {
 
     /// Whether there is a round with this number behind those that were asked for.
     fn has_more(&mut self, rows: &[Row], round: u32) -> bool {
-        let asked = self.rounds_of(rows);
+        let asked = rounds_of(self.options, rows);
         let Some(targets) = &self.options.targets else { return false };
         if round == asked {
             self.has_more_rounds = is_unclear(&self.results.rows(), targets, rows);

@@ -38,6 +38,17 @@ def percentile(rows, part):
     return next(value for value, count in rows if count >= needed)
 
 
+def slowest_hundredth(rows):
+    """The mean of it; None if it has fewer than ten operations."""
+    total = rows[-1][1]
+    if total < 1000:
+        return None
+    faster = total - total // 100
+    befores = [0] + [count for _, count in rows]
+    above = ((value, count - max(before, faster)) for (value, count), before in zip(rows, befores))
+    return sum(value * count for value, count in above if count > 0) / (total // 100)
+
+
 def numbers(data):
     """Zigzag numbers of seven bits a byte, the last of nine bytes with eight."""
     place = 0
@@ -101,6 +112,7 @@ def differences(report, folder):
         name = f"{row['row']}.{row['contender']}.{row['class']}.hgrm"
         rows = table(folder / name)
         found = {key: percentile(rows, part) for key, part in PERCENTILES.items()}
+        found["slowest_hundredth_ns"] = slowest_hundredth(rows)
         found["max_ns"] = rows[-1][0]
         log = added_up(folder / name.replace(".hgrm", ".hlog"))
         if log != counts_of(rows):

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{Check, OpenStores};
+use super::{Check, OpenStores, rounds_of};
 use crate::check::reopen;
 use crate::check::results::Joined;
 use crate::error::BenchError;
@@ -277,7 +277,7 @@ impl Check<'_> {
     pub(super) fn reopen(&mut self) -> Result<(), BenchError> {
         self.progress.phase("killing and reopening");
         let options = self.options;
-        for round in 0..reopen::rounds(options.run.repetitions, options.targets.as_ref()) {
+        for round in 0..rounds_of(options, &[Row::Reopen]) {
             for place in rotation::order(self.contenders.len(), round) {
                 let contender = self.contenders[place];
                 self.progress.now(format!("reopen: {contender}, round {}", round + 1));

@@ -12,9 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::error::BenchError;
-use crate::judge::targets::Targets;
 use crate::measure::drive::Driven;
-use crate::measure::rows::Row;
 use crate::measure::sample::Sample;
 use crate::measure::store::{Contender, OpenSpec, Writes};
 use crate::measure::usage::Usage;
@@ -25,16 +23,6 @@ pub const VICTIM_COMMAND: &str = "kill-victim";
 
 /// What the child prints when everything is durable.
 const READY: &str = "ready";
-
-/// Rounds of a run whose targets do not ask for more: each loads all records anew.
-const ROUNDS_UNASKED: u32 = 3;
-
-/// How often each store is killed in a run of `asked` rounds.
-pub fn rounds(asked: u32, targets: Option<&Targets>) -> u32 {
-    let mut judged = targets.iter().flat_map(|targets| &targets.targets);
-    let is_judged = judged.any(|target| target.row == Row::Reopen);
-    if is_judged { asked } else { asked.min(ROUNDS_UNASKED) }
-}
 
 /// How stores are opened here.
 fn spec(record_count: u64) -> OpenSpec {

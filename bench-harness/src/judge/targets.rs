@@ -32,7 +32,6 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::BenchError;
-use crate::measure::latencies::samples_min;
 use crate::measure::rows::{Metric, Row};
 use crate::measure::store::Contender;
 
@@ -267,8 +266,7 @@ impl Targets {
     /// of `contender`; 0 if they ask for none.
     pub fn samples_min(&self, row: Row, contender: Contender) -> u64 {
         let asked = self.targets.iter().filter(|target| target.asks_about(row, contender));
-        let percentiles = asked.map(|target| target.metric.percentile());
-        percentiles.flatten().map(|percent| samples_min(percent / 100.0)).max().unwrap_or(0)
+        asked.map(|target| target.metric.samples_min()).max().unwrap_or(0)
     }
 
     /// Whether a target takes a number of `contender` from one of `rows`.
@@ -322,8 +320,8 @@ mod tests {
         for (name, _) in PROFILES {
             let targets = Targets::profile(name).unwrap().targets;
             assert!(targets.len() >= 6, "{name}");
-            for metric in [Metric::P50Ns, Metric::P99Ns] {
-                assert!(targets.iter().any(|target| target.metric == metric), "{name}");
+            for metrics in [&[Metric::P50Ns][..], &[Metric::P99Ns, Metric::SlowestHundredthNs]] {
+                assert!(targets.iter().any(|target| metrics.contains(&target.metric)), "{name}");
             }
             let mut ids: Vec<_> = targets.iter().map(|target| target.id.as_str()).collect();
             ids.sort_unstable();

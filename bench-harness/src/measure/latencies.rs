@@ -37,6 +37,25 @@ pub fn percentile(latencies: &Latencies, p: f64) -> Option<f64> {
     (latencies.len() >= samples_min(p)).then(|| latencies.value_at_quantile(p) as f64)
 }
 
+/// Mean of the slowest hundredth, in nanoseconds, or `None` below the minimum of samples of the
+/// 99th percentile. Where about one operation in a hundred takes several times as long, that
+/// percentile is either of the two from round to round; this moves little.
+pub fn slowest_hundredth(latencies: &Latencies) -> Option<f64> {
+    let count = latencies.len();
+    if count < samples_min(0.99) {
+        return None;
+    }
+    let slowest_count = count / 100;
+    let (mut faster, mut sum) = (count - slowest_count, 0.0);
+    for step in latencies.iter_recorded() {
+        let of_value = step.count_since_last_iteration();
+        let skipped = faster.min(of_value);
+        faster -= skipped;
+        sum += (of_value - skipped) as f64 * step.value_iterated_to() as f64;
+    }
+    Some(sum / slowest_count as f64)
+}
+
 /// Percentiles of single operations: of one round, or of all rounds together. `None` is "too few
 /// samples". None is below one before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +71,9 @@ pub struct Percentiles {
     /// See `p50_ns`. Absent in older reports.
     #[serde(default)]
     pub p9999_ns: Option<f64>,
+    /// See [`slowest_hundredth`]. Absent in older reports.
+    #[serde(default)]
+    pub slowest_hundredth_ns: Option<f64>,
     /// The longest single operation.
     pub max_ns: Option<f64>,
 }
@@ -66,6 +88,7 @@ impl Percentiles {
             p99_ns: at(0.99),
             p999_ns: at(0.999),
             p9999_ns: at(0.9999),
+            slowest_hundredth_ns: slowest_hundredth(latencies),
             max_ns: (!latencies.is_empty()).then(|| latencies.max() as f64),
         }
     }
@@ -110,6 +133,21 @@ mod tests {
             let exact = p * least as f64;
             assert!((value / exact - 1.0).abs() < 0.002, "p{p} is {value}, not {exact}");
         }
+    }
+
+    #[test]
+    fn the_slowest_hundredth_is_what_lies_beyond_the_99th_percentile() {
+        assert_eq!(slowest_hundredth(&uniform(999)), None);
+        let mean = slowest_hundredth(&uniform(100_000)).unwrap();
+        assert!((mean / 99_500.5 - 1.0).abs() < 0.001, "{mean}");
+        // A cliff: a little more or less than one in a hundred takes three times as long.
+        let of = |slow_count: u64| {
+            let mut all = latencies();
+            all.record_n(200, 10_000 - slow_count).unwrap();
+            all.record_n(600, slow_count).unwrap();
+            (percentile(&all, 0.99).unwrap(), slowest_hundredth(&all).unwrap())
+        };
+        assert_eq!((of(90), of(110)), ((200.0, 560.0), (600.0, 600.0)));
     }
 
     #[test]

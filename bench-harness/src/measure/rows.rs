@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::latencies::Percentiles;
+use crate::measure::latencies::{Percentiles, samples_min};
 use crate::measure::phases::Phase;
 use crate::measure::sample::{Repetition, median};
 use crate::measure::store::{Class, Contender};
@@ -157,6 +157,8 @@ pub enum Metric {
     P999Ns,
     /// 99.99th percentile, ns.
     P9999Ns,
+    /// Mean of the slowest hundredth, ns.
+    SlowestHundredthNs,
     /// Longest, ns.
     MaxNs,
     /// Operations per second.
@@ -190,6 +192,14 @@ impl Metric {
         Self::PERCENTILES.iter().find(|(_, metric)| *metric == self).map(|(percent, _)| *percent)
     }
 
+    /// How many operations a round must time for it.
+    pub fn samples_min(self) -> u64 {
+        match self {
+            Self::SlowestHundredthNs => samples_min(0.99),
+            _ => self.percentile().map_or(0, |percent| samples_min(percent / 100.0)),
+        }
+    }
+
     /// The metric of one repetition.
     pub const fn of(self, repetition: &Repetition) -> Option<f64> {
         match self {
@@ -199,6 +209,7 @@ impl Metric {
             Self::P99Ns => repetition.p99_ns,
             Self::P999Ns => repetition.p999_ns,
             Self::P9999Ns => repetition.p9999_ns,
+            Self::SlowestHundredthNs => repetition.slowest_hundredth_ns,
             Self::MaxNs => repetition.max_ns,
             Self::OpsPerSecond => Some(repetition.ops_per_second),
             Self::CpuNsPerOp => Some(repetition.cpu_ns_per_op),
@@ -218,6 +229,7 @@ impl Metric {
             Self::P99Ns => Some(all.p99_ns),
             Self::P999Ns => Some(all.p999_ns),
             Self::P9999Ns => Some(all.p9999_ns),
+            Self::SlowestHundredthNs => Some(all.slowest_hundredth_ns),
             Self::MaxNs => Some(all.max_ns),
             _ => None,
         }
@@ -232,6 +244,7 @@ impl Metric {
             Self::P99Ns => "p99_ns",
             Self::P999Ns => "p999_ns",
             Self::P9999Ns => "p9999_ns",
+            Self::SlowestHundredthNs => "slowest_hundredth_ns",
             Self::MaxNs => "max_ns",
             Self::OpsPerSecond => "ops_per_second",
             Self::CpuNsPerOp => "cpu_ns_per_op",

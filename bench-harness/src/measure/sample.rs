@@ -167,6 +167,9 @@ pub struct Repetition {
     /// See `p50_ns`. Absent in older reports.
     #[serde(default)]
     pub p9999_ns: Option<f64>,
+    /// See [`crate::measure::latencies::slowest_hundredth`]. Absent in older reports.
+    #[serde(default)]
+    pub slowest_hundredth_ns: Option<f64>,
     /// The longest single operation.
     pub max_ns: Option<f64>,
     /// CPU time of the process per operation.
@@ -209,6 +212,7 @@ impl Repetition {
             p99_ns: percentiles.p99_ns,
             p999_ns: percentiles.p999_ns,
             p9999_ns: percentiles.p9999_ns,
+            slowest_hundredth_ns: percentiles.slowest_hundredth_ns,
             max_ns: percentiles.max_ns,
             cpu_ns_per_op: whole.cpu_ns as f64 / ops,
             flushes_per_commit: per_commit(|counters| counters.flush_count),

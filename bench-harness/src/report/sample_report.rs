@@ -52,6 +52,7 @@ fn durable(row: Row, contender: Contender, p50_us: f64) -> RowResult {
             p99_ns: Some(p50_ns * 2.0),
             p999_ns: Some(p50_ns * 4.0),
             p9999_ns: None,
+            slowest_hundredth_ns: None,
             max_ns: Some(p50_ns * 9.0),
             cpu_ns_per_op: 21_000.0,
             flushes_per_commit: (contender == Contender::Uarr).then_some(1.0),

@@ -53,8 +53,9 @@ impl PatchBuilder {
         self.operation(DELETE, path, |_| {})
     }
 
-    /// Adds `value` as the last element of the list at `path`. A typed array takes numbers of its
-    /// type: an integer if it is one of `i64`, a double if it is one of `f64`.
+    /// Adds `value` as the last element of the list at `path`. A typed array of `i64` takes
+    /// integers, one of `f64` doubles; others, such as what a `Vec<u64>` becomes, even if it is
+    /// empty, take none: set them anew.
     pub fn push(self, path: &str, value: impl Encode) -> Self {
         self.operation(APPEND, path, |encoder| {
             encoder.begin_list();

@@ -83,15 +83,16 @@ impl Run {
     /// What a reader finds on a copy of `disk` is what opening it finds, and no file changes. With
     /// `filter` the reader alone is deceived.
     pub fn compare_reader(&mut self, disk: &Memory, filter: Option<&ReadFilter>) -> Checked<()> {
-        let copy = disk.kill_with(0);
+        let left = disk.kill_with(0);
         // The last writes of the process before have ended.
-        drop(copy.lock("lock", std::time::Duration::ZERO));
+        drop(left.lock("lock", std::time::Duration::ZERO));
+        // Both forget the same of what a flush that failed has lost.
+        let (copy, seen) = (left.kill_with(0), left.kill_with(0));
         let names = copy.list("").unwrap_or_default();
         if !names.iter().any(|name| name == "superblock") {
             return Ok(());
         }
         let before = files_of(&copy);
-        let seen = copy.kill_with(0);
         if let Some(filter) = filter {
             seen.filter_reads(filter.clone());
         }

@@ -51,7 +51,7 @@ const FREE_BYTES_BASE: u64 = 2560 << 20;
 const FREE_BYTES_PER_RECORD: u64 = 2048;
 
 /// Most rounds of what is asked about by no target.
-const ROUNDS_UNASKED: u32 = 3;
+pub const ROUNDS_UNASKED: u32 = 3;
 /// How many times as many rounds follow in a phase whose rounds leave a target unclear.
 const MORE_ROUNDS: u32 = 2;
 
@@ -227,9 +227,9 @@ impl<'o> Check<'o> {
         self.reopen()
     }
 
-    /// Places in `all` of those who take part in round `round` of the phase that measures `rows`,
-    /// as their turns come: everybody in the rounds that were asked for; if these leave a target
-    /// unclear, those whom targets ask about in more of them. No places: the phase is over.
+    /// Indices into `all` of the contenders of round `round` of the phase that measures `rows`, in
+    /// the order of their turns: all of them in the rounds that were asked for, then, if a target
+    /// is unclear, those that targets ask about. Empty when the phase is over.
     fn places<T>(&mut self, rows: &[Row], round: u32, all: &[(Contender, T)]) -> Vec<usize> {
         let asked = rounds_of(self.options, rows);
         let all = all.iter().map(|(contender, _)| *contender).enumerate();

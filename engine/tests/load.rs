@@ -236,8 +236,8 @@ fn a_database_of_a_few_mebibytes_takes_at_most_64() {
     check("another life");
 }
 
-/// What a load had staged when it ended early was nobody's: unseen until somebody else wrote, or
-/// closed the database.
+/// A load that ended early left its staged records unwritten, until another write or the close took
+/// them along.
 #[test]
 fn what_a_load_leaves_when_it_ends_early_is_there_when_it_does() {
     for durability in [Durability::Sync, Durability::Manual] {

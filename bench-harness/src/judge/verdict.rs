@@ -121,6 +121,9 @@ impl Finding {
 /// Most rounds that a run can be asked for; reports advise no more.
 pub const ROUNDS_MAX: u32 = 100;
 
+/// Relative distance from its bound up to which a number is as good as on it.
+const ON_ITS_BOUND: f64 = 0.05;
+
 /// What is judged.
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
@@ -217,10 +220,17 @@ fn advice(bound: Bound, rounds: &[f64], interval: Interval) -> String {
     let (value, bound) = (median(rounds).unwrap_or(f64::NAN), bound.number());
     let beyond = if value > bound { value - interval.low } else { interval.high - value };
     let needed = rounds.len() as f64 * (beyond / (value - bound)).powi(2) * 1.2;
-    match needed <= f64::from(ROUNDS_MAX) {
-        true => format!("too close to call; run again on an idle machine, with --reps {needed:.0}"),
-        false => "rounds differ too much to call; run again when the machine is idle".to_owned(),
+    if needed <= f64::from(ROUNDS_MAX) {
+        return format!("too close to call; run again on an idle machine, with --reps {needed:.0}");
     }
+    let distance = (value / bound - 1.0).abs();
+    if distance <= ON_ITS_BOUND {
+        let percent = distance * 100.0;
+        return format!(
+            "within {percent:.1} % of its bound: {ROUNDS_MAX} rounds would not call it"
+        );
+    }
+    "rounds differ too much to call; run again when the machine is idle".to_owned()
 }
 
 fn in_words(against: Against) -> String {
@@ -370,8 +380,7 @@ mod tests {
             (
                 1.079,
                 Finding::Unclear {
-                    advice: "rounds differ too much to call; run again when the machine is idle"
-                        .to_owned(),
+                    advice: "within 0.1 % of its bound: 100 rounds would not call it".to_owned(),
                 },
                 Outcome::Inconclusive,
             ),

@@ -1,5 +1,6 @@
 //! The report as plain aligned text, and what each line of it says.
 
+use crate::check::ROUNDS_UNASKED;
 use crate::judge::verdict::{Finding, Judgement};
 use crate::machine;
 use crate::measure::rows::{Metric, Row, RowResult};
@@ -141,7 +142,8 @@ pub fn legend(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> =
         classes.iter().map(|class| format!("{}: {}", class.name(), class.promise())).collect();
     lines.push(format!(
-        "{} rounds of {} s: medians; percentiles and max of all rounds together; {}",
+        "{} rounds of {} s, at most {ROUNDS_UNASKED} of what no target asks about: medians; \
+         percentiles and max of all rounds together; {}",
         report.run.repetitions, report.run.seconds, report.arrival
     ));
     lines.push(

@@ -87,7 +87,7 @@ impl<S: Storage> Db<S> {
     }
 }
 
-/// What a load has staged: nobody else writes it until somebody waits for it.
+/// What a load has staged. The last of it may not be written until somebody waits for it.
 struct Load<'a, S: Storage> {
     db: &'a Db<S>,
     /// Of groups that may not be settled.

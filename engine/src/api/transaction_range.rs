@@ -166,8 +166,8 @@ impl<S: Storage> DoubleEndedIterator for TransactionRange<'_, S> {
     }
 }
 
-/// Notes that the one who reads `reads` has got `record`. What it has put itself, which has no
-/// version, was read from nobody.
+/// Notes in `reads` that the transaction has got `record`. Its own writes, which have no version
+/// yet, do not count as read.
 pub(in crate::api) fn note_got(reads: &Ranked<ReadSet>, record: &OwnedRecord) {
     if record.expires_ms() > 0 && record.version() > 0 {
         lock(reads).note_expiry(record.expires_ms());

@@ -153,7 +153,8 @@ impl<S: Storage> Db<S> {
         }
     }
 
-    /// As [`Db::transaction_async`], of a body that waits for nothing.
+    /// As [`Db::transaction_async`], of a body that waits for nothing. It has a loop of its own as
+    /// the compiler takes no future of an asynchronous body for `Send` that borrows what it uses.
     pub(in crate::api) async fn transaction_in_task<T>(
         &self,
         mut body: impl FnMut(&mut Transaction<S>) -> Result<T>,

@@ -230,7 +230,7 @@ impl<S: Storage> Committer<S> {
             format!(
                 "cannot {act} by {bytes} bytes: {room_bytes} bytes are left, and {kept_bytes} of \
                  them are kept for deletions, checkpoints and compaction; delete records, drop \
-                 iterators that are held, and compact"
+                 iterators that are held, and compact, or give it more space"
             ),
         )
     }

@@ -25,8 +25,7 @@ pub(crate) enum RemovalStage {
     Checkpoints { number: u64 },
 }
 
-/// What tables have to wait for rises from one drop to the next: so only the first of those that
-/// wait is looked at, however many there are.
+/// Of those that wait, the first waits for least: only that is looked at, however many there are.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
     records: VecDeque<Removal>,
@@ -35,7 +34,8 @@ pub(crate) struct Removals {
 }
 
 impl Removals {
-    /// Adds one, before others of its stage that wait for no less.
+    /// Adds one, before others of its stage that wait for no less. What tables have to wait for
+    /// rises from one drop to the next, so its place is at an end, or nearly.
     pub fn put(&mut self, removal: Removal) {
         let awaited = removal.awaited();
         let of_stage = match removal.stage {
@@ -43,10 +43,10 @@ impl Removals {
             RemovalStage::Readers { .. } => &mut self.readers,
             RemovalStage::Checkpoints { .. } => &mut self.checkpoints,
         };
-        match of_stage.front() {
-            Some(first) if awaited <= first.awaited() => of_stage.push_front(removal),
-            _ => of_stage.push_back(removal),
-        }
+        let at = of_stage.partition_point(|other| other.awaited() < awaited);
+        of_stage.insert(at, removal);
+        let next = of_stage.get(at + 1);
+        assert!(next.is_none_or(|next| awaited <= next.awaited()), "the first waits for least");
     }
 
     /// Takes one that need not wait, when readers have pinned `oldest_pinned` and later LSNs, and

@@ -160,6 +160,7 @@ impl<S: Storage> OpenLog<S> {
         assert!(next.number > self.active.number, "numbers of segments rise");
         assert!(next.bytes >= needed);
         if has_room {
+            // It is left for its age.
             context.segments.room.note_left(self.active.bytes - self.position.offset);
         }
         context.segments.seal(self.active.number, self.active.bytes);

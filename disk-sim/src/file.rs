@@ -334,6 +334,11 @@ impl DataMapWriter for MemoryMapWriter {
         }
         self.appender.append(address, parts);
     }
+
+    fn append_written(&mut self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        let Self { appender, file } = self;
+        appender.append_written(address, bytes, |bytes, offset| file.write_at(bytes, offset))
+    }
 }
 
 impl fmt::Debug for MemoryMapWriter {

@@ -5,9 +5,9 @@
 //! of 1 KiB, one in sixteen of 16 KiB. `UARR_SNAPSHOT=1` holds an iterator that was made at the
 //! start, and reads it to its end afterwards. It prints, round by round: the files' bytes on the
 //! disk without the log and without the old versions that are kept for the iterator, by the bytes
-//! of all keys and values; these versions; what was moved, and all that the process has sent to the
-//! device, by what the user wrote. At the end latencies of gets and durable puts, while records are
-//! moved and with moving paused, in turns.
+//! of all keys and values; these versions; what was moved, and all that was written to the device,
+//! by others too, by what the user wrote. At the end latencies of gets and durable puts, while
+//! records are moved and with moving paused, in turns.
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 use std::os::unix::fs::MetadataExt;
@@ -67,11 +67,17 @@ fn own_bytes(db: &Db, dir: &Path) -> u64 {
     (all - log).saturating_sub(db.stats().space.retained_bytes)
 }
 
-/// Bytes that this process has sent to the device.
-fn written_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|number| number.parse().ok()).unwrap_or(0)
+/// Bytes that were written to the device that `dir` lies on, by others too. What the kernel counts
+/// for a process is whole pages of its cache, of which only some blocks may be written.
+fn written_bytes(dir: &Path) -> u64 {
+    const SECTORS_WRITTEN: usize = 6;
+    let device = std::fs::metadata(dir).expect("the directory of the run").dev();
+    let major = (device >> 8 & 0xfff) | (device >> 32 & !0xfff);
+    let minor = (device & 0xff) | (device >> 12 & !0xff);
+    let text = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"));
+    let text = text.unwrap_or_default();
+    let sectors = text.split_whitespace().nth(SECTORS_WRITTEN);
+    sectors.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 512
 }
 
 fn percentile(sorted: &[u64], share: f64) -> f64 {
@@ -148,7 +154,7 @@ fn overwrite(db: &Db, dir: &Path, key_count: u64, rounds: u64) {
         db.pause_compaction();
     }
     let mut random = Random(7);
-    let (written_before, mut user_bytes, mut highest) = (written_bytes(), 0, 0.0f64);
+    let (written_before, mut user_bytes, mut highest) = (written_bytes(dir), 0, 0.0f64);
     for round in 1..=rounds {
         let begun = Instant::now();
         for step in 0..key_count {
@@ -171,7 +177,7 @@ fn overwrite(db: &Db, dir: &Path, key_count: u64, rounds: u64) {
             [space.live_bytes, space.dead_bytes, space.waiting_bytes, space.free_bytes]
                 .map(|bytes| (bytes as f64 / live_bytes as f64 * 100.0).round() / 100.0),
             space.moved_bytes as f64 / user_bytes as f64,
-            (written_bytes() - written_before) as f64 / user_bytes as f64,
+            (written_bytes(dir) - written_before) as f64 / user_bytes as f64,
             (live_bytes as f64 / 1e6) / seconds,
         );
     }

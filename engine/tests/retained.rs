@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use uarr::{Builder, Db, Durability, KeyKind, Range};
-use uarr_disk_sim::Memory;
+use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, Range};
+use uarr_disk_sim::{Fault, FaultKind, Memory};
 
 const CHUNK: u64 = 1 << 16;
 const COUNT: u64 = 300;
@@ -92,6 +92,40 @@ fn an_iterator_held_through_many_overwrites_costs_its_own_versions() {
         db.compact().unwrap();
         assert_eq!(db.stats().space.retained_bytes, 0, "it is dropped with the iterator");
     });
+}
+
+/// Copies are written to the file, so that can fail, with part of it done.
+#[test]
+fn copies_that_cannot_be_written_lose_nothing() {
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+    for (kind, errno) in [(KeyKind::U64, EIO), (KeyKind::Bytes, ENOSPC)] {
+        let disk = Memory::new();
+        let options = options(kind).durability(Durability::Manual);
+        let db = options.clone().open_on(disk.clone()).unwrap();
+        let (mut model, mut failed_count) = (Model::new(), 0);
+        overwrite(&db, kind, 0, &mut model);
+        let (old, then) = (db.iter(), model.clone());
+        for round in 1..=12 {
+            overwrite(&db, kind, round, &mut model);
+            disk.fail(Fault::new(FaultKind::Write, round).on("data/").errno(errno).times(2));
+            while db.step().unwrap_or_else(|error| {
+                assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+                failed_count += 1;
+                true
+            }) {}
+            assert!(seen(db.iter()) == model, "{kind:?} {round}");
+        }
+        assert_eq!(failed_count > 0, errno == EIO, "a lack of room is no error of the background");
+        let moved = db.stats().space.moved_bytes;
+        assert!(moved > 0 && db.stats().space.retained_bytes > 0, "others were written");
+        assert!(seen(old) == then);
+        db.compact().unwrap();
+        assert!(db.verify(|_| ()).unwrap().is_clean());
+        db.sync().unwrap();
+        let db = options.open_on(disk.crash()).unwrap();
+        assert!(seen(db.iter()) == model);
+    }
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub use owner::Owner;
 pub use ring::RingLog;
 pub use room::survive_file_size_limit;
 pub use storage::{
-    Backend, CommitStrategy, DataMap, DataMapWriter, Facts, GroupDone, GroupWrite, LockError,
-    LogCounters, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,
+    Append, Backend, CommitStrategy, DataMap, DataMapWriter, Facts, GroupDone, GroupWrite,
+    LockError, LogCounters, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile,
 };
 pub use syscalls::SyscallLog;
 pub use system::{BackendChoice, System, SystemLog, SystemMapWriter, SystemOptions};

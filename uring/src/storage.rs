@@ -229,11 +229,20 @@ pub trait DataMap: Send + Sync + 'static {
     fn prefetch(&self, address: u64);
     /// Bytes of the places that were allocated through this map.
     fn allocated_bytes(&self) -> u64;
-    /// Brings the unpublished pages of a range of the file into memory, writable, so that a later
-    /// append takes no page fault. Takes as long as the kernel takes to zero them; appends go on
+    /// Brings the unpublished pages of a range of the file into memory, so that a later append
+    /// takes no page fault. Takes as long as the kernel takes to zero them; appends go on
     /// meanwhile. Only a hint: failures are ignored. Returns how many bytes of the range lie before
     /// the first place that has no space of its own: nothing behind is looked at.
-    fn prefault(&self, offset: u64, len: u64) -> u64;
+    fn prefault(&self, offset: u64, len: u64, append: Append) -> u64;
+}
+
+/// How bytes are appended to a mapped file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// With [`DataMapWriter::append`].
+    Stored,
+    /// With [`DataMapWriter::append_written`].
+    Written,
 }
 
 /// The single writer of a mapped file: not `Clone`, every change needs `&mut`.
@@ -275,6 +284,12 @@ pub trait DataMapWriter: Send + 'static {
     /// Panics if the chunk is not open, if `address` lies before its readable end, or the range
     /// beyond the allocated file: all are errors of the caller, not of the disk.
     fn append(&mut self, address: u64, parts: &[&[u8]]);
+    /// As [`DataMapWriter::append`], of bytes that begin at the chunk's readable end, by a write to
+    /// the file: only the blocks that they lie in become dirty. Stores into the map make pages
+    /// dirty, of up to 2 MiB. After an error none of them is published, and some may be written.
+    ///
+    /// Panics as `append`, and if `address` lies behind the readable end.
+    fn append_written(&mut self, address: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// Options of [`Storage::log_writer`].

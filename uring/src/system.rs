@@ -323,6 +323,11 @@ impl DataMapWriter for SystemMapWriter {
     fn append(&mut self, address: u64, parts: &[&[u8]]) {
         self.appender.append(address, parts);
     }
+
+    fn append_written(&mut self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        let Self { appender, file } = self;
+        appender.append_written(address, bytes, |bytes, offset| file.write_at(bytes, offset))
+    }
 }
 
 impl fmt::Debug for SystemMapWriter {

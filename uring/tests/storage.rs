@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use uarr_disk_sim::{Memory, MemoryOptions};
 use uarr_uring::{
-    AlignedBuffer, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone, GroupWrite,
-    Holder, LockError, LogWriter, LogWriterOptions, MapPin, MappedChunk, OpenMode, Pinned, Storage,
-    StorageFile, System, SystemOptions,
+    AlignedBuffer, Append, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone,
+    GroupWrite, Holder, LockError, LogWriter, LogWriterOptions, MapPin, MappedChunk, OpenMode,
+    Pinned, Storage, StorageFile, System, SystemOptions,
 };
 
 const CHUNK: u64 = 64 << 10;
@@ -181,7 +181,7 @@ fn a_file_opened_for_reading_cannot_be_written<S: Storage>(storage: &S) {
     let (map, mut writer) = storage.map(&file, 2 * CHUNK, CHUNK, &[chunk(0, 10)]).unwrap();
     assert_eq!(read(&map, 0, 10, &MapPin::enter()), Some([0; 10].as_slice()));
     assert!(writer.allocate(0..2).is_err());
-    map.prefault(0, CHUNK);
+    map.prefault(0, CHUNK, Append::Stored);
 }
 
 fn one_holder_at_a_time<S: Storage>(storage: &S) {
@@ -203,7 +203,7 @@ fn a_map_grows_with_its_file<S: Storage>(storage: &S) {
     writer.allocate(0..1).unwrap();
     assert_eq!(map.allocated_bytes(), CHUNK);
     assert!(file.len().unwrap() >= CHUNK, "neighbours may have space, too");
-    map.prefault(0, CHUNK);
+    map.prefault(0, CHUNK, Append::Stored);
     (0..4).for_each(|number| assert!(writer.open_chunks(number, number, 1)));
     writer.append(0, &[b"first", b" ", b"words"]);
     assert_eq!(read(&map, 0, 11, &MapPin::enter()), Some(b"first words".as_slice()));

@@ -104,7 +104,7 @@ impl<S: Storage> Committer<S> {
             assert!(staging.settled_lsn >= lsn, "what was staged before is settled");
             staging.places.table(&sealed, number)
         };
-        self.records.seal(&mut table, sealed.open.map_or(0, |open| open.end));
+        self.records.seal(&mut table, sealed.open.map_or(0, |open| open.end))?;
         Ok((table, sealed.next_chunk))
     }
 

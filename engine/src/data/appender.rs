@@ -12,7 +12,7 @@ use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_uring::{ClosedChunk, DataMapWriter};
 use zerocopy::IntoBytes;
 
-use crate::data::record_view::RecordView;
+use crate::data::copies::{ColdChunk, Copies};
 
 /// The one writer of the data file.
 pub(crate) struct Appender<W> {
@@ -56,10 +56,14 @@ impl<W: DataMapWriter> Appender<W> {
     /// Zeroes what lies between the last record of the chunk at `address` and offset `end`, the end
     /// of a page, so that no later append touches that page.
     //= DAT-5
-    pub fn pad(&mut self, address: u64, published_bytes: u64, end: u64) {
+    pub fn pad(&mut self, address: u64, published_bytes: u64, end: u64) -> io::Result<()> {
+        const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
         assert!(end.is_multiple_of(PAGE_BYTES) && end <= self.chunk_bytes);
-        if published_bytes < end {
-            self.writer.append(address + end - 1, &[&[0]]);
+        let bytes = end.saturating_sub(published_bytes);
+        assert!(bytes < PAGE_BYTES, "the page that the last record ends in");
+        match bytes {
+            0 => Ok(()),
+            _ => self.writer.append_written(address + published_bytes, &ZEROS[..bytes as usize]),
         }
     }
 
@@ -94,14 +98,17 @@ impl<W: DataMapWriter> Appender<W> {
         Locator::of_frame(frame)
     }
 
-    /// Writes a copy of the record that `view` shows to `address`, behind all others of its chunk,
-    /// and returns what the index is to hold. LSN and link to the version before stay.
-    //= DAT-9
-    pub fn append_moved(&mut self, view: RecordView<'_>, address: u64) -> Locator {
-        let header = view.header.moved_to(view.bytes(), address, self.seed);
-        let rest = &view.bytes()[RECORD_HEADER_BYTES..];
-        self.writer.append(address, &[header.as_bytes(), rest]);
-        header.locator(address)
+    /// To gather copies for the end of chunk `cold`, of which so much is published.
+    pub fn copies(&self, cold: &ColdChunk, published_bytes: u64) -> Copies {
+        Copies::new(*cold, published_bytes, self.seed)
+    }
+
+    /// Writes `copies` to the end of their chunk, all or none.
+    pub fn append_copies(&mut self, copies: &Copies) -> io::Result<()> {
+        match copies.as_written() {
+            (_, []) => Ok(()),
+            (address, bytes) => self.writer.append_written(address, bytes),
+        }
     }
 
     /// Readers find chunk `number`, and those opened with it, no more.

@@ -5,18 +5,18 @@
 
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
-use uarr_layout::geometry::place_in_chunk;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
 use crate::data::appender::Appender;
+use crate::data::copies::{ColdChunk, Copies};
 use crate::data::expiring::ExpiringChunks;
 use crate::data::live::Live;
 use crate::data::record_view::RecordView;
 use crate::data::store::Reader;
 use crate::data::tables::Tables;
 use crate::data::tombstones::{IndexEntry, Tombstones};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::TOGETHER_MAX;
 use crate::table_prefix::TablePrefix;
 
@@ -34,22 +34,13 @@ pub(crate) struct Target<'a, M> {
     pub reader: Reader<'a, M>,
 }
 
-/// The chunk that moved records go to.
+/// What became of records that were to be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ColdChunk {
-    pub address: u64,
-    pub chunk_bytes: u64,
-}
-
-/// What became of a record that was to be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moved {
+pub(crate) struct Moved {
+    /// So many of them are done: moved, or the index leads elsewhere. The next one has no room.
+    pub done_count: usize,
     /// So many bytes were copied.
-    Copied(u64),
-    /// A writer was faster: the index leads elsewhere.
-    Replaced,
-    /// It does not fit into the chunk.
-    NoRoom,
+    pub bytes: u64,
 }
 
 /// Where the record of a frame is when the log is replayed.
@@ -164,43 +155,56 @@ impl<W: DataMapWriter> Applier<W> {
         });
     }
 
-    /// Copies the record that `view` shows to chunk `cold`; `None`: there is no room.
-    pub fn copy<M: DataMap>(
-        &mut self,
-        reader: Reader<'_, M>,
-        view: RecordView<'_>,
-        cold: &ColdChunk,
-    ) -> Option<Locator> {
-        let end = reader.store.published_bytes(cold.address);
-        let (key_bytes, value_bytes) = (view.header.record_key_bytes(), view.value().len());
-        let range = place_in_chunk(end, cold.chunk_bytes, key_bytes, value_bytes)?;
-        let copy = self.appender.append_moved(view, cold.address + range.start);
-        self.expiring.note(self.appender.number_of(copy), view.expires_ms());
-        Some(copy)
+    /// To gather copies for the end of chunk `cold`.
+    pub fn copies<M: DataMap>(&self, reader: Reader<'_, M>, cold: &ColdChunk) -> Copies {
+        self.appender.copies(cold, reader.store.published_bytes(cold.address))
     }
 
-    /// Moves the record at `from`, which is whole, to chunk `cold`, if the index still leads there.
-    pub fn move_record<M: DataMap>(
+    /// Moves `records`, which are whole, to chunk `cold` if the index still leads to them, with one
+    /// write.
+    pub fn move_records<M: DataMap>(
         &mut self,
         target: &Target<'_, M>,
-        from: Locator,
+        records: &[Locator],
         cold: &ColdChunk,
     ) -> Result<Moved> {
-        let view = target.reader.record(from)?;
-        let key = view.key();
-        // No other thread changes the index meanwhile.
-        if !target.tables.leads_to(key, from) {
-            return Ok(Moved::Replaced);
+        let mut copies = self.copies(target.reader, cold);
+        let mut copied = Vec::with_capacity(records.len());
+        let mut done_count = 0;
+        for &from in records {
+            let view = target.reader.record(from)?;
+            // If not, a writer was faster. No other thread changes the index from now on.
+            if target.tables.leads_to(view.key(), from) {
+                let Some(to) = copies.push(view) else { break };
+                copied.push((from, view, to));
+            }
+            done_count += 1;
         }
-        let Some(to) = self.copy(target.reader, view, cold) else { return Ok(Moved::NoRoom) };
-        let is_replaced = target.tables.replace_if(key, from, to, target.reader);
-        assert!(is_replaced, "the index led there");
-        if from.is_tombstone() {
-            self.tombstones.note_moved(from, to);
+        self.append_copies(&copies)?;
+        let mut bytes = 0;
+        for (from, view, to) in copied {
+            let is_replaced = target.tables.replace_if(view.key(), from, to, target.reader);
+            assert!(is_replaced, "the index led there");
+            self.note_copy(view, to);
+            if from.is_tombstone() {
+                self.tombstones.note_moved(from, to);
+            }
+            let record_bytes = view.bytes().len() as u64;
+            self.live.replace(Some(from), to, record_bytes);
+            bytes += record_bytes;
         }
-        let bytes = view.bytes().len() as u64;
-        self.live.replace(Some(from), to, bytes);
-        Ok(Moved::Copied(bytes))
+        Ok(Moved { done_count, bytes })
+    }
+
+    /// Writes `copies` to their chunk, all or none.
+    pub fn append_copies(&mut self, copies: &Copies) -> Result<()> {
+        let appended = self.appender.append_copies(copies);
+        appended.map_err(|error| Error::io("cannot copy records in the data file", error))
+    }
+
+    /// Notes that the record that `view` shows has a copy at `copy`, which is written.
+    pub fn note_copy(&mut self, view: RecordView<'_>, copy: Locator) {
+        self.expiring.note(self.appender.number_of(copy), view.expires_ms());
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a

@@ -3,6 +3,7 @@
 pub(crate) mod appender;
 pub(crate) mod applier;
 pub(crate) mod chunk_scan;
+pub(crate) mod copies;
 pub(crate) mod entries;
 mod evacuation;
 pub(crate) mod expiring;

@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use uarr_layout::geometry::PAGE_BYTES;
-use uarr_uring::{DataMap, DataMapWriter, StorageFile};
+use uarr_uring::{Append, DataMap, DataMapWriter, StorageFile};
 
 use crate::data::applier::Applier;
 use crate::data::store::RecordStore;
 use crate::data::stream::{STREAM_COUNT, Stream};
 use crate::error::{Error, ErrorKind, Result, attempted};
-use crate::limits::{PREFAULT_AHEAD_BYTES_MAX, PREFAULT_AHEAD_BYTES_MIN, PREFAULT_STEP_BYTES};
+use crate::limits::{
+    MOVE_BYTES_MAX, PREFAULT_AHEAD_BYTES_MAX, PREFAULT_AHEAD_BYTES_MIN, PREFAULT_STEP_BYTES,
+};
 use crate::sync::{Ranked, lock};
 
 /// The data file grows ahead of its records by this part of what chunks take, by at most so many
@@ -23,9 +25,12 @@ const GROWTH_AHEAD_BYTES_MAX: u64 = 32 << 20;
 /// behind and what a checkpoint flushes. A page of the kernel's cache may be as large: a part of it
 /// would be written with the rest, and again.
 const WRITE_BACK_STEP_BYTES: u64 = 2 << 20;
+/// Of copies only the blocks are dirty that they were written to, whatever the size of the page.
+const COPIES_STEP_BYTES: u64 = 1 << 20;
 
 // The pages that are handed to the device, or brought in, are whole.
 const _: () = assert!(WRITE_BACK_STEP_BYTES.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(COPIES_STEP_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(PREFAULT_STEP_BYTES.is_multiple_of(PAGE_BYTES));
 // A large file is there before its pages are brought in.
 const _: () = assert!(2 * PREFAULT_AHEAD_BYTES_MAX <= GROWTH_AHEAD_BYTES_MAX);
@@ -46,6 +51,7 @@ pub(crate) struct DataSpace<F> {
     written_back: AtomicU64,
     /// The same of what the mover copies.
     copies_written_back: [AtomicU64; STREAM_COUNT],
+    copies_prefaulted: [AtomicU64; STREAM_COUNT],
 }
 
 /// Address space of the data file's map.
@@ -62,7 +68,7 @@ impl<F: StorageFile> DataSpace<F> {
         assert!(reserved_bytes <= asked_bytes, "no more is reserved than was asked for");
         assert!(tail <= reserved_bytes, "all records can be mapped");
         let (prefaulted, written_back) = (AtomicU64::new(tail), AtomicU64::new(tail));
-        let copies_written_back = Default::default();
+        let (copies_written_back, copies_prefaulted) = Default::default();
         Self {
             file,
             chunk_bytes,
@@ -72,6 +78,7 @@ impl<F: StorageFile> DataSpace<F> {
             prefault_lacks_space: AtomicBool::new(false),
             written_back,
             copies_written_back,
+            copies_prefaulted,
         }
     }
 
@@ -159,7 +166,7 @@ impl<F: StorageFile> DataSpace<F> {
         let step = if end <= *ahead.end() { end - done } else { 0 };
         // First: who allocates meanwhile takes it back.
         self.prefault_lacks_space.store(true, Ordering::Relaxed);
-        let got = store.prefault(done, step);
+        let got = store.prefault(done, step, Append::Stored);
         assert!(got <= step, "no more is brought in than was asked for");
         self.prefaulted.store(done + got, Ordering::Relaxed);
         if got == step {
@@ -175,7 +182,7 @@ impl<F: StorageFile> DataSpace<F> {
         let start = self.written_back.load(Ordering::Relaxed);
         let place_start = |offset: u64| offset / self.chunk_bytes * self.chunk_bytes;
         let (end, next) = if place_start(start) == place_start(tail) {
-            let end = whole_steps(tail);
+            let end = whole_steps(tail, WRITE_BACK_STEP_BYTES);
             (end, end)
         } else {
             (place_start(start) + self.chunk_bytes, place_start(tail))
@@ -190,6 +197,27 @@ impl<F: StorageFile> DataSpace<F> {
         Ok(true)
     }
 
+    /// Brings the pages into memory that the next copies of `stream` go to: what its chunk, which
+    /// lies in `place`, has behind `offset`. One caller at a time.
+    pub fn prefault_copies<M: DataMap>(
+        &self,
+        stream: Stream,
+        place: u64,
+        offset: u64,
+        store: &RecordStore<M>,
+    ) {
+        let place_start = place * self.chunk_bytes;
+        let (tail, place_end) = (place_start + offset, place_start + self.chunk_bytes);
+        let prefaulted = &self.copies_prefaulted[stream as usize];
+        let done = prefaulted.load(Ordering::Relaxed);
+        let ahead = tail + MOVE_BYTES_MAX as u64;
+        if !(place_start..=place_end).contains(&done) || done < ahead.min(place_end) {
+            let end = ahead.next_multiple_of(PREFAULT_STEP_BYTES).min(place_end);
+            store.prefault(tail, end - tail, Append::Written);
+            prefaulted.store(end, Ordering::Relaxed);
+        }
+    }
+
     /// Brings copies of `stream`, whose chunk lies in `place` and ends at `offset` of it so far, to
     /// the device, and waits: about a step of them is in front of a commit there. Errors are
     /// final. One caller at a time.
@@ -202,7 +230,7 @@ impl<F: StorageFile> DataSpace<F> {
         let start = if is_begun { done } else { place_start };
         let end = match offset == self.chunk_bytes {
             true => place_start + offset,
-            false => whole_steps(place_start + offset),
+            false => whole_steps(place_start + offset, COPIES_STEP_BYTES),
         };
         if start < end {
             self.file
@@ -228,8 +256,8 @@ fn prefault_ahead_bytes(tail: u64) -> u64 {
 }
 
 /// The end of the last step that is whole at `offset` of the file.
-fn whole_steps(offset: u64) -> u64 {
-    offset / WRITE_BACK_STEP_BYTES * WRITE_BACK_STEP_BYTES
+fn whole_steps(offset: u64, step_bytes: u64) -> u64 {
+    offset / step_bytes * step_bytes
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use uarr_layout::checksum::Seed;
 use uarr_layout::geometry::CHUNK_HEADER_BYTES;
 use uarr_layout::record::{ChunkHeader, Locator, RecordHeader};
 use uarr_layout::{DatabaseId, Defect};
-use uarr_uring::{DataMap, MapPin};
+use uarr_uring::{Append, DataMap, MapPin};
 
 use crate::data::chunk_scan::ChunkScan;
 use crate::data::record_view::{HeldRecord, RecordView};
@@ -54,8 +54,8 @@ impl<M: DataMap> RecordStore<M> {
     }
 
     /// Brings pages ahead of the appends into memory, while appends go on.
-    pub fn prefault(&self, offset: u64, bytes: u64) -> u64 {
-        self.map.prefault(offset, bytes)
+    pub fn prefault(&self, offset: u64, bytes: u64, append: Append) -> u64 {
+        self.map.prefault(offset, bytes, append)
     }
 
     /// How many bytes of the chunk at `address` are published; 0 if it is not open.

@@ -23,7 +23,8 @@ use uarr_uring::{CHUNK_SPAN, Grace, MapPin, Storage};
 
 use crate::commit::wakes::{Place, Wakes};
 use crate::core::Core;
-use crate::data::applier::ColdChunk;
+use crate::data::applier::Moved;
+use crate::data::copies::ColdChunk;
 use crate::data::live::{LINE_BYTES, LiveRecords};
 use crate::data::quarantine::Horizon;
 use crate::data::stream::Stream;
@@ -32,6 +33,7 @@ use crate::jobs::keeper::Step;
 use crate::limits::{MOVE_BYTES_MAX, MOVE_COUNT_MAX, MOVE_LOOK_COUNT_MAX};
 use crate::sync::{Rank, holds, lock};
 use crate::versions::moving::{Moving, Passing, Victim};
+use crate::versions::records::Records;
 
 /// Of a chunk that is worth moving from, at least this part is dead, in hundredths.
 const DEAD_PERCENT_MIN: u64 = 5;
@@ -223,13 +225,19 @@ impl<S: Storage> Core<S> {
         match cold {
             Ok(cold) => Ok(cold.map(|cold| ColdChunk { address: cold * chunk_bytes, chunk_bytes })),
             Err(error) if error.kind() == ErrorKind::Poisoned => Ok(None),
-            // A checkpoint makes some.
+            Err(error) => self.unless_lacking(Err(error)),
+        }
+    }
+
+    /// What was `done`; `None` if there was no room for it: a checkpoint makes some.
+    pub fn unless_lacking<T>(&self, done: Result<T>) -> Result<Option<T>> {
+        match done {
             Err(error) if error.kind() == ErrorKind::NoSpace => {
                 self.committer.note_lack();
                 self.ask_for_checkpoint();
                 Ok(None)
             }
-            Err(error) => Err(error),
+            done => done.map(Some),
         }
     }
 
@@ -238,6 +246,17 @@ impl<S: Storage> Core<S> {
         let place = self.committer.with_places(|places, _| places.end_cold(stream));
         let chunk_bytes = self.records().chunk_bytes();
         place.map_or(Ok(()), |place| self.write_copies_back(stream, place, chunk_bytes))
+    }
+
+    /// Brings the pages into memory that the next copies of `stream` go to: under the lock of the
+    /// one writer each commit would wait for it.
+    pub fn prefault_copies(&self, stream: Stream, cold: &ColdChunk) {
+        let place = self.committer.with_places(|places, _| places.cold_place(stream));
+        let Records { space, store, .. } = self.records();
+        if let Some(place) = place {
+            let offset = store.published_bytes(cold.address);
+            space.prefault_copies(stream, place, offset, store);
+        }
     }
 
     /// Brings what was copied to the chunk of `stream` so far to the device.
@@ -257,7 +276,11 @@ impl<S: Storage> Core<S> {
         let Some(cold) = self.cold_chunk(Stream::Moved)? else { return Ok(None) };
         // Before the first is moved: a checkpoint that begins now has to be followed by another.
         self.committer.counters.has_moved.store(true, Ordering::Release);
-        let (done_count, bytes) = self.records().move_records(live, &cold)?;
+        self.prefault_copies(Stream::Moved, &cold);
+        let moved = self.records().move_records(live, &cold);
+        let Some(Moved { done_count, bytes }) = self.unless_lacking(moved)? else {
+            return Ok(None);
+        };
         self.committer.counters.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
         match done_count < live.len() {
             true => self.end_cold(Stream::Moved)?,

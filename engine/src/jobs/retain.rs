@@ -100,7 +100,10 @@ impl<S: Storage> Core<S> {
             let Some(cold) = self.cold_chunk(Stream::Retained)? else {
                 return Ok(RetainStep::NoRoom);
             };
-            let Some(bytes) = self.records().keep_copies(&needed.copies, &cold)? else {
+            self.prefault_copies(Stream::Retained, &cold);
+            let kept = self.records().keep_copies(&needed.copies, &cold);
+            let Some(kept) = self.unless_lacking(kept)? else { return Ok(RetainStep::NoRoom) };
+            let Some(bytes) = kept else {
                 self.end_cold(Stream::Retained)?;
                 return Ok(RetainStep::More);
             };

@@ -9,7 +9,7 @@
 use uarr_layout::record::Locator;
 use uarr_uring::{MapPin, Storage};
 
-use crate::data::applier::ColdChunk;
+use crate::data::copies::ColdChunk;
 use crate::data::store::{Reader, misnamed};
 use crate::error::Result;
 use crate::limits::{MOVE_BYTES_MAX, MOVE_COUNT_MAX, MOVE_LOOK_COUNT_MAX};
@@ -141,9 +141,18 @@ impl<S: Storage> Records<S> {
         let mut applier = self.applier();
         let pin = MapPin::enter();
         let reader = self.reader(&pin);
-        let mut bytes = 0;
+        let mut copies = applier.copies(reader, cold);
+        let mut copied = Vec::with_capacity(needed.len());
         for NeededCopy { locator, found_at } in needed {
             let view = reader.record_verified(*locator)?;
+            let Some(copy) = copies.push(view) else { break };
+            copied.push((locator, found_at, view, copy));
+        }
+        applier.append_copies(&copies)?;
+        let have_room = copied.len() == needed.len();
+        let mut bytes = 0;
+        for (locator, found_at, view, copy) in copied {
+            applier.note_copy(view, copy);
             if let Some((lsn, _)) = found_at
                 && self.retained.version_at(view.key(), *lsn).is_some()
             {
@@ -151,7 +160,6 @@ impl<S: Storage> Records<S> {
                 assert!(!self.pins.lsns().contains(lsn), "a reader finds one version");
                 continue;
             }
-            let Some(copy) = applier.copy(reader, view, cold) else { return Ok(None) };
             let record = KeptRecord::new(copy, view.header.record_bytes() as u64);
             match *found_at {
                 Some((lsn, until)) => {
@@ -163,7 +171,7 @@ impl<S: Storage> Records<S> {
             }
             bytes += view.header.record_bytes() as u64;
         }
-        Ok(Some(bytes))
+        Ok(have_room.then_some(bytes))
     }
 }
 

@@ -17,7 +17,8 @@ use uarr_layout::geometry::{PAGE_BYTES, align_up_u64};
 use uarr_layout::record::Locator;
 use uarr_uring::{ClosedChunk, DataMap, MapPin, Owner, Storage};
 
-use crate::data::applier::{Applier, ColdChunk, Moved, Target};
+use crate::data::applier::{Applier, Moved, Target};
+use crate::data::copies::ColdChunk;
 use crate::data::key_index::KeyIndex;
 use crate::data::live::LiveRecords;
 use crate::data::record_view::{HeldRecord, RecordView};
@@ -311,21 +312,11 @@ impl<S: Storage> Records<S> {
         frames.iter().for_each(|frame| applier.open_chunk(frame));
     }
 
-    /// Moves up to all of `records`, which are whole, to chunk `cold`: how many are done, and how
-    /// many bytes were copied.
-    pub fn move_records(&self, records: &[Locator], cold: &ColdChunk) -> Result<(usize, u64)> {
+    /// Moves up to all of `records`, which are whole, to chunk `cold`.
+    pub fn move_records(&self, records: &[Locator], cold: &ColdChunk) -> Result<Moved> {
         let mut applier = lock(&self.applier);
         let pin = MapPin::enter();
-        let target = self.target(&pin);
-        let mut bytes = 0;
-        for (done_count, from) in records.iter().enumerate() {
-            match applier.move_record(&target, *from, cold)? {
-                Moved::Copied(more) => bytes += more,
-                Moved::Replaced => {}
-                Moved::NoRoom => return Ok((done_count, bytes)),
-            }
-        }
-        Ok((records.len(), bytes))
+        applier.move_records(&self.target(&pin), records, cold)
     }
 
     /// What `locators` name, which the index of a table has named that was dropped, does not count
@@ -379,7 +370,7 @@ impl<S: Storage> Records<S> {
 
     /// Seals the chunks of `table`, which all records staged before are in: their durable bytes are
     /// noted there, and no writer touches these any more. The open one ends at `open_end`.
-    pub fn seal(&self, table: &mut [ChunkEntry], open_end: u64) {
+    pub fn seal(&self, table: &mut [ChunkEntry], open_end: u64) -> Result<()> {
         let mut applier = lock(&self.applier);
         for entry in table {
             if entry.state() == ChunkState::Quarantined {
@@ -391,11 +382,13 @@ impl<S: Storage> Records<S> {
                 ChunkState::Open => open_end,
                 _ => align_up_u64(published, PAGE_BYTES),
             };
-            applier.appender.pad(address, published, end);
+            let padded = applier.appender.pad(address, published, end);
+            padded.map_err(|error| Error::io("cannot end a page of the data file", error))?;
             assert!(self.store.published_bytes(address) >= end, "it is complete up to there");
             entry.durable_bytes = u32::try_from(end).expect("chunks are small").into();
             entry.set_sweep_ms(applier.expiring.due_ms(entry.number.get()));
         }
+        Ok(())
     }
 
     /// Number of keys of the default table, of what is applied.

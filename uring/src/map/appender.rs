@@ -11,6 +11,7 @@ use super::file_map::FileMap;
 use super::hold::is_held;
 use super::mapping::{Base, Mapping};
 use super::options::MapOptions;
+use super::span::Span;
 
 /// The writing side of a mapped file: one per map.
 pub struct Appender {
@@ -107,42 +108,41 @@ impl Appender {
     /// See [`crate::DataMapWriter::append`].
     pub fn append(&mut self, address: u64, parts: &[&[u8]]) {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        assert!(self.writable, "the file was opened for reading only");
-        let slots = self.mapping.chunks().slots();
-        let (shift, chunk_bytes) = (slots.chunk_shift(), slots.chunk_bytes());
-        let first = address >> shift;
-        let Some(found) = slots.find(address) else {
-            panic!("append at {address}, but chunk {first} is not open");
-        };
-        let offset = slots.offset(address);
-        let end = offset.checked_add(len).expect("addresses of a map stay far below 2^64");
-        assert!(offset >= found.published_bytes, "append at {offset}, but published before");
-        // Behind the first one the chunks lie one behind the other, and are empty.
-        let others = end.saturating_sub(1) >> shift;
-        for index in 1..=others {
-            let next = slots.find((first + index) << shift);
-            let next = next.expect("a range spans open chunks");
-            assert!(next.start == found.start + index * chunk_bytes, "one behind the other");
-            assert!(next.published_bytes == 0, "append over published bytes");
+        let span = self.span(address, len);
+        if span.gap > 0 {
+            self.zero(span.start - span.gap, span.gap as usize);
         }
-
-        let (start, gap) = (found.start + offset, offset - found.published_bytes);
-        let file_end = found.start + end;
-        let place = found.start >> shift;
-        assert!(self.are_allocated(place..place + others + 1), "append to {end}, without space");
-        if gap > 0 {
-            self.zero(start - gap, gap as usize);
-        }
-        let mut target = start;
+        let mut target = span.start;
         for part in parts.iter().filter(|part| !part.is_empty()) {
             self.copy(target, part);
             target += part.len() as u64;
         }
-        assert!(target == file_end, "the parts have the length of their sum");
-        for index in 0..=others {
-            let published = (end - index * chunk_bytes).min(chunk_bytes);
-            self.mapping.chunks().publish(first + index, published);
-        }
+        assert!(target == span.start + len, "the parts have the length of their sum");
+        span.publish(self.mapping.chunks());
+    }
+
+    /// See [`crate::DataMapWriter::append_written`]. `write` writes the bytes to an offset of the
+    /// file.
+    pub fn append_written(
+        &mut self,
+        address: u64,
+        bytes: &[u8],
+        write: impl FnOnce(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let span = self.span(address, bytes.len() as u64);
+        assert!(span.gap == 0, "append_written at {address}, but published up to another place");
+        // The kernel changes bytes that no slice covers, as `zero` and `copy` do, and its page
+        // cache is what is mapped: who finds them published below sees them.
+        write(bytes, span.start)?;
+        span.publish(self.mapping.chunks());
+        Ok(())
+    }
+
+    /// Where `len` bytes at `address` may be appended.
+    #[inline]
+    fn span(&self, address: u64, len: u64) -> Span {
+        assert!(self.writable, "the file was opened for reading only");
+        Span::find(self.mapping.chunks(), address, len)
     }
 
     /// Private to `append`, which has checked that nothing of the range is published, and that its
@@ -169,11 +169,13 @@ impl Appender {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::super::chunks::CHUNK_BYTES_MIN;
     use super::super::hold::Pinned;
     use super::super::pin::MapPin;
     use super::*;
-    use crate::storage::DataMap;
+    use crate::storage::{Append, DataMap};
 
     const CHUNK: u64 = CHUNK_BYTES_MIN;
 
@@ -278,6 +280,37 @@ mod tests {
         refused(options(0, 0), &[]);
         refused(MapOptions { chunk_bytes: CHUNK + 1, ..options(2, 0) }, &[]);
         refused(MapOptions { reserve_bytes: 1 << 50, ..options(2, 0) }, &[]);
+    }
+
+    #[test]
+    fn what_is_written_to_the_file_is_published_or_not() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(2 * CHUNK).unwrap();
+        let (map, mut appender, _) = map_file(&file, options(2, 2 * CHUNK), &[]).unwrap();
+        appender.note_allocated(0..2);
+        appender.open_chunks(5, 1, 1);
+        appender.append(5 * CHUNK, &[b"abc"]);
+        let end = 5 * CHUNK + 3;
+        let refused = appender.append_written(end, b"xyz", |bytes, offset| {
+            file.write_all_at(&bytes[..1], offset)?;
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        });
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert_eq!(map.bytes_from(5 * CHUNK, &MapPin::enter()).bytes(), b"abc");
+        let write = |bytes: &[u8], offset| {
+            assert_eq!(offset, CHUNK + 3, "its place is the second one");
+            file.write_all_at(bytes, offset)
+        };
+        appender.append_written(end, b"de", write).unwrap();
+        appender.append(end + 3, &[b"f"]);
+        assert_eq!(map.bytes_from(5 * CHUNK, &MapPin::enter()).bytes(), b"abcde\0f");
+    }
+
+    #[test]
+    #[should_panic(expected = "published up to another place")]
+    fn what_is_written_to_the_file_leaves_no_gap() {
+        let (_, mut appender) = map(1, &[20]);
+        let _ = appender.append_written(21, b"x", |_, _| Ok(()));
     }
 
     #[test]
@@ -418,9 +451,9 @@ mod tests {
     fn prefault_changes_no_byte() {
         let (map, mut appender) = map(3, &[]);
         appender.append(0, &[&[7; 5000]]);
-        assert_eq!(map.prefault(0, 3 * CHUNK), 3 * CHUNK);
-        assert_eq!(map.prefault(5000, 1), 1);
-        assert_eq!(map.prefault(10 * CHUNK, CHUNK), 0);
+        assert_eq!(map.prefault(0, 3 * CHUNK, Append::Stored), 3 * CHUNK);
+        assert_eq!(map.prefault(5000, 1, Append::Written), 1);
+        assert_eq!(map.prefault(10 * CHUNK, CHUNK, Append::Stored), 0);
         assert!(read(&map, 0, 5000, &MapPin::enter()).unwrap().iter().all(|&byte| byte == 7));
         appender.append(5000, &[&[8; 10]]);
         assert_eq!(read(&map, 4999, 3, &MapPin::enter()), Some([7, 8, 8].as_slice()));

@@ -6,7 +6,7 @@ use super::chunks::{Found, Slots};
 use super::hold::{Held, Pinned};
 use super::mapping::{Base, Mapping};
 use super::pin::MapPin;
-use crate::storage::DataMap;
+use crate::storage::{Append, DataMap};
 
 /// Cache lines that are fetched of a record before it is looked at: the same for all, as to count
 /// them takes longer than to fetch one for nothing.
@@ -144,7 +144,7 @@ impl DataMap for FileMap {
         self.mapping.allocated_bytes()
     }
 
-    fn prefault(&self, offset: u64, len: u64) -> u64 {
-        self.mapping.prefault(offset, len)
+    fn prefault(&self, offset: u64, len: u64, append: Append) -> u64 {
+        self.mapping.prefault(offset, len, append)
     }
 }

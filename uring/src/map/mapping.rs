@@ -13,6 +13,7 @@ use super::hold::end_holds;
 use super::options::MapOptions;
 use crate::buffer::PAGE_BYTES;
 use crate::error::invalid_input;
+use crate::storage::Append;
 
 /// The address space, alive as long as a reader or the writer is; and so are its chunks.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Mapping {
     /// page which is on the device already does not become dirty again. The kernel changes no byte
     /// of them, so the appender need not wait; where it overtakes, its own fault waits for the
     /// page.
-    pub fn prefault(&self, offset: u64, len: u64) -> u64 {
+    pub fn prefault(&self, offset: u64, len: u64, append: Append) -> u64 {
         let page_bytes = PAGE_BYTES as u64;
         let chunk_bytes = self.chunks.chunk_bytes();
         let map_end = self.chunks.place_count() as u64 * chunk_bytes;
@@ -146,9 +147,10 @@ impl Mapping {
                 let bytes = (place_end - start) as usize;
                 // A place that is used again has pages already: to make these writable would only
                 // have the next flush write them as they are.
-                let advice = match self.chunks.is_used_again(place) {
-                    true => Advice::PopulateRead,
-                    false => Advice::PopulateWrite,
+                let is_new = !self.chunks.is_used_again(place);
+                let advice = match append {
+                    Append::Stored if is_new => Advice::PopulateWrite,
+                    Append::Stored | Append::Written => Advice::PopulateRead,
                 };
                 // Only a hint: kernels before 5.14 know neither.
                 let _ = self.memory.advise_range(advice, start as usize, bytes);

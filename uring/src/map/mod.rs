@@ -16,10 +16,10 @@
 //! Why `&[u8]` into a shared map is sound:
 //! 1. Only bytes below a watermark are ever given out as a slice, for as long as a [`MapPin`] lives
 //!    ([`DataMap::bytes`](crate::DataMap::bytes)), or a [`Held`] that was made under one.
-//! 2. Only [`Appender::append`] writes through the map, and only at or above the watermark of an
-//!    open chunk. There is one appender per map, it is not `Clone`, and it writes with `&mut self`;
-//!    so no two writes race, and no write touches a byte that a slice may cover: no two chunks have
-//!    the same place.
+//! 2. Only [`Appender::append`] writes through the map, and [`Appender::append_written`] to the
+//!    file below it, and only at or above the watermark of an open chunk. There is one appender per
+//!    map, it is not `Clone`, and it writes with `&mut self`; so no two writes race, and no write
+//!    touches a byte that a slice may cover: no two chunks have the same place.
 //! 3. The appender stores the new watermark with release ordering after the bytes, a reader loads
 //!    it with acquire ordering before it looks at them: the bytes are complete when they are seen.
 //!    A chunk's place is stored before its number, which a reader loads first.
@@ -50,6 +50,7 @@
 //! | `pin` | the wait for readers that are at work |
 //! | `hold` | bytes that readers keep |
 //! | `closed` | a chunk on its way out |
+//! | `span` | where bytes may be appended |
 //! | `file_map` | the readers' side |
 //! | `appender` | the writer's side, and how a file is mapped |
 //! | `anonymous` | a file in memory to be mapped |
@@ -63,6 +64,7 @@ mod hold;
 mod mapping;
 mod options;
 mod pin;
+mod span;
 
 pub use anonymous::AnonymousFile;
 pub use appender::Appender;

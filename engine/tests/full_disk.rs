@@ -9,7 +9,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use uarr::{Builder, Db, Durability, ErrorKind, KeyKind, WhenFull};
-use uarr_disk_sim::Memory;
+use uarr_disk_sim::{Fault, FaultKind, Memory};
 use uarr_uring::Storage;
 
 const CHUNK: u64 = 1 << 16;
@@ -74,6 +74,34 @@ fn each(test: impl Fn(Builder, bool)) {
     for background in [false, true] {
         for durability in [Durability::Sync, Durability::Manual] {
             test(options(background).durability(durability), !background);
+        }
+    }
+}
+
+/// The refused group has places in the open chunk that no record fills, more than a page of them: a
+/// checkpoint that came before any other write panicked.
+#[test]
+fn a_checkpoint_follows_a_group_that_was_refused() {
+    for (background, closes) in [(false, false), (false, true), (true, false), (true, true)] {
+        for bytes in [100, 5000, 20_000, 60_000] {
+            let disk = Memory::new();
+            let options = options(background).chunk_bytes(CHUNK * 2);
+            let db = options.clone().open_on(disk.clone()).unwrap();
+            db.put(1u64, b"1").unwrap();
+            disk.fail(Fault::new(FaultKind::LogRefused, 1).errno(28));
+            assert_eq!(db.put(2u64, vec![1; bytes]).unwrap_err().kind(), ErrorKind::NoSpace);
+            if closes {
+                db.close().unwrap();
+            } else {
+                db.checkpoint().unwrap();
+                db.put(3u64, b"3").unwrap();
+                drop(db);
+            }
+            let db = options.open_on(disk).unwrap();
+            assert!(db.verify(|_| ()).unwrap().is_clean());
+            assert_eq!(db.get(1u64).unwrap().unwrap().bytes(), b"1");
+            assert!(db.get(2u64).unwrap().is_none(), "{bytes} bytes were refused");
+            assert_eq!(db.get(3u64).unwrap().is_some(), !closes);
         }
     }
 }

@@ -326,7 +326,15 @@ impl DataMapWriter for SystemMapWriter {
 
     fn append_written(&mut self, address: u64, bytes: &[u8]) -> io::Result<()> {
         let Self { appender, file } = self;
-        appender.append_written(address, bytes, |bytes, offset| file.write_at(bytes, offset))
+        let write = |bytes: &[u8], offset| file.write_at(bytes, offset);
+        match appender.append_written(address, bytes, write) {
+            // A limit of the process bounds writes, and no store into space that is there.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                appender.append(address, &[bytes]);
+                Ok(())
+            }
+            written => written,
+        }
     }
 }
 

@@ -14,9 +14,9 @@ use uarr_disk_sim::refuse::{
     deny_fallocate_for_this_process, deny_io_uring_for_this_process, in_fork,
 };
 use uarr_uring::{
-    AlignedBuffer, Backend, BackendChoice, CommitStrategy, GroupDone, GroupWrite, Holder,
-    LockError, LogWriter, LogWriterOptions, OpenMode, Storage, StorageFile, System, SystemFile,
-    SystemOptions,
+    AlignedBuffer, Backend, BackendChoice, CommitStrategy, DataMap, DataMapWriter, GroupDone,
+    GroupWrite, Holder, LockError, LogWriter, LogWriterOptions, MapPin, OpenMode, Storage,
+    StorageFile, System, SystemFile, SystemOptions,
 };
 
 /// Says to a child which test it is to play in; its value is the directory to use.
@@ -213,6 +213,28 @@ fn limit_file_size(bytes: Option<u64>) {
     // SAFETY: `limit` outlives the call, which only reads it.
     let status = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
     assert_eq!(status, 0, "{}", io::Error::last_os_error());
+}
+
+/// What makes room works on: it takes only space that is there.
+#[test]
+fn a_limit_does_not_bound_what_is_appended_to_space_that_is_there() {
+    in_child("a_limit_does_not_bound_what_is_appended_to_space_that_is_there", |directory| {
+        const CHUNK: u64 = 1 << 16;
+        let system = open(directory, BackendChoice::Auto).unwrap();
+        let file = system.open("data", OpenMode::CreateMapped).unwrap();
+        let (map, mut writer) = system.map(&file, 4 * CHUNK, CHUNK, &[]).unwrap();
+        writer.allocate(0..2).unwrap();
+        assert!(writer.open_chunks(0, 0, 2));
+        limit_file_size(Some(BLOCK as u64));
+        writer.append_written(0, &[7; 2 * BLOCK]).unwrap();
+        writer.append_written(2 * BLOCK as u64, b"more").unwrap();
+        assert_eq!(writer.allocate(2..3).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        limit_file_size(None);
+        let pin = MapPin::enter();
+        let bytes = map.bytes_from(0, &pin).bytes();
+        assert!(bytes[..2 * BLOCK].iter().all(|byte| *byte == 7));
+        assert_eq!(&bytes[2 * BLOCK..], b"more");
+    });
 }
 
 /// The kernel writes only the first half of a group, without an error.

@@ -33,7 +33,7 @@ impl<S: Storage> Db<S> {
     ///
     /// Errors: as for [`Db::put`], but buffers are waited for, with every [`crate::WhenFull`]. A
     /// record that is not allowed ends the load before it, and the last few before it may be left
-    /// out, too.
+    /// out, too. With `NoSpace` records may be there behind some that are not: load all again.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -59,12 +59,14 @@ impl<W: DataMapWriter> Appender<W> {
     pub fn pad(&mut self, address: u64, published_bytes: u64, end: u64) -> io::Result<()> {
         const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
         assert!(end.is_multiple_of(PAGE_BYTES) && end <= self.chunk_bytes);
-        let bytes = end.saturating_sub(published_bytes);
-        assert!(bytes < PAGE_BYTES, "the page that the last record ends in");
-        match bytes {
-            0 => Ok(()),
-            _ => self.writer.append_written(address + published_bytes, &ZEROS[..bytes as usize]),
+        // More than the rest of a page, where a group was refused after its records had got places.
+        let mut start = published_bytes;
+        while start < end {
+            let bytes = (end - start).min(PAGE_BYTES);
+            self.writer.append_written(address + start, &ZEROS[..bytes as usize])?;
+            start += bytes;
         }
+        Ok(())
     }
 
     /// Writes the record of `frame` to its address and returns what the index is to hold.

@@ -11,6 +11,8 @@ use crate::data::record_view::RecordView;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ColdChunk {
     pub address: u64,
+    /// Where in the file it lies.
+    pub place: u64,
     pub chunk_bytes: u64,
 }
 

@@ -206,15 +206,16 @@ impl<F: StorageFile> DataSpace<F> {
         offset: u64,
         store: &RecordStore<M>,
     ) {
-        let place_start = place * self.chunk_bytes;
-        let (tail, place_end) = (place_start + offset, place_start + self.chunk_bytes);
+        assert!(offset <= self.chunk_bytes, "a chunk ends at its end");
+        let place_end = (place + 1) * self.chunk_bytes;
+        let tail = place * self.chunk_bytes + offset;
+        let needed = (tail + MOVE_BYTES_MAX as u64).min(place_end);
+        let ahead = needed.next_multiple_of(PREFAULT_STEP_BYTES).min(place_end);
         let prefaulted = &self.copies_prefaulted[stream as usize];
-        let done = prefaulted.load(Ordering::Relaxed);
-        let ahead = tail + MOVE_BYTES_MAX as u64;
-        if !(place_start..=place_end).contains(&done) || done < ahead.min(place_end) {
-            let end = ahead.next_multiple_of(PREFAULT_STEP_BYTES).min(place_end);
-            store.prefault(tail, end - tail, Append::Written);
-            prefaulted.store(end, Ordering::Relaxed);
+        // Anything else is of a chunk before.
+        if !(needed..=ahead).contains(&prefaulted.load(Ordering::Relaxed)) {
+            store.prefault(tail, ahead - tail, Append::Written);
+            prefaulted.store(ahead, Ordering::Relaxed);
         }
     }
 
@@ -226,7 +227,8 @@ impl<F: StorageFile> DataSpace<F> {
         let place_start = place * self.chunk_bytes;
         let written_back = &self.copies_written_back[stream as usize];
         let done = written_back.load(Ordering::Relaxed);
-        let is_begun = (place_start..=place_start + self.chunk_bytes).contains(&done);
+        // Anything else is of a chunk before, which may have had the same place.
+        let is_begun = (place_start..=place_start + offset).contains(&done);
         let start = if is_begun { done } else { place_start };
         let end = match offset == self.chunk_bytes {
             true => place_start + offset,

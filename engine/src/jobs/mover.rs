@@ -223,7 +223,11 @@ impl<S: Storage> Core<S> {
         self.committer.hand_on(&mut wakes);
         let chunk_bytes = self.records().chunk_bytes();
         match cold {
-            Ok(cold) => Ok(cold.map(|cold| ColdChunk { address: cold * chunk_bytes, chunk_bytes })),
+            Ok(cold) => Ok(cold.map(|number| {
+                let place = self.committer.with_places(|places, _| places.cold_place(stream));
+                let place = place.expect("the mover alone ends a chunk of copies");
+                ColdChunk { address: number * chunk_bytes, place, chunk_bytes }
+            })),
             Err(error) if error.kind() == ErrorKind::Poisoned => Ok(None),
             Err(error) => self.unless_lacking(Err(error)),
         }
@@ -251,19 +255,15 @@ impl<S: Storage> Core<S> {
     /// Brings the pages into memory that the next copies of `stream` go to: under the lock of the
     /// one writer each commit would wait for it.
     pub fn prefault_copies(&self, stream: Stream, cold: &ColdChunk) {
-        let place = self.committer.with_places(|places, _| places.cold_place(stream));
         let Records { space, store, .. } = self.records();
-        if let Some(place) = place {
-            let offset = store.published_bytes(cold.address);
-            space.prefault_copies(stream, place, offset, store);
-        }
+        let offset = store.published_bytes(cold.address);
+        space.prefault_copies(stream, cold.place, offset, store);
     }
 
     /// Brings what was copied to the chunk of `stream` so far to the device.
     pub fn pace_copies(&self, stream: Stream, cold: &ColdChunk) -> Result<()> {
-        let place = self.committer.with_places(|places, _| places.cold_place(stream));
         let offset = self.records().store.published_bytes(cold.address);
-        place.map_or(Ok(()), |place| self.write_copies_back(stream, place, offset))
+        self.write_copies_back(stream, cold.place, offset)
     }
 
     fn write_copies_back(&self, stream: Stream, place: u64, offset: u64) -> Result<()> {

@@ -297,10 +297,15 @@ fn clock_jump(run: &mut Run, _db: &Db<Memory>) -> Done {
 }
 
 /// The device fails once, for a while, or from some moment on.
-fn fault(run: &mut Run, _db: &Db<Memory>) -> Done {
+fn fault(run: &mut Run, db: &Db<Memory>) -> Done {
     if run.plan.refuses_groups {
         let nth = 1 + run.plan.random.below(3);
         run.disk.fail(Fault::new(FaultKind::LogRefused, nth).errno(libc::ENOSPC));
+        if nth == 1 {
+            // The places of its records stay empty, and nothing is written behind them.
+            large_batch(run, db)?;
+            return checkpoint(run, db);
+        }
         return Ok(());
     }
     if run.plan.faults == Faults::Legal {

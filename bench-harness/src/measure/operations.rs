@@ -129,10 +129,7 @@ impl Operations {
                 end = clock.now();
                 op_count += 1;
             } else {
-                for _ in 0..BURST_OPS {
-                    let chosen = self.chooser.as_mut().map(Chooser::choose);
-                    self.step(session, chosen)?;
-                }
+                self.burst(session)?;
                 end = clock.now();
                 op_count += BURST_OPS;
             }
@@ -144,6 +141,21 @@ impl Operations {
         let written = (self.next > self.first).then_some(self.first..self.next);
         let modified = self.modified.take();
         Ok(Lane { op_count, start, end, stopwatch, modified, written })
+    }
+
+    /// [`BURST_OPS`] operations, none of them timed. Gets have a loop of their own: to ask before
+    /// each what the work is took as long as a third of a get.
+    fn burst<S: Session>(&mut self, session: &mut S) -> Result<(), BenchError> {
+        if let Work::Get { record_count } = self.work {
+            return (0..BURST_OPS).try_for_each(|_| {
+                read_checked(session, self.whose, self.random.below(record_count))
+            });
+        }
+        for _ in 0..BURST_OPS {
+            let chosen = self.chooser.as_mut().map(Chooser::choose);
+            self.step(session, chosen)?;
+        }
+        Ok(())
     }
 
     #[inline]

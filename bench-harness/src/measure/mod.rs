@@ -4,6 +4,7 @@ pub mod clock;
 pub mod drive;
 pub mod fio;
 pub mod floor;
+pub mod hash_floor;
 pub mod interval;
 pub mod job;
 pub mod keys;

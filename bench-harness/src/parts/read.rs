@@ -5,7 +5,7 @@
 //! it reads them best (RocksDB compacts, SQLite checkpoints), and reads each once before it
 //! measures. Each get opens its own read transaction, or what stands for it in the store; stores
 //! that can read many records in one are shown with that too. The floor is what memory takes for
-//! the same records without any index.
+//! the same records without any index; a hash map stands beside it.
 
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use crate::error::BenchError;
 use crate::machine::folder::RunFolder;
 use crate::measure::drive::Driven;
 use crate::measure::floor::{MappedFloor, Via};
+use crate::measure::hash_floor::HashFloor;
 use crate::measure::job::{ENDLESS, Job, Timing, View, Work};
 use crate::measure::rotation;
 use crate::measure::rows::Metric;
@@ -30,6 +31,9 @@ const SCAN_RECORDS: u64 = 100;
 /// Gets without an index: what memory takes.
 const FLOORS: [(&str, Via); 2] =
     [("floor: slot, then record", Via::Slot), ("floor: record at a known place", Via::Number)];
+
+/// A `HashMap` in memory, for comparison: it has no order, and nothing of it is on a disk.
+const HASH_MAP: &str = "hash map, boxed values";
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +112,7 @@ fn measure(
         ReadPart::Gets => Some(MappedFloor::create(folder, record_count)?),
         _ => None,
     };
+    let hash_map = (part == ReadPart::Gets).then(|| HashFloor::new(record_count));
     let mut contestants = Vec::new();
     let mut add = |threads: u32, view: View, work: Work, records: u64| {
         for (contender, store) in stores {
@@ -147,6 +152,10 @@ fn measure(
                         move |round| floor.measure(via, options.duration, u64::from(round));
                     contestants.push(Contestant::new(name, None, measure));
                 }
+            }
+            if let Some(hash_map) = &hash_map {
+                let measure = |round| hash_map.measure(options.duration, u64::from(round));
+                contestants.push(Contestant::new(HASH_MAP, None, measure));
             }
         }
         ReadPart::Misses => add(1, each, Work::Miss, 1),

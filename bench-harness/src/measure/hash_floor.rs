@@ -1,4 +1,4 @@
-//! What a get takes from a hash map in memory: no order, no log, no other thread, nothing on a disk.
+//! What a get takes from a hash map in memory: no order, no log, no other thread, no disk.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,7 +12,7 @@ use crate::measure::workload::{Random, VALUE_BYTES, fill, is_right, key_of};
 /// Operations between two looks at the clock.
 const BURST_OPS: u64 = 64;
 
-/// The keys are random already: one multiplication spreads them over the bits that the map looks at.
+/// The keys are random: one multiplication spreads them over the bits that the map looks at.
 #[derive(Default)]
 struct KeyHasher(u64);
 

@@ -12,7 +12,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement, ToSql, params};
@@ -32,6 +32,8 @@ const SQL_COMMIT: &str = "COMMIT";
 
 /// Longest wait for another connection's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two attempts where SQLite itself does not wait.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Largest record of a table WITHOUT ROWID, which SQLite's guide gives as a twentieth of a page.
 const RECORD_BYTES_MAX: u64 = 4096 / 20;
@@ -87,11 +89,21 @@ impl Sqlite {
     /// page in the log then.
     pub fn checkpoint(&self) -> Result<(), PeerError> {
         let anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_busy: bool =
-            anchor.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        match is_busy {
-            false => Ok(()),
-            true => Err(PeerError::Refused("SQLite could not checkpoint its log: it is in use")),
+        let deadline = Instant::now() + BUSY_TIMEOUT;
+        // Where a writer's own checkpoint is under way, it says so at once, whatever it may wait.
+        loop {
+            let is_busy: bool =
+                anchor
+                    .connection
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if !is_busy {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let what = "SQLite could not checkpoint its log: it is in use";
+                return Err(PeerError::Refused(what));
+            }
+            std::thread::sleep(BUSY_PAUSE);
         }
     }
 

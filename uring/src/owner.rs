@@ -66,6 +66,10 @@ impl Owner {
 
 /// A word that forked processes find to be 0. It stays for ever.
 fn wiped_word() -> Option<&'static AtomicU32> {
+    // Miri has no such memory, and no forks.
+    if cfg!(miri) {
+        return None;
+    }
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a new mapping, at an address that the kernel chooses: it lies over nothing else.

@@ -38,6 +38,9 @@ use crate::syscalls::{WRITES_IN_FLIGHT_MAX, admit, done, finish_group, write_gro
 
 /// The kernel moves at most this much in one operation.
 const WRITE_BYTES_MAX: usize = 0x7fff_f000;
+/// From here on a write takes so long that its caller should not stand and wait, whichever strategy
+/// is quickest for a small one: it has records to copy, and the next write to submit.
+const BY_HAND_BYTES_MAX: usize = 64 << 10;
 /// How long a waiter looks for completions, all in all, when the kernel refuses to wait for them.
 const WATCH_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -112,8 +115,8 @@ impl RingLog {
             return Route::ByHand;
         }
         match self.strategy {
-            CommitStrategy::Syscall => Route::ByHand,
-            CommitStrategy::Dsync => Route::WriteThrough,
+            CommitStrategy::Syscall if write.len < BY_HAND_BYTES_MAX => Route::ByHand,
+            CommitStrategy::Syscall | CommitStrategy::Dsync => Route::WriteThrough,
             CommitStrategy::LinkedFdatasync => Route::WriteThenFlush,
         }
     }
@@ -400,6 +403,38 @@ mod tests {
     use crate::storage::{LockError, LogWriterOptions};
 
     const BLOCK: usize = 4096;
+
+    /// A caller that has handed over a large write is free for other work, whatever the strategy.
+    #[test]
+    fn a_ring_takes_large_writes_with_every_strategy() {
+        let top = tempfile::tempdir().unwrap();
+        let directory = Directory::open(top.path()).unwrap();
+        let file = directory.open_file("f", libc::O_RDWR | libc::O_CREAT | libc::O_EXCL).unwrap();
+        let access = Access { unit_bytes: 1, writable: true };
+        let file = Arc::new(SystemFile::new(file, directory.path_of("f"), access));
+        let strategy = CommitStrategy::Syscall;
+        let options =
+            LogWriterOptions { strategy, buffer_count: 1, buffer_bytes: BY_HAND_BYTES_MAX };
+        let pool = BufferPool::new(options, BLOCK as u32).unwrap();
+        let mut log = RingLog::new(pool, strategy, None).unwrap();
+        for (len, route) in [
+            (BLOCK, Route::ByHand),
+            (BY_HAND_BYTES_MAX - BLOCK, Route::ByHand),
+            (BY_HAND_BYTES_MAX, Route::WriteThrough),
+        ] {
+            let (file, buffer) = (Arc::clone(&file), log.buffer(BY_HAND_BYTES_MAX));
+            log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len }).unwrap();
+            assert_eq!(log.operations[0].route, route, "{len} bytes");
+            log.complete().unwrap().result.unwrap();
+            assert_eq!(log.counters().flush_count, log.counters().write_count);
+        }
+        log.accepting = false;
+        let (file, buffer) = (Arc::clone(&file), log.buffer(BY_HAND_BYTES_MAX));
+        log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BY_HAND_BYTES_MAX })
+            .unwrap();
+        assert_eq!(log.operations[0].route, Route::ByHand, "the kernel takes no more");
+        log.complete().unwrap().result.unwrap();
+    }
 
     /// What the kernel says of a write is not believed any more. It keeps the file, the buffer and
     /// the lock until it has taken the ring down, and the caller gets an error, not a buffer in

@@ -310,7 +310,8 @@ pub enum CommitStrategy {
     LinkedFdatasync,
     /// One WRITE_FIXED with RWF_DSYNC.
     Dsync,
-    /// pwritev2 with RWF_DSYNC, without a ring.
+    /// pwritev2 with RWF_DSYNC, without a ring. Where there is a ring, writes of 64 KiB and more go
+    /// through it as those of `Dsync` do: their caller has other work meanwhile.
     Syscall,
 }
 

@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::Defect;
 use crate::checks;
-use crate::checksum::{crc32c, extend, payload_crc};
+use crate::checksum::{crc32c, payload_crc};
 use crate::geometry::{
     EXPIRY_BYTES, FRAME_HEADER_BYTES, PATCH_HEADER_BYTES, align_up, record_bytes,
 };
@@ -81,15 +81,6 @@ pub struct FrameHeader {
 
 const _: () = assert!(size_of::<FrameHeader>() == FRAME_HEADER_BYTES);
 
-impl FrameHeader {
-    /// Continues checksum `crc` with the header.
-    pub fn extend_crc(&self, crc: u32) -> u32 {
-        // In words: bytes before the first aligned one would be summed one by one.
-        let words: [u64; FRAME_HEADER_BYTES / 8] = zerocopy::transmute!(*self);
-        extend(crc, words.as_bytes())
-    }
-}
-
 /// One logical change, borrowed from the place of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -112,7 +103,10 @@ pub fn frame_bytes(key_bytes: usize, value_bytes: usize) -> usize {
 fn store_padded(target: &mut [u8], bytes: &[u8]) {
     let (filled, padding) = target.split_at_mut(bytes.len());
     filled.copy_from_slice(bytes);
-    padding.fill(0);
+    // As a rule there is none, and it would be a call.
+    if !padding.is_empty() {
+        padding.fill(0);
+    }
 }
 
 impl<'a> Frame<'a> {

@@ -22,6 +22,7 @@ use crate::checks;
 use crate::checksum::crc32c;
 use crate::frame::Frames;
 use crate::geometry::{FRAME_HEADER_BYTES, GROUP_HEADER_BYTES};
+use crate::header_sum::HeaderSum;
 use crate::limits::{FORMAT_VERSION, GROUP_BYTES_MAX, KEY_BYTES_MAX, LSN_MAX, VALUE_BYTES_MAX};
 use crate::{DatabaseId, Defect};
 
@@ -199,15 +200,15 @@ impl GroupHeader {
 //= WAL-7
 pub fn verify_group(header: &GroupHeader, body: &[u8]) -> Result<(), Defect> {
     let mut count = 0u32;
-    let mut crc = 0;
+    let mut sum = HeaderSum::default();
     for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
         let frame = frame?;
-        crc = frame.header.extend_crc(crc);
+        sum.add(&frame.header);
         checks::position(lsn, frame.header.lsn)?;
         frame.verify()?;
         count += 1;
     }
-    checks::checksum(crc, header.frames_crc)?;
+    checks::checksum(sum.crc(), header.frames_crc)?;
     if count != header.frame_count.get() {
         return Err(Defect::Length);
     }
@@ -217,7 +218,7 @@ pub fn verify_group(header: &GroupHeader, body: &[u8]) -> Result<(), Defect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checksum::bits_of;
+    use crate::checksum::{bits_of, extend};
     use crate::frame::{Frame, FrameKind, stored};
 
     const DATABASE: DatabaseId = DatabaseId([3; 16]);
@@ -328,7 +329,8 @@ mod tests {
         let mut header = GroupHeader::new(DATABASE);
         header.first_lsn = 10.into();
         header.frame_count = 3.into();
-        let crc = |frames: &[Frame<'_>]| frames.iter().fold(0, |c, f| f.header.extend_crc(c));
+        let crc =
+            |frames: &[Frame<'_>]| frames.iter().fold(0, |c, f| extend(c, f.header.as_bytes()));
         header.frames_crc = crc(&frames).into();
         assert_eq!(verify_group(&header, &body), Ok(()));
 

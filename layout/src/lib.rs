@@ -16,6 +16,7 @@ pub mod chunk;
 pub mod frame;
 pub mod geometry;
 pub mod group;
+pub mod header_sum;
 pub mod image;
 pub mod limits;
 pub mod packed;

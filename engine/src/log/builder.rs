@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use uarr_layout::frame::{Frame, Frames};
 use uarr_layout::geometry::{FRAME_HEADER_BYTES, GROUP_HEADER_BYTES, align_up};
+use uarr_layout::header_sum::HeaderSum;
 use uarr_layout::limits::{BLOCK_BYTES, GROUP_BYTES_MAX};
 use uarr_uring::AlignedBuffer;
 
@@ -32,7 +33,7 @@ pub(crate) struct GroupBuilder {
     /// Where the group header goes: the block size of the log.
     pub start: usize,
     pub end: usize,
-    pub frames_crc: u32,
+    pub headers: HeaderSum,
     pub first_lsn: u64,
     pub frame_count: u32,
     /// What the patches among the frames lead to, in their order, for the applier.
@@ -53,7 +54,7 @@ impl GroupBuilder {
             buffer,
             start: block_bytes,
             end,
-            frames_crc: 0,
+            headers: HeaderSum::default(),
             first_lsn,
             frame_count: 0,
             results: Vec::new(),
@@ -101,7 +102,7 @@ impl GroupBuilder {
             let bytes = frame.len_in_log();
             assert!(bytes <= buffer.len() - self.end, "room was there before it was staged");
             frame.store(&mut buffer[self.end..self.end + bytes]);
-            self.frames_crc = frame.header.extend_crc(self.frames_crc);
+            self.headers.add(&frame.header);
             self.end += bytes;
             self.frame_count += 1;
         }

@@ -198,7 +198,7 @@ impl<S: Storage> OpenLog<S> {
         header.durable_lsn = context.durable_lsn.into();
         header.wall_ns = wall_ns.into();
         header.frame_count = group.frame_count.into();
-        header.frames_crc = group.frames_crc.into();
+        header.frames_crc = group.headers.crc().into();
         header.group_bytes = ((group.end - group.start) as u64).into();
 
         let (start, number) = (group.start, self.active.number);

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use uarr_layout::checksum::extend;
 use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::{Frame, FrameKind, Frames};
 use uarr_layout::geometry::{GROUP_HEADER_BYTES, align_up_u64};
 use uarr_layout::group::GroupHeader;
+use uarr_layout::header_sum::HeaderSum;
 use uarr_layout::limits::SEGMENT_BYTES;
 use uarr_layout::{DatabaseId, Defect};
 use uarr_uring::Storage;
-use zerocopy::IntoBytes;
 
 use crate::data::scan::{DataReader, Found, Spot, Window};
 use crate::error::Result;
@@ -95,17 +94,18 @@ const GROUP_RECORD_COUNT_MAX: usize = 1 << 20;
 
 /// Whether the headers of all frames are as written. What is behind them is not looked at.
 fn check_headers(header: &GroupHeader, body: &[u8]) -> std::result::Result<(), Defect> {
-    let mut crc = 0;
+    let mut sum = HeaderSum::default();
     let mut count = 0u32;
     for (lsn, frame) in (header.first_lsn.get()..).zip(Frames::new(body)) {
         let frame = frame?;
-        crc = extend(crc, frame.header.as_bytes());
+        sum.add(&frame.header);
         let found = frame.header.lsn.get();
         if found != lsn {
             return Err(Defect::Position { expected: lsn, found });
         }
         count += 1;
     }
+    let crc = sum.crc();
     match (crc == header.frames_crc.get(), count == header.frame_count.get()) {
         (false, _) => Err(Defect::Checksum { expected: crc, found: header.frames_crc.get() }),
         (true, false) => Err(Defect::Length),

@@ -36,11 +36,6 @@ impl<W: DataMapWriter> Appender<W> {
         self.last_lsn
     }
 
-    /// Number of the chunk that `locator` names a record in.
-    pub fn number_of(&self, locator: Locator) -> u64 {
-        locator.address() >> self.chunk_bytes.trailing_zeros()
-    }
-
     /// Opens the chunks at `address` that a frame with `lsn` says to lie at `opening`, if they are
     /// not open.
     //= DAT-2

@@ -8,14 +8,13 @@ use uarr_layout::frame::Frame;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
 
+use crate::data::accounts::Accounts;
 use crate::data::appender::Appender;
 use crate::data::copies::{ColdChunk, Copies};
-use crate::data::expiring::ExpiringChunks;
-use crate::data::live::Live;
 use crate::data::record_view::RecordView;
 use crate::data::store::Reader;
 use crate::data::tables::Tables;
-use crate::data::tombstones::{IndexEntry, Tombstones};
+use crate::data::tombstones::IndexEntry;
 use crate::error::{Error, Result};
 use crate::limits::TOGETHER_MAX;
 use crate::table_prefix::TablePrefix;
@@ -23,9 +22,7 @@ use crate::table_prefix::TablePrefix;
 /// Applies records to data file and index.
 pub(crate) struct Applier<W> {
     pub appender: Appender<W>,
-    pub tombstones: Tombstones,
-    pub live: Live,
-    pub expiring: ExpiringChunks,
+    pub accounts: Accounts,
 }
 
 /// Where an applier's records go: what readers look at, too.
@@ -111,7 +108,7 @@ impl<W: DataMapWriter> Applier<W> {
     /// The same, of frames of one table.
     fn apply_to_table<M: DataMap>(&mut self, target: &Target<'_, M>, frames: &[Frame<'_>]) {
         let keys = frames.iter().map(|frame| frame.key);
-        let Self { appender, tombstones, live, expiring } = self;
+        let Self { appender, accounts } = self;
         let mut appended_count = 0;
         target.tables.append(keys, target.reader, |index, previous| {
             assert_eq!(index, appended_count, "frames become records in their order");
@@ -119,9 +116,7 @@ impl<W: DataMapWriter> Applier<W> {
             let frame = &frames[index];
             let whole = frame.resolved().expect("a patch that is applied knows its result");
             let locator = appender.append(&whole, previous);
-            tombstones.note(frame.header.lsn.get(), previous, locator);
-            live.replace(previous, locator, record_len(frame));
-            expiring.note(appender.number_of(locator), frame.header.expires_ms.get());
+            accounts.note(frame, previous, locator);
             locator
         });
         assert_eq!(appended_count, frames.len(), "each of them, once");
@@ -138,7 +133,7 @@ impl<W: DataMapWriter> Applier<W> {
         frame: &Frame<'_>,
         record: Replayed,
     ) {
-        let Self { appender, tombstones, live, expiring } = self;
+        let Self { appender, accounts } = self;
         target.tables.append(std::iter::once(frame.key), target.reader, |_, replaced| {
             let locator = match record {
                 Replayed::InFile => Locator::of_frame(frame),
@@ -148,9 +143,7 @@ impl<W: DataMapWriter> Applier<W> {
                     appender.append(&whole, None)
                 }
             };
-            tombstones.note(frame.header.lsn.get(), replaced, locator);
-            live.replace(replaced, locator, record_len(frame));
-            expiring.note(appender.number_of(locator), frame.header.expires_ms.get());
+            accounts.note(frame, replaced, locator);
             locator
         });
     }
@@ -187,10 +180,10 @@ impl<W: DataMapWriter> Applier<W> {
             assert!(is_replaced, "the index led there");
             self.note_copy(view, to);
             if from.is_tombstone() {
-                self.tombstones.note_moved(from, to);
+                self.accounts.tombstones.note_moved(from, to);
             }
             let record_bytes = view.bytes().len() as u64;
-            self.live.replace(Some(from), to, record_bytes);
+            self.accounts.live.replace(Some(from), to, record_bytes);
             bytes += record_bytes;
         }
         Ok(Moved { done_count, bytes })
@@ -204,7 +197,7 @@ impl<W: DataMapWriter> Applier<W> {
 
     /// Notes that the record that `view` shows has a copy at `copy`, which is written.
     pub fn note_copy(&mut self, view: RecordView<'_>, copy: Locator) {
-        self.expiring.note(self.appender.number_of(copy), view.expires_ms());
+        self.accounts.expiring.note(self.accounts.live.number_of(copy), view.expires_ms());
     }
 
     /// Removes index entries of keys deleted up to LSN `bound`, which no reader needs any more: a
@@ -214,8 +207,8 @@ impl<W: DataMapWriter> Applier<W> {
         target: &Target<'_, M>,
         bound: impl FnOnce() -> u64,
     ) {
-        let count_max = self.tombstones.forget_count();
-        if self.tombstones.indexed_count() > 0 {
+        let count_max = self.accounts.tombstones.forget_count();
+        if self.accounts.tombstones.indexed_count() > 0 {
             self.forget_some(target, count_max, bound());
         }
     }
@@ -228,14 +221,14 @@ impl<W: DataMapWriter> Applier<W> {
         bound: u64,
     ) -> usize {
         for count in 0..count_max {
-            let Some(locator) = self.tombstones.oldest(bound) else { return count };
+            let Some(locator) = self.accounts.tombstones.oldest(bound) else { return count };
             let removed = target
                 .tables
                 .key_of(locator, target.reader)
                 .and_then(|key| target.tables.remove_if(key, locator, target.reader));
-            self.tombstones.drop_oldest(match removed {
+            self.accounts.tombstones.drop_oldest(match removed {
                 Ok(true) => {
-                    self.live.remove(locator);
+                    self.accounts.live.remove(locator);
                     IndexEntry::Removed
                 }
                 Ok(false) | Err(_) => IndexEntry::Stuck,
@@ -243,10 +236,4 @@ impl<W: DataMapWriter> Applier<W> {
         }
         count_max
     }
-}
-
-/// Length of the record that `frame` becomes.
-#[inline]
-fn record_len(frame: &Frame<'_>) -> u64 {
-    frame.record_bytes() as u64
 }

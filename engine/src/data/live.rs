@@ -104,9 +104,15 @@ impl Live {
         self.total_lines -= u64::from(lines);
     }
 
+    /// Number of the chunk that `locator` names a record in.
+    #[inline]
+    pub fn number_of(&self, locator: Locator) -> u64 {
+        locator.address() >> self.chunk_shift
+    }
+
     #[inline]
     fn slot(&mut self, locator: Locator) -> &mut [u32; 2] {
-        let number = locator.address() >> self.chunk_shift;
+        let number = self.number_of(locator);
         &mut self.chunks[(number % CHUNK_SPAN) as usize]
     }
 

@@ -1,5 +1,6 @@
 //! The data file and its index: where records are, and the one writer of both. Knows no log.
 
+pub(crate) mod accounts;
 pub(crate) mod appender;
 pub(crate) mod applier;
 pub(crate) mod chunk_scan;

@@ -79,7 +79,7 @@ impl<S: Storage> Core<S> {
             Ok(true) => Some(chunk.left),
             Err(_) => None,
         };
-        self.records().applier().expiring.end(left);
+        self.records().applier().accounts.expiring.end(left);
         *lock(&self.sweeping) = Sweeping::Nothing;
         match is_over {
             Ok(_) => Ok(Step::More),
@@ -102,7 +102,7 @@ impl<S: Storage> Core<S> {
             Sweeping::Busy => return None,
             Sweeping::Nothing => {}
         }
-        let number = self.records().applier().expiring.begin(now_ms, sweep);
+        let number = self.records().applier().accounts.expiring.begin(now_ms, sweep);
         if number.is_none() {
             *lock(&self.sweeping) = Sweeping::Nothing;
         }

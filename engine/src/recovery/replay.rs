@@ -13,6 +13,7 @@ use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{DataMapWriter, MapPin, MappedChunk, Storage, StorageFile};
 
 use crate::checkpoint::image::LoadedImage;
+use crate::data::accounts::Accounts;
 use crate::data::appender::Appender;
 use crate::data::applier::{Applier, Replayed, Target};
 use crate::data::expiring::ExpiringChunks;
@@ -89,7 +90,10 @@ impl<S: Storage> Replay<S> {
         Ok(Self {
             store,
             tables: Tables::from_entries(kind, hash_seed, image.entries, others),
-            applier: Applier { appender, tombstones: Tombstones::default(), live, expiring },
+            applier: Applier {
+                appender,
+                accounts: Accounts { tombstones: Tombstones::default(), live, expiring },
+            },
             data_file,
             newest: landing.places.open(),
             landing,
@@ -113,7 +117,7 @@ impl<S: Storage> Replay<S> {
         let Self { store, tables, mut applier, data_file, landing, newest, .. } = self;
         let Landing { mut places, chunk_bytes, .. } = landing;
         // Otherwise the first write would take all that was deleted out of the index at once.
-        applier.tombstones.leave_as_backlog();
+        applier.accounts.tombstones.leave_as_backlog();
         let file_bytes = data_file.len().map_err(cannot_extend)?;
         let newest = match newest {
             Some(open) => with_space(open, &places, &mut applier.appender)?,

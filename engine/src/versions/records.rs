@@ -324,9 +324,9 @@ impl<S: Storage> Records<S> {
     pub fn forget(&self, locators: &[Locator]) {
         let mut applier = lock(&self.applier);
         for locator in locators {
-            applier.live.remove(*locator);
+            applier.accounts.live.remove(*locator);
             if locator.is_tombstone() {
-                applier.tombstones.forget(*locator);
+                applier.accounts.tombstones.forget(*locator);
                 self.tables.note_forgotten();
             }
         }
@@ -335,21 +335,22 @@ impl<S: Storage> Records<S> {
     /// If the index names nothing in chunk `number`: the LSN of the last record that was applied.
     pub fn emptied(&self, number: u64) -> Option<u64> {
         let applier = lock(&self.applier);
-        (applier.live.of(number).count == 0).then(|| applier.appender.last_lsn())
+        (applier.accounts.live.of(number).count == 0).then(|| applier.appender.last_lsn())
     }
 
     /// What the index names, and what is kept for pins, in each of `chunks`.
     pub fn needed_in(&self, chunks: &[(u64, u64)]) -> Vec<LiveRecords> {
         let applier = lock(&self.applier);
-        let needed_in =
-            |(number, _): &(u64, u64)| applier.live.of(*number) + self.retained.in_chunk(*number);
+        let needed_in = |(number, _): &(u64, u64)| {
+            applier.accounts.live.of(*number) + self.retained.in_chunk(*number)
+        };
         chunks.iter().map(needed_in).collect()
     }
 
     /// Readers find chunk `number` no more.
     pub fn close_chunk(&self, number: u64) -> ClosedChunk {
         let mut applier = lock(&self.applier);
-        applier.expiring.forget(number);
+        applier.accounts.expiring.forget(number);
         applier.appender.close(number)
     }
 
@@ -360,7 +361,7 @@ impl<S: Storage> Records<S> {
 
     /// Cache lines of all that the index names.
     pub fn live_lines(&self) -> u64 {
-        lock(&self.applier).live.total_lines()
+        lock(&self.applier).accounts.live.total_lines()
     }
 
     /// Whether no reader looks at it any more.
@@ -386,7 +387,7 @@ impl<S: Storage> Records<S> {
             padded.map_err(|error| Error::io("cannot end a page of the data file", error))?;
             assert!(self.store.published_bytes(address) >= end, "it is complete up to there");
             entry.durable_bytes = u32::try_from(end).expect("chunks are small").into();
-            entry.set_sweep_ms(applier.expiring.due_ms(entry.number.get()));
+            entry.set_sweep_ms(applier.accounts.expiring.due_ms(entry.number.get()));
         }
         Ok(())
     }
@@ -414,7 +415,7 @@ impl<S: Storage> Records<S> {
     }
 
     fn key_count_beside(&self, applier: &Applier<S::MapWriter>) -> u64 {
-        let tombstone_count = applier.tombstones.indexed_count();
+        let tombstone_count = applier.accounts.tombstones.indexed_count();
         let tombstone_count = tombstone_count.saturating_sub(self.tables.others_deleted_count());
         self.tables.default.len().saturating_sub(tombstone_count) as u64
     }

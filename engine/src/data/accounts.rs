@@ -20,6 +20,12 @@ impl Accounts {
     pub fn note(&mut self, frame: &Frame<'_>, previous: Option<Locator>, locator: Locator) {
         self.tombstones.note(frame.header.lsn.get(), previous, locator);
         self.live.replace(previous, locator, frame.record_bytes() as u64);
+        self.note_expiry(frame, locator);
+    }
+
+    /// The record of `frame`, at `locator`, may expire.
+    #[inline]
+    pub fn note_expiry(&mut self, frame: &Frame<'_>, locator: Locator) {
         self.expiring.note(self.live.number_of(locator), frame.header.expires_ms.get());
     }
 }

@@ -36,10 +36,12 @@ impl<W: DataMapWriter> Appender<W> {
         self.last_lsn
     }
 
-    /// Opens the chunks at `address` that a frame with `lsn` says to lie at `opening`, if they are
-    /// not open.
+    /// Opens the chunks that `frame` says to lie somewhere, if they are not open.
     //= DAT-2
-    pub fn open(&mut self, address: u64, lsn: u64, opening: &ChunkOpening) {
+    pub fn open(&mut self, frame: &Frame<'_>) {
+        let (address, lsn) = (frame.header.address.get(), frame.header.lsn.get());
+        let opening = ChunkOpening::peek(frame.value);
+        let opening = opening.expect("it was staged, or checked by replay");
         assert!(address.is_multiple_of(self.chunk_bytes));
         let (first, place) = (address / self.chunk_bytes, u64::from(opening.place.get()));
         if self.writer.open_chunks(first, place, opening.count.get().into()) {

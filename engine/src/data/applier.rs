@@ -1,9 +1,8 @@
 //! The one writer of records: data file and index.
 //!
 //! A frame becomes a record in two ways, which lead to the same record and the same index:
-//! [`Applier::apply`] when it is committed, [`Applier::replay`] when the log is read again.
+//! [`Applier::apply`] when it is committed, [`crate::recovery::replay`] when the log is read again.
 
-use uarr_layout::chunk::ChunkOpening;
 use uarr_layout::frame::Frame;
 use uarr_layout::record::Locator;
 use uarr_uring::{DataMap, DataMapWriter};
@@ -81,17 +80,10 @@ impl<W: DataMapWriter> Applier<W> {
     ) -> Option<Frame<'f>> {
         frames.find(|frame| {
             if frame.opens_chunk() {
-                self.open_chunk(frame);
+                self.appender.open(frame);
             }
             !frame.opens_chunk()
         })
-    }
-
-    /// Opens the chunk that `frame` says to lie somewhere, if it is not open.
-    pub fn open_chunk(&mut self, frame: &Frame<'_>) {
-        let (address, lsn) = (frame.header.address.get(), frame.header.lsn.get());
-        let opening = ChunkOpening::peek(frame.value);
-        self.appender.open(address, lsn, &opening.expect("it was staged, or checked by replay"));
     }
 
     /// Appends the records of up to [`TOGETHER_MAX`] frames to the data file and makes the index
@@ -120,32 +112,6 @@ impl<W: DataMapWriter> Applier<W> {
             locator
         });
         assert_eq!(appended_count, frames.len(), "each of them, once");
-    }
-
-    /// Applies the next frame of the log that is replayed. Nothing is compared: the index may
-    /// already name a later record of the key, and does so again when the log has come to it.
-    ///
-    /// The record gets no link to the version before it, which is not known then, and which no
-    /// reader asks for: all that is replayed is visible to each.
-    pub fn replay<M: DataMap>(
-        &mut self,
-        target: &Target<'_, M>,
-        frame: &Frame<'_>,
-        record: Replayed,
-    ) {
-        let Self { appender, accounts } = self;
-        target.tables.append(std::iter::once(frame.key), target.reader, |_, replaced| {
-            let locator = match record {
-                Replayed::InFile => Locator::of_frame(frame),
-                Replayed::Missing => {
-                    let whole = frame.resolved();
-                    let whole = whole.expect("a patch that is replayed knows its result");
-                    appender.append(&whole, None)
-                }
-            };
-            accounts.note(frame, replaced, locator);
-            locator
-        });
     }
 
     /// To gather copies for the end of chunk `cold`.

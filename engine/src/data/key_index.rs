@@ -101,6 +101,12 @@ impl KeyIndex {
         Self { space, memory, index }
     }
 
+    /// Fills an empty index of integers with `entries`, whose keys ascend strictly.
+    pub fn fill_ints(&mut self, entries: &[(u64, u64)]) {
+        assert!(self.space.kind.is_int() && self.len() == 0, "an empty index of integers");
+        self.index = Index::Int(IntIndex::from_sorted(&self.memory, entries));
+    }
+
     /// The part of a stored key that the index has.
     #[inline(always)]
     fn own<'k>(&self, key: &'k [u8]) -> &'k [u8] {

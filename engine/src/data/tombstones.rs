@@ -46,10 +46,16 @@ impl Tombstones {
         if locator.is_tombstone() {
             let last = self.by_lsn.last_key_value();
             assert!(last.is_none_or(|(last, _)| *last < lsn), "the newest comes last");
-            self.indexed.insert(locator, lsn);
-            self.by_lsn.insert(lsn, locator);
-            self.noted_count += 1;
+            self.enter(lsn, locator);
         }
+    }
+
+    /// A key of the index points to the tombstone at `locator`, which has `lsn`.
+    pub fn enter(&mut self, lsn: u64, locator: Locator) {
+        assert!(locator.is_tombstone());
+        let is_new = self.indexed.insert(locator, lsn).is_none();
+        assert!(is_new && self.by_lsn.insert(lsn, locator).is_none(), "each is entered once");
+        self.noted_count += 1;
     }
 
     /// The tombstone at `from` was moved to `to`.

@@ -128,11 +128,11 @@ fn recover_unclean<S: Storage>(
     };
     renew_places(&data_file, chunks, root.block.chunk_bytes.get(), older)?;
     let mut replay = Replay::new(storage, &root.block, options, &checkpoint, data_file, table)?;
-    report.indexed_record_count = replay.tables.len() as u64;
+    report.indexed_record_count = replay.enterer.key_count();
     let (end, bytes) = (read.end, read.bytes);
     let log = FoundLogSource { source, root: &root.block, end, bytes };
     replay_log(&log, &mut replay, options.background)?;
-    report.replayed_record_count = replay.record_count;
+    report.replayed_record_count = replay.enterer.record_count;
 
     let unproven = read.unproven;
     let old = OldLog { root: &root.block, present, end: read.end, unproven: &unproven };

@@ -1,7 +1,6 @@
 //! Replaying the log: from a checkpoint to the state at its end.
 
 use std::io;
-use std::ops::Range;
 
 use uarr_layout::chunk::{ChunkEntry, ChunkState};
 use uarr_layout::frame::Frames;
@@ -9,27 +8,29 @@ use uarr_layout::geometry::CHUNK_HEADER_BYTES;
 use uarr_layout::limits::VALUE_BYTES_MAX;
 use uarr_layout::record::Locator;
 use uarr_layout::superblock::{Checkpoint, Superblock};
-use uarr_layout::uarr::UArrBuf;
 use uarr_uring::{DataMapWriter, MapPin, MappedChunk, Storage, StorageFile};
 
 use crate::checkpoint::image::LoadedImage;
 use crate::data::accounts::Accounts;
 use crate::data::appender::Appender;
-use crate::data::applier::{Applier, Replayed, Target};
+use crate::data::applier::Applier;
+use crate::data::entries::Entries;
 use crate::data::expiring::ExpiringChunks;
 use crate::data::live::Live;
 use crate::data::places::{OpenChunk, Places};
-use crate::data::redo::{Unfit, redo};
 use crate::data::store::RecordStore;
 use crate::data::tables::Tables;
 use crate::data::tombstones::Tombstones;
-use crate::error::{Error, ErrorKind, Result, lacks_room};
+use crate::error::{Error, Result, lacks_room};
 use crate::key::KeyKind;
 use crate::limits::ADDRESS_SPACE_BYTES_MIN;
 use crate::log::reader::LoggedGroup;
-use crate::options::{Options, RecoveryMode};
+use crate::options::Options;
+use crate::recovery::enterer::Enterer;
 use crate::recovery::found::{FoundLog, Recovered};
-use crate::recovery::frames::{Landing, LoggedFrame, each_frame};
+use crate::recovery::frames::{Landing, each_frame};
+use crate::recovery::gathered::Gathered;
+use crate::recovery::lander::{Landed, Lander, cannot_extend};
 use crate::report::RecoveryReport;
 
 /// So many frames before it is replayed, what a record changes in the index is fetched: the cache
@@ -42,19 +43,9 @@ const RECORD_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + (1 << 17);
 /// The state that replay changes.
 pub(crate) struct Replay<S: Storage> {
     store: RecordStore<S::Map>,
-    pub tables: Tables,
-    applier: Applier<S::MapWriter>,
+    lander: Lander<S::MapWriter>,
+    pub enterer: Enterer,
     data_file: S::File,
-    landing: Landing,
-    /// The newest chunk that a replayed record lies in, and its end there.
-    newest: Option<OpenChunk>,
-    /// It was so late when the last of the groups was written that follow a record that expires,
-    /// in ms since 1970, or when the checkpoint was taken; 0: there was none.
-    pub expiry_floor_ms: u64,
-    /// Records that were replayed.
-    pub record_count: u64,
-    address_space_bytes: u64,
-    mode: RecoveryMode,
 }
 
 impl<S: Storage> Replay<S> {
@@ -87,21 +78,19 @@ impl<S: Storage> Replay<S> {
         drop(pin);
         let others = [&image.others, &image.unordered];
         let hash_seed = u128::from(root.hash_seed.get()) << 64 | u128::from(storage.random());
-        Ok(Self {
-            store,
-            tables: Tables::from_entries(kind, hash_seed, image.entries, others),
-            applier: Applier {
-                appender,
-                accounts: Accounts { tombstones: Tombstones::default(), live, expiring },
-            },
-            data_file,
-            newest: landing.places.open(),
-            landing,
+        let (entries, gathered) = match image.entries {
+            Entries::Int(entries) => (Entries::empty(kind), Some(Gathered::new(entries))),
+            entries => (entries, None),
+        };
+        let enterer = Enterer {
+            tables: Tables::from_entries(kind, hash_seed, entries, others),
+            gathered,
+            accounts: Accounts { tombstones: Tombstones::default(), live, expiring },
             expiry_floor_ms: root.expiry_floor_ms.get(),
             record_count: 0,
-            address_space_bytes: reserve,
             mode: options.recovery,
-        })
+        };
+        Ok(Self { store, lander: Lander::new(landing, appender, reserve), enterer, data_file })
     }
 
     pub fn into_recovered(
@@ -111,10 +100,12 @@ impl<S: Storage> Replay<S> {
         life: u64,
         report: RecoveryReport,
     ) -> Result<Recovered<S>> {
-        let reserved_bytes = self.address_space_bytes;
         assert!(log.position.lsn < next_lsn, "LSNs in use are not given out again");
-        let expiry_floor_ms = self.expiry_floor_ms;
-        let Self { store, tables, mut applier, data_file, landing, newest, .. } = self;
+        let Self { store, lander, mut enterer, data_file } = self;
+        enterer.build();
+        let Enterer { tables, accounts, expiry_floor_ms, .. } = enterer;
+        let Lander { landing, appender, newest, address_space_bytes: reserved_bytes } = lander;
+        let mut applier = Applier { appender, accounts };
         let Landing { mut places, chunk_bytes, .. } = landing;
         // Otherwise the first write would take all that was deleted out of the index at once.
         applier.accounts.tombstones.leave_as_backlog();
@@ -149,113 +140,33 @@ impl<S: Storage> Replay<S> {
         })
     }
 
+    /// Applies the next group.
     pub fn apply_group(&mut self, group: &LoggedGroup<'_>) -> Result<()> {
-        let (kind, floor_ms) = (self.tables.default.space.kind, self.expiry_floor_ms);
-        // Those inside of it are nearly free.
-        let _pin = MapPin::enter();
+        let Self { store, lander, enterer, .. } = self;
+        let kind = enterer.tables.default.space.kind;
+        let pin = MapPin::enter();
         let mut ahead = Frames::new(group.body);
-        (0..AHEAD_COUNT).for_each(|_| self.fetch_next(&mut ahead));
-        self.expiry_floor_ms = each_frame(group, kind, floor_ms, |logged| {
-            self.fetch_next(&mut ahead);
-            match logged.frame.opens_chunk() {
-                true => self.open_chunk(logged),
-                false => self.apply(logged),
+        (0..AHEAD_COUNT).for_each(|_| enterer.fetch_next(&mut ahead));
+        enterer.expiry_floor_ms = each_frame(group, kind, enterer.expiry_floor_ms, |logged| {
+            enterer.fetch_next(&mut ahead);
+            if lander.land(store, logged, None)? == Landed::LacksResult {
+                enterer.build();
+                let result = enterer.result_of(logged, store.reader(&pin))?;
+                // The key goes on leading to the damaged record, until it is written again.
+                let Some(result) = result else {
+                    enterer.record_count += 1;
+                    return Ok(());
+                };
+                let landed = lander.land(store, logged, Some(&result))?;
+                assert_eq!(landed, Landed::Done, "a patch that knows its result lands");
             }
+            if !logged.frame.opens_chunk() {
+                enterer.enter(&logged.frame, store.reader(&pin));
+            }
+            Ok(())
         })?;
         Ok(())
     }
-
-    /// Asks the processor to fetch what the next frame of `ahead` will change in an index.
-    fn fetch_next(&self, ahead: &mut Frames<'_>) {
-        // What is wrong with it is found when its turn comes.
-        let Some(Ok(frame)) = ahead.next() else { return };
-        if let Some(index) = self.tables.of(frame.key).filter(|index| index.holds(frame.key)) {
-            index.prefetch(frame.key);
-        }
-    }
-
-    /// Opens the chunk that `logged` says to lie somewhere.
-    fn open_chunk(&mut self, logged: &LoggedFrame<'_>) -> Result<()> {
-        let chunk_bytes = self.landing.chunk_bytes;
-        self.landing.open_chunk(logged, self.address_space_bytes / chunk_bytes)?;
-        let number = logged.frame.header.address.get() / chunk_bytes;
-        self.allocate(self.landing.places.places_of(number))?;
-        self.applier.open_chunk(&logged.frame);
-        Ok(())
-    }
-
-    /// Notes that a record of chunk `number` ends at `end`. Nothing is added to chunks that were
-    /// complete.
-    fn note_newest(&mut self, number: u64, end: u64) {
-        if self.landing.is_full(number) {
-            return;
-        }
-        self.newest = match self.newest {
-            Some(newest) if newest.number > number => Some(newest),
-            Some(newest) if newest.number == number => {
-                Some(OpenChunk { number, end: newest.end.max(end) })
-            }
-            _ => Some(OpenChunk { number, end }),
-        };
-    }
-
-    /// Applies a frame.
-    fn apply(&mut self, logged: &LoggedFrame<'_>) -> Result<()> {
-        let chunk_bytes = self.landing.chunk_bytes;
-        let end_of = |number: u64| self.store.published_bytes(number * chunk_bytes);
-        let record = self.landing.find(logged, end_of)?;
-        self.record_count += 1;
-        let frame = &logged.frame;
-        let address = frame.header.address.get();
-        let (number, offset) = (address / chunk_bytes, address % chunk_bytes);
-        self.note_newest(number, (offset + frame.record_bytes() as u64).min(chunk_bytes));
-        let pin = MapPin::enter();
-        if record == Replayed::InFile {
-            let target = Target { tables: &self.tables, reader: self.store.reader(&pin) };
-            self.applier.replay(&target, frame, record);
-            return Ok(());
-        }
-        self.allocate(self.landing.places.places_of(number))?;
-        let target = Target { tables: &self.tables, reader: self.store.reader(&pin) };
-        let mut whole = *frame;
-        let result;
-        if frame.patch().is_some() {
-            result = match self.result_of(logged, &target)? {
-                Some(result) => result,
-                // The key goes on leading to the damaged record, until a caller writes it again.
-                None => return Ok(()),
-            };
-            whole.result = Some(&result);
-        }
-        self.applier.replay(&target, &whole, record);
-        Ok(())
-    }
-
-    /// The value that the patch in `frame` leads to; `None` if it is lost with the record that it
-    /// builds upon, directly or not.
-    fn result_of(
-        &self,
-        logged: &LoggedFrame<'_>,
-        target: &Target<'_, S::Map>,
-    ) -> Result<Option<UArrBuf>> {
-        match redo(&logged.frame, target) {
-            Ok(result) => Ok(Some(result)),
-            Err(Unfit::Contradiction(what)) => Err(logged.damage(&what)),
-            Err(Unfit::Damaged(error)) if self.mode == RecoveryMode::Strict => Err(error),
-            Err(Unfit::Damaged(error)) => {
-                assert_eq!(error.kind(), ErrorKind::Corruption, "reading the map ends in no other");
-                Ok(None)
-            }
-        }
-    }
-
-    fn allocate(&mut self, places: Range<u64>) -> Result<()> {
-        self.applier.appender.allocate(places).map_err(cannot_extend)
-    }
-}
-
-fn cannot_extend(error: io::Error) -> Error {
-    Error::io("cannot extend the data file", error)
 }
 
 /// The open chunk, if there is room for what it lacks of space of its own: the file may be a copy

@@ -309,7 +309,7 @@ impl<S: Storage> Records<S> {
     /// Opens the chunks that `frames` say to lie somewhere.
     pub fn open_chunks(&self, frames: &[Frame<'_>]) {
         let mut applier = lock(&self.applier);
-        frames.iter().for_each(|frame| applier.open_chunk(frame));
+        frames.iter().for_each(|frame| applier.appender.open(frame));
     }
 
     /// Moves up to all of `records`, which are whole, to chunk `cold`.

@@ -26,9 +26,10 @@ use crate::log::position::LogPosition;
 use crate::structure::Structure;
 
 /// The first read is small, as most readers look at a place or two; later ones grow. Opening waits
-/// for each of them, and on a busy machine for a processor behind each.
+/// for each of them, and on a busy machine for a processor behind each; but what they bring should
+/// stay in a processor's cache until it was looked at.
 const READ_BYTES_FIRST: u64 = 64 << 10;
-const READ_BYTES_MAX: u64 = 4 << 20;
+const READ_BYTES_MAX: u64 = 1 << 20;
 /// How far into each segment behind a torn tail acknowledged groups are looked for, unless the mode
 /// is strict: then everywhere.
 const LOOK_BEHIND_BYTES: u64 = 16 << 20;

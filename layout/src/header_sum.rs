@@ -6,8 +6,9 @@ use crate::checksum::extend;
 use crate::frame::FrameHeader;
 use crate::geometry::FRAME_HEADER_BYTES;
 
-/// So many headers are summed at once: a call costs as much as the words of a dozen headers.
-const GATHERED_COUNT: usize = 16;
+/// So many headers are summed at once: a call costs as much as the words of a dozen headers. More
+/// would make what holds a sum large to move.
+const GATHERED_COUNT: usize = 4;
 
 /// CRC-32C over frame headers, one behind the other.
 #[derive(Clone, Debug, Default)]

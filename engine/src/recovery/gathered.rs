@@ -11,14 +11,14 @@ use crate::data::accounts::Accounts;
 pub(crate) struct Gathered {
     /// Keys and locators; keys ascend strictly.
     entries: Vec<(u64, u64)>,
-    changes: Vec<Change>,
+    changes: Vec<Entered>,
     /// Bytes of the records whose locators do not say it, by address.
     long_bytes: BTreeMap<u64, u64>,
 }
 
 /// A key leads to another record.
 #[derive(Clone, Copy)]
-struct Change {
+struct Entered {
     key: u64,
     lsn: u64,
     locator: Locator,
@@ -52,7 +52,7 @@ impl Gathered {
         if locator.line_count() == 0 {
             self.long_bytes.insert(locator.address(), frame.record_bytes() as u64);
         }
-        self.changes.push(Change { key, lsn, locator });
+        self.changes.push(Entered { key, lsn, locator });
     }
 
     /// All entries, after all changes, of which `accounts` is told.
@@ -76,7 +76,7 @@ impl Gathered {
         let Self { entries, changes, long_bytes } = self;
         let mut new = Vec::new();
         let mut place = 0;
-        for Change { key, lsn, locator } in std::mem::take(changes) {
+        for Entered { key, lsn, locator } in std::mem::take(changes) {
             place += count_before(&entries[place..], key);
             let entry = entries.get_mut(place).filter(|(present, _)| *present == key);
             let previous = entry.as_ref().and_then(|(_, bits)| Locator::from_bits(*bits));

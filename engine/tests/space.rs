@@ -222,6 +222,23 @@ fn compaction_lets_go_of_the_log() {
     assert_eq!(db.stats().checkpoint_count, count, "nothing is left to be given back");
 }
 
+/// An image of numbers in a row takes 2 bytes a key: two more of them are cheaper than a segment,
+/// although they might take as much as it does.
+#[test]
+fn compaction_lets_go_of_the_log_if_images_are_small() {
+    const KEY_COUNT: u64 = 40_000;
+    let memory = Memory::new();
+    let opened = builder().segment_bytes(MIB / 4).checkpoint_log_bytes(u64::MAX).background(false);
+    let db = opened.open_on(memory.clone()).unwrap();
+    (0..KEY_COUNT).for_each(|key| assert!(db.put(key, b"a value").is_ok()));
+    db.compact().unwrap();
+    (0..400_u64).for_each(|key| assert!(db.put(KEY_COUNT + key, [1; 300]).is_ok()));
+    db.checkpoint().unwrap();
+    assert!(segments(&memory).len() > 3, "{:?}", segments(&memory));
+    db.compact().unwrap();
+    assert!(segments(&memory).len() <= 3, "{:?}", segments(&memory));
+}
+
 /// Fills a database with records of 1000 bytes, closes it, and returns what its files take.
 fn closed_with(memory: &Memory, count: u64) -> u64 {
     let db = builder().background(false).open_on(memory.clone()).unwrap();

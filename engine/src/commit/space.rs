@@ -361,9 +361,11 @@ impl<S: Storage> Committer<S> {
         self.lacks_room.load(Ordering::Acquire)
     }
 
-    /// Whether kept checkpoints need so much of the log that two new images take less.
-    pub fn keeps_much_log(&self) -> bool {
-        self.segments.sealed_bytes() > 2 * self.image_bytes_max()
+    /// Whether kept checkpoints need so much of the log that two new images take less. The newest
+    /// one has `image_bytes`; 0: there is none.
+    pub fn keeps_much_log(&self, image_bytes: u64) -> bool {
+        let next_bytes = if image_bytes > 0 { image_bytes } else { self.image_bytes_max() };
+        self.segments.sealed_bytes() > 2 * next_bytes
     }
 
     /// Whether there was no room, and checkpoints would let go of segments: of two in a row the

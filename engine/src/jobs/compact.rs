@@ -50,7 +50,7 @@ impl<S: Storage> Core<S> {
             let count_before = |places: &mut Places, _| places.chunk_count_before(end);
             let before = self.committer.with_places(count_before);
             let wants_log_back = &self.committer.counters.wants_log_back;
-            wants_log_back.store(self.committer.keeps_much_log(), Ordering::Release);
+            wants_log_back.store(self.keeps_much_log(), Ordering::Release);
             let taken = self.checkpoint(Then::GoOn);
             wants_log_back.store(false, Ordering::Release);
             taken?;
@@ -71,9 +71,12 @@ impl<S: Storage> Core<S> {
 
     /// Whether a checkpoint would give something back.
     fn needs_checkpoint(&self) -> bool {
-        self.waits_for_checkpoint()
-            || self.committer.lacks_segments()
-            || self.committer.keeps_much_log()
+        self.waits_for_checkpoint() || self.committer.lacks_segments() || self.keeps_much_log()
+    }
+
+    fn keeps_much_log(&self) -> bool {
+        let image_bytes = lock(&self.root).block.checkpoints[0].image_bytes.get();
+        self.committer.keeps_much_log(image_bytes)
     }
 
     /// Does all steps that there are for chunks with numbers before `end`.

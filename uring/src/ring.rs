@@ -40,7 +40,8 @@ use crate::syscalls::{WRITES_IN_FLIGHT_MAX, admit, done, finish_group, write_gro
 const WRITE_BYTES_MAX: usize = 0x7fff_f000;
 /// From here on a write takes so long that its caller should not stand and wait, whichever strategy
 /// is quickest for a small one: it has records to copy, and the next write to submit.
-const BY_HAND_BYTES_MAX: usize = 64 << 10;
+const LARGE_BYTES: usize = 64 << 10;
+const _: () = assert!(LARGE_BYTES < WRITE_BYTES_MAX);
 /// How long a waiter looks for completions, all in all, when the kernel refuses to wait for them.
 const WATCH_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -115,7 +116,7 @@ impl RingLog {
             return Route::ByHand;
         }
         match self.strategy {
-            CommitStrategy::Syscall if write.len < BY_HAND_BYTES_MAX => Route::ByHand,
+            CommitStrategy::Syscall if write.len < LARGE_BYTES => Route::ByHand,
             CommitStrategy::Syscall | CommitStrategy::Dsync => Route::WriteThrough,
             CommitStrategy::LinkedFdatasync => Route::WriteThenFlush,
         }
@@ -413,25 +414,23 @@ mod tests {
         let access = Access { unit_bytes: 1, writable: true };
         let file = Arc::new(SystemFile::new(file, directory.path_of("f"), access));
         let strategy = CommitStrategy::Syscall;
-        let options =
-            LogWriterOptions { strategy, buffer_count: 1, buffer_bytes: BY_HAND_BYTES_MAX };
+        let options = LogWriterOptions { strategy, buffer_count: 1, buffer_bytes: LARGE_BYTES };
         let pool = BufferPool::new(options, BLOCK as u32).unwrap();
         let mut log = RingLog::new(pool, strategy, None).unwrap();
         for (len, route) in [
             (BLOCK, Route::ByHand),
-            (BY_HAND_BYTES_MAX - BLOCK, Route::ByHand),
-            (BY_HAND_BYTES_MAX, Route::WriteThrough),
+            (LARGE_BYTES - BLOCK, Route::ByHand),
+            (LARGE_BYTES, Route::WriteThrough),
         ] {
-            let (file, buffer) = (Arc::clone(&file), log.buffer(BY_HAND_BYTES_MAX));
+            let (file, buffer) = (Arc::clone(&file), log.buffer(LARGE_BYTES));
             log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len }).unwrap();
             assert_eq!(log.operations[0].route, route, "{len} bytes");
             log.complete().unwrap().result.unwrap();
             assert_eq!(log.counters().flush_count, log.counters().write_count);
         }
         log.accepting = false;
-        let (file, buffer) = (Arc::clone(&file), log.buffer(BY_HAND_BYTES_MAX));
-        log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: BY_HAND_BYTES_MAX })
-            .unwrap();
+        let (file, buffer) = (Arc::clone(&file), log.buffer(LARGE_BYTES));
+        log.submit(GroupWrite { file, offset: 0, buffer, start: 0, len: LARGE_BYTES }).unwrap();
         assert_eq!(log.operations[0].route, Route::ByHand, "the kernel takes no more");
         log.complete().unwrap().result.unwrap();
     }

@@ -43,6 +43,7 @@ impl Enterer {
     /// Makes the key of `frame` lead to its record. Nothing is compared: the index may already name
     /// a later record of the key, and does so again when the log has come to it.
     pub fn enter<M: DataMap>(&mut self, frame: &Frame<'_>, reader: Reader<'_, M>) {
+        assert!(!frame.opens_chunk(), "what opens a chunk has no record");
         self.record_count += 1;
         let locator = Locator::of_frame(frame);
         if let Some(gathered) = &mut self.gathered
@@ -71,6 +72,7 @@ impl Enterer {
 
     /// Asks the processor to fetch what the next frame of `ahead` will change in an index.
     pub fn fetch_next(&self, ahead: &mut Frames<'_>) {
+        // Other tables, as a rule few, go without it then.
         if self.gathered.is_some() {
             return;
         }

@@ -49,6 +49,7 @@ impl Gathered {
     /// The key of `frame`, the next one of the log, is `key`, and leads to its record at `locator`.
     pub fn push(&mut self, key: u64, frame: &Frame<'_>, locator: Locator) {
         let lsn = frame.header.lsn.get();
+        assert!(self.changes.last().is_none_or(|last| last.lsn < lsn), "in the order of the log");
         if locator.line_count() == 0 {
             self.long_bytes.insert(locator.address(), frame.record_bytes() as u64);
         }
@@ -113,6 +114,7 @@ fn insert(entries: &mut Vec<(u64, u64)>, new: Vec<New>) {
     entries.resize(source_end + new.len(), (0, 0));
     let mut target_end = entries.len();
     for New { place, entry } in new.into_iter().rev() {
+        assert!(place <= source_end, "new keys ascend");
         target_end -= source_end - place;
         entries.copy_within(place..source_end, target_end);
         source_end = place;
